@@ -1,0 +1,205 @@
+"""What a store of assets hands to the evaluator: images, collections, tables and where their pixels come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.pixels.grid import Grid
+
+Bounds = tuple[float, float, float, float]
+"""West, south, east, north in degrees (EPSG:4326)."""
+
+
+@dataclass(frozen=True, slots=True)
+class PixelType:
+    """The type of a band's values, as ``ee.PixelType``.
+
+    Attributes:
+        precision: "int", "float" (32 bits) or "double" (64 bits).
+        minimum: least value, None where the precision does not bound it.
+        maximum: greatest value, None likewise.
+        dimensions: number of array dimensions of each pixel; 0 for scalars.
+    """
+
+    precision: Literal["int", "float", "double"]
+    minimum: float | None = None
+    maximum: float | None = None
+    dimensions: int = 0
+
+    @classmethod
+    def of(cls, dtype: npt.DTypeLike) -> PixelType:
+        """The type that holds every value of a numpy dtype."""
+        dtype = np.dtype(dtype)
+        if dtype.kind == "b":
+            return cls("int", 0, 1)
+        if dtype.kind in "iu":
+            info = np.iinfo(dtype)
+            return cls("int", int(info.min), int(info.max))
+        return cls("float") if dtype.itemsize <= 4 else cls("double")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of pixels of one pyramid level: first column, first row, columns, rows."""
+
+    column: int
+    row: int
+    width: int
+    height: int
+
+
+class RasterSource(Protocol):
+    """Stored pixels on one grid, for one or several bands. Picklable, or cheap to open again; safe in threads."""
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """Decimation factors of the pyramid, ascending, the first is 1. Level sizes are ``Grid.level``'s."""
+        ...
+
+    def read(
+        self, bands: Sequence[int], window: Window, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Reads native pixels.
+
+        Args:
+            bands: indices from 0.
+            window: inside the level's extent.
+            level: position in ``levels`` (0 is full resolution).
+
+        Returns:
+            Values of shape (bands, height, width) in the stored dtype, and where they are valid (same shape).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BandInfo:
+    """One band of a stored image: its name, type, grid and where its pixels are."""
+
+    name: str
+    pixel_type: PixelType
+    grid: Grid
+    source: RasterSource
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImageAsset:
+    """A stored image.
+
+    Attributes:
+        id: the full Earth Engine id ("USDA/NAIP/DOQQ/m_3008501_ne_16_1_20110815").
+        bands: in order.
+        properties: includes ``system:index`` and, where known, ``system:time_start`` and ``system:time_end``
+            (milliseconds since 1970). ``system:footprint`` is left out: it is made from ``footprint``.
+        footprint: outline in longitude and latitude.
+        version: microseconds since 1970, as Earth Engine prints it.
+    """
+
+    id: str
+    bands: tuple[BandInfo, ...]
+    properties: Mapping[str, Any]
+    footprint: BaseGeometry
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What an image collection or a table is narrowed to before anything is read.
+
+    A store may return more than matches, never less: the evaluator applies the exact filters again.
+
+    Attributes:
+        bounds: every image that meets these (west may exceed east across the antimeridian), or None.
+        start: least ``system:time_start`` in milliseconds, inclusive, or None.
+        end: greatest ``system:time_start`` in milliseconds, exclusive, or None.
+        equals: property values that must be equal, e.g. {"system:index": "m_3008501_…"}.
+    """
+
+    bounds: Bounds | None = None
+    start: float | None = None
+    end: float | None = None
+    equals: Mapping[str, Any] = field(default_factory=dict)
+
+
+class CollectionAsset(Protocol):
+    """A stored image collection."""
+
+    @property
+    def id(self) -> str:
+        """The full Earth Engine id."""
+        ...
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection itself."""
+        ...
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """The images that may match, in the order of their ids."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureRow:
+    """One row of a stored table: ``system:index``, geometry in longitude and latitude (or None), properties."""
+
+    index: str
+    geometry: BaseGeometry | None
+    properties: Mapping[str, Any]
+
+
+class TableAsset(Protocol):
+    """A stored feature collection."""
+
+    @property
+    def id(self) -> str:
+        """The full Earth Engine id."""
+        ...
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the table itself."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Earth Engine type names of the columns ("String", "Float", "Long", "Geometry", …)."""
+        ...
+
+    def rows(self, query: Query) -> Iterator[FeatureRow]:
+        """The rows that may match, in stored order. ``Query.start`` and ``end`` bound ``system:time_start``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FolderAsset:
+    """A folder: it only has children."""
+
+    id: str
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+Asset = ImageAsset | CollectionAsset | TableAsset | FolderAsset
+
+
+class AssetStore(Protocol):
+    """Where assets live: a folder on disk, or the demo planet."""
+
+    def get(self, asset_id: str) -> Asset | None:
+        """The asset of that id, or None if there is none."""
+        ...
+
+    def children(self, parent: str) -> Iterable[str]:
+        """Ids of the assets directly under a folder or collection; "" is the root."""
+        ...
+
+    def describe(self) -> Mapping[str, Any]:
+        """A few facts to show a person: what it is, where, how many assets."""
+        ...

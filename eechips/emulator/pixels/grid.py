@@ -1,0 +1,108 @@
+"""Pixel grids: a CRS, an affine transform and a size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+from affine import Affine
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
+
+# The sinusoidal grid of MODIS has no EPSG code; Earth Engine names it SR-ORG:6974.
+# Sphere radius and parameters: MODIS Land, "MODIS grids", https://modis-land.gsfc.nasa.gov/MODLAND_grid.html.
+_SR_ORG = {
+    "SR-ORG:6974": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
+    "SR-ORG:6842": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
+    "SR-ORG:6627": "+proj=lcc +lat_1=25 +lat_2=25 +lat_0=25 +lon_0=-95 +x_0=0 +y_0=0 +R=6371200 +units=m +no_defs",
+}
+
+
+class UnknownCrsError(ValueError):
+    """A CRS that neither PROJ nor the table of SR-ORG codes knows."""
+
+
+@cache
+def parse_crs(crs: str) -> CRS:
+    """The pyproj CRS of an ``EPSG:``/``SR-ORG:`` code, WKT or PROJ string.
+
+    Raises:
+        UnknownCrsError: if it cannot be understood.
+    """
+    try:
+        return CRS.from_user_input(_SR_ORG.get(crs, crs))
+    except CRSError as error:
+        raise UnknownCrsError(f"The CRS of a map projection could not be parsed: {crs}") from error
+
+
+@cache
+def metres_per_unit(crs: str) -> float:
+    """Metres in one unit of a CRS's axes.
+
+    A degree counts as 111,319.49079327358 m, the length of a degree of the WGS84 equator: that is how
+    Earth Engine turns scales into degrees (``ee.Projection('EPSG:4326').nominalScale()``).
+    """
+    parsed = parse_crs(crs)
+    if parsed.is_geographic:
+        return 6_378_137.0 * math.pi / 180.0
+    return float(parsed.axis_info[0].unit_conversion_factor) if parsed.axis_info else 1.0
+
+
+@cache
+def transformer(source: str, target: str) -> Transformer:
+    """A pyproj transformer with x, y (longitude, latitude) axis order on both sides."""
+    return Transformer.from_crs(parse_crs(source), parse_crs(target), always_xy=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A rectangle of pixels.
+
+    Attributes:
+        crs: code or WKT, as Earth Engine would print it.
+        transform: maps pixel corners (column, row) to CRS coordinates (x, y).
+        width: columns.
+        height: rows.
+    """
+
+    crs: str
+    transform: Affine
+    width: int
+    height: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns: the shape of this grid's arrays."""
+        return self.height, self.width
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Least x, least y, greatest x, greatest y in CRS units."""
+        corners = [self.transform * c for c in ((0, 0), (self.width, 0), (0, self.height), (self.width, self.height))]
+        xs, ys = zip(*corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    @property
+    def nominal_scale(self) -> float:
+        """Edge of a pixel in metres, as ``ee.Projection.nominalScale`` gives it."""
+        t = self.transform
+        edge = math.sqrt(abs(t.a * t.e - t.b * t.d))
+        return edge * metres_per_unit(self.crs)
+
+    def window(self, column: int, row: int, width: int, height: int) -> Grid:
+        """The sub-grid that starts at (column, row); it may reach outside this grid."""
+        return Grid(self.crs, self.transform * Affine.translation(column, row), width, height)
+
+    def level(self, factor: int) -> Grid:
+        """The grid of the pyramid level that is decimated by ``factor``.
+
+        Sizes are rounded up and the extent is kept, as GDAL does for overviews, so the pixel edge is
+        ``width / ceil(width / factor)`` of the original's, not always exactly ``factor``.
+        """
+        if factor == 1:
+            return self
+        width, height = math.ceil(self.width / factor), math.ceil(self.height / factor)
+        return Grid(
+            self.crs, self.transform * Affine.scale(self.width / width, self.height / height), width, height
+        )

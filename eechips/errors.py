@@ -1,0 +1,98 @@
+"""Everything eechips raises on purpose.
+
+::
+
+    EechipsError
+    ├── UsageError              a wrong option, file or name: exit status 2
+    │   ├── UnknownDatasetError     no such alias, asset or band
+    │   ├── RegionError             a region or region file that cannot be used
+    │   └── RunMismatchError        the output folder holds another run
+    ├── ConfigurationError      credentials, project or endpoint: stop the whole run, exit status 2
+    ├── RequestError            one request of one unit failed
+    │   ├── TransientError          wait and send again
+    │   │   └── ValidationError         what came back is not what was asked for
+    │   ├── TooLargeError           split the unit; never resend it as it is
+    │   └── PermanentError          record it and go on
+    ├── RecipeError             an exception from the recipe's own code
+    └── StorageError            a result could not be written (disk full, no permission)
+
+Messages say what happened, to which unit, and what to do. They never carry credentials or thumbnail URLs.
+"""
+
+from __future__ import annotations
+
+
+class EechipsError(Exception):
+    """Base class of every error that eechips raises on purpose."""
+
+
+class UsageError(EechipsError):
+    """A wrong option, file or name. The command line exits with status 2."""
+
+
+class UnknownDatasetError(UsageError):
+    """No such dataset alias, asset or band."""
+
+
+class RegionError(UsageError):
+    """A region, or a file of regions, that cannot be used."""
+
+
+class RunMismatchError(UsageError):
+    """The output folder holds another run: plan, recipe or parameters differ."""
+
+
+class ConfigurationError(EechipsError):
+    """Credentials, project or endpoint are wrong: no unit can succeed, so the run stops."""
+
+
+class RequestError(EechipsError):
+    """One request of one unit failed.
+
+    Attributes:
+        status: HTTP status, or None where no response arrived.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class TransientError(RequestError):
+    """The same request may succeed later.
+
+    Attributes:
+        retry_after: seconds that the server asked us to wait, or None.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
+        super().__init__(message, status=status)
+        self.retry_after = retry_after
+
+
+class ValidationError(TransientError):
+    """The response is not what was asked for: truncated, undecodable, wrong size, bands, dtype or grid."""
+
+
+class TooLargeError(RequestError):
+    """The request exceeds a limit of the service: split the unit, never resend it as it is."""
+
+
+class PermanentError(RequestError):
+    """The request will never succeed: record it and go on."""
+
+
+class RecipeError(EechipsError):
+    """The recipe's own code raised.
+
+    Attributes:
+        traceback: the recipe's traceback as text.
+    """
+
+    def __init__(self, message: str, *, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class StorageError(EechipsError):
+    """A result could not be written: disk full, no permission, folder gone."""
