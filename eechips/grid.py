@@ -1,0 +1,188 @@
+"""Pixel grids: where, exactly, the pixels of a chip lie."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+Transform = tuple[float, float, float, float, float, float]
+"""``(a, b, c, d, e, f)``: x = a*column + b*row + c and y = d*column + e*row + f, for pixel corners.
+
+This is the order of Earth Engine's ``crs_transform`` and of ``affine.Affine``, not of GDAL's geotransform.
+"""
+
+# What Earth Engine takes as a CRS code; everything else travels as WKT.
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A rectangle of pixels.
+
+    Attributes:
+        crs: code ("EPSG:26913", "SR-ORG:6974") or WKT, as Earth Engine takes it.
+        transform: maps pixel corners (column, row) to CRS coordinates (x, y); see ``Transform``.
+        width: columns, at least 1.
+        height: rows, at least 1.
+
+    Raises:
+        ValueError: if the size is not positive, or the transform is not finite or not invertible.
+    """
+
+    crs: str
+    transform: Transform
+    width: int
+    height: int
+
+    def __post_init__(self) -> None:
+        if not self.crs:
+            raise ValueError("a grid needs a CRS")
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"a grid needs at least one pixel, not {self.width}x{self.height}")
+        a, b, _, d, e, _ = self.transform
+        if not all(math.isfinite(value) for value in self.transform) or a * e - b * d == 0:
+            raise ValueError(f"not an invertible transform: {self.transform}")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns: the shape of this grid's arrays."""
+        return self.height, self.width
+
+    @property
+    def affine(self) -> Affine:
+        """The transform as rasterio takes it."""
+        return Affine(*self.transform)
+
+    @property
+    def resolution(self) -> tuple[float, float]:
+        """Edges of a pixel along columns and along rows, in CRS units, positive."""
+        a, b, _, d, e, _ = self.transform
+        return math.hypot(a, d), math.hypot(b, e)
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Least x, least y, greatest x, greatest y over the four corners, in CRS units."""
+        corners = [
+            self.xy(*c) for c in ((0, 0), (self.width, 0), (0, self.height), (self.width, self.height))
+        ]
+        xs, ys = zip(*corners, strict=True)
+        return min(xs), min(ys), max(xs), max(ys)
+
+    def xy(self, column: float, row: float) -> tuple[float, float]:
+        """CRS coordinates of a place in pixels; whole numbers are pixel corners, ``+ 0.5`` is a centre."""
+        a, b, c, d, e, f = self.transform
+        # The order of the terms is affine's, so that windows agree with rasterio's to the last bit.
+        return a * column + b * row + c, d * column + e * row + f
+
+    def pixel(self, x: float, y: float) -> tuple[Fraction, Fraction]:
+        """Column and row of a place in the CRS, exactly.
+
+        Floats are rational numbers, and so is the inverse of the transform: computed with fractions, a place
+        on a pixel's edge is on that edge, whatever the size of the coordinates.
+        """
+        a, b, c, d, e, f = map(Fraction, self.transform)
+        dx, dy = Fraction(x) - c, Fraction(y) - f
+        determinant = a * e - b * d
+        return (e * dx - b * dy) / determinant, (a * dy - d * dx) / determinant
+
+    def window(self, column: int, row: int, width: int, height: int) -> Grid:
+        """The grid of a rectangle of this grid's pixels; it may reach outside this grid.
+
+        Args:
+            column: first column.
+            row: first row.
+            width: columns.
+            height: rows.
+        """
+        a, b, _, d, e, _ = self.transform
+        x, y = self.xy(column, row)
+        return Grid(self.crs, (a, b, x, d, e, y), width, height)
+
+    def snap_around(self, x: float, y: float, size: tuple[int, int]) -> Grid:
+        """The window of this grid's pixels whose centre is nearest to a place.
+
+        Distance is measured along the grid's axes, in pixels. Windows of even size have their centre on a
+        pixel corner, those of odd size in the middle of the pixel that holds the place. Of two equally near
+        windows the one with the greater column (or row) is taken. The window may reach outside this grid.
+
+        Args:
+            x: CRS coordinate.
+            y: CRS coordinate.
+            size: width and height of the window in pixels.
+        """
+        width, height = size
+        column, row = self.pixel(x, y)
+        first_column = math.floor(column - Fraction(width - 1, 2))
+        first_row = math.floor(row - Fraction(height - 1, 2))
+        return self.window(first_column, first_row, width, height)
+
+    def split(self) -> tuple[Grid, ...]:
+        """This grid cut into quarters (halves, where it is one pixel wide or high), in row-major order.
+
+        Raises:
+            ValueError: if it is a single pixel.
+        """
+        if self.width == self.height == 1:
+            raise ValueError("a single pixel cannot be split")
+        columns = _halves(self.width)
+        rows = _halves(self.height)
+        return tuple(self.window(c, r, w, h) for r, h in rows for c, w in columns)
+
+    def estimate_bytes(self, bands: int, dtype: npt.DTypeLike) -> int:
+        """Bytes of this grid's pixels without compression, as Earth Engine counts them against its limits."""
+        return self.width * self.height * bands * np.dtype(dtype).itemsize
+
+    def to_pixel_grid(self) -> dict[str, Any]:
+        """The ``PixelGrid`` of Earth Engine's REST interface.
+
+        https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid
+        """
+        a, b, c, d, e, f = self.transform
+        return {
+            "dimensions": {"width": self.width, "height": self.height},
+            "affineTransform": {
+                "scaleX": a,
+                "shearX": b,
+                "translateX": c,
+                "shearY": d,
+                "scaleY": e,
+                "translateY": f,
+            },
+            "crsCode" if _CODE.fullmatch(self.crs) else "crsWkt": self.crs,
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """A small JSON value, which ``from_json`` reads back unchanged: {crs, transform, width, height}."""
+        return {
+            "crs": self.crs,
+            "transform": list(self.transform),
+            "width": self.width,
+            "height": self.height,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Grid:
+        """The grid that ``to_json`` wrote.
+
+        Raises:
+            KeyError: if a part is missing.
+            ValueError: if it is not a grid.
+        """
+        a, b, c, d, e, f = (float(number) for number in value["transform"])
+        return cls(str(value["crs"]), (a, b, c, d, e, f), int(value["width"]), int(value["height"]))
+
+
+def _halves(length: int) -> tuple[tuple[int, int], ...]:
+    """Start and length of the two halves of a length (or of its only pixel)."""
+    if length == 1:
+        return ((0, 1),)
+    half = length // 2
+    return (0, half), (half, length - half)
