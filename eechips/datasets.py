@@ -1,8 +1,8 @@
 """Facts about the datasets that have a short name: what they hold, how fine they are, whose they are.
 
-Everything here is from the Earth Engine data catalog (sources at https://github.com/google/earthengine-catalog);
-each record names its page and the day it was read. Any other Earth Engine id works as well: its facts are then
-asked from the server (``eechips.planning.facts``).
+Everything here is from the Earth Engine data catalog (https://github.com/google/earthengine-catalog holds its
+sources); each record names its page and the day it was read. Any other Earth Engine id works as well: its
+facts are then asked from the server (``eechips.planning.facts``).
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Dataset:
         dtype: numpy name of the type that holds the values of ``bands``.
         start: first day, YYYY-MM-DD.
         end: last day (inclusive), or None where it goes on.
-        visualization: how ``bands`` become 8-bit colours (``min``, ``max``, ``gamma``, ``palette``); empty where
-            the values fit 8 bits as they are (colours, or class codes, which a stretch would falsify).
+        visualization: how ``bands`` become 8-bit colours (``min``, ``max``, ``gamma``, ``palette``); empty
+            where the values fit 8 bits as they are (colours, or class codes, which a stretch would falsify).
         region: what ``--roi`` is unless given, or None where it must be given.
         licence: terms of use in short; the source has them in full.
         citation: how the producers want it cited.
