@@ -1,0 +1,94 @@
+"""What one request's evaluation may use: the assets, the limits, the time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from eechips.emulator.errors import LimitError
+from eechips.emulator.model import AssetStore
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of the service, with Earth Engine's values.
+
+    Attributes:
+        elements: of a collection that ``getInfo`` returns or that is turned into a list.
+        payload: bytes of a request's body.
+        thumbnail_bytes: uncompressed bytes of a thumbnail or download.
+        thumbnail_side: pixels on a side of those.
+        pixels_bytes: uncompressed bytes of computePixels and getPixels.
+        pixels_side: pixels on a side of those.
+        bands: of computePixels and getPixels.
+        seconds: of one evaluation. Interactive computations end after about 5 minutes.
+        memory: bytes of pixels that one evaluation holds at once.
+        depth: nested function calls.
+
+    Sources: developers.google.com/earth-engine/guides/usage, /reference/rest/v1/projects.image/computePixels and
+    /apidocs/ee-image-getdownloadurl, read 2026-11.
+    """
+
+    elements: int = 5000
+    payload: int = 10_485_760
+    thumbnail_bytes: int = 33_554_432
+    thumbnail_side: int = 10_000
+    pixels_bytes: int = 50_331_648
+    pixels_side: int = 32_768
+    bands: int = 1024
+    seconds: float = 300.0
+    memory: int = 2 << 30
+    depth: int = 500
+
+
+@dataclass(slots=True)
+class Context:
+    """One request's evaluation.
+
+    Attributes:
+        store: the assets.
+        limits: what may not be exceeded.
+        clock: monotonic seconds.
+    """
+
+    store: AssetStore
+    limits: Limits = field(default_factory=Limits)
+    clock: Callable[[], float] = time.monotonic
+    _end: float = field(init=False)
+    _notes: dict[tuple[Any, ...], Any] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._end = self.clock() + self.limits.seconds
+
+    def check_time(self) -> None:
+        """Ends an evaluation that has taken too long.
+
+        Raises:
+            LimitError: as Earth Engine words it.
+        """
+        if self.clock() > self._end:
+            raise LimitError("Computation timed out.")
+
+    def counted(self, values: Iterable[T], what: str = "Collection query") -> Iterator[T]:
+        """Passes values on, and stops where a collection has more than may be held.
+
+        Raises:
+            LimitError: past the limit.
+        """
+        for count, value in enumerate(values, 1):
+            if count > self.limits.elements:
+                raise LimitError(f"{what} aborted after accumulating over {self.limits.elements} elements.")
+            if count % 64 == 0:
+                self.check_time()
+            yield value
+
+    def note(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """Remembers what ``make`` gives under a key, for this evaluation."""
+        if key not in self._notes:
+            self._notes[key] = make()
+        found: T = self._notes[key]
+        return found

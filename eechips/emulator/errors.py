@@ -1,0 +1,52 @@
+"""Errors in Earth Engine's own shape.
+
+::
+
+    EarthEngineError          any error that a client sees: HTTP code, status, message
+    ├── InvalidError              400 INVALID_ARGUMENT: the expression or the request is wrong
+    │   ├── UnknownFunctionError      a function that the local Earth Engine does not have
+    │   ├── TypeMismatchError         an argument of the wrong type
+    │   └── LimitError                a limit of the service (pixels, bytes, elements, memory, time)
+    └── NotFoundError             404 NOT_FOUND: no such asset, thumbnail, table or method
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class EarthEngineError(Exception):
+    """An error as the service reports it: ``{"error": {"code", "message", "status"}}``."""
+
+    code = 500
+    status = "INTERNAL"
+
+    def body(self) -> dict[str, Any]:
+        """The JSON body of the response."""
+        return {"error": {"code": self.code, "message": str(self), "status": self.status}}
+
+
+class InvalidError(EarthEngineError):
+    """The expression or the request is wrong (HTTP 400)."""
+
+    code = 400
+    status = "INVALID_ARGUMENT"
+
+
+class UnknownFunctionError(InvalidError):
+    """A function that Earth Engine may have and the local one does not."""
+
+
+class TypeMismatchError(InvalidError):
+    """An argument of the wrong type."""
+
+
+class LimitError(InvalidError):
+    """A limit of the service was exceeded."""
+
+
+class NotFoundError(EarthEngineError):
+    """No such asset, thumbnail, table or method (HTTP 404)."""
+
+    code = 404
+    status = "NOT_FOUND"

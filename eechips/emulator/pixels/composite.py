@@ -1,0 +1,145 @@
+"""Many images on top of each other: mosaics and reductions of a collection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from eechips.emulator.model import Bounds
+from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.pixels.image import Image, Pixels, Render
+
+Members = Callable[[Bounds | None], Iterator[Image]]
+"""The images that may have pixels within bounds (None: anywhere), in order."""
+
+Reduction = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]]
+"""From values and weights of shape (inputs, images, height, width) to values and masks, one pair per output."""
+
+# Bytes of stacked values that a reduction holds at a time.
+_STACK = 256 << 20
+
+
+def lonlat_bounds(grid: Grid) -> Bounds | None:
+    """West, south, east, north of a grid in degrees; None where that is not one plain rectangle."""
+    west, south, east, north = transformer(grid.crs, "EPSG:4326").transform_bounds(*grid.bounds, densify_pts=21)
+    if not all(map(np.isfinite, (west, south, east, north))) or west > east:
+        return None
+    return west, south, east, north
+
+
+def _under(members: Members, grid: Grid, render: Render) -> list[Image]:
+    """The images that may have pixels on a grid, in order."""
+    bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
+    images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
+    if bounds is None:
+        return images
+    box = shapely.box(*bounds)
+    return [i for i in images if i.footprint is None or i.footprint.unbounded or i.footprint.lonlat.intersects(box)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mosaic:
+    """The last image that has a valid pixel there: ``ImageCollection.mosaic``."""
+
+    members: Members
+    names: tuple[str, ...]
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Reads from the top, until nothing is left to fill."""
+        done: list[Pixels | None] = [None] * len(bands)
+        for image in reversed(_under(self.members, grid, render)):
+            by_name = {band.name: band for band in image.bands}
+            open_bands = [
+                i for i, b in enumerate(bands) if self.names[b] in by_name and not _full(done[i])
+            ]
+            found = render.read([by_name[self.names[bands[i]]] for i in open_bands], grid)
+            for i, pixels in zip(open_bands, found, strict=True):
+                done[i] = _underlay(done[i], pixels)
+            if all(map(_full, done)):
+                break
+        empty = Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
+        return [pixels or empty for pixels in done]
+
+
+def _full(pixels: Pixels | None) -> bool:
+    return pixels is not None and bool(pixels.valid.all())
+
+
+def _underlay(top: Pixels | None, below: Pixels) -> Pixels:
+    """Puts pixels under others, where those are masked."""
+    if top is None:
+        return below
+    take = below.valid & ~top.valid
+    if not take.any():
+        return top
+    dtype = np.result_type(top.values, below.values)
+    masks = np.result_type(top.mask, below.mask)
+    values = np.where(_fit(take, below.values), below.values, top.values).astype(dtype, copy=False)
+    return Pixels(values, np.where(take, below.mask, top.mask).astype(masks, copy=False))
+
+
+def _fit(mask: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Adds axes to a mask, so that it goes with array pixels."""
+    return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reduced:
+    """A reduction over the images at each pixel: ``ImageCollection.reduce`` and its shorthands.
+
+    Attributes:
+        members: the images.
+        inputs: names of the bands that go into each call of the reduction, one tuple a call.
+        reduction: gives ``outputs`` bands per call.
+        outputs: bands per call.
+    """
+
+    members: Members
+    inputs: tuple[tuple[str, ...], ...]
+    reduction: Reduction
+    outputs: int
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Stacks the inputs and reduces them, some rows at a time where the stack is large."""
+        images = _under(self.members, grid, render)
+        found: dict[int, list[Pixels]] = {}
+        for call in sorted({b // self.outputs for b in bands}):
+            found[call] = self._reduce(images, self.inputs[call], grid, render)
+        return [found[b // self.outputs][b % self.outputs] for b in bands]
+
+    def _reduce(self, images: Sequence[Image], names: tuple[str, ...], grid: Grid, render: Render) -> list[Pixels]:
+        per_row = max(1, len(images) * len(names) * grid.width * 16)
+        rows = max(1, min(grid.height, _STACK // per_row))
+        if rows >= grid.height:
+            return self._reduce_rows(images, names, grid, render)
+        parts = [
+            self._reduce_rows(images, names, grid.window(0, row, grid.width, min(rows, grid.height - row)), Render())
+            for row in range(0, grid.height, rows)
+        ]
+        return [
+            Pixels(np.concatenate([p.values for p in column]), np.concatenate([p.mask for p in column]))
+            for column in zip(*parts, strict=True)
+        ]
+
+    def _reduce_rows(
+        self, images: Sequence[Image], names: tuple[str, ...], grid: Grid, render: Render
+    ) -> list[Pixels]:
+        layers: list[list[Pixels]] = []
+        for image in images:
+            by_name = {band.name: band for band in image.bands}
+            if all(name in by_name for name in names):
+                layers.append(render.read([by_name[name] for name in names], grid))
+        if not layers:
+            values = np.zeros((len(names), 0, *grid.shape))
+            weights = np.zeros((len(names), 0, *grid.shape))
+        else:
+            values = np.stack([np.stack([layer[i].values for layer in layers]) for i in range(len(names))])
+            weights = np.stack(
+                [np.stack([layer[i].mask for layer in layers]) for i in range(len(names))]
+            ).astype(np.float64)
+        return [Pixels(v, m) for v, m in self.reduction(values, weights)]

@@ -1,0 +1,120 @@
+"""Which pixels a geometry covers, and how much of each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.projection import Projection
+from eechips.emulator.values import Geometry
+
+Coverage = npt.NDArray[np.float64]
+
+# How far a curved edge may lie from the straight pieces that stand for it, in pixels.
+_EDGE_TOLERANCE = 0.01
+
+
+def in_pixels(geometry: Geometry, grid: Grid) -> BaseGeometry:
+    """The geometry in the pixel coordinates (column, row) of a grid."""
+    return geometry.within(Projection(grid.crs, grid.transform), _EDGE_TOLERANCE)
+
+
+def centres_inside(geometry: Geometry, grid: Grid) -> npt.NDArray[np.bool_]:
+    """Pixels whose centre lies in a geometry: shape (height, width)."""
+    if geometry.unbounded:
+        return np.ones(grid.shape, dtype=bool)
+    shape = in_pixels(geometry, grid)
+    # Snap away rounding, so that a rectangle made from the grid's own corners covers all of it.
+    box = shapely.box(0.25, 0.25, grid.width - 0.25, grid.height - 0.25)
+    shapely.prepare(shape)
+    if shapely.contains(shape, box):
+        return np.ones(grid.shape, dtype=bool)
+    if not shapely.intersects(shape, box):
+        return np.zeros(grid.shape, dtype=bool)
+    return _burn(shape, grid, all_touched=False)
+
+
+def _burn(shape: BaseGeometry, grid: Grid, *, all_touched: bool) -> npt.NDArray[np.bool_]:
+    burnt: npt.NDArray[Any] = rasterize(
+        [(shape, 1)], out_shape=grid.shape, transform=Affine.identity(), all_touched=all_touched, dtype=np.uint8
+    )
+    return burnt.astype(bool)
+
+
+def pixels_touched(geometry: Geometry, lattice: Projection) -> tuple[int, int, int, int]:
+    """First column, first row, columns and rows of the lattice that a geometry's bounds touch."""
+    left, top, right, bottom = geometry.within(lattice, _EDGE_TOLERANCE).bounds
+    column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
+    return column, row, max(math.ceil(right - 1e-9), column + 1) - column, max(
+        math.ceil(bottom - 1e-9), row + 1
+    ) - row
+
+
+def fractions(geometry: Geometry, grid: Grid) -> Coverage:
+    """The part of each pixel that a geometry covers, from 0 to 1: shape (height, width).
+
+    Polygons give exact areas. Points and lines have none: each pixel that they touch counts as 1.
+    """
+    if geometry.unbounded:
+        return np.ones(grid.shape)
+    shape = in_pixels(geometry, grid)
+    polygons = [p for p in _parts(shape) if p.geom_type == "Polygon" and not p.is_empty]
+    others = [p for p in _parts(shape) if p.geom_type != "Polygon" and not p.is_empty]
+    result = np.zeros(grid.shape)
+    if polygons:
+        result = _areas(shapely.union_all(polygons) if len(polygons) > 1 else polygons[0], grid)
+    for point in (p for p in others if p.geom_type == "Point"):
+        column, row = math.floor(point.x + 1e-9), math.floor(point.y + 1e-9)
+        if 0 <= column < grid.width and 0 <= row < grid.height:
+            result[row, column] = 1.0
+    lines = [p for p in others if p.geom_type != "Point"]
+    if lines:
+        result = np.maximum(result, _burn(shapely.union_all(lines), grid, all_touched=True))
+    return result
+
+
+def _parts(shape: BaseGeometry) -> list[BaseGeometry]:
+    parts = [shape]
+    while any(hasattr(p, "geoms") for p in parts):
+        parts = [q for p in parts for q in (p.geoms if hasattr(p, "geoms") else [p])]
+    return parts
+
+
+def _areas(shape: BaseGeometry, grid: Grid) -> Coverage:
+    """Areas of the intersections of unit cells with a polygon; only cells on the boundary are cut."""
+    if not shape.is_valid:
+        shape = shapely.make_valid(shape)
+    shapely.prepare(shape)
+    whole = shapely.box(0, 0, grid.width, grid.height)
+    if shapely.contains_properly(shape, whole):
+        return np.ones(grid.shape)
+    boundary = _burn(shapely.boundary(shape), grid, all_touched=True)
+    # GDAL may leave out cells that a line only grazes: take the neighbours too.
+    boundary = _dilated(boundary)
+    result = _burn(shape, grid, all_touched=False).astype(np.float64)
+    rows, columns = np.nonzero(boundary)
+    cells = shapely.box(columns, rows, columns + 1, rows + 1)
+    inside = shapely.contains_properly(shape, cells)
+    cut = ~inside & shapely.intersects(shape, cells)
+    areas = inside.astype(np.float64)
+    areas[cut] = shapely.area(shapely.intersection(cells[cut], shape))
+    result[rows, columns] = areas
+    return result
+
+
+def _dilated(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    wide = grown.copy()
+    wide[:, 1:] |= grown[:, :-1]
+    wide[:, :-1] |= grown[:, 1:]
+    return wide

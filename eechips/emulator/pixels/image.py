@@ -1,0 +1,156 @@
+"""Lazy images: bands that answer for a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.emulator.errors import LimitError
+from eechips.emulator.model import PixelType, Window
+from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.projection import Projection
+from eechips.emulator.values import Geometry
+
+Mask = npt.NDArray[Any]
+"""Validity of pixels: bool, or float from 0 (masked) to 1 where a mask is fractional. Shape (height, width)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """One band's answer for a grid.
+
+    Attributes:
+        values: shape (height, width), or (height, width, …) for array bands. Anything where masked.
+        mask: shape (height, width).
+    """
+
+    values: npt.NDArray[Any]
+    mask: Mask
+
+    @property
+    def valid(self) -> npt.NDArray[np.bool_]:
+        """Where the mask is not zero."""
+        return self.mask if self.mask.dtype == bool else self.mask > 0
+
+
+class Raster(Protocol):
+    """Something with one or several bands of pixels that answers for any grid."""
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """The pixels of bands (indices from 0) on a grid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Band:
+    """A band of an image.
+
+    Attributes:
+        name: unique within the image.
+        type: of its values.
+        projection: default projection, used where a scale or grid is not given.
+        extent: pixels of that projection which hold data; None where the band is unbounded.
+        raster: what answers for it.
+        index: which of the raster's bands it is.
+        fixed: False for constants and composites, whose projection is only the EPSG:4326 default.
+    """
+
+    name: str
+    type: PixelType
+    projection: Projection
+    raster: Raster
+    index: int = 0
+    extent: Window | None = None
+    fixed: bool = True
+
+    @property
+    def grid(self) -> Grid | None:
+        """The grid of ``extent``, or None where the band is unbounded."""
+        if self.extent is None:
+            return None
+        e = self.extent
+        whole = Grid(self.projection.crs, self.projection.transform, 0, 0)
+        return whole.window(e.column, e.row, e.width, e.height)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Image:
+    """An image: bands and properties.
+
+    Attributes:
+        bands: in order.
+        properties: user and system properties, without ``system:footprint``.
+        footprint: outline, or None where the image is unbounded.
+        id: of a stored image.
+        version: of a stored image.
+    """
+
+    bands: tuple[Band, ...]
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    footprint: Geometry | None = None
+    id: str | None = None
+    version: int | None = None
+
+    def with_properties(self, properties: Mapping[str, Any]) -> Image:
+        """A copy with other properties."""
+        return replace(self, properties=properties)
+
+    def with_bands(self, bands: Sequence[Band]) -> Image:
+        """A copy with other bands; the properties and id stay."""
+        return replace(self, bands=tuple(bands))
+
+    def computed(self, bands: Sequence[Band]) -> Image:
+        """The result of a computation on this image: only ``system:index`` and the footprint are kept."""
+        index = self.properties.get("system:index")
+        return Image(tuple(bands), {} if index is None else {"system:index": index}, self.footprint)
+
+
+class Render:
+    """One pull of pixels: remembers what was read, and holds to the limits.
+
+    Common subexpressions are read once per grid. Not shared between requests or threads.
+
+    Attributes:
+        budget: bytes that may be held at once.
+    """
+
+    def __init__(self, budget: int = 2 << 30) -> None:
+        self._memory: dict[tuple[int, int, Grid], Pixels] = {}
+        self._alive: list[Raster] = []  # keeps id() of remembered rasters unique
+        self._notes: dict[tuple[Any, ...], Any] = {}
+        self._held = 0
+        self.budget = budget
+
+    def read(self, bands: Sequence[Band], grid: Grid) -> list[Pixels]:
+        """The pixels of bands on a grid, each raster asked once for all of its bands.
+
+        Raises:
+            LimitError: if that would hold more memory than allowed.
+        """
+        wanted: dict[int, tuple[Raster, list[int]]] = {}
+        for band in bands:
+            if (id(band.raster), band.index, grid) not in self._memory:
+                indices = wanted.setdefault(id(band.raster), (band.raster, []))[1]
+                if band.index not in indices:
+                    indices.append(band.index)
+        for key, (raster, indices) in wanted.items():
+            self._alive.append(raster)
+            for index, pixels in zip(indices, raster.read(indices, grid, self), strict=True):
+                self._hold(pixels)
+                self._memory[key, index, grid] = pixels
+        return [self._memory[id(band.raster), band.index, grid] for band in bands]
+
+    def note(self, key: tuple[Any, ...], make: Any) -> Any:
+        """Remembers whatever ``make()`` gives under a key, for this pull only."""
+        if key not in self._notes:
+            self._notes[key] = make()
+        return self._notes[key]
+
+    def _hold(self, pixels: Pixels) -> None:
+        self._held += pixels.values.nbytes + pixels.mask.nbytes
+        if self._held > self.budget:
+            raise LimitError("User memory limit exceeded.")

@@ -1,0 +1,285 @@
+"""From one grid's pixels to another's: where centres fall, and what is taken there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from eechips.emulator.errors import LimitError
+from eechips.emulator.model import Window
+from eechips.emulator.pixels.grid import Grid, parse_crs, transformer
+from eechips.emulator.pixels.image import Pixels
+from eechips.emulator.projection import Projection
+
+Method = Literal["nearest", "bilinear", "bicubic"]
+Floats = npt.NDArray[np.float64]
+
+# A centre that lies on an edge between two pixels, up to rounding, belongs to the later one, as in GDAL.
+_EDGE = 1e-6
+# Coordinates between control points are interpolated where that is exact to this part of a source pixel.
+_TOLERANCE = 1e-4
+_SPACING = 32
+# Source pixels of one band that a single read may touch.
+_MAX_WINDOW = 1 << 27
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Location:
+    """Where the centres of a grid's pixels fall in another lattice of pixels.
+
+    Attributes:
+        columns: fractional columns, broadcastable to the grid's shape.
+        rows: fractional rows, likewise.
+        scale: edge of the grid's pixels in pixels of the lattice.
+    """
+
+    columns: Floats
+    rows: Floats
+    scale: float
+
+
+def locate(grid: Grid, lattice: Projection) -> Location:
+    """Finds the centres of a grid's pixels in the pixel coordinates of a lattice.
+
+    The CRS transformation is evaluated at control points and interpolated between them where that is exact to
+    1e-4 of a pixel (checked half-way between control points), else at every pixel.
+    """
+    if grid.crs == lattice.crs or parse_crs(grid.crs) == parse_crs(lattice.crs):
+        return _locate_affine(grid, ~lattice.transform * grid.transform)
+
+    def exact(columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        x, y = grid.transform * (columns, rows)
+        x, y = transformer(grid.crs, lattice.crs).transform(x, y)
+        return ~lattice.transform * (np.asarray(x), np.asarray(y))
+
+    spacing = _SPACING
+    while spacing >= 8 and min(grid.width, grid.height) > spacing:
+        found = _interpolated(grid, exact, spacing)
+        if found is not None:
+            break
+        spacing //= 2
+    else:
+        rows, columns = np.mgrid[0 : grid.height, 0 : grid.width] + 0.5
+        found = exact(columns, rows)
+    return Location(found[0], found[1], _jacobian_scale(grid, exact))
+
+
+def _locate_affine(grid: Grid, step: Affine) -> Location:
+    scale = math.sqrt(abs(step.determinant))
+    columns = np.arange(grid.width) + 0.5
+    rows = np.arange(grid.height) + 0.5
+    if step.b == 0 and step.d == 0:
+        return Location((step.a * columns + step.c)[None, :], (step.e * rows + step.f)[:, None], scale)
+    found = step * np.meshgrid(columns, rows)
+    return Location(found[0], found[1], scale)
+
+
+def _jacobian_scale(grid: Grid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]]) -> float:
+    middle = (grid.width / 2, grid.height / 2)
+    x, y = exact(
+        np.array([middle[0] - 0.5, middle[0] + 0.5, middle[0], middle[0]]),
+        np.array([middle[1], middle[1], middle[1] - 0.5, middle[1] + 0.5]),
+    )
+    determinant = (x[1] - x[0]) * (y[3] - y[2]) - (x[3] - x[2]) * (y[1] - y[0])
+    return math.sqrt(abs(determinant)) if np.isfinite(determinant) else 1.0
+
+
+def _interpolated(
+    grid: Grid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]], spacing: int
+) -> tuple[Floats, Floats] | None:
+    """Bilinear interpolation between control points, or None where that is not exact enough."""
+    at_columns = _control_points(grid.width, spacing)
+    at_rows = _control_points(grid.height, spacing)
+    control = exact(*np.meshgrid(at_columns, at_rows))
+    if not (np.isfinite(control[0]).all() and np.isfinite(control[1]).all()):
+        return None
+    middle_columns = (at_columns[1:] + at_columns[:-1]) / 2
+    middle_rows = (at_rows[1:] + at_rows[:-1]) / 2
+    middles = exact(*np.meshgrid(middle_columns, middle_rows))
+    for values, truth in zip(control, middles, strict=True):
+        guess = (values[1:, 1:] + values[1:, :-1] + values[:-1, 1:] + values[:-1, :-1]) / 4
+        if not np.abs(guess - truth).max() < _TOLERANCE:
+            return None
+    columns = np.arange(grid.width) + 0.5
+    rows = np.arange(grid.height) + 0.5
+    return (
+        _bilinear(control[0], at_columns, at_rows, columns, rows),
+        _bilinear(control[1], at_columns, at_rows, columns, rows),
+    )
+
+
+def _control_points(size: int, spacing: int) -> Floats:
+    return np.linspace(0.5, size - 0.5, max(2, math.ceil(size / spacing) + 1))
+
+
+def _bilinear(values: Floats, at_columns: Floats, at_rows: Floats, columns: Floats, rows: Floats) -> Floats:
+    i, u = _bracket(at_columns, columns)
+    j, v = _bracket(at_rows, rows)
+    by_row = values[j] * (1 - v)[:, None] + values[j + 1] * v[:, None]
+    result: Floats = by_row[:, i] * (1 - u) + by_row[:, i + 1] * u
+    return result
+
+
+def _bracket(knots: Floats, positions: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+    index = np.clip(np.searchsorted(knots, positions, side="right") - 1, 0, len(knots) - 2)
+    return index, (positions - knots[index]) / (knots[index + 1] - knots[index])
+
+
+def window_of(location: Location, extent: Window | None, margin: int) -> Window | None:
+    """The pixels of the lattice that a location needs, within ``extent``; None if there are none.
+
+    Raises:
+        LimitError: if they are too many to read at once.
+    """
+    low, high = _span(location.columns, margin)
+    top, bottom = _span(location.rows, margin)
+    if extent is not None:
+        low, high = max(low, extent.column), min(high, extent.column + extent.width)
+        top, bottom = max(top, extent.row), min(bottom, extent.row + extent.height)
+    if low >= high or top >= bottom:
+        return None
+    if (high - low) * (bottom - top) > _MAX_WINDOW:
+        raise LimitError("User memory limit exceeded.")
+    return Window(low, top, high - low, bottom - top)
+
+
+def _span(positions: Floats, margin: int) -> tuple[int, int]:
+    finite = positions if np.isfinite(positions).all() else positions[np.isfinite(positions)]
+    if not finite.size:
+        return 0, 0
+    return math.floor(finite.min() + _EDGE) - margin, math.floor(finite.max() + _EDGE) + 1 + margin
+
+
+MARGINS: dict[Method, int] = {"nearest": 0, "bilinear": 1, "bicubic": 2}
+"""Pixels that each method needs around the one a centre falls into."""
+
+
+def gather(
+    values: npt.NDArray[Any], valid: npt.NDArray[Any], window: Window, location: Location, method: Method
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Takes pixels of a lattice at a location.
+
+    Args:
+        values: shape (bands, window.height, window.width).
+        valid: the same shape, bool or fractional.
+        window: which pixels of the lattice those are.
+        location: where to take them.
+        method: nearest keeps values and dtype; the others give float64.
+
+    Returns:
+        Values and validity of shape (bands, height, width) of the location's grid; invalid outside the window.
+    """
+    if method == "nearest":
+        return _gather_nearest(values, valid, window, location)
+    return _gather_weighted(values, valid, window, location, _KERNELS[method])
+
+
+def _gather_nearest(
+    values: npt.NDArray[Any], valid: npt.NDArray[Any], window: Window, location: Location
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    columns, outside_columns = _indices(location.columns, window.column, window.width)
+    rows, outside_rows = _indices(location.rows, window.row, window.height)
+    taken, mask = values[:, rows, columns], valid[:, rows, columns]
+    if outside_columns is not None or outside_rows is not None:
+        outside = np.zeros(taken.shape[1:3], dtype=bool)
+        for part in (outside_columns, outside_rows):
+            if part is not None:
+                outside |= part
+        mask[:, outside] = 0
+    return taken, mask
+
+
+def _indices(
+    positions: Floats, start: int, size: int
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_] | None]:
+    """Indices into a window, and which positions lie outside it (None: none do)."""
+    floored = np.floor(positions + _EDGE) - start
+    outside = ~((floored >= 0) & (floored < size))  # also true for NaN
+    if outside.any():
+        return np.where(outside, 0, floored).astype(np.intp), outside
+    return floored.astype(np.intp), None
+
+
+def _linear(offset: Floats) -> list[tuple[int, Floats]]:
+    return [(0, 1 - offset), (1, offset)]
+
+
+def _cubic(offset: Floats) -> list[tuple[int, Floats]]:
+    """Weights of the cubic convolution with a = -0.5 (Keys 1981), as GDAL's "cubic"."""
+    t = offset
+    return [
+        (-1, -0.5 * t + t**2 - 0.5 * t**3),
+        (0, 1 - 2.5 * t**2 + 1.5 * t**3),
+        (1, 0.5 * t + 2 * t**2 - 1.5 * t**3),
+        (2, -0.5 * t**2 + 0.5 * t**3),
+    ]
+
+
+_KERNELS: dict[Method, Callable[[Floats], list[tuple[int, Floats]]]] = {"bilinear": _linear, "bicubic": _cubic}
+
+
+def _gather_weighted(
+    values: npt.NDArray[Any],
+    valid: npt.NDArray[Any],
+    window: Window,
+    location: Location,
+    kernel: Callable[[Floats], list[tuple[int, Floats]]],
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Weighted means of neighbours; masked ones drop out and the weights of the others are scaled up."""
+    x, y = location.columns - 0.5, location.rows - 0.5
+    left, top = np.floor(x), np.floor(y)
+    by_column = [(left + step, weight) for step, weight in kernel(x - left)]
+    by_row = [(top + step, weight) for step, weight in kernel(y - top)]
+    shape = (len(values), *np.broadcast_shapes(x.shape, y.shape))
+    total, weights, fraction = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    numbers = np.where(valid > 0, values, 0).astype(np.float64)
+    for at_row, row_weight in by_row:
+        for at_column, column_weight in by_column:
+            neighbour, mask = _gather_nearest(
+                numbers, valid.astype(np.float64), window, Location(at_column + 0.5, at_row + 0.5, location.scale)
+            )
+            weight = np.broadcast_to(row_weight * column_weight, shape[1:])
+            present = weight * (mask > 0)
+            total += neighbour * present
+            weights += present
+            fraction += weight * mask
+    enough = weights > 1e-5
+    result = np.divide(total, weights, out=np.zeros(shape), where=enough)
+    centre = _gather_nearest(numbers, valid, window, location)[1]
+    if valid.dtype == bool:
+        return result, enough & centre
+    return result, np.where(enough & (centre > 0), np.clip(fraction, 0, 1), 0)
+
+
+def read_lattice(
+    read: Callable[[Window], tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+    count: int,
+    dtype: npt.DTypeLike,
+    location: Location,
+    extent: Window | None,
+    shape: tuple[int, int],
+    method: Method,
+) -> list[Pixels]:
+    """Reads what a location needs of a lattice and resamples it.
+
+    Args:
+        read: reads a window: values and validity of shape (count, height, width).
+        count: number of bands.
+        dtype: of the values where nothing has to be read.
+        location: where the output's centres fall.
+        extent: pixels that exist, None for all.
+        shape: the output's (height, width).
+        method: of resampling.
+    """
+    window = window_of(location, extent, MARGINS[method])
+    if window is None:
+        nothing = Pixels(np.zeros(shape, dtype), np.zeros(shape, dtype=bool))
+        return [nothing] * count
+    values, valid = gather(*read(window), window, location, method)
+    return [Pixels(v, m) for v, m in zip(values, valid, strict=True)]

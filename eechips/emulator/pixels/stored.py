@@ -1,0 +1,107 @@
+"""Stored images as rasters, and rasters that are fixed to a grid of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.emulator.model import BandInfo, ImageAsset, Window
+from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.pixels.resample import Location, Method, locate, read_lattice
+from eechips.emulator.projection import Projection
+from eechips.emulator.values import Geometry
+
+# A level is used if its pixels are no larger than the output's, with this much tolerance for rounding.
+_LEVEL_TOLERANCE = 1.001
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stored:
+    """Bands that a source holds, resampled to whatever grid is asked for.
+
+    The pyramid level is the coarsest whose pixels are no larger than the output's
+    (https://developers.google.com/earth-engine/guides/scale).
+    """
+
+    infos: tuple[BandInfo, ...]
+    method: Method = "nearest"
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Reads bands that share a source and a grid together."""
+        groups: dict[tuple[int, Grid], list[int]] = {}
+        for band in bands:
+            info = self.infos[band]
+            groups.setdefault((id(info.source), info.grid), []).append(band)
+        found: dict[int, Pixels] = {}
+        for members in groups.values():
+            found.update(zip(members, self._read_group(members, grid, render), strict=True))
+        return [found[band] for band in bands]
+
+    def _read_group(self, members: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        infos = [self.infos[m] for m in members]
+        source, native = infos[0].source, infos[0].grid
+        location = _located(native, grid, render)
+        factor_index, factor = 0, 1
+        for index, candidate in enumerate(source.levels):
+            if candidate <= location.scale * _LEVEL_TOLERANCE:
+                factor_index, factor = index, candidate
+        if factor > 1:
+            native = native.level(factor)
+            location = _located(native, grid, render)
+
+        def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+            return source.read([i.index for i in infos], window, factor_index)
+
+        extent = Window(0, 0, native.width, native.height)
+        dtype = np.uint8 if infos[0].pixel_type.precision == "int" else np.float32
+        return read_lattice(read, len(infos), dtype, location, extent, grid.shape, self.method)
+
+
+def _located(native: Grid, grid: Grid, render: Render) -> Location:
+    lattice = Projection(native.crs, native.transform)
+    located: Location = render.note(("location", grid, lattice), lambda: locate(grid, lattice))
+    return located
+
+
+def stored_image(asset: ImageAsset) -> Image:
+    """The image of a stored asset."""
+    raster = Stored(asset.bands)
+    bands = tuple(
+        Band(
+            info.name,
+            info.pixel_type,
+            Projection(info.grid.crs, info.grid.transform),
+            raster,
+            index,
+            Window(0, 0, info.grid.width, info.grid.height),
+        )
+        for index, info in enumerate(asset.bands)
+    )
+    return Image(bands, asset.properties, Geometry(asset.footprint), asset.id, asset.version)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reprojected:
+    """Bands computed on a lattice of their own, then resampled: ``Image.reproject``."""
+
+    inputs: tuple[Band, ...]
+    lattice: Projection
+    method: Method = "nearest"
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Computes the inputs on the lattice under the grid, and takes the output from there."""
+        chosen = [self.inputs[b] for b in bands]
+        lattice = Grid(self.lattice.crs, self.lattice.transform, 0, 0)
+        location = _located(lattice, grid, render)
+
+        def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+            under = lattice.window(window.column, window.row, window.width, window.height)
+            pixels = render.read(chosen, under)
+            return np.stack([p.values for p in pixels]), np.stack([p.mask for p in pixels])
+
+        return read_lattice(read, len(chosen), np.uint8, location, None, grid.shape, self.method)

@@ -1,0 +1,76 @@
+"""Signatures of Earth Engine's functions, read from the installed client."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+_PREFIX = "algorithms/"
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """One argument of a function.
+
+    Attributes:
+        name: as in the expression graph.
+        type: Earth Engine's type name ("Image<unknown bands>", "List<String>", …).
+        optional: whether it may be left out.
+        default: its value then.
+    """
+
+    name: str
+    type: str
+    optional: bool
+    default: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """The signature of one function."""
+
+    name: str
+    arguments: tuple[Argument, ...]
+    returns: str
+
+
+def client_file(name: str) -> bytes:
+    """A file that the installed ``earthengine-api`` carries in ``ee/tests``.
+
+    Args:
+        name: ``algorithms.json`` or ``cloud_api_discovery_document.json``.
+
+    Raises:
+        RuntimeError: if the client is not installed or no longer carries the file.
+    """
+    spec = importlib.util.find_spec("ee")
+    if spec is None or not spec.submodule_search_locations:
+        raise RuntimeError("The local Earth Engine reads its protocol from earthengine-api, which is not installed.")
+    path = Path(spec.submodule_search_locations[0]) / "tests" / name
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise RuntimeError(
+            f"This version of earthengine-api does not carry ee/tests/{name}; install another one, e.g. 1.7.50."
+        ) from error
+
+
+@cache
+def signatures() -> Mapping[str, Signature]:
+    """All signatures by function name."""
+    listed = json.loads(client_file("algorithms.json"))["algorithms"]
+    return MappingProxyType({s.name: s for s in map(_signature, listed)})
+
+
+def _signature(entry: Mapping[str, Any]) -> Signature:
+    arguments = tuple(
+        Argument(a["argumentName"], a["type"], bool(a.get("optional", False)), a.get("defaultValue"))
+        for a in entry.get("arguments", ())
+    )
+    return Signature(entry["name"].removeprefix(_PREFIX), arguments, entry["returnType"])

@@ -1,0 +1,220 @@
+"""The values that expressions are made of, besides Python's own numbers, strings, lists and dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.model import Bounds, Query
+from eechips.emulator.projection import WGS84, Projection, transform_shape
+
+Value = Any
+"""Anything an expression may yield."""
+
+Function = Callable[..., Value]
+"""A function of the graph (``functionDefinitionValue``), called with positional values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Date:
+    """A moment: milliseconds since 1970-01-01 UTC."""
+
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DateRange:
+    """Moments from ``start`` (inclusive) to ``end`` (exclusive), in milliseconds since 1970."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorMargin:
+    """The greatest error that an approximate operation may make: metres, or units of the projection."""
+
+    value: float
+    unit: Literal["meters", "projected", "infinite"] = "meters"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Array:
+    """An ``ee.Array``: any number of dimensions, 64-bit floats or integers."""
+
+    values: npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """A geometry.
+
+    Attributes:
+        shape: in the coordinates of ``projection``.
+        projection: longitude and latitude unless said otherwise.
+        geodesic: whether edges follow great circles rather than straight lines in the projection.
+        unbounded: the whole Earth; ``shape`` is then the full longitude/latitude rectangle.
+    """
+
+    shape: BaseGeometry
+    projection: Projection = WGS84
+    geodesic: bool = False
+    unbounded: bool = False
+
+    def within(self, target: Projection, tolerance: float) -> BaseGeometry:
+        """The shape in another projection's coordinates, exact to ``tolerance`` of its units."""
+        if self.projection == target and not self.geodesic:
+            return self.shape
+        return transform_shape(self.shape, self.projection, target, geodesic=self.geodesic, tolerance=tolerance)
+
+    @property
+    def lonlat(self) -> BaseGeometry:
+        """The shape in longitude and latitude with planar edges, exact to about a metre."""
+        return self.within(WGS84, 1e-5)
+
+    @property
+    def bounds(self) -> Bounds:
+        """West, south, east, north in degrees."""
+        w, s, e, n = self.lonlat.bounds
+        return w, s, e, n
+
+
+WHOLE_EARTH = Geometry(shapely.box(-180, -90, 180, 90), unbounded=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feature:
+    """A feature: a geometry (or None) with properties; ``system:index`` is its id."""
+
+    geometry: Geometry | None
+    properties: Mapping[str, Value]
+
+    def with_properties(self, properties: Mapping[str, Value]) -> Feature:
+        """A copy with other properties."""
+        return replace(self, properties=properties)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Filter:
+    """A filter of elements.
+
+    Attributes:
+        matches: whether an element passes.
+        narrow: narrows a query to a store, or leaves it as it is.
+        pairs: whether two elements match, for joins; None where the filter is of one element only.
+    """
+
+    matches: Callable[[Any], bool]
+    narrow: Callable[[Query], Query] = field(default=lambda query: query)
+    pairs: Callable[[Any, Any], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Join:
+    """A join of two collections: called with (primary, secondary, condition)."""
+
+    apply: Callable[[Collection, Collection, Filter], Collection]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kernel:
+    """A neighbourhood.
+
+    Attributes:
+        weights: called with the pixel edge in metres and the units per pixel; gives a 2-D array of weights.
+        reach: half-width and half-height in pixels at that pixel edge.
+    """
+
+    weights: Callable[[float], npt.NDArray[np.float64]]
+    description: Mapping[str, Any]
+
+
+class Collection:
+    """A lazy, ordered collection of images or features.
+
+    Elements are made when they are first asked for, and kept.
+
+    Attributes:
+        element: "Image" or "Feature".
+        properties: of the collection itself.
+        id: of a stored collection, else None.
+        version: of a stored collection, else None.
+    """
+
+    def __init__(
+        self,
+        element: Literal["Image", "Feature"],
+        elements: Callable[[Query], Iterator[Any]],
+        *,
+        properties: Mapping[str, Value] | None = None,
+        id: str | None = None,
+        version: int | None = None,
+        columns: Mapping[str, str] | None = None,
+        query: Query | None = None,
+        filters: Sequence[Filter] = (),
+    ) -> None:
+        self.element = element
+        self.properties: Mapping[str, Value] = properties or {}
+        self.id = id
+        self.version = version
+        self.columns = columns
+        self._elements = elements
+        self._query = query or Query()
+        self._filters = tuple(filters)
+        self._made: list[Any] = []
+        self._rest: Iterator[Any] | None = None
+
+    @classmethod
+    def of(cls, element: Literal["Image", "Feature"], elements: Sequence[Any], **facts: Any) -> Collection:
+        """A collection of elements that are there already."""
+        return cls(element, lambda _: iter(elements), **facts)
+
+    def _fresh(self) -> Iterator[Any]:
+        for element in self._elements(self._query):
+            if all(f.matches(element) for f in self._filters):
+                yield element
+
+    def __iter__(self) -> Iterator[Any]:
+        position = 0
+        while True:
+            if position == len(self._made):
+                if self._rest is None:
+                    self._rest = self._fresh()
+                try:
+                    self._made.append(next(self._rest))
+                except StopIteration:
+                    return
+            yield self._made[position]
+            position += 1
+
+    def filtered(self, condition: Filter) -> Collection:
+        """The elements that pass; stored collections read only what may pass."""
+        return Collection(
+            self.element,
+            self._elements,
+            properties=self.properties,
+            id=self.id,
+            version=self.version,
+            columns=self.columns,
+            query=condition.narrow(self._query),
+            filters=(*self._filters, condition),
+        )
+
+    def derived(
+        self, elements: Callable[[], Iterator[Any]], element: Literal["Image", "Feature"] | None = None
+    ) -> Collection:
+        """Another collection with the same properties, made from this one's elements."""
+        return Collection(
+            element or self.element,
+            lambda _: elements(),
+            properties=self.properties,
+            id=self.id,
+            version=self.version,
+            columns=self.columns if element in (None, self.element) else None,
+        )
