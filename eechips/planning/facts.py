@@ -1,0 +1,156 @@
+"""What the server knows of a dataset: whether it is one image or a collection, its bands and its grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+import numpy as np
+
+from eechips import datasets
+from eechips.errors import UnknownDatasetError, UsageError
+from eechips.grid import Grid
+from eechips.planning import service
+from eechips.planning.projection import nominal_scale
+from eechips.planning.regions import choices
+
+# Bounds of filterDate where the caller gives only one of the two: no image is older or newer than these.
+FIRST_DAY = "1800-01-01"
+LAST_DAY = "2200-01-01"
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """A band of an image.
+
+    Attributes:
+        name: as Earth Engine has it.
+        dtype: the smallest numpy type that holds its values.
+        grid: its own pixels; a single one where the server does not say how many there are.
+    """
+
+    name: str
+    dtype: str
+    grid: Grid
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """An image, or the first image of a collection.
+
+    Attributes:
+        id: asset id of the dataset.
+        kind: one image, or a collection.
+        bands: in order.
+    """
+
+    id: str
+    kind: datasets.Kind
+    bands: tuple[Band, ...]
+
+    def select(self, names: Sequence[str]) -> tuple[Band, ...]:
+        """The bands of those names, in that order.
+
+        Raises:
+            UnknownDatasetError: if there is no band of a name; it lists those there are.
+        """
+        known = {band.name: band for band in self.bands}
+        for name in names:
+            if name not in known:
+                raise UnknownDatasetError(f"{self.id} has no band {name!r}; {choices(name, list(known))}")
+        return tuple(known[name] for name in names)
+
+
+def kind_of(asset_id: str) -> datasets.Kind:
+    """Whether an asset is one image or a collection of images.
+
+    Raises:
+        UnknownDatasetError: if there is no such asset, or it is neither.
+    """
+    try:
+        kind = ee.data.getAsset(asset_id)["type"]
+    except ee.EEException as error:
+        if not service.is_not_found(error):
+            raise
+        alike = datasets.suggest(asset_id)
+        hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
+        raise UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it{hint}") from error
+    if kind == "IMAGE":
+        return "image"
+    if kind == "IMAGE_COLLECTION":
+        return "collection"
+    raise UnknownDatasetError(f"{asset_id} is a {kind.lower().replace('_', ' ')}, not images")
+
+
+def images(asset_id: str, kind: datasets.Kind, start: str | None = None, end: str | None = None) -> ee.ImageCollection:
+    """The images of a dataset between two dates.
+
+    Args:
+        asset_id: the dataset.
+        kind: one image (the dates do not matter then), or a collection.
+        start: first day, inclusive; None for no bound.
+        end: last day, exclusive; None for no bound.
+    """
+    collection: ee.ImageCollection = ee.ImageCollection([ee.Image(asset_id)] if kind == "image" else asset_id)
+    if kind == "collection" and (start is not None or end is not None):
+        collection = collection.filterDate(start or FIRST_DAY, end or LAST_DAY)
+    return collection
+
+
+def describe(
+    asset_id: str,
+    kind: datasets.Kind | None,
+    region: ee.Geometry,
+    start: str | None = None,
+    end: str | None = None,
+) -> Facts:
+    """The facts of a dataset, from its first image over a region between two dates.
+
+    Args:
+        asset_id: the dataset.
+        kind: what it is, if known.
+        region: where.
+        start: first day, inclusive.
+        end: last day, exclusive.
+
+    Raises:
+        UnknownDatasetError: if there is no such dataset.
+        UsageError: if it has no image there and then.
+    """
+    kind = kind or kind_of(asset_id)
+    collection = images(asset_id, kind, start, end)
+    first = ee.Image(asset_id) if kind == "image" else collection.filterBounds(region).first()
+    try:
+        image = first.getInfo()
+    except ee.EEException as error:
+        if service.is_not_found(error):
+            raise UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it") from error
+        raise
+    if image is None:
+        dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""
+        raise UsageError(f"{asset_id} has no image{dates} that meets the region")
+    return Facts(asset_id, kind, tuple(_band(band) for band in image["bands"]))
+
+
+def scale(band: Band) -> float:
+    """Edge of a band's pixels in metres."""
+    return nominal_scale(band.grid)
+
+
+def _band(description: dict[str, Any]) -> Band:
+    width, height = description.get("dimensions", (1, 1))
+    a, b, c, d, e, f = description["crs_transform"]
+    crs = description.get("crs") or description["crs_wkt"]
+    return Band(description["id"], _dtype(description["data_type"]), Grid(crs, (a, b, c, d, e, f), width, height))
+
+
+def _dtype(data_type: dict[str, Any]) -> str:
+    """The smallest numpy type for an ``ee.PixelType`` as ``getInfo`` gives it."""
+    if data_type["precision"] == "double":
+        return "float64"
+    low, high = data_type.get("min"), data_type.get("max")
+    if data_type["precision"] == "float" or low is None or high is None:
+        return "float32"
+    return str(np.result_type(np.min_scalar_type(int(low)), np.min_scalar_type(int(high))))

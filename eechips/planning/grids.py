@@ -1,0 +1,91 @@
+"""Chips on the grid of the image that they are taken from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+
+from eechips.grid import Grid
+from eechips.planning.projection import nominal_scale, project, utm_crs
+
+POINTS_PER_REQUEST = 500
+"""Points whose source image is asked for in one request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The image under a point.
+
+    Attributes:
+        index: its ``system:index``.
+        time: its ``system:time_start`` in milliseconds since 1970, or None.
+        grid: its first band's pixels: CRS and transform (the size is not asked for).
+    """
+
+    index: str
+    time: int | None
+    grid: Grid
+
+
+def sources(
+    collection: ee.ImageCollection, band: str, points: Sequence[tuple[float, float]]
+) -> Iterator[Source | None]:
+    """The latest image of a collection that contains each point; None where there is none.
+
+    Args:
+        collection: already narrowed to the dates that count.
+        band: whose projection is meant.
+        points: longitudes and latitudes in degrees.
+    """
+    for start in range(0, len(points), POINTS_PER_REQUEST):
+        batch = [list(point) for point in points[start : start + POINTS_PER_REQUEST]]
+
+        def describe(element: Any) -> ee.ComputedObject:
+            image: Any = ee.Image(element)
+            return ee.Dictionary(
+                {
+                    "index": image.get("system:index"),
+                    "time": image.get("system:time_start"),
+                    "projection": image.select([band]).projection(),
+                }
+            )
+
+        def latest(point: Any) -> Any:
+            there = collection.filterBounds(ee.Geometry.Point(ee.List(point)))
+            return there.sort("system:time_start", False).limit(1).toList(1).map(describe)
+
+        answers: Any = ee.List(batch).map(latest).getInfo()
+        yield from (_source(answer[0]) if answer else None for answer in answers)
+
+
+def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int], scale: float | None = None) -> Grid:
+    """The chip of a size around a point on a source's grid.
+
+    Args:
+        grid: of the source.
+        point: longitude and latitude in degrees.
+        size: width and height in pixels.
+        scale: edge of a pixel in metres, where it is not to be the source's own: origin and axes stay.
+    """
+    if scale is not None:
+        factor = scale / nominal_scale(grid)
+        a, b, c, d, e, f = grid.transform
+        grid = Grid(grid.crs, (a * factor, b * factor, c, d * factor, e * factor, f), 1, 1)
+    x, y = project(grid.crs, [point])[0].tolist()
+    return grid.snap_around(x, y, size)
+
+
+def utm_grid(point: tuple[float, float], scale: float) -> Grid:
+    """A grid for a point that no image contains: its UTM zone, pixel corners at multiples of the scale."""
+    return Grid(utm_crs(*point), (scale, 0.0, 0.0, 0.0, -scale, 0.0), 1, 1)
+
+
+def _source(answer: dict[str, Any]) -> Source:
+    projection = answer["projection"]
+    a, b, c, d, e, f = projection["transform"]
+    crs = projection.get("crs") or projection["wkt"]
+    time = answer.get("time")
+    return Source(answer["index"], None if time is None else int(time), Grid(crs, (a, b, c, d, e, f), 1, 1))

@@ -1,0 +1,218 @@
+"""Where to work: a box, a vector file, or features of a table on the server."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ee
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RegionError
+from eechips.planning import service
+from eechips.planning.vectors import read_vectors
+
+_NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
+_BOX = re.compile(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
+_SELECTION = re.compile(r"(?P<asset>[\w./-]+/[\w./-]+):(?P<field>[^=:]+)=(?P<value>.+)")
+
+# A request may hold 10,485,760 bytes (Earth Engine quotas); a vertex takes some 40 of them in an expression.
+_MOST_VERTICES = 200_000
+
+_FORMS = "a region is W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE"
+
+
+class Region(Protocol):
+    """A part of the Earth's surface."""
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """JSON that names the region: equal if and only if the region is the same."""
+        ...
+
+    def geometry(self) -> ee.Geometry:
+        """The region for the server. ``ee`` must be initialised.
+
+        Raises:
+            RegionError: if the server does not know it.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class BoxRegion:
+    """A box of longitudes and latitudes in degrees; west may exceed east across the antimeridian."""
+
+    west: float
+    south: float
+    east: float
+    north: float
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """{"roi": "W,S,E,N"}."""
+        return {"roi": f"{self.west!r},{self.south!r},{self.east!r},{self.north!r}"}
+
+    def polygon(self) -> BaseGeometry:
+        """The box as a polygon, or as two on either side of the antimeridian."""
+        if self.west < self.east:
+            return shapely.box(self.west, self.south, self.east, self.north)
+        left = shapely.box(self.west, self.south, 180.0, self.north)
+        right = shapely.box(-180.0, self.south, self.east, self.north)
+        return shapely.union_all([part for part in (left, right) if part.area > 0])
+
+    def geometry(self) -> ee.Geometry:
+        """The box with edges along meridians and parallels."""
+        return planar(self.polygon())
+
+
+@dataclass(frozen=True)
+class FileRegion:
+    """The union of the polygons of a vector file.
+
+    Attributes:
+        path: the file.
+        polygon: the union in EPSG:4326.
+        sha256: of the file's bytes, so that an edited file is another region.
+    """
+
+    path: Path
+    polygon: BaseGeometry
+    sha256: str
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """{"roi": path, "roi_sha256": …}."""
+        return {"roi": str(self.path), "roi_sha256": self.sha256}
+
+    def geometry(self) -> ee.Geometry:
+        """The union, with straight edges in longitude and latitude."""
+        return planar(self.polygon)
+
+
+@dataclass(frozen=True)
+class AssetRegion:
+    """The features of a table on the server whose field has a value.
+
+    Attributes:
+        asset: id of the table.
+        field: name of the column.
+        value: what it must equal, as text.
+    """
+
+    asset: str
+    field: str
+    value: str
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """{"roi": "ASSET:FIELD=VALUE"}."""
+        return {"roi": f"{self.asset}:{self.field}={self.value}"}
+
+    def geometry(self) -> ee.Geometry:
+        """The geometry of those features, after a look whether there are any.
+
+        Raises:
+            RegionError: naming the fields there are, or values that look like the one asked for.
+        """
+        table = ee.FeatureCollection(self.asset)
+        fields = table_fields(self.asset)
+        if self.field not in fields:
+            raise RegionError(f"{self.asset} has no field {self.field!r}; {choices(self.field, fields)}")
+        values = table.aggregate_array(self.field).distinct().getInfo()
+        wanted = next((value for value in values if _text(value) == self.value), None)
+        if wanted is None:
+            found = choices(self.value, sorted(map(_text, values)))
+            raise RegionError(f"{self.asset} has no feature whose {self.field} is {self.value!r}; {found}")
+        geometry: ee.Geometry = table.filter(ee.Filter.eq(self.field, wanted)).geometry()
+        return geometry
+
+
+def parse_region(text: str | Path) -> Region:
+    """The region that ``--roi`` names.
+
+    Args:
+        text: ``W,S,E,N`` in degrees, the path of a vector file, or ``ASSET:FIELD=VALUE``.
+
+    Raises:
+        RegionError: if it is none of these, or the file cannot be used.
+    """
+    if isinstance(text, str):
+        if _BOX.fullmatch(text):
+            return parse_box(text)
+        selection = _SELECTION.fullmatch(text)
+        if selection and not Path(text).exists():
+            return AssetRegion(selection["asset"], selection["field"].strip(), selection["value"].strip())
+    path = Path(text)
+    if not path.is_file():
+        raise RegionError(f"{str(text)!r} is no file, and {_FORMS}")
+    vectors = read_vectors(path)
+    return FileRegion(path, shapely.union_all(vectors.geometries), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def parse_box(text: str) -> BoxRegion:
+    """The box of ``W,S,E,N``.
+
+    Raises:
+        RegionError: if it is not four numbers, out of range, or empty.
+    """
+    if not _BOX.fullmatch(text):
+        raise RegionError(f"{text!r} is not W,S,E,N in degrees")
+    west, south, east, north = map(float, text.split(","))
+    if not (-180.0 <= west <= 180.0 and -180.0 <= east <= 180.0):
+        raise RegionError(f"longitudes of {text!r} must be within -180 and 180 (W may exceed E across 180)")
+    if not -90.0 <= south < north <= 90.0:
+        raise RegionError(f"latitudes of {text!r} must be within -90 and 90, and S below N")
+    if west == east:
+        raise RegionError(f"{text!r} has no width")
+    return BoxRegion(west, south, east, north)
+
+
+def planar(polygon: BaseGeometry) -> ee.Geometry:
+    """A polygon in longitude and latitude for the server, its edges straight in that plane, not geodesics.
+
+    Raises:
+        RegionError: if it has more vertices than a request may carry.
+    """
+    vertices = int(shapely.get_num_coordinates(polygon))
+    if vertices > _MOST_VERTICES:
+        raise RegionError(
+            f"the region has {vertices:,} vertices and a request carries {_MOST_VERTICES:,} at most: simplify it"
+        )
+    geometry: ee.Geometry = ee.Geometry(shapely.geometry.mapping(polygon), None, False)
+    return geometry
+
+
+def table_fields(asset: str) -> list[str]:
+    """Names of the columns of a table on the server, as its first feature has them.
+
+    Raises:
+        RegionError: if there is no such table.
+    """
+    try:
+        names = ee.FeatureCollection(asset).first().propertyNames().getInfo()
+    except ee.EEException as error:
+        if service.is_not_found(error):
+            raise RegionError(f"there is no table {asset!r}, or you may not read it") from error
+        raise
+    return sorted(name for name in names if not name.startswith("system:"))
+
+
+def choices(wanted: str, there: list[str]) -> str:
+    """A phrase that says what there is: what looks alike, else the first few."""
+    alike = difflib.get_close_matches(wanted.lower(), {name.lower(): name for name in there}, n=3, cutoff=0.6)
+    if alike:
+        by_lower = {name.lower(): name for name in there}
+        return "did you mean " + " or ".join(repr(by_lower[name]) for name in alike) + "?"
+    listed = ", ".join(there[:12])
+    return f"there are {listed}" + (f" and {len(there) - 12:,} more" if len(there) > 12 else "")
+
+
+def _text(value: object) -> str:
+    """A property's value as one would type it: whole numbers without a decimal point."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

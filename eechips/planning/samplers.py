@@ -1,0 +1,232 @@
+"""Points to take chips at: drawn at random, and the same for the same seed wherever and whenever it is done."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RegionError
+from eechips.planning import service, sphere
+from eechips.planning.regions import choices, table_fields
+
+ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
+"""RESOLVE Ecoregions 2017, CC-BY-4.0, Dinerstein et al., https://doi.org/10.1093/biosci/bix014."""
+
+DIGITS = 7
+"""Decimals of a point's longitude and latitude: 1e-7 degrees is about a centimetre."""
+
+# Earth Engine compares geometries to within 0.1 m unless told otherwise (Filter.intersects, maxError): where a
+# stratum overlaps the region by less, on average, the two only touch.
+_LEAST_WIDTH = 0.1
+
+# Error margin in metres of intersections on the server.
+_MAX_ERROR = 1.0
+
+# A cover of boxes is fine enough when the polygons fill this share of it; beyond so many boxes, misses are cheaper.
+_FILL = 0.5
+_MOST_BOXES = 4096
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """A part of the region from which points are drawn: an ecoregion, or what lies inside the region of it.
+
+    Attributes:
+        id: value of the field that names strata (ECO_ID).
+        name: for people (ECO_NAME).
+        geometry: polygons in longitude and latitude, within -180 to 180.
+    """
+
+    id: int | float | str
+    name: str
+    geometry: BaseGeometry
+
+
+def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str) -> list[Stratum]:
+    """The features of a table that meet a region, cut to it, one stratum for each id.
+
+    Features of the same id are one stratum: RESOLVE splits its largest ecoregions into several. Those that only
+    touch the region (they overlap it by less than 0.1 m on average) are dropped, with a word in the log.
+
+    Args:
+        region: where.
+        table: id of a table of polygons.
+        id_field: its column that identifies strata.
+        name_field: its column with their names; ``id_field`` will do.
+
+    Returns:
+        Sorted by id.
+
+    Raises:
+        RegionError: if there is no such table or field, or nothing of it lies in the region.
+    """
+    fields = table_fields(table)
+    for field in (id_field, name_field):
+        if field not in fields:
+            raise RegionError(f"{table} has no field {field!r}; {choices(field, fields)}")
+
+    def cut(feature: Any) -> Any:
+        return ee.Feature(feature).intersection(region, _MAX_ERROR)
+
+    inside = ee.FeatureCollection(table).filterBounds(region).map(cut).select([id_field, name_field])
+    parts: dict[int | float | str, list[BaseGeometry]] = {}
+    names: dict[int | float | str, str] = {}
+    for feature in service.features(inside):
+        properties = feature["properties"]
+        if properties.get(id_field) is None or feature.get("geometry") is None:
+            continue
+        key = _whole(properties[id_field])
+        names.setdefault(key, str(properties.get(name_field, key)))
+        parts.setdefault(key, []).append(_polygons(shapely.geometry.shape(feature["geometry"])))
+    strata = [Stratum(key, names[key], shapely.union_all(parts[key])) for key in sorted(parts, key=_order)]
+    kept = [stratum for stratum in strata if sphere.mean_width(stratum.geometry) >= _LEAST_WIDTH]
+    for stratum in strata:
+        if stratum not in kept:
+            _log.warning("%s (%s) only touches the region: no points are drawn there", stratum.name, stratum.id)
+    if not kept:
+        raise RegionError(f"nothing of {table} lies in the region")
+    return kept
+
+
+def draw_points(geometry: BaseGeometry, count: int, seed: int, key: int | float | str) -> npt.NDArray[np.float64]:
+    """Points drawn uniformly on the sphere inside polygons.
+
+    They depend on the geometry, the seed and the key alone, and the first n of them are the same however many are
+    drawn. They are rounded to 1e-7 degrees, still inside, and no two are equal.
+
+    Args:
+        geometry: polygons in longitude and latitude, within -180 to 180.
+        count: how many.
+        seed: of the whole plan.
+        key: tells this geometry's draw from others of the same seed.
+
+    Returns:
+        Longitudes and latitudes in degrees, (count, 2).
+
+    Raises:
+        RegionError: if the polygons are too small for so many points.
+    """
+    cell = (np.radians(10.0**-DIGITS) * sphere.RADIUS) ** 2
+    if sphere.area(geometry) < 4 * count * cell:
+        raise RegionError(f"{key} is too small inside the region for {count:,} different points")
+    boxes = _cover(geometry)
+    shapely.prepare(geometry)
+    uniforms = _Uniforms(seed, key)
+    points: dict[tuple[float, float], None] = {}
+    while len(points) < count:
+        lon, lat = _candidates(boxes, uniforms, 4 * (count - len(points)) + 64)
+        inside = shapely.contains_xy(geometry, lon, lat)
+        points.update(dict.fromkeys(zip(lon[inside].tolist(), lat[inside].tolist(), strict=True)))
+    return np.array(list(points)[:count], dtype=np.float64).reshape(count, 2)
+
+
+class _Uniforms:
+    """Numbers in [0, 1) from PCG64's raw output, which numpy promises never to change (unlike ``Generator``'s)."""
+
+    def __init__(self, seed: int, key: int | float | str) -> None:
+        digest = hashlib.sha256(json.dumps([seed, key]).encode()).digest()
+        self._bits = np.random.PCG64(int.from_bytes(digest, "big"))
+
+    def draw(self, rows: int, columns: int) -> npt.NDArray[np.float64]:
+        """The next numbers, row by row: shape (rows, columns)."""
+        raw = self._bits.random_raw(rows * columns)
+        return np.ldexp((raw >> np.uint64(11)).astype(np.float64), -53).reshape(rows, columns)
+
+
+def _candidates(
+    boxes: npt.NDArray[np.float64], uniforms: _Uniforms, count: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Places drawn uniformly on the sphere inside boxes (n, 4: west, south, east, north), rounded."""
+    west, south, east, north = boxes.T
+    low, high = np.sin(np.radians(south)), np.sin(np.radians(north))
+    share = np.cumsum((east - west) * (high - low))
+    numbers = uniforms.draw(count, 3)
+    box = np.minimum(np.searchsorted(share, numbers[:, 0] * share[-1], side="right"), len(boxes) - 1)
+    lon = west[box] + numbers[:, 1] * (east - west)[box]
+    lat = np.degrees(np.arcsin(low[box] + numbers[:, 2] * (high - low)[box]))
+    return np.round(lon, DIGITS), np.round(lat, DIGITS)
+
+
+def _cover(geometry: BaseGeometry) -> npt.NDArray[np.float64]:
+    """Boxes that do not overlap and together hold the polygons without much waste.
+
+    They are cells of a fixed quartering of the globe, whose edges are exact in binary, so that a polygon that
+    changes in its last digit has the same cover.
+
+    Returns:
+        West, south, east, north in degrees, (n, 4).
+    """
+    wanted = sphere.area(geometry) / _FILL
+    shapely.prepare(geometry)
+    whole: list[npt.NDArray[np.float64]] = []
+    mixed = np.array([[-180.0, -90.0, 180.0, 90.0]])
+    while len(mixed) and len(mixed) <= _MOST_BOXES // 4 and _box_area(np.vstack([*whole, mixed])) > wanted:
+        quarters = _quarter(mixed)
+        shapes = shapely.box(*quarters.T)
+        meets = shapely.intersects(geometry, shapes)
+        inside = shapely.contains_properly(geometry, shapes)
+        whole.append(quarters[inside])
+        mixed = quarters[meets & ~inside]
+    return np.vstack([*whole, mixed])
+
+
+def _quarter(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    west, south, east, north = boxes.T
+    middle, centre = (west + east) / 2, (south + north) / 2
+    quarters = [
+        (west, south, middle, centre),
+        (middle, south, east, centre),
+        (west, centre, middle, north),
+        (middle, centre, east, north),
+    ]
+    return np.stack([np.column_stack(quarter) for quarter in quarters], axis=1).reshape(-1, 4)
+
+
+def _box_area(boxes: npt.NDArray[np.float64]) -> float:
+    west, south, east, north = np.radians(boxes.T)
+    return float(((east - west) * (np.sin(north) - np.sin(south))).sum()) * sphere.RADIUS**2
+
+
+def _polygons(geometry: BaseGeometry) -> BaseGeometry:
+    """The polygons of what the server returned, valid and within -180 to 180."""
+    valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
+    return sphere.wrap(shapely.union_all(sphere.polygons(valid)))
+
+
+def _whole(value: float | str) -> int | float | str:
+    """Ids that are whole numbers as integers, whether the table stores them as such or as floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _order(key: int | float | str) -> tuple[bool, int | float | str]:
+    """Numbers by size before text by letters."""
+    return isinstance(key, str), key
+
+
+def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[Stratum, tuple[float, float]]]:
+    """Draws the same number of points in every stratum, and takes one of each in turn.
+
+    So the first so many points of a plan (``--limit``) are spread over the strata.
+
+    Args:
+        strata: where to draw.
+        count: points in each.
+        seed: of the draw.
+
+    Raises:
+        RegionError: if a stratum is too small for so many points.
+    """
+    drawn = [draw_points(stratum.geometry, count, seed, stratum.id).tolist() for stratum in strata]
+    return [(stratum, tuple(points[n])) for n in range(count) for stratum, points in zip(strata, drawn, strict=True)]

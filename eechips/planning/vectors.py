@@ -1,0 +1,122 @@
+"""Vector files: any that GDAL reads, and GeoParquet, in longitude and latitude of WGS84."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyogrio
+import shapely
+from pyogrio.errors import DataLayerError, DataSourceError
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
+
+from eechips.errors import RegionError
+
+# Straight edges of another projection are curves in longitude and latitude: before it is reprojected, a geometry
+# gets a vertex at least every so many parts of its file's extent.
+_PARTS = 200
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The features of a vector file.
+
+    Attributes:
+        path: the file.
+        geometries: shapely geometries in EPSG:4326, x is longitude; none is missing, empty or invalid.
+        attributes: the other columns, a row for each geometry.
+    """
+
+    path: Path
+    geometries: npt.NDArray[np.object_]
+    attributes: pd.DataFrame
+
+
+def read_vectors(path: Path) -> Vectors:
+    """Reads the polygons of a vector file and reprojects them to EPSG:4326.
+
+    Args:
+        path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …; its first layer.
+
+    Raises:
+        RegionError: if there is no such file, it cannot be read, it has no features, no CRS or a CRS that cannot
+            be understood, or a feature is not a valid polygon.
+    """
+    if not path.is_file():
+        raise RegionError(f"there is no file {path}")
+    try:
+        wkb, attributes, crs = _read_parquet(path) if path.suffix == ".parquet" else _read_gdal(path)
+        geometries = shapely.from_wkb(wkb)
+    except (DataSourceError, DataLayerError, pa.ArrowInvalid, shapely.errors.GEOSException) as error:
+        reason = str(error).splitlines()[0]
+        raise RegionError(f"{path} cannot be read as a vector file: {reason}") from error
+    if len(geometries) == 0:
+        raise RegionError(f"{path} holds no features")
+    geometries = shapely.force_2d(geometries)
+    _check(path, geometries)
+    return Vectors(path, _to_wgs84(path, geometries, crs), attributes)
+
+
+def _read_gdal(path: Path) -> tuple[npt.NDArray[np.object_], pd.DataFrame, str | None]:
+    meta, table = pyogrio.read_arrow(path)
+    name = meta["geometry_name"] or "wkb_geometry"
+    if name not in table.column_names:
+        raise RegionError(f"{path} holds no geometries")
+    wkb = table.column(name).to_numpy()
+    return wkb, table.drop_columns([name]).to_pandas(), meta["crs"]
+
+
+def _read_parquet(path: Path) -> tuple[npt.NDArray[np.object_], pd.DataFrame, str | None]:
+    """Reads GeoParquet, https://geoparquet.org/releases/v1.1.0/: the CRS is OGC:CRS84 where none is named."""
+    table = pq.read_table(path)
+    metadata = (table.schema.metadata or {}).get(b"geo")
+    if metadata is None:
+        raise RegionError(f"{path} is not GeoParquet: it has no 'geo' metadata")
+    geo = json.loads(metadata)
+    name = geo["primary_column"]
+    column = geo["columns"][name]
+    if column["encoding"] != "WKB":
+        raise RegionError(f"{path} encodes geometries as {column['encoding']}, only WKB can be read")
+    crs: Any = column.get("crs", "OGC:CRS84")
+    others = [other for other in table.column_names if other not in geo["columns"]]
+    attributes = table.select(others).to_pandas()
+    return table.column(name).to_numpy(), attributes, json.dumps(crs) if isinstance(crs, dict) else crs
+
+
+def _check(path: Path, geometries: npt.NDArray[np.object_]) -> None:
+    """Refuses what is not a valid, non-empty polygon."""
+    kinds = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+    for number, geometry in enumerate(geometries, start=1):
+        if geometry is None or geometry.is_empty:
+            raise RegionError(f"{path}: feature {number} has no geometry")
+        if shapely.get_type_id(geometry) not in kinds:
+            raise RegionError(f"{path}: feature {number} is a {geometry.geom_type}, not a polygon")
+        if not geometry.is_valid:
+            raise RegionError(f"{path}: feature {number} is invalid: {shapely.is_valid_reason(geometry)}")
+
+
+def _to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) -> npt.NDArray[np.object_]:
+    if crs is None:
+        raise RegionError(f"{path} does not say what coordinate reference system it is in")
+    try:
+        source = CRS.from_user_input(crs)
+    except CRSError as error:
+        raise RegionError(f"{path} is in a coordinate reference system that PROJ does not know") from error
+    if source.is_geographic and source.equals(CRS("EPSG:4326"), ignore_axis_order=True):
+        return geometries
+    if not source.is_geographic:
+        west, south, east, north = shapely.total_bounds(geometries)
+        geometries = shapely.segmentize(geometries, max(east - west, north - south) / _PARTS)
+    transformer = Transformer.from_crs(source, "EPSG:4326", always_xy=True)
+    moved = shapely.transform(geometries, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
+    if not np.isfinite(shapely.get_coordinates(moved)).all():
+        raise RegionError(f"{path} has coordinates outside the area of its coordinate reference system")
+    return np.asarray(moved)
