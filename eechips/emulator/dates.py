@@ -372,4 +372,5 @@ def _fraction(found: re.Match[str]) -> int:
     if not digits:
         return 0
     unit = SECOND if found["second"] else MINUTE if found["minute"] else HOUR
-    return unit * int(digits) // 10 ** len(digits)
+    scale: int = 10 ** len(digits)
+    return unit * int(digits) // scale

@@ -21,7 +21,7 @@ from eechips.emulator.dates import (
 )
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
-from eechips.emulator.lengths import Date, DateRange, Value
+from eechips.emulator.values import Date, DateRange, Value
 
 
 def as_date(value: Value, time_zone: str | None = None) -> Date:
