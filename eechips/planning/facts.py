@@ -101,8 +101,8 @@ def images(asset_id: str, kind: datasets.Kind, start: str | None = None, end: st
 
 def describe(
     asset_id: str,
-    kind: datasets.Kind | None,
-    region: ee.Geometry,
+    kind: datasets.Kind | None = None,
+    region: ee.Geometry | None = None,
     start: str | None = None,
     end: str | None = None,
 ) -> Facts:
@@ -111,7 +111,7 @@ def describe(
     Args:
         asset_id: the dataset.
         kind: what it is, if known.
-        region: where.
+        region: where; None for anywhere.
         start: first day, inclusive.
         end: last day, exclusive.
 
@@ -121,7 +121,9 @@ def describe(
     """
     kind = kind or kind_of(asset_id)
     collection = images(asset_id, kind, start, end)
-    first = ee.Image(asset_id) if kind == "image" else collection.filterBounds(region).first()
+    if region is not None:
+        collection = collection.filterBounds(region)
+    first = ee.Image(asset_id) if kind == "image" else collection.first()
     try:
         image = first.getInfo()
     except ee.EEException as error:
@@ -130,7 +132,8 @@ def describe(
         raise
     if image is None:
         dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""
-        raise UsageError(f"{asset_id} has no image{dates} that meets the region")
+        where = "" if region is None else " that meets the region"
+        raise UsageError(f"{asset_id} has no image{dates}{where}")
     return Facts(asset_id, kind, tuple(_band(band) for band in image["bands"]))
 
 

@@ -124,7 +124,7 @@ class AssetRegion:
         fields = table_fields(self.asset)
         if self.field not in fields:
             raise RegionError(f"{self.asset} has no field {self.field!r}; {choices(self.field, fields)}")
-        values = table.aggregate_array(self.field).distinct().getInfo()
+        values = list(dict.fromkeys(table.aggregate_array(self.field).getInfo()))
         wanted = next((value for value in values if _text(value) == self.value), None)
         if wanted is None:
             found = choices(self.value, sorted(map(_text, values)))

@@ -39,7 +39,8 @@ def mean_width(geometry: BaseGeometry) -> float:
 
 def polygons(geometry: BaseGeometry) -> list[Any]:
     """The polygons among a geometry's parts; lines and points, which have no area, are left out."""
-    return [part for part in shapely.get_parts(shapely.get_parts(geometry)) if part.geom_type == "Polygon"]
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    return [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]
 
 
 def wrap(geometry: BaseGeometry) -> BaseGeometry:

@@ -1,0 +1,1 @@
+"""The built-in recipes, one module for each verb, and the verbs as functions."""

@@ -1,0 +1,118 @@
+"""The options of a verb: those of its recipe and those of the run, told apart and checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import difflib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from eechips.engine import RunConfig
+from eechips.errors import UsageError
+
+RecipeT = TypeVar("RecipeT")
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+def takes(*configs: type) -> Callable[[FunctionT], FunctionT]:
+    """Gives a function of ``**options`` the signature that its frozen configs add up to.
+
+    So ``help``, a notebook's completion and the documentation show every option, and each stands in one place.
+
+    Args:
+        configs: dataclasses; where several have a field of a name, the first counts.
+    """
+
+    def decorate(function: FunctionT) -> FunctionT:
+        own = inspect.signature(function)
+        parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        names = {parameter.name for parameter in parameters}
+        for config in configs:
+            for field in dataclasses.fields(config):
+                if field.init and field.name not in names:
+                    names.add(field.name)
+                    parameters.append(_parameter(field))
+        function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+def split(
+    recipe: Callable[..., RecipeT], names: frozenset[str], options: Mapping[str, Any], out: Callable[[RecipeT], str]
+) -> tuple[RecipeT, RunConfig]:
+    """Makes a recipe and the config of its run out of one set of options.
+
+    Args:
+        recipe: makes the recipe.
+        names: options that the recipe takes; the others are the run's.
+        options: what the caller gave.
+        out: the default folder for the recipe, in ``outputs``.
+
+    Raises:
+        UsageError: if there is no such option; the message names one that looks like it.
+    """
+    run_names = {field.name for field in dataclasses.fields(RunConfig)}
+    for option in options:
+        if option not in names and option not in run_names:
+            alike = difflib.get_close_matches(option, names | run_names, n=1)
+            raise UsageError(f"there is no option {option!r}" + (f"; did you mean {alike[0]!r}?" if alike else ""))
+    made = recipe(**{name: value for name, value in options.items() if name in names})
+    rest = {name: value for name, value in options.items() if name not in names}
+    folder = rest.pop("out", None)
+    return made, RunConfig(out=Path(folder) if folder else Path("outputs") / out(made), **rest)
+
+
+def field_names(config: type) -> frozenset[str]:
+    """Names of the options that a frozen config takes."""
+    return frozenset(field.name for field in dataclasses.fields(config) if field.init)
+
+
+def slug(text: str) -> str:
+    """A word for a folder's name: lower case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def check_dates(start: str | None, end: str | None) -> None:
+    """Refuses dates that are none, or of which the second is not after the first.
+
+    Args:
+        start: first day, inclusive, or moment, ISO 8601.
+        end: last day, exclusive, or moment.
+
+    Raises:
+        UsageError: saying which.
+    """
+    moments = [_moment(name, text) for name, text in (("start", start), ("end", end)) if text is not None]
+    if len(moments) == 2 and moments[0] >= moments[1]:
+        raise UsageError(f"the start ({start}) must be before the end ({end}), which is exclusive")
+
+
+def check_positive(name: str, value: float | None) -> None:
+    """Refuses a number that is not above zero; None passes.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    if value is not None and not 0 < value < float("inf"):
+        raise UsageError(f"{name} must be above 0, not {value:g}")
+
+
+def _moment(name: str, text: str) -> dt.datetime:
+    try:
+        moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        raise UsageError(f"the {name} {text!r} is not a date (YYYY-MM-DD)") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
+
+
+def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
+    default = field.default
+    if default is dataclasses.MISSING:
+        factory = field.default_factory
+        default = inspect.Parameter.empty if factory is dataclasses.MISSING else factory()
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)

@@ -1,0 +1,103 @@
+"""Points drawn in polygons: uniform on the sphere, inside, the same for the same seed."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eechips.errors import RegionError
+from eechips.planning.samplers import Stratum, draw_points, interleave
+from eechips.planning.sphere import area
+
+COLORADO = shapely.box(-109.06, 36.99, -102.04, 41.0)
+HOLED = shapely.Polygon(shapely.box(0, 0, 10, 10).exterior, [shapely.box(2, 2, 8, 8).exterior])
+ISLANDS = shapely.union_all([shapely.box(179, -18, 180, -16), shapely.box(-180, -18, -178, -16)])
+
+
+@st.composite
+def polygons(draw: st.DrawFn) -> shapely.Polygon:
+    """Triangles and quadrangles of any size from metres to continents."""
+    lon, lat = draw(st.floats(-150, 150)), draw(st.floats(-70, 70))
+    size = draw(st.sampled_from([1e-4, 1e-2, 1.0, 15.0]))
+    offsets = draw(st.lists(st.tuples(st.floats(-1, 1), st.floats(-1, 1)), min_size=3, max_size=4))
+    polygon = shapely.convex_hull(shapely.MultiPoint([(lon + x * size, lat + y * size) for x, y in offsets]))
+    return polygon if polygon.area > 0.01 * size * size else shapely.box(lon, lat, lon + size, lat + size)
+
+
+@given(polygons(), st.integers(0, 2**63), st.integers(1, 40))
+@settings(max_examples=60, deadline=None)
+def test_points_are_inside_distinct_and_rounded(polygon: shapely.Polygon, seed: int, count: int) -> None:
+    points = draw_points(polygon, count, seed, 398)
+    assert points.shape == (count, 2)
+    assert shapely.contains_xy(polygon, points[:, 0], points[:, 1]).all()
+    assert len(np.unique(points, axis=0)) == count
+    assert np.array_equal(points, np.round(points, 7))
+
+
+def test_the_first_points_are_the_same_however_many_are_drawn() -> None:
+    many = draw_points(COLORADO, 5000, 7, 398)
+    for count in (1, 2, 63, 64, 65, 1000, 4999):
+        assert np.array_equal(draw_points(COLORADO, count, 7, 398), many[:count])
+
+
+def test_seed_and_stratum_change_the_points_and_nothing_else_does() -> None:
+    points = draw_points(COLORADO, 10, 7, 398)
+    assert np.array_equal(points, draw_points(shapely.Polygon(COLORADO), 10, 7, 398))
+    assert not np.array_equal(points, draw_points(COLORADO, 10, 8, 398))
+    assert not np.array_equal(points, draw_points(COLORADO, 10, 7, 399))
+    strata = [Stratum(n, f"eco {n}", COLORADO) for n in (397, 398, 399)]
+    plan = interleave(strata, 10, 7)
+    assert [point for stratum, point in plan if stratum.id == 398] == list(map(tuple, points.tolist()))
+    assert [stratum.id for stratum, _ in plan[:6]] == [397, 398, 399, 397, 398, 399]
+
+
+def test_points_never_change() -> None:
+    """What a seed draws is a promise: a run is resumed, and a paper repeated, years later."""
+    assert draw_points(COLORADO, 2, 0, 398).tolist() == [[-109.035756, 38.4743927], [-108.8242912, 38.8431237]]
+
+
+@pytest.mark.parametrize("polygon", [COLORADO, HOLED, ISLANDS, shapely.box(0, 60, 40, 88)])
+def test_points_are_uniform_on_the_sphere(polygon: shapely.Geometry) -> None:
+    """A chi-squared test over cells of equal area: rows are equal steps of the sine of latitude."""
+    count = 20_000
+    points = draw_points(polygon, count, 1, 1)
+    west, south, east, north = polygon.bounds
+    columns, rows = 8, 5
+    sines = np.linspace(math.sin(math.radians(south)), math.sin(math.radians(north)), rows + 1)
+    edges = np.degrees(np.arcsin(sines)), np.linspace(west, east, columns + 1)
+    found, _, _ = np.histogram2d(points[:, 1], points[:, 0], bins=edges)
+    lat, lon = edges
+    expected = np.array(
+        [
+            [area(polygon & shapely.box(lon[c], lat[r], lon[c + 1], lat[r + 1])) for c in range(columns)]
+            for r in range(rows)
+        ]
+    )
+    expected *= count / expected.sum()
+    used = expected > 20
+    chi_squared = ((found - expected)[used] ** 2 / expected[used]).sum()
+    freedom = used.sum() - 1
+    assert chi_squared < freedom + 5 * math.sqrt(2 * freedom)
+
+
+def test_thin_diagonal_polygons_are_not_slow() -> None:
+    sliver = shapely.Polygon([(-105, 37), (-100, 41), (-100, 41.0001)])
+    began = time.perf_counter()
+    points = draw_points(sliver, 1000, 0, 1)
+    assert len(points) == 1000
+    assert time.perf_counter() - began < 10
+
+
+def test_a_polygon_of_a_few_centimetres_is_refused() -> None:
+    with pytest.raises(RegionError, match="too small"):
+        draw_points(shapely.box(0, 0, 1e-6, 1e-6), 1000, 0, 5)
+
+
+def test_more_than_five_thousand_in_one_stratum() -> None:
+    assert len(interleave([Stratum(1, "a", COLORADO)], 6000, 0)) == 6000

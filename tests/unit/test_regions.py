@@ -1,0 +1,129 @@
+"""Regions as the command line takes them: boxes, files, selections; and what is refused, in one clear sentence."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+import shapely
+
+from eechips.errors import RegionError
+from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, choices, parse_box, parse_region
+from eechips.planning.vectors import read_vectors
+
+SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)
+BOWTIE = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
+
+
+def write(path: Path, *geometries: shapely.Geometry, crs: str | None = "EPSG:4326", **columns: list[object]) -> Path:
+    frame = gpd.GeoDataFrame(columns, geometry=list(geometries), crs=crs)
+    if path.suffix == ".parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_file(path)
+    return path
+
+
+@pytest.mark.parametrize("text", ["-105.5,39.5,-105,40", " -105.5, 39.5 , -105 ,40.0", "-1.055e2,39.5,-105.,40"])
+def test_a_box(text: str) -> None:
+    assert parse_region(text) == BoxRegion(-105.5, 39.5, -105.0, 40.0)
+
+
+def test_a_box_across_the_antimeridian() -> None:
+    polygon = parse_box("170,-20,-175,-10").polygon()
+    assert polygon.area == pytest.approx(150)
+    assert polygon.bounds == (-180, -20, 180, -10)
+    assert not polygon.intersects(shapely.Point(0, -15))
+    assert parse_box("170,-20,-180,-10").polygon().equals(shapely.box(170, -20, 180, -10))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("-105,40,-105,41", "has no width"),
+        ("-105,41,-104,40", "S below N"),
+        ("-105,40,-104,91", "within -90 and 90"),
+        ("-105,40,255,41", "within -180 and 180"),
+        ("-105,40,-104", "is no file, and a region is W,S,E,N"),
+        ("no/such/file.geojson", "is no file"),
+        ("FAO/GAUL/2015/level1", "ASSET:FIELD=VALUE"),
+        ("", "is no file"),
+    ],
+)
+def test_text_that_is_no_region(text: str, message: str) -> None:
+    with pytest.raises(RegionError, match=message):
+        parse_region(text)
+
+
+def test_a_selection_from_a_table() -> None:
+    region = parse_region("FAO/GAUL/2015/level1:ADM1_NAME=Provence-Alpes-Cote d'Azur")
+    assert region == AssetRegion("FAO/GAUL/2015/level1", "ADM1_NAME", "Provence-Alpes-Cote d'Azur")
+    selection = parse_region("projects/my-project/assets/x_y:NAME=a=b: c")
+    assert selection == AssetRegion("projects/my-project/assets/x_y", "NAME", "a=b: c")
+
+
+@pytest.mark.parametrize("name", ["a.geojson", "a.gpkg", "a.shp", "a.fgb", "a.parquet"])
+def test_a_file_of_any_format(tmp_path: Path, name: str) -> None:
+    other = shapely.box(-105.2, 39.8, -104.0, 41.0)
+    region = parse_region(str(write(tmp_path / name, SQUARE, other, name=["a", "b"])))
+    assert isinstance(region, FileRegion)
+    assert region.polygon.equals(SQUARE.union(other))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32613", "EPSG:5070", "EPSG:4269", "EPSG:3857"])
+@pytest.mark.parametrize("suffix", [".gpkg", ".parquet"])
+def test_files_are_reprojected(tmp_path: Path, crs: str, suffix: str) -> None:
+    frame = gpd.GeoDataFrame(geometry=[SQUARE], crs="EPSG:4326").to_crs(crs)
+    path = write(tmp_path / f"a{suffix}", *frame.geometry, crs=crs)
+    polygon = read_vectors(path).geometries[0]
+    # The sides are straight in the file's projection, so in between they leave the square a little.
+    assert polygon.symmetric_difference(SQUARE).area < 2e-3 * SQUARE.area
+    assert shapely.distance(shapely.points(SQUARE.exterior.coords[0]), polygon.exterior) < 1e-6
+    oracle = frame.segmentize(100).to_crs("EPSG:4326").geometry[0]
+    assert polygon.symmetric_difference(oracle).area < 1e-5 * SQUARE.area
+
+
+def test_an_edited_file_is_another_region(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.geojson", SQUARE)
+    before = parse_region(path).parameters
+    assert parse_region(str(path)).parameters == before
+    write(path, shapely.box(0, 0, 1, 1))
+    assert parse_region(path).parameters != before
+
+
+def test_files_that_are_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.geojson"
+    empty.write_text(json.dumps({"type": "FeatureCollection", "features": []}))
+    garbage = tmp_path / "garbage.geojson"
+    garbage.write_text("this is not GeoJSON")
+    nothing = tmp_path / "nothing.geojson"
+    nothing.touch()
+    plain = tmp_path / "plain.parquet"
+    gpd.pd.DataFrame({"a": [1]}).to_parquet(plain)
+    no_geometry = tmp_path / "table.csv"
+    no_geometry.write_text("a,b\n1,2\n")
+    cases = {
+        empty: "holds no features",
+        garbage: "cannot be read as a vector file",
+        nothing: "cannot be read as a vector file",
+        plain: "not GeoParquet",
+        no_geometry: "holds no geometries",
+        write(tmp_path / "bowtie.gpkg", SQUARE, BOWTIE): "feature 2 is invalid: Self-intersection",
+        write(tmp_path / "line.gpkg", shapely.LineString([(0, 0), (1, 1)])): "feature 1 is a LineString, not a polygon",
+        write(tmp_path / "none.gpkg", SQUARE, shapely.Polygon()): "feature 2 has no geometry",
+        write(tmp_path / "nocrs.shp", SQUARE, crs=None): "does not say what coordinate reference system",
+    }
+    for path, message in cases.items():
+        with pytest.raises(RegionError, match=message) as caught:
+            parse_region(path)
+        assert str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_choices_name_what_looks_alike_or_what_there_is() -> None:
+    there = ["ADM1_NAME", "ADM1_CODE", "STATUS"]
+    assert choices("adm1_nam", there).startswith("did you mean 'ADM1_NAME'")
+    assert choices("qqq", there) == "there are ADM1_NAME, ADM1_CODE, STATUS"
+    assert choices("qqq", [f"x{n}" for n in range(2000)]).endswith("and 1,988 more")
