@@ -6,7 +6,8 @@
     ├── UsageError              a wrong option, file or name: exit status 2
     │   ├── UnknownDatasetError     no such alias, asset or band
     │   ├── RegionError             a region or region file that cannot be used
-    │   └── RunMismatchError        the output folder holds another run
+    │   ├── RunMismatchError        the output folder holds another run
+    │   └── RunLockedError          another process is running in the output folder
     ├── ConfigurationError      credentials, project or endpoint: stop the whole run, exit status 2
     ├── RequestError            one request of one unit failed
     │   ├── TransientError          wait and send again
@@ -14,6 +15,7 @@
     │   ├── TooLargeError           split the unit; never resend it as it is
     │   └── PermanentError          record it and go on
     ├── RecipeError             an exception from the recipe's own code
+    ├── WorkerLostError         the unit took its worker process down, or hung, too often
     └── StorageError            a result could not be written (disk full, no permission)
 
 Messages say what happened, to which unit, and what to do. They never carry credentials or thumbnail URLs.
@@ -40,6 +42,10 @@ class RegionError(UsageError):
 
 class RunMismatchError(UsageError):
     """The output folder holds another run: plan, recipe or parameters differ."""
+
+
+class RunLockedError(UsageError):
+    """Another process is running in the output folder."""
 
 
 class ConfigurationError(EechipsError):
@@ -92,6 +98,10 @@ class RecipeError(EechipsError):
     def __init__(self, message: str, *, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
+
+
+class WorkerLostError(EechipsError):
+    """The worker process of a unit died or hung again and again: the unit is given up."""
 
 
 class StorageError(EechipsError):

@@ -1,0 +1,200 @@
+"""Initialising the real Earth Engine client, in the parent and in the workers.
+
+The client keeps its state in its modules. :func:`connect` puts that state back as it was when the
+connection closes, so that a run in a notebook leaves the user's own session alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from eechips.client.classify import classify_exception
+from eechips.client.credentials import is_google
+from eechips.client.documents import Documents, DocumentsFile
+from eechips.client.retry import RetryPolicy
+from eechips.client.scrub import scrub
+from eechips.client.throttle import Seat
+from eechips.client.transport import Timeouts, Transport
+from eechips.errors import ConfigurationError, EechipsError, TransientError
+
+_CONNECT_POLICY = RetryPolicy(retries=3, delay=0.5, max_delay=4.0, total=20.0)
+_CATALOG_TIMEOUT = 10.0  # seconds for the client's list of deprecated assets, which it fetches without a bound
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which service, as whom. Picklable: it travels to the workers, through pipes and never over a disk.
+
+    Attributes:
+        endpoint: base URL.
+        project: whose quota is used.
+        credentials: google.auth credentials, or None to send none.
+    """
+
+    endpoint: str
+    project: str
+    credentials: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An initialised client.
+
+    Attributes:
+        target: what it is connected to.
+        transport: through which every request goes.
+    """
+
+    target: Target
+    transport: Transport
+
+    @property
+    def documents(self) -> Documents:
+        """What the client was told when it was initialised."""
+        documents = self.transport.documents
+        if documents is None:
+            raise ConfigurationError(f"{self.target.endpoint} described itself incompletely")
+        return documents
+
+
+@contextlib.contextmanager
+def connect(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts) -> Iterator[Connection]:
+    """Initialises the client of this process for the duration of the block.
+
+    Args:
+        target: service, project, credentials.
+        seat: of the run's throttle; every request passes it.
+        policy: of retries, once connected.
+        timeouts: of every request.
+
+    Raises:
+        ConfigurationError: if the endpoint cannot be reached, or refuses; says what to do.
+    """
+    import ee
+    from google.auth.exceptions import GoogleAuthError
+    from googleapiclient.errors import Error as GoogleError
+
+    transport = Transport(target.endpoint, seat, _CONNECT_POLICY, timeouts, credentials=target.credentials)
+    with _restored_client():
+        try:
+            with _socket_timeout(_CATALOG_TIMEOUT):
+                _initialize(target, transport, offline=not is_google(target.endpoint))
+            if transport.documents is None:  # the client knew the algorithms from an earlier session
+                ee.data.getAlgorithms()
+        except (EechipsError, ee.EEException, GoogleError, GoogleAuthError) as error:
+            raise _refusal(target, error) from None
+        transport.policy = policy
+        try:
+            yield Connection(target, transport)
+        finally:
+            transport.close()
+
+
+def attach(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts, documents: DocumentsFile) -> Connection:
+    """Initialises the client of a worker, without a single request.
+
+    Args:
+        target: as the parent's.
+        seat: of this worker.
+        policy: of retries.
+        timeouts: of every request.
+        documents: what the parent was told.
+    """
+    import ee
+
+    known = prepare(documents)
+    transport = Transport(target.endpoint, seat, policy, timeouts, credentials=target.credentials, documents=known)
+    ee.data.initialize(
+        None,
+        api_base_url=f"{target.endpoint}/api",
+        tile_base_url=target.endpoint,
+        cloud_api_base_url=target.endpoint,
+        project=target.project,
+        http_transport=transport,
+    )
+    return Connection(target, transport)
+
+
+@functools.lru_cache(maxsize=1)
+def prepare(documents: DocumentsFile) -> Documents:
+    """Loads the client with its algorithms, without a request, and returns the documents.
+
+    Done once per process for the same documents; a forked process inherits it.
+    """
+    import ee
+
+    ee.Reset()
+    known = documents.load()
+    nowhere = Target("http://127.0.0.1:1", "local", None)
+    _initialize(nowhere, _Offline(known), offline=True)
+    return known
+
+
+class _Offline:
+    """Answers the client's initialisation from memory."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    def request(self, uri: str, *_: Any, **__: Any) -> tuple[Any, bytes]:
+        """As ``httplib2.Http.request``."""
+        import httplib2
+
+        body = self._documents.discovery if "$discovery" in uri else self._documents.algorithms
+        return httplib2.Response({"status": "200", "content-type": "application/json"}), body
+
+
+def _initialize(target: Target, transport: Any, *, offline: bool) -> None:
+    import ee
+
+    if offline:
+        # The client would fetch a list of deprecated assets from storage.googleapis.com. It does not when it
+        # has one; this one has an entry that no asset matches.
+        ee.deprecation.deprecated_assets = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
+    ee.data.setMaxRetries(0)
+    # Credentials are the transport's business: it sends them to the endpoint alone.
+    ee.Initialize(None, url=target.endpoint, project=target.project, http_transport=transport)
+
+
+@contextlib.contextmanager
+def _restored_client() -> Iterator[None]:
+    """Gives the client a state of its own inside the block."""
+    import ee
+    from ee import _state
+
+    before, deprecated = _state._state, ee.deprecation.deprecated_assets
+    was_initialized = before is not None and before.initialized
+    _state._state = None
+    try:
+        yield
+    finally:
+        if was_initialized:
+            _state._state, ee.deprecation.deprecated_assets = before, deprecated
+        else:
+            ee.Reset()
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _refusal(target: Target, error: Exception) -> EechipsError:
+    found = classify_exception(error)
+    if isinstance(found, ConfigurationError):
+        return found
+    if isinstance(found, TransientError) and found.status is None:
+        return ConfigurationError(f"cannot reach {target.endpoint}: {found}")
+    if found is not None:
+        return ConfigurationError(f"{target.endpoint} refused: {found}")
+    return ConfigurationError(f"{target.endpoint} does not answer like Earth Engine: {scrub(str(error))[:200]}")

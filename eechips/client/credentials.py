@@ -1,0 +1,122 @@
+"""Which credentials go where: nowhere but to Google, unless the user says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from eechips.client.scrub import scrub
+from eechips.client.transport import is_loopback
+from eechips.errors import ConfigurationError, UsageError
+
+HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
+"""For many small automated requests: https://developers.google.com/earth-engine/guides/processing_environments."""
+
+_SCOPES = (
+    "https://www.googleapis.com/auth/earthengine",
+    "https://www.googleapis.com/auth/cloud-platform",
+)
+_WAYS_OUT = (
+    "authenticate once with `earthengine authenticate`, give a service account's key with --credentials FILE,"
+    " or run without an account: --local"
+)
+
+
+def check_endpoint(url: str) -> str:
+    """The endpoint as the client takes it: a base URL without a slash at its end.
+
+    Raises:
+        UsageError: if it is no http or https URL, or holds a user name, a query or a fragment.
+    """
+    parts = urlsplit(url)
+    try:
+        port_is_good = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_good = False
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_good:
+        raise UsageError(f"the endpoint must be an http or https address, not '{scrub(url)}'")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise UsageError("the endpoint must be a plain address, without user name, password or query")
+    return url.rstrip("/")
+
+
+def is_google(url: str) -> bool:
+    """Whether a URL is https at one of the hosts of Google's APIs."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return parts.scheme == "https" and host.endswith(".googleapis.com") and parts.port in (None, 443)
+
+
+def find_credentials(endpoint: str, key_file: Path | None, *, send_anywhere: bool = False) -> Any:
+    """The credentials for an endpoint, or None where none are to be sent.
+
+    Loopback gets none. Google's hosts over https get the key that the user names, else the client's stored
+    credentials, else the application-default ones. Other hosts get none, unless ``send_anywhere``.
+
+    Args:
+        endpoint: base URL of the service.
+        key_file: a service account's key, JSON.
+        send_anywhere: the user's consent to send credentials to a host that is not Google's.
+
+    Raises:
+        ConfigurationError: if there are none, or those there are do not work.
+    """
+    if is_loopback(endpoint):
+        return None
+    if not is_google(endpoint) and not send_anywhere:
+        if key_file is not None:
+            raise ConfigurationError(
+                f"refused to send credentials to {endpoint}: it is not https at *.googleapis.com;"
+                " --send-credentials allows it"
+            )
+        return None
+    return _load_key(key_file) if key_file is not None else _load_stored()
+
+
+def project_of(credentials: Any) -> str | None:
+    """The project that credentials name, if any."""
+    for attribute in ("quota_project_id", "project_id"):
+        value = getattr(credentials, attribute, None)
+        if value:
+            return str(value)
+    return None
+
+
+def _load_key(path: Path) -> Any:
+    from google.auth.exceptions import GoogleAuthError
+    from google.oauth2 import service_account
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the credentials {path}: {error.strerror or error}") from None
+    except ValueError:
+        raise ConfigurationError(f"{path} is no service account's key: it is not JSON") from None
+    try:
+        make: Any = service_account.Credentials.from_service_account_info
+        return make(content, scopes=_SCOPES)
+    except (ValueError, TypeError, AttributeError, KeyError, GoogleAuthError):
+        # Their messages may quote the key.
+        raise ConfigurationError(
+            f"{path} is no service account's key: make one at https://console.cloud.google.com/iam-admin/serviceaccounts"
+        ) from None
+
+
+def _load_stored() -> Any:
+    import ee
+    from google.auth.exceptions import GoogleAuthError, TransportError
+
+    try:
+        return ee.data.get_persistent_credentials()
+    except ee.EEException:
+        raise ConfigurationError(f"no Earth Engine credentials found: {_WAYS_OUT}") from None
+    except TransportError:
+        raise ConfigurationError(
+            "the stored credentials could not be checked: Google's servers cannot be reached; "
+            "without a network, run with --local"
+        ) from None
+    except (GoogleAuthError, ValueError, KeyError) as error:
+        text = scrub(str(error))[:200]
+        raise ConfigurationError(f"the stored credentials do not work ({text}): {_WAYS_OUT}") from None

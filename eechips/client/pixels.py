@@ -1,0 +1,78 @@
+"""What to ask for a chip: the parameters of the Earth Engine client's own calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from eechips.recipe import MASK_BAND
+
+if TYPE_CHECKING:
+    import ee
+
+    from eechips.recipe import Chip
+
+Method = Literal["url", "pixels"]
+
+_REST_FORMATS = {"png": "PNG", "jpg": "JPEG", "tif": "GEO_TIFF", "npy": "NPY"}
+_CASTS = {
+    "uint8": "toUint8",
+    "int8": "toInt8",
+    "uint16": "toUint16",
+    "int16": "toInt16",
+    "uint32": "toUint32",
+    "int32": "toInt32",
+    "int64": "toInt64",
+    "float32": "toFloat",
+    "float64": "toDouble",
+}
+
+
+def file_format(chip: Chip) -> str:
+    """The name of a chip's format in the REST interface (``ImageFileFormat``)."""
+    return _REST_FORMATS[chip.format]
+
+
+def placement(chip: Chip) -> dict[str, Any]:
+    """Where the pixels lie, as ``getThumbURL`` and ``getDownloadURL`` take it.
+
+    ``crs``, ``crs_transform`` and ``dimensions`` together mean exactly those pixels, not resampled further.
+    """
+    if chip.grid is not None:
+        return {
+            "crs": chip.grid.crs,
+            "crs_transform": list(chip.grid.transform),
+            "dimensions": [chip.grid.width, chip.grid.height],
+        }
+    found: dict[str, Any] = {"region": chip.region}
+    if chip.dimensions is not None:
+        found["dimensions"] = list(chip.dimensions)
+    if chip.scale is not None:
+        found["scale"] = chip.scale
+    if chip.crs is not None:
+        found["crs"] = chip.crs
+    return found
+
+
+def rendered(chip: Chip) -> ee.Image:
+    """The image that is asked for: bands selected; visualized (pictures) or with its mask as a band (data)."""
+    image = chip.image.select(list(chip.bands)) if chip.bands is not None else chip.image
+    if not chip.is_picture:
+        return with_mask_band(image, chip)
+    return image.visualize(**chip.visualization) if chip.visualization else image
+
+
+def with_mask_band(image: ee.Image, chip: Chip) -> ee.Image:
+    """The image and, as its last band, 1 where all bands are valid and 0 where one is masked.
+
+    A GeoTIFF has one type for all bands, so the mask takes that of the data: the one that the recipe names,
+    or the first band's, looked up by the server.
+    """
+    import ee
+
+    mask = image.mask().reduce(ee.Reducer.min()).gt(0).rename(MASK_BAND)
+    if chip.format == "npy":
+        return image.addBands(mask.toUint8())
+    if chip.dtype is not None:
+        return image.addBands(getattr(mask, _CASTS[chip.dtype])())
+    first = image.bandTypes().values().get(0)
+    return image.addBands(mask.cast(ee.Dictionary({MASK_BAND: first})))

@@ -1,0 +1,1 @@
+"""What happened to every unit: the ledger while a run goes on, its export, and the run as seen afterwards."""

@@ -1,0 +1,91 @@
+"""What a finished run leaves for other tools: manifest.parquet and failures.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import StorageError
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.record import RECORD_COLUMNS
+from eechips.storage import write_file
+
+PARQUET_NAME = "manifest.parquet"
+FAILURES_NAME = "failures.csv"
+
+_COLUMNS = ("position", "lower(hex(id))", "unit", "name", *RECORD_COLUMNS)
+_LISTS = {"bands", "transform", "sources", "dates"}
+_FAILURE_COLUMNS = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
+
+
+def export_parquet(ledger: Ledger, folder: Path) -> Path:
+    """Writes manifest.parquet: one row per unit, in the order of the plan.
+
+    Columns: position, id, unit (JSON), name, and those of :class:`~eechips.manifest.record.Record`; lists are
+    lists. Written in batches: memory does not grow with the plan.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    path = folder / PARQUET_NAME
+    temporary = folder / f".{PARQUET_NAME}.part"
+    schema = _schema()
+    try:
+        with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for columns in _columns(ledger, schema):
+                writer.write_table(pyarrow.table(columns, schema=schema))
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+    return path
+
+
+def export_failures(ledger: Ledger, folder: Path) -> Path | None:
+    """Writes failures.csv if there are failures; removes an old one if there are none any more.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    path = folder / FAILURES_NAME
+    rows = list(ledger.failures())
+    if not rows:
+        path.unlink(missing_ok=True)
+        return None
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(_FAILURE_COLUMNS)
+    writer.writerows(rows)
+    write_file(path, buffer.getvalue().encode())
+    return path
+
+
+def _schema() -> Any:
+    import pyarrow as pa
+
+    text = {c: pa.string() for c in ("id", "unit", "name", *RECORD_COLUMNS)}
+    integers = {c: pa.int64() for c in ("position", "attempts", "requests", "bytes", "width", "height", "rows")}
+    floats = {c: pa.float64() for c in ("valid_fraction", "seconds")}
+    lists = {c: pa.list_(pa.string()) for c in _LISTS} | {"transform": pa.list_(pa.float64())}
+    types = {**text, **integers, **floats, **lists}
+    return pa.schema([(name, types[name]) for name in ("position", "id", "unit", "name", *RECORD_COLUMNS)])
+
+
+def _columns(ledger: Ledger, schema: Any) -> Iterator[list[Any]]:
+    import pyarrow
+
+    for rows in ledger.batches(_COLUMNS):
+        columns = []
+        for field, values in zip(schema, zip(*rows, strict=True), strict=True):
+            if field.name in _LISTS:
+                columns.append(pyarrow.array([None if v is None else json.loads(v) for v in values], type=field.type))
+            else:
+                columns.append(pyarrow.array(values, type=field.type))
+        yield columns

@@ -1,0 +1,229 @@
+"""The ledger: every unit of a run and what became of it, in SQLite.
+
+One process writes it: the parent. The plan is stored before the first request, in one transaction, so that a
+folder holds a whole plan or none. Outcomes are stored in batches. Nothing here ever holds all units in
+memory: a plan may have a million.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import RunMismatchError, StorageError
+from eechips.manifest.record import RECORD_COLUMNS, Planned, Record, State
+
+LEDGER_NAME = "manifest.sqlite"
+SCHEMA_VERSION = 1
+
+_BATCH = 2000  # rows read at a time
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE units (
+    position INTEGER PRIMARY KEY,
+    id BLOB NOT NULL,
+    unit TEXT NOT NULL,
+    name TEXT NOT NULL,
+    state TEXT NOT NULL DEFAULT 'planned',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    requests INTEGER NOT NULL DEFAULT 0,
+    error_class TEXT, error TEXT, traceback TEXT,
+    file TEXT, bytes INTEGER, sha256 TEXT,
+    width INTEGER, height INTEGER, bands TEXT, dtype TEXT, crs TEXT, transform TEXT, valid_fraction REAL,
+    rows INTEGER, sources TEXT, dates TEXT,
+    seconds REAL, finished TEXT
+);
+"""
+# Made after the plan is stored: that is faster than keeping them up to date row by row.
+_INDEXES = """
+CREATE INDEX units_state ON units (state, position);
+CREATE UNIQUE INDEX units_file ON units (file) WHERE file IS NOT NULL;
+"""
+
+
+class Ledger:
+    """The ledger of one output folder. Use it in a ``with`` block.
+
+    Args:
+        path: of the SQLite file.
+        readonly: opens it without the right to change it.
+
+    Raises:
+        StorageError: if it cannot be opened.
+        RunMismatchError: if another version of eechips made it.
+    """
+
+    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+        self.path = path
+        mode = "ro" if readonly else "rwc"
+        with self._failures():
+            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+            self._db.execute("PRAGMA busy_timeout = 30000")
+            if not readonly:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, SCHEMA_VERSION):
+            self._db.close()
+            raise RunMismatchError(f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}")
+        self._has_schema = version == SCHEMA_VERSION
+
+    def __enter__(self) -> Ledger:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._db.close()
+
+    @property
+    def has_plan(self) -> bool:
+        """Whether a whole plan is stored."""
+        return self._has_schema
+
+    def store_plan(self, meta: Mapping[str, Any], units: Iterable[Planned]) -> None:
+        """Stores the plan and what it was made from, or nothing at all; replaces an earlier plan.
+
+        Args:
+            meta: JSON values, read back by :meth:`meta`.
+            units: in the order of their positions; consumed as a stream.
+        """
+        with self._failures(), self._transaction():
+            for table in ("units", "meta"):
+                self._db.execute(f"DROP TABLE IF EXISTS {table}")
+            self._script(_SCHEMA)
+            self._db.executemany(
+                "INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()]
+            )
+            self._db.executemany(
+                "INSERT INTO units (position, id, unit, name) VALUES (?, ?, ?, ?)",
+                ((u.position, bytes.fromhex(u.id), u.unit, u.name) for u in units),
+            )
+            self._script(_INDEXES)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._has_schema = True
+
+    def meta(self) -> dict[str, Any]:
+        """What the plan was made from."""
+        rows = self._db.execute("SELECT key, value FROM meta").fetchall()
+        return {key: json.loads(value) for key, value in rows}
+
+    def counts(self) -> dict[State, int]:
+        """Units by state; states without units are left out."""
+        rows = self._db.execute("SELECT state, count(*) FROM units GROUP BY state").fetchall()
+        return {State(state): count for state, count in rows}
+
+    def failures_by_class(self) -> dict[str, int]:
+        """Failed units by class of their error."""
+        query = "SELECT error_class, count(*) FROM units WHERE state LIKE 'failed%' GROUP BY 1 ORDER BY 2 DESC, 1"
+        return dict(self._db.execute(query).fetchall())
+
+    def total_bytes(self) -> int:
+        """Bytes of all files."""
+        return int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM units").fetchone()[0])
+
+    def pace(self) -> tuple[int, float | None]:
+        """Requests sent for all units, and results a second between the first and the last one finished."""
+        requests, count, seconds = self._db.execute(
+            "SELECT coalesce(sum(requests), 0), count(finished),"
+            " (julianday(max(finished)) - julianday(min(finished))) * 86400.0 FROM units"
+        ).fetchone()
+        return int(requests), (count - 1) / seconds if seconds and count > 1 else None
+
+    def open_units(self) -> Iterator[Planned]:
+        """Units that are to be fetched, in the order of the plan; the ledger may be changed meanwhile."""
+        states = [state.value for state in State if state.is_open]
+        marks = ", ".join("?" * len(states))
+        last = -1
+        while True:
+            rows = self._db.execute(
+                "SELECT position, id, unit, name, attempts FROM units"
+                f" WHERE position > ? AND state IN ({marks}) ORDER BY position LIMIT ?",
+                (last, *states, _BATCH),
+            ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield from (Planned(p, i.hex(), unit, name, attempts) for p, i, unit, name, attempts in rows)
+
+    def files(self) -> Iterator[tuple[int, str, int]]:
+        """Position, path and size in bytes of every file that is recorded."""
+        query = "SELECT position, file, bytes FROM units WHERE file IS NOT NULL ORDER BY position"
+        yield from self._db.execute(query)
+
+    def owner(self, file: str) -> int | None:
+        """The position of the unit that a file belongs to, or None."""
+        row = self._db.execute("SELECT position FROM units WHERE file = ?", (file,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def record(self, records: Sequence[Record]) -> None:
+        """Stores outcomes, all or none; attempts and requests add to those of earlier runs."""
+        assignments = ", ".join(
+            f"{c} = {c} + ?" if c in ("attempts", "requests") else f"{c} = ?" for c in RECORD_COLUMNS
+        )
+        rows = [
+            (*(_value(getattr(record, column)) for column in RECORD_COLUMNS), record.position) for record in records
+        ]
+        with self._failures(), self._transaction():
+            self._db.executemany(f"UPDATE units SET {assignments} WHERE position = ?", rows)
+
+    def reopen(self, positions: Iterable[int]) -> int:
+        """Makes units planned again, forgetting their results; returns how many."""
+        cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
+        with self._failures(), self._transaction():
+            cursor = self._db.executemany(
+                f"UPDATE units SET state = 'planned', {cleared} WHERE position = ?", ((p,) for p in positions)
+            )
+        return cursor.rowcount
+
+    def batches(self, columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
+        """Rows of the units in the order of the plan, a few thousand at a time."""
+        cursor = self._db.execute(f"SELECT {', '.join(columns)} FROM units ORDER BY position")
+        while rows := cursor.fetchmany(_BATCH * 5):
+            yield rows
+
+    def failures(self) -> Iterator[tuple[Any, ...]]:
+        """Position, id, unit, state, error class, error, traceback and attempts of failed units."""
+        yield from self._db.execute(
+            "SELECT position, lower(hex(id)), unit, state, error_class, error, traceback, attempts FROM units"
+            " WHERE state LIKE 'failed%' ORDER BY position"
+        )
+
+    def _script(self, statements: str) -> None:
+        # executescript() would commit the transaction.
+        for statement in statements.split(";"):
+            if statement.strip():
+                self._db.execute(statement)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise StorageError(f"the disk is full: could not write {self.path}") from error
+            raise StorageError(f"cannot use {self.path}: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise StorageError(f"{self.path} is damaged or no ledger: {error}") from error
+
+
+def _value(value: Any) -> Any:
+    return value.value if isinstance(value, State) else value

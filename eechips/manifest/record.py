@@ -1,0 +1,110 @@
+"""One unit in the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import Enum
+
+
+class State(str, Enum):
+    """What became of a unit.
+
+    ``planned`` and ``failed_transient`` units are fetched by the next run; the others are settled.
+    """
+
+    PLANNED = "planned"
+    DONE = "done"
+    EMPTY = "empty"
+    FAILED_TRANSIENT = "failed_transient"
+    FAILED_PERMANENT = "failed_permanent"
+    SKIPPED = "skipped"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next run tries the unit."""
+        return self in (State.PLANNED, State.FAILED_TRANSIENT)
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the unit was tried and has no result."""
+        return self in (State.FAILED_TRANSIENT, State.FAILED_PERMANENT)
+
+    @property
+    def has_file(self) -> bool:
+        """Whether the unit has a result; ``empty`` ones do: nothing but masked pixels."""
+        return self in (State.DONE, State.EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A unit that is to be fetched.
+
+    Attributes:
+        position: its place in the plan, from 0; never its identity.
+        id: sha256, hexadecimal.
+        unit: canonical JSON.
+        name: path of its result below the output folder, without suffix.
+        attempts: how often it was tried in earlier runs.
+    """
+
+    position: int
+    id: str
+    unit: str
+    name: str
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is written into the ledger when a unit is settled; columns of manifest.parquet.
+
+    Attributes:
+        position: of the unit in the plan.
+        state: what became of it.
+        attempts: how often it was tried, in all runs: 1 if nothing went wrong.
+        requests: HTTP requests sent for it in all runs, repeats included.
+        error_class: name of the class in :mod:`eechips.errors`.
+        error: what happened, without secrets.
+        traceback: of the recipe, for a RecipeError.
+        file: path below the output folder.
+        bytes: size of the file.
+        sha256: of the file, hexadecimal.
+        width: columns of pixels.
+        height: rows of pixels.
+        bands: JSON list of names (of columns, in a table).
+        dtype: numpy name of the pixels' type.
+        crs: code, or WKT.
+        transform: JSON list (a, b, c, d, e, f): pixel corners to coordinates.
+        valid_fraction: share of pixels that are not masked.
+        rows: of a table.
+        sources: JSON list of asset ids.
+        dates: JSON list of ISO 8601 dates.
+        seconds: from taking the unit up to having its file on the disk.
+        finished: ISO 8601, UTC.
+    """
+
+    position: int
+    state: State
+    attempts: int = 1
+    requests: int = 0
+    error_class: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    file: str | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    bands: str | None = None
+    dtype: str | None = None
+    crs: str | None = None
+    transform: str | None = None
+    valid_fraction: float | None = None
+    rows: int | None = None
+    sources: str | None = None
+    dates: str | None = None
+    seconds: float | None = None
+    finished: str | None = None
+
+
+RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name != "position")

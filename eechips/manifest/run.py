@@ -1,0 +1,192 @@
+"""A run as seen from outside: its units, its failures, its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.errors import UsageError, ValidationError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.record import RECORD_COLUMNS, State
+from eechips.storage import LocalStore
+from eechips.writers import validate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INFO_NAME = "run.json"
+
+_LISTS = ("bands", "transform", "sources", "dates")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a run stands.
+
+    Attributes:
+        counts: units by state; states without units are left out.
+        failures: failed units by class of their error.
+        bytes: of all files.
+        requests: sent for all units.
+        rate: results a second, from the first to the last one that was finished; None for fewer than two.
+        started: ISO 8601, of the latest command.
+        finished: ISO 8601, of the latest command; None while it runs or if it was interrupted.
+    """
+
+    counts: dict[str, int]
+    failures: dict[str, int]
+    bytes: int
+    requests: int
+    rate: float | None
+    started: str | None
+    finished: str | None
+
+    @property
+    def total(self) -> int:
+        """Units in the plan."""
+        return sum(self.counts.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value."""
+        return {name: getattr(self, name) for name in self.__slots__} | {"total": self.total}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A unit whose file is not what the ledger says.
+
+    Attributes:
+        id: of the unit.
+        file: path below the output folder.
+        reason: what is wrong.
+    """
+
+    id: str
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run in its output folder.
+
+    Attributes:
+        path: the folder.
+        interrupted: whether the command that returned this run was stopped before its end.
+    """
+
+    path: Path
+    interrupted: bool = False
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
+        return f"<eechips run in {self.path}: {counts}>"
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """run.json: command, versions, endpoint, project, seed, parameters, datasets."""
+        path = self.path / INFO_NAME
+        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        return content
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Units by state; states without units are left out."""
+        with self._ledger() as ledger:
+            counts = ledger.counts()
+        return {state.value: counts[state] for state in State if state in counts}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every unit has its result."""
+        return all(State(state).has_file or state == State.SKIPPED for state in self.counts)
+
+    @property
+    def units(self) -> pd.DataFrame:
+        """Every unit, in the order of the plan; columns as in manifest.parquet, ``unit`` as a dict."""
+        import pandas as pd
+
+        columns = ("position", "lower(hex(id))", "unit", "name", *RECORD_COLUMNS)
+        with self._ledger() as ledger:
+            rows = [row for batch in ledger.batches(columns) for row in batch]
+        frame = pd.DataFrame(rows, columns=["position", "id", "unit", "name", *RECORD_COLUMNS])
+        for name in ("unit", *_LISTS):
+            frame[name] = pd.Series([None if v is None else json.loads(v) for v in frame[name]], dtype=object)
+        return frame.set_index("position")
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Units that were tried and have no result, with class and message of their error."""
+        frame = self.units
+        kept = ["id", "unit", "state", "error_class", "error", "traceback", "attempts"]
+        return frame.loc[frame["state"].str.startswith("failed"), kept]
+
+    def status(self) -> Status:
+        """How the run stands."""
+        with self._ledger() as ledger:
+            counts = ledger.counts()
+            failures, size = ledger.failures_by_class(), ledger.total_bytes()
+            requests, rate = ledger.pace()
+        info = self.info
+        return Status(
+            counts={state.value: counts[state] for state in State if state in counts},
+            failures=failures,
+            bytes=size,
+            requests=requests,
+            rate=rate,
+            started=info.get("started"),
+            finished=info.get("finished"),
+        )
+
+    def verify(self) -> list[Problem]:
+        """Checks every file against the ledger: present, same sha256, decodes to the last byte.
+
+        Returns:
+            What is wrong, in the order of the plan; empty if nothing is.
+        """
+        store = LocalStore(self.path)
+        problems = []
+        with self._ledger() as ledger:
+            for batch in ledger.batches(("lower(hex(id))", "file", "sha256")):
+                for identifier, file, digest in batch:
+                    reason = None if file is None else _check(store.path(file), digest)
+                    if reason is not None:
+                        problems.append(Problem(identifier, file, reason))
+        return problems
+
+    def _ledger(self) -> Ledger:
+        return Ledger(self.path / LEDGER_NAME, readonly=True)
+
+
+def open_run(path: str | Path) -> Run:
+    """Opens the folder of a run that was made earlier, or is going on.
+
+    Raises:
+        UsageError: if the folder holds no run.
+    """
+    folder = Path(path)
+    if not (folder / LEDGER_NAME).is_file():
+        raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}")
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        if not ledger.has_plan:
+            raise UsageError(f"{folder} holds no run yet: it was interrupted while it was planned")
+    return Run(folder)
+
+
+def _check(path: Path, digest: str) -> str | None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return "the file is missing"
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror or error}"
+    if hashlib.sha256(data).hexdigest() != digest:
+        return "the file has changed: its sha256 is another"
+    try:
+        validate(data, path.suffix.lstrip("."))
+    except ValidationError as error:
+        return str(error)
+    return None

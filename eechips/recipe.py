@@ -1,0 +1,403 @@
+"""Recipes: what to fetch, as two functions, and the small JSON units that pass between them.
+
+A recipe is anything with the attributes of :class:`Recipe`. The built-in jobs are recipes; a Python file
+with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) becomes one by
+:func:`load_recipe`.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+
+from eechips.errors import RecipeError, UsageError
+
+if TYPE_CHECKING:
+    import ee
+    import numpy as np
+    import pandas as pd
+
+    from eechips.grid import Grid
+
+ChipFormat = Literal["png", "jpg", "tif", "npy"]
+TableFormat = Literal["csv", "parquet"]
+Unit = dict[str, Any]
+"""A work unit: ``{"kind": "point", ...}``, JSON, small enough to store a million of them."""
+
+CHIP_FORMATS: tuple[ChipFormat, ...] = ("png", "jpg", "tif", "npy")
+TABLE_FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
+MASK_BAND = "eechips_mask"
+"""The band that travels with data to say which pixels are valid (1) and which are masked (0)."""
+
+UNIT_KINDS = frozenset({"point", "image", "region", "dates", "cell", "tile", "call"})
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: keys sorted, no spaces, no NaN.
+
+    Raises:
+        UsageError: if the value is not JSON.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a work unit must be JSON, and this one is not ({error}): {value!r:.200}") from None
+
+
+def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
+    """The id of a unit: sha256, in hexadecimal, of its canonical JSON and the recipe's identity.
+
+    Args:
+        unit: the unit.
+        identity: the identity of the recipe.
+        repeat: how many equal units come before this one in the plan; 0 unless the plan repeats itself.
+    """
+    content: dict[str, Any] = {"recipe": identity, "unit": unit}
+    if repeat:
+        content["repeat"] = repeat
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def as_unit(value: Any) -> Unit:
+    """A value of ``get_requests`` as a unit; whatever has no known ``kind`` becomes a call.
+
+    The inverse is :func:`unit_value`: a recipe gets back what it gave.
+    """
+    if isinstance(value, dict) and value.get("kind") in UNIT_KINDS and value["kind"] != "call":
+        return value
+    return {"kind": "call", "value": value}
+
+
+def unit_value(unit: Unit) -> Any:
+    """What ``get_result`` receives for a unit: the value that ``get_requests`` gave."""
+    return unit["value"] if unit["kind"] == "call" else unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Named:
+    """What every kind of result may say about itself.
+
+    Attributes:
+        name: path below the output folder, without suffix; None for the name template of the run.
+        sources: ids of the assets that the result was made from, if the recipe knows them.
+        dates: their dates, ISO 8601.
+    """
+
+    name: str | None = None
+    sources: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chip(_Named):
+    """An image to fetch.
+
+    Either ``grid`` places every pixel, or ``region`` does together with ``dimensions`` or ``scale``.
+
+    Attributes:
+        image: what to compute.
+        region: where; with ``dimensions``, or ``scale`` and perhaps ``crs``.
+        dimensions: width and height in pixels.
+        grid: the exact pixels; excludes region, dimensions, scale and crs.
+        scale: edge of a pixel in metres.
+        crs: code or WKT of the result's coordinate reference system; Earth Engine's choice if None.
+        format: ``png`` or ``jpg`` for pictures (8 bits, 1 or 3 bands), ``tif`` or ``npy`` for data.
+        bands: names of the bands to take, in this order; all of them if None.
+        visualization: min, max, gain, bias, gamma, palette, opacity: as ``ee.Image.visualize`` takes them.
+            Only for pictures.
+        dtype: numpy name of the data's type, if known: what comes back is checked against it. Only for data.
+
+    Raises:
+        UsageError: if the arguments contradict each other.
+    """
+
+    image: ee.Image
+    region: ee.Geometry | None = None
+    dimensions: tuple[int, int] | None = None
+    grid: Grid | None = None
+    scale: float | None = None
+    crs: str | None = None
+    format: ChipFormat = "png"
+    bands: tuple[str, ...] | None = None
+    visualization: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in CHIP_FORMATS:
+            raise UsageError(f"unknown chip format '{self.format}': one of {', '.join(CHIP_FORMATS)}")
+        placed = (self.region, self.dimensions, self.scale, self.crs)
+        if self.grid is not None and any(value is not None for value in placed):
+            raise UsageError(
+                "a chip with a grid takes no region, dimensions, scale or crs: the grid says it all"
+            )
+        if self.grid is None and self.region is None:
+            raise UsageError("a chip needs a grid, or a region with dimensions or a scale")
+        if self.grid is None and (self.dimensions is None) == (self.scale is None):
+            raise UsageError("a chip with a region needs either dimensions or a scale")
+        if self.dimensions is not None and (len(self.dimensions) != 2 or min(self.dimensions) < 1):
+            raise UsageError(f"dimensions are (width, height), both at least 1, not {self.dimensions}")
+        if self.scale is not None and not self.scale > 0:
+            raise UsageError(f"the scale must be more than 0 metres, not {self.scale}")
+        if self.visualization and not self.is_picture:
+            raise UsageError(f"visualization makes a picture: it needs format png or jpg, not {self.format}")
+        if self.bands is not None and len(set(self.bands)) != len(self.bands):
+            raise UsageError(f"a band is asked for twice: {', '.join(self.bands)}")
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the result is for looking at (PNG, JPEG) and not data (GeoTIFF, NPY)."""
+        return self.format in ("png", "jpg")
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels, if the request settles them."""
+        return (self.grid.width, self.grid.height) if self.grid is not None else self.dimensions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table(_Named):
+    """Rows to fetch, or rows that the recipe made itself.
+
+    Attributes:
+        source: a feature collection (its properties become columns), a data frame, or a list of mappings.
+        columns: names and order of the columns; those of the rows, in order of appearance, if None.
+            ``system:index`` and ``.geo`` name a feature's id and its geometry as GeoJSON.
+        format: ``csv`` or ``parquet``.
+    """
+
+    source: ee.FeatureCollection | pd.DataFrame | Sequence[Mapping[str, Any]]
+    columns: tuple[str, ...] | None = None
+    format: TableFormat = "csv"
+
+    def __post_init__(self) -> None:
+        if self.format not in TABLE_FORMATS:
+            raise UsageError(f"unknown table format '{self.format}': one of {', '.join(TABLE_FORMATS)}")
+
+
+class Recipe(Protocol):
+    """What the engine runs. Instances are pickled: they travel to the workers."""
+
+    @property
+    def name(self) -> str:
+        """Short name: ``sample``, ``timeseries``, or the stem of a script."""
+
+    @property
+    def identity(self) -> str:
+        """Sha256, in hexadecimal, of everything that changes results."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """JSON, shown in run.json and compared when a run is resumed."""
+
+    @property
+    def datasets(self) -> Sequence[str]:
+        """Ids of the assets that are read, for licences and citations."""
+
+    def get_requests(self) -> Iterable[Any]:
+        """The plan: units, or small JSON values. Called once, in the parent, Earth Engine initialised."""
+
+    def get_result(self, index: int, unit: Any) -> Chip | Table | bytes | np.ndarray[Any, Any] | None:
+        """The result of one unit. Called in a worker, perhaps more than once."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """The parameters of a script's function, read without running the script.
+
+    Attributes:
+        names: every parameter that can be given by name.
+        defaults: defaults that are literals.
+    """
+
+    names: tuple[str, ...]
+    defaults: Mapping[str, Any]
+
+
+class ScriptRecipe:
+    """A recipe in a Python file.
+
+    The file is parsed when the recipe is loaded and executed only when one of its functions is needed, once
+    per process: a finished run can be opened without running anything. Pickling carries the source, so that
+    every worker runs the text that was loaded, whatever happens to the file meanwhile.
+
+    Attributes:
+        path: the file.
+        name: its stem.
+        parameters: values given on the command line, converted.
+        identity: sha256 of source and parameters.
+        datasets: the file's ``DATASETS``, a list of asset ids, if it has one.
+    """
+
+    def __init__(self, path: Path, source: str, parameters: Mapping[str, str]) -> None:
+        self.path = path
+        self.name = path.stem
+        self._source = source
+        tree = _parse(path, source)
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        self._requests_name = _find(functions, ("get_requests", "getRequests"), path)
+        self._result_name = _find(functions, ("get_result", "getResult"), path)
+        self._requests_signature = _signature(functions[self._requests_name], skip=0)
+        self._result_signature = _signature(functions[self._result_name], skip=2)
+        self.parameters = self._convert(parameters)
+        self.datasets = _datasets(tree)
+        content = {"source": source, "parameters": self.parameters}
+        self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        self._namespace: dict[str, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_namespace": None}
+
+    def get_requests(self) -> list[Any]:
+        """Runs the script's ``get_requests`` with the parameters that it takes.
+
+        Raises:
+            RecipeError: if it raises, or returns no list.
+        """
+        function = self._function(self._requests_name)
+        arguments = {k: v for k, v in self.parameters.items() if k in self._requests_signature.names}
+        with _RecipeErrors(self.path):
+            requests = function(**arguments)
+            if requests is None:
+                raise TypeError(
+                    f"{self._requests_name} returned nothing: it must return a list of JSON values"
+                )
+            return list(requests)
+
+    def get_result(self, index: int, unit: Any) -> Chip | Table | bytes | np.ndarray[Any, Any] | None:
+        """Runs the script's ``get_result``; exceptions pass through, for the worker to classify."""
+        function = self._function(self._result_name)
+        arguments = {k: v for k, v in self.parameters.items() if k in self._result_signature.names}
+        return cast("Chip | Table | bytes | np.ndarray[Any, Any] | None", function(index, unit, **arguments))
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        if self._namespace is None:
+            namespace: dict[str, Any] = {"__name__": f"recipe_{self.name}", "__file__": str(self.path)}
+            with _RecipeErrors(self.path):
+                exec(compile(self._source, str(self.path), "exec"), namespace)
+            self._namespace = namespace
+        return cast("Callable[..., Any]", self._namespace[name])
+
+    def _convert(self, parameters: Mapping[str, str]) -> dict[str, Any]:
+        known = {**self._result_signature.defaults, **self._requests_signature.defaults}
+        names = dict.fromkeys((*self._requests_signature.names, *self._result_signature.names))
+        unknown = [name for name in parameters if name not in names]
+        if unknown:
+            there = ", ".join(names) or "none"
+            raise UsageError(f"{self.path} has no parameter '{unknown[0]}'; it takes: {there}")
+        return {name: convert_parameter(name, text, known.get(name)) for name, text in parameters.items()}
+
+
+def load_recipe(path: str | Path, parameters: Mapping[str, str] | None = None) -> ScriptRecipe:
+    """Loads a recipe script without running it.
+
+    Args:
+        path: the Python file.
+        parameters: values as typed (``-p name=value``); each is converted to the type of the default that
+            the script's function gives it.
+
+    Raises:
+        UsageError: if the file cannot be read or parsed, lacks one of the two functions, or takes no such
+            parameter.
+    """
+    path = Path(path)
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read the recipe {path}: {reason}") from None
+    return ScriptRecipe(path, source, parameters or {})
+
+
+def convert_parameter(name: str, text: str, default: Any) -> Any:
+    """A value from the command line as the type of a default.
+
+    Text stays text where the default is text or unknown; lists, tuples and dicts are JSON.
+
+    Raises:
+        UsageError: if the text is no such value.
+    """
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+                text.lower()
+            ]
+        if isinstance(default, int):
+            return int(text)
+        if isinstance(default, float):
+            return float(text)
+        if isinstance(default, (list, tuple, dict)):
+            return json.loads(text)
+    except (KeyError, ValueError):
+        raise UsageError(f"-p {name}={text}: expected a value like {default!r}") from None
+    return text
+
+
+class _RecipeErrors:
+    """Turns what a script raises into a RecipeError that carries the traceback."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        from eechips.errors import EechipsError
+
+        if isinstance(error, Exception) and not isinstance(error, EechipsError):
+            text = "".join(traceback.format_exception(kind, error, trace))
+            raise RecipeError(f"{self._path}: {type(error).__name__}: {error}", traceback=text) from error
+
+
+def _parse(path: Path, source: str) -> ast.Module:
+    try:
+        return ast.parse(source, filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{path}, line {line}" if line else str(path)
+        raise UsageError(f"{where}: not Python: {getattr(error, 'msg', error)}") from None
+
+
+def _find(functions: Mapping[str, ast.FunctionDef], names: tuple[str, str], path: Path) -> str:
+    for name in names:
+        if name in functions:
+            return name
+    raise UsageError(f"{path} is no recipe: it defines no function {names[0]} (nor {names[1]})")
+
+
+def _signature(node: ast.FunctionDef, skip: int) -> _Signature:
+    positional = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+    defaults: dict[str, ast.expr] = {}
+    if node.args.defaults:
+        defaults.update(zip(positional[-len(node.args.defaults) :], node.args.defaults, strict=True))
+    keywords = [argument.arg for argument in node.args.kwonlyargs]
+    defaults.update(
+        {
+            name: value
+            for name, value in zip(keywords, node.args.kw_defaults, strict=True)
+            if value is not None
+        }
+    )
+    return _Signature((*positional[skip:], *keywords), {k: _literal(v) for k, v in defaults.items()})
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def _datasets(tree: ast.Module) -> tuple[str, ...]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == ["DATASETS"]:
+            value = _literal(node.value)
+            if isinstance(value, (list, tuple)):
+                return tuple(str(item) for item in value)
+    return ()

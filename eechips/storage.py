@@ -1,0 +1,272 @@
+"""Where results go: names that cannot leave the output folder, and files that are whole or not there.
+
+A file is staged by the worker (written under a temporary name in its final folder, flushed to the disk) and
+committed by the parent (renamed), so that one process alone decides what a name means. Other stores (any
+fsspec URL) would offer the same few methods as :class:`LocalStore`.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import string
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from eechips.errors import StorageError, UsageError
+
+ID_LENGTH = 16
+"""Hexadecimal digits of an id in a file name: 64 bits, so two of a million names agree once in 4e7 plans."""
+
+_MAX_COMPONENT = 120  # bytes; file systems allow 255, and prefixes, suffixes and ids are still to come
+_TEMPORARY = re.compile(r"^\..+\.part$")
+_WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A file that is complete on the disk but not yet under its name.
+
+    Attributes:
+        name: final path below the root, with forward slashes.
+        temporary: present path below the root.
+        size: bytes.
+        sha256: of the content, hexadecimal.
+    """
+
+    name: str
+    temporary: str
+    size: int
+    sha256: str
+
+
+class LocalStore:
+    """A folder of results on a local disk.
+
+    Attributes:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, name: str) -> Path:
+        """The path of a name.
+
+        Raises:
+            UsageError: if the name is absolute or leads out of the root.
+        """
+        pure = PurePosixPath(name)
+        if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
+            raise UsageError(f"'{name}' is no name for a result: it must stay inside the output folder")
+        return self.root.joinpath(*pure.parts)
+
+    def stage(self, name: str, data: bytes, token: str) -> Staged:
+        """Writes a file under a temporary name in its final folder and flushes it to the disk.
+
+        Args:
+            name: final path below the root.
+            data: the content.
+            token: tells the temporary files of one writer from another's.
+
+        Raises:
+            StorageError: if it cannot be written; nothing is left behind.
+        """
+        final = self.path(name)
+        temporary = final.with_name(f".{final.name}.{token}.part")
+        try:
+            _write(temporary, data)
+        except FileNotFoundError:
+            self._make_folder(final.parent)
+            self._write_again(temporary, data)
+        except OSError as error:
+            raise self._failed(final, error, temporary) from error
+        return Staged(
+            name=name,
+            temporary=temporary.relative_to(self.root).as_posix(),
+            size=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+        )
+
+    def commit(self, staged: Staged) -> None:
+        """Gives a staged file its name, replacing what is there; atomic.
+
+        Raises:
+            StorageError: if the file system refuses.
+        """
+        final = self.path(staged.name)
+        try:
+            self.path(staged.temporary).replace(final)
+        except OSError as error:
+            raise self._failed(final, error) from error
+
+    def discard(self, staged: Staged) -> None:
+        """Removes a staged file that will not be committed."""
+        self.path(staged.temporary).unlink(missing_ok=True)
+
+    def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """Names and sizes in bytes of the files directly in the given folders; one listing per folder."""
+        for folder in folders:
+            directory = self.root / folder
+            if not directory.is_dir():
+                continue
+            prefix = f"{folder}/" if folder not in ("", ".") else ""
+            with os.scandir(directory) as entries:
+                yield from ((prefix + e.name, e.stat().st_size) for e in entries if e.is_file())
+
+    def sweep(self) -> int:
+        """Removes what interrupted writers left behind; returns how many files that was."""
+        count = 0
+        for directory, _, files in os.walk(self.root):
+            for name in files:
+                if _TEMPORARY.match(name):
+                    Path(directory, name).unlink(missing_ok=True)
+                    count += 1
+        return count
+
+    def _make_folder(self, folder: Path) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._failed(folder, error) from error
+
+    def _write_again(self, temporary: Path, data: bytes) -> None:
+        try:
+            _write(temporary, data)
+        except OSError as error:
+            raise self._failed(temporary, error, temporary) from error
+
+    def _failed(self, path: Path, error: OSError, temporary: Path | None = None) -> StorageError:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StorageError(f"the disk is full: could not write {path}")
+        return StorageError(f"could not write {path}: {error.strerror or error}")
+
+
+def make_folder(path: Path) -> None:
+    """Makes the output folder.
+
+    Raises:
+        StorageError: if that is impossible.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot use {path} as output folder: {error.strerror or error}") from error
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Writes a whole file or nothing: temporary name, flush, rename.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    store = LocalStore(path.parent)
+    store.commit(store.stage(path.name, data, f"w{os.getpid()}"))
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def safe_component(value: Any) -> str:
+    """One component of a path, made of any value.
+
+    Letters and digits of any script, and ``. _ - + = @ ( ) ,``, stay; the rest becomes ``_``. The result is
+    never empty, hidden, reserved by an operating system, or longer than 120 bytes.
+    """
+    text = unicodedata.normalize("NFC", str(value)).strip()
+    text = "".join(c if c.isalnum() or c in "._-+=@()," else "_" for c in text).strip(".")
+    encoded = text.encode()
+    if len(encoded) > _MAX_COMPONENT:
+        digest = hashlib.sha256(encoded).hexdigest()[:8]
+        text = encoded[: _MAX_COMPONENT - 9].decode(errors="ignore") + "-" + digest
+    if not text or _WINDOWS_RESERVED.match(text):
+        text += "_"
+    return text
+
+
+class NameTemplate:
+    """Names of results, made from units: ``{eco_name}/{id}``.
+
+    The fields are the unit's own keys and those of its ``properties``, and ``id`` (the first 16 digits of
+    the unit's id), ``index`` (its place in the plan) and ``kind``. Format specifications work
+    (``{index:06d}``). Slashes of the template make folders; slashes of values do not.
+
+    Attributes:
+        text: the template.
+        is_unique: whether the template alone keeps names apart.
+
+    Raises:
+        UsageError: if the template is malformed or leads out of the output folder.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        try:
+            self._parts = [list(string.Formatter().parse(part)) for part in text.strip("/").split("/")]
+        except ValueError as error:
+            raise UsageError(f"the name template '{text}' is malformed: {error}") from None
+        fields = [f for part in self._parts for _, f, _, _ in part if f is not None]
+        if any(not re.fullmatch(r"[\w .:-]+", f) for f in fields):
+            raise UsageError(f"the name template '{text}' is malformed: fields are plain names, as in {{id}}")
+        if text.startswith("/") or any(
+            part.strip() in ("", ".", "..") for part in text.strip("/").split("/")
+        ):
+            raise UsageError(f"the name template '{text}' must be a path below the output folder")
+        self.is_unique = bool({"id", "index"} & set(fields))
+
+    def render(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:
+        """The name of a unit's result, without suffix.
+
+        Args:
+            unit: the unit.
+            identifier: its id.
+            index: its place in the plan.
+
+        Raises:
+            UsageError: if the unit has no such field; the message lists what there is.
+        """
+        values = name_fields(unit, identifier, index)
+        return "/".join(safe_component(self._render_part(part, values)) for part in self._parts)
+
+    def _render_part(
+        self, part: list[tuple[str, str | None, str | None, str | None]], values: Mapping[str, Any]
+    ) -> str:
+        text = ""
+        for literal, name, specification, _ in part:
+            text += literal
+            if name is None:
+                continue
+            if name not in values:
+                there = ", ".join(values)
+                raise UsageError(f"the name template '{self.text}' asks for '{name}'; a unit has: {there}")
+            try:
+                text += format(values[name], specification or "")
+            except (TypeError, ValueError) as error:
+                raise UsageError(f"the name template '{self.text}' cannot write '{name}': {error}") from None
+        return text
+
+
+def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[str, Any]:
+    """The fields that a name template can use: scalars of the unit, of its properties, id, index, kind."""
+    value = unit.get("value")
+    layers: list[Mapping[str, Any]] = [unit]
+    for layer in (
+        value,
+        unit.get("properties"),
+        value.get("properties") if isinstance(value, Mapping) else None,
+    ):
+        if isinstance(layer, Mapping):
+            layers.append(layer)
+    fields = {k: v for layer in layers for k, v in layer.items() if isinstance(v, (str, int, float))}
+    return {**fields, "id": identifier[:ID_LENGTH], "index": index, "kind": unit.get("kind", "call")}

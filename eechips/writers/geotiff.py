@@ -1,0 +1,116 @@
+"""GeoTIFF data: values as stored, band names, grid, and a mask.
+
+Earth Engine writes masked pixels of a GeoTIFF as 0 and says nothing about it. So the request carries the
+mask as one more band (``MASK_BAND``: 1 valid, 0 masked, in the type of the data, because a GeoTIFF has one
+type), and :func:`receive` turns it into the file's internal mask. Values are not touched: they are byte for
+byte those that came. A pixel is valid if all bands are: one mask serves all, as in GDAL's
+``GMF_PER_DATASET``; a zero that stands for nothing is never taken for a value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import rasterio
+from rasterio.io import MemoryFile
+
+from eechips.errors import ValidationError
+from eechips.writers.facts import Expectation, Facts, Written
+from eechips.writers.raster import check_crs, check_transform, decoding
+
+_MAX_STRIP = 512  # pixels a side: larger images are tiled, so that windows can be read
+
+
+def receive(data: bytes, expectation: Expectation) -> Written:
+    """Checks a GeoTIFF that came back and makes the file to save.
+
+    Args:
+        data: what came back.
+        expectation: what was asked for.
+
+    Raises:
+        ValidationError: if it is not whole, or not of the size, bands, type or grid asked for.
+    """
+    with decoding(data, "GTiff") as source:
+        pixels = source.read()
+        crs, transform = source.crs, source.transform
+        names = _names(source, pixels.shape[0], expectation)
+        mask = None if expectation.has_mask_band else source.dataset_mask() != 0
+    if expectation.has_mask_band:
+        if pixels.shape[0] < 2:
+            raise ValidationError("the mask band that was asked for did not come back")
+        pixels, mask = pixels[:-1], pixels[-1] != 0
+    assert mask is not None
+    final = _encode(pixels, mask, names, crs, transform)
+    return Written(final, "tif", _facts(pixels, mask, names, crs, transform, expectation))
+
+
+def validate(data: bytes, expectation: Expectation) -> Facts:
+    """The facts of a saved GeoTIFF, every block decoded.
+
+    Raises:
+        ValidationError: if it is not whole, or not as expected.
+    """
+    with decoding(data, "GTiff") as source:
+        pixels, mask = source.read(), source.dataset_mask() != 0
+        names = tuple(n or f"B{i}" for i, n in enumerate(source.descriptions, start=1))
+        return _facts(pixels, mask, names, source.crs, source.transform, expectation)
+
+
+def _names(source: Any, count: int, expectation: Expectation) -> tuple[str, ...]:
+    data_count = count - expectation.has_mask_band
+    found = source.descriptions[:data_count]
+    if expectation.bands is not None and len(expectation.bands) == data_count:
+        if all(found) and tuple(found) != expectation.bands:
+            raise ValidationError(f"bands {', '.join(found)} came back, asked were {', '.join(expectation.bands)}")
+        return expectation.bands
+    return tuple(name or f"B{i}" for i, name in enumerate(found, start=1))
+
+
+def _facts(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any, expectation: Expectation) -> Facts:
+    count, height, width = pixels.shape
+    expectation.check_size(width, height)
+    expectation.check_bands(count)
+    expectation.check_dtype(pixels.dtype.name)
+    if crs is None:
+        raise ValidationError("no coordinate reference system came back")
+    if expectation.crs is not None:
+        check_crs(expectation.crs, crs)
+    if expectation.transform is not None:
+        check_transform(expectation.transform, tuple(transform)[:6], width, height)
+    return Facts(
+        width=width,
+        height=height,
+        bands=names,
+        dtype=pixels.dtype.name,
+        crs=crs.to_string(),
+        transform=tuple(float(v) for v in tuple(transform)[:6]),
+        valid_fraction=float(np.count_nonzero(mask) / mask.size),
+    )
+
+
+def _encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any) -> bytes:
+    count, height, width = pixels.shape
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": width,
+        "height": height,
+        "count": count,
+        "dtype": pixels.dtype,
+        "crs": crs,
+        "transform": transform,
+        "interleave": "band",
+        "compress": "deflate",
+        "predictor": 3 if pixels.dtype.kind == "f" else 2,
+    }
+    if max(width, height) > _MAX_STRIP:
+        profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}
+    else:
+        profile |= {"blockysize": height}
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), MemoryFile() as memory:
+        with memory.open(**profile) as target:
+            target.write(pixels)
+            target.write_mask(mask)
+            target.descriptions = names
+        return bytes(memory.read())

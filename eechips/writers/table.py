@@ -1,0 +1,72 @@
+"""Rows and columns, before they become a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from eechips.errors import RecipeError
+
+
+def arrange(
+    rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None
+) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """Rows as lists in the order of the columns, values as plain Python ones.
+
+    Args:
+        rows: column name → value; what is missing is None.
+        columns: names in order; those of the rows in order of appearance, if None.
+
+    Returns:
+        Names, and one list of values per column.
+
+    Raises:
+        RecipeError: if no row has a column that was asked for.
+    """
+    rows = list(rows)
+    present = tuple(dict.fromkeys(str(name) for row in rows for name in row))
+    names = tuple(columns) if columns is not None else present
+    missing = [name for name in names if name not in present]
+    if missing and rows:
+        there = ", ".join(present) or "none"
+        raise RecipeError(f"the table has no column '{missing[0]}'; there are: {there}")
+    return names, [unify([plain(row.get(name)) for row in rows]) for name in names]
+
+
+def plain(value: Any) -> Any:
+    """A value as None, bool, int, float, str or datetime; NaN and NaT are None.
+
+    Earth Engine's dates (``{"type": "Date", "value": milliseconds}``) become datetimes in UTC.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if isinstance(value, datetime):
+        return None if value != value else value  # NaT is the one datetime that differs from itself
+    if isinstance(value, Mapping) and value.get("type") == "Date":
+        return datetime.fromtimestamp(float(value["value"]) / 1000.0, tz=timezone.utc)
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", 0) == 0:  # a numpy scalar
+        return plain(item())
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return None
+    return str(value) if not isinstance(value, (Mapping, list, tuple)) else _json(value)
+
+
+def unify(values: list[Any]) -> list[Any]:
+    """A column with one type: integers beside floats become floats, any other mixture text."""
+    kinds = {type(value) for value in values if value is not None}
+    if len(kinds) <= 1 or all(issubclass(kind, datetime) for kind in kinds):
+        return values
+    if kinds == {int, float}:
+        return [None if value is None else float(value) for value in values]
+    return [None if value is None else str(value) for value in values]
+
+
+def _json(value: Any) -> str:
+    import json
+
+    return json.dumps(value, sort_keys=True, default=str)
