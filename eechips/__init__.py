@@ -1,0 +1,75 @@
+"""High-volume chips and time series from Google Earth Engine, without losing any.
+
+The verbs of the command line are functions here, with the same names and options::
+
+    import eechips
+
+    run = eechips.sample("NAIP", per_ecoregion=25, local=True)
+    run.units, run.failures
+
+Names are imported when they are first used, so that ``import eechips`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eechips.engine import RunConfig as RunConfig
+    from eechips.errors import ConfigurationError as ConfigurationError
+    from eechips.errors import EechipsError as EechipsError
+    from eechips.errors import UsageError as UsageError
+    from eechips.grid import Grid as Grid
+    from eechips.jobs.chips import sample as sample
+    from eechips.jobs.scripts import run as run
+    from eechips.jobs.timeseries import timeseries as timeseries
+    from eechips.manifest.run import Run as Run
+    from eechips.manifest.run import open_run as open_run
+    from eechips.recipe import Chip as Chip
+    from eechips.recipe import Table as Table
+
+_MODULES = {
+    "Chip": "eechips.recipe",
+    "ConfigurationError": "eechips.errors",
+    "EechipsError": "eechips.errors",
+    "Grid": "eechips.grid",
+    "Run": "eechips.manifest.run",
+    "RunConfig": "eechips.engine",
+    "Table": "eechips.recipe",
+    "UsageError": "eechips.errors",
+    "open_run": "eechips.manifest.run",
+    "run": "eechips.jobs.scripts",
+    "sample": "eechips.jobs.chips",
+    "timeseries": "eechips.jobs.timeseries",
+}
+
+__all__ = [
+    "Chip",
+    "ConfigurationError",
+    "EechipsError",
+    "Grid",
+    "Run",
+    "RunConfig",
+    "Table",
+    "UsageError",
+    "__version__",
+    "open_run",
+    "run",
+    "sample",
+    "timeseries",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("eechips")
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -16,11 +16,9 @@ Kind = Literal["image", "collection"]
 
 _CATALOG = "https://developers.google.com/earth-engine/datasets/catalog/"
 _CHECKED = "2026-11-20"
-_LP_DAAC = "No restrictions on use, sale or redistribution (NASA LP DAAC)"
+_LP_DAAC = "No restrictions (NASA LP DAAC)"
 _USGS = "US public domain (USGS); credit is asked for"
-_COPERNICUS = (
-    "Copernicus Sentinel data terms: free, full and open; say 'contains modified Copernicus Sentinel data'"
-)
+_COPERNICUS = "Copernicus Sentinel terms: free and open, with credit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +124,7 @@ DATASETS: tuple[Dataset, ...] = (
         start="2017-03-28",
         visualization={"min": 0, "max": 3000},
         licence=_COPERNICUS,
-        citation="European Union/ESA/Copernicus",
+        citation="Contains modified Copernicus Sentinel data (European Union/ESA/Copernicus)",
     ),
     Dataset(
         alias="L8",
@@ -166,7 +164,7 @@ DATASETS: tuple[Dataset, ...] = (
         start="2000-02-11",
         end="2000-02-22",
         visualization={"min": 0, "max": 6000, "gamma": 1.6},
-        licence="May be used for any purpose without prior permission (JPL)",
+        licence="Free for any purpose (NASA JPL)",
         citation="Farr et al., 2007, https://doi.org/10.1029/2005RG000183",
     ),
     Dataset(
@@ -218,7 +216,7 @@ DATASETS: tuple[Dataset, ...] = (
                 *("419bdf", "397d49", "88b053", "7a87c6", "e49635", "dfc35a", "c4281b", "a59b8f", "b39fe1"),
             ],
         },
-        licence="CC-BY-4.0; contains modified Copernicus Sentinel data",
+        licence="CC-BY-4.0",
         citation="Brown et al., 2022, Dynamic World, https://doi.org/10.1038/s41597-022-01307-4",
     ),
     Dataset(
@@ -260,7 +258,7 @@ DATASETS: tuple[Dataset, ...] = (
             "max": 320,
             "palette": ["000080", "0000d9", "4000ff", "00ffff", "ffff00", "ff0000"],
         },
-        licence="Copernicus C3S/CAMS licence: credit 'Copernicus Climate Change Service information'",
+        licence="Copernicus licence: free and open, with credit",
         citation="Muñoz Sabater, J., 2019, https://doi.org/10.24381/cds.68d2bb30",
     ),
 )

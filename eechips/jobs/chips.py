@@ -16,7 +16,7 @@ from eechips.engine import RunConfig, run
 from eechips.errors import UsageError
 from eechips.grid import Grid
 from eechips.jobs.options import check_dates, check_positive, field_names, slug, split, takes
-from eechips.manifest import Run
+from eechips.manifest.run import Run
 from eechips.planning import facts, grids, samplers
 from eechips.planning.projection import nominal_scale
 from eechips.planning.regions import Region, parse_region
@@ -173,9 +173,7 @@ class ChipSample:
         kind = self.known.kind if self.known else None
         about = facts.describe(self.dataset_id, kind, region, self.start, self.end)
         bands = self._default_bands(about)
-        strata = samplers.fetch_strata(
-            region, self.ecoregions, self.ecoregion_field, self._name_field()
-        )
+        strata = samplers.fetch_strata(region, self.ecoregions, self.ecoregion_field, self._name_field())
         drawn = samplers.interleave(strata, self.per_ecoregion, self.seed)[: self.limit]
         places = self._places(about, bands[0], [point for _, point in drawn])
         extra = {} if self.known else {"source": _source(about, bands)}
@@ -216,9 +214,7 @@ class ChipSample:
             **where,
         )
 
-    def _image(
-        self, kind: Kind, region: ee.Geometry, bands: tuple[str, ...], source: str | None = None
-    ) -> ee.Image:
+    def _image(self, kind: Kind, region: ee.Geometry, bands: tuple[str, ...], source: str | None = None) -> ee.Image:
         """The dataset over a region, the latest image on top; above all, the image whose grid the chip has.
 
         So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,

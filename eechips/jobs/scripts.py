@@ -10,7 +10,7 @@ from typing import Any
 from eechips.engine import RunConfig
 from eechips.engine import run as run_recipe
 from eechips.jobs.options import slug, split, takes
-from eechips.manifest import Run
+from eechips.manifest.run import Run
 from eechips.recipe import ScriptRecipe, load_recipe
 
 _OPTIONS = frozenset({"path", "parameters"})

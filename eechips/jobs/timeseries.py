@@ -17,7 +17,7 @@ from eechips.datasets import Dataset, find
 from eechips.engine import RunConfig, run
 from eechips.errors import RegionError, UsageError
 from eechips.jobs.options import check_dates, check_positive, field_names, slug, split, takes
-from eechips.manifest import Run
+from eechips.manifest.run import Run
 from eechips.planning import facts, vectors
 from eechips.planning.regions import BoxRegion, choices, parse_box, planar, table_fields
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
@@ -168,9 +168,7 @@ class TimeSeries:
                 values = values.multiply(self.multiply)
             if self.add is not None:
                 values = values.add(self.add)
-            found = values.reduceRegion(
-                reducer=reducer, geometry=geometry, scale=self.scale, maxPixels=_MAX_PIXELS
-            )
+            found = values.reduceRegion(reducer=reducer, geometry=geometry, scale=self.scale, maxPixels=_MAX_PIXELS)
             columns = {id_column: unit["region"], "date": image.date().format("YYYY-MM-dd")}
             columns.update({band: found.get(name) for band, name in zip(bands, names, strict=True)})
             columns.update({column: found.get(name) for column, name in counts.items()})
@@ -226,7 +224,7 @@ class TimeSeries:
             raise RegionError(f"{self.regions} has no field {self.id_field!r}; {choices(self.id_field, fields)}")
         parts: dict[Any, list[Any]] = {}
         for region, geometry in zip(ids, read.geometries, strict=True):
-            if region is None or region != region:  # noqa: PLR0124 - a missing number is not equal to itself
+            if region is None or region != region:
                 _log.warning("%s: a region without %s is left out", self.regions, self.id_field)
             elif self.box is None or geometry.intersects(self.box.polygon()):
                 parts.setdefault(region, []).append(geometry)

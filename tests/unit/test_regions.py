@@ -17,7 +17,7 @@ SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)
 BOWTIE = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
 
 
-def write(path: Path, *geometries: shapely.Geometry, crs: str | None = "EPSG:4326", **columns: list[object]) -> Path:
+def write(path: Path, *geometries: shapely.Geometry, crs: str = "EPSG:4326", **columns: list[object]) -> Path:
     frame = gpd.GeoDataFrame(columns, geometry=list(geometries), crs=crs)
     if path.suffix == ".parquet":
         frame.to_parquet(path)
@@ -104,6 +104,8 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
     gpd.pd.DataFrame({"a": [1]}).to_parquet(plain)
     no_geometry = tmp_path / "table.csv"
     no_geometry.write_text("a,b\n1,2\n")
+    lost = write(tmp_path / "lost.shp", SQUARE)
+    lost.with_suffix(".prj").unlink()
     cases = {
         empty: "holds no features",
         garbage: "cannot be read as a vector file",
@@ -113,7 +115,7 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         write(tmp_path / "bowtie.gpkg", SQUARE, BOWTIE): "feature 2 is invalid: Self-intersection",
         write(tmp_path / "line.gpkg", shapely.LineString([(0, 0), (1, 1)])): "feature 1 is a LineString, not a polygon",
         write(tmp_path / "none.gpkg", SQUARE, shapely.Polygon()): "feature 2 has no geometry",
-        write(tmp_path / "nocrs.shp", SQUARE, crs=None): "does not say what coordinate reference system",
+        lost: "does not say what coordinate reference system",
     }
     for path, message in cases.items():
         with pytest.raises(RegionError, match=message) as caught:

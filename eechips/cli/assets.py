@@ -1,0 +1,128 @@
+"""``eechips assets``."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from eechips.cli.group import OneSentence
+from eechips.cli.options import HELP, Names, debug_option
+
+
+@click.group("assets", context_settings=HELP)
+def command() -> None:
+    """Make and list the folder of assets that the local Earth Engine serves.
+
+    \b
+    Examples:
+      eechips assets ingest scene.tif --into my_assets --id USDA/NAIP/DOQQ/m_1 --time-start 2020-08-31
+      eechips assets ls my_assets
+      eechips serve --assets my_assets
+    """
+
+
+@command.command("ingest", context_settings=HELP)
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
+@click.option("--into", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder of assets.")
+@click.option("--id", "asset_id", required=True, help="Earth Engine id; of the collection, where there are many files.")
+@click.option("--time-start", metavar="T", help="When it begins: ISO date or date and time (UTC), or milliseconds.")
+@click.option("--time-end", metavar="T", help="When it ends.")
+@click.option("--bands", type=Names(), help="Names of the bands. [default: the file's]")
+@click.option("-p", "properties", multiple=True, metavar="NAME=VALUE", help="A property of the image or table.")
+@click.option("--nodata", type=float, metavar="V", help="In place of the file's own value for no data.")
+@click.option("--crs", help="In place of the file's own coordinate reference system.")
+@click.option("--layer", help="Of a vector file that has several.")
+@click.option("--dates-from-bands", is_flag=True, help="Make an image of each band, dated by its description.")
+@click.option("--one-image", is_flag=True, help="The files are the bands of one image.")
+@debug_option
+def ingest_command(
+    files: tuple[Path, ...],
+    into: Path,
+    asset_id: str,
+    time_start: str | None,
+    time_end: str | None,
+    bands: tuple[str, ...] | None,
+    properties: tuple[str, ...],
+    nodata: float | None,
+    crs: str | None,
+    layer: str | None,
+    dates_from_bands: bool,
+    one_image: bool,
+) -> None:
+    """Turn rasters or vector files into assets: cloud-optimised GeoTIFF or GeoParquet, described by STAC.
+
+    \b
+    Examples:
+      eechips assets ingest m_4709963_se_14_1_20200831.tif --into my_assets \\
+          --id USDA/NAIP/DOQQ/m_4709963_se_14_1_20200831 --time-start 2020-08-31 --bands R,G,B,N
+      eechips assets ingest ecoregions.gpkg --into my_assets --id RESOLVE/ECOREGIONS/2017
+    """
+    from eechips.emulator.assets.ingest import ingest, parse_properties
+
+    with _one_sentence():
+        ids = ingest(
+            list(files),
+            into,
+            asset_id,
+            time_start=_time(time_start),
+            time_end=_time(time_end),
+            bands=bands,
+            properties=parse_properties(properties),
+            nodata=nodata,
+            crs=crs,
+            layer=layer,
+            dates_from_bands=dates_from_bands,
+            one_image=one_image,
+        )
+    for new in ids:
+        click.echo(new)
+
+
+@command.command("ls", context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.argument("asset_id", required=False, default="", metavar="[ID]")
+@debug_option
+def list_command(folder: Path, asset_id: str) -> None:
+    """List the assets of a folder, or those below an id.
+
+    \b
+    Examples:
+      eechips assets ls my_assets
+      eechips assets ls my_assets USDA/NAIP/DOQQ
+    """
+    from eechips.emulator.assets.store import FolderStore
+
+    with _one_sentence():
+        store = FolderStore(folder)
+        for asset in store.summaries(asset_id):
+            dates = " - ".join(dict.fromkeys(map(_day, filter(None, (asset.time_start, asset.time_end)))))
+            size = "" if asset.type == "IMAGE" else f"{asset.size:,}"
+            click.echo(f"{asset.type:<17}{size:>8}  {asset.id}  {dates}  {','.join(asset.names)}".rstrip())
+        store.close()
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    """Turns what the asset store raises on purpose into one sentence, unless ``--debug`` is given."""
+    from eechips.emulator.assets.errors import AssetError
+
+    try:
+        yield
+    except AssetError as error:
+        if click.get_current_context().meta.get("debug"):
+            raise
+        raise OneSentence(str(error)) from error
+
+
+def _time(text: str | None) -> str | int | None:
+    """Milliseconds as a number, dates as they are."""
+    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+
+
+def _day(milliseconds: float) -> str:
+    moment = dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc) + dt.timedelta(milliseconds=milliseconds)
+    return moment.date().isoformat()

@@ -1,0 +1,83 @@
+"""The command ``eechips``: finds its verbs without importing them, and turns errors into one sentence."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import Any
+
+import click
+
+from eechips.errors import EechipsError, RecipeError
+
+# Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
+_VERBS = {
+    "sample": "Image chips at random points of every ecoregion that meets a region.",
+    "timeseries": "A table of values over time for each region.",
+    "run": "A recipe of your own: a Python file with two functions.",
+    "status": "What a run folder holds: counts by state, failures, rate.",
+    "verify": "Check that every file of a run is there and whole.",
+    "datasets": "The datasets that have a short name.",
+    "serve": "The local Earth Engine, for this machine only.",
+    "assets": "The folder of assets that the local Earth Engine serves.",
+}
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
+
+WRONG = 2
+"""Exit status of a wrong option, file or configuration."""
+
+
+class OneSentence(click.ClickException):
+    """An error that ends the command with status 2 and one sentence on stderr."""
+
+    exit_code = WRONG
+
+
+class Verbs(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the verbs, in the order of ``_VERBS``."""
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a verb."""
+        if cmd_name not in _VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"eechips.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the verbs into the help without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a verb; errors that are raised on purpose become one sentence, unless ``--debug`` is given."""
+        try:
+            return super().invoke(ctx)
+        except EechipsError as error:
+            if ctx.meta.get("debug"):
+                raise
+            hint = " (--debug shows where)" if isinstance(error, RecipeError) else ""
+            raise OneSentence(f"{error}{hint}") from error
+        except KeyboardInterrupt:
+            raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(version("eechips"), "-V", "--version", package_name="eechips", prog_name="eechips")
+def main() -> None:
+    """Chips and time series from Google Earth Engine: many, fast, and none lost.
+
+    \b
+    Examples:
+      eechips sample --dataset NAIP --per-ecoregion 25 --local     # needs no account
+      eechips sample --dataset NAIP --per-ecoregion 1000 --project my-project
+      eechips COMMAND -h                                           # options and examples of a command
+
+    Exit status: 0 all done, 1 some units failed, 2 wrong option or configuration, 130 interrupted (the same
+    command goes on where it stopped).
+    """

@@ -1,0 +1,139 @@
+"""Options that several verbs share, and how a verb's run ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+class Names(click.ParamType):
+    """Names separated by commas: ``R,G,B``."""
+
+    name = "A,B,…"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """The names, without the spaces around them."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in str(value).split(","))
+
+
+class Size(click.ParamType):
+    """An edge, or width and height: ``256`` or ``512x256``."""
+
+    name = "N|WxH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, int]:
+        """The edge, or both."""
+        if isinstance(value, (int, tuple)):
+            return value
+        try:
+            numbers = [int(part) for part in str(value).lower().split("x")]
+        except ValueError:
+            numbers = []
+        if len(numbers) == 1:
+            return numbers[0]
+        if len(numbers) == 2:
+            return numbers[0], numbers[1]
+        return self.fail(f"{value!r} is not a number of pixels, nor WIDTHxHEIGHT", param, ctx)
+
+
+class Assignment(click.ParamType):
+    """A name and a value: ``name=value``."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """The two."""
+        if isinstance(value, tuple):
+            return value[0], value[1]
+        name, equals, text = str(value).partition("=")
+        if not equals or not name:
+            return self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
+        return name, text
+
+
+def debug_option(function: FunctionT) -> FunctionT:
+    """Adds ``--debug``, which shows tracebacks."""
+
+    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta["debug"] = True
+
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, callback=remember, help="Show where an error comes from."
+    )(function)
+
+
+def run_options(function: FunctionT) -> FunctionT:
+    """Adds the options of a run, which every verb that fetches shares."""
+    options = [
+        click.option("--local", is_flag=True, help="Start a local Earth Engine for this run; needs no account."),
+        click.option(
+            "--local-assets",
+            type=click.Path(path_type=Path, file_okay=False),
+            metavar="DIR",
+            help="With --local: serve this folder of assets, not the demo planet.",
+        ),
+        click.option(
+            "--endpoint",
+            envvar="EECHIPS_ENDPOINT",
+            show_envvar=True,
+            metavar="URL",
+            help="Service to ask; Earth Engine's high-volume endpoint by default.",
+        ),
+        click.option(
+            "--project",
+            envvar="EECHIPS_PROJECT",
+            show_envvar=True,
+            help="Google Cloud project whose Earth Engine quota is used.",
+        ),
+        click.option(
+            "--credentials",
+            type=click.Path(path_type=Path, dir_okay=False),
+            metavar="FILE",
+            help="Key of a service account; else the credentials of `earthengine authenticate`, or"
+            " application-default ones.",
+        ),
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path, file_okay=False),
+            metavar="DIR",
+            help="Folder of the results. [default: outputs/<job>-<dataset>]",
+        ),
+        click.option("--name", metavar="TEMPLATE", help="Names of the results, as in '{eco_name}/{id}'."),
+        click.option("--processes", type=click.IntRange(1), default=25, show_default=True, help="Worker processes."),
+        click.option(
+            "--retries",
+            type=click.IntRange(0),
+            default=10,
+            show_default=True,
+            help="Repeats of a request after a transient failure.",
+        ),
+        click.option(
+            "--method",
+            type=click.Choice(["auto", "url", "pixels"]),
+            default="auto",
+            show_default=True,
+            help="How pixels are asked for: by URL (two requests a chip), or by computePixels (one). auto is url.",
+        ),
+        click.option("--dry-run", is_flag=True, help="Plan and estimate only: send no pixel request."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress, errors only."),
+        click.option("-v", "--verbose", is_flag=True, help="A line for every retry and failure."),
+        debug_option,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that have a value, so that the others keep the function's own default."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,34 @@
+"""``eechips verify``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from eechips.cli.options import HELP, debug_option
+from eechips.manifest.run import open_run
+
+
+@click.command("verify", context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@debug_option
+@click.pass_context
+def command(ctx: click.Context, folder: Path) -> None:
+    """Check that every file of a run is present, has the recorded sha256, and decodes.
+
+    Prints what is wrong, a line for each file, and exits with status 1 if anything is.
+
+    \b
+    Examples:
+      eechips verify outputs/sample-naip
+    """
+    run = open_run(folder)
+    problems = run.verify()
+    for problem in problems:
+        click.echo(f"{problem.file}: {problem.reason}")
+    files = int(run.units["file"].notna().sum())
+    if problems:
+        click.echo(f"{len(problems):,} of {files:,} files are not as they were recorded", err=True)
+        ctx.exit(1)
+    click.echo(f"{files:,} files: every one is present, unchanged and whole")

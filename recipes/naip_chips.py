@@ -1,0 +1,32 @@
+"""Aerial photographs for every ecoregion of a state: 256 by 256 pixels at random points, about a metre each.
+
+    eechips run recipes/naip_chips.py -p per_ecoregion=25 --local
+
+The command `eechips sample --dataset NAIP` does the same, with more choice. This is the recipe to copy and change.
+"""
+
+import ee
+
+from eechips import Chip
+from eechips.planning.samplers import ECOREGIONS, fetch_strata, interleave
+
+DATASETS = ["USDA/NAIP/DOQQ", "RESOLVE/ECOREGIONS/2017"]  # for licence and citation in run.json
+
+
+def get_requests(state="Colorado", per_ecoregion=1000, seed=0):
+    """Once, in the parent: the points. Small JSON values, and nothing that Earth Engine must compute again."""
+    states = ee.FeatureCollection("FAO/GAUL/2015/level1")
+    region = states.filter(ee.Filter.eq("ADM1_NAME", state)).geometry()
+    ecoregions = fetch_strata(region, ECOREGIONS, "ECO_ID", "ECO_NAME")
+    return [
+        {"kind": "point", "coordinates": list(point), "eco_id": ecoregion.id, "eco_name": ecoregion.name}
+        for ecoregion, point in interleave(ecoregions, per_ecoregion, seed)
+    ]
+
+
+def get_result(index, point):
+    """Once for each point, in a worker: what to fetch. Requests, retries, checks and files are eechips' business."""
+    region = ee.Geometry.Point(point["coordinates"]).buffer(127).bounds()
+    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region)
+    latest_on_top = images.sort("system:time_start").mosaic()
+    return Chip(latest_on_top, region=region, dimensions=(256, 256), bands=("R", "G", "B"), format="png")
