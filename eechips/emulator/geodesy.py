@@ -1,0 +1,308 @@
+"""Measures and constructions on the WGS84 ellipsoid.
+
+Shapes here are longitude/latitude shapes with geodesic edges, as ``frame.recast`` makes them. Lengths and areas are the
+ellipsoid's (Karney 2013, by pyproj.Geod); centroids are those of the sphere, as in S2.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj import Geod
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.frame import (
+    RADIUS,
+    Frame,
+    bend,
+    great_circle_middle,
+    lonlat_points,
+    rebuilt,
+    straight_middle,
+    unit_vectors,
+)
+from eechips.emulator.geometry import gather, leaves, on_globe, valid
+from eechips.emulator.projection import WGS84, Coordinates
+from eechips.emulator.rings import close_at_pole, open_at_pole, unwrapped
+from eechips.emulator.values import Geometry
+
+GEOD = Geod(ellps="WGS84")
+
+_LOCAL = 300_000.0  # metres: within it an azimuthal equidistant plane keeps distances to 0.04% (r² / 6R²)
+_SMALL = 10_000.0  # metres: within it the gnomonic plane keeps areas to 4e-6 (3r² / 2R²)
+_MAX_CORNERS = 4096
+
+
+def area(shape: BaseGeometry) -> float:
+    """Square metres of the polygons of a shape; those that overlap count as often as they do."""
+    total = 0.0
+    for polygon in leaves(shape):
+        if polygon.geom_type != "Polygon":
+            continue
+        for part in leaves(valid(polygon)):
+            if part.geom_type == "Polygon":
+                total += abs(_ring_area(part.exterior)) - sum(abs(_ring_area(hole)) for hole in part.interiors)
+    return total
+
+
+def _ring_area(ring: BaseGeometry) -> float:
+    points = shapely.get_coordinates(ring)
+    found, _ = GEOD.polygon_area_perimeter(points[:, 0], points[:, 1])
+    return float(found)
+
+
+def line_length(points: Coordinates) -> float:
+    """Metres along a line."""
+    return float(GEOD.line_length(points[:, 0], points[:, 1])) if len(points) > 1 else 0.0
+
+
+def length(shape: BaseGeometry) -> float:
+    """Metres of the lines and linear rings of a shape."""
+    lines = [leaf for leaf in leaves(shape) if shapely.get_dimensions(leaf) == 1]
+    return sum(line_length(shapely.get_coordinates(line)) for line in lines)
+
+
+def perimeter(shape: BaseGeometry) -> float:
+    """Metres of the rings of the polygons of a shape, holes included."""
+    rings = [r for leaf in leaves(shape) if leaf.geom_type == "Polygon" for r in (leaf.exterior, *leaf.interiors)]
+    return sum(line_length(open_at_pole(shapely.get_coordinates(ring))) for ring in rings)
+
+
+def distance(a: Coordinates, b: Coordinates) -> float:
+    """Metres between two points of shape (2,)."""
+    _, _, metres = GEOD.inv(a[0], a[1], b[0], b[1])
+    return float(metres)
+
+
+def spherical_distance(a: Coordinates, b: Coordinates) -> float:
+    """Radians between two points of shape (2,) on the sphere."""
+    first, second = unit_vectors(np.array([a, b]))
+    return float(math.atan2(float(np.linalg.norm(np.cross(first, second))), float(first @ second)))
+
+
+def bounds(shape: BaseGeometry) -> tuple[float, float, float, float]:
+    """West, south, east, north of a shape, with the latitudes that its edges rise to between their ends."""
+    west, south, east, north = shape.bounds
+    for leaf in leaves(shape):
+        lines = (leaf.exterior, *leaf.interiors) if leaf.geom_type == "Polygon" else (leaf,)
+        for line in lines:
+            low, high = _latitudes(shapely.get_coordinates(line))
+            south, north = min(south, low), max(north, high)
+    return west, south, east, north
+
+
+def _latitudes(points: Coordinates) -> tuple[float, float]:
+    """Least and greatest latitude of a line of great circle arcs."""
+    low, high = float(points[:, 1].min()), float(points[:, 1].max())
+    if len(points) < 2:
+        return low, high
+    vectors = unit_vectors(points)
+    start, end = vectors[:-1], vectors[1:]
+    normal = np.cross(start, end)
+    size = np.linalg.norm(normal, axis=1)
+    bowed = size > 1e-12
+    start, end, normal = start[bowed], end[bowed], normal[bowed] / size[bowed, None]
+    # The northernmost point of a great circle is the pole's foot on its plane; its antipode is the southernmost.
+    foot = np.array([0.0, 0.0, 1.0]) - normal[:, 2:] * normal
+    for sign in (1.0, -1.0):
+        top = sign * foot
+        inside = (np.einsum("ij,ij->i", np.cross(start, top), normal) > 0.0) & (
+            np.einsum("ij,ij->i", np.cross(top, end), normal) > 0.0
+        )
+        if inside.any():
+            reached = lonlat_points(top[inside])[:, 1]
+            low, high = min(low, float(reached.min())), max(high, float(reached.max()))
+    return low, high
+
+
+def centroid(shape: BaseGeometry) -> Coordinates | None:
+    """Longitude and latitude of the centre of a shape's parts of highest dimension, or None if it is empty."""
+    parts = leaves(shape)
+    if not parts:
+        return None
+    highest = max(int(shapely.get_dimensions(part)) for part in parts)
+    total = np.zeros(3)
+    for part in parts:
+        if shapely.get_dimensions(part) == highest:
+            total += _moment(part, highest)
+    if not np.linalg.norm(total) > 0.0:
+        total = unit_vectors(shapely.get_coordinates(parts[0]))[0]
+    found: Coordinates = lonlat_points(total[None, :])[0]
+    return found
+
+
+def _moment(part: BaseGeometry, dimension: int) -> npt.NDArray[np.float64]:
+    """The integral of the position vector over a point, line or polygon of the unit sphere."""
+    points = shapely.get_coordinates(part)
+    vectors: npt.NDArray[np.float64] = unit_vectors(points)
+    first: npt.NDArray[np.float64] = vectors[0]
+    if dimension == 0:
+        return first
+    if dimension == 1:
+        start, end = vectors[:-1], vectors[1:]
+        both = start + end
+        chord = np.linalg.norm(end - start, axis=1, keepdims=True)
+        found: npt.NDArray[np.float64] = (both / np.linalg.norm(both, axis=1, keepdims=True) * chord).sum(axis=0)
+        return found
+    if math.radians(max(part.bounds[3] - part.bounds[1], part.bounds[2] - part.bounds[0])) * RADIUS < _SMALL:
+        # The ring's sum below would cancel; a plane is as good as the sphere at this size.
+        west, south, east, north = part.bounds
+        frame = Frame(WGS84, ((west + east) / 2.0, (south + north) / 2.0), True, 0.0)
+        flat = frame.take(Geometry(part, WGS84, True))
+        centre = frame.give(flat.centroid).shape
+        flat_moment: npt.NDArray[np.float64] = unit_vectors(shapely.get_coordinates(centre))[0] * flat.area / RADIUS**2
+        return flat_moment
+    # By Stokes the integral of the normal over a patch is half that of r × dr around it: arc angle times its normal.
+    total = np.zeros(3)
+    for position, ring in enumerate((part.exterior, *part.interiors)):
+        corners = unit_vectors(open_at_pole(shapely.get_coordinates(ring)))
+        normal = np.cross(corners[:-1], corners[1:])
+        sine = np.linalg.norm(normal, axis=1)
+        angle = np.arctan2(sine, np.einsum("ij,ij->i", corners[:-1], corners[1:]))
+        moment = (normal * (angle / np.where(sine > 0.0, sine, 1.0))[:, None]).sum(axis=0) / 2.0
+        if moment @ corners.mean(axis=0) < 0.0:
+            moment = -moment
+        total += moment if position == 0 else -moment
+    return total
+
+
+def corners_of_circle(radius: float, tolerance: float) -> int:
+    """Corners of a polygon inside a circle whose edges come within ``tolerance`` of it; a multiple of four.
+
+    So it has its corners due north, east, south and west, and its bounds are the circle's.
+    """
+    if tolerance >= radius:
+        return 8
+    quarter = math.ceil(math.pi / math.acos(1.0 - tolerance / radius) / 4.0)
+    return min(max(4 * quarter, 8), _MAX_CORNERS)
+
+
+def circles(points: Coordinates, radius: float, corners: int) -> npt.NDArray[np.float64]:
+    """Closed rings around points of shape (n, 2), counter-clockwise from north: shape (n, corners + 1, 2)."""
+    azimuth = -360.0 / corners * np.arange(corners)
+    count = len(points)
+    lon, lat, _ = GEOD.fwd(
+        np.repeat(points[:, 0], corners),
+        np.repeat(points[:, 1], corners),
+        np.tile(azimuth, count),
+        np.full(count * corners, radius),
+    )
+    lon = np.asarray(lon) + 360.0 * np.round((np.repeat(points[:, 0], corners) - np.asarray(lon)) / 360.0)
+    rings = np.stack([lon, np.asarray(lat)], axis=-1).reshape(count, corners, 2)
+    return np.concatenate([rings, rings[:, :1]], axis=1)
+
+
+def buffer(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry:
+    """A shape grown by a distance, or shrunk by a negative one.
+
+    Args:
+        shape: longitude and latitude, geodesic edges.
+        metres: on the ellipsoid.
+        tolerance: metres by which the outline may be off.
+
+    Returns:
+        Polygons (geodesic edges); an empty collection where nothing is left.
+    """
+    if shape.is_empty or (metres <= 0.0 and not any(shapely.get_dimensions(p) == 2 for p in leaves(shape))):
+        return shape if metres == 0.0 else shapely.GeometryCollection()
+    if metres == 0.0:
+        return shape
+    if shape.geom_type == "Point" and metres > 0.0 and _clear_of_poles(shape, metres):
+        return shapely.Polygon(circles(shapely.get_coordinates(shape), metres, corners_of_circle(metres, tolerance))[0])
+    west, south, east, north = shape.bounds
+    centre = np.array([(west + east) / 2.0, (south + north) / 2.0])
+    points = shapely.get_coordinates(shape)
+    start = np.broadcast_to(centre, points.shape)
+    _, _, far = GEOD.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
+    if float(np.max(far)) + abs(metres) <= _LOCAL:
+        return _buffer_nearby(shape, centre, metres, tolerance)
+    return _buffer_anywhere(shape, metres, tolerance)
+
+
+def _clear_of_poles(point: BaseGeometry, metres: float) -> bool:
+    return bool((90.0 - abs(point.y)) * 110_000.0 > metres)
+
+
+def _buffer_nearby(shape: BaseGeometry, centre: Coordinates, metres: float, tolerance: float) -> BaseGeometry:
+    """Buffers in the azimuthal equidistant plane of a centre."""
+
+    def flat(points: Coordinates) -> Coordinates:
+        start = np.broadcast_to(centre, points.shape)
+        azimuth, _, far = GEOD.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
+        angle = np.radians(azimuth)
+        return np.column_stack([far * np.sin(angle), far * np.cos(angle)])
+
+    def round_again(points: Coordinates, ring: bool) -> Coordinates:
+        azimuth = np.degrees(np.arctan2(points[:, 0], points[:, 1]))
+        start = np.broadcast_to(centre, points.shape)
+        lon, lat, _ = GEOD.fwd(start[:, 0], start[:, 1], azimuth, np.hypot(points[:, 0], points[:, 1]))
+        lonlat = np.column_stack([lon, lat])
+        lonlat[:, 0] += 360.0 * np.round((centre[0] - lonlat[:, 0]) / 360.0)
+        return close_at_pole(unwrapped(lonlat)) if ring else unwrapped(lonlat)
+
+    def bent(line: Coordinates, ring: bool) -> Coordinates:
+        line = open_at_pole(line) if ring else line
+        return flat(bend(line, flat, great_circle_middle, straight_middle, tolerance / 2.0, math.inf))
+
+    quarter = max(corners_of_circle(abs(metres), tolerance) // 4, 2)
+    grown = shapely.buffer(valid(rebuilt(shape, bent)), metres, quad_segs=quarter)
+    return rebuilt(gather([grown]), round_again)
+
+
+def _buffer_anywhere(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry:
+    """Buffers of any size: the shape together with (or without) a capsule around each of its edges.
+
+    A capsule is the hull, in the gnomonic plane, of the circles around both ends: for edges of ``step`` metres it is
+    short of the true one by step² tan(metres / R) / 8R.
+    """
+    reach = abs(metres)
+    bulge = max(math.tan(min(reach / RADIUS, 1.4)), 1e-9) / (8.0 * RADIUS)
+    step = min(max(math.sqrt(tolerance / 2.0 / bulge), 1_000.0), 500_000.0)
+    corners = corners_of_circle(reach, tolerance)
+    capsules: list[BaseGeometry] = []
+    for leaf in leaves(shape):
+        if leaf.geom_type == "Point":
+            capsules += _capsules(shapely.get_coordinates(leaf), reach, corners)
+            continue
+        for line in (leaf.exterior, *leaf.interiors) if leaf.geom_type == "Polygon" else (leaf,):
+            points = shapely.get_coordinates(line)
+            thinned = shapely.get_coordinates(
+                shapely.simplify(shapely.LineString(open_at_pole(points)), tolerance / 4.0 / 111_320.0)
+            )
+            capsules += _capsules(_stepped(thinned, step), reach, corners)
+    around = shapely.union_all(capsules)
+    own = valid(on_globe(Frame(WGS84, None, False, min(tolerance, 1000.0)).take(Geometry(shape, WGS84, True))))
+    combined = shapely.union(own, around) if metres > 0.0 else shapely.difference(own, around)
+    return gather(leaf for leaf in leaves(combined) if leaf.geom_type == "Polygon")
+
+
+def _stepped(points: Coordinates, step: float) -> Coordinates:
+    """A line of great circle arcs with vertices no farther apart than ``step`` metres."""
+    pieces: list[Coordinates] = []
+    for start, end in pairwise(points):
+        count = max(1, math.ceil(spherical_distance(start, end) * RADIUS / step))
+        a, b = unit_vectors(np.array([start, end]))
+        angle = spherical_distance(start, end)
+        share = np.arange(count)[:, None] / count
+        between = a + (b - a) * share if angle < 1e-9 else np.sin((1 - share) * angle) * a + np.sin(share * angle) * b
+        pieces.append(lonlat_points(between))
+    pieces.append(points[-1:])
+    return unwrapped(np.vstack(pieces))
+
+
+def _capsules(points: Coordinates, reach: float, corners: int) -> Sequence[BaseGeometry]:
+    """What lies within ``reach`` metres of each edge of a line (or of a lone point), in -180…180 degrees."""
+    rings = circles(points, reach, corners)[:, :-1]
+    pairs = [rings[:1]] if len(points) == 1 else [rings[i : i + 2] for i in range(len(rings) - 1)]
+    middles = points if len(points) == 1 else great_circle_middle(points[:-1], points[1:])
+    found = []
+    for pair, middle in zip(pairs, middles, strict=True):
+        frame = Frame(WGS84, (float(middle[0]), float(middle[1])), True, 1000.0)
+        hull = shapely.convex_hull(frame.take(Geometry(shapely.MultiPoint(pair.reshape(-1, 2)), WGS84, True)))
+        found.append(Frame(WGS84, None, False, 1000.0).take(frame.give(hull)))
+    return found
