@@ -6,6 +6,7 @@ by key; each value is a constant, a list, a dictionary, a call, a function defin
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -218,17 +219,20 @@ class Evaluator:
         arguments: dict[str, Value] = {}
         for argument in signature.arguments:
             where = f"{signature.name}, argument '{argument.name}'"
+            name = f"{argument.name}_" if keyword.iskeyword(argument.name) else argument.name
             if argument.name in implementation.lazy:
-                node = given.get(argument.name, {})
-                arguments[argument.name] = lambda node=node: self._node(node, scope)
+                arguments[name] = self._later(given.get(argument.name, {}), scope)
                 continue
             value = self._node(given[argument.name], scope) if argument.name in given else None
             if value is None:
                 if not argument.optional:
                     raise InvalidError(f"{signature.name}: Parameter '{argument.name}' is required and may not be null.")
                 value = argument.default
-            arguments[argument.name] = None if value is None else promote(value, argument.type, where)
+            arguments[name] = None if value is None else promote(value, argument.type, where)
         return arguments
+
+    def _later(self, node: Any, scope: _Scope) -> Callable[[], Value]:
+        return lambda: self._node(node, scope)
 
 
 def _named(error: EarthEngineError, name: str) -> EarthEngineError:

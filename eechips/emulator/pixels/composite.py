@@ -59,7 +59,7 @@ class Mosaic:
             ]
             found = render.read([by_name[self.names[bands[i]]] for i in open_bands], grid)
             for i, pixels in zip(open_bands, found, strict=True):
-                done[i] = _underlay(done[i], pixels)
+                done[i] = underlay(done[i], pixels)
             if all(map(_full, done)):
                 break
         empty = Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
@@ -70,8 +70,8 @@ def _full(pixels: Pixels | None) -> bool:
     return pixels is not None and bool(pixels.valid.all())
 
 
-def _underlay(top: Pixels | None, below: Pixels) -> Pixels:
-    """Puts pixels under others, where those are masked."""
+def underlay(top: Pixels | None, below: Pixels) -> Pixels:
+    """Puts pixels under others (None: under nothing), where those are masked."""
     if top is None:
         return below
     take = below.valid & ~top.valid

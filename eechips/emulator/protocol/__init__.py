@@ -1,0 +1,4 @@
+"""Earth Engine's REST protocol: one module per resource.
+
+See https://developers.google.com/earth-engine/reference/rest.
+"""

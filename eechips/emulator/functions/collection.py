@@ -1,0 +1,274 @@
+"""``ee.ImageCollection`` and ``ee.FeatureCollection`` as collections: loading, filtering, mapping, ordering."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cmp_to_key
+from itertools import islice
+from typing import Any, Literal
+
+from eechips.emulator.context import Context
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.registry import function
+from eechips.emulator.model import FolderAsset, ImageAsset, Query
+from eechips.emulator.ordering import compare, distinct_key
+from eechips.emulator.pixels.image import Image
+from eechips.emulator.pixels.stored import stored_image
+from eechips.emulator.values import Collection, Feature, Filter, Geometry, Value
+
+
+def _missing(what: str, id: str) -> InvalidError:
+    return InvalidError(f"{what} asset '{id}' not found (does not exist or caller does not have access).")
+
+
+@function("ImageCollection.load")
+def load_images(context: Context, id: str, version: int | None) -> Collection:
+    """A stored image collection."""
+    asset = context.note(("asset", id), lambda: context.store.get(id.strip("/")))
+    if asset is None:
+        raise _missing("ImageCollection", id)
+    if isinstance(asset, (ImageAsset, FolderAsset)) or not hasattr(asset, "images"):
+        raise InvalidError(f"Asset '{id}' is not an ImageCollection.")
+    images = asset.images
+
+    def elements(query: Query) -> Iterator[Image]:
+        for found in images(query):
+            context.check_time()
+            yield context.note(("image", found.id), lambda found=found: stored_image(found))  # type: ignore[misc]
+
+    return Collection("Image", elements, id=asset.id, properties=asset.properties)
+
+
+@function("Collection.loadTable")
+def load_table(context: Context, tableId: str, geometryColumn: str | None, version: int) -> Collection:
+    """A stored table."""
+    asset = context.note(("asset", tableId), lambda: context.store.get(tableId.strip("/")))
+    if asset is None:
+        raise _missing("Collection", tableId)
+    if isinstance(asset, (ImageAsset, FolderAsset)) or not hasattr(asset, "rows"):
+        raise InvalidError(f"Asset '{tableId}' is not a FeatureCollection.")
+    rows = asset.rows
+
+    def elements(query: Query) -> Iterator[Feature]:
+        for row in rows(query):
+            geometry = None if row.geometry is None else Geometry(row.geometry)
+            yield Feature(geometry, {**row.properties, "system:index": row.index})
+
+    return Collection("Feature", elements, id=asset.id, properties=asset.properties, columns=asset.columns)
+
+
+@function("Collection")
+def from_features(features: list[Value]) -> Collection:
+    """A collection of given features; those without ``system:index`` are numbered."""
+    return Collection.of("Feature", _numbered(features))
+
+
+@function("ImageCollection.fromImages")
+def from_images(images: list[Image]) -> Collection:
+    """A collection of given images; those without ``system:index`` are numbered."""
+    return Collection.of("Image", _numbered(images))
+
+
+def _numbered(elements: list[Any]) -> list[Any]:
+    """Earth Engine numbers the elements of a made collection 0, 1, 2, … whatever they were called before."""
+    return [e.with_properties({**e.properties, "system:index": str(i)}) for i, e in enumerate(elements)]
+
+
+@function("Collection.filter")
+def filter(collection: Collection, filter: Value) -> Collection:
+    """The elements that pass."""
+    if not isinstance(filter, Filter):
+        raise InvalidError("Collection.filter, argument 'filter': Invalid type.\nExpected type: Filter.")
+    return collection.filtered(filter)
+
+
+@function("Collection.map")
+def map(context: Context, collection: Collection, baseAlgorithm: Callable[..., Value], dropNulls: bool) -> Collection:
+    """A function of each element."""
+
+    def elements() -> Iterator[Any]:
+        for element in collection:
+            context.check_time()
+            result = baseAlgorithm(element)
+            if isinstance(result, Geometry):
+                result = Feature(result, {})
+            if result is None and dropNulls:
+                continue
+            if not isinstance(result, (Image, Feature)):
+                raise InvalidError("Collection.map: A mapped algorithm must return a Feature or Image.")
+            index = element.properties.get("system:index")
+            if index is not None and result.properties.get("system:index") != index:
+                result = result.with_properties({**result.properties, "system:index": index})
+            yield result
+
+    return _retyped(collection, elements)
+
+
+def _retyped(collection: Collection, elements: Callable[[], Iterator[Any]]) -> Collection:
+    """A derived collection whose kind is that of its first element."""
+    derived = collection.derived(elements)
+    first = next(iter(derived), None)
+    if first is None:
+        return derived
+    kind: Literal["Image", "Feature"] = "Image" if isinstance(first, Image) else "Feature"
+    if kind == collection.element:
+        return derived
+    return Collection(kind, lambda _: iter(derived), properties=collection.properties)
+
+
+@function("Collection.iterate")
+def iterate(context: Context, collection: Collection, function: Callable[..., Value], first: Value) -> Value:
+    """A function of each element and the result so far."""
+    result = first
+    for element in collection:
+        context.check_time()
+        result = function(element, result)
+    return result
+
+
+@function("Collection.limit")
+def limit(collection: Collection, limit: int | None, key: str | None, ascending: bool) -> Collection:
+    """The first elements, perhaps in the order of a property."""
+    ordered = collection if key is None else sort(collection, key, ascending)
+    if limit is None:
+        return ordered
+    if limit < 0:
+        raise InvalidError(f"Limit must be non-negative; found {limit}.")
+    return ordered.derived(lambda: islice(iter(ordered), limit))
+
+
+def sort(collection: Collection, key: str, ascending: bool) -> Collection:
+    """The elements in the order of a property; those without it come last."""
+
+    def elements() -> Iterator[Any]:
+        found = list(collection)
+        having = [e for e in found if e.properties.get(key) is not None]
+        lacking = [e for e in found if e.properties.get(key) is None]
+        by_value = cmp_to_key(lambda a, b: compare(a.properties[key], b.properties[key]))
+        # Equal elements keep their order in both directions.
+        yield from sorted(having, key=by_value, reverse=not ascending)
+        yield from lacking
+
+    return collection.derived(elements)
+
+
+@function("Collection.first")
+def first(collection: Collection) -> Value:
+    """The first element, or null."""
+    return next(iter(collection), None)
+
+
+@function("Collection.size")
+def size(context: Context, collection: Collection) -> int:
+    """The number of elements."""
+    count = 0
+    for count, _ in enumerate(collection, 1):
+        if count % 1024 == 0:
+            context.check_time()
+    return count
+
+
+@function("Collection.toList")
+def to_list(context: Context, collection: Collection, count: int, offset: int) -> list[Value]:
+    """Elements from an offset on, as a list."""
+    return list(context.counted(islice(iter(collection), offset, offset + count)))
+
+
+def _prefixed(prefix: str, collection: Collection) -> Iterator[Any]:
+    for position, element in enumerate(collection):
+        index = element.properties.get("system:index", position)
+        yield element.with_properties({**element.properties, "system:index": f"{prefix}_{index}"})
+
+
+def merged(first: Collection, second: Collection) -> Collection:
+    """Both collections' elements, their indices prefixed with 1_ and 2_."""
+
+    def elements() -> Iterator[Any]:
+        yield from _prefixed("1", first)
+        yield from _prefixed("2", second)
+
+    return Collection(first.element, lambda _: elements())
+
+
+@function("Collection.merge")
+def merge(collection1: Collection, collection2: Collection) -> Collection:
+    """Both collections' elements."""
+    return merged(collection1, collection2)
+
+
+@function("ImageCollection.merge")
+def merge_images(collection1: Collection, collection2: Collection) -> Collection:
+    """Both collections' images."""
+    return merged(collection1, collection2)
+
+
+@function("Collection.flatten")
+def flatten(collection: Collection) -> Collection:
+    """The elements of a collection of collections."""
+
+    def elements() -> Iterator[Any]:
+        for outer_position, outer in enumerate(collection):
+            if not isinstance(outer, Collection):
+                raise InvalidError("Collection.flatten: The collection must contain collections.")
+            outer_index = outer.properties.get("system:index", outer_position)
+            yield from _prefixed(str(outer_index), outer)
+
+    return Collection("Feature", lambda _: elements())
+
+
+@function("Collection.distinct")
+def distinct(collection: Collection, properties: Value) -> Collection:
+    """The first element of each combination of values of properties."""
+    names = [properties] if isinstance(properties, str) else list(properties)
+
+    def elements() -> Iterator[Any]:
+        seen = set()
+        for element in collection:
+            key = tuple(distinct_key(_selected(element, name)) for name in names)
+            if key not in seen:
+                seen.add(key)
+                yield element
+
+    return collection.derived(elements)
+
+
+def _selected(element: Any, name: str) -> Value:
+    if name == ".geo":
+        return element.geometry
+    return element.properties.get(name)
+
+
+@function("Collection.remap")
+def remap(collection: Collection, lookupIn: list[Value], lookupOut: list[int], columnName: str) -> Collection:
+    """A property's values replaced; elements with other values are dropped."""
+    if len(lookupIn) != len(lookupOut):
+        raise InvalidError("The lists must have the same length.")
+    table = {distinct_key(k): v for k, v in zip(lookupIn, lookupOut, strict=True)}
+
+    def elements() -> Iterator[Any]:
+        for element in collection:
+            key = distinct_key(element.properties.get(columnName))
+            if key in table:
+                yield element.with_properties({**element.properties, columnName: table[key]})
+
+    return collection.derived(elements)
+
+
+@function("Collection.cache")
+def cache(collection: Collection) -> Collection:
+    """The collection itself: elements are kept anyway."""
+    return collection
+
+
+def with_properties(collection: Collection, properties: Mapping[str, Value]) -> Collection:
+    """A copy of a collection with other properties of its own."""
+    return Collection(
+        collection.element, lambda _: iter(collection), properties=properties, id=collection.id,
+        version=collection.version, columns=collection.columns,
+    )  # fmt: skip
+
+
+def at_index(image: Image, index: str) -> Image:
+    """An image under another ``system:index``."""
+    return replace(image, properties={**image.properties, "system:index": index})

@@ -1,0 +1,165 @@
+"""``ee.ImageCollection``: mosaics and reductions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from eechips.emulator import reducers
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.collection import at_index
+from eechips.emulator.functions.image import unique_names
+from eechips.emulator.functions.registry import Implementation, function
+from eechips.emulator.model import Bounds, PixelType, Query
+from eechips.emulator.pixels.composite import Members, Mosaic, Reduced
+from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.projection import WGS84
+from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.values import Collection, Filter, Geometry
+
+
+def members_of(collection: Collection) -> Members:
+    """The images of a collection under some bounds; stored collections read only those."""
+
+    def members(bounds: Bounds | None) -> Iterator[Image]:
+        return iter(collection if bounds is None else collection.filtered(_within(bounds)))
+
+    return members
+
+
+def _within(bounds: Bounds) -> Filter:
+    box = shapely.box(*bounds)
+
+    def matches(image: Image) -> bool:
+        footprint: Geometry | None = image.footprint
+        return footprint is None or footprint.unbounded or bool(footprint.lonlat.intersects(box))
+
+    return Filter(matches, lambda query: narrowed(query, bounds))
+
+
+def narrowed(query: Query, bounds: Bounds) -> Query:
+    """A query with its bounds cut down to others, where that is one plain rectangle."""
+    from dataclasses import replace
+
+    old = query.bounds
+    if old is None:
+        return replace(query, bounds=bounds)
+    if old[0] > old[2] or bounds[0] > bounds[2]:
+        return query
+    west, south = max(old[0], bounds[0]), max(old[1], bounds[1])
+    east, north = min(old[2], bounds[2]), min(old[3], bounds[3])
+    if west > east or south > north:
+        return query  # nothing can match both; the exact filters will say so
+    return replace(query, bounds=(west, south, east, north))
+
+
+def _first_image(collection: Collection) -> Image | None:
+    return next(iter(collection), None)
+
+
+def _composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> Image:
+    """An unbounded image in the default projection of composites."""
+    return Image(
+        tuple(
+            Band(name, kind, WGS84, raster, index, fixed=False)
+            for index, (name, kind) in enumerate(zip(names, types, strict=True))
+        )
+    )
+
+
+@function("ImageCollection.mosaic")
+def mosaic(collection: Collection) -> Image:
+    """The last image on top."""
+    first = _first_image(collection)
+    if first is None:
+        return Image(())
+    names = tuple(band.name for band in first.bands)
+    return _composite(Mosaic(members_of(collection), names), names, [band.type for band in first.bands])
+
+
+def _reduction(reducer: Reducer) -> Any:
+    def reduce(
+        values: npt.NDArray[Any], weights: npt.NDArray[np.float64]
+    ) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
+        together = weights.min(axis=0)
+        outputs = reducer.apply(Sample(values, together, together > 0))
+        return [(o.values, o.valid) for o in outputs]
+
+    return reduce
+
+
+def output_type(reducer: Reducer, name: str, inputs: Sequence[PixelType]) -> PixelType:
+    """The type of one of a reducer's outputs."""
+    if name in ("min", "max", "first", "last", "mode", "and", "or"):
+        return inputs[0]
+    if name in ("any", "all"):
+        return PixelType("int", 0, 1)
+    if name.startswith("count"):
+        return PixelType("int", 0, 2**31 - 1)
+    return PixelType("double")
+
+
+def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
+    """The reduction of a collection at each pixel."""
+    if not reducer.scalar:
+        raise InvalidError("The reducer's outputs are not numbers.")
+    first = _first_image(collection)
+    if first is None:
+        return Image(())
+    bands = [band.name for band in first.bands]
+    reducer.check_inputs(len(bands))
+    calls = [(band,) for band in bands] if reducer.inputs == 1 else [tuple(bands)]
+    names = reducer.output_names(bands, short=short)
+    by_name = {band.name: band.type for band in first.bands}
+    types = [output_type(reducer, output, [by_name[b] for b in call]) for call in calls for output in reducer.names]
+    raster = Reduced(members_of(collection), tuple(calls), _reduction(reducer), len(reducer.names))
+    return _composite(raster, names, types)
+
+
+@function("ImageCollection.reduce")
+def reduce(collection: Collection, reducer: Reducer, parallelScale: float) -> Image:
+    """Bands named <band>_<output>."""
+    return reduced(collection, reducer, short=False)
+
+
+def _shorthand(reducer: Reducer) -> Implementation:
+    def call(collection: Collection) -> Image:
+        return reduced(collection, reducer, short=True)
+
+    return Implementation(call, with_context=False, lazy=frozenset())
+
+
+FUNCTIONS: Mapping[str, Implementation] = {
+    "reduce.min": _shorthand(reducers.MIN),
+    "reduce.max": _shorthand(reducers.MAX),
+    "reduce.mean": _shorthand(reducers.MEAN),
+    "reduce.median": _shorthand(reducers.MEDIAN),
+    "reduce.mode": _shorthand(reducers.MODE),
+    "reduce.sum": _shorthand(reducers.SUM),
+    "reduce.product": _shorthand(reducers.PRODUCT),
+    "reduce.count": _shorthand(reducers.COUNT),
+    "reduce.and": _shorthand(reducers.ALL),
+    "reduce.or": _shorthand(reducers.ANY),
+}
+
+
+@function("ImageCollection.toBands")
+def to_bands(collection: Collection) -> Image:
+    """All bands of all images, named <index>_<band>."""
+    bands: list[Band] = []
+    names: list[str] = []
+    for position, image in enumerate(collection):
+        index = image.properties.get("system:index", str(position))
+        bands.extend(image.bands)
+        names.extend(f"{index}_{band.name}" for band in image.bands)
+    from dataclasses import replace
+
+    unique = unique_names(names)
+    return Image(tuple(replace(band, name=name) for band, name in zip(bands, unique, strict=True)))
+
+
+__all__ = ["at_index", "members_of", "mosaic", "narrowed", "output_type", "reduced"]

@@ -1,0 +1,228 @@
+"""Values in the JSON that ``getInfo`` returns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.context import Context
+from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.projection import WGS84, Projection
+from eechips.emulator.reducers import Reducer
+from eechips.emulator.values import (
+    Array,
+    Collection,
+    Date,
+    DateRange,
+    ErrorMargin,
+    Feature,
+    Filter,
+    Geometry,
+    Join,
+    Kernel,
+    Value,
+)
+
+Json = Any
+
+
+def encode(value: Value, context: Context) -> Json:
+    """A value as JSON.
+
+    Raises:
+        InvalidError: for values that have no JSON form.
+        LimitError: for collections with more elements than may be returned.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return _number(value)
+    if isinstance(value, list):
+        return [encode(item, context) for item in value]
+    if isinstance(value, Mapping):
+        return {key: encode(item, context) for key, item in value.items()}
+    if isinstance(value, Image):
+        return _image(value, context)
+    if isinstance(value, Feature):
+        return feature_json(value, context)
+    if isinstance(value, Collection):
+        return _collection(value, context)
+    if isinstance(value, Geometry):
+        return geometry_json(value)
+    for kind, convert in _SIMPLE.items():
+        if isinstance(value, kind):
+            return convert(value)
+    if isinstance(value, (np.generic, np.ndarray)):
+        return encode(value.tolist(), context)
+    for kind, name in ((Filter, "Filter"), (Reducer, "Reducer"), (Join, "Join"), (Kernel, "Kernel")):
+        if isinstance(value, kind):
+            return {"type": name}
+    raise InvalidError(f"A value of type {type(value).__name__} cannot be returned to the client.")
+
+
+def _number(value: float) -> Json:
+    """JSON has no infinities: Earth Engine sends them as strings. Whole numbers are sent without a fraction."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+
+def _pixel_type(kind: PixelType) -> Json:
+    found: dict[str, Json] = {"type": "PixelType", "precision": kind.precision}
+    if kind.minimum is not None:
+        found["min"] = _number(float(kind.minimum))
+    if kind.maximum is not None:
+        found["max"] = _number(float(kind.maximum))
+    if kind.dimensions:
+        found["dimensions"] = kind.dimensions
+    return found
+
+
+def transform_json(transform: Affine) -> list[Json]:
+    """xScale, xShearing, xTranslation, yShearing, yScale, yTranslation."""
+    return [_number(float(v)) for v in transform[:6]]
+
+
+def _projection(value: Projection) -> Json:
+    crs = {"crs": value.crs} if ":" in value.crs and not value.crs.startswith(("PROJ", "GEOG")) else {"wkt": value.crs}
+    return {"type": "Projection", **crs, "transform": transform_json(value.transform)}
+
+
+_SIMPLE: Mapping[type, Any] = {
+    Date: lambda v: {"type": "Date", "value": _number(float(v.milliseconds))},
+    DateRange: lambda v: {"type": "DateRange", "dates": [_number(float(v.start)), _number(float(v.end))]},
+    Projection: _projection,
+    PixelType: _pixel_type,
+    ErrorMargin: lambda v: {"type": "ErrorMargin", "unit": v.unit, "value": _number(v.value)},
+    Array: lambda v: _array(v.values.tolist()),
+}
+
+
+def _array(values: Json) -> Json:
+    if isinstance(values, list):
+        return [_array(v) for v in values]
+    return _number(values) if isinstance(values, float) else values
+
+
+def band_json(band: Band) -> Json:
+    """A band's description: id, data type, size where bounded, crs and transform."""
+    found: dict[str, Json] = {"id": band.name, "data_type": _pixel_type(band.type)}
+    if band.extent is not None:
+        found["dimensions"] = [band.extent.width, band.extent.height]
+        if (band.extent.column, band.extent.row) != (0, 0):
+            found["origin"] = [band.extent.column, band.extent.row]
+    projection = _projection(band.projection)
+    found.update({k: v for k, v in projection.items() if k in ("crs", "wkt")})
+    found["crs_transform"] = projection["transform"]
+    return found
+
+
+def _image(image: Image, context: Context) -> Json:
+    found: dict[str, Json] = {"type": "Image", "bands": [band_json(band) for band in image.bands]}
+    if image.version is not None:
+        found["version"] = image.version
+    if image.id is not None:
+        found["id"] = image.id
+    properties = {k: encode(v, context) for k, v in image.properties.items()}
+    if image.footprint is not None and not image.footprint.unbounded:
+        properties["system:footprint"] = _footprint(image.footprint)
+    if properties:
+        found["properties"] = properties
+    return found
+
+
+def _footprint(geometry: Geometry) -> Json:
+    shape = geometry.lonlat
+    if shape.geom_type == "Polygon" and not shape.interiors:
+        return {"type": "LinearRing", "coordinates": _coordinates(shape.exterior)}
+    return geometry_json(geometry)
+
+
+def geometry_json(geometry: Geometry) -> Json:
+    """GeoJSON, with ``geodesic`` where edges are said to be one or the other, and ``crs`` where not WGS84."""
+    shape = geometry.shape
+    if geometry.unbounded:
+        return {"type": "Polygon", "coordinates": [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]]}
+    found: dict[str, Json] = {}
+    if geometry.projection.crs != WGS84.crs or geometry.projection.transform != WGS84.transform:
+        shape = shapely.transform(shape, lambda xy: np.column_stack(geometry.projection.transform * (xy[:, 0], xy[:, 1])))
+    found.update(_shape(shape))
+    if geometry.projection.crs != WGS84.crs:
+        found["crs"] = {"type": "name", "properties": {"name": geometry.projection.crs}}
+    if shape.geom_type not in ("Point", "MultiPoint"):
+        found["geodesic"] = geometry.geodesic
+    return found
+
+
+def _shape(shape: BaseGeometry) -> dict[str, Json]:
+    kind = shape.geom_type
+    if kind == "GeometryCollection":
+        return {"type": kind, "geometries": [_shape(part) for part in shape.geoms]}
+    if kind == "Polygon":
+        rings = [] if shape.is_empty else [shape.exterior, *shape.interiors]
+        return {"type": kind, "coordinates": [_coordinates(r) for r in rings]}
+    if kind == "Point":
+        return {"type": kind, "coordinates": _coordinates(shape)[0] if not shape.is_empty else []}
+    if kind in ("LineString", "LinearRing"):
+        return {"type": kind, "coordinates": _coordinates(shape)}
+    return {"type": kind, "coordinates": [_shape(part)["coordinates"] for part in shape.geoms]}
+
+
+def _coordinates(shape: BaseGeometry) -> list[list[Json]]:
+    return [[_number(float(x)), _number(float(y))] for x, y in shapely.get_coordinates(shape)]
+
+
+def feature_json(feature: Feature, context: Context) -> Json:
+    """A feature; its id is ``system:index``."""
+    properties = {k: encode(v, context) for k, v in feature.properties.items() if k != "system:index"}
+    found: dict[str, Json] = {
+        "type": "Feature",
+        "geometry": None if feature.geometry is None else geometry_json(feature.geometry),
+    }
+    index = feature.properties.get("system:index")
+    if index is not None:
+        found["id"] = str(index)
+    found["properties"] = properties
+    return found
+
+
+def _collection(collection: Collection, context: Context) -> Json:
+    limit = context.limits.elements
+    elements = list(islice(iter(collection), limit + 1))
+    if len(elements) > limit:
+        raise LimitError(f"Collection query aborted after accumulating over {limit} elements.")
+    found: dict[str, Json] = {"type": f"{collection.element}Collection"}
+    if collection.id is not None:
+        found["id"] = collection.id
+    if collection.version is not None:
+        found["version"] = collection.version
+    if collection.element == "Feature":
+        columns = collection.columns if collection.columns is not None else column_types(elements)
+        found["columns"] = dict(columns)
+    if collection.properties:
+        found["properties"] = {k: encode(v, context) for k, v in collection.properties.items()}
+    found["features"] = [encode(element, context) for element in elements]
+    if not all(isinstance(e, (Image, Feature, Collection)) for e in elements):
+        raise InvalidError("A collection may only hold images and features.")
+    return found
+
+
+def column_types(elements: list[Any]) -> Mapping[str, str]:
+    """Type names of the properties of the first feature, as Earth Engine lists them."""
+    from eechips.emulator.promotion import type_name
+
+    first = next((e for e in elements if isinstance(e, Feature)), None)
+    if first is None:
+        return {}
+    return {k: type_name(v) for k, v in first.properties.items() if k != "system:index"} | {"system:index": "String"}

@@ -1,0 +1,65 @@
+"""How values compare with each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from eechips.emulator.values import Array, Date, Geometry, Value
+
+_RANKS: tuple[tuple[type | tuple[type, ...], int], ...] = (
+    (bool, 1),
+    ((int, float), 1),
+    (Date, 1),
+    (str, 2),
+    (list, 3),
+)
+
+
+def plain(value: Value) -> Value:
+    """A date as its milliseconds, anything else as it is: dates compare with numbers."""
+    return value.milliseconds if isinstance(value, Date) else value
+
+
+def compare(a: Value, b: Value) -> int:
+    """-1, 0 or 1 as the first value comes before, with or after the second; numbers come before strings."""
+    rank_a, rank_b = _rank(a), _rank(b)
+    if rank_a != rank_b:
+        return -1 if rank_a < rank_b else 1
+    a, b = plain(a), plain(b)
+    if isinstance(a, list) and isinstance(b, list):
+        for x, y in zip(a, b, strict=False):
+            order = compare(x, y)
+            if order:
+                return order
+        return (len(a) > len(b)) - (len(a) < len(b))
+    if rank_a in (1, 2):
+        return int(a > b) - int(a < b)
+    return 0
+
+
+def _rank(value: Value) -> int:
+    for kind, rank in _RANKS:
+        if isinstance(value, kind):
+            return rank
+    return 0 if value is None else 9
+
+
+def distinct_key(value: Value) -> Any:
+    """Something hashable that is equal for values which Earth Engine takes as equal."""
+    value = plain(value)
+    if isinstance(value, bool):
+        return float(value)
+    if isinstance(value, (int, float, str)) or value is None:
+        return value
+    if isinstance(value, list):
+        return ("list", *(distinct_key(v) for v in value))
+    if isinstance(value, Mapping):
+        return ("dictionary", *sorted((k, distinct_key(v)) for k, v in value.items()))
+    if isinstance(value, Geometry):
+        return ("geometry", value.shape.wkb, value.projection, value.geodesic)
+    if isinstance(value, Array):
+        return ("array", value.values.shape, np.asarray(value.values, dtype=np.float64).tobytes())
+    return ("object", id(value))

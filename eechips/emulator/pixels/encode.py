@@ -1,0 +1,139 @@
+"""Pixels in the file formats that the service answers with."""
+
+from __future__ import annotations
+
+import io
+import warnings
+import zipfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import ColorInterp
+from rasterio.io import MemoryFile
+
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.image_math import cast_values
+from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.grid import Grid, parse_crs
+from eechips.emulator.pixels.image import Band, Pixels
+
+_INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
+
+
+def dtype_of(kind: PixelType) -> np.dtype[Any]:
+    """The narrowest numpy type that holds a band's values.
+
+    Raises:
+        InvalidError: for array bands, which no image format holds.
+    """
+    if kind.dimensions:
+        raise InvalidError("Bands with array pixels cannot be written to an image file.")
+    if kind.precision == "float":
+        return np.dtype(np.float32)
+    if kind.precision == "double":
+        return np.dtype(np.float64)
+    low, high = kind.minimum or 0, kind.maximum if kind.maximum is not None else 2**63 - 1
+    for candidate in _INTEGERS:
+        limits = np.iinfo(candidate)
+        if limits.min <= low and high <= limits.max:
+            return np.dtype(candidate)
+    return np.dtype(np.int64)
+
+
+def filled(band: Band, pixels: Pixels) -> npt.NDArray[Any]:
+    """A band's values in its own type, zero where masked: shape (height, width)."""
+    values = cast_values(pixels.values, dtype_of(band.type))
+    valid = pixels.valid
+    return values if valid.all() else np.where(valid, values, values.dtype.type(0))
+
+
+def _write(driver: str, arrays: Sequence[npt.NDArray[Any]], **options: Any) -> bytes:
+    height, width = arrays[0].shape
+    with warnings.catch_warnings():
+        # A picture has no place on Earth, and does not need one.
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with MemoryFile() as memory:
+            with memory.open(
+                driver=driver, width=width, height=height, count=len(arrays), dtype=arrays[0].dtype.name, **options
+            ) as file:
+                for index, array in enumerate(arrays, 1):
+                    file.write(array, index)
+                if driver == "PNG" and len(arrays) in (2, 4):
+                    file.colorinterp = (*file.colorinterp[:-1], ColorInterp.alpha)
+            data: bytes = memory.read()
+    return data
+
+
+def _pictures(bands: Sequence[Band], pixels: Sequence[Pixels], form: str) -> list[npt.NDArray[np.uint8]]:
+    """Bands as bytes: values outside 0 to 255 are clipped, not scaled."""
+    if len(bands) not in (1, 3):
+        raise InvalidError(f"Must specify visualization parameters: {form} images have 1 or 3 bands, not {len(bands)}.")
+    return [np.where(p.valid, cast_values(p.values, np.uint8), np.uint8(0)) for p in pixels]
+
+
+def png(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
+    """A PNG of 1 or 3 bands; masked pixels are transparent."""
+    arrays = _pictures(bands, pixels, "PNG")
+    alpha = _alpha(pixels)
+    if not (alpha == 255).all():
+        arrays.append(alpha)
+    return _write("PNG", arrays, ZLEVEL=1)
+
+
+def _alpha(pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8]:
+    alpha = pixels[0].mask.astype(np.float64)
+    for p in pixels[1:]:
+        alpha = np.minimum(alpha, p.mask)
+    return np.floor(alpha * 255 + 0.5).astype(np.uint8)
+
+
+def jpeg(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
+    """A JPEG of 1 or 3 bands; masked pixels are black."""
+    return _write("JPEG", _pictures(bands, pixels, "JPEG"), QUALITY=90)
+
+
+def auto(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
+    """A JPEG where every pixel is valid, else a PNG."""
+    return jpeg(bands, pixels) if all(p.valid.all() for p in pixels) else png(bands, pixels)
+
+
+def npy(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
+    """A numpy file of one structured array (height, width) with a field for each band."""
+    arrays = [filled(b, p) for b, p in zip(bands, pixels, strict=True)]
+    fields = np.dtype([(band.name, array.dtype) for band, array in zip(bands, arrays, strict=True)])
+    table = np.zeros(arrays[0].shape, dtype=fields)
+    for band, array in zip(bands, arrays, strict=True):
+        table[band.name] = array
+    buffer = io.BytesIO()
+    np.save(buffer, table, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def geotiff(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid) -> bytes:
+    """A GeoTIFF with crs, transform and band names; masked pixels are zero."""
+    arrays = [filled(b, p) for b, p in zip(bands, pixels, strict=True)]
+    common = np.result_type(*arrays)
+    arrays = [a.astype(common, copy=False) for a in arrays]
+    height, width = grid.shape
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", width=width, height=height, count=len(arrays), dtype=common.name,
+            crs=parse_crs(grid.crs).to_wkt(), transform=grid.transform, compress="lzw",
+        ) as file:  # fmt: skip
+            for index, (band, array) in enumerate(zip(bands, arrays, strict=True), 1):
+                file.write(array, index)
+                file.set_band_description(index, band.name)
+        data: bytes = memory.read()
+    return data
+
+
+def zipped(files: Sequence[tuple[str, bytes]]) -> bytes:
+    """A ZIP archive of named files, always the same bytes for the same files."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in files:
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    return buffer.getvalue()

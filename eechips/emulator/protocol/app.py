@@ -1,0 +1,43 @@
+"""The application: every route of the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from eechips.emulator.errors import NotFoundError
+from eechips.emulator.protocol import assets, computations, discovery, statistics, tables, thumbnails
+from eechips.emulator.protocol.service import Service, as_response
+from eechips.emulator.workers import error_answer
+
+Handler = Callable[[Service, Request], Awaitable[Response]]
+
+
+def create_app(service: Service) -> Starlette:
+    """The application of a service. Clients ask for v1; the discovery document they carry says v1alpha."""
+    routes = []
+    for module in (discovery, computations, thumbnails, tables, assets):
+        for method, path, kind, handler in module.ROUTES:
+            for version in ("v1", "v1alpha"):
+                routes.append(Route(f"/{version}/{path}", _bound(service, kind, handler), methods=[method]))
+    routes.append(Route("/$discovery/rest", _bound(service, None, discovery.document)))
+    routes.append(Route("/_stats", _bound(service, None, statistics.show)))
+    routes.append(Route("/_store", _bound(service, None, statistics.store)))
+    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+
+
+def _bound(service: Service, kind: str | None, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        if kind is None:
+            return await handler(service, request)
+        return await service.admitted(kind, lambda: handler(service, request))
+
+    return endpoint
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    return as_response(error_answer(NotFoundError(f"Method not found: {request.method} {request.url.path}.")))

@@ -1,0 +1,108 @@
+"""The server: on loopback only."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import uvicorn
+
+from eechips.emulator.context import Limits
+from eechips.emulator.protocol.app import create_app
+from eechips.emulator.protocol.service import Service
+from eechips.emulator.quota import Latency, Quota, QuotaConfig
+from eechips.emulator.stores import StoreConfig
+from eechips.emulator.workers import Workers
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """How to serve.
+
+    Attributes:
+        port: 0 for any that is free.
+        store: the assets.
+        quota: requests in flight and a second.
+        limits: of each request.
+        latency: extra time before each answer, or None.
+        workers: processes that evaluate; None for one a core.
+        exit_with_parent: stop when standard input ends.
+    """
+
+    port: int = 0
+    store: StoreConfig = field(default_factory=StoreConfig)
+    quota: QuotaConfig = field(default_factory=QuotaConfig)
+    limits: Limits = field(default_factory=Limits)
+    latency: Latency | None = None
+    workers: int | None = None
+    exit_with_parent: bool = False
+
+
+def announce_json(url: str) -> None:
+    """Tells a program that the server is ready: one line of JSON on standard output."""
+    sys.stdout.write(json.dumps({"url": url}) + "\n")
+    sys.stdout.flush()
+
+
+def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json) -> None:
+    """Serves until SIGINT, SIGTERM or, if asked for, the end of standard input.
+
+    Args:
+        config: how.
+        announce: called with the URL when requests will be answered.
+
+    Raises:
+        OSError: if the port is taken.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, config.port))
+        listener.listen(2048)
+        workers = Workers(config.workers or os.cpu_count() or 1, config.store, config.limits)
+        try:
+            service = Service(workers, Quota(config.quota), config.limits.payload, config.latency)
+            _run(service, listener, config, lambda: announce(f"http://{HOST}:{listener.getsockname()[1]}"))
+        finally:
+            workers.stop()
+
+
+def _run(service: Service, listener: socket.socket, config: ServerConfig, ready: Callable[[], None]) -> None:
+    server = _Server(
+        uvicorn.Config(
+            create_app(service), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
+            timeout_graceful_shutdown=5, ws="none",
+        ),
+        ready,
+    )  # fmt: skip
+    if config.exit_with_parent:
+        threading.Thread(target=_watch_parent, args=(server,), daemon=True).start()
+    try:
+        server.run(sockets=[listener])
+    except KeyboardInterrupt:
+        return  # uvicorn has stopped cleanly and raises the signal again
+
+
+class _Server(uvicorn.Server):
+    """Says when it answers."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+
+def _watch_parent(server: uvicorn.Server) -> None:
+    """The parent holds the other end of standard input: it ends when the parent does, however that comes about."""
+    while sys.stdin.buffer.read(4096):
+        pass
+    server.should_exit = True

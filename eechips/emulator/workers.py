@@ -1,0 +1,149 @@
+"""Processes that evaluate requests, so that the server answers while they compute, on all cores.
+
+Each worker has a pipe and a thread in the server that waits for it. A worker that exceeds its time is killed and
+replaced; its request gets Earth Engine's time-out error.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import queue
+import resource
+import signal
+import sys
+import threading
+from concurrent.futures import Future
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from eechips.emulator.context import Limits
+from eechips.emulator.errors import EarthEngineError, LimitError
+from eechips.emulator.stores import StoreConfig
+
+# Time beyond its own limit after which a worker is taken to hang.
+_GRACE = 5.0
+# Address space of a worker beyond the memory limit of an evaluation: code, libraries, caches of GDAL.
+_BASE_MEMORY = 4 << 30
+# Graphs are evaluated by recursion: allow for the deepest that the limits let through.
+_STACK = 512 << 20
+_RECURSION = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One request for a worker: the operation's name and the request's JSON."""
+
+    operation: str
+    request: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a worker gives back: a body, or the error's."""
+
+    status: int
+    content: bytes
+    media_type: str
+
+
+def _context() -> Any:
+    methods = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+    if "forkserver" in methods:
+        context.set_forkserver_preload(["eechips.emulator.evaluation"])  # type: ignore[attr-defined]
+    return context
+
+
+def _main(connection: Connection, store: StoreConfig, limits: Limits) -> None:
+    """A worker's life: take a job, answer it, until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_AS, (limits.memory + _BASE_MEMORY, resource.RLIM_INFINITY))
+    sys.setrecursionlimit(_RECURSION)
+    threading.stack_size(_STACK)
+    thread = threading.Thread(target=_loop, args=(connection, store, limits))
+    thread.start()
+    thread.join()
+
+
+def _loop(connection: Connection, store: StoreConfig, limits: Limits) -> None:
+    from eechips.emulator.evaluation import Evaluation
+
+    evaluation = Evaluation(store, limits)
+    while True:
+        try:
+            job = connection.recv()
+        except EOFError:
+            return
+        connection.send(evaluation.answer(job))
+
+
+class _Worker:
+    """One process, from the side of the server."""
+
+    def __init__(self, context: Any, store: StoreConfig, limits: Limits) -> None:
+        self._arguments = (context, store, limits)
+        self._seconds = limits.seconds + _GRACE
+        self._start()
+
+    def _start(self) -> None:
+        context, store, limits = self._arguments
+        self._connection, other = context.Pipe()
+        self._process = context.Process(target=_main, args=(other, store, limits), daemon=True)
+        self._process.start()
+        other.close()
+
+    def answer(self, job: Job) -> Answer:
+        try:
+            self._connection.send(job)
+            if self._connection.poll(self._seconds):
+                answer: Answer = self._connection.recv()
+                return answer
+            error: EarthEngineError = LimitError("Computation timed out.")
+        except (EOFError, ConnectionError):
+            error = LimitError("User memory limit exceeded.")  # the system killed the worker
+        self.stop()
+        self._start()
+        return error_answer(error)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._connection.close()
+
+
+def error_answer(error: EarthEngineError) -> Answer:
+    """The response for an error."""
+    return Answer(error.code, json.dumps(error.body()).encode(), "application/json")
+
+
+class Workers:
+    """A fixed number of workers behind one queue."""
+
+    def __init__(self, count: int, store: StoreConfig, limits: Limits) -> None:
+        self._queue: queue.SimpleQueue[tuple[Job, Future[Answer]] | None] = queue.SimpleQueue()
+        context = _context()
+        self._workers = [_Worker(context, store, limits) for _ in range(count)]
+        self._threads = [threading.Thread(target=self._serve, args=(w,), daemon=True) for w in self._workers]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, job: Job) -> Future[Answer]:
+        """Queues a job."""
+        future: Future[Answer] = Future()
+        self._queue.put((job, future))
+        return future
+
+    def _serve(self, worker: _Worker) -> None:
+        while (item := self._queue.get()) is not None:
+            job, future = item
+            if future.set_running_or_notify_cancel():
+                future.set_result(worker.answer(job))
+
+    def stop(self) -> None:
+        """Ends all workers."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for worker in self._workers:
+            worker.stop()
