@@ -1,0 +1,117 @@
+"""What all tests share: the local Earth Engine as a process of its own, the real client, the real data."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--live", action="store_true", help="also run the tests that need an Earth Engine account")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--live"):
+        return
+    for item in items:
+        if "live" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="needs an Earth Engine account: --live"))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A local Earth Engine that is running."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def stats(self) -> dict[str, Any]:
+        """What it was asked so far: requests by kind, responses by status, requests in flight."""
+        with urlopen(f"{self.url}/_stats") as response:
+            found: dict[str, Any] = json.load(response)
+        return found
+
+    def requests(self) -> dict[str, int]:
+        """Requests so far, by kind."""
+        counted: dict[str, int] = self.stats()["requests"]
+        return counted
+
+
+def start_server(*arguments: str) -> Server:
+    """Starts a local Earth Engine; it ends when its standard input does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eechips.emulator", "--port", "0", "--exit-with-parent", *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line:
+        raise RuntimeError(f"The local Earth Engine did not start: exit status {process.wait()}.")
+    return Server(json.loads(line)["url"], process)
+
+
+def stop_server(server: Server) -> None:
+    """Closes its standard input and waits for it."""
+    with server.process as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[..., Server]]:
+    """Starts local Earth Engines with the arguments of ``python -m eechips.emulator``, one for each set of them."""
+    running: dict[tuple[str, ...], Server] = {}
+    with ExitStack() as stack:
+
+        def start(*arguments: str) -> Server:
+            if arguments not in running:
+                running[arguments] = start_server(*arguments)
+                stack.callback(stop_server, running[arguments])
+            return running[arguments]
+
+        yield start
+
+
+@pytest.fixture(scope="session")
+def demo_server(serve: Callable[..., Server]) -> Server:
+    """The demo planet without a quota."""
+    return serve("--rate", "none", "--concurrency", "none")
+
+
+def initialize(server: Server) -> Any:
+    """Points the real client at a server."""
+    import ee
+    from google.auth.credentials import AnonymousCredentials
+
+    ee.Reset()
+    ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
+    ee.data.setMaxRetries(0)
+    return ee
+
+
+@pytest.fixture
+def demo_ee(demo_server: Server) -> Any:
+    """The real client, on the demo planet."""
+    return initialize(demo_server)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real imagery beside the project."""
+    if not (SHARED_DATA / "MANIFEST.csv").exists():
+        pytest.skip("no real data: ../shared/data is missing")
+    return SHARED_DATA
