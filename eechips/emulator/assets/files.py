@@ -1,0 +1,110 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eechips.emulator.assets.errors import AssetWriteError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def workspace(folder: Path) -> Iterator[Path]:
+    """An empty hidden folder inside ``folder``, removed at the end with all that is left in it.
+
+    Raises:
+        AssetWriteError: in place of any ``OSError`` of making it or of its use.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        place = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder))
+        try:
+            yield place
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turns what the system says of a failed write into a sentence.
+
+    Raises:
+        AssetWriteError: in place of ``OSError``.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        if error.errno in _FULL:
+            raise AssetWriteError(f"No space to write {target}: make room on its disk and ingest again.") from error
+        raise AssetWriteError(f"Cannot write {target}: {error.strerror}.") from error
+
+
+def commit(source: Path, target: Path) -> None:
+    """Moves a finished file to its final name, durably; both must be on one file system."""
+    with source.open("rb+") as file:
+        os.fsync(file.fileno())
+    source.replace(target)
+    _sync_folder(target.parent)
+
+
+def write_json(target: Path, document: Mapping[str, Any]) -> None:
+    """Writes or replaces a JSON file, atomically and durably."""
+    with workspace(target.parent) as place:
+        temporary = place / target.name
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        commit(temporary, target)
+
+
+class Deposit:
+    """Files put at their final places before anything refers to them. Each is named by what it holds.
+
+    Args:
+        root: the store's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self.added: list[str] = []
+
+    def add(self, made: Path, folder: str) -> str:
+        """Moves a finished file into a folder of the store; returns its path relative to the store."""
+        digest = hashlib.sha256()
+        with made.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                digest.update(chunk)
+        href = f"{folder}/{digest.hexdigest()[:32]}{made.suffix}"
+        # What is there under this name is the same: leave it to whom it belongs to.
+        if not (self._root / href).exists():
+            commit(made, self._root / href)
+            self.added.append(href)
+        return href
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the store's lock: one writer at a time among threads and processes."""
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,98 @@
+"""The outline of a grid in longitude and latitude."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.pixels.grid import Grid, metres_per_unit, parse_crs, transformer
+
+_SIDE = 32  # points along each side before simplification
+_EARTH = "EPSG:4326"
+
+
+def outline(grid: Grid) -> BaseGeometry:
+    """The outline of a grid's outer pixel edges.
+
+    Sides that bend in longitude and latitude are followed to within half a pixel. Outlines that cross the
+    meridian of 180 degrees are cut there, as GeoJSON wants (RFC 7946, 3.1.9); those around a pole reach to it.
+    Where a projection has no inverse at the grid's edge, the box around what it has stands in.
+
+    Returns:
+        A polygon or multipolygon within longitudes -180 to 180.
+    """
+    if parse_crs(grid.crs).is_geographic and grid.crs == _EARTH:
+        west, south, east, north = grid.bounds
+        return _wrap(shapely.box(west, max(south, -90.0), east, min(north, 90.0)))
+    columns, rows = _ring(grid)
+    longitudes, latitudes = _to_earth(grid, columns, rows)
+    if not (np.isfinite(longitudes) & np.isfinite(latitudes)).all():
+        return _box_inside(grid)
+    turned = np.unwrap(longitudes, period=360.0)
+    if abs(turned[-1] - turned[0]) > 180.0:
+        return _cap(grid, latitudes)
+    ring = shapely.Polygon(np.column_stack([turned, latitudes]))
+    # A pixel's height in degrees: what Earth Engine counts as a degree's length serves well enough here.
+    pixel = grid.nominal_scale / metres_per_unit(_EARTH)
+    simple = ring.simplify(pixel / 2)
+    return _wrap(simple if simple.is_valid and not simple.is_empty else shapely.make_valid(ring))
+
+
+def _ring(grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    along = np.linspace(0.0, 1.0, _SIDE + 1)
+    ones = np.ones_like(along)
+    columns = np.concatenate([along, ones[1:], along[::-1][1:], 0 * ones[1:]])
+    rows = np.concatenate([0 * ones, along[1:], ones[1:], along[::-1][1:]])
+    return columns * grid.width, rows * grid.height
+
+
+def _to_earth(
+    grid: Grid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    t = grid.transform
+    x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
+    longitudes, latitudes = transformer(grid.crs, _EARTH).transform(x, y)
+    return np.asarray(longitudes), np.asarray(latitudes)
+
+
+def _inside(grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    along = np.linspace(0.0, 1.0, _SIDE + 1)
+    columns, rows = np.meshgrid(along * grid.width, along * grid.height)
+    longitudes, latitudes = _to_earth(grid, columns.ravel(), rows.ravel())
+    finite = np.isfinite(longitudes) & np.isfinite(latitudes)
+    return longitudes[finite], latitudes[finite]
+
+
+def _box_inside(grid: Grid) -> BaseGeometry:
+    longitudes, latitudes = _inside(grid)
+    if longitudes.size == 0:
+        return shapely.box(-180.0, -90.0, 180.0, 90.0)
+    west, east = float(longitudes.min()), float(longitudes.max())
+    # Samples are a step apart, so the box may be a step too small.
+    step_x, step_y = (east - west) / _SIDE, float(np.ptp(latitudes)) / _SIDE
+    south, north = float(latitudes.min()) - step_y, float(latitudes.max()) + step_y
+    return shapely.box(max(west - step_x, -180.0), max(south, -90.0), min(east + step_x, 180.0), min(north, 90.0))
+
+
+def _cap(grid: Grid, ring_latitudes: npt.NDArray[np.float64]) -> BaseGeometry:
+    """Everything poleward of the outline's lowest latitude: the grid has a pole inside."""
+    _, latitudes = _inside(grid)
+    if abs(float(latitudes.max())) >= abs(float(latitudes.min())):
+        return shapely.box(-180.0, float(ring_latitudes.min()), 180.0, 90.0)
+    return shapely.box(-180.0, -90.0, 180.0, float(ring_latitudes.max()))
+
+
+def _wrap(polygon: BaseGeometry) -> BaseGeometry:
+    """Puts a polygon with continuous longitudes into -180 to 180, in pieces where it must be cut."""
+    west, south, east, north = polygon.bounds
+    if west >= -180.0 and east <= 180.0:
+        return polygon
+    if east - west >= 360.0:
+        return shapely.box(-180.0, south, 180.0, north)
+    pieces = []
+    for turns in range(int(np.floor((west + 180.0) / 360.0)), int(np.floor((east + 180.0) / 360.0)) + 1):
+        shifted = shapely.transform(polygon, lambda xy, t=turns: xy - [360.0 * t, 0.0])
+        pieces.append(shapely.intersection(shifted, shapely.box(-180.0, -90.0, 180.0, 90.0)))
+    return shapely.union_all([piece for piece in pieces if piece.area > 0])

@@ -1,0 +1,104 @@
+"""Asset ids, and the file names that stand for them."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from pathlib import Path
+
+from eechips.emulator.assets.errors import InvalidAssetIdError, UnsafeHrefError
+
+_PLAIN = re.compile(rb"[A-Za-z0-9_-]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
+_LONGEST_FILE_NAME = 255
+
+
+def check_id(asset_id: str) -> str:
+    """Returns the id if it can be one.
+
+    Raises:
+        InvalidAssetIdError: if it is empty, absolute or has empty, ``.`` or ``..`` segments, a backslash or
+            control characters, or a segment too long for a file name.
+    """
+    problem = _problem(asset_id)
+    if problem:
+        raise InvalidAssetIdError(
+            f"{asset_id!r} cannot be an asset id: {problem}. Ids look like 'USDA/NAIP/DOQQ/m_3008501_ne_16_1_20110815'."
+        )
+    return asset_id
+
+
+def is_id(asset_id: str) -> bool:
+    """Whether an id could name an asset."""
+    return _problem(asset_id) is None
+
+
+def split_id(asset_id: str) -> tuple[str, str]:
+    """The id of the parent ("" for the root), and the last segment."""
+    parent, _, name = asset_id.rpartition("/")
+    return parent, name
+
+
+def join_id(parent: str, name: str) -> str:
+    """The id of a child."""
+    return f"{parent}/{name}" if parent else name
+
+
+def ancestors(asset_id: str) -> list[str]:
+    """Ids above an id, from the root ("") down."""
+    segments = asset_id.split("/")
+    return ["/".join(segments[:count]) for count in range(len(segments))]
+
+
+def folder_of(asset_id: str) -> str:
+    """The folder of an asset, relative to the store, with ``/`` between segments; "" for the root.
+
+    Bytes other than letters, digits, ``_`` and ``-`` become ``=`` and two hexadecimal digits, so that no
+    segment looks like a document of the store, a hidden file, or a URL escape.
+    """
+    return "/".join(_file_name(segment) for segment in asset_id.split("/")) if asset_id else ""
+
+
+def resolve_href(root: Path, document: str, href: str) -> str:
+    """Where a reference leads.
+
+    Args:
+        root: the store's folder.
+        document: path of the file that holds the reference, relative to the root.
+        href: the reference.
+
+    Returns:
+        The path relative to the root, normalised.
+
+    Raises:
+        UnsafeHrefError: if it is remote or absolute, or leads outside the root, also by symbolic links.
+    """
+    if not href or _SCHEME.match(href) or href.startswith(("/", "\\", "~")) or "\\" in href or "\0" in href:
+        raise UnsafeHrefError(f"{document} refers to {href!r}: only relative paths inside the store are followed")
+    path = os.path.normpath(os.path.join(os.path.dirname(document), href))  # noqa: PTH118, PTH120 — of text
+    real_root = os.path.realpath(root)
+    real = os.path.realpath(os.path.join(real_root, path))  # noqa: PTH118
+    if path.startswith("..") or os.path.commonpath([real_root, real]) != real_root:
+        raise UnsafeHrefError(f"{document} refers to {href!r}, which lies outside the store {root}")
+    return path
+
+
+def _file_name(segment: str) -> str:
+    return "".join(chr(byte) if _PLAIN.match(bytes([byte])) else f"={byte:02X}" for byte in segment.encode("utf-8"))
+
+
+def _problem(asset_id: str) -> str | None:
+    if not asset_id:
+        return "it is empty"
+    if "\\" in asset_id:
+        return "it has a backslash"
+    # Cc: control characters, Cs: lone surrogates, Zl and Zp: line and paragraph separators.
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in asset_id):
+        return "it has control characters"
+    for segment in asset_id.split("/"):
+        if segment in ("", ".", ".."):
+            return f"it has the segment {segment!r}"
+        if len(_file_name(segment)) > _LONGEST_FILE_NAME:
+            return f"the segment {segment[:20]!r}… is too long for a file name"
+    return None

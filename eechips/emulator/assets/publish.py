@@ -1,0 +1,163 @@
+"""Putting finished assets into a store: documents first, then the index, under the store's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from eechips.emulator.assets import stac
+from eechips.emulator.assets.errors import AssetExistsError, AssetWriteError
+from eechips.emulator.assets.files import locked, write_json, writing
+from eechips.emulator.assets.index import Index, hrefs_of, stamp_of
+from eechips.emulator.assets.names import ancestors, split_id
+from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
+
+
+def create(root: Path) -> None:
+    """Makes the folder and its root catalogue where they are missing."""
+    with writing(root):
+        root.mkdir(parents=True, exist_ok=True)
+        with locked(root):
+            document = root / stac.ROOT_DOCUMENT
+            if not document.exists():
+                write_json(document, stac.container("", "folder", stac.ROOT_DOCUMENT, None, None))
+
+
+def check_free(index: Index, asset_ids: Sequence[str], kind: str) -> None:
+    """Makes sure that new assets would not take the place of another type's.
+
+    Args:
+        index: of the store.
+        asset_ids: of assets to be.
+        kind: "image" or "table".
+
+    Raises:
+        AssetExistsError: if an id is a folder, a collection or the other kind, or lies below an image or table.
+    """
+    for asset_id in asset_ids:
+        container = index.container(asset_id)
+        if container is not None:
+            raise AssetExistsError(f"{asset_id} is a {container.kind} already: choose another id for the {kind}.")
+        taken = index.asset(asset_id)
+        if taken is not None and taken.kind != kind:
+            raise AssetExistsError(f"{asset_id} is a {taken.kind} already: choose another id for the {kind}.")
+    for parent in sorted({parent for asset_id in asset_ids for parent in ancestors(asset_id)[1:]}):
+        above = index.asset(parent)
+        if above is not None:
+            raise AssetExistsError(f"{parent} is a {above.kind}, so nothing can be put under it: choose another id.")
+
+
+def publish(root: Path, records: Sequence[AssetRecord]) -> None:
+    """Makes assets part of the store.
+
+    A reader sees each of them whole, as it was or as it is now. If the system dies on the way, the next reader
+    finds the containers changed and makes the index anew from the documents that are there. Files that replaced
+    assets leave behind are removed last.
+
+    Args:
+        root: the store's folder.
+        records: assets whose files are in place; all images or all tables.
+
+    Raises:
+        AssetExistsError: see ``check_free``.
+        AssetWriteError: if a document cannot be written, or another process has removed a file meanwhile.
+    """
+    with writing(root), locked(root), closing(Index(root)) as index:
+        index.ensure()
+        kind = "image" if isinstance(records[0], ImageRecord) else "table"
+        check_free(index, [record.id for record in records], kind)
+        superseded = _files_to_remove(root, index, records)
+        containers = _Containers(root, index, records)
+        for record in records:
+            write_json(root / stac.item_href(record.id), stac.item(record, containers.href_above(record.id)))
+        index.update(containers.write(), records)
+        for path in superseded:
+            path.unlink(missing_ok=True)
+
+
+def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
+    """Removes files of assets that were not published after all, and the folders that are empty then."""
+    with locked(root), closing(Index(root)) as index:
+        index.ensure()
+        rows = [row for asset_id in asset_ids if (row := index.asset(asset_id)) is not None]
+        # Another process may have published the very same file in the meantime.
+        used = {href for row in rows for href in hrefs_of(row)}
+        for href in hrefs:
+            if href not in used:
+                (root / href).unlink(missing_ok=True)
+        for folder in {(root / href).parent for href in hrefs}:
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+class _Containers:
+    """The folders and collections above new assets: as they were, and as they are to be.
+
+    Those that hold images are collections, but never the root.
+    """
+
+    def __init__(self, root: Path, index: Index, records: Sequence[AssetRecord]) -> None:
+        self._root = root
+        self._records = records
+        names = sorted({name for record in records for name in ancestors(record.id)})
+        self._known = {name: index.container(name) for name in names}
+        holders = {split_id(record.id)[0] for record in records if isinstance(record, ImageRecord)} - {""}
+        self._kinds = {name: self._kind(name, name in holders) for name in names}
+        self._hrefs = {name: self._href(name) for name in names}
+
+    def href_above(self, asset_id: str) -> str:
+        """The document of an asset's container, relative to the store."""
+        return self._hrefs[split_id(asset_id)[0]]
+
+    def write(self) -> list[ContainerRecord]:
+        """Writes all documents, children first, so that no link leads nowhere; returns them parents first."""
+        deepest_first = sorted(self._kinds, key=lambda name: (len(ancestors(name)) if name else 0, name), reverse=True)
+        return [self._write(name) for name in deepest_first][::-1]
+
+    def _kind(self, name: str, holds_images: bool) -> ContainerKind:
+        known = self._known[name]
+        return "collection" if holds_images else known.kind if known else "folder"
+
+    def _href(self, name: str) -> str:
+        known = self._known[name]
+        if known is None:
+            return stac.container_href(name, self._kinds[name])
+        return known.href if known.kind == self._kinds[name] else stac.sibling_href(known.href, self._kinds[name])
+
+    def _write(self, name: str) -> ContainerRecord:
+        href, known = self._hrefs[name], self._known[name]
+        parent = self._hrefs[split_id(name)[0]] if name else None
+        previous = stac.read_document(self._root / known.href) if known else None
+        document = stac.container(name, self._kinds[name], href, parent, previous)
+        children = [child for child in self._kinds if child and split_id(child)[0] == name]
+        for child in children:
+            replaced = self._known[child]
+            if replaced is not None and replaced.href != self._hrefs[child]:
+                stac.drop_link(document, href, replaced.href)
+        own = [record for record in self._records if split_id(record.id)[0] == name]
+        stac.add_links(document, href, "child", [self._hrefs[child] for child in children])
+        stac.add_links(document, href, "item", [stac.item_href(record.id) for record in own])
+        if self._kinds[name] == "collection" and own:
+            stac.widen(document, own)
+        document["updated"] = stac.time_text(max(record.version for record in self._records) / 1000)
+        write_json(self._root / href, document)
+        if known is not None and known.href != href:
+            (self._root / known.href).unlink()
+        properties = stac.container_properties(document)
+        return ContainerRecord(name, self._kinds[name], href, stamp_of(self._root / href), properties)
+
+
+def _files_to_remove(root: Path, index: Index, records: Sequence[AssetRecord]) -> list[Path]:
+    """Files of the versions that new ones replace; those that both use stay."""
+    old: set[str] = set()
+    new: set[str] = set()
+    for record in records:
+        new.update([record.href] if isinstance(record, TableRecord) else [file.href for file in record.files])
+        row = index.asset(record.id)
+        if row is not None:
+            old.update(hrefs_of(row))
+    for href in sorted(new):
+        if not (root / href).is_file():
+            raise AssetWriteError(f"{root / href} was removed by another process: ingest again.")
+    return [root / href for href in sorted(old - new)]

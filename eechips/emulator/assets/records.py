@@ -1,0 +1,136 @@
+"""What the store knows of an asset without opening its pixels or rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from shapely.geometry.base import BaseGeometry
+
+ContainerKind = Literal["folder", "collection"]
+
+
+@dataclass(frozen=True, slots=True)
+class RasterFile:
+    """One GeoTIFF of an image: all its bands share a grid, a type and a pyramid.
+
+    Attributes:
+        href: path relative to the store's folder, with ``/``.
+        crs: code or WKT, as ``Grid.crs``.
+        transform: a, b, c, d, e, f of x = a*column + b*row + c, y = d*column + e*row + f.
+        width: columns.
+        height: rows.
+        dtype: numpy name of the stored type.
+        levels: decimation factors of the pyramid, the first is 1.
+    """
+
+    href: str
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    width: int
+    height: int
+    dtype: str
+    levels: tuple[int, ...] = (1,)
+
+
+@dataclass(frozen=True, slots=True)
+class RasterBand:
+    """A band of an image, and where it is stored.
+
+    Attributes:
+        name: as Earth Engine's ``bandNames`` gives it.
+        file: position in the image's files.
+        index: band of that file, from 0.
+        nodata: the stored value that stands for no data, or None.
+        scale: factor from stored values to physical ones; never applied.
+        offset: summand after the factor; never applied.
+    """
+
+    name: str
+    file: int
+    index: int
+    nodata: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """An image.
+
+    Attributes:
+        id: the full Earth Engine id.
+        version: microseconds since 1970.
+        properties: Earth Engine's, without ``system:index`` and ``system:footprint``.
+        footprint: outline in longitude and latitude.
+        files: in no particular order.
+        bands: in order.
+    """
+
+    id: str
+    version: int
+    properties: Mapping[str, Any]
+    footprint: BaseGeometry
+    files: tuple[RasterFile, ...]
+    bands: tuple[RasterBand, ...]
+
+    @property
+    def time_start(self) -> float | None:
+        """``system:time_start`` in milliseconds since 1970, or None."""
+        return milliseconds(self.properties.get("system:time_start"))
+
+
+@dataclass(frozen=True, slots=True)
+class TableRecord:
+    """A table.
+
+    Attributes:
+        id: the full Earth Engine id.
+        version: microseconds since 1970.
+        properties: of the table itself.
+        footprint: bounding box of its features, in longitude and latitude.
+        href: path of the GeoParquet file, relative to the store's folder.
+        columns: Earth Engine type names by column.
+        rows: number of features.
+    """
+
+    id: str
+    version: int
+    properties: Mapping[str, Any]
+    footprint: BaseGeometry
+    href: str
+    columns: Mapping[str, str]
+    rows: int
+
+    @property
+    def time_start(self) -> float | None:
+        """``system:time_start`` in milliseconds since 1970, or None."""
+        return milliseconds(self.properties.get("system:time_start"))
+
+
+AssetRecord = ImageRecord | TableRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerRecord:
+    """A folder or an image collection.
+
+    Attributes:
+        id: the full Earth Engine id; "" for the root.
+        kind: "collection" if it holds images.
+        href: its document, relative to the store's folder.
+        stamp: changes when the document does.
+        properties: Earth Engine's.
+    """
+
+    id: str
+    kind: ContainerKind
+    href: str
+    stamp: str
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+def milliseconds(value: object) -> float | None:
+    """A time property as a number, or None if it is none."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

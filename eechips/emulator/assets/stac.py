@@ -1,0 +1,389 @@
+"""STAC documents of a store: written with pystac, read as plain JSON.
+
+Earth Engine's own facts stand under ``eechips:`` names, so that no property of a user can collide with one of
+STAC's. Items that others wrote are understood too, if they carry the projection extension and their bands:
+their properties are then Earth Engine's, apart from those that STAC defines.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pystac
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.assets.errors import InvalidStoreError
+from eechips.emulator.assets.names import folder_of, join_id, resolve_href
+from eechips.emulator.assets.records import (
+    AssetRecord,
+    ContainerKind,
+    ImageRecord,
+    RasterBand,
+    RasterFile,
+    TableRecord,
+    milliseconds,
+)
+
+ROOT_DOCUMENT = "catalog.json"
+_DOCUMENTS: dict[ContainerKind, str] = {"folder": "catalog.json", "collection": "collection.json"}
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EXTENSIONS = [
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+    "https://stac-extensions.github.io/raster/v2.0.0/schema.json",
+]
+_TABLE_EXTENSIONS = ["https://stac-extensions.github.io/table/v1.2.0/schema.json"]
+_STAC_PROPERTIES = frozenset(
+    ("datetime", "start_datetime", "end_datetime", "created", "updated", "title", "description", "license",
+     "providers", "keywords", "roles", "bands", "data_type", "nodata", "statistics", "unit")
+)  # fmt: skip
+_STAC_PREFIXES = ("proj:", "raster:", "eo:", "table:", "file:", "eechips:", "processing:", "storage:")
+
+
+def container_href(asset_id: str, kind: ContainerKind) -> str:
+    """Path of a container's document, relative to the store."""
+    return posixpath.join(folder_of(asset_id), _DOCUMENTS[kind])
+
+
+def sibling_href(href: str, kind: ContainerKind) -> str:
+    """Path of a container's document after it has changed its kind."""
+    return posixpath.join(posixpath.dirname(href), _DOCUMENTS[kind])
+
+
+def item_href(asset_id: str) -> str:
+    """Path of an item's document, relative to the store."""
+    return posixpath.join(folder_of(asset_id), "item.json")
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        InvalidStoreError: if it is missing or not one.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidStoreError(f"{path} cannot be read as a STAC document: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidStoreError(f"{path} is not a STAC document: it holds no JSON object")
+    return document
+
+
+def links(document: Mapping[str, Any], relation: str) -> list[str]:
+    """The references of one kind, in order."""
+    return [
+        str(link["href"])
+        for link in document.get("links", ())
+        if isinstance(link, dict) and link.get("rel") == relation and "href" in link
+    ]
+
+
+def item(record: AssetRecord, parent_href: str) -> dict[str, Any]:
+    """The item of an image or a table.
+
+    Args:
+        record: the asset.
+        parent_href: document of its container, relative to the store.
+    """
+    href = item_href(record.id)
+    start = record.time_start
+    end = milliseconds(record.properties.get("system:time_end"))
+    extra: dict[str, Any] = {
+        "eechips:type": "image" if isinstance(record, ImageRecord) else "table",
+        "eechips:version": record.version,
+        "eechips:properties": dict(record.properties),
+    }
+    made = pystac.Item(
+        id=record.id,
+        geometry=shapely.geometry.mapping(record.footprint),
+        bbox=list(record.footprint.bounds),
+        # STAC wants a time of every item: where none is known, that of its making.
+        datetime=_moment(record.version / 1000 if start is None else start),
+        properties=extra,
+        stac_extensions=_EXTENSIONS if isinstance(record, ImageRecord) else _TABLE_EXTENSIONS,
+    )
+    if start is not None and end is not None:
+        made.common_metadata.start_datetime = _moment(start)
+        made.common_metadata.end_datetime = _moment(end)
+    if isinstance(record, ImageRecord):
+        made.properties["eechips:bands"] = [band.name for band in record.bands]
+        for position, file in enumerate(record.files):
+            bands = sorted((band for band in record.bands if band.file == position), key=lambda band: band.index)
+            key = "data" if len(record.files) == 1 else f"data-{position}"
+            made.assets[key] = _raster_asset(file, bands, href)
+    else:
+        made.properties["table:row_count"] = record.rows
+        made.properties["table:columns"] = [{"name": name, "type": kind} for name, kind in record.columns.items()]
+        made.assets["data"] = pystac.Asset(
+            _relative(record.href, href), media_type="application/vnd.apache.parquet", roles=["data"]
+        )
+    document: dict[str, Any] = made.to_dict(include_self_link=False, transform_hrefs=False)
+    document["links"] = [
+        _link("root", _relative(ROOT_DOCUMENT, href)),
+        _link("parent", _relative(parent_href, href)),
+    ]
+    if parent_href.endswith(_DOCUMENTS["collection"]):
+        document["collection"] = record.id.rpartition("/")[0]
+        document["links"].append(_link("collection", _relative(parent_href, href)))
+    return document
+
+
+def container(
+    asset_id: str, kind: ContainerKind, href: str, parent_href: str | None, previous: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The document of a folder or collection, with the links and properties of the one that it replaces."""
+    name = asset_id or "root"
+    description = f"Earth Engine assets of {name}"
+    made: pystac.Catalog
+    if kind == "collection":
+        extent = pystac.Extent(pystac.SpatialExtent([-180.0, -90.0, 180.0, 90.0]), pystac.TemporalExtent([None, None]))
+        made = pystac.Collection(id=name, description=description, extent=extent, license="other")
+    else:
+        made = pystac.Catalog(id=name, description=description)
+    document: dict[str, Any] = made.to_dict(include_self_link=False, transform_hrefs=False)
+    if previous is not None:
+        kept = {key: value for key, value in previous.items() if key not in ("type", "stac_version", "links")}
+        document.update(kept)
+        document["links"] = [
+            link for link in previous.get("links", ()) if link.get("rel") not in ("root", "parent", "self")
+        ]
+    else:
+        document["links"] = []
+    document["links"].insert(0, _link("root", _relative(ROOT_DOCUMENT, href)))
+    if parent_href is not None:
+        document["links"].insert(1, _link("parent", _relative(parent_href, href)))
+    return document
+
+
+def add_links(document: dict[str, Any], href: str, relation: str, targets: Sequence[str]) -> None:
+    """Adds the links that are not there yet; all paths are relative to the store."""
+    present = set(links(document, relation))
+    for target in targets:
+        relative = _relative(target, href)
+        if relative not in present:
+            present.add(relative)
+            document["links"].append(_link(relation, relative))
+
+
+def drop_link(document: dict[str, Any], href: str, target: str) -> None:
+    """Removes the links to a target."""
+    relative = _relative(target, href)
+    document["links"] = [link for link in document["links"] if link.get("href") != relative]
+
+
+def widen(document: dict[str, Any], records: Sequence[AssetRecord]) -> None:
+    """Makes a collection's extent hold those of its images; the first images replace the whole world."""
+    extent = document.setdefault("extent", {})
+    boxes = [record.footprint.bounds for record in records]
+    times = [record.time_start for record in records if record.time_start is not None]
+    if document.get("eechips:extent"):
+        boxes += [tuple(box) for box in extent["spatial"]["bbox"][:1]]
+        times += [_parse(moment) for moment in extent["temporal"]["interval"][0] if moment]
+    document["eechips:extent"] = True
+    west, south, east, north = zip(*boxes, strict=True)
+    extent["spatial"] = {"bbox": [[min(west), min(south), max(east), max(north)]]}
+    interval = [time_text(min(times)), time_text(max(times))] if times else [None, None]
+    extent["temporal"] = {"interval": [interval]}
+
+
+def container_kind(document: Mapping[str, Any]) -> ContainerKind:
+    """What a container's document describes."""
+    return "collection" if document.get("type") == "Collection" else "folder"
+
+
+def container_properties(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Earth Engine's properties of a folder or collection."""
+    return dict(document.get("eechips:properties", {}))
+
+
+def container_id(document: Mapping[str, Any], parent: str | None) -> str:
+    """The Earth Engine id of a container; relative ids of foreign documents are put under their parent's."""
+    return "" if parent is None else _full_id(document, parent)
+
+
+def read_item(document: Mapping[str, Any], parent: str, root: Path, href: str) -> AssetRecord:
+    """The asset that an item describes.
+
+    Args:
+        document: the item.
+        parent: id of its container.
+        root: the store's folder.
+        href: the item's path, relative to it.
+
+    Raises:
+        InvalidStoreError: if what is needed to serve it is missing.
+        UnsafeHrefError: if a file of it is remote or outside the store.
+    """
+    asset_id = _full_id(document, parent)
+    stac = document.get("properties") or {}
+    try:
+        if stac.get("eechips:type") == "table":
+            return TableRecord(
+                id=asset_id,
+                version=int(stac["eechips:version"]),
+                properties=stac["eechips:properties"],
+                footprint=_footprint(document),
+                href=resolve_href(root, href, document["assets"]["data"]["href"]),
+                columns={column["name"]: column["type"] for column in stac["table:columns"]},
+                rows=int(stac["table:row_count"]),
+            )
+        files, bands = _read_rasters(document, root, href)
+        return ImageRecord(
+            id=asset_id,
+            version=int(stac.get("eechips:version", 0)),
+            properties=_read_properties(stac),
+            footprint=_footprint(document),
+            files=tuple(files),
+            bands=tuple(bands),
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise InvalidStoreError(
+            f"{root / href} does not describe an image or a table that can be served: {error!r}"
+        ) from error
+
+
+def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[list[RasterFile], list[RasterBand]]:
+    stac = document["properties"]
+    files: list[RasterFile] = []
+    bands: list[RasterBand] = []
+    for asset in document["assets"].values():
+        described = asset.get("bands") or asset.get("raster:bands")
+        if not described or "data" not in asset.get("roles", ("data",)):
+            continue
+        merged = {**stac, **asset}
+        # Names may stand in the electro-optical extension, next to the types in the raster extension.
+        named = asset.get("eo:bands") or described
+        height, width = merged["proj:shape"]
+        file = RasterFile(
+            href=resolve_href(root, href, asset["href"]),
+            crs=_read_crs(merged),
+            transform=_six(merged["proj:transform"]),
+            width=int(width),
+            height=int(height),
+            dtype=np.dtype(described[0].get("data_type") or merged["data_type"]).name,
+            levels=tuple(int(level) for level in asset.get("eechips:levels", (1,))),
+        )
+        for index, (band, names) in enumerate(zip(described, named, strict=True)):
+            bands.append(
+                RasterBand(
+                    name=names.get("name", f"b{len(bands) + 1}"),
+                    file=len(files),
+                    index=index,
+                    nodata=_read_nodata(band.get("nodata")),
+                    scale=float(band.get("raster:scale", band.get("scale", 1.0))),
+                    offset=float(band.get("raster:offset", band.get("offset", 0.0))),
+                )
+            )
+        files.append(file)
+    if not bands:
+        raise ValueError("no asset has bands")
+    order = {name: position for position, name in enumerate(stac.get("eechips:bands", ()))}
+    return files, sorted(bands, key=lambda band: order.get(band.name, len(order)))
+
+
+def _read_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
+    if "eechips:properties" in stac:
+        return dict(stac["eechips:properties"])
+    properties = {
+        name: value
+        for name, value in stac.items()
+        if name not in _STAC_PROPERTIES and not name.startswith(_STAC_PREFIXES)
+    }
+    start = stac.get("start_datetime") or stac.get("datetime")
+    if start:
+        properties.setdefault("system:time_start", _parse(start))
+    if stac.get("end_datetime"):
+        properties.setdefault("system:time_end", _parse(stac["end_datetime"]))
+    return properties
+
+
+def _read_crs(asset: Mapping[str, Any]) -> str:
+    for name in ("eechips:crs", "proj:code", "proj:wkt2"):
+        if asset.get(name):
+            return str(asset[name])
+    return f"EPSG:{int(asset['proj:epsg'])}"
+
+
+def _read_nodata(value: object) -> float | None:
+    if value is None:
+        return None
+    return float(value)  # type: ignore[arg-type]  # "nan", "inf" and "-inf" are STAC's spelling
+
+
+def _six(transform: Sequence[float]) -> tuple[float, float, float, float, float, float]:
+    a, b, c, d, e, f = (float(number) for number in transform[:6])
+    return a, b, c, d, e, f
+
+
+def _raster_asset(file: RasterFile, bands: Sequence[RasterBand], item_path: str) -> pystac.Asset:
+    described = []
+    for band in bands:
+        entry: dict[str, Any] = {"name": band.name, "data_type": file.dtype}
+        if band.nodata is not None:
+            entry["nodata"] = band.nodata if np.isfinite(band.nodata) else str(band.nodata)
+        if band.scale != 1.0:
+            entry["raster:scale"] = band.scale
+        if band.offset != 0.0:
+            entry["raster:offset"] = band.offset
+        described.append(entry)
+    code = file.crs.partition(":")[0] in ("EPSG", "SR-ORG")
+    return pystac.Asset(
+        _relative(file.href, item_path),
+        media_type=pystac.MediaType.COG,
+        roles=["data"],
+        extra_fields={
+            "proj:code": file.crs if code else None,
+            **({} if code else {"eechips:crs": file.crs}),
+            "proj:shape": [file.height, file.width],
+            "proj:transform": list(file.transform),
+            "bands": described,
+            "eechips:levels": list(file.levels),
+        },
+    )
+
+
+def _footprint(document: Mapping[str, Any]) -> BaseGeometry:
+    geometry = document.get("geometry")
+    if geometry is None:
+        return shapely.box(*document["bbox"]) if document.get("bbox") else shapely.Polygon()
+    return shapely.geometry.shape(geometry)
+
+
+def _full_id(document: Mapping[str, Any], parent: str) -> str:
+    own = document.get("id")
+    if not isinstance(own, str) or not own:
+        raise InvalidStoreError(f"a STAC document below {parent or 'the root'} has no id")
+    return own if not parent or own.startswith(f"{parent}/") else join_id(parent, own)
+
+
+def _relative(target: str, document: str) -> str:
+    relative = posixpath.relpath(target, posixpath.dirname(document) or ".")
+    return relative if relative.startswith(".") else f"./{relative}"
+
+
+def _link(relation: str, href: str) -> dict[str, str]:
+    kind = "application/geo+json" if relation == "item" else "application/json"
+    return {"rel": relation, "href": href, "type": kind}
+
+
+def _moment(milliseconds_: float) -> datetime:
+    return _EPOCH + timedelta(milliseconds=milliseconds_)
+
+
+def time_text(milliseconds_: float) -> str:
+    """Milliseconds since 1970 as RFC 3339 text."""
+    return _moment(milliseconds_).isoformat().replace("+00:00", "Z")
+
+
+def _parse(text: str) -> int:
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
