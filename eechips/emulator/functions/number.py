@@ -1,0 +1,134 @@
+"""``ee.Number``."""
+
+from __future__ import annotations
+
+import math
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.emulator.elementwise import BINARY, CASTS, ROUNDING, SPELLINGS, UNARY, apply, to_integers
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.registry import Implementation, function
+from eechips.emulator.number_format import format_number
+
+Number = int | float
+
+_INT64 = np.iinfo(np.int64)
+# Python's own integers tell when a result does not fit into 64 bits: it is a double then.
+_EXACT: Mapping[str, Callable[[int, int], int]] = {
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+}
+
+
+def fitting(value: Number) -> Number:
+    """The number: integers that exceed 64 bits become doubles."""
+    if isinstance(value, float) or _INT64.min <= value <= _INT64.max:
+        return value
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def _array(value: Number) -> npt.NDArray[Any]:
+    value = fitting(value)
+    return np.asarray(value, dtype=np.int64 if isinstance(value, int) else np.float64)
+
+
+def _scalar(value: npt.NDArray[Any]) -> Number:
+    number: Number = value.item()
+    return number
+
+
+def _binary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementation:
+    exact = _EXACT.get(name)
+
+    def call(left: Number, right: Number) -> Number:
+        if exact is not None and isinstance(left, int) and isinstance(right, int):
+            return fitting(exact(left, right))
+        return _scalar(apply(compute, _array(left), _array(right)))
+
+    return Implementation(call, with_context=False, lazy=frozenset())
+
+
+def _unary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementation:
+    def call(input: Number) -> Number:  # noqa: A002 - Earth Engine's name
+        result = _scalar(apply(compute, _array(input)))
+        if name in ROUNDING and math.isfinite(result):
+            return fitting(int(result))
+        return result
+
+    return Implementation(call, with_context=False, lazy=frozenset())
+
+
+def _cast(dtype: type[np.number[Any]]) -> Implementation:
+    def call(input: Number) -> Number:  # noqa: A002 - Earth Engine's name
+        value = _array(input)
+        if np.issubdtype(dtype, np.integer):
+            return _scalar(to_integers(value, dtype))
+        with np.errstate(over="ignore"):
+            return float(value.astype(dtype))
+
+    return Implementation(call, with_context=False, lazy=frozenset())
+
+
+def _table() -> Mapping[str, Implementation]:
+    found = {name: _binary(name, compute) for name, compute in BINARY.items()}
+    found |= {name: _unary(name, compute) for name, compute in UNARY.items()}
+    found |= {name: _cast(dtype) for name, dtype in CASTS.items()}
+    found |= {other: found[name] for name, others in SPELLINGS.items() for other in others}
+    return {f"Number.{name}": implementation for name, implementation in found.items()}
+
+
+FUNCTIONS: Mapping[str, Implementation] = _table()
+
+
+@function("Number.clamp")
+def clamp(number: Number, min: float, max: float) -> Number:  # noqa: A002 - Earth Engine's names
+    """The number, or the end of the range that it lies beyond."""
+    bound = max if number > max else min if number < min else number
+    return int(bound) if isinstance(number, int) and math.isfinite(bound) and bound == int(bound) else bound
+
+
+@function("Number.unitScale")
+def unit_scale(number: Number, min: float, max: float) -> float:  # noqa: A002 - Earth Engine's names
+    """The number's place in a range, 0 at its beginning and 1 at its end; 0 where the range is empty."""
+    return 0.0 if min == max else (float(fitting(number)) - min) / (max - min)
+
+
+@function("Number.format")
+def formatted(number: Number, pattern: str) -> str:
+    """The number written by a pattern of Java's."""
+    return format_number(fitting(number), pattern)
+
+
+_DECIMAL = re.compile(r"\s*[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|NaN|Infinity)[fFdD]?\s*", re.ASCII)
+_MOST_CHARACTERS = 1000
+
+
+@function("Number.parse")
+def parse(input: str, radix: int) -> Number:  # noqa: A002 - Earth Engine's name
+    """The number that a text stands for: an integer in any radix up to 36, or a decimal."""
+    wrong = InvalidError(f'For input string: "{input[:100]}"')
+    if not 2 <= radix <= 36:
+        raise InvalidError(f"radix {radix} out of range")
+    if len(input) > _MOST_CHARACTERS:
+        raise wrong
+    if re.fullmatch(r"[+-]?[0-9A-Za-z]+", input):
+        try:
+            whole = int(input, radix)
+        except ValueError:
+            pass  # it may still be a decimal such as "1e5" or "NaN"
+        else:
+            if _INT64.min <= whole <= _INT64.max:
+                return whole
+    if radix != 10 or not _DECIMAL.fullmatch(input):
+        raise wrong
+    return float(input.strip().rstrip("fFdD") if not input.strip().endswith("nfinity") else input)
