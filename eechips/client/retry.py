@@ -56,7 +56,7 @@ def call(
     Args:
         attempt: sends the request once; raises TransientError where repeating can help.
         policy: bounds.
-        pause: waits for so many seconds; used for Retry-After, may raise to stop.
+        pause: waits for so many seconds before a repeat, on top of the backoff; may raise to stop.
         clock: seconds, monotonic.
 
     Raises:
@@ -65,11 +65,12 @@ def call(
     from retry.api import retry_call
 
     began = clock()
-    not_before = began
+    not_before: float | None = None
 
     def guarded() -> T:
         nonlocal not_before
-        pause(max(0.0, not_before - clock()))
+        if not_before is not None:
+            pause(max(0.0, not_before - clock()))
         try:
             return attempt()
         except TransientError as error:

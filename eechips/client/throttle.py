@@ -137,7 +137,7 @@ class Throttle:
         return self._cells[_STOPPED] != 0.0
 
     def stop(self) -> None:
-        """Tells every process that nothing new is to be started: who waits to send or to retry gives up."""
+        """Tells every process that the run is stopping: nothing is repeated any more."""
         self._cells[_STOPPED] = 1.0
         self._wake_all()
 
@@ -207,13 +207,10 @@ class Seat:
     def slot(self) -> Iterator[None]:
         """Holds a slot for the duration of one request, and counts it.
 
-        Raises:
-            Stopped: if the run stops while waiting.
+        A run that is stopping still gives slots: what has begun is to be finished.
         """
         throttle = self.throttle
         while True:
-            if throttle.is_stopped:
-                raise Stopped
             wait = throttle._try_take(self._base)
             if wait == 0.0:
                 break
@@ -234,16 +231,18 @@ class Seat:
                 cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], self.throttle._clock() + retry_after)
 
     def pause(self, seconds: float) -> None:
-        """Waits without a slot, but no longer than until the run stops.
+        """Waits, without a slot, before a request is repeated.
 
         Raises:
-            Stopped: if the run stops meanwhile.
+            Stopped: if the run is stopping: nothing is repeated then.
         """
         end = self.throttle._clock() + seconds
-        while (left := end - self.throttle._clock()) > 0:
-            if self.throttle.is_stopped:
-                raise Stopped
+        while not self.throttle.is_stopped:
+            left = end - self.throttle._clock()
+            if left <= 0:
+                return
             time.sleep(min(left, _MAX_NAP))
+        raise Stopped
 
 
 class Stopped(BaseException):

@@ -71,7 +71,7 @@ class Ledger:
         if version not in (0, SCHEMA_VERSION):
             self._db.close()
             raise RunMismatchError(f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}")
-        self._has_schema = version == SCHEMA_VERSION
+        self._has_schema = bool(version == SCHEMA_VERSION)
 
     def __enter__(self) -> Ledger:
         return self

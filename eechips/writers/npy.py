@@ -28,7 +28,7 @@ def receive(data: bytes, expectation: Expectation) -> Written:
     array = _load(data)
     if not expectation.has_mask_band:
         return Written(data, "npy", _facts(array, expectation))
-    names = array.dtype.names or ()
+    names: tuple[str, ...] = array.dtype.names or ()
     if len(names) < 2:
         raise ValidationError("the mask band that was asked for did not come back")
     kept, mask_field = names[:-1], "mask" if "mask" not in names[:-1] else MASK_BAND

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from eechips.errors import RecipeError
-
 
 def arrange(
     rows: Iterable[Mapping[str, Any]], columns: Sequence[str] | None
@@ -17,21 +15,15 @@ def arrange(
 
     Args:
         rows: column name → value; what is missing is None.
-        columns: names in order; those of the rows in order of appearance, if None.
+        columns: names in order; those of the rows in order of appearance, if None. A column may be missing
+            in every row: Earth Engine leaves out properties that are null.
 
     Returns:
         Names, and one list of values per column.
-
-    Raises:
-        RecipeError: if no row has a column that was asked for.
     """
     rows = list(rows)
     present = tuple(dict.fromkeys(str(name) for row in rows for name in row))
     names = tuple(columns) if columns is not None else present
-    missing = [name for name in names if name not in present]
-    if missing and rows:
-        there = ", ".join(present) or "none"
-        raise RecipeError(f"the table has no column '{missing[0]}'; there are: {there}")
     return names, [unify([plain(row.get(name)) for row in rows]) for name in names]
 
 

@@ -1,0 +1,125 @@
+"""How a run is made: everything that does not change its results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
+from eechips.client.pixels import Method
+from eechips.client.retry import RetryPolicy
+from eechips.client.transport import Timeouts
+from eechips.errors import UsageError
+
+SERVICE_RATE = 100.0
+"""Requests a second that a project may send: 6,000 a minute
+(https://developers.google.com/earth-engine/guides/usage, read 2025-11)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunConfig:
+    """Where a run goes, whom it asks, and how hard it tries.
+
+    Attributes:
+        out: output folder; made if need be.
+        endpoint: base URL of the service; None for Earth Engine's high-volume endpoint.
+        local: start a local Earth Engine for this run and ask that.
+        local_assets: with ``local``: the folder of assets that it serves; None for the demo planet.
+        project: Google Cloud project whose quota is used.
+        credentials: key file of a service account; None for the user's stored credentials.
+        send_credentials: send credentials to ``endpoint`` although it is not https at a host of Google's.
+        processes: worker processes.
+        retries: repeats of one request after transient failures.
+        method: how pixels are asked for: by URL (two requests a chip) or by computePixels (one).
+        rate: requests a second; None for no limit; ``auto`` for the service's own limit, none with ``local``.
+        in_flight: requests in flight at most.
+        connect_timeout: seconds to reach the server.
+        read_timeout: seconds between two pieces of an answer.
+        unit_timeout: seconds that one unit may take, repeats included; then its worker is replaced.
+        name: template of the results' names, such as ``{eco_name}/{id}``; None for the recipe's own.
+        quiet: no progress.
+        verbose: a line for every failed unit.
+        command: the command as typed, for run.json.
+        dry_run: for the command line: estimate only.
+
+    Raises:
+        UsageError: if a value is out of range, or options contradict each other.
+    """
+
+    out: Path
+    endpoint: str | None = None
+    local: bool = False
+    local_assets: Path | None = None
+    project: str | None = None
+    credentials: Path | None = None
+    send_credentials: bool = False
+    processes: int = 25
+    retries: int = 10
+    method: Literal["auto", "url", "pixels"] = "auto"
+    rate: float | Literal["auto"] | None = "auto"
+    in_flight: int = 40
+    connect_timeout: float = 10.0
+    read_timeout: float = 330.0
+    unit_timeout: float = 1800.0
+    name: str | None = None
+    quiet: bool = False
+    verbose: bool = False
+    command: str = ""
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        if self.local and self.endpoint is not None:
+            raise UsageError("--local starts a server of its own: it takes no --endpoint")
+        if self.local_assets is not None and not self.local:
+            raise UsageError("--local-assets needs --local")
+        if self.local_assets is not None and not self.local_assets.is_dir():
+            raise UsageError(f"there is no folder of assets {self.local_assets}")
+        if self.method not in ("auto", "url", "pixels"):
+            raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
+        least = {"processes": 1, "in_flight": 1, "retries": 0}
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least {bound}")
+        if isinstance(self.rate, (int, float)) and self.rate <= 0:
+            raise UsageError(f"--rate must be above 0, not {self.rate:g}")
+        for name in ("connect_timeout", "read_timeout", "unit_timeout"):
+            if not getattr(self, name) > 0:
+                raise UsageError(f"--{name.replace('_', '-')} must be above 0 seconds")
+        if self.endpoint is not None:
+            check_endpoint(self.endpoint)
+
+    @property
+    def service(self) -> str:
+        """The base URL that is asked; meaningless with ``local``, where the server tells it."""
+        return check_endpoint(self.endpoint or HIGH_VOLUME_ENDPOINT)
+
+    @property
+    def source(self) -> str:
+        """Whose data a run holds: results of different sources never share a folder."""
+        if not self.local:
+            return self.service
+        return f"local:{self.local_assets.resolve()}" if self.local_assets else "local:demo"
+
+    @property
+    def requests_per_second(self) -> float | None:
+        """``rate`` as a number, or None for no limit."""
+        if self.rate == "auto":
+            return None if self.local else SERVICE_RATE
+        return self.rate
+
+    @property
+    def pixel_method(self) -> Method:
+        """``method``, settled: ``auto`` is by URL, as the original scripts did it."""
+        return "pixels" if self.method == "pixels" else "url"
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How one request is repeated; a unit's time bounds the total."""
+        return RetryPolicy(retries=self.retries, total=min(RetryPolicy().total, self.unit_timeout))
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """Bounds on one request."""
+        total = max(Timeouts().total, self.read_timeout)
+        return Timeouts(connect=self.connect_timeout, read=self.read_timeout, total=total)

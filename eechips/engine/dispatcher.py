@@ -1,0 +1,208 @@
+"""The parent's loop: units out to the workers, outcomes into the ledger."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+from eechips.engine.log import RunLog, utc_now
+from eechips.engine.pool import Finished, Lost, Pool
+from eechips.engine.progress import Progress
+from eechips.engine.worker import Outcome
+from eechips.errors import RecipeError, UsageError, WorkerLostError
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.record import Planned, Record, State
+from eechips.storage import LocalStore
+
+_TICK = 0.5  # seconds between two looks at the clock, if nothing happens
+_MAX_LOSSES = 3
+_ALIKE_LIMIT = 20
+"""So many first units failing in the same place of the recipe end the run: the rest would do the same."""
+
+
+class Interrupt:
+    """Ctrl-C, in two steps: the first asks to finish what is in flight, the second to stop at once.
+
+    Use it in a ``with`` block. Signals reach only the main thread; elsewhere it does nothing.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Interrupt:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+
+class Dispatcher:
+    """Sends open units to the workers and settles them.
+
+    Args:
+        ledger: of the run; written by nobody else.
+        store: where results are committed.
+        pool: of workers.
+        progress: told about every settled unit.
+        log: told about what is out of the ordinary.
+        verbose: whether failures are shown as well.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: LocalStore,
+        pool: Pool,
+        progress: Progress,
+        log: RunLog,
+        *,
+        verbose: bool = False,
+    ) -> None:
+        self._ledger, self._store, self._pool = ledger, store, pool
+        self._progress, self._log, self._verbose = progress, log, verbose
+        self._again: deque[Planned] = deque()
+        self._losses: Counter[int] = Counter()
+        self._settled = 0
+        self._first: list[str | None] = []
+        self._is_dry = False
+
+    def run(self, open_count: int, size: int, interrupt: Interrupt) -> bool:
+        """Works until every open unit is settled, or the user asks to stop.
+
+        Args:
+            open_count: units that are open.
+            size: workers to start.
+            interrupt: tells when to stop.
+
+        Returns:
+            Whether all units were settled; False if the user stopped it.
+
+        Raises:
+            ConfigurationError: if no unit can succeed.
+            RecipeError: if the first units all fail in the same place of the recipe.
+            StorageError: if results cannot be written.
+        """
+        units = self._ledger.open_units()
+        try:
+            while True:
+                draining = self._drain_if(interrupt)
+                if not draining:
+                    self._pool.ensure(min(size, open_count - self._settled))
+                    self._feed(units)
+                if not self._pool.is_busy and (draining or (self._is_dry and not self._again)):
+                    return not draining
+                self._settle(self._pool.wait(_TICK))
+                self._progress.show(self._pool.throttle.in_flight, self._pool.throttle.limit)
+        except KeyboardInterrupt:
+            self._pool.kill()
+            self._log.write("killed")
+            return False
+
+    def _drain_if(self, interrupt: Interrupt) -> bool:
+        throttle = self._pool.throttle
+        if interrupt.requested and not throttle.is_stopped:
+            throttle.stop()
+            self._log.write("interrupted")
+            self._progress.say("Stopping: finishing what is in flight. Ctrl-C again stops at once.")
+        return interrupt.requested
+
+    def _feed(self, units: Iterator[Planned]) -> None:
+        while self._pool.has_room:
+            task = self._again.popleft() if self._again else next(units, None)
+            if task is None:
+                self._is_dry = True
+                return
+            self._pool.submit(task)
+
+    def _settle(self, events: list[Finished | Lost]) -> None:
+        """Commits files and stores records: first the file, then the ledger, so that no record is a lie."""
+        records: list[Record] = []
+        files: set[str] = set()
+        failure: Exception | None = None
+        for event in events:
+            if isinstance(event, Lost):
+                record = self._lost(event)
+            elif event.outcome.fatal is not None:
+                failure = event.outcome.fatal
+                continue
+            else:
+                record = self._commit(event.task, event.outcome, files)
+                failure = failure or self._alike_failure(event.outcome)
+            if record is not None:
+                records.append(record)
+        if records:
+            self._ledger.record(records)
+        for record in records:
+            self._report(record)
+        if failure is not None:
+            self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
+            raise failure
+
+    def _commit(self, task: Planned, outcome: Outcome, files: set[str]) -> Record | None:
+        record, staged = outcome.record, outcome.staged
+        if record is None or staged is None:
+            return record
+        owner = self._ledger.owner(staged.name)
+        if staged.name in files or owner not in (None, task.position):
+            self._store.discard(staged)
+            error = UsageError(f"two units have the same name, {staged.name}: results must be named apart")
+            return _failure(task, error, record.attempts, record.requests)
+        self._store.commit(staged)
+        files.add(staged.name)
+        return record
+
+    def _lost(self, event: Lost) -> Record | None:
+        self._losses[event.task.position] += 1
+        losses = self._losses[event.task.position]
+        self._log.write("worker lost", id=event.task.id, reason=event.reason, losses=losses)
+        if losses < _MAX_LOSSES:
+            self._again.append(event.task)
+            return None
+        error = WorkerLostError(f"given up after {losses} workers: {event.reason}")
+        return _failure(event.task, error, losses, 0)
+
+    def _alike_failure(self, outcome: Outcome) -> RecipeError | None:
+        """The error to stop with, once the first units have all failed in the same place of the recipe."""
+        if outcome.record is None or len(self._first) >= _ALIKE_LIMIT:
+            return None
+        self._first.append(outcome.alike)
+        if len(self._first) < _ALIKE_LIMIT or outcome.alike is None or len(set(self._first)) > 1:
+            return None
+        record = outcome.record
+        message = f"the first {_ALIKE_LIMIT} units all failed alike: {record.error}"
+        return RecipeError(message, traceback=record.traceback or "")
+
+    def _report(self, record: Record) -> None:
+        self._settled += 1
+        self._progress.settle(failed=record.state.is_failure)
+        if record.state.is_failure:
+            fields = {"position": record.position, "error_class": record.error_class, "error": record.error}
+            self._log.write("unit failed", **fields)
+            if self._verbose:
+                self._progress.say(f"unit {record.position}: {record.error_class}: {record.error}")
+
+
+def _failure(task: Planned, error: Exception, attempts: int, requests: int) -> Record:
+    return Record(
+        position=task.position,
+        state=State.FAILED_PERMANENT,
+        attempts=attempts,
+        requests=requests,
+        error_class=type(error).__name__,
+        error=str(error),
+        finished=utc_now(),
+    )

@@ -1,0 +1,94 @@
+"""A local Earth Engine for the duration of one run: a process of its own, reached over HTTP like any other."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from eechips.errors import ConfigurationError
+
+_START_TIMEOUT = 60.0  # seconds; a cold start imports rasterio and reads the list of algorithms
+_STOP_TIMEOUT = 10.0
+
+
+@contextlib.contextmanager
+def serve(assets: Path | None, *, in_flight: int) -> Iterator[dict[str, Any]]:
+    """Runs ``python -m eechips.emulator`` for the duration of the block.
+
+    Args:
+        assets: folder of assets to serve; None for the demo planet.
+        in_flight: requests that it must bear at once.
+
+    Yields:
+        What the server says of itself: ``url``, and whatever else it announces.
+
+    Raises:
+        ConfigurationError: if it does not start; says why.
+    """
+    command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--port", "0", "--rate", "none"]
+    command += ["--concurrency", str(in_flight)]
+    command += ["--assets", str(assets)] if assets is not None else ["--demo"]
+    with tempfile.TemporaryFile() as errors:
+        # A session of its own: Ctrl-C in the terminal is for us alone, and we may need the server to finish.
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+        )
+        try:
+            yield _announcement(process, errors)
+        finally:
+            _stop(process)
+
+
+def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[str, Any]:
+    """The first line of the server's output, JSON."""
+    assert process.stdout is not None
+    line = _read_line(process.stdout, _START_TIMEOUT)
+    try:
+        announced = json.loads(line)
+        if isinstance(announced, dict) and "url" in announced:
+            return announced
+    except ValueError:
+        pass  # reported below, with what the server wrote instead
+    errors.seek(0)
+    said = errors.read().decode(errors="replace").strip().splitlines()
+    reason = said[-1] if said else f"no answer within {_START_TIMEOUT:g} s"
+    if "ModuleNotFoundError" in reason:
+        reason += " (install the extra: pip install 'eechips[local]')"
+    raise ConfigurationError(f"the local Earth Engine did not start: {reason}")
+
+
+def _read_line(stream: IO[bytes], timeout: float) -> bytes:
+    deadline = time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        line = b""
+        while not line.endswith(b"\n"):
+            if not selector.select(max(0.0, deadline - time.monotonic())):
+                break
+            byte = stream.read(1)
+            if not byte:
+                break
+            line += byte
+    return line
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Closes the server's input, on which it exits; kills it if it does not."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(_STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    process.stdout.close()

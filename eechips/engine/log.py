@@ -1,0 +1,49 @@
+"""run.log: what happened, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from eechips.client.scrub import scrub
+from eechips.errors import StorageError
+
+LOG_NAME = "run.log"
+
+
+def utc_now() -> str:
+    """The present time, ISO 8601, UTC, milliseconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class RunLog:
+    """Appends to the log of an output folder. Use it in a ``with`` block.
+
+    Args:
+        folder: the output folder.
+        now: the present time as text.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], str] = utc_now) -> None:
+        self._now = now
+        try:
+            self._file = (folder / LOG_NAME).open("a", encoding="utf-8", buffering=1)
+        except OSError as error:
+            raise StorageError(f"could not write {folder / LOG_NAME}: {error.strerror or error}") from error
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Adds a line; secrets are removed from it."""
+        line = json.dumps({"time": self._now(), "event": event, **fields}, ensure_ascii=False, default=str)
+        self._file.write(scrub(line) + "\n")

@@ -1,0 +1,112 @@
+"""From a recipe to a stored plan, and whether a stored plan is still the recipe's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from eechips.engine.config import RunConfig
+from eechips.errors import RunMismatchError
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.record import Planned
+from eechips.recipe import Recipe, as_unit, canonical_json, unit_id
+from eechips.storage import ID_LENGTH, NameTemplate
+
+DEFAULT_TEMPLATE = "chips/{id}"
+
+
+def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
+    """The template of the results' names: the user's, or the recipe's ``name_template``, or ``chips/{id}``.
+
+    Raises:
+        UsageError: if it is malformed.
+    """
+    return NameTemplate(config.name or getattr(recipe, "name_template", None) or DEFAULT_TEMPLATE)
+
+
+def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
+    """What makes a run this run and no other: JSON, stored with the plan."""
+    return {
+        "recipe": recipe.name,
+        "identity": recipe.identity,
+        "parameters": json.loads(canonical_json(dict(recipe.parameters))),
+        "name": name_template(recipe, config).text,
+        "source": config.source,
+    }
+
+
+def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> Iterator[Planned]:
+    """Units with ids and names, as a stream.
+
+    A value that comes again gets an id of its own, made from how often it came before. A name that another
+    unit has already gets the beginning of the id appended.
+
+    Args:
+        values: what ``get_requests`` gave.
+        identity: of the recipe.
+        template: of the names.
+
+    Raises:
+        UsageError: if a value is not JSON, or lacks a field of the template.
+    """
+    repeats: dict[int, int] = {}
+    seen: set[int] = set()
+    names: set[int] = set()
+    for position, value in enumerate(values):
+        unit = as_unit(value)
+        identifier = unit_id(unit, identity)
+        key = int(identifier[:16], 16)
+        if key in seen:
+            repeats[key] = repeats.get(key, 0) + 1
+            identifier = unit_id(unit, identity, repeats[key])
+        else:
+            seen.add(key)
+        name = template.render(unit, identifier, position)
+        if not template.is_unique:
+            # Folded: some file systems do not tell upper from lower case.
+            if hash(name.casefold()) in names:
+                name = f"{name}-{identifier[:ID_LENGTH]}"
+            names.add(hash(name.casefold()))
+        yield Planned(position, identifier, canonical_json(unit), name)
+
+
+def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> bool:
+    """Whether the ledger's plan is the one described.
+
+    Returns:
+        True to go on with it; False if it is another that has no results yet and may be replaced.
+
+    Raises:
+        RunMismatchError: if it is another that has results; the message shows the difference.
+    """
+    stored = ledger.meta()
+    differences = list(_differences({k: stored.get(k) for k in described}, described))
+    if not differences:
+        return True
+    if not any(state.has_file for state in ledger.counts()):
+        return False
+    shown = "; ".join(differences[:8])
+    raise RunMismatchError(
+        f"{folder} holds another run ({shown}): choose another folder with --out, or remove this one"
+    )
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in wanted.items():
+        old = stored.get(key)
+        if key == "parameters":
+            old = old if isinstance(old, dict) else {}
+            for name in sorted({*old, *value}):
+                if old.get(name) != value.get(name):
+                    yield f"{name}: {_short(old.get(name))} there, {_short(value.get(name))} here"
+        elif key == "identity":
+            if old != value and stored.get("parameters") == wanted["parameters"]:
+                yield "the recipe's code has changed"
+        elif old != value:
+            yield f"{key}: {_short(old)} there, {_short(value)} here"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"

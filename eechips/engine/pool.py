@@ -1,0 +1,260 @@
+"""Supervised worker processes: one task at a time each, replaced when they die or hang."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing import connection as mp_connection
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from types import ModuleType
+from typing import Any
+
+from eechips.client.documents import DocumentsFile
+from eechips.client.throttle import Throttle
+from eechips.engine import preload, worker
+from eechips.engine.worker import Broken, Outcome, Ready, WorkerSetup
+from eechips.errors import ConfigurationError
+from eechips.manifest.record import Planned
+
+_STOP_TIMEOUT = 5.0  # seconds that idle workers get to leave by themselves
+_MAX_BROKEN_STARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker is through with a task."""
+
+    task: Planned
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A worker died, or took too long, over a task.
+
+    Attributes:
+        task: what it was at.
+        reason: how it ended.
+    """
+
+    task: Planned
+    reason: str
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    process: BaseProcess
+    pipe: Pipe
+    seat: int
+    is_ready: bool = False
+    task: Planned | None = None
+    since: float = field(default=0.0)
+
+
+def worker_context() -> BaseContext:
+    """The way to start workers here: from a fork server, which shares memory; anew where there is none."""
+    methods = multiprocessing.get_all_start_methods()
+    return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+
+
+class Pool:
+    """Workers that execute tasks. Use it in a ``with`` block: leaving it ends them.
+
+    Args:
+        context: of the processes; the one the throttle was made with.
+        setup: what every worker is told.
+        size: workers at most; they are started when there is work for them.
+        task_timeout: seconds after which a worker that is still at the same task is replaced.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        context: BaseContext,
+        setup: WorkerSetup,
+        size: int,
+        task_timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._context, self._setup, self._timeout, self._clock = context, setup, task_timeout, clock
+        self._free_seats = list(range(size, 0, -1))  # seat 0 is the parent's
+        self._workers: list[_Worker] = []
+        self._broken_starts = 0
+
+    def __enter__(self) -> Pool:
+        _prepare_fork_server(self._context, self._setup.documents)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None or self.is_busy:
+            self.kill()
+        else:
+            self._dismiss()
+
+    @property
+    def throttle(self) -> Throttle:
+        """The run's throttle."""
+        return self._setup.throttle
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a worker is at a task."""
+        return any(w.task is not None for w in self._workers)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a worker waits for a task."""
+        return any(w.is_ready and w.task is None for w in self._workers)
+
+    def ensure(self, wanted: int) -> None:
+        """Starts workers until there are as many as wanted, or as many as there may be."""
+        while self._free_seats and len(self._workers) < wanted:
+            self._start(self._free_seats.pop())
+
+    def submit(self, task: Planned) -> None:
+        """Gives a task to a worker that waits for one."""
+        chosen = next(w for w in self._workers if w.is_ready and w.task is None)
+        chosen.task, chosen.since = task, self._clock()
+        # A worker that died meanwhile is noticed by wait(), which reports the task as lost.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            chosen.pipe.send(task)
+
+    def wait(self, timeout: float) -> list[Finished | Lost]:
+        """Waits until something happens, or for so many seconds.
+
+        Raises:
+            ConfigurationError: if workers cannot start at all.
+        """
+        waitable: list[Any] = [w.pipe for w in self._workers] + [w.process.sentinel for w in self._workers]
+        happened = set(mp_connection.wait(waitable, timeout)) if waitable else set()
+        events: list[Finished | Lost] = []
+        for each in list(self._workers):
+            if each.pipe in happened or each.process.sentinel in happened:
+                events += self._receive(each)
+        return events + self._overdue()
+
+    def kill(self) -> None:
+        """Ends every worker at once."""
+        for each in self._workers:
+            each.process.kill()
+        for each in list(self._workers):
+            self._bury(each)
+
+    def _receive(self, each: _Worker) -> list[Finished | Lost]:
+        events: list[Finished | Lost] = []
+        try:
+            while each.pipe.poll():
+                message = each.pipe.recv()
+                if isinstance(message, Ready):
+                    each.is_ready, self._broken_starts = True, 0
+                elif isinstance(message, Broken):
+                    self._broken(message.reason)
+                elif each.task is not None:
+                    events.append(Finished(each.task, message))
+                    each.task = None
+        except (EOFError, OSError):
+            each.process.join(_STOP_TIMEOUT)
+        if not each.process.is_alive():
+            events += self._lose(each, f"its worker {_ending(each.process.exitcode)}")
+        return events
+
+    def _overdue(self) -> list[Finished | Lost]:
+        now = self._clock()
+        events: list[Finished | Lost] = []
+        for each in list(self._workers):
+            if each.task is not None and now - each.since > self._timeout:
+                each.process.kill()
+                events += self._lose(each, f"it was not done after {self._timeout:g} s")
+        return events
+
+    def _lose(self, each: _Worker, reason: str) -> list[Finished | Lost]:
+        task, was_ready = each.task, each.is_ready
+        self._bury(each)
+        if not was_ready:
+            self._broken(reason)
+        return [] if task is None else [Lost(task, reason)]
+
+    def _broken(self, reason: str) -> None:
+        self._broken_starts += 1
+        if self._broken_starts >= _MAX_BROKEN_STARTS:
+            raise ConfigurationError(f"worker processes do not start: {reason}")
+
+    def _start(self, seat: int) -> None:
+        ours, theirs = self._context.Pipe()
+        with _without_main(self._setup.recipe):
+            process = self._context.Process(  # type: ignore[attr-defined]
+                target=worker.main, args=(self._setup, seat, theirs), daemon=True, name=f"eechips-worker-{seat}"
+            )
+            process.start()
+        theirs.close()
+        self._workers.append(_Worker(process, ours, seat))
+
+    def _bury(self, each: _Worker) -> None:
+        self._workers.remove(each)
+        each.process.join()
+        each.pipe.close()
+        each.process.close()
+        self.throttle.reclaim(each.seat)
+        self._free_seats.append(each.seat)
+
+    def _dismiss(self) -> None:
+        for each in self._workers:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                each.pipe.send(None)
+        deadline = self._clock() + _STOP_TIMEOUT
+        for each in self._workers:
+            each.process.join(max(0.0, deadline - self._clock()))
+        self.kill()
+
+
+def _ending(code: int | None) -> str:
+    return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
+
+
+def _prepare_fork_server(context: BaseContext, documents: DocumentsFile) -> None:
+    """Starts the fork server with everything loaded that workers share; one that runs already stays as it is."""
+    if context.get_start_method() != "forkserver":
+        return
+    from multiprocessing import forkserver
+
+    added = {
+        preload.DOCUMENTS_VARIABLE: f"{documents.digest}:{documents.path}",
+        # Workers compute little; a pool of threads in each would cost more memory than all else.
+        "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+    }
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        context.set_forkserver_preload([preload.__name__])
+        forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_main(recipe: object) -> Iterator[None]:
+    """Keeps multiprocessing from running the user's script again in every worker.
+
+    It would do so to unpickle what is defined there; that is needed only for a recipe whose class is.
+    """
+    main = sys.modules["__main__"]
+    if type(recipe).__module__ == "__main__":
+        yield
+        return
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main

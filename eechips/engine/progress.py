@@ -1,0 +1,109 @@
+"""How far a run is: a bar on a terminal, a line every ten seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+_LINE_SECONDS = 10.0
+
+
+class Progress:
+    """Shows done and total, chips a second, slots in use, failures and time left. Use it in a ``with`` block.
+
+    Args:
+        total: units in the plan.
+        settled: units that earlier runs settled.
+        limit: slots in all.
+        quiet: show nothing.
+        stream: where to; standard error by default.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        settled: int,
+        limit: int,
+        *,
+        quiet: bool = False,
+        stream: IO[str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._total, self._first, self._settled, self._limit = total, settled, settled, limit
+        self._stream = stream if stream is not None else sys.stderr
+        self._quiet, self._clock = quiet, clock
+        self._began = self._last_line = clock()
+        self._failed = 0
+        self._bar: Any = None
+
+    def __enter__(self) -> Progress:
+        if not self._quiet and self._stream.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(
+                total=self._total,
+                initial=self._settled,
+                file=self._stream,
+                unit=" units",
+                dynamic_ncols=True,
+                smoothing=0.1,
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif not self._quiet and self._settled > self._first:
+            self._line(0)
+
+    def settle(self, *, failed: bool) -> None:
+        """Counts a unit that is settled."""
+        self._settled += 1
+        self._failed += failed
+        if self._bar is not None:
+            self._bar.update(1)
+
+    def show(self, in_flight: int, limit: int) -> None:
+        """Brings the display up to date.
+
+        Args:
+            in_flight: slots in use.
+            limit: slots in all.
+        """
+        self._limit = limit
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"slots {in_flight}/{limit}, failed {self._failed}", refresh=False)
+        elif not self._quiet and self._clock() - self._last_line >= _LINE_SECONDS:
+            self._line(in_flight)
+
+    def say(self, text: str) -> None:
+        """Writes a line that does not disturb the bar; also when quiet is not asked for."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.write(text, file=self._stream)
+        else:
+            print(text, file=self._stream, flush=True)
+
+    def _line(self, in_flight: int) -> None:
+        now = self._clock()
+        self._last_line = now
+        done, elapsed = self._settled - self._first, now - self._began
+        rate = done / elapsed if elapsed > 0 else 0.0
+        left = (self._total - self._settled) / rate if rate > 0 else None
+        time_left = f", {_duration(left)} left" if left else ""
+        print(
+            f"{self._settled:,}/{self._total:,} units, {rate:.1f}/s, slots {in_flight}/{self._limit},"
+            f" failed {self._failed:,}{time_left}",
+            file=self._stream,
+            flush=True,
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,268 @@
+"""One run from beginning to end: plan, drop what is done, dispatch, export."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from eechips import datasets
+from eechips.client.connection import Connection, Target
+from eechips.client.connection import connect as connect_client
+from eechips.client.credentials import find_credentials, project_of
+from eechips.client.throttle import Throttle
+from eechips.client.transport import is_loopback
+from eechips.engine.config import RunConfig
+from eechips.engine.dispatcher import Dispatcher, Interrupt
+from eechips.engine.local import serve
+from eechips.engine.log import RunLog, utc_now
+from eechips.engine.plan import check_same, describe, name_template, plan_units
+from eechips.engine.pool import Pool, worker_context
+from eechips.engine.progress import Progress
+from eechips.engine.worker import WorkerSetup
+from eechips.errors import ConfigurationError, UsageError
+from eechips.manifest.export import PARQUET_NAME, export_failures, export_parquet
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import locked
+from eechips.manifest.record import State
+from eechips.manifest.run import INFO_NAME, Run
+from eechips.recipe import Recipe
+from eechips.storage import LocalStore, make_folder, write_file
+
+_PROJECT_VARIABLE = "EECHIPS_PROJECT"
+_SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connected process, and what its workers need to connect as well.
+
+    Attributes:
+        connection: of this process.
+        throttle: of all processes.
+        notes: what users of the results should know, such as that they are synthetic.
+    """
+
+    connection: Connection
+    throttle: Throttle
+    notes: tuple[str, ...]
+
+
+@contextlib.contextmanager
+def connect(config: RunConfig) -> Iterator[Session]:
+    """Initialises Earth Engine in this process, as the config says, for the duration of the block.
+
+    With ``local``, the local Earth Engine runs as long. The state that the client had before is put back.
+
+    Raises:
+        ConfigurationError: if credentials, project or endpoint do not work; says what to do.
+    """
+    throttle = Throttle(
+        worker_context(),
+        in_flight=config.in_flight,
+        rate=config.requests_per_second,
+        seats=config.processes + 1,
+    )
+    with contextlib.ExitStack() as stack:
+        notes: tuple[str, ...] = ()
+        endpoint = config.service
+        if config.local:
+            bearable = config.in_flight + config.processes
+            endpoint = str(stack.enter_context(serve(config.local_assets, in_flight=bearable))["url"])
+            notes = () if config.local_assets else (_SYNTHETIC,)
+        target = find_target(config, endpoint)
+        connection = stack.enter_context(connect_client(target, throttle.seat(0), config.policy, config.timeouts))
+        yield Session(connection, throttle, notes)
+
+
+def find_target(config: RunConfig, endpoint: str) -> Target:
+    """Whom to ask, and as whom.
+
+    Raises:
+        ConfigurationError: if there are no credentials, or no project.
+    """
+    credentials = find_credentials(endpoint, config.credentials, send_anywhere=config.send_credentials)
+    project = config.project or os.environ.get(_PROJECT_VARIABLE) or project_of(credentials)
+    if not project and is_loopback(endpoint):
+        project = "local"
+    if not project:
+        raise ConfigurationError(
+            "no Google Cloud project: name one that is registered for Earth Engine with --project or "
+            f"{_PROJECT_VARIABLE}, or run without an account: --local"
+        )
+    return Target(endpoint, project, credentials)
+
+
+def run(recipe: Recipe, config: RunConfig) -> Run:
+    """Runs a recipe, or goes on with it where an earlier run in the same folder stopped.
+
+    Args:
+        recipe: what to fetch.
+        config: where to, from whom, how.
+
+    Returns:
+        The run, with its units and failures; ``interrupted`` if the user stopped it.
+
+    Raises:
+        UsageError: if the folder holds another run or is in use, or an option is wrong.
+        ConfigurationError: if credentials, project or endpoint do not work.
+        RecipeError: if the recipe cannot plan, or its first units all fail alike.
+        StorageError: if results cannot be written.
+    """
+    make_folder(config.out)
+    with locked(config.out), Interrupt() as interrupt, Ledger(config.out / LEDGER_NAME) as ledger:
+        return _Run(recipe, config, ledger, interrupt).execute()
+
+
+class _Run:
+    """The steps of :func:`run`, which share the ledger, the log and the store."""
+
+    def __init__(self, recipe: Recipe, config: RunConfig, ledger: Ledger, interrupt: Interrupt) -> None:
+        self._recipe, self._config, self._ledger, self._interrupt = recipe, config, ledger, interrupt
+        self._store = LocalStore(config.out)
+        self._described = describe(recipe, config)
+
+    def execute(self) -> Run:
+        folder = self._config.out
+        is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
+        if is_planned and not self._drop_done() and (folder / PARQUET_NAME).exists():
+            return Run(folder)
+        with RunLog(folder) as log:
+            log.write("started", command=self._config.command, process=os.getpid())
+            with contextlib.ExitStack() as stack:
+                open_count = self._count_open() if is_planned else None
+                is_settled = open_count == 0
+                if not is_settled:
+                    is_settled = self._fetch(stack, log, is_planned=is_planned)
+            self._export(finished=is_settled)
+            log.write("finished" if is_settled else "left", **{s.value: n for s, n in self._ledger.counts().items()})
+        return Run(folder, interrupted=not is_settled)
+
+    def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
+        """Connects, plans if need be, and settles the open units; False if the user stopped it."""
+        config = self._config
+        session = stack.enter_context(connect(config))
+        self._write_info(session, finished=None)
+        if not is_planned:
+            self._plan(log)
+        if self._interrupt.requested:
+            return False
+        counts = self._ledger.counts()
+        open_count = self._count_open()
+        if open_count == 0:
+            return True
+        self._store.sweep()
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-")))
+        setup = WorkerSetup(
+            recipe=self._recipe,
+            target=session.connection.target,
+            documents=session.connection.documents.save(scratch / "documents.json"),
+            throttle=session.throttle,
+            policy=config.policy,
+            timeouts=config.timeouts,
+            method=config.pixel_method,
+            out=config.out.absolute(),
+            token=f"{os.getpid()}-{time.time_ns():x}",
+        )
+        size = min(config.processes, open_count)
+        pool = stack.enter_context(Pool(worker_context(), setup, size, config.unit_timeout))
+        total = sum(counts.values())
+        progress = stack.enter_context(Progress(total, total - open_count, session.throttle.limit, quiet=config.quiet))
+        for note in session.notes:
+            progress.say(note)
+        dispatcher = Dispatcher(self._ledger, self._store, pool, progress, log, verbose=config.verbose)
+        is_settled = dispatcher.run(open_count, size, self._interrupt)
+        if not is_settled:
+            resume = config.command or "the same command"
+            progress.say(f"Stopped; nothing is lost. To go on: {resume}")
+        return is_settled
+
+    def _plan(self, log: RunLog) -> None:
+        template = name_template(self._recipe, self._config)
+        meta = {**self._described, "eechips": version("eechips"), "planned": utc_now()}
+        units = plan_units(self._recipe.get_requests(), self._recipe.identity, template)
+        self._ledger.store_plan(meta, self._until_interrupted(units))
+        total = sum(self._ledger.counts().values())
+        log.write("planned", units=total)
+        if total == 0:
+            raise UsageError("the plan is empty: get_requests gave no units")
+
+    def _until_interrupted(self, units: Iterator[Any]) -> Iterator[Any]:
+        for unit in units:
+            if self._interrupt.requested:
+                raise KeyboardInterrupt
+            yield unit
+
+    def _drop_done(self) -> int:
+        """Makes units planned again whose file is gone or has another size; returns how many units are open."""
+        recorded = {file.rpartition("/")[0] for _, file, _ in self._ledger.files()}
+        present = dict(self._store.sizes(sorted(recorded)))
+        gone = [position for position, file, size in self._ledger.files() if present.get(file) != size]
+        if gone:
+            self._ledger.reopen(gone)
+        return self._count_open()
+
+    def _count_open(self) -> int:
+        return sum(count for state, count in self._ledger.counts().items() if state.is_open)
+
+    def _export(self, *, finished: bool) -> None:
+        folder = self._config.out
+        export_failures(self._ledger, folder)
+        if finished:
+            export_parquet(self._ledger, folder)
+            self._finish_info()
+
+    def _write_info(self, session: Session, finished: str | None) -> None:
+        target = session.connection.target
+        parameters = self._described["parameters"]
+        info = {
+            "command": self._config.command,
+            "recipe": self._recipe.name,
+            "identity": self._recipe.identity,
+            "parameters": parameters,
+            "seed": parameters.get("seed"),
+            "source": self._config.source,
+            "endpoint": target.endpoint,
+            "project": target.project,
+            "datasets": [_dataset(identifier) for identifier in self._recipe.datasets],
+            "notes": list(session.notes),
+            "versions": _versions(),
+            "started": utc_now(),
+            "finished": finished,
+        }
+        self._save_info(info)
+
+    def _finish_info(self) -> None:
+        path = self._config.out / INFO_NAME
+        info = json.loads(path.read_text()) if path.exists() else {}
+        counts = self._ledger.counts()
+        self._save_info({**info, "finished": utc_now(), "units": {s.value: counts[s] for s in State if s in counts}})
+
+    def _save_info(self, info: dict[str, Any]) -> None:
+        write_file(self._config.out / INFO_NAME, (json.dumps(info, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _dataset(identifier: str) -> dict[str, Any]:
+    known = datasets.find(identifier)
+    if known is None:
+        return {"id": identifier}
+    return {
+        "id": known.id,
+        "title": known.title,
+        "licence": known.licence,
+        "citation": known.citation,
+        "source": known.source,
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("eechips", "earthengine-api", "requests", "numpy", "rasterio", "pandas", "pyarrow")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}

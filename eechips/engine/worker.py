@@ -1,0 +1,306 @@
+"""What a worker process does: one unit after another, each to a staged file and a record."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+import time
+import traceback
+from dataclasses import dataclass, replace
+from multiprocessing import connection as mp_connection
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.client.classify import classify_exception
+from eechips.client.connection import Target, attach
+from eechips.client.documents import DocumentsFile
+from eechips.client.fetch import Fetcher
+from eechips.client.pixels import Method
+from eechips.client.retry import RetryPolicy
+from eechips.client.scrub import scrub
+from eechips.client.throttle import Stopped, Throttle
+from eechips.client.transport import Timeouts, Transport, Usage
+from eechips.engine.log import utc_now
+from eechips.errors import (
+    ConfigurationError,
+    EechipsError,
+    RecipeError,
+    StorageError,
+    TransientError,
+    UsageError,
+)
+from eechips.manifest.record import Planned, Record, State
+from eechips.recipe import Chip, Recipe, Table, unit_value
+from eechips.storage import LocalStore, Staged
+from eechips.writers import Expectation, Facts, Written, sniff, validate, writer
+
+if TYPE_CHECKING:
+    import ee
+
+_MAX_TRACEBACK = 8000  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """Everything a worker is told when it starts.
+
+    Attributes:
+        recipe: what to run.
+        target: whom to ask, as whom.
+        documents: what the client is told when it is initialised.
+        throttle: of the run.
+        policy: of retries.
+        timeouts: of requests.
+        method: how pixels are asked for.
+        out: output folder.
+        token: marks this run's temporary files.
+    """
+
+    recipe: Recipe
+    target: Target
+    documents: DocumentsFile
+    throttle: Throttle
+    policy: RetryPolicy
+    timeouts: Timeouts
+    method: Method
+    out: Path
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A worker can take units."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A worker could not start.
+
+    Attributes:
+        reason: what happened.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a unit.
+
+    Attributes:
+        record: for the ledger; None if the unit was given back because the run stops.
+        staged: the file to commit, if there is one.
+        fatal: an error that concerns every unit: the run must stop.
+        alike: where the recipe raised; equal for failures of the same kind.
+    """
+
+    record: Record | None
+    staged: Staged | None = None
+    fatal: EechipsError | None = None
+    alike: str | None = None
+
+
+def main(setup: WorkerSetup, seat: int, pipe: Pipe) -> None:
+    """The body of a worker process: receives units, sends outcomes, until it is told None or its parent is gone.
+
+    Args:
+        setup: what to do.
+        seat: of this worker at the throttle.
+        pipe: to the parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    _die_with_parent()
+    try:
+        worker = Worker(setup, seat)
+    except Exception as error:  # noqa: BLE001 - told to the parent, which gives up when no worker starts
+        pipe.send(Broken(scrub(f"{type(error).__name__}: {error}")))
+        return
+    pipe.send(Ready())
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        if task is None:
+            return
+        pipe.send(worker.execute(task))
+
+
+def _die_with_parent() -> None:
+    parent = parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        mp_connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
+
+
+class Worker:
+    """Turns units into staged files."""
+
+    def __init__(self, setup: WorkerSetup, seat: int) -> None:
+        self._setup = setup
+        self._recipe = setup.recipe
+        self._store = LocalStore(setup.out)
+        connection = attach(setup.target, setup.throttle.seat(seat), setup.policy, setup.timeouts, setup.documents)
+        self._transport: Transport = connection.transport
+        self._fetcher = Fetcher(connection, setup.method)
+
+    def execute(self, task: Planned) -> Outcome:
+        """Fetches one unit. Whatever goes wrong becomes part of the outcome."""
+        began = time.monotonic()
+        with self._transport.metered() as usage:
+            try:
+                outcome = self._fetch(task)
+            except Stopped:
+                return Outcome(None)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: a unit fails for itself
+                outcome = _failed(task, error)
+        return _completed(outcome, usage, time.monotonic() - began)
+
+    def _fetch(self, task: Planned) -> Outcome:
+        result = self._recipe.get_result(task.position, unit_value(json.loads(task.unit)))
+        if result is None:
+            return Outcome(Record(position=task.position, state=State.DONE))
+        written = self._materialize(result)
+        name = getattr(result, "name", None) if isinstance(result, (Chip, Table)) else None
+        staged = self._store.stage(f"{name or task.name}.{written.suffix}", written.data, self._setup.token)
+        return Outcome(_record(task, written.facts, staged, result), staged)
+
+    def _materialize(self, result: Any) -> Written:
+        if isinstance(result, Chip):
+            return fetch_chip(self._fetcher, result)
+        if isinstance(result, Table):
+            return self._table(result)
+        if isinstance(result, bytes):
+            suffix = sniff(result)
+            return Written(result, suffix, validate(result, suffix))
+        if type(result).__module__ == "numpy" and hasattr(result, "dtype"):
+            data = writer("npy").encode(result)
+            return Written(data, "npy", validate(data, "npy"))
+        raise RecipeError(
+            f"get_result returned {type(result).__name__}: it must return a Chip, a Table, bytes, an array or None"
+        )
+
+    def _table(self, table: Table) -> Written:
+        from eechips.writers.table import arrange
+
+        names, columns = arrange(_rows(self._fetcher, table), table.columns)
+        written: Written = writer(table.format).encode(names, columns)
+        return written
+
+
+def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:
+    """Fetches a chip and checks what comes back.
+
+    Raises:
+        RequestError: classified.
+        ee.EEException: if the service refuses the expression.
+    """
+    receive = writer(chip.format).receive
+    expectation = expect(chip)
+    written: Written = fetcher.chip(chip, lambda body: receive(body, expectation))
+    return written
+
+
+def expect(chip: Chip) -> Expectation:
+    """What must come back for a chip."""
+    width, height = chip.size or (None, None)
+    if chip.is_picture:
+        return Expectation(width=width, height=height, bands=chip.bands)
+    return Expectation(
+        width=width,
+        height=height,
+        bands=chip.bands,
+        dtype=chip.dtype,
+        crs=chip.grid.crs if chip.grid is not None else chip.crs,
+        transform=chip.grid.transform if chip.grid is not None else None,
+        has_mask_band=True,
+    )
+
+
+def _rows(fetcher: Fetcher, table: Table) -> list[dict[str, Any]]:
+    source: Any = table.source
+    if hasattr(source, "to_dict") and hasattr(source, "columns"):  # a data frame, without importing pandas
+        return [{str(k): v for k, v in row.items()} for row in source.to_dict("records")]
+    if isinstance(source, (list, tuple)):
+        return [dict(row) for row in source]
+    collection: ee.FeatureCollection = source
+    rows = list(fetcher.rows(collection))
+    if table.columns is None:
+        for row in rows:
+            del row["system:index"], row[".geo"]
+    return rows
+
+
+def _record(task: Planned, facts: Facts, staged: Staged, result: Any) -> Record:
+    is_empty = facts.valid_fraction == 0.0
+    return Record(
+        position=task.position,
+        state=State.EMPTY if is_empty else State.DONE,
+        file=staged.name,
+        bytes=staged.size,
+        sha256=staged.sha256,
+        width=facts.width,
+        height=facts.height,
+        bands=_json(facts.bands),
+        dtype=facts.dtype,
+        crs=facts.crs,
+        transform=_json(facts.transform),
+        valid_fraction=facts.valid_fraction,
+        rows=facts.rows,
+        sources=_json(getattr(result, "sources", None)),
+        dates=_json(getattr(result, "dates", None)),
+    )
+
+
+def _failed(task: Planned, error: BaseException) -> Outcome:
+    found = classify_exception(error)
+    alike = trace = None
+    if found is None or isinstance(found, (RecipeError, UsageError)):
+        alike = _place(error)
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        if isinstance(found, RecipeError) and found.traceback:
+            trace = found.traceback
+        found = found or RecipeError(f"{type(error).__name__}: {error}")
+    if isinstance(found, (ConfigurationError, StorageError)):
+        return Outcome(None, fatal=type(found)(scrub(str(found))))
+    record = Record(
+        position=task.position,
+        state=State.FAILED_TRANSIENT if isinstance(found, TransientError) else State.FAILED_PERMANENT,
+        error_class=type(found).__name__,
+        error=scrub(str(found)),
+        traceback=scrub(trace)[-_MAX_TRACEBACK:] if trace else None,
+    )
+    return Outcome(record, alike=alike)
+
+
+def _place(error: BaseException) -> str:
+    """Class and place of an exception: what failures of the same cause have in common."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__} {last}"
+
+
+def _completed(outcome: Outcome, usage: Usage, seconds: float) -> Outcome:
+    if outcome.record is None:
+        return outcome
+    record = replace(
+        outcome.record,
+        attempts=1 + usage.repeats,
+        requests=usage.requests,
+        seconds=round(seconds, 3),
+        finished=utc_now(),
+    )
+    return replace(outcome, record=record)
+
+
+def _json(value: Any) -> str | None:
+    return None if not value else json.dumps(list(value))
