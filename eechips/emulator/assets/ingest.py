@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from eechips.emulator.assets.cogs import store_bands
 from eechips.emulator.assets.dates import Time, to_milliseconds
 from eechips.emulator.assets.errors import IngestError, UnreadableFileError
 from eechips.emulator.assets.files import Deposit, workspace
@@ -136,7 +137,7 @@ class _Work:
         return list(makers)
 
     def image(self, rasters: Rasters, plan: ImagePlan) -> ImageRecord:
-        stored = rasters.store(plan.sources, self._root, folder_of(plan.id), self._deposit)
+        stored = store_bands(rasters, plan.sources, self._root, folder_of(plan.id), self._deposit)
         properties = dict(plan.properties)
         for band in stored.bands:
             if band.scale != 1.0:

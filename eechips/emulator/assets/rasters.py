@@ -1,39 +1,29 @@
-"""Raster files become images: cloud-optimised GeoTIFFs with the pixels, transform and CRS they came with."""
+"""Raster files that are to become images."""
 
 from __future__ import annotations
 
-import math
-import shutil
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import rasterio
-import rasterio.shutil
-import shapely
 from affine import Affine
 from pyproj.exceptions import CRSError
-from rasterio.crs import CRS
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
-from rasterio.io import DatasetReader, DatasetWriter, MemoryFile
+from rasterio.io import DatasetReader
 from rasterio.windows import Window
 
 from eechips.emulator.assets.crs import crs_name
-from eechips.emulator.assets.errors import AssetWriteError, IngestError, MissingCrsError, UnreadableFileError
-from eechips.emulator.assets.files import Deposit, workspace
-from eechips.emulator.assets.footprint import outline
-from eechips.emulator.assets.records import RasterBand, RasterFile
-from eechips.emulator.pixels.grid import Grid, parse_crs
+from eechips.emulator.assets.errors import IngestError, MissingCrsError, UnreadableFileError
 
 RESAMPLINGS = ("average", "nearest", "mode")
-_BLOCK = 256
-_CHUNK_BYTES = 64 << 20
-_IN_MEMORY_BYTES = 128 << 20
+IN_MEMORY_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,27 +55,13 @@ class BandSource:
     crs: str
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRasters:
-    """What became of an image's bands.
-
-    Attributes:
-        files: GeoTIFFs in the image's folder.
-        bands: in order.
-        footprint: outline in longitude and latitude.
-    """
-
-    files: tuple[RasterFile, ...]
-    bands: tuple[RasterBand, ...]
-    footprint: shapely.geometry.base.BaseGeometry
-
-
 class Rasters:
     """Raster files opened for one ingestion; a context manager that closes them."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._opened: dict[str, DatasetReader] = {}
+        self._whole: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
 
     def __enter__(self) -> Rasters:
         return self
@@ -162,37 +138,36 @@ class Rasters:
             for position, name in enumerate(_names(dataset, path, count, names))
         ]
 
-    def store(self, sources: Sequence[BandSource], root: Path, folder: str, deposit: Deposit) -> StoredRasters:
-        """Writes bands as GeoTIFFs: one for those that have file, type, nodata and pyramid in common.
+    def pixels(self, group: Sequence[BandSource], window: Window) -> npt.NDArray[Any]:
+        """Stored values of bands of one file, of shape (bands, rows, columns).
 
-        Args:
-            sources: the bands, in order.
-            root: the store's folder.
-            folder: the image's folder, relative to it.
-            deposit: takes the files.
+        Small files are kept in memory, the last ones used: one may be a series with a band for each of a thousand
+        dates, and each read of such a file takes rasterio as long as it has bands.
 
         Raises:
-            AssetWriteError: if a file cannot be written, or does not hold what was written to it.
+            UnreadableFileError: if the file is damaged.
         """
-        groups: dict[tuple[str, ...], list[BandSource]] = {}
-        for source in sources:
-            key = (source.path, source.dtype, repr(source.nodata), source.resampling)
-            groups.setdefault(key, []).append(source)
-        files: list[RasterFile] = []
-        bands: dict[str, RasterBand] = {}
-        for group in groups.values():
-            dataset = self.open(group[0].path)
-            with workspace(root / folder) as place:
-                made, levels = _write(dataset, group, place)
-                href = deposit.add(made, folder)
-            files.append(_describe(dataset, group[0], href, levels))
-            for index, source in enumerate(group):
-                bands[source.name] = RasterBand(
-                    source.name, len(files) - 1, index, source.nodata, source.scale, source.offset
-                )
-        outlines = dict.fromkeys(_grid(file) for file in files)
-        footprint = shapely.union_all([outline(grid) for grid in outlines])
-        return StoredRasters(tuple(files), tuple(bands[source.name] for source in sources), footprint)
+        path = group[0].path
+        dataset = self.open(path)
+        numbers = [source.number for source in group]
+        size = dataset.width * dataset.height * dataset.count * np.dtype(group[0].dtype).itemsize
+        if size > IN_MEMORY_BYTES or len(set(dataset.dtypes)) > 1:
+            return _read(dataset, numbers, window)
+        if path not in self._whole:
+            self._whole[path] = _read(dataset, None, None)
+        self._whole.move_to_end(path)
+        while sum(values.nbytes for values in self._whole.values()) > IN_MEMORY_BYTES:
+            self._whole.popitem(last=False)
+        rows, columns = window.toslices()
+        return self._whole[path][[number - 1 for number in numbers], rows, columns]
+
+
+def _read(dataset: DatasetReader, numbers: Sequence[int] | None, window: Window | None) -> npt.NDArray[Any]:
+    try:
+        values: npt.NDArray[Any] = dataset.read(numbers, window=window)
+    except RasterioError as error:
+        raise UnreadableFileError(f"{dataset.name} is damaged: {error}") from error
+    return values
 
 
 def crs_of(dataset: DatasetReader, override: str | None) -> str:
@@ -248,122 +223,3 @@ def _nodata(own: float | None, override: float | None, dtype: str, path: str) ->
     if override is not None:
         raise IngestError(f"The nodata value {override} is none of {dtype}, the type of {path}.")
     return None  # no pixel can have it
-
-
-def _write(dataset: DatasetReader, group: Sequence[BandSource], place: Path) -> tuple[Path, tuple[int, ...]]:
-    """Writes a cloud-optimised GeoTIFF and reads it back; returns it and the levels of its pyramid."""
-    made = place / "image.tif"
-    try:
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
-            with _draft(dataset, group, place) as draft:
-                levels = _levels(dataset.width, dataset.height)
-                rasterio.shutil.copy(
-                    draft,
-                    str(made),
-                    driver="COG",
-                    blocksize=_block(dataset.width, dataset.height),
-                    compress="DEFLATE",
-                    predictor="YES",
-                    bigtiff="IF_SAFER",
-                    overviews="IGNORE_EXISTING" if levels else "NONE",
-                    overview_count=levels,
-                    overview_resampling=group[0].resampling.upper(),
-                )
-            return made, _check(dataset, group, made)
-    except (RasterioError, rasterio._err.CPLE_BaseError) as error:
-        free = shutil.disk_usage(place).free
-        raise AssetWriteError(
-            f"Cannot store {dataset.name} in {place.parent}: {error} ({free >> 20} MB are free there)."
-        ) from error
-
-
-@contextmanager
-def _draft(dataset: DatasetReader, group: Sequence[BandSource], place: Path) -> Iterator[str]:
-    """The name of a GeoTIFF to copy from: GDAL's COG driver only copies."""
-    dtype = np.dtype(group[0].dtype)
-    profile: dict[str, Any] = {
-        "driver": "GTiff",
-        "width": dataset.width,
-        "height": dataset.height,
-        "count": len(group),
-        "dtype": dtype,
-        "crs": CRS.from_user_input(_gdal_crs(group[0].crs)),
-        "transform": dataset.transform,
-        "nodata": group[0].nodata,
-        "photometric": "MINISBLACK",
-        "alpha": "NO",
-        "bigtiff": "IF_SAFER",
-    }
-    if dataset.width * dataset.height * len(group) * dtype.itemsize <= _IN_MEMORY_BYTES:
-        with MemoryFile() as memory:
-            with memory.open(**profile) as draft:
-                _fill(dataset, group, draft)
-            yield memory.name
-    else:
-        with rasterio.open(place / "draft.tif", "w", tiled=True, **profile) as draft:
-            _fill(dataset, group, draft)
-        yield str(place / "draft.tif")
-
-
-def _fill(dataset: DatasetReader, group: Sequence[BandSource], draft: DatasetWriter) -> None:
-    numbers = [source.number for source in group]
-    for window in _windows(dataset, group):
-        draft.write(dataset.read(numbers, window=window), window=window)
-        if group[0].masked:
-            draft.write_mask(dataset.read_masks(numbers[0], window=window) != 0, window=window)
-    draft.descriptions = [source.name for source in group]
-    draft.scales = [source.scale for source in group]
-    draft.offsets = [source.offset for source in group]
-
-
-def _check(dataset: DatasetReader, group: Sequence[BandSource], made: Path) -> tuple[int, ...]:
-    """Compares what was written with what was read: GDAL may lose errors of its last writes."""
-    numbers = [source.number for source in group]
-    with rasterio.open(made) as stored:
-        for window in _windows(dataset, group):
-            if dataset.read(numbers, window=window).tobytes() != stored.read(window=window).tobytes():
-                raise AssetWriteError(f"What was stored of {dataset.name} differs from it: is the disk full?")
-        return 1, *stored.overviews(1)
-
-
-def _describe(dataset: DatasetReader, source: BandSource, href: str, levels: tuple[int, ...]) -> RasterFile:
-    t = dataset.transform
-    return RasterFile(
-        href=href,
-        crs=source.crs,
-        transform=(t.a, t.b, t.c, t.d, t.e, t.f),
-        width=dataset.width,
-        height=dataset.height,
-        dtype=source.dtype,
-        levels=levels,
-    )
-
-
-def _grid(file: RasterFile) -> Grid:
-    return Grid(file.crs, Affine(*file.transform), file.width, file.height)
-
-
-def _windows(dataset: DatasetReader, group: Sequence[BandSource]) -> Iterator[Window]:
-    """Strips of whole blocks that fit in memory."""
-    block = dataset.block_shapes[0][0]
-    row_bytes = dataset.width * len(group) * np.dtype(group[0].dtype).itemsize
-    rows = max(block, _CHUNK_BYTES // row_bytes // block * block)
-    for start in range(0, dataset.height, rows):
-        yield Window(0, start, dataset.width, min(rows, dataset.height - start))
-
-
-def _block(width: int, height: int) -> int:
-    """Edge of a tile in pixels: GDAL wants multiples of 16."""
-    return min(_BLOCK, math.ceil(max(width, height) / 16) * 16)
-
-
-def _levels(width: int, height: int) -> int:
-    """How often to halve until all is in one tile, as Earth Engine's pyramids do.
-
-    https://developers.google.com/earth-engine/guides/scale
-    """
-    return max(0, math.ceil(math.log2(max(width, height) / _BLOCK)))
-
-
-def _gdal_crs(crs: str) -> str:
-    return crs if crs.startswith("EPSG:") else str(parse_crs(crs).to_wkt())

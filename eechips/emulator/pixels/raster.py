@@ -8,7 +8,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -129,6 +129,25 @@ def _close_all(
             close_handle(handle)
 
 
+@dataclass(frozen=True, slots=True)
+class OpenRaster:
+    """An open dataset and what rasterio would look up anew at every read.
+
+    Attributes:
+        dataset: opened at one level of the pyramid.
+        flags: how the mask of each band comes about.
+        nodata: value of each band.
+    """
+
+    dataset: DatasetReader
+    flags: tuple[frozenset[MaskFlags], ...]
+    nodata: tuple[float | None, ...]
+
+    def close(self) -> None:
+        """Closes the dataset."""
+        self.dataset.close()
+
+
 class DatasetPool:
     """GDAL datasets, leased to one thread at a time. Pickles as an empty pool.
 
@@ -140,12 +159,12 @@ class DatasetPool:
     def __init__(self, limit: int = 256, root: str | None = None) -> None:
         self.limit = limit
         self.root = root
-        self._handles: HandlePool[tuple[str, int], DatasetReader] = HandlePool(self._open, DatasetReader.close, limit)
+        self._handles: HandlePool[tuple[str, int], DatasetReader] = HandlePool(self._open, OpenRaster.close, limit)
 
     def __reduce__(self) -> tuple[type[DatasetPool], tuple[int, str | None]]:
         return DatasetPool, (self.limit, self.root)
 
-    def lease(self, path: str, level: int) -> Any:
+    def lease(self, path: str, level: int) -> AbstractContextManager[OpenRaster]:
         """A context manager that gives the dataset of one pyramid level, 0 being full resolution."""
         return self._handles.lease((path, level))
 
@@ -156,7 +175,7 @@ class DatasetPool:
     def __len__(self) -> int:
         return len(self._handles)
 
-    def _open(self, key: tuple[str, int]) -> DatasetReader:
+    def _open(self, key: tuple[str, int]) -> OpenRaster:
         path, level = key
         if self.root is not None:
             real, root = os.path.realpath(path), os.path.realpath(self.root)
@@ -164,7 +183,9 @@ class DatasetPool:
                 raise RasterReadError(f"{path} leads outside {self.root}, so it is not opened")
         options = {} if level == 0 else {"overview_level": level - 1}
         # Only the GeoTIFF driver: others (VRT, WMS) would follow references out of the folder.
-        return rasterio.open(path, driver="GTiff", sharing=False, **options)
+        dataset = rasterio.open(path, driver="GTiff", sharing=False, **options)
+        flags = tuple(frozenset(flags) for flags in dataset.mask_flag_enums)
+        return OpenRaster(dataset, flags, tuple(dataset.nodatavals))
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +209,15 @@ class GeoTiff:
         """Takes the pyramid's levels from the file itself."""
         pool = pool or DatasetPool()
         name = os.fspath(path)
-        with pool.lease(name, 0) as dataset:
-            factors = dataset.overviews(1)
-            width, height = dataset.width, dataset.height
+        with pool.lease(name, 0) as full:
+            factors = full.dataset.overviews(1)
+            width, height = full.dataset.width, full.dataset.height
         levels = [1]
         for position, factor in enumerate(factors, start=1):
             # Overviews of other writers may be rounded down: those have no place in Grid.level's pyramid.
             expected = math.ceil(width / factor), math.ceil(height / factor)
             with pool.lease(name, position) as overview:
-                if (overview.width, overview.height) != expected:
+                if (overview.dataset.width, overview.dataset.height) != expected:
                     break
             levels.append(factor)
         return cls(name, tuple(levels), pool)
@@ -207,29 +228,28 @@ class GeoTiff:
         Raises:
             ValueError: if the window reaches outside the level.
         """
-        with self.pool.lease(self.path, level) as dataset:
+        with self.pool.lease(self.path, level) as raster:
+            dataset = raster.dataset
             last_column, last_row = window.column + window.width, window.row + window.height
             if min(window.column, window.row) < 0 or last_column > dataset.width or last_row > dataset.height:
-                raise ValueError(
-                    f"{window} reaches outside the {dataset.width}x{dataset.height} pixels of level {level}"
-                )
-            indexes = [band + 1 for band in bands]
+                raise ValueError(f"{window} reaches outside {dataset.width}x{dataset.height} pixels (level {level})")
             area = rasterio.windows.Window(window.column, window.row, window.width, window.height)
-            values = dataset.read(indexes, window=area)
-            return values, _valid(dataset, indexes, area, values)
+            values = dataset.read([band + 1 for band in bands], window=area)
+            return values, _valid(raster, bands, area, values)
 
 
 def _valid(
-    dataset: DatasetReader, indexes: Sequence[int], area: rasterio.windows.Window, values: npt.NDArray[Any]
+    raster: OpenRaster, bands: Sequence[int], area: rasterio.windows.Window, values: npt.NDArray[Any]
 ) -> npt.NDArray[np.bool_]:
     """Where pixels are valid: what ``read_masks`` says, without its second read where numpy can tell."""
-    flags = {flag for index in indexes for flag in dataset.mask_flag_enums[index - 1]}
+    flags = {flag for band in bands for flag in raster.flags[band]}
     if flags == {MaskFlags.all_valid}:
         return np.ones(values.shape, dtype=bool)
     if flags == {MaskFlags.nodata} and values.dtype.kind in "iu":
-        nodata = {dataset.nodatavals[index - 1] for index in indexes}
-        if len(nodata) == 1 and abs(value := nodata.pop()) < 2**53 and float(value).is_integer():
+        nodata = {raster.nodata[band] for band in bands}
+        value = nodata.pop()
+        if not nodata and value is not None and abs(value) < 2**53 and float(value).is_integer():
             valid: npt.NDArray[np.bool_] = np.not_equal(values, int(value))
             return valid
-    masks: npt.NDArray[np.uint8] = dataset.read_masks(list(indexes), window=area)
+    masks: npt.NDArray[np.uint8] = raster.dataset.read_masks([band + 1 for band in bands], window=area)
     return np.not_equal(masks, 0)

@@ -1,0 +1,205 @@
+"""Bands become cloud-optimised GeoTIFFs, with the pixels, transform and CRS they came with."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rasterio.shutil
+import shapely
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.errors import RasterioError
+from rasterio.io import DatasetReader, DatasetWriter, MemoryFile
+from rasterio.windows import Window
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.assets.errors import AssetWriteError
+from eechips.emulator.assets.files import Deposit, workspace
+from eechips.emulator.assets.footprint import outline
+from eechips.emulator.assets.rasters import IN_MEMORY_BYTES, BandSource, Rasters
+from eechips.emulator.assets.records import RasterBand, RasterFile
+from eechips.emulator.pixels.grid import Grid, parse_crs
+
+_BLOCK = 256
+_CHUNK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRasters:
+    """What became of an image's bands.
+
+    Attributes:
+        files: GeoTIFFs in the image's folder.
+        bands: in order.
+        footprint: outline in longitude and latitude.
+    """
+
+    files: tuple[RasterFile, ...]
+    bands: tuple[RasterBand, ...]
+    footprint: BaseGeometry
+
+
+def store_bands(
+    rasters: Rasters, sources: Sequence[BandSource], root: Path, folder: str, deposit: Deposit
+) -> StoredRasters:
+    """Writes bands as GeoTIFFs: one for those that have file, type, nodata and pyramid in common.
+
+    Args:
+        rasters: opens files.
+        sources: the bands, in order.
+        root: the store's folder.
+        folder: the image's folder, relative to it.
+        deposit: takes the files.
+
+    Raises:
+        UnreadableFileError: if a file is damaged.
+        AssetWriteError: if one cannot be written, or does not hold what was written to it.
+    """
+    groups: dict[tuple[str, ...], list[BandSource]] = {}
+    for source in sources:
+        key = (source.path, source.dtype, repr(source.nodata), source.resampling)
+        groups.setdefault(key, []).append(source)
+    files: list[RasterFile] = []
+    bands: dict[str, RasterBand] = {}
+    for group in groups.values():
+        dataset = rasters.open(group[0].path)
+        with workspace(root / folder) as place:
+            made, levels = _write(rasters, group, place)
+            href = deposit.add(made, folder)
+        files.append(_describe(dataset, group[0], href, levels))
+        for index, source in enumerate(group):
+            bands[source.name] = RasterBand(
+                source.name, len(files) - 1, index, source.nodata, source.scale, source.offset
+            )
+    outlines = dict.fromkeys(_grid(file) for file in files)
+    footprint = shapely.union_all([outline(grid) for grid in outlines])
+    return StoredRasters(tuple(files), tuple(bands[source.name] for source in sources), footprint)
+
+
+def _write(rasters: Rasters, group: Sequence[BandSource], place: Path) -> tuple[Path, tuple[int, ...]]:
+    """Writes a cloud-optimised GeoTIFF and reads it back; returns it and the levels of its pyramid."""
+    dataset = rasters.open(group[0].path)
+    made = place / "image.tif"
+    try:
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+            with _draft(rasters, group, place) as draft:
+                levels = _levels(dataset.width, dataset.height)
+                rasterio.shutil.copy(
+                    draft,
+                    str(made),
+                    driver="COG",
+                    blocksize=_block(dataset.width, dataset.height),
+                    compress="DEFLATE",
+                    predictor="YES",
+                    bigtiff="IF_SAFER",
+                    overviews="IGNORE_EXISTING" if levels else "NONE",
+                    overview_count=levels,
+                    overview_resampling=group[0].resampling.upper(),
+                )
+            return made, _check(rasters, group, made)
+    except (RasterioError, rasterio._err.CPLE_BaseError) as error:
+        free = shutil.disk_usage(place).free
+        raise AssetWriteError(
+            f"Cannot store {dataset.name} in {place.parent}: {error} ({free >> 20} MB are free there)."
+        ) from error
+
+
+@contextmanager
+def _draft(rasters: Rasters, group: Sequence[BandSource], place: Path) -> Iterator[str]:
+    """The name of a GeoTIFF to copy from: GDAL's COG driver only copies."""
+    dataset = rasters.open(group[0].path)
+    dtype = np.dtype(group[0].dtype)
+    profile: dict[str, Any] = {
+        "driver": "GTiff",
+        "width": dataset.width,
+        "height": dataset.height,
+        "count": len(group),
+        "dtype": dtype,
+        "crs": CRS.from_user_input(_gdal_crs(group[0].crs)),
+        "transform": dataset.transform,
+        "nodata": group[0].nodata,
+        "photometric": "MINISBLACK",
+        "alpha": "NO",
+        "bigtiff": "IF_SAFER",
+    }
+    if dataset.width * dataset.height * len(group) * dtype.itemsize <= IN_MEMORY_BYTES:
+        with MemoryFile() as memory:
+            with memory.open(**profile) as draft:
+                _fill(rasters, group, draft)
+            yield memory.name
+    else:
+        with rasterio.open(place / "draft.tif", "w", tiled=True, **profile) as draft:
+            _fill(rasters, group, draft)
+        yield str(place / "draft.tif")
+
+
+def _fill(rasters: Rasters, group: Sequence[BandSource], draft: DatasetWriter) -> None:
+    dataset = rasters.open(group[0].path)
+    for window in _windows(dataset, group):
+        draft.write(rasters.pixels(group, window), window=window)
+        if group[0].masked:
+            draft.write_mask(dataset.read_masks(group[0].number, window=window) != 0, window=window)
+    draft.descriptions = [source.name for source in group]
+    draft.scales = [source.scale for source in group]
+    draft.offsets = [source.offset for source in group]
+
+
+def _check(rasters: Rasters, group: Sequence[BandSource], made: Path) -> tuple[int, ...]:
+    """Compares what was written with what was read: GDAL may lose errors of its last writes."""
+    dataset = rasters.open(group[0].path)
+    with rasterio.open(made) as stored:
+        for window in _windows(dataset, group):
+            if rasters.pixels(group, window).tobytes() != stored.read(window=window).tobytes():
+                raise AssetWriteError(f"What was stored of {dataset.name} differs from it: is the disk full?")
+        return 1, *stored.overviews(1)
+
+
+def _describe(dataset: DatasetReader, source: BandSource, href: str, levels: tuple[int, ...]) -> RasterFile:
+    t = dataset.transform
+    return RasterFile(
+        href=href,
+        crs=source.crs,
+        transform=(t.a, t.b, t.c, t.d, t.e, t.f),
+        width=dataset.width,
+        height=dataset.height,
+        dtype=source.dtype,
+        levels=levels,
+    )
+
+
+def _grid(file: RasterFile) -> Grid:
+    return Grid(file.crs, Affine(*file.transform), file.width, file.height)
+
+
+def _windows(dataset: DatasetReader, group: Sequence[BandSource]) -> Iterator[Window]:
+    """Strips of whole blocks that fit in memory."""
+    block = dataset.block_shapes[0][0]
+    row_bytes = dataset.width * len(group) * np.dtype(group[0].dtype).itemsize
+    rows = max(block, _CHUNK_BYTES // row_bytes // block * block)
+    for start in range(0, dataset.height, rows):
+        yield Window(0, start, dataset.width, min(rows, dataset.height - start))
+
+
+def _block(width: int, height: int) -> int:
+    """Edge of a tile in pixels: GDAL wants multiples of 16."""
+    return min(_BLOCK, math.ceil(max(width, height) / 16) * 16)
+
+
+def _levels(width: int, height: int) -> int:
+    """How often to halve until all is in one tile, as Earth Engine's pyramids do.
+
+    https://developers.google.com/earth-engine/guides/scale
+    """
+    return max(0, math.ceil(math.log2(max(width, height) / _BLOCK)))
+
+
+def _gdal_crs(crs: str) -> str:
+    return crs if crs.startswith("EPSG:") else str(parse_crs(crs).to_wkt())
