@@ -226,7 +226,9 @@ class Evaluator:
             value = self._node(given[argument.name], scope) if argument.name in given else None
             if value is None:
                 if not argument.optional:
-                    raise InvalidError(f"{signature.name}: Parameter '{argument.name}' is required and may not be null.")
+                    raise InvalidError(
+                        f"{signature.name}: Parameter '{argument.name}' is required and may not be null."
+                    )
                 value = argument.default
             arguments[name] = None if value is None else promote(value, argument.type, where)
         return arguments

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.grid import apply
 from eechips.emulator.pixels.image import Band, Image
 from eechips.emulator.projection import WGS84, Projection
 from eechips.emulator.reducers import Reducer
@@ -156,7 +157,7 @@ def geometry_json(geometry: Geometry) -> Json:
         return {"type": "Polygon", "coordinates": [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]]}
     found: dict[str, Json] = {}
     if geometry.projection.crs != WGS84.crs or geometry.projection.transform != WGS84.transform:
-        shape = shapely.transform(shape, lambda xy: np.column_stack(geometry.projection.transform * (xy[:, 0], xy[:, 1])))
+        shape = shapely.transform(shape, lambda xy: np.column_stack(apply(geometry.projection.transform, *xy.T)))
     found.update(_shape(shape))
     if geometry.projection.crs != WGS84.crs:
         found["crs"] = {"type": "name", "properties": {"name": geometry.projection.crs}}

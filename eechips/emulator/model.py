@@ -62,9 +62,7 @@ class RasterSource(Protocol):
         """Decimation factors of the pyramid, ascending, the first is 1. Level sizes are ``Grid.level``'s."""
         ...
 
-    def read(
-        self, bands: Sequence[int], window: Window, level: int
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Reads native pixels.
 
         Args:

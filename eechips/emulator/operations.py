@@ -90,9 +90,7 @@ def _visualized(image: Image, options: Mapping[str, Any] | None) -> Image:
 
 def _check_size(bands: Sequence[Band], grid: Grid, most_bytes: int, side: int) -> None:
     if grid.width > side or grid.height > side:
-        raise LimitError(
-            f"Pixel grid dimensions ({grid.width}x{grid.height}) must be less than or equal to {side}."
-        )
+        raise LimitError(f"Pixel grid dimensions ({grid.width}x{grid.height}) must be less than or equal to {side}.")
     if grid.width < 1 or grid.height < 1:
         raise InvalidError(f"Pixel grid dimensions ({grid.width}x{grid.height}) must be greater than zero.")
     size = sum(formats.dtype_of(b.type).itemsize for b in bands) * grid.width * grid.height

@@ -12,13 +12,14 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.pixels.grid import metres_per_unit, parse_crs, transformer
+from eechips.emulator.pixels.grid import apply, metres_per_unit, parse_crs, transformer
 
 Coordinates = npt.NDArray[np.float64]
 """Array of shape (n, 2): x, y."""
 
-# The radius that Earth Engine's own documentation uses for spherical work is the WGS84 equator's.
+# Halvings of an edge: it has then 4,096 pieces.
 _MAX_SPLITS = 12
+_IDENTITY = Affine.identity()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Projection:
     """A CRS with an affine transform from (pixel) coordinates to the CRS's own."""
 
     crs: str
-    transform: Affine = Affine.identity()
+    transform: Affine = _IDENTITY
 
     @property
     def nominal_scale(self) -> float:
@@ -70,12 +71,12 @@ def _straight_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
 def transform_points(points: Coordinates, source: Projection, target: Projection) -> Coordinates:
     """Moves points of shape (n, 2) from one projection's coordinates to another's."""
     x, y = points[:, 0], points[:, 1]
-    if source.transform != Affine.identity():
-        x, y = source.transform * (x, y)
+    if source.transform != _IDENTITY:
+        x, y = apply(source.transform, x, y)
     if source.crs != target.crs and parse_crs(source.crs) != parse_crs(target.crs):
         x, y = transformer(source.crs, target.crs).transform(x, y)
-    if target.transform != Affine.identity():
-        x, y = ~target.transform * (x, y)
+    if target.transform != _IDENTITY:
+        x, y = apply(~target.transform, x, y)
     return np.column_stack([x, y])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
@@ -43,7 +42,7 @@ def type_name(value: Value) -> str:
     if isinstance(value, Collection):
         return f"{value.element}Collection"
     if isinstance(value, Geometry):
-        return value.shape.geom_type
+        return str(value.shape.geom_type)
     for kind, name in _NAMES:
         if isinstance(value, kind):
             return name

@@ -13,9 +13,8 @@ from typing import Any
 
 from eechips.emulator.errors import EarthEngineError
 
-_MESSAGE = (
-    "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
-)
+REJECTION = "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
+"""What Earth Engine says with 429."""
 
 
 class TooManyRequestsError(EarthEngineError):
@@ -95,7 +94,7 @@ class Quota:
         """
         self.statistics.requests[kind] += 1
         if not self._take() or self._full():
-            raise TooManyRequestsError(_MESSAGE)
+            raise TooManyRequestsError(REJECTION)
         self.statistics.change(1, self._clock())
         try:
             yield

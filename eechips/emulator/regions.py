@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.pixels.coverage import fractions, pixels_touched
-from eechips.emulator.pixels.coverage import centres_inside
+from eechips.emulator.pixels.coverage import centres_inside, fractions, pixels_touched
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image, Render
 from eechips.emulator.projection import Projection

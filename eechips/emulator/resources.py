@@ -110,12 +110,12 @@ def _paged(key: str, found: Iterator[dict[str, Any]], request: Request) -> Body:
 def list_assets(request: Request, context: Context) -> Body:
     """``assets.listAssets``: the children of a folder or collection."""
     parent = request["name"]
-    id = "" if re.fullmatch(r"projects/[^/]+/assets/?", parent) or parent.endswith("/assets") else asset_id(parent)
-    if id:
+    key = "" if re.fullmatch(r"projects/[^/]+/assets/?", parent) or parent.endswith("/assets") else asset_id(parent)
+    if key:
         _find(parent, context)
 
     def found() -> Iterator[dict[str, Any]]:
-        for child in context.store.children(id):
+        for child in context.store.children(key):
             asset = context.store.get(child)
             if asset is not None:
                 yield _listed(asset, request, context)
@@ -143,7 +143,9 @@ def list_images(request: Request, context: Context) -> Body:
         for image in images(query):
             context.check_time()
             time = image.properties.get("system:time_start")
-            if start is not None and (time is None or time < start) or end is not None and (time is None or time >= end):
+            if (start is not None and (time is None or time < start)) or (
+                end is not None and (time is None or time >= end)
+            ):
                 continue
             if region is None or image.footprint.intersects(region):
                 yield _listed(image, request, context)

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 import uvicorn
 
 from eechips.emulator.context import Limits
+from eechips.emulator.faults import FaultPlan
 from eechips.emulator.protocol.app import create_app
+from eechips.emulator.protocol.disturbance import Protocol
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency, Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig
@@ -32,6 +34,7 @@ class ServerConfig:
         quota: requests in flight and a second.
         limits: of each request.
         latency: extra time before each answer, or None.
+        faults: what goes wrong on purpose.
         workers: processes that evaluate; None for one a core.
         exit_with_parent: stop when standard input ends.
     """
@@ -41,6 +44,7 @@ class ServerConfig:
     quota: QuotaConfig = field(default_factory=QuotaConfig)
     limits: Limits = field(default_factory=Limits)
     latency: Latency | None = None
+    faults: FaultPlan = field(default_factory=FaultPlan)
     workers: int | None = None
     exit_with_parent: bool = False
 
@@ -67,7 +71,7 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
         listener.listen(2048)
         workers = Workers(config.workers or os.cpu_count() or 1, config.store, config.limits)
         try:
-            service = Service(workers, Quota(config.quota), config.limits.payload, config.latency)
+            service = Service(workers, Quota(config.quota), config.limits.payload, config.latency, config.faults)
             _run(service, listener, config, lambda: announce(f"http://{HOST}:{listener.getsockname()[1]}"))
         finally:
             workers.stop()
@@ -78,6 +82,7 @@ def _run(service: Service, listener: socket.socket, config: ServerConfig, ready:
         uvicorn.Config(
             create_app(service), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
             timeout_graceful_shutdown=5, ws="none",
+            http=Protocol,
         ),
         ready,
     )  # fmt: skip

@@ -19,7 +19,7 @@ _GEO = ".geo"
 def planar(feature: Feature) -> Feature:
     """A feature with its geometry in longitude and latitude with straight edges."""
     geometry = feature.geometry
-    if geometry is None or not geometry.geodesic and geometry.projection.crs == "EPSG:4326":
+    if geometry is None or (not geometry.geodesic and geometry.projection.crs == "EPSG:4326"):
         return feature
     return replace(feature, geometry=Geometry(geometry.lonlat))
 

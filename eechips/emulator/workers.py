@@ -52,7 +52,7 @@ def _context() -> Any:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload(["eechips.emulator.evaluation"])  # type: ignore[attr-defined]
+        context.set_forkserver_preload(["eechips.emulator.evaluation"])
     return context
 
 

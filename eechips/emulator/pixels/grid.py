@@ -6,9 +6,13 @@ import math
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
+import numpy.typing as npt
 from affine import Affine
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
+
+Floats = npt.NDArray[np.float64]
 
 # The sinusoidal grid of MODIS has no EPSG code; Earth Engine names it SR-ORG:6974.
 # Sphere radius and parameters: MODIS Land, "MODIS grids", https://modis-land.gsfc.nasa.gov/MODLAND_grid.html.
@@ -53,6 +57,12 @@ def metres_per_unit(crs: str) -> float:
 def transformer(source: str, target: str) -> Transformer:
     """A pyproj transformer with x, y (longitude, latitude) axis order on both sides."""
     return Transformer.from_crs(parse_crs(source), parse_crs(target), always_xy=True)
+
+
+def apply(transform: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    """Applies an affine transform to arrays of coordinates."""
+    t = transform
+    return t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eechips.emulator.errors import NotFoundError
-from eechips.emulator.protocol import assets, computations, discovery, statistics, tables, thumbnails
+from eechips.emulator.protocol import assets, computations, control, discovery, tables, thumbnails
 from eechips.emulator.protocol.service import Service, as_response
 from eechips.emulator.workers import error_answer
 
@@ -25,8 +25,8 @@ def create_app(service: Service) -> Starlette:
             for version in ("v1", "v1alpha"):
                 routes.append(Route(f"/{version}/{path}", _bound(service, kind, handler), methods=[method]))
     routes.append(Route("/$discovery/rest", _bound(service, None, discovery.document)))
-    routes.append(Route("/_stats", _bound(service, None, statistics.show)))
-    routes.append(Route("/_store", _bound(service, None, statistics.store)))
+    for method, path, handler in control.ROUTES:
+        routes.append(Route(path, _bound(service, None, handler), methods=[method]))
     return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
 
 

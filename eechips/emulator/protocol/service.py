@@ -7,7 +7,7 @@ import json
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from eechips.emulator.errors import EarthEngineError, InvalidError, NotFoundError
+from eechips.emulator.faults import FaultPlan
+from eechips.emulator.protocol.disturbance import disturbed
 from eechips.emulator.quota import Latency, Quota, TooManyRequestsError
 from eechips.emulator.workers import Answer, Job, Workers, error_answer
 
@@ -58,6 +60,7 @@ class Service:
     quota: Quota
     payload: int
     latency: Latency | None = None
+    faults: FaultPlan = field(default_factory=FaultPlan)
     names: Names = field(default_factory=Names)
 
     async def body(self, request: Request) -> dict[str, Any]:
@@ -89,16 +92,22 @@ class Service:
         answer = await asyncio.wrap_future(self.workers.submit(Job(operation, request)))
         return as_response(answer)
 
-    async def admitted(self, kind: str, handle: Callable[[], Any]) -> Response:
-        """Handles a request under the quota; errors become Earth Engine's."""
+    async def admitted(self, kind: str, handle: Callable[[], Awaitable[Response]]) -> Response:
+        """Handles a request under the quota and the fault plan; errors become Earth Engine's."""
+
+        async def answer() -> Response:
+            try:
+                return await handle()
+            except EarthEngineError as error:
+                return as_response(error_answer(error))
+
         try:
             with self.quota.admitted(kind):
                 if self.latency is not None:
                     await asyncio.sleep(self.latency.draw())
-                response: Response = await handle()
+                fault = self.faults.strike(kind)
+                response = await (answer() if fault is None else disturbed(fault, answer))
         except TooManyRequestsError as error:
-            response = as_response(error_answer(error))
-        except EarthEngineError as error:
             response = as_response(error_answer(error))
         self.quota.statistics.statuses[response.status_code] += 1
         return response

@@ -1,0 +1,134 @@
+"""Faults on purpose: a seeded plan of what goes wrong with which requests, and what of it happened."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from fnmatch import fnmatchcase
+from typing import Any, Literal, get_args
+
+from eechips.emulator.errors import InvalidError
+
+FaultType = Literal[
+    "reject",
+    "status",
+    "reset",
+    "reset-body",
+    "stall",
+    "stall-body",
+    "truncate",
+    "truncate-silently",
+    "gzip",
+    "wrong-content",
+    "html",
+    "restricted",
+    "expired",
+]
+"""What can go wrong:
+
+- ``reject``: 429, as if the quota were exceeded; with ``retry_after``, that header too.
+- ``status``: an error of that ``status`` (500 unless given).
+- ``reset``, ``reset-body``: the connection is reset before, or in the middle of, the body.
+- ``stall``, ``stall-body``: nothing comes for some ``seconds``, before or in the middle of the body.
+- ``truncate``: half of the body, then the connection closes although Content-Length promised more.
+- ``truncate-silently``: half of the body without Content-Length, ended in due form.
+- ``gzip``: the body is compressed, and says so.
+- ``wrong-content``: other bytes under 200, with the right type.
+- ``html``: an HTML error page under 200.
+- ``restricted``: a good answer with the header of the restricted mode.
+- ``expired``: 404, as if the name had expired.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One kind of fault in a plan.
+
+    Attributes:
+        type: what happens.
+        on: pattern of the kinds of request it happens to ("thumbnails:*").
+        probability: that it happens to one of them.
+        times: at most so often; None for ever.
+        after: so many of them are spared first.
+        status: of the error, for ``status``.
+        retry_after: seconds in the header, for ``reject`` and ``status``.
+        seconds: of a stall.
+    """
+
+    type: FaultType
+    on: str = "*"
+    probability: float = 1.0
+    times: int | None = None
+    after: int = 0
+    status: int = 500
+    retry_after: float | None = None
+    seconds: float = 3600.0
+
+    @classmethod
+    def parse(cls, given: Any) -> Fault:
+        """From JSON.
+
+        Raises:
+            InvalidError: if it is malformed.
+        """
+        if not isinstance(given, Mapping):
+            raise InvalidError("A fault must be an object.")
+        unknown = given.keys() - {f.name for f in fields(cls)}
+        if unknown:
+            raise InvalidError(f"Unknown field of a fault: '{min(unknown)}'.")
+        if given.get("type") not in get_args(FaultType):
+            raise InvalidError(
+                f"Unknown type of fault: {given.get('type')!r}; one of {', '.join(get_args(FaultType))}."
+            )
+        fault = cls(**given)
+        if not 0 <= fault.probability <= 1:
+            raise InvalidError("The probability of a fault must lie between 0 and 1.")
+        return fault
+
+
+class FaultPlan:
+    """Decides which requests meet which fault. The first fault of the plan that strikes is the one."""
+
+    def __init__(self, faults: Sequence[Fault] = (), seed: int = 0) -> None:
+        self._faults = tuple(faults)
+        self._seen = [0] * len(self._faults)
+        self._struck = [0] * len(self._faults)
+        self._random = random.Random(seed)
+
+    @classmethod
+    def parse(cls, given: Any) -> FaultPlan:
+        """From JSON: ``{"seed": 0, "faults": [{"type": "reject", "probability": 0.01}, …]}``.
+
+        Raises:
+            InvalidError: if it is malformed.
+        """
+        if not isinstance(given, Mapping) or not isinstance(given.get("faults"), list):
+            raise InvalidError("A fault plan is an object with a list of 'faults' and perhaps a 'seed'.")
+        seed = given.get("seed", 0)
+        if not isinstance(seed, int):
+            raise InvalidError("The seed of a fault plan must be an integer.")
+        return cls([Fault.parse(f) for f in given["faults"]], seed)
+
+    def strike(self, kind: str) -> Fault | None:
+        """The fault that a request meets, or None."""
+        for index, fault in enumerate(self._faults):
+            if not fnmatchcase(kind, fault.on):
+                continue
+            drawn = self._random.random()  # drawn always, so that one fault's end does not shift the others
+            self._seen[index] += 1
+            spent = fault.times is not None and self._struck[index] >= fault.times
+            if spent or self._seen[index] <= fault.after or drawn >= fault.probability:
+                continue
+            self._struck[index] += 1
+            return fault
+        return None
+
+    def report(self) -> dict[str, Any]:
+        """The plan, and how often each fault met a request; ``consumed`` once all that are limited are used up."""
+        rows = [
+            {**{k: v for k, v in asdict(f).items() if v is not None}, "seen": seen, "struck": struck}
+            for f, seen, struck in zip(self._faults, self._seen, self._struck, strict=True)
+        ]
+        limited = [(f.times, s) for f, s in zip(self._faults, self._struck, strict=True) if f.times is not None]
+        return {"faults": rows, "consumed": all(struck >= times for times, struck in limited)}

@@ -1,0 +1,117 @@
+"""Faults carried out on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from eechips.emulator.errors import EarthEngineError, NotFoundError
+from eechips.emulator.faults import Fault
+from eechips.emulator.quota import REJECTION, TooManyRequestsError
+from eechips.emulator.workers import error_answer
+
+_TRANSPORT = "eechips.transport"
+_HTML = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Something went wrong</h1></body></html>"
+_RESTRICTED = {"x-earth-engine-quota-status": "parallelism_restricted=true"}
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol; it lets a handler get at the connection, to break it."""
+
+    def on_headers_complete(self) -> None:
+        """Puts the connection where the handler finds it."""
+        self.scope[_TRANSPORT] = self.transport  # type: ignore[literal-required]
+        super().on_headers_complete()
+
+
+async def disturbed(fault: Fault, handle: Callable[[], Awaitable[Response]]) -> Response:
+    """Answers a request as a fault wants it."""
+    if fault.type == "reject":
+        return _error(TooManyRequestsError(REJECTION), 429, fault)
+    if fault.type == "status":
+        return _error(EarthEngineError("An internal error has occurred."), fault.status, fault)
+    if fault.type == "expired":
+        return _error(NotFoundError("Not found: the name does not exist or has expired."), 404, fault)
+    if fault.type == "html":
+        return Response(_HTML, media_type="text/html")
+    if fault.type == "reset":
+        return _Broken(b"", {}, reset=True)
+    if fault.type == "stall":
+        await asyncio.sleep(fault.seconds)
+    response = await handle()
+    content, headers = bytes(response.body), dict(response.headers)
+    half = content[: len(content) // 2]
+    if fault.type == "reset-body":
+        return _Broken(half, headers, reset=True)
+    if fault.type == "truncate":
+        return _Broken(half, headers, reset=False)
+    if fault.type == "stall-body":
+        return _Slow(content, headers, fault.seconds)
+    if fault.type == "truncate-silently":
+        return Response(half, response.status_code, media_type=response.media_type)
+    if fault.type == "wrong-content":
+        return Response(b"\x00" * len(content), response.status_code, media_type=response.media_type)
+    if fault.type == "gzip":
+        return Response(
+            gzip.compress(content, 1, mtime=0), response.status_code, {"content-encoding": "gzip"}, response.media_type
+        )
+    if fault.type == "restricted":
+        return Response(content, response.status_code, _RESTRICTED, response.media_type)
+    return response
+
+
+def _error(error: EarthEngineError, status: int, fault: Fault) -> Response:
+    answer = error_answer(error)
+    headers = {} if fault.retry_after is None else {"retry-after": f"{fault.retry_after:g}"}
+    content = answer.content
+    if status != answer.status:
+        body = {
+            "error": {"code": status, "message": str(error), "status": "UNAVAILABLE" if status == 503 else "INTERNAL"}
+        }
+        content = json.dumps(body).encode()
+    return Response(content, status, headers, answer.media_type)
+
+
+class _Broken(Response):
+    """Sends some of what its headers promise, and ends the connection."""
+
+    def __init__(self, content: bytes, headers: dict[str, str], *, reset: bool) -> None:
+        super().__init__(b"", 200, headers)
+        self._content, self._reset = content, reset
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._content:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": self._content, "more_body": True})
+        transport: asyncio.Transport = scope[_TRANSPORT]
+        if self._reset:
+            connection: Any = transport.get_extra_info("socket")
+            # Lingering for zero seconds makes the kernel reset the connection instead of closing it.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        else:
+            transport.close()
+
+
+class _Slow(Response):
+    """Pauses in the middle of the body."""
+
+    def __init__(self, content: bytes, headers: dict[str, str], seconds: float) -> None:
+        super().__init__(b"", 200, headers)
+        self._content, self._seconds = content, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        half = len(self._content) // 2
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self._content[:half], "more_body": True})
+        await asyncio.sleep(self._seconds)
+        await send({"type": "http.response.body", "body": self._content[half:], "more_body": False})
