@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import shlex
+import sys
+
 import click
 
 from eechips.cli.group import INTERRUPTED
@@ -12,12 +16,14 @@ FAILURES = 1
 """Exit status of a run some of whose units failed."""
 
 
-def finish(ctx: click.Context, recipe: Recipe, config: RunConfig) -> None:
+def finish(recipe: Recipe, config: RunConfig) -> None:
     """Runs a recipe, or estimates it for ``--dry-run``, and leaves with the status that says how it went."""
     if config.dry_run:
         click.echo(str(estimate(recipe, config)))
         return
-    done = run(recipe, config)
+    ctx = click.get_current_context()
+    typed = shlex.join(["eechips", *sys.argv[1:]])
+    done = run(recipe, dataclasses.replace(config, command=typed))
     if done.interrupted:
         ctx.exit(INTERRUPTED)
     if not done.is_complete:

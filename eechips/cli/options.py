@@ -13,7 +13,8 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-class Names(click.ParamType):
+# ParamType is generic in the newest click only, and cannot be subscripted in older ones.
+class Names(click.ParamType):  # type: ignore[type-arg]
     """Names separated by commas: ``R,G,B``."""
 
     name = "A,B,…"
@@ -25,7 +26,7 @@ class Names(click.ParamType):
         return tuple(part.strip() for part in str(value).split(","))
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]
     """An edge, or width and height: ``256`` or ``512x256``."""
 
     name = "N|WxH"
@@ -45,7 +46,7 @@ class Size(click.ParamType):
         return self.fail(f"{value!r} is not a number of pixels, nor WIDTHxHEIGHT", param, ctx)
 
 
-class Assignment(click.ParamType):
+class Assignment(click.ParamType):  # type: ignore[type-arg]
     """A name and a value: ``name=value``."""
 
     name = "NAME=VALUE"

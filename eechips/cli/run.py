@@ -16,8 +16,7 @@ from eechips.jobs.scripts import script_recipe
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("-p", "parameters", type=Assignment(), multiple=True, help="Value for a parameter of the recipe.")
 @run_options
-@click.pass_context
-def command(ctx: click.Context, recipe: Path, parameters: tuple[tuple[str, str], ...], **options: Any) -> None:
+def command(recipe: Path, parameters: tuple[tuple[str, str], ...], **options: Any) -> None:
     """Run a recipe: a Python file with get_requests and get_result.
 
     get_requests returns a list of small JSON values; get_result takes the number and value of each, in one of the
@@ -28,4 +27,4 @@ def command(ctx: click.Context, recipe: Path, parameters: tuple[tuple[str, str],
       eechips run recipes/naip_chips.py -p per_ecoregion=25 --local
       eechips run recipes/modis_lst.py --project my-project --out outputs/lst
     """
-    finish(ctx, *script_recipe({"path": recipe, "parameters": dict(parameters), **given(options)}))
+    finish(*script_recipe({"path": recipe, "parameters": dict(parameters), **given(options)}))

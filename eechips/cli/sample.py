@@ -46,8 +46,7 @@ from eechips.recipe import CHIP_FORMATS
 @click.option("--ecoregions", metavar="ASSET", help="Table of the strata. [default: RESOLVE/ECOREGIONS/2017]")
 @click.option("--ecoregion-field", metavar="FIELD", help="Its column that identifies them. [default: ECO_ID]")
 @run_options
-@click.pass_context
-def command(ctx: click.Context, **options: Any) -> None:
+def command(**options: Any) -> None:
     """Take image chips at N random points in every ecoregion that meets a region.
 
     A chip shows the dataset's images between the two dates, the latest on top. Interrupted, the same command goes
@@ -61,4 +60,4 @@ def command(ctx: click.Context, **options: Any) -> None:
           --end 2023-09-01 --bands B4,B3,B2,B8 --format tif --out outputs/alps
       eechips sample --dataset NAIP --per-ecoregion 500 --roi study_area.gpkg --name '{eco_name}/{id}'
     """
-    finish(ctx, *sample_recipe(given(options)))
+    finish(*sample_recipe(given(options)))

@@ -32,8 +32,7 @@ from eechips.recipe import TABLE_FORMATS
 @click.option("--add", type=float, metavar="X", help="Then add this.")
 @click.option("--format", type=click.Choice(TABLE_FORMATS), default="csv", show_default=True, help="Of the tables.")
 @run_options
-@click.pass_context
-def command(ctx: click.Context, **options: Any) -> None:
+def command(**options: Any) -> None:
     """Write, for each region, a table of a dataset's values over time.
 
     Its columns are the region's id, date, one for each band, and the count of pixels used; a row for each image.
@@ -46,4 +45,4 @@ def command(ctx: click.Context, **options: Any) -> None:
           --multiply 0.02 --add -273.15 --local
       eechips timeseries --dataset MOD13A2 --regions counties.gpkg --id-field geoid --format parquet
     """
-    finish(ctx, *timeseries_recipe(given(options)))
+    finish(*timeseries_recipe(given(options)))

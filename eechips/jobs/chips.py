@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import ee
@@ -86,6 +87,7 @@ class ChipSample:
     region: Region = field(init=False, repr=False)
 
     name = "sample"
+    name_template = "chips/{eco_name}/{id}"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -221,7 +223,8 @@ class ChipSample:
         resampled, only beyond its edge.
         """
         if kind == "image":
-            return ee.Image(self.dataset_id)
+            image: ee.Image = ee.Image(self.dataset_id)
+            return image
         collection = facts.images(self.dataset_id, kind, self.start, self.end).filterBounds(region)
         mosaic: ee.Image = collection.sort("system:time_start").mosaic().select(list(bands))
         if source is not None:
@@ -298,11 +301,12 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
 
 
 @takes(ChipSample, RunConfig)
-def sample(dataset: str, **options: Any) -> Run:
+def sample(dataset: str, *, out: str | Path | None = None, **options: Any) -> Run:
     """Takes image chips at random points of every ecoregion that meets a region.
 
     Args:
         dataset: alias ("NAIP") or Earth Engine id.
+        out: folder of the results; None for ``outputs/sample-<dataset>``.
         options: those of ``ChipSample`` and ``RunConfig``.
 
     Returns:
@@ -316,7 +320,7 @@ def sample(dataset: str, **options: Any) -> Run:
         >>> run = eechips.sample("NAIP", per_ecoregion=25, local=True)
         >>> run.units.head()
     """
-    return run(*sample_recipe({"dataset": dataset, **options}))
+    return run(*sample_recipe({"dataset": dataset, "out": out, **options}))
 
 
 def _check(recipe: ChipSample) -> None:

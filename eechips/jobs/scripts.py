@@ -27,12 +27,19 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[ScriptRecipe, RunConfig]:
 
 
 @takes(RunConfig)
-def run(path: str | Path, parameters: Mapping[str, Any] | None = None, **options: Any) -> Run:
+def run(
+    path: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    out: str | Path | None = None,
+    **options: Any,
+) -> Run:
     """Runs a recipe script: a Python file with ``get_requests`` and ``get_result``.
 
     Args:
         path: the script.
         parameters: values for its parameters.
+        out: folder of the results; None for ``outputs/<name of the script>``.
         options: those of ``RunConfig``.
 
     Returns:
@@ -48,4 +55,4 @@ def run(path: str | Path, parameters: Mapping[str, Any] | None = None, **options
     """
     given = (parameters or {}).items()
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given}
-    return run_recipe(*script_recipe({"path": path, "parameters": texts, **options}))
+    return run_recipe(*script_recipe({"path": path, "parameters": texts, "out": out, **options}))

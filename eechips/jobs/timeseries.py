@@ -76,6 +76,7 @@ class TimeSeries:
     sha256: str | None = field(init=False, repr=False)
 
     name = "timeseries"
+    name_template = "series/{region}"
 
     def __post_init__(self) -> None:
         _check(self)
@@ -252,11 +253,12 @@ def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig
 
 
 @takes(TimeSeries, RunConfig)
-def timeseries(dataset: str, **options: Any) -> Run:
+def timeseries(dataset: str, *, out: str | Path | None = None, **options: Any) -> Run:
     """Writes a table of a dataset's values over time for each region.
 
     Args:
         dataset: alias ("MODIS_LST") or Earth Engine id of a collection.
+        out: folder of the results; None for ``outputs/timeseries-<dataset>``.
         options: those of ``TimeSeries`` and ``RunConfig``.
 
     Returns:
@@ -269,7 +271,7 @@ def timeseries(dataset: str, **options: Any) -> Run:
     Example:
         >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", id_field="geoid", reducer="max", local=True)
     """
-    return run(*timeseries_recipe({"dataset": dataset, **options}))
+    return run(*timeseries_recipe({"dataset": dataset, "out": out, **options}))
 
 
 def _check(recipe: TimeSeries) -> None:

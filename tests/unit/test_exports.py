@@ -1,0 +1,69 @@
+"""The public names: few, documented, imported when used."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import eechips
+
+
+def test_the_public_names_are_these() -> None:
+    assert sorted(eechips.__all__) == [
+        "Chip",
+        "ConfigurationError",
+        "EechipsError",
+        "Grid",
+        "Run",
+        "RunConfig",
+        "Table",
+        "UsageError",
+        "__version__",
+        "open_run",
+        "run",
+        "sample",
+        "timeseries",
+    ]
+
+
+@pytest.mark.parametrize("name", eechips.__all__)
+def test_every_name_is_there_and_documented(name: str) -> None:
+    value = getattr(eechips, name)
+    assert name in dir(eechips)
+    if name != "__version__":
+        assert inspect.getdoc(value)
+
+
+def test_other_names_are_not_there() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'sampel'"):
+        eechips.sampel  # noqa: B018
+
+
+def test_importing_the_package_and_the_command_line_is_cheap() -> None:
+    """Neither may import what takes long; `eechips --help` promises 0.3 s."""
+    code = (
+        "import sys, eechips, eechips.cli;"
+        "print(sorted({'ee', 'numpy', 'pandas', 'rasterio', 'shapely', 'pyarrow'} & set(sys.modules)))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [
+        ("sample", {"dataset", "per_ecoregion", "roi", "size", "seed", "local", "out", "processes"}),
+        ("timeseries", {"dataset", "regions", "id_field", "reducer", "multiply", "local", "out"}),
+        ("run", {"path", "parameters", "local", "out"}),
+    ],
+)
+def test_signatures_show_every_option(verb: str, options: set[str]) -> None:
+    parameters = inspect.signature(getattr(eechips, verb)).parameters
+    assert options <= set(parameters)
+    assert all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+    if verb == "sample":
+        assert parameters["size"].default == 256
+        assert parameters["per_ecoregion"].default is inspect.Parameter.empty
