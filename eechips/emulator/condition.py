@@ -22,7 +22,11 @@ from eechips.emulator.values import Filter, Geometry, Value
 Lookup = Callable[[Element], Iterable[int]]
 """Gives the positions of the elements that may match one of the other collection; more than match, never fewer."""
 
-_EVERYTHING = (-180.0, -90.0, 180.0, 90.0)
+Box = tuple[float, float, float, float]
+"""West, south, east, north in degrees; west is the lesser."""
+
+_EVERYTHING: Box = (-180.0, -90.0, 180.0, 90.0)
+_REMEMBERED = 20_000  # shapes
 _METRES_PER_DEGREE = 110_500.0  # of latitude; no degree on the ellipsoid is shorter
 
 
@@ -135,19 +139,20 @@ class Shapes:
         self._frame = Frame(WGS84, None, False, tolerance)
         self._made: dict[int, tuple[Geometry, BaseGeometry]] = {}
 
-    def of(self, geometry: Geometry) -> BaseGeometry:
-        """The shape of a geometry."""
+    def of(self, geometry: Geometry, *, often: bool) -> BaseGeometry:
+        """The shape of a geometry; prepared, if it is needed often."""
         found = self._made.get(id(geometry))
         if found is None:
-            shape = self._frame.take(geometry)
-            shapely.prepare(shape)
-            found = self._made[id(geometry)] = (geometry, shape)
-            if len(self._made) > 100_000:
-                self._made = {id(geometry): found}
+            found = (geometry, self._frame.take(geometry))
+            if often:
+                shapely.prepare(found[1])
+            if len(self._made) > _REMEMBERED:
+                self._made.clear()
+            self._made[id(geometry)] = found
         return found[1]
 
 
-def extent(geometry: Geometry) -> tuple[float, float, float, float]:
+def extent(geometry: Geometry) -> Box:
     """West, south, east, north in degrees of everything a geometry covers; all longitudes where it crosses 180°."""
     if geometry.unbounded:
         return _EVERYTHING
@@ -158,7 +163,7 @@ def extent(geometry: Geometry) -> tuple[float, float, float, float]:
     return (west, south, east, north) if west >= -180.0 and east <= 180.0 else (-180.0, south, 180.0, north)
 
 
-def grown(box: tuple[float, float, float, float], metres: float) -> tuple[float, float, float, float]:
+def grown(box: Box, metres: float) -> Box:
     """A rectangle that holds everything within so many metres of another one."""
     if not math.isfinite(metres):
         return _EVERYTHING
@@ -172,7 +177,7 @@ def grown(box: tuple[float, float, float, float], metres: float) -> tuple[float,
     return west - wide, south, east + wide, north
 
 
-def apart(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def apart(a: Box, b: Box) -> bool:
     """Whether two rectangles have nothing in common."""
     return a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]
 
@@ -217,16 +222,23 @@ class Spatial:
     relate: Callable[[BaseGeometry, BaseGeometry], Any]
     tolerance: float
     shapes: Shapes = field(init=False)
+    extents: tuple[Box | None, Box | None] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shapes", Shapes(self.tolerance))
+        values = (as_geometry(self.left.value), as_geometry(self.right.value))
+        extents = tuple(None if g is None or _empty(g) else extent(g) for g in values)
+        object.__setattr__(self, "extents", extents)
 
     def pairs(self, primary: Element, secondary: Element) -> bool:
         """Whether the geometries of two elements are so related; not where one is null."""
         a, b = self.left.geometry(primary), self.right.geometry(secondary)
-        if a is None or b is None or _empty(a) or _empty(b) or apart(extent(a), extent(b)):
+        if a is None or b is None or _empty(a) or _empty(b):
             return False
-        return bool(self.relate(self.shapes.of(a), self.shapes.of(b)))
+        if apart(self.extents[0] or extent(a), self.extents[1] or extent(b)):
+            return False
+        first = self.shapes.of(a, often=self.left.field is None)
+        return bool(self.relate(first, self.shapes.of(b, often=self.right.field is None)))
 
     def condition(self, **more: Any) -> Condition:
         """The condition."""
