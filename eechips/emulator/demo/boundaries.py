@@ -1,0 +1,318 @@
+"""Countries, states and counties: FAO/GAUL/2015 levels 0 to 2, the same simplified to 500 m, and TIGER/2018/States.
+
+The conterminous states have the atlas's outlines, with rivers' and ridges' wiggles on every edge that is neither a meridian nor
+a parallel; their counties are cells of scattered seats. Elsewhere districts are such cells, put together to provinces and
+those to countries by the nearest place that the atlas names. Only Colorado is as the law has it; no other line means anything.
+
+Columns: https://developers.google.com/earth-engine/datasets/catalog/FAO_GAUL_2015_level2
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from eechips.emulator.demo import atlas, linework, mercator, noise, outlines, regions, tables
+from eechips.emulator.demo.mercator import SIZE, Floats
+from eechips.emulator.model import FeatureRow
+
+USA = "United States of America"
+_ATLAS_USA = "United States"
+_ALASKA = "Alaska"
+_USA_CODE = 259
+_FIRST_STATE_CODE = 3214
+_DISTRICT, _PROVINCE, _COUNTY = 18, 19, 16
+
+Unit = tuple[str, str, str]
+"""Names of country, state and county."""
+
+_POSTAL = (
+    "Alabama AL 01,Alaska AK 02,Arizona AZ 04,Arkansas AR 05,California CA 06,Colorado CO 08,Connecticut CT 09,"
+    "Delaware DE 10,Florida FL 12,Georgia GA 13,Idaho ID 16,Illinois IL 17,Indiana IN 18,Iowa IA 19,Kansas KS 20,"
+    "Kentucky KY 21,Louisiana LA 22,Maine ME 23,Maryland MD 24,Massachusetts MA 25,Michigan MI 26,Minnesota MN 27,"
+    "Mississippi MS 28,Missouri MO 29,Montana MT 30,Nebraska NE 31,Nevada NV 32,New Hampshire NH 33,New Jersey NJ 34,"
+    "New Mexico NM 35,New York NY 36,North Carolina NC 37,North Dakota ND 38,Ohio OH 39,Oklahoma OK 40,Oregon OR 41,"
+    "Pennsylvania PA 42,Rhode Island RI 44,South Carolina SC 45,South Dakota SD 46,Tennessee TN 47,Texas TX 48,"
+    "Utah UT 49,Vermont VT 50,Virginia VA 51,Washington WA 53,West Virginia WV 54,Wisconsin WI 55,Wyoming WY 56"
+)
+
+
+@dataclass(frozen=True)
+class _Seats:
+    """Places that counties or districts are nearest to, in units, and the names of what they belong to."""
+
+    sites: linework.Sites
+    owner: list[tuple[str, str]]
+
+
+@cache
+def _edges() -> dict[tuple[int, int], Floats]:
+    """Every edge of the states' outlines with its wiggles: degrees, from the corner of lower number."""
+    points = outlines.corners()
+    result = {}
+    for rings in outlines.rings().values():
+        for ring in rings:
+            for a, b in zip(ring, [*ring[1:], ring[0]], strict=True):
+                key = (min(a, b), max(a, b))
+                if key not in result:
+                    result[key] = _wiggly(points[key[0]], points[key[1]], key)
+    return result
+
+
+def _wiggly(start: Floats, end: Floats, key: tuple[int, int]) -> Floats:
+    """Midpoints are moved aside again and again; meridians and parallels stay as straight as surveyors drew them."""
+    across, along = np.abs(end - start)
+    straight = across < 0.025 or along < 0.025
+    line = np.array([start, end])
+    for depth in range(9):
+        delta = line[1:] - line[:-1]
+        length = np.sqrt((delta * delta).sum(axis=1))
+        if length.max() < (0.12 if straight else 0.05):
+            break
+        middle = (line[1:] + line[:-1]) * 0.5
+        if not straight:
+            aside = noise.random(key[0] * 1024 + key[1], np.arange(len(middle)) + (1 << depth), 801) - 0.5
+            middle = middle + np.stack([-delta[:, 1], delta[:, 0]], axis=1) * (aside * 0.34)[:, None]
+        longer = np.empty((len(line) + len(middle), 2))
+        longer[::2], longer[1::2] = line, middle
+        line = longer
+    return np.round(line, 7)
+
+
+@cache
+def _states() -> tuple[list[str], shapely.STRtree]:
+    """Names of the states, and their shapes with all wiggles, in a tree."""
+    edges = _edges()
+    shapes = []
+    for rings in outlines.rings().values():
+        parts = []
+        for ring in rings:
+            pieces = [
+                edges[(a, b)][:-1] if a < b else edges[(b, a)][:0:-1]
+                for a, b in zip(ring, [*ring[1:], ring[0]], strict=True)
+            ]
+            parts.append(shapely.make_valid(shapely.Polygon(np.concatenate(pieces))))
+        shapes.append(shapely.union_all(parts))
+    return list(outlines.rings()), shapely.STRtree(shapes)
+
+
+def _state_of(longitude: Floats, latitude: Floats) -> npt.NDArray[np.int64]:
+    """Number of the state that places lie in, -1 outside all."""
+    _, tree = _states()
+    result = np.full(len(longitude), -1, dtype=np.int64)
+    points, states = tree.query(shapely.points(longitude, latitude), predicate="intersects")
+    result[points[::-1]] = states[::-1]
+    return result
+
+
+@cache
+def _counties() -> _Seats:
+    """Seats of the counties of the conterminous states; every state has at least one."""
+    names, tree = _states()
+    west, east = mercator.x_of([-125.5, -66.0])
+    north, south = mercator.y_of([49.6, 24.3])
+    x, y = linework.jittered(
+        _COUNTY,
+        811,
+        range(int(north) >> _COUNTY, int(south) >> _COUNTY),
+        range(int(west) >> _COUNTY, int(east) >> _COUNTY),
+    )
+    state = _state_of(mercator.longitude_of(x), mercator.latitude_of(y))
+    x, y, state = x[state >= 0], y[state >= 0], state[state >= 0]
+    for number in sorted(set(range(len(names))) - set(state.tolist())):
+        inside = shapely.point_on_surface(tree.geometries[number])
+        x, y = np.append(x, mercator.x_of(inside.x)), np.append(y, mercator.y_of(inside.y))
+        state = np.append(state, number)
+    return _Seats(linework.Sites.of(x, y), [(USA, names[number]) for number in state])
+
+
+@cache
+def _districts() -> tuple[_Seats, list[tuple[str, str]]]:
+    """Seats of the districts of the world, and what they would belong to if there were no United States."""
+    named = [(name, place) for name, where in regions.records(atlas.COUNTRIES) for place in regions.places(where)]
+    country_x = mercator.x_of([place[0] for _, place in named])
+    country_y = mercator.y_of([place[1] for _, place in named])
+    x, y = linework.jittered(_DISTRICT, 821, range(0, 110), range(SIZE >> _DISTRICT))
+    close = linework.inland(x, y) > -4.5e5
+    x, y = x[close], y[close]
+    px, py = linework.jittered(_PROVINCE, 831, range(0, 55), range(SIZE >> _PROVINCE))
+    province = linework.Sites.of(px, py).nearest(x, y)
+    others = np.flatnonzero([name != _ATLAS_USA for name, _ in named])
+    owners = []
+    for chosen in (np.arange(len(named)), others):
+        near = chosen[linework.Sites.of(country_x[chosen], country_y[chosen]).nearest(x, y)]
+        owners.append([(named[n][0], str(p)) for n, p in zip(near, province, strict=True)])
+    return _Seats(linework.Sites.of(x, y), owners[0]), owners[1]
+
+
+def _american(longitude: float, latitude: float) -> bool:
+    """Whether land beside the outlines of the states is a piece of their coast, and not of Canada or Mexico."""
+    if latitude > 42.0:
+        return (-71.5 < longitude < -66.7 and latitude < 44.9) or (longitude < -123.2 and latitude < 48.4)
+    return longitude > -97.6 if latitude < 32.5 else longitude > -85.0 or longitude < -117.0
+
+
+def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
+    """Country, state or province, and seat of places on land; seats of districts are numbered on from 1,000,000."""
+    names, tree = _states()
+    counties, (districts, foreign) = _counties(), _districts()
+    bx, by = (b[0] for b in regions.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :]))
+    district = districts.sites.nearest(bx, by)
+    state = _state_of(longitude, latitude)
+    for place in np.flatnonzero(state < 0):
+        if districts.owner[district[place]][0] == _ATLAS_USA and _american(longitude[place], latitude[place]):
+            state[place] = tree.nearest(shapely.Point(longitude[place], latitude[place]))
+    county = np.zeros(len(longitude), dtype=np.int64)
+    seats: dict[str, list[int]] = {}
+    for seat, (_, name) in enumerate(counties.owner):
+        seats.setdefault(name, []).append(seat)
+    for number in np.unique(state[state >= 0]):
+        here, own = np.flatnonzero(state == number), np.array(seats[names[number]])
+        county[here] = own[linework.Sites.of(counties.sites.x[own], counties.sites.y[own]).nearest(bx[here], by[here])]
+    result = []
+    for place, number in enumerate(state):
+        if number >= 0:
+            result.append((USA, names[number], int(county[place])))
+            continue
+        seat = int(district[place])
+        country, province = districts.owner[seat]
+        if country == _ATLAS_USA:
+            country, province = (USA, _ALASKA) if longitude[place] < -129.0 else foreign[seat]
+        result.append((country, province, 1_000_000 + seat))
+    return result
+
+
+@cache
+def _units() -> dict[Unit, shapely.Geometry]:
+    """All counties and districts, named, in the order of their names."""
+    counties, (districts, _) = _counties(), _districts()
+    lines = [np.asarray(shapely.linestrings(line)) for line in _edges().values()]
+    _, tree = _states()
+    states = shapely.union_all(shapely.box(*shapely.bounds(tree.geometries).T))
+    shapely.prepare(states)
+    for seats, step, american in ((counties, 14000.0, True), (districts, 45000.0, False)):
+        ends = seats.sites.borders()
+        ends = ends[linework.near_land(ends)]
+        if american:
+            ends = ends[shapely.dwithin(states, shapely.points(linework.degrees(*ends.mean(axis=1).T)), 1.0)]
+        lines.append(linework.drawn(ends, lambda x, y, step=step: np.full(len(x), step)))  # type: ignore[misc]
+    found = linework.tiles([np.atleast_1d(line) for line in lines], _unit)
+    named: dict[Unit, shapely.Geometry] = {}
+    numbers: dict[tuple[str, str], int] = {}
+    provinces: dict[str, list[str]] = {}
+    for country, province, seat in sorted(found):
+        if country != USA:
+            known = provinces.setdefault(country, [])
+            if province not in known:
+                known.append(province)
+            state = f"{country} {known.index(province) + 1}"
+        else:
+            state = province
+        numbers[(country, state)] = numbers.get((country, state), 0) + 1
+        kind = "County" if country == USA else "District"
+        named[(country, state, f"{state} {kind} {numbers[(country, state)]:02d}")] = found[(country, province, seat)]
+    return {unit: named[unit] for unit in sorted(named)}
+
+
+@cache
+def _codes() -> tuple[dict[str, int], dict[tuple[str, str], int], dict[Unit, int]]:
+    """Codes of countries, states and counties; those of the United States and its states as in GAUL."""
+    units = list(_units())
+    countries = sorted({unit[0] for unit in units} - {USA})
+    country = {name: number + 1 for number, name in enumerate(countries)} | {USA: _USA_CODE}
+    states = sorted({unit[:2] for unit in units if unit[0] != USA})
+    state = {key: 10_000 + number for number, key in enumerate(states)}
+    american = sorted([entry.rsplit(" ", 2)[0] for entry in _POSTAL.split(",")] + ["District of Columbia", "Hawaii"])
+    state |= {(USA, name): _FIRST_STATE_CODE + number for number, name in enumerate(american)}
+    return country, state, {unit: 20_000 + number for number, unit in enumerate(units)}
+
+
+@cache
+def gaul(level: int) -> tables.Rows:
+    """Rows of a level of GAUL, in the order of their codes."""
+    country, state, county = _codes()
+    groups: dict[tuple[str, ...], list[shapely.Geometry]] = {}
+    for unit, shape in _units().items():
+        groups.setdefault(unit[: level + 1], []).append(shape)
+    codes: list[dict[Any, int]] = [country, state, county]
+    entries = []
+    for unit, shapes in groups.items():
+        shape = linework.joined(shapes)
+        area, length = tables.measures(shape)
+        properties: dict[str, Any] = {"ADM0_CODE": country[unit[0]], "ADM0_NAME": unit[0]}
+        if level >= 1:
+            properties |= {"ADM1_CODE": state[(unit[0], unit[1])], "ADM1_NAME": unit[1]}
+        if level >= 2:
+            properties |= {"ADM2_CODE": county[(unit[0], unit[1], unit[2])], "ADM2_NAME": unit[2]}
+        properties |= {
+            "DISP_AREA": "NO",
+            f"EXP{level}_YEAR": 3000,
+            "STATUS": "Member State",
+            f"STR{level}_YEAR": 1000,
+            "Shape_Area": area,
+            "Shape_Leng": length,
+        }
+        entries.append((codes[level][unit[0] if level == 0 else unit], shape, properties))
+    entries.sort(key=lambda entry: entry[0])
+    return tuple(
+        FeatureRow(tables.index_of(number), shape, properties) for number, (_, shape, properties) in enumerate(entries)
+    )
+
+
+@cache
+def tiger_states() -> tables.Rows:
+    """Rows of TIGER/2018/States, in the order of their codes."""
+    shapes = {row.properties["ADM1_NAME"]: row.geometry for row in gaul(1) if row.properties["ADM0_NAME"] == USA}
+    result = []
+    for entry in _POSTAL.split(","):
+        name, postal, code = entry.rsplit(" ", 2)
+        if name not in shapes:
+            continue
+        inside = shapely.point_on_surface(shapes[name])
+        properties = {
+            "FUNCSTAT": "A",
+            "GEOID": code,
+            "INTPTLAT": f"{inside.y:+.7f}",
+            "INTPTLON": f"{inside.x:+.7f}",
+            "LSAD": "00",
+            "MTFCC": "G4000",
+            "NAME": name,
+            "STATEFP": code,
+            "STUSPS": postal,
+        }
+        result.append(FeatureRow(tables.index_of(len(result)), shapes[name], properties))
+    return tuple(result)
+
+
+def _columns(level: int) -> dict[str, str]:
+    columns = {}
+    for n in range(level + 1):
+        columns |= {f"ADM{n}_CODE": "Integer", f"ADM{n}_NAME": "String"}
+    return columns | {
+        "DISP_AREA": "String",
+        f"EXP{level}_YEAR": "Integer",
+        "STATUS": "String",
+        f"STR{level}_YEAR": "Integer",
+        "Shape_Area": "Float",
+        "Shape_Leng": "Float",
+    }
+
+
+def gaul_tables() -> tuple[tables.DemoTable, ...]:
+    """The six tables of GAUL and the states of TIGER."""
+    result = []
+    for folder, suffix in (("FAO/GAUL", ""), ("FAO/GAUL_SIMPLIFIED_500m", " 500m Simplified")):
+        for level, what in enumerate(("Country Boundaries", "First-Level Units", "Second-Level Units")):
+            draw: Callable[[], tables.Rows] = partial(gaul, level)
+            title = f"FAO GAUL{suffix}: Global Administrative Unit Layers 2015, {what}"
+            result.append(tables.DemoTable(f"{folder}/2015/level{level}", _columns(level), draw, title))
+    names = ("FUNCSTAT", "GEOID", "INTPTLAT", "INTPTLON", "LSAD", "MTFCC", "NAME", "STATEFP", "STUSPS")
+    columns = dict.fromkeys(names, "String")
+    result.append(tables.DemoTable("TIGER/2018/States", columns, tiger_states, "TIGER: US Census States 2018"))
+    return tuple(result)

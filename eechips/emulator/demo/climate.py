@@ -1,0 +1,115 @@
+"""Weather and seasons: temperatures, vigour of plants, snow, clouds.
+
+All of it is arithmetic on latitude, height, day of the year and noise, kept simple enough to come out the same everywhere.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import lru_cache
+
+import numpy as np
+
+from eechips.emulator.demo import cover, mercator, noise, terrain
+from eechips.emulator.demo.mercator import Floats, Rect
+from eechips.emulator.demo.terrain import Terrain
+
+LAPSE = 0.0062
+"""Kelvin lost per metre of height."""
+
+
+def season(day: float, peak: float = 203.0) -> float:
+    """A wave of a year: 1 on the peak day of the year, -1 half a year away."""
+    away = abs((day - peak) / 365.25 - round((day - peak) / 365.25)) * 2.0
+    return 1.0 - 2.0 * away * away * (3.0 - 2.0 * away)
+
+
+def day_of_year(when: date) -> int:
+    """1 on the first of January."""
+    return (when - date(when.year, 1, 1)).days + 1
+
+
+@lru_cache(maxsize=96)
+def relief(rect: Rect) -> Terrain:
+    """The relief of a rectangle, kept for the next date of the same place."""
+    return terrain.terrain(rect)
+
+
+def latitude(rect: Rect) -> Floats:
+    """Latitude of the rows, shape (height, 1)."""
+    return mercator.latitude_of(rect.y)[:, None]
+
+
+def mean_temperature(land: Terrain, day: float) -> Floats:
+    """Usual temperature of the air, kelvin, on a day of the year."""
+    north = latitude(land.rect)
+    away = np.abs(north)
+    wave = np.clip(north * (1.0 / 12.0), -1.0, 1.0) * season(day)
+    swing = 0.31 * away * np.clip(0.45 + land.character("coast") * (1.0 / 400_000.0), 0.45, 1.15)
+    return 300.5 - 0.0082 * away * away + swing * wave - LAPSE * np.maximum(land.height, 0.0)
+
+
+def weather(rect: Rect, when: date, spells: tuple[int, ...] = (21, 19)) -> Floats:
+    """How far the weather is from usual, about ±1; noise of 2**k units that is new every day."""
+    number = when.toordinal()
+    waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, 4096 + number * 4 + n) for n, k in enumerate(spells)])
+    total = waves[0] * 1.3
+    for wave in waves[1:]:
+        total = total + wave * 0.6
+    return total
+
+
+def vigour(rect: Rect, when: date) -> float:
+    """Greenness of plants on a date, 1 in full summer: early June in the north, the other half of the year in the south.
+
+    One number for a rectangle's middle; rectangles are small where it matters.
+    """
+    return season_of_growth(float(mercator.latitude_of(rect.y[len(rect.y) // 2 : len(rect.y) // 2 + 1])[0]), when)
+
+
+def season_of_growth(north: float, when: date) -> float:
+    """Greenness of plants at a latitude on a date."""
+    wave = season(day_of_year(when), 190.0) * min(1.0, max(-1.0, north / 15.0))
+    strength = min(1.0, abs(north) / 40.0)
+    return min(1.0, max(0.04, 1.0 - strength * (0.5 - 0.75 * wave) * 1.05))
+
+
+def snow_line(when: date, north: float) -> float:
+    """Metres from the treeline up to the line of snow (see ``cover.snow_share``): far below it in winter."""
+    wave = season(day_of_year(when), 212.0) * (1.0 if north >= 0.0 else -1.0)
+    return 240.0 + (wave - 1.0) * 620.0 * min(1.6, abs(north) / 39.0)
+
+
+def cloudiness(rect: Rect, when: date, share: float, seed: int, finest: int = 0) -> Floats:
+    """How cloudy it is on a date: above zero in clouds, thick from about 0.25.
+
+    Args:
+        rect: where.
+        when: date.
+        share: rough share of the sky that is covered, 0 to 1.
+        seed: another sky.
+        finest: smallest octave.
+    """
+    ks = [k for k in (20, 18, 16, 14, 13, 12, 11, 10) if k >= finest and noise.fading(k, rect.pitch) > 0.0]
+    number = when.toordinal()
+    waves = noise.gradient(
+        rect.x[None, :], rect.y[:, None], [(k, 65536 + number * 64 + seed * 16 + k % 16) for k in ks]
+    )
+    total = np.zeros(waves.shape[1:])
+    for k, wave in zip(ks, waves, strict=True):
+        total = total + wave * noise.fading(k, rect.pitch) * _CLOUDS[k]
+    return total + (share - 0.5) * 1.15
+
+
+_CLOUDS = {20: 0.75, 18: 0.65, 16: 0.45, 14: 0.28, 13: 0.18, 12: 0.12, 11: 0.08, 10: 0.05}
+
+
+def dryness(land: Terrain) -> Floats:
+    """0 on wet, green land, 1 in deserts."""
+    green = land.character("green") * 0.9 + 0.5 * cover.tree_density(land)
+    return np.clip(1.05 - 1.35 * green, 0.0, 1.0)
+
+
+def days(start: date, end: date, step: int) -> list[date]:
+    """Dates from ``start`` to before ``end``."""
+    return [start + timedelta(days=n) for n in range(0, (end - start).days, step)]

@@ -1,0 +1,454 @@
+"""What covers the ground, and what it reflects.
+
+Relief, climate and settlement meet here: for a rectangle of the plane ``ground`` says how much of each cell is tree, field,
+road, water, and how bright the light is on it. All sensors of the demo planet look at this same ground, so they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.emulator.demo import farmland, mercator, noise, regions, spectra, texture
+from eechips.emulator.demo.farmland import Field32
+from eechips.emulator.demo.mercator import Floats, Rect
+from eechips.emulator.demo.terrain import Terrain, nodes, terrain
+
+_F = np.float32
+# Half widths of streams in units: with no water in the land, and what full water adds; how far their trees reach.
+_STREAMS = ((5.0, 21.0, 70.0), (0.6, 5.5, 34.0), (-0.4, 2.4, 16.0), (-0.9, 1.6, 9.0))
+_ROAD_OFFSET = (95.0, 52.0)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Something that covers part of the cells.
+
+    Attributes:
+        share: of each cell, 0 to 1.
+        first: name in ``spectra.REFLECTANCE``.
+        second: name of what ``mix`` leads to.
+        mix: 0 is all ``first``, 1 is all ``second``.
+        tone: brightness, multiplies the reflectance.
+    """
+
+    share: Field32
+    first: str
+    second: str | None = None
+    mix: Field32 | None = None
+    tone: Field32 | None = None
+
+
+@dataclass(frozen=True)
+class Ground:
+    """The ground in the cells of a rectangle.
+
+    Attributes:
+        rect: where.
+        terrain: relief on the rectangle's nodes (``terrain.nodes``).
+        open_green: greenness of the grass of open land, 0 to 1.
+        layers: what lies over the open land, from the ground up, by name.
+        light: brightness of the light.
+    """
+
+    rect: Rect
+    terrain: Terrain
+    open_green: Field32
+    layers: dict[str, Layer]
+    light: Field32
+
+    def reflectance(self, bands: Sequence[str], vigour: float = 1.0) -> npt.NDArray[np.float32]:
+        """Reflectance, shape (bands, height, width).
+
+        Args:
+            bands: of ``spectra.BANDS``.
+            vigour: how green vegetation is, 1 in summer, 0 when it is dormant.
+        """
+        soil, grass = _open_land(self.terrain, bands)
+        up = Upsampler(self.rect, self.terrain.rect)
+        result = np.empty((len(bands), self.rect.height, self.rect.width), dtype=np.float32)
+        green = self.open_green * _F(vigour)
+        for n, band in enumerate(bands):
+            at = spectra.BANDS.index(band)
+            value = up(grass[n])
+            value *= green
+            value += up(soil[n])
+            for name, layer in self.layers.items():
+                first = spectra.REFLECTANCE[layer.first][at]
+                over: Field32 | np.float32 = _F(first)
+                if layer.second is not None and layer.mix is not None:
+                    span = spectra.REFLECTANCE[layer.second][at] - first
+                    over = layer.mix * _F(span * vigour if name == "crop" else span)
+                    over += _F(first)
+                if layer.tone is not None:
+                    over = over * layer.tone
+                value += (over - value) * layer.share
+            if "water" not in self.layers:
+                value *= self.light
+            else:
+                value *= self.light + (_F(1.0) - self.light) * self.layers["water"].share
+            result[n] = value
+        return result
+
+
+class Upsampler:
+    """Carries values from nodes to the cells of a rectangle, linearly.
+
+    Where the nodes are the cells, it only changes the type.
+    """
+
+    def __init__(self, rect: Rect, at: Rect) -> None:
+        self._same = rect == at
+        if not self._same:
+            self._columns, self._across = _place(rect.x, at.column, at.pitch, at.width)
+            self._rows, down = _place(rect.y, at.row, at.pitch, at.height)
+            self._down = down[:, None]
+
+    def __call__(self, values: npt.NDArray[np.floating]) -> Field32:
+        """Values of shape (nodes) at the cells."""
+        if self._same:
+            return values.astype(np.float32)
+        narrow = values.astype(np.float32)
+        left = narrow[:, self._columns]
+        lines = left + (narrow[:, self._columns + 1] - left) * self._across
+        steps = lines[1:] - lines[:-1]
+        result: Field32 = steps.take(self._rows, axis=0)
+        result *= self._down
+        result += lines.take(self._rows, axis=0)
+        return result
+
+
+def _place(positions: Floats, first: int, pitch: int, count: int) -> tuple[npt.NDArray[np.int64], Field32]:
+    t = positions * (1.0 / pitch) - (first + 0.5)
+    whole = np.minimum(np.floor(t), count - 2.0)
+    return whole.astype(np.int64), (t - whole).astype(np.float32)
+
+
+def _open_land(land: Terrain, bands: Sequence[str]) -> tuple[Floats, Floats]:
+    """Reflectance of open land with dry grass, and what green grass adds: shape (bands, nodes)."""
+    cover = grass_cover(land)
+    bright, red = 0.62 + 0.75 * land.character("bright"), land.character("red")
+    soil, grass = [], []
+    for band in bands:
+        at = spectra.BANDS.index(band)
+        plain, ochre = spectra.REFLECTANCE["soil"][at], spectra.REFLECTANCE["red soil"][at]
+        dry, live = spectra.REFLECTANCE["dry grass"][at], spectra.REFLECTANCE["live grass"][at]
+        bare = (plain + (ochre - plain) * red) * bright
+        soil.append(bare + (dry - bare) * cover)
+        grass.append((live - dry) * cover)
+    return np.array(soil), np.array(grass)
+
+
+def grass_cover(land: Terrain) -> Floats:
+    """Share of open land that grass covers, by node."""
+    return np.clip(0.22 + 1.5 * land.character("green"), 0.0, 0.95)
+
+
+def treeline(land: Terrain) -> Floats:
+    """Height above which no trees grow, metres, shape (rows, 1): 3,500 m at 39 degrees, lower towards the poles."""
+    away = np.abs(mercator.latitude_of(land.rect.y))
+    return np.clip(3550.0 - 95.0 * (away - 39.0), 150.0, 4100.0)[:, None]
+
+
+def tree_density(land: Terrain) -> Floats:
+    """Share of the ground under trees, by node: fewer on dry ground and southern slopes, none above the treeline."""
+    forest, wet = land.character("forest"), land.character("wet")
+    limit = treeline(land)
+    patch = land.patches[0] * 1.0 + land.patches[1] * 0.75 + land.patches[2] * 0.45
+    density = forest + patch * (0.30 + 1.3 * forest * (1.0 - forest))
+    density += np.clip(land.south * 0.9, -0.30, 0.30) * (1.0 - 0.6 * wet)
+    # Conifers of dry country keep to the hills.
+    density += land.character("needle") * (1.0 - wet) * np.clip(1.1 * land.rise - 0.22, -0.2, 0.3) * (forest > 0.1)
+    density *= noise.smoothstep(0.0, 1.0, (limit + 90.0 + 160.0 * patch - land.height) * (1.0 / 260.0))
+    density *= 1.0 - 0.75 * noise.smoothstep(0.75, 1.25, land.slope)
+    density *= np.where(land.character("coast") > 0.0, 1.0, 0.0)
+    return np.clip(density, 0.0, 1.0)
+
+
+def rockiness(land: Terrain) -> Floats:
+    """Share of bare rock, by node: cliffs, and the ground above the treeline."""
+    limit = treeline(land)
+    patch = land.patches[1] * 0.8 + land.patches[2] * 0.8
+    rock = noise.smoothstep(0.45, 0.95, land.slope + 0.25 * patch + 0.15 * land.character("mesa"))
+    high = noise.smoothstep(0.0, 1.0, (land.height - limit - 60.0 + 220.0 * patch) * (1.0 / 330.0))
+    return np.clip(np.maximum(rock, 0.85 * high), 0.0, 1.0)
+
+
+def snow_share(land: Terrain, line: float = 240.0) -> Floats:
+    """Share of the ground under snow, by node.
+
+    Args:
+        land: relief.
+        line: metres from the treeline up to the line of snow; in summer 240.
+    """
+    patch = land.patches[1] * 1.0 + land.patches[2] * 0.7
+    above = (land.height - treeline(land) - line) * (1.0 / 260.0) + 1.15 * patch - 1.1 * land.slope - 0.25 * land.east
+    return np.where(land.character("coast") > 0.0, noise.smoothstep(0.0, 0.5, above), 0.0)
+
+
+def ground(rect: Rect, year: int, snow_line: float = 240.0) -> Ground:
+    """The ground in a rectangle.
+
+    Args:
+        rect: of pitch 1 or more.
+        year: decides what is sown.
+        snow_line: see ``snow_share``.
+    """
+    return _Painter(rect, year, snow_line).paint()
+
+
+class _Painter:
+    """Lays the layers of one rectangle; it is used once."""
+
+    def __init__(self, rect: Rect, year: int, snow_line: float) -> None:
+        self.rect = rect
+        self.year = year
+        self.snow_line = snow_line
+        self.land = terrain(nodes(rect))
+        self.up = Upsampler(rect, self.land.rect)
+        self.fine = rect.pitch <= 2
+        self.grain = self._texture("grain")
+        self.mottle = self._texture("mottle")
+        self.layers: dict[str, Layer] = {}
+
+    def paint(self) -> Ground:
+        land, up = self.land, self.up
+        wet = float(land.character("wet").max())
+        density, rock = tree_density(land), rockiness(land)
+        open_green = up(np.clip(land.character("green") * (1.0 + 0.5 * land.patches[1]) + self._lush(), 0.0, 1.0))
+        open_green *= _F(1.0) + self.mottle * _F(0.55)
+        self.light = up(land.light)
+        self.light *= _F(1.0) + self.grain * _F(0.20)
+        channels = self._streams(wet)
+        self._shrubs(density)
+        self._fields(channels)
+        if rock.max() > 0.0:
+            bare = up(rock)
+            bare += self.mottle * _F(0.5) * (bare > 0.0)
+            stones = self._texture("rock")
+            self._lay("rock", Layer(np.clip(bare, 0.0, 1.0), "rock", tone=_F(1.0) + stones * _F(0.9)))
+        self._banks(channels)
+        self._valley_roads(channels)
+        self._trees(density, channels)
+        self._settlements()
+        self._water(channels)
+        snow = snow_share(land, self.snow_line)
+        if snow.max() > 0.0:
+            share = up(snow)
+            share = np.clip(share * _F(1.9) - _F(0.45) + (self.mottle + self.grain * _F(0.6)) * (share > 0.0), 0.0, 1.0)
+            self._lay("snow", Layer(share, "snow"))
+        return Ground(self.rect, land, open_green, self.layers, self.light)
+
+    def _texture(self, name: texture.Name) -> Field32:
+        """A texture as numbers about zero, roughly ±0.5; nothing where it is finer than the cells."""
+        if self.rect.pitch > 64:
+            return np.zeros((1, 1), dtype=np.float32)
+        return (texture.part(name, self.rect).astype(np.float32) - _F(128.0)) * _F(1.0 / 255.0)
+
+    def _lay(self, name: str, layer: Layer) -> None:
+        if layer.share.any():
+            self.layers[name] = layer
+
+    def _lush(self) -> Floats:
+        """Grass is greener beside water and in the mountains."""
+        land = self.land
+        near = np.zeros(land.height.shape)
+        for (base, more, reach), stream in zip(_STREAMS, land.streams, strict=True):
+            width = np.maximum(0.0, base + more * land.character("wet")) * 4.0 + reach * 1.6
+            near = np.maximum(near, 1.0 - np.abs(stream) / width)
+        high = np.clip((land.height - 2300.0) * (1.0 / 2600.0), 0.0, 0.3)
+        return np.clip(near, 0.0, 1.0) * (0.16 + 0.3 * land.character("wet")) + high * land.character("wet")
+
+    def _streams(self, wet: float) -> list[tuple[int, Field32, Field32]]:
+        """(order, distance, half width) of the streams that come near the rectangle."""
+        found = []
+        scope = float(self.rect.pitch)
+        for order, (base, more, reach) in enumerate(_STREAMS):
+            if noise.fading(16 - 2 * order, scope) <= 0.0 or base + more * wet <= 0.0:
+                continue
+            stream = self.land.streams[order]
+            far = np.abs(stream).min() > base + more * wet + reach + 110.0 + scope
+            if far and ((stream > 0.0).all() or (stream < 0.0).all()):
+                continue
+            half = base + more * self.land.character("wet")
+            if order:
+                # Side streams dwindle towards the divide.
+                half = half * np.clip(1.35 - (2.2 + 0.5 * order) * self.land.rise, 0.0, 1.0)
+            found.append((order, self.up(stream), self.up(half)))
+        return found
+
+    def _covered(self, distance: Field32, half: Field32 | float) -> Field32:
+        """Share of each cell within a half width of a line."""
+        edge = _F(0.5 * self.rect.pitch)
+        width = np.maximum(half, _F(0.0))
+        share = np.minimum(width, distance + edge) - np.maximum(-width, distance - edge)
+        return np.clip(share * _F(1.0 / self.rect.pitch), 0.0, 1.0)
+
+    def _shrubs(self, density: Floats) -> None:
+        land = self.land
+        wanted = land.character("shrub") * (1.0 - 0.8 * density) * (1.0 + 0.9 * land.patches[1] + 0.5 * land.patches[2])
+        wanted = np.where((wanted < 0.02) | (land.height > treeline(land) + 150.0), 0.0, np.minimum(wanted, 1.0))
+        if not wanted.any():
+            return
+        share = self.up(wanted)
+        if self.rect.pitch == 1:
+            ranks = texture.part("bush", self.rect)
+            # A shrub darkens the cells it only touches: two steps of rank make soft edges.
+            share = (ranks < share * _F(200.0)).astype(np.float32) * _F(0.78)
+        else:
+            share *= _F(0.42) + self.grain * _F(0.5)
+        self._lay("shrub", Layer(share, "shrub", tone=_F(0.85) + self.grain * _F(0.3)))
+
+    def _fields(self, channels: list[tuple[int, Field32, Field32]]) -> None:
+        land, rect = self.land, self.rect
+        crop = land.character("crop")
+        if rect.pitch > farmland.COARSEST:
+            share = self.up(crop * self._arable())
+            self._lay("crop", Layer(share, "stubble", "crop", np.full_like(share, 0.42)))
+            self.blocks = None
+            return
+        blocks = farmland.blocks(rect, self.year)
+        self.blocks = blocks
+        if not (blocks.tilled.any() or blocks.circle.any()):
+            return
+        share = blocks.spread(blocks.tilled)
+        tone = blocks.spread(blocks.tone)
+        green = blocks.spread(blocks.green)
+        along = blocks.spread(blocks.along)
+        columns, rows = farmland.streaks(rect)
+        traces = along * columns[None, :] + (_F(1.0) - along) * rows[:, None]
+        if blocks.circle.any():
+            inside, square = farmland.circles(rect)
+            circle = blocks.spread(blocks.circle) * inside
+            share = np.maximum(share, circle)
+            if self.fine:
+                ring = np.sqrt(square) * _F(512.0)
+                table = (noise.random(np.arange(512), 0, 533) - 0.5).astype(np.float32)
+                traces = np.where(circle > 0.0, table[ring.astype(np.int64)], traces)
+        if self.fine:
+            edges = farmland.headlands(rect)
+            share[:, edges[0]] = 0.0
+            share[edges[1]] = 0.0
+        share *= self.up(self._arable()) > _F(0.5)
+        for order, distance, half in channels:
+            share *= np.abs(distance) > half + _F(0.5 * _STREAMS[order][2])
+        tone *= _F(1.0) + traces * _F(0.10) + self.grain * _F(0.06) + self.mottle * _F(0.10)
+        green *= _F(1.0) + self.mottle * _F(0.30) + traces * _F(0.10)
+        self._lay("crop", Layer(share, "stubble", "crop", np.clip(green, 0.0, 1.0), tone))
+
+    def _arable(self) -> Floats:
+        """1 on gentle slopes, 0 on steep ones and in lakes, by node."""
+        slope = self.land.slope
+        return noise.smoothstep(0.14, 0.06, slope) * (self.land.lake < -0.03) * (self.land.character("coast") > 0.0)
+
+    def _banks(self, channels: list[tuple[int, Field32, Field32]]) -> None:
+        """Sand and gravel beside streams; in dry land all that there is of them."""
+        total: Field32 | None = None
+        for order, distance, half in channels:
+            if order > 1:
+                continue
+            wide = half * _F(1.45) + _F(1.5) + self.mottle * _F(9.0)
+            share = self._covered(np.abs(distance), wide)
+            total = share if total is None else np.maximum(total, share)
+        if total is not None:
+            self._lay("sand", Layer(total * _F(0.85), "sand", tone=_F(0.92) + self.grain * _F(0.35)))
+
+    def _valley_roads(self, channels: list[tuple[int, Field32, Field32]]) -> None:
+        """Roads that follow the larger streams."""
+        for order, distance, _ in channels:
+            if order < 2:
+                share = self._covered(np.abs(distance - _F(_ROAD_OFFSET[order])), 3.6 - 1.3 * order)
+                share *= self.up(noise.smoothstep(0.02, 0.10, self.land.rise) if order else 1.0 + 0.0 * self.land.rise)
+                self._lay(f"road {order}", Layer(share, "gravel" if order else "asphalt"))
+
+    def _trees(self, density: Floats, channels: list[tuple[int, Field32, Field32]]) -> None:
+        needle_nodes = self.land.character("needle")
+        wanted = self.up(density)
+        wanted += (self.mottle * _F(0.42)) * (wanted > 0.0)
+        oaks: Field32 | None = None
+        for order, distance, half in channels:
+            reach = _F(_STREAMS[order][2] * 0.55)
+            strip = _F(1.0) - np.maximum(np.abs(distance) - half, _F(0.0)) / (reach + half)
+            strip = np.clip(strip, 0.0, 1.0) * np.clip((half + _F(0.6)) * _F(0.22), 0.0, 0.75) * (half > 0.0)
+            strip *= _F(1.0) + self.mottle * _F(1.6)
+            oaks = strip if oaks is None else np.maximum(oaks, strip)
+        for name in ("crop", "road 0", "road 1"):
+            if name in self.layers:
+                clear = _F(1.0) - self.layers[name].share
+                wanted *= clear
+                if oaks is not None:
+                    oaks *= clear
+        if self.blocks is not None and self.blocks.houses.any():
+            yards = self.blocks.spread(np.where(self.blocks.houses > 0.0, 0.30, 0.0))
+            oaks = yards if oaks is None else np.maximum(oaks, yards)
+        leafy = self.up((1.0 - needle_nodes) * density)
+        leafy += (self.mottle * _F(0.3)) * (leafy > 0.0)
+        leafy = leafy if oaks is None else np.maximum(leafy, oaks)
+        self._stand("conifer", "pine", "pine_tone", wanted * self.up(needle_nodes))
+        self._stand("broadleaf", "oak", "oak_tone", leafy)
+
+    def _stand(self, name: str, ranks: texture.Name, tones: texture.Name, wanted: Field32) -> None:
+        """Trees of one kind: single crowns and their shadows in fine cells, a share of the cell in coarse ones."""
+        if wanted.max() <= 0.0:
+            return
+        if self.rect.pitch == 1:
+            threshold = wanted * _F(254.0)
+            share = (texture.part(ranks, self.rect) < threshold).astype(np.float32)
+            shadow = texture.part(f"{ranks}_shadow", self.rect) < threshold  # type: ignore[arg-type]
+            self.light *= np.where(shadow & (share == 0.0), _F(0.46), _F(1.0))
+            tone = _F(1.0) + self._texture(tones) * _F(1.5)
+        else:
+            soft = (
+                self._texture(ranks) * _F(1.2 / max(1.0, self.rect.pitch / 2.0))
+                if self.fine
+                else self.mottle * _F(0.35)
+            )
+            share = np.clip(wanted * _F(1.06) - soft * (wanted > 0.0) * _F(0.55), 0.0, 1.0)
+            # Shadows between the crowns.
+            tone = _F(0.80) + self.grain * _F(0.35) + _F(0.0) * share
+        self._lay(name, Layer(share, name, tone=tone))
+
+    def _settlements(self) -> None:
+        if self.blocks is None:
+            return
+        blocks = self.blocks
+        share, _ = farmland.roads(self.rect, blocks)
+        if share is not None:
+            self._lay(
+                "road",
+                Layer(share * (self.up(self.land.lake) < _F(0.0)), "gravel", tone=_F(0.95) + self.grain * _F(0.2)),
+            )
+        if not blocks.houses.any():
+            return
+        if self.rect.pitch > 8:
+            houses = blocks.spread(blocks.houses)
+            self._lay("street", Layer(houses * _F(0.32), "asphalt"))
+            self._lay("roof", Layer(houses * _F(0.18), "roof"))
+            return
+        street, roof, tone = farmland.town(self.rect, blocks)
+        self._lay("street", Layer(street, "asphalt", tone=_F(1.0) + self.grain * _F(0.2)))
+        self._lay("roof", Layer(roof, "roof", tone=tone))
+
+    def _water(self, channels: list[tuple[int, Field32, Field32]]) -> None:
+        total: Field32 | None = None
+        for order, distance, half in channels:
+            ragged = half + self.mottle * _F(2.0 + 3.0 * (order == 0)) - _F(1.0)
+            share = self._covered(np.abs(distance), ragged * (half > _F(0.3)))
+            total = share if total is None else np.maximum(total, share)
+        # A lake's shore moves by a few cells with the mottle of the ground.
+        steep = max(40.0, 900.0 / self.rect.pitch)
+        if self.land.lake.max() > -0.02:
+            depth = self.up(self.land.lake)
+            depth += self.mottle * _F(0.004)
+            share = np.clip(depth * _F(steep) + _F(0.5), 0.0, 1.0)
+            total = share if total is None else np.maximum(total, share)
+        shore = max(8.0, float(self.rect.pitch))
+        if self.land.character("coast").min() < shore:
+            sea = self.up(self.land.character("coast") * (-1.0 / shore))
+            share = np.clip(sea + _F(0.5), 0.0, 1.0)
+            total = share if total is None else np.maximum(total, share)
+        if total is not None:
+            self._lay("water", Layer(total, "water", tone=_F(1.0) + self.grain * _F(0.12)))

@@ -1,0 +1,249 @@
+"""USDA/NAIP/DOQQ: aerial photographs of the conterminous United States, by quarter quadrangle.
+
+Quads of 7.5 minutes are numbered 01 to 64 within each square degree, which is named after its south-eastern corner; each has
+four quarters of 3.75 minutes. Naming, collars of about 300 m, NAD83 / UTM grids and resolutions (1 m, 0.6 m from 2018) are
+those of the National Agriculture Imagery Program:
+https://developers.google.com/earth-engine/datasets/catalog/USDA_NAIP_DOQQ
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+
+from eechips.emulator.demo import cover, marks, noise, outlines
+from eechips.emulator.demo.mercator import Rect
+from eechips.emulator.demo.raster import PaintedSource
+from eechips.emulator.model import BandInfo, Bounds, ImageAsset, PixelType, Query
+from eechips.emulator.pixels.grid import Grid, transformer
+
+ID = "USDA/NAIP/DOQQ"
+YEARS = (2011, 2013, 2015, 2017, 2019, 2021, 2023)
+BANDS = ("R", "G", "B", "N")
+_SPECTRUM = ("red", "green", "blue", "nir")
+_QUARTERS = ("ne", "nw", "se", "sw")
+_QUARTER = 0.0625
+_COLLAR = 300.0
+_REACH = 0.01
+"""Degrees by which an image may reach beyond its quarter quad, at the most."""
+
+_NAME = re.compile(r"m_(\d{2})(\d{3})(\d{2})_(ne|nw|se|sw)_(\d{2})_(1|060)_(\d{4})(\d{2})(\d{2})")
+
+# The film is more sensitive to dark than to bright: values grow with the square root of the reflectance.
+_FULL_SCALE = (0.40, 0.40, 0.40, 0.62)
+_INDICES = tuple(range(len(BANDS)))
+
+
+@dataclass(frozen=True, slots=True)
+class Photograph:
+    """What the camera sees in a year."""
+
+    year: int
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``raster.Scene``."""
+        # Wet and dry years differ a little.
+        vigour = 0.82 + 0.30 * float(noise.random(self.year, 0, 601)[0])
+        seen = cover.ground(rect, self.year).reflectance([_SPECTRUM[b] for b in bands], vigour)
+        for n, band in enumerate(bands):
+            np.maximum(seen[n], np.float32(0.0), out=seen[n])
+            seen[n] *= np.float32(1.0 / _FULL_SCALE[band])
+            np.sqrt(seen[n], out=seen[n])
+            seen[n] *= np.float32(255.0)
+        return seen, None
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``raster.Scene``."""
+        return np.clip(np.rint(values), 1, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Quarter:
+    """A quarter quad.
+
+    Attributes:
+        latitude: of the southern edge of the square degree.
+        longitude: degrees west of its eastern edge.
+        quad: 1 to 64, row by row from the north-west.
+        quarter: "ne", "nw", "se" or "sw".
+    """
+
+    latitude: int
+    longitude: int
+    quad: int
+    quarter: str
+
+    @property
+    def bounds(self) -> Bounds:
+        """Without collar."""
+        row, column = divmod(self.quad - 1, 8)
+        north = self.latitude + 1 - row * 0.125 - (_QUARTER if self.quarter[0] == "s" else 0.0)
+        west = -self.longitude - 1 + column * 0.125 + (_QUARTER if self.quarter[1] == "e" else 0.0)
+        return west, north - _QUARTER, west + _QUARTER, north
+
+    @property
+    def zone(self) -> int:
+        """UTM zone of its middle."""
+        west, _, east, _ = self.bounds
+        return math.floor(((west + east) / 2.0 + 180.0) / 6.0) + 1
+
+    @property
+    def name(self) -> str:
+        """As in the names of images: quad and quarter."""
+        return f"{self.latitude:02d}{self.longitude:03d}{self.quad:02d}_{self.quarter}"
+
+
+@lru_cache(maxsize=16384)
+def _grid(quarter: Quarter, fine: bool) -> tuple[Grid, shapely.Polygon]:
+    """Pixels of a quarter quad, and their outline in degrees."""
+    west, south, east, north = quarter.bounds
+    middle = (west + east) / 2.0
+    crs = f"EPSG:{26900 + quarter.zone}"
+    forward, inverse = transformer("EPSG:4269", crs), transformer(crs, "EPSG:4269")
+    x, y = forward.transform([west, middle, east, west, middle, east], [south, south, south, north, north, north])
+    size = 0.6 if fine else 1.0
+    left, right = math.floor((min(x) - _COLLAR) / size), math.ceil((max(x) + _COLLAR) / size)
+    bottom, top = math.floor((min(y) - _COLLAR) / size), math.ceil((max(y) + _COLLAR) / size)
+    origin = (round(left * size, 1), round(top * size, 1))
+    grid = Grid(crs, Affine(size, 0.0, origin[0], 0.0, -size, origin[1]), right - left, top - bottom)
+    x0, y0, x1, y1 = grid.bounds
+    longitude, latitude = inverse.transform([x0, x1, x1, x0], [y0, y0, y1, y1])
+    return grid, shapely.Polygon(zip(longitude, latitude, strict=True))
+
+
+def flown(quarter: Quarter, year: int) -> tuple[int, int]:
+    """Month and day of the flight: one for each state (by square degree) and year, from mid June to mid September."""
+    number = outlines.degrees()[(quarter.latitude, quarter.longitude)]
+    flight = date(year, 6, 15) + timedelta(days=int(noise.random(number, year, 611)[0] * 92.0))
+    return flight.month, flight.day
+
+
+def _image(quarter: Quarter, year: int) -> ImageAsset:
+    fine = year >= 2018
+    grid, footprint = _grid(quarter, fine)
+    month, day = flown(quarter, year)
+    index = f"m_{quarter.name}_{quarter.zone:02d}_{'060' if fine else '1'}_{year:04d}{month:02d}{day:02d}"
+    start = marks.millis(year, month, day)
+    source = PaintedSource(grid, Photograph(year))
+    kind = PixelType("int", 0, 255)
+    return ImageAsset(
+        id=f"{ID}/{index}",
+        bands=tuple(BandInfo(name, kind, grid, source, n) for n, name in enumerate(BANDS)),
+        properties=marks.marked(
+            {"system:index": index, "system:time_start": start, "system:time_end": start + marks.DAY}
+        ),
+        footprint=footprint,
+        version=marks.VERSION,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Naip:
+    """The collection: some 1.6 million images, made when they are asked for."""
+
+    @property
+    def id(self) -> str:
+        """The full Earth Engine id."""
+        return ID
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection."""
+        return marks.marked(
+            {
+                "title": "NAIP: National Agriculture Imagery Program",
+                "date_range": [marks.millis(2011, 6, 15), marks.millis(2023, 9, 15)],
+            }
+        )
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``CollectionAsset.images``."""
+        wanted = query.equals.get("system:index")
+        if wanted is not None:
+            image = self.image(wanted) if isinstance(wanted, str) else None
+            if image is not None and _matches(image, query):
+                yield image
+            return
+        years = [y for y in YEARS if _possible(y, query)]
+        # In the order of ids, "060" comes before "1".
+        years.sort(key=lambda y: (y < 2018, y))
+        if not years:
+            return
+        for quarter in _quarters(query.bounds):
+            for year in years:
+                image = _image(quarter, year)
+                if _matches(image, query):
+                    yield image
+
+    def image(self, index: str) -> ImageAsset | None:
+        """The image of that ``system:index``, or None."""
+        match = _NAME.fullmatch(index)
+        if match is None:
+            return None
+        latitude, longitude, quad = (int(match[n]) for n in (1, 2, 3))
+        year = int(match[7])
+        if year not in YEARS or not 1 <= quad <= 64 or (latitude, longitude) not in outlines.degrees():
+            return None
+        image = _image(Quarter(latitude, longitude, quad, match[4]), year)
+        return image if image.properties["system:index"] == index else None
+
+
+def _possible(year: int, query: Query) -> bool:
+    begins, ends = marks.millis(year, 6, 15), marks.millis(year, 9, 16)
+    return (query.start is None or query.start < ends) and (query.end is None or query.end > begins)
+
+
+def _matches(image: ImageAsset, query: Query) -> bool:
+    start = image.properties["system:time_start"]
+    if query.start is not None and start < query.start:
+        return False
+    if query.end is not None and start >= query.end:
+        return False
+    if any(name in image.properties and image.properties[name] != value for name, value in query.equals.items()):
+        return False
+    return query.bounds is None or _meets(image.footprint.bounds, query.bounds)
+
+
+def _meets(box: Bounds, bounds: Bounds) -> bool:
+    west, south, east, north = bounds
+    if box[3] < south or box[1] > north:
+        return False
+    if west > east:
+        return box[2] >= west or box[0] <= east
+    return box[2] >= west and box[0] <= east
+
+
+def _quarters(bounds: Bounds | None) -> Iterator[Quarter]:
+    """Quarter quads that may meet the bounds, in the order of their names."""
+    for latitude, longitude in sorted(outlines.degrees()):
+        box = (-longitude - 1.0, float(latitude), float(-longitude), latitude + 1.0)
+        if bounds is None:
+            rows, columns = range(16), range(16)
+        else:
+            grown = (bounds[0] - _REACH, bounds[1] - _REACH, bounds[2] + _REACH, bounds[3] + _REACH)
+            if not _meets(box, grown):
+                continue
+            rows = _span(box[3] - grown[3], box[3] - grown[1])
+            columns = range(16) if bounds[0] > bounds[2] else _span(grown[0] - box[0], grown[2] - box[0])
+        found = []
+        for row in rows:
+            for column in columns:
+                quad = (row // 2) * 8 + column // 2 + 1
+                found.append((quad, "ns"[row % 2] + "we"[column % 2]))
+        for quad, quarter in sorted(found):
+            yield Quarter(latitude, longitude, quad, quarter)
+
+
+def _span(first: float, last: float) -> range:
+    """Rows or columns of quarter quads from ``first`` to ``last`` degrees within their square degree."""
+    return range(max(0, math.floor(first / _QUARTER)), min(15, math.floor(last / _QUARTER)) + 1)

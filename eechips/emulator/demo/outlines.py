@@ -1,0 +1,53 @@
+"""States of the conterminous United States as the atlas has them: straight lines between a few corners."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import shapely
+
+from eechips.emulator.demo import atlas
+from eechips.emulator.demo.mercator import Floats
+from eechips.emulator.demo.regions import places, records
+
+
+@cache
+def corners() -> Floats:
+    """Longitude and latitude of the corners, shape (n, 2)."""
+    return places(atlas.STATE_NODES)
+
+
+@cache
+def rings() -> dict[str, list[list[int]]]:
+    """Corners of the rings of each state, alphabetically."""
+    return {name: [[int(n) for n in ring.split()] for ring in text.split("/")] for name, text in records(atlas.STATES)}
+
+
+@cache
+def states() -> dict[str, shapely.MultiPolygon]:
+    """Coarse shapes of the states; neighbours share their edges."""
+    points = corners()
+    return {name: shapely.MultiPolygon([shapely.Polygon(points[r]) for r in parts]) for name, parts in rings().items()}
+
+
+@cache
+def degrees() -> dict[tuple[int, int], int]:
+    """Square degrees that land of the states may reach into, and the number of the state that has most of each.
+
+    Keys are (degrees north of the southern edge, degrees west of the eastern edge).
+    """
+    shapes = list(states().values())
+    tree = shapely.STRtree(shapes)
+    latitudes, longitudes = np.meshgrid(np.arange(24, 50), np.arange(66, 126), indexing="ij")
+    latitudes, longitudes = latitudes.ravel(), longitudes.ravel()
+    boxes = shapely.box(-longitudes - 1, latitudes, -longitudes, latitudes + 1)
+    # Coasts are drawn by noise around the coarse shapes: the margin holds what may grow beyond them.
+    hits = tree.query(boxes, predicate="dwithin", distance=0.6)
+    shares: dict[tuple[int, int], tuple[float, int]] = {}
+    for box, state in zip(*hits, strict=True):
+        key = (int(latitudes[box]), int(longitudes[box]))
+        area = float(boxes[box].intersection(shapes[state]).area)
+        if key not in shares or area > shares[key][0]:
+            shares[key] = (area, int(state))
+    return {key: state for key, (_, state) in shares.items()}

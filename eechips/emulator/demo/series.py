@@ -1,0 +1,97 @@
+"""Collections of global images, one for each of many dates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import shapely
+
+from eechips.emulator.demo import marks
+from eechips.emulator.demo.raster import PaintedSource, Scene
+from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
+from eechips.emulator.pixels.grid import Grid
+
+GLOBE = shapely.box(-180.0, -90.0, 180.0, 90.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """A ``CollectionAsset`` whose images cover the globe.
+
+    Attributes:
+        id: the full Earth Engine id.
+        title: as in the catalogue.
+        grid: of all images.
+        bands: name and type of each.
+        dates: of the images, ascending; ``system:index`` ascends with them. The last element ends the last image.
+        index: ``system:index`` of a date.
+        scene: what is seen on a date.
+        smooth: see ``PaintedSource``.
+        extra: more properties of an image.
+    """
+
+    id: str
+    title: str
+    grid: Grid
+    bands: tuple[tuple[str, PixelType], ...]
+    dates: Callable[[], Sequence[tuple[date, date]]]
+    index: Callable[[date], str]
+    scene: Callable[[date], Scene]
+    smooth: bool = True
+    extra: Callable[[date], Mapping[str, Any]] | None = None
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection."""
+        dates = self.dates()
+        return marks.marked({"title": self.title, "date_range": [_start(dates[0][0]), _start(dates[-1][1])]})
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``CollectionAsset.images``."""
+        wanted = query.equals.get("system:index")
+        for first, after in self.dates():
+            start = _start(first)
+            if query.start is not None and start < query.start:
+                continue
+            if query.end is not None and start >= query.end:
+                return
+            if wanted is None or wanted == self.index(first):
+                yield self._image(first, after)
+
+    def image(self, index: str) -> ImageAsset | None:
+        """The image of that ``system:index``, or None."""
+        return next(iter(self.images(Query(equals={"system:index": index}))), None)
+
+    def _image(self, first: date, after: date) -> ImageAsset:
+        source = PaintedSource(self.grid, self.scene(first), self.smooth)
+        index = self.index(first)
+        properties = {
+            "system:index": index,
+            "system:time_start": _start(first),
+            "system:time_end": _start(after),
+            **(self.extra(first) if self.extra else {}),
+        }
+        return ImageAsset(
+            id=f"{self.id}/{index}",
+            bands=tuple(BandInfo(name, kind, self.grid, source, n) for n, (name, kind) in enumerate(self.bands)),
+            properties=marks.marked(properties),
+            footprint=GLOBE,
+            version=marks.VERSION,
+        )
+
+
+def _start(when: date) -> int:
+    return marks.millis(when.year, when.month, when.day)
+
+
+def underscored(when: date) -> str:
+    """A date as MODIS images are named: 2003_01_01."""
+    return f"{when.year:04d}_{when.month:02d}_{when.day:02d}"
+
+
+def until(start: date, step: int, end: date) -> date:
+    """The day after an image that starts on ``start``, at most ``end``."""
+    return min(start + timedelta(days=step), end)

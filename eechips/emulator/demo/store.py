@@ -1,0 +1,73 @@
+"""The demo planet as a store of assets: procedural, the same on every machine, and openly synthetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Protocol, cast
+
+from eechips.emulator.demo import boundaries, ecoregions, marks, modis
+from eechips.emulator.demo.naip import Naip
+from eechips.emulator.demo.tables import DemoTable
+from eechips.emulator.model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query
+
+
+class DemoCollection(CollectionAsset, Protocol):
+    """A collection that finds an image by its index at once."""
+
+    def image(self, index: str) -> ImageAsset | None:
+        """The image of that ``system:index``, or None."""
+        ...
+
+
+DemoAsset = DemoCollection | DemoTable | ImageAsset
+
+
+@cache
+def catalogue() -> Mapping[str, DemoAsset]:
+    """Everything on the demo planet by its Earth Engine id, in the order of ids."""
+    assets: list[DemoAsset] = [Naip(), *modis.collections(), ecoregions.table(), *boundaries.gaul_tables()]
+    return {asset.id: asset for asset in sorted(assets, key=lambda asset: asset.id)}
+
+
+@dataclass(frozen=True, slots=True)
+class DemoStore:
+    """An ``AssetStore`` that holds the demo planet. It has no state: stores are equal, and cheap to make and to pickle."""
+
+    def get(self, asset_id: str) -> Asset | None:
+        """See ``AssetStore.get``."""
+        known = catalogue()
+        if asset_id in known:
+            return cast("Asset", known[asset_id])
+        parent, _, index = asset_id.rpartition("/")
+        if parent in known:
+            collection = known[parent]
+            if not isinstance(collection, DemoTable | ImageAsset):
+                return collection.image(index)
+        if any(name.startswith(f"{asset_id}/") for name in known):
+            return FolderAsset(asset_id, marks.marked({}))
+        return None
+
+    def children(self, parent: str) -> Iterable[str]:
+        """See ``AssetStore.children``; the images of a collection are made one by one."""
+        known = catalogue()
+        if parent in known:
+            collection = known[parent]
+            if not isinstance(collection, DemoTable | ImageAsset):
+                yield from (image.id for image in collection.images(Query()))
+            return
+        prefix = f"{parent}/" if parent else ""
+        yield from dict.fromkeys(
+            prefix + name[len(prefix) :].partition("/")[0] for name in known if name.startswith(prefix)
+        )
+
+    def describe(self) -> Mapping[str, Any]:
+        """See ``AssetStore.describe``."""
+        return {
+            "kind": "demo planet",
+            "synthetic": True,
+            "description": marks.NOTE,
+            "version": marks.VERSION,
+            "assets": list(catalogue()),
+        }
