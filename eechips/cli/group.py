@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from importlib.metadata import version
 from typing import Any
 
@@ -58,6 +59,11 @@ class Verbs(click.Group):
         """Runs a verb; errors that are raised on purpose become one sentence, unless ``--debug`` is given."""
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:
+            raise
+        except click.UsageError as error:
+            path = error.ctx.command_path if error.ctx else ctx.command_path
+            raise OneSentence(f"{error.format_message()} ({path} -h shows the options)") from error
         except EechipsError as error:
             if ctx.meta.get("debug"):
                 raise
@@ -65,6 +71,21 @@ class Verbs(click.Group):
             raise OneSentence(f"{error}{hint}") from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
+        except Exception as error:
+            found = None if ctx.meta.get("debug") else _refusal(error)
+            if found is None:
+                raise
+            raise OneSentence(found) from error
+
+
+def _refusal(error: Exception) -> str | None:
+    """What Earth Engine says to a request of the planner, in one sentence; None for an error of another kind."""
+    if "ee" not in sys.modules:
+        return None
+    from eechips.client.classify import classify_exception
+
+    found = classify_exception(error)
+    return None if found is None else f"Earth Engine refused a request of the plan: {found}"
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from eechips.engine import RunConfig
 from eechips.errors import UsageError
+from eechips.storage import NameTemplate
 
 RecipeT = TypeVar("RecipeT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -64,6 +65,8 @@ def split(
     made = recipe(**{name: value for name, value in options.items() if name in names})
     rest = {name: value for name, value in options.items() if name not in names}
     folder = rest.pop("out", None)
+    if rest.get("name"):
+        NameTemplate(rest["name"])  # a mistake in it is told before the folder is made
     return made, RunConfig(out=Path(folder) if folder else Path("outputs") / out(made), **rest)
 
 

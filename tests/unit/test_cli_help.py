@@ -1,0 +1,93 @@
+"""Every command explains itself, and quickly."""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from eechips.cli import main
+from eechips.datasets import DATASETS
+
+VERBS = ["sample", "timeseries", "run", "status", "verify", "datasets", "serve", "assets"]
+
+
+def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    """Every command below a group, with its path."""
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found.append(((*path, name), command))
+        if isinstance(command, click.Group):
+            found += commands(command, (*path, name))
+    return found
+
+
+ALL = commands(main)
+
+
+def test_the_verbs_are_these() -> None:
+    assert [path[0] for path, _ in ALL if len(path) == 1] == VERBS
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), ALL, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_every_command_has_help_with_examples(path: tuple[str, ...], command: click.Command, flag: str) -> None:
+    result = CliRunner().invoke(main, [*path, flag])
+    assert result.exit_code == 0
+    assert "Usage: " in result.output
+    assert "Examples:" in result.output
+    assert f"eechips {path[0]}" in result.output
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), ALL, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_option_has_help(path: tuple[str, ...], command: click.Command) -> None:
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter.name
+
+
+def test_the_group_s_help_lists_the_verbs_and_the_exit_statuses() -> None:
+    for arguments in (["-h"], ["--help"]):
+        output = CliRunner().invoke(main, arguments).output
+        assert all(f"\n  {verb} " in output for verb in VERBS)
+        assert "130 interrupted" in output
+
+
+def test_the_version() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert result.exit_code == 0
+    assert result.output.startswith("eechips, version ")
+
+
+def test_help_takes_less_than_a_third_of_a_second_of_processor() -> None:
+    """Processor time, so that a busy machine does not matter."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-m", "eechips", "--help"], check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+
+
+def test_datasets_are_listed() -> None:
+    output = CliRunner().invoke(main, ["datasets"]).output
+    lines = output.splitlines()
+    assert lines[0].split() == ["ALIAS", "ID", "BANDS", "SCALE", "DATES", "LICENCE"]
+    assert len(lines) == len(DATASETS) + 1
+    assert lines[1].split()[:5] == ["NAIP", "USDA/NAIP/DOQQ", "R,G,B", "1", "m"]
+
+
+def test_datasets_as_json() -> None:
+    found = json.loads(CliRunner().invoke(main, ["datasets", "--json"]).output)
+    assert [record["alias"] for record in found] == [dataset.alias for dataset in DATASETS]
+    assert all(record["source"].startswith("https://") and record["citation"] for record in found)

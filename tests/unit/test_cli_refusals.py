@@ -1,0 +1,131 @@
+"""Bad input that can be told without a server: one clear sentence on stderr, exit status 2, nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from eechips.cli import main
+
+SAMPLE = ["sample", "--dataset", "NAIP", "--per-ecoregion", "5", "--local"]
+SERIES = ["timeseries", "--dataset", "MODIS_LST", "--regions", "A/B", "--id-field", "X", "--local"]
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands run in a folder in which nothing is."""
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+def refuse(*arguments: str) -> str:
+    """Runs a command that must be refused; returns its sentence."""
+    result = CliRunner().invoke(main, list(arguments))
+    assert not list(Path().iterdir()), "something was written"
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert "Traceback" not in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr.removeprefix("Error: ").strip()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--scale", "0"], "--scale must be above 0, not 0"),
+        (["--scale=-5"], "--scale must be above 0, not -5"),
+        (["--scale", "nan"], "--scale must be above 0, not nan"),
+        (["--start", "2020-06-01", "--end", "2020-01-01"], "the start (2020-06-01) must be before the end"),
+        (["--start", "2020-06-01", "--end", "2020-06-01"], "the start (2020-06-01) must be before the end"),
+        (["--start", "yesterday"], "the start 'yesterday' is not a date (YYYY-MM-DD)"),
+        (["--end", "2020-02-31"], "the end '2020-02-31' is not a date (YYYY-MM-DD)"),
+        (["--per-ecoregion", "0"], "--per-ecoregion must be at least 1, not 0"),
+        (["--limit", "0"], "--limit must be at least 1, not 0"),
+        (["--size", "0"], "--size must be 4 to 10,000 pixels, not 0x0"),
+        (["--size", "20000"], "--size must be 4 to 10,000 pixels, not 20000x20000"),
+        (["--size", "big"], "'big' is not a number of pixels, nor WIDTHxHEIGHT"),
+        (["--size", "256x128"], "--grid thumb makes squares, not 256x128: take --grid native"),
+        (["--bands", "R,G"], "png takes 1 or 3 bands, not 2: tif and npy take any"),
+        (["--bands", "R,,B"], "--bands must name at least one band"),
+        (["--format", "tif", "--min", "0"], "--min, --max and --palette make pictures"),
+        (["--min", "5", "--max", "5"], "--min (5) must be below --max (5)"),
+        (["--format", "gif"], "'gif' is not one of"),
+        (["--roi", "1,2,3"], "'1,2,3' is no file, and a region is W,S,E,N in degrees"),
+        (["--roi", "-105,41,-104,40"], "must be within -90 and 90, and S below N"),
+        (["--roi", "nowhere.geojson"], "'nowhere.geojson' is no file"),
+        (["--processes", "0"], "Invalid value for '--processes'"),
+        (["--endpoint", "http://127.0.0.1:1"], "--local starts a server of its own: it takes no --endpoint"),
+        (["--local-assets", "nowhere"], "there is no folder of assets nowhere"),
+        (["--name", "../{id}"], "must be a path below the output folder"),
+        (["--no-such-option"], "No such option"),
+    ],
+)
+def test_sample(arguments: list[str], sentence: str) -> None:
+    assert sentence in refuse(*SAMPLE, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--scale", "0"], "--scale must be above 0, not 0"),
+        (["--start", "2020-06-01", "--end", "2020-01-01"], "the start (2020-06-01) must be before the end"),
+        (["--reducer", "maximum"], "'maximum' is not one of"),
+        (["--bbox", "1,2"], "'1,2' is not W,S,E,N in degrees"),
+        (["--regions", "nowhere.gpkg"], "there is no file nowhere.gpkg"),
+        (["--id-field", "date"], "--id-field date is also the name of another column"),
+        (["--multiply", "often"], "'often' is not a valid float"),
+    ],
+)
+def test_timeseries(arguments: list[str], sentence: str) -> None:
+    assert sentence in refuse(*SERIES, *arguments)
+
+
+def test_a_dataset_without_a_default_region() -> None:
+    message = refuse("sample", "--dataset", "S2", "--per-ecoregion", "5", "--local")
+    assert message == "S2 has no default region: give --roi"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["sample", "--dataset", "NAIP"], "Missing option '--per-ecoregion'"),
+        (["sampel"], "No such command 'sampel'"),
+        (["run", "nowhere.py"], "cannot read the recipe nowhere.py"),
+        (["run", "nowhere.py", "-p", "novalue"], "'novalue' is not NAME=VALUE"),
+        (["status", "nowhere"], "nowhere holds no run"),
+        (["verify", "nowhere"], "nowhere holds no run"),
+        (["assets", "ls", "nowhere"], "There is no folder nowhere"),
+        (["assets", "ingest", "nowhere.tif", "--into", "store", "--id", "A/B"], "nowhere.tif"),
+        (["serve", "--assets", "nowhere"], "nowhere"),
+    ],
+)
+def test_other_verbs(arguments: list[str], sentence: str) -> None:
+    assert sentence in refuse(*arguments)
+
+
+def test_a_verb_without_arguments_says_what_is_missing() -> None:
+    assert "Missing option '--dataset'" in refuse("sample")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("def get_requests(: pass", "not Python"),
+        ("x = 1", "is no recipe: it defines no function get_requests"),
+        ("def get_requests(n=1): return []\ndef get_result(index, unit): pass", "has no parameter 'm'"),
+    ],
+)
+def test_recipes_that_are_none(tmp_path: Path, text: str, sentence: str) -> None:
+    script = tmp_path / "recipe.py"
+    script.write_text(text)
+    assert sentence in refuse("run", str(script), "-p", "m=3", "--local")
+
+
+def test_tracebacks_are_shown_on_request() -> None:
+    result = CliRunner().invoke(main, [*SAMPLE, "--scale", "0", "--debug"])
+    assert result.exit_code == 1
+    assert type(result.exception).__name__ == "UsageError"
