@@ -39,7 +39,12 @@ def serve(assets: Path | None, *, in_flight: int) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C in the terminal is for us alone, and we may need the server to finish.
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            bufsize=0,  # what a buffer has already read, a selector would wait for in vain
+            start_new_session=True,
         )
         try:
             yield _announcement(process, errors)
