@@ -16,6 +16,7 @@ import rasterio.shutil
 import shapely
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.enums import Resampling
 from rasterio.errors import RasterioError
 from rasterio.io import DatasetReader, DatasetWriter, MemoryFile
 from rasterio.windows import Window
@@ -91,7 +92,6 @@ def _write(rasters: Rasters, group: Sequence[BandSource], place: Path) -> tuple[
     try:
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
             with _draft(rasters, group, place) as draft:
-                levels = _levels(dataset.width, dataset.height)
                 rasterio.shutil.copy(
                     draft,
                     str(made),
@@ -100,9 +100,7 @@ def _write(rasters: Rasters, group: Sequence[BandSource], place: Path) -> tuple[
                     compress="DEFLATE",
                     predictor="YES",
                     bigtiff="IF_SAFER",
-                    overviews="IGNORE_EXISTING" if levels else "NONE",
-                    overview_count=levels,
-                    overview_resampling=group[0].resampling.upper(),
+                    overviews="FORCE_USE_EXISTING",
                 )
             return made, _check(rasters, group, made)
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
@@ -134,10 +132,12 @@ def _draft(rasters: Rasters, group: Sequence[BandSource], place: Path) -> Iterat
         with MemoryFile() as memory:
             with memory.open(**profile) as draft:
                 _fill(rasters, group, draft)
+            _build_pyramid(memory.name, group[0].resampling)
             yield memory.name
     else:
         with rasterio.open(place / "draft.tif", "w", tiled=True, **profile) as draft:
             _fill(rasters, group, draft)
+        _build_pyramid(str(place / "draft.tif"), group[0].resampling)
         yield str(place / "draft.tif")
 
 
@@ -150,6 +150,14 @@ def _fill(rasters: Rasters, group: Sequence[BandSource], draft: DatasetWriter) -
     draft.descriptions = [source.name for source in group]
     draft.scales = [source.scale for source in group]
     draft.offsets = [source.offset for source in group]
+
+
+def _build_pyramid(path: str, resampling: str) -> None:
+    """Adds overviews to a GeoTIFF; their sizes are rounded up, where those of GDAL's COG driver are rounded down."""
+    with rasterio.open(path, "r+") as draft:
+        factors = [2**level for level in range(1, _levels(draft.width, draft.height) + 1)]
+        if factors:
+            draft.build_overviews(factors, Resampling[resampling])
 
 
 def _check(rasters: Rasters, group: Sequence[BandSource], made: Path) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.pixels.grid import Grid, metres_per_unit, parse_crs, transformer
+from eechips.emulator.pixels.grid import Grid, metres_per_unit, transformer
 
 _SIDE = 32  # points along each side before simplification
 _EARTH = "EPSG:4326"
@@ -23,10 +23,11 @@ def outline(grid: Grid) -> BaseGeometry:
     Returns:
         A polygon or multipolygon within longitudes -180 to 180.
     """
-    if parse_crs(grid.crs).is_geographic and grid.crs == _EARTH:
-        west, south, east, north = grid.bounds
-        return _wrap(shapely.box(west, max(south, -90.0), east, min(north, 90.0)))
     columns, rows = _ring(grid)
+    if grid.crs == _EARTH:
+        longitudes, latitudes = _to_map(grid, columns, rows)
+        ring = shapely.Polygon(np.column_stack([longitudes, latitudes.clip(-90.0, 90.0)]))
+        return _wrap(ring.simplify(0.0))
     longitudes, latitudes = _to_earth(grid, columns, rows)
     if not (np.isfinite(longitudes) & np.isfinite(latitudes)).all():
         return _box_inside(grid)
@@ -48,12 +49,17 @@ def _ring(grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
     return columns * grid.width, rows * grid.height
 
 
-def _to_earth(
+def _to_map(
     grid: Grid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     t = grid.transform
-    x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
-    longitudes, latitudes = transformer(grid.crs, _EARTH).transform(x, y)
+    return t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
+
+
+def _to_earth(
+    grid: Grid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    longitudes, latitudes = transformer(grid.crs, _EARTH).transform(*_to_map(grid, columns, rows))
     return np.asarray(longitudes), np.asarray(latitudes)
 
 

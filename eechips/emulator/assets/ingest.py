@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eechips.emulator.assets.cogs import store_bands
 from eechips.emulator.assets.dates import Time, to_milliseconds
@@ -22,13 +22,15 @@ from eechips.emulator.assets.plans import ImagePlan, Planner, ids_of
 from eechips.emulator.assets.publish import check_free, create, discard, publish
 from eechips.emulator.assets.rasters import Rasters
 from eechips.emulator.assets.records import AssetRecord, ImageRecord, TableRecord
-from eechips.emulator.assets.tables import INDEX_COLUMN
-from eechips.emulator.assets.vectors import PARQUET_SUFFIXES, Features, is_vector, read_features, write_table
+from eechips.emulator.assets.tables import INDEX_COLUMN, PARQUET_SUFFIXES
+
+if TYPE_CHECKING:
+    from eechips.emulator.assets.vectors import Features
 
 FilePath = str | os.PathLike[str]
 _INTEGER = re.compile(r"[+-]?\d+")
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-RESERVED = ("system:index", "system:footprint", "system:id", "system:version")
+_RESERVED = ("system:index", "system:footprint", "system:id", "system:version")
 _FOLDER_FORMATS = (".zarr", ".gdb")
 
 
@@ -93,6 +95,9 @@ def ingest(
             return work.run("image", {plan.id: partial(work.image, rasters, plan) for plan in plans})
     if dates_from_bands or one_image or any(option is not None for option in (bands, resampling, nodata)):
         raise IngestError(f"{paths[0]} is a vector file: it has no bands, dates of bands, pyramid or nodata value.")
+    # Here, since pyogrio brings pandas along, which a server has no use for.
+    from eechips.emulator.assets.vectors import read_features
+
     named = ids_of(paths, asset_id)
     tables = {name: partial(read_features, path, crs=crs, layer=layer) for name, path in named.items()}
     return work.run("table", {name: partial(work.table, name, read) for name, read in tables.items()})
@@ -147,6 +152,8 @@ class _Work:
         return ImageRecord(plan.id, self._version, properties, stored.footprint, stored.files, stored.bands)
 
     def table(self, asset_id: str, read: Callable[[], Features]) -> TableRecord:
+        from eechips.emulator.assets.vectors import write_table
+
         folder, features = folder_of(asset_id), read()
         with workspace(self._root / folder) as place:
             made = place / "table.parquet"
@@ -168,31 +175,35 @@ def _check_files(paths: Sequence[Path]) -> None:
 
 
 def _are_rasters(rasters: Rasters, paths: Sequence[Path]) -> bool:
-    """Whether the files are rasters; those that are not must be vector files.
+    """Whether the files are rasters; if not, they are vector files.
 
     Raises:
         IngestError: if there are both, or one that is neither.
     """
-    unreadable: dict[Path, UnreadableFileError] = {}
-    for path in paths:
-        if path.suffix.lower() in PARQUET_SUFFIXES:
-            unreadable[path] = UnreadableFileError(f"{path} is no raster.")
-            continue
-        try:
-            rasters.open(str(path))
-        except UnreadableFileError as error:
-            if not is_vector(path):
-                raise UnreadableFileError(f"{path} is neither a raster nor a vector file that GDAL reads.") from error
-            unreadable[path] = error
-    if unreadable and len(unreadable) < len(paths):
+    kinds = {_is_raster(rasters, path) for path in paths}
+    if len(kinds) > 1:
         raise IngestError("Rasters and vector files cannot become one asset: ingest them one after the other.")
-    return not unreadable
+    return kinds.pop()
+
+
+def _is_raster(rasters: Rasters, path: Path) -> bool:
+    if path.suffix.lower() in PARQUET_SUFFIXES:
+        return False
+    try:
+        rasters.open(str(path))
+    except UnreadableFileError as error:
+        from eechips.emulator.assets.vectors import is_vector
+
+        if not is_vector(path):
+            raise UnreadableFileError(f"{path} is neither a raster nor a vector file that GDAL reads.") from error
+        return False
+    return True
 
 
 def _properties(given: Mapping[str, Any], time_start: Time | None, time_end: Time | None) -> dict[str, Any]:
     """Properties of the new assets, checked to be JSON."""
     for name, value in given.items():
-        if name in RESERVED:
+        if name in _RESERVED:
             raise IngestError(f"The property {name} is Earth Engine's own: leave it out.")
         try:
             json.dumps(value, allow_nan=False)

@@ -10,7 +10,7 @@ from eechips.emulator.assets import stac
 from eechips.emulator.assets.errors import AssetExistsError, AssetWriteError
 from eechips.emulator.assets.files import locked, write_json, writing
 from eechips.emulator.assets.index import Index, hrefs_of, stamp_of
-from eechips.emulator.assets.names import ancestors, split_id
+from eechips.emulator.assets.names import ancestors, folder_of, split_id
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
 
 
@@ -86,9 +86,12 @@ def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
         for href in hrefs:
             if href not in used:
                 (root / href).unlink(missing_ok=True)
-        for folder in {(root / href).parent for href in hrefs}:
-            if not any(folder.iterdir()):
-                folder.rmdir()
+        for asset_id in asset_ids:
+            folder = root / folder_of(asset_id)
+            while folder != root and (not folder.exists() or not any(folder.iterdir())):
+                if folder.exists():
+                    folder.rmdir()
+                folder = folder.parent
 
 
 class _Containers:

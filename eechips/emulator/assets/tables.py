@@ -16,6 +16,7 @@ from eechips.emulator.assets.index import Row, boxes
 from eechips.emulator.model import Bounds, FeatureRow, Query
 
 INDEX_COLUMN = "system:index"
+PARQUET_SUFFIXES = (".parquet", ".geoparquet", ".pq")
 TIME_COLUMN = "system:time_start"
 _BATCH_ROWS = 1024
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")

@@ -28,14 +28,13 @@ from eechips.emulator.assets.errors import (
     MissingCrsError,
     UnreadableFileError,
 )
-from eechips.emulator.assets.tables import INDEX_COLUMN
+from eechips.emulator.assets.tables import INDEX_COLUMN, PARQUET_SUFFIXES
 from eechips.emulator.pixels.grid import transformer
 
 _EARTH = "EPSG:4326"
 _GROUP_ROWS = 1024
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
-PARQUET_SUFFIXES = (".parquet", ".geoparquet", ".pq")
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ class DatasetPool:
     def __init__(self, limit: int = 256, root: str | None = None) -> None:
         self.limit = limit
         self.root = root
-        self._handles: HandlePool[tuple[str, int], DatasetReader] = HandlePool(self._open, OpenRaster.close, limit)
+        self._handles: HandlePool[tuple[str, int], OpenRaster] = HandlePool(self._open, OpenRaster.close, limit)
 
     def __reduce__(self) -> tuple[type[DatasetPool], tuple[int, str | None]]:
         return DatasetPool, (self.limit, self.root)
@@ -207,7 +207,7 @@ class GeoTiff:
     @classmethod
     def open(cls, path: str | os.PathLike[str], pool: DatasetPool | None = None) -> GeoTiff:
         """Takes the pyramid's levels from the file itself."""
-        pool = pool or DatasetPool()
+        pool = DatasetPool() if pool is None else pool
         name = os.fspath(path)
         with pool.lease(name, 0) as full:
             factors = full.dataset.overviews(1)
