@@ -94,9 +94,7 @@ def unweighted(reducer: Reducer) -> Reducer:
 def combine(first: Reducer, second: Reducer, prefix: str, *, shared: bool) -> Reducer:
     """Both reducers' outputs, on the same inputs (shared) or on one after the other."""
     if shared and first.inputs != second.inputs:
-        raise InvalidError(
-            f"Cannot share inputs: the first reducer takes {first.inputs}, the second {second.inputs}."
-        )
+        raise InvalidError(f"Cannot share inputs: the first reducer takes {first.inputs}, the second {second.inputs}.")
     names = (*first.names, *(prefix + name for name in second.names))
     if len(set(names)) != len(names):
         names = _distinct(names)
@@ -283,3 +281,21 @@ SAMPLE_VARIANCE = _single("variance", _spread(sample_size=True, root=False))
 ANY = _single("any", _any)
 ALL = _single("all", _all)
 MIN_MAX = combine(MIN, MAX, "", shared=True)
+
+
+def extreme(name: str, inputs: int) -> Reducer:
+    """The least ("min") or greatest ("max") value of the first input, with what the others have there."""
+    if inputs < 1:
+        raise InvalidError(f"The number of inputs must be positive; found {inputs}.")
+    if inputs == 1:
+        return MIN if name == "min" else MAX
+    pick, worst = (np.argmin, np.inf) if name == "min" else (np.argmax, -np.inf)
+
+    def apply(sample: Sample) -> Sequence[Output]:
+        valid = sample.inside.any(axis=0)
+        if not sample.values.shape[1]:
+            return [Output(np.zeros(valid.shape), valid) for _ in range(inputs)]
+        where = pick(np.where(sample.inside, sample.values[0], worst), axis=0)
+        return [Output(np.take_along_axis(v, where[None], axis=0)[0], valid) for v in sample.values]
+
+    return Reducer((name, *(f"{name}{i}" for i in range(1, inputs))), apply, inputs)

@@ -64,12 +64,11 @@ def covering_grid(geometry: Geometry, lattice: Lattice) -> Grid:
     return Grid(projection.crs, projection.transform, 0, 0).window(column, row, width, height)
 
 
-def _blocks(grid: Grid) -> Iterator[Grid]:
+def blocks(grid: Grid) -> Iterator[Grid]:
+    """A grid in pieces that are read one at a time."""
     for row in range(0, grid.height, _BLOCK):
         for column in range(0, grid.width, _BLOCK):
-            yield grid.window(
-                column, row, min(_BLOCK, grid.width - column), min(_BLOCK, grid.height - row)
-            )
+            yield grid.window(column, row, min(_BLOCK, grid.width - column), min(_BLOCK, grid.height - row))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,7 +97,7 @@ def sample_region(context: Context, image: Image, geometry: Geometry, lattice: L
     values: list[list[Any]] = [[] for _ in image.bands]
     weights: list[list[Any]] = [[] for _ in image.bands]
     inside: list[list[Any]] = [[] for _ in image.bands]
-    for block in _blocks(grid):
+    for block in blocks(grid):
         context.check_time()
         cover = context.note(("cover", geometry, block), lambda block=block: _cover(geometry, block))  # type: ignore[misc]
         if not len(cover.rows):

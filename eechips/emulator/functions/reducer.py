@@ -28,6 +28,10 @@ FUNCTIONS: Mapping[str, Implementation] = {
     "Reducer.sampleVariance": _constant(reducers.SAMPLE_VARIANCE),
     "Reducer.anyNonZero": _constant(reducers.ANY),
     "Reducer.allNonZero": _constant(reducers.ALL),
+    "Reducer.and": _constant(reducers.ALL),
+    "Reducer.or": _constant(reducers.ANY),
+    "Reducer.firstNonNull": _constant(reducers.FIRST),
+    "Reducer.lastNonNull": _constant(reducers.LAST),
     "Reducer.minMax": _constant(reducers.MIN_MAX),
 }
 
@@ -42,3 +46,27 @@ def combine(reducer1: Reducer, reducer2: Reducer, outputPrefix: str, sharedInput
 def unweighted(reducer: Reducer) -> Reducer:
     """The reducer with weights of 0 and 1."""
     return reducers.unweighted(reducer)
+
+
+@function("Reducer.max")
+def greatest(numInputs: int) -> Reducer:
+    """The greatest value of the first input, with what the others have there."""
+    return reducers.extreme("max", numInputs)
+
+
+@function("Reducer.min")
+def least(numInputs: int) -> Reducer:
+    """The least value of the first input, with what the others have there."""
+    return reducers.extreme("min", numInputs)
+
+
+@function("Reducer.percentile")
+def percentile(
+    percentiles: list[float],
+    outputNames: list[str] | None,
+    maxBuckets: int | None,
+    minBucketWidth: float | None,
+    maxRaw: int | None,
+) -> Reducer:
+    """Percentiles, computed directly."""
+    return reducers.percentile(percentiles, outputNames)

@@ -1,0 +1,163 @@
+"""Features as pixels: a reduction of the features that meet each pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.model import Bounds
+from eechips.emulator.ordering import plain, property_of
+from eechips.emulator.pixels.composite import lonlat_bounds
+from eechips.emulator.pixels.coverage import in_pixels
+from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.image import Pixels, Render
+from eechips.emulator.promotion import type_name
+from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.values import Collection, Feature, Filter
+
+# Collections of up to this many features are indexed once; larger ones are filtered for each grid.
+_INDEXED = 2048
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Index:
+    """Features with the values of some properties, and where they lie."""
+
+    features: list[Feature]
+    tree: shapely.STRtree
+
+    def under(self, bounds: Bounds) -> list[Feature]:
+        found = np.sort(self.tree.query(shapely.box(*bounds)))
+        return [self.features[i] for i in found]
+
+
+def within_bounds(bounds: Bounds) -> Filter:
+    """Features whose geometry may meet bounds."""
+    box = shapely.box(*bounds)
+
+    def matches(feature: Feature) -> bool:
+        geometry = feature.geometry
+        return geometry is not None and (geometry.unbounded or bool(geometry.lonlat.intersects(box)))
+
+    return Filter(matches, lambda query: query if query.bounds is not None else replace(query, bounds=bounds))
+
+
+@dataclass(frozen=True, eq=False)
+class Burnt:
+    """``Collection.reduceToImage``: a reducer over properties of the features that meet each pixel.
+
+    Attributes:
+        collection: of features.
+        properties: one for each input of the reducer.
+        reducer: with numbers as outputs.
+    """
+
+    collection: Collection
+    properties: tuple[str, ...]
+    reducer: Reducer
+
+    @cached_property
+    def _index(self) -> _Index | None:
+        features = [f for f in islice(self.collection, _INDEXED + 1) if f.geometry is not None]
+        if len(features) > _INDEXED:
+            return None
+        shapes = [shapely.box(*f.geometry.lonlat.bounds) if f.geometry else None for f in features]
+        return _Index(features, shapely.STRtree(shapes))
+
+    def _features(self, grid: Grid, render: Render) -> list[Feature]:
+        bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
+        if self._index is not None:
+            return self._index.under(bounds) if bounds is not None else self._index.features
+        chosen = self.collection if bounds is None else self.collection.filtered(within_bounds(bounds))
+        return [f for f in chosen if f.geometry is not None]
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Burns every feature into the grid, then reduces what came together at each pixel."""
+        pixels, owners, rows = self._pairs(grid, render)
+        size = grid.width * grid.height
+        outputs = [(np.zeros(size), np.zeros(size, dtype=bool)) for _ in self.reducer.names]
+        for chosen, table in _stacked(pixels, owners):
+            inside = table >= 0
+            values = rows[:, table] if rows.size else np.zeros((len(self.properties), *table.shape))
+            for (value, valid), found in zip(
+                outputs, self.reducer.apply(Sample(values, inside.astype(np.float64), inside)), strict=True
+            ):
+                value[chosen], valid[chosen] = found.values, found.valid
+        return [Pixels(outputs[b][0].reshape(grid.shape), outputs[b][1].reshape(grid.shape)) for b in bands]
+
+    def _pairs(
+        self, grid: Grid, render: Render
+    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float64]]:
+        """Pixels and the features that meet them, feature by feature, and each feature's values."""
+        pixels: list[npt.NDArray[np.intp]] = []
+        owners: list[npt.NDArray[np.intp]] = []
+        rows: list[list[float]] = []
+        for feature in self._features(grid, render):
+            values = [_number(property_of(feature, name), name) for name in self.properties]
+            if feature.geometry is None or any(v is None for v in values):
+                continue
+            met = touched(in_pixels(feature.geometry, grid), grid)
+            if len(met):
+                pixels.append(met)
+                owners.append(np.full(len(met), len(rows), dtype=np.intp))
+                rows.append([v for v in values if v is not None])
+        if not rows:
+            return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp), np.zeros((len(self.properties), 0))
+        return np.concatenate(pixels), np.concatenate(owners), np.asarray(rows, dtype=np.float64).T
+
+
+def _number(value: object, name: str) -> float | None:
+    value = plain(value)
+    if value is None or isinstance(value, (int, float)):
+        return value
+    raise InvalidError(f"Property '{name}' must be a number; found an object of type {type_name(value)}.")
+
+
+def touched(shape: BaseGeometry, grid: Grid) -> npt.NDArray[np.intp]:
+    """Flat indices of the pixels that a shape in pixel coordinates meets."""
+    if shape.is_empty:
+        return np.zeros(0, dtype=np.intp)
+    west, north, east, south = shape.bounds
+    left, right = max(0, math.floor(west)), min(grid.width, math.floor(east) + 1)
+    top, bottom = max(0, math.floor(north)), min(grid.height, math.floor(south) + 1)
+    if left >= right or top >= bottom:
+        return np.zeros(0, dtype=np.intp)
+    burnt = rasterize(
+        [(shape, 1)], out_shape=(bottom - top, right - left), transform=Affine.translation(left, top),
+        all_touched=True, dtype=np.uint8,
+    )  # fmt: skip
+    y, x = np.nonzero(burnt)
+    found: npt.NDArray[np.intp] = (y + top) * grid.width + (x + left)
+    return found
+
+
+def _stacked(
+    pixels: npt.NDArray[np.intp], owners: npt.NDArray[np.intp]
+) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
+    """Pixels with like numbers of features together: their indices, and their features (-1: none), (n, pixels).
+
+    Each table is at most half empty, however uneven the numbers are.
+    """
+    if not len(pixels):
+        return
+    order = np.argsort(pixels, kind="stable")
+    pixels, owners = pixels[order], owners[order]
+    chosen, first, counts = np.unique(pixels, return_index=True, return_counts=True)
+    height = 2 ** np.ceil(np.log2(counts)).astype(np.intp)
+    for depth in np.unique(height):
+        some = np.flatnonzero(height == depth)
+        layer = np.arange(depth)[:, None]
+        present = layer < counts[some]
+        table = np.where(present, owners[np.minimum(first[some] + layer, len(owners) - 1)], -1)
+        yield chosen[some], table
