@@ -123,15 +123,30 @@ class Join:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """The weights of a neighbourhood at some scale.
+
+    Attributes:
+        values: shape (height, width); the first row is the northernmost of a north-up grid.
+        x: column of the pixel itself.
+        y: row of the pixel itself.
+    """
+
+    values: npt.NDArray[np.float64]
+    x: int
+    y: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Kernel:
     """A neighbourhood.
 
     Attributes:
-        weights: called with the pixel edge in metres and the units per pixel; gives a 2-D array of weights.
-        reach: half-width and half-height in pixels at that pixel edge.
+        weights: called with the edge of a pixel in metres; kernels in pixels do not look at it.
+        description: type and parameters, as ``getInfo`` shows them.
     """
 
-    weights: Callable[[float], npt.NDArray[np.float64]]
+    weights: Callable[[float], Weights]
     description: Mapping[str, Any]
 
 

@@ -1,0 +1,104 @@
+"""``Projection`` and ``Projection.*``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from affine import Affine
+
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.geometry import scaled_to
+from eechips.emulator.functions.registry import function
+from eechips.emulator.pixels.grid import parse_crs
+from eechips.emulator.projection import Projection
+from eechips.emulator.promotion import promote
+from eechips.emulator.values import Value
+
+_ELEMENT = re.compile(r'PARAMETER\s*\[\s*"elt_([012])_([012])"\s*,\s*([-+.\deE]+)\s*\]')
+
+
+@function("Projection", "Proj")
+def make(crs: Value, transform: list[Value] | None, transformWkt: str | None) -> Projection:
+    """A projection: a CRS and an affine transform from its coordinates to the CRS's."""
+    base: Projection = promote(crs, "Projection", "Projection, argument 'crs'")
+    if transform is not None and transformWkt is not None:
+        raise InvalidError("May not specify both 'transform' and 'transformWkt'.")
+    if transformWkt is not None:
+        return Projection(base.crs, _parsed(transformWkt))
+    if transform is None:
+        return base
+    return Projection(base.crs, _affine(transform))
+
+
+def _affine(values: Sequence[Value]) -> Affine:
+    """An affine transform of [xScale, xShearing, xTranslation, yShearing, yScale, yTranslation]."""
+    if len(values) != 6 or not all(isinstance(v, (int, float)) for v in values):
+        raise InvalidError("The transform of a projection must be a list of 6 numbers.")
+    found = Affine(*(float(v) for v in values))
+    if not found.determinant:
+        raise InvalidError("The transform of a projection must be invertible.")
+    return found
+
+
+def _parsed(wkt: str) -> Affine:
+    """The affine transform of a WKT math transform; elements that are left out are the identity's."""
+    if not re.match(r'\s*PARAM_MT\s*\[\s*"Affine"', wkt):
+        raise InvalidError(f"The transform of a projection could not be parsed: {wkt:.100}")
+    elements = {(int(row), int(column)): float(value) for row, column, value in _ELEMENT.findall(wkt)}
+    identity = {(0, 0): 1.0, (1, 1): 1.0}
+    return _affine([elements.get(at, identity.get(at, 0.0)) for at in ((r, c) for r in (0, 1) for c in (0, 1, 2))])
+
+
+@function("Projection.crs")
+def crs(projection: Projection) -> str | None:
+    """The authority code of the CRS, or null if it has none."""
+    if re.fullmatch(r"[A-Za-z-]+:\w+", projection.crs):
+        return projection.crs
+    found = parse_crs(projection.crs).to_authority()
+    return None if found is None else ":".join(found)
+
+
+@function("Projection.wkt")
+def wkt(projection: Projection) -> str:
+    """The CRS as WKT 1."""
+    return str(parse_crs(projection.crs).to_wkt("WKT1_GDAL", pretty=True))
+
+
+@function("Projection.transform")
+def transform(projection: Projection) -> str:
+    """The affine transform as WKT; like GeoTools it leaves out what is the identity's."""
+    t = projection.transform
+    parts = ["num_row", "num_col"]
+    lines = [f'PARAMETER["{name}", 3]' for name in parts]
+    for row, values in enumerate(((t.a, t.b, t.c), (t.d, t.e, t.f))):
+        for column, value in enumerate(values):
+            if value != (1.0 if row == column else 0.0):
+                lines.append(f'PARAMETER["elt_{row}_{column}", {float(value)!r}]')
+    return 'PARAM_MT["Affine", \n  ' + ", \n  ".join(lines) + "]"
+
+
+@function("Projection.nominalScale")
+def nominal_scale(proj: Projection) -> float:
+    """Metres of one unit, at the point of true scale."""
+    return proj.nominal_scale
+
+
+@function("Projection.atScale")
+def at_scale(projection: Projection, meters: float) -> Projection:
+    """With units of so many metres, at the point of true scale."""
+    return scaled_to(projection, meters)
+
+
+@function("Projection.scale")
+def scale(projection: Projection, x: float, y: float) -> Projection:
+    """With units so many times as large."""
+    if not x or not y:
+        raise InvalidError("A projection cannot be scaled by 0.")
+    return Projection(projection.crs, projection.transform * Affine.scale(x, y))
+
+
+@function("Projection.translate")
+def translate(projection: Projection, x: float, y: float) -> Projection:
+    """With the origin so many units farther."""
+    return Projection(projection.crs, projection.transform * Affine.translation(x, y))
