@@ -56,13 +56,13 @@ def from_ymd(year: int, month: int, day: int, timeZone: str | None) -> Date:
 
 
 @function("Date.parse")
-def parse(format: str, date: str, timeZone: str | None) -> Date:  # noqa: A002 - Earth Engine's name
+def parse(format: str, date: str, timeZone: str | None) -> Date:
     """A date read by a Joda-Time pattern."""
     return parse_with_pattern(date, format, parse_zone(timeZone))
 
 
 @function("Date.format")
-def formatted(date: Date, format: str | None, timeZone: str | None) -> str:  # noqa: A002 - Earth Engine's name
+def formatted(date: Date, format: str | None, timeZone: str | None) -> str:
     """A date written by a Joda-Time pattern."""
     return format_date(_moment(date), format, parse_zone(timeZone))
 

@@ -59,7 +59,7 @@ def _binary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementati
 
 
 def _unary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementation:
-    def call(input: Number) -> Number:  # noqa: A002 - Earth Engine's name
+    def call(input: Number) -> Number:
         result = _scalar(apply(compute, _array(input)))
         if name in ROUNDING and math.isfinite(result):
             return fitting(int(result))
@@ -69,7 +69,7 @@ def _unary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementatio
 
 
 def _cast(dtype: type[np.number[Any]]) -> Implementation:
-    def call(input: Number) -> Number:  # noqa: A002 - Earth Engine's name
+    def call(input: Number) -> Number:
         value = _array(input)
         if np.issubdtype(dtype, np.integer):
             return _scalar(to_integers(value, dtype))
@@ -91,14 +91,14 @@ FUNCTIONS: Mapping[str, Implementation] = _table()
 
 
 @function("Number.clamp")
-def clamp(number: Number, min: float, max: float) -> Number:  # noqa: A002 - Earth Engine's names
+def clamp(number: Number, min: float, max: float) -> Number:
     """The number, or the end of the range that it lies beyond."""
     bound = max if number > max else min if number < min else number
     return int(bound) if isinstance(number, int) and math.isfinite(bound) and bound == int(bound) else bound
 
 
 @function("Number.unitScale")
-def unit_scale(number: Number, min: float, max: float) -> float:  # noqa: A002 - Earth Engine's names
+def unit_scale(number: Number, min: float, max: float) -> float:
     """The number's place in a range, 0 at its beginning and 1 at its end; 0 where the range is empty."""
     return 0.0 if min == max else (float(fitting(number)) - min) / (max - min)
 
@@ -114,7 +114,7 @@ _MOST_CHARACTERS = 1000
 
 
 @function("Number.parse")
-def parse(input: str, radix: int) -> Number:  # noqa: A002 - Earth Engine's name
+def parse(input: str, radix: int) -> Number:
     """The number that a text stands for: an integer in any radix up to 36, or a decimal."""
     wrong = InvalidError(f'For input string: "{input[:100]}"')
     if not 2 <= radix <= 36:

@@ -1,0 +1,36 @@
+"""Choices, equality and types: ``ee.Algorithms.If``, ``IsEqual`` and ``ObjectType``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from eechips.emulator.functions.registry import function
+from eechips.emulator.ordering import distinct_key
+from eechips.emulator.promotion import type_name
+from eechips.emulator.values import Value
+
+
+def _true(value: Value) -> bool:
+    """Whether a condition holds: not null, zero, NaN or empty."""
+    if isinstance(value, (bool, int, float)):
+        return bool(value) and not math.isnan(value)
+    return bool(value) if isinstance(value, (str, list, Mapping)) else value is not None
+
+
+@function("If", lazy=("trueCase", "falseCase"))
+def choose(condition: Value, trueCase: Callable[[], Value], falseCase: Callable[[], Value]) -> Value:
+    """One of two values; only that one is computed."""
+    return trueCase() if _true(condition) else falseCase()
+
+
+@function("IsEqual")
+def is_equal(left: Value, right: Value) -> bool:
+    """Whether two values are equal."""
+    return bool(distinct_key(left) == distinct_key(right))
+
+
+@function("ObjectType")
+def object_type(value: Value) -> str:
+    """The name of a value's type."""
+    return type_name(value)
