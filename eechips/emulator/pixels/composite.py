@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.emulator.model import Bounds
-from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.model import Bounds, Window
+from eechips.emulator.pixels.grid import Grid, apply, transformer
 from eechips.emulator.pixels.image import Image, Pixels, Render
 
 Members = Callable[[Bounds | None], Iterator[Image]]
@@ -50,20 +51,51 @@ class Mosaic:
     names: tuple[str, ...]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
-        """Reads from the top, until nothing is left to fill."""
+        """Reads from the top, until nothing is left to fill; of each image only where it has pixels."""
         done: list[Pixels | None] = [None] * len(bands)
         for image in reversed(_under(self.members, grid, render)):
             by_name = {band.name: band for band in image.bands}
-            open_bands = [
-                i for i, b in enumerate(bands) if self.names[b] in by_name and not _full(done[i])
-            ]
-            found = render.read([by_name[self.names[bands[i]]] for i in open_bands], grid)
-            for i, pixels in zip(open_bands, found, strict=True):
+            lacking = [i for i, b in enumerate(bands) if self.names[b] in by_name and not _full(done[i])]
+            chosen = [by_name[self.names[bands[i]]] for i in lacking]
+            window = _part_under(image, grid)
+            if window is None:
+                found = render.read(chosen, grid)
+            else:
+                part = grid.window(window.column, window.row, window.width, window.height)
+                # A small part of a wide view is pasted at once, not remembered: there may be thousands of them.
+                found = [_pasted(p, window, grid) for p in Render(render.budget).read(chosen, part)]
+            for i, pixels in zip(lacking, found, strict=True):
                 done[i] = underlay(done[i], pixels)
             if all(map(_full, done)):
                 break
         empty = Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
         return [pixels or empty for pixels in done]
+
+
+def _part_under(image: Image, grid: Grid) -> Window | None:
+    """The part of a grid that an image's footprint can reach, or None where that is most of it or unknown."""
+    if image.footprint is None or image.footprint.unbounded:
+        return None
+    west, south, east, north = image.footprint.bounds
+    bounds = transformer("EPSG:4326", grid.crs).transform_bounds(west, south, east, north, densify_pts=5)
+    if not np.isfinite(bounds).all() or bounds[0] > bounds[2]:
+        return None
+    columns, rows = apply(~grid.transform, np.array(bounds)[[0, 2, 0, 2]], np.array(bounds)[[1, 1, 3, 3]])
+    left, right = max(0, math.floor(columns.min()) - 1), min(grid.width, math.ceil(columns.max()) + 1)
+    top, bottom = max(0, math.floor(rows.min()) - 1), min(grid.height, math.ceil(rows.max()) + 1)
+    width, height = max(right - left, 1), max(bottom - top, 1)
+    if width * height * 4 > grid.width * grid.height:
+        return None
+    return Window(min(left, grid.width - 1), min(top, grid.height - 1), width, height)
+
+
+def _pasted(pixels: Pixels, window: Window, grid: Grid) -> Pixels:
+    """A part's pixels on the whole grid, masked elsewhere."""
+    values = np.zeros((*grid.shape, *pixels.values.shape[2:]), dtype=pixels.values.dtype)
+    mask = np.zeros(grid.shape, dtype=pixels.mask.dtype)
+    rows, columns = slice(window.row, window.row + window.height), slice(window.column, window.column + window.width)
+    values[rows, columns], mask[rows, columns] = pixels.values, pixels.mask
+    return Pixels(values, mask)
 
 
 def _full(pixels: Pixels | None) -> bool:
@@ -126,9 +158,7 @@ class Reduced:
             for column in zip(*parts, strict=True)
         ]
 
-    def _reduce_rows(
-        self, images: Sequence[Image], names: tuple[str, ...], grid: Grid, render: Render
-    ) -> list[Pixels]:
+    def _reduce_rows(self, images: Sequence[Image], names: tuple[str, ...], grid: Grid, render: Render) -> list[Pixels]:
         layers: list[list[Pixels]] = []
         for image in images:
             by_name = {band.name: band for band in image.bands}
@@ -139,7 +169,7 @@ class Reduced:
             weights = np.zeros((len(names), 0, *grid.shape))
         else:
             values = np.stack([np.stack([layer[i].values for layer in layers]) for i in range(len(names))])
-            weights = np.stack(
-                [np.stack([layer[i].mask for layer in layers]) for i in range(len(names))]
-            ).astype(np.float64)
+            weights = np.stack([np.stack([layer[i].mask for layer in layers]) for i in range(len(names))]).astype(
+                np.float64
+            )
         return [Pixels(v, m) for v, m in self.reduction(values, weights)]
