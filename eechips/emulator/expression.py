@@ -7,11 +7,18 @@ by key; each value is a constant, a list, a dictionary, a call, a function defin
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Mapping
-from typing import Any
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from eechips.emulator.context import Context
-from eechips.emulator.errors import EarthEngineError, InvalidError, LimitError, UnknownFunctionError
+from eechips.emulator.errors import (
+    EarthEngineError,
+    InvalidError,
+    LimitError,
+    TypeMismatchError,
+    UnknownFunctionError,
+)
 from eechips.emulator.functions import registry
 from eechips.emulator.functions.registry import Implementation
 from eechips.emulator.promotion import promote
@@ -19,9 +26,11 @@ from eechips.emulator.signatures import Signature, signatures
 from eechips.emulator.values import Value
 
 Node = Mapping[str, Any]
+Error = TypeVar("Error", bound=EarthEngineError)
 
 _KINDS = (
     "constantValue",
+    "integerValue",
     "arrayValue",
     "dictionaryValue",
     "functionInvocationValue",
@@ -29,6 +38,118 @@ _KINDS = (
     "argumentReference",
     "valueReference",
 )
+
+
+_EXACT = 2**53  # integers beyond it are not all doubles
+_INT64 = 2**63
+
+
+def _complete(error: Error) -> Error:
+    """Marks an error whose message needs no function's name before it."""
+    error.named = True  # type: ignore[attr-defined]
+    return error
+
+
+def _invalid(reason: str) -> InvalidError:
+    return _complete(InvalidError(f"Invalid expression: {reason}"))
+
+
+def _constant(value: Any) -> Value:
+    """A constant as Earth Engine reads it: its numbers are doubles, and whole ones integers again.
+
+    Raises:
+        InvalidError: if it holds a number that JSON does not have.
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise _invalid("constants must be finite.")
+        return int(value) if value.is_integer() and abs(value) <= _EXACT else value
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _EXACT:
+        return float(value) if abs(value) < 10**300 else math.copysign(math.inf, value)
+    if isinstance(value, list):
+        return [_constant(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _constant(item) for key, item in value.items()}
+    return value
+
+
+def _integer(digits: Any) -> int:
+    """An ``integerValue``: the digits of a 64-bit integer."""
+    try:
+        number = int(digits) if isinstance(digits, str) and len(digits) <= 20 else None
+    except ValueError:
+        number = None
+    if number is None or not -_INT64 <= number < _INT64:
+        raise _invalid("malformed integerValue.")
+    return number
+
+
+def _opened(node: Any) -> tuple[str, Any]:
+    """Kind and content of a node, whose form is checked.
+
+    Raises:
+        InvalidError: if the node is malformed.
+    """
+    if isinstance(node, Mapping) and not node:
+        return "constantValue", None
+    kinds = [kind for kind in _KINDS if kind in node] if isinstance(node, Mapping) else []
+    if len(kinds) != 1:
+        raise _invalid("each value must have exactly one kind.")
+    kind, content = kinds[0], node[kinds[0]]
+    form = _FORMS.get(kind)
+    if form is not None and not form(content):
+        raise _invalid(f"malformed {kind}.")
+    return kind, content
+
+
+_FORMS: Mapping[str, Callable[[Any], bool]] = {
+    "valueReference": lambda c: isinstance(c, str),
+    "argumentReference": lambda c: isinstance(c, str),
+    "arrayValue": lambda c: isinstance(c, Mapping) and isinstance(c.get("values", []), list),
+    "dictionaryValue": lambda c: isinstance(c, Mapping) and isinstance(c.get("values", {}), Mapping),
+    "functionInvocationValue": lambda c: (
+        isinstance(c, Mapping)
+        and isinstance(c.get("arguments") or {}, Mapping)
+        and isinstance(c.get("functionReference", c.get("functionName")), str)
+    ),
+    "functionDefinitionValue": lambda c: (
+        isinstance(c, Mapping)
+        and isinstance(c.get("body"), str)
+        and isinstance(c.get("argumentNames") or [], list)
+        and all(isinstance(name, str) for name in c.get("argumentNames") or [])
+    ),
+}
+
+
+def _children(kind: str, content: Any) -> Iterator[Any]:
+    """The nodes inside a node."""
+    if kind == "arrayValue":
+        yield from content.get("values", ())
+    elif kind == "dictionaryValue":
+        yield from content.get("values", {}).values()
+    elif kind == "functionInvocationValue":
+        yield from (content.get("arguments") or {}).values()
+
+
+class _Closure:
+    """A function of the graph, with the scope that it was defined in."""
+
+    __slots__ = ("_call", "names")
+
+    def __init__(self, names: list[str], call: Callable[[Mapping[str, Value]], Value]) -> None:
+        self.names = names
+        self._call = call
+
+    def __call__(self, *values: Value) -> Value:
+        """Calls the function with values in the order of its arguments; those left over are dropped."""
+        return self._call(dict(zip(self.names, values, strict=False)))
+
+    def by_name(self, values: Mapping[str, Value]) -> Value:
+        """Calls the function with named values."""
+        unknown = values.keys() - set(self.names)
+        if unknown:
+            raise _invalid(f"the function has no argument '{min(unknown)}'.")
+        return self._call({name: values.get(name) for name in self.names})
 
 
 class _Scope:
@@ -47,7 +168,7 @@ class _Scope:
             if name in scope.arguments:
                 return scope.arguments[name]
             scope = scope.parent
-        raise InvalidError(f"Invalid expression: undefined argument reference '{name}'.")
+        raise _invalid(f"undefined argument reference '{name}'.")
 
 
 class Evaluator:
@@ -62,7 +183,7 @@ class Evaluator:
         values = expression.get("values") if isinstance(expression, Mapping) else None
         result = expression.get("result") if isinstance(expression, Mapping) else None
         if not isinstance(values, Mapping) or not isinstance(result, str):
-            raise InvalidError("Invalid expression: 'result' and 'values' are required.")
+            raise _invalid("'result' and 'values' are required.")
         self._values = values
         self._result = result
         self._context = context
@@ -79,14 +200,14 @@ class Evaluator:
         return self._reference(self._result, _Scope({}, None))
 
     def _reference(self, key: str, scope: _Scope) -> Value:
-        if not isinstance(key, str) or key not in self._values:
-            raise InvalidError(f"Invalid expression: no value '{key}'.")
+        if key not in self._values:
+            raise _invalid(f"no value '{key}'.")
         node = self._values[key]
         home = self._home(scope, self._free_names(key, node))
         if key in home.memo:
             return home.memo[key]
         if key in self._open and home is scope and not scope.arguments:
-            raise InvalidError("Invalid expression: circular reference.")
+            raise _invalid("circular reference.")
         self._open.add(key)
         try:
             value = self._node(node, scope)
@@ -102,41 +223,30 @@ class Evaluator:
             scope = scope.parent
         return scope
 
-    def _free_names(self, key: Any, node: Any) -> frozenset[str]:
+    def _free_names(self, key: str, node: Any) -> frozenset[str]:
         """Names of arguments that a value depends on."""
         if key not in self._free:
             self._free[key] = frozenset()  # what a circular reference sees
             self._free[key] = self._deep(lambda: self._free_in(node))
         return self._free[key]
 
-    def _free_under(self, key: Any) -> frozenset[str]:
-        if not isinstance(key, str) or key not in self._values:
-            return frozenset()
-        return self._free_names(key, self._values[key])
+    def _free_under(self, key: str) -> frozenset[str]:
+        return self._free_names(key, self._values[key]) if key in self._values else frozenset()
 
     def _free_in(self, node: Any) -> frozenset[str]:
         names: set[str] = set()
         waiting = [node]
         while waiting:
-            item = waiting.pop()
-            if not isinstance(item, Mapping):
-                continue
-            content = next((item[k] for k in _KINDS if k in item), None)
-            if "argumentReference" in item:
-                names.add(str(content))
-            elif "valueReference" in item:
+            kind, content = _opened(waiting.pop())
+            waiting.extend(_children(kind, content))
+            if kind == "argumentReference":
+                names.add(content)
+            elif kind == "valueReference":
                 names |= self._free_under(content)
-            elif not isinstance(content, Mapping):
-                continue
-            elif "functionDefinitionValue" in item:
-                names |= self._free_under(content.get("body")) - set(content.get("argumentNames") or ())
-            elif "functionInvocationValue" in item:
-                waiting.extend((content.get("arguments") or {}).values())
-                names |= self._free_under(content.get("functionReference"))
-            elif "arrayValue" in item:
-                waiting.extend(content.get("values", ()))
-            elif "dictionaryValue" in item:
-                waiting.extend(content.get("values", {}).values())
+            elif kind == "functionDefinitionValue":
+                names |= self._free_under(content["body"]) - set(content.get("argumentNames") or ())
+            elif kind == "functionInvocationValue" and "functionReference" in content:
+                names |= self._free_under(content["functionReference"])
         return frozenset(names)
 
     def _deep(self, step: Callable[[], Any]) -> Any:
@@ -150,20 +260,15 @@ class Evaluator:
             self._depth -= 1
 
     def _node(self, node: Any, scope: _Scope) -> Value:
-        kinds = [k for k in _KINDS if k in node] if isinstance(node, Mapping) else []
-        if len(kinds) != 1:
-            if isinstance(node, Mapping) and not node:
-                return None
-            raise InvalidError("Invalid expression: each value must have exactly one kind.")
-        kind, content = kinds[0], node[kinds[0]]
+        kind, content = _opened(node)
         if kind == "constantValue":
-            return content
+            return _constant(content)
+        if kind == "integerValue":
+            return _integer(content)
         if kind == "valueReference":
             return self._deep(lambda: self._reference(content, scope))
         if kind == "argumentReference":
             return scope.look_up(content)
-        if not isinstance(content, Mapping):
-            raise InvalidError(f"Invalid expression: malformed {kind}.")
         if kind == "arrayValue":
             return self._deep(lambda: [self._node(item, scope) for item in content.get("values", ())])
         if kind == "dictionaryValue":
@@ -172,36 +277,31 @@ class Evaluator:
             return self._closure(content, scope)
         return self._deep(lambda: self._invoke(content, scope))
 
-    def _closure(self, definition: Node, scope: _Scope) -> Callable[..., Value]:
-        names, body = definition.get("argumentNames") or [], definition.get("body")
-        if not isinstance(body, str) or not isinstance(names, list):
-            raise InvalidError("Invalid expression: malformed functionDefinitionValue.")
+    def _closure(self, definition: Node, scope: _Scope) -> _Closure:
+        body = definition["body"]
 
-        def call(*values: Value) -> Value:
+        def call(values: Mapping[str, Value]) -> Value:
             self._context.check_time()
-            inner = _Scope(dict(zip(names, values, strict=False)), scope)
-            return self._deep(lambda: self._reference(body, inner))
+            return self._deep(lambda: self._reference(body, _Scope(values, scope)))
 
-        return call
+        return _Closure(definition.get("argumentNames") or [], call)
 
     def _invoke(self, call: Node, scope: _Scope) -> Value:
         given = call.get("arguments") or {}
-        if not isinstance(given, Mapping):
-            raise InvalidError("Invalid expression: malformed functionInvocationValue.")
-        if "functionReference" in call:
-            function = self._reference(call["functionReference"], scope)
-            if not callable(function):
-                raise InvalidError("Invalid expression: functionReference is not a function.")
-            return function(*(self._node(node, scope) for node in given.values()))
-        return self._builtin(str(call.get("functionName")), given, scope)
+        if "functionReference" not in call:
+            return self._builtin(call["functionName"], given, scope)
+        function = self._reference(call["functionReference"], scope)
+        if not isinstance(function, _Closure):
+            raise _invalid("functionReference is not a function.")
+        return function.by_name({name: self._node(node, scope) for name, node in given.items()})
 
     def _builtin(self, name: str, given: Mapping[str, Any], scope: _Scope) -> Value:
         signature = signatures().get(name)
         if signature is None:
-            raise UnknownFunctionError(f"Unknown function: {name}.")
+            raise _complete(UnknownFunctionError(f"Unknown function: {name[:100]}."))
         implementation = registry().get(name)
         if implementation is None:
-            raise UnknownFunctionError(f"The local Earth Engine does not have the function {name}.")
+            raise _complete(UnknownFunctionError(f"The local Earth Engine does not have the function {name}."))
         arguments = self._arguments(signature, implementation, given, scope)
         try:
             if implementation.with_context:
@@ -215,7 +315,7 @@ class Evaluator:
     ) -> dict[str, Value]:
         unknown = given.keys() - {a.name for a in signature.arguments}
         if unknown:
-            raise InvalidError(f"{signature.name}: Unrecognized argument '{min(unknown)}'.")
+            raise _complete(InvalidError(f"{signature.name}: Unrecognized argument '{min(unknown)}'."))
         arguments: dict[str, Value] = {}
         for argument in signature.arguments:
             where = f"{signature.name}, argument '{argument.name}'"
@@ -226,11 +326,16 @@ class Evaluator:
             value = self._node(given[argument.name], scope) if argument.name in given else None
             if value is None:
                 if not argument.optional:
-                    raise InvalidError(
-                        f"{signature.name}: Parameter '{argument.name}' is required and may not be null."
+                    raise _complete(
+                        InvalidError(f"{signature.name}: Parameter '{argument.name}' is required and may not be null.")
                     )
                 value = argument.default
-            arguments[name] = None if value is None else promote(value, argument.type, where)
+            try:
+                arguments[name] = None if value is None else promote(value, argument.type, where)
+            except TypeMismatchError as error:
+                raise _complete(error) from None
+            except EarthEngineError as error:
+                raise _named(error, signature.name) from error
         return arguments
 
     def _later(self, node: Any, scope: _Scope) -> Callable[[], Value]:
@@ -242,6 +347,4 @@ def _named(error: EarthEngineError, name: str) -> EarthEngineError:
     message = str(error)
     if getattr(error, "named", False) or message.startswith(("User memory", "Computation", "Collection query")):
         return error
-    copy = type(error)(message if message.startswith(f"{name}:") else f"{name}: {message}")
-    copy.named = True  # type: ignore[attr-defined]
-    return copy
+    return _complete(type(error)(message if message.startswith(f"{name}:") else f"{name}: {message}"))
