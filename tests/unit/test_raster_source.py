@@ -93,23 +93,25 @@ def test_any_window_of_any_level_is_what_rasterio_reads(plain: Path, data: st.Da
     assert valid.dtype == bool
 
 
-def test_overviews_are_those_of_the_file(plain: Path, values: np.ndarray) -> None:
+def test_overviews_are_those_of_the_file(plain: Path) -> None:
     got, _ = read_whole(GeoTiff.open(plain), [0], level=1)
     # The second image of the file is its first overview: GDAL opens it by its number.
-    with rasterio.open(f"GTIFF_DIR:2:{plain}") as overview:
+    with pytest.warns(NotGeoreferencedWarning), rasterio.open(f"GTIFF_DIR:2:{plain}") as overview:
         np.testing.assert_array_equal(got, overview.read([1]))
-    even = values[0, : HEIGHT // 2 * 2, : WIDTH // 2 * 2].reshape(HEIGHT // 2, 2, WIDTH // 2, 2)
-    assert (got[0, : HEIGHT // 2, : WIDTH // 2] == np.round(even.mean((1, 3)))).mean() > 0.3  # averaged, nearly all
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32", "float64"])
-@pytest.mark.parametrize("nodata", [None, 0, 7, -3, float("nan"), -3.4028234663852886e38])
+INTEGERS = ["uint8", "int16", "uint16", "int32"]
+FLOATS = ["float32", "float64"]
+CASES = [
+    *[(dtype, nodata) for dtype in INTEGERS for nodata in (None, 0, 7)],
+    *[(dtype, -3) for dtype in INTEGERS if dtype.startswith("int")],
+    *[(dtype, nodata) for dtype in FLOATS for nodata in (None, 0, -3, math.nan, -3.4028234663852886e38)],
+]
+
+
+@pytest.mark.parametrize(("dtype", "nodata"), CASES)
 def test_nodata_masks_like_rasterio(tmp_path: Path, dtype: str, nodata: float | None) -> None:
     kind = np.dtype(dtype)
-    if nodata is not None and kind.kind != "f" and (
-        not float(nodata).is_integer() or not np.iinfo(kind).min <= nodata <= np.iinfo(kind).max
-    ):  # fmt: skip
-        pytest.skip("no value of this type")
     values = np.random.default_rng(2).integers(0, 9, (2, 40, 50)).astype(kind)
     if kind.kind == "f":
         values[0, :5] = np.nan

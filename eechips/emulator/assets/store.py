@@ -41,8 +41,8 @@ class AssetSummary:
 class FolderStore:
     """An ``AssetStore`` over a folder of STAC documents, GeoTIFFs and GeoParquet files.
 
-    Threads may share it; it pickles by its path. Ids never become paths here: they are looked up in an index
-    of what the STAC documents say.
+    Threads may share it; it pickles by its path; as a context manager it closes what it opened. Ids never
+    become paths here: they are looked up in an index of what the STAC documents say.
 
     Args:
         path: the folder; ``ingest`` makes one.
@@ -69,6 +69,12 @@ class FolderStore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _reopen, (str(self._path), self._open_files)
+
+    def __enter__(self) -> FolderStore:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
 
     @property
     def path(self) -> Path:
