@@ -7,6 +7,7 @@ fsspec URL) would offer the same few methods as :class:`LocalStore`.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -80,12 +81,15 @@ class LocalStore:
         final = self.path(name)
         temporary = final.with_name(f".{final.name}.{token}.part")
         try:
-            _write(temporary, data)
-        except FileNotFoundError:
-            self._make_folder(final.parent)
-            self._write_again(temporary, data)
+            try:
+                _write(temporary, data)
+            except FileNotFoundError:
+                final.parent.mkdir(parents=True, exist_ok=True)
+                _write(temporary, data)
         except OSError as error:
-            raise self._failed(final, error, temporary) from error
+            with contextlib.suppress(OSError):  # the folder may be what is wrong
+                temporary.unlink()
+            raise self._failed(final, error) from error
         return Staged(
             name=name,
             temporary=temporary.relative_to(self.root).as_posix(),
@@ -129,21 +133,7 @@ class LocalStore:
                     count += 1
         return count
 
-    def _make_folder(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._failed(folder, error) from error
-
-    def _write_again(self, temporary: Path, data: bytes) -> None:
-        try:
-            _write(temporary, data)
-        except OSError as error:
-            raise self._failed(temporary, error, temporary) from error
-
-    def _failed(self, path: Path, error: OSError, temporary: Path | None = None) -> StorageError:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+    def _failed(self, path: Path, error: OSError) -> StorageError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageError(f"the disk is full: could not write {path}")
         return StorageError(f"could not write {path}: {error.strerror or error}")
@@ -219,9 +209,7 @@ class NameTemplate:
         fields = [f for part in self._parts for _, f, _, _ in part if f is not None]
         if any(not re.fullmatch(r"[\w .:-]+", f) for f in fields):
             raise UsageError(f"the name template '{text}' is malformed: fields are plain names, as in {{id}}")
-        if text.startswith("/") or any(
-            part.strip() in ("", ".", "..") for part in text.strip("/").split("/")
-        ):
+        if text.startswith("/") or any(part.strip() in ("", ".", "..") for part in text.strip("/").split("/")):
             raise UsageError(f"the name template '{text}' must be a path below the output folder")
         self.is_unique = bool({"id", "index"} & set(fields))
 

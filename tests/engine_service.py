@@ -39,6 +39,7 @@ class Service:
         self.lock = threading.Lock()
         self.requests: list[tuple[str, str]] = []
         self.headers: list[dict[str, str]] = []
+        self.connections: set[int] = set()
         self.names: dict[str, dict[str, Any]] = {}
         self.faults: dict[int | None, deque[str]] = defaultdict(deque)
         self.in_flight = 0
@@ -101,7 +102,8 @@ def encode(file_format: str, constant: int, width: int, height: int, grid: dict[
         buffer = io.BytesIO()
         np.save(buffer, array)
         return buffer.getvalue()
-    options: dict[str, Any] = {}
+    # Without a transform rasterio warns, also where the format has none.
+    options: dict[str, Any] = {"transform": rasterio.Affine(1, 0, 5e5, 0, -1, 4e6)}
     bands = pixels
     if file_format == "GEO_TIFF":
         bands = np.concatenate([pixels, mask[None]])
@@ -149,6 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         with service.lock:
             service.requests.append((kind, self.path))
             service.headers.append({k.lower(): v for k, v in self.headers.items()})
+            service.connections.add(self.client_address[1])
             service.in_flight += 1
             service.most_in_flight = max(service.most_in_flight, service.in_flight)
             queue = service.faults.get(None if kind in ("create", "value") else key)

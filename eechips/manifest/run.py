@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 INFO_NAME = "run.json"
 
-_LISTS = ("bands", "transform", "sources", "dates")
+_JSON = frozenset({"unit", "bands", "transform", "sources", "dates"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +112,14 @@ class Run:
         columns = ("position", "lower(hex(id))", "unit", "name", *RECORD_COLUMNS)
         with self._ledger() as ledger:
             rows = [row for batch in ledger.batches(columns) for row in batch]
-        frame = pd.DataFrame(rows, columns=["position", "id", "unit", "name", *RECORD_COLUMNS])
-        for name in ("unit", *_LISTS):
-            frame[name] = pd.Series([None if v is None else json.loads(v) for v in frame[name]], dtype=object)
+        names = ("position", "id", "unit", "name", *RECORD_COLUMNS)
+        values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+        frame = pd.DataFrame(
+            {
+                name: pd.Series([_parsed(v) for v in column], dtype=object) if name in _JSON else list(column)
+                for name, column in values.items()
+            }
+        )
         return frame.set_index("position")
 
     @property
@@ -174,6 +179,10 @@ def open_run(path: str | Path) -> Run:
         if not ledger.has_plan:
             raise UsageError(f"{folder} holds no run yet: it was interrupted while it was planned")
     return Run(folder)
+
+
+def _parsed(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
 
 
 def _check(path: Path, digest: str) -> str | None:

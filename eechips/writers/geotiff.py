@@ -42,7 +42,7 @@ def receive(data: bytes, expectation: Expectation) -> Written:
             raise ValidationError("the mask band that was asked for did not come back")
         pixels, mask = pixels[:-1], pixels[-1] != 0
     assert mask is not None
-    final = _encode(pixels, mask, names, crs, transform)
+    final = encode(pixels, mask, names, crs, transform)
     return Written(final, "tif", _facts(pixels, mask, names, crs, transform, expectation))
 
 
@@ -90,7 +90,16 @@ def _facts(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: 
     )
 
 
-def _encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any) -> bytes:
+def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any) -> bytes:
+    """A GeoTIFF with an internal mask, compressed without loss.
+
+    Args:
+        pixels: (bands, rows, columns), of any type that GDAL has.
+        mask: (rows, columns), true where valid.
+        names: of the bands.
+        crs: rasterio CRS.
+        transform: affine, pixel corners to coordinates.
+    """
     count, height, width = pixels.shape
     profile: dict[str, Any] = {
         "driver": "GTiff",

@@ -26,6 +26,8 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
         driver: GDAL's name for the format.
         **options: GDAL configuration options.
     """
+    if not data:
+        raise ValidationError(f"does not decode as {driver}: it is empty")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:

@@ -1,0 +1,162 @@
+"""Every message of Earth Engine that we know, and what it means."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from datetime import datetime, timezone
+
+import google.auth.exceptions
+import pytest
+import requests
+import urllib3.exceptions
+
+from eechips.client.classify import (
+    classify_exception,
+    classify_response,
+    parse_retry_after,
+    response_message,
+)
+from eechips.errors import ConfigurationError, PermanentError, RecipeError, TooLargeError, TransientError
+
+TRANSIENT = [
+    (429, "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."),
+    (429, "Quota exceeded for quota metric 'Read requests' and limit 'Read requests per minute' of service"),
+    (403, "Quota exceeded for quota metric 'Read requests' and limit 'Read requests per minute' of service"),
+    (400, "Too many concurrent aggregations."),
+    (429, "Too many concurrent aggregations."),
+    (400, "Earth Engine capacity exceeded."),
+    (503, "Earth Engine capacity exceeded."),
+    (500, "An internal error has occurred"),
+    (502, ""),
+    (503, "The service is currently unavailable."),
+    (504, "Deadline exceeded."),
+    (599, "whatever"),
+    (408, "Request timeout"),
+    (302, "moved to a captive portal"),
+    (429, ""),
+]
+TOO_LARGE = [
+    (400, "Total request size (56623104 bytes) must be less than or equal to 50331648 bytes."),
+    (400, "Pixel grid dimensions (12000x12000) must be less than or equal to 10000."),
+    (400, "User memory limit exceeded."),
+    (400, "Computation timed out."),
+    (500, "Computation timed out."),
+    (400, "Request payload size exceeds the limit: 10485760 bytes."),
+    (413, "Request payload size exceeds the limit: 10485760 bytes."),
+    (400, "Collection query aborted after accumulating over 5000 elements."),
+    (
+        400,
+        "Image.reduceRegion: Too many pixels in the region. Found 105000000, but maxPixels allows only 10000000.",
+    ),
+]
+PERMANENT = [
+    (400, "Image.load: Image asset 'NO/SUCH' not found (does not exist or caller does not have access)."),
+    (400, "Image.select: Band pattern 'B99' did not match any bands. Available bands: [R, G, B, N]"),
+    (400, "Unrecognized argument type"),
+    (404, "Not found."),
+    (403, "Permission 'earthengine.assets.get' denied on resource 'projects/x/assets/y'."),
+    (409, ""),
+]
+CONFIGURATION = [
+    (401, "Request had invalid authentication credentials."),
+    (403, "Project my-project is not registered to use Earth Engine. Visit https://console.cloud.google.com/"),
+    (403, "Caller does not have required permission to use project my-project. Grant the caller the role"),
+    (403, "Google Earth Engine API has not been used in project 123 before or it is disabled."),
+]
+
+
+@pytest.mark.parametrize(("status", "message"), TRANSIENT)
+def test_transient(status: int, message: str) -> None:
+    error = classify_response(status, message, 3.0)
+    assert type(error) is TransientError
+    assert (error.status, error.retry_after) == (status, 3.0)
+
+
+@pytest.mark.parametrize(("status", "message"), TOO_LARGE)
+def test_too_large(status: int, message: str) -> None:
+    assert type(classify_response(status, message)) is TooLargeError
+
+
+@pytest.mark.parametrize(("status", "message"), PERMANENT)
+def test_permanent(status: int, message: str) -> None:
+    error = classify_response(status, message)
+    assert type(error) is PermanentError
+    assert message[:40] in str(error)
+
+
+@pytest.mark.parametrize(("status", "message"), CONFIGURATION)
+def test_configuration_errors_say_what_to_do(status: int, message: str) -> None:
+    error = classify_response(status, message)
+    assert type(error) is ConfigurationError
+    assert "--local" in str(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.ConnectionError("reset"),
+        requests.ConnectTimeout("slow"),
+        requests.ReadTimeout("slow"),
+        requests.exceptions.ChunkedEncodingError("short"),
+        requests.exceptions.ContentDecodingError("gzip"),
+        urllib3.exceptions.ProtocolError("Connection broken", ConnectionResetError(104, "reset")),
+        urllib3.exceptions.IncompleteRead(5, 10),
+        urllib3.exceptions.ReadTimeoutError(None, "http://x", "slow"),  # type: ignore[arg-type]
+        http.client.IncompleteRead(b"", 10),
+        http.client.RemoteDisconnected("gone"),
+        ConnectionResetError(104, "reset"),
+        BrokenPipeError(32, "pipe"),
+        TimeoutError("slow"),
+        google.auth.exceptions.TransportError("no network"),
+    ],
+)
+def test_failures_of_the_transport_are_transient(error: Exception) -> None:
+    assert type(classify_exception(error)) is TransientError
+
+
+def test_refused_credentials_are_a_matter_of_configuration() -> None:
+    found = classify_exception(google.auth.exceptions.RefreshError("invalid_grant: Token has been expired"))
+    assert type(found) is ConfigurationError
+    assert "invalid_grant" in str(found)
+
+
+def test_an_untrusted_certificate_is_a_matter_of_configuration() -> None:
+    error = requests.exceptions.SSLError("[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
+    assert type(classify_exception(error)) is ConfigurationError
+
+
+def test_the_fault_of_other_code_is_not_a_request() -> None:
+    assert classify_exception(ValueError("x")) is None
+    assert classify_exception(KeyError("x")) is None
+    known = RecipeError("x")
+    assert classify_exception(known) is known
+
+
+def test_messages_never_name_the_address() -> None:
+    secret = "projects/p/thumbnails/5ecre7-5ecre7"
+    reason = urllib3.exceptions.NewConnectionError(None, "Connection refused")  # type: ignore[arg-type]
+    pool = urllib3.exceptions.MaxRetryError(None, f"/v1/{secret}:getPixels", reason)  # type: ignore[arg-type]
+    found = classify_exception(requests.ConnectionError(pool))
+    assert "5ecre7" not in str(found)
+    assert "refused" in str(found)
+
+
+def test_messages_of_bodies() -> None:
+    body = json.dumps({"error": {"code": 400, "message": "No.", "status": "INVALID_ARGUMENT"}}).encode()
+    assert response_message(body) == "No."
+    assert response_message(b"[" + body + b"]") == "No."
+    assert response_message(b"<html><h1>Bad  gateway</h1></html>") == "Bad gateway"
+    assert response_message(b"") == ""
+    assert response_message(b'"text"') == "text"
+    limited = {"error": {"message": "Slow down.", "errors": [{"reason": "userRateLimitExceeded"}]}}
+    assert type(classify_response(403, response_message(json.dumps(limited).encode()))) is TransientError
+
+
+def test_retry_after_is_seconds_or_a_date() -> None:
+    now = datetime(2026, 1, 1, 12, 0, 0, tzinfo=timezone.utc)
+    assert parse_retry_after({}) is None
+    assert parse_retry_after({"retry-after": "7"}) == 7.0
+    assert parse_retry_after({"retry-after": "Thu, 01 Jan 2026 12:00:30 GMT"}, lambda: now) == 30.0
+    assert parse_retry_after({"retry-after": "Thu, 01 Jan 2026 11:00:30 GMT"}, lambda: now) == 0.0
+    assert parse_retry_after({"retry-after": "soon"}) is None

@@ -1,0 +1,109 @@
+"""Credentials go to Google, over https, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from eechips.client.credentials import check_endpoint, find_credentials, is_google, project_of
+from eechips.client.transport import is_loopback
+from eechips.errors import ConfigurationError, UsageError
+
+GOOGLE = "https://earthengine-highvolume.googleapis.com"
+
+
+@pytest.fixture(scope="module")
+def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    path = tmp_path_factory.mktemp("key") / "key.json"
+    content = {
+        "type": "service_account",
+        "project_id": "my-project",
+        "private_key_id": "1",
+        "private_key": pem.decode(),
+        "client_email": "robot@my-project.iam.gserviceaccount.com",
+        "token_uri": "https://oauth2.googleapis.com/token",
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("url", "google", "loopback"),
+    [
+        (GOOGLE, True, False),
+        ("https://earthengine.googleapis.com:443/x", True, False),
+        ("http://earthengine.googleapis.com", False, False),
+        ("https://earthengine.googleapis.com.evil.example", False, False),
+        ("https://evil-googleapis.com", False, False),
+        ("https://googleapis.com.", False, False),
+        ("https://earthengine.googleapis.com:8443", False, False),
+        ("http://127.0.0.1:8080", False, True),
+        ("http://[::1]:8080", False, True),
+        ("http://localhost", False, True),
+        ("http://localhost.evil.example", False, False),
+        ("http://127.0.0.1.evil.example", False, False),
+    ],
+)
+def test_who_is_who(url: str, google: bool, loopback: bool) -> None:
+    assert (is_google(url), is_loopback(url)) == (google, loopback)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://localhost:1", "https://ee.example", "http://ee.example"])
+def test_nothing_goes_to_other_hosts(url: str) -> None:
+    assert find_credentials(url, None) is None
+
+
+def test_a_key_is_not_sent_elsewhere_unless_allowed(key_file: Path) -> None:
+    for url in ("https://ee.example", "http://earthengine.googleapis.com"):
+        with pytest.raises(ConfigurationError, match="refused to send credentials"):
+            find_credentials(url, key_file)
+    assert find_credentials("https://ee.example", key_file, send_anywhere=True) is not None
+    assert find_credentials("http://127.0.0.1:1", key_file, send_anywhere=True) is None
+
+
+def test_a_service_accounts_key(key_file: Path) -> None:
+    credentials = find_credentials(GOOGLE, key_file)
+    assert project_of(credentials) == "my-project"
+    assert "https://www.googleapis.com/auth/earthengine" in credentials.scopes
+
+
+def test_bad_keys_are_refused_without_quoting_them(tmp_path: Path) -> None:
+    path = tmp_path / "key.json"
+    with pytest.raises(ConfigurationError, match="cannot read the credentials"):
+        find_credentials(GOOGLE, path)
+    path.write_text("not json")
+    with pytest.raises(ConfigurationError, match="not JSON"):
+        find_credentials(GOOGLE, path)
+    for content in ({"private_key": "5ecre7"}, [], {"type": "service_account", "private_key": "5ecre7"}):
+        path.write_text(json.dumps(content))
+        with pytest.raises(ConfigurationError, match="no service account's key") as caught:
+            find_credentials(GOOGLE, path)
+        assert "5ecre7" not in str(caught.value)
+
+
+def test_without_credentials_both_ways_out_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path / "gcloud"))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    with pytest.raises(ConfigurationError) as caught:
+        find_credentials(GOOGLE, None)
+    assert "earthengine authenticate" in str(caught.value)
+    assert "--local" in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "x", "http://", "http://x:99999", "https://u:p@x", "https://x/?key=1", ""])
+def test_impossible_endpoints_are_refused(url: str) -> None:
+    with pytest.raises(UsageError, match="endpoint must be") as caught:
+        check_endpoint(url)
+    assert "u:p" not in str(caught.value)
+
+
+def test_an_endpoint_loses_its_last_slash() -> None:
+    assert check_endpoint("http://127.0.0.1:1/") == "http://127.0.0.1:1"

@@ -1,0 +1,47 @@
+"""No secret survives."""
+
+from __future__ import annotations
+
+import pytest
+
+from eechips.client.scrub import scrub
+
+SECRET = "3f2a9c-7d41e0b2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"https://earthengine-highvolume.googleapis.com/v1/projects/p/thumbnails/{SECRET}:getPixels",
+        f"Max retries exceeded with url: /v1/projects/p/thumbnails/{SECRET}:getPixels (Caused by x)",
+        f"GET '/v1/projects/p/tables/{SECRET}:getFeatures'",
+        f'{{"name": "projects/p/videoThumbnails/{SECRET}"}}',
+        f"projects/p/maps/{SECRET}/tiles/1/2/3",
+        f"Authorization: Bearer ya29.{SECRET}",
+        f"ya29.{SECRET}.x",
+        f"refresh_token={SECRET}&grant_type=refresh_token",
+        f'"client_secret": "{SECRET}"',
+        f"'private_key_id': '{SECRET}'",
+        f"https://x.googleapis.com/v1?key={SECRET}",
+        f"http://user:{SECRET}@proxy.example/",
+        f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n",
+        f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}",
+    ],
+)
+def test_secrets_are_hidden(text: str) -> None:
+    found = scrub(text)
+    assert SECRET not in found
+    assert scrub(found) == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Image.load: Image asset 'USDA/NAIP/DOQQ/m_1' not found.",
+        "User memory limit exceeded.",
+        "projects/my-project/assets/tables_of_mine",
+        "the key of the region",
+    ],
+)
+def test_the_rest_stays(text: str) -> None:
+    assert scrub(text) == text

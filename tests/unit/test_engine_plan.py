@@ -1,0 +1,123 @@
+"""Plans: ids and names that do not depend on the order, and folders that belong to one run."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eechips.engine import RunConfig
+from eechips.engine.plan import check_same, describe, plan_units
+from eechips.engine.progress import Progress
+from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest import Record, State
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.storage import NameTemplate
+
+TEMPLATE = NameTemplate("chips/{id}")
+
+
+@given(st.lists(st.integers(0, 5), max_size=20), st.randoms())
+def test_the_same_units_get_the_same_ids_in_any_order(values: list[int], random: Any) -> None:
+    first = {unit.id for unit in plan_units(values, "r", TEMPLATE)}
+    random.shuffle(values)
+    assert {unit.id for unit in plan_units(values, "r", TEMPLATE)} == first
+    assert len(first) == len(values)
+
+
+@given(st.lists(st.sampled_from(["a", "A", "b c", "b_c", "b/c"]), max_size=12))
+def test_names_never_collide(values: list[str]) -> None:
+    units = [{"kind": "point", "place": value, "n": n} for n, value in enumerate(values)]
+    names = [unit.name.casefold() for unit in plan_units(units, "r", NameTemplate("{place}"))]
+    assert len(set(names)) == len(names)
+
+
+def test_a_template_field_that_units_lack_is_refused() -> None:
+    with pytest.raises(UsageError, match="a unit has: kind, value, id, index"):
+        list(plan_units([1], "r", NameTemplate("{eco}")))
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    name: str = "sample"
+    identity: str = "1"
+    parameters: dict[str, Any] = field(default_factory=lambda: {"per_ecoregion": 25, "roi": (1, 2)})
+    datasets: tuple[str, ...] = ()
+
+    def get_requests(self) -> list[Any]:
+        return [1]
+
+    def get_result(self, index: int, unit: Any) -> bytes:
+        return b""
+
+
+def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
+    config = RunConfig(out=tmp_path, local=True)
+    described = describe(_Recipe(), config)
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan(described, plan_units([1, 2], "1", TEMPLATE))
+        assert check_same(ledger, describe(_Recipe(), config), tmp_path)
+        other = _Recipe(parameters={"per_ecoregion": 50, "roi": (1, 2)})
+        assert not check_same(ledger, describe(other, config), tmp_path)  # nothing there yet: may be replaced
+        ledger.record([Record(position=0, state=State.DONE, file="x.png", bytes=1, sha256="")])
+        with pytest.raises(RunMismatchError, match="per_ecoregion: 25 there, 50 here"):
+            check_same(ledger, describe(other, config), tmp_path)
+        with pytest.raises(RunMismatchError, match="the recipe's code has changed"):
+            check_same(ledger, describe(replace(_Recipe(), identity="2"), config), tmp_path)
+        elsewhere = RunConfig(out=tmp_path, endpoint="http://127.0.0.1:1")
+        with pytest.raises(RunMismatchError, match='source: "local:demo" there'):
+            check_same(ledger, describe(_Recipe(), elsewhere), tmp_path)
+        named = RunConfig(out=tmp_path, local=True, name="{index}")
+        with pytest.raises(RunMismatchError, match="name:"):
+            check_same(ledger, describe(_Recipe(), named), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"processes": 0},
+        {"in_flight": 0},
+        {"retries": -1},
+        {"rate": 0.0},
+        {"read_timeout": 0.0},
+        {"method": "magic"},
+        {"endpoint": "ftp://x"},
+        {"local": True, "endpoint": "http://127.0.0.1:1"},
+        {"local_assets": Path("/")},
+        {"local": True, "local_assets": Path("/no/such/folder")},
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        RunConfig(out=Path("out"), **options)
+
+
+def test_settled_options() -> None:
+    config = RunConfig(out=Path("out"))
+    assert config.requests_per_second == 100.0
+    assert config.service == "https://earthengine-highvolume.googleapis.com"
+    assert RunConfig(out=Path("out"), local=True).requests_per_second is None
+    assert RunConfig(out=Path("out"), local=True, rate=5.0).requests_per_second == 5.0
+    assert RunConfig(out=Path("out"), unit_timeout=60.0).policy.total == 60.0
+
+
+def test_off_a_terminal_there_is_a_line_every_ten_seconds() -> None:
+    stream, now = io.StringIO(), [0.0]
+    with Progress(100, 10, 40, stream=stream, clock=lambda: now[0]) as progress:
+        for second in range(25):
+            now[0] = float(second)
+            progress.settle(failed=second == 3)
+            progress.show(7, 40)
+    lines = stream.getvalue().splitlines()
+    assert lines[0] == "21/100 units, 1.1/s, slots 7/40, failed 1, 1:12 left"
+    assert len(lines) == 3
+    quiet = io.StringIO()
+    with Progress(1, 0, 40, quiet=True, stream=quiet) as progress:
+        progress.settle(failed=False)
+        progress.say("x")
+    assert quiet.getvalue() == ""

@@ -1,0 +1,208 @@
+"""The ledger: a whole plan or none, outcomes that stay, a million units."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from eechips.errors import RunLockedError, RunMismatchError, StorageError, UsageError
+from eechips.manifest import Record, State, open_run
+from eechips.manifest.export import export_failures, export_parquet
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import locked
+from eechips.manifest.record import Planned
+
+META = {"recipe": "sample", "parameters": {"seed": 1}}
+
+
+def planned(count: int) -> Iterator[Planned]:
+    for position in range(count):
+        identifier = hashlib.sha256(str(position).encode()).hexdigest()
+        unit = f'{{"coordinates":[{position / 7},40.0],"kind":"point"}}'
+        yield Planned(position, identifier, unit, f"chips/{identifier[:16]}")
+
+
+def done(position: int, **more: object) -> Record:
+    file = f"chips/{position}.png"
+    values = {"file": file, "bytes": 100 + position, "sha256": "ab", "width": 256, "bands": '["R", "G"]'}
+    return Record(position=position, state=State.DONE, requests=2, **{**values, **more})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan(META, planned(5))
+        yield ledger
+
+
+def test_a_plan_comes_back(ledger: Ledger) -> None:
+    assert ledger.has_plan
+    assert ledger.meta() == META
+    assert list(ledger.open_units()) == list(planned(5))
+    assert ledger.counts() == {State.PLANNED: 5}
+
+
+def test_a_plan_that_breaks_off_is_not_there(tmp_path: Path) -> None:
+    def broken() -> Iterator[Planned]:
+        yield from planned(3)
+        raise KeyboardInterrupt
+
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        with pytest.raises(KeyboardInterrupt):
+            ledger.store_plan(META, broken())
+        assert not ledger.has_plan
+    with pytest.raises(UsageError, match="no run yet"):
+        open_run(tmp_path)
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan(META, planned(2))
+        with pytest.raises(KeyboardInterrupt):
+            ledger.store_plan({}, broken())
+        assert ledger.counts() == {State.PLANNED: 2}
+
+
+def test_outcomes_stay_and_what_is_open_is_tried_again(tmp_path: Path, ledger: Ledger) -> None:
+    transient = Record(
+        position=1, state=State.FAILED_TRANSIENT, error_class="TransientError", error="503", attempts=11, requests=11
+    )
+    permanent = Record(position=2, state=State.FAILED_PERMANENT, error_class="PermanentError", error="no")
+    empty = done(3, valid_fraction=0.0)
+    ledger.record([done(0), transient, permanent, Record(**{**_fields(empty), "state": State.EMPTY})])
+    assert [u.position for u in ledger.open_units()] == [1, 4]
+    ledger.record([done(1)])
+    run = open_run(tmp_path)
+    assert run.counts == {"planned": 1, "done": 2, "empty": 1, "failed_permanent": 1}
+    assert not run.is_complete
+    row = run.units.loc[1]
+    assert (row["attempts"], row["requests"], row["state"]) == (12, 13, "done")
+    assert pd.isna(row["error"])
+    assert row["bands"] == ["R", "G"]
+    assert run.units.loc[0, "unit"] == {"coordinates": [0.0, 40.0], "kind": "point"}
+    assert run.failures["error_class"].tolist() == ["PermanentError"]
+    status = run.status()
+    assert status.failures == {"PermanentError": 1}
+    assert status.bytes == 100 + 101 + 103
+    assert status.to_json()["total"] == 5
+
+
+def _fields(record: Record) -> dict[str, object]:
+    return {name: getattr(record, name) for name in Record.__slots__}
+
+
+def test_open_units_are_read_while_others_are_recorded(tmp_path: Path) -> None:
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan(META, planned(5000))
+        seen = []
+        for unit in ledger.open_units():
+            seen.append(unit.position)
+            if unit.position % 2:
+                ledger.record([done(unit.position)])
+        assert seen == list(range(5000))
+        assert ledger.counts() == {State.PLANNED: 2500, State.DONE: 2500}
+
+
+def test_a_file_belongs_to_one_unit(ledger: Ledger) -> None:
+    ledger.record([done(0)])
+    assert ledger.owner("chips/0.png") == 0
+    assert ledger.owner("chips/1.png") is None
+    with pytest.raises(StorageError):
+        ledger.record([done(4), done(1, file="chips/0.png")])
+    assert ledger.counts() == {State.PLANNED: 4, State.DONE: 1}
+
+
+def test_reopened_units_forget_their_file(ledger: Ledger) -> None:
+    ledger.record([done(0), done(1)])
+    assert list(ledger.files()) == [(0, "chips/0.png", 100), (1, "chips/1.png", 101)]
+    assert ledger.reopen([0]) == 1
+    assert list(ledger.files()) == [(1, "chips/1.png", 101)]
+    assert next(ledger.open_units()).attempts == 1
+
+
+def test_the_export_holds_every_unit(tmp_path: Path, ledger: Ledger) -> None:
+    ledger.record([done(0, transform="[1.0, 0.0, 5.0, 0.0, -1.0, 6.0]", crs="EPSG:32613", seconds=0.5)])
+    ledger.record([Record(position=1, state=State.FAILED_PERMANENT, error_class="PermanentError", error='no, "x"\n')])
+    frame = pd.read_parquet(export_parquet(ledger, tmp_path))
+    assert frame["position"].tolist() == [0, 1, 2, 3, 4]
+    assert frame["state"].tolist() == ["done", "failed_permanent", "planned", "planned", "planned"]
+    assert frame["id"].tolist() == [unit.id for unit in planned(5)]
+    assert list(frame["transform"][0]) == [1.0, 0.0, 5.0, 0.0, -1.0, 6.0]
+    failures = pd.read_csv(export_failures(ledger, tmp_path))
+    assert failures["error"].tolist() == ['no, "x"\n']
+    ledger.record([done(1)])
+    assert export_failures(ledger, tmp_path) is None
+    assert not (tmp_path / "failures.csv").exists()
+
+
+def test_other_files_are_no_ledger(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_NAME).write_text("not a database at all, but long enough to be looked at" * 20)
+    with pytest.raises(StorageError, match="damaged or no ledger"):
+        Ledger(tmp_path / LEDGER_NAME)
+    with pytest.raises(UsageError, match="holds no run"):
+        open_run(tmp_path / "nowhere")
+    other = tmp_path / "other.sqlite"
+    with sqlite3.connect(other) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(RunMismatchError, match="format 99"):
+        Ledger(other)
+
+
+def test_verify_finds_what_is_wrong(tmp_path: Path, ledger: Ledger) -> None:
+    files = {0: b"a,b\n1,2\n", 1: b"a,b\n1,2\n", 2: b"a,b\n1\n", 3: b"a,b\n1,2\n"}
+    (tmp_path / "chips").mkdir()
+    records = []
+    for position, data in files.items():
+        name = f"chips/{position}.csv"
+        (tmp_path / name).write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        records.append(done(position, file=name, bytes=len(data), sha256=digest))
+    ledger.record(records)
+    assert [p.file for p in open_run(tmp_path).verify()] == ["chips/2.csv"]
+    (tmp_path / "chips/0.csv").unlink()
+    (tmp_path / "chips/1.csv").write_bytes(b"a,b\n1,3\n")
+    problems = open_run(tmp_path).verify()
+    assert [p.file for p in problems] == ["chips/0.csv", "chips/1.csv", "chips/2.csv"]
+    assert ["missing" in problems[0].reason, "sha256" in problems[1].reason, "unequal" in problems[2].reason] == [
+        True
+    ] * 3
+
+
+def _hold(folder: Path, pipe: object) -> None:
+    with locked(folder):
+        pipe.send("held")  # type: ignore[attr-defined]
+        pipe.recv()  # type: ignore[attr-defined]
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_hold, args=(tmp_path, theirs))
+    child.start()
+    assert ours.poll(60)
+    assert ours.recv() == "held"
+    with pytest.raises(RunLockedError, match=f"process {child.pid} is running"), locked(tmp_path):
+        pass
+    child.kill()
+    child.join()
+    with locked(tmp_path):
+        pass
+
+
+@pytest.mark.slow
+def test_a_million_units(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan(META, planned(1_000_000))
+    stored = time.monotonic() - began
+    began = time.monotonic()
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        assert ledger.counts() == {State.PLANNED: 1_000_000}
+        assert next(ledger.open_units()).position == 0
+    resumed = time.monotonic() - began
+    assert (stored < 60, resumed < 5) == (True, True), (stored, resumed)

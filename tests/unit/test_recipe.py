@@ -1,0 +1,182 @@
+"""Recipes: ids, results that contradict themselves, scripts that are loaded without being run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eechips.errors import RecipeError, UsageError
+from eechips.grid import Grid
+from eechips.recipe import (
+    Chip,
+    Table,
+    as_unit,
+    canonical_json,
+    convert_parameter,
+    load_recipe,
+    unit_id,
+    unit_value,
+)
+
+GRID = Grid("EPSG:32613", (1.0, 0.0, 5e5, 0.0, -1.0, 4e6), 8, 8)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_values_come_back_as_they_were_given(value: Any) -> None:
+    unit = as_unit(value)
+    assert unit["kind"] in ("call", "point", "image", "region", "dates", "cell", "tile")
+    assert unit_value(json.loads(canonical_json(unit))) == value
+
+
+@given(st.dictionaries(st.text(), st.integers(), max_size=6))
+def test_the_order_of_keys_does_not_change_an_id(value: dict[str, int]) -> None:
+    turned = dict(reversed(list(value.items())))
+    assert unit_id(as_unit(value), "r") == unit_id(as_unit(turned), "r")
+
+
+def test_an_id_is_the_sha256_of_canonical_json() -> None:
+    text = '{"recipe":"r","unit":{"coordinates":[1.5,2],"kind":"point","name":"é"}}'
+    unit = {"name": "é", "kind": "point", "coordinates": [1.5, 2]}
+    assert unit_id(unit, "r") == hashlib.sha256(text.encode()).hexdigest()
+    assert len({unit_id(unit, "r"), unit_id(unit, "s"), unit_id(unit, "r", 1)}) == 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, object(), float("inf")])
+def test_what_is_not_json_is_no_unit(value: object) -> None:
+    with pytest.raises(UsageError, match="must be JSON"):
+        canonical_json(value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "needs a grid"),
+        ({"region": 1}, "either dimensions or a scale"),
+        ({"region": 1, "dimensions": (2, 2), "scale": 1.0}, "either dimensions or a scale"),
+        ({"region": 1, "dimensions": (0, 2)}, "at least 1"),
+        ({"region": 1, "scale": 0}, "more than 0"),
+        ({"grid": GRID, "region": 1}, "takes no region"),
+        ({"grid": GRID, "crs": "EPSG:4326"}, "takes no region"),
+        ({"grid": GRID, "format": "gif"}, "unknown chip format"),
+        ({"grid": GRID, "format": "tif", "visualization": {"max": 1}}, "needs format png or jpg"),
+        ({"grid": GRID, "bands": ("R", "R")}, "asked for twice"),
+    ],
+)
+def test_contradictory_chips_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        Chip("image", **arguments)  # type: ignore[arg-type]
+
+
+def test_sizes_and_kinds() -> None:
+    assert Chip("image", grid=GRID, format="tif").size == (8, 8)  # type: ignore[arg-type]
+    assert Chip("image", region="r", dimensions=(3, 4)).size == (3, 4)  # type: ignore[arg-type]
+    assert Chip("image", region="r", scale=10.0, name="a/b").size is None  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="unknown table format"):
+        Table([], format="xlsx")  # type: ignore[arg-type]
+
+
+SCRIPT = """
+DATASETS = ["USDA/NAIP/DOQQ"]
+MARK.touch()
+
+def get_requests(count=3, name="x", bands=("R", "G"), *, flag=False, factor=1.5):
+    return [{"kind": "point", "n": i, "name": name, "flag": flag, "bands": bands} for i in range(count)]
+
+def getResult(index, unit, size=256):
+    if unit == "bad":
+        raise ValueError("no such thing")
+    return bytes([index, size // 2])
+"""
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "mine.py"
+    mark = tmp_path / "ran"
+    path.write_text(SCRIPT.replace("MARK", f"__import__('pathlib').Path({str(mark)!r})"))
+    return path
+
+
+def test_loading_a_script_does_not_run_it(script: Path) -> None:
+    recipe = load_recipe(script, {"count": "2"})
+    assert not (script.parent / "ran").exists()
+    assert recipe.name == "mine"
+    assert recipe.datasets == ("USDA/NAIP/DOQQ",)
+    assert len(recipe.get_requests()) == 2
+    assert (script.parent / "ran").exists()
+
+
+def test_parameters_take_the_type_of_their_default(script: Path) -> None:
+    given_ = {"count": "1", "name": "7", "flag": "yes", "factor": "2", "bands": '["N"]', "size": "64"}
+    recipe = load_recipe(script, given_)
+    assert recipe.parameters == {
+        "count": 1, "name": "7", "flag": True, "factor": 2.0, "bands": ["N"], "size": 64,
+    }  # fmt: skip
+    assert recipe.get_requests() == [{"kind": "point", "n": 0, "name": "7", "flag": True, "bands": ["N"]}]
+    assert recipe.get_result(3, {}) == bytes([3, 32])
+
+
+@pytest.mark.parametrize(("text", "default"), [("x", 1), ("x", 1.0), ("maybe", True), ("[1", [])])
+def test_values_of_the_wrong_type_are_refused(text: str, default: object) -> None:
+    with pytest.raises(UsageError, match="-p p="):
+        convert_parameter("p", text, default)
+
+
+def test_unknown_parameters_are_refused_with_a_list(script: Path) -> None:
+    with pytest.raises(UsageError, match="no parameter 'cuont'; it takes: count, name, bands, flag, factor, size"):
+        load_recipe(script, {"cuont": "2"})
+
+
+def test_identity_follows_source_and_parameters(script: Path) -> None:
+    first = load_recipe(script)
+    assert load_recipe(script).identity == first.identity
+    assert load_recipe(script, {"count": "4"}).identity != first.identity
+    script.write_text(script.read_text() + "\n# changed\n")
+    assert load_recipe(script).identity != first.identity
+
+
+def test_a_pickled_recipe_carries_its_source(script: Path) -> None:
+    recipe = load_recipe(script)
+    recipe.get_requests()
+    copy = pickle.loads(pickle.dumps(recipe))
+    script.unlink()
+    assert copy.get_result(1, {}) == recipe.get_result(1, {})
+    assert copy.identity == recipe.identity
+
+
+def test_what_is_no_recipe_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.py"
+    with pytest.raises(UsageError, match="cannot read"):
+        load_recipe(path)
+    path.write_text("def get_requests(:\n")
+    with pytest.raises(UsageError, match="line 1: not Python"):
+        load_recipe(path)
+    path.write_text("def get_requests(): return []\n")
+    with pytest.raises(UsageError, match="no function get_result"):
+        load_recipe(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(UsageError, match="UTF-8"):
+        load_recipe(path)
+
+
+def test_a_planner_that_raises_is_a_recipe_error_with_its_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "r.py"
+    path.write_text("def get_requests(): return 1 / 0\ndef get_result(i, u): pass\n")
+    with pytest.raises(RecipeError, match="ZeroDivisionError") as caught:
+        load_recipe(path).get_requests()
+    assert "1 / 0" in caught.value.traceback
+    path.write_text("def get_requests(): pass\ndef get_result(i, u): pass\n")
+    with pytest.raises(RecipeError, match="returned nothing"):
+        load_recipe(path).get_requests()

@@ -1,0 +1,128 @@
+"""Storage: names that stay inside, files that are whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from eechips.errors import StorageError, UsageError
+from eechips.storage import LocalStore, NameTemplate, make_folder, name_fields, safe_component, write_file
+
+ID = "0123456789abcdef" * 4
+
+
+@given(st.text())
+@example("../../etc/passwd")
+@example("..")
+@example("con")
+@example("é" * 200)
+def test_a_component_is_one_safe_name(text: str) -> None:
+    found = safe_component(text)
+    assert found
+    assert found not in (".", "..")
+    assert not found.startswith(".")
+    assert "/" not in found
+    assert "\\" not in found
+    assert "\0" not in found
+    assert len(found.encode()) <= 121
+    assert safe_component(found) == found
+
+
+def test_long_components_stay_apart() -> None:
+    assert safe_component("a" * 300 + "b") != safe_component("a" * 300 + "c")
+
+
+@given(st.text(), st.text())
+def test_values_cannot_make_folders_or_leave(first: str, second: str) -> None:
+    template = NameTemplate("{first}/x{second}/{id}")
+    name = template.render({"kind": "point", "first": first, "second": second}, ID, 0)
+    assert name.count("/") == 2
+    path = LocalStore(Path("/root/out")).path(name)
+    assert Path(os.path.normpath(path)).is_relative_to("/root/out")
+
+
+@pytest.mark.parametrize("name", ["../x", "/x", "a/../../x", "", "a\\b", "a\0b"])
+def test_names_cannot_leave_the_folder(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="inside the output folder"):
+        LocalStore(tmp_path).path(name)
+
+
+@pytest.mark.parametrize("text", ["{id", "/abs/{id}", "a//b", "../{id}", "{a[0]}", "{}", "a/./b", "{a!r}x{"])
+def test_malformed_templates_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="name template"):
+        NameTemplate(text)
+
+
+def test_fields_come_from_the_unit_and_its_properties() -> None:
+    unit = {"kind": "point", "eco_name": "Great Basin", "coordinates": [1, 2], "properties": {"year": 2019}}
+    assert NameTemplate("{eco_name}/{year}-{index:05d}-{id}").render(unit, ID, 7) == (
+        "Great_Basin/2019-00007-0123456789abcdef"
+    )
+    assert set(name_fields(unit, ID, 7)) == {"kind", "eco_name", "year", "id", "index"}
+    assert NameTemplate("{kind}-{year}").render({"kind": "call", "value": {"year": 3}}, ID, 0) == "call-3"
+
+
+def test_an_unknown_field_lists_what_there_is() -> None:
+    with pytest.raises(UsageError, match=r"asks for 'eco'; a unit has: kind, name, id, index"):
+        NameTemplate("{eco}").render({"kind": "point", "name": "x"}, ID, 0)
+    with pytest.raises(UsageError, match="cannot write 'name'"):
+        NameTemplate("{name:05d}").render({"kind": "point", "name": "x"}, ID, 0)
+
+
+def test_a_staged_file_is_invisible_until_it_is_committed(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    staged = store.stage("a/b/c.png", b"content", "t1")
+    assert dict(store.sizes(["a/b"])).keys() == {staged.temporary}
+    assert not (tmp_path / "a/b/c.png").exists()
+    store.commit(staged)
+    assert (tmp_path / "a/b/c.png").read_bytes() == b"content"
+    assert (staged.size, staged.sha256) == (7, hashlib.sha256(b"content").hexdigest())
+    assert dict(store.sizes(["a/b", "missing"])) == {"a/b/c.png": 7}
+
+
+def test_leftovers_are_swept(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.stage("a/c.png", b"1", "t1")
+    store.stage("c.png", b"1", "t2")
+    store.discard(store.stage("d.png", b"1", "t2"))
+    store.commit(store.stage("e.png", b"1", "t2"))
+    assert store.sweep() == 2
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["e.png"]
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    # /dev/full is a real device that is always full; the folder is real, the file in it a link to the device.
+    if not Path("/dev/full").exists():
+        pytest.skip("needs /dev/full")
+    (tmp_path / ".c.png.t.part").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="the disk is full"):
+        LocalStore(tmp_path).stage("c.png", b"x", "t")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("")
+    with pytest.raises(StorageError, match="could not write"):
+        LocalStore(tmp_path).stage("a/b.png", b"x", "t")
+    with pytest.raises(StorageError, match="cannot use"):
+        make_folder(tmp_path / "a" / "b")
+
+
+def test_writing_a_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    write_file(path, b"1")
+    write_file(path, b"22")
+    assert path.read_bytes() == b"22"
+    assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_errors_are_named(tmp_path: Path) -> None:
+    error: Any = LocalStore(tmp_path)._failed(tmp_path / "x", OSError(errno.EDQUOT, "Disk quota exceeded"))
+    assert "disk is full" in str(error)
