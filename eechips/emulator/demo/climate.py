@@ -98,10 +98,10 @@ def cloudiness(rect: Rect, when: date, share: float, seed: int, finest: int = 0)
     total = np.zeros(waves.shape[1:])
     for k, wave in zip(ks, waves, strict=True):
         total = total + wave * noise.fading(k, rect.pitch) * _CLOUDS[k]
-    return total + (share - 0.5) * 1.15
+    return total + (share - 0.5) * 1.3
 
 
-_CLOUDS = {20: 0.75, 18: 0.65, 16: 0.45, 14: 0.28, 13: 0.18, 12: 0.12, 11: 0.08, 10: 0.05}
+_CLOUDS = {20: 0.60, 18: 0.60, 16: 0.50, 14: 0.42, 13: 0.30, 12: 0.22, 11: 0.15, 10: 0.10}
 
 
 def dryness(land: Terrain) -> Floats:

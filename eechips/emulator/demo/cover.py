@@ -52,6 +52,7 @@ class Ground:
         open_green: greenness of the grass of open land, 0 to 1.
         layers: what lies over the open land, from the ground up, by name.
         light: brightness of the light.
+        houses: density of houses, 0 to 1; None where there are none.
     """
 
     rect: Rect
@@ -59,6 +60,7 @@ class Ground:
     open_green: Field32
     layers: dict[str, Layer]
     light: Field32
+    houses: Field32 | None
 
     def reflectance(self, bands: Sequence[str], vigour: float = 1.0) -> npt.NDArray[np.float32]:
         """Reflectance, shape (bands, height, width).
@@ -71,6 +73,8 @@ class Ground:
         up = Upsampler(self.rect, self.terrain.rect)
         result = np.empty((len(bands), self.rect.height, self.rect.width), dtype=np.float32)
         green = self.open_green * _F(vigour)
+        # Broad leaves come early and stay late.
+        leaves = min(1.0, max(0.0, 2.2 * vigour - 0.2))
         for n, band in enumerate(bands):
             at = spectra.BANDS.index(band)
             value = up(grass[n])
@@ -78,6 +82,9 @@ class Ground:
             value += up(soil[n])
             for name, layer in self.layers.items():
                 first = spectra.REFLECTANCE[layer.first][at]
+                if name == "broadleaf":
+                    bare = spectra.REFLECTANCE["bare broadleaf"][at]
+                    first = bare + (first - bare) * leaves
                 over: Field32 | np.float32 = _F(first)
                 if layer.second is not None and layer.mix is not None:
                     span = spectra.REFLECTANCE[layer.second][at] - first
@@ -213,6 +220,7 @@ class _Painter:
         self.grain = self._texture("grain")
         self.mottle = self._texture("mottle")
         self.layers: dict[str, Layer] = {}
+        self.blocks = farmland.blocks(rect, year) if rect.pitch <= farmland.COARSEST else None
 
     def paint(self) -> Ground:
         land, up = self.land, self.up
@@ -240,7 +248,10 @@ class _Painter:
             share = up(snow)
             share = np.clip(share * _F(1.9) - _F(0.45) + (self.mottle + self.grain * _F(0.6)) * (share > 0.0), 0.0, 1.0)
             self._lay("snow", Layer(share, "snow"))
-        return Ground(self.rect, land, open_green, self.layers, self.light)
+        houses = None
+        if self.blocks is not None and self.blocks.houses.any():
+            houses = self.blocks.spread(self.blocks.houses)
+        return Ground(self.rect, land, open_green, self.layers, self.light, houses)
 
     def _texture(self, name: texture.Name) -> Field32:
         """A texture as numbers about zero, roughly ±0.5; nothing where it is finer than the cells."""
@@ -305,13 +316,11 @@ class _Painter:
     def _fields(self, channels: list[tuple[int, Field32, Field32]]) -> None:
         land, rect = self.land, self.rect
         crop = land.character("crop")
-        if rect.pitch > farmland.COARSEST:
+        if self.blocks is None:
             share = self.up(crop * self._arable())
             self._lay("crop", Layer(share, "stubble", "crop", np.full_like(share, 0.42)))
-            self.blocks = None
             return
-        blocks = farmland.blocks(rect, self.year)
-        self.blocks = blocks
+        blocks = self.blocks
         if not (blocks.tilled.any() or blocks.circle.any()):
             return
         share = blocks.spread(blocks.tilled)

@@ -131,7 +131,7 @@ def pitch_of(grid: Grid, row: int) -> int:
 @lru_cache(maxsize=4096)
 def _projected_pitch(grid: Grid) -> int:
     west, south, east, north = grid.bounds
-    _, latitude = _to_degrees(grid.crs)((west + east) / 2.0, (south + north) / 2.0)
+    _, latitude = to_degrees(grid.crs)((west + east) / 2.0, (south + north) / 2.0)
     return _pitch(grid.nominal_scale, latitude)
 
 
@@ -140,8 +140,8 @@ def _pitch(metres: float, latitude: float) -> int:
     return 1 << max(0, round(math.log2(metres / (mercator.EQUATOR_UNIT * cosine))))
 
 
-@lru_cache(maxsize=64)
-def _to_degrees(crs: str) -> Any:
+@lru_cache(maxsize=256)
+def to_degrees(crs: str) -> Any:
     """From a CRS to its own geographic coordinates.
 
     The datum is left as it is: shifts between datums depend on which grids a machine has, and the planet must not.
@@ -185,7 +185,7 @@ def _nodes(grid: Grid, step: int, west: int, north: int, east: int, south: int) 
     """Units of the centres of the pixels (step i, step j) for i from west to east, j from north to south, inclusive."""
     t = grid.transform
     i, j = np.meshgrid(np.arange(west, east + 1) * step + 0.5, np.arange(north, south + 1) * step + 0.5)
-    longitude, latitude = _to_degrees(grid.crs)(t.c + t.a * i + t.b * j, t.f + t.d * i + t.e * j)
+    longitude, latitude = to_degrees(grid.crs)(t.c + t.a * i + t.b * j, t.f + t.d * i + t.e * j)
     middle = _middle(grid)
     longitude = longitude - np.rint((longitude - middle) * (1.0 / 360.0)) * 360.0
     return mercator.x_of(longitude), mercator.y_of(latitude)
@@ -194,7 +194,7 @@ def _nodes(grid: Grid, step: int, west: int, north: int, east: int, south: int) 
 @lru_cache(maxsize=4096)
 def _middle(grid: Grid) -> float:
     west, south, east, north = grid.bounds
-    return float(_to_degrees(grid.crs)((west + east) / 2.0, (south + north) / 2.0)[0])
+    return float(to_degrees(grid.crs)((west + east) / 2.0, (south + north) / 2.0)[0])
 
 
 @lru_cache(maxsize=4096)
@@ -204,7 +204,7 @@ def _step(grid: Grid) -> int:
     The second derivative of a map projection is of the order of tan(latitude) / radius of the Earth.
     """
     west, south, east, north = grid.bounds
-    _, latitude = _to_degrees(grid.crs)((west + east) / 2.0, max(abs(south), abs(north)))
+    _, latitude = to_degrees(grid.crs)((west + east) / 2.0, max(abs(south), abs(north)))
     bend = grid.nominal_scale * (0.5 + abs(math.tan(math.radians(min(85.0, abs(latitude)))))) / 6.37e6
     return 1 << max(0, min(8, int(math.log2(math.sqrt(8.0 * _ERROR / bend)))))
 

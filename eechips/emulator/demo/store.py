@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, cast
 
-from eechips.emulator.demo import boundaries, ecoregions, marks, modis
+from eechips.emulator.demo import (
+    boundaries,
+    ecoregions,
+    elevation,
+    era5,
+    marks,
+    modis,
+    sentinel2,
+    worldcover,
+)
 from eechips.emulator.demo.naip import Naip
 from eechips.emulator.demo.tables import DemoTable
 from eechips.emulator.model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query
@@ -27,7 +36,16 @@ DemoAsset = DemoCollection | DemoTable | ImageAsset
 @cache
 def catalogue() -> Mapping[str, DemoAsset]:
     """Everything on the demo planet by its Earth Engine id, in the order of ids."""
-    assets: list[DemoAsset] = [Naip(), *modis.collections(), ecoregions.table(), *boundaries.gaul_tables()]
+    assets: list[DemoAsset] = [
+        Naip(),
+        *modis.collections(),
+        *sentinel2.collections(),
+        *elevation.images(),
+        worldcover.collection(),
+        era5.collection(),
+        ecoregions.table(),
+        *boundaries.gaul_tables(),
+    ]
     return {asset.id: asset for asset in sorted(assets, key=lambda asset: asset.id)}
 
 

@@ -83,16 +83,16 @@ class Terrain:
         return np.clip(0.25 + 0.75 * lit, 0.22, 1.5)
 
 
-def nodes(rect: Rect) -> Rect:
-    """The rectangle of nodes that ``terrain`` evaluates for a rectangle of pixels."""
-    if rect.pitch >= FINEST:
+def nodes(rect: Rect, finest: int = FINEST) -> Rect:
+    """The nodes, at least ``finest`` units apart, between which a rectangle of pixels lies."""
+    if rect.pitch >= finest:
         return rect
-    ratio = FINEST // rect.pitch
-    # Nodes are the centres of cells of 16 units: one more is needed on every side of the outermost pixel centres.
+    ratio = finest // rect.pitch
+    # Nodes are the centres of larger cells: one more is needed on every side of the outermost pixel centres.
     west, north = (rect.column - ratio // 2) // ratio, (rect.row - ratio // 2) // ratio
     east = (rect.column + rect.width - 1 + ratio // 2) // ratio
     south = (rect.row + rect.height - 1 + ratio // 2) // ratio
-    return Rect(FINEST, west, north, east - west + 1, south - north + 1)
+    return Rect(finest, west, north, east - west + 1, south - north + 1)
 
 
 def terrain(rect: Rect) -> Terrain:
@@ -114,8 +114,12 @@ def terrain(rect: Rect) -> Terrain:
     for wave, (k, share) in zip(waves[len(shown) :], _ROUGH, strict=False):
         above = above + wave * (share * noise.fading(k, pitch)) * damp
     ridge = named["ridge"]
-    above = above + (above * above * 0.95 - above) * (0.75 * ridge)
-    lake = (waves[len(shown) + len(_ROUGH)] - 0.74 + 0.22 * named["wet"]) - 1.2 * rise * rise
+    basin = waves[len(shown) + len(_ROUGH)]
+    crest = np.maximum(0.0, 1.0 - 3.0 * np.abs(basin))
+    above = above + crest * damp * ridge * (0.20 * noise.fading(_LAKES, pitch))
+    # Summits level out: none is twice as high as the hills around it.
+    above = above * 1.8 / (1.0 + 1.35 * np.maximum(above, 0.0))
+    lake = (basin - 0.74 + 0.22 * named["wet"]) - 1.2 * rise * rise
     above = np.where(lake > 0.0, above * (1.0 / (1.0 + 40.0 * lake)), above)
     local = named["relief"] * above
     local = local + (_steps(local, 85.0) - local) * named["mesa"]
@@ -157,7 +161,7 @@ def _relief(waves: Floats, orders: list[tuple[int, float, float]], pitch: float)
         rises = np.sqrt(wave * wave + floor * floor) - floor
         rises = rises * shown + _MEAN * (1.0 - shown)
         above = above + rises * share * damp
-        damp = damp * np.minimum(1.0, 0.12 + 3.4 * rises)
+        damp = damp * np.minimum(1.0, 0.22 + 3.6 * rises)
         if n == 0:
             rise = rises
     return rise, above, damp

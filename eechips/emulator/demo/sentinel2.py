@@ -1,0 +1,446 @@
+"""COPERNICUS/S2_SR_HARMONIZED, its cloud scores and its Dynamic World, tile by tile.
+
+Bands, scales and properties: https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S2_SR_HARMONIZED,
+https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED,
+https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_DYNAMICWORLD_V1
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.emulator.demo import climate, cover, landcover, marks, mgrs, noise, sky
+from eechips.emulator.demo.mercator import Rect
+from eechips.emulator.demo.mgrs import Tile
+from eechips.emulator.demo.raster import PaintedSource
+from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
+
+FIRST, LAST = date(2017, 3, 28), date(2025, 1, 1)
+_REPEAT = 5
+_HARD = 200
+_NAME = re.compile(r"(\d{8}T\d{6})_(\d{8}T\d{6})_T(\d{2}[C-X][A-Z]{2})")
+_WORD, _BYTE = PixelType("int", 0, 65535), PixelType("int", 0, 255)
+
+# Band, pixel in metres, spectral band (None: not a reflectance).
+_BANDS: tuple[tuple[str, int, str | None], ...] = (
+    ("B1", 60, "blue"),
+    ("B2", 10, "blue"),
+    ("B3", 10, "green"),
+    ("B4", 10, "red"),
+    ("B5", 20, "edge1"),
+    ("B6", 20, "edge2"),
+    ("B7", 20, "edge3"),
+    ("B8", 10, "nir"),
+    ("B8A", 20, "nir"),
+    ("B9", 60, "nir"),
+    ("B11", 20, "swir1"),
+    ("B12", 20, "swir2"),
+    ("AOT", 10, None),
+    ("WVP", 10, None),
+    ("SCL", 20, None),
+    ("TCI_R", 10, "red"),
+    ("TCI_G", 10, "green"),
+    ("TCI_B", 10, "blue"),
+    ("MSK_CLDPRB", 20, None),
+    ("MSK_SNWPRB", 20, None),
+    ("QA10", 10, None),
+    ("QA20", 20, None),
+    ("QA60", 60, None),
+)
+_NAMES = tuple(name for name, _, _ in _BANDS)
+_CLOUD = {"swir1": 0.42, "swir2": 0.34}
+_BYTES = ("SCL", "TCI_R", "TCI_G", "TCI_B", "MSK_CLDPRB", "MSK_SNWPRB")
+DYNAMIC_WORLD = (
+    "water",
+    "trees",
+    "grass",
+    "flooded_vegetation",
+    "crops",
+    "shrub_and_scrub",
+    "built",
+    "bare",
+    "snow_and_ice",
+)
+# Where Dynamic World keeps each of landcover.CLASSES.
+_WORLD_OF = {"tree": 1, "shrub": 5, "grass": 2, "crop": 4, "built": 6, "bare": 7, "snow": 8, "water": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class Overpass:
+    """What the satellite sees on a pass.
+
+    Attributes:
+        when: date.
+        north: latitude of the tile's middle.
+        share: rough share of clouds.
+    """
+
+    when: date
+    north: float
+    share: float
+
+    def ground(self, rect: Rect) -> cover.Ground:
+        """The ground without clouds."""
+        return cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
+
+
+@dataclass(frozen=True, slots=True)
+class Reflectance:
+    """Bands of the surface reflectance product that share a grid."""
+
+    seen: Overpass
+    names: tuple[str, ...]
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``raster.Scene``."""
+        ground = self.seen.ground(rect)
+        clouds = sky.sky(rect, self.seen.when, self.seen.share)
+        spectrum = [_BANDS[_NAMES.index(self.names[band])][2] for band in bands]
+        wanted = sorted({band for band in spectrum if band is not None})
+        vigour = climate.season_of_growth(self.seen.north, self.seen.when)
+        surface = dict(zip(wanted, ground.reflectance(wanted, vigour), strict=True)) if wanted else {}
+        values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
+        for n, band in enumerate(bands):
+            name, part = self.names[band], spectrum[n]
+            if part is not None:
+                dark = surface[part] * (np.float32(1.0) - np.float32(0.62) * clouds.shadow)
+                bright = np.float32(_CLOUD.get(part, 0.68))
+                top = dark + (bright - dark) * clouds.cloud
+                values[n] = top * np.float32(720.0) if name.startswith("TCI") else top * np.float32(10_000.0)
+            elif name == "AOT":
+                values[n] = 120.0
+            elif name == "WVP":
+                values[n] = 1500.0 + 900.0 * vigour
+            else:
+                values[n] = _mask(name, ground, clouds)
+        return values, None
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
+        """See ``raster.Scene``."""
+        result = np.clip(np.rint(values), 0, 65535)
+        for n, band in enumerate(bands):
+            if self.names[band].startswith("TCI"):
+                result[n] = np.clip(result[n], 1, 255)
+            elif self.names[band].startswith("B"):
+                result[n] = np.maximum(result[n], 1)
+        return result.astype(np.uint16)
+
+
+def _mask(name: str, ground: cover.Ground, clouds: sky.Sky) -> npt.NDArray[Any]:
+    if name == "MSK_CLDPRB":
+        return np.floor(clouds.cloud * np.float32(100.0))
+    if name in ("QA10", "QA20", "QA60"):
+        # Bit 10: opaque clouds. Bit 11: cirrus, which the demo planet does not have.
+        return np.where((clouds.cloud > 0.5) & (name == "QA60"), 1024.0, 0.0)
+    parts = landcover.shares(ground)
+    snow = landcover.fraction(parts, "snow")
+    if name == "MSK_SNWPRB":
+        return np.floor(np.clip(snow, 0.0, 1.0) * np.float32(100.0))
+    #       tree shrub grass crop built bare snow water
+    classes = landcover.dominant(parts, (4, 5, 5, 4, 5, 5, 11, 6)).astype(np.float32)
+    # Fields and grass that are not green count as bare.
+    green = ground.open_green > np.float32(0.45)
+    crop = ground.layers.get("crop")
+    if crop is not None and crop.mix is not None:
+        green = np.where(crop.share > 0.5, crop.mix > 0.4, green)
+    grassy = np.isin(landcover.dominant(parts, range(8)), (1, 2, 3))
+    classes = np.where(grassy, np.where(green, 4.0, 5.0), classes)
+    classes = np.where(clouds.shadow > 0.45, 3.0, classes)
+    classes = np.where(clouds.cloud > 0.12, 10.0, classes)
+    classes = np.where(clouds.cloud > 0.35, 8.0, classes)
+    return np.where(clouds.cloud > 0.75, 9.0, classes)
+
+
+@dataclass(frozen=True, slots=True)
+class CloudScore:
+    """Bands cs and cs_cdf: 1 where the ground is seen clearly, 0 under clouds."""
+
+    seen: Overpass
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``raster.Scene``."""
+        clouds = sky.sky(rect, self.seen.when, self.seen.share)
+        clear = np.float32(0.97) - np.float32(0.95) * clouds.cloud - np.float32(0.45) * clouds.shadow
+        known = (clear, clear * (np.float32(0.55) + np.float32(0.45) * clear))
+        return np.stack([known[band] for band in bands]), None
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
+        """See ``raster.Scene``; in steps of 1/250."""
+        steps = np.clip(np.rint(np.asarray(values, dtype=np.float32) * np.float32(250.0)), 0.0, 250.0)
+        result: npt.NDArray[np.float32] = (steps * np.float32(1.0 / 250.0)).astype(np.float32)
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class DynamicWorld:
+    """Probabilities of nine classes, and the label; masked under clouds and shadows."""
+
+    seen: Overpass
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """See ``raster.Scene``."""
+        parts = landcover.shares(self.seen.ground(rect))
+        clouds = sky.sky(rect, self.seen.when, self.seen.share)
+        likely = np.full((len(DYNAMIC_WORLD), rect.height, rect.width), 0.03, dtype=np.float32)
+        for n, name in enumerate(landcover.CLASSES):
+            likely[_WORLD_OF[name]] += parts[n] * np.float32(0.73)
+        label = landcover.dominant(parts, (_WORLD_OF[name] for name in landcover.CLASSES)).astype(np.float32)
+        values = np.stack([likely[band] if band < len(DYNAMIC_WORLD) else label for band in bands])
+        clear = (clouds.cloud < 0.12) & (clouds.shadow < 0.45)
+        return values, np.broadcast_to(clear, values.shape)
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
+        """See ``raster.Scene``; probabilities in steps of 1/1000, labels as they are."""
+        result = np.rint(np.asarray(values, dtype=np.float32) * np.float32(1000.0)) * np.float32(0.001)
+        return result.astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Granule:
+    """A pass over a tile: when it was seen (UTC, whole seconds), when processed, and where."""
+
+    seen: datetime
+    made: datetime
+    tile: Tile
+
+    @property
+    def index(self) -> str:
+        """``system:index``."""
+        return f"{self.seen:%Y%m%dT%H%M%S}_{self.made:%Y%m%dT%H%M%S}_T{self.tile.name}"
+
+    @property
+    def when(self) -> date:
+        """The day that the pass counts as, at the place itself."""
+        return (self.seen + timedelta(hours=mgrs.middle(self.tile)[0] / 15.0)).date()
+
+    @property
+    def overpass(self) -> Overpass:
+        """What is seen."""
+        north = mgrs.middle(self.tile)[1]
+        return Overpass(self.when, round(north, 3), sky.overcast(_number(self.tile), self.when, north))
+
+    @property
+    def cloudy(self) -> float:
+        """Percentage of clouds."""
+        longitude, latitude = mgrs.middle(self.tile)
+        column, row, size = sky.square(longitude, latitude, float(mgrs.EDGE))
+        return sky.cover_percent(column, row, size, self.when, self.overpass.share)
+
+
+def _number(tile: Tile) -> int:
+    return (tile.zone * 2 + tile.southern) * 1024 + tile.column * 128 + tile.row
+
+
+def _orbit(tile: Tile) -> int:
+    """Relative orbit, 1 to 143: strips of 360/143 degrees."""
+    return int((mgrs.middle(tile)[0] + 180.0) * (143.0 / 360.0)) % 143 + 1
+
+
+def _pass(tile: Tile, when: date) -> Granule | None:
+    """The pass over a tile on a day, if there is one: every fifth day."""
+    if (when.toordinal() - 3 * _orbit(tile)) % _REPEAT:
+        return None
+    longitude, _ = mgrs.middle(tile)
+    strip = (_orbit(tile) - 0.5) * (360.0 / 143.0) - 180.0
+    midnight = datetime(when.year, when.month, when.day, tzinfo=timezone.utc)
+    # Half past ten by the sun; all tiles of an orbit share the second at which the datatake starts.
+    seen = midnight + timedelta(seconds=int(37_800 - strip * 240.0))
+    made = seen + timedelta(seconds=600 + int(noise.random(_number(tile), when.toordinal(), 1011)[0] * 900.0))
+    granule = Granule(seen, made, tile)
+    return granule if granule.when == when else Granule(seen, made, tile) if abs(longitude) > 170.0 else granule
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A ``CollectionAsset`` made of passes.
+
+    Attributes:
+        id: the full Earth Engine id.
+        title: as in the catalogue.
+        kind: which of the three products.
+    """
+
+    id: str
+    title: str
+    kind: Literal["reflectance", "score", "world"]
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection."""
+        start, end = (marks.millis(d.year, d.month, d.day) for d in (FIRST, LAST))
+        return marks.marked({"title": self.title, "date_range": [start, end]})
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``CollectionAsset.images``."""
+        wanted = query.equals.get("system:index")
+        if wanted is not None:
+            image = self.image(wanted) if isinstance(wanted, str) else None
+            if image is not None:
+                yield image
+            return
+        name = query.equals.get("MGRS_TILE")
+        if isinstance(name, str):
+            only = mgrs.named(name)
+            tiles = [only] if only is not None else []
+        else:
+            tiles = list(mgrs.tiles(query.bounds))
+        first, last = _days(query)
+        for ordinal in range(first.toordinal(), last.toordinal()):
+            when = date.fromordinal(ordinal)
+            passes = [granule for tile in tiles if (granule := _pass(tile, when)) is not None]
+            for granule in sorted(passes, key=lambda g: g.index):
+                start = _milliseconds(granule.seen)
+                if (query.start is None or start >= query.start) and (query.end is None or start < query.end):
+                    image = self._image(granule)
+                    if image is not None:
+                        yield image
+
+    def image(self, index: str) -> ImageAsset | None:
+        """The image of that ``system:index``, or None."""
+        match = _NAME.fullmatch(index)
+        tile = mgrs.named(match[3]) if match else None
+        if match is None or tile is None:
+            return None
+        try:
+            seen = datetime.strptime(match[1], "%Y%m%dT%H%M%S").replace(tzinfo=timezone.utc)
+        except ValueError:
+            return None
+        for days in (-1, 0, 1):
+            when = seen.date() + timedelta(days=days)
+            granule = _pass(tile, when) if FIRST <= when < LAST else None
+            if granule is not None and granule.index == index:
+                return self._image(granule)
+        return None
+
+    def _image(self, granule: Granule) -> ImageAsset | None:
+        make: Mapping[str, Callable[[Granule], tuple[tuple[BandInfo, ...], dict[str, Any]] | None]] = {
+            "reflectance": _reflectance,
+            "score": _score,
+            "world": _world,
+        }
+        made = make[self.kind](granule)
+        if made is None:
+            return None
+        bands, properties = made
+        start = _milliseconds(granule.seen)
+        return ImageAsset(
+            id=f"{self.id}/{granule.index}",
+            bands=bands,
+            properties=marks.marked(
+                {
+                    "system:index": granule.index,
+                    "system:time_start": start,
+                    "system:time_end": start,
+                    **properties,
+                }
+            ),
+            footprint=mgrs.outline(granule.tile),
+            version=marks.VERSION,
+        )
+
+
+def _days(query: Query) -> tuple[date, date]:
+    """Days whose passes may fall in a query's time; local days begin up to half a day off."""
+    first, last = FIRST, LAST
+    if query.start is not None:
+        first = max(first, _day(query.start) - timedelta(days=1))
+    if query.end is not None:
+        last = min(last, _day(query.end) + timedelta(days=2))
+    return first, max(first, last)
+
+
+def _day(milliseconds: float) -> date:
+    limited = min(max(milliseconds, 0.0), 4.0e12)
+    return marks.date_of(limited).date()
+
+
+def _milliseconds(when: datetime) -> int:
+    return int(when.timestamp()) * 1000
+
+
+def _reflectance(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
+    sources: dict[int, tuple[PaintedSource, PaintedSource, tuple[str, ...]]] = {}
+    for pixel in (10, 20, 60):
+        names = tuple(name for name, size, _ in _BANDS if size == pixel)
+        scene = Reflectance(granule.overpass, names)
+        grid = granule.tile.grid(pixel)
+        sources[pixel] = (PaintedSource(grid, scene), PaintedSource(grid, scene, smooth=False), names)
+    bands = []
+    for name, pixel, part in _BANDS:
+        smooth, sharp, names = sources[pixel]
+        kind = _BYTE if name in _BYTES else PixelType("int", 0, 4294967295) if name == "QA20" else _WORD
+        source = smooth if part is not None else sharp
+        bands.append(BandInfo(name, kind, source.grid, source, names.index(name)))
+    azimuth, zenith = sky.sun(granule.overpass.north, granule.when)
+    craft = "Sentinel-2A" if (granule.when.toordinal() // _REPEAT) % 2 else "Sentinel-2B"
+    cloudy = granule.cloudy
+    orbit = _orbit(granule.tile)
+    letter = craft[-1]
+    product = (
+        f"S2{letter}_MSIL2A_{granule.seen:%Y%m%dT%H%M%S}_N0509_R{orbit:03d}_T{granule.tile.name}_"
+        f"{granule.made:%Y%m%dT%H%M%S}"
+    )
+    properties = {
+        "CLOUDY_PIXEL_PERCENTAGE": cloudy,
+        "CLOUD_COVERAGE_ASSESSMENT": cloudy,
+        "CLOUD_SHADOW_PERCENTAGE": round(cloudy * 0.3, 6),
+        "DATASTRIP_ID": f"S2{letter}_OPER_MSI_L2A_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.seen:%Y%m%dT%H%M%S}",
+        "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{orbit:06d}_N05.09",
+        "GENERATION_TIME": _milliseconds(granule.made),
+        "GRANULE_ID": f"L2A_T{granule.tile.name}_A{orbit:06d}_{granule.seen:%Y%m%dT%H%M%S}",
+        "MEAN_SOLAR_AZIMUTH_ANGLE": azimuth,
+        "MEAN_SOLAR_ZENITH_ANGLE": zenith,
+        "MGRS_TILE": granule.tile.name,
+        "NODATA_PIXEL_PERCENTAGE": 0.0,
+        "PROCESSING_BASELINE": "05.09",
+        "PRODUCT_ID": product,
+        "SENSING_ORBIT_DIRECTION": "DESCENDING",
+        "SENSING_ORBIT_NUMBER": orbit,
+        "SPACECRAFT_NAME": craft,
+    }
+    return tuple(bands), properties
+
+
+def _score(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
+    source = PaintedSource(granule.tile.grid(10), CloudScore(granule.overpass))
+    kind = PixelType("float", 0.0, 1.0)
+    bands = tuple(BandInfo(name, kind, source.grid, source, n) for n, name in enumerate(("cs", "cs_cdf")))
+    return bands, {"MGRS_TILE": granule.tile.name, "SOURCE_PRODUCT_ID": granule.index}
+
+
+def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | None:
+    """Only made of images with at most 35 per cent of clouds."""
+    if granule.cloudy > 35.0:
+        return None
+    source = PaintedSource(granule.tile.grid(10), DynamicWorld(granule.overpass), smooth=False)
+    names = (*DYNAMIC_WORLD, "label")
+    bands = tuple(
+        BandInfo(name, _BYTE if name == "label" else PixelType("float", 0.0, 1.0), source.grid, source, n)
+        for n, name in enumerate(names)
+    )
+    properties = {
+        "dynamicworld_algorithm_version": "3.5",
+        "qa_algorithm_version": "20210630",
+        "s2_cloudy_pixel_percentage": granule.cloudy,
+    }
+    return bands, properties
+
+
+def collections() -> tuple[Product, ...]:
+    """The three collections."""
+    return (
+        Product(
+            "COPERNICUS/S2_SR_HARMONIZED",
+            "Harmonized Sentinel-2 MSI: MultiSpectral Instrument, Level-2A (SR)",
+            "reflectance",
+        ),
+        Product("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "Cloud Score+ S2_HARMONIZED V1", "score"),
+        Product("GOOGLE/DYNAMICWORLD/V1", "Dynamic World V1", "world"),
+    )

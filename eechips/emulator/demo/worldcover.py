@@ -1,0 +1,91 @@
+"""ESA/WorldCover/v200: land cover in 2021 at 10 m.
+
+Grid and classes: https://developers.google.com/earth-engine/datasets/catalog/ESA_WorldCover_v200
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from eechips.emulator.demo import cover, landcover
+from eechips.emulator.demo.mercator import Rect
+from eechips.emulator.demo.series import Series
+from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.grid import Grid
+
+_PIXEL = 1.0 / 12000.0
+GRID = Grid("EPSG:4326", Affine(_PIXEL, 0.0, -180.0, 0.0, -_PIXEL, 84.0), 4_320_000, 1_728_000)
+_YEAR = 2021
+CODES = {"tree": 10, "shrub": 20, "grass": 30, "crop": 40, "built": 50, "bare": 60, "snow": 70, "water": 80}
+_LEGEND = (
+    (10, "Tree cover", "006400"),
+    (20, "Shrubland", "ffbb22"),
+    (30, "Grassland", "ffff4c"),
+    (40, "Cropland", "f096ff"),
+    (50, "Built-up", "fa0000"),
+    (60, "Bare / sparse vegetation", "b4b4b4"),
+    (70, "Snow and ice", "f0f0f0"),
+    (80, "Permanent water bodies", "0064c8"),
+    (90, "Herbaceous wetland", "0096a0"),
+    (95, "Mangroves", "00cf75"),
+    (100, "Moss and lichen", "fae6a0"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LandCover:
+    """The map."""
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """See ``raster.Scene``."""
+        ground = cover.ground(rect, _YEAR)
+        codes = landcover.dominant(landcover.shares(ground), (CODES[name] for name in landcover.CLASSES))
+        inland = cover.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast")) > np.float32(-12_000.0)
+        shape = (len(bands), rect.height, rect.width)
+        return np.broadcast_to(codes, shape), np.broadcast_to(inland, shape)
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
+        """See ``raster.Scene``."""
+        return values.astype(np.uint8)
+
+
+def _scene(start: date) -> LandCover:
+    return LandCover()
+
+
+def _dates() -> tuple[tuple[date, date], ...]:
+    return ((date(_YEAR, 1, 1), date(_YEAR + 1, 1, 1)),)
+
+
+def _index(start: date) -> str:
+    return str(start.year)
+
+
+def _legend(start: date) -> Mapping[str, Any]:
+    return {
+        "Map_class_values": [value for value, _, _ in _LEGEND],
+        "Map_class_names": [name for _, name, _ in _LEGEND],
+        "Map_class_palette": [colour for _, _, colour in _LEGEND],
+    }
+
+
+def collection() -> Series:
+    """The collection of one image."""
+    return Series(
+        id="ESA/WorldCover/v200",
+        title="ESA WorldCover 10m v200",
+        grid=GRID,
+        bands=(("Map", PixelType("int", 0, 255)),),
+        dates=_dates,
+        index=_index,
+        scene=_scene,
+        smooth=False,
+        extra=_legend,
+    )
