@@ -14,7 +14,8 @@ from eechips.emulator import tables
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.expression import Evaluator
-from eechips.emulator.functions.image import choose, clip_to_bounds_and_scale
+from eechips.emulator.functions.image import choose
+from eechips.emulator.functions.image_clip import clip_to_bounds_and_scale
 from eechips.emulator.functions.visualization import visualize
 from eechips.emulator.info import encode, feature_json
 from eechips.emulator.pixels import encode as formats
