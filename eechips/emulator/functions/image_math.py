@@ -1,4 +1,8 @@
-"""``ee.Image``: arithmetic, comparison, logic and casts, pixel by pixel."""
+"""``ee.Image``: arithmetic, comparison, logic, bits and casts, pixel by pixel.
+
+Two images are matched band by band: by name where both have the same names, else by position, and a single band goes
+with all of the other image's (apidocs/ee-image-add). Results carry the range that the ranges of the inputs give.
+"""
 
 from __future__ import annotations
 
@@ -8,151 +12,165 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.image import choose, union_type
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.compute import PerPixel, both
-from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels import special
+from eechips.emulator.pixels.compute import PerPixel, PixelFunction, both, expanded, mapped
+from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
+from eechips.emulator.pixels.types import (
+    BOOLEAN,
+    DOUBLE,
+    LONG,
+    NAMED_DTYPES,
+    Numbers,
+    bounds_of,
+    cast_values,
+    dtype_of,
+    fixed,
+    floating_type,
+    interval,
+    ranged,
+    union_type,
+    wide,
+)
 
-Numbers = npt.NDArray[Any]
 BinaryType = Callable[[PixelType, PixelType], PixelType]
 UnaryType = Callable[[PixelType], PixelType]
 
-_INT64 = np.iinfo(np.int64)
-_BOOLEAN = PixelType("int", 0, 1)
-_DOUBLE = PixelType("double")
-_LONG = PixelType("int", int(_INT64.min), int(_INT64.max))
 
-
-def _wide(values: Numbers) -> Numbers:
-    """Integers as 64 bits, anything else as doubles: what Earth Engine computes in."""
-    return values.astype(np.int64 if values.dtype.kind in "biu" else np.float64, copy=False)
-
-
-def _quiet(compute: Callable[..., Numbers]) -> Callable[..., Numbers]:
-    """Lets divisions by zero and the like give infinities, which are masked afterwards."""
-
-    def run(*values: Numbers) -> Numbers:
-        with np.errstate(all="ignore"):
-            return compute(*values)
-
-    return run
-
-
-def _finite(values: Numbers, mask: Any) -> Pixels:
+def finite(values: Numbers, mask: Mask) -> Pixels:
     """Masks what is not a number."""
     if values.dtype.kind == "f":
-        wrong = np.isnan(values)
+        wrong: Numbers = np.isnan(values)
         if wrong.any():
-            return Pixels(np.where(wrong, 0, values), both(mask, ~wrong))
+            right = ~wrong.reshape(*mask.shape, -1).any(axis=-1)
+            return Pixels(np.where(wrong, 0, values), both(mask, np.asarray(right)))
     return Pixels(values, mask)
 
 
-def _pairs(first: Image, second: Image) -> list[tuple[Band, Band]]:
-    """Bands of two images matched by position, or one band against all.
+def _stored(values: Numbers, kind: PixelType) -> Numbers:
+    """Results in the precision that a band keeps them in: 32 bits for floats."""
+    return cast_values(values, np.float32) if kind.precision == "float" else values
+
+
+def matched(first: Image, second: Image) -> list[tuple[Band, Band]]:
+    """The bands of two images that belong together.
 
     Raises:
         InvalidError: if the images have different numbers of bands, neither of them one.
     """
-    if len(first.bands) == len(second.bands):
+    counts = len(first.bands), len(second.bands)
+    if 0 in counts and counts != (0, 0):
+        raise InvalidError(
+            f"If one image has no bands, the other must also have no bands. Got {counts[0]} and {counts[1]}."
+        )
+    if counts[0] == counts[1]:
+        by_name = {band.name: band for band in second.bands}
+        if by_name.keys() == {band.name for band in first.bands}:
+            return [(band, by_name[band.name]) for band in first.bands]
         return list(zip(first.bands, second.bands, strict=True))
-    if len(second.bands) == 1:
+    if counts[1] == 1:
         return [(band, second.bands[0]) for band in first.bands]
-    if len(first.bands) == 1:
+    if counts[0] == 1:
         return [(first.bands[0], band) for band in second.bands]
     raise InvalidError(
         "Images must contain the same number of bands, or one of them a single band. "
-        f"Found {len(first.bands)} and {len(second.bands)}."
+        f"Found {counts[0]} and {counts[1]}."
     )
 
 
-def _binary(name: str, compute: Callable[[Numbers, Numbers], Numbers], kind: BinaryType) -> Implementation:
-    compute = _quiet(compute)
+def spread(image: Image, wanted: int, what: str) -> tuple[Band, ...]:
+    """An image's bands, a single one repeated for each of ``wanted``.
 
-    def pixel(pixels: Sequence[Pixels]) -> Pixels:
-        a, b = pixels
-        return _finite(compute(_wide(a.values), _wide(b.values)), both(a.mask, b.mask))
-
-    def call(image1: Image, image2: Image) -> Image:
-        pairs = _pairs(image1, image2)
-        raster = PerPixel(tuple(pairs), tuple(pixel for _ in pairs))
-        longer = image1 if len(image1.bands) >= len(image2.bands) else image2
-        bands = [
-            _derived(a, b, named, raster, index, kind(a.type, b.type))
-            for index, ((a, b), named) in enumerate(zip(pairs, longer.bands, strict=True))
-        ]
-        leader = image1 if any(b.fixed for b in image1.bands) or not any(b.fixed for b in image2.bands) else image2
-        return leader.computed(bands)
-
-    call.__name__ = name
-    return Implementation(call, with_context=False, lazy=frozenset())
+    Raises:
+        InvalidError: if it has another number of bands.
+    """
+    if len(image.bands) == wanted:
+        return image.bands
+    if len(image.bands) == 1:
+        return image.bands * wanted
+    if not image.bands or not wanted:
+        raise InvalidError(
+            f"If one image has no bands, the other must also have no bands. Got {wanted} and {len(image.bands)}."
+        )
+    raise InvalidError(f"The {what} must have one band or as many as the image ({wanted}); it has {len(image.bands)}.")
 
 
-def _derived(a: Band, b: Band, named: Band, raster: PerPixel, index: int, kind: PixelType) -> Band:
+def _aligned(a: Pixels, b: Pixels) -> tuple[Numbers, Numbers]:
+    """Values of two bands as 64-bit numbers; numbers go with every element of arrays.
+
+    Raises:
+        InvalidError: if both are arrays, of different shapes.
+    """
+    left, right = wide(a.values), wide(b.values)
+    if left.ndim > 2 and right.ndim > 2 and left.shape != right.shape:
+        raise InvalidError(f"Array shapes must match; found {list(left.shape[2:])} and {list(right.shape[2:])}.")
+    dimensions = max(left.ndim, right.ndim)
+    return expanded(left, dimensions), expanded(right, dimensions)
+
+
+def binary(first: Image, second: Image, compute: Callable[[Numbers, Numbers], Numbers], kind: BinaryType) -> Image:
+    """An image computed from two, band by band."""
+    pairs = matched(first, second)
+    types = [kind(a.type, b.type) for a, b in pairs]
+
+    def pixel_function(result: PixelType) -> PixelFunction:
+        def pixel(pixels: Sequence[Pixels]) -> Pixels:
+            a, b = pixels
+            with np.errstate(all="ignore"):
+                values = compute(*_aligned(a, b))
+            return finite(_stored(values, result), both(a.mask, b.mask))
+
+        return pixel
+
+    raster = PerPixel(tuple(pairs), tuple(map(pixel_function, types)))
+    longer = first if len(first.bands) >= len(second.bands) else second
+    bands = [
+        _derived(a, b, named.name, raster, index, types[index])
+        for index, ((a, b), named) in enumerate(zip(pairs, longer.bands, strict=True))
+    ]
+    leader = first if any(b.fixed for b in first.bands) or not any(b.fixed for b in second.bands) else second
+    return leader.computed(bands)
+
+
+def _derived(a: Band, b: Band, name: str, raster: PerPixel, index: int, kind: PixelType) -> Band:
     """A band computed from two: the first's projection counts, unless only the second has one of its own."""
     leader = a if a.fixed or not b.fixed else b
-    return Band(named.name, kind, leader.projection, raster, index, leader.extent, a.fixed or b.fixed)
+    return Band(name, kind, leader.projection, raster, index, leader.extent, a.fixed or b.fixed)
 
 
-def _unary(name: str, compute: Callable[[Numbers], Numbers], kind: UnaryType) -> Implementation:
-    compute = _quiet(compute)
+def unary(image: Image, compute: Callable[[Numbers], Numbers], kind: UnaryType) -> Image:
+    """An image computed from one, band by band."""
+    bands: list[Band] = []
+    for band in image.bands:
+        result = kind(band.type)
 
-    def pixel(pixels: Sequence[Pixels]) -> Pixels:
-        return _finite(compute(_wide(pixels[0].values)), pixels[0].mask)
+        def pixel(pixels: Sequence[Pixels], result: PixelType = result) -> Pixels:
+            with np.errstate(all="ignore"):
+                values = compute(wide(pixels[0].values))
+            return finite(_stored(values, result), pixels[0].mask)
 
-    def call(value: Image) -> Image:
-        raster = PerPixel(tuple((b,) for b in value.bands), tuple(pixel for _ in value.bands))
-        return value.computed(
-            [replace(b, raster=raster, index=i, type=kind(b.type)) for i, b in enumerate(value.bands)]
-        )
-
-    call.__name__ = name
-    return Implementation(call, with_context=False, lazy=frozenset())
-
-
-def _range(combine: Callable[[float, float], float]) -> BinaryType:
-    """The type of an integer operation that is monotone in each operand: from all pairs of ends."""
-
-    def kind(a: PixelType, b: PixelType) -> PixelType:
-        if a.precision != "int" or b.precision != "int":
-            return replace(union_type(a, b), minimum=None, maximum=None)
-        ends = [combine(x, y) for x in (a.minimum, a.maximum) for y in (b.minimum, b.maximum) if None not in (x, y)]  # type: ignore[arg-type]
-        low, high = min(ends), max(ends)
-        if low < _INT64.min or high > _INT64.max:
-            return replace(_LONG, dimensions=max(a.dimensions, b.dimensions))
-        return PixelType("int", low, high, max(a.dimensions, b.dimensions))
-
-    return kind
-
-
-def _fixed(kind: PixelType) -> BinaryType:
-    return lambda a, b: replace(kind, dimensions=max(a.dimensions, b.dimensions))
-
-
-def _floating(a: PixelType, b: PixelType | None = None) -> PixelType:
-    """Float stays float, anything else becomes double."""
-    types = [a] if b is None else [a, b]
-    precision = "float" if all(t.precision == "float" for t in types) else "double"
-    return PixelType(precision, dimensions=max(t.dimensions for t in types))
-
-
-def _bits(a: PixelType, b: PixelType) -> PixelType:
-    widest = union_type(replace(a, precision="int"), replace(b, precision="int"))
-    if widest.minimum is None or widest.maximum is None or widest.minimum < 0:
-        return _LONG
-    return PixelType("int", 0, (1 << int(widest.maximum).bit_length()) - 1)
+        bands.extend(mapped([band], pixel, lambda _, result=result: result))  # type: ignore[misc]
+    return image.computed(bands)
 
 
 def _divide(a: Numbers, b: Numbers) -> Numbers:
-    """A quotient; division by zero gives zero, as Earth Engine documents for Image.divide."""
+    """A quotient; division by zero gives zero (apidocs/ee-image-divide)."""
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
 
 
+def _quotient_type(a: PixelType, b: PixelType) -> PixelType:
+    """Floating; with a range where the divisor is never zero."""
+    divisor = bounds_of(b)
+    if divisor is None or divisor[0] <= 0 <= divisor[1]:
+        return ranged(floating_type(a, b), ())
+    return interval(lambda x, y: x / y, floating_type)(a, b)
+
+
 def _mod(a: Numbers, b: Numbers) -> Numbers:
-    """The remainder with the sign of the dividend, as Java's %."""
+    """The remainder with the sign of the dividend, as Java's %; zero where the divisor is zero."""
     return np.where(b != 0, np.fmod(a, np.where(b != 0, b, 1)), 0)
 
 
@@ -160,8 +178,47 @@ def _integers(compute: Callable[[Numbers, Numbers], Numbers]) -> Callable[[Numbe
     return lambda a, b: compute(a.astype(np.int64), b.astype(np.int64))
 
 
-def _power(a: Numbers, b: Numbers) -> Numbers:
-    return np.power(a.astype(np.float64), b)
+def _shift(compute: Callable[[Numbers, Numbers], Numbers]) -> Callable[[Numbers, Numbers], Numbers]:
+    """A shift of 64-bit integers; as in Java, only the six lowest bits of the distance count."""
+    return lambda a, b: compute(a.astype(np.int64), b.astype(np.int64) & 63)
+
+
+def _left_type(a: PixelType, b: PixelType) -> PixelType:
+    distance, values = bounds_of(b), bounds_of(a)
+    if distance is None or values is None or distance[0] < 0 or distance[1] >= 63:
+        return fixed(LONG)(a, b)
+    kind = replace(LONG, dimensions=max(a.dimensions, b.dimensions))
+    return ranged(kind, [int(v) << int(d) for v in values for d in distance])
+
+
+def _right_type(a: PixelType, b: PixelType) -> PixelType:
+    """No shift to the right makes a number larger, in either direction from zero; -1 is the least it ends at."""
+    low, high = bounds_of(a) or (LONG.minimum, LONG.maximum)
+    kind = PixelType("int", dimensions=max(a.dimensions, b.dimensions))
+    return ranged(kind, [min(low or 0, 0), max(high or 0, 0)])
+
+
+def _bits(a: PixelType, b: PixelType) -> PixelType:
+    """The type of bitwise AND, OR and XOR: as many bits as the wider operand has."""
+    low, high = bounds_of(union_type(replace(a, precision="int"), replace(b, precision="int"))) or (-1, 0)
+    dimensions = max(a.dimensions, b.dimensions)
+    bits = max(int(high).bit_length(), int(~int(low) if low < 0 else low).bit_length())
+    if bits >= 63:
+        return replace(LONG, dimensions=dimensions)
+    return PixelType("int", -(1 << bits) if low < 0 else 0, (1 << bits) - 1, dimensions)
+
+
+def _power_type(a: PixelType, b: PixelType) -> PixelType:
+    """Floating, as documented; double where the result of integers needs it."""
+    base, exponent = bounds_of(a), bounds_of(b)
+    kind = floating_type(a, b)
+    if base is None or exponent is None or base[0] < 0 or exponent[0] < 0:
+        return ranged(kind, ())
+    found = interval(lambda x, y: float(x) ** float(y), lambda *_: DOUBLE)(a, b)
+    ends = [v for v in (found.minimum, found.maximum) if v is not None]
+    if kind.precision == "float" and a.precision == b.precision == "int" and (not ends or max(ends) > 1 << 24):
+        kind = replace(kind, precision="double")
+    return ranged(kind, ends)
 
 
 _COMPARISONS: Mapping[str, Callable[[Numbers, Numbers], Numbers]] = {
@@ -176,146 +233,144 @@ _COMPARISONS: Mapping[str, Callable[[Numbers, Numbers], Numbers]] = {
 }
 
 _ARITHMETIC: Mapping[str, tuple[Callable[[Numbers, Numbers], Numbers], BinaryType]] = {
-    "add": (np.add, _range(lambda x, y: x + y)),
-    "subtract": (np.subtract, _range(lambda x, y: x - y)),
-    "multiply": (np.multiply, _range(lambda x, y: x * y)),
-    "divide": (_divide, _floating),
+    "add": (np.add, interval(lambda x, y: x + y)),
+    "subtract": (np.subtract, interval(lambda x, y: x - y)),
+    "multiply": (np.multiply, interval(lambda x, y: x * y)),
+    "divide": (_divide, _quotient_type),
     "mod": (_mod, union_type),
-    "pow": (_power, _floating),
-    "min": (np.minimum, _range(min)),
-    "max": (np.maximum, _range(max)),
-    "atan2": (lambda a, b: np.arctan2(b, a), _floating),
-    "hypot": (np.hypot, _floating),
-    "first": (lambda a, b: a, lambda a, b: a),
+    "pow": (lambda a, b: np.power(a.astype(np.float64), b), _power_type),
+    "min": (np.minimum, interval(min)),
+    "max": (np.maximum, interval(max)),
+    # atan2(x, y): the angle of the vector [x, y], so the first operand is the abscissa (apidocs/ee-image-atan2).
+    "atan2": (lambda a, b: np.arctan2(b, a), floating_type),
+    "hypot": (np.hypot, floating_type),
+    "first": (lambda a, b: np.broadcast_arrays(a, b)[0], union_type),
+    "firstNonZero": (lambda a, b: np.where(a != 0, a, b), union_type),
     "bitwiseAnd": (_integers(np.bitwise_and), _bits),
     "bitwiseOr": (_integers(np.bitwise_or), _bits),
     "bitwiseXor": (_integers(np.bitwise_xor), _bits),
-    "leftShift": (_integers(np.left_shift), _fixed(_LONG)),
-    "rightShift": (_integers(np.right_shift), lambda a, b: replace(a, precision="int")),
+    "leftShift": (_shift(np.left_shift), _left_type),
+    "rightShift": (_shift(np.right_shift), _right_type),
+    "gammainc": (lambda x, a: special.gamma_incomplete(a, x), floating_type),
 }
 
 _SPELLINGS = {
-    "bitwiseAnd": ("bitwise_and",), "bitwiseOr": ("bitwise_or",), "bitwiseXor": ("bitwise_xor",),
-    "leftShift": ("left_shift",), "rightShift": ("right_shift",),
+    "firstNonZero": ("first_nonzero",), "bitwiseAnd": ("bitwise_and",), "bitwiseOr": ("bitwise_or",),
+    "bitwiseXor": ("bitwise_xor",), "leftShift": ("left_shift",), "rightShift": ("right_shift",),
+    "bitwiseNot": ("bitwise_not",),
 }  # fmt: skip
 
 
-def _same(a: PixelType) -> PixelType:
-    return a
+def _to_integer(cut: Callable[[Numbers], Numbers]) -> Callable[[Numbers], Numbers]:
+    return lambda values: cast_values(cut(values), np.int64) if values.dtype.kind == "f" else values
 
 
-def _rounded(a: PixelType) -> PixelType:
-    return a if a.precision == "int" else _LONG
+def _whole_type(cut: Callable[[float], float]) -> UnaryType:
+    """An integer type with the range of a float's, where that is known."""
+
+    def kind(a: PixelType) -> PixelType:
+        if a.precision == "int":
+            return a
+        ends = bounds_of(a)
+        return ranged(PixelType("int", dimensions=a.dimensions), [cut(v) for v in ends] if ends else ())
+
+    return kind
+
+
+def _half_up(values: Any) -> Any:
+    return np.floor(values + 0.5)
 
 
 def _magnitude(a: PixelType) -> PixelType:
-    if a.precision != "int" or a.minimum is None or a.maximum is None:
+    ends = bounds_of(a)
+    if ends is None:
         return a
-    ends = (abs(a.minimum), abs(a.maximum))
-    return replace(a, minimum=0 if a.minimum <= 0 <= a.maximum else min(ends), maximum=max(ends))
-
-
-def _negated(a: PixelType) -> PixelType:
-    if a.precision != "int" or a.minimum is None or a.maximum is None:
-        return a
-    return replace(a, minimum=-a.maximum, maximum=-a.minimum)
-
-
-_UNARY: Mapping[str, tuple[Callable[[Numbers], Numbers], UnaryType]] = {
-    "abs": (np.abs, _magnitude),
-    "not": (lambda v: v == 0, lambda a: _BOOLEAN),
-    "round": (lambda v: np.floor(v + 0.5).astype(np.int64) if v.dtype.kind == "f" else v, _rounded),
-    "floor": (lambda v: np.floor(v).astype(np.int64) if v.dtype.kind == "f" else v, _rounded),
-    "ceil": (lambda v: np.ceil(v).astype(np.int64) if v.dtype.kind == "f" else v, _rounded),
-    "sqrt": (np.sqrt, _floating),
-    "cbrt": (np.cbrt, _floating),
-    "exp": (np.exp, _floating),
-    "log": (np.log, _floating),
-    "log10": (np.log10, _floating),
-    "sin": (np.sin, _floating),
-    "cos": (np.cos, _floating),
-    "tan": (np.tan, _floating),
-    "asin": (np.arcsin, _floating),
-    "acos": (np.arccos, _floating),
-    "atan": (np.arctan, _floating),
-    "sinh": (np.sinh, _floating),
-    "cosh": (np.cosh, _floating),
-    "tanh": (np.tanh, _floating),
-    "signum": (np.sign, lambda a: PixelType("int", -1, 1) if a.precision == "int" else a),
-    "bitwiseNot": (lambda v: np.bitwise_not(v.astype(np.int64)), lambda a: _LONG),
-    "bitCount": (lambda v: _bit_count(v.astype(np.int64)), lambda a: PixelType("int", 0, 64)),
-}
+    sizes = [abs(v) for v in ends]
+    return ranged(a, [*sizes, 0] if ends[0] <= 0 <= ends[1] else sizes)
 
 
 def _bit_count(values: Numbers) -> Numbers:
     """Bits that are set in the 64-bit two's complement of each value."""
-    count = np.zeros(values.shape, dtype=np.int64)
-    rest = values.view(np.uint64).copy()
-    for _ in range(64):
-        count += (rest & np.uint64(1)).astype(np.int64)
-        rest >>= np.uint64(1)
-    return count
+    octets = np.ascontiguousarray(values.astype(np.int64)).view(np.uint8).reshape(*values.shape, 8)
+    found: Numbers = np.unpackbits(octets, axis=-1).sum(axis=-1, dtype=np.int64)
+    return found
 
 
-_CASTS: Mapping[str, type[Any]] = {
-    "Byte": np.uint8, "Int8": np.int8, "Uint8": np.uint8, "Int16": np.int16, "Uint16": np.uint16, "Short": np.int16,
-    "Int32": np.int32, "Uint32": np.uint32, "Int": np.int32, "Int64": np.int64, "Long": np.int64,
-    "Float": np.float32, "Double": np.float64,
-}  # fmt: skip
+_UNARY: Mapping[str, tuple[Callable[[Numbers], Numbers], UnaryType]] = {
+    "abs": (np.abs, _magnitude),
+    "not": (lambda v: (v == 0).astype(np.uint8), fixed(BOOLEAN)),
+    "round": (_to_integer(_half_up), _whole_type(lambda v: math.floor(v + 0.5))),
+    "floor": (_to_integer(np.floor), _whole_type(math.floor)),
+    "ceil": (_to_integer(np.ceil), _whole_type(math.ceil)),
+    "sqrt": (np.sqrt, floating_type),
+    "cbrt": (np.cbrt, floating_type),
+    "exp": (np.exp, floating_type),
+    "log": (np.log, floating_type),
+    "log10": (np.log10, floating_type),
+    "sin": (np.sin, floating_type),
+    "cos": (np.cos, floating_type),
+    "tan": (np.tan, floating_type),
+    "asin": (np.arcsin, floating_type),
+    "acos": (np.arccos, floating_type),
+    "atan": (np.arctan, floating_type),
+    "sinh": (np.sinh, floating_type),
+    "cosh": (np.cosh, floating_type),
+    "tanh": (np.tanh, floating_type),
+    "signum": (np.sign, lambda a: replace(a, minimum=-1, maximum=1)),
+    "bitwiseNot": (lambda v: np.bitwise_not(v.astype(np.int64)), interval(lambda v: ~int(v), fixed(LONG))),
+    "bitCount": (_bit_count, fixed(PixelType("int", 0, 64))),
+    "erf": (special.erf, floating_type),
+    "erfc": (special.erfc, floating_type),
+    "erfInv": (special.erf_inverse, floating_type),
+    "erfcInv": (special.erfc_inverse, floating_type),
+    "gamma": (special.gamma, floating_type),
+    "digamma": (special.digamma, floating_type),
+    "trigamma": (special.trigamma, floating_type),
+}
 
 
-def cast_values(values: Numbers, dtype: npt.DTypeLike) -> Numbers:
-    """Values in another type: clamped to its range, fractions cut off towards zero."""
-    target = np.dtype(dtype)
-    if values.dtype == target:
-        return values
-    if target.kind == "f":
-        return values.astype(target)
-    limits = np.iinfo(target)
-    if values.dtype.kind == "f":
-        cut = np.trunc(np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf))
-        # The greatest 64-bit integers are not doubles: compare before converting.
-        low, high = cut <= float(limits.min), cut >= float(limits.max)
-        inner = np.where(low | high, 0, cut).astype(np.int64)
-        return np.where(low, limits.min, np.where(high, limits.max, inner)).astype(target)
-    return np.clip(values, limits.min, limits.max).astype(target)
+def cast_band(band: Band, kind: PixelType) -> Band:
+    """A band cast to a type: values clamped to that of its numpy type, array pixels kept."""
+    dtype = dtype_of(kind)
 
-
-def _cast_type(kind: PixelType, dtype: type[Any]) -> PixelType:
-    return replace(PixelType.of(dtype), dimensions=kind.dimensions)
-
-
-def cast_band(band: Band, dtype: type[Any]) -> Band:
-    """A band cast to a numpy type."""
-    raster = PerPixel(((band,),), (lambda p: Pixels(cast_values(p[0].values, dtype), p[0].mask),))
-    return replace(band, raster=raster, index=0, type=_cast_type(band.type, dtype))
-
-
-def _cast(dtype: type[Any]) -> Implementation:
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         return Pixels(cast_values(pixels[0].values, dtype), pixels[0].mask)
 
-    def call(value: Image) -> Image:
-        raster = PerPixel(tuple((b,) for b in value.bands), tuple(pixel for _ in value.bands))
-        return value.with_bands(
-            [replace(b, raster=raster, index=i, type=_cast_type(b.type, dtype)) for i, b in enumerate(value.bands)]
-        )
+    return mapped([band], pixel, lambda old: replace(kind, dimensions=old.dimensions))[0]
 
+
+def cast_image(image: Image, kind: PixelType) -> Image:
+    """An image with all bands cast to a type; metadata stay."""
+    dtype = dtype_of(kind)
+
+    def pixel(pixels: Sequence[Pixels]) -> Pixels:
+        return Pixels(cast_values(pixels[0].values, dtype), pixels[0].mask)
+
+    return image.with_bands(mapped(image.bands, pixel, lambda old: replace(kind, dimensions=old.dimensions)))
+
+
+def _plain(call: Callable[..., Image]) -> Implementation:
     return Implementation(call, with_context=False, lazy=frozenset())
+
+
+def _binary(compute: Callable[[Numbers, Numbers], Numbers], kind: BinaryType) -> Implementation:
+    return _plain(lambda image1, image2: binary(image1, image2, compute, kind))
 
 
 def _table() -> Mapping[str, Implementation]:
     table: dict[str, Implementation] = {}
     for name, compare in _COMPARISONS.items():
-        table[f"Image.{name}"] = _binary(name, lambda a, b, f=compare: f(a, b).astype(np.uint8), _fixed(_BOOLEAN))  # type: ignore[misc]
+        table[f"Image.{name}"] = _binary(lambda a, b, f=compare: f(a, b).astype(np.uint8), fixed(BOOLEAN))  # type: ignore[misc]
     for name, (compute, kind) in _ARITHMETIC.items():
         for spelling in (name, *_SPELLINGS.get(name, ())):
-            table[f"Image.{spelling}"] = _binary(name, compute, kind)
+            table[f"Image.{spelling}"] = _binary(compute, kind)
     for name, (change, same) in _UNARY.items():
-        table[f"Image.{name}"] = _unary(name, change, same)
-    for name, dtype in _CASTS.items():
-        for spelling in (f"to{name}", name[0].lower() + name[1:]):
-            table[f"Image.{spelling}"] = _cast(dtype)
+        for spelling in (name, *_SPELLINGS.get(name, ())):
+            table[f"Image.{spelling}"] = _plain(lambda value, f=change, k=same: unary(value, f, k))
+    for name, dtype in NAMED_DTYPES.items():
+        target = PixelType.of(dtype)
+        for spelling in (name, f"to{name.capitalize()}"):
+            table[f"Image.{spelling}"] = _plain(lambda value, t=target: cast_image(value, t))
     return table
 
 
@@ -325,63 +380,77 @@ FUNCTIONS: Mapping[str, Implementation] = _table()
 @function("Image.normalizedDifference")
 def normalized_difference(input: Image, bandNames: list[str] | None) -> Image:
     """(first - second) / (first + second); masked where either is negative."""
-    if bandNames is not None and len(bandNames) != 2:
-        raise InvalidError(f"Two band names are needed, found {len(bandNames)}.")
-    first, second = choose(input, bandNames) if bandNames else input.bands[:2]
+    from eechips.emulator.functions.image import choose
+
+    chosen = choose(input, bandNames) if bandNames is not None else list(input.bands[:2])
+    if len(chosen) != 2:
+        raise InvalidError(f"Two bands are needed, found {len(chosen)}.")
+    first, second = chosen
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         a, b = (p.values.astype(np.float64) for p in pixels)
-        total = a + b
-        ratio = np.divide(a - b, total, out=np.zeros(total.shape), where=total != 0)
-        return Pixels(ratio, both(both(pixels[0].mask, pixels[1].mask), (a >= 0) & (b >= 0) & (total != 0)))
+        ratio = _divide(a - b, a + b).astype(np.float32)
+        return Pixels(ratio, both(both(pixels[0].mask, pixels[1].mask), (a >= 0) & (b >= 0)))
 
     raster = PerPixel(((first, second),), (pixel,))
-    kind = PixelType("float", -1, 1)
-    return input.computed([replace(first, name="nd", type=kind, raster=raster, index=0)])
+    return input.computed([replace(first, name="nd", type=PixelType("float", -1, 1), raster=raster, index=0)])
 
 
 @function("Image.clamp")
 def clamp(input: Image, low: float, high: float) -> Image:
-    """Values kept between two limits."""
+    """Values kept between two limits, in the type of the band."""
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
-        return Pixels(np.clip(_wide(pixels[0].values), *_ends(pixels[0].values, low, high)), pixels[0].mask)
+        values = pixels[0].values
+        ends = (math.ceil(low), math.floor(high)) if values.dtype.kind in "biu" else (low, high)
+        return Pixels(np.minimum(np.maximum(wide(values), ends[0]), ends[1]), pixels[0].mask)
 
-    raster = PerPixel(tuple((b,) for b in input.bands), tuple(pixel for _ in input.bands))
-    return input.with_bands([replace(b, raster=raster, index=i) for i, b in enumerate(input.bands)])
-
-
-def _ends(values: Numbers, low: float, high: float) -> tuple[float, float]:
-    if values.dtype.kind in "biu":
-        return math.ceil(low), math.floor(high)
-    return low, high
+    return input.with_bands(mapped(input.bands, pixel))
 
 
 @function("Image.unitScale")
 def unit_scale(input: Image, low: float, high: float) -> Image:
-    """Values scaled so that the range from low to high becomes 0 to 1."""
+    """Values scaled so that the range from low to high becomes 0 to 1; nothing is clamped."""
     if low == high:
         raise InvalidError("The low and high values must differ.")
 
-    def pixel(pixels: Sequence[Pixels]) -> Pixels:
-        return Pixels((pixels[0].values - low) / (high - low), pixels[0].mask)
+    def kind(old: PixelType) -> PixelType:
+        return interval(lambda v: (v - low) / (high - low), floating_type)(old)
 
-    raster = PerPixel(tuple((b,) for b in input.bands), tuple(pixel for _ in input.bands))
-    return input.with_bands([replace(b, raster=raster, index=i, type=_DOUBLE) for i, b in enumerate(input.bands)])
+    bands = unary(input, lambda v: (v - low) / (high - low), kind).bands
+    return input.with_bands(bands)
+
+
+@function("Image.polynomial")
+def polynomial(image: Image, coefficients: list[float]) -> Image:
+    """A polynomial of each value; coefficients start with the constant term."""
+
+    def value(v: Numbers) -> Numbers:
+        result = np.zeros(v.shape)
+        for coefficient in reversed(coefficients):
+            result = result * v + coefficient
+        return result
+
+    return unary(image, value, lambda old: replace(DOUBLE, dimensions=old.dimensions))
 
 
 @function("Image.where")
 def where(input: Image, test: Image, value: Image) -> Image:
     """The input with other values where a test is not zero; masked tests and values change nothing."""
-    tests = [pair[1] for pair in _pairs(input, test)]
-    values = [pair[1] for pair in _pairs(input, value)]
+    tests = spread(test, len(input.bands), "test")
+    values = spread(value, len(input.bands), "value")
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         old, flag, new = pixels
+        if flag.values.ndim > 2:
+            raise InvalidError("The test may not be an array image.")
         change = (flag.values != 0) & flag.valid & new.valid & old.valid
-        return Pixels(np.where(change, new.values, old.values), old.mask)
+        if not change.any():
+            return old
+        before, after = _aligned(old, new)
+        return Pixels(np.where(expanded(change, before.ndim), after, before), old.mask)
 
-    raster = PerPixel(tuple(zip(input.bands, tests, values, strict=True)), tuple(pixel for _ in input.bands))
+    raster = PerPixel(tuple(zip(input.bands, tests, values, strict=True)), (pixel,) * len(input.bands))
     return input.with_bands(
         [
             replace(band, raster=raster, index=i, type=union_type(band.type, values[i].type))

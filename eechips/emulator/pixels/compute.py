@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.coverage import centres_inside
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Mask, Pixels, Render
 from eechips.emulator.values import Geometry
+
+PixelFunction = Callable[[Sequence[Pixels]], Pixels]
+"""From the pixels of some inputs on one grid to those of one output."""
 
 
 def both(first: Mask, second: Mask) -> Mask:
@@ -20,6 +24,29 @@ def both(first: Mask, second: Mask) -> Mask:
     if first.dtype == bool and second.dtype == bool:
         return first & second
     return np.minimum(first.astype(np.float64), second.astype(np.float64))
+
+
+def all_of(pixels: Sequence[Pixels]) -> Mask:
+    """The mask of a result that needs all inputs."""
+    mask = pixels[0].mask
+    for other in pixels[1:]:
+        mask = both(mask, other.mask)
+    return mask
+
+
+def everywhere(grid: Grid) -> Mask:
+    """The mask of a grid on which every pixel is valid."""
+    return np.broadcast_to(np.True_, grid.shape)
+
+
+def nowhere(grid: Grid) -> Pixels:
+    """Nothing but masked pixels."""
+    return Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
+
+
+def expanded(values: npt.NDArray[Any], dimensions: int) -> npt.NDArray[Any]:
+    """Values of shape (height, width, …) with axes of length 1 behind, up to some number of dimensions."""
+    return values.reshape(values.shape + (1,) * (dimensions - values.ndim))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,8 +58,16 @@ class Constant:
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
         """Broadcasts the value; nothing is copied."""
         shape = (*grid.shape, *self.value.shape)
-        mask = np.broadcast_to(np.True_, grid.shape)
-        return [Pixels(np.broadcast_to(self.value, shape), mask) for _ in bands]
+        return [Pixels(np.broadcast_to(self.value, shape), everywhere(grid)) for _ in bands]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Empty:
+    """Nothing but masked pixels."""
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Masks everything."""
+        return [nowhere(grid) for _ in bands]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,13 +80,59 @@ class PerPixel:
     """
 
     inputs: tuple[tuple[Band, ...], ...]
-    functions: tuple[Callable[[Sequence[Pixels]], Pixels], ...]
+    functions: tuple[PixelFunction, ...]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
         """Reads all inputs of the bands at once, then computes."""
         flat = [band for b in bands for band in self.inputs[b]]
         pixels = iter(render.read(flat, grid))
         return [self.functions[b]([next(pixels) for _ in self.inputs[b]]) for b in bands]
+
+
+def mapped(
+    bands: Sequence[Band], function: PixelFunction, kind: Callable[[PixelType], PixelType] = lambda kind: kind
+) -> list[Band]:
+    """Bands computed from one each.
+
+    Args:
+        bands: the inputs.
+        function: gets the pixels of one input.
+        kind: the type of the output, from that of the input.
+    """
+    raster = PerPixel(tuple((band,) for band in bands), (function,) * len(bands))
+    return [replace(band, raster=raster, index=i, type=kind(band.type)) for i, band in enumerate(bands)]
+
+
+def combined(groups: Sequence[tuple[Band, ...]], function: PixelFunction, like: Sequence[Band]) -> list[Band]:
+    """Bands computed from several inputs each.
+
+    Args:
+        groups: the inputs of each output.
+        function: gets the pixels of one group.
+        like: for each output a band that it takes name, type, projection and extent from.
+    """
+    raster = PerPixel(tuple(groups), (function,) * len(groups))
+    return [replace(band, raster=raster, index=i) for i, band in enumerate(like)]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joint:
+    """Bands computed together from the same inputs: decompositions, colour spaces, gradients.
+
+    Attributes:
+        inputs: what the function needs.
+        function: from the inputs' pixels to those of all bands.
+    """
+
+    inputs: tuple[Band, ...]
+    function: Callable[[Sequence[Pixels]], Sequence[Pixels]]
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Computes all bands at once, and gives those that are asked for."""
+        found: Sequence[Pixels] = render.note(
+            ("joint", self, grid), lambda: self.function(render.read(self.inputs, grid))
+        )
+        return [found[band] for band in bands]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

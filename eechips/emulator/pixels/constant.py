@@ -9,6 +9,7 @@ import numpy as np
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Constant
 from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.types import ranged
 from eechips.emulator.projection import WGS84
 from eechips.emulator.values import WHOLE_EARTH, Array
 
@@ -28,10 +29,8 @@ def constant_image(values: Sequence[bool | int | float | Array], names: Sequence
 
 
 def _band(name: str, value: bool | int | float | Array) -> Band:
+    """A constant band; its type has the range of its values."""
     array = value.values if isinstance(value, Array) else np.asarray(int(value) if isinstance(value, bool) else value)
-    if array.dtype.kind == "f":
-        kind = PixelType("double", dimensions=array.ndim)
-    else:
-        low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-        kind = PixelType("int", low, high, array.ndim)
-    return Band(name, kind, WGS84, Constant(array), fixed=False)
+    kind = PixelType("double" if array.dtype.kind == "f" else "int", dimensions=array.ndim)
+    ends = (array.min().item(), array.max().item()) if array.size else ()
+    return Band(name, ranged(kind, ends), WGS84, Constant(array), fixed=False)

@@ -15,32 +15,9 @@ from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.image_math import cast_values
-from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.grid import Grid, parse_crs
 from eechips.emulator.pixels.image import Band, Pixels
-
-_INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
-
-
-def dtype_of(kind: PixelType) -> np.dtype[Any]:
-    """The narrowest numpy type that holds a band's values.
-
-    Raises:
-        InvalidError: for array bands, which no image format holds.
-    """
-    if kind.dimensions:
-        raise InvalidError("Bands with array pixels cannot be written to an image file.")
-    if kind.precision == "float":
-        return np.dtype(np.float32)
-    if kind.precision == "double":
-        return np.dtype(np.float64)
-    low, high = kind.minimum or 0, kind.maximum if kind.maximum is not None else 2**63 - 1
-    for candidate in _INTEGERS:
-        limits = np.iinfo(candidate)
-        if limits.min <= low and high <= limits.max:
-            return np.dtype(candidate)
-    return np.dtype(np.int64)
+from eechips.emulator.pixels.types import cast_values, dtype_of
 
 
 def filled(band: Band, pixels: Pixels) -> npt.NDArray[Any]:

@@ -53,10 +53,15 @@ def locate(grid: Grid, lattice: Projection) -> Location:
     if grid.crs == lattice.crs or parse_crs(grid.crs) == parse_crs(lattice.crs):
         return _locate_affine(grid, ~lattice.transform * grid.transform)
 
+    inverse = ~lattice.transform
+
     def exact(columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
-        x, y = grid.transform * (columns, rows)
+        x, y = _moved(grid.transform, columns, rows)
         x, y = transformer(grid.crs, lattice.crs).transform(x, y)
-        return ~lattice.transform * (np.asarray(x), np.asarray(y))
+        known = np.isfinite(x) & np.isfinite(y)  # PROJ gives infinities for what has no place
+        if not known.all():
+            x, y = np.where(known, x, np.nan), np.where(known, y, np.nan)
+        return _moved(inverse, np.asarray(x), np.asarray(y))
 
     spacing = _SPACING
     while spacing >= 8 and min(grid.width, grid.height) > spacing:
@@ -70,14 +75,21 @@ def locate(grid: Grid, lattice: Projection) -> Location:
     return Location(found[0], found[1], _jacobian_scale(grid, exact))
 
 
+def _moved(affine: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
+    return affine.a * x + affine.b * y + affine.c, affine.d * x + affine.e * y + affine.f
+
+
 def _locate_affine(grid: Grid, step: Affine) -> Location:
     scale = math.sqrt(abs(step.determinant))
-    columns = np.arange(grid.width) + 0.5
-    rows = np.arange(grid.height) + 0.5
+    columns, rows = _centres(grid.width), _centres(grid.height)
     if step.b == 0 and step.d == 0:
         return Location((step.a * columns + step.c)[None, :], (step.e * rows + step.f)[:, None], scale)
-    found = step * np.meshgrid(columns, rows)
+    found = _moved(step, *np.meshgrid(columns, rows))
     return Location(found[0], found[1], scale)
+
+
+def _centres(size: int) -> Floats:
+    return np.arange(size, dtype=np.float64) + 0.5
 
 
 def _jacobian_scale(grid: Grid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]]) -> float:
@@ -106,8 +118,7 @@ def _interpolated(
         guess = (values[1:, 1:] + values[1:, :-1] + values[:-1, 1:] + values[:-1, :-1]) / 4
         if not np.abs(guess - truth).max() < _TOLERANCE:
             return None
-    columns = np.arange(grid.width) + 0.5
-    rows = np.arange(grid.height) + 0.5
+    columns, rows = _centres(grid.width), _centres(grid.height)
     return (
         _bilinear(control[0], at_columns, at_rows, columns, rows),
         _bilinear(control[1], at_columns, at_rows, columns, rows),
@@ -195,9 +206,7 @@ def _gather_nearest(
     return taken, mask
 
 
-def _indices(
-    positions: Floats, start: int, size: int
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_] | None]:
+def _indices(positions: Floats, start: int, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_] | None]:
     """Indices into a window, and which positions lie outside it (None: none do)."""
     floored = np.floor(positions + _EDGE) - start
     outside = ~((floored >= 0) & (floored < size))  # also true for NaN

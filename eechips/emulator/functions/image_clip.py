@@ -1,0 +1,173 @@
+"""``ee.Image``: clipping, to an outline or to a grid."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import shapely
+from affine import Affine
+
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.registry import function
+from eechips.emulator.model import Window
+from eechips.emulator.pixels.compute import Clipped
+from eechips.emulator.pixels.coverage import pixels_touched
+from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.projection import Projection
+from eechips.emulator.values import Collection, Feature, Geometry, Value
+
+# Bounds this close to an edge between pixels lie on it, but for rounding.
+_SNAP = 1e-6
+
+
+def clipped(image: Image, geometry: Geometry) -> Image:
+    """The image masked outside a geometry, with its extent and footprint reduced to that."""
+    if geometry.unbounded:
+        return image
+    raster = Clipped(image.bands, geometry)
+    bands = [
+        replace(band, raster=raster, index=index, extent=_clip_extent(band, geometry))
+        for index, band in enumerate(image.bands)
+    ]
+    return replace(image, bands=tuple(bands), footprint=clipped_footprint(image, geometry))
+
+
+def clipped_footprint(image: Image, geometry: Geometry) -> Geometry:
+    """What is left of an image's footprint within a geometry."""
+    if image.footprint is None or image.footprint.unbounded:
+        return geometry
+    ours, theirs = image.footprint.lonlat, geometry.lonlat
+    if shapely.contains_properly(ours, theirs):
+        return geometry
+    return Geometry(ours.intersection(theirs))
+
+
+def _clip_extent(band: Band, geometry: Geometry) -> Window:
+    column, row, width, height = pixels_touched(geometry, band.projection)
+    extent = band.extent
+    if extent is None:
+        return Window(column, row, width, height)
+    left, top = max(column, extent.column), max(row, extent.row)
+    right = min(column + width, extent.column + extent.width)
+    bottom = min(row + height, extent.row + extent.height)
+    return Window(left, top, max(right - left, 0), max(bottom - top, 0))
+
+
+@function("Image.clip")
+def clip(input: Image, geometry: Value) -> Image:
+    """The image masked outside a geometry or a feature's geometry."""
+    return clipped(input, as_geometry(geometry))
+
+
+@function("Image.clipToCollection")
+def clip_to_collection(input: Image, collection: Value) -> Image:
+    """The image masked outside all of a collection's geometries."""
+    return clipped(input, as_geometry(collection))
+
+
+def as_geometry(value: Value) -> Geometry:
+    """The geometry of a geometry, feature or collection.
+
+    Raises:
+        InvalidError: if it has none.
+    """
+    from eechips.emulator.geometry import collection_geometry
+
+    if isinstance(value, Geometry):
+        return value
+    if isinstance(value, Feature) and value.geometry is not None:
+        return value.geometry
+    if isinstance(value, Collection):
+        return collection_geometry(value)
+    if isinstance(value, Image) and value.footprint is not None:
+        return value.footprint
+    raise InvalidError("Expected a Geometry, Feature or FeatureCollection.")
+
+
+@function("Image.clipToBoundsAndScale")
+def clip_to_bounds_and_scale(
+    input: Image,
+    geometry: Geometry | None,
+    width: int | None,
+    height: int | None,
+    maxDimension: int | None,
+    scale: float | None,
+) -> Image:
+    """The image on the bounding box of a geometry in its own projection, at a size or a scale."""
+    if maxDimension is not None and (width is not None or height is not None):
+        raise InvalidError("Cannot specify both maxDimension and width or height.")
+    if scale is not None and not scale > 0:
+        raise InvalidError(f"The scale must be greater than zero; found {scale}.")
+    for size in (width, height, maxDimension):
+        if size is not None and size <= 0:
+            raise InvalidError("Pixel grid dimensions must be positive.")
+    region = geometry if geometry is not None else input.footprint
+    if region is None or region.unbounded:
+        raise InvalidError("Unable to find the bounds of an unbounded image; specify a region.")
+    bands = [_resized(band, region, width, height, maxDimension, scale) for band in input.bands]
+    footprint = input.footprint if geometry is None else clipped_footprint(input, geometry)
+    return replace(input, bands=tuple(bands), footprint=footprint)
+
+
+def _resized(
+    band: Band,
+    region: Geometry,
+    width: int | None,
+    height: int | None,
+    longest: int | None,
+    scale: float | None,
+) -> Band:
+    """A band on the bounds of a region.
+
+    With a size, the pixels divide the bounds exactly. Else they are those of the band's own lattice, at its own or
+    another scale, that meet the bounds: so a region that is not aligned gives one row or column more.
+    """
+    lattice = band.projection
+    if lattice.transform.e > 0:  # rows of the default projection of composites go up, those of files go down
+        lattice = Projection(lattice.crs, lattice.transform * Affine.scale(1, -1))
+    if scale is not None:
+        lattice = Projection(lattice.crs, lattice.transform * Affine.scale(scale / lattice.nominal_scale))
+    left, top, right, bottom = _snapped_bounds(region, lattice)
+    if width is None and height is None and longest is None:
+        left, top = math.floor(left), math.floor(top)
+        columns, rows = max(1, math.ceil(right - left)), max(1, math.ceil(bottom - top))
+        step = Affine.identity()
+    else:
+        left, right = _opened(left, right)
+        top, bottom = _opened(top, bottom)
+        columns, rows = _dimensions(right - left, bottom - top, width, height, longest)
+        step = Affine.scale((right - left) / columns, (bottom - top) / rows)
+    transform = lattice.transform * Affine.translation(left, top) * step
+    return replace(band, projection=Projection(lattice.crs, transform), extent=Window(0, 0, columns, rows), fixed=True)
+
+
+def _opened(low: float, high: float) -> tuple[float, float]:
+    """The pixel that a point lies in; anything that has an extent as it is."""
+    return (low, high) if high > low else (math.floor(low), math.floor(low) + 1)
+
+
+def _snapped_bounds(region: Geometry, lattice: Projection) -> tuple[float, float, float, float]:
+    """Bounds in pixels, freed of rounding where they are whole numbers.
+
+    Raises:
+        InvalidError: if the region is empty or cannot be projected.
+    """
+    bounds = region.within(lattice, 0.01).bounds
+    if not all(map(math.isfinite, bounds)):
+        raise InvalidError("Unable to find the bounds of the geometry in the projection of the image.")
+    left, top, right, bottom = (float(round(v)) if abs(v - round(v)) < _SNAP else v for v in bounds)
+    return left, top, right, bottom
+
+
+def _dimensions(
+    across: float, down: float, width: int | None, height: int | None, longest: int | None
+) -> tuple[int, int]:
+    if width is not None and height is not None:
+        return width, height
+    if longest is not None:
+        width, height = (longest, None) if across >= down else (None, longest)
+    if width is not None:
+        return width, max(1, round(width * down / across))
+    assert height is not None
+    return max(1, round(height * across / down)), height

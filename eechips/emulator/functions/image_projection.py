@@ -1,0 +1,113 @@
+"""``ee.Image``: default projections, reprojection and interpolation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from affine import Affine
+
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.registry import function
+from eechips.emulator.model import Window
+from eechips.emulator.pixels.coverage import pixels_touched
+from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.resample import Method
+from eechips.emulator.pixels.resampled import Resampled
+from eechips.emulator.pixels.stored import Reprojected, Stored
+from eechips.emulator.pixels.types import FLOAT
+from eechips.emulator.projection import Projection
+from eechips.emulator.values import Geometry
+
+
+def projection_of(image: Image) -> Projection:
+    """The one default projection of an image's bands.
+
+    Raises:
+        InvalidError: if it has no bands or they differ.
+    """
+    if not image.bands:
+        raise InvalidError("The image has no bands.")
+    found = {band.projection for band in image.bands}
+    if len(found) > 1:
+        raise InvalidError(
+            "The bands of the specified image contains different projections. Use Image.select to pick a single band."
+        )
+    return image.bands[0].projection
+
+
+@function("Image.projection")
+def projection(image: Image) -> Projection:
+    """The default projection."""
+    return projection_of(image)
+
+
+def target_projection(crs: Projection, transform: list[float] | None, scale: float | None) -> Projection:
+    """The projection that a crs with a transform or a scale stands for.
+
+    Raises:
+        InvalidError: if both are given, or the transform is not six numbers of an invertible matrix.
+    """
+    if transform is not None:
+        if scale is not None:
+            raise InvalidError("Cannot specify both crsTransform and scale.")
+        if len(transform) != 6:
+            raise InvalidError("A crsTransform must be a list of 6 numbers.")
+        affine = Affine(*transform)
+        if affine.is_degenerate:
+            raise InvalidError("The crsTransform must be invertible.")
+        return Projection(crs.crs, affine)
+    if scale is not None:
+        if not scale > 0:
+            raise InvalidError(f"The scale must be greater than zero; found {scale}.")
+        return crs.at_scale(scale)
+    return crs
+
+
+@function("Image.reproject")
+def reproject(image: Image, crs: Projection, crsTransform: list[float] | None, scale: float | None) -> Image:
+    """The image computed on the pixels of a projection."""
+    target = target_projection(crs, crsTransform, scale)
+    raster = Reprojected(image.bands, target)
+    extent = _extent_in(image.footprint, target)
+    return image.with_bands(
+        [
+            replace(band, raster=raster, index=index, projection=target, extent=extent, fixed=True)
+            for index, band in enumerate(image.bands)
+        ]
+    )
+
+
+def _extent_in(footprint: Geometry | None, lattice: Projection) -> Window | None:
+    if footprint is None or footprint.unbounded:
+        return None
+    return Window(*pixels_touched(footprint, lattice))
+
+
+@function("Image.setDefaultProjection")
+def set_default_projection(
+    image: Image, crs: Projection, crsTransform: list[float] | None, scale: float | None
+) -> Image:
+    """Another default projection; no pixel is touched."""
+    target = target_projection(crs, crsTransform, scale)
+    extent = _extent_in(image.footprint, target)
+    return image.with_bands([replace(b, projection=target, extent=extent, fixed=True) for b in image.bands])
+
+
+@function("Image.resample")
+def resample(image: Image, mode: str) -> Image:
+    """Bilinear or bicubic interpolation instead of the nearest neighbour, between pixels of the default projection."""
+    methods: Mapping[str, Method] = {"bilinear": "bilinear", "bicubic": "bicubic"}
+    if mode not in methods:
+        raise InvalidError(f"Unknown resampling mode '{mode}'. Must be one of 'bilinear' and 'bicubic'.")
+    return image.with_bands([_interpolated(band, methods[mode]) for band in image.bands])
+
+
+def _interpolated(band: Band, method: Method) -> Band:
+    """A band that is interpolated; composites have no lattice of their own and stay as they are."""
+    kind = band.type if band.type.precision != "int" else FLOAT
+    if isinstance(band.raster, (Stored, Reprojected, Resampled)):
+        return replace(band, raster=replace(band.raster, method=method), type=kind)
+    if not band.fixed or band.type.dimensions:
+        return band
+    return replace(band, raster=Resampled((band,), band.projection, method), index=0, type=kind)

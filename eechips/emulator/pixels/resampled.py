@@ -1,0 +1,48 @@
+"""Computed images, interpolated between the pixels of their own lattice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from eechips.emulator.model import Window
+from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.image import Band, Pixels, Render
+from eechips.emulator.pixels.resample import Location, Method, locate, read_lattice
+from eechips.emulator.projection import Projection
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resampled:
+    """Bands computed on their own lattice, or a level of its pyramid, and interpolated: ``Image.resample``."""
+
+    inputs: tuple[Band, ...]
+    lattice: Projection
+    method: Method
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Computes the inputs on the level whose pixels are no larger than the output's."""
+        chosen = [self.inputs[b] for b in bands]
+        location = _located(self.lattice, grid, render)
+        factor = 1 << max(0, math.floor(math.log2(max(location.scale, 1.0) * 1.001)))
+        level = Projection(self.lattice.crs, self.lattice.transform * Affine.scale(factor))
+        if factor > 1:
+            location = _located(level, grid, render)
+        whole = Grid(level.crs, level.transform, 0, 0)
+
+        def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+            pixels = render.read(chosen, whole.window(window.column, window.row, window.width, window.height))
+            return np.stack([p.values for p in pixels]), np.stack([p.mask for p in pixels])
+
+        return read_lattice(read, len(chosen), np.uint8, location, None, grid.shape, self.method)
+
+
+def _located(lattice: Projection, grid: Grid, render: Render) -> Location:
+    found: Location = render.note(("location", grid, lattice), lambda: locate(grid, lattice))
+    return found
