@@ -35,19 +35,28 @@ GEOD = Geod(ellps="WGS84")
 
 _LOCAL = 300_000.0  # metres: within it an azimuthal equidistant plane keeps distances to 0.04% (r² / 6R²)
 _SMALL = 10_000.0  # metres: within it the gnomonic plane keeps areas to 4e-6 (3r² / 2R²)
+_HALF = 0.4  # share of the sphere in a polygon's bounds above which it may be larger than a hemisphere
+_STRIPS = range(-180, 180, 60)
 _MAX_CORNERS = 4096
 
 
 def area(shape: BaseGeometry) -> float:
     """Square metres of the polygons of a shape; those that overlap count as often as they do."""
-    total = 0.0
-    for polygon in leaves(shape):
-        if polygon.geom_type != "Polygon":
-            continue
-        for part in leaves(valid(polygon)):
-            if part.geom_type == "Polygon":
-                total += abs(_ring_area(part.exterior)) - sum(abs(_ring_area(hole)) for hole in part.interiors)
-    return total
+    return sum(_polygon_area(polygon) for polygon in leaves(shape) if polygon.geom_type == "Polygon")
+
+
+def _polygon_area(polygon: BaseGeometry) -> float:
+    west, south, east, north = polygon.bounds
+    if (east - west) * (math.sin(math.radians(north)) - math.sin(math.radians(south))) / 720.0 > _HALF:
+        # What is larger than a hemisphere has no inside that Geod would know: measure it strip by strip.
+        planar = Frame(WGS84, None, False, 100.0).take(Geometry(polygon, WGS84, True))
+        strips = [shapely.intersection(planar, shapely.box(x, y, x + 60, y + 90)) for x in _STRIPS for y in (-90, 0)]
+        return sum(_simple_area(part) for strip in strips for part in leaves(strip) if part.geom_type == "Polygon")
+    return sum(_simple_area(part) for part in leaves(valid(polygon)) if part.geom_type == "Polygon")
+
+
+def _simple_area(polygon: BaseGeometry) -> float:
+    return abs(_ring_area(polygon.exterior)) - sum(abs(_ring_area(hole)) for hole in polygon.interiors)
 
 
 def _ring_area(ring: BaseGeometry) -> float:

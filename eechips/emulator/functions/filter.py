@@ -445,7 +445,7 @@ def _narrow_bounds(left: Operand, right: Operand, metres: float) -> Narrow:
 
 def _related(left: Operand, right: Operand, margin: ErrorMargin | None, relate: Callable[[Any, Any], Any]) -> Condition:
     tolerance = tolerance_of(margin, WGS84)
-    return Spatial(left, right, relate, tolerance).condition(narrow=_narrow_bounds(left, right, tolerance))
+    return Spatial(left, right, relate, tolerance).condition(narrow=_narrow_bounds(left, right, 0.0))
 
 
 @function("Filter.intersects")

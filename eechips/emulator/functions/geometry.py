@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import shapely
+from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import geodesy
@@ -447,11 +448,17 @@ def covering_grid(context: Context, geometry: Geometry, proj: Projection, scale:
             context.check_time()
             boxes = shapely.box(columns, row, columns + 1, row + 1)
             for column in columns[shapely.intersects(shape, boxes)]:
-                corners = [(column, row), (column + 1, row), (column + 1, row + 1), (column, row + 1), (column, row)]
-                cell = shapely.Polygon([grid.transform * (float(x), float(y)) for x, y in corners])
+                cell = shapely.box(column, row, column + 1, row + 1)
+                cell = shapely.transform(cell, lambda xy: _applied(grid.transform, xy))
                 yield Feature(Geometry(cell, Projection(grid.crs)), {"system:index": f"{column},{row}"})
 
     return Collection("Feature", lambda _: cells())
+
+
+def _applied(t: Affine, points: Coordinates) -> Coordinates:
+    """Points of shape (n, 2) taken through an affine transform."""
+    x, y = points[:, 0], points[:, 1]
+    return np.column_stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f])
 
 
 def scaled_to(projection: Projection, metres: float) -> Projection:
@@ -464,4 +471,4 @@ def scaled_to(projection: Projection, metres: float) -> Projection:
         raise InvalidError(f"The scale must be positive, but was {metres}.")
     factor = metres / projection.nominal_scale
     t = projection.transform
-    return Projection(projection.crs, type(t)(t.a * factor, t.b * factor, t.c, t.d * factor, t.e * factor, t.f))
+    return Projection(projection.crs, Affine(t.a * factor, t.b * factor, t.c, t.d * factor, t.e * factor, t.f))

@@ -95,10 +95,12 @@ def scale(projection: Projection, x: float, y: float) -> Projection:
     """With units so many times as large."""
     if not x or not y:
         raise InvalidError("A projection cannot be scaled by 0.")
-    return Projection(projection.crs, projection.transform * Affine.scale(x, y))
+    t = projection.transform
+    return Projection(projection.crs, Affine(t.a * x, t.b * y, t.c, t.d * x, t.e * y, t.f))
 
 
 @function("Projection.translate")
 def translate(projection: Projection, x: float, y: float) -> Projection:
     """With the origin so many units farther."""
-    return Projection(projection.crs, projection.transform * Affine.translation(x, y))
+    t = projection.transform
+    return Projection(projection.crs, Affine(t.a, t.b, t.a * x + t.b * y + t.c, t.d, t.e, t.d * x + t.e * y + t.f))
