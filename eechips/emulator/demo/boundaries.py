@@ -1,8 +1,9 @@
 """Countries, states and counties: FAO/GAUL/2015 levels 0 to 2, the same simplified to 500 m, and TIGER/2018/States.
 
-The conterminous states have the atlas's outlines, with rivers' and ridges' wiggles on every edge that is neither a meridian nor
-a parallel; their counties are cells of scattered seats. Elsewhere districts are such cells, put together to provinces and
-those to countries by the nearest place that the atlas names. Only Colorado is as the law has it; no other line means anything.
+The conterminous states have the atlas's outlines, with rivers' and ridges' wiggles on every edge that is neither a
+meridian nor a parallel; their counties are cells of scattered seats. Elsewhere districts are such cells, put together
+to provinces and those to countries by the nearest place that the atlas names. Only Colorado is as the law has it; no
+other line means anything.
 
 Columns: https://developers.google.com/earth-engine/datasets/catalog/FAO_GAUL_2015_level2
 """
@@ -138,10 +139,10 @@ def _districts() -> tuple[_Seats, list[tuple[str, str]]]:
     named = [(name, place) for name, where in regions.records(atlas.COUNTRIES) for place in regions.places(where)]
     country_x = mercator.x_of([place[0] for _, place in named])
     country_y = mercator.y_of([place[1] for _, place in named])
-    x, y = linework.jittered(_DISTRICT, 821, range(0, 110), range(SIZE >> _DISTRICT))
+    x, y = linework.jittered(_DISTRICT, 821, range(110), range(SIZE >> _DISTRICT))
     close = linework.inland(x, y) > -4.5e5
     x, y = x[close], y[close]
-    px, py = linework.jittered(_PROVINCE, 831, range(0, 55), range(SIZE >> _PROVINCE))
+    px, py = linework.jittered(_PROVINCE, 831, range(55), range(SIZE >> _PROVINCE))
     province = linework.Sites.of(px, py).nearest(x, y)
     others = np.flatnonzero([name != _ATLAS_USA for name, _ in named])
     owners = []
@@ -165,9 +166,10 @@ def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
     bx, by = (b[0] for b in regions.bend(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[None, :]))
     district = districts.sites.nearest(bx, by)
     state = _state_of(longitude, latitude)
-    for place in np.flatnonzero(state < 0):
-        if districts.owner[district[place]][0] == _ATLAS_USA and _american(longitude[place], latitude[place]):
-            state[place] = tree.nearest(shapely.Point(longitude[place], latitude[place]))
+    for outside in np.flatnonzero(state < 0).tolist():
+        where = float(longitude[outside]), float(latitude[outside])
+        if districts.owner[district[outside]][0] == _ATLAS_USA and _american(*where):
+            state[outside] = tree.nearest(shapely.Point(*where))
     county = np.zeros(len(longitude), dtype=np.int64)
     seats: dict[str, list[int]] = {}
     for seat, (_, name) in enumerate(counties.owner):
@@ -242,14 +244,15 @@ def gaul(level: int) -> tables.Rows:
         groups.setdefault(unit[: level + 1], []).append(shape)
     codes: list[dict[Any, int]] = [country, state, county]
     entries = []
-    for unit, shapes in groups.items():
+    for key, shapes in groups.items():
+        names = [*key, "", ""]
         shape = linework.joined(shapes)
         area, length = tables.measures(shape)
-        properties: dict[str, Any] = {"ADM0_CODE": country[unit[0]], "ADM0_NAME": unit[0]}
+        properties: dict[str, Any] = {"ADM0_CODE": country[names[0]], "ADM0_NAME": names[0]}
         if level >= 1:
-            properties |= {"ADM1_CODE": state[(unit[0], unit[1])], "ADM1_NAME": unit[1]}
+            properties |= {"ADM1_CODE": state[(names[0], names[1])], "ADM1_NAME": names[1]}
         if level >= 2:
-            properties |= {"ADM2_CODE": county[(unit[0], unit[1], unit[2])], "ADM2_NAME": unit[2]}
+            properties |= {"ADM2_CODE": county[(names[0], names[1], names[2])], "ADM2_NAME": names[2]}
         properties |= {
             "DISP_AREA": "NO",
             f"EXP{level}_YEAR": 3000,
@@ -258,7 +261,7 @@ def gaul(level: int) -> tables.Rows:
             "Shape_Area": area,
             "Shape_Leng": length,
         }
-        entries.append((codes[level][unit[0] if level == 0 else unit], shape, properties))
+        entries.append((codes[level][key[0] if level == 0 else key], shape, properties))
     entries.sort(key=lambda entry: entry[0])
     return tuple(
         FeatureRow(tables.index_of(number), shape, properties) for number, (_, shape, properties) in enumerate(entries)
@@ -269,7 +272,7 @@ def gaul(level: int) -> tables.Rows:
 def tiger_states() -> tables.Rows:
     """Rows of TIGER/2018/States, in the order of their codes."""
     shapes = {row.properties["ADM1_NAME"]: row.geometry for row in gaul(1) if row.properties["ADM0_NAME"] == USA}
-    result = []
+    result: list[FeatureRow] = []
     for entry in _POSTAL.split(","):
         name, postal, code = entry.rsplit(" ", 2)
         if name not in shapes:
@@ -291,7 +294,7 @@ def tiger_states() -> tables.Rows:
 
 
 def _columns(level: int) -> dict[str, str]:
-    columns = {}
+    columns: dict[str, str] = {}
     for n in range(level + 1):
         columns |= {f"ADM{n}_CODE": "Integer", f"ADM{n}_NAME": "String"}
     return columns | {
@@ -306,7 +309,7 @@ def _columns(level: int) -> dict[str, str]:
 
 def gaul_tables() -> tuple[tables.DemoTable, ...]:
     """The six tables of GAUL and the states of TIGER."""
-    result = []
+    result: list[tables.DemoTable] = []
     for folder, suffix in (("FAO/GAUL", ""), ("FAO/GAUL_SIMPLIFIED_500m", " 500m Simplified")):
         for level, what in enumerate(("Country Boundaries", "First-Level Units", "Second-Level Units")):
             draw: Callable[[], tables.Rows] = partial(gaul, level)

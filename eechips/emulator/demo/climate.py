@@ -1,6 +1,7 @@
 """Weather and seasons: temperatures, vigour of plants, snow, clouds.
 
-All of it is arithmetic on latitude, height, day of the year and noise, kept simple enough to come out the same everywhere.
+All of it is arithmetic on latitude, height, day of the year and noise, kept simple enough to come out the same
+everywhere.
 """
 
 from __future__ import annotations
@@ -46,29 +47,22 @@ def mean_temperature(land: Terrain, day: float) -> Floats:
     away = np.abs(north)
     wave = np.clip(north * (1.0 / 12.0), -1.0, 1.0) * season(day)
     swing = 0.31 * away * np.clip(0.45 + land.character("coast") * (1.0 / 400_000.0), 0.45, 1.15)
-    return 300.5 - 0.0082 * away * away + swing * wave - LAPSE * np.maximum(land.height, 0.0)
+    result: Floats = 300.5 - 0.0082 * away * away + swing * wave - LAPSE * np.maximum(land.height, 0.0)
+    return result
 
 
 def weather(rect: Rect, when: date, spells: tuple[int, ...] = (21, 19)) -> Floats:
     """How far the weather is from usual, about ±1; noise of 2**k units that is new every day."""
     number = when.toordinal()
     waves = noise.gradient(rect.x[None, :], rect.y[:, None], [(k, 4096 + number * 4 + n) for n, k in enumerate(spells)])
-    total = waves[0] * 1.3
+    total: Floats = waves[0] * 1.3
     for wave in waves[1:]:
         total = total + wave * 0.6
     return total
 
 
-def vigour(rect: Rect, when: date) -> float:
-    """Greenness of plants on a date, 1 in full summer: early June in the north, the other half of the year in the south.
-
-    One number for a rectangle's middle; rectangles are small where it matters.
-    """
-    return season_of_growth(float(mercator.latitude_of(rect.y[len(rect.y) // 2 : len(rect.y) // 2 + 1])[0]), when)
-
-
 def season_of_growth(north: float, when: date) -> float:
-    """Greenness of plants at a latitude on a date."""
+    """Greenness of plants at a latitude on a date: 1 in full summer, 0.04 when they are dormant."""
     wave = season(day_of_year(when), 190.0) * min(1.0, max(-1.0, north / 15.0))
     strength = min(1.0, abs(north) / 40.0)
     return min(1.0, max(0.04, 1.0 - strength * (0.5 - 0.75 * wave) * 1.05))
@@ -77,7 +71,7 @@ def season_of_growth(north: float, when: date) -> float:
 def snow_line(when: date, north: float) -> float:
     """Metres from the treeline up to the line of snow (see ``cover.snow_share``): far below it in winter."""
     wave = season(day_of_year(when), 212.0) * (1.0 if north >= 0.0 else -1.0)
-    return 240.0 + (wave - 1.0) * 620.0 * min(1.6, abs(north) / 39.0)
+    return 330.0 + (wave - 1.0) * 620.0 * min(1.6, abs(north) / 39.0)
 
 
 def cloudiness(rect: Rect, when: date, share: float, seed: int, finest: int = 0) -> Floats:

@@ -1,7 +1,8 @@
 """What covers the ground, and what it reflects.
 
-Relief, climate and settlement meet here: for a rectangle of the plane ``ground`` says how much of each cell is tree, field,
-road, water, and how bright the light is on it. All sensors of the demo planet look at this same ground, so they agree.
+Relief, climate and settlement meet here: for a rectangle of the plane ``ground`` says how much of each cell is tree,
+field, road, water, and how bright the light is on it. All sensors of the demo planet look at this same ground, so they
+agree.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import farmland, mercator, noise, regions, spectra, texture
+from eechips.emulator.demo import farmland, mercator, noise, spectra, texture
 from eechips.emulator.demo.farmland import Field32
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.terrain import Terrain, nodes, terrain
 
 _F = np.float32
 # Half widths of streams in units: with no water in the land, and what full water adds; how far their trees reach.
-_STREAMS = ((5.0, 21.0, 70.0), (0.6, 5.5, 34.0), (-0.4, 2.4, 16.0), (-0.9, 1.6, 9.0))
+_STREAMS = ((5.0, 21.0, 70.0), (0.6, 5.5, 34.0), (0.2, 1.8, 16.0), (-0.1, 1.0, 9.0))
 _ROAD_OFFSET = (95.0, 52.0)
 
 
@@ -50,6 +51,7 @@ class Ground:
         rect: where.
         terrain: relief on the rectangle's nodes (``terrain.nodes``).
         open_green: greenness of the grass of open land, 0 to 1.
+        open_tone: brightness of open land.
         layers: what lies over the open land, from the ground up, by name.
         light: brightness of the light.
         houses: density of houses, 0 to 1; None where there are none.
@@ -58,6 +60,7 @@ class Ground:
     rect: Rect
     terrain: Terrain
     open_green: Field32
+    open_tone: Field32
     layers: dict[str, Layer]
     light: Field32
     houses: Field32 | None
@@ -80,6 +83,7 @@ class Ground:
             value = up(grass[n])
             value *= green
             value += up(soil[n])
+            value *= self.open_tone
             for name, layer in self.layers.items():
                 first = spectra.REFLECTANCE[layer.first][at]
                 if name == "broadleaf":
@@ -151,13 +155,15 @@ def _open_land(land: Terrain, bands: Sequence[str]) -> tuple[Floats, Floats]:
 
 def grass_cover(land: Terrain) -> Floats:
     """Share of open land that grass covers, by node."""
-    return np.clip(0.22 + 1.5 * land.character("green"), 0.0, 0.95)
+    share: Floats = np.clip(0.22 + 1.5 * land.character("green"), 0.0, 0.95)
+    return share
 
 
 def treeline(land: Terrain) -> Floats:
     """Height above which no trees grow, metres, shape (rows, 1): 3,500 m at 39 degrees, lower towards the poles."""
     away = np.abs(mercator.latitude_of(land.rect.y))
-    return np.clip(3550.0 - 95.0 * (away - 39.0), 150.0, 4100.0)[:, None]
+    limit: Floats = np.clip(3550.0 - 95.0 * (away - 39.0), 150.0, 4100.0)[:, None]
+    return limit
 
 
 def tree_density(land: Terrain) -> Floats:
@@ -165,14 +171,20 @@ def tree_density(land: Terrain) -> Floats:
     forest, wet = land.character("forest"), land.character("wet")
     limit = treeline(land)
     patch = land.patches[0] * 1.0 + land.patches[1] * 0.75 + land.patches[2] * 0.45
-    density = forest + patch * (0.30 + 1.3 * forest * (1.0 - forest))
+    density = forest + patch * (0.07 + 1.9 * forest * (1.0 - forest))
     density += np.clip(land.south * 0.9, -0.30, 0.30) * (1.0 - 0.6 * wet)
     # Conifers of dry country keep to the hills.
-    density += land.character("needle") * (1.0 - wet) * np.clip(1.1 * land.rise - 0.22, -0.2, 0.3) * (forest > 0.1)
+    density += (
+        land.character("needle")
+        * (1.0 - wet)
+        * np.clip(1.1 * land.rise - 0.22, -0.2, 0.3)
+        * np.clip(6.0 * forest - 0.3, 0.0, 1.0)
+    )
     density *= noise.smoothstep(0.0, 1.0, (limit + 90.0 + 160.0 * patch - land.height) * (1.0 / 260.0))
     density *= 1.0 - 0.75 * noise.smoothstep(0.75, 1.25, land.slope)
     density *= np.where(land.character("coast") > 0.0, 1.0, 0.0)
-    return np.clip(density, 0.0, 1.0)
+    result: Floats = np.clip(density, 0.0, 1.0)
+    return result
 
 
 def rockiness(land: Terrain) -> Floats:
@@ -184,19 +196,19 @@ def rockiness(land: Terrain) -> Floats:
     return np.clip(np.maximum(rock, 0.85 * high), 0.0, 1.0)
 
 
-def snow_share(land: Terrain, line: float = 240.0) -> Floats:
+def snow_share(land: Terrain, line: float = 330.0) -> Floats:
     """Share of the ground under snow, by node.
 
     Args:
         land: relief.
-        line: metres from the treeline up to the line of snow; in summer 240.
+        line: metres from the treeline up to the line of snow; in summer 330.
     """
     patch = land.patches[1] * 1.0 + land.patches[2] * 0.7
     above = (land.height - treeline(land) - line) * (1.0 / 260.0) + 1.15 * patch - 1.1 * land.slope - 0.25 * land.east
     return np.where(land.character("coast") > 0.0, noise.smoothstep(0.0, 0.5, above), 0.0)
 
 
-def ground(rect: Rect, year: int, snow_line: float = 240.0) -> Ground:
+def ground(rect: Rect, year: int, snow_line: float = 330.0) -> Ground:
     """The ground in a rectangle.
 
     Args:
@@ -228,6 +240,8 @@ class _Painter:
         density, rock = tree_density(land), rockiness(land)
         open_green = up(np.clip(land.character("green") * (1.0 + 0.5 * land.patches[1]) + self._lush(), 0.0, 1.0))
         open_green *= _F(1.0) + self.mottle * _F(0.55)
+        open_tone = up(1.0 + 0.16 * land.patches[1] + 0.22 * land.patches[2])
+        open_tone += self.mottle * _F(0.30)
         self.light = up(land.light)
         self.light *= _F(1.0) + self.grain * _F(0.20)
         channels = self._streams(wet)
@@ -235,9 +249,12 @@ class _Painter:
         self._fields(channels)
         if rock.max() > 0.0:
             bare = up(rock)
-            bare += self.mottle * _F(0.5) * (bare > 0.0)
             stones = self._texture("rock")
-            self._lay("rock", Layer(np.clip(bare, 0.0, 1.0), "rock", tone=_F(1.0) + stones * _F(0.9)))
+            # Outcrops have sharp edges; rubble lies between them.
+            edge = (bare - _F(0.5)) * _F(2.4) + (self.mottle * _F(1.5) + stones * _F(0.9)) * (bare > 0.0) + _F(0.5)
+            share = np.clip(np.minimum(edge, bare * _F(2.2)), 0.0, 1.0)
+            tone = _F(0.95) + stones * _F(1.15) + self.mottle * _F(0.35)
+            self._lay("rock", Layer(share, "rock", "red rock", up(land.character("red")), tone))
         self._banks(channels)
         self._valley_roads(channels)
         self._trees(density, channels)
@@ -251,7 +268,7 @@ class _Painter:
         houses = None
         if self.blocks is not None and self.blocks.houses.any():
             houses = self.blocks.spread(self.blocks.houses)
-        return Ground(self.rect, land, open_green, self.layers, self.light, houses)
+        return Ground(self.rect, land, open_green, open_tone, self.layers, self.light, houses)
 
     def _texture(self, name: texture.Name) -> Field32:
         """A texture as numbers about zero, roughly ±0.5; nothing where it is finer than the cells."""
@@ -296,7 +313,8 @@ class _Painter:
         edge = _F(0.5 * self.rect.pitch)
         width = np.maximum(half, _F(0.0))
         share = np.minimum(width, distance + edge) - np.maximum(-width, distance - edge)
-        return np.clip(share * _F(1.0 / self.rect.pitch), 0.0, 1.0)
+        result: Field32 = np.clip(share * _F(1.0 / self.rect.pitch), 0.0, 1.0)
+        return result
 
     def _shrubs(self, density: Floats) -> None:
         land = self.land
@@ -357,9 +375,9 @@ class _Painter:
         """Sand and gravel beside streams; in dry land all that there is of them."""
         total: Field32 | None = None
         for order, distance, half in channels:
-            if order > 1:
+            if order > 2:
                 continue
-            wide = half * _F(1.45) + _F(1.5) + self.mottle * _F(9.0)
+            wide = half * _F(1.45) + (self.mottle * _F(9.0) + _F(1.5)) * _F((1.0, 0.6, 0.25)[order])
             share = self._covered(np.abs(distance), wide)
             total = share if total is None else np.maximum(total, share)
         if total is not None:
@@ -384,18 +402,17 @@ class _Painter:
             strip = np.clip(strip, 0.0, 1.0) * np.clip((half + _F(0.6)) * _F(0.22), 0.0, 0.75) * (half > 0.0)
             strip *= _F(1.0) + self.mottle * _F(1.6)
             oaks = strip if oaks is None else np.maximum(oaks, strip)
+        leafy = self.up((1.0 - needle_nodes) * density)
+        leafy += (self.mottle * _F(0.3)) * (leafy > 0.0)
+        leafy = leafy if oaks is None else np.maximum(leafy, oaks)
         for name in ("crop", "road 0", "road 1"):
             if name in self.layers:
                 clear = _F(1.0) - self.layers[name].share
                 wanted *= clear
-                if oaks is not None:
-                    oaks *= clear
+                leafy *= clear
         if self.blocks is not None and self.blocks.houses.any():
             yards = self.blocks.spread(np.where(self.blocks.houses > 0.0, 0.30, 0.0))
-            oaks = yards if oaks is None else np.maximum(oaks, yards)
-        leafy = self.up((1.0 - needle_nodes) * density)
-        leafy += (self.mottle * _F(0.3)) * (leafy > 0.0)
-        leafy = leafy if oaks is None else np.maximum(leafy, oaks)
+            leafy = np.maximum(leafy, yards)
         self._stand("conifer", "pine", "pine_tone", wanted * self.up(needle_nodes))
         self._stand("broadleaf", "oak", "oak_tone", leafy)
 
@@ -417,14 +434,14 @@ class _Painter:
             )
             share = np.clip(wanted * _F(1.06) - soft * (wanted > 0.0) * _F(0.55), 0.0, 1.0)
             # Shadows between the crowns.
-            tone = _F(0.80) + self.grain * _F(0.35) + _F(0.0) * share
+            tone = _F(0.88) + self.grain * _F(0.35)
         self._lay(name, Layer(share, name, tone=tone))
 
     def _settlements(self) -> None:
         if self.blocks is None:
             return
         blocks = self.blocks
-        share, _ = farmland.roads(self.rect, blocks)
+        share = farmland.roads(self.rect) if self.rect.pitch <= 64 else None
         if share is not None:
             self._lay(
                 "road",

@@ -48,7 +48,8 @@ class Heights:
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.int16]:
         """See ``raster.Scene``."""
-        return np.rint(values).astype(np.int16)
+        stored: npt.NDArray[np.int16] = np.rint(values).astype(np.int16)
+        return stored
 
 
 def images() -> tuple[ImageAsset, ImageAsset]:
@@ -56,14 +57,16 @@ def images() -> tuple[ImageAsset, ImageAsset]:
     return (
         _image("USGS/SRTMGL1_003", SRTM_GRID, ("elevation",), "NASA SRTM Digital Elevation 30m", (2000, 2, 11)),
         _image(
-            "NASA/NASADEM_HGT/001", NASADEM_GRID, ("elevation", "num", "swb"), "NASADEM: Digital Elevation 30m", (2000, 2, 11)
+            "NASA/NASADEM_HGT/001",
+            NASADEM_GRID,
+            ("elevation", "num", "swb"),
+            "NASADEM: Digital Elevation 30m",
+            (2000, 2, 11),
         ),
     )
 
 
-def _image(
-    asset_id: str, grid: Grid, names: tuple[str, ...], title: str, start: tuple[int, int, int]
-) -> ImageAsset:
+def _image(asset_id: str, grid: Grid, names: tuple[str, ...], title: str, start: tuple[int, int, int]) -> ImageAsset:
     source = PaintedSource(grid, Heights())
     kinds = (PixelType("int", -32768, 32767), PixelType("int", 0, 255), PixelType("int", 0, 255))
     begins = marks.millis(*start)

@@ -1,8 +1,8 @@
 """What people drew on the land: fields, roads and houses on the survey grid.
 
-Sections are 2,048 units wide (1.9 km at 39 degrees; real ones have 1.6 km), quarters 1,024, the blocks of a field or town
-128 and the lots of houses 32. Everything is decided by hashes of these squares' numbers and by the characters of the land at
-the middle of the quarter, so a square looks the same from every window.
+Sections are 2,048 units wide (1.9 km at 39 degrees; real ones have 1.6 km), quarters 1,024, the blocks of a field or
+town 128 and the lots of houses 32. Everything is decided by hashes of these squares' numbers and by the characters of
+the land at the middle of the quarter, so a square looks the same from every window.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from eechips.emulator.demo.mercator import Floats, Rect
 Field32 = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
-COARSEST = 64
+COARSEST = 128
 """Units above which single fields are no longer drawn."""
 
 _BLOCK = 128
@@ -109,7 +109,7 @@ def blocks(rect: Rect, year: int) -> Blocks:
         circle=(circle & (houses <= 0.0)) * 1.0,
         green=green,
         tone=0.86 + 0.26 * noise.random(field.astype(np.int64), 0, 508) + 0.06 * (vigour - 0.5),
-        along=(noise.random(field.astype(np.int64), 0, 509) < 0.5) * 1.0,
+        along=(noise.random(field.astype(np.int64), 0, 509) < 0.5).astype(np.float64),
         houses=houses,
     )
 
@@ -129,7 +129,7 @@ def _towns(columns: Integers, rows: Integers, density: Floats) -> Floats:
     per = _TOWN // _BLOCK
     for ti in range(int(columns[0]) // per - 1, int(columns[-1]) // per + 2):
         for tj in range(int(rows[0]) // per - 1, int(rows[-1]) // per + 2):
-            draw = noise.random(ti, tj, [521, 522, 523, 524])
+            draw = noise.random([ti, ti + 1, ti + 2, ti + 3], [tj] * 4, 521)
             if draw[0] > 0.34:
                 continue
             x, y = (ti + 0.2 + 0.6 * draw[1]) * per, (tj + 0.2 + 0.6 * draw[2]) * per
@@ -173,9 +173,8 @@ def streaks(rect: Rect) -> tuple[Field32, Field32]:
     return result[0], result[1]
 
 
-def roads(rect: Rect, houses: Blocks) -> tuple[Field32 | None, bool]:
-    """Share of each cell that is road on the survey grid, and whether there is any; None where there is none."""
-    land = {}
+def roads(rect: Rect) -> Field32 | None:
+    """Share of each cell that is road on the survey grid; None where there is none."""
     share: Field32 | None = None
     for axis, (first, count, other, length) in enumerate(
         (
@@ -193,10 +192,8 @@ def roads(rect: Rect, houses: Blocks) -> tuple[Field32 | None, bool]:
             touched = np.flatnonzero(cover)
             if len(touched) == 0:
                 continue
-            if not land:
-                land = {"crop": 0, "town": 0}
-            along = (pieces + 0.5) * _SECTION
-            at = np.array([line * float(_SECTION)])
+            along = (pieces.astype(np.float64) + 0.5) * _SECTION
+            at = np.array([line * float(_SECTION)], dtype=np.float64)
             here = (
                 regions.characters_at(at, along, _SECTION) if axis == 0 else regions.characters_at(along, at, _SECTION)
             )
@@ -211,14 +208,15 @@ def roads(rect: Rect, houses: Blocks) -> tuple[Field32 | None, bool]:
             part = slice(int(touched[0]), int(touched[-1]) + 1)
             view = share[:, part] if axis == 0 else share[part].T
             np.maximum(view, piece, out=view)
-    return share, share is not None
+    return share
 
 
 def _overlap(distance: Floats, half: float, pitch: float) -> Floats:
     """Share of cells at a distance that a stripe of a half width covers."""
     edge = 0.5 * pitch
     covered = np.minimum(half, distance + edge) - np.maximum(-half, distance - edge)
-    return np.maximum(0.0, covered) * (1.0 / pitch)
+    share: Floats = np.maximum(0.0, covered) * (1.0 / pitch)
+    return share
 
 
 def town(rect: Rect, land: Blocks) -> tuple[Field32, Field32, Field32]:

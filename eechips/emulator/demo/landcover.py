@@ -44,7 +44,8 @@ def dominant(parts: npt.NDArray[np.float32], codes: Iterable[int]) -> npt.NDArra
     """Codes of the classes that maps would name: trees from a third of the cell on, bare ground from most of it."""
     weights = np.array([1.7, 1.25, 1.0, 1.15, 1.5, 0.62, 1.0, 1.2], dtype=np.float32)
     best = np.argmax(parts * weights[:, None, None], axis=0)
-    return np.array(list(codes), dtype=np.uint8)[best]
+    result: npt.NDArray[np.uint8] = np.array(list(codes), dtype=np.uint8)[best]
+    return result
 
 
 def fraction(parts: npt.NDArray[np.float32], name: str) -> Field32:

@@ -26,7 +26,7 @@ _COAST_STEP = 1 << 15
 def _coast_lattice() -> Floats:
     """Units inland of the coast on a lattice of 2**15 units, shape (rows, columns); at least 1 away from zero."""
     count = SIZE // _COAST_STEP
-    axis = np.arange(count + 1) * float(_COAST_STEP)
+    axis = np.arange(count + 1, dtype=np.float64) * float(_COAST_STEP)
     x, y = axis[None, :-1], axis[:, None]
     rough = regions.coast(x, y, finest=99)
     reach = sum(amplitude for _, amplitude in regions.COAST_OCTAVES)
@@ -62,8 +62,8 @@ def coast() -> npt.NDArray[Any]:
             pair = (first, second)
             saddle = (count == 4) & np.where(land[j, i], pair in ((0, 3), (1, 2)), pair in ((0, 1), (2, 3)))
             chosen |= saddle
-            a, b = points[first], points[second]
-            pieces.append(np.stack([a[0][chosen], a[1][chosen], b[0][chosen], b[1][chosen]], axis=1))
+            start, end = points[first], points[second]
+            pieces.append(np.stack([p[chosen] for p in (*start, *end)], axis=1))
     x0, y0, x1, y1 = np.concatenate(pieces).T
     lines = np.stack([degrees(x0, y0), degrees(x1, y1)], axis=1)
     lines = lines[(lines[:, 0] != lines[:, 1]).any(axis=1)]
@@ -72,7 +72,8 @@ def coast() -> npt.NDArray[Any]:
 
 def degrees(x: Floats, y: Floats) -> Floats:
     """Longitude and latitude of units, shape (n, 2), rounded to 1e-7 degrees so that equal places are equal."""
-    return np.round(np.stack([mercator.longitude_of(x), mercator.latitude_of(y)], axis=-1), 7)
+    result: Floats = np.rint(np.stack([mercator.longitude_of(x), mercator.latitude_of(y)], axis=-1) * 1e7) / 1e7
+    return result
 
 
 @cache

@@ -2,8 +2,8 @@
 
 It is spherical Mercator with 2**25 units around the equator, x to the east and y to the south, both from the north-west
 corner: zoom 17 of a web map. Conformal, so that relief looks the same in every direction; periodic in x, so that the
-antimeridian is a place like any other; and a power of two, so that lattices of 2**k units are exact in float64. A unit is
-0.93 m at 39 degrees of latitude.
+antimeridian is a place like any other; and a power of two, so that lattices of 2**k units are exact in float64. A unit
+is 0.93 m at 39 degrees of latitude.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _SNAP = 4096.0
 
 def snap(values: Floats) -> Floats:
     """Rounds positions in units, so that different mathematics libraries agree."""
-    return np.rint(values * _SNAP) * (1.0 / _SNAP)
+    result: Floats = np.rint(values * _SNAP) * (1.0 / _SNAP)
+    return result
 
 
 def x_of(longitude: npt.ArrayLike) -> Floats:
@@ -54,13 +55,15 @@ def longitude_of(x: npt.ArrayLike) -> Floats:
 def latitude_of(y: npt.ArrayLike) -> Floats:
     """Degrees north, rounded to 1e-9."""
     angle = (SIZE / 2.0 - np.asarray(y, dtype=np.float64)) * (2.0 * math.pi / SIZE)
-    return np.round(np.degrees(np.arctan(np.sinh(angle))), 9)
+    result: Floats = np.rint(np.degrees(np.arctan(np.sinh(angle))) * 1e9) / 1e9
+    return result
 
 
 def cosine_of(y: npt.ArrayLike) -> Floats:
     """Cosine of the latitude: metres on the ground per metre at the equator. Rounded to 2**-20."""
     angle = (SIZE / 2.0 - np.asarray(y, dtype=np.float64)) * (2.0 * math.pi / SIZE)
-    return np.rint(1048576.0 / np.cosh(angle)) * (1.0 / 1048576.0)
+    result: Floats = np.rint(1048576.0 / np.cosh(angle)) * (1.0 / 1048576.0)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,12 @@ class Rect:
     @property
     def x(self) -> Floats:
         """Centres of the columns in units, shape (width,)."""
-        return (np.arange(self.column, self.column + self.width) + 0.5) * self.pitch
+        return (np.arange(self.column, self.column + self.width, dtype=np.float64) + 0.5) * self.pitch
 
     @property
     def y(self) -> Floats:
         """Centres of the rows in units, shape (height,)."""
-        return (np.arange(self.row, self.row + self.height) + 0.5) * self.pitch
+        return (np.arange(self.row, self.row + self.height, dtype=np.float64) + 0.5) * self.pitch
 
     def grown(self, cells: int) -> Rect:
         """The rectangle with a margin on every side."""

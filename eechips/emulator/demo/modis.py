@@ -19,6 +19,7 @@ from eechips.emulator.demo import climate, cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.raster import SINUSOIDAL
 from eechips.emulator.demo.series import Series, underscored
+from eechips.emulator.demo.terrain import Terrain
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.grid import Grid
 
@@ -28,15 +29,21 @@ LAST = date(2025, 1, 1)
 """The first day without an image."""
 
 _BYTE, _WORD = PixelType("int", 0, 255), PixelType("int", 0, 65535)
-DAILY = (
-    "LST_Day_1km QC_Day Day_view_time Day_view_angle LST_Night_1km QC_Night Night_view_time Night_view_angle "
-    "Emis_31 Emis_32 Clear_day_cov Clear_night_cov"
-).split()
-COMPOSITE = (
-    "LST_Day_1km QC_Day Day_view_time Day_view_angl LST_Night_1km QC_Night Night_view_time Night_view_angl "
-    "Emis_31 Emis_32 Clear_sky_days Clear_sky_nights"
-).split()
-_DAY, _NIGHT = (0, 1, 2, 3), (4, 5, 6, 7)
+_COMMON = (
+    "LST_Day_1km",
+    "QC_Day",
+    "Day_view_time",
+    "Day_view_{angle}",
+    "LST_Night_1km",
+    "QC_Night",
+    "Night_view_time",
+    "Night_view_{angle}",
+    "Emis_31",
+    "Emis_32",
+)
+DAILY = (*(name.format(angle="angle") for name in _COMMON), "Clear_day_cov", "Clear_night_cov")
+COMPOSITE = (*(name.format(angle="angl") for name in _COMMON), "Clear_sky_days", "Clear_sky_nights")
+_NIGHT = (4, 5, 6, 7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +111,12 @@ class Surface:
         for n, band in enumerate(bands):
             if band not in (0, 4) and not (band in (10, 11) and self.span == 1):
                 result[n] = np.minimum(result[n], 255)
-        return result.astype(np.uint16)
+        stored: npt.NDArray[np.uint16] = result.astype(np.uint16)
+        return stored
 
 
 @lru_cache(maxsize=96)
-def _land(rect: Rect) -> tuple[climate.Terrain, Floats]:
+def _land(rect: Rect) -> tuple[Terrain, Floats]:
     land = climate.relief(rect)
     return land, climate.dryness(land)
 

@@ -1,8 +1,8 @@
 """USDA/NAIP/DOQQ: aerial photographs of the conterminous United States, by quarter quadrangle.
 
-Quads of 7.5 minutes are numbered 01 to 64 within each square degree, which is named after its south-eastern corner; each has
-four quarters of 3.75 minutes. Naming, collars of about 300 m, NAD83 / UTM grids and resolutions (1 m, 0.6 m from 2018) are
-those of the National Agriculture Imagery Program:
+Quads of 7.5 minutes are numbered 01 to 64 within each square degree, which is named after its south-eastern corner;
+each has four quarters of 3.75 minutes. Naming, collars of about 300 m, NAD83 / UTM grids and resolutions (1 m, 0.6 m
+from 2018) are those of the National Agriculture Imagery Program:
 https://developers.google.com/earth-engine/datasets/catalog/USDA_NAIP_DOQQ
 """
 
@@ -40,8 +40,8 @@ _REACH = 0.01
 _NAME = re.compile(r"m_(\d{2})(\d{3})(\d{2})_(ne|nw|se|sw)_(\d{2})_(1|060)_(\d{4})(\d{2})(\d{2})")
 
 # The film is more sensitive to dark than to bright: values grow with the square root of the reflectance.
-_FULL_SCALE = (0.40, 0.40, 0.40, 0.62)
-_INDICES = tuple(range(len(BANDS)))
+_FULL_SCALE = (0.38, 0.38, 0.38, 0.60)
+_CONTRAST = 1.10
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +59,14 @@ class Photograph:
             np.maximum(seen[n], np.float32(0.0), out=seen[n])
             seen[n] *= np.float32(1.0 / _FULL_SCALE[band])
             np.sqrt(seen[n], out=seen[n])
-            seen[n] *= np.float32(255.0)
+            seen[n] *= np.float32(_CONTRAST * 255.0)
+            seen[n] -= np.float32((_CONTRAST - 1.0) * 255.0)
         return seen, None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint8]:
         """See ``raster.Scene``."""
-        return np.clip(np.rint(values), 1, 255).astype(np.uint8)
+        stored: npt.NDArray[np.uint8] = np.clip(np.rint(values), 1, 255).astype(np.uint8)
+        return stored
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -42,7 +42,8 @@ def hashed(i: npt.ArrayLike, j: npt.ArrayLike, seed: int) -> Words:
 
 def unit(word: Words) -> Floats:
     """Words as numbers in [0, 1)."""
-    return word * (1.0 / 4294967296.0)
+    result: Floats = word.astype(np.float64) * (1.0 / 4294967296.0)
+    return result
 
 
 def random(i: npt.ArrayLike, j: npt.ArrayLike, seed: int) -> Floats:

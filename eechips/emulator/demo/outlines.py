@@ -39,8 +39,8 @@ def degrees() -> dict[tuple[int, int], int]:
     """
     shapes = list(states().values())
     tree = shapely.STRtree(shapes)
-    latitudes, longitudes = np.meshgrid(np.arange(24, 50), np.arange(66, 126), indexing="ij")
-    latitudes, longitudes = latitudes.ravel(), longitudes.ravel()
+    rows, columns = np.indices((26, 60))
+    latitudes, longitudes = 24 + rows.ravel(), 66 + columns.ravel()
     boxes = shapely.box(-longitudes - 1, latitudes, -longitudes, latitudes + 1)
     # Coasts are drawn by noise around the coarse shapes: the margin holds what may grow beyond them.
     hits = tree.query(boxes, predicate="dwithin", distance=0.6)

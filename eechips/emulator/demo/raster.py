@@ -1,12 +1,13 @@
 """Pixels of demo images: any grid, any window, any level of the pyramid, painted when they are asked for.
 
-A pixel is looked up on the plane of ``mercator``: its centre is carried there, and the picture that was painted on the plane's
-own cells is read between them. Centres are carried exactly on a lattice that belongs to the image, and between its
-nodes linearly, so they depend on nothing but the pixel's place in the image.
+A pixel is looked up on the plane of ``mercator``: its centre is carried there, and the picture that was painted on the
+plane's own cells is read between them. Centres are carried exactly on a lattice that belongs to the image, and between
+its nodes linearly, so they depend on nothing but the pixel's place in the image.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -62,11 +63,13 @@ class PaintedSource:
         grid: of level 0.
         scene: what is seen.
         smooth: read linearly between cells; else take the cell that holds the pixel's centre (for classes).
+        outline: corners of the convex part of the grid that is seen, clockwise in the CRS; None for all of it.
     """
 
     grid: Grid
     scene: Scene
     smooth: bool = True
+    outline: tuple[tuple[float, float], ...] | None = None
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -97,13 +100,28 @@ class PaintedSource:
                 values[part] = self.scene.encode(read(painted, rect, x, y), bands)
                 if mask is not None:
                     valid[part] = inside(mask, rect, x, y)
+                if self.outline is not None:
+                    valid[part] &= _within(self.outline, grid, left, top, right - left, bottom - top)
         return values, valid
+
+
+def _within(
+    outline: tuple[tuple[float, float], ...], grid: Grid, column: int, row: int, width: int, height: int
+) -> npt.NDArray[np.bool_]:
+    """Which centres of a window's pixels lie in a convex outline whose corners go clockwise."""
+    t = grid.transform
+    x = t.c + t.a * (np.arange(column, column + width) + 0.5)[None, :]
+    y = t.f + t.e * (np.arange(row, row + height) + 0.5)[:, None]
+    result = np.ones((height, width), dtype=bool)
+    for (ax, ay), (bx, by) in zip(outline, (*outline[1:], outline[0]), strict=True):
+        result &= (bx - ax) * (y - ay) - (by - ay) * (x - ax) <= 0.0
+    return result
 
 
 def _pieces(first: int, count: int) -> list[tuple[int, int]]:
     """Cuts a range at multiples of the block size, so that a piece has one pitch."""
     cuts = [first, *range((first // _BLOCK + 1) * _BLOCK, first + count, _BLOCK), first + count]
-    return list(zip(cuts[:-1], cuts[1:], strict=True)) if count else []
+    return list(itertools.pairwise(cuts)) if count else []
 
 
 @lru_cache(maxsize=4096)
@@ -147,6 +165,8 @@ def to_degrees(crs: str) -> Any:
     The datum is left as it is: shifts between datums depend on which grids a machine has, and the planet must not.
     """
     geodetic = parse_crs(crs).geodetic_crs
+    if geodetic is None:
+        raise ValueError(f"No longitudes and latitudes belong to {crs}")
     return transformer(crs, geodetic.to_wkt()).transform
 
 

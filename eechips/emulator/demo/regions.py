@@ -67,7 +67,7 @@ _ECOREGIONS: dict[int, tuple[float, ...]] = {
     # Western shortgrass prairie: tilled plains with circles
     402: (1330, 130, 0.0, 0.06, 0.02, 0.3, 0.08, 0.68, 0.42, 0.38, 0.25, 0.52, 0.35, 0.45),
     # Colorado Rockies forests
-    353: (2350, 2150, 0.9, 0.0, 0.86, 0.95, 0.15, 0.02, 0.0, 0.55, 0.25, 0.50, 0.85, 0.18),
+    353: (2350, 1950, 0.9, 0.0, 0.86, 0.95, 0.15, 0.02, 0.0, 0.55, 0.25, 0.50, 0.85, 0.18),
     # Colorado Plateau shrublands: stepped red rock, pinyon and juniper
     429: (1600, 900, 0.2, 1.0, 0.26, 0.9, 0.30, 0.05, 0.15, 0.16, 0.95, 0.72, 0.12, 0.12),
     # Wyoming Basin shrub steppe: grey-green sagebrush
@@ -76,7 +76,7 @@ _ECOREGIONS: dict[int, tuple[float, ...]] = {
     430: (1500, 1100, 0.4, 0.1, 0.06, 0.9, 0.70, 0.03, 0.35, 0.18, 0.25, 0.68, 0.15, 0.08),
 }
 
-# Height of valleys across the conterminous United States by longitude, metres: plains rise to the Rockies and fall again.
+# Height of valleys across the conterminous United States by longitude, metres: plains rise to the Rockies.
 _US_BASE = (
     (-124.5, -122.0, -119.0, -116.0, -112.0, -108.0, -105.3, -103.0, -100.0, -97.0, -93.0, -88.0, -83.0, -80.0, -77.0),
     (100.0, 200.0, 900.0, 1200.0, 1500.0, 1700.0, 1650.0, 1250.0, 750.0, 380.0, 240.0, 180.0, 260.0, 280.0, 60.0),
@@ -162,7 +162,8 @@ def unbend(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 def wrapped(dx: Floats) -> Floats:
     """Differences of x taken the short way around the planet."""
-    return dx - np.rint(dx * (1.0 / SIZE)) * SIZE
+    result: Floats = dx - np.rint(dx * (1.0 / SIZE)) * SIZE
+    return result
 
 
 @cache
@@ -170,7 +171,7 @@ def _land_distance() -> Floats:
     """Signed distance to the atlas's coast on a lattice of 2**17 units, positive inland, rounded to units."""
     rings = [places(" ".join(record)) for record in records(atlas.LAND)]
     count = SIZE >> _COAST_BITS
-    axis = np.arange(count + 1) * float(1 << _COAST_BITS)
+    axis = np.arange(count + 1, dtype=np.float64) * float(1 << _COAST_BITS)
     x, y = axis[:-1, None], axis[None, :]
     best = np.full((count, count + 1), _COAST_LIMIT * _COAST_LIMIT)
     inside = np.zeros((count, count + 1), dtype=bool)
@@ -197,7 +198,8 @@ def _land_distance() -> Floats:
                 rows = slice(*np.searchsorted(axis, sorted((ay, by))))
                 inside[:, rows] ^= x < ax + (y[:, rows] - ay) * (ex / ey)
     distance = np.rint(np.sqrt(best))
-    return np.where(inside, distance, -distance).T.copy()
+    result: Floats = np.where(inside, distance, -distance).T.copy()
+    return result
 
 
 def coast(x: Floats, y: Floats, finest: int = 15) -> Floats:
@@ -231,8 +233,8 @@ _TILE = 16
 def _tile(step: int, column: int, row: int) -> Floats:
     """Characters at the nodes of a tile of the lattice of ``step`` units, shape (characters, 16, 16)."""
     table = sites()
-    x = ((column * _TILE + np.arange(_TILE)) * float(step))[None, :]
-    y = ((row * _TILE + np.arange(_TILE)) * float(step))[:, None]
+    x = ((column * _TILE + np.arange(_TILE, dtype=np.float64)) * float(step))[None, :]
+    y = ((row * _TILE + np.arange(_TILE, dtype=np.float64)) * float(step))[:, None]
     bx, by = bend(x, y)
     middle = wrapped(table.x - bx[8, 8]), table.y - by[8, 8]
     distance = np.sqrt(middle[0] * middle[0] + middle[1] * middle[1])
@@ -258,7 +260,7 @@ def _tile(step: int, column: int, row: int) -> Floats:
 def characters(rect: Rect) -> Floats:
     """Characters of the land at the centres of a rectangle's cells, shape (len(CHARACTERS), height, width).
 
-    They are known on a lattice of 4,096 units (or the cells' own, where coarser) and follow a quadratic B-spline between.
+    They are known on a lattice of 4,096 units (or the cells' own, where coarser); between follows a quadratic B-spline.
     """
     return characters_at(rect.x, rect.y, rect.pitch)
 

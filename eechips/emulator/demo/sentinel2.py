@@ -24,7 +24,6 @@ from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 
 FIRST, LAST = date(2017, 3, 28), date(2025, 1, 1)
 _REPEAT = 5
-_HARD = 200
 _NAME = re.compile(r"(\d{8}T\d{6})_(\d{8}T\d{6})_T(\d{2}[C-X][A-Z]{2})")
 _WORD, _BYTE = PixelType("int", 0, 65535), PixelType("int", 0, 255)
 
@@ -130,19 +129,20 @@ class Reflectance:
                 result[n] = np.clip(result[n], 1, 255)
             elif self.names[band].startswith("B"):
                 result[n] = np.maximum(result[n], 1)
-        return result.astype(np.uint16)
+        stored: npt.NDArray[np.uint16] = result.astype(np.uint16)
+        return stored
 
 
 def _mask(name: str, ground: cover.Ground, clouds: sky.Sky) -> npt.NDArray[Any]:
     if name == "MSK_CLDPRB":
-        return np.floor(clouds.cloud * np.float32(100.0))
+        return np.asarray(np.floor(clouds.cloud * np.float32(100.0)))
     if name in ("QA10", "QA20", "QA60"):
         # Bit 10: opaque clouds. Bit 11: cirrus, which the demo planet does not have.
         return np.where((clouds.cloud > 0.5) & (name == "QA60"), 1024.0, 0.0)
     parts = landcover.shares(ground)
     snow = landcover.fraction(parts, "snow")
     if name == "MSK_SNWPRB":
-        return np.floor(np.clip(snow, 0.0, 1.0) * np.float32(100.0))
+        return np.asarray(np.floor(np.clip(snow, 0.0, 1.0) * np.float32(100.0)))
     #       tree shrub grass crop built bare snow water
     classes = landcover.dominant(parts, (4, 5, 5, 4, 5, 5, 11, 6)).astype(np.float32)
     # Fields and grass that are not green count as bare.
@@ -198,8 +198,9 @@ class DynamicWorld:
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
         """See ``raster.Scene``; probabilities in steps of 1/1000, labels as they are."""
-        result = np.rint(np.asarray(values, dtype=np.float32) * np.float32(1000.0)) * np.float32(0.001)
-        return result.astype(np.float32)
+        steps = np.rint(np.asarray(values, dtype=np.float32) * np.float32(1000.0))
+        result: npt.NDArray[np.float32] = (steps * np.float32(0.001)).astype(np.float32)
+        return result
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -247,14 +248,12 @@ def _pass(tile: Tile, when: date) -> Granule | None:
     """The pass over a tile on a day, if there is one: every fifth day."""
     if (when.toordinal() - 3 * _orbit(tile)) % _REPEAT:
         return None
-    longitude, _ = mgrs.middle(tile)
     strip = (_orbit(tile) - 0.5) * (360.0 / 143.0) - 180.0
     midnight = datetime(when.year, when.month, when.day, tzinfo=timezone.utc)
     # Half past ten by the sun; all tiles of an orbit share the second at which the datatake starts.
     seen = midnight + timedelta(seconds=int(37_800 - strip * 240.0))
     made = seen + timedelta(seconds=600 + int(noise.random(_number(tile), when.toordinal(), 1011)[0] * 900.0))
-    granule = Granule(seen, made, tile)
-    return granule if granule.when == when else Granule(seen, made, tile) if abs(longitude) > 170.0 else granule
+    return Granule(seen, made, tile)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,13 +50,22 @@ def sky(rect: Rect, when: date, share: float) -> Sky:
         east = Rect(at.pitch, at.column - _SHADOW[0] // moved, at.row - _SHADOW[1] // moved, at.width, at.height)
     here, there = (climate.cloudiness(part, when, share, 3) for part in (at, east))
     return Sky(
-        up(noise.smoothstep(0.0, 0.42, here)), up(noise.smoothstep(0.05, 0.35, there) * (1.0 - noise.smoothstep(0.0, 0.42, here)))
+        up(noise.smoothstep(0.0, 0.42, here)),
+        up(noise.smoothstep(0.05, 0.35, there) * (1.0 - noise.smoothstep(0.0, 0.42, here))),
     )
 
 
 @lru_cache(maxsize=16384)
 def cover_percent(column: int, row: int, size: int, when: date, share: float) -> float:
-    """Percentage of a square of the plane that is cloudy, from 24 by 24 places of it; ``column`` and ``row`` in its sizes."""
+    """Percentage of a square of the plane that is cloudy, from 24 by 24 places of it.
+
+    Args:
+        column: western edge in units.
+        row: northern edge in units.
+        size: edge of the square in units.
+        when: date.
+        share: see ``climate.cloudiness``.
+    """
     pitch = max(1, size // 32)
     rect = Rect(pitch, column // pitch, row // pitch, 24, 24)
     cloud = climate.cloudiness(rect, when, share, 3, finest=12)
@@ -73,7 +82,7 @@ def sun(north: float, when: date) -> tuple[float, float]:
 
 
 def square(longitude: float, latitude: float, metres: float) -> tuple[int, int, int]:
-    """Column and row in units of the corner of the square of a size in metres around a place, and that size in units."""
+    """Western and northern edge, and size, in units, of the square of a size in metres around a place."""
     x, y = float(mercator.x_of(longitude)), float(mercator.y_of(latitude))
     size = metres / (mercator.EQUATOR_UNIT * float(mercator.cosine_of(y)))
     return int(x - size / 2.0), int(y - size / 2.0), int(size)

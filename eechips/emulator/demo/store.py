@@ -12,6 +12,7 @@ from eechips.emulator.demo import (
     ecoregions,
     elevation,
     era5,
+    landsat,
     marks,
     modis,
     sentinel2,
@@ -40,6 +41,7 @@ def catalogue() -> Mapping[str, DemoAsset]:
         Naip(),
         *modis.collections(),
         *sentinel2.collections(),
+        *landsat.collections(),
         *elevation.images(),
         worldcover.collection(),
         era5.collection(),
@@ -51,7 +53,10 @@ def catalogue() -> Mapping[str, DemoAsset]:
 
 @dataclass(frozen=True, slots=True)
 class DemoStore:
-    """An ``AssetStore`` that holds the demo planet. It has no state: stores are equal, and cheap to make and to pickle."""
+    """An ``AssetStore`` that holds the demo planet.
+
+    It has no state: stores are equal, and cheap to make and to pickle.
+    """
 
     def get(self, asset_id: str) -> Asset | None:
         """See ``AssetStore.get``."""

@@ -41,7 +41,7 @@ class DemoTable:
             return
         for row in self.draw():
             if all(_value(row, name) == value for name, value in query.equals.items()) and (
-                query.bounds is None or meets(row.geometry.bounds, query.bounds)
+                query.bounds is None or (row.geometry is not None and meets(row.geometry.bounds, query.bounds))
             ):
                 yield row
 

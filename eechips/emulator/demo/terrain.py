@@ -1,8 +1,8 @@
 """Relief and water: heights, slopes, and how far the streams are.
 
-Streams follow the zero lines of smooth noise, and heights grow with the absolute value of the same noise, so every stream
-lies at the bottom of a valley. Each order of streams bends the relief only as far as the larger streams near by allow: that
-keeps the floors of the larger valleys flat, and makes side valleys fall towards them.
+Streams follow the zero lines of smooth noise, and heights grow with the absolute value of the same noise, so every
+stream lies at the bottom of a valley. Each order of streams bends the relief only as far as the larger streams near by
+allow: that keeps the floors of the larger valleys flat, and makes side valleys fall towards them.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _meander(x: Floats, y: Floats, pitch: float) -> tuple[Floats, Floats]:
 
 
 def _relief(waves: Floats, orders: list[tuple[int, float, float]], pitch: float) -> tuple[Floats, Floats, Floats]:
-    """Height above the largest valleys, in shares of the relief: of the first order, of all, and what damps the finest."""
+    """Height above the largest valleys in shares of the relief: of the first order, of all; what damps the finest."""
     damp = np.ones(waves.shape[1:])
     above = np.zeros(waves.shape[1:])
     rise = above

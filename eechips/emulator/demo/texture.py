@@ -110,8 +110,7 @@ def _crowns(spacing: int, least: float, most: float, tall: float, seed: int) -> 
     ``tall`` is the length of the shadow in radii.
     """
     count = -(-PERIOD // spacing)
-    i, j = np.meshgrid(np.arange(count), np.arange(count))
-    i, j = i.ravel(), j.ravel()
+    j, i = (index.ravel() for index in np.indices((count, count)))
     pace = PERIOD / count
     x = (i + 0.15 + 0.7 * noise.random(i, j, seed)) * pace
     y = (j + 0.15 + 0.7 * noise.random(i, j, seed + 1)) * pace

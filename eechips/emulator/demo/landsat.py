@@ -1,0 +1,277 @@
+"""LANDSAT/LC08/C02/T1_L2 and LANDSAT/LC09/C02/T1_L2: surface reflectance and temperature, scene by scene.
+
+Bands, scales, offsets and bits: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1_L2
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.emulator.demo import climate, cover, landcover, marks, sky, wrs
+from eechips.emulator.demo.mercator import Rect
+from eechips.emulator.demo.raster import PaintedSource
+from eechips.emulator.demo.wrs import Scene
+from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
+
+_LAST = date(2025, 1, 1)
+_CYCLE = 16
+_KNOWN_DAY, _KNOWN_PATH = date(2014, 3, 18), 44
+"""Landsat 8 saw path 44 on that day; the path to the west follows seven days later."""
+
+_WORD, _BYTE, _SHORT = PixelType("int", 0, 65535), PixelType("int", 0, 255), PixelType("int", -32768, 32767)
+_REFLECTANCE = {
+    "SR_B1": "blue",
+    "SR_B2": "blue",
+    "SR_B3": "green",
+    "SR_B4": "red",
+    "SR_B5": "nir",
+    "SR_B6": "swir1",
+    "SR_B7": "swir2",
+}
+# Band and constant value of those that say little.
+_PLAIN = {
+    "SR_QA_AEROSOL": 96,
+    "ST_ATRAN": 8600,
+    "ST_CDIST": 1200,
+    "ST_DRAD": 700,
+    "ST_EMIS": 9780,
+    "ST_EMSD": 40,
+    "ST_QA": 180,
+    "ST_TRAD": 8800,
+    "ST_URAD": 1100,
+    "QA_RADSAT": 0,
+}
+BANDS = (
+    *_REFLECTANCE,
+    "SR_QA_AEROSOL",
+    "ST_B10",
+    "ST_ATRAN",
+    "ST_CDIST",
+    "ST_DRAD",
+    "ST_EMIS",
+    "ST_EMSD",
+    "ST_QA",
+    "ST_TRAD",
+    "ST_URAD",
+    "QA_PIXEL",
+    "QA_RADSAT",
+)
+_CLOUD = {"swir1": 0.42, "swir2": 0.34}
+# Values of QA_PIXEL in the format guide: clear land, water, snow, cloud, cloud shadow.
+_CLEAR, _WATER, _SNOW, _OPAQUE, _SHADOW = 21824, 21952, 30048, 22280, 23888
+
+
+@dataclass(frozen=True, slots=True)
+class Overpass:
+    """What is seen on a pass: the date, the latitude of the middle, the rough share of clouds."""
+
+    when: date
+    north: float
+    share: float
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
+        """See ``raster.Scene``."""
+        ground = cover.ground(rect, self.when.year, climate.snow_line(self.when, self.north))
+        clouds = sky.sky(rect, self.when, self.share)
+        names = [BANDS[band] for band in bands]
+        wanted = sorted({_REFLECTANCE[name] for name in names if name in _REFLECTANCE})
+        vigour = climate.season_of_growth(self.north, self.when)
+        surface = dict(zip(wanted, ground.reflectance(wanted, vigour), strict=True)) if wanted else {}
+        values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
+        for n, name in enumerate(names):
+            if name in _REFLECTANCE:
+                part = _REFLECTANCE[name]
+                dark = surface[part] * (np.float32(1.0) - np.float32(0.62) * clouds.shadow)
+                top = dark + (np.float32(_CLOUD.get(part, 0.68)) - dark) * clouds.cloud
+                values[n] = (top + np.float32(0.2)) * np.float32(1.0 / 2.75e-5)
+            elif name == "ST_B10":
+                values[n] = self._warmth(ground, clouds)
+            elif name == "QA_PIXEL":
+                values[n] = _quality(ground, clouds)
+            else:
+                values[n] = _PLAIN[name]
+        return values, None
+
+    def _warmth(self, ground: cover.Ground, clouds: sky.Sky) -> npt.NDArray[np.float32]:
+        """Temperature of the surface in steps of 0.00341802 K above 149 K."""
+        land = ground.terrain
+        day = climate.day_of_year(self.when)
+        sun = 0.62 + 0.38 * climate.season(day) * (1.0 if self.north >= 0.0 else -1.0)
+        nodes = climate.mean_temperature(land, day) + 4.0 + (4.0 + 15.0 * climate.dryness(land)) * sun
+        nodes = nodes + 2.5 * climate.weather(land.rect, self.when)
+        kelvin = cover.Upsampler(ground.rect, land.rect)(nodes)
+        parts = landcover.shares(ground)
+        kelvin -= landcover.fraction(parts, "tree") * np.float32(4.0 * sun)
+        kelvin -= landcover.fraction(parts, "water") * np.float32(9.0 * sun)
+        kelvin += landcover.fraction(parts, "built") * np.float32(3.0 * sun)
+        kelvin -= clouds.cloud * np.float32(28.0)
+        return (kelvin - np.float32(149.0)) * np.float32(1.0 / 0.00341802)
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
+        """See ``raster.Scene``; zero is left to mean nothing."""
+        result = np.clip(np.rint(values), 0, 65535)
+        for n, band in enumerate(bands):
+            if BANDS[band] in _REFLECTANCE or BANDS[band] == "ST_B10":
+                result[n] = np.maximum(result[n], 1)
+        stored: npt.NDArray[np.uint16] = result.astype(np.uint16)
+        return stored
+
+
+def _quality(ground: cover.Ground, clouds: sky.Sky) -> npt.NDArray[Any]:
+    parts = landcover.shares(ground)
+    best = landcover.dominant(parts, range(len(landcover.CLASSES)))
+    result = np.full(best.shape, float(_CLEAR))
+    result[best == landcover.CLASSES.index("water")] = _WATER
+    result[best == landcover.CLASSES.index("snow")] = _SNOW
+    result[clouds.shadow > 0.45] = _SHADOW
+    result[clouds.cloud > 0.2] = _OPAQUE
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class Landsat:
+    """A ``CollectionAsset``: one of the two satellites.
+
+    Attributes:
+        number: 8 or 9.
+        first: no image is older.
+        shift: days by which it follows Landsat 8.
+    """
+
+    number: int
+    first: date
+    shift: int
+
+    @property
+    def id(self) -> str:
+        """The full Earth Engine id."""
+        return f"LANDSAT/LC{self.number:02d}/C02/T1_L2"
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties of the collection."""
+        start, end = (marks.millis(d.year, d.month, d.day) for d in (self.first, _LAST))
+        title = f"USGS Landsat {self.number} Level 2, Collection 2, Tier 1"
+        return marks.marked({"title": title, "date_range": [start, end]})
+
+    def images(self, query: Query) -> Iterator[ImageAsset]:
+        """See ``CollectionAsset.images``."""
+        wanted = query.equals.get("system:index")
+        if wanted is not None:
+            image = self.image(wanted) if isinstance(wanted, str) else None
+            if image is not None:
+                yield image
+            return
+        path, row = query.equals.get("WRS_PATH"), query.equals.get("WRS_ROW")
+        for scene in wrs.scenes(query.bounds):
+            if (path is not None and scene.path != path) or (row is not None and scene.row != row):
+                continue
+            for when in self._days(scene, query):
+                seen = _milliseconds(_moment(scene, when))
+                if (query.start is None or seen >= query.start) and (query.end is None or seen < query.end):
+                    yield self._image(scene, when)
+
+    def image(self, index: str) -> ImageAsset | None:
+        """The image of that ``system:index``, or None."""
+        match = re.fullmatch(rf"LC{self.number:02d}_(\d{{3}})(\d{{3}})_(\d{{8}})", index)
+        if match is None:
+            return None
+        scene = Scene(int(match[1]), int(match[2]))
+        try:
+            when = datetime.strptime(match[3], "%Y%m%d").date()
+        except ValueError:
+            return None
+        if not wrs.known(scene) or not self.first <= when < _LAST or (when - self._phase(scene)).days % _CYCLE:
+            return None
+        return self._image(scene, when)
+
+    def _phase(self, scene: Scene) -> date:
+        return _KNOWN_DAY + timedelta(days=(7 * (scene.path - _KNOWN_PATH)) % _CYCLE + self.shift)
+
+    def _days(self, scene: Scene, query: Query) -> Iterator[date]:
+        first, last = self.first, _LAST
+        # A pass may be up to a day off the day that it is named after.
+        if query.start is not None:
+            first = max(first, _day(query.start) - timedelta(days=1))
+        if query.end is not None:
+            last = min(last, _day(query.end) + timedelta(days=2))
+        phase = self._phase(scene)
+        when = phase + timedelta(days=-(-(first - phase).days // _CYCLE) * _CYCLE)
+        while when < last:
+            yield when
+            when += timedelta(days=_CYCLE)
+
+    def _image(self, scene: Scene, when: date) -> ImageAsset:
+        longitude, latitude, _ = wrs.middle(scene)
+        share = sky.overcast(scene.path * 256 + scene.row, when, latitude)
+        grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
+        source = PaintedSource(grid, Overpass(when, round(latitude, 3), share), outline=points)
+        sharp = PaintedSource(grid, source.scene, smooth=False, outline=points)
+        moment = _moment(scene, when)
+        index = f"LC{self.number:02d}_{scene.name}_{when:%Y%m%d}"
+        azimuth, zenith = sky.sun(latitude, when)
+        cloudy = round(sky.cover_percent(*sky.square(longitude, latitude, 180_000.0), when, share), 2)
+        product = f"LC{self.number:02d}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
+        properties: dict[str, Any] = {
+            "system:index": index,
+            "system:time_start": _milliseconds(moment),
+            "system:time_end": _milliseconds(moment),
+            "CLOUD_COVER": cloudy,
+            "CLOUD_COVER_LAND": cloudy,
+            "COLLECTION_CATEGORY": "T1",
+            "COLLECTION_NUMBER": 2,
+            "DATE_ACQUIRED": f"{when:%Y-%m-%d}",
+            "IMAGE_QUALITY_OLI": 9,
+            "L1_LANDSAT_PRODUCT_ID": product.replace("L2SP", "L1TP"),
+            "LANDSAT_PRODUCT_ID": product,
+            "LANDSAT_SCENE_ID": f"LC{self.number}{scene.name}{when:%Y%j}LGN00",
+            "PROCESSING_LEVEL": "L2SP",
+            "SCENE_CENTER_TIME": f"{moment:%H:%M:%S}.0000000Z",
+            "SENSOR_ID": "OLI_TIRS",
+            "SPACECRAFT_ID": f"LANDSAT_{self.number}",
+            "SUN_AZIMUTH": azimuth,
+            "SUN_ELEVATION": round(90.0 - zenith, 6),
+            "TEMPERATURE_ADD_BAND_ST_B10": 149.0,
+            "TEMPERATURE_MULT_BAND_ST_B10": 0.00341802,
+            "UTM_ZONE": int(grid.crs[-2:]),
+            "WRS_PATH": scene.path,
+            "WRS_ROW": scene.row,
+            "WRS_TYPE": 2,
+        }
+        for band in range(1, 8):
+            properties[f"REFLECTANCE_ADD_BAND_{band}"] = -0.2
+            properties[f"REFLECTANCE_MULT_BAND_{band}"] = 2.75e-05
+        kinds = {"SR_QA_AEROSOL": _BYTE, "QA_PIXEL": _WORD, "QA_RADSAT": _WORD, "ST_B10": _WORD}
+        kinds |= dict.fromkeys(_REFLECTANCE, _WORD)
+        bands = tuple(
+            BandInfo(name, kinds.get(name, _SHORT), grid, sharp if name.startswith("QA") else source, n)
+            for n, name in enumerate(BANDS)
+        )
+        return ImageAsset(f"{self.id}/{index}", bands, marks.marked(properties), wrs.outline(scene), marks.VERSION)
+
+
+def _moment(scene: Scene, when: date) -> datetime:
+    """When a scene is seen: ten past ten by the sun, as the day is reckoned in Greenwich."""
+    longitude = wrs.middle(scene)[0]
+    seconds = int(36_600 - longitude * 240.0) % 86_400
+    return datetime(when.year, when.month, when.day, tzinfo=timezone.utc) + timedelta(seconds=seconds)
+
+
+def _milliseconds(when: datetime) -> int:
+    return int(when.timestamp()) * 1000
+
+
+def _day(milliseconds: float) -> date:
+    return marks.date_of(min(max(milliseconds, 0.0), 4.0e12)).date()
+
+
+def collections() -> tuple[Landsat, Landsat]:
+    """Landsat 8 and Landsat 9."""
+    return Landsat(8, date(2013, 3, 18), 0), Landsat(9, date(2021, 10, 31), 8)
