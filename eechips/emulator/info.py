@@ -124,7 +124,10 @@ def band_json(band: Band) -> Json:
         if (band.extent.column, band.extent.row) != (0, 0):
             found["origin"] = [band.extent.column, band.extent.row]
     projection = _projection(band.projection)
-    found.update({k: v for k, v in projection.items() if k in ("crs", "wkt")})
+    if "crs" in projection:
+        found["crs"] = projection["crs"]
+    else:
+        found["crs_wkt"] = projection["wkt"]
     found["crs_transform"] = projection["transform"]
     return found
 

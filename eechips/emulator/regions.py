@@ -20,9 +20,6 @@ from eechips.emulator.values import Geometry, Value
 
 # Pixels that are read at a time.
 _BLOCK = 1024
-# A pixel with less of its area in the region is left out, as documented for weighted reducers:
-# https://developers.google.com/earth-engine/guides/reducers_weighting
-_LEAST_FRACTION = 1.0 / 256.0 / 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +79,10 @@ class _Cover:
 
 
 def _cover(geometry: Geometry, grid: Grid) -> _Cover:
+    """Exact fractions of area. Earth Engine says that it leaves out pixels with less than about 0.5% inside
+    (https://developers.google.com/earth-engine/guides/reducers_weighting), without saying how it measures them.
+    """
     fraction = fractions(geometry, grid)
-    fraction[fraction < _LEAST_FRACTION] = 0
     centre = centres_inside(geometry, grid)
     if geometry.shape.geom_type in ("Point", "MultiPoint", "LineString", "MultiLineString", "LinearRing"):
         centre = fraction > 0

@@ -71,7 +71,7 @@ def _band(band: dict[str, Any]) -> dict[str, Any]:
     if limits:
         data_type["range"] = limits
     width, height = band["dimensions"]
-    crs = {"crsCode": band["crs"]} if "crs" in band else {"crsWkt": band["wkt"]}
+    crs = {"crsCode": band["crs"]} if "crs" in band else {"crsWkt": band["crs_wkt"]}
     grid = {**crs, "dimensions": {"width": width, "height": height}, "affineTransform": transform}
     return {"id": band["id"], "dataType": data_type, "grid": grid}
 

@@ -19,7 +19,7 @@ from eechips.emulator.values import Geometry
 Coverage = npt.NDArray[np.float64]
 
 # How far a curved edge may lie from the straight pieces that stand for it, in pixels.
-_EDGE_TOLERANCE = 0.01
+_EDGE_TOLERANCE = 1e-3
 
 
 def in_pixels(geometry: Geometry, grid: Grid) -> BaseGeometry:
