@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,6 +13,7 @@ from eechips.emulator.functions.image_clip import clip_to_bounds_and_scale
 from eechips.emulator.functions.image_math import cast_band
 from eechips.emulator.functions.image_projection import projection_of, target_projection
 from eechips.emulator.functions.registry import function
+from eechips.emulator.functions.string import replace as replace_text
 from eechips.emulator.model import ImageAsset, PixelType
 from eechips.emulator.pixels.compute import Empty
 from eechips.emulator.pixels.constant import constant_image
@@ -22,6 +22,7 @@ from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.pixels.types import named_type, union_type
 from eechips.emulator.projection import WGS84, Projection
 from eechips.emulator.promotion import promote
+from eechips.emulator.regex import compile_regex
 from eechips.emulator.values import Array, Date, ErrorMargin, Geometry, Value
 
 _LARGEST_TILE = 32_768
@@ -61,7 +62,7 @@ def choose(image: Image, selectors: Sequence[Any]) -> list[Band]:
             if selector in by_name:
                 chosen.append(by_name[selector])
                 continue
-            pattern = _compiled(selector)
+            pattern = compile_regex(selector)
             matching = [band for band in image.bands if pattern.fullmatch(band.name)]
             if not matching:
                 raise InvalidError(
@@ -76,13 +77,6 @@ def choose(image: Image, selectors: Sequence[Any]) -> list[Band]:
         else:
             raise InvalidError(f"Band selectors are names, patterns or indices, not {selector!r}.")
     return chosen
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except (re.error, RecursionError) as error:
-        raise InvalidError(f"Invalid band pattern '{pattern}': {error}.") from error
 
 
 def unique_names(names: Sequence[str], taken: Sequence[str] = ()) -> list[str]:
@@ -195,9 +189,8 @@ def cast(image: Image, bandTypes: Mapping[str, Any], bandOrder: list[str] | None
 @function("Image.regexpRename")
 def regexp_rename(input: Image, regex: str, replacement: str, all: bool) -> Image:
     """Bands renamed by a regular expression; ``$1`` in the replacement stands for a captured group."""
-    pattern = _compiled(regex)
-    template = re.sub(r"\\?\$(\d+)", r"\\g<\1>", replacement.replace("\\", "\\\\"))
-    names = [pattern.sub(template, band.name, count=0 if all else 1) for band in input.bands]
+    flags = "g" if all else ""
+    names = [replace_text(band.name, regex, replacement, flags) for band in input.bands]
     if len(set(names)) != len(names):
         raise InvalidError(f"Band names must be unique; found [{', '.join(names)}].")
     return input.with_bands([replace(band, name=name) for band, name in zip(input.bands, names, strict=True)])

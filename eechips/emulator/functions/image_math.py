@@ -9,21 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from eechips.emulator.elementwise import BINARY, CASTS, SPELLINGS, UNARY, wide
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels import special
 from eechips.emulator.pixels.compute import PerPixel, PixelFunction, both, expanded, mapped
 from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
 from eechips.emulator.pixels.types import (
     BOOLEAN,
     DOUBLE,
     LONG,
-    NAMED_DTYPES,
     Numbers,
     bounds_of,
     cast_values,
@@ -33,7 +31,6 @@ from eechips.emulator.pixels.types import (
     interval,
     ranged,
     union_type,
-    wide,
 )
 
 BinaryType = Callable[[PixelType, PixelType], PixelType]
@@ -150,15 +147,12 @@ def unary(image: Image, compute: Callable[[Numbers], Numbers], kind: UnaryType) 
         def pixel(pixels: Sequence[Pixels], result: PixelType = result) -> Pixels:
             with np.errstate(all="ignore"):
                 values = compute(wide(pixels[0].values))
+            if result.precision == "int" and values.dtype.kind == "f":
+                values = cast_values(values, np.int64)
             return finite(_stored(values, result), pixels[0].mask)
 
         bands.extend(mapped([band], pixel, lambda _, result=result: result))  # type: ignore[misc]
     return image.computed(bands)
-
-
-def _divide(a: Numbers, b: Numbers) -> Numbers:
-    """A quotient; division by zero gives zero (apidocs/ee-image-divide)."""
-    return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
 
 
 def _quotient_type(a: PixelType, b: PixelType) -> PixelType:
@@ -167,20 +161,6 @@ def _quotient_type(a: PixelType, b: PixelType) -> PixelType:
     if divisor is None or divisor[0] <= 0 <= divisor[1]:
         return ranged(floating_type(a, b), ())
     return interval(lambda x, y: x / y, floating_type)(a, b)
-
-
-def _mod(a: Numbers, b: Numbers) -> Numbers:
-    """The remainder with the sign of the dividend, as Java's %; zero where the divisor is zero."""
-    return np.where(b != 0, np.fmod(a, np.where(b != 0, b, 1)), 0)
-
-
-def _integers(compute: Callable[[Numbers, Numbers], Numbers]) -> Callable[[Numbers, Numbers], Numbers]:
-    return lambda a, b: compute(a.astype(np.int64), b.astype(np.int64))
-
-
-def _shift(compute: Callable[[Numbers, Numbers], Numbers]) -> Callable[[Numbers, Numbers], Numbers]:
-    """A shift of 64-bit integers; as in Java, only the six lowest bits of the distance count."""
-    return lambda a, b: compute(a.astype(np.int64), b.astype(np.int64) & 63)
 
 
 def _left_type(a: PixelType, b: PixelType) -> PixelType:
@@ -221,48 +201,28 @@ def _power_type(a: PixelType, b: PixelType) -> PixelType:
     return ranged(kind, ends)
 
 
-_COMPARISONS: Mapping[str, Callable[[Numbers, Numbers], Numbers]] = {
-    "eq": lambda a, b: a == b,
-    "neq": lambda a, b: a != b,
-    "lt": lambda a, b: a < b,
-    "lte": lambda a, b: a <= b,
-    "gt": lambda a, b: a > b,
-    "gte": lambda a, b: a >= b,
-    "and": lambda a, b: (a != 0) & (b != 0),
-    "or": lambda a, b: (a != 0) | (b != 0),
+_COMPARISONS = ("eq", "neq", "lt", "lte", "gt", "gte", "and", "or")
+
+_BINARY_TYPES: Mapping[str, BinaryType] = {
+    **{name: fixed(BOOLEAN) for name in _COMPARISONS},
+    "add": interval(lambda x, y: x + y),
+    "subtract": interval(lambda x, y: x - y),
+    "multiply": interval(lambda x, y: x * y),
+    "divide": _quotient_type,
+    "mod": union_type,
+    "pow": _power_type,
+    "min": interval(min),
+    "max": interval(max),
+    "atan2": floating_type,
+    "hypot": floating_type,
+    "first": union_type,
+    "firstNonZero": union_type,
+    "bitwiseAnd": _bits,
+    "bitwiseOr": _bits,
+    "bitwiseXor": _bits,
+    "leftShift": _left_type,
+    "rightShift": _right_type,
 }
-
-_ARITHMETIC: Mapping[str, tuple[Callable[[Numbers, Numbers], Numbers], BinaryType]] = {
-    "add": (np.add, interval(lambda x, y: x + y)),
-    "subtract": (np.subtract, interval(lambda x, y: x - y)),
-    "multiply": (np.multiply, interval(lambda x, y: x * y)),
-    "divide": (_divide, _quotient_type),
-    "mod": (_mod, union_type),
-    "pow": (lambda a, b: np.power(a.astype(np.float64), b), _power_type),
-    "min": (np.minimum, interval(min)),
-    "max": (np.maximum, interval(max)),
-    # atan2(x, y): the angle of the vector [x, y], so the first operand is the abscissa (apidocs/ee-image-atan2).
-    "atan2": (lambda a, b: np.arctan2(b, a), floating_type),
-    "hypot": (np.hypot, floating_type),
-    "first": (lambda a, b: np.broadcast_arrays(a, b)[0], union_type),
-    "firstNonZero": (lambda a, b: np.where(a != 0, a, b), union_type),
-    "bitwiseAnd": (_integers(np.bitwise_and), _bits),
-    "bitwiseOr": (_integers(np.bitwise_or), _bits),
-    "bitwiseXor": (_integers(np.bitwise_xor), _bits),
-    "leftShift": (_shift(np.left_shift), _left_type),
-    "rightShift": (_shift(np.right_shift), _right_type),
-    "gammainc": (lambda x, a: special.gamma_incomplete(a, x), floating_type),
-}
-
-_SPELLINGS = {
-    "firstNonZero": ("first_nonzero",), "bitwiseAnd": ("bitwise_and",), "bitwiseOr": ("bitwise_or",),
-    "bitwiseXor": ("bitwise_xor",), "leftShift": ("left_shift",), "rightShift": ("right_shift",),
-    "bitwiseNot": ("bitwise_not",),
-}  # fmt: skip
-
-
-def _to_integer(cut: Callable[[Numbers], Numbers]) -> Callable[[Numbers], Numbers]:
-    return lambda values: cast_values(cut(values), np.int64) if values.dtype.kind == "f" else values
 
 
 def _whole_type(cut: Callable[[float], float]) -> UnaryType:
@@ -277,10 +237,6 @@ def _whole_type(cut: Callable[[float], float]) -> UnaryType:
     return kind
 
 
-def _half_up(values: Any) -> Any:
-    return np.floor(values + 0.5)
-
-
 def _magnitude(a: PixelType) -> PixelType:
     ends = bounds_of(a)
     if ends is None:
@@ -289,43 +245,20 @@ def _magnitude(a: PixelType) -> PixelType:
     return ranged(a, [*sizes, 0] if ends[0] <= 0 <= ends[1] else sizes)
 
 
-def _bit_count(values: Numbers) -> Numbers:
-    """Bits that are set in the 64-bit two's complement of each value."""
-    octets = np.ascontiguousarray(values.astype(np.int64)).view(np.uint8).reshape(*values.shape, 8)
-    found: Numbers = np.unpackbits(octets, axis=-1).sum(axis=-1, dtype=np.int64)
-    return found
+def _bitwise_not_type(a: PixelType) -> PixelType:
+    return interval(lambda v: ~int(v), fixed(LONG))(a)
 
 
-_UNARY: Mapping[str, tuple[Callable[[Numbers], Numbers], UnaryType]] = {
-    "abs": (np.abs, _magnitude),
-    "not": (lambda v: (v == 0).astype(np.uint8), fixed(BOOLEAN)),
-    "round": (_to_integer(_half_up), _whole_type(lambda v: math.floor(v + 0.5))),
-    "floor": (_to_integer(np.floor), _whole_type(math.floor)),
-    "ceil": (_to_integer(np.ceil), _whole_type(math.ceil)),
-    "sqrt": (np.sqrt, floating_type),
-    "cbrt": (np.cbrt, floating_type),
-    "exp": (np.exp, floating_type),
-    "log": (np.log, floating_type),
-    "log10": (np.log10, floating_type),
-    "sin": (np.sin, floating_type),
-    "cos": (np.cos, floating_type),
-    "tan": (np.tan, floating_type),
-    "asin": (np.arcsin, floating_type),
-    "acos": (np.arccos, floating_type),
-    "atan": (np.arctan, floating_type),
-    "sinh": (np.sinh, floating_type),
-    "cosh": (np.cosh, floating_type),
-    "tanh": (np.tanh, floating_type),
-    "signum": (np.sign, lambda a: replace(a, minimum=-1, maximum=1)),
-    "bitwiseNot": (lambda v: np.bitwise_not(v.astype(np.int64)), interval(lambda v: ~int(v), fixed(LONG))),
-    "bitCount": (_bit_count, fixed(PixelType("int", 0, 64))),
-    "erf": (special.erf, floating_type),
-    "erfc": (special.erfc, floating_type),
-    "erfInv": (special.erf_inverse, floating_type),
-    "erfcInv": (special.erfc_inverse, floating_type),
-    "gamma": (special.gamma, floating_type),
-    "digamma": (special.digamma, floating_type),
-    "trigamma": (special.trigamma, floating_type),
+_UNARY_TYPES: Mapping[str, UnaryType] = {
+    **dict.fromkeys(UNARY, floating_type),
+    "abs": _magnitude,
+    "not": fixed(BOOLEAN),
+    "round": _whole_type(lambda v: math.floor(v + 0.5)),
+    "floor": _whole_type(math.floor),
+    "ceil": _whole_type(math.ceil),
+    "signum": lambda a: replace(a, minimum=-1, maximum=1),
+    "bitwiseNot": _bitwise_not_type,
+    "bitCount": fixed(PixelType("int", 0, 64)),
 }
 
 
@@ -353,23 +286,34 @@ def _plain(call: Callable[..., Image]) -> Implementation:
     return Implementation(call, with_context=False, lazy=frozenset())
 
 
-def _binary(compute: Callable[[Numbers, Numbers], Numbers], kind: BinaryType) -> Implementation:
-    return _plain(lambda image1, image2: binary(image1, image2, compute, kind))
+BINARY_NAMES = frozenset(_BINARY_TYPES)
+"""Operations of two images."""
+
+UNARY_NAMES = frozenset(_UNARY_TYPES)
+"""Operations of one image."""
+
+
+def binary_named(name: str, first: Image, second: Image) -> Image:
+    """Two images under an operation of ``elementwise.BINARY``."""
+    return binary(first, second, BINARY[name], _BINARY_TYPES[name])
+
+
+def unary_named(name: str, image: Image) -> Image:
+    """An image under an operation of ``elementwise.UNARY``."""
+    return unary(image, UNARY[name], _UNARY_TYPES[name])
 
 
 def _table() -> Mapping[str, Implementation]:
     table: dict[str, Implementation] = {}
-    for name, compare in _COMPARISONS.items():
-        table[f"Image.{name}"] = _binary(lambda a, b, f=compare: f(a, b).astype(np.uint8), fixed(BOOLEAN))  # type: ignore[misc]
-    for name, (compute, kind) in _ARITHMETIC.items():
-        for spelling in (name, *_SPELLINGS.get(name, ())):
-            table[f"Image.{spelling}"] = _binary(compute, kind)
-    for name, (change, same) in _UNARY.items():
-        for spelling in (name, *_SPELLINGS.get(name, ())):
-            table[f"Image.{spelling}"] = _plain(lambda value, f=change, k=same: unary(value, f, k))
-    for name, dtype in NAMED_DTYPES.items():
+    for name in _BINARY_TYPES:
+        for spelling in (name, *SPELLINGS.get(name, ())):
+            table[f"Image.{spelling}"] = _plain(lambda image1, image2, n=name: binary_named(n, image1, image2))
+    for name in _UNARY_TYPES:
+        for spelling in (name, *SPELLINGS.get(name, ())):
+            table[f"Image.{spelling}"] = _plain(lambda value, n=name: unary_named(n, value))
+    for name, dtype in CASTS.items():
         target = PixelType.of(dtype)
-        for spelling in (name, f"to{name.capitalize()}"):
+        for spelling in (name, *SPELLINGS[name]):
             table[f"Image.{spelling}"] = _plain(lambda value, t=target: cast_image(value, t))
     return table
 
@@ -389,7 +333,7 @@ def normalized_difference(input: Image, bandNames: list[str] | None) -> Image:
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         a, b = (p.values.astype(np.float64) for p in pixels)
-        ratio = _divide(a - b, a + b).astype(np.float32)
+        ratio = BINARY["divide"](a - b, a + b).astype(np.float32)
         return Pixels(ratio, both(both(pixels[0].mask, pixels[1].mask), (a >= 0) & (b >= 0)))
 
     raster = PerPixel(((first, second),), (pixel,))

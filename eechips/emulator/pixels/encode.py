@@ -15,9 +15,22 @@ from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from eechips.emulator.errors import InvalidError
+from eechips.emulator.model import PixelType
+from eechips.emulator.pixels import types
 from eechips.emulator.pixels.grid import Grid, parse_crs
 from eechips.emulator.pixels.image import Band, Pixels
-from eechips.emulator.pixels.types import cast_values, dtype_of
+from eechips.emulator.pixels.types import cast_values
+
+
+def dtype_of(kind: PixelType) -> np.dtype[Any]:
+    """The narrowest numpy type that holds a band's values.
+
+    Raises:
+        InvalidError: for array bands, which no image format holds.
+    """
+    if kind.dimensions:
+        raise InvalidError("Bands with array pixels cannot be written to an image file.")
+    return types.dtype_of(kind)
 
 
 def filled(band: Band, pixels: Pixels) -> npt.NDArray[Any]:

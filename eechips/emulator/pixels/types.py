@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.emulator.elementwise import CASTS, wide
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
 
@@ -135,11 +136,6 @@ def dtype_of(kind: PixelType) -> np.dtype[Any]:
     return np.dtype(np.int64)
 
 
-def wide(values: Numbers) -> Numbers:
-    """Integers as 64 bits, anything else as doubles: what arithmetic is done in."""
-    return values.astype(np.int64 if values.dtype.kind in "biu" else np.float64, copy=False)
-
-
 def cast_values(values: Numbers, dtype: npt.DTypeLike) -> Numbers:
     """Values in another type: clamped to its range, fractions cut off towards zero, NaN as zero.
 
@@ -154,7 +150,8 @@ def cast_values(values: Numbers, dtype: npt.DTypeLike) -> Numbers:
     limits = np.iinfo(target)
     if values.dtype.kind == "f":
         if target.itemsize < 8:
-            cut: Numbers = np.clip(np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf), limits.min, limits.max)
+            numbers = np.nan_to_num(values, nan=0.0, posinf=np.inf, neginf=-np.inf)
+            cut: Numbers = np.clip(numbers, limits.min, limits.max)
             return cut.astype(target)
         # The greatest 64-bit integers are not doubles: compare before converting.
         cut = np.trunc(np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=np.inf, neginf=-np.inf))
@@ -180,13 +177,6 @@ def named_type(value: object) -> PixelType:
     """
     if isinstance(value, PixelType):
         return value
-    if isinstance(value, str) and value in NAMED_DTYPES:
-        return PixelType.of(NAMED_DTYPES[value])
+    if isinstance(value, str) and value in CASTS:
+        return PixelType.of(CASTS[value])
     raise InvalidError(f"Invalid pixel type: {value!r}.")
-
-
-NAMED_DTYPES: dict[str, type[Any]] = {
-    "int8": np.int8, "uint8": np.uint8, "byte": np.uint8, "int16": np.int16, "uint16": np.uint16, "short": np.int16,
-    "int32": np.int32, "uint32": np.uint32, "int": np.int32, "int64": np.int64, "long": np.int64,
-    "float": np.float32, "double": np.float64,
-}  # fmt: skip
