@@ -132,12 +132,12 @@ def _draft(rasters: Rasters, group: Sequence[BandSource], place: Path) -> Iterat
         with MemoryFile() as memory:
             with memory.open(**profile) as draft:
                 _fill(rasters, group, draft)
-            _build_pyramid(memory.name, group[0].resampling)
+            _build_pyramid(memory.name, dataset, group[0].resampling)
             yield memory.name
     else:
         with rasterio.open(place / "draft.tif", "w", tiled=True, **profile) as draft:
             _fill(rasters, group, draft)
-        _build_pyramid(str(place / "draft.tif"), group[0].resampling)
+        _build_pyramid(str(place / "draft.tif"), dataset, group[0].resampling)
         yield str(place / "draft.tif")
 
 
@@ -152,11 +152,11 @@ def _fill(rasters: Rasters, group: Sequence[BandSource], draft: DatasetWriter) -
     draft.offsets = [source.offset for source in group]
 
 
-def _build_pyramid(path: str, resampling: str) -> None:
+def _build_pyramid(path: str, dataset: DatasetReader, resampling: str) -> None:
     """Adds overviews to a GeoTIFF; their sizes are rounded up, where those of GDAL's COG driver are rounded down."""
-    with rasterio.open(path, "r+") as draft:
-        factors = [2**level for level in range(1, _levels(draft.width, draft.height) + 1)]
-        if factors:
+    factors = [2**level for level in range(1, _levels(dataset.width, dataset.height) + 1)]
+    if factors:
+        with rasterio.open(path, "r+") as draft:
             draft.build_overviews(factors, Resampling[resampling])
 
 

@@ -61,12 +61,20 @@ def commit(source: Path, target: Path) -> None:
 
 
 def write_json(target: Path, document: Mapping[str, Any]) -> None:
-    """Writes or replaces a JSON file, atomically and durably."""
-    with workspace(target.parent) as place:
-        temporary = place / target.name
-        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
-        commit(temporary, target)
+    """Writes or replaces a JSON file, atomically and durably. The caller holds the store's lock.
+
+    Raises:
+        AssetWriteError: if it cannot be written.
+    """
+    text = json.dumps(document, ensure_ascii=False, allow_nan=False)
+    temporary = target.with_name(f".tmp-{target.name}")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.write_text(text + "\n", encoding="utf-8")
+            commit(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 class Deposit:

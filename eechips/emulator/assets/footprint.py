@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 import shapely
@@ -13,6 +15,7 @@ _SIDE = 32  # points along each side before simplification
 _EARTH = "EPSG:4326"
 
 
+@lru_cache(maxsize=64)  # images of a series share their grid
 def outline(grid: Grid) -> BaseGeometry:
     """The outline of a grid's outer pixel edges.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from eechips.emulator.assets.errors import InvalidAssetIdError, UnsafeHrefError
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9_/-]*")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _LONGEST_FILE_NAME = 255
 
@@ -57,7 +58,9 @@ def folder_of(asset_id: str) -> str:
     Bytes other than letters, digits, ``_`` and ``-`` become ``=`` and two hexadecimal digits, so that no
     segment looks like a document of the store, a hidden file, or a URL escape.
     """
-    return "/".join(_file_name(segment) for segment in asset_id.split("/")) if asset_id else ""
+    if _PLAIN_ID.fullmatch(asset_id):
+        return asset_id
+    return "/".join(_file_name(segment) for segment in asset_id.split("/"))
 
 
 def resolve_href(root: Path, document: str, href: str) -> str:
