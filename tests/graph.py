@@ -40,6 +40,8 @@ def node(value: Any) -> Node:
         return {"arrayValue": {"values": [node(item) for item in value]}}
     if isinstance(value, Mapping):
         return {"dictionaryValue": {"values": {key: node(item) for key, item in value.items()}}}
+    if isinstance(value, int) and float(value) != value:
+        return {"integerValue": str(value)}  # as the client does
     return {"constantValue": value}
 
 

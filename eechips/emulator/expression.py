@@ -60,12 +60,12 @@ def _constant(value: Any) -> Value:
     Raises:
         InvalidError: if it holds a number that JSON does not have.
     """
+    if isinstance(value, int) and abs(value) > _EXACT:
+        value = float(value) if abs(value) < 10**308 else math.inf
     if isinstance(value, float):
         if not math.isfinite(value):
             raise _invalid("constants must be finite.")
-        return int(value) if value.is_integer() and abs(value) <= _EXACT else value
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > _EXACT:
-        return float(value) if abs(value) < 10**300 else math.copysign(math.inf, value)
+        return int(value) if value.is_integer() and abs(value) < _INT64 else value
     if isinstance(value, list):
         return [_constant(item) for item in value]
     if isinstance(value, Mapping):
@@ -329,7 +329,7 @@ class Evaluator:
                     raise _complete(
                         InvalidError(f"{signature.name}: Parameter '{argument.name}' is required and may not be null.")
                     )
-                value = argument.default
+                value = _constant(argument.default)
             try:
                 arguments[name] = None if value is None else promote(value, argument.type, where)
             except TypeMismatchError as error:

@@ -402,10 +402,10 @@ class _Parser:
         if character == "Q":
             end = self.source.find("\\E", self.position)
             end = len(self.source) if end < 0 else end
-            quoted = self.take(end - self.position)
-            self.take(2)
-            self.literal = False
-            return [i for c in quoted for i in self.characters(((ord(c), ord(c)),))]
+            quoted = "".join(c if c.isalnum() else f"\\{c}" for c in self.source[self.position : end])
+            # A repetition after the quotation is of its last character only.
+            self.source, self.position = quoted + self.source[end + 2 :], 0
+            return self.atom() if quoted else []
         slots = {"A": _TEXT_START, "z": _TEXT_END, "b": _BOUNDARY, "B": _NO_BOUNDARY}
         if character in slots:
             self.literal = False

@@ -121,14 +121,11 @@ def parse(input: str, radix: int) -> Number:
         raise InvalidError(f"radix {radix} out of range")
     if len(input) > _MOST_CHARACTERS:
         raise wrong
-    if re.fullmatch(r"[+-]?[0-9A-Za-z]+", input):
-        try:
-            whole = int(input, radix)
-        except ValueError:
-            pass  # it may still be a decimal such as "1e5" or "NaN"
-        else:
-            if _INT64.min <= whole <= _INT64.max:
-                return whole
+    digits = re.fullmatch(r"[+-]?([0-9A-Za-z]+)", input)
+    if digits and all(int(digit, 36) < radix for digit in digits.group(1)):
+        whole = int(input, radix)
+        if _INT64.min <= whole <= _INT64.max:
+            return whole
     if radix != 10 or not _DECIMAL.fullmatch(input):
         raise wrong
     return float(input.strip().rstrip("fFdD") if not input.strip().endswith("nfinity") else input)

@@ -197,50 +197,29 @@ def split(string: str, regex: str, flags: str) -> list[str]:
     return pieces
 
 
-class _Json:
-    """Writes a value as JSON, within the bounds of a string."""
-
-    def __init__(self) -> None:
-        self.pieces: list[str] = []
-        self.size = 0
-
-    def put(self, piece: str) -> None:
-        self.size += len(piece)
-        if self.size > MOST_CHARACTERS:
-            raise LimitError("User memory limit exceeded.")
-        self.pieces.append(piece)
-
-    def write(self, value: Value) -> None:
-        if value is None or isinstance(value, (bool, str)):
-            self.put(json.dumps(value, ensure_ascii=False))
-        elif isinstance(value, (int, float)):
-            if not math.isfinite(fitting(value)):
-                raise InvalidError(f"JSON has no number {java_text(value)}.")
-            self.put(java_text(value))
-        elif isinstance(value, list):
-            self.sequence("[", "]", [(None, item) for item in value])
-        elif isinstance(value, Mapping):
-            self.sequence("{", "}", sorted(value.items()))
+def _json(value: Value, known: dict[int, str]) -> str:
+    """A value as JSON. ``known`` keeps the texts of lists and dictionaries that occur more than once."""
+    if value is None or isinstance(value, (bool, str)):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, (int, float)):
+        if not math.isfinite(fitting(value)):
+            raise InvalidError(f"JSON has no number {java_text(value)}.")
+        return java_text(value)
+    if not isinstance(value, (list, Mapping)):
+        raise InvalidError(f"Objects of type {type_name(value)} cannot be encoded to JSON.")
+    if id(value) not in known:
+        if isinstance(value, list):
+            known[id(value)] = _bounded(f"[{','.join(_json(item, known) for item in value)}]")
         else:
-            raise InvalidError(f"Objects of type {type_name(value)} cannot be encoded to JSON.")
-
-    def sequence(self, first: str, last: str, items: list[tuple[str | None, Value]]) -> None:
-        self.put(first)
-        for position, (key, item) in enumerate(items):
-            if position:
-                self.put(",")
-            if key is not None:
-                self.put(json.dumps(key, ensure_ascii=False) + ":")
-            self.write(item)
-        self.put(last)
+            entries = (f"{json.dumps(key, ensure_ascii=False)}:{_json(value[key], known)}" for key in sorted(value))
+            known[id(value)] = _bounded(f"{{{','.join(entries)}}}")
+    return known[id(value)]
 
 
 @function("String.encodeJSON")
 def encode_json(object: Value) -> str:
     """A value as JSON; the keys of dictionaries in order."""
-    writer = _Json()
-    writer.write(object)
-    return "".join(writer.pieces)
+    return _json(object, {})
 
 
 def _no_constant(name: str) -> NoReturn:
