@@ -167,6 +167,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _classify(self, body: bytes) -> tuple[str, int | None]:
         path = self.path.split("?")[0]
+        if path.startswith("/elsewhere"):
+            return "unknown", None
         if path.endswith("$discovery/rest"):
             return "discovery", None
         if path.endswith("/algorithms"):

@@ -19,6 +19,7 @@ from eechips.errors import (
     PermanentError,
     TooLargeError,
     TransientError,
+    ValidationError,
 )
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
@@ -164,6 +165,8 @@ def _classify_transport(error: BaseException) -> EechipsError | None:
     import urllib3.exceptions
 
     chain = [error, *(a for a in error.args if isinstance(a, BaseException))]
+    if any(isinstance(e, http.client.IncompleteRead) for e in chain):
+        return ValidationError("truncated: the connection ended before the whole answer was there")
     if any("CERTIFICATE_VERIFY_FAILED" in str(e) for e in chain):
         text = "the server's certificate is not trusted: check the clock, and REQUESTS_CA_BUNDLE behind a proxy"
         return ConfigurationError(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from dataclasses import dataclass, field
@@ -23,11 +22,8 @@ class Documents:
 
     def save(self, path: Path) -> DocumentsFile:
         """Writes the documents to a file for other processes of the run."""
-        content = {
-            "discovery": base64.b85encode(self.discovery).decode(),
-            "algorithms": base64.b85encode(self.algorithms).decode(),
-        }
-        path.write_text(json.dumps(content))
+        content = {"discovery": self.discovery.decode(), "algorithms": self.algorithms.decode()}
+        path.write_text(json.dumps(content), encoding="utf-8")
         return DocumentsFile(path, hashlib.sha256(self.discovery + self.algorithms).hexdigest())
 
 
@@ -45,5 +41,5 @@ class DocumentsFile:
 
     def load(self) -> Documents:
         """Reads the documents."""
-        content = json.loads(self.path.read_text())
-        return Documents(*(base64.b85decode(content[name]) for name in ("discovery", "algorithms")))
+        content = json.loads(self.path.read_text(encoding="utf-8"))
+        return Documents(content["discovery"].encode(), content["algorithms"].encode())

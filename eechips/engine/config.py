@@ -31,6 +31,7 @@ class RunConfig:
         send_credentials: send credentials to ``endpoint`` although it is not https at a host of Google's.
         processes: worker processes.
         retries: repeats of one request after transient failures.
+        retry_delay: seconds before the first of them, at most; each further one waits twice as long.
         method: how pixels are asked for: by URL (two requests a chip) or by computePixels (one).
         rate: requests a second; None for no limit; ``auto`` for the service's own limit, none with ``local``.
         in_flight: requests in flight at most.
@@ -56,6 +57,7 @@ class RunConfig:
     send_credentials: bool = False
     processes: int = 25
     retries: int = 10
+    retry_delay: float = 1.0
     method: Literal["auto", "url", "pixels"] = "auto"
     rate: float | Literal["auto"] | None = "auto"
     in_flight: int = 40
@@ -83,7 +85,7 @@ class RunConfig:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least {bound}")
         if isinstance(self.rate, (int, float)) and self.rate <= 0:
             raise UsageError(f"--rate must be above 0, not {self.rate:g}")
-        for name in ("connect_timeout", "read_timeout", "unit_timeout"):
+        for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay"):
             if not getattr(self, name) > 0:
                 raise UsageError(f"--{name.replace('_', '-')} must be above 0 seconds")
         if self.endpoint is not None:
@@ -116,7 +118,8 @@ class RunConfig:
     @property
     def policy(self) -> RetryPolicy:
         """How one request is repeated; a unit's time bounds the total."""
-        return RetryPolicy(retries=self.retries, total=min(RetryPolicy().total, self.unit_timeout))
+        total = min(RetryPolicy().total, self.unit_timeout)
+        return RetryPolicy(retries=self.retries, delay=self.retry_delay, total=total)
 
     @property
     def timeouts(self) -> Timeouts:

@@ -35,7 +35,7 @@ from eechips.errors import (
 )
 from eechips.manifest.record import Planned, Record, State
 from eechips.recipe import Chip, Recipe, Table, unit_value
-from eechips.storage import LocalStore, Staged
+from eechips.storage import ID_LENGTH, LocalStore, Staged
 from eechips.writers import Expectation, Facts, Written, sniff, validate, writer
 
 if TYPE_CHECKING:
@@ -171,7 +171,8 @@ class Worker:
             return Outcome(Record(position=task.position, state=State.DONE))
         written = self._materialize(result)
         name = getattr(result, "name", None) if isinstance(result, (Chip, Table)) else None
-        staged = self._store.stage(f"{name or task.name}.{written.suffix}", written.data, self._setup.token)
+        token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"  # of its own, should two units share a name
+        staged = self._store.stage(f"{name or task.name}.{written.suffix}", written.data, token)
         return Outcome(_record(task, written.facts, staged, result), staged)
 
     def _materialize(self, result: Any) -> Written:

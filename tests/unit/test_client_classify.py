@@ -17,7 +17,14 @@ from eechips.client.classify import (
     parse_retry_after,
     response_message,
 )
-from eechips.errors import ConfigurationError, PermanentError, RecipeError, TooLargeError, TransientError
+from eechips.errors import (
+    ConfigurationError,
+    PermanentError,
+    RecipeError,
+    TooLargeError,
+    TransientError,
+    ValidationError,
+)
 
 TRANSIENT = [
     (429, "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."),
@@ -101,9 +108,7 @@ def test_configuration_errors_say_what_to_do(status: int, message: str) -> None:
         requests.exceptions.ChunkedEncodingError("short"),
         requests.exceptions.ContentDecodingError("gzip"),
         urllib3.exceptions.ProtocolError("Connection broken", ConnectionResetError(104, "reset")),
-        urllib3.exceptions.IncompleteRead(5, 10),
         urllib3.exceptions.ReadTimeoutError(None, "http://x", "slow"),  # type: ignore[arg-type]
-        http.client.IncompleteRead(b"", 10),
         http.client.RemoteDisconnected("gone"),
         ConnectionResetError(104, "reset"),
         BrokenPipeError(32, "pipe"),
@@ -113,6 +118,18 @@ def test_configuration_errors_say_what_to_do(status: int, message: str) -> None:
 )
 def test_failures_of_the_transport_are_transient(error: Exception) -> None:
     assert type(classify_exception(error)) is TransientError
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        urllib3.exceptions.IncompleteRead(5, 10),
+        http.client.IncompleteRead(b"", 10),
+        urllib3.exceptions.ProtocolError("Connection broken", http.client.IncompleteRead(b"", 10)),
+    ],
+)
+def test_a_body_that_breaks_off_is_not_valid(error: Exception) -> None:
+    assert type(classify_exception(error)) is ValidationError
 
 
 def test_refused_credentials_are_a_matter_of_configuration() -> None:
