@@ -9,7 +9,7 @@ from __future__ import annotations
 import keyword
 import math
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import (
@@ -129,6 +129,15 @@ def _children(kind: str, content: Any) -> Iterator[Any]:
         yield from content.get("values", {}).values()
     elif kind == "functionInvocationValue":
         yield from (content.get("arguments") or {}).values()
+
+
+@runtime_checkable
+class _Named(Protocol):
+    """What may be called with named values: functions of the graph, and algorithms that functions return."""
+
+    def by_name(self, values: Mapping[str, Value]) -> Value:
+        """Calls it."""
+        ...
 
 
 class _Closure:
@@ -291,7 +300,7 @@ class Evaluator:
         if "functionReference" not in call:
             return self._builtin(call["functionName"], given, scope)
         function = self._reference(call["functionReference"], scope)
-        if not isinstance(function, _Closure):
+        if not isinstance(function, _Named):
             raise _invalid("functionReference is not a function.")
         return function.by_name({name: self._node(node, scope) for name, node in given.items()})
 

@@ -276,6 +276,15 @@ def test_functions_are_called_by_name():
         run({"result": "r", "values": {**graph.values, "r": call_by_name}})
 
 
+def test_algorithms_that_functions_return_are_called_by_name():
+    """As the client sends ``ee.Image.expression``."""
+    graph = Graph()
+    graph.values["f"] = invoke("Image.parseExpression", expression="a + 1", argName="DEFAULT", vars=["a"]).content
+    given = {"a": node(invoke("Image.constant", value=1))}
+    graph.values["r"] = {"functionInvocationValue": {"functionReference": "f", "arguments": given}}
+    assert len(run({"result": "r", "values": graph.values}).bands) == 1
+
+
 def test_a_value_that_is_no_function():
     call_it = {"functionInvocationValue": {"functionReference": "1"}}
     with pytest.raises(InvalidError, match="not a function"):

@@ -290,3 +290,25 @@ def test_lanczos_gives_gamma(x):
     assert math.sqrt(2 * math.pi) / x * half ** (x + 0.5) * math.exp(-half) * lanczos(x) == pytest.approx(
         math.gamma(x), rel=1e-12
     )
+
+
+# developers.google.com/earth-engine/apidocs/ee-number-expression
+@pytest.mark.parametrize(
+    ("expression", "expected"),
+    [("x + y", 15), ("x - y", -5), ("x * y", 50), ("x / y", 0.5), ("x ** y", 9765625), ("x % y", 5), ("x || y", 1),
+     ("x && y", 1), ("!(x)", 0), ("x > y", 0), ("x >= y", 0), ("x < y", 1), ("x <= y", 1), ("x == y", 0),
+     ("x != y", 1), ("(x < y) ? 100 : 1000", 100), ("100 * (x + y)", 1500), ("Math.PI", math.pi), ("Math.E", math.e),
+     ("vals.x * vals.y", 50), ("add(x, y)", 15), ("subtract(add(x, y), 5)", 10), ("-x + sqrt(y * y)", 5),
+     ("x << 1 | 1", 11)],
+)  # fmt: skip
+def test_expressions(expression, expected):
+    variables = {"x": 5, "y": 10}
+    assert call("Number.expression", expression=expression, vars={**variables, "vals": variables}) == expected
+
+
+@pytest.mark.parametrize(
+    "expression", ["z", "x +", "nothing(x)", "sqrt(x, y)", "add(x)", "vals.q", "vals", "s", "b('x')", "r = x", "x ^ y"]
+)
+def test_expressions_that_cannot_be(expression):
+    with pytest.raises(InvalidError, match=r"^Number.expression: "):
+        call("Number.expression", expression=expression, vars={"x": 5, "y": 10, "s": "text", "vals": {"x": 1}})
