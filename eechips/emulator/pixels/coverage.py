@@ -18,20 +18,22 @@ from eechips.emulator.values import Geometry
 
 Coverage = npt.NDArray[np.float64]
 
-# How far a curved edge may lie from the straight pieces that stand for it, in pixels.
-_EDGE_TOLERANCE = 1e-3
+# How far a curved edge may lie from the straight pieces that stand for it, in pixels: where only the centres
+# matter, and where areas do.
+_CENTRE_TOLERANCE = 1e-4
+_AREA_TOLERANCE = 1e-5
 
 
-def in_pixels(geometry: Geometry, grid: Grid) -> BaseGeometry:
-    """The geometry in the pixel coordinates (column, row) of a grid."""
-    return geometry.within(Projection(grid.crs, grid.transform), _EDGE_TOLERANCE)
+def in_pixels(geometry: Geometry, grid: Grid, tolerance: float = _CENTRE_TOLERANCE) -> BaseGeometry:
+    """The geometry in the pixel coordinates (column, row) of a grid, exact to ``tolerance`` of a pixel."""
+    return geometry.within(Projection(grid.crs, grid.transform), tolerance)
 
 
 def centres_inside(geometry: Geometry, grid: Grid) -> npt.NDArray[np.bool_]:
     """Pixels whose centre lies in a geometry: shape (height, width)."""
     if geometry.unbounded:
         return np.ones(grid.shape, dtype=bool)
-    shape = in_pixels(geometry, grid)
+    shape = in_pixels(geometry, grid, _CENTRE_TOLERANCE)
     # Snap away rounding, so that a rectangle made from the grid's own corners covers all of it.
     box = shapely.box(0.25, 0.25, grid.width - 0.25, grid.height - 0.25)
     shapely.prepare(shape)
@@ -51,7 +53,7 @@ def _burn(shape: BaseGeometry, grid: Grid, *, all_touched: bool) -> npt.NDArray[
 
 def pixels_touched(geometry: Geometry, lattice: Projection) -> tuple[int, int, int, int]:
     """First column, first row, columns and rows of the lattice that a geometry's bounds touch."""
-    left, top, right, bottom = geometry.within(lattice, _EDGE_TOLERANCE).bounds
+    left, top, right, bottom = geometry.within(lattice, _CENTRE_TOLERANCE).bounds
     column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
     return column, row, max(math.ceil(right - 1e-9), column + 1) - column, max(
         math.ceil(bottom - 1e-9), row + 1
@@ -65,7 +67,7 @@ def fractions(geometry: Geometry, grid: Grid) -> Coverage:
     """
     if geometry.unbounded:
         return np.ones(grid.shape)
-    shape = in_pixels(geometry, grid)
+    shape = in_pixels(geometry, grid, _AREA_TOLERANCE)
     polygons = [p for p in _parts(shape) if p.geom_type == "Polygon" and not p.is_empty]
     others = [p for p in _parts(shape) if p.geom_type != "Polygon" and not p.is_empty]
     result = np.zeros(grid.shape)
