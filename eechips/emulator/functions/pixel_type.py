@@ -1,0 +1,69 @@
+"""``ee.PixelType``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.registry import Implementation, function
+from eechips.emulator.model import PixelType
+from eechips.emulator.promotion import promote
+from eechips.emulator.values import Value
+
+_NAMED = ("double", "float", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
+_SIGNED = np.iinfo(np.int32)
+
+
+def _fixed(kind: PixelType) -> Implementation:
+    return Implementation(lambda: kind, with_context=False, lazy=frozenset())
+
+
+FUNCTIONS: Mapping[str, Implementation] = {
+    f"PixelType.{name}": _fixed(PixelType.of(getattr(np, {"float": "float32", "double": "float64"}.get(name, name))))
+    for name in _NAMED
+}
+
+
+@function("PixelType")
+def make(precision: Value, minValue: float | None, maxValue: float | None, dimensions: int) -> PixelType:
+    """The type of a precision ("int", "float" or "double"), with its least and greatest value where it has some.
+
+    Integers have the limits of 32 bits where none are given.
+    """
+    if isinstance(precision, PixelType) or precision not in ("int", "float", "double"):
+        kind: PixelType = promote(precision, "PixelType", "PixelType, argument 'precision'")
+        return kind
+    if dimensions < 0:
+        raise InvalidError(f"The number of dimensions must not be negative. Found {dimensions}.")
+    if precision == "int":
+        minValue = int(_SIGNED.min) if minValue is None else minValue
+        maxValue = int(_SIGNED.max) if maxValue is None else maxValue
+    if minValue is not None and maxValue is not None and minValue > maxValue:
+        raise InvalidError(f"The minimum {minValue} exceeds the maximum {maxValue}.")
+    return PixelType(precision, minValue, maxValue, dimensions)
+
+
+@function("PixelType.precision")
+def precision(pixelType: PixelType) -> str:
+    """The precision: "int", "float" or "double"."""
+    return pixelType.precision
+
+
+@function("PixelType.dimensions")
+def dimensions(pixelType: PixelType) -> int:
+    """The number of dimensions of each value, 0 for numbers."""
+    return pixelType.dimensions
+
+
+@function("PixelType.minValue")
+def min_value(pixelType: PixelType) -> float | None:
+    """The least value, or null where there is none."""
+    return pixelType.minimum
+
+
+@function("PixelType.maxValue")
+def max_value(pixelType: PixelType) -> float | None:
+    """The greatest value, or null where there is none."""
+    return pixelType.maximum
