@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cmp_to_key
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,10 @@ def compare(a: Value, b: Value) -> int:
     if rank_a in (1, 2):
         return int(a > b) - int(a < b)
     return 0
+
+
+compare_key = cmp_to_key(compare)
+"""A key by which ``sorted`` puts values in the order of :func:`compare`."""
 
 
 def _rank(value: Value) -> int:

@@ -11,6 +11,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.frame import recast
+from eechips.emulator.geodesy import spherical_distance
 from eechips.emulator.geometry import leaves
 from eechips.emulator.projection import WGS84
 from eechips.emulator.randomness import random_words, uniform
@@ -22,8 +23,8 @@ Coordinates = npt.NDArray[np.float64]
 _BATCH = 1024
 # Boxes that may stand for a polygon; more only make thin shapes quicker.
 _MOST_BOXES = 4096
-# Mean radius of the WGS84 ellipsoid is not needed: error margins are turned into degrees at the equator.
-_METRES_PER_DEGREE = 111_319.49079327358
+# Batches without a single point inside, after which a region is taken to be empty.
+_MOST_MISSES = 1000
 
 
 def random_points(region: Geometry, seed: int, max_error: float) -> Iterator[tuple[float, float]]:
@@ -58,13 +59,15 @@ def random_points(region: Geometry, seed: int, max_error: float) -> Iterator[tup
 
 
 def _stream(draw: Callable[[Coordinates], Coordinates], seed: int) -> Iterator[tuple[float, float]]:
-    start = 0
-    while True:
+    start = misses = 0
+    while misses < _MOST_MISSES:
         numbers = uniform(random_words(seed, np.arange(start, start + _BATCH)[:, None], np.arange(3)[None, :]))
         points = draw(numbers)
         points[:, 0] = (points[:, 0] + 180.0) % 360.0 - 180.0
         yield from ((float(x), float(y)) for x, y in points)
+        misses = 0 if len(points) else misses + 1
         start += _BATCH
+    raise InvalidError("The region is too thin: no point was found in it.")
 
 
 def _in_polygons(shape: BaseGeometry) -> Callable[[Coordinates], Coordinates]:
@@ -117,8 +120,6 @@ def _quarters(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _on_lines(lines: list[BaseGeometry]) -> Callable[[Coordinates], Coordinates]:
-    from eechips.emulator.geodesy import spherical_distance
-
     ends = [shapely.get_coordinates(line) for line in lines]
     first = np.concatenate([e[:-1] for e in ends])
     last = np.concatenate([e[1:] for e in ends])
@@ -127,13 +128,15 @@ def _on_lines(lines: list[BaseGeometry]) -> Callable[[Coordinates], Coordinates]
     def draw(numbers: Coordinates) -> Coordinates:
         at = numbers[:, 0] * share[-1]
         edge = np.minimum(np.searchsorted(share, at, side="right"), len(share) - 1)
-        return first[edge] + (last[edge] - first[edge]) * numbers[:, 1:2]
+        points: Coordinates = first[edge] + (last[edge] - first[edge]) * numbers[:, 1:2]
+        return points
 
     return draw
 
 
 def _among(points: Coordinates) -> Callable[[Coordinates], Coordinates]:
     def draw(numbers: Coordinates) -> Coordinates:
-        return points[(numbers[:, 0] * len(points)).astype(np.intp)]
+        chosen: Coordinates = points[(numbers[:, 0] * len(points)).astype(np.intp)]
+        return chosen
 
     return draw

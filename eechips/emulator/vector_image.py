@@ -19,15 +19,17 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Bounds
 from eechips.emulator.ordering import plain, property_of
 from eechips.emulator.pixels.composite import lonlat_bounds
-from eechips.emulator.pixels.coverage import in_pixels
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Pixels, Render
+from eechips.emulator.projection import Projection
 from eechips.emulator.promotion import type_name
 from eechips.emulator.reducers import Reducer, Sample
 from eechips.emulator.values import Collection, Feature, Filter
 
 # Collections of up to this many features are indexed once; larger ones are filtered for each grid.
 _INDEXED = 2048
+# Edges of features may lie so far from where they should, in pixels.
+_EDGE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,7 +109,7 @@ class Burnt:
             values = [_number(property_of(feature, name), name) for name in self.properties]
             if feature.geometry is None or any(v is None for v in values):
                 continue
-            met = touched(in_pixels(feature.geometry, grid), grid)
+            met = touched(feature.geometry.within(Projection(grid.crs, grid.transform), _EDGE_TOLERANCE), grid)
             if len(met):
                 pixels.append(met)
                 owners.append(np.full(len(met), len(rows), dtype=np.intp))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cmp_to_key
 
 import numpy as np
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import Implementation
-from eechips.emulator.number_format import java_text
-from eechips.emulator.ordering import compare, distinct_key, plain, property_of
+from eechips.emulator.ordering import compare_key, distinct_key, plain, property_of
 from eechips.emulator.promotion import type_name
+from eechips.emulator.reducers import histogram_key
 from eechips.emulator.values import Collection, Value
 
 
@@ -52,11 +51,11 @@ def _mean(values: Sequence[Value]) -> float | None:
 
 
 def _least(values: Sequence[Value]) -> Value:
-    return min(map(plain, values), key=cmp_to_key(compare), default=None)
+    return min(map(plain, values), key=compare_key, default=None)
 
 
 def _greatest(values: Sequence[Value]) -> Value:
-    return max(map(plain, values), key=cmp_to_key(compare), default=None)
+    return max(map(plain, values), key=compare_key, default=None)
 
 
 def _variance(*, sample: bool) -> Callable[[Sequence[Value]], float | None]:
@@ -102,19 +101,9 @@ def _stats(values: Sequence[Value]) -> Mapping[str, Value]:
     }
 
 
-def histogram_key(value: Value) -> str:
-    """A value as the key of a dictionary."""
-    value = plain(value)
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    return java_text(value) if isinstance(value, (int, float)) else str(value)
-
-
 def _histogram(values: Sequence[Value]) -> Mapping[str, int]:
     counts: dict[str, int] = {}
-    for value in sorted(values, key=cmp_to_key(compare)):
+    for value in sorted(values, key=compare_key):
         key = histogram_key(value)
         counts[key] = counts.get(key, 0) + 1
     return counts
@@ -158,4 +147,4 @@ FUNCTIONS: Mapping[str, Implementation] = {
     f"{_PREFIX}first": Implementation(_first, with_context=True, lazy=frozenset()),
 }
 
-__all__ = ["FUNCTIONS", "column", "histogram_key"]
+__all__ = ["FUNCTIONS", "column"]

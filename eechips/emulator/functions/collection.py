@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cmp_to_key
 from itertools import islice
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import FolderAsset, ImageAsset, Query
-from eechips.emulator.ordering import compare, distinct_key
+from eechips.emulator.ordering import compare_key, distinct_key, property_of
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.values import Collection, Feature, Filter, Geometry, Value
@@ -46,7 +45,7 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
     asset = context.note(("asset", tableId), lambda: context.store.get(tableId.strip("/")))
     if asset is None:
         raise _missing("Collection", tableId)
-    if isinstance(asset, (ImageAsset, FolderAsset)) or not hasattr(asset, "rows"):
+    if isinstance(asset, (ImageAsset, FolderAsset)) or hasattr(asset, "images"):
         raise InvalidError(f"Asset '{tableId}' is not a FeatureCollection.")
     rows = asset.rows
 
@@ -76,7 +75,7 @@ def _numbered(elements: list[Any]) -> list[Any]:
 
 
 @function("Collection.filter")
-def filter(collection: Collection, filter: Value) -> Collection:
+def filtered(collection: Collection, filter: Value) -> Collection:
     """The elements that pass."""
     if not isinstance(filter, Filter):
         raise InvalidError("Collection.filter, argument 'filter': Invalid type.\nExpected type: Filter.")
@@ -84,7 +83,9 @@ def filter(collection: Collection, filter: Value) -> Collection:
 
 
 @function("Collection.map")
-def map(context: Context, collection: Collection, baseAlgorithm: Callable[..., Value], dropNulls: bool) -> Collection:
+def mapped(
+    context: Context, collection: Collection, baseAlgorithm: Callable[..., Value], dropNulls: bool
+) -> Collection:
     """A function of each element."""
 
     def elements() -> Iterator[Any]:
@@ -143,11 +144,10 @@ def sort(collection: Collection, key: str, ascending: bool) -> Collection:
 
     def elements() -> Iterator[Any]:
         found = list(collection)
-        having = [e for e in found if e.properties.get(key) is not None]
-        lacking = [e for e in found if e.properties.get(key) is None]
-        by_value = cmp_to_key(lambda a, b: compare(a.properties[key], b.properties[key]))
+        having = [e for e in found if property_of(e, key) is not None]
+        lacking = [e for e in found if property_of(e, key) is None]
         # Equal elements keep their order in both directions.
-        yield from sorted(having, key=by_value, reverse=not ascending)
+        yield from sorted(having, key=lambda e: compare_key(property_of(e, key)), reverse=not ascending)
         yield from lacking
 
     return collection.derived(elements)
@@ -225,18 +225,12 @@ def distinct(collection: Collection, properties: Value) -> Collection:
     def elements() -> Iterator[Any]:
         seen = set()
         for element in collection:
-            key = tuple(distinct_key(_selected(element, name)) for name in names)
+            key = tuple(distinct_key(property_of(element, name)) for name in names)
             if key not in seen:
                 seen.add(key)
                 yield element
 
     return collection.derived(elements)
-
-
-def _selected(element: Any, name: str) -> Value:
-    if name == ".geo":
-        return element.geometry
-    return element.properties.get(name)
 
 
 @function("Collection.remap")

@@ -10,7 +10,6 @@ import shapely
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.geometry import bounds as geometry_bounds
-from eechips.emulator.functions.image_collection import output_type
 from eechips.emulator.functions.registry import function
 from eechips.emulator.geometry import collection_geometry
 from eechips.emulator.model import PixelType
@@ -49,14 +48,12 @@ def reduce_to_image(collection: Collection, properties: list[str], reducer: Redu
     """A reducer over properties of the features that meet each pixel; bands are named by its outputs."""
     if len(properties) != reducer.inputs:
         raise InvalidError(f"Need {reducer.inputs} properties for the reducer, but {len(properties)} were given.")
-    if not reducer.scalar:
-        raise InvalidError("The reducer's outputs are not numbers.")
+    types = reducer.band_types([PixelType("double")] * len(properties))
     raster = Burnt(collection, tuple(properties), reducer)
-    kinds = [PixelType("double")] * len(properties)
     return Image(
         tuple(
-            Band(name, output_type(reducer, name, kinds), WGS84, raster, index, fixed=False)
-            for index, name in enumerate(reducer.names)
+            Band(name, kind, WGS84, raster, index, fixed=False)
+            for index, (name, kind) in enumerate(zip(reducer.names, types, strict=True))
         )
     )
 

@@ -10,7 +10,6 @@ import numpy.typing as npt
 import shapely
 
 from eechips.emulator import reducers
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.collection import at_index
 from eechips.emulator.functions.image import unique_names
 from eechips.emulator.functions.registry import Implementation, function
@@ -85,38 +84,25 @@ def _reduction(reducer: Reducer) -> Any:
     def reduce(
         values: npt.NDArray[Any], weights: npt.NDArray[np.float64]
     ) -> list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]:
-        together = weights.min(axis=0)
-        outputs = reducer.apply(Sample(values, together, together > 0))
+        arrays = values.ndim - weights.ndim
+        outputs = reducer.apply(Sample(values, weights, weights > 0, None, arrays))
         return [(o.values, o.valid) for o in outputs]
 
     return reduce
 
 
-def output_type(reducer: Reducer, name: str, inputs: Sequence[PixelType]) -> PixelType:
-    """The type of one of a reducer's outputs."""
-    if name in ("min", "max", "first", "last", "mode", "and", "or"):
-        return inputs[0]
-    if name in ("any", "all"):
-        return PixelType("int", 0, 1)
-    if name.startswith("count"):
-        return PixelType("int", 0, 2**31 - 1)
-    return PixelType("double")
-
-
 def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
     """The reduction of a collection at each pixel."""
-    if not reducer.scalar:
-        raise InvalidError("The reducer's outputs are not numbers.")
     first = _first_image(collection)
-    if first is None:
+    if first is None or not first.bands:
         return Image(())
     bands = [band.name for band in first.bands]
-    reducer.check_inputs(len(bands))
-    calls = [(band,) for band in bands] if reducer.inputs == 1 else [tuple(bands)]
+    groups = reducer.groups(len(bands))
     names = reducer.output_names(bands, short=short)
-    by_name = {band.name: band.type for band in first.bands}
-    types = [output_type(reducer, output, [by_name[b] for b in call]) for call in calls for output in reducer.names]
-    raster = Reduced(members_of(collection), tuple(calls), _reduction(reducer), len(reducer.names))
+    kinds = [band.type for band in first.bands]
+    types = [kind for group in groups for kind in reducer.band_types([kinds[i] for i in group])]
+    calls = tuple(tuple(bands[i] for i in group) for group in groups)
+    raster = Reduced(members_of(collection), calls, _reduction(reducer), len(reducer.names))
     return _composite(raster, names, types)
 
 
@@ -162,4 +148,4 @@ def to_bands(collection: Collection) -> Image:
     return Image(tuple(replace(band, name=name) for band, name in zip(bands, unique, strict=True)))
 
 
-__all__ = ["at_index", "members_of", "mosaic", "narrowed", "output_type", "reduced"]
+__all__ = ["at_index", "members_of", "mosaic", "narrowed", "reduced"]

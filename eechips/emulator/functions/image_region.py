@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import tee
 
 import numpy as np
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.image import projection_of, target_projection
-from eechips.emulator.functions.image_collection import output_type
+from eechips.emulator.functions.image import projection_of, target_projection, union_type
 from eechips.emulator.functions.registry import function
+from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import PerPixel
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer, Sample
-from eechips.emulator.regions import Lattice, reduce_region
+from eechips.emulator.regions import Lattice, reduce_region, reduce_regions
 from eechips.emulator.values import Collection, Feature, Geometry, Value
 
 
@@ -81,19 +81,16 @@ def reduce_over_regions(
 ) -> Collection:
     """A reducer over each feature, its outputs added to the feature's properties."""
     lattice = lattice_of(image, scale, crs, crsTransform, maxPixelsPerRegion or 2**53)
-    names = [band.name for band in image.bands]
+    bands = [band.name for band in image.bands]
     # With one band and one input the properties are named by the reducer's outputs alone.
-    only = len(names) == 1 and reducer.inputs == 1
+    only = len(bands) == 1 and reducer.inputs == 1
+    names = list(reducer.names) if only else reducer.output_names(bands, short=True)
 
     def elements() -> Iterator[Feature]:
-        for feature in collection:
-            context.check_time()
-            outputs: Mapping[str, Value] = {}
-            if feature.geometry is not None and not feature.geometry.shape.is_empty:
-                outputs = reduce_region(context, image, reducer, feature.geometry, lattice)
-            if only and outputs:
-                outputs = dict(zip(reducer.names, outputs.values(), strict=True))
-            found = {name: value for name, value in outputs.items() if value is not None}
+        features, again = tee(collection)
+        results = reduce_regions(context, image, reducer, (f.geometry for f in again), lattice)
+        for feature, values in zip(features, results, strict=True):
+            found = {name: value for name, value in zip(names, values, strict=True) if value is not None}
             yield feature.with_properties({**feature.properties, **found})
 
     return collection.derived(elements, "Feature")
@@ -101,36 +98,37 @@ def reduce_over_regions(
 
 @function("Image.reduce")
 def reduce(image: Image, reducer: Reducer) -> Image:
-    """A reducer over the bands of each pixel."""
-    if not reducer.scalar:
-        raise InvalidError("The reducer's outputs are not numbers.")
+    """A reducer of one input over the bands of each pixel; bands are named by its outputs."""
+    if reducer.inputs != 1:
+        raise InvalidError(f"The reducer must have a single input; it has {reducer.inputs}.")
+    types = reducer.band_types([common_type([band.type for band in image.bands])]) if image.bands else []
     if not image.bands:
         return image
 
     def outputs(pixels: Sequence[Pixels], which: int) -> Pixels:
-        if reducer.inputs == 1:
-            values = np.stack([p.values for p in pixels])[None]
-            weights = np.stack([p.mask for p in pixels]).astype(np.float64)
-        else:
-            values = np.stack([p.values for p in pixels])[:, None]
-            weights = np.min([p.mask for p in pixels], axis=0)[None].astype(np.float64)
-        found = reducer.apply(Sample(values, weights, weights > 0))[which]
+        values = np.stack([p.values for p in pixels])[None]
+        weights = np.stack([p.mask for p in pixels]).astype(np.float64)
+        found = reducer.apply(Sample(values, weights, weights > 0, None, values.ndim - 1 - weights.ndim))[which]
         return Pixels(found.values, found.valid)
 
-    if reducer.inputs != 1:
-        reducer.check_inputs(len(image.bands))
-
-    def chosen(which: int) -> Any:
+    def chosen(which: int) -> Callable[[Sequence[Pixels]], Pixels]:
         return lambda pixels: outputs(pixels, which)
 
     raster = PerPixel(
         tuple(tuple(image.bands) for _ in reducer.names), tuple(chosen(i) for i in range(len(reducer.names)))
     )
     first = image.bands[0]
-    kinds = [band.type for band in image.bands]
     return image.computed(
         [
-            Band(name, output_type(reducer, name, kinds), first.projection, raster, i, first.extent, first.fixed)
-            for i, name in enumerate(reducer.names)
+            Band(name, kind, first.projection, raster, i, first.extent, first.fixed)
+            for i, (name, kind) in enumerate(zip(reducer.names, types, strict=True))
         ]
     )
+
+
+def common_type(types: Sequence[PixelType]) -> PixelType:
+    """The narrowest type that holds the values of several."""
+    found = types[0]
+    for kind in types[1:]:
+        found = union_type(found, kind)
+    return found
