@@ -44,18 +44,23 @@ class Location:
     scale: float
 
 
-def locate(grid: Grid, lattice: Projection) -> Location:
+def locate(grid: Grid, lattice: Projection, *, exact: bool = False) -> Location:
     """Finds the centres of a grid's pixels in the pixel coordinates of a lattice.
 
     The CRS transformation is evaluated at control points and interpolated between them where that is exact to
     1e-4 of a pixel (checked half-way between control points), else at every pixel.
+
+    Args:
+        grid: whose pixels.
+        lattice: in whose coordinates.
+        exact: transform every centre, however smooth the transformation is.
     """
     if grid.crs == lattice.crs or parse_crs(grid.crs) == parse_crs(lattice.crs):
         return _locate_affine(grid, ~lattice.transform * grid.transform)
 
     inverse = ~lattice.transform
 
-    def exact(columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
+    def transform(columns: Floats, rows: Floats) -> tuple[Floats, Floats]:
         x, y = _moved(grid.transform, columns, rows)
         x, y = transformer(grid.crs, lattice.crs).transform(x, y)
         known = np.isfinite(x) & np.isfinite(y)  # PROJ gives infinities for what has no place
@@ -63,16 +68,16 @@ def locate(grid: Grid, lattice: Projection) -> Location:
             x, y = np.where(known, x, np.nan), np.where(known, y, np.nan)
         return _moved(inverse, np.asarray(x), np.asarray(y))
 
-    spacing = _SPACING
+    spacing = _SPACING if not exact else 0
     while spacing >= 8 and min(grid.width, grid.height) > spacing:
-        found = _interpolated(grid, exact, spacing)
+        found = _interpolated(grid, transform, spacing)
         if found is not None:
             break
         spacing //= 2
     else:
         rows, columns = np.mgrid[0 : grid.height, 0 : grid.width] + 0.5
-        found = exact(columns, rows)
-    return Location(found[0], found[1], _jacobian_scale(grid, exact))
+        found = transform(columns, rows)
+    return Location(found[0], found[1], _jacobian_scale(grid, transform))
 
 
 def _moved(affine: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:

@@ -1,0 +1,139 @@
+"""Pixels computed from those around them, with margins read as they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.emulator.errors import LimitError
+from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.image import Band, Pixels, Render
+from eechips.emulator.values import Weights
+
+# Bytes of neighbours that are held at once.
+_STACK = 64 << 20
+# Pixels of one band that may be read with the margins of a neighbourhood.
+_MAX_PADDED = 1 << 27
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """Pixels that are needed beyond each side of a grid."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @classmethod
+    def of(cls, weights: Weights) -> Margins:
+        """What the weights of a kernel reach."""
+        height, width = weights.values.shape
+        return cls(weights.x, weights.y, width - 1 - weights.x, height - 1 - weights.y)
+
+    @classmethod
+    def around(cls, size: int) -> Margins:
+        """The same on all sides."""
+        return cls(size, size, size, size)
+
+    def padded(self, grid: Grid) -> Grid:
+        """A grid with these margins.
+
+        Raises:
+            LimitError: if it is too large to be read at once.
+        """
+        width, height = grid.width + self.left + self.right, grid.height + self.top + self.bottom
+        if width * height > _MAX_PADDED:
+            raise LimitError("User memory limit exceeded.")
+        return grid.window(-self.left, -self.top, width, height)
+
+
+def cropped(values: npt.NDArray[Any], margins: Margins, shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """The part of an array of a padded grid that lies on the grid itself."""
+    return values[margins.top : margins.top + shape[0], margins.left : margins.left + shape[1]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighborhood:
+    """Bands computed from the surroundings of each pixel.
+
+    Attributes:
+        inputs: what is read, with margins.
+        margins: how far, given the edge of a pixel in metres.
+        function: from the inputs on the padded grid, the margins and the grid to all bands.
+    """
+
+    inputs: tuple[Band, ...]
+    margins: Callable[[float], Margins]
+    function: Callable[[Sequence[Pixels], Margins, Grid], Sequence[Pixels]]
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Reads the inputs once, and computes all bands."""
+        found: Sequence[Pixels] = render.note(("neighborhood", self, grid), lambda: self._compute(grid, render))
+        return [found[band] for band in bands]
+
+    def _compute(self, grid: Grid, render: Render) -> Sequence[Pixels]:
+        margins = self.margins(grid.nominal_scale)
+        return self.function(render.read(self.inputs, margins.padded(grid)), margins, grid)
+
+
+def shift(values: npt.NDArray[Any], row: int, column: int, shape: tuple[int, int]) -> npt.NDArray[Any]:
+    """The window of a padded array that starts at a row and column: each pixel's neighbour at one offset."""
+    return values[row : row + shape[0], column : column + shape[1]]
+
+
+def taps(weights: Weights) -> list[tuple[int, int, float]]:
+    """Row, column and weight of the cells of a kernel that are not zero, row by row."""
+    rows, columns = np.nonzero(weights.values)
+    return [(int(r), int(c), float(weights.values[r, c])) for r, c in zip(rows, columns, strict=True)]
+
+
+def row_blocks(height: int, bytes_per_row: int) -> Iterator[tuple[int, int]]:
+    """First and last row (exclusive) of blocks small enough to be stacked."""
+    rows = max(1, _STACK // max(1, bytes_per_row))
+    for start in range(0, height, rows):
+        yield start, min(height, start + rows)
+
+
+def stacked(
+    pixels: Pixels, cells: Sequence[tuple[int, int, float]], start: int, stop: int, width: int
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Values and masks of all neighbours of some rows: shape (cells, stop - start, width)."""
+    shape = (stop - start, width)
+    values = np.stack([shift(pixels.values, row + start, column, shape) for row, column, _ in cells])
+    masks = np.stack([shift(pixels.mask, row + start, column, shape) for row, column, _ in cells])
+    return values, masks
+
+
+def weighted_sum(values: npt.NDArray[Any], weights: Weights, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """The sum of the neighbours of each pixel times their weights.
+
+    Runs of equal weights in a row of the kernel are taken from sums along the rows, so that discs and squares cost
+    as much as their height, not their area.
+    """
+    numbers = values.astype(np.float64)
+    total = np.zeros(shape)
+    sums: npt.NDArray[np.float64] | None = None
+    for row, line in enumerate(weights.values):
+        for start, stop, weight in _runs(line):
+            if stop - start <= 2:
+                for column in range(start, stop):
+                    total += weight * shift(numbers, row, column, shape)
+                continue
+            if sums is None:
+                sums = np.zeros((numbers.shape[0], numbers.shape[1] + 1))
+                np.cumsum(numbers, axis=1, out=sums[:, 1:])
+            total += weight * (shift(sums, row, stop, shape) - shift(sums, row, start, shape))
+    return total
+
+
+def _runs(line: npt.NDArray[np.float64]) -> Iterator[tuple[int, int, float]]:
+    """First and last cell (exclusive) and weight of the runs of equal weights that are not zero."""
+    edges = np.flatnonzero(np.diff(line)) + 1
+    for start, stop in zip([0, *edges], [*edges, len(line)], strict=True):
+        if line[start] != 0:
+            yield int(start), int(stop), float(line[start])
