@@ -184,8 +184,10 @@ class Transport:
             error = _error_of(reply)
             if isinstance(error, TransientError):
                 raise error
-            if error is None and accept is not None:
-                accept(reply.body)
+            if error is None:
+                _refuse_page(reply)
+                if accept is not None:
+                    accept(reply.body)
             return reply
 
         reply = self._repeat(attempt)
@@ -356,6 +358,13 @@ def _decode(raw: bytes) -> bytes:
         return gzip.decompress(raw)
     except (EOFError, OSError, zlib.error) as error:
         raise ValidationError(f"truncated or damaged gzip: {error}") from None
+
+
+def _refuse_page(reply: Reply) -> None:
+    """Raises ValidationError for a web page, which proxies and captive portals send under status 200."""
+    is_page = reply.headers.get("content-type", "").startswith("text/html")
+    if is_page or reply.body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise ValidationError("a web page came back: a proxy or a login page is in between", status=reply.status)
 
 
 def _error_of(reply: Reply) -> EechipsError | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import FrameType
 from typing import Any
 
@@ -25,13 +27,17 @@ _ALIKE_LIMIT = 20
 
 
 class Interrupt:
-    """Ctrl-C, in two steps: the first asks to finish what is in flight, the second to stop at once.
+    """Ctrl-C, in two steps where there is work in flight: the first asks to finish it, the second stops at once.
 
     Use it in a ``with`` block. Signals reach only the main thread; elsewhere it does nothing.
+
+    Attributes:
+        requested: whether the first step was taken.
     """
 
     def __init__(self) -> None:
         self.requested = False
+        self._is_patient = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interrupt:
@@ -44,8 +50,17 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def patient(self) -> Iterator[None]:
+        """Inside the block the first signal only sets ``requested``."""
+        self._is_patient = True
+        try:
+            yield
+        finally:
+            self._is_patient = False
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested or not self._is_patient:
             raise KeyboardInterrupt
         self.requested = True
 
@@ -59,6 +74,7 @@ class Dispatcher:
         pool: of workers.
         progress: told about every settled unit.
         log: told about what is out of the ordinary.
+        check: called now and then; raises if the run cannot go on.
         verbose: whether failures are shown as well.
     """
 
@@ -70,10 +86,11 @@ class Dispatcher:
         progress: Progress,
         log: RunLog,
         *,
+        check: Callable[[], None],
         verbose: bool = False,
     ) -> None:
         self._ledger, self._store, self._pool = ledger, store, pool
-        self._progress, self._log, self._verbose = progress, log, verbose
+        self._progress, self._log, self._check, self._verbose = progress, log, check, verbose
         self._again: deque[Planned] = deque()
         self._losses: Counter[int] = Counter()
         self._settled = 0
@@ -96,21 +113,26 @@ class Dispatcher:
             RecipeError: if the first units all fail in the same place of the recipe.
             StorageError: if results cannot be written.
         """
-        units = self._ledger.open_units()
         try:
-            while True:
-                draining = self._drain_if(interrupt)
-                if not draining:
-                    self._pool.ensure(min(size, open_count - self._settled))
-                    self._feed(units)
-                if not self._pool.is_busy and (draining or (self._is_dry and not self._again)):
-                    return not draining
-                self._settle(self._pool.wait(_TICK))
-                self._progress.show(self._pool.throttle.in_flight, self._pool.throttle.limit)
+            with interrupt.patient():
+                return self._loop(open_count, size, interrupt)
         except KeyboardInterrupt:
             self._pool.kill()
             self._log.write("killed")
             return False
+
+    def _loop(self, open_count: int, size: int, interrupt: Interrupt) -> bool:
+        units = self._ledger.open_units()
+        while True:
+            draining = self._drain_if(interrupt)
+            if not draining:
+                self._pool.ensure(min(size, open_count - self._settled))
+                self._feed(units)
+            if not self._pool.is_busy and (draining or (self._is_dry and not self._again)):
+                return not draining
+            self._settle(self._pool.wait(_TICK))
+            self._progress.show(self._pool.throttle.in_flight, self._pool.throttle.limit)
+            self._check()
 
     def _drain_if(self, interrupt: Interrupt) -> bool:
         throttle = self._pool.throttle
@@ -154,7 +176,10 @@ class Dispatcher:
 
     def _commit(self, task: Planned, outcome: Outcome, files: set[str]) -> Record | None:
         record, staged = outcome.record, outcome.staged
-        if record is None or staged is None:
+        if record is None:
+            return None
+        record = replace(record, attempts=record.attempts + self._losses[task.position])
+        if staged is None:
             return record
         owner = self._ledger.owner(staged.name)
         if staged.name in files or owner not in (None, task.position):

@@ -19,24 +19,43 @@ _START_TIMEOUT = 60.0  # seconds; a cold start imports rasterio and reads the li
 _STOP_TIMEOUT = 10.0
 
 
+class LocalServer:
+    """A local Earth Engine that runs.
+
+    Attributes:
+        url: its address.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], errors: IO[bytes]) -> None:
+        self._process, self._errors = process, errors
+        self.url = str(_announcement(process, errors)["url"])
+
+    def check(self) -> None:
+        """Raises ConfigurationError if the server has ended."""
+        status = self._process.poll()
+        if status is not None:
+            raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {_last_words(self._errors)}")
+
+
 @contextlib.contextmanager
-def serve(assets: Path | None, *, in_flight: int) -> Iterator[dict[str, Any]]:
+def serve(assets: Path | None, *, in_flight: int, log: Path | None = None) -> Iterator[LocalServer]:
     """Runs ``python -m eechips.emulator`` for the duration of the block.
 
     Args:
         assets: folder of assets to serve; None for the demo planet.
         in_flight: requests that it must bear at once.
+        log: file for what it writes to standard error; removed if that is nothing. None to keep nothing.
 
     Yields:
-        What the server says of itself: ``url``, and whatever else it announces.
+        The server, ready.
 
     Raises:
         ConfigurationError: if it does not start; says why.
     """
     command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--port", "0", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
-    command += ["--assets", str(assets)] if assets is not None else ["--demo"]
-    with tempfile.TemporaryFile() as errors:
+    command += ["--demo"] if assets is None else ["--assets", str(assets), "--no-demo"]
+    with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C in the terminal is for us alone, and we may need the server to finish.
         process = subprocess.Popen(
             command,
@@ -47,9 +66,11 @@ def serve(assets: Path | None, *, in_flight: int) -> Iterator[dict[str, Any]]:
             start_new_session=True,
         )
         try:
-            yield _announcement(process, errors)
+            yield LocalServer(process, errors)
         finally:
             _stop(process)
+    if log is not None and log.stat().st_size == 0:
+        log.unlink()
 
 
 def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[str, Any]:
@@ -62,12 +83,16 @@ def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[s
             return announced
     except ValueError:
         pass  # reported below, with what the server wrote instead
-    errors.seek(0)
-    said = errors.read().decode(errors="replace").strip().splitlines()
-    reason = said[-1] if said else f"no answer within {_START_TIMEOUT:g} s"
+    reason = _last_words(errors) or f"no answer within {_START_TIMEOUT:g} s"
     if "ModuleNotFoundError" in reason:
         reason += " (install the extra: pip install 'eechips[local]')"
     raise ConfigurationError(f"the local Earth Engine did not start: {reason}")
+
+
+def _last_words(errors: IO[bytes]) -> str:
+    errors.seek(0)
+    said = errors.read().decode(errors="replace").strip().splitlines()
+    return said[-1] if said else ""
 
 
 def _read_line(stream: IO[bytes], timeout: float) -> bytes:

@@ -22,7 +22,7 @@ from eechips.client.throttle import Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Dispatcher, Interrupt
-from eechips.engine.local import serve
+from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog, utc_now
 from eechips.engine.plan import check_same, describe, name_template, plan_units
 from eechips.engine.pool import Pool, worker_context
@@ -38,6 +38,7 @@ from eechips.recipe import Recipe
 from eechips.storage import LocalStore, make_folder, write_file
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
+_SERVER_LOG_NAME = "local.log"
 _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
 
 
@@ -49,18 +50,29 @@ class Session:
         connection: of this process.
         throttle: of all processes.
         notes: what users of the results should know, such as that they are synthetic.
+        server: the local Earth Engine, if there is one.
     """
 
     connection: Connection
     throttle: Throttle
     notes: tuple[str, ...]
+    server: LocalServer | None
+
+    def check(self) -> None:
+        """Raises ConfigurationError if the local Earth Engine has ended."""
+        if self.server is not None:
+            self.server.check()
 
 
 @contextlib.contextmanager
-def connect(config: RunConfig) -> Iterator[Session]:
+def connect(config: RunConfig, server_log: Path | None = None) -> Iterator[Session]:
     """Initialises Earth Engine in this process, as the config says, for the duration of the block.
 
     With ``local``, the local Earth Engine runs as long. The state that the client had before is put back.
+
+    Args:
+        config: whom to ask, as whom.
+        server_log: file for the errors of the local Earth Engine.
 
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work; says what to do.
@@ -72,15 +84,14 @@ def connect(config: RunConfig) -> Iterator[Session]:
         seats=config.processes + 1,
     )
     with contextlib.ExitStack() as stack:
-        notes: tuple[str, ...] = ()
-        endpoint = config.service
+        server: LocalServer | None = None
         if config.local:
             bearable = config.in_flight + config.processes
-            endpoint = str(stack.enter_context(serve(config.local_assets, in_flight=bearable))["url"])
-            notes = () if config.local_assets else (_SYNTHETIC,)
-        target = find_target(config, endpoint)
+            server = stack.enter_context(serve(config.local_assets, in_flight=bearable, log=server_log))
+        target = find_target(config, server.url if server is not None else config.service)
         connection = stack.enter_context(connect_client(target, throttle.seat(0), config.policy, config.timeouts))
-        yield Session(connection, throttle, notes)
+        notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
+        yield Session(connection, throttle, notes, server)
 
 
 def find_target(config: RunConfig, endpoint: str) -> Target:
@@ -149,17 +160,16 @@ class _Run:
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
         """Connects, plans if need be, and settles the open units; False if the user stopped it."""
         config = self._config
-        session = stack.enter_context(connect(config))
+        session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME))
         self._write_info(session, finished=None)
         if not is_planned:
             self._plan(log)
-        if self._interrupt.requested:
-            return False
         counts = self._ledger.counts()
         open_count = self._count_open()
         if open_count == 0:
             return True
         self._store.sweep()
+        stack.callback(self._store.sweep)  # after the pool: workers that were ended leave files behind
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-")))
         setup = WorkerSetup(
             recipe=self._recipe,
@@ -178,7 +188,9 @@ class _Run:
         progress = stack.enter_context(Progress(total, total - open_count, session.throttle.limit, quiet=config.quiet))
         for note in session.notes:
             progress.say(note)
-        dispatcher = Dispatcher(self._ledger, self._store, pool, progress, log, verbose=config.verbose)
+        dispatcher = Dispatcher(
+            self._ledger, self._store, pool, progress, log, check=session.check, verbose=config.verbose
+        )
         is_settled = dispatcher.run(open_count, size, self._interrupt)
         if not is_settled:
             resume = config.command or "the same command"
@@ -189,17 +201,11 @@ class _Run:
         template = name_template(self._recipe, self._config)
         meta = {**self._described, "eechips": version("eechips"), "planned": utc_now()}
         units = plan_units(self._recipe.get_requests(), self._recipe.identity, template)
-        self._ledger.store_plan(meta, self._until_interrupted(units))
+        self._ledger.store_plan(meta, units)
         total = sum(self._ledger.counts().values())
         log.write("planned", units=total)
         if total == 0:
             raise UsageError("the plan is empty: get_requests gave no units")
-
-    def _until_interrupted(self, units: Iterator[Any]) -> Iterator[Any]:
-        for unit in units:
-            if self._interrupt.requested:
-                raise KeyboardInterrupt
-            yield unit
 
     def _drop_done(self) -> int:
         """Makes units planned again whose file is gone or has another size; returns how many units are open."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import pandas as pd
 import pytest
 
 from eechips.engine import RunConfig, estimate, run
+from eechips.engine.plan import describe, name_template, plan_units
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
-from eechips.manifest import Run, open_run
+from eechips.manifest import Record, Run, State, open_run
+from eechips.manifest.export import export_parquet
+from eechips.manifest.ledger import Ledger
 from eechips.writers.raster import decoding
 from tests.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.engine_service import Service, picture, serving
@@ -88,6 +92,26 @@ def test_the_same_command_again_sends_nothing(service: Service, tmp_path: Path) 
     again = run_chips(tmp_path, service.url)
     assert service.requests == []
     assert hashes_of(again) == first
+
+
+def test_ten_thousand_finished_units_are_looked_through_in_no_time(service: Service, tmp_path: Path) -> None:
+    recipe = script(tmp_path, CHIPS, count=10_000)
+    config = RunConfig(out=tmp_path / "out", endpoint=service.url, processes=1, quiet=True)
+    (tmp_path / "out" / "chips").mkdir(parents=True)
+    with Ledger(config.out / "manifest.sqlite") as ledger:
+        units = list(plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, config)))
+        ledger.store_plan(describe(recipe, config), units)
+        records = []
+        for unit in units:
+            (config.out / f"{unit.name}.png").write_bytes(b"x")
+            file = f"{unit.name}.png"
+            records.append(Record(position=unit.position, state=State.DONE, file=file, bytes=1, sha256=""))
+        ledger.record(records)
+        export_parquet(ledger, config.out)
+    began = time.monotonic()
+    assert run(recipe, config).counts == {"done": 10_000}
+    assert time.monotonic() - began < 3.0
+    assert service.requests == []
 
 
 def test_files_that_are_gone_or_cut_are_fetched_again_and_no_others(service: Service, tmp_path: Path) -> None:

@@ -134,6 +134,14 @@ def test_the_clients_own_errors_stay_its_own(service: Service) -> None:
     assert service.count("value") == 2
 
 
+def test_a_web_page_is_no_answer(service: Service) -> None:
+    service.plan(None, "html")
+    transport, _ = make(service)
+    response, body = transport.request(f"{service.url}/v1/projects/p/value:compute", "POST", "{}", {})
+    assert (response.status, body) == (200, b'{"result": 42}')
+    assert service.count("value") == 2
+
+
 def test_documents_are_asked_for_once_and_then_known(service: Service) -> None:
     first, _ = make(service)
     for _ in range(2):
