@@ -268,6 +268,9 @@ def test_nodata_can_be_given(tmp_path: Path) -> None:
     ingest(tmp_path / "a.tif", tmp_path / "store", "x", nodata=17)
     values, valid = pixels(image(FolderStore(tmp_path / "store"), "x"))
     np.testing.assert_array_equal(valid, values != 17)
+    raster(tmp_path / "masked.tif", noise(1, 30, 30), mask=np.tri(30, 30, dtype=bool))
+    with pytest.raises(IngestError, match="has a mask"):
+        ingest(tmp_path / "masked.tif", tmp_path / "store", "x", nodata=17)
     with pytest.raises(IngestError, match="nodata value 300"):
         ingest(tmp_path / "a.tif", tmp_path / "store", "x", nodata=300)
 
@@ -303,7 +306,9 @@ def test_other_crss_are_kept_as_wkt(tmp_path: Path) -> None:
 def test_files_of_different_grids_make_one_image(tmp_path: Path) -> None:
     fine, coarse = noise(1, 60, 80, dtype="uint16"), noise(1, 30, 40, dtype="float32", seed=1)
     raster(tmp_path / "B2.tif", fine)
-    raster(tmp_path / "B5.tif", coarse, transform=UTM @ Affine.scale(2), nodata=float("nan"))
+    raster(
+        tmp_path / "B5.tif", coarse, transform=Affine(10.0, 0.0, 485900.0, 0.0, -10.0, 5209247.0), nodata=float("nan")
+    )
     ids = ingest([tmp_path / "B5.tif", tmp_path / "B2.tif"], tmp_path / "store", "S2/scene", one_image=True)
     assert ids == ["S2/scene"]
     found = image(FolderStore(tmp_path / "store"), "S2/scene")
@@ -625,6 +630,20 @@ def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path, planet: FolderSt
     assert done.stdout.strip(), done.stderr
     assert snapshot(planet.path) == before
     assert not list(planet.path.rglob(".tmp-*"))
+
+
+def test_a_failure_on_the_way_leaves_the_store_as_it_was(tmp_path: Path, planet: FolderStore) -> None:
+    sources = [raster(tmp_path / f"d{n}.tif", noise(1, 9, 9, seed=n)) for n in (1, 2, 3, 4)]
+    before = snapshot(planet.path)
+    obstacle = planet.path / "A" / "B" / "d3" / ".tmp-item.json"
+    obstacle.mkdir()
+    with pytest.raises(AssetWriteError, match=r"Cannot write .*d3/item\.json: Is a directory"):
+        ingest(sources, planet.path, "A/B")
+    obstacle.rmdir()
+    assert snapshot(planet.path) == before
+    assert not list(planet.path.rglob(".tmp-*"))
+    assert not (planet.path / "A" / "B" / "d4").exists()
+    assert ingest(sources, planet.path, "A/B") == [f"A/B/d{n}" for n in (1, 2, 3, 4)]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")

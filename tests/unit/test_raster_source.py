@@ -168,6 +168,26 @@ def test_pickles_and_reads_again(plain: Path) -> None:
     np.testing.assert_array_equal(read_whole(copy, [1])[0], read_whole(source, [1])[0])
 
 
+def test_small_rasters_are_kept_decoded(tmp_path: Path) -> None:
+    pool = DatasetPool(limit=2)
+    small = np.random.default_rng(5).integers(0, 9, (20, 2, 47, 42)).astype("uint16")
+    sources = []
+    for number, values in enumerate(small):
+        path = tmp_path / f"{number}.tif"
+        with rasterio.open(
+            path, "w", driver="GTiff", count=2, height=47, width=42, dtype="uint16", transform=TRANSFORM, nodata=3
+        ) as dataset:
+            dataset.write(values)
+        sources.append(GeoTiff.open(path, pool))
+    for source, values in zip(sources * 2, [*small, *small], strict=True):
+        got, valid = source.read([1, 0], Window(5, 6, 30, 31), 0)
+        np.testing.assert_array_equal(got, values[::-1, 6:37, 5:35])
+        np.testing.assert_array_equal(valid, got != 3)
+        got[:] = 0  # the caller's own
+        valid[:] = False
+    assert len(pool) == 20  # and none of them is a file that is open
+
+
 def test_many_threads_read_the_same_file(plain: Path, values: np.ndarray) -> None:
     source = GeoTiff.open(plain, DatasetPool(limit=4))
 

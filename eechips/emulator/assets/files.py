@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,21 +61,54 @@ def commit(source: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
-def write_json(target: Path, document: Mapping[str, Any]) -> None:
-    """Writes or replaces a JSON file, atomically and durably. The caller holds the store's lock.
+class Documents:
+    """JSON files that are written first and then all put in place: a full disk leaves everything as it was.
 
-    Raises:
-        AssetWriteError: if it cannot be written.
+    The caller holds the store's lock.
     """
-    text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-    temporary = target.with_name(f".tmp-{target.name}")
-    with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+
+    def __init__(self) -> None:
+        self._staged: deque[tuple[Path, Path]] = deque()
+
+    def stage(self, target: Path, document: Mapping[str, Any]) -> None:
+        """Writes a document beside its place.
+
+        Raises:
+            AssetWriteError: if it cannot be written; nothing is staged any more then.
+        """
+        temporary = target.with_name(f".tmp-{target.name}")
+        text = json.dumps(document, ensure_ascii=False, allow_nan=False)
         try:
-            temporary.write_text(text + "\n", encoding="utf-8")
-            commit(temporary, target)
-        finally:
+            with writing(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                temporary.write_text(text + "\n", encoding="utf-8")
+        except AssetWriteError:
+            if temporary.is_file():
+                temporary.unlink()
+            self.drop()
+            raise
+        self._staged.append((temporary, target))
+
+    def commit(self) -> None:
+        """Puts the documents in place, in the order in which they were staged."""
+        while self._staged:
+            temporary, target = self._staged[0]
+            with writing(target):
+                commit(temporary, target)
+            self._staged.popleft()
+
+    def drop(self) -> None:
+        """Removes what has been staged."""
+        for temporary, _ in self._staged:
             temporary.unlink(missing_ok=True)
+        self._staged.clear()
+
+
+def write_json(target: Path, document: Mapping[str, Any]) -> None:
+    """Writes or replaces one JSON file, atomically and durably; see ``Documents``."""
+    documents = Documents()
+    documents.stage(target, document)
+    documents.commit()
 
 
 class Deposit:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.errors import AssetExistsError, AssetWriteError
-from eechips.emulator.assets.files import locked, write_json, writing
+from eechips.emulator.assets.files import Documents, locked, write_json, writing
 from eechips.emulator.assets.index import Index, hrefs_of, stamp_of
 from eechips.emulator.assets.names import ancestors, folder_of, split_id
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
@@ -69,9 +70,12 @@ def publish(root: Path, records: Sequence[AssetRecord]) -> None:
         check_free(index, [record.id for record in records], kind)
         superseded = _files_to_remove(root, index, records)
         containers = _Containers(root, index, records)
+        documents = Documents()
         for record in records:
-            write_json(root / stac.item_href(record.id), stac.item(record, containers.href_above(record.id)))
-        index.update(containers.write(), records)
+            documents.stage(root / stac.item_href(record.id), stac.item(record, containers.href_above(record.id)))
+        containers.stage(documents)
+        documents.commit()
+        index.update(containers.finish(), records)
         for path in superseded:
             path.unlink(missing_ok=True)
 
@@ -80,9 +84,8 @@ def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
     """Removes files of assets that were not published after all, and the folders that are empty then."""
     with locked(root), closing(Index(root)) as index:
         index.ensure()
-        rows = [row for asset_id in asset_ids if (row := index.asset(asset_id)) is not None]
-        # Another process may have published the very same file in the meantime.
-        used = {href for row in rows for href in hrefs_of(row)}
+        # A file stays that another process has published meanwhile, or that a document names already.
+        used = {href for asset_id in asset_ids for href in _files_of(root, index, asset_id)}
         for href in hrefs:
             if href not in used:
                 (root / href).unlink(missing_ok=True)
@@ -113,10 +116,17 @@ class _Containers:
         """The document of an asset's container, relative to the store."""
         return self._hrefs[split_id(asset_id)[0]]
 
-    def write(self) -> list[ContainerRecord]:
-        """Writes all documents, children first, so that no link leads nowhere; returns them parents first."""
-        deepest_first = sorted(self._kinds, key=lambda name: (len(ancestors(name)) if name else 0, name), reverse=True)
-        return [self._write(name) for name in deepest_first][::-1]
+    def stage(self, documents: Documents) -> None:
+        """Stages all documents, children before parents, so that no link leads nowhere."""
+        for name in sorted(self._kinds, key=_depth, reverse=True):
+            documents.stage(self._root / self._hrefs[name], self._document(name))
+
+    def finish(self) -> list[ContainerRecord]:
+        """Removes documents that others have replaced; returns what is in place, parents first."""
+        for name, known in self._known.items():
+            if known is not None and known.href != self._hrefs[name]:
+                (self._root / known.href).unlink()
+        return [self._record(name) for name in sorted(self._kinds, key=_depth)]
 
     def _kind(self, name: str, holds_images: bool) -> ContainerKind:
         known = self._known[name]
@@ -128,7 +138,7 @@ class _Containers:
             return stac.container_href(name, self._kinds[name])
         return known.href if known.kind == self._kinds[name] else stac.sibling_href(known.href, self._kinds[name])
 
-    def _write(self, name: str) -> ContainerRecord:
+    def _document(self, name: str) -> dict[str, Any]:
         href, known = self._hrefs[name], self._known[name]
         parent = self._hrefs[split_id(name)[0]] if name else None
         previous = stac.read_document(self._root / known.href) if known else None
@@ -144,11 +154,26 @@ class _Containers:
         if self._kinds[name] == "collection" and own:
             stac.widen(document, own)
         document["updated"] = stac.time_text(max(record.version for record in self._records) / 1000)
-        write_json(self._root / href, document)
-        if known is not None and known.href != href:
-            (self._root / known.href).unlink()
-        properties = stac.container_properties(document)
-        return ContainerRecord(name, self._kinds[name], href, stamp_of(self._root / href), properties)
+        return document
+
+    def _record(self, name: str) -> ContainerRecord:
+        path = self._root / self._hrefs[name]
+        properties = stac.container_properties(stac.read_document(path))
+        return ContainerRecord(name, self._kinds[name], self._hrefs[name], stamp_of(path), properties)
+
+
+def _depth(name: str) -> tuple[int, str]:
+    return len(ancestors(name)) if name else 0, name
+
+
+def _files_of(root: Path, index: Index, asset_id: str) -> list[str]:
+    """Files that the index or the item of an asset names."""
+    row = index.asset(asset_id)
+    found = [] if row is None else hrefs_of(row)
+    href = stac.item_href(asset_id)
+    if (root / href).exists():
+        found += stac.asset_hrefs(stac.read_document(root / href), root, href)
+    return found
 
 
 def _files_to_remove(root: Path, index: Index, records: Sequence[AssetRecord]) -> list[Path]:

@@ -120,7 +120,9 @@ class Rasters:
         alpha = dataset.count > 1 and colours[-1] is ColorInterp.alpha and MaskFlags.alpha in flags
         as_data = alpha and names is not None and len(names) == dataset.count
         count = dataset.count - 1 if alpha and not as_data else dataset.count
-        masked = MaskFlags.per_dataset in flags and not as_data and nodata is None
+        masked = MaskFlags.per_dataset in flags and not as_data
+        if masked and nodata is not None:
+            raise IngestError(f"{path} has a mask that says where it is valid: leave nodata out.")
         nodatavals, scales, offsets = dataset.nodatavals, dataset.scales, dataset.offsets
         return [
             BandSource(

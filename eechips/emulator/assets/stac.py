@@ -208,6 +208,11 @@ def container_id(document: Mapping[str, Any], parent: str | None) -> str:
     return "" if parent is None else _full_id(document, parent)
 
 
+def asset_hrefs(document: Mapping[str, Any], root: Path, href: str) -> list[str]:
+    """The files of an item, relative to the store."""
+    return [resolve_href(root, href, asset["href"]) for asset in document.get("assets", {}).values()]
+
+
 def read_item(document: Mapping[str, Any], parent: str, root: Path, href: str) -> AssetRecord:
     """The asset that an item describes.
 

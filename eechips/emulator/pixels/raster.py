@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from eechips.emulator.model import Window
 
 _KeyT = TypeVar("_KeyT")
 _HandleT = TypeVar("_HandleT")
+_SMALL_BYTES = 32 << 10
 
 
 class RasterReadError(OSError):
@@ -39,18 +40,24 @@ class HandlePool(Generic[_KeyT, _HandleT]):
     Args:
         open_handle: opens the handle of a key.
         close_handle: closes a handle.
-        limit: greatest number of idle handles.
+        limit: greatest cost of all idle handles together.
+        cost: of a handle; by default each costs 1.
     """
 
     def __init__(
-        self, open_handle: Callable[[_KeyT], _HandleT], close_handle: Callable[[_HandleT], None], limit: int
+        self,
+        open_handle: Callable[[_KeyT], _HandleT],
+        close_handle: Callable[[_HandleT], None],
+        limit: float,
+        cost: Callable[[_HandleT], float] = lambda handle: 1.0,
     ) -> None:
         self._open = open_handle
         self._close = close_handle
         self._limit = limit
+        self._cost_of = cost
         self._inherited: list[_HandleT] = []
         self._idle: OrderedDict[_KeyT, list[_HandleT]] = OrderedDict()
-        self._count = 0
+        self._cost = 0.0
         self._lock = threading.Lock()
         self._process = os.getpid()
         weakref.finalize(self, _close_all, self._idle, close_handle, self._process)
@@ -77,17 +84,17 @@ class HandlePool(Generic[_KeyT, _HandleT]):
         """Closes every idle handle."""
         with self._lock:
             _close_all(self._idle, self._close, os.getpid())
-            self._count = 0
+            self._cost = 0.0
 
     def __len__(self) -> int:
-        return self._count
+        return sum(len(handles) for handles in self._idle.values())
 
     def _take(self, key: _KeyT) -> _HandleT:
         with self._lock:
             handles = self._idle.get(key)
             if handles:
                 handle = handles.pop()
-                self._count -= 1
+                self._cost -= self._cost_of(handle)
                 if not handles:
                     del self._idle[key]
                 return handle
@@ -98,11 +105,11 @@ class HandlePool(Generic[_KeyT, _HandleT]):
         with self._lock:
             self._idle.setdefault(key, []).append(handle)
             self._idle.move_to_end(key)
-            self._count += 1
-            while self._count > self._limit:
+            self._cost += self._cost_of(handle)
+            while self._cost > self._limit:
                 oldest, handles = next(iter(self._idle.items()))
                 surplus.append(handles.pop(0))
-                self._count -= 1
+                self._cost -= self._cost_of(surplus[-1])
                 if not handles:
                     del self._idle[oldest]
         for old in surplus:
@@ -112,7 +119,7 @@ class HandlePool(Generic[_KeyT, _HandleT]):
         """Empties the pool without closing anything, and replaces a lock that may be held for ever."""
         self._inherited.extend(handle for handles in self._idle.values() for handle in handles)
         self._idle = OrderedDict()
-        self._count = 0
+        self._cost = 0.0
         self._lock = threading.Lock()
         self._process = process
         weakref.finalize(self, _close_all, self._idle, self._close, process)
@@ -129,37 +136,86 @@ def _close_all(
             close_handle(handle)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenRaster:
-    """An open dataset and what rasterio would look up anew at every read.
+class OpenRaster(Protocol):
+    """One level of a raster, ready to be read.
 
     Attributes:
-        dataset: opened at one level of the pyramid.
-        flags: how the mask of each band comes about.
-        nodata: value of each band.
+        width: columns.
+        height: rows.
     """
 
-    dataset: DatasetReader
-    flags: tuple[frozenset[MaskFlags], ...]
-    nodata: tuple[float | None, ...]
+    width: int
+    height: int
+
+    def read(self, bands: Sequence[int], window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Values and where they are valid; see ``RasterSource.read``."""
+        ...
 
     def close(self) -> None:
-        """Closes the dataset."""
+        """Closes what is open."""
+        ...
+
+
+class _File:
+    """A GDAL dataset, and what rasterio would look up anew at every read: how masks come about."""
+
+    def __init__(self, dataset: DatasetReader) -> None:
+        self.dataset = dataset
+        self.width, self.height = int(dataset.width), int(dataset.height)
+        self._flags = [frozenset(flags) for flags in dataset.mask_flag_enums]
+        self._nodata = list(dataset.nodatavals)
+
+    def read(self, bands: Sequence[int], window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        area = rasterio.windows.Window(window.column, window.row, window.width, window.height)
+        indexes = [band + 1 for band in bands]
+        values: npt.NDArray[Any] = self.dataset.read(indexes, window=area)
+        flags = {flag for band in bands for flag in self._flags[band]}
+        if flags == {MaskFlags.all_valid}:
+            return values, np.ones(values.shape, dtype=bool)
+        # What read_masks says, without its second read, where numpy can tell: GDAL compares floats loosely.
+        nodata = {self._nodata[band] for band in bands}
+        if flags == {MaskFlags.nodata} and values.dtype.kind in "iu" and len(nodata) == 1:
+            value = nodata.pop()
+            if abs(value) < 2**53 and float(value).is_integer():
+                return values, np.not_equal(values, int(value))
+        return values, np.not_equal(self.dataset.read_masks(indexes, window=area), 0)
+
+    def close(self) -> None:
         self.dataset.close()
 
 
+class _Decoded:
+    """A raster so small that its pixels take less room than an open file, and less time than to open one."""
+
+    def __init__(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
+        self._values = values
+        self._valid = valid
+        _, self.height, self.width = values.shape
+
+    def read(self, bands: Sequence[int], window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        rows = slice(window.row, window.row + window.height)
+        columns = slice(window.column, window.column + window.width)
+        return self._values[list(bands), rows, columns], self._valid[list(bands), rows, columns]
+
+    def close(self) -> None:
+        """Has nothing open."""
+
+
 class DatasetPool:
-    """GDAL datasets, leased to one thread at a time. Pickles as an empty pool.
+    """Opened rasters, leased to one thread at a time. Pickles as an empty pool.
 
     Args:
-        limit: greatest number of idle datasets; each holds a file open.
+        limit: greatest number of files kept open. Small rasters are kept decoded instead, in place of a
+            sixteenth of a file each.
         root: a folder that no opened file may lie outside of, symbolic links followed; None allows all.
     """
 
     def __init__(self, limit: int = 256, root: str | None = None) -> None:
         self.limit = limit
         self.root = root
-        self._handles: HandlePool[tuple[str, int], OpenRaster] = HandlePool(self._open, OpenRaster.close, limit)
+        self._handles: HandlePool[tuple[str, int], OpenRaster] = HandlePool(
+            self._open, lambda raster: raster.close(), limit, _cost
+        )
 
     def __reduce__(self) -> tuple[type[DatasetPool], tuple[int, str | None]]:
         return DatasetPool, (self.limit, self.root)
@@ -183,9 +239,18 @@ class DatasetPool:
                 raise RasterReadError(f"{path} leads outside {self.root}, so it is not opened")
         options = {} if level == 0 else {"overview_level": level - 1}
         # Only the GeoTIFF driver: others (VRT, WMS) would follow references out of the folder.
-        dataset = rasterio.open(path, driver="GTiff", sharing=False, **options)
-        flags = tuple(frozenset(flags) for flags in dataset.mask_flag_enums)
-        return OpenRaster(dataset, flags, tuple(dataset.nodatavals))
+        file = _File(rasterio.open(path, driver="GTiff", sharing=False, **options))
+        bands = range(file.dataset.count)
+        if file.width * file.height * sum(np.dtype(dtype).itemsize for dtype in file.dataset.dtypes) > _SMALL_BYTES:
+            return file
+        try:
+            return _Decoded(*file.read(bands, Window(0, 0, file.width, file.height)))
+        finally:
+            file.close()
+
+
+def _cost(raster: OpenRaster) -> float:
+    return 1.0 if isinstance(raster, _File) else 1.0 / 16.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,15 +274,15 @@ class GeoTiff:
         """Takes the pyramid's levels from the file itself."""
         pool = DatasetPool() if pool is None else pool
         name = os.fspath(path)
-        with pool.lease(name, 0) as full:
-            factors = full.dataset.overviews(1)
-            width, height = full.dataset.width, full.dataset.height
+        with rasterio.open(name, driver="GTiff") as dataset:
+            factors = dataset.overviews(1)
+            width, height = dataset.width, dataset.height
         levels = [1]
         for position, factor in enumerate(factors, start=1):
             # Overviews of other writers may be rounded down: those have no place in Grid.level's pyramid.
             expected = math.ceil(width / factor), math.ceil(height / factor)
             with pool.lease(name, position) as overview:
-                if (overview.dataset.width, overview.dataset.height) != expected:
+                if (overview.width, overview.height) != expected:
                     break
             levels.append(factor)
         return cls(name, tuple(levels), pool)
@@ -229,27 +294,7 @@ class GeoTiff:
             ValueError: if the window reaches outside the level.
         """
         with self.pool.lease(self.path, level) as raster:
-            dataset = raster.dataset
             last_column, last_row = window.column + window.width, window.row + window.height
-            if min(window.column, window.row) < 0 or last_column > dataset.width or last_row > dataset.height:
-                raise ValueError(f"{window} reaches outside {dataset.width}x{dataset.height} pixels (level {level})")
-            area = rasterio.windows.Window(window.column, window.row, window.width, window.height)
-            values = dataset.read([band + 1 for band in bands], window=area)
-            return values, _valid(raster, bands, area, values)
-
-
-def _valid(
-    raster: OpenRaster, bands: Sequence[int], area: rasterio.windows.Window, values: npt.NDArray[Any]
-) -> npt.NDArray[np.bool_]:
-    """Where pixels are valid: what ``read_masks`` says, without its second read where numpy can tell."""
-    flags = {flag for band in bands for flag in raster.flags[band]}
-    if flags == {MaskFlags.all_valid}:
-        return np.ones(values.shape, dtype=bool)
-    if flags == {MaskFlags.nodata} and values.dtype.kind in "iu":
-        nodata = {raster.nodata[band] for band in bands}
-        value = nodata.pop()
-        if not nodata and value is not None and abs(value) < 2**53 and float(value).is_integer():
-            valid: npt.NDArray[np.bool_] = np.not_equal(values, int(value))
-            return valid
-    masks: npt.NDArray[np.uint8] = raster.dataset.read_masks([band + 1 for band in bands], window=area)
-    return np.not_equal(masks, 0)
+            if min(window.column, window.row) < 0 or last_column > raster.width or last_row > raster.height:
+                raise ValueError(f"{window} reaches outside {raster.width}x{raster.height} pixels (level {level})")
+            return raster.read(bands, window)
