@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.emulator.assets import FolderStore, InvalidStoreError
-from eechips.emulator.assets.index import boxes
+from eechips.emulator.assets.index import Index, boxes
 from eechips.emulator.assets.publish import create, publish
 from eechips.emulator.assets.records import ImageRecord, RasterBand, RasterFile
 from eechips.emulator.model import Bounds, CollectionAsset, ImageAsset, Query
@@ -142,8 +143,10 @@ def test_boxes_lie_between_the_meridians_of_180_degrees(bounds: Bounds, expected
 def test_images_come_in_the_order_of_ids_over_many_batches(
     tmp_path: Path, planet: Callable[[list[ImageRecord]], FolderStore]
 ) -> None:
-    names = [f"C/{number * 7919 % 1300:04d}" for number in range(1300)]
-    store = planet([record(tmp_path, name, (0, 0, 1, 1), 5) for name in names])
+    names = [f"C/{number * 7919 % 600:04d}" for number in range(600)]
+    store = planet([record(tmp_path, names[0], (0, 0, 1, 1), 5)])
+    with closing(Index(tmp_path)) as index:  # without a document for each, which takes its time
+        index.update([], [record(tmp_path, name, (0, 0, 1, 1), 5) for name in names])
     assert ids(store) == sorted(names)
     assert ids(store, Query(start=0)) == sorted(names)
     assert ids(store, Query(bounds=(0, 0, 2, 2))) == sorted(names)
@@ -151,8 +154,8 @@ def test_images_come_in_the_order_of_ids_over_many_batches(
     one = images(store.get("C"), Query())  # type: ignore[arg-type]
     next(one)
     publish(tmp_path, [record(tmp_path, "C/0000a", (0, 0, 1, 1), 5)])  # no reader is in the way
-    assert sum(1 for _ in one) in (1299, 1300)
-    assert len(ids(store)) == 1301
+    assert sum(1 for _ in one) in (599, 600)
+    assert len(ids(store)) == 601
 
 
 def test_equality_is_pushed_down(tmp_path: Path, planet: Callable[[list[ImageRecord]], FolderStore]) -> None:
@@ -286,6 +289,6 @@ def test_several_processes_read_a_lost_index(
     store = planet([record(tmp_path, f"C/i{n}", (0, 0, 1, 1), n) for n in range(50)])
     assert len(ids(store)) == 50
     (tmp_path / ".index.sqlite").unlink()
-    with multiprocessing.get_context(method).Pool(3) as pool:
+    with multiprocessing.get_context(method).Pool(2) as pool:
         assert pool.map(_count, [str(tmp_path)] * 6) == [50] * 6
     assert len(ids(store)) == 50

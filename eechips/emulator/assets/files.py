@@ -55,16 +55,15 @@ def writing(target: Path) -> Iterator[None]:
 
 def commit(source: Path, target: Path) -> None:
     """Moves a finished file to its final name, durably; both must be on one file system."""
-    with source.open("rb+") as file:
-        os.fsync(file.fileno())
+    _sync(source)
     source.replace(target)
-    _sync_folder(target.parent)
+    _sync(target.parent)
 
 
 class Documents:
     """JSON files that are written first and then all put in place: a full disk leaves everything as it was.
 
-    The caller holds the store's lock.
+    A context manager that removes what has not been put in place. The caller holds the store's lock.
     """
 
     def __init__(self) -> None:
@@ -74,41 +73,40 @@ class Documents:
         """Writes a document beside its place.
 
         Raises:
-            AssetWriteError: if it cannot be written; nothing is staged any more then.
+            AssetWriteError: if it cannot be written.
         """
         temporary = target.with_name(f".tmp-{target.name}")
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
-        try:
-            with writing(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                temporary.write_text(text + "\n", encoding="utf-8")
-        except AssetWriteError:
-            if temporary.is_file():
-                temporary.unlink()
-            self.drop()
-            raise
-        self._staged.append((temporary, target))
+        with writing(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as file:
+                self._staged.append((temporary, target))
+                file.write(text + "\n")
+                file.flush()
+                os.fsync(file.fileno())
 
     def commit(self) -> None:
         """Puts the documents in place, in the order in which they were staged."""
         while self._staged:
             temporary, target = self._staged[0]
             with writing(target):
-                commit(temporary, target)
+                temporary.replace(target)
+                _sync(target.parent)
             self._staged.popleft()
 
-    def drop(self) -> None:
-        """Removes what has been staged."""
+    def __enter__(self) -> Documents:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         for temporary, _ in self._staged:
             temporary.unlink(missing_ok=True)
-        self._staged.clear()
 
 
 def write_json(target: Path, document: Mapping[str, Any]) -> None:
     """Writes or replaces one JSON file, atomically and durably; see ``Documents``."""
-    documents = Documents()
-    documents.stage(target, document)
-    documents.commit()
+    with Documents() as documents:
+        documents.stage(target, document)
+        documents.commit()
 
 
 class Deposit:
@@ -144,8 +142,9 @@ def locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    """Makes the system write a file, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

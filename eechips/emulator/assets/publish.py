@@ -70,11 +70,11 @@ def publish(root: Path, records: Sequence[AssetRecord]) -> None:
         check_free(index, [record.id for record in records], kind)
         superseded = _files_to_remove(root, index, records)
         containers = _Containers(root, index, records)
-        documents = Documents()
-        for record in records:
-            documents.stage(root / stac.item_href(record.id), stac.item(record, containers.href_above(record.id)))
-        containers.stage(documents)
-        documents.commit()
+        with Documents() as documents:
+            for record in records:
+                documents.stage(root / stac.item_href(record.id), stac.item(record, containers.href_above(record.id)))
+            containers.stage(documents)
+            documents.commit()
         index.update(containers.finish(), records)
         for path in superseded:
             path.unlink(missing_ok=True)
