@@ -19,15 +19,6 @@ _RANKS: tuple[tuple[type | tuple[type, ...], int], ...] = (
 )
 
 
-def property_of(element: Any, name: str) -> Value:
-    """A property of an image or feature, null if it has none; ".geo" is its geometry, "system:id" its asset's id."""
-    if name == ".geo":
-        return element.footprint if hasattr(element, "footprint") else element.geometry
-    if name == "system:id" and getattr(element, "id", None) is not None:
-        return element.id
-    return element.properties.get(name)
-
-
 def plain(value: Value) -> Value:
     """A date as its milliseconds, anything else as it is: dates compare with numbers."""
     return value.milliseconds if isinstance(value, Date) else value

@@ -262,7 +262,7 @@ def reduce_region(
     for grid, column, row, cover in covers(context, region):
         context.check_time()
         pixels = _Reading(context).read(image.bands, grid)
-        taken = _at(pixels, cover.rows - row, cover.columns - column)
+        taken = pixels_at(pixels, cover.rows - row, cover.columns - column)
         for group, accumulator in zip(groups, accumulators, strict=True):
             accumulator.add(_sample([taken[i] for i in group], cover.fraction, cover.centre))
         read = True
@@ -274,7 +274,8 @@ def reduce_region(
     return dict(zip(reducer.output_names(names, short=True), results, strict=True)) if names else {}
 
 
-def _at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list[Taken]:
+def pixels_at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list[Taken]:
+    """The pixels of some bands at rows and columns."""
     return [Taken(p.values[rows, columns], p.mask[rows, columns]) for p in pixels]
 
 
@@ -292,7 +293,7 @@ def gather(
         left, top = int(columns[some].min()), int(rows[some].min())
         width, height = int(columns[some].max()) - left + 1, int(rows[some].max()) - top + 1
         pixels = Render(context.limits.memory).read(bands, lattice.window(left, top, width, height))
-        parts.append(_at(pixels, rows[some] - top, columns[some] - left))
+        parts.append(pixels_at(pixels, rows[some] - top, columns[some] - left))
         order.append(some)
     back = np.argsort(np.concatenate(order), kind="stable")
     return [

@@ -15,9 +15,10 @@ from affine import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator.elements import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Bounds
-from eechips.emulator.ordering import plain, property_of
+from eechips.emulator.ordering import plain
 from eechips.emulator.pixels.composite import lonlat_bounds
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Pixels, Render

@@ -8,10 +8,11 @@ from itertools import islice
 from typing import Any, Literal
 
 from eechips.emulator.context import Context
+from eechips.emulator.elements import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import FolderAsset, ImageAsset, Query
-from eechips.emulator.ordering import compare_key, distinct_key, property_of
+from eechips.emulator.ordering import compare_key, distinct_key
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.values import Collection, Feature, Filter, Geometry, Value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,6 @@ def _within(bounds: Bounds) -> Filter:
 
 def narrowed(query: Query, bounds: Bounds) -> Query:
     """A query with its bounds cut down to others, where that is one plain rectangle."""
-    from dataclasses import replace
-
     old = query.bounds
     if old is None:
         return replace(query, bounds=bounds)
@@ -56,11 +55,12 @@ def narrowed(query: Query, bounds: Bounds) -> Query:
     return replace(query, bounds=(west, south, east, north))
 
 
-def _first_image(collection: Collection) -> Image | None:
+def first_image(collection: Collection) -> Image | None:
+    """The first image of a collection, or None."""
     return next(iter(collection), None)
 
 
-def _composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> Image:
+def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> Image:
     """An unbounded image in the default projection of composites."""
     return Image(
         tuple(
@@ -73,11 +73,11 @@ def _composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) ->
 @function("ImageCollection.mosaic")
 def mosaic(collection: Collection) -> Image:
     """The last image on top."""
-    first = _first_image(collection)
+    first = first_image(collection)
     if first is None:
         return Image(())
     names = tuple(band.name for band in first.bands)
-    return _composite(Mosaic(members_of(collection), names), names, [band.type for band in first.bands])
+    return composite(Mosaic(members_of(collection), names), names, [band.type for band in first.bands])
 
 
 def _reduction(reducer: Reducer) -> Any:
@@ -93,7 +93,7 @@ def _reduction(reducer: Reducer) -> Any:
 
 def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
     """The reduction of a collection at each pixel."""
-    first = _first_image(collection)
+    first = first_image(collection)
     if first is None or not first.bands:
         return Image(())
     bands = [band.name for band in first.bands]
@@ -103,7 +103,7 @@ def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
     types = [kind for group in groups for kind in reducer.band_types([kinds[i] for i in group])]
     calls = tuple(tuple(bands[i] for i in group) for group in groups)
     raster = Reduced(members_of(collection), calls, _reduction(reducer), len(reducer.names))
-    return _composite(raster, names, types)
+    return composite(raster, names, types)
 
 
 @function("ImageCollection.reduce")
@@ -142,10 +142,8 @@ def to_bands(collection: Collection) -> Image:
         index = image.properties.get("system:index", str(position))
         bands.extend(image.bands)
         names.extend(f"{index}_{band.name}" for band in image.bands)
-    from dataclasses import replace
-
     unique = unique_names(names)
     return Image(tuple(replace(band, name=name) for band, name in zip(bands, unique, strict=True)))
 
 
-__all__ = ["at_index", "members_of", "mosaic", "narrowed", "reduced"]
+__all__ = ["at_index", "composite", "first_image", "members_of", "mosaic", "narrowed", "reduced"]

@@ -9,11 +9,12 @@ import numpy as np
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.image import projection_of, target_projection, union_type
+from eechips.emulator.functions.image_projection import projection_of, target_projection
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import PerPixel
 from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.types import union_type
 from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer, Sample
 from eechips.emulator.regions import Lattice, reduce_region, reduce_regions
@@ -26,10 +27,7 @@ def lattice_of(
 ) -> Lattice:  # fmt: skip
     """The pixels that an aggregation is made on: as asked for, else those of the image's first band."""
     if crs is None and image.bands:
-        native = image.bands[0].projection
-        if transform is not None:
-            raise InvalidError("A crsTransform needs a crs.")
-        projection = native if scale is None else target_projection(native, None, scale)
+        projection = target_projection(image.bands[0].projection, transform, scale)
     elif crs is None:
         projection = projection_of(image)
     else:

@@ -1,0 +1,236 @@
+"""Images of a collection put together: best pixels, arrays along time, bands of matching images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.emulator.elements import property_of
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.image import add_bands, choose
+from eechips.emulator.functions.image_collection import composite, first_image, members_of
+from eechips.emulator.functions.image_math import cast_band
+from eechips.emulator.functions.image_region import common_type
+from eechips.emulator.functions.registry import function
+from eechips.emulator.model import PixelType
+from eechips.emulator.ordering import distinct_key
+from eechips.emulator.pixels.composite import Reduced
+from eechips.emulator.pixels.compute import Generated
+from eechips.emulator.pixels.grid import Grid
+from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.types import dtype_of, named_type
+from eechips.emulator.projection import WGS84
+from eechips.emulator.values import Collection, Filter, Value
+
+Stack = npt.NDArray[Any]
+
+
+@function("ImageCollection.qualityMosaic")
+def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
+    """At each pixel all bands of the image whose quality band is greatest there, the first of several."""
+    first = first_image(collection)
+    if first is None:
+        return Image(())
+    names = [band.name for band in first.bands]
+    if qualityBand not in names:
+        raise InvalidError(
+            f"Band pattern '{qualityBand}' did not match any bands. Available bands: [{', '.join(names)}]"
+        )
+    quality = names.index(qualityBand)
+    dtypes = [dtype_of(band.type) for band in first.bands]
+
+    def best(values: Stack, weights: Stack) -> list[tuple[Stack, Stack]]:
+        there = weights[quality] > 0
+        if not len(there):
+            return [(np.zeros(there.shape[1:]), np.zeros(there.shape[1:], dtype=bool)) for _ in names]
+        rank = np.where(there, values[quality], -np.inf)
+        where = rank.argmax(axis=0)[None]
+        # Infinitely bad, but there: better than none.
+        where = np.where(np.take_along_axis(there, where, axis=0), where, there.argmax(axis=0)[None])
+        found = np.take_along_axis(there, where, axis=0)[0]
+        result = []
+        for band, mask, dtype in zip(values, weights, dtypes, strict=True):
+            at = where.reshape(where.shape + (1,) * (band.ndim - where.ndim))
+            chosen = np.take_along_axis(band, at, axis=0)[0]
+            masks = np.where(found, np.take_along_axis(mask, where, axis=0)[0], 0.0)
+            result.append((chosen.astype(dtype, copy=False), masks))
+        return result
+
+    raster = Reduced(members_of(collection), (tuple(names),), best, len(names))
+    return composite(raster, names, [band.type for band in first.bands])
+
+
+def _stacked(
+    collection: Collection,
+    calls: Sequence[Sequence[Band]],
+    names: Sequence[str],
+    types: Sequence[PixelType],
+    stack: Callable[[Stack, Stack], tuple[Stack, Stack]],
+) -> Image:
+    """An image of arrays, each made from the bands of a call over all images."""
+
+    def reduction(values: Stack, weights: Stack) -> list[tuple[Stack, Stack]]:
+        return [stack(values, weights)]
+
+    bands = tuple(tuple(band.name for band in call) for call in calls)
+    return composite(Reduced(members_of(collection), bands, reduction, 1), names, types)
+
+
+@function("ImageCollection.toArrayPerBand")
+def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Image:
+    """Each band as an array along an axis, in the order of the images; masked where any image is."""
+    first = first_image(collection)
+    if first is None:
+        return Image(())
+    least = min(band.type.dimensions for band in first.bands)
+    if not 0 <= axis <= least:
+        raise InvalidError(f"The axis must be between 0 and {least}, the least dimension of any band; found {axis}.")
+
+    def stack(values: Stack, weights: Stack) -> tuple[Stack, Stack]:
+        layers, masks = values[0], weights[0]
+        if dropMasked:
+            layers, masks = _even(layers, masks)
+        dimensions = layers.ndim - 3
+        if axis < dimensions:
+            joined = np.concatenate(list(layers), axis=2 + axis) if len(layers) else layers.reshape(layers.shape[1:])
+        else:
+            joined = np.moveaxis(layers, 0, 2 + axis)
+        return joined, masks.min(axis=0, initial=1.0 if len(masks) else 0.0)
+
+    types = [replace(b.type, dimensions=max(b.type.dimensions, axis + 1)) for b in first.bands]
+    return _stacked(collection, [[band] for band in first.bands], [b.name for b in first.bands], types, stack)
+
+
+@function("ImageCollection.toArray")
+def to_array(collection: Collection) -> Image:
+    """Arrays of the images that are valid in all bands (axis 0) by bands (axis 1)."""
+    first = first_image(collection)
+    if first is None:
+        return Image(())
+    if any(band.type.dimensions for band in first.bands):
+        raise InvalidError("Bands must have scalar values, not array values.")
+
+    def stack(values: Stack, weights: Stack) -> tuple[Stack, Stack]:
+        layers, masks = _even(np.moveaxis(values, 0, 3), weights.min(axis=0))
+        return np.moveaxis(layers, 0, 2), masks.min(axis=0, initial=1.0 if len(masks) else 0.0)
+
+    kind = replace(common_type([band.type for band in first.bands]), dimensions=2)
+    return _stacked(collection, [first.bands], ["array"], [kind], stack)
+
+
+def _even(layers: Stack, masks: Stack) -> tuple[Stack, Stack]:
+    """The layers that are valid at each pixel, in their order; pixels without any stay masked.
+
+    Raises:
+        InvalidError: if their number differs between the pixels that have some: pixels of one image hold arrays of
+            one shape here.
+    """
+    counts = (masks > 0).sum(axis=0)
+    number = int(counts.max(initial=0))
+    if not np.isin(counts, (0, number)).all():
+        raise InvalidError(
+            "The local Earth Engine cannot make arrays whose lengths differ between pixels: "
+            "some pixels are masked in some of the images only."
+        )
+    order = np.argsort(masks <= 0, axis=0, kind="stable")[:number]
+    chosen = np.take_along_axis(layers, order.reshape(order.shape + (1,) * (layers.ndim - order.ndim)), axis=0)
+    return chosen, np.take_along_axis(masks, order, axis=0)
+
+
+def _masked(grid: Grid, band: int) -> Pixels:
+    return Pixels(np.zeros(grid.shape, dtype=np.uint8), np.zeros(grid.shape, dtype=bool))
+
+
+def transparent_band(name: str, kind: PixelType) -> Band:
+    """A band that is masked everywhere."""
+    return Band(name, kind, WGS84, Generated(_masked), fixed=False)
+
+
+@function("ImageCollection.cast")
+def cast(collection: Collection, bandTypes: Mapping[str, Value], bandOrder: list[str]) -> Collection:
+    """The images with their bands in an order and of given types; bands that an image lacks are transparent."""
+    types = {name: named_type(kind) for name, kind in bandTypes.items()}
+    if sorted(bandOrder) != sorted(types):
+        raise InvalidError("The bandOrder must list the keys of bandTypes.")
+
+    def elements() -> Iterator[Image]:
+        for image in collection:
+            bands = {band.name: band for band in image.bands}
+            unknown = [name for name in bands if name not in types]
+            if unknown:
+                raise InvalidError(f"bandTypes must include all bands of the images; '{unknown[0]}' is missing.")
+            yield image.with_bands(
+                [
+                    cast_band(bands[name], types[name]) if name in bands else transparent_band(name, types[name])
+                    for name in bandOrder
+                ]
+            )
+
+    return collection.derived(elements)
+
+
+@function("ImageCollection.combine")
+def combine(primary: Collection, secondary: Collection, overwrite: bool) -> Collection:
+    """The images of the first collection with the bands of those of the second that have the same index."""
+
+    def elements() -> Iterator[Image]:
+        others = {image.properties.get("system:index"): image for image in reversed(list(secondary))}
+        for image in primary:
+            other = others.get(image.properties.get("system:index"))
+            if other is not None:
+                yield add_bands(image, other, None, overwrite)
+
+    return primary.derived(elements)
+
+
+@function("Image.linkCollection")
+def link_collection(
+    input: Image,
+    imageCollection: Collection,
+    linkedBands: Value,
+    linkedProperties: Value,
+    matchPropertyName: str,
+) -> Image:
+    """The image with bands and properties of the image of a collection that has the same value of a property.
+
+    Where no image matches, new and updated bands are masked, and properties null.
+    """
+    bands, properties = _names(linkedBands, "linkedBands"), _names(linkedProperties, "linkedProperties")
+    match = _matching(imageCollection, matchPropertyName, property_of(input, matchPropertyName))
+    linked = input
+    if bands:
+        if match is not None:
+            source = match.with_bands(choose(match, bands))
+        else:
+            first = first_image(imageCollection)
+            known = {band.name: band.type for band in first.bands} if first is not None else {}
+            missing = PixelType("double")
+            source = Image(tuple(transparent_band(name, known.get(name, missing)) for name in bands))
+        linked = add_bands(input, source, None, True)
+    if properties:
+        found = {name: None if match is None else property_of(match, name) for name in properties}
+        kept = {name: value for name, value in linked.properties.items() if name not in found}
+        linked = linked.with_properties({**kept, **{n: v for n, v in found.items() if v is not None}})
+    return linked
+
+
+def _names(value: Value, argument: str) -> list[str]:
+    names = [value] if isinstance(value, str) else [] if value is None else value
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidError(f"The argument '{argument}' must be a name or a list of names.")
+    return names
+
+
+def _matching(collection: Collection, name: str, value: Value) -> Image | None:
+    if value is None:
+        return None
+    key = distinct_key(value)
+    same = Filter(
+        lambda image: distinct_key(property_of(image, name)) == key,
+        lambda query: replace(query, equals={**query.equals, name: value}),
+    )
+    return first_image(collection.filtered(same))

@@ -1,0 +1,153 @@
+"""``Image.reduceToVectors``: connected pixels of one value as features."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from rasterio.features import rasterize, shapes
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.context import Context
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.frame import recast
+from eechips.emulator.functions.image_region import lattice_of, region_of
+from eechips.emulator.functions.registry import function
+from eechips.emulator.pixels.image import Image, Render
+from eechips.emulator.projection import WGS84, Projection
+from eechips.emulator.reducers import COUNT_EVERY, Reducer, Sample
+from eechips.emulator.regions import covers, region_within
+from eechips.emulator.values import Collection, Feature, Geometry, Value
+
+# Metres by which the outlines of pixels may be off in longitude and latitude.
+_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segment:
+    """Connected pixels of one label.
+
+    Attributes:
+        label: their value.
+        shape: their outline, in pixels.
+        pixels: flat indices, ascending.
+    """
+
+    label: int
+    shape: BaseGeometry
+    pixels: npt.NDArray[np.intp]
+
+
+def segments(labels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], *, eight: bool) -> list[Segment]:
+    """Connected pixels of equal labels, in the order of their first pixels, row by row.
+
+    Args:
+        labels: shape (height, width), of an integer dtype.
+        valid: which pixels count.
+        eight: whether pixels that share but a corner are connected.
+    """
+    values, codes = np.unique(labels[valid], return_inverse=True)
+    if not len(values):
+        return []
+    coded = np.zeros(labels.shape, dtype=np.int32)
+    coded[valid] = codes.ravel()
+    outlines = [
+        (shapely.geometry.shape(outline), int(code))
+        for outline, code in shapes(coded, mask=valid, connectivity=8 if eight else 4, transform=Affine.identity())
+    ]
+    owners = rasterize(
+        ((shape, number) for number, (shape, _) in enumerate(outlines, 1)),
+        out_shape=labels.shape, transform=Affine.identity(), dtype=np.int32,
+    )  # fmt: skip
+    flat = np.where(valid, owners, 0).ravel()
+    order = np.argsort(flat, kind="stable")
+    numbers, starts = np.unique(flat[order], return_index=True)
+    pieces = dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True))
+    found = [
+        Segment(int(values[code]), shape, pieces[number])
+        for number, (shape, code) in enumerate(outlines, 1)
+        if number in pieces
+    ]
+    return sorted(found, key=lambda segment: int(segment.pixels[0]))
+
+
+def _inputs(reducer: Reducer, bands: int) -> list[tuple[int, ...]]:
+    if reducer.inputs != 1 and reducer.inputs != bands:
+        raise InvalidError(f"Need 1+{reducer.inputs} bands for the reducer, but the image has {1 + bands}.")
+    return [(index,) for index in range(bands)] if reducer.inputs == 1 else [tuple(range(bands))]
+
+
+@function("Image.reduceToVectors")
+def reduce_to_vectors(
+    context: Context,
+    image: Image,
+    reducer: Reducer | None,
+    geometry: Geometry | None,
+    scale: float | None,
+    geometryType: str,
+    eightConnected: bool,
+    labelProperty: str | None,
+    crs: Projection | None,
+    crsTransform: list[float] | None,
+    bestEffort: bool,
+    maxPixels: int,
+    tileScale: float,
+    geometryInNativeProjection: bool,
+) -> Collection:
+    """A feature for each connected set of pixels with one value in the first band, with the other bands reduced."""
+    if geometryType not in ("polygon", "bb", "centroid"):
+        raise InvalidError(f"Unknown geometryType '{geometryType}'. Must be one of 'polygon', 'bb' and 'centroid'.")
+    if not image.bands:
+        raise InvalidError("The image has no bands.")
+    if image.bands[0].type.precision != "int":
+        raise InvalidError(f"The band '{image.bands[0].name}' must be of an integer type.")
+    names = [band.name for band in image.bands[1:]]
+    groups = _inputs(reducer, len(names)) if reducer is not None else []
+    lattice = lattice_of(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)
+    region = region_within(context, region_of(image, geometry), lattice)
+    grid = region.grid
+    inside = np.zeros(grid.shape, dtype=bool)
+    for _, _, _, cover in covers(context, region):
+        inside[cover.rows[cover.centre] - region.row, cover.columns[cover.centre] - region.column] = True
+    pixels = Render(context.limits.memory).read(image.bands, grid)
+    if reducer is None:
+        labels = list(COUNT_EVERY.names)
+    else:
+        labels = list(reducer.names) if len(names) == 1 else reducer.output_names(names, short=True)
+
+    def reduced(segment: Segment) -> list[Value]:
+        if reducer is None:
+            return [len(segment.pixels)]
+        values = np.stack([p.values.reshape(-1)[segment.pixels] for p in pixels[1:]])
+        masks = np.stack([p.mask.reshape(-1)[segment.pixels] for p in pixels[1:]]).astype(np.float64)
+        whole = Sample(values, masks, masks > 0)
+        return [v for group in groups for v in reducer.results(whole.select(group[0], group[-1] + 1))]
+
+    def elements() -> Iterator[Feature]:
+        found = segments(pixels[0].values, inside & pixels[0].valid, eight=eightConnected)
+        for index, segment in enumerate(found):
+            context.check_time()
+            results = dict(zip(labels, reduced(segment), strict=True))
+            properties = {name: value for name, value in results.items() if value is not None}
+            if labelProperty is not None:
+                properties[labelProperty] = segment.label
+            outline = _geometry(segment, grid.width, geometryType)
+            placed = Geometry(outline, Projection(grid.crs, grid.transform))
+            target = Projection(grid.crs) if geometryInNativeProjection else WGS84
+            yield Feature(recast(placed, target, False, _TOLERANCE), {**properties, "system:index": str(index)})
+
+    return Collection("Feature", lambda _: elements())
+
+
+def _geometry(segment: Segment, width: int, kind: str) -> BaseGeometry:
+    if kind == "bb":
+        return shapely.box(*segment.shape.bounds)
+    if kind == "centroid":
+        rows, columns = np.divmod(segment.pixels, width)
+        return shapely.Point(columns.mean() + 0.5, rows.mean() + 0.5)
+    return segment.shape
