@@ -91,8 +91,8 @@ def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[s
 
 def _last_words(errors: IO[bytes]) -> str:
     errors.seek(0)
-    said = errors.read().decode(errors="replace").strip().splitlines()
-    return said[-1] if said else ""
+    said = [line.strip() for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
+    return next((line for line in reversed(said) if "Error" in line), said[-1] if said else "")
 
 
 def _read_line(stream: IO[bytes], timeout: float) -> bytes:
