@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shlex
 import sys
 from collections import Counter
@@ -22,6 +23,7 @@ _SHOWN = 3  # kinds of failure that are named; failures.csv has them all
 
 def finish(recipe: Recipe, config: RunConfig) -> None:
     """Runs a recipe, or estimates it for ``--dry-run``, and leaves with the status that says how it went."""
+    _show_log(logging.WARNING if config.quiet else logging.INFO)
     if config.dry_run:
         for line in _foreseen(estimate(recipe, config)):
             click.echo(line)
@@ -37,6 +39,15 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         for line in _lost(done):
             click.echo(line, err=True)
         context.exit(FAILURES)
+
+
+def _show_log(level: int) -> None:
+    """Shows on standard error what the planner has to say."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    log = logging.getLogger("eechips")
+    log.handlers = [handler]
+    log.setLevel(level)
 
 
 def _foreseen(foreseen: Estimate) -> list[str]:

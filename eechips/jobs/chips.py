@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -31,6 +32,11 @@ _LEAST_THUMB = 4
 # Earth Engine's limit for the sides of what getThumbURL and getDownloadURL return.
 # https://developers.google.com/earth-engine/apidocs/ee-image-getdownloadurl
 _MOST_PIXELS = 10_000
+
+# Ecoregions that are named in the log; there may be hundreds.
+_NAMED = 6
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +182,8 @@ class ChipSample:
         about = facts.describe(self.dataset_id, kind, region, self.start, self.end)
         bands = self._default_bands(about)
         strata = samplers.fetch_strata(region, self.ecoregions, self.ecoregion_field, self._name_field())
+        names = ", ".join(stratum.name for stratum in strata[:_NAMED]) + (", …" if len(strata) > _NAMED else "")
+        _log.info("%s points in each of %s ecoregions: %s", f"{self.per_ecoregion:,}", f"{len(strata):,}", names)
         drawn = samplers.interleave(strata, self.per_ecoregion, self.seed)[: self.limit]
         places = self._places(about, bands[0], [point for _, point in drawn])
         extra = {} if self.known else {"source": _source(about, bands)}
@@ -226,7 +234,13 @@ class ChipSample:
             image: ee.Image = ee.Image(self.dataset_id)
             return image
         collection = facts.images(self.dataset_id, kind, self.start, self.end).filterBounds(region)
-        mosaic: ee.Image = collection.sort("system:time_start").mosaic().select(list(bands))
+        collection = collection.sort("system:time_start")
+        if source is None:
+            # Where there is no image a mosaic has no bands, and asking for them would be an error. Below the
+            # images, nothing at all with the right names makes such a chip empty instead.
+            nothing = ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)
+            collection = ee.ImageCollection([nothing]).merge(collection)
+        mosaic: ee.Image = collection.mosaic().select(list(bands))
         if source is not None:
             top = ee.Image(f"{self.dataset_id}/{source}").select(list(bands))
             mosaic = ee.ImageCollection([mosaic, top]).mosaic()
@@ -242,6 +256,7 @@ class ChipSample:
             for point in points:
                 yield {"grid": grids.snap(band.grid, point, self.dimensions, self.scale).to_json()}
         else:
+            _log.info("Asking which image is under each of %s points", f"{len(points):,}")
             collection = facts.images(about.id, about.kind, self.start, self.end)
             found = grids.sources(collection, band.name, points)
             for point, source in zip(points, found, strict=True):

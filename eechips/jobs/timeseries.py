@@ -212,6 +212,7 @@ class TimeSeries:
             table = table.filterBounds(self.box.geometry())
         ids = dict.fromkeys(table.aggregate_array(self.id_field).getInfo())
         self._refuse_none(len(ids))
+        _log.info("%s regions of %s", f"{len(ids):,}", self.regions)
         yield from ({"kind": "region", "region": region} for region in ids)
 
     def _file_units(self) -> Iterator[Unit]:
@@ -230,6 +231,7 @@ class TimeSeries:
             elif self.box is None or geometry.intersects(self.box.polygon()):
                 parts.setdefault(region, []).append(geometry)
         self._refuse_none(len(parts))
+        _log.info("%s regions in %s", f"{len(parts):,}", self.regions)
         for region, geometries in parts.items():
             whole = geometries[0] if len(geometries) == 1 else shapely.union_all(geometries)
             yield {"kind": "region", "region": region, "geometry": shapely.geometry.mapping(whole)}
