@@ -1,0 +1,552 @@
+"""``ee.Image``: array pixels.
+
+All pixels of a band must have arrays of one shape: Earth Engine allows them to differ, the local one says so where an
+operation would make them differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.image_math import matched, spread
+from eechips.emulator.functions.registry import function
+from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.compute import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
+from eechips.emulator.pixels.image import Band, Image, Pixels
+from eechips.emulator.pixels.types import LONG, Numbers, ranged, union_type
+from eechips.emulator.reducers import SUM, Reducer, Sample
+
+_MOST_DIMENSIONS = 16
+_MOST_ELEMENTS = 1 << 27
+
+
+def _unequal(what: str) -> InvalidError:
+    return InvalidError(f"The local Earth Engine needs array pixels of one shape: {what} differs between pixels.")
+
+
+def check_axis(axis: int, dimensions: int) -> int:
+    """An axis, if arrays have it.
+
+    Raises:
+        InvalidError: if they have not.
+    """
+    if not 0 <= axis < dimensions:
+        raise InvalidError(f"Axis {axis} is out of range for arrays of {dimensions} dimensions.")
+    return axis
+
+
+def check_arrays(image: Image) -> None:
+    """Refuses scalar bands.
+
+    Raises:
+        InvalidError: if there are any.
+    """
+    for band in image.bands:
+        if not band.type.dimensions:
+            raise InvalidError(f"The image must have array bands; band '{band.name}' is scalar.")
+
+
+def where_valid(function: PixelFunction) -> PixelFunction:
+    """A function of pixels that is only called where there are any.
+
+    Rasters that have nothing to read give scalars, masked, whatever the dimensions of their bands.
+    """
+
+    def run(pixels: Sequence[Pixels]) -> Pixels:
+        mask = all_of(pixels)
+        return function(pixels) if (mask > 0).any() else Pixels(np.zeros(mask.shape), mask)
+
+    return run
+
+
+def array_bands(image: Image, change: Callable[[Numbers], Numbers], kind: Callable[[PixelType], PixelType]) -> Image:
+    """An image whose arrays, of shape (height, width, …), are changed band by band."""
+    function_ = where_valid(lambda pixels: Pixels(change(pixels[0].values), pixels[0].mask))
+    return image.with_bands(mapped(image.bands, function_, kind))
+
+
+def _dimensions(count: int) -> Callable[[PixelType], PixelType]:
+    return lambda kind: replace(kind, dimensions=count)
+
+
+# From bands to arrays and back
+
+
+@function("Image.toArray")
+def to_array(image: Image, axis: int) -> Image:
+    """One band "array" whose pixels are those of all bands, one after the other along an axis."""
+    if not image.bands:
+        raise InvalidError("The image has no bands.")
+    depths = {band.type.dimensions for band in image.bands}
+    if len(depths) > 1:
+        raise InvalidError("All bands must have pixels of the same number of dimensions.")
+    (depth,) = depths
+    if not 0 <= axis <= depth:
+        raise InvalidError(f"The axis must be between 0 and the dimensions of the inputs ({depth}); found {axis}.")
+
+    def join(pixels: Sequence[Pixels]) -> Pixels:
+        layers = [p.values if axis < depth else p.values[..., None] for p in pixels]
+        try:
+            return Pixels(np.concatenate(layers, axis=2 + axis), all_of(pixels))
+        except ValueError as error:
+            shapes = ", ".join(str(list(v.shape[2:])) for v in layers)
+            raise InvalidError(f"Arrays of shapes {shapes} cannot be concatenated along axis {axis}.") from error
+
+    kind = image.bands[0].type
+    for band in image.bands[1:]:
+        kind = union_type(kind, band.type)
+    like = replace(image.bands[0], name="array", type=replace(kind, dimensions=max(depth, axis + 1)))
+    return image.with_bands(combined([image.bands], where_valid(join), [like]))
+
+
+@function("Image.arrayFlatten")
+def array_flatten(image: Image, coordinateLabels: list[list[str]], separator: str) -> Image:
+    """A scalar band for each element, named by the labels of its position."""
+    check_arrays(image)
+    if len(image.bands) != 1:
+        raise InvalidError(f"The image must have one band; it has {len(image.bands)}.")
+    lengths = [len(labels) for labels in coordinateLabels]
+    (band,) = image.bands
+    if len(lengths) != band.type.dimensions:
+        raise InvalidError(
+            f"Labels are needed for each of the {band.type.dimensions} axes; found labels for {len(lengths)}."
+        )
+    names = [separator.join(labels) for labels in product(*coordinateLabels)]
+
+    def scatter(pixels: Sequence[Pixels]) -> list[Pixels]:
+        values, mask = pixels[0].values, pixels[0].mask
+        if list(values.shape[2:]) != lengths and mask.any():
+            raise InvalidError(f"The labels are for arrays of shape {lengths}; found {list(values.shape[2:])}.")
+        flat = values.reshape(*values.shape[:2], -1) if mask.any() else np.zeros((*mask.shape, len(names)))
+        return [Pixels(flat[..., index], mask) for index in range(len(names))]
+
+    raster = Joint(image.bands, scatter)
+    return image.with_bands(
+        [
+            replace(band, name=name, raster=raster, index=i, type=replace(band.type, dimensions=0))
+            for i, name in enumerate(names)
+        ]
+    )
+
+
+@function("Image.arrayGet")
+def array_get(image: Image, position: Image) -> Image:
+    """The element at a position, whose coordinates are the bands of an image."""
+    check_arrays(image)
+    bands: list[Band] = []
+    for band in image.bands:
+        if len(position.bands) != band.type.dimensions:
+            raise InvalidError(
+                f"The position needs {band.type.dimensions} bands, one for each dimension; it has "
+                f"{len(position.bands)}."
+            )
+        like = replace(band, type=replace(band.type, dimensions=0))
+        bands.extend(combined([(band, *position.bands)], where_valid(_picked), [like]))
+    return image.with_bands(bands)
+
+
+def _picked(pixels: Sequence[Pixels]) -> Pixels:
+    values, mask = pixels[0].values, all_of(pixels)
+    valid = mask > 0
+    rows, columns = np.indices(mask.shape)
+    index = [np.where(valid, p.values, 0).astype(np.int64) for p in pixels[1:]]
+    for axis, (at, length) in enumerate(zip(index, values.shape[2:], strict=True)):
+        if valid.any() and (at.min() < 0 or at.max() >= length):
+            raise InvalidError(
+                f"Array index out of range: {int(at.max()) if at.max() >= length else int(at.min())} along axis "
+                f"{axis}, which has length {length}."
+            )
+    if not valid.any():
+        return Pixels(np.zeros(mask.shape, dtype=values.dtype), mask)
+    return Pixels(values[(rows, columns, *index)], mask)
+
+
+# Shapes
+
+
+@function("Image.arrayLength")
+def array_length(input: Image, axis: int) -> Image:
+    """The length of an axis."""
+    check_arrays(input)
+    for band in input.bands:
+        check_axis(axis, band.type.dimensions)
+
+    def length(values: Numbers) -> Numbers:
+        return np.broadcast_to(np.int64(values.shape[2 + axis]), values.shape[:2])
+
+    return array_bands(input, length, lambda _: PixelType("int", 0, 2**31 - 1))
+
+
+@function("Image.arrayLengths")
+def array_lengths(input: Image) -> Image:
+    """The lengths of all axes, as a 1-D array."""
+
+    def lengths(values: Numbers) -> Numbers:
+        shape = np.array(values.shape[2:], dtype=np.int64)
+        return np.broadcast_to(shape, (*values.shape[:2], len(shape)))
+
+    return array_bands(input, lengths, lambda _: PixelType("int", 0, 2**31 - 1, 1))
+
+
+@function("Image.arrayDimensions")
+def array_dimensions(input: Image) -> Image:
+    """The number of dimensions, 0 for scalars."""
+
+    def count(values: Numbers) -> Numbers:
+        return np.broadcast_to(np.uint8(values.ndim - 2), values.shape[:2])
+
+    return array_bands(input, count, lambda _: PixelType("int", 0, 255))
+
+
+@function("Image.arrayProject")
+def array_project(input: Image, axes: list[int]) -> Image:
+    """Arrays along some axes only; the others must be at most 1 long."""
+    check_arrays(input)
+    if len(set(axes)) != len(axes):
+        raise InvalidError(f"Axes must not be repeated; found {axes}.")
+
+    def change(values: Numbers) -> Numbers:
+        kept = [check_axis(axis, values.ndim - 2) for axis in axes]
+        dropped = [axis for axis in range(values.ndim - 2) if axis not in kept]
+        if any(values.shape[2 + axis] > 1 for axis in dropped):
+            raise InvalidError(f"Dropped axes must be at most length 1; found arrays of {list(values.shape[2:])}.")
+        order = values.transpose(0, 1, *(2 + axis for axis in kept + dropped))
+        return order.reshape(*values.shape[:2], *(values.shape[2 + axis] for axis in kept))
+
+    for band in input.bands:
+        for axis in axes:
+            check_axis(axis, band.type.dimensions)
+    return array_bands(input, change, _dimensions(len(axes)))
+
+
+@function("Image.arrayTranspose", "Image.matrixTranspose")
+def array_transpose(input: Image, axis1: int, axis2: int) -> Image:
+    """Arrays with two axes exchanged."""
+    check_arrays(input)
+    most = max(axis1, axis2)
+    if min(axis1, axis2) < 0 or most >= _MOST_DIMENSIONS:
+        raise InvalidError(f"Axes {axis1} and {axis2} are out of range.")
+
+    def change(values: Numbers) -> Numbers:
+        missing = max(0, most + 1 - (values.ndim - 2))
+        return np.swapaxes(values.reshape(values.shape + (1,) * missing), 2 + axis1, 2 + axis2)
+
+    return array_bands(input, change, lambda kind: replace(kind, dimensions=max(kind.dimensions, most + 1)))
+
+
+@function("Image.arrayCat")
+def array_cat(image1: Image, image2: Image, axis: int) -> Image:
+    """The arrays of two images, one after the other along an axis."""
+    pairs = matched(image1, image2)
+    longer = image1 if len(image1.bands) >= len(image2.bands) else image2
+    like = []
+    for (a, b), named in zip(pairs, longer.bands, strict=True):
+        kind = union_type(a.type, b.type)
+        if not 0 <= axis <= kind.dimensions:
+            raise InvalidError(f"Axis {axis} is out of range for arrays of {kind.dimensions} dimensions.")
+        depth = max(kind.dimensions, axis + 1)
+        like.append(replace(a if a.fixed or not b.fixed else b, name=named.name, type=replace(kind, dimensions=depth)))
+
+    def join(pixels: Sequence[Pixels]) -> Pixels:
+        depth = max(axis + 1, *(p.values.ndim - 2 for p in pixels))
+        layers = [p.values.reshape(p.values.shape + (1,) * (2 + depth - p.values.ndim)) for p in pixels]
+        try:
+            return Pixels(np.concatenate(layers, axis=2 + axis), all_of(pixels))
+        except ValueError as error:
+            shapes = " and ".join(str(list(v.shape[2:])) for v in layers)
+            raise InvalidError(f"Arrays of shapes {shapes} cannot be concatenated along axis {axis}.") from error
+
+    return image1.computed(combined(pairs, where_valid(join), like))
+
+
+@function("Image.arrayRepeat")
+def array_repeat(input: Image, axis: int, copies: Image) -> Image:
+    """Arrays repeated as a whole along an axis, which may be one more than they have."""
+    counts = spread(copies, len(input.bands), "copies")
+
+    def repeat(pixels: Sequence[Pixels]) -> Pixels:
+        values, mask = pixels[0].values, all_of(pixels)
+        count = _one(pixels[1], mask > 0, "the number of copies")
+        if count is None or count < 0:
+            count = 0
+        if axis == values.ndim - 2:
+            values = values[..., None]
+        check_axis(axis, values.ndim - 2)
+        if values.size * count > _MOST_ELEMENTS:
+            raise InvalidError("User memory limit exceeded.")
+        return Pixels(np.concatenate([values] * count, axis=2 + axis) if count else values[..., :0], mask)
+
+    like = [replace(b, type=replace(b.type, dimensions=max(b.type.dimensions, axis + 1))) for b in input.bands]
+    for band in input.bands:
+        check_axis(axis, band.type.dimensions + 1)
+    return input.with_bands(combined(list(zip(input.bands, counts, strict=True)), where_valid(repeat), like))
+
+
+def _one(pixels: Pixels, valid: Any, what: str) -> int | None:
+    """The value that all valid pixels of a band share; None where there are none."""
+    values = pixels.values[valid & pixels.valid]
+    if not values.size:
+        return None
+    if (values != values.flat[0]).any():
+        raise _unequal(what)
+    return int(values.flat[0])
+
+
+@function("Image.arraySlice")
+def array_slice(input: Image, axis: int, start: Image | None, end: Image | None, step: int) -> Image:
+    """The positions along an axis from a start to before an end."""
+    check_arrays(input)
+    if step < 1:
+        raise InvalidError(f"The step must be positive; found {step}.")
+    for band in input.bands:
+        check_axis(axis, band.type.dimensions)
+    limits = [spread(i, len(input.bands), n) for i, n in ((start, "start"), (end, "end")) if i is not None]
+
+    def cut(pixels: Sequence[Pixels]) -> Pixels:
+        values, mask = pixels[0].values, pixels[0].mask
+        if not (mask > 0).any():
+            return pixels[0]
+        given = iter(pixels[1:])
+        first, last = (_uniform(next(given), mask > 0) if image is not None else None for image in (start, end))
+        return Pixels(values[(slice(None),) * (2 + axis) + (slice(first, last, step),)], mask)
+
+    groups = list(zip(input.bands, *limits, strict=True))
+    return input.with_bands(combined(groups, cut, input.bands))
+
+
+def _uniform(pixels: Pixels, valid: Any) -> int | None:
+    """The bound of a slice; None where it is masked everywhere.
+
+    Raises:
+        InvalidError: if it differs between pixels.
+    """
+    given = pixels.valid[valid]
+    if given.any() and not given.all():
+        raise _unequal("the slice")
+    return _one(pixels, valid, "the slice")
+
+
+@function("Image.arrayPad")
+def array_pad(image: Image, lengths: list[int], pad: float) -> Image:
+    """Arrays made longer, with a value appended."""
+    check_arrays(image)
+
+    def change(values: Numbers) -> Numbers:
+        if len(lengths) != values.ndim - 2:
+            raise InvalidError(f"A length is needed for each of {values.ndim - 2} axes; found {len(lengths)}.")
+        extra = [(0, max(0, wanted - size)) for wanted, size in zip(lengths, values.shape[2:], strict=True)]
+        whole = isinstance(pad, int) or float(pad).is_integer()
+        wide = values if whole or values.dtype.kind == "f" else values.astype(np.float64)
+        return np.pad(wide, [(0, 0), (0, 0), *extra], constant_values=pad)
+
+    padding = ranged(PixelType("int" if float(pad).is_integer() else "double"), [pad])
+    return array_bands(image, change, lambda kind: union_type(kind, padding))
+
+
+@function("Image.arrayReshape")
+def array_reshape(image: Image, lengths: Image, dimensions: int) -> Image:
+    """The same elements in another shape, given as a 1-D array."""
+    check_arrays(image)
+    if len(lengths.bands) != 1:
+        raise InvalidError(f"The lengths must have one band; found {len(lengths.bands)}.")
+    if not 0 <= dimensions <= _MOST_DIMENSIONS:
+        raise InvalidError(f"Arrays may have 0 to {_MOST_DIMENSIONS} dimensions; found {dimensions}.")
+
+    def change(pixels: Sequence[Pixels]) -> Pixels:
+        values, mask = pixels[0].values, all_of(pixels)
+        valid = mask > 0
+        if not valid.any():
+            return Pixels(np.zeros((*mask.shape, *(0,) * dimensions), dtype=values.dtype), mask)
+        rows = pixels[1].values.reshape(*mask.shape, -1)[valid]
+        if (rows != rows[0]).any():
+            raise _unequal("the shape")
+        shape = [int(size) for size in rows[0]]
+        if len(shape) != dimensions:
+            raise InvalidError(f"The lengths are for {len(shape)} dimensions, not {dimensions}.")
+        if any(size < -1 for size in shape) or shape.count(-1) > 1:
+            raise InvalidError(f"At most one component of the shape may be -1; found {shape}.")
+        try:
+            return Pixels(values.reshape(*values.shape[:2], *shape), mask)
+        except ValueError as error:
+            raise InvalidError(f"Arrays of shape {list(values.shape[2:])} cannot become {shape}.") from error
+
+    like = [replace(band, type=replace(band.type, dimensions=dimensions)) for band in image.bands]
+    return image.with_bands(combined([(band, lengths.bands[0]) for band in image.bands], where_valid(change), like))
+
+
+# Order and choice
+
+
+@function("Image.arraySort")
+def array_sort(image: Image, keys: Image | None) -> Image:
+    """Arrays in ascending order of their elements or of keys, along the axis in which those are longer than 1."""
+    check_arrays(image)
+    orders = spread(keys, len(image.bands), "keys") if keys is not None else image.bands
+
+    def sort(pixels: Sequence[Pixels]) -> Pixels:
+        values, order = pixels[0].values, pixels[1].values
+        long = [axis for axis, size in enumerate(order.shape[2:]) if size != 1]
+        axis = long[0] if long else 0
+        if len(long) > 1 or order.ndim != values.ndim or order.shape[2 + axis] != values.shape[2 + axis]:
+            raise InvalidError("The keys may only have multiple elements along one axis, as many as the arrays.")
+        index = np.argsort(order, axis=2 + axis, kind="stable")
+        return Pixels(np.take_along_axis(values, index, axis=2 + axis), all_of(pixels))
+
+    return image.with_bands(combined(list(zip(image.bands, orders, strict=True)), where_valid(sort), image.bands))
+
+
+@function("Image.arrayMask")
+def array_mask(input: Image, mask: Image) -> Image:
+    """The elements where a mask, which extends along one axis, is not zero."""
+    check_arrays(input)
+    masks = spread(mask, len(input.bands), "mask")
+
+    def keep(pixels: Sequence[Pixels]) -> Pixels:
+        values, flags, valid = pixels[0].values, pixels[1].values != 0, all_of(pixels)
+        long = [axis for axis, size in enumerate(flags.shape[2:]) if size != 1]
+        axis = long[0] if long else 0
+        if len(long) > 1 or flags.ndim != values.ndim or flags.shape[2 + axis] != values.shape[2 + axis]:
+            raise InvalidError("The mask may only extend along one axis, as far as the arrays.")
+        counts = flags.sum(axis=tuple(range(2, flags.ndim)))[valid > 0]
+        if counts.size and (counts != counts.flat[0]).any():
+            raise _unequal("the number of elements that the mask keeps")
+        count = int(counts.flat[0]) if counts.size else 0
+        index = np.argsort(~flags, axis=2 + axis, kind="stable")
+        kept = index[(slice(None),) * (2 + axis) + (slice(0, count),)]
+        return Pixels(np.take_along_axis(values, kept, axis=2 + axis), valid)
+
+    return input.with_bands(combined(list(zip(input.bands, masks, strict=True)), where_valid(keep), input.bands))
+
+
+@function("Image.arrayArgmax")
+def array_argmax(image: Image) -> Image:
+    """The position of the greatest element, as a 1-D array."""
+    check_arrays(image)
+
+    def position(values: Numbers) -> Numbers:
+        flat = values.reshape(*values.shape[:2], -1)
+        if not flat.shape[-1]:
+            raise InvalidError("Arrays without elements have no greatest one.")
+        return np.stack(np.unravel_index(flat.argmax(axis=-1), values.shape[2:]), axis=-1)
+
+    return array_bands(image, position, lambda _: PixelType("int", 0, 2**31 - 1, 1))
+
+
+# Reductions
+
+
+def _sampled(values: Numbers, axes: Sequence[int], reducer: Reducer) -> list[tuple[Numbers, Any]]:
+    """A reducer's outputs over some axes of values of shape (inputs, height, width, …)."""
+    kept = [axis for axis in range(values.ndim - 3) if axis not in axes]
+    order = values.transpose(0, *(3 + axis for axis in axes), 1, 2, *(3 + axis for axis in kept))
+    count = int(np.prod([values.shape[3 + axis] for axis in axes]))
+    order = order.reshape(len(values), count, *order.shape[1 + len(axes) :])
+    inside = np.ones(order.shape[1:], dtype=bool)
+    found = reducer.apply(Sample(order, inside.astype(np.float64), inside))
+    return [(np.asarray(output.values), np.asarray(output.valid)) for output in found]
+
+
+@function("Image.arrayReduce")
+def array_reduce(input: Image, reducer: Reducer, axes: list[int], fieldAxis: int | None) -> Image:
+    """Arrays with some axes collapsed to length 1 by a reducer."""
+    check_arrays(input)
+    kinds = [reducer.band_types([band.type] * reducer.inputs) for band in input.bands]
+    if fieldAxis is None and (reducer.inputs > 1 or len(reducer.names) > 1):
+        raise InvalidError("The fieldAxis must be specified for a reducer with several inputs or outputs.")
+    if fieldAxis in axes:
+        raise InvalidError(f"The fieldAxis {fieldAxis} cannot be reduced over.")
+    over = sorted(set(axes))
+    for band in input.bands:
+        for axis in (*over, *(() if fieldAxis is None else (fieldAxis,))):
+            check_axis(axis, band.type.dimensions)
+
+    def reduce(pixels: Sequence[Pixels]) -> Pixels:
+        values, mask = pixels[0].values, pixels[0].mask
+        fields = values[None] if fieldAxis is None else np.moveaxis(values, 2 + fieldAxis, 0)
+        if fieldAxis is not None and len(fields) != reducer.inputs:
+            raise InvalidError(
+                f"The fieldAxis must be as long as the reducer has inputs ({reducer.inputs}); found {len(fields)}."
+            )
+        inner = [axis if fieldAxis is None or axis < fieldAxis else axis - 1 for axis in over]
+        shape = [1 if axis in inner else size for axis, size in enumerate(fields.shape[3:])]
+        outputs = []
+        for found, valid in _sampled(fields, inner, reducer):
+            outputs.append(found.reshape(*mask.shape, *shape))
+            mask = both(mask, valid.reshape(*mask.shape, -1).all(axis=-1))
+        return Pixels(outputs[0] if fieldAxis is None else np.stack(outputs, axis=2 + fieldAxis), mask)
+
+    types = [
+        replace(_joined(kind), dimensions=band.type.dimensions) for band, kind in zip(input.bands, kinds, strict=True)
+    ]
+    raster = PerPixel(tuple((b,) for b in input.bands), (where_valid(reduce),) * len(input.bands))
+    return input.with_bands([replace(b, raster=raster, index=i, type=types[i]) for i, b in enumerate(input.bands)])
+
+
+def _joined(kinds: Sequence[PixelType]) -> PixelType:
+    found = kinds[0]
+    for kind in kinds[1:]:
+        found = union_type(found, kind)
+    return found
+
+
+@function("Image.arrayAccum")
+def array_accum(input: Image, axis: int, reducer: Reducer | None) -> Image:
+    """Each element replaced by the reduction of those up to it along an axis; by default their sum."""
+    check_arrays(input)
+    chosen = reducer if reducer is not None else SUM
+    if chosen.inputs != 1 or len(chosen.names) != 1:
+        raise InvalidError("The reducer must have one input and one output.")
+    for band in input.bands:
+        check_axis(axis, band.type.dimensions)
+
+    def accumulate(values: Numbers) -> Numbers:
+        if reducer is None:
+            wide = np.int64 if values.dtype.kind in "biu" else np.float64
+            return np.cumsum(values, axis=2 + axis, dtype=wide)
+        steps = []
+        for end in range(1, values.shape[2 + axis] + 1):
+            part = values[(slice(None),) * (2 + axis) + (slice(0, end),)]
+            ((found, _),) = _sampled(part[None], [axis], chosen)
+            steps.append(found)
+        return np.stack(steps, axis=2 + axis) if steps else values
+
+    def kind(old: PixelType) -> PixelType:
+        if reducer is None:
+            return replace(LONG if old.precision == "int" else PixelType(old.precision), dimensions=old.dimensions)
+        return replace(chosen.band_types([old])[0], dimensions=old.dimensions)
+
+    return array_bands(input, accumulate, kind)
+
+
+@function("Image.arrayDotProduct")
+def array_dot_product(image1: Image, image2: Image) -> Image:
+    """The sums of the products of 1-D arrays."""
+    pairs = matched(image1, image2)
+    longer = image1 if len(image1.bands) >= len(image2.bands) else image2
+    for a, b in pairs:
+        if a.type.dimensions != 1 or b.type.dimensions != 1:
+            raise InvalidError("Both arrays must be 1-dimensional.")
+
+    def dot(pixels: Sequence[Pixels]) -> Pixels:
+        a, b = pixels
+        if a.values.shape != b.values.shape:
+            raise InvalidError(f"Both arrays must be of one length; found {a.values.shape[2]} and {b.values.shape[2]}.")
+        whole = a.values.dtype.kind in "biu" and b.values.dtype.kind in "biu"
+        wide = np.int64 if whole else np.float64
+        return Pixels(np.einsum("ijk,ijk->ij", a.values.astype(wide), b.values.astype(wide)), both(a.mask, b.mask))
+
+    like = [
+        replace(a, name=named.name, type=LONG if _whole(a, b) else PixelType("double"))
+        for (a, b), named in zip(pairs, longer.bands, strict=True)
+    ]
+    return image1.computed(combined(pairs, where_valid(dot), like))
+
+
+def _whole(*bands: Band) -> bool:
+    return all(band.type.precision == "int" for band in bands)
