@@ -227,7 +227,30 @@ def test_entropy_needs_integers() -> None:
         evaluate(invoke("Image.entropy", image=constant(1.5), kernel=square(1)))
 
 
+@pytest.mark.parametrize("shape", ["circle", "square", "octagon", "cross"])
+@pytest.mark.parametrize("reducer", ["mean", "min", "max"])
+def test_quick_ways_give_what_the_reducer_gives(shape: str, reducer: str) -> None:
+    """Means and extremes along runs of a kernel against the same reducer with another output, one by one."""
+    kernel = invoke(f"Kernel.{shape}", radius=4.3)
+    slow = invoke("Reducer.combine", reducer1=invoke(f"Reducer.{reducer}"), reducer2=invoke("Reducer.count"),
+                  sharedInputs=True)  # fmt: skip
+    store = asset(BYTES, valid=HOLES)
+    results = [
+        read(
+            evaluate(
+                invoke("Image.reduceNeighborhood", image=stored(), reducer=r, kernel=kernel, skipMasked=False), store
+            )
+        )[0]
+        for r in (invoke(f"Reducer.{reducer}"), slow)
+    ]
+    assert np.array_equal(results[0].valid, results[1].valid)
+    at = results[0].valid
+    assert np.allclose(results[0].values[at], results[1].values[at], rtol=1e-12)
+
+
 def test_a_huge_kernel_ends_with_an_error() -> None:
-    image = evaluate(invoke("Image.convolve", image=stored(), kernel=square(4_999)), asset(BYTES))
-    with pytest.raises(EarthEngineError):
-        read(image, UTM.window(0, 0, 5000, 5000))
+    wide = evaluate(invoke("Image.convolve", image=stored(), kernel=square(1000)), asset(BYTES))
+    many = evaluate(invoke("Image.focalMedian", image=stored(), radius=1000), asset(BYTES))
+    for image, size in ((wide, 12_000), (many, 8)):
+        with pytest.raises(EarthEngineError, match="memory"):
+            read(image, UTM.window(0, 0, size, size))

@@ -21,6 +21,7 @@ from eechips.emulator.pixels.neighborhood import (
     Margins,
     Neighborhood,
     cropped,
+    extreme,
     row_blocks,
     shift,
     stacked,
@@ -76,7 +77,7 @@ def _convolved(pixels: Pixels, weights: Weights, shape: tuple[int, int]) -> Pixe
     if valid.all():
         return Pixels(weighted_sum(pixels.values, weights, shape), np.ones(shape, dtype=bool))
     values = np.where(valid, pixels.values, 0)
-    missing = weighted_sum(~valid, replace(weights, values=(weights.values != 0).astype(np.float64)), shape)
+    missing = weighted_sum(~valid, _flat(weights), shape)
     return Pixels(weighted_sum(values, weights, shape), missing < 0.5)
 
 
@@ -96,6 +97,11 @@ def _reduced(
     pixels: Sequence[Pixels], weights: Weights, reducer: Reducer, mode: str, shape: tuple[int, int]
 ) -> list[Pixels]:
     """One call of a reducer over the neighbours in some bands: one Pixels for each output."""
+    if len(pixels) == 1 and mode == "kernel" and (weights.values >= 0).all():
+        if reducer is MEAN:
+            return [_mean(pixels[0], weights, shape)]
+        if reducer in (MIN, MAX):
+            return [_extreme(pixels[0], weights, shape, greatest=reducer is MAX)]
     cells = taps(weights)
     kernel = np.array([weight for _, _, weight in cells])
     parts: list[list[Pixels]] = []
@@ -111,6 +117,34 @@ def _reduced(
         Pixels(np.concatenate([p.values for p in column]), np.concatenate([p.mask for p in column]))
         for column in zip(*parts, strict=True)
     ]
+
+
+def _mean(pixels: Pixels, weights: Weights, shape: tuple[int, int]) -> Pixels:
+    """The mean of the valid neighbours, weighted by the kernel."""
+    valid = pixels.valid
+    weight = weighted_sum(valid, weights, shape)
+    count = weighted_sum(valid, _flat(weights), shape)
+    total = weighted_sum(np.where(valid, pixels.values, 0), weights, shape)
+    some = count > 0.5
+    return Pixels(np.divide(total, weight, out=np.zeros(shape), where=some), some)
+
+
+def _extreme(pixels: Pixels, weights: Weights, shape: tuple[int, int], *, greatest: bool) -> Pixels:
+    """The greatest or least valid neighbour."""
+    valid, values = pixels.valid, pixels.values
+    pick = np.maximum if greatest else np.minimum
+    if values.dtype.kind == "f":
+        worst: Any = -np.inf if greatest else np.inf
+    else:
+        values = values.astype(np.uint8) if values.dtype == bool else values
+        worst = np.iinfo(values.dtype).min if greatest else np.iinfo(values.dtype).max
+    some = extreme(np.maximum, valid, weights, shape)
+    found = extreme(pick, np.where(valid, values, values.dtype.type(worst)), weights, shape)
+    return Pixels(np.where(some, found, values.dtype.type(0)), some)
+
+
+def _flat(weights: Weights) -> Weights:
+    return replace(weights, values=(weights.values != 0).astype(np.float64))
 
 
 def _reduction(

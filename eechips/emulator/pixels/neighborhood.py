@@ -18,6 +18,8 @@ from eechips.emulator.values import Weights
 _STACK = 64 << 20
 # Pixels of one band that may be read with the margins of a neighbourhood.
 _MAX_PADDED = 1 << 27
+# Cells of a kernel that are visited one by one: a disc with a radius of about 100 pixels.
+_MOST_TAPS = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +89,14 @@ def shift(values: npt.NDArray[Any], row: int, column: int, shape: tuple[int, int
 
 
 def taps(weights: Weights) -> list[tuple[int, int, float]]:
-    """Row, column and weight of the cells of a kernel that are not zero, row by row."""
+    """Row, column and weight of the cells of a kernel that are not zero, row by row.
+
+    Raises:
+        LimitError: if there are too many to be looked at one by one.
+    """
     rows, columns = np.nonzero(weights.values)
+    if len(rows) > _MOST_TAPS:
+        raise LimitError("User memory limit exceeded.")
     return [(int(r), int(c), float(weights.values[r, c])) for r, c in zip(rows, columns, strict=True)]
 
 
@@ -129,6 +137,36 @@ def weighted_sum(values: npt.NDArray[Any], weights: Weights, shape: tuple[int, i
                 np.cumsum(numbers, axis=1, out=sums[:, 1:])
             total += weight * (shift(sums, row, stop, shape) - shift(sums, row, start, shape))
     return total
+
+
+def extreme(
+    pick: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]],
+    values: npt.NDArray[Any],
+    weights: Weights,
+    shape: tuple[int, int],
+) -> npt.NDArray[Any]:
+    """The greatest (or least) neighbour of each pixel among the cells of a kernel that are not zero.
+
+    Runs of cells are taken from tables of the extremes of 1, 2, 4, … neighbours in a row.
+
+    Args:
+        pick: np.maximum or np.minimum.
+        values: of the padded grid.
+        weights: only which of them are zero matters.
+        shape: of the result.
+    """
+    tables = [values]
+    found: npt.NDArray[Any] | None = None
+    for row, line in enumerate(weights.values):
+        for start, stop, _ in _runs((line != 0).astype(np.float64)):
+            level = (stop - start).bit_length() - 1
+            while len(tables) <= level:
+                last, half = tables[-1], 1 << (len(tables) - 1)
+                tables.append(pick(last[:, :-half], last[:, half:]))
+            table = tables[level]
+            best = pick(shift(table, row, start, shape), shift(table, row, stop - (1 << level), shape))
+            found = best if found is None else pick(found, best)
+    return np.zeros(shape, dtype=values.dtype) if found is None else found
 
 
 def _runs(line: npt.NDArray[np.float64]) -> Iterator[tuple[int, int, float]]:
