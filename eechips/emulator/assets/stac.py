@@ -19,7 +19,8 @@ import pystac
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.assets.errors import InvalidStoreError
+from eechips.emulator.assets.dates import to_milliseconds
+from eechips.emulator.assets.errors import IngestError, InvalidStoreError
 from eechips.emulator.assets.names import folder_of, join_id, resolve_href
 from eechips.emulator.assets.records import (
     AssetRecord,
@@ -388,7 +389,7 @@ def time_text(milliseconds_: float) -> str:
 
 
 def _parse(text: str) -> int:
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return (moment - _EPOCH) // timedelta(milliseconds=1)
+    try:
+        return to_milliseconds(text)
+    except IngestError as error:
+        raise ValueError(str(error)) from error
