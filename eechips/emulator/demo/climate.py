@@ -30,9 +30,22 @@ def day_of_year(when: date) -> int:
     return (when - date(when.year, 1, 1)).days + 1
 
 
-@lru_cache(maxsize=96)
+_FEW = 4096
+"""Cells up to which many reliefs are kept; of larger ones, which take tens of megabytes, only a few."""
+
+
 def relief(rect: Rect) -> Terrain:
     """The relief of a rectangle, kept for the next date of the same place."""
+    return _small(rect) if rect.width * rect.height <= _FEW else _large(rect)
+
+
+@lru_cache(maxsize=64)
+def _small(rect: Rect) -> Terrain:
+    return terrain.terrain(rect)
+
+
+@lru_cache(maxsize=3)
+def _large(rect: Rect) -> Terrain:
     return terrain.terrain(rect)
 
 

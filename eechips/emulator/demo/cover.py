@@ -253,7 +253,7 @@ class _Painter:
             # Outcrops have sharp edges; rubble lies between them.
             edge = (bare - _F(0.5)) * _F(2.4) + (self.mottle * _F(1.5) + stones * _F(0.9)) * (bare > 0.0) + _F(0.5)
             share = np.clip(np.minimum(edge, bare * _F(2.2)), 0.0, 1.0)
-            tone = _F(0.95) + stones * _F(1.15) + self.mottle * _F(0.35)
+            tone = _F(0.95) + stones * _F(1.0) + self.mottle * _F(0.3) + self.grain * _F(0.55)
             self._lay("rock", Layer(share, "rock", "red rock", up(land.character("red")), tone))
         self._banks(channels)
         self._valley_roads(channels)
@@ -328,7 +328,7 @@ class _Painter:
             # A shrub darkens the cells it only touches: two steps of rank make soft edges.
             share = (ranks < share * _F(200.0)).astype(np.float32) * _F(0.78)
         else:
-            share *= _F(0.42) + self.grain * _F(0.5)
+            share *= _F(0.24) + self.grain * _F(0.3)
         self._lay("shrub", Layer(share, "shrub", tone=_F(0.85) + self.grain * _F(0.3)))
 
     def _fields(self, channels: list[tuple[int, Field32, Field32]]) -> None:
@@ -394,7 +394,7 @@ class _Painter:
     def _trees(self, density: Floats, channels: list[tuple[int, Field32, Field32]]) -> None:
         needle_nodes = self.land.character("needle")
         wanted = self.up(density)
-        wanted += (self.mottle * _F(0.42)) * (wanted > 0.0)
+        wanted += self.mottle * np.minimum(wanted * _F(1.6), _F(0.42))
         oaks: Field32 | None = None
         for order, distance, half in channels:
             reach = _F(_STREAMS[order][2] * 0.55)
@@ -403,7 +403,7 @@ class _Painter:
             strip *= _F(1.0) + self.mottle * _F(1.6)
             oaks = strip if oaks is None else np.maximum(oaks, strip)
         leafy = self.up((1.0 - needle_nodes) * density)
-        leafy += (self.mottle * _F(0.3)) * (leafy > 0.0)
+        leafy += self.mottle * np.minimum(leafy * _F(1.6), _F(0.3))
         leafy = leafy if oaks is None else np.maximum(leafy, oaks)
         for name in ("crop", "road 0", "road 1"):
             if name in self.layers:
@@ -427,14 +427,12 @@ class _Painter:
             self.light *= np.where(shadow & (share == 0.0), _F(0.46), _F(1.0))
             tone = _F(1.0) + self._texture(tones) * _F(1.5)
         else:
-            soft = (
-                self._texture(ranks) * _F(1.2 / max(1.0, self.rect.pitch / 2.0))
-                if self.fine
-                else self.mottle * _F(0.35)
-            )
-            share = np.clip(wanted * _F(1.06) - soft * (wanted > 0.0) * _F(0.55), 0.0, 1.0)
-            # Shadows between the crowns.
-            tone = _F(0.88) + self.grain * _F(0.35)
+            # Shares of the ground under crowns, and of open ground in their shade, measured on the textures.
+            crowned, shaded = (0.75, 0.72) if ranks == "pine" else (0.67, 0.50)
+            soft = self._texture(ranks) * _F(0.6) if self.fine else self.mottle * _F(0.2)
+            share = np.clip(wanted - soft * (wanted > 0.0), 0.0, 1.0) * _F(crowned)
+            self.light *= _F(1.0) - (_F(1.0) - share) * np.clip(wanted, 0.0, 1.0) * _F(0.54 * shaded)
+            tone = _F(1.02) + self.grain * _F(0.35)
         self._lay(name, Layer(share, name, tone=tone))
 
     def _settlements(self) -> None:

@@ -67,12 +67,12 @@ def images() -> tuple[ImageAsset, ImageAsset]:
 
 
 def _image(asset_id: str, grid: Grid, names: tuple[str, ...], title: str, start: tuple[int, int, int]) -> ImageAsset:
-    source = PaintedSource(grid, Heights())
+    sources = [PaintedSource(grid, Heights(), dtype) for dtype in ("int16", "uint8", "uint8")]
     kinds = (PixelType("int", -32768, 32767), PixelType("int", 0, 255), PixelType("int", 0, 255))
     begins = marks.millis(*start)
     return ImageAsset(
         id=asset_id,
-        bands=tuple(BandInfo(name, kinds[n], grid, source, n) for n, name in enumerate(names)),
+        bands=tuple(BandInfo(name, kinds[n], grid, sources[n], n) for n, name in enumerate(names)),
         properties=marks.marked(
             {
                 "system:index": asset_id.rpartition("/")[2],

@@ -20,7 +20,6 @@ from eechips.emulator.demo import climate, cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.series import Series
 from eechips.emulator.demo.terrain import Terrain
-from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.grid import Grid
 
 GRID = Grid("EPSG:4326", Affine(0.1, 0.0, -180.05, 0.0, -0.1, 90.05), 3600, 1801)
@@ -109,7 +108,7 @@ def collection() -> Series:
         id="ECMWF/ERA5_LAND/MONTHLY_AGGR",
         title="ERA5-Land Monthly Aggregated - ECMWF Climate Reanalysis",
         grid=GRID,
-        bands=tuple((name, PixelType("float")) for name in BANDS),
+        bands=tuple((name, "float32") for name in BANDS),
         dates=_dates,
         index=_index,
         scene=Month,

@@ -31,8 +31,10 @@ def shares(ground: Ground) -> npt.NDArray[np.float32]:
     result[CLASSES.index("grass")] = grass
     result[CLASSES.index("bare")] = np.float32(1.0) - grass
     for name, layer in ground.layers.items():
-        result *= np.float32(1.0) - layer.share
-        result[_CLASS_OF[name]] += layer.share
+        # Where shrubs stand as they do in a steppe, the land counts as theirs.
+        share = np.minimum(layer.share * np.float32(3.0), np.float32(1.0)) if name == "shrub" else layer.share
+        result *= np.float32(1.0) - share
+        result[_CLASS_OF[name]] += share
     if ground.houses is not None:
         # A town is built, whatever grows in its gardens.
         result *= np.float32(1.0) - ground.houses * np.float32(0.6)

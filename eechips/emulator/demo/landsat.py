@@ -25,7 +25,6 @@ _CYCLE = 16
 _KNOWN_DAY, _KNOWN_PATH = date(2014, 3, 18), 44
 """Landsat 8 saw path 44 on that day; the path to the west follows seven days later."""
 
-_WORD, _BYTE, _SHORT = PixelType("int", 0, 65535), PixelType("int", 0, 255), PixelType("int", -32768, 32767)
 _REFLECTANCE = {
     "SR_B1": "blue",
     "SR_B2": "blue",
@@ -212,8 +211,11 @@ class Landsat:
         longitude, latitude, _ = wrs.middle(scene)
         share = sky.overcast(scene.path * 256 + scene.row, when, latitude)
         grid, (_, points) = wrs.grid(scene), wrs.corners(scene)
-        source = PaintedSource(grid, Overpass(when, round(latitude, 3), share), outline=points)
-        sharp = PaintedSource(grid, source.scene, smooth=False, outline=points)
+        overpass = Overpass(when, round(latitude, 3), share)
+        sources = {
+            (dtype, smooth): PaintedSource(grid, overpass, dtype, smooth, points)
+            for dtype, smooth in (("uint16", True), ("uint16", False), ("uint8", False), ("int16", False))
+        }
         moment = _moment(scene, when)
         index = f"LC{self.number:02d}_{scene.name}_{when:%Y%m%d}"
         azimuth, zenith = sky.sun(latitude, when)
@@ -248,13 +250,20 @@ class Landsat:
         for band in range(1, 8):
             properties[f"REFLECTANCE_ADD_BAND_{band}"] = -0.2
             properties[f"REFLECTANCE_MULT_BAND_{band}"] = 2.75e-05
-        kinds = {"SR_QA_AEROSOL": _BYTE, "QA_PIXEL": _WORD, "QA_RADSAT": _WORD, "ST_B10": _WORD}
-        kinds |= dict.fromkeys(_REFLECTANCE, _WORD)
         bands = tuple(
-            BandInfo(name, kinds.get(name, _SHORT), grid, sharp if name.startswith("QA") else source, n)
+            BandInfo(name, PixelType.of(_stored(name)[0]), grid, sources[_stored(name)], n)
             for n, name in enumerate(BANDS)
         )
         return ImageAsset(f"{self.id}/{index}", bands, marks.marked(properties), wrs.outline(scene), marks.VERSION)
+
+
+def _stored(name: str) -> tuple[str, bool]:
+    """The dtype of a band, and whether it is read smoothly."""
+    if name in _REFLECTANCE or name == "ST_B10":
+        return "uint16", True
+    if name == "SR_QA_AEROSOL":
+        return "uint8", False
+    return ("uint16" if name.startswith("QA") else "int16"), False
 
 
 def _moment(scene: Scene, when: date) -> datetime:

@@ -68,7 +68,7 @@ class Tile:
         return f"{self.zone:02d}{band}{letters}{row}"
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=32768)
 def middle(tile: Tile) -> tuple[float, float]:
     """Longitude and latitude of a tile's middle."""
     x, y = tile.corner
@@ -87,17 +87,33 @@ def outline(tile: Tile) -> shapely.Polygon:
     return shapely.Polygon(zip(longitude, latitude, strict=True))
 
 
-@lru_cache(maxsize=8192)
+def _likely(tile: Tile) -> bool:
+    """Whether a tile may have land and a part of its zone: roughly, never wrongly no, and without any projection."""
+    northing = tile.row * 100_000.0 + 50_000.0 - (10_000_000.0 if tile.southern else 0.0)
+    # A degree of latitude has 110.6 to 111.7 km.
+    latitude = northing / 111_100.0
+    if not _SOUTH - 2 < latitude < _NORTH + 2:
+        return False
+    metres = 111_320.0 * math.cos(math.radians(min(84.0, abs(latitude) + 0.5)))
+    aside = (tile.column * 100_000.0 + 50_000.0 - 500_000.0) / metres
+    if abs(aside) - 60_000.0 / metres > 3.6:
+        return False
+    x = mercator.x_of([tile.zone * 6.0 - 183.0 + aside])
+    inland = float(linework.inland(x, mercator.y_of([latitude]))[0]) * mercator.EQUATOR_UNIT
+    return inland * math.cos(math.radians(min(84.0, abs(latitude)))) > -150_000.0
+
+
+@lru_cache(maxsize=65536)
 def _used(tile: Tile) -> bool:
     """Whether a tile has land and a part of its zone."""
-    if not _SOUTH - 1 < middle(tile)[1] < _NORTH + 1:
+    if not _likely(tile) or not _SOUTH - 1 < middle(tile)[1] < _NORTH + 1:
         return False
     west, _, east, _ = outline(tile).bounds
     meridian = tile.zone * 6.0 - 183.0
     if east < meridian - 3.0 or west > meridian + 3.0:
         return False
     x, y = tile.corner
-    i, j = np.meshgrid(np.linspace(0.0, EDGE, 7), np.linspace(0.0, EDGE, 7))
+    i, j = np.meshgrid(np.linspace(0.0, EDGE, 5), np.linspace(0.0, EDGE, 5))
     longitude, latitude = to_degrees(tile.crs)(x + i.ravel(), y - j.ravel())
     return bool((linework.inland(mercator.x_of(longitude), mercator.y_of(latitude)) > -8_000.0).any())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,6 @@ from eechips.emulator.demo import climate, cover, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 from eechips.emulator.demo.raster import SINUSOIDAL
 from eechips.emulator.demo.series import Series, underscored
-from eechips.emulator.demo.terrain import Terrain
-from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.grid import Grid
 
 GRID = Grid(SINUSOIDAL, Affine(926.625433056, 0.0, -20015109.354, 0.0, -926.625433055, 10007554.677), 43200, 21600)
@@ -28,7 +26,6 @@ FIRST = date(2000, 2, 18)
 LAST = date(2025, 1, 1)
 """The first day without an image."""
 
-_BYTE, _WORD = PixelType("int", 0, 255), PixelType("int", 0, 65535)
 _COMMON = (
     "LST_Day_1km",
     "QC_Day",
@@ -60,7 +57,8 @@ class Surface:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``raster.Scene``."""
-        land, dry = _land(rect)
+        land = climate.relief(rect)
+        dry = climate.dryness(land)
         middle = self.start + timedelta(days=self.span // 2)
         day = climate.day_of_year(middle)
         usual = climate.mean_temperature(land, day)
@@ -106,19 +104,13 @@ class Surface:
         return clear, -cloud
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.uint16]:
-        """See ``raster.Scene``; bytes, too, are handed over as words."""
+        """See ``raster.Scene``."""
         result = np.clip(np.rint(values), 0, 65535)
         for n, band in enumerate(bands):
             if band not in (0, 4) and not (band in (10, 11) and self.span == 1):
                 result[n] = np.minimum(result[n], 255)
         stored: npt.NDArray[np.uint16] = result.astype(np.uint16)
         return stored
-
-
-@lru_cache(maxsize=96)
-def _land(rect: Rect) -> tuple[Terrain, Floats]:
-    land = climate.relief(rect)
-    return land, climate.dryness(land)
 
 
 @cache
@@ -144,8 +136,8 @@ def _composite(start: date) -> Surface:
     return Surface(start, 8)
 
 
-def _kinds(names: Sequence[str]) -> tuple[tuple[str, PixelType], ...]:
-    return tuple((name, _WORD if name.startswith("LST") or name.endswith("_cov") else _BYTE) for name in names)
+def _kinds(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, "uint16" if name.startswith("LST") or name.endswith("_cov") else "uint8") for name in names)
 
 
 def collections() -> tuple[Series, Series]:

@@ -136,7 +136,7 @@ def _image(quarter: Quarter, year: int) -> ImageAsset:
     month, day = flown(quarter, year)
     index = f"m_{quarter.name}_{quarter.zone:02d}_{'060' if fine else '1'}_{year:04d}{month:02d}{day:02d}"
     start = marks.millis(year, month, day)
-    source = PaintedSource(grid, Photograph(year))
+    source = PaintedSource(grid, Photograph(year), "uint8")
     kind = PixelType("int", 0, 255)
     return ImageAsset(
         id=f"{ID}/{index}",

@@ -41,7 +41,7 @@ class Scene(Protocol):
         ...
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
-        """Stored values, in the stored dtype, of the values read between or from the cells, shape (bands, …)."""
+        """Stored values, whole numbers unless the band has fractions, of what was read from the cells."""
         ...
 
 
@@ -62,12 +62,14 @@ class PaintedSource:
     Attributes:
         grid: of level 0.
         scene: what is seen.
+        dtype: of the stored values.
         smooth: read linearly between cells; else take the cell that holds the pixel's centre (for classes).
         outline: corners of the convex part of the grid that is seen, clockwise in the CRS; None for all of it.
     """
 
     grid: Grid
     scene: Scene
+    dtype: str
     smooth: bool = True
     outline: tuple[tuple[float, float], ...] | None = None
 
@@ -84,10 +86,11 @@ class PaintedSource:
         """
         grid = _level(self.grid, self.levels[level])
         shape = (len(bands), window.height, window.width)
-        values = self.scene.encode(np.zeros(shape, dtype=np.float32), bands)
+        values: npt.NDArray[Any] = np.zeros(shape, dtype=self.dtype)
         valid = np.ones(shape, dtype=bool)
-        for top, bottom in _pieces(window.row, window.height):
-            for left, right in _pieces(window.column, window.width):
+        aligned = _shape_of(grid.crs)[0] != "projected"
+        for top, bottom in _pieces(window.row, window.height, aligned):
+            for left, right in _pieces(window.column, window.width, False):
                 part = (
                     slice(None),
                     slice(top - window.row, bottom - window.row),
@@ -118,9 +121,10 @@ def _within(
     return result
 
 
-def _pieces(first: int, count: int) -> list[tuple[int, int]]:
-    """Cuts a range at multiples of the block size, so that a piece has one pitch."""
-    cuts = [first, *range((first // _BLOCK + 1) * _BLOCK, first + count, _BLOCK), first + count]
+def _pieces(first: int, count: int, aligned: bool) -> list[tuple[int, int]]:
+    """Cuts a range into pieces of at most the block size; ``aligned`` ones end at its multiples: one pitch each."""
+    begin = (first // _BLOCK + 1) * _BLOCK if aligned else first + _BLOCK
+    cuts = [first, *range(begin, first + count, _BLOCK), first + count]
     return list(itertools.pairwise(cuts)) if count else []
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,6 @@ from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 FIRST, LAST = date(2017, 3, 28), date(2025, 1, 1)
 _REPEAT = 5
 _NAME = re.compile(r"(\d{8}T\d{6})_(\d{8}T\d{6})_T(\d{2}[C-X][A-Z]{2})")
-_WORD, _BYTE = PixelType("int", 0, 65535), PixelType("int", 0, 255)
 
 # Band, pixel in metres, spectral band (None: not a reflectance).
 _BANDS: tuple[tuple[str, int, str | None], ...] = (
@@ -198,8 +198,11 @@ class DynamicWorld:
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
         """See ``raster.Scene``; probabilities in steps of 1/1000, labels as they are."""
-        steps = np.rint(np.asarray(values, dtype=np.float32) * np.float32(1000.0))
-        result: npt.NDArray[np.float32] = (steps * np.float32(0.001)).astype(np.float32)
+        likely = np.asarray(values, dtype=np.float32)
+        result: npt.NDArray[np.float32] = np.rint(likely * np.float32(1000.0)) * np.float32(0.001)
+        for n, band in enumerate(bands):
+            if band == len(DYNAMIC_WORLD):
+                result[n] = likely[n]
         return result
 
 
@@ -365,18 +368,17 @@ def _milliseconds(when: datetime) -> int:
 
 
 def _reflectance(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
-    sources: dict[int, tuple[PaintedSource, PaintedSource, tuple[str, ...]]] = {}
-    for pixel in (10, 20, 60):
-        names = tuple(name for name, size, _ in _BANDS if size == pixel)
-        scene = Reflectance(granule.overpass, names)
-        grid = granule.tile.grid(pixel)
-        sources[pixel] = (PaintedSource(grid, scene), PaintedSource(grid, scene, smooth=False), names)
     bands = []
+    sources: dict[tuple[int, str, bool], PaintedSource] = {}
     for name, pixel, part in _BANDS:
-        smooth, sharp, names = sources[pixel]
-        kind = _BYTE if name in _BYTES else PixelType("int", 0, 4294967295) if name == "QA20" else _WORD
-        source = smooth if part is not None else sharp
-        bands.append(BandInfo(name, kind, source.grid, source, names.index(name)))
+        names = _on_grid(pixel)
+        dtype = "uint8" if name in _BYTES else "uint32" if name == "QA20" else "uint16"
+        key = (pixel, dtype, part is not None)
+        if key not in sources:
+            scene = Reflectance(granule.overpass, names)
+            sources[key] = PaintedSource(granule.tile.grid(pixel), scene, dtype, smooth=part is not None)
+        source = sources[key]
+        bands.append(BandInfo(name, PixelType.of(dtype), source.grid, source, names.index(name)))
     azimuth, zenith = sky.sun(granule.overpass.north, granule.when)
     craft = "Sentinel-2A" if (granule.when.toordinal() // _REPEAT) % 2 else "Sentinel-2B"
     cloudy = granule.cloudy
@@ -407,8 +409,13 @@ def _reflectance(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]
     return tuple(bands), properties
 
 
+@cache
+def _on_grid(pixel: int) -> tuple[str, ...]:
+    return tuple(name for name, size, _ in _BANDS if size == pixel)
+
+
 def _score(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
-    source = PaintedSource(granule.tile.grid(10), CloudScore(granule.overpass))
+    source = PaintedSource(granule.tile.grid(10), CloudScore(granule.overpass), "float32")
     kind = PixelType("float", 0.0, 1.0)
     bands = tuple(BandInfo(name, kind, source.grid, source, n) for n, name in enumerate(("cs", "cs_cdf")))
     return bands, {"MGRS_TILE": granule.tile.name, "SOURCE_PRODUCT_ID": granule.index}
@@ -418,10 +425,13 @@ def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | No
     """Only made of images with at most 35 per cent of clouds."""
     if granule.cloudy > 35.0:
         return None
-    source = PaintedSource(granule.tile.grid(10), DynamicWorld(granule.overpass), smooth=False)
+    grid, scene = granule.tile.grid(10), DynamicWorld(granule.overpass)
+    sources = {dtype: PaintedSource(grid, scene, dtype, smooth=False) for dtype in ("float32", "uint8")}
     names = (*DYNAMIC_WORLD, "label")
     bands = tuple(
-        BandInfo(name, _BYTE if name == "label" else PixelType("float", 0.0, 1.0), source.grid, source, n)
+        BandInfo(name, PixelType("int", 0, 255), grid, sources["uint8"], n)
+        if name == "label"
+        else BandInfo(name, PixelType("float", 0.0, 1.0), grid, sources["float32"], n)
         for n, name in enumerate(names)
     )
     properties = {

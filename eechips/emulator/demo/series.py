@@ -25,7 +25,7 @@ class Series:
         id: the full Earth Engine id.
         title: as in the catalogue.
         grid: of all images.
-        bands: name and type of each.
+        bands: name and dtype of each.
         dates: of the images, ascending; ``system:index`` ascends with them. The last element ends the last image.
         index: ``system:index`` of a date.
         scene: what is seen on a date.
@@ -36,7 +36,7 @@ class Series:
     id: str
     title: str
     grid: Grid
-    bands: tuple[tuple[str, PixelType], ...]
+    bands: tuple[tuple[str, str], ...]
     dates: Callable[[], Sequence[tuple[date, date]]]
     index: Callable[[date], str]
     scene: Callable[[date], Scene]
@@ -66,7 +66,8 @@ class Series:
         return next(iter(self.images(Query(equals={"system:index": index}))), None)
 
     def _image(self, first: date, after: date) -> ImageAsset:
-        source = PaintedSource(self.grid, self.scene(first), self.smooth)
+        scene = self.scene(first)
+        sources = {dtype: PaintedSource(self.grid, scene, dtype, self.smooth) for _, dtype in self.bands}
         index = self.index(first)
         properties = {
             "system:index": index,
@@ -76,7 +77,10 @@ class Series:
         }
         return ImageAsset(
             id=f"{self.id}/{index}",
-            bands=tuple(BandInfo(name, kind, self.grid, source, n) for n, (name, kind) in enumerate(self.bands)),
+            bands=tuple(
+                BandInfo(name, PixelType.of(dtype), self.grid, sources[dtype], n)
+                for n, (name, dtype) in enumerate(self.bands)
+            ),
             properties=marks.marked(properties),
             footprint=GLOBE,
             version=marks.VERSION,

@@ -34,6 +34,7 @@ _MEAN = 0.26
 """Mean of the absolute value of the noise: what an octave too fine to see contributes."""
 _STREAMS = 4
 _LAKES = 13
+_PATCHES = (12, 10, 8)
 
 SUN = (0.55, 0.50, 0.67)
 """Direction to the sun when photographs are taken: east, south, up. Late morning, as survey flights prefer."""
@@ -106,27 +107,28 @@ def terrain(rect: Rect) -> Terrain:
     named = dict(zip(regions.CHARACTERS, characters, strict=True))
     x, y = wide.x[None, :], wide.y[:, None]
     px, py = _meander(x, y, pitch)
-    shown = [(k, a, e) for k, a, e in _ORDERS]
-    octaves = [(k, 11 + n) for n, (k, _, _) in enumerate(shown)] + [(k, 31) for k, _ in _ROUGH] + [(_LAKES, 41)]
-    octaves += [(12, 51), (10, 52), (8, 53)]
+    octaves = [(k, 11 + n) for n, (k, _, _) in enumerate(_ORDERS)] + [(k, 31) for k, _ in _ROUGH] + [(_LAKES, 41)]
+    octaves += [(k, 51 + n) for n, k in enumerate(_PATCHES)]
     waves = noise.gradient(px, py, octaves)
-    rise, above, damp = _relief(waves, shown, pitch)
-    for wave, (k, share) in zip(waves[len(shown) :], _ROUGH, strict=False):
+    rise, above, damp = _relief(waves, pitch)
+    for wave, (k, share) in zip(waves[len(_ORDERS) :], _ROUGH, strict=False):
         above = above + wave * (share * noise.fading(k, pitch)) * damp
     ridge = named["ridge"]
-    basin = waves[len(shown) + len(_ROUGH)]
+    basin = waves[len(_ORDERS) + len(_ROUGH)]
     crest = np.maximum(0.0, 1.0 - 3.0 * np.abs(basin))
     above = above + crest * damp * ridge * (0.20 * noise.fading(_LAKES, pitch))
     # Summits level out: none is twice as high as the hills around it.
     above = above * 1.8 / (1.0 + 1.35 * np.maximum(above, 0.0))
     lake = (basin - 0.74 + 0.22 * named["wet"]) - 1.2 * rise * rise
-    above = np.where(lake > 0.0, above * (1.0 / (1.0 + 40.0 * lake)), above)
+    # Lakes lie at the level of the valleys, and the land falls towards them.
+    above = above * (1.0 - noise.smoothstep(-0.22, 0.0, lake))
     local = named["relief"] * above
     local = local + (_steps(local, 85.0) - local) * named["mesa"]
     inland = np.clip(named["coast"] * (1.0 / 60_000.0), -1.0, 1.0)
     height = np.where(inland > 0.0, (named["base"] + local) * noise.smoothstep(0.0, 1.0, inland) + 1.0, 4000.0 * inland)
     metres = 2.0 * pitch * mercator.EQUATOR_UNIT * mercator.cosine_of(rect.y)[:, None]
     inner = (slice(1, -1), slice(1, -1))
+    shown = np.array([noise.fading(k, pitch) for k in _PATCHES]).reshape(-1, 1, 1)
     return Terrain(
         rect=rect,
         characters=characters[:, 1:-1, 1:-1],
@@ -136,7 +138,7 @@ def terrain(rect: Rect) -> Terrain:
         streams=_distance(waves[:_STREAMS], pitch),
         rise=rise[inner],
         lake=lake[inner],
-        patches=waves[-3:, 1:-1, 1:-1],
+        patches=waves[-len(_PATCHES) :, 1:-1, 1:-1] * shown,
     )
 
 
@@ -151,12 +153,12 @@ def _meander(x: Floats, y: Floats, pitch: float) -> tuple[Floats, Floats]:
     return x + dx, y + dy
 
 
-def _relief(waves: Floats, orders: list[tuple[int, float, float]], pitch: float) -> tuple[Floats, Floats, Floats]:
+def _relief(waves: Floats, pitch: float) -> tuple[Floats, Floats, Floats]:
     """Height above the largest valleys in shares of the relief: of the first order, of all; what damps the finest."""
     damp = np.ones(waves.shape[1:])
     above = np.zeros(waves.shape[1:])
     rise = above
-    for n, (wave, (k, share, floor)) in enumerate(zip(waves, orders, strict=False)):
+    for n, (wave, (k, share, floor)) in enumerate(zip(waves, _ORDERS, strict=False)):
         shown = noise.fading(k, pitch)
         rises = np.sqrt(wave * wave + floor * floor) - floor
         rises = rises * shown + _MEAN * (1.0 - shown)

@@ -76,8 +76,8 @@ def _square(name: Name, pitch: int) -> Bytes:
         blocks = np.abs(_fractal(((5, 1.0), (4, 0.7)), 331))
         return _bytes(115.0 + 110.0 * np.minimum(1.0, 2.2 * blocks) * 0.6 + folds * 75.0 - 20.0)
     if name == "bush":
-        return _crowns(5, 0.9, 2.3, 0.0, 401).rank
-    trees = _crowns(6, 2.1, 3.7, 1.5, 411) if name.startswith("pine") else _crowns(11, 3.4, 6.6, 1.1, 421)
+        return _crowns(4, 0.9, 2.3, 0.0, 401).rank
+    trees = _crowns(6, 2.5, 4.5, 1.4, 411) if name.startswith("pine") else _crowns(11, 4.2, 7.6, 1.0, 421)
     if name.endswith("shadow"):
         return trees.shadow
     return trees.tone if name.endswith("tone") else trees.rank

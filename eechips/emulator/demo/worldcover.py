@@ -17,7 +17,6 @@ from affine import Affine
 from eechips.emulator.demo import cover, landcover
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.series import Series
-from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.grid import Grid
 
 _PIXEL = 1.0 / 12000.0
@@ -82,7 +81,7 @@ def collection() -> Series:
         id="ESA/WorldCover/v200",
         title="ESA WorldCover 10m v200",
         grid=GRID,
-        bands=(("Map", PixelType("int", 0, 255)),),
+        bands=(("Map", "uint8"),),
         dates=_dates,
         index=_index,
         scene=_scene,

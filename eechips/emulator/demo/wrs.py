@@ -117,6 +117,15 @@ def known(scene: Scene) -> bool:
     return scene in set(_lands()[0])
 
 
+def _box(west: float, south: float, east: float, north: float) -> shapely.Geometry:
+    """A box, a line or a point: boxes without an area meet nothing in older versions of GEOS."""
+    if west == east and south == north:
+        return shapely.Point(west, south)
+    if west == east or south == north:
+        return shapely.LineString([(west, south), (east, north)])
+    return shapely.box(west, south, east, north)
+
+
 def scenes(bounds: Bounds | None) -> Iterator[Scene]:
     """Scenes with land that may meet the bounds, by path and row."""
     kept, tree = _lands()
@@ -125,7 +134,7 @@ def scenes(bounds: Bounds | None) -> Iterator[Scene]:
         return
     west, south, east, north = bounds
     spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    boxes = [shapely.box(a + turn, south, b + turn, north) for a, b in spans for turn in (-360.0, 0.0, 360.0)]
+    boxes = [_box(a + turn, south, b + turn, north) for a, b in spans for turn in (-360.0, 0.0, 360.0)]
     for number in np.unique(tree.query(boxes)[1]):
         shape = outline(kept[number])
         if any(shape.intersects(box) for box in boxes):

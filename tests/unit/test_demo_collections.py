@@ -1,0 +1,285 @@
+"""Collections of the demo planet: what a query finds, in which order, and that nothing is lost."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import datetime, timezone
+from itertools import islice
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import Transformer
+
+from eechips.emulator.demo import DemoStore, mgrs, naip, wrs
+from eechips.emulator.model import FolderAsset, ImageAsset, Query
+
+STORE = DemoStore()
+COLLECTIONS = (
+    "COPERNICUS/S2_SR_HARMONIZED",
+    "ECMWF/ERA5_LAND/MONTHLY_AGGR",
+    "ESA/WorldCover/v200",
+    "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED",
+    "GOOGLE/DYNAMICWORLD/V1",
+    "LANDSAT/LC08/C02/T1_L2",
+    "LANDSAT/LC09/C02/T1_L2",
+    "MODIS/061/MOD11A1",
+    "MODIS/061/MOD11A2",
+    "USDA/NAIP/DOQQ",
+)
+IMAGES = ("NASA/NASADEM_HGT/001", "USGS/SRTMGL1_003")
+TABLES = (
+    "FAO/GAUL/2015/level0",
+    "FAO/GAUL/2015/level1",
+    "FAO/GAUL/2015/level2",
+    "FAO/GAUL_SIMPLIFIED_500m/2015/level0",
+    "FAO/GAUL_SIMPLIFIED_500m/2015/level1",
+    "FAO/GAUL_SIMPLIFIED_500m/2015/level2",
+    "RESOLVE/ECOREGIONS/2017",
+    "TIGER/2018/States",
+)
+
+
+def millis(*when: int) -> float:
+    return datetime(*when, tzinfo=timezone.utc).timestamp() * 1000.0  # type: ignore[arg-type, misc]
+
+
+def found(collection: str, query: Query) -> list[ImageAsset]:
+    return list(STORE.get(collection).images(query))  # type: ignore[union-attr]
+
+
+def test_everything_is_reached_from_the_root() -> None:
+    seen: list[str] = []
+    folders = [""]
+    while folders:
+        for child in STORE.children(folders.pop()):
+            if isinstance(STORE.get(child), FolderAsset):
+                folders.append(child)
+            else:
+                seen.append(child)
+    assert sorted(seen) == sorted(COLLECTIONS + IMAGES + TABLES)
+    assert list(STORE.describe()["assets"]) == sorted(seen)
+    assert STORE.describe()["synthetic"] is True
+
+
+@pytest.mark.parametrize(
+    "name", ["", "USDA/NAIP/DOQ", "nothing/at/all", "USDA/NAIP/DOQQ/", "../x", "FAO/GAUL/2015/level1/x"]
+)
+def test_unknown_ids_are_none(name: str) -> None:
+    assert STORE.get(name) is None
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_images_say_what_they_are(name: str) -> None:
+    query = Query(bounds=(-105.2, 39.4, -105.0, 39.6), start=millis(2021, 1, 1), end=millis(2022, 1, 1))
+    for image in islice(STORE.get(name).images(query), 3):  # type: ignore[union-attr]
+        index = image.properties["system:index"]
+        assert image.id == f"{name}/{index}"
+        assert STORE.get(image.id) == image
+        assert image.properties["eechips:synthetic"] == 1
+        assert "not an observation" in image.properties["description"]
+        assert image.properties["system:time_start"] <= image.properties["system:time_end"]
+        assert image.footprint.is_valid
+        assert image.footprint.intersects(shapely.box(-105.2, 39.4, -105.0, 39.6))
+        assert len({band.name for band in image.bands}) == len(image.bands)
+        assert image.version == STORE.describe()["version"]
+    assert STORE.get(f"{name}/nothing_of_the_kind") is None
+
+
+SPAN = {"LANDSAT": 120, "COPERNICUS": 40, "GOOGLE": 40, "MODIS": 40, "ECMWF": 400, "ESA": 800, "USDA": 1500}
+PLACE = (-109.0, 36.9, -107.2, 38.3)
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+@settings(max_examples=15, deadline=None)
+@given(data=st.data())
+def test_queries_lose_nothing_that_matches(name: str, data: st.DataObject) -> None:
+    """Against all images of a larger area and time, each looked at by itself."""
+    days = SPAN[name.partition("/")[0]]
+    first = data.draw(st.integers(17_200, 19_000), label="first day") * 86_400_000.0
+    whole = found(name, Query(bounds=PLACE, start=first, end=first + days * 86_400_000.0))
+    assert [i.id for i in whole] == sorted(i.id for i in whole)
+    west, east = sorted(data.draw(st.tuples(st.floats(-109.0, -107.2), st.floats(-109.0, -107.2)), label="x"))
+    south, north = sorted(data.draw(st.tuples(st.floats(36.9, 38.3), st.floats(36.9, 38.3)), label="y"))
+    start = first + data.draw(st.integers(0, days * 24), label="hours") * 3_600_000.0
+    end = start + data.draw(st.integers(1, days * 24), label="length") * 3_600_000.0
+    end = min(end, first + days * 86_400_000.0)
+    narrowed = {i.id for i in found(name, Query(bounds=(west, south, east, north), start=start, end=end))}
+    box = shapely.box(west, south, east, north).buffer(1e-9)
+    expected = {i.id for i in whole if start <= i.properties["system:time_start"] < end and i.footprint.intersects(box)}
+    assert expected <= narrowed
+    # More than matches would only cost time, but for times there is no excuse.
+    assert narrowed <= {i.id for i in whole if start <= i.properties["system:time_start"] < end}
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_an_index_is_found_at_once(name: str) -> None:
+    image = found(name, Query(bounds=(-105.0, 39.5, -105.0, 39.5), start=millis(2021, 1, 1), end=millis(2022, 1, 1)))[0]
+    begin = time.perf_counter()
+    again = found(name, Query(equals={"system:index": image.properties["system:index"]}))
+    assert [i.id for i in again] == [image.id]
+    assert time.perf_counter() - begin < 0.5
+    assert found(name, Query(equals={"system:index": "no such"})) == []
+
+
+@pytest.mark.parametrize("name", COLLECTIONS)
+def test_collections_start_at_once(name: str) -> None:
+    begin = time.perf_counter()
+    firsts = list(islice(STORE.children(name), 3))
+    assert firsts == sorted(firsts)
+    assert all(child.startswith(f"{name}/") for child in firsts)
+    assert time.perf_counter() - begin < 20.0
+
+
+CONUS_PLACES = st.tuples(st.floats(-123.5, -70.0), st.floats(26.0, 48.9))
+
+
+def american(longitude: float, latitude: float) -> bool:
+    return bool(
+        shapely.contains_xy(
+            next(r.geometry for r in STORE.get("FAO/GAUL/2015/level0").rows(Query(equals={"ADM0_CODE": 259}))),  # type: ignore[union-attr]
+            longitude,
+            latitude,
+        )
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(place=CONUS_PLACES, size=st.sampled_from([130.0]))
+def test_every_place_is_photographed_every_year(place: tuple[float, float], size: float) -> None:
+    """With valid pixels all around, so that a chip has no empty corner."""
+    if not american(*place):
+        return
+    half = size / 111_000.0
+    reach = half / np.cos(np.radians(place[1]))
+    seen: dict[int, shapely.Geometry] = {}
+    bounds = (place[0] - reach, place[1] - half, place[0] + reach, place[1] + half)
+    for image in found("USDA/NAIP/DOQQ", Query(bounds=bounds)):
+        year = int(image.properties["system:index"][-8:-4])
+        seen[year] = image.footprint if year not in seen else seen[year].union(image.footprint)
+    assert sorted(seen) == list(naip.YEARS)
+    # Footprints have straight sides in degrees, the sides of grids are curved by less than 0.00002 degrees.
+    assert all(shape.buffer(0.00002).contains(shapely.box(*bounds)) for shape in seen.values())
+
+
+def test_quads_are_named_and_placed_as_in_reality() -> None:
+    """As published: m_4709963_se_14_1_20090818, m_3008501_ne_16_1_20110815, m_3610332_se_13_060_20200903."""
+    published = {
+        (47, 99, 63, "se"): (14, (-99.1875, 47.0, -99.125, 47.0625)),
+        (30, 85, 1, "ne"): (16, (-85.9375, 30.9375, -85.875, 31.0)),
+        (36, 103, 32, "se"): (13, (-103.0625, 36.5, -103.0, 36.5625)),
+    }
+    for key, (zone, bounds) in published.items():
+        quarter = naip.Quarter(*key)
+        assert quarter.bounds == bounds
+        assert quarter.zone == zone
+    pattern = re.compile(r"m_\d{7}_(ne|nw|se|sw)_\d{2}_(1|060)_20\d{6}")
+    for image in found("USDA/NAIP/DOQQ", Query(bounds=(-105.1, 39.0, -105.0, 39.1))):
+        grid = image.bands[0].grid
+        assert pattern.fullmatch(image.properties["system:index"])
+        assert grid.crs == "EPSG:26913"
+        assert [b.name for b in image.bands] == ["R", "G", "B", "N"]
+        size = 0.6 if "_060_" in image.id else 1.0
+        assert grid.transform.a == -grid.transform.e == size
+        assert (grid.transform.c / size) == pytest.approx(round(grid.transform.c / size), abs=1e-6)
+
+
+def test_a_state_is_flown_on_one_day() -> None:
+    photographs = found("USDA/NAIP/DOQQ", Query(bounds=(-106.5, 38.2, -105.6, 38.9), start=millis(2017, 1, 1)))
+    days = {i.properties["system:time_start"] for i in photographs}
+    assert len(days) == len([y for y in naip.YEARS if y >= 2017])
+
+
+def test_a_small_area_is_found_quickly() -> None:
+    query = Query(bounds=(-105.1, 39.0, -105.0, 39.1))
+    list(STORE.get("USDA/NAIP/DOQQ").images(query))  # type: ignore[union-attr]
+    begin = time.process_time()
+    count = len(found("USDA/NAIP/DOQQ", query))
+    assert count >= 28
+    assert (time.process_time() - begin) / count < 0.001
+
+
+@pytest.mark.parametrize(
+    ("name", "zone", "southern", "corner"),
+    [
+        # Upper left corners in product metadata of Sentinel-2.
+        ("13SDD", 13, False, (399960.0, 4400040.0)),
+        ("33UUU", 33, False, (300000.0 - 40.0 + 40.0 - 40.0, 5900040.0)),
+        ("31TCJ", 31, False, (299960.0 + 0.0, 4900040.0 - 0.0)),
+        ("56HLH", 56, True, (299960.0, 6300040.0)),
+    ],
+)
+def test_tiles_of_sentinel_2(name: str, zone: int, southern: bool, corner: tuple[float, float]) -> None:
+    tile = mgrs.named(name)
+    assert tile is not None
+    assert tile.name == name
+    assert (tile.zone, tile.southern) == (zone, southern)
+    assert tile.corner == corner
+    assert tile.grid(10).shape == (10980, 10980)
+    assert tile.grid(60).bounds == tile.grid(10).bounds
+
+
+@given(st.sampled_from(sorted({"13SDD", "31TCJ", "10TEM", "56HLH", "36MZE", "60VWL"})))
+def test_tile_names_are_read_back(name: str) -> None:
+    tile = mgrs.named(name)
+    assert tile is None or mgrs.named(tile.name) == tile
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-124.0, -68.0), st.floats(26.0, 49.0))
+def test_land_is_seen_by_satellites(longitude: float, latitude: float) -> None:
+    if not american(longitude, latitude):
+        return
+    at = (longitude, latitude, longitude, latitude)
+    assert any(mgrs.outline(t).intersects(shapely.Point(longitude, latitude)) for t in mgrs.tiles(at))
+    assert any(wrs.outline(s).intersects(shapely.Point(longitude, latitude)) for s in wrs.scenes(at))
+
+
+@pytest.mark.parametrize(
+    ("path", "row", "longitude", "latitude"),
+    # Centres of scenes as published by the USGS, in whole degrees and halves.
+    [(44, 34, -122.2, 37.5), (1, 60, -64.6, 0.0), (233, 60, -63.0, 0.0), (41, 27, -114.4, 47.5)],
+)
+def test_scenes_of_landsat(path: int, row: int, longitude: float, latitude: float) -> None:
+    x, y, _ = wrs.middle(wrs.Scene(path, row))
+    assert x == pytest.approx(longitude, abs=0.6)
+    assert y == pytest.approx(latitude, abs=0.5)
+    grid = wrs.grid(wrs.Scene(path, row))
+    assert grid.transform.c % 30 == grid.transform.f % 30 == 15
+
+
+def test_landsat_passes_on_the_published_days() -> None:
+    """LC08_044034_20140318 and LC08_041027_20150604 exist, sixteen days apart from the next."""
+    assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_044034_20140318") is not None
+    assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_041027_20150604") is not None
+    assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_044034_20140403") is not None
+    assert STORE.get("LANDSAT/LC08/C02/T1_L2/LC08_044034_20140319") is None
+    assert STORE.get("LANDSAT/LC09/C02/T1_L2/LC09_044034_20140326") is None
+
+
+def test_modis_grid_and_dates_are_those_of_the_catalogue() -> None:
+    composites = found("MODIS/061/MOD11A2", Query())
+    assert composites[0].properties["system:index"] == "2000_02_18"
+    assert STORE.get("MODIS/061/MOD11A2/2003_01_01") is not None
+    assert all(
+        i.properties["system:index"].endswith("_01_01") for i in composites if "_01_0" in i.id and "_01_09" not in i.id
+    )
+    grid = composites[0].bands[0].grid
+    assert grid.crs == "SR-ORG:6974"
+    assert grid.transform[:6] == (926.625433056, 0.0, -20015109.354, 0.0, -926.625433055, 10007554.677)
+    oracle = Transformer.from_crs("EPSG:4326", "+proj=sinu +R=6371007.181 +units=m", always_xy=True)
+    x, y = oracle.transform(-105.0, 39.5)
+    column, row = ~grid.transform * (x, y)
+    values, valid = composites[-20].bands[0].source.read([0], _around(column, row), 0)
+    assert valid.any()
+    celsius = values[valid] * 0.02 - 273.15
+    assert -40.0 < celsius.min() <= celsius.max() < 70.0
+
+
+def _around(column: float, row: float):  # type: ignore[no-untyped-def]
+    from eechips.emulator.model import Window
+
+    return Window(int(column) - 5, int(row) - 5, 10, 10)
