@@ -133,9 +133,7 @@ class Chip(_Named):
             raise UsageError(f"unknown chip format '{self.format}': one of {', '.join(CHIP_FORMATS)}")
         placed = (self.region, self.dimensions, self.scale, self.crs)
         if self.grid is not None and any(value is not None for value in placed):
-            raise UsageError(
-                "a chip with a grid takes no region, dimensions, scale or crs: the grid says it all"
-            )
+            raise UsageError("a chip with a grid takes no region, dimensions, scale or crs: the grid says it all")
         if self.grid is None and self.region is None:
             raise UsageError("a chip needs a grid, or a region with dimensions or a scale")
         if self.grid is None and (self.dimensions is None) == (self.scale is None):
@@ -232,6 +230,7 @@ class ScriptRecipe:
         parameters: values given on the command line, converted.
         identity: sha256 of source and parameters.
         datasets: the file's ``DATASETS``, a list of asset ids, if it has one.
+        imports: packages that the file imports when it is executed.
     """
 
     def __init__(self, path: Path, source: str, parameters: Mapping[str, str]) -> None:
@@ -246,6 +245,7 @@ class ScriptRecipe:
         self._result_signature = _signature(functions[self._result_name], skip=2)
         self.parameters = self._convert(parameters)
         self.datasets = _datasets(tree)
+        self.imports = _imports(tree)
         content = {"source": source, "parameters": self.parameters}
         self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
         self._namespace: dict[str, Any] | None = None
@@ -264,9 +264,7 @@ class ScriptRecipe:
         with _RecipeErrors(self.path):
             requests = function(**arguments)
             if requests is None:
-                raise TypeError(
-                    f"{self._requests_name} returned nothing: it must return a list of JSON values"
-                )
+                raise TypeError(f"{self._requests_name} returned nothing: it must return a list of JSON values")
             return list(requests)
 
     def get_result(self, index: int, unit: Any) -> Chip | Table | bytes | np.ndarray[Any, Any] | None:
@@ -324,9 +322,7 @@ def convert_parameter(name: str, text: str, default: Any) -> Any:
     """
     try:
         if isinstance(default, bool):
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
-                text.lower()
-            ]
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
         if isinstance(default, int):
             return int(text)
         if isinstance(default, float):
@@ -378,11 +374,7 @@ def _signature(node: ast.FunctionDef, skip: int) -> _Signature:
         defaults.update(zip(positional[-len(node.args.defaults) :], node.args.defaults, strict=True))
     keywords = [argument.arg for argument in node.args.kwonlyargs]
     defaults.update(
-        {
-            name: value
-            for name, value in zip(keywords, node.args.kw_defaults, strict=True)
-            if value is not None
-        }
+        {name: value for name, value in zip(keywords, node.args.kw_defaults, strict=True) if value is not None}
     )
     return _Signature((*positional[skip:], *keywords), {k: _literal(v) for k, v in defaults.items()})
 
@@ -392,6 +384,16 @@ def _literal(node: ast.expr) -> Any:
         return ast.literal_eval(node)
     except ValueError:
         return None
+
+
+def _imports(tree: ast.Module) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found.update(dict.fromkeys(alias.name.partition(".")[0] for alias in node.names))
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found[node.module.partition(".")[0]] = None
+    return tuple(found)
 
 
 def _datasets(tree: ast.Module) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from multiprocessing.process import BaseProcess
 from types import ModuleType
 from typing import Any
 
-from eechips.client.documents import DocumentsFile
 from eechips.client.throttle import Throttle
 from eechips.engine import preload, worker
 from eechips.engine.worker import Broken, Outcome, Ready, WorkerSetup
@@ -89,7 +88,7 @@ class Pool:
         self._broken_starts = 0
 
     def __enter__(self) -> Pool:
-        _prepare_fork_server(self._context, self._setup.documents)
+        _prepare_fork_server(self._context, self._setup)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -218,14 +217,14 @@ def _ending(code: int | None) -> str:
     return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
 
 
-def _prepare_fork_server(context: BaseContext, documents: DocumentsFile) -> None:
+def _prepare_fork_server(context: BaseContext, setup: WorkerSetup) -> None:
     """Starts the fork server with everything loaded that workers share; one that runs already stays as it is."""
     if context.get_start_method() != "forkserver":
         return
     from multiprocessing import forkserver
 
     added = {
-        preload.DOCUMENTS_VARIABLE: f"{documents.digest}:{documents.path}",
+        preload.VARIABLE: preload.order(setup.documents, setup.recipe),
         # Workers compute little; a pool of threads in each would cost more memory than all else.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import gc
 import importlib
+import json
 import os
 from pathlib import Path
 
 from eechips.client.connection import prepare
 from eechips.client.documents import DocumentsFile
 
-DOCUMENTS_VARIABLE = "EECHIPS_PRELOAD"
-"""Tells the fork server of the documents: ``digest:path``. Its presence is what makes this module act."""
+VARIABLE = "EECHIPS_PRELOAD"
+"""Tells the fork server what to load, as JSON. Its presence is what makes this module act."""
 
 _SHARED = (
     "numpy",
@@ -21,6 +23,23 @@ _SHARED = (
     "eechips.engine.worker",
     *(f"eechips.writers.{name}" for name in ("png", "jpeg", "geotiff", "npy", "csv", "table")),
 )
+# What scripts often import, takes long to import, and starts no threads by being imported.
+_FORKABLE = frozenset(
+    {"PIL", "geopandas", "numpy", "pandas", "pyarrow", "pyogrio", "pyproj", "rasterio", "requests", "scipy", "shapely"}
+)
+
+
+def order(documents: DocumentsFile, recipe: object) -> str:
+    """What to put into the environment of the fork server.
+
+    Args:
+        documents: what the client is told when it is initialised.
+        recipe: whose code the workers will import.
+    """
+    modules = [name for name in getattr(recipe, "imports", ()) if name in _FORKABLE]
+    if type(recipe).__module__ != "__main__":
+        modules.append(type(recipe).__module__)
+    return json.dumps({"digest": documents.digest, "path": str(documents.path), "modules": modules})
 
 
 # A PNG of one transparent pixel.
@@ -29,11 +48,18 @@ _TRANSPARENT_PIXEL = base64.b64decode(
 )
 
 
-def preload(digest: str, path: Path) -> None:
-    """Loads what every worker needs, and the client with its algorithms."""
-    for name in _SHARED:
-        importlib.import_module(name)
-    prepare(DocumentsFile(path, digest))
+def preload(ordered: str) -> None:
+    """Loads what every worker needs, and the client with its algorithms.
+
+    Args:
+        ordered: by :func:`order`.
+    """
+    wanted = json.loads(ordered)
+    for name in (*_SHARED, *wanted["modules"]):
+        # What is missing is missed by the worker as well, which reports it with the unit that needs it.
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    prepare(DocumentsFile(Path(wanted["path"]), wanted["digest"]))
     _warm_up()
     gc.collect()
     gc.freeze()  # the collector would write to the shared pages
@@ -58,6 +84,5 @@ def _warm_up() -> None:
 
 
 # All that multiprocessing can do with a module is to import it.
-if DOCUMENTS_VARIABLE in os.environ:
-    _digest, _, _path = os.environ.pop(DOCUMENTS_VARIABLE).partition(":")
-    preload(_digest, Path(_path))
+if VARIABLE in os.environ:
+    preload(os.environ.pop(VARIABLE))

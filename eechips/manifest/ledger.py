@@ -60,6 +60,7 @@ class Ledger:
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
+        self._readonly = readonly
         mode = "ro" if readonly else "rwc"
         with self._failures():
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
@@ -80,7 +81,11 @@ class Ledger:
         self.close()
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file, and leaves one file if it can: the write-ahead log is for the time of writing."""
+        if not self._readonly:
+            with contextlib.suppress(sqlite3.OperationalError):  # somebody is reading: then the log stays
+                self._db.execute("PRAGMA busy_timeout = 200")
+                self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
 
     @property

@@ -153,6 +153,14 @@ def test_other_files_are_no_ledger(tmp_path: Path) -> None:
         Ledger(other)
 
 
+def test_a_closed_ledger_is_one_file_that_can_be_read_without_writing(tmp_path: Path) -> None:
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan(META, planned(3))
+    assert [p.name for p in tmp_path.iterdir()] == [LEDGER_NAME]
+    assert open_run(tmp_path).counts == {"planned": 3}
+    assert [p.name for p in tmp_path.iterdir()] == [LEDGER_NAME]
+
+
 def test_verify_finds_what_is_wrong(tmp_path: Path, ledger: Ledger) -> None:
     files = {0: b"a,b\n1,2\n", 1: b"a,b\n1,2\n", 2: b"a,b\n1\n", 3: b"a,b\n1,2\n"}
     (tmp_path / "chips").mkdir()

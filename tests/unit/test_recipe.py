@@ -88,6 +88,9 @@ def test_sizes_and_kinds() -> None:
 
 
 SCRIPT = """
+import numpy.linalg as la
+from ee import Image
+
 DATASETS = ["USDA/NAIP/DOQQ"]
 MARK.touch()
 
@@ -114,6 +117,7 @@ def test_loading_a_script_does_not_run_it(script: Path) -> None:
     assert not (script.parent / "ran").exists()
     assert recipe.name == "mine"
     assert recipe.datasets == ("USDA/NAIP/DOQQ",)
+    assert recipe.imports == ("numpy", "ee")
     assert len(recipe.get_requests()) == 2
     assert (script.parent / "ran").exists()
 
