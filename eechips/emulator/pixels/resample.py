@@ -86,14 +86,15 @@ def _moved(affine: Affine, x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 def _locate_affine(grid: Grid, step: Affine) -> Location:
     scale = math.sqrt(abs(step.determinant))
-    columns, rows = _centres(grid.width), _centres(grid.height)
+    columns, rows = centres_of(grid.width), centres_of(grid.height)
     if step.b == 0 and step.d == 0:
         return Location((step.a * columns + step.c)[None, :], (step.e * rows + step.f)[:, None], scale)
     found = _moved(step, *np.meshgrid(columns, rows))
     return Location(found[0], found[1], scale)
 
 
-def _centres(size: int) -> Floats:
+def centres_of(size: int) -> Floats:
+    """0.5, 1.5, …: where the centres of pixels lie."""
     return np.arange(size, dtype=np.float64) + 0.5
 
 
@@ -111,8 +112,8 @@ def _interpolated(
     grid: Grid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]], spacing: int
 ) -> tuple[Floats, Floats] | None:
     """Bilinear interpolation between control points, or None where that is not exact enough."""
-    at_columns = _control_points(grid.width, spacing)
-    at_rows = _control_points(grid.height, spacing)
+    at_columns = control_points(grid.width, spacing)
+    at_rows = control_points(grid.height, spacing)
     control = exact(*np.meshgrid(at_columns, at_rows))
     if not (np.isfinite(control[0]).all() and np.isfinite(control[1]).all()):
         return None
@@ -123,18 +124,20 @@ def _interpolated(
         guess = (values[1:, 1:] + values[1:, :-1] + values[:-1, 1:] + values[:-1, :-1]) / 4
         if not np.abs(guess - truth).max() < _TOLERANCE:
             return None
-    columns, rows = _centres(grid.width), _centres(grid.height)
+    columns, rows = centres_of(grid.width), centres_of(grid.height)
     return (
-        _bilinear(control[0], at_columns, at_rows, columns, rows),
-        _bilinear(control[1], at_columns, at_rows, columns, rows),
+        between(control[0], at_columns, at_rows, columns, rows),
+        between(control[1], at_columns, at_rows, columns, rows),
     )
 
 
-def _control_points(size: int, spacing: int) -> Floats:
+def control_points(size: int, spacing: int) -> Floats:
+    """Centres of pixels at which a smooth function is evaluated: the first, the last, and some between."""
     return np.linspace(0.5, size - 0.5, max(2, math.ceil(size / spacing) + 1))
 
 
-def _bilinear(values: Floats, at_columns: Floats, at_rows: Floats, columns: Floats, rows: Floats) -> Floats:
+def between(values: Floats, at_columns: Floats, at_rows: Floats, columns: Floats, rows: Floats) -> Floats:
+    """Bilinear interpolation of values given at control points: shape (rows, columns)."""
     i, u = _bracket(at_columns, columns)
     j, v = _bracket(at_rows, rows)
     by_row = values[j] * (1 - v)[:, None] + values[j + 1] * v[:, None]
@@ -144,7 +147,8 @@ def _bilinear(values: Floats, at_columns: Floats, at_rows: Floats, columns: Floa
 
 def _bracket(knots: Floats, positions: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
     index = np.clip(np.searchsorted(knots, positions, side="right") - 1, 0, len(knots) - 2)
-    return index, (positions - knots[index]) / (knots[index + 1] - knots[index])
+    span = knots[index + 1] - knots[index]
+    return index, np.divide(positions - knots[index], span, out=np.zeros(len(positions)), where=span > 0)
 
 
 def window_of(location: Location, extent: Window | None, margin: int) -> Window | None:
