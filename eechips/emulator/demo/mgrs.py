@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 import shapely
@@ -87,26 +87,25 @@ def outline(tile: Tile) -> shapely.Polygon:
     return shapely.Polygon(zip(longitude, latitude, strict=True))
 
 
-def _likely(tile: Tile) -> bool:
-    """Whether a tile may have land and a part of its zone: roughly, never wrongly no, and without any projection."""
-    northing = tile.row * 100_000.0 + 50_000.0 - (10_000_000.0 if tile.southern else 0.0)
+def _likely(zone: int, southern: bool, rows: range) -> list[Tile]:
+    """Squares that may have land and a part of their zone: roughly, and without any projection; none is forgotten."""
+    column, row = np.meshgrid(np.arange(1, 9), np.array(rows, dtype=np.int64))
+    northing = row * 100_000.0 + (50_000.0 - 10_000_000.0 * southern)
     # A degree of latitude has 110.6 to 111.7 km.
     latitude = northing / 111_100.0
-    if not _SOUTH - 2 < latitude < _NORTH + 2:
-        return False
-    metres = 111_320.0 * math.cos(math.radians(min(84.0, abs(latitude) + 0.5)))
-    aside = (tile.column * 100_000.0 + 50_000.0 - 500_000.0) / metres
-    if abs(aside) - 60_000.0 / metres > 3.6:
-        return False
-    x = mercator.x_of([tile.zone * 6.0 - 183.0 + aside])
-    inland = float(linework.inland(x, mercator.y_of([latitude]))[0]) * mercator.EQUATOR_UNIT
-    return inland * math.cos(math.radians(min(84.0, abs(latitude)))) > -150_000.0
+    narrow = np.cos(np.radians(np.minimum(84.0, np.abs(latitude) + 0.5)))
+    aside = (column * 100_000.0 - 450_000.0) / (111_320.0 * narrow)
+    x, y = mercator.x_of(zone * 6.0 - 183.0 + aside), mercator.y_of(latitude)
+    metres = linework.inland(x, y) * mercator.EQUATOR_UNIT * mercator.cosine_of(y)
+    good = (latitude > _SOUTH - 2) & (latitude < _NORTH + 2) & (metres > -150_000.0)
+    good &= np.abs(aside) - 60_000.0 / (111_320.0 * narrow) < 3.6
+    return [Tile(zone, southern, int(c), int(r)) for c, r in zip(column[good], row[good], strict=True)]
 
 
 @lru_cache(maxsize=65536)
 def _used(tile: Tile) -> bool:
     """Whether a tile has land and a part of its zone."""
-    if not _likely(tile) or not _SOUTH - 1 < middle(tile)[1] < _NORTH + 1:
+    if not _SOUTH - 1 < middle(tile)[1] < _NORTH + 1:
         return False
     west, _, east, _ = outline(tile).bounds
     meridian = tile.zone * 6.0 - 183.0
@@ -121,7 +120,8 @@ def _used(tile: Tile) -> bool:
 def tiles(bounds: Bounds | None) -> Iterator[Tile]:
     """Tiles with land that may meet the bounds."""
     if bounds is None:
-        bounds = (-180.0, float(_SOUTH), 180.0, float(_NORTH))
+        yield from _everything()
+        return
     west, south, east, north = bounds
     south, north = max(south, float(_SOUTH)) - _REACH, min(north, float(_NORTH)) + _REACH
     if south > north:
@@ -139,12 +139,15 @@ def tiles(bounds: Bounds | None) -> Iterator[Tile]:
             low, high = (max(south, 0.0), north) if not southern else (south, min(north, 0.0))
             if low > high or (southern and south >= 0.0) or (not southern and north < 0.0):
                 continue
-            rows = _rows(zone, southern, low, high)
-            for column in range(1, 9):
-                for row in rows:
-                    tile = Tile(zone, southern, column, row)
-                    if _used(tile) and _meets(outline(tile).bounds, bounds):
-                        yield tile
+            for tile in _likely(zone, southern, _rows(zone, southern, low, high)):
+                if _used(tile) and _meets(outline(tile).bounds, bounds):
+                    yield tile
+
+
+@cache
+def _everything() -> tuple[Tile, ...]:
+    """All tiles with land: some 19,000."""
+    return tuple(tiles((-180.0, float(_SOUTH), 180.0, float(_NORTH))))
 
 
 def _rows(zone: int, southern: bool, south: float, north: float) -> range:
