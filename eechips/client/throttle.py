@@ -31,6 +31,8 @@ _BURST_SECONDS = 0.1
 """The bucket holds this many seconds of the rate: enough to start, too little to break a limit per second."""
 _MAX_NAP = 0.25
 """Longest sleep, in seconds: a wake-up that died with its process costs no more than this."""
+_MAX_CLOSED = 300.0
+"""Longest time, in seconds, that one answer's Retry-After can close the throttle for all."""
 _NO_SLOT = -1.0
 
 
@@ -207,13 +209,18 @@ class Seat:
     def slot(self) -> Iterator[None]:
         """Holds a slot for the duration of one request, and counts it.
 
-        A run that is stopping still gives slots: what has begun is to be finished.
+        A run that is stopping still gives slots: what has begun is to be finished, but not after a long wait.
+
+        Raises:
+            Stopped: if the run is stopping and no slot is to be had soon.
         """
         throttle = self.throttle
         while True:
             wait = throttle._try_take(self._base)
             if wait == 0.0:
                 break
+            if wait > _MAX_NAP and throttle.is_stopped:
+                raise Stopped
             if wait == _NO_SLOT:
                 throttle._await_slot(self._base)
             else:
@@ -228,7 +235,8 @@ class Seat:
         with self.throttle._locked() as cells:
             cells[self._base + _REJECTED] += 1.0
             if retry_after:
-                cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], self.throttle._clock() + retry_after)
+                until = self.throttle._clock() + min(retry_after, _MAX_CLOSED)
+                cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)
 
     def pause(self, seconds: float) -> None:
         """Waits, without a slot, before a request is repeated.

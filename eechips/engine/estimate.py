@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import name_template, plan_units
+from eechips.engine.plan import name_template, units_of
 from eechips.recipe import Chip, Recipe, Table, unit_value
 
 _SAMPLE = 3
@@ -46,7 +46,7 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
     from eechips.engine.run import connect
 
     with connect(config):
-        units = plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, config))
+        units = units_of(recipe, name_template(recipe, config))
         first = list(islice(units, _SAMPLE))
         count = len(first) + sum(1 for _ in units)
         results = [recipe.get_result(u.position, unit_value(_unit(u.unit))) for u in first]

@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from eechips.client.classify import classify_exception
 from eechips.engine.config import RunConfig
-from eechips.errors import RunMismatchError
+from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe, as_unit, canonical_json, unit_id
@@ -34,6 +35,29 @@ def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
         "name": name_template(recipe, config).text,
         "source": config.source,
     }
+
+
+def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[Planned]:
+    """The recipe's plan, as a stream.
+
+    Raises:
+        ConfigurationError, RequestError: if the service refuses what the planner asks.
+        RecipeError: if the planner raises for itself.
+        UsageError: see :func:`plan_units`.
+    """
+    try:
+        yield from plan_units(recipe.get_requests(), recipe.identity, template)
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, RecipeError) else error
+        found = classify_exception(cause) if cause is not None else None
+        if found is None or found is error or (isinstance(error, RecipeError) and not _stops(found)):
+            raise
+        raise found from None
+
+
+def _stops(error: EechipsError) -> bool:
+    """Whether an error says more to the user than that it came out of their script."""
+    return isinstance(error, (ConfigurationError, TransientError))
 
 
 def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> Iterator[Planned]:

@@ -24,7 +24,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Dispatcher, Interrupt
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog, utc_now
-from eechips.engine.plan import check_same, describe, name_template, plan_units
+from eechips.engine.plan import check_same, describe, name_template, units_of
 from eechips.engine.pool import Pool, worker_context
 from eechips.engine.progress import Progress
 from eechips.engine.worker import WorkerSetup
@@ -200,8 +200,7 @@ class _Run:
     def _plan(self, log: RunLog) -> None:
         template = name_template(self._recipe, self._config)
         meta = {**self._described, "eechips": version("eechips"), "planned": utc_now()}
-        units = plan_units(self._recipe.get_requests(), self._recipe.identity, template)
-        self._ledger.store_plan(meta, units)
+        self._ledger.store_plan(meta, units_of(self._recipe, template))
         total = sum(self._ledger.counts().values())
         log.write("planned", units=total)
         if total == 0:

@@ -242,6 +242,32 @@ def test_a_planner_that_raises_leaves_no_plan(service: Service, tmp_path: Path) 
     assert run_chips(tmp_path, service.url).counts == {"done": 12}
 
 
+ASKING = """
+import ee
+
+def get_requests():
+    return [ee.Number(1).getInfo()]
+
+def get_result(index, unit):
+    return b"x"
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "message"),
+    [("403", ConfigurationError, "not registered"), ("400", RecipeError, "Image asset 'x' not found")],
+)
+def test_a_planner_that_is_refused(
+    service: Service, tmp_path: Path, fault: str, kind: type[Exception], message: str
+) -> None:
+    service.plan(None, fault)
+    with pytest.raises(kind, match=message):
+        run_script(tmp_path, ASKING, service.url)
+    service.plan(None, "503")
+    assert run_script(tmp_path, ASKING, service.url).counts == {"done": 1}
+    assert service.count("value") == 3
+
+
 def test_an_estimate_sends_no_pixel_request_and_writes_nothing(service: Service, tmp_path: Path) -> None:
     config = RunConfig(out=tmp_path / "out", endpoint=service.url)
     found = estimate(script(tmp_path, CHIPS, count=1000), config)

@@ -88,6 +88,16 @@ def test_a_pause_ends_when_the_run_stops() -> None:
         assert throttle.is_stopped
 
 
+def test_a_closed_throttle_does_not_hold_up_a_run_that_stops() -> None:
+    throttle = make()
+    throttle.seat(1).rejected(3600.0)
+    threading.Timer(0.1, throttle.stop).start()
+    began = time.monotonic()
+    with pytest.raises(Stopped), throttle.seat(1).slot():
+        pass
+    assert time.monotonic() - began < 5
+
+
 def test_seats_are_counted() -> None:
     with pytest.raises(ValueError, match="seat 4 of 4"):
         make().seat(4)
