@@ -20,8 +20,8 @@ from eechips.emulator.pixels.coverage import centres_inside, fractions
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels, Render
 from eechips.emulator.projection import Projection, transform_points
-from eechips.emulator.reducers import Output, Reducer, Sample
-from eechips.emulator.reducers.model import plain_value
+from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.reducers.model import plain_values
 from eechips.emulator.values import Geometry, Value
 
 Indices = npt.NDArray[np.int64]
@@ -176,7 +176,13 @@ def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> Reg
         InvalidError: if it takes more pixels than allowed.
     """
     projection = lattice.projection
-    region = context.note(("region", geometry, projection), lambda: region_on(geometry, projection))
+    # By value: a geometry inside a mapped function is made anew for each element.
+    key = ("region", geometry.shape.wkb, geometry.projection, geometry.geodesic, projection)
+    region = (
+        region_on(geometry, projection)
+        if geometry.unbounded
+        else context.note(key, lambda: region_on(geometry, projection))
+    )
     while lattice.best_effort and region.pixels > lattice.max_pixels:
         projection = Projection(projection.crs, projection.transform * Affine.scale(2))
         region = region_on(geometry, projection)
@@ -438,11 +444,9 @@ def _reduce_together(
         for group in groups:
             sample = _sample([taken[i] for i in group], fraction, centre)
             outputs = reducer.apply(_tabled(sample, table, present))
-            for place, index in enumerate(some):
-                results[index].extend(
-                    plain_value(Output(o.values[place], o.valid[place]), spec)
-                    for o, spec in zip(outputs, reducer.outputs, strict=True)
-                )
+            found = [plain_values(output, spec) for output, spec in zip(outputs, reducer.outputs, strict=True)]
+            for index, values in zip(some, zip(*found, strict=True), strict=True):
+                results[index].extend(values)
     return results
 
 

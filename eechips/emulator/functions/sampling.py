@@ -365,6 +365,3 @@ def _bounding_grid(region: Geometry, projection: Projection) -> Grid:
         max(int(np.ceil(bottom - 1e-6)), row + 1) - row,
     )
     return Grid(projection.crs, projection.transform, 0, 0).window(column, row, width, height)
-
-
-__all__ = ["Lattice", "Picked", "features_of"]

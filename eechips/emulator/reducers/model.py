@@ -281,6 +281,14 @@ def plain_value(output: Output, spec: OutputSpec) -> Value:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def plain_values(output: Output, spec: OutputSpec) -> list[Value]:
+    """An output at places in a row as plain values."""
+    valid = np.asarray(output.valid).tolist()
+    if spec.dimensions or spec.kind == "object":
+        return [plain_value(Output(output.values[place], there), spec) for place, there in enumerate(valid)]
+    return [value if there else spec.empty for value, there in zip(output.values.tolist(), valid, strict=True)]
+
+
 def boxed(value: Value) -> Values:
     """Anything as an array of no dimensions that holds it."""
     box = np.empty((), dtype=object)
