@@ -7,8 +7,6 @@ ellipsoid's (Karney 2013, by pyproj.Geod); centroids are those of the sphere, as
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,25 +17,19 @@ from shapely.geometry.base import BaseGeometry
 from eechips.emulator.frame import (
     RADIUS,
     Frame,
-    bend,
-    great_circle_middle,
     lonlat_points,
-    rebuilt,
-    straight_middle,
     unit_vectors,
 )
-from eechips.emulator.geometry import gather, leaves, on_globe, valid
+from eechips.emulator.geometry import leaves, valid
 from eechips.emulator.projection import WGS84, Coordinates
-from eechips.emulator.rings import close_at_pole, open_at_pole, unwrapped
+from eechips.emulator.rings import open_at_pole
 from eechips.emulator.values import Geometry
 
 GEOD = Geod(ellps="WGS84")
 
-_LOCAL = 300_000.0  # metres: within it an azimuthal equidistant plane keeps distances to 0.04% (r² / 6R²)
 _SMALL = 10_000.0  # metres: within it the gnomonic plane keeps areas to 4e-6 (3r² / 2R²)
 _HALF = 0.4  # share of the sphere in a polygon's bounds above which it may be larger than a hemisphere
 _STRIPS = range(-180, 180, 60)
-_MAX_CORNERS = 4096
 
 
 def area(shape: BaseGeometry) -> float:
@@ -178,140 +170,3 @@ def _moment(part: BaseGeometry, dimension: int) -> npt.NDArray[np.float64]:
             moment = -moment
         total += moment if position == 0 else -moment
     return total
-
-
-def corners_of_circle(radius: float, tolerance: float) -> int:
-    """Corners of a polygon inside a circle whose edges come within ``tolerance`` of it; a multiple of four.
-
-    So it has its corners due north, east, south and west, and its bounds are the circle's.
-    """
-    if tolerance >= radius:
-        return 8
-    quarter = math.ceil(math.pi / math.acos(1.0 - tolerance / radius) / 4.0)
-    return min(max(4 * quarter, 8), _MAX_CORNERS)
-
-
-def circles(points: Coordinates, radius: float, corners: int) -> npt.NDArray[np.float64]:
-    """Closed rings around points of shape (n, 2), counter-clockwise from north: shape (n, corners + 1, 2)."""
-    azimuth = -360.0 / corners * np.arange(corners)
-    count = len(points)
-    lon, lat, _ = GEOD.fwd(
-        np.repeat(points[:, 0], corners),
-        np.repeat(points[:, 1], corners),
-        np.tile(azimuth, count),
-        np.full(count * corners, radius),
-    )
-    lon = np.asarray(lon) + 360.0 * np.round((np.repeat(points[:, 0], corners) - np.asarray(lon)) / 360.0)
-    rings = np.stack([lon, np.asarray(lat)], axis=-1).reshape(count, corners, 2)
-    return np.concatenate([rings, rings[:, :1]], axis=1)
-
-
-def buffer(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry:
-    """A shape grown by a distance, or shrunk by a negative one.
-
-    Args:
-        shape: longitude and latitude, geodesic edges.
-        metres: on the ellipsoid.
-        tolerance: metres by which the outline may be off.
-
-    Returns:
-        Polygons (geodesic edges); an empty collection where nothing is left.
-    """
-    if shape.is_empty or (metres <= 0.0 and not any(shapely.get_dimensions(p) == 2 for p in leaves(shape))):
-        return shape if metres == 0.0 else shapely.GeometryCollection()
-    if metres == 0.0:
-        return shape
-    if shape.geom_type == "Point" and metres > 0.0 and _clear_of_poles(shape, metres):
-        return shapely.Polygon(circles(shapely.get_coordinates(shape), metres, corners_of_circle(metres, tolerance))[0])
-    west, south, east, north = shape.bounds
-    centre = np.array([(west + east) / 2.0, (south + north) / 2.0])
-    points = shapely.get_coordinates(shape)
-    start = np.broadcast_to(centre, points.shape)
-    _, _, far = GEOD.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
-    if float(np.max(far)) + abs(metres) <= _LOCAL:
-        return _buffer_nearby(shape, centre, metres, tolerance)
-    return _buffer_anywhere(shape, metres, tolerance)
-
-
-def _clear_of_poles(point: BaseGeometry, metres: float) -> bool:
-    return bool((90.0 - abs(point.y)) * 110_000.0 > metres)
-
-
-def _buffer_nearby(shape: BaseGeometry, centre: Coordinates, metres: float, tolerance: float) -> BaseGeometry:
-    """Buffers in the azimuthal equidistant plane of a centre."""
-
-    def flat(points: Coordinates) -> Coordinates:
-        start = np.broadcast_to(centre, points.shape)
-        azimuth, _, far = GEOD.inv(start[:, 0], start[:, 1], points[:, 0], points[:, 1])
-        angle = np.radians(azimuth)
-        return np.column_stack([far * np.sin(angle), far * np.cos(angle)])
-
-    def round_again(points: Coordinates, ring: bool) -> Coordinates:
-        azimuth = np.degrees(np.arctan2(points[:, 0], points[:, 1]))
-        start = np.broadcast_to(centre, points.shape)
-        lon, lat, _ = GEOD.fwd(start[:, 0], start[:, 1], azimuth, np.hypot(points[:, 0], points[:, 1]))
-        lonlat = np.column_stack([lon, lat])
-        lonlat[:, 0] += 360.0 * np.round((centre[0] - lonlat[:, 0]) / 360.0)
-        return close_at_pole(unwrapped(lonlat)) if ring else unwrapped(lonlat)
-
-    def bent(line: Coordinates, ring: bool) -> Coordinates:
-        line = open_at_pole(line) if ring else line
-        return flat(bend(line, flat, great_circle_middle, straight_middle, tolerance / 2.0, math.inf))
-
-    quarter = max(corners_of_circle(abs(metres), tolerance) // 4, 2)
-    grown = shapely.buffer(valid(rebuilt(shape, bent)), metres, quad_segs=quarter)
-    return rebuilt(gather([grown]), round_again)
-
-
-def _buffer_anywhere(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry:
-    """Buffers of any size: the shape together with (or without) a capsule around each of its edges.
-
-    A capsule is the hull, in the gnomonic plane, of the circles around both ends: for edges of ``step`` metres it is
-    short of the true one by step² tan(metres / R) / 8R.
-    """
-    reach = abs(metres)
-    bulge = max(math.tan(min(reach / RADIUS, 1.4)), 1e-9) / (8.0 * RADIUS)
-    step = min(max(math.sqrt(tolerance / 2.0 / bulge), 1_000.0), 500_000.0)
-    corners = corners_of_circle(reach, tolerance)
-    capsules: list[BaseGeometry] = []
-    for leaf in leaves(shape):
-        if leaf.geom_type == "Point":
-            capsules += _capsules(shapely.get_coordinates(leaf), reach, corners)
-            continue
-        for line in (leaf.exterior, *leaf.interiors) if leaf.geom_type == "Polygon" else (leaf,):
-            points = shapely.get_coordinates(line)
-            thinned = shapely.get_coordinates(
-                shapely.simplify(shapely.LineString(open_at_pole(points)), tolerance / 4.0 / 111_320.0)
-            )
-            capsules += _capsules(_stepped(thinned, step), reach, corners)
-    around = shapely.union_all(capsules)
-    own = valid(on_globe(Frame(WGS84, None, False, min(tolerance, 1000.0)).take(Geometry(shape, WGS84, True))))
-    combined = shapely.union(own, around) if metres > 0.0 else shapely.difference(own, around)
-    return gather(leaf for leaf in leaves(combined) if leaf.geom_type == "Polygon")
-
-
-def _stepped(points: Coordinates, step: float) -> Coordinates:
-    """A line of great circle arcs with vertices no farther apart than ``step`` metres."""
-    pieces: list[Coordinates] = []
-    for start, end in pairwise(points):
-        count = max(1, math.ceil(spherical_distance(start, end) * RADIUS / step))
-        a, b = unit_vectors(np.array([start, end]))
-        angle = spherical_distance(start, end)
-        share = np.arange(count)[:, None] / count
-        between = a + (b - a) * share if angle < 1e-9 else np.sin((1 - share) * angle) * a + np.sin(share * angle) * b
-        pieces.append(lonlat_points(between))
-    pieces.append(points[-1:])
-    return unwrapped(np.vstack(pieces))
-
-
-def _capsules(points: Coordinates, reach: float, corners: int) -> Sequence[BaseGeometry]:
-    """What lies within ``reach`` metres of each edge of a line (or of a lone point), in -180…180 degrees."""
-    rings = circles(points, reach, corners)[:, :-1]
-    pairs = [rings[:1]] if len(points) == 1 else [rings[i : i + 2] for i in range(len(rings) - 1)]
-    middles = points if len(points) == 1 else great_circle_middle(points[:-1], points[1:])
-    found = []
-    for pair, middle in zip(pairs, middles, strict=True):
-        frame = Frame(WGS84, (float(middle[0]), float(middle[1])), True, 1000.0)
-        hull = shapely.convex_hull(frame.take(Geometry(shapely.MultiPoint(pair.reshape(-1, 2)), WGS84, True)))
-        found.append(Frame(WGS84, None, False, 1000.0).take(frame.give(hull)))
-    return found

@@ -16,7 +16,7 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator import geodesy
+from eechips.emulator import buffers, geodesy
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.frame import (
@@ -366,11 +366,11 @@ def buffer(geometry: Geometry, distance: float, maxError: ErrorMargin | None, pr
     if proj is not None:
         frame = frame_for(geometry, margin=margin, projection=proj)
         tolerance = frame.tolerance / projection_unit(proj)
-        quarter = max(geodesy.corners_of_circle(abs(distance), tolerance) // 4, 2) if distance else 2
+        quarter = max(buffers.corners_of_circle(abs(distance), tolerance) // 4, 2) if distance else 2
         return frame.give(gather([shapely.buffer(frame.take(geometry), distance, quad_segs=quarter)]))
     tolerance = tolerance_of(margin, geometry.projection)
     sphere = recast(geometry, WGS84, True, min(tolerance / 2.0, abs(distance) or DEFAULT_TOLERANCE)).shape
-    return Geometry(geodesy.buffer(sphere, distance, tolerance), WGS84, True)
+    return Geometry(buffers.buffer(sphere, distance, tolerance), WGS84, True)
 
 
 @function("Geometry.simplify")

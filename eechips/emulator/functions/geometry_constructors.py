@@ -29,7 +29,7 @@ def point(coordinates: list[Any], crs: Projection | None) -> Geometry:
     if len(coordinates) != 2:
         raise InvalidError("The Geometry.Point constructor requires 2 coordinates.")
     projection = crs or WGS84
-    return Geometry(shapely.Point(_pair(coordinates)), projection, is_geographic(projection))
+    return Geometry(_on_earth(shapely.Point(_pair(coordinates)), projection), projection, is_geographic(projection))
 
 
 @function("GeometryConstructors.MultiPoint")
@@ -179,10 +179,17 @@ def _built(
     if edges and not is_geographic(projection):
         raise InvalidError("Geodesic edges need a geographic CRS.")
     plain = _plain(coordinates, projection, edges, margin)
-    shape = build(plain)
+    shape = _on_earth(build(plain), projection)
     if edges:
         shape = _run_on(shape)
     return Geometry(shape, projection, edges)
+
+
+def _on_earth(shape: BaseGeometry, projection: Projection) -> BaseGeometry:
+    """Latitudes beyond a pole are taken as the pole's, as S2 normalizes them."""
+    if not is_geographic(projection) or shape.is_empty or (shape.bounds[1] >= -90.0 and shape.bounds[3] <= 90.0):
+        return shape
+    return shapely.transform(shape, lambda xy: np.column_stack([xy[:, 0], np.clip(xy[:, 1], -90.0, 90.0)]))
 
 
 def _inner(coordinates: Any) -> Sequence[Geometry]:
