@@ -163,6 +163,16 @@ def _quotient_type(a: PixelType, b: PixelType) -> PixelType:
     return interval(lambda x, y: x / y, floating_type)(a, b)
 
 
+def _remainder_type(a: PixelType, b: PixelType) -> PixelType:
+    """No remainder is larger than either operand, and its sign is the dividend's."""
+    kind = union_type(a, b)
+    dividend, divisor = bounds_of(a), bounds_of(b)
+    if dividend is None or divisor is None:
+        return ranged(kind, ())
+    most = max(abs(divisor[0]), abs(divisor[1]))
+    return ranged(kind, [min(0, max(dividend[0], -most)), max(0, min(dividend[1], most))])
+
+
 def _left_type(a: PixelType, b: PixelType) -> PixelType:
     distance, values = bounds_of(b), bounds_of(a)
     if distance is None or values is None or distance[0] < 0 or distance[1] >= 63:
@@ -209,7 +219,7 @@ _BINARY_TYPES: Mapping[str, BinaryType] = {
     "subtract": interval(lambda x, y: x - y),
     "multiply": interval(lambda x, y: x * y),
     "divide": _quotient_type,
-    "mod": union_type,
+    "mod": _remainder_type,
     "pow": _power_type,
     "min": interval(min),
     "max": interval(max),
