@@ -1,0 +1,73 @@
+"""The recipes in ``recipes/`` run as they are, and make what the verbs of the same purpose make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+import eechips
+from eechips.errors import RecipeError, UsageError
+from tests.conftest import Server
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+
+
+def run(server: Server, out: Path, name: str, **parameters: object) -> eechips.Run:
+    return eechips.run(RECIPES / name, parameters, endpoint=server.url, rate=None, processes=2, quiet=True, out=out)
+
+
+def test_every_recipe_is_run_here() -> None:
+    assert sorted(path.name for path in RECIPES.glob("*.py")) == ["modis_lst.py", "naip_chips.py"]
+
+
+def test_naip_chips(demo_server: Server, tmp_path: Path) -> None:
+    """The same points and the same pictures as ``eechips sample``."""
+    made = run(demo_server, tmp_path / "recipe", "naip_chips.py", per_ecoregion=1)
+    assert made.is_complete
+    units = made.units["unit"].tolist()
+    assert len({unit["eco_id"] for unit in units}) == len(units) >= 2
+    for file in made.units["file"]:
+        with Image.open(made.path / file) as image:
+            assert image.size == (256, 256)
+    assert [dataset["id"] for dataset in made.info["datasets"]] == ["USDA/NAIP/DOQQ", "RESOLVE/ECOREGIONS/2017"]
+    verb = eechips.sample(
+        "NAIP", per_ecoregion=1, endpoint=demo_server.url, rate=None, processes=2, quiet=True, out=tmp_path / "verb"
+    )
+    assert verb.units["unit"].tolist() == units
+    first, second = (run.path / run.units["file"].iloc[0] for run in (made, verb))
+    with Image.open(first) as left, Image.open(second) as right:
+        assert left.tobytes() == right.tobytes()
+
+
+def test_modis_lst(demo_server: Server, tmp_path: Path) -> None:
+    """The same tables as ``eechips timeseries``."""
+    box = {"west": -79.0, "south": 42.0, "east": -78.6, "north": 42.3}
+    dates = {"start": "2020-06-01", "end": "2020-08-01"}
+    made = run(demo_server, tmp_path / "recipe", "modis_lst.py", **box, **dates)
+    assert made.is_complete
+    verb = eechips.timeseries(
+        "MODIS_LST", regions="FAO/GAUL_SIMPLIFIED_500m/2015/level2", id_field="ADM2_CODE", reducer="max",
+        bbox="-79,42,-78.6,42.3", multiply=0.02, add=-273.15, endpoint=demo_server.url, rate=None, processes=2,
+        quiet=True, out=tmp_path / "verb", **dates,
+    )  # fmt: skip
+    assert len(made.units) == len(verb.units) >= 1
+    for _, unit in verb.units.iterrows():
+        table = pd.read_csv(tmp_path / "recipe" / f"{unit['unit']['region']}.csv")
+        pd.testing.assert_frame_equal(table, pd.read_csv(verb.path / unit["file"]))
+
+
+def test_a_recipe_that_raises_is_told_with_its_own_words(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "bad.py"
+    script.write_text("def get_requests():\n    return 1 / 0\n\ndef get_result(index, unit):\n    return None\n")
+    with pytest.raises(RecipeError, match="ZeroDivisionError"):
+        eechips.run(script, endpoint=demo_server.url, rate=None, processes=2, quiet=True, out=tmp_path / "out")
+
+
+def test_an_unknown_option_is_refused_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="there is no option 'proceses'; did you mean 'processes'"):
+        eechips.run(RECIPES / "modis_lst.py", proceses=2, out=tmp_path)
+    with pytest.raises(UsageError, match="there is no option 'per_ecoregions'; did you mean 'per_ecoregion'"):
+        eechips.sample("NAIP", per_ecoregions=2, out=tmp_path)
