@@ -94,7 +94,7 @@ PLACE = (-109.0, 36.9, -107.2, 38.3)
 
 
 @pytest.mark.parametrize("name", COLLECTIONS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(data=st.data())
 def test_queries_lose_nothing_that_matches(name: str, data: st.DataObject) -> None:
     """Against all images of a larger area and time, each looked at by itself."""

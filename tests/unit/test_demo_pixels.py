@@ -84,7 +84,7 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(data=st.data())
 def test_any_window_is_the_crop_of_a_larger_one(name: str, data: st.DataObject) -> None:
     band, column, row = samples()[name]
