@@ -25,9 +25,9 @@ from eechips.emulator.frame import (
     unit_vectors,
 )
 from eechips.emulator.geodesy import GEOD
-from eechips.emulator.geometry import gather, leaves, valid
 from eechips.emulator.projection import WGS84, Coordinates
 from eechips.emulator.rings import close_at_pole, open_at_pole, unwrapped
+from eechips.emulator.shapes import gather, leaves, valid
 from eechips.emulator.values import Geometry
 
 _LOCAL = 300_000.0  # metres: within it an azimuthal equidistant plane keeps distances to 0.04% (r² / 6R²)

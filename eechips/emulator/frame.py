@@ -17,10 +17,10 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.geometry import is_geographic, leaves, on_globe, valid
 from eechips.emulator.pixels.grid import metres_per_unit
 from eechips.emulator.projection import WGS84, Coordinates, Projection, transform_points
 from eechips.emulator.rings import close_at_pole, open_at_pole, unwrapped
+from eechips.emulator.shapes import is_geographic, leaves, on_globe, valid
 from eechips.emulator.values import ErrorMargin, Geometry
 
 RADIUS = 6_371_010.0

@@ -20,9 +20,9 @@ from eechips.emulator.frame import (
     lonlat_points,
     unit_vectors,
 )
-from eechips.emulator.geometry import leaves, valid
 from eechips.emulator.projection import WGS84, Coordinates
 from eechips.emulator.rings import open_at_pole
+from eechips.emulator.shapes import leaves, valid
 from eechips.emulator.values import Geometry
 
 GEOD = Geod(ellps="WGS84")

@@ -10,9 +10,9 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.frame import bend, gnomonic, great_circle_middle, rebuilt, straight_middle
 from eechips.emulator.geodesy import GEOD, distance
-from eechips.emulator.geometry import valid
 from eechips.emulator.projection import WGS84, Coordinates
 from eechips.emulator.rings import open_at_pole
+from eechips.emulator.shapes import valid
 from eechips.emulator.values import Geometry
 
 _ROUNDS = 4  # each round multiplies the error of the distance by (distance / radius of the Earth)² or less

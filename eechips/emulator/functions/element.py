@@ -9,9 +9,9 @@ from eechips.emulator.elements import Element, geometry_of, is_system, property_
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.frame import frame_for, recast, tolerance_of
 from eechips.emulator.functions.registry import function
-from eechips.emulator.geometry import is_geographic
 from eechips.emulator.projection import Projection
 from eechips.emulator.promotion import promote
+from eechips.emulator.shapes import is_geographic
 from eechips.emulator.values import Array, ErrorMargin, Geometry, Value
 
 

@@ -31,9 +31,10 @@ from eechips.emulator.frame import (
     tolerance_of,
 )
 from eechips.emulator.functions.registry import function
-from eechips.emulator.geometry import coordinates, gather, geometry_type, is_geographic, leaves
+from eechips.emulator.geometry import coordinates, geometry_type
 from eechips.emulator.nearest import nearest_points
 from eechips.emulator.projection import WGS84, Coordinates, Projection
+from eechips.emulator.shapes import gather, is_geographic, leaves
 from eechips.emulator.values import WHOLE_EARTH, Collection, ErrorMargin, Feature, Geometry
 
 _BUFFER_ERROR = 0.01  # of the distance: the default of Geometry.buffer's maxError

@@ -17,9 +17,9 @@ from shapely.geometry.base import BaseGeometry
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.frame import recast, tolerance_of
 from eechips.emulator.functions.registry import function
-from eechips.emulator.geometry import gather, is_geographic, leaves
 from eechips.emulator.projection import WGS84, Coordinates, Projection
 from eechips.emulator.rings import close_at_pole, unwrapped
+from eechips.emulator.shapes import gather, is_geographic, leaves
 from eechips.emulator.values import ErrorMargin, Geometry
 
 
