@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from importlib.metadata import version
 from typing import Any
 
 import click
 
-from eechips.errors import EechipsError, RecipeError
+from eechips.errors import EechipsError, RecipeError, RequestError
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 _VERBS = {
@@ -67,25 +66,16 @@ class Verbs(click.Group):
         except EechipsError as error:
             if ctx.meta.get("debug"):
                 raise
-            hint = " (--debug shows where)" if isinstance(error, RecipeError) else ""
-            raise OneSentence(f"{error}{hint}") from error
+            raise OneSentence(_sentence(error)) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except Exception as error:
-            found = None if ctx.meta.get("debug") else _refusal(error)
-            if found is None:
-                raise
-            raise OneSentence(found) from error
 
 
-def _refusal(error: Exception) -> str | None:
-    """What Earth Engine says to a request of the planner, in one sentence; None for an error of another kind."""
-    if "ee" not in sys.modules:
-        return None
-    from eechips.client.classify import classify_exception
-
-    found = classify_exception(error)
-    return None if found is None else f"Earth Engine refused a request of the plan: {found}"
+def _sentence(error: EechipsError) -> str:
+    text = " ".join(str(error).split())  # Earth Engine breaks some of its messages into lines
+    if isinstance(error, RequestError):  # units record theirs: this one was the planner's
+        return f"Earth Engine refused a request of the plan: {text}"
+    return f"{text} (--debug shows where)" if isinstance(error, RecipeError) else text
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -52,7 +52,7 @@ class ChipSample:
         roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``; None for the dataset's own default.
         size: edge in pixels, or width and height (``native`` only).
         scale: edge of a pixel in metres; None for the dataset's own.
-        bands: names, in order; None for the dataset's default.
+        bands: names, in order, or ``"R,G,B"``; None for the dataset's default.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
         end: last day, exclusive; None for no bound.
         format: ``png`` and ``jpg`` are pictures of 1 or 3 bands in 8 bits, ``tif`` and ``npy`` are the data.
@@ -78,7 +78,7 @@ class ChipSample:
     roi: str | None = None
     size: int | tuple[int, int] = 256
     scale: float | None = None
-    bands: Sequence[str] | None = None
+    bands: Sequence[str] | str | None = None
     start: str | None = None
     end: str | None = None
     format: ChipFormat = "png"
@@ -96,6 +96,8 @@ class ChipSample:
     name_template = "chips/{eco_name}/{id}"
 
     def __post_init__(self) -> None:
+        if isinstance(self.bands, str):  # "R,G,B", as on the command line, and not its letters
+            object.__setattr__(self, "bands", tuple(name.strip() for name in self.bands.split(",")))
         _check(self)
         roi = self.roi or (self.known.region if self.known else None)
         if roi is None:

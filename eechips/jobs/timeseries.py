@@ -45,7 +45,7 @@ class TimeSeries:
         regions: a vector file, or the id of a table of polygons on the server.
         id_field: column that identifies regions; for a file it may be None: regions are then numbered from 1.
             Features of one id are one region.
-        bands: names, in order; None for the dataset's default.
+        bands: names, in order, or ``"R,G,B"``; None for the dataset's default.
         reducer: what makes one value of a region's pixels: one of ``REDUCERS``.
         bbox: ``W,S,E,N``: only regions that meet it.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
@@ -63,7 +63,7 @@ class TimeSeries:
     dataset: str
     regions: str
     id_field: str | None = None
-    bands: Sequence[str] | None = None
+    bands: Sequence[str] | str | None = None
     reducer: str = "mean"
     bbox: str | None = None
     start: str | None = None
@@ -79,6 +79,8 @@ class TimeSeries:
     name_template = "series/{region}"
 
     def __post_init__(self) -> None:
+        if isinstance(self.bands, str):  # "R,G,B", as on the command line, and not its letters
+            object.__setattr__(self, "bands", tuple(name.strip() for name in self.bands.split(",")))
         _check(self)
         object.__setattr__(self, "box", parse_box(self.bbox) if self.bbox else None)
         digest = hashlib.sha256(Path(self.regions).read_bytes()).hexdigest() if self.is_file else None

@@ -9,6 +9,7 @@ from typing import Any
 import ee
 
 from eechips.grid import Grid
+from eechips.planning import service
 from eechips.planning.projection import nominal_scale, project, utm_crs
 
 POINTS_PER_REQUEST = 500
@@ -41,24 +42,35 @@ def sources(
         points: longitudes and latitudes in degrees.
     """
     for start in range(0, len(points), POINTS_PER_REQUEST):
-        batch = [list(point) for point in points[start : start + POINTS_PER_REQUEST]]
+        batch = points[start : start + POINTS_PER_REQUEST]
+        yield from (_source(answer[0]) if answer else None for answer in _ask(collection, band, batch))
 
-        def describe(element: Any) -> ee.ComputedObject:
-            image: Any = ee.Image(element)
-            return ee.Dictionary(
-                {
-                    "index": image.get("system:index"),
-                    "time": image.get("system:time_start"),
-                    "projection": image.select([band]).projection(),
-                }
-            )
 
-        def latest(point: Any) -> Any:
-            there = collection.filterBounds(ee.Geometry.Point(ee.List(point)))
-            return there.sort("system:time_start", False).limit(1).toList(1).map(describe)
+def _ask(collection: ee.ImageCollection, band: str, points: Sequence[tuple[float, float]]) -> list[Any]:
+    """For each point a list of one answer, or of none; in halves where the server finds that too much at once."""
 
-        answers: Any = ee.List(batch).map(latest).getInfo()
-        yield from (_source(answer[0]) if answer else None for answer in answers)
+    def describe(element: Any) -> ee.ComputedObject:
+        image: Any = ee.Image(element)
+        return ee.Dictionary(
+            {
+                "index": image.get("system:index"),
+                "time": image.get("system:time_start"),
+                "projection": image.select([band]).projection(),
+            }
+        )
+
+    def latest(point: Any) -> Any:
+        there = collection.filterBounds(ee.Geometry.Point(ee.List(point)))
+        return there.sort("system:time_start", False).limit(1).toList(1).map(describe)
+
+    try:
+        answers: Any = ee.List([list(point) for point in points]).map(latest).getInfo()
+    except ee.EEException as error:
+        if len(points) == 1 or not service.is_too_large(error):
+            raise
+        half = len(points) // 2
+        return [*_ask(collection, band, points[:half]), *_ask(collection, band, points[half:])]
+    return list(answers)
 
 
 def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int], scale: float | None = None) -> Grid:

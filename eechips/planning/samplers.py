@@ -80,7 +80,8 @@ def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str
     def cut(feature: Any) -> Any:
         return ee.Feature(feature).intersection(region, _MAX_ERROR)
 
-    inside = ee.FeatureCollection(table).filterBounds(region).map(cut).select([id_field, name_field])
+    inside = ee.FeatureCollection(table).filterBounds(region).map(cut)
+    inside = inside.select(list(dict.fromkeys([id_field, name_field])))
     parts: dict[int | float | str, list[BaseGeometry]] = {}
     names: dict[int | float | str, str] = {}
     for feature in service.features(inside):

@@ -1,0 +1,166 @@
+"""The recipes of the verbs: what identifies a result, what a run is compared by, what travels to workers."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import geopandas as gpd
+import pytest
+import shapely
+
+from eechips.errors import RegionError, UsageError
+from eechips.jobs.chips import ChipSample, sample_recipe
+from eechips.jobs.options import slug
+from eechips.jobs.scripts import script_recipe
+from eechips.jobs.timeseries import TimeSeries, timeseries_recipe
+
+
+def chips(**options: Any) -> ChipSample:
+    return ChipSample(**{"dataset": "NAIP", "per_ecoregion": 5, **options})
+
+
+def series(**options: Any) -> TimeSeries:
+    return TimeSeries(**{"dataset": "MODIS_LST", "regions": "A/B", "id_field": "X", **options})
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 64},
+        {"scale": 2.0},
+        {"bands": ("N", "R", "G")},
+        {"start": "2020-01-01"},
+        {"end": "2020-01-01"},
+        {"format": "jpg"},
+        {"grid": "native"},
+        {"minimum": 10.0},
+        {"dataset": "S2", "roi": "0,0,1,1"},
+    ],
+)
+def test_what_changes_a_chip_changes_its_identity(options: dict[str, Any]) -> None:
+    assert chips(**options).identity != chips().identity
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"per_ecoregion": 9},
+        {"seed": 3},
+        {"limit": 2},
+        {"roi": "0,0,1,1"},
+        {"dataset": "USDA/NAIP/DOQQ"},
+        {"grid": "thumb"},
+    ],
+)
+def test_what_only_changes_the_plan_keeps_the_identity(options: dict[str, Any]) -> None:
+    assert chips(**options).identity == chips().identity
+
+
+def test_but_the_plan_s_parameters_are_compared_as_well() -> None:
+    for options in ({"per_ecoregion": 9}, {"seed": 3}, {"limit": 2}, {"roi": "0,0,1,1"}, {"ecoregions": "A/B"}):
+        assert chips(**options).parameters != chips().parameters
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reducer": "max"},
+        {"bands": ("LST_Night_1km",)},
+        {"scale": 500.0},
+        {"multiply": 0.02},
+        {"add": 1.0},
+        {"start": "2020-01-01"},
+        {"format": "parquet"},
+        {"regions": "A/C"},
+        {"id_field": "Y"},
+    ],
+)
+def test_what_changes_a_table_changes_its_identity(options: dict[str, Any]) -> None:
+    assert series(**options).identity != series().identity
+    assert series(bbox="0,0,1,1").identity == series().identity
+    assert series(bbox="0,0,1,1").parameters != series().parameters
+
+
+@pytest.mark.parametrize("recipe", [chips(), chips(roi="0,0,1,1", format="tif"), series()], ids=lambda r: r.name)
+def test_recipes_travel_and_their_parameters_are_json(recipe: ChipSample | TimeSeries) -> None:
+    again = pickle.loads(pickle.dumps(recipe))
+    assert again.identity == recipe.identity
+    assert again.parameters == recipe.parameters
+    assert json.loads(json.dumps(recipe.parameters)) == recipe.parameters
+
+
+def test_the_same_region_file_edited_is_another_plan(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    found = []
+    for box in (shapely.box(0, 0, 1, 1), shapely.box(0, 0, 2, 2)):
+        gpd.GeoDataFrame(geometry=[box], crs="EPSG:4326").to_file(path)
+        found.append((chips(roi=str(path)).parameters, series(regions=str(path), id_field=None).parameters))
+    assert found[0][0] != found[1][0]
+    assert found[0][1] != found[1][1]
+
+
+def test_defaults_of_the_format() -> None:
+    assert chips().grid_mode == chips(format="jpg").grid_mode == "thumb"
+    assert chips(format="tif").grid_mode == chips(format="npy").grid_mode == "native"
+    assert chips(grid="native").grid_mode == "native"
+    assert chips(size=(10, 20), grid="native").dimensions == (10, 20)
+
+
+def test_bands_may_be_written_as_on_the_command_line() -> None:
+    assert chips(bands="N, R,G").bands == ("N", "R", "G")
+    assert series(bands="LST_Day_1km").bands == ("LST_Day_1km",)
+
+
+def test_visualization_is_the_dataset_s_unless_given() -> None:
+    lst = {"dataset": "MODIS_LST", "roi": "0,0,1,1"}
+    assert set(chips(**lst).results["visualization"]) == {"min", "max", "palette"}
+    assert chips(**lst, minimum=0.0, maximum=1.0).results["visualization"]["max"] == 1.0
+    assert "palette" not in chips(**lst, bands=("LST_Night_1km",)).results["visualization"]
+    assert chips(**lst, format="tif").results["visualization"] == {}
+    assert chips().results["visualization"] == {}
+
+
+def test_options_go_to_the_recipe_or_to_the_run() -> None:
+    recipe, config = sample_recipe({"dataset": "NAIP", "per_ecoregion": 2, "local": True, "processes": 3})
+    assert (recipe.per_ecoregion, config.local, config.processes) == (2, True, 3)
+    assert config.out == Path("outputs/sample-naip")
+    _, config = timeseries_recipe({"dataset": "MODIS/061/MOD11A2", "regions": "A/B", "out": "elsewhere"})
+    assert config.out == Path("elsewhere")
+    _, config = timeseries_recipe({"dataset": "MODIS/061/MOD11A2", "regions": "A/B"})
+    assert config.out == Path("outputs/timeseries-modis-061-mod11a2")
+
+
+def test_scripts_take_json_or_text(tmp_path: Path) -> None:
+    script = tmp_path / "My Recipe.py"
+    script.write_text("def get_requests(n=1, name='a', flags=[]): return []\ndef get_result(index, unit): pass\n")
+    recipe, config = script_recipe({"path": script, "parameters": {"n": "3", "name": "b", "flags": "[1]"}})
+    assert recipe.parameters == {"n": 3, "name": "b", "flags": [1]}
+    assert config.out == Path("outputs/my-recipe")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sample_recipe({"dataset": "NAIP", "per_ecoregion": 1, "sede": 3}), "did you mean 'seed'"),
+        (lambda: sample_recipe({"dataset": "NAIP", "per_ecoregion": 1, "qqqq": 3}), "there is no option 'qqqq'$"),
+        (lambda: series(reducer="maximum"), "unknown reducer 'maximum'"),
+        (lambda: series(format="xlsx"), "unknown format 'xlsx'"),
+        (lambda: chips(format="gif"), "unknown format 'gif'"),
+        (lambda: chips(grid="utm"), "unknown grid 'utm'"),
+    ],
+)
+def test_wrong_options(make: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        make()
+
+
+def test_a_file_of_regions_that_is_not_there() -> None:
+    with pytest.raises(RegionError, match=r"there is no file regions\.gpkg"):
+        series(regions="regions.gpkg")
+
+
+def test_slug() -> None:
+    assert slug("MODIS/061/MOD11A2") == "modis-061-mod11a2"
