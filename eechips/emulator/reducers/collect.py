@@ -9,7 +9,7 @@ import numpy as np
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.ordering import compare_key, distinct_key
-from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, Sample, boxed, directly
+from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, Sample, boxed, directly, flat_places
 from eechips.emulator.values import Array, Collection, Feature, Value
 
 
@@ -44,9 +44,10 @@ def _per_place(sample: Sample) -> tuple[tuple[int, ...], list[Sample]]:
     tail = sample.values.shape[sample.values.ndim - sample.arrays :] if sample.arrays else ()
     values = sample.values.reshape(*sample.values.shape[:2], count, *tail)
     weights, inside = (
-        np.stack([getattr(c, part) for c in columns]).reshape(len(columns), -1, count) for part in ("weights", "inside")
+        np.stack([getattr(c, part) for c in columns]).reshape(*sample.values.shape[:2], count)
+        for part in ("weights", "inside")
     )
-    present = columns[0].present.reshape(-1, count) if sample.present is not None else None
+    present = flat_places(columns[0].present, 1) if sample.present is not None else None
     return places, [
         Sample(
             values[:, :, i], weights[:, :, i], inside[:, :, i], None if present is None else present[:, i],

@@ -59,7 +59,7 @@ def _picking(names: Sequence[str], choose: Callable[[Column], tuple[Values, Flag
 
 def _taken(values: Values, where: Any) -> Any:
     found = np.take_along_axis(values, np.asarray(where)[None], axis=0)[0]
-    return found if isinstance(found, np.ndarray) else boxed(found)
+    return boxed(found) if values.dtype == object and not isinstance(found, np.ndarray) else np.asarray(found)
 
 
 def _extreme(sign: int) -> Callable[[Column], tuple[Values, Flags]]:

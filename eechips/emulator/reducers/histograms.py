@@ -13,7 +13,17 @@ import numpy.typing as npt
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.number_format import java_text
 from eechips.emulator.ordering import plain
-from eechips.emulator.reducers.model import Column, Output, OutputSpec, Reducer, Sample, boxed, joined, numbers
+from eechips.emulator.reducers.model import (
+    Column,
+    Output,
+    OutputSpec,
+    Reducer,
+    Sample,
+    boxed,
+    flat_places,
+    joined,
+    numbers,
+)
 from eechips.emulator.values import Array, Value
 
 Floats = npt.NDArray[np.float64]
@@ -53,9 +63,7 @@ def _added(parts: Sequence[Tally]) -> Tally:
 
 def _places(column: Column) -> list[Column]:
     """Each place's values on their own."""
-    count = len(column.values)
-    shape = (count, -1)
-    flat = [np.reshape(part, shape) for part in (column.values, column.weights, column.inside, column.present)]
+    flat = [flat_places(part, 1) for part in (column.values, column.weights, column.inside, column.present)]
     return [Column(*(part[:, place] for part in flat)) for place in range(flat[0].shape[1])]
 
 
@@ -134,7 +142,7 @@ class Buckets:
     """How buckets that fit the data are made.
 
     Attributes:
-        most: greatest number of buckets, a power of two.
+        most: greatest number of buckets, a power of two from 2 on.
         least_width: of a bucket; None for any power of two.
     """
 
@@ -152,7 +160,8 @@ class Buckets:
             raise InvalidError(f"maxBuckets must be positive; found {max_buckets}.")
         if min_width is not None and not min_width > 0:
             raise InvalidError(f"minBucketWidth must be positive; found {min_width}.")
-        most = 1 << ((max_buckets or _BUCKETS) - 1).bit_length()
+        # Bounds are multiples of the width, so that values on both sides of zero need two buckets.
+        most = max(2, 1 << ((max_buckets or _BUCKETS) - 1).bit_length())
         if most > _MOST_STEPS:
             raise InvalidError(f"maxBuckets must not exceed {_MOST_STEPS}; found {max_buckets}.")
         return cls(most, min_width)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -330,6 +331,11 @@ def _packed(row: Sequence[Value], *, plain: bool = True) -> tuple[Values, Flags]
     values = np.empty(len(row), dtype=object)
     values[:] = row
     return values, inside
+
+
+def flat_places(part: Values, lead: int) -> Values:
+    """An array with the axes behind the first ``lead`` made one, though it may be empty."""
+    return part.reshape(*part.shape[:lead], math.prod(part.shape[lead:]))
 
 
 def joined(samples: Sequence[Sample]) -> Sample:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.errors import InvalidError, LimitError
-from eechips.emulator.reducers.model import Flags, Output, OutputSpec, Reducer, Sample, directly, numbers
+from eechips.emulator.reducers.model import Flags, Output, OutputSpec, Reducer, Sample, directly, flat_places, numbers
 from eechips.emulator.reducers.student import two_sided
 
 Floats = npt.NDArray[np.float64]
@@ -61,7 +61,7 @@ def _check_sizes(x: int, y: int) -> None:
 def _systems(values: Floats, weights: Floats, count: int) -> tuple[Floats, Floats, tuple[int, ...]]:
     """Design and response of shape (places, n, numX) and (places, n, numY), scaled by the roots of the weights."""
     places = weights.shape[1:]
-    flat = values.reshape(*values.shape[:2], -1) * np.sqrt(weights.reshape(len(weights), -1))
+    flat = flat_places(values, 2) * np.sqrt(flat_places(weights, 1))
     design, response = flat[:count], flat[count:]
     return np.moveaxis(design, (0, 1, 2), (2, 1, 0)), np.moveaxis(response, (0, 1, 2), (2, 1, 0)), places
 
@@ -127,7 +127,7 @@ def robust_linear_regression(x: int, y: int, beta: float | None) -> Reducer:
     def reduce(sample: Sample) -> list[Output]:
         values, weights = _tuples(sample)
         design, response, places = _systems(values, weights, x)
-        present = weights.reshape(len(weights), -1).T > 0
+        present = flat_places(weights, 1).T > 0
         kept = present
         for _ in range(_ROBUST_STEPS):
             coefficients, full = _solved(design * kept[..., None], response * kept[..., None])
@@ -172,7 +172,7 @@ def ridge_regression(x: int, y: int, penalty: float) -> Reducer:
         rank = np.linalg.matrix_rank(bent) == x
         bent = np.where(rank[:, None, None], bent, np.eye(x))
         slopes = np.linalg.solve(bent, np.swapaxes(design, 1, 2) @ response)
-        flat = means.reshape(len(means), -1).T
+        flat = flat_places(means, 1).T
         intercepts = flat[:, x:] - np.einsum("pi,pij->pj", flat[:, :x], slopes)
         squares = ((response - design @ slopes) ** 2).sum(axis=1)
         valid = rank & ((weights > 0).sum(axis=0).ravel() >= x + 1)
@@ -276,7 +276,7 @@ def _sens_slope(sample: Sample) -> list[Output]:
     places = inside.shape[1:]
     _check_pairs(len(x), math.prod(places))
     first, second = np.triu_indices(len(x), 1)
-    flat_x, flat_y, flat = (part.reshape(len(x), -1) for part in (x, y, inside))
+    flat_x, flat_y, flat = (flat_places(part, 1) for part in (x, y, inside))
     slope, offset = np.zeros(flat.shape[1]), np.zeros(flat.shape[1])
     valid = np.zeros(flat.shape[1], dtype=bool)
     for place in range(flat.shape[1]):
