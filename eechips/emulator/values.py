@@ -173,7 +173,21 @@ class Collection:
         columns: Mapping[str, str] | None = None,
         query: Query | None = None,
         filters: Sequence[Filter] = (),
+        reads: bool = True,
     ) -> None:
+        """Makes a collection.
+
+        Args:
+            element: "Image" or "Feature".
+            elements: makes them; may leave out what a query excludes.
+            properties: of the collection itself.
+            id: of a stored collection.
+            version: of a stored collection.
+            columns: types of the columns of a table, by name.
+            query: what to ask ``elements`` for.
+            filters: what each must pass.
+            reads: whether ``elements`` heeds the query; if not, what was made once serves filtered copies too.
+        """
         self.element = element
         self.properties: Mapping[str, Value] = properties or {}
         self.id = id
@@ -182,13 +196,14 @@ class Collection:
         self._elements = elements
         self._query = query or Query()
         self._filters = tuple(filters)
+        self._reads = reads
         self._made: list[Any] = []
         self._rest: Iterator[Any] | None = None
 
     @classmethod
     def of(cls, element: Literal["Image", "Feature"], elements: Sequence[Any], **facts: Any) -> Collection:
         """A collection of elements that are there already."""
-        return cls(element, lambda _: iter(elements), **facts)
+        return cls(element, lambda _: iter(elements), reads=False, **facts)
 
     def _fresh(self) -> Iterator[Any]:
         for element in self._elements(self._query):
@@ -212,13 +227,14 @@ class Collection:
         """The elements that pass; stored collections read only what may pass."""
         return Collection(
             self.element,
-            self._elements,
+            self._elements if self._reads else lambda _: iter(self),
             properties=self.properties,
             id=self.id,
             version=self.version,
             columns=self.columns,
             query=condition.narrow(self._query),
-            filters=(*self._filters, condition),
+            filters=(*self._filters, condition) if self._reads else (condition,),
+            reads=self._reads,
         )
 
     def derived(
@@ -232,4 +248,5 @@ class Collection:
             id=self.id,
             version=self.version,
             columns=self.columns if element in (None, self.element) else None,
+            reads=False,
         )

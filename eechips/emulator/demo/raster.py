@@ -26,6 +26,9 @@ from eechips.emulator.pixels.grid import Grid, parse_crs, transformer
 _BLOCK = 256
 """Pixels along the edge of the pieces that are painted at a time."""
 
+_PIECE = 512
+"""The same where all rows are painted at one pitch: a chip is then one piece."""
+
 _ERROR = 0.005
 """Pixels by which a centre may be off where it is carried linearly."""
 
@@ -123,8 +126,9 @@ def _within(
 
 def _pieces(first: int, count: int, aligned: bool) -> list[tuple[int, int]]:
     """Cuts a range into pieces of at most the block size; ``aligned`` ones end at its multiples: one pitch each."""
-    begin = (first // _BLOCK + 1) * _BLOCK if aligned else first + _BLOCK
-    cuts = [first, *range(begin, first + count, _BLOCK), first + count]
+    size = _BLOCK if aligned else _PIECE
+    begin = (first // size + 1) * size if aligned else first + size
+    cuts = [first, *range(begin, first + count, size), first + count]
     return list(itertools.pairwise(cuts)) if count else []
 
 
