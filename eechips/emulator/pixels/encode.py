@@ -6,6 +6,7 @@ import io
 import warnings
 import zipfile
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -40,17 +41,19 @@ def filled(band: Band, pixels: Pixels) -> npt.NDArray[Any]:
     return values if valid.all() else np.where(valid, values, values.dtype.type(0))
 
 
-def _write(driver: str, arrays: Sequence[npt.NDArray[Any]], **options: Any) -> bytes:
+def _write(driver: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str] = (), **options: Any) -> bytes:
+    """A file of bands of one type in memory."""
     height, width = arrays[0].shape
     with warnings.catch_warnings():
-        # A picture has no place on Earth, and does not need one.
+        # Pictures have no place on Earth and need none; a transform of 1 is what readers assume where there is none.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with MemoryFile() as memory:
             with memory.open(
                 driver=driver, width=width, height=height, count=len(arrays), dtype=arrays[0].dtype.name, **options
             ) as file:
-                for index, array in enumerate(arrays, 1):
-                    file.write(array, index)
+                file.write(np.stack(arrays))
+                for index, name in enumerate(names, 1):
+                    file.set_band_description(index, name)
                 if driver == "PNG" and len(arrays) in (2, 4):
                     file.colorinterp = (*file.colorinterp[:-1], ColorInterp.alpha)
             data: bytes = memory.read()
@@ -106,18 +109,15 @@ def geotiff(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid) -> byte
     """A GeoTIFF with crs, transform and band names; masked pixels are zero."""
     arrays = [filled(b, p) for b, p in zip(bands, pixels, strict=True)]
     common = np.result_type(*arrays)
-    arrays = [a.astype(common, copy=False) for a in arrays]
-    height, width = grid.shape
-    with MemoryFile() as memory:
-        with memory.open(
-            driver="GTiff", width=width, height=height, count=len(arrays), dtype=common.name,
-            crs=parse_crs(grid.crs).to_wkt(), transform=grid.transform, compress="lzw",
-        ) as file:  # fmt: skip
-            for index, (band, array) in enumerate(zip(bands, arrays, strict=True), 1):
-                file.write(array, index)
-                file.set_band_description(index, band.name)
-        data: bytes = memory.read()
-    return data
+    return _write(
+        "GTiff", [a.astype(common, copy=False) for a in arrays], [band.name for band in bands],
+        crs=_wkt(grid.crs), transform=grid.transform, compress="lzw",
+    )  # fmt: skip
+
+
+@cache
+def _wkt(crs: str) -> str:
+    return str(parse_crs(crs).to_wkt())
 
 
 def zipped(files: Sequence[tuple[str, bytes]]) -> bytes:
