@@ -19,6 +19,7 @@ from eechips.emulator.projection import Projection
 
 Method = Literal["nearest", "bilinear", "bicubic"]
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 # A centre that lies on an edge between two pixels, up to rounding, belongs to the later one, as in GDAL.
 _EDGE = 1e-6
@@ -140,12 +141,14 @@ def between(values: Floats, at_columns: Floats, at_rows: Floats, columns: Floats
     """Bilinear interpolation of values given at control points: shape (rows, columns)."""
     i, u = _bracket(at_columns, columns)
     j, v = _bracket(at_rows, rows)
+    # No matrix product: BLAS starts threads for these, which fight over the cores with other requests'.
     by_row = values[j] * (1 - v)[:, None] + values[j + 1] * v[:, None]
-    result: Floats = by_row[:, i] * (1 - u) + by_row[:, i + 1] * u
+    result: Floats = by_row.take(i, axis=1)
+    result += np.diff(by_row, axis=1).take(i, axis=1) * u
     return result
 
 
-def _bracket(knots: Floats, positions: Floats) -> tuple[npt.NDArray[np.intp], Floats]:
+def _bracket(knots: Floats, positions: Floats) -> tuple[Indices, Floats]:
     index = np.clip(np.searchsorted(knots, positions, side="right") - 1, 0, len(knots) - 2)
     span = knots[index + 1] - knots[index]
     return index, np.divide(positions - knots[index], span, out=np.zeros(len(positions)), where=span > 0)
@@ -205,17 +208,36 @@ def _gather_nearest(
 ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     columns, outside_columns = _indices(location.columns, window.column, window.width)
     rows, outside_rows = _indices(location.rows, window.row, window.height)
-    taken, mask = values[:, rows, columns], valid[:, rows, columns]
+    whole = valid.dtype == bool and bool(valid.all())
+    taken = _taken(values, rows, columns)
+    mask = np.ones(taken.shape[:3], dtype=bool) if whole else _taken(valid, rows, columns)
     if outside_columns is not None or outside_rows is not None:
         outside = np.zeros(taken.shape[1:3], dtype=bool)
         for part in (outside_columns, outside_rows):
             if part is not None:
                 outside |= part
-        mask[:, outside] = 0
+        mask = np.where(outside, mask.dtype.type(0), mask)
     return taken, mask
 
 
-def _indices(positions: Floats, start: int, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_] | None]:
+def _taken(values: npt.NDArray[Any], rows: Indices, columns: Indices) -> npt.NDArray[Any]:
+    """Pixels at rows and columns, which are broadcast to each other, of values of shape (bands, height, width, …)."""
+    if rows.shape[1] == 1 and columns.shape[0] == 1:
+        return _along(_along(values, rows[:, 0], 1), columns[0], 2)
+    flat = values.reshape(len(values), values.shape[1] * values.shape[2], *values.shape[3:])
+    found: npt.NDArray[Any] = flat.take(rows * values.shape[2] + columns, axis=1)
+    return found
+
+
+def _along(values: npt.NDArray[Any], index: Indices, axis: int) -> npt.NDArray[Any]:
+    """Values at indices along an axis: a view where those follow each other."""
+    first, last = int(index[0]), int(index[-1])
+    if last - first == len(index) - 1 and (len(index) < 2 or bool((np.diff(index) == 1).all())):
+        return values[(slice(None),) * axis + (slice(first, last + 1),)]
+    return values.take(index, axis=axis)
+
+
+def _indices(positions: Floats, start: int, size: int) -> tuple[Indices, npt.NDArray[np.bool_] | None]:
     """Indices into a window, and which positions lie outside it (None: none do)."""
     floored = np.floor(positions + _EDGE) - start
     outside = ~((floored >= 0) & (floored < size))  # also true for NaN
