@@ -7,7 +7,15 @@ from pathlib import Path
 import click
 
 from eechips.cli.group import OneSentence
-from eechips.cli.options import HELP, debug_option
+from eechips.cli.options import HELP, FunctionT, debug_option
+from eechips.emulator.options import OPTIONS, OptionError, configured
+
+
+def _server_options(command: FunctionT) -> FunctionT:
+    """The options that the server itself defines, as texts."""
+    for option in reversed(OPTIONS):
+        command = click.option(f"--{option.name}", metavar=option.metavar, help=option.help)(command)
+    return command
 
 
 @click.command("serve", context_settings=HELP)
@@ -20,24 +28,43 @@ from eechips.cli.options import HELP, debug_option
     help="Folder of assets to serve (eechips assets ingest); may be repeated.",
 )
 @click.option("--demo", is_flag=True, help="The demo planet; also what is served where --assets is not given.")
+@_server_options
+@click.option("--coverage", is_flag=True, help="Print how many functions of each class there are, and serve nothing.")
 @debug_option
-def command(port: int, assets: tuple[Path, ...], demo: bool) -> None:
+def command(port: int, assets: tuple[Path, ...], demo: bool, coverage: bool, **given: str | None) -> None:
     """Serve a local Earth Engine on loopback until Ctrl-C; print its URL.
 
     Point any Earth Engine script at it: ee.Initialize(credentials, url=URL, project="local").
+    Quota and limits are Earth Engine's own (in brackets below) unless other ones are given.
 
     \b
     Examples:
       eechips serve --demo
       eechips serve --assets my_assets --port 9000
+      eechips serve --concurrency 10 --rate 20 --latency lognormal:0.9,0.5
       EECHIPS_ENDPOINT=http://127.0.0.1:9000 eechips sample --dataset NAIP --per-ecoregion 5
     """
+    try:
+        if coverage:
+            from eechips.emulator.coverage import coverage as counted
+            from eechips.emulator.coverage import summary
+
+            click.echo(summary(counted()), nl=False)
+        else:
+            _serve(port, assets, demo, given)
+    except ModuleNotFoundError as error:
+        raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
+
+
+def _serve(port: int, assets: tuple[Path, ...], demo: bool, given: dict[str, str | None]) -> None:
     from eechips.emulator.server import ServerConfig, serve
     from eechips.emulator.stores import StoreConfig
 
-    store = StoreConfig(folders=assets, demo=demo or not assets)
     try:
-        serve(ServerConfig(port=port, store=store), announce=_announce)
+        config = configured(ServerConfig(port=port, store=StoreConfig(assets, demo or not assets)), given)
+        serve(config, announce=_announce)
+    except OptionError as error:
+        raise click.UsageError(str(error)) from error
     except OSError as error:
         raise OneSentence(f"cannot listen on port {port}: {error.strerror or error}") from error
 

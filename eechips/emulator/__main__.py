@@ -5,20 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from eechips.emulator.quota import Latency, QuotaConfig
+from eechips.emulator.options import OPTIONS, OptionError, configured
 from eechips.emulator.server import ServerConfig, serve
 from eechips.emulator.stores import StoreConfig
-
-
-def _limit(text: str) -> float | None:
-    return None if text == "none" else float(text)
-
-
-def _latency(text: str) -> Latency:
-    try:
-        return Latency.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main() -> None:
@@ -29,23 +18,20 @@ def main() -> None:
     parser.add_argument(
         "--demo", action=argparse.BooleanOptionalAction, default=True, help="also serve the synthetic demo planet"
     )
-    parser.add_argument("--concurrency", type=_limit, default=40, help="requests in flight, or none")
-    parser.add_argument("--rate", type=_limit, default=100.0, help="requests a second, or none")
-    parser.add_argument("--latency", type=_latency, default=None, help="seconds, or lognormal:MEDIAN,SIGMA")
-    parser.add_argument("--workers", type=int, default=None, help="processes that evaluate")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
-    given = parser.parse_args()
-    concurrency = None if given.concurrency is None else int(given.concurrency)
-    serve(
-        ServerConfig(
-            port=given.port,
-            store=StoreConfig(tuple(given.assets), given.demo),
-            quota=QuotaConfig(concurrency, given.rate),
-            latency=given.latency,
-            workers=given.workers,
-            exit_with_parent=given.exit_with_parent,
-        )
+    for option in OPTIONS:
+        parser.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help)
+    given = vars(parser.parse_args())
+    base = ServerConfig(
+        port=given["port"],
+        store=StoreConfig(tuple(given["assets"]), given["demo"]),
+        exit_with_parent=given["exit_with_parent"],
     )
+    try:
+        config = configured(base, {option.name: given[option.name] for option in OPTIONS})
+    except OptionError as error:
+        parser.error(str(error))
+    serve(config)
 
 
 if __name__ == "__main__":

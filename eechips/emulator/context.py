@@ -20,9 +20,11 @@ class Limits:
     Attributes:
         elements: of a collection that ``getInfo`` returns or that is turned into a list.
         payload: bytes of a request's body.
-        thumbnail_bytes: uncompressed bytes of a thumbnail or download.
+        response: bytes of a value or table; "responses are limited to tens of megabytes of data" in
+            developers.google.com/earth-engine/guides/processing_environments, read 2026-11.
+        thumbnail_bytes: uncompressed bytes of a thumbnail or download, with a byte of mask for each value.
         thumbnail_side: pixels on a side of those.
-        pixels_bytes: uncompressed bytes of computePixels and getPixels.
+        pixels_bytes: likewise of computePixels and getPixels.
         pixels_side: pixels on a side of those.
         bands: of computePixels and getPixels.
         seconds: of one evaluation. Interactive computations end after about 5 minutes.
@@ -35,6 +37,7 @@ class Limits:
 
     elements: int = 5000
     payload: int = 10_485_760
+    response: int = 67_108_864
     thumbnail_bytes: int = 33_554_432
     thumbnail_side: int = 10_000
     pixels_bytes: int = 50_331_648

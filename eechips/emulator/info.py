@@ -18,6 +18,7 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.grid import apply
 from eechips.emulator.pixels.image import Band, Image
 from eechips.emulator.projection import WGS84, Projection
+from eechips.emulator.promotion import type_name
 from eechips.emulator.reducers import Reducer
 from eechips.emulator.values import (
     Array,
@@ -35,39 +36,142 @@ from eechips.emulator.values import (
 
 Json = Any
 
+# What counts towards the size of a response, in bytes: about what it takes as text.
+_NUMBER_BYTES = 8
+_COORDINATE_BYTES = 40
+_BAND_BYTES = 200
 
-def encode(value: Value, context: Context) -> Json:
-    """A value as JSON.
 
-    Raises:
-        InvalidError: for values that have no JSON form.
-        LimitError: for collections with more elements than may be returned.
+class Encoder:
+    """Turns the values of one response into JSON, and holds it to the size that responses may have.
+
+    Values that occur several times are converted once but count each time, so that a value which refers to itself
+    twice at each of forty levels is refused at once instead of filling the memory.
     """
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, list):
-        return [encode(item, context) for item in value]
-    if isinstance(value, Mapping):
-        return {key: encode(item, context) for key, item in value.items()}
-    if isinstance(value, Image):
-        return _image(value, context)
-    if isinstance(value, Feature):
-        return feature_json(value, context)
-    if isinstance(value, Collection):
-        return _collection(value, context)
-    if isinstance(value, Geometry):
-        return geometry_json(value)
-    for kind, convert in _SIMPLE.items():
-        if isinstance(value, kind):
-            return convert(value)
-    if isinstance(value, (np.generic, np.ndarray)):
-        return encode(value.tolist(), context)
-    for kind, name in ((Filter, "Filter"), (Reducer, "Reducer"), (Join, "Join"), (Kernel, "Kernel")):
-        if isinstance(value, kind):
-            return {"type": name}
-    raise InvalidError(f"A value of type {type(value).__name__} cannot be returned to the client.")
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._size = 0
+        self._known: dict[int, tuple[Value, Json, int]] = {}  # holds the values, which keeps their id() unique
+
+    def encode(self, value: Value) -> Json:
+        """A value as JSON.
+
+        Raises:
+            InvalidError: for values that have no JSON form.
+            LimitError: for collections with more elements, or more bytes, than may be returned.
+        """
+        if value is None or isinstance(value, (bool, int, float)):
+            self._count(_NUMBER_BYTES)
+            return _number(value) if isinstance(value, float) else value
+        if isinstance(value, str):
+            self._count(len(value) + 2 if value.isascii() else 6 * len(value))
+            return value
+        known = self._known.get(id(value))
+        if known is not None:
+            self._count(known[2])
+            return known[1]
+        before = self._size
+        found = self._compound(value)
+        self._known[id(value)] = (value, found, self._size - before)
+        return found
+
+    def _count(self, size: int) -> None:
+        limit = self._context.limits.response
+        self._size += size
+        if self._size > limit:
+            raise LimitError(f"Response size exceeds limit of {limit} bytes.")
+
+    def _compound(self, value: Value) -> Json:
+        self._context.check_time()
+        if isinstance(value, list):
+            return [self.encode(item) for item in value]
+        if isinstance(value, Mapping):
+            return {key: self.encode(item) for key, item in value.items()}
+        if isinstance(value, Image):
+            return self._image(value)
+        if isinstance(value, Feature):
+            return self.feature(value)
+        if isinstance(value, Collection):
+            return self._collection(value)
+        if isinstance(value, Geometry):
+            return self._geometry(value)
+        if isinstance(value, Kernel):
+            return self.encode(dict(value.description))
+        if isinstance(value, Array):
+            self._count(value.values.size * _NUMBER_BYTES)
+            return _array(value.values.tolist())
+        for kind, convert in _SIMPLE.items():
+            if isinstance(value, kind):
+                return convert(value)
+        if isinstance(value, (np.generic, np.ndarray)):
+            return self.encode(value.tolist())
+        for kind, name in ((Filter, "Filter"), (Reducer, "Reducer"), (Join, "Join")):
+            if isinstance(value, kind):
+                return {"type": name}
+        raise InvalidError(f"A value of type {type_name(value)} cannot be returned to the client.")
+
+    def _geometry(self, geometry: Geometry) -> Json:
+        self._count(int(shapely.get_num_coordinates(geometry.shape)) * _COORDINATE_BYTES)
+        return geometry_json(geometry)
+
+    def _image(self, image: Image) -> Json:
+        self._count(_BAND_BYTES * len(image.bands))
+        found: dict[str, Json] = {"type": "Image", "bands": [band_json(band) for band in image.bands]}
+        if image.version is not None:
+            found["version"] = image.version
+        if image.id is not None:
+            found["id"] = image.id
+        properties = {key: self.encode(item) for key, item in image.properties.items()}
+        if image.footprint is not None and not image.footprint.unbounded:
+            properties["system:footprint"] = self._footprint(image.footprint)
+        if properties:
+            found["properties"] = properties
+        return found
+
+    def _footprint(self, geometry: Geometry) -> Json:
+        shape = geometry.lonlat
+        if shape.geom_type == "Polygon" and not shape.interiors:
+            self._count(int(shapely.get_num_coordinates(shape)) * _COORDINATE_BYTES)
+            return {"type": "LinearRing", "coordinates": _coordinates(shape.exterior)}
+        return self._geometry(geometry)
+
+    def feature(self, feature: Feature) -> Json:
+        """A feature; its id is ``system:index``."""
+        found: dict[str, Json] = {
+            "type": "Feature",
+            "geometry": None if feature.geometry is None else self._geometry(feature.geometry),
+        }
+        index = feature.properties.get("system:index")
+        if index is not None:
+            found["id"] = str(index)
+        found["properties"] = {k: self.encode(v) for k, v in feature.properties.items() if k != "system:index"}
+        return found
+
+    def _collection(self, collection: Collection) -> Json:
+        limit = self._context.limits.elements
+        elements = []
+        for element in islice(iter(collection), limit + 1):
+            self._context.check_time()
+            elements.append(element)
+        if len(elements) > limit:
+            raise LimitError(f"Collection query aborted after accumulating over {limit} elements.")
+        found: dict[str, Json] = {"type": f"{collection.element}Collection"}
+        if collection.element == "Image":
+            found["bands"] = []
+        if collection.id is not None:
+            found["id"] = collection.id
+        if collection.version is not None:
+            found["version"] = collection.version
+        if collection.element == "Feature":
+            columns = collection.columns if collection.columns is not None else column_types(elements)
+            found["columns"] = dict(columns)
+        if collection.properties:
+            found["properties"] = {key: self.encode(item) for key, item in collection.properties.items()}
+        found["features"] = [self.encode(element) for element in elements]
+        if not all(isinstance(e, (Image, Feature, Collection)) for e in elements):
+            raise InvalidError("A collection may only hold images and features.")
+        return found
 
 
 def _number(value: float) -> Json:
@@ -106,7 +210,6 @@ _SIMPLE: Mapping[type, Any] = {
     Projection: _projection,
     PixelType: _pixel_type,
     ErrorMargin: lambda v: {"type": "ErrorMargin", "unit": v.unit, "value": _number(v.value)},
-    Array: lambda v: _array(v.values.tolist()),
 }
 
 
@@ -130,27 +233,6 @@ def band_json(band: Band) -> Json:
         found["crs_wkt"] = projection["wkt"]
     found["crs_transform"] = projection["transform"]
     return found
-
-
-def _image(image: Image, context: Context) -> Json:
-    found: dict[str, Json] = {"type": "Image", "bands": [band_json(band) for band in image.bands]}
-    if image.version is not None:
-        found["version"] = image.version
-    if image.id is not None:
-        found["id"] = image.id
-    properties = {k: encode(v, context) for k, v in image.properties.items()}
-    if image.footprint is not None and not image.footprint.unbounded:
-        properties["system:footprint"] = _footprint(image.footprint)
-    if properties:
-        found["properties"] = properties
-    return found
-
-
-def _footprint(geometry: Geometry) -> Json:
-    shape = geometry.lonlat
-    if shape.geom_type == "Polygon" and not shape.interiors:
-        return {"type": "LinearRing", "coordinates": _coordinates(shape.exterior)}
-    return geometry_json(geometry)
 
 
 def geometry_json(geometry: Geometry) -> Json:
@@ -187,45 +269,8 @@ def _coordinates(shape: BaseGeometry) -> list[list[Json]]:
     return [[_number(float(x)), _number(float(y))] for x, y in shapely.get_coordinates(shape)]
 
 
-def feature_json(feature: Feature, context: Context) -> Json:
-    """A feature; its id is ``system:index``."""
-    properties = {k: encode(v, context) for k, v in feature.properties.items() if k != "system:index"}
-    found: dict[str, Json] = {
-        "type": "Feature",
-        "geometry": None if feature.geometry is None else geometry_json(feature.geometry),
-    }
-    index = feature.properties.get("system:index")
-    if index is not None:
-        found["id"] = str(index)
-    found["properties"] = properties
-    return found
-
-
-def _collection(collection: Collection, context: Context) -> Json:
-    limit = context.limits.elements
-    elements = list(islice(iter(collection), limit + 1))
-    if len(elements) > limit:
-        raise LimitError(f"Collection query aborted after accumulating over {limit} elements.")
-    found: dict[str, Json] = {"type": f"{collection.element}Collection"}
-    if collection.id is not None:
-        found["id"] = collection.id
-    if collection.version is not None:
-        found["version"] = collection.version
-    if collection.element == "Feature":
-        columns = collection.columns if collection.columns is not None else column_types(elements)
-        found["columns"] = dict(columns)
-    if collection.properties:
-        found["properties"] = {k: encode(v, context) for k, v in collection.properties.items()}
-    found["features"] = [encode(element, context) for element in elements]
-    if not all(isinstance(e, (Image, Feature, Collection)) for e in elements):
-        raise InvalidError("A collection may only hold images and features.")
-    return found
-
-
 def column_types(elements: list[Any]) -> Mapping[str, str]:
     """Type names of the properties of the first feature, as Earth Engine lists them."""
-    from eechips.emulator.promotion import type_name
-
     first = next((e for e in elements if isinstance(e, Feature)), None)
     if first is None:
         return {}

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import shapely
-from shapely.geometry import shape as shape_of
-
-from eechips.emulator.clock import to_datetime, to_milliseconds
+from eechips.emulator import listing
+from eechips.emulator.clock import to_datetime
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, NotFoundError
-from eechips.emulator.info import band_json, encode, geometry_json
+from eechips.emulator.info import Encoder, band_json, geometry_json
+from eechips.emulator.listing import ListFilter, Subject
+from eechips.emulator.messages import Body, Request
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query
-from eechips.emulator.operations import Body, Request, compute_pixels, json_body
+from eechips.emulator.operations import json_body, page, window
 from eechips.emulator.pixels.stored import stored_image
-from eechips.emulator.stores import asset_id, asset_name
-from eechips.emulator.values import Geometry
+from eechips.emulator.rendering import asset_pixels
+from eechips.emulator.stores import LEGACY, PUBLIC, asset_id, asset_name
+from eechips.emulator.values import Feature, Geometry
 
-_LARGEST_PAGE = 1000
+# Greatest pages: https://developers.google.com/earth-engine/reference/rest/v1/EarthEngineAssetView.
+_PAGES = {"FULL": 1000, "BASIC": 10_000}
+_PROJECT = re.compile(r"(projects/[^/]+)(/assets)?/?")
 
 
 def _find(name: str, context: Context) -> Asset:
-    asset = context.store.get(asset_id(name))
+    found = asset_id(name)
+    asset = context.store.get(found) if found else None
     if asset is None:
         raise NotFoundError(f"Asset '{name}' not found.")
     return asset
@@ -45,11 +46,15 @@ def _kind(asset: Asset) -> str:
     return "IMAGE_COLLECTION" if hasattr(asset, "images") else "TABLE"
 
 
-def asset_json(asset: Asset, context: Context) -> dict[str, Any]:
+def _basic(asset: Asset) -> dict[str, Any]:
+    return {"type": _kind(asset), "name": asset_name(asset.id), "id": asset.id}
+
+
+def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
     """An EarthEngineAsset: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets."""
-    found: dict[str, Any] = {"type": _kind(asset), "name": asset_name(asset.id), "id": asset.id}
+    found = _basic(asset)
     properties = {k: v for k, v in asset.properties.items() if not k.startswith("system:")}
-    found["properties"] = encode(properties, context)
+    found["properties"] = encoder.encode(properties)
     for name, key in (("startTime", "system:time_start"), ("endTime", "system:time_end")):
         if isinstance(asset.properties.get(key), (int, float)):
             found[name] = _stamp(asset.properties[key])
@@ -78,99 +83,109 @@ def _band(band: dict[str, Any]) -> dict[str, Any]:
 
 def get_asset(request: Request, context: Context) -> Body:
     """``assets.get``."""
-    return json_body(asset_json(_find(request["name"], context), context))
+    return json_body(asset_json(_find(request.name, context), Encoder(context)))
 
 
-def asset_pixels(request: Request, context: Context) -> Body:
+def get_pixels(request: Request, context: Context) -> Body:
     """``assets.getPixels``: pixels of a stored image."""
-    asset = _find(request["name"], context)
+    asset = _find(request.name, context)
     if not isinstance(asset, ImageAsset):
-        raise InvalidError(f"Asset '{request['name']}' is not an Image.")
-    load = {"functionInvocationValue": {"functionName": "Image.load", "arguments": {"id": {"constantValue": asset.id}}}}
-    return compute_pixels({**request, "expression": {"result": "0", "values": {"0": load}}}, context)
-
-
-def _window(request: Request) -> tuple[int, int]:
-    size = int(request.get("pageSize") or _LARGEST_PAGE)
-    token = str(request.get("pageToken") or "0")
-    if size < 1 or not token.isdecimal():
-        raise InvalidError("Invalid page size or token.")
-    return int(token), min(size, _LARGEST_PAGE)
-
-
-def _paged(key: str, found: Iterator[dict[str, Any]], request: Request) -> Body:
-    offset, size = _window(request)
-    page = list(islice(found, offset, offset + size + 1))
-    body: dict[str, Any] = {key: page[:size]}
-    if len(page) > size:
-        body["nextPageToken"] = str(offset + size)
-    return json_body(body)
+        raise InvalidError(f"Asset '{request.name}' is not an Image.")
+    return asset_pixels(request.body, stored_image(asset), context)
 
 
 def list_assets(request: Request, context: Context) -> Body:
-    """``assets.listAssets``: the children of a folder or collection."""
-    parent = request["name"]
-    key = "" if re.fullmatch(r"projects/[^/]+/assets/?", parent) or parent.endswith("/assets") else asset_id(parent)
-    if key:
-        _find(parent, context)
-
-    def found() -> Iterator[dict[str, Any]]:
-        for child in context.store.children(key):
-            asset = context.store.get(child)
-            if asset is not None:
-                yield _listed(asset, request, context)
-
-    return _paged("assets", found(), request)
-
-
-def _listed(asset: Asset, request: Request, context: Context) -> dict[str, Any]:
-    if request.get("view") == "BASIC":
-        return {"type": _kind(asset), "name": asset_name(asset.id), "id": asset.id}
-    return asset_json(asset, context)
+    """``assets.listAssets`` and ``projects.listAssets``: the children of a folder, collection or project."""
+    children = _images if _is_collection(request.name, context) else _folder
+    return _listed("assets", children, request, context)
 
 
 def list_images(request: Request, context: Context) -> Body:
     """``assets.listImages``: images of a collection, by time and region."""
-    asset = _find(request["name"], context)
-    images = getattr(asset, "images", None)
-    if images is None:
-        raise InvalidError(f"Asset '{request['name']}' is not an ImageCollection.")
-    region = _region(request.get("region"))
-    start, end = _moment(request.get("startTime")), _moment(request.get("endTime"))
-    query = Query(bounds=None if region is None else region.bounds, start=start, end=end)
-
-    def found() -> Iterator[dict[str, Any]]:
-        for image in images(query):
-            context.check_time()
-            time = image.properties.get("system:time_start")
-            if (start is not None and (time is None or time < start)) or (
-                end is not None and (time is None or time >= end)
-            ):
-                continue
-            if region is None or image.footprint.intersects(region):
-                yield _listed(image, request, context)
-
-    return _paged("images", found(), request)
+    if not _is_collection(request.name, context):
+        raise InvalidError(f"Asset '{request.name}' is not an ImageCollection.")
+    return _listed("images", _images, request, context)
 
 
-def _region(text: str | Mapping[str, Any] | None) -> Any:
-    if not text:
-        return None
-    try:
-        found = shape_of(json.loads(text) if isinstance(text, str) else text)
-    except (ValueError, KeyError, AttributeError, TypeError, shapely.errors.ShapelyError) as error:
-        raise InvalidError(f"Invalid region: {error}.") from error
+Children = Callable[[Request, Context], Iterator[Asset]]
+
+
+def _listed(key: str, children: Children, request: Request, context: Context) -> Body:
+    view = request.query.get("view") or "FULL"
+    if view == "EARTH_ENGINE_ASSET_VIEW_UNSPECIFIED":
+        view = "FULL"
+    if view not in _PAGES:
+        raise InvalidError(
+            f"Invalid value at 'view' (type.googleapis.com/google.earthengine.v1.EarthEngineAssetView), {view[:50]!r}"
+        )
+    start, size = window(request.query, _PAGES[view], _PAGES[view])
+    assets, rest = page(children(request, context), start, size)
+    encoder = Encoder(context)
+    shown = [_basic(a) if view == "BASIC" else asset_json(a, encoder) for a in assets]
+    return json_body({key: shown, **rest} if shown else {})
+
+
+def _is_collection(name: str, context: Context) -> bool:
+    """Whether an asset is an image collection.
+
+    Raises:
+        NotFoundError: if it is neither there nor a project.
+    """
+    return not _PROJECT.fullmatch(name) and hasattr(_find(name, context), "images")
+
+
+def _folder(request: Request, context: Context) -> Iterator[Asset]:
+    project = _PROJECT.fullmatch(request.name)
+    if project is None:
+        parent = asset_id(request.name)
+    else:
+        # Public and legacy ids begin without the name of their project.
+        parent = {PUBLIC: "", LEGACY: "users"}.get(f"{project.group(1)}/assets/", f"{project.group(1)}/assets")
+    for child in context.store.children(parent):
+        context.check_time()
+        asset = context.store.get(child)
+        if asset is not None and (parent or not child.startswith(("projects", "users"))):
+            yield asset
+
+
+def _images(request: Request, context: Context) -> Iterator[Asset]:
+    wanted = _filter(request.query)
+    asset: Any = _find(request.name, context)
+    for image in asset.images(wanted.query):
+        context.check_time()
+        if wanted.passes(Subject(image.properties, image.footprint)):
+            yield image
+
+
+def _filter(query: Mapping[str, str]) -> ListFilter:
+    """What the parameters of a listing ask for; listImages has some of its own beside ``filter``."""
+    found = listing.parse(query.get("filter") or "")
+    if query.get("startTime"):
+        found = listing.both(found, listing.since(listing.moment(query["startTime"])))
+    if query.get("endTime"):
+        found = listing.both(found, listing.before(listing.moment(query["endTime"])))
+    if query.get("region"):
+        found = listing.both(found, listing.within(listing.region(query["region"])))
     return found
 
 
-def _moment(text: str | None) -> int | None:
-    if not text:
-        return None
-    try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    except ValueError as error:
-        raise InvalidError(f"Invalid time: {text}.") from error
-    return to_milliseconds(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc))
+def list_features(request: Request, context: Context) -> Body:
+    """``assets.listFeatures``: a page of a stored table's features, by region and properties."""
+    asset: Any = _find(request.name, context)
+    if not hasattr(asset, "rows"):
+        raise InvalidError(f"Asset '{request.name}' is not a table.")
+    wanted = _filter(request.query)
+
+    def found() -> Iterator[Feature]:
+        for row in asset.rows(Query(bounds=wanted.query.bounds)):
+            context.check_time()
+            if wanted.passes(Subject(row.properties, row.geometry)):
+                geometry = None if row.geometry is None else Geometry(row.geometry)
+                yield Feature(geometry, {**row.properties, "system:index": row.index})
+
+    features, rest = page(found(), *window(request.query, _PAGES["FULL"], _PAGES["FULL"]))
+    encoder = Encoder(context)
+    return json_body({"type": "FeatureCollection", "features": [encoder.feature(f) for f in features], **rest})
 
 
 def describe(request: Request, context: Context) -> Body:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,13 @@ from typing import Any
 
 from eechips.emulator.model import Asset, AssetStore
 
-_PUBLIC = "projects/earthengine-public/assets/"
+PUBLIC = "projects/earthengine-public/assets/"
+"""What precedes the ids of the public catalogue in names."""
+LEGACY = "projects/earthengine-legacy/assets/"
+"""What precedes the ids of users' folders in names."""
+
+# Ids that are names already: those of assets in Cloud projects.
+_CLOUD = re.compile(r"projects/[^/]+/assets(/|$)")
 _REMEMBERED = 4096
 
 
@@ -28,13 +35,15 @@ class StoreConfig:
 
 
 def asset_id(name: str) -> str:
-    """The id of an asset's name: public assets are known without ``projects/earthengine-public/assets/``."""
-    return name.strip("/").removeprefix(_PUBLIC)
+    """The id of an asset's name: public and legacy assets are known without their project."""
+    return name.strip("/").removeprefix(PUBLIC).removeprefix(LEGACY)
 
 
 def asset_name(id: str) -> str:
     """The REST name of an asset's id."""
-    return id if id.startswith("projects/") else _PUBLIC + id
+    if _CLOUD.match(id):
+        return id
+    return (LEGACY if id.startswith(("users/", "projects/")) else PUBLIC) + id
 
 
 class Layers:

@@ -7,15 +7,18 @@ replaced; its request gets Earth Engine's time-out error.
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import queue
 import resource
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from eechips.emulator.context import Limits
@@ -29,30 +32,43 @@ _BASE_MEMORY = 4 << 30
 # Graphs are evaluated by recursion: allow for the deepest that the limits let through.
 _STACK = 512 << 20
 _RECURSION = 20_000
+# A worker that holds more memory than this after an answer makes place for a new one: what allocators and caches
+# keep would otherwise add up over hours.
+_MOST_RESIDENT = 640 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One request for a worker: the operation's name and the request's JSON."""
+    """One request for a worker.
+
+    Attributes:
+        operation: which of ``evaluation.OPERATIONS``.
+        content: the request's body as it came; the worker decodes it.
+        name: the resource in the path.
+        query: the parameters after the question mark.
+    """
 
     operation: str
-    request: dict[str, Any]
+    content: bytes = b""
+    name: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a worker gives back: a body, or the error's."""
+    """What a worker gives back: a body, or the error's, and the name that it is to be saved under, if any."""
 
     status: int
     content: bytes
     media_type: str
+    filename: str | None = None
 
 
 def _context() -> Any:
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload(["eechips.emulator.evaluation"])
+        context.set_forkserver_preload(["eechips.emulator.preload"])
     return context
 
 
@@ -76,7 +92,16 @@ def _loop(connection: Connection, store: StoreConfig, limits: Limits) -> None:
             job = connection.recv()
         except EOFError:
             return
-        connection.send(evaluation.answer(job))
+        connection.send((evaluation.answer(job), _resident()))
+
+
+def _resident() -> int:
+    """Bytes of memory that this process holds; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
 
 
 class _Worker:
@@ -85,6 +110,7 @@ class _Worker:
     def __init__(self, context: Any, store: StoreConfig, limits: Limits) -> None:
         self._arguments = (context, store, limits)
         self._seconds = limits.seconds + _GRACE
+        self._closing = threading.Event()
         self._start()
 
     def _start(self) -> None:
@@ -95,22 +121,34 @@ class _Worker:
         other.close()
 
     def answer(self, job: Job) -> Answer:
+        """Has the process answer; it is replaced if it dies, hangs or has grown too large."""
+        answer, resident = self._ask(job)
+        if resident > _MOST_RESIDENT and not self._closing.is_set():
+            self._end()
+            self._start()
+        return answer
+
+    def _ask(self, job: Job) -> tuple[Answer, float]:
         try:
             self._connection.send(job)
             if self._connection.poll(self._seconds):
-                answer: Answer = self._connection.recv()
-                return answer
-            error: EarthEngineError = LimitError("Computation timed out.")
-        except (EOFError, ConnectionError):
-            error = LimitError("User memory limit exceeded.")  # the system killed the worker
-        self.stop()
-        self._start()
-        return error_answer(error)
+                found: tuple[Answer, int] = self._connection.recv()
+                return found
+            return error_answer(LimitError("Computation timed out.")), math.inf
+        except (EOFError, OSError):
+            # The system killed the process, most likely for its memory.
+            return error_answer(LimitError("User memory limit exceeded.")), math.inf
 
-    def stop(self) -> None:
+    def _end(self) -> None:
         self._process.kill()
         self._process.join()
         self._connection.close()
+
+    def stop(self) -> None:
+        """Ends the process for good; who waits for it gets an error."""
+        self._closing.set()
+        self._process.kill()
+        self._process.join()
 
 
 def error_answer(error: EarthEngineError) -> Answer:
@@ -147,3 +185,5 @@ class Workers:
             self._queue.put(None)
         for worker in self._workers:
             worker.stop()
+        for thread in self._threads:
+            thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -9,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from eechips.emulator.errors import NotFoundError
-from eechips.emulator.protocol import assets, computations, control, discovery, tables, thumbnails
-from eechips.emulator.protocol.service import Service, as_response
+from eechips.emulator.errors import EarthEngineError, NotFoundError
+from eechips.emulator.protocol import assets, computations, control, discovery, fields, names, unavailable
+from eechips.emulator.protocol.service import Service, as_response, json_response
 from eechips.emulator.workers import error_answer
 
 Handler = Callable[[Service, Request], Awaitable[Response]]
@@ -20,9 +21,9 @@ Handler = Callable[[Service, Request], Awaitable[Response]]
 def create_app(service: Service) -> Starlette:
     """The application of a service. Clients ask for v1; the discovery document they carry says v1alpha."""
     routes = []
-    for module in (discovery, computations, thumbnails, tables, assets):
+    for module in (discovery, computations, names, unavailable, assets):
         for method, path, kind, handler in module.ROUTES:
-            for version in ("v1", "v1alpha"):
+            for version in ("v1", "v1beta", "v1alpha"):
                 routes.append(Route(f"/{version}/{path}", _bound(service, kind, handler), methods=[method]))
     routes.append(Route("/$discovery/rest", _bound(service, None, discovery.document)))
     for method, path, handler in control.ROUTES:
@@ -31,13 +32,24 @@ def create_app(service: Service) -> Starlette:
 
 
 def _bound(service: Service, kind: str | None, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    async def handle(request: Request) -> Response:
+        selected = request.query_params.get("fields")
+        mask = fields.parse(selected) if selected else {}
+        response = await handler(service, request)
+        if mask and response.status_code == 200 and response.media_type == "application/json":
+            return json_response(fields.select(json.loads(bytes(response.body)), mask))
+        return response
+
     async def endpoint(request: Request) -> Response:
         if kind is None:
-            return await handler(service, request)
-        return await service.admitted(kind, lambda: handler(service, request))
+            try:
+                return await handler(service, request)
+            except EarthEngineError as error:
+                return as_response(error_answer(error))
+        return await service.admitted(kind, lambda: handle(request))
 
     return endpoint
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    return as_response(error_answer(NotFoundError(f"Method not found: {request.method} {request.url.path}.")))
+    return as_response(error_answer(NotFoundError(f"Method not found: {request.method} {request.url.path[:200]}.")))

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from eechips.emulator.protocol.service import Service
 
-
-def _named(request: Request) -> dict[str, object]:
-    """The query parameters with the asset's name."""
-    parameters = request.path_params
-    name = f"projects/{parameters['project']}/assets/{parameters.get('asset', '')}"
-    return {**request.query_params, "name": name}
+Handler = Callable[[Service, Request], Awaitable[Response]]
 
 
-async def get(service: Service, request: Request) -> Response:
-    """One asset."""
-    return await service.run("assets:get", _named(request))
+def _name(request: Request) -> str:
+    project, asset = request.path_params["project"], request.path_params.get("asset")
+    return f"projects/{project}" if asset is None else f"projects/{project}/assets/{asset}"
 
 
-async def list_assets(service: Service, request: Request) -> Response:
-    """A page of the children of a folder or collection."""
-    return await service.run("assets:listAssets", _named(request))
+def _read(operation: str) -> Handler:
+    async def read(service: Service, request: Request) -> Response:
+        return await service.run(operation, name=_name(request), query=dict(request.query_params))
 
-
-async def list_images(service: Service, request: Request) -> Response:
-    """A page of the images of a collection."""
-    return await service.run("assets:listImages", _named(request))
+    return read
 
 
 async def get_pixels(service: Service, request: Request) -> Response:
     """Pixels of a stored image."""
-    return await service.run("assets:getPixels", {**await service.body(request), **_named(request)})
+    return await service.run("assets:getPixels", await service.body(request), name=_name(request))
 
 
 ROUTES = (
-    ("GET", "projects/{project}/assets:listAssets", "assets:listAssets", list_assets),
-    ("GET", "projects/{project}/assets/{asset:path}:listAssets", "assets:listAssets", list_assets),
-    ("GET", "projects/{project}/assets/{asset:path}:listImages", "assets:listImages", list_images),
+    ("GET", "projects/{project}:listAssets", "assets:listAssets", _read("assets:listAssets")),
+    ("GET", "projects/{project}/assets:listAssets", "assets:listAssets", _read("assets:listAssets")),
+    ("GET", "projects/{project}/assets/{asset:path}:listAssets", "assets:listAssets", _read("assets:listAssets")),
+    ("GET", "projects/{project}/assets/{asset:path}:listImages", "assets:listImages", _read("assets:listImages")),
+    ("GET", "projects/{project}/assets/{asset:path}:listFeatures", "assets:listFeatures", _read("assets:listFeatures")),
     ("POST", "projects/{project}/assets/{asset:path}:getPixels", "assets:getPixels", get_pixels),
-    ("GET", "projects/{project}/assets/{asset:path}", "assets:get", get),
+    ("GET", "projects/{project}/assets/{asset:path}", "assets:get", _read("assets:get")),
 )

@@ -5,10 +5,9 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eechips.emulator.errors import InvalidError
 from eechips.emulator.faults import FaultPlan
-from eechips.emulator.protocol.service import Service, as_response, json_response
-from eechips.emulator.workers import error_answer
+from eechips.emulator.messages import decode
+from eechips.emulator.protocol.service import Service, json_response
 
 
 async def statistics(service: Service, request: Request) -> Response:
@@ -18,15 +17,12 @@ async def statistics(service: Service, request: Request) -> Response:
 
 async def store(service: Service, request: Request) -> Response:
     """What the server answers for; says so where it is synthetic."""
-    return await service.run("store:describe", {})
+    return await service.run("store:describe")
 
 
 async def plan_faults(service: Service, request: Request) -> Response:
     """Replaces the fault plan."""
-    try:
-        service.faults = FaultPlan.parse(await service.body(request))
-    except InvalidError as error:
-        return as_response(error_answer(error))
+    service.faults = FaultPlan.parse(decode(await service.body(request)))
     return json_response(service.faults.report())
 
 

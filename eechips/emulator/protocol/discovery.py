@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -13,10 +14,60 @@ from eechips.emulator.signatures import client_file
 
 async def document(service: Service, request: Request) -> Response:
     """The discovery document, naming this server as the place of the service."""
-    found = json.loads(client_file("cloud_api_discovery_document.json"))
-    base = str(request.base_url)
+    return json_response(described(str(request.base_url)))
+
+
+def described(base: str) -> dict[str, Any]:
+    """The client's discovery document, brought up to version 1 of the service, for a server at an address."""
+    found: dict[str, Any] = json.loads(client_file("cloud_api_discovery_document.json"))
     found.update({"rootUrl": base, "baseUrl": base, "servicePath": "", "mtlsRootUrl": base})
-    return json_response(found)
+    projects = found["resources"]["projects"]
+    assets = projects["resources"]["assets"]
+    for methods in (projects["methods"], assets["methods"]):
+        methods["listAssets"]["parameters"].update(_query("filter", "view"))
+    for kind in ("thumbnails", "filmstripThumbnails", "videoThumbnails", "maps"):
+        projects["resources"][kind]["methods"]["create"]["parameters"].update(_query("workloadTag"))
+    projects["methods"]["getConfig"] = _method("projects.getConfig", "GET", "{+name}", name=_CONFIG)
+    projects["methods"]["updateConfig"] = _method("projects.updateConfig", "PATCH", "{+name}", name=_CONFIG)
+    projects["methods"]["updateConfig"]["parameters"].update(_query("updateMask"))
+    assets["methods"]["listFeatures"] = _method(
+        "projects.assets.listFeatures", "GET", "{+asset}:listFeatures", asset=r"^projects/[^/]+/assets/.*$"
+    )
+    assets["methods"]["listFeatures"]["parameters"].update(_query("region", "filter", "pageToken", "pageSize"))
+    projects["resources"]["tables"] = {"methods": {
+        "create": _method("projects.tables.create", "POST", "{+parent}/tables", parent=_PROJECT),
+        "getFeatures": _method("projects.tables.getFeatures", "GET", "{+name}:getFeatures", name=_TABLE),
+    }}  # fmt: skip
+    projects["resources"]["tables"]["methods"]["create"]["parameters"].update(_query("workloadTag"))
+    return found
+
+
+# The document that the client carries for its own tests is older than the client: what version 1 has beyond it.
+# https://developers.google.com/earth-engine/reference/rest/v1
+_PROJECT = r"^projects/[^/]+$"
+_CONFIG = r"^projects/[^/]+/config$"
+_TABLE = r"^projects/[^/]+/tables/[^/]+$"
+
+
+def _query(*names: str) -> dict[str, Any]:
+    return {
+        name: {"type": "integer", "format": "int32", "location": "query"}
+        if name == "pageSize"
+        else {"type": "string", "location": "query"}
+        for name in names
+    }
+
+
+def _method(id: str, verb: str, path: str, **parameters: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": f"earthengine.{id}", "httpMethod": verb, "path": f"v1/{path}"}
+    found["parameterOrder"] = list(parameters)
+    found["parameters"] = {
+        name: {"type": "string", "location": "path", "required": True, "pattern": pattern}
+        for name, pattern in parameters.items()
+    }
+    if verb != "GET":
+        found["request"] = {"type": "any"}
+    return {**found, "response": {"type": "any"}}
 
 
 async def algorithms(service: Service, request: Request) -> Response:
@@ -26,7 +77,8 @@ async def algorithms(service: Service, request: Request) -> Response:
 
 async def config(service: Service, request: Request) -> Response:
     """A project's configuration."""
-    return json_response({"registrationState": "REGISTERED_NOT_COMMERCIALLY", "maxConcurrentExports": 2})
+    name = f"projects/{request.path_params['project']}/config"
+    return json_response({"name": name, "registrationState": "REGISTERED_NOT_COMMERCIALLY", "maxConcurrentExports": 2})
 
 
 ROUTES = (

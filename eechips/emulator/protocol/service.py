@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 import time
+import zlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,40 +18,52 @@ from starlette.responses import Response
 
 from eechips.emulator.errors import EarthEngineError, InvalidError, NotFoundError
 from eechips.emulator.faults import FaultPlan
+from eechips.emulator.messages import check, check_workload_tag, decode
 from eechips.emulator.protocol.disturbance import disturbed
 from eechips.emulator.quota import Latency, Quota, TooManyRequestsError
 from eechips.emulator.workers import Answer, Job, Workers, error_answer
 
 # "Thumbnail names live a few hours."
 _LIFE = 3 * 3600.0
-_MOST_NAMES = 200_000
+# Bytes of all requests that have a name; past it the oldest are forgotten before their time.
+_MOST_KEPT = 256 << 20
 
 
 class Names:
     """Requests by the names under which their results can be fetched, for a few hours."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = _MOST_KEPT) -> None:
         self._clock = clock
-        self._kept: OrderedDict[str, tuple[float, dict[str, Any]]] = OrderedDict()
+        self._most = most
+        self._kept: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._size = 0
 
-    def create(self, parent: str, kind: str, request: dict[str, Any]) -> str:
-        """Keeps a request under a new name that cannot be guessed."""
+    def create(self, parent: str, kind: str, content: bytes) -> str:
+        """Keeps a request's body under a new name that cannot be guessed."""
         name = f"{parent}/{kind}/{secrets.token_hex(16)}-{secrets.token_hex(16)}"
-        self._kept[name] = (self._clock() + _LIFE, request)
-        while len(self._kept) > _MOST_NAMES or next(iter(self._kept.values()))[0] < self._clock():
-            self._kept.popitem(last=False)
+        packed = zlib.compress(content, 1)
+        self._kept[name] = (self._clock() + _LIFE, packed)
+        self._size += len(packed) + len(name)
+        while self._size > self._most or next(iter(self._kept.values()))[0] < self._clock():
+            oldest, (_, forgotten) = self._kept.popitem(last=False)
+            self._size -= len(forgotten) + len(oldest)
         return name
 
-    def find(self, name: str) -> dict[str, Any]:
-        """The request of a name.
+    def find(self, name: str) -> bytes:
+        """The body of the request of a name.
 
         Raises:
             NotFoundError: if there is none, or its time is over.
         """
-        end, request = self._kept.get(name, (0.0, {}))
+        end, packed = self._kept.get(name, (0.0, b""))
         if end < self._clock():
             raise NotFoundError("Not found: the name does not exist or has expired.")
-        return request
+        return zlib.decompress(packed)
+
+
+# What is computed when a name is created, to refuse at once what cannot be; pictures are only checked when fetched.
+_CHECKED = {"thumbnails": "thumbnails:check", "maps": "maps:check"}
+_UNCHECKED = (None, "AUTO_JPEG_PNG", "PNG", "JPEG")
 
 
 @dataclass(slots=True)
@@ -63,11 +77,11 @@ class Service:
     faults: FaultPlan = field(default_factory=FaultPlan)
     names: Names = field(default_factory=Names)
 
-    async def body(self, request: Request) -> dict[str, Any]:
-        """A request's JSON body.
+    async def body(self, request: Request) -> bytes:
+        """A request's body.
 
         Raises:
-            InvalidError: if it is too large or no JSON object.
+            InvalidError: if it is too large.
         """
         if int(request.headers.get("content-length") or 0) > self.payload:
             raise self._too_large()
@@ -76,21 +90,36 @@ class Service:
             content += part
             if len(content) > self.payload:
                 raise self._too_large()
-        try:
-            found = json.loads(content or b"{}")
-        except (ValueError, RecursionError) as error:
-            raise InvalidError("Invalid JSON payload received.") from error
-        if not isinstance(found, dict):
-            raise InvalidError("Invalid JSON payload received: an object is expected.")
-        return found
+        return bytes(content)
 
     def _too_large(self) -> InvalidError:
         return InvalidError(f"Request payload size exceeds the limit: {self.payload} bytes.")
 
-    async def run(self, operation: str, request: dict[str, Any]) -> Response:
+    async def run(
+        self, operation: str, content: bytes = b"", *, name: str = "", query: Mapping[str, str] | None = None
+    ) -> Response:
         """Has a worker answer."""
-        answer = await asyncio.wrap_future(self.workers.submit(Job(operation, request)))
-        return as_response(answer)
+        job = Job(operation, content, name, query or {})
+        return as_response(await asyncio.wrap_future(self.workers.submit(job)))
+
+    async def created(self, request: Request, kind: str) -> Response:
+        """Answers a request that makes a name for a computation: the resource, without what does not concern it.
+
+        Raises:
+            InvalidError: if the request is malformed.
+        """
+        content = await self.body(request)
+        resource = dict(check(kind, decode(content)))
+        tag = request.query_params.get("workloadTag")
+        if tag:
+            check_workload_tag(tag)
+        checking = _CHECKED.get(kind)
+        if checking is not None and (kind == "maps" or resource.get("fileFormat") not in _UNCHECKED):
+            checked = await self.run(checking, content)
+            if checked.status_code != 200:
+                return checked
+        name = self.names.create(f"projects/{request.path_params['project']}", kind, content)
+        return json_response({**resource, "name": name})
 
     async def admitted(self, kind: str, handle: Callable[[], Awaitable[Response]]) -> Response:
         """Handles a request under the quota and the fault plan; errors become Earth Engine's."""
@@ -115,7 +144,11 @@ class Service:
 
 def as_response(answer: Answer) -> Response:
     """An answer as an HTTP response."""
-    return Response(answer.content, answer.status, media_type=answer.media_type)
+    headers = None
+    if answer.filename is not None:
+        safe = re.sub(r"[^A-Za-z0-9_.-]", "_", answer.filename)[:200]
+        headers = {"content-disposition": f"attachment; filename={safe}"}
+    return Response(answer.content, answer.status, headers, answer.media_type)
 
 
 def json_response(value: Any) -> Response:

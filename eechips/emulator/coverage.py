@@ -1,0 +1,100 @@
+"""What the local Earth Engine has of Earth Engine's functions: ``python -m eechips.emulator.coverage``.
+
+The list of functions is that of the installed client (``ee/tests/algorithms.json``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eechips.emulator.functions import registry
+from eechips.emulator.signatures import signatures
+
+_NO_CLASS = "(none)"
+
+
+@dataclass(frozen=True, slots=True)
+class ClassCoverage:
+    """The functions of one class ("Image", "List", …).
+
+    Attributes:
+        name: of the class.
+        present: names of the functions that there are, in order.
+        missing: names of those that there are not.
+    """
+
+    name: str
+    present: tuple[str, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def total(self) -> int:
+        """How many functions Earth Engine has."""
+        return len(self.present) + len(self.missing)
+
+
+def coverage() -> Sequence[ClassCoverage]:
+    """What there is of each class, in the order of their names."""
+    classes: dict[str, tuple[list[str], list[str]]] = {}
+    for name in sorted(signatures()):
+        owner, dot, method = name.rpartition(".")
+        present, missing = classes.setdefault(owner if dot else _NO_CLASS, ([], []))
+        (present if name in registry() else missing).append(method)
+    return [ClassCoverage(name, tuple(p), tuple(m)) for name, (p, m) in sorted(classes.items())]
+
+
+def summary(classes: Sequence[ClassCoverage]) -> str:
+    """A table of counts as plain text."""
+    present, total = sum(len(c.present) for c in classes), sum(c.total for c in classes)
+    rows = [(c.name, len(c.present), c.total) for c in classes]
+    width = max(len(name) for name, _, _ in rows)
+    lines = [f"{name:{width}}  {have:4d} of {of:4d}" for name, have, of in (*rows, ("all", present, total))]
+    return "\n".join(lines) + "\n"
+
+
+_HEAD = """# Functions of the local Earth Engine
+
+Made by `python -m eechips.emulator.coverage --write`; a test fails where it is out of date. The list of functions is
+that of `earthengine-api`. A function that is missing is refused with HTTP 400 and a message that names it. Families
+that are left out on purpose: classifiers and clusterers with their trained models, exports to Google's storage, and
+algorithms of single sensors.
+
+{present} of {total} functions.
+
+| class | functions | of | missing |
+|---|---:|---:|---|
+"""
+
+
+def document(classes: Sequence[ClassCoverage]) -> str:
+    """The table as Markdown, with the names of what is missing."""
+    present, total = sum(len(c.present) for c in classes), sum(c.total for c in classes)
+    rows = [
+        f"| {c.name} | {len(c.present)} | {c.total} | {', '.join(f'`{name}`' for name in c.missing)} |" for c in classes
+    ]
+    return _HEAD.format(present=present, total=total) + "\n".join(rows) + "\n"
+
+
+def unknown() -> Mapping[str, str]:
+    """Functions that the local Earth Engine has and the installed client does not list, by the module they are in."""
+    return {name: entry.call.__module__ for name, entry in registry().items() if name not in signatures()}
+
+
+def main() -> None:
+    """Prints the counts, or writes the document."""
+    parser = argparse.ArgumentParser(prog="python -m eechips.emulator.coverage", description=__doc__)
+    parser.add_argument("--write", type=Path, metavar="FILE", nargs="?", const=Path("docs/coverage.md"))
+    target = parser.parse_args().write
+    classes = coverage()
+    if target is None:
+        sys.stdout.write(summary(classes))
+    else:
+        target.write_text(document(classes), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,225 @@
+"""The messages that requests carry, checked field by field as the service checks them.
+
+The fields are those of https://developers.google.com/earth-engine/reference/rest/v1; the wording of the errors is that
+of Google's JSON transcoding.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from eechips.emulator.errors import InvalidError
+
+Check = Callable[[Any, str], None]
+"""Checks a value at a path; raises InvalidError."""
+
+_TAG = re.compile(r"[a-z0-9][-_a-z0-9]{0,62}")
+_SHOWN = 100
+
+
+def _snake(path: str) -> str:
+    """A path as Google's errors spell it: ``file_format`` for ``fileFormat``."""
+    return re.sub(r"(?<=[a-z])([A-Z])", lambda match: f"_{match.group(1).lower()}", path)
+
+
+def _wrong(value: Any, path: str, kind: str) -> InvalidError:
+    shown = json.dumps(value) if isinstance(value, (str, int, float, bool)) else type(value).__name__
+    return InvalidError(f"Invalid value at '{_snake(path)}' ({kind}), {shown[:_SHOWN]}")
+
+
+def _string(value: Any, path: str) -> None:
+    if not isinstance(value, str):
+        raise _wrong(value, path, "TYPE_STRING")
+
+
+def _whole(value: Any) -> bool:
+    if isinstance(value, str):
+        return re.fullmatch(r"-?[0-9]{1,10}", value) is not None
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and float(value).is_integer()
+
+
+def _integer(value: Any, path: str) -> None:
+    if isinstance(value, int) and abs(value) >= 2**31:
+        raise _wrong(value, path, "TYPE_INT32")
+    if not _whole(value) or abs(int(value)) >= 2**31:
+        raise _wrong(value, path, "TYPE_INT32")
+
+
+def _number(value: Any, path: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _wrong(value, path, "TYPE_DOUBLE")
+    if (isinstance(value, float) and not math.isfinite(value)) or abs(value) > 1e300:
+        raise _wrong(value, path, "TYPE_DOUBLE")
+
+
+def _object(value: Any, path: str) -> None:
+    if not isinstance(value, Mapping):
+        raise _wrong(value, path, "type.googleapis.com/google.protobuf.Struct")
+
+
+def _enum(name: str, *values: str) -> Check:
+    def check(value: Any, path: str) -> None:
+        if value not in values:
+            raise _wrong(value, path, f"type.googleapis.com/google.earthengine.v1.{name}")
+
+    return check
+
+
+def _array(of: Check) -> Check:
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, list):
+            raise _wrong(value, path, "array")
+        for index, item in enumerate(value):
+            of(item, f"{path}[{index}]")
+
+    return check
+
+
+def _message(**fields: Check) -> Check:
+    def check(value: Any, path: str) -> None:
+        if not isinstance(value, Mapping):
+            raise _wrong(value, path, "object")
+        for name, content in value.items():
+            if name not in fields:
+                where = f" at '{_snake(path)}'" if path else ""
+                raise InvalidError(
+                    f'Invalid JSON payload received. Unknown name "{str(name)[:_SHOWN]}"{where}: Cannot find field.'
+                )
+            if content is not None:
+                fields[name](content, f"{path}.{name}" if path else name)
+
+    return check
+
+
+def _wrapped(value: Any, path: str) -> None:
+    """A number that the reference writes as itself and the client as ``{"value": number}``."""
+    (_number if not isinstance(value, Mapping) else _message(value=_number))(value, path)
+
+
+def _tag(value: Any, path: str) -> None:
+    _string(value, path)
+    check_workload_tag(value)
+
+
+def check_workload_tag(tag: str) -> None:
+    """Checks a workload tag: https://developers.google.com/earth-engine/guides/computation_overview#workload_tags.
+
+    Raises:
+        InvalidError: if it is none.
+    """
+    if not _TAG.fullmatch(tag):
+        raise InvalidError(
+            f"Invalid workload tag '{tag[:_SHOWN]}': tags have 1 to 63 characters and match [a-z0-9][-_a-z0-9]*."
+        )
+
+
+_IMAGE_FORMAT = _enum(
+    "ImageFileFormat",
+    "IMAGE_FILE_FORMAT_UNSPECIFIED", "JPEG", "PNG", "AUTO_JPEG_PNG", "NPY", "GEO_TIFF", "TF_RECORD_IMAGE",
+    "ZIPPED_GEO_TIFF", "ZIPPED_GEO_TIFF_PER_BAND",
+)  # fmt: skip
+_TABLE_FORMAT = _enum(
+    "TableFileFormat", "TABLE_FILE_FORMAT_UNSPECIFIED", "CSV", "GEO_JSON", "KML", "KMZ", "SHP", "TF_RECORD_TABLE"
+)
+_GRID = _message(
+    crsCode=_string,
+    crsWkt=_string,
+    dimensions=_message(width=_integer, height=_integer),
+    affineTransform=_message(
+        scaleX=_number, shearX=_number, translateX=_number, shearY=_number, scaleY=_number, translateY=_number
+    ),
+)
+_VISUALIZATION = _message(
+    ranges=_array(_message(min=_number, max=_number)),
+    paletteColors=_array(_string),
+    gamma=_wrapped,
+    opacity=_wrapped,
+)
+_PAGE: Mapping[str, Check] = {"pageSize": _integer, "pageToken": _string}
+_COMPUTATION: Mapping[str, Check] = {"expression": _object, "workloadTag": _tag}
+_PICTURE: Mapping[str, Check] = {
+    "fileFormat": _IMAGE_FORMAT, "bandIds": _array(_string), "visualizationOptions": _VISUALIZATION, "grid": _GRID,
+}  # fmt: skip
+
+_REQUESTS: Mapping[str, Check] = {
+    "value:compute": _message(**_COMPUTATION),
+    "image:computePixels": _message(**_COMPUTATION, **_PICTURE),
+    "table:computeFeatures": _message(**_COMPUTATION, **_PAGE),
+    "imageCollection:computeImages": _message(**_COMPUTATION, **_PAGE),
+    "assets:getPixels": _message(**_PICTURE, name=_string, region=_object, workloadTag=_tag),
+    "thumbnails": _message(**_COMPUTATION, **_PICTURE, name=_string, filenamePrefix=_string),
+    "filmstripThumbnails": _message(
+        **_COMPUTATION,
+        name=_string,
+        orientation=_enum("FilmstripThumbnail.Orientation", "ORIENTATION_UNSPECIFIED", "HORIZONTAL", "VERTICAL"),
+        fileFormat=_IMAGE_FORMAT,
+        grid=_GRID,
+    ),
+    "maps": _message(
+        **_COMPUTATION,
+        name=_string,
+        fileFormat=_IMAGE_FORMAT,
+        bandIds=_array(_string),
+        visualizationOptions=_VISUALIZATION,
+    ),
+    "tables": _message(
+        **_COMPUTATION, name=_string, fileFormat=_TABLE_FORMAT, selectors=_array(_string), filename=_string
+    ),
+}
+
+
+def check(kind: str, body: Any) -> Mapping[str, Any]:
+    """Checks a request's JSON; gives it without the fields that are null.
+
+    Args:
+        kind: the method ("image:computePixels") or the resource that is to be created ("thumbnails").
+        body: the decoded JSON.
+
+    Raises:
+        InvalidError: if it is no message of that kind.
+    """
+    if not isinstance(body, Mapping):
+        raise InvalidError("Invalid JSON payload received. Unexpected token: an object is expected.")
+    _REQUESTS[kind](body, "")
+    return {name: content for name, content in body.items() if content is not None}
+
+
+def decode(content: bytes) -> Any:
+    """The JSON of a request's body; nothing at all is an empty object.
+
+    Raises:
+        InvalidError: if it is no JSON.
+    """
+    try:
+        return json.loads(content or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidError("Invalid JSON payload received. Unexpected token.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a method of the service is asked.
+
+    Attributes:
+        body: the checked JSON of the request's body, without the fields that are null.
+        name: the resource in the path ("projects/earthengine-public/assets/USGS/SRTMGL1_003").
+        query: the parameters after the question mark.
+    """
+
+    body: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A response body with its type, and the name that it is to be saved under, if any."""
+
+    content: bytes
+    media_type: str = "application/json"
+    filename: str | None = None

@@ -1,0 +1,373 @@
+"""Pixels for those who ask: thumbnails, downloads, computePixels, map tiles and filmstrips."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import shapely
+from affine import Affine
+from shapely.geometry import shape as shape_of
+
+from eechips.emulator.context import Context
+from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
+from eechips.emulator.functions.image import choose
+from eechips.emulator.functions.image_clip import clip_to_bounds_and_scale
+from eechips.emulator.functions.image_collection import mosaic
+from eechips.emulator.functions.visualization import visualize
+from eechips.emulator.messages import Body, Request
+from eechips.emulator.operations import evaluate, json_body
+from eechips.emulator.pixels import encode as formats
+from eechips.emulator.pixels.coverage import pixels_touched
+from eechips.emulator.pixels.grid import Grid, UnknownCrsError, parse_crs
+from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.projection import Projection
+from eechips.emulator.promotion import type_name
+from eechips.emulator.values import Collection, Geometry
+
+# Longest side of a thumbnail for which no size is given.
+_DEFAULT_SIDE = 512
+# Web Mercator's world, as map tiles divide it.
+_MERCATOR = "EPSG:3857"
+_HALF_WORLD = math.pi * 6_378_137.0
+_TILE = 256
+_DEEPEST_ZOOM = 30
+
+_PICTURES = ("PNG", "JPEG", "AUTO_JPEG_PNG")
+_ZIPPED = ("ZIPPED_GEO_TIFF", "ZIPPED_GEO_TIFF_PER_BAND")
+_MEDIA = {"PNG": "image/png", "JPEG": "image/jpeg", "GEO_TIFF": "image/tiff", "NPY": "application/octet-stream"}
+
+
+def _form(body: Mapping[str, Any], allowed: Sequence[str]) -> str:
+    """The file format asked for.
+
+    Raises:
+        InvalidError: if the method does not offer it: TFRecords are for exports, ZIP archives for downloads
+            (https://developers.google.com/earth-engine/reference/rest/v1/ImageFileFormat).
+    """
+    form = str(body.get("fileFormat") or "AUTO_JPEG_PNG")
+    if form == "IMAGE_FILE_FORMAT_UNSPECIFIED":
+        form = "AUTO_JPEG_PNG"
+    if form not in allowed:
+        raise InvalidError(f"Unsupported file format: {form}.")
+    return form
+
+
+def _image(body: Mapping[str, Any], context: Context) -> Image:
+    value = evaluate(body, context)
+    if isinstance(value, Collection) and value.element == "Image":
+        value = mosaic(value)
+    if not isinstance(value, Image):
+        raise TypeMismatchError(f"Expected an Image; the expression is of type {type_name(value)}.")
+    if not value.bands:
+        raise InvalidError("The image has no bands.")
+    wanted = body.get("bandIds")
+    return value.with_bands(choose(value, list(wanted))) if wanted else value
+
+
+def _visualized(image: Image, options: Mapping[str, Any] | None) -> Image:
+    """An image under the ``visualizationOptions`` of a request."""
+    if not options:
+        return image
+    ranges = options.get("ranges") or ()
+    lows, highs = [r.get("min") or 0 for r in ranges], [r.get("max", 1) for r in ranges]
+    return visualize(
+        image, None, None, None, lows or None, highs or None,
+        _unwrapped(options.get("gamma")), _unwrapped(options.get("opacity")), options.get("paletteColors") or None,
+        False,
+    )  # fmt: skip
+
+
+def _unwrapped(number: Any) -> float | None:
+    return number.get("value") if isinstance(number, Mapping) else number
+
+
+def _check_size(bands: Sequence[Band], grid: Grid, most_bytes: int, side: int) -> None:
+    """Refuses more pixels than a request may have.
+
+    A pixel counts with the bytes of its value and one for its mask: that is how the figures in Earth Engine's
+    messages come about (https://github.com/google/Xee/issues/50: 48 x 512 x 256 doubles are 56,623,104 bytes).
+    """
+    if grid.width > side or grid.height > side:
+        raise LimitError(f"Pixel grid dimensions ({grid.width}x{grid.height}) must be less than or equal to {side}.")
+    if grid.width < 1 or grid.height < 1:
+        raise InvalidError(f"Pixel grid dimensions ({grid.width}x{grid.height}) must be greater than zero.")
+    size = sum(formats.dtype_of(b.type).itemsize + 1 for b in bands) * grid.width * grid.height
+    if size > most_bytes:
+        raise LimitError(f"Total request size ({size} bytes) must be less than or equal to {most_bytes} bytes.")
+
+
+def _check_download(bands: Sequence[Band], grid: Grid, context: Context) -> None:
+    _check_size(bands, grid, context.limits.thumbnail_bytes, context.limits.thumbnail_side)
+
+
+def _own_grid(image: Image) -> Grid:
+    grid = image.bands[0].grid
+    if grid is None:
+        raise InvalidError("Unable to find the bounds of an unbounded image; specify a region.")
+    return grid
+
+
+class _TimedRender(Render):
+    """A pull of pixels that ends when the request's time is over."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context.limits.memory)
+        self._context = context
+
+    def read(self, bands: Sequence[Band], grid: Grid) -> list[Pixels]:
+        """See ``Render.read``."""
+        self._context.check_time()
+        return super().read(bands, grid)
+
+
+def _encoded(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid, form: str) -> Body:
+    if form == "PNG":
+        return Body(formats.png(bands, pixels), _MEDIA[form])
+    if form == "JPEG":
+        return Body(formats.jpeg(bands, pixels), _MEDIA[form])
+    if form == "AUTO_JPEG_PNG":
+        content = formats.auto(bands, pixels)
+        return Body(content, _MEDIA["PNG" if content.startswith(b"\x89PNG") else "JPEG"])
+    if form == "NPY":
+        return Body(formats.npy(bands, pixels), _MEDIA[form])
+    return Body(formats.geotiff(bands, pixels, grid), _MEDIA["GEO_TIFF"])
+
+
+def _rendered(image: Image, grid: Grid, form: str, context: Context) -> Body:
+    return _encoded(image.bands, _TimedRender(context).read(image.bands, grid), grid, form)
+
+
+# Thumbnails and downloads
+
+
+def check_thumbnail(request: Request, context: Context) -> Body:
+    """``thumbnails:create`` of a download: its size is checked at once, as Earth Engine does. Reads no pixel."""
+    form = _form(request.body, (*_PICTURES, *_MEDIA, *_ZIPPED))
+    if form not in _PICTURES:
+        image = _image(request.body, context)
+        parts = [image.with_bands([b]) for b in image.bands] if form == "ZIPPED_GEO_TIFF_PER_BAND" else [image]
+        for part in parts:
+            _check_download(part.bands, _thumbnail_grid(request.body, part), context)
+    return json_body({})
+
+
+def thumbnail_pixels(request: Request, context: Context) -> Body:
+    """``thumbnails:getPixels``: what a thumbnail or download URL gives, from the request that created it."""
+    body = request.body
+    form = _form(body, (*_PICTURES, *_MEDIA, *_ZIPPED))
+    image = _image(body, context)
+    if form in _PICTURES:
+        image = _visualized(image, body.get("visualizationOptions"))
+        if "grid" not in body and not _sized(body):
+            image = _shrunk(image)
+    if form in _ZIPPED:
+        return _archive(body, image, form, context)
+    grid = _thumbnail_grid(body, image)
+    _check_download(image.bands, grid, context)
+    found = _rendered(image, grid, form, context)
+    ending = {"GEO_TIFF": "tif", "NPY": "npy"}.get(form)
+    return found if ending is None else replace(found, filename=f"{_prefix(body, image)}.{ending}")
+
+
+def _thumbnail_grid(body: Mapping[str, Any], image: Image) -> Grid:
+    return pixel_grid(body["grid"], image) if "grid" in body else _own_grid(image)
+
+
+def _sized(body: Mapping[str, Any]) -> bool:
+    """Whether the outermost step of the expression sets the size, as the client does where one is given."""
+    expression = body["expression"]
+    node = expression["values"][expression["result"]]
+    for _ in range(3):
+        call = node.get("functionInvocationValue") or {}
+        arguments = call.get("arguments") or {}
+        if call.get("functionName") == "Image.clipToBoundsAndScale":
+            return not arguments.keys().isdisjoint(("width", "height", "maxDimension", "scale"))
+        if call.get("functionName") != "Image.visualize":
+            return False
+        inner = arguments.get("image") or {}
+        node = expression["values"].get(inner["valueReference"], {}) if "valueReference" in inner else inner
+    return False
+
+
+def _shrunk(image: Image) -> Image:
+    """An image without a size of its own, at most 512 pixels on its longest side."""
+    grid = _own_grid(image)
+    if max(grid.width, grid.height) <= _DEFAULT_SIDE:
+        return image
+    return clip_to_bounds_and_scale(image, None, None, None, _DEFAULT_SIDE, None)
+
+
+def _prefix(body: Mapping[str, Any], image: Image) -> str:
+    return str(body.get("filenamePrefix") or image.properties.get("system:index") or "download")
+
+
+def _plain(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context) -> Body:
+    """GeoTIFFs in a ZIP archive: one of all bands, or one of each on its own grid."""
+    prefix = _plain(_prefix(body, image))
+    parts = {prefix: image}
+    if form == "ZIPPED_GEO_TIFF_PER_BAND":
+        parts = {f"{prefix}.{_plain(band.name)}": image.with_bands([band]) for band in image.bands}
+    files = []
+    for name, part in parts.items():
+        grid = _thumbnail_grid(body, part)
+        _check_download(part.bands, grid, context)
+        files.append((f"{name}.tif", _rendered(part, grid, "GEO_TIFF", context).content))
+    return Body(formats.zipped(files), "application/zip", f"{prefix}.zip")
+
+
+# computePixels and getPixels
+
+
+def compute_pixels(request: Request, context: Context) -> Body:
+    """``image:computePixels``."""
+    return _pixels(request.body, _image(request.body, context), context)
+
+
+def asset_pixels(body: Mapping[str, Any], image: Image, context: Context) -> Body:
+    """``assets:getPixels`` of a stored image."""
+    wanted = body.get("bandIds")
+    return _pixels(body, image.with_bands(choose(image, list(wanted))) if wanted else image, context)
+
+
+def _pixels(body: Mapping[str, Any], image: Image, context: Context) -> Body:
+    form = _form(body, (*_PICTURES, *_MEDIA))
+    image = _visualized(image, body.get("visualizationOptions"))
+    limits = context.limits
+    if len(image.bands) > limits.bands:
+        raise LimitError(f"The number of bands ({len(image.bands)}) must be less than or equal to {limits.bands}.")
+    grid = pixel_grid(body.get("grid"), image, _region(body.get("region")))
+    _check_size(image.bands, grid, limits.pixels_bytes, limits.pixels_side)
+    return _rendered(image, grid, form, context)
+
+
+def _region(geojson: Mapping[str, Any] | None) -> Geometry | None:
+    if geojson is None:
+        return None
+    try:
+        shape = shape_of(geojson)
+        valid = not shape.is_empty and bool(np.isfinite(shapely.get_coordinates(shape)).all())
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, shapely.errors.ShapelyError):
+        valid = False
+    if not valid:
+        raise InvalidError("Invalid region: a GeoJSON geometry is expected.")
+    return Geometry(shape)
+
+
+_TERMS = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
+
+
+def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry | None = None) -> Grid:
+    """The grid of a request's PixelGrid; what is left out is taken from the image's own.
+
+    See https://developers.google.com/earth-engine/reference/rest/v1/PixelGrid.
+
+    Args:
+        asked: the message, already checked.
+        image: whose first band gives what it does not say.
+        region: whose bounding box gives the size where it has none.
+
+    Raises:
+        InvalidError: if it is malformed, or left out and the image unbounded.
+    """
+    asked = asked or {}
+    own = image.bands[0].projection
+    crs = str(asked.get("crsCode") or asked.get("crsWkt") or own.crs)
+    try:
+        parse_crs(crs)
+    except UnknownCrsError as error:
+        raise InvalidError(str(error)) from error
+    terms = asked.get("affineTransform")
+    transform = own.transform if terms is None else Affine(*(float(terms.get(term) or 0) for term in _TERMS))
+    if transform.is_degenerate:
+        raise InvalidError("Invalid pixel grid: the affine transform cannot be inverted.")
+    dimensions = asked.get("dimensions")
+    if dimensions is not None:
+        return Grid(crs, transform, int(dimensions.get("width") or 0), int(dimensions.get("height") or 0))
+    if region is not None:
+        try:
+            touched = pixels_touched(region, Projection(crs, transform))
+        except (OverflowError, ValueError) as error:  # its bounds are infinite or none in this projection
+            raise InvalidError("Invalid region: it does not lie within the projection.") from error
+        return Grid(crs, transform, 0, 0).window(*touched)
+    found = _own_grid(image)
+    return found if not asked else replace(found, crs=crs, transform=transform if terms else found.transform)
+
+
+# Maps
+
+
+def check_map(request: Request, context: Context) -> Body:
+    """``maps:create``: the image must be one that can be looked at. Reads no pixel."""
+    _form(request.body, _PICTURES)
+    _visualized(_image(request.body, context), request.body.get("visualizationOptions"))
+    return json_body({})
+
+
+def map_tile(request: Request, context: Context) -> Body:
+    """``maps.tiles:get``: 256 x 256 pixels of Web Mercator, from the request that created the map.
+
+    Tiles are those of https://wiki.openstreetmap.org/wiki/Slippy_map_tilenames: (0, 0) is the north-west one.
+    """
+    form = _form(request.body, _PICTURES)
+    given = [request.query[name] for name in ("zoom", "x", "y")]
+    if not all(re.fullmatch(r"[0-9]{1,10}", text) for text in given):
+        raise InvalidError("Invalid tile coordinates: zoom, x and y are whole numbers.")
+    zoom, x, y = map(int, given)
+    count = 2**zoom if zoom <= _DEEPEST_ZOOM else 0
+    if x >= count or y >= count:
+        raise InvalidError(f"Invalid tile coordinates: zoom {zoom}, x {x}, y {y}.")
+    image = _visualized(_image(request.body, context), request.body.get("visualizationOptions"))
+    edge = 2 * _HALF_WORLD / count / _TILE
+    transform = Affine(edge, 0, -_HALF_WORLD + x * _TILE * edge, 0, -edge, _HALF_WORLD - y * _TILE * edge)
+    return _rendered(image, Grid(_MERCATOR, transform, _TILE, _TILE), form, context)
+
+
+# Filmstrips
+
+
+def filmstrip_pixels(request: Request, context: Context) -> Body:
+    """``filmstripThumbnails:getPixels``: the images of a collection in one picture, below or beside each other."""
+    body = request.body
+    form = _form(body, _PICTURES)
+    value = evaluate(body, context)
+    if not isinstance(value, Collection) or value.element != "Image":
+        raise TypeMismatchError(f"Expected an ImageCollection; the expression is of type {type_name(value)}.")
+    frames: list[tuple[Image, Grid]] = []
+    for image in context.counted(value):
+        if not image.bands:
+            raise InvalidError("The image has no bands.")
+        frame = _shrunk(image) if "grid" not in body and image.bands[0].grid is not None else image
+        frames.append((frame, _thumbnail_grid(body, frame)))
+    if not frames:
+        raise InvalidError("The collection has no images.")
+    return _strip(frames, form, body.get("orientation") == "HORIZONTAL", context)
+
+
+def _strip(frames: Sequence[tuple[Image, Grid]], form: str, beside: bool, context: Context) -> Body:
+    across = max(grid.height if beside else grid.width for _, grid in frames)
+    along = sum(grid.width if beside else grid.height for _, grid in frames)
+    first, grid = frames[0]
+    whole = replace(grid, width=along if beside else across, height=across if beside else along)
+    _check_download(first.bands, whole, context)
+    count = len(first.bands)
+    values = np.zeros((count, *whole.shape))
+    mask = np.zeros((count, *whole.shape))
+    start = 0
+    for image, grid in frames:
+        if len(image.bands) != count:
+            raise InvalidError("All images of a filmstrip must have the same number of bands.")
+        end = start + (grid.width if beside else grid.height)
+        part = (slice(0, grid.height), slice(start, end)) if beside else (slice(start, end), slice(0, grid.width))
+        for band, pixels in enumerate(_TimedRender(context).read(image.bands, grid)):
+            values[band][part], mask[band][part] = pixels.values, pixels.mask
+        start = end
+    return _encoded(first.bands, [Pixels(v, m) for v, m in zip(values, mask, strict=True)], whole, form)
