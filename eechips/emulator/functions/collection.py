@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Literal
 
 from eechips.emulator.context import Context
-from eechips.emulator.elements import property_of
+from eechips.emulator.elements import property_of, with_properties
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import FolderAsset, ImageAsset, Query
@@ -72,7 +72,7 @@ def from_images(images: list[Image]) -> Collection:
 
 def _numbered(elements: list[Any]) -> list[Any]:
     """Earth Engine numbers the elements of a made collection 0, 1, 2, … whatever they were called before."""
-    return [e.with_properties({**e.properties, "system:index": str(i)}) for i, e in enumerate(elements)]
+    return [with_properties(e, {**e.properties, "system:index": str(i)}) for i, e in enumerate(elements)]
 
 
 @function("Collection.filter")
@@ -97,11 +97,12 @@ def mapped(
                 result = Feature(result, {})
             if result is None and dropNulls:
                 continue
-            if not isinstance(result, (Image, Feature)):
+            # Collections may be elements too, for flatten().
+            if not isinstance(result, (Image, Feature, Collection)):
                 raise InvalidError("Collection.map: A mapped algorithm must return a Feature or Image.")
             index = element.properties.get("system:index")
             if index is not None and result.properties.get("system:index") != index:
-                result = result.with_properties({**result.properties, "system:index": index})
+                result = with_properties(result, {**result.properties, "system:index": index})
             yield result
 
     return _retyped(collection, elements)
@@ -254,14 +255,6 @@ def remap(collection: Collection, lookupIn: list[Value], lookupOut: list[int], c
 def cache(collection: Collection) -> Collection:
     """The collection itself: elements are kept anyway."""
     return collection
-
-
-def with_properties(collection: Collection, properties: Mapping[str, Value]) -> Collection:
-    """A copy of a collection with other properties of its own."""
-    return Collection(
-        collection.element, lambda _: iter(collection), properties=properties, id=collection.id,
-        version=collection.version, columns=collection.columns,
-    )  # fmt: skip
 
 
 def at_index(image: Image, index: str) -> Image:
