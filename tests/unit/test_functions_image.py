@@ -144,7 +144,7 @@ class TestRemap:
     @pytest.mark.parametrize(
         ("behavior", "expected"),
         [
-            ("extrapolate", [-10, 5, 30, 50]),
+            ("extrapolate", [-10, 5, 30, 40]),
             ("clamp", [0, 5, 30, 30]),
             ("input", [-1, 5, 30, 4]),
             ("mask", [None, 5, 30, None]),
@@ -155,7 +155,7 @@ class TestRemap:
             pixel(invoke("Image.interpolate", image=constant(v), x=[0, 2, 3], y=[0, 20, 30], behavior=behavior))[0]
             for v in (-1, 0.5, 3, 4)
         ]
-        assert found == [e if e != 50 else 40 for e in expected]
+        assert found == expected
 
     def test_interpolate_needs_rising_knots(self) -> None:
         with pytest.raises(InvalidError, match="strictly increasing"):
@@ -383,7 +383,7 @@ class TestClipping:
         return image
 
     def test_clip(self) -> None:
-        region = rectangle(500_095, 4_399_695, 500_305, 4_399_905)
+        region = rectangle(500_096, 4_399_696, 500_304, 4_399_904)
         found = values_of(evaluate(invoke("Image.clip", input=stored(), geometry=region), asset(BYTES)))
         inside = np.zeros((48, 64), dtype=bool)
         inside[10:30, 10:30] = True
