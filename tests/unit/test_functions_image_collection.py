@@ -183,17 +183,16 @@ class TestArrays:
 
 
 class TestBandsOfOthers:
+    def cast(self, types: dict[str, str], order: list[str]) -> Image:
+        made = invoke("ImageCollection.cast", collection=STACK, bandTypes=types, bandOrder=order)
+        found: Image = next(iter(evaluate(made, *IMAGES)))
+        return found
+
     def test_cast_adds_and_orders(self) -> None:
         types = {"b": "double", "c": "uint8", "a": "int8"}
-        made = evaluate(
-            invoke("ImageCollection.cast", collection=STACK, bandTypes=types, bandOrder=["c", "b", "a"]), *IMAGES
-        )
-        first = next(iter(made))
-        assert [(band.name, band.type.precision) for band in first.bands] == [
-            ("c", "int"),
-            ("b", "double"),
-            ("a", "int"),
-        ]
+        first = self.cast(types, ["c", "b", "a"])
+        kinds = [(band.name, band.type.precision) for band in first.bands]
+        assert kinds == [("c", "int"), ("b", "double"), ("a", "int")]
         empty, doubles, _ = read(first, GRID)
         assert not empty.valid.any()
         assert doubles.values.dtype == np.float64
@@ -249,9 +248,7 @@ class TestGetRegion:
     def region(self, coordinates: Sequence[Any]) -> list[Any]:
         points = invoke("GeometryConstructors.MultiPoint", coordinates=list(coordinates))
         found: list[Any] = evaluate(
-            invoke(
-                "ImageCollection.getRegion", collection=STACK, geometry=points, scale=scale, crs="EPSG:32613", **more
-            ),
+            invoke("ImageCollection.getRegion", collection=STACK, geometry=points, scale=100, crs="EPSG:32613"),
             *IMAGES,
         )
         return found
