@@ -155,3 +155,19 @@ def test_grids_beyond_the_earth_are_masked(grid: Grid, mode: str | None) -> None
     located = locate(grid, Projection(WORLD.crs, WORLD.transform))
     known = np.broadcast_to(np.isfinite(located.columns) & np.isfinite(located.rows), grid.shape)
     assert not (pixels.valid & ~known).any()
+
+
+def test_a_chip_on_the_antimeridian_reads_both_ends_only() -> None:
+    """Not the whole way around the Earth between them."""
+    world = Grid("EPSG:4326", Affine(0.01, 0, -180, 0, -0.01, 1), 36_000, 200)
+    index = np.broadcast_to(np.arange(36_000, dtype=np.float32), (200, 36_000))
+    found = asset(index, world)
+    grid = Grid("EPSG:32601", Affine(1000, 0, 166_021 - 20_000, 0, -1000, 50_000), 40, 20)
+    (pixels,) = read(evaluate(stored(), found), grid)
+    assert pixels.valid.all()
+    assert set(np.unique(pixels.values < 18_000)) == {True, False}
+    located = locate(grid, Projection(world.crs, world.transform))
+    assert np.abs(pixels.values - np.floor(located.columns)).max() <= 1
+    windows = [window for window, _ in found.bands[0].source.windows]  # type: ignore[attr-defined]
+    assert len(windows) == 2
+    assert sum(window.width for window in windows) < 100

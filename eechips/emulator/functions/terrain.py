@@ -21,7 +21,7 @@ from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.metric import pixel_edges
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, shift
-from eechips.emulator.pixels.types import BYTE, dtype_of
+from eechips.emulator.pixels.types import BYTE, DOUBLE, dtype_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -112,6 +112,15 @@ def aspect(input: Image) -> Image:
 def hillshade(input: Image, azimuth: float, elevation: float) -> Image:
     """A hillshade from 0 to 255."""
     return input.computed(_measured(_elevation(input), [("hillshade", BYTE, _hillshade(azimuth, elevation))]))
+
+
+@function("Image.gradient")
+def gradient(input: Image) -> Image:
+    """The rise to the east and to the north of the first band, per metre, in the bands x and y."""
+    if not input.bands:
+        raise InvalidError("The image has no bands.")
+    measures: list[_Measure] = [("x", DOUBLE, lambda east, _: east), ("y", DOUBLE, lambda _, north: north)]
+    return input.computed(_measured(input.bands[0], measures))
 
 
 @function("Terrain", "Terrain.products")

@@ -28,6 +28,8 @@ _TOLERANCE = 1e-4
 _SPACING = 32
 # Source pixels of one band that a single read may touch.
 _MAX_WINDOW = 1 << 27
+# Columns beyond which a window is looked at for a gap in its middle.
+_WIDE = 4096.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -317,9 +319,39 @@ def read_lattice(
         shape: the output's (height, width).
         method: of resampling.
     """
+    halves = _halves(location)
+    if halves is not None:
+        left, right = (read_lattice(read, count, dtype, half, extent, shape, method) for half in halves)
+        return [_merged(a, b) for a, b in zip(left, right, strict=True)]
     window = window_of(location, extent, MARGINS[method])
     if window is None:
         nothing = Pixels(np.zeros(shape, dtype), np.zeros(shape, dtype=bool))
         return [nothing] * count
     values, valid = gather(*read(window), window, location, method)
     return [Pixels(v, m) for v, m in zip(values, valid, strict=True)]
+
+
+def _halves(location: Location) -> tuple[Location, Location] | None:
+    """A location in two where it lies at both ends of a wide lattice, as on the antimeridian; else None."""
+    columns = location.columns
+    if columns.size < 2 or columns.shape[0] == 1:
+        return None
+    low, high = np.nanmin(columns, initial=np.inf), np.nanmax(columns, initial=-np.inf)
+    if not high - low > _WIDE:
+        return None
+    positions = np.sort(columns[np.isfinite(columns)])
+    gaps = np.diff(positions)
+    widest = int(np.argmax(gaps))
+    if gaps[widest] * 2 < high - low:
+        return None
+    middle = (positions[widest] + positions[widest + 1]) / 2
+    west = np.where(columns < middle, columns, np.nan)
+    east = np.where(columns >= middle, columns, np.nan)
+    return Location(west, location.rows, location.scale), Location(east, location.rows, location.scale)
+
+
+def _merged(first: Pixels, second: Pixels) -> Pixels:
+    """The pixels of both, which have none in common."""
+    take = second.valid
+    values = np.where(take.reshape(take.shape + (1,) * (second.values.ndim - 2)), second.values, first.values)
+    return Pixels(values, np.where(take, second.mask, first.mask))
