@@ -19,6 +19,7 @@ from eechips.emulator.values import Collection, Feature, Geometry, Value
 
 # Bounds this close to an edge between pixels lie on it, but for rounding.
 _SNAP = 1e-6
+_UNBOUNDED = "Unable to find the bounds of an unbounded image; specify a region."
 
 
 def clipped(image: Image, geometry: Geometry) -> Image:
@@ -102,12 +103,27 @@ def clip_to_bounds_and_scale(
     for size in (width, height, maxDimension):
         if size is not None and size <= 0:
             raise InvalidError("Pixel grid dimensions must be positive.")
-    region = geometry if geometry is not None else input.footprint
-    if region is None or region.unbounded:
-        raise InvalidError("Unable to find the bounds of an unbounded image; specify a region.")
-    bands = [_resized(band, region, width, height, maxDimension, scale) for band in input.bands]
+    if geometry is not None and geometry.unbounded:
+        raise InvalidError(_UNBOUNDED)
+    bands = [
+        _resized(band, geometry or _own_bounds(band, input), width, height, maxDimension, scale) for band in input.bands
+    ]
     footprint = input.footprint if geometry is None else clipped_footprint(input, geometry)
     return replace(input, bands=tuple(bands), footprint=footprint)
+
+
+def _own_bounds(band: Band, image: Image) -> Geometry:
+    """The extent of a band, on whose pixels it stays; an image of unbounded bands has that of its outline.
+
+    Raises:
+        InvalidError: if there is neither.
+    """
+    if band.extent is not None:
+        e = band.extent
+        return Geometry(shapely.box(e.column, e.row, e.column + e.width, e.row + e.height), band.projection)
+    if image.footprint is None or image.footprint.unbounded:
+        raise InvalidError(_UNBOUNDED)
+    return image.footprint
 
 
 def _resized(
