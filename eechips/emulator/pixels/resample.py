@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -279,6 +279,10 @@ def _gather_weighted(
     by_column = [(left + step, weight) for step, weight in kernel(x - left)]
     by_row = [(top + step, weight) for step, weight in kernel(y - top)]
     shape = (len(values), *np.broadcast_shapes(x.shape, y.shape))
+    if valid.dtype == bool and valid.all():
+        whole = _gather_whole(values, window, by_column, by_row, shape)
+        if whole is not None:
+            return whole, np.ones(shape, dtype=bool)
     total, weights, fraction = np.zeros(shape), np.zeros(shape), np.zeros(shape)
     numbers = np.where(valid > 0, values, 0).astype(np.float64)
     for at_row, row_weight in by_row:
@@ -297,6 +301,32 @@ def _gather_weighted(
     if valid.dtype == bool:
         return result, enough & centre
     return result, np.where(enough & (centre > 0), np.clip(fraction, 0, 1), 0)
+
+
+def _gather_whole(
+    values: npt.NDArray[Any],
+    window: Window,
+    by_column: Sequence[tuple[Floats, Floats]],
+    by_row: Sequence[tuple[Floats, Floats]],
+    shape: tuple[int, ...],
+) -> Floats | None:
+    """Weighted means where all neighbours are there; None where some are not."""
+    columns = [at - window.column for at, _ in by_column]
+    rows = [at - window.row for at, _ in by_row]
+    # Also false where a position is not a number.
+    if not (columns[0].min() >= 0 and columns[-1].max() < window.width):
+        return None
+    if not (rows[0].min() >= 0 and rows[-1].max() < window.height):
+        return None
+    total = np.zeros(shape)
+    first_column, first_row = columns[0].astype(np.intp), rows[0].astype(np.intp)
+    for down, (_, row_weight) in enumerate(by_row):
+        line = np.zeros(shape)
+        for right, (_, column_weight) in enumerate(by_column):
+            line += _taken(values, first_row + down, first_column + right) * column_weight
+        line *= row_weight
+        total += line
+    return total
 
 
 def read_lattice(
