@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ from tests.conftest import Server, initialize
 from tests.integration import stack_store
 from tests.integration.real_store import NAIP
 from tests.integration.stack_store import SHAPE, STACK, TRANSFORM, Stack
+
+if sys.version_info < (3, 11):
+    pytest.skip("geedim and xee need Python 3.11", allow_module_level=True)
 
 pytestmark = pytest.mark.filterwarnings(
     # Of the clients and what they are built on, none of them about the server.
