@@ -83,6 +83,7 @@ _TOKENS = re.compile(
 )
 _CONSTANTS = {"PI": math.pi, "E": math.e}
 _MOST_DEPTH = 60
+_LONGEST = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +110,10 @@ def parse(text: str) -> Formula:
     """Parses an expression.
 
     Raises:
-        InvalidError: if it does not follow the grammar.
+        InvalidError: if it does not follow the grammar, or is too long.
     """
+    if len(text) > _LONGEST:
+        raise InvalidError(f"Unable to parse the expression: it is longer than {_LONGEST} characters.")
     return _Parser(text).formula()
 
 

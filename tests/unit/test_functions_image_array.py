@@ -139,6 +139,7 @@ def test_values(call: Ready, expected: Any) -> None:
         invoke("Image.add", image1=SIX, image2=GRID),
         invoke("Image.arraySlice", input=SIX, step=0),
         invoke("Image.arrayRepeat", input=SIX, axis=0, copies=10**9),
+        invoke("Image.arrayPad", image=SIX, lengths=[10**9]),
     ],
 )
 def test_what_makes_no_sense_is_refused(call: Ready) -> None:

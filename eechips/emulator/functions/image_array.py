@@ -6,6 +6,7 @@ operation would make them differ.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import product
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.image_math import matched, spread
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
@@ -28,6 +29,16 @@ _MOST_ELEMENTS = 1 << 27
 
 def _unequal(what: str) -> InvalidError:
     return InvalidError(f"The local Earth Engine needs array pixels of one shape: {what} differs between pixels.")
+
+
+def _check_size(elements: int) -> None:
+    """Ends what would make too many numbers.
+
+    Raises:
+        LimitError: in Earth Engine's words for too much memory.
+    """
+    if elements > _MOST_ELEMENTS:
+        raise LimitError("User memory limit exceeded.")
 
 
 def check_axis(axis: int, dimensions: int) -> int:
@@ -278,8 +289,7 @@ def array_repeat(input: Image, axis: int, copies: Image) -> Image:
         if axis == values.ndim - 2:
             values = values[..., None]
         check_axis(axis, values.ndim - 2)
-        if values.size * count > _MOST_ELEMENTS:
-            raise InvalidError("User memory limit exceeded.")
+        _check_size(values.size * count)
         return Pixels(np.concatenate([values] * count, axis=2 + axis) if count else values[..., :0], mask)
 
     like = [replace(b, type=replace(b.type, dimensions=max(b.type.dimensions, axis + 1))) for b in input.bands]
@@ -341,6 +351,7 @@ def array_pad(image: Image, lengths: list[int], pad: float) -> Image:
         if len(lengths) != values.ndim - 2:
             raise InvalidError(f"A length is needed for each of {values.ndim - 2} axes; found {len(lengths)}.")
         extra = [(0, max(0, wanted - size)) for wanted, size in zip(lengths, values.shape[2:], strict=True)]
+        _check_size(math.prod((*values.shape[:2], *map(max, lengths, values.shape[2:]))))
         whole = isinstance(pad, int) or float(pad).is_integer()
         wide = values if whole or values.dtype.kind == "f" else values.astype(np.float64)
         return np.pad(wide, [(0, 0), (0, 0), *extra], constant_values=pad)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.kernel import FUNCTIONS as KERNELS
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import PixelType
@@ -194,6 +194,7 @@ def reduce_neighborhood(
     return image.computed(_reduction(image, reducer, kernel, inputWeight, names, skip_masked=skipMasked))
 
 
+_MOST_ITERATIONS = 100
 _FOCAL: Mapping[str, Reducer] = {"Max": MAX, "Min": MIN, "Mean": MEAN, "Median": MEDIAN, "Mode": MODE}
 _SHAPES = ("circle", "square", "cross", "plus", "octagon", "diamond")
 
@@ -214,6 +215,8 @@ def _focal(
         kernel = KERNELS[f"Kernel.{kernelType}"].call(radius=radius, units=units, normalize=True, magnitude=1.0)
     if iterations < 1:
         raise InvalidError(f"The number of iterations must be positive; found {iterations}.")
+    if iterations > _MOST_ITERATIONS:
+        raise LimitError("User memory limit exceeded.")
     names = [band.name for band in image.bands]
     found = image
     for _ in range(iterations):
