@@ -34,9 +34,13 @@ _EDGE_TOLERANCE = 1e-5
 _REMEMBERED = 1 << 20
 # Facts about grids of no more pixels are remembered likewise.
 _SMALL_GRID = 1 << 16
+# Polygons over no more pixels are compared with each of them.
+_FEW_CELLS = 1 << 10
 # Of many regions, as many as have this many pixels together are read together.
 _TOGETHER = 1 << 22
 _FIRST_FEATURES, _MOST_FEATURES = 64, 8192
+# Pixels have whole numbers, and their centres halves, up to here.
+_FARTHEST = 2.0**51
 # What the call of a read costs, in pixels that could be read instead; and the most that one call may read.
 _CALL, _WINDOW = 1 << 14, 1 << 20
 
@@ -124,6 +128,8 @@ class Region:
             around = shapely.box(column - 1, row - 1, column + grid.width + 1, row + grid.height + 1)
             shape = shapely.intersection(shape if shape.is_valid else shapely.make_valid(shape), around)
         shape = shapely.transform(shape, lambda xy: xy - (column, row))
+        if shape.geom_type in ("Polygon", "MultiPolygon") and grid.width * grid.height <= _FEW_CELLS:
+            return _few_cells(shape, column, row, grid)
         # Already in the block's own pixels: nothing is projected again.
         local = Geometry(shape, Projection(grid.crs, grid.transform))
         fraction, centre = fractions(local, grid), centres_inside(local, grid)
@@ -138,6 +144,23 @@ class Region:
         return Cover(columns + column, rows + row, fraction[rows, columns], centre[rows, columns])
 
 
+def _few_cells(shape: BaseGeometry, column: int, row: int, grid: Grid) -> Cover:
+    """The pixels of a few that polygons in the block's own pixels take: every one is looked at, which is quicker."""
+    if not shape.is_valid:
+        shape = shapely.make_valid(shape)
+    shapely.prepare(shape)
+    rows, columns = (part.ravel() for part in np.indices(grid.shape))
+    cells = shapely.box(columns, rows, columns + 1, rows + 1)
+    inside = shapely.contains_properly(shape, cells)
+    fraction = inside.astype(np.float64)
+    cut = ~inside & shapely.intersects(shape, cells)
+    fraction[cut] = shapely.area(shapely.intersection(cells[cut], shape))
+    # Of centres on an edge those count that GDAL burns: as if they lay a little to the left, and even less below.
+    centre = shapely.contains_xy(shape, columns + (0.5 - 1e-9), rows + (0.5 + 1e-12))
+    kept = (fraction > 0) | centre
+    return Cover(columns[kept] + column, rows[kept] + row, fraction[kept], centre[kept])
+
+
 def region_on(geometry: Geometry, projection: Projection) -> Region:
     """A geometry as a region of a lattice.
 
@@ -150,8 +173,10 @@ def region_on(geometry: Geometry, projection: Projection) -> Region:
     if shape.is_empty:
         return Region(shape, projection, 0, 0, 0, 0)
     left, top, right, bottom = shape.bounds
-    if not all(map(math.isfinite, (left, top, right, bottom))):
+    if not all(math.isfinite(v) for v in (left, top, right, bottom)):
         raise InvalidError("The region lies outside of what the projection can show.")
+    if max(map(abs, (left, top, right, bottom))) > _FARTHEST:
+        raise InvalidError("The pixels of the projection are too small for the region.")
     column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
     width = max(math.ceil(right - 1e-9), column + 1) - column
     height = max(math.ceil(bottom - 1e-9), row + 1) - row

@@ -11,18 +11,20 @@ import shapely
 from affine import Affine
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from rasterio.features import rasterize
 
 from eechips.emulator import reducers as r
 from eechips.emulator.context import Context, Limits
 from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.pixels.coverage import fractions
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.projection import Projection
 from eechips.emulator.reducers import Reducer
-from eechips.emulator.regions import Lattice, gather, reduce_region, reduce_regions
+from eechips.emulator.regions import Lattice, Region, gather, reduce_region, reduce_regions
 from eechips.emulator.values import Array, Feature, Geometry
 from tests.graph import Ready, invoke
 from tests.images import UTM, Store, asset, evaluate, stored
@@ -198,6 +200,15 @@ class TestLimits:
         with pytest.raises(InvalidError, match="Need 3 bands"):
             over(box(0, 0, 2, 2), r.linear_regression(2, 1))
 
+    def test_pixels_too_small_to_count(self) -> None:
+        tiny = Lattice(Projection("EPSG:32613", Affine(1e-10, 0, 0, 0, -1e-10, 0)), 10**9)
+        with pytest.raises(InvalidError, match="too small"):
+            reduce_region(context(), stored_image(IMAGE), r.MEAN, metres(box(0, 0, 60, 50)), tiny)
+
+    def test_copies_of_copies(self) -> None:
+        with pytest.raises(InvalidError, match="at most 10000"):
+            r.repeat(r.repeat(r.MEAN, 5000), 5000)
+
     def test_large_regions_are_read_in_blocks(self) -> None:
         values = RANDOM.integers(0, 99, (2100, 1500)).astype(np.uint8)
         grid = Grid("EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), 1500, 2100)
@@ -338,3 +349,22 @@ def test_scattered_pixels_are_gathered_in_their_order() -> None:
         expected[there] = valid[rows[there], columns[there]]
         np.testing.assert_array_equal(band.mask, expected)
         np.testing.assert_array_equal(band.values[expected], values[rows[expected], columns[expected]])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 24), st.integers(0, 24)), min_size=3, max_size=6, unique=True),
+    st.sampled_from([0.5, 0.37]),
+)
+def test_few_pixels_are_taken_as_gdal_takes_many(corners: list[tuple[int, int]], step: float) -> None:
+    """Corners and edges on centres and borders of pixels, where it matters which neighbour gets them."""
+    shape = shapely.Polygon(np.multiply(corners, step))
+    assume(shape.is_valid and shape.area > 0)
+    grid = Grid(GRID.crs, GRID.transform, 13, 13)
+    local = Geometry(shape, LATTICE)
+    cover = Region(shape, LATTICE, 0, 0, 13, 13).cover(0, 0, grid)
+    centre, fraction = np.zeros((13, 13), dtype=bool), np.zeros((13, 13))
+    centre[cover.rows, cover.columns] = cover.centre
+    fraction[cover.rows, cover.columns] = cover.fraction
+    np.testing.assert_array_equal(centre, rasterize([shape], (13, 13)).astype(bool))
+    np.testing.assert_allclose(fraction, fractions(local, grid), atol=1e-12)

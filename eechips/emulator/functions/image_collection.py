@@ -11,6 +11,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.emulator import reducers
+from eechips.emulator.context import Context
 from eechips.emulator.functions.collection import at_index
 from eechips.emulator.functions.image import unique_names
 from eechips.emulator.functions.registry import Implementation, function
@@ -134,11 +135,11 @@ FUNCTIONS: Mapping[str, Implementation] = {
 
 
 @function("ImageCollection.toBands")
-def to_bands(collection: Collection) -> Image:
+def to_bands(context: Context, collection: Collection) -> Image:
     """All bands of all images, named <index>_<band>."""
     bands: list[Band] = []
     names: list[str] = []
-    for position, image in enumerate(collection):
+    for position, image in enumerate(context.counted(collection)):
         index = image.properties.get("system:index", str(position))
         bands.extend(image.bands)
         names.extend(f"{index}_{band.name}" for band in image.bands)

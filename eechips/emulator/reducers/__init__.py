@@ -85,7 +85,6 @@ from eechips.emulator.reducers.regressions import (
     SPEARMANS_CORRELATION,
     kendalls_correlation,
     linear_regression,
-    ridge_regression,
     robust_linear_regression,
 )
 from eechips.emulator.values import Value
@@ -177,7 +176,6 @@ __all__ = [
     "percentile",
     "reduce_values",
     "repeat",
-    "ridge_regression",
     "robust_linear_regression",
     "sample_of",
     "set_outputs",

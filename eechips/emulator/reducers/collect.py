@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.ordering import compare_key, distinct_key
 from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, Sample, boxed, directly, flat_places
 from eechips.emulator.values import Array, Collection, Feature, Value
+
+# Tuples that one list may hold: as Python's objects they take some hundred bytes each.
+_MOST_ITEMS = 5_000_000
 
 
 def items(sample: Sample, optional: int) -> list[list[Value]]:
@@ -20,6 +23,8 @@ def items(sample: Sample, optional: int) -> list[list[Value]]:
     kept = columns[0].present.copy()
     for column in required:
         kept &= column.inside
+    if int(kept.sum()) > _MOST_ITEMS:
+        raise LimitError("User memory limit exceeded.")
     rows: list[list[Value]] = []
     taken = [(_plain(c.values[kept], sample.arrays), c.inside[kept].tolist()) for c in columns]
     for position in range(int(kept.sum())):

@@ -13,6 +13,9 @@ from eechips.emulator.reducers.collect import collecting, items
 from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, Sample, boxed, plain_value, sample_of
 from eechips.emulator.values import Array, Value
 
+# Inputs, and outputs, that a reducer made of others may have: copies of copies grow fast.
+_MOST_FIELDS = 10_000
+
 
 def _changed(reducer: Reducer, change: Callable[[Sample], Sample], weighted: Sequence[bool]) -> Reducer:
     """A reducer whose samples are changed first."""
@@ -55,6 +58,8 @@ def split_weights(reducer: Reducer) -> Reducer:
 
 def side_by_side(reducers: Sequence[Reducer], outputs: Sequence[OutputSpec], *, shared: bool) -> Reducer:
     """Several reducers at once, over the same inputs (shared) or each over the next ones."""
+    if sum(r.inputs for r in reducers) > _MOST_FIELDS or len(outputs) > _MOST_FIELDS:
+        raise InvalidError(f"A reducer may have at most {_MOST_FIELDS} inputs and outputs.")
     starts = [0]
     for reducer in reducers:
         starts.append(0 if shared else starts[-1] + reducer.inputs)
@@ -134,8 +139,8 @@ def repeat(reducer: Reducer, count: int) -> Reducer:
 
     Lists of numbers are arrays of one dimension more where they become pixels.
     """
-    if not 1 <= count <= 10_000:
-        raise InvalidError(f"The number of copies must be positive; found {count}.")
+    if not 1 <= count <= _MOST_FIELDS:
+        raise InvalidError(f"The number of copies must be between 1 and {_MOST_FIELDS}; found {count}.")
     names = [f"{name}{index}" for index in range(count) for name in reducer.names]
     copies = side_by_side(
         [reducer] * count, _renamed([spec for _ in range(count) for spec in reducer.outputs], names), shared=False

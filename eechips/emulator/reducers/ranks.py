@@ -23,11 +23,20 @@ from eechips.emulator.reducers.model import (
     numbers,
 )
 
+# Types whose values a 32-bit float holds exactly.
+_SMALL = {np.dtype(kind) for kind in (bool, np.uint8, np.int8, np.uint16, np.int16, np.float16, np.float32)}
+
+
+def _comparable(column: Column, held: Flags) -> Values:
+    """Values as floats, infinite where they are null."""
+    values = numbers(column.values)
+    return np.where(held, values, np.inf).astype(np.float32 if values.dtype in _SMALL else np.float64, copy=False)
+
 
 def _ordered(column: Column) -> tuple[Values, Weights, npt.NDArray[np.intp]]:
     """Values and weights in ascending order of values along the first axis, nulls last; and how many are no nulls."""
     held = column.weights > 0
-    values = np.where(held, numbers(column.values), np.inf).astype(np.float64)
+    values = _comparable(column, held)
     order = np.argsort(values, axis=0, kind="stable")
     weights = np.take_along_axis(np.where(held, column.weights, 0.0), order, axis=0)
     return np.take_along_axis(values, order, axis=0), weights, np.asarray(held.sum(axis=0))
@@ -40,10 +49,15 @@ def quantiles(column: Column, fractions: Sequence[float]) -> list[tuple[Values, 
     definition (number 7 of Hyndman and Fan, "Sample quantiles in statistical packages", 1996). With others, value i of
     n in ascending order stands at ``i w[i] + (n - 1) (w[0] + ... + w[i - 1])`` of ``(n - 1) (w[0] + ... + w[n - 1])``.
     """
-    values, weights, count = _ordered(column)
-    valid = count > 0
-    if not len(values):
-        return [(np.zeros(values.shape[1:]), valid) for _ in fractions]
+    held = column.weights > 0
+    count = np.asarray(held.sum(axis=0))
+    if not len(column.values):
+        return [(np.zeros(count.shape), count > 0) for _ in fractions]
+    if np.all((column.weights == 1) | ~held):
+        values = np.sort(_comparable(column, held), axis=0)
+        last = np.maximum(count - 1, 0)
+        return [_between(values, count, *_split(last * fraction, last)) for fraction in fractions]
+    values, weights, _ = _ordered(column)
     rank = np.arange(len(values), dtype=np.float64).reshape(-1, *[1] * (values.ndim - 1))
     before = np.zeros_like(weights)
     np.cumsum(weights[:-1], axis=0, out=before[1:])
@@ -54,15 +68,27 @@ def quantiles(column: Column, fractions: Sequence[float]) -> list[tuple[Values, 
         target = fraction * whole
         low = np.maximum((position <= target).sum(axis=0) - 1, 0)
         high = np.minimum(low + 1, np.maximum(count - 1, 0))
-        first, last = _at(values, low), _at(values, high)
         start, end = _at(position, low), _at(position, high)
         with np.errstate(invalid="ignore"):
-            part = np.divide(
-                target - start, end - start, out=np.zeros(np.shape(count)), where=(high > low) & (end > start)
-            )
-            result = np.where(valid, first + np.where(part > 0, (last - first) * part, 0), 0.0)
-        found.append((result, valid))
+            part = np.divide(target - start, end - start, out=np.zeros(count.shape), where=(high > low) & (end > start))
+        found.append(_between(values, count, low, high, part))
     return found
+
+
+def _split(position: Weights, last: npt.NDArray[np.intp]) -> tuple[Values, Values, Weights]:
+    """The ranks on both sides of a position, and how far it lies beyond the first."""
+    low = np.floor(position).astype(np.intp)
+    return low, np.minimum(low + 1, last), position - low
+
+
+def _between(
+    values: Values, count: npt.NDArray[np.intp], low: Values, high: Values, part: Weights
+) -> tuple[Values, Flags]:
+    """Ordered values, interpolated between two ranks; 0 where there are none."""
+    valid = count > 0
+    first = np.where(valid, _at(values, low), 0).astype(np.float64)
+    last = np.where(valid, _at(values, high), 0).astype(np.float64)
+    return first + np.where(part > 0, (last - first) * part, 0.0), valid
 
 
 def _at(values: Values, index: npt.NDArray[np.intp]) -> Values:

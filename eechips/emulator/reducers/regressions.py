@@ -152,36 +152,6 @@ def _talwar(size: Floats, present: Flags) -> Floats:
     return np.asarray(margins)
 
 
-def ridge_regression(x: int, y: int, penalty: float) -> Reducer:
-    """Least squares with a penalty on the squares of the coefficients, but not of the intercept.
-
-    Coefficients have shape (numX + 1, numY), the intercepts last; then the root mean square of residuals. The p-values
-    that Earth Engine adds are not documented well enough to be computed.
-    """
-    _check_sizes(x, y)
-    if penalty < 0:
-        raise InvalidError(f"lambda must not be negative; found {penalty}.")
-
-    def reduce(sample: Sample) -> list[Output]:
-        values, weights = _tuples(sample)
-        total = weights.sum(axis=0)
-        there = total > 0
-        means = _ratio((values * weights).sum(axis=1), np.broadcast_to(total, values.shape[:1] + total.shape), there)
-        design, response, places = _systems(np.where(weights > 0, values - means[:, None], 0.0), weights, x)
-        bent = np.swapaxes(design, 1, 2) @ design + penalty * np.eye(x)
-        rank = np.linalg.matrix_rank(bent) == x
-        bent = np.where(rank[:, None, None], bent, np.eye(x))
-        slopes = np.linalg.solve(bent, np.swapaxes(design, 1, 2) @ response)
-        flat = flat_places(means, 1).T
-        intercepts = flat[:, x:] - np.einsum("pi,pij->pj", flat[:, :x], slopes)
-        squares = ((response - design @ slopes) ** 2).sum(axis=1)
-        valid = rank & ((weights > 0).sum(axis=0).ravel() >= x + 1)
-        residuals = np.sqrt(squares / np.maximum(total.ravel(), 1e-300)[:, None])
-        return _regression_outputs(np.concatenate([slopes, intercepts[:, None]], axis=1), residuals, valid, places)
-
-    return directly(_REGRESSION, (True,) * (x + y), reduce)
-
-
 def _correlation(x: Floats, y: Floats, inside: Flags) -> tuple[Floats, Flags]:
     count = inside.sum(axis=0)
     there = count > 0
