@@ -12,6 +12,7 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator.errors import InvalidError
 from eechips.emulator.pixels.grid import apply, metres_per_unit, parse_crs, transformer
 
 Coordinates = npt.NDArray[np.float64]
@@ -28,6 +29,11 @@ class Projection:
 
     crs: str
     transform: Affine = _IDENTITY
+
+    def __post_init__(self) -> None:
+        area = self.transform.determinant
+        if area == 0.0 or not math.isfinite(area):
+            raise InvalidError(f"The transform of a projection must be invertible: {list(self.transform)[:6]}.")
 
     @property
     def nominal_scale(self) -> float:

@@ -26,7 +26,7 @@ from eechips.emulator.errors import EarthEngineError, LimitError
 from eechips.emulator.stores import StoreConfig
 
 # Time beyond its own limit after which a worker is taken to hang.
-_GRACE = 5.0
+_GRACE = 2.0
 # Address space of a worker beyond the memory limit of an evaluation: code, libraries, caches of GDAL.
 _BASE_MEMORY = 4 << 30
 # Graphs are evaluated by recursion: allow for the deepest that the limits let through.

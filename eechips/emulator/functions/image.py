@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions import element
 from eechips.emulator.functions.image_clip import clip_to_bounds_and_scale
 from eechips.emulator.functions.image_math import cast_band
@@ -26,6 +26,8 @@ from eechips.emulator.regex import compile_regex
 from eechips.emulator.values import Array, Date, ErrorMargin, Geometry, Value
 
 _LARGEST_TILE = 32_768
+# Bands that one image may have: more than all images of a collection with a few bands each come to.
+_MOST_BANDS = 50_000
 
 
 @function("Image.load")
@@ -122,6 +124,8 @@ def rename(input: Image, names: list[str]) -> Image:
 def add_bands(dstImg: Image, srcImg: Image, names: list[str] | None, overwrite: bool) -> Image:
     """The first image's bands, then those of the second."""
     added = choose(srcImg, names) if names is not None else list(srcImg.bands)
+    if len(dstImg.bands) + len(added) > _MOST_BANDS:
+        raise LimitError("User memory limit exceeded.")
     present = {band.name: position for position, band in enumerate(dstImg.bands)}
     if overwrite:
         bands = list(dstImg.bands)
