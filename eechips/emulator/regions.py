@@ -487,19 +487,3 @@ def _tabled(sample: Sample, table: Indices, present: npt.NDArray[np.bool_]) -> S
         None,
         sample.arrays,
     )
-
-
-def covering_grid(geometry: Geometry, lattice: Lattice) -> Grid:
-    """The pixels of a lattice that a region's bounds touch.
-
-    Raises:
-        InvalidError: if the region is unbounded.
-    """
-    return region_on(geometry, lattice.projection).grid
-
-
-def blocks(grid: Grid) -> Iterator[Grid]:
-    """A grid in pieces that are read one at a time."""
-    for row in range(0, grid.height, _BLOCK):
-        for column in range(0, grid.width, _BLOCK):
-            yield grid.window(column, row, min(_BLOCK, grid.width - column), min(_BLOCK, grid.height - row))
