@@ -136,5 +136,13 @@ def run_options(function: FunctionT) -> FunctionT:
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that have a value, so that the others keep the function's own default."""
-    return {name: value for name, value in options.items() if value is not None}
+    """The options that have a value, so that the others keep the function's own default.
+
+    ``--local`` overrules an endpoint in the environment, which was not meant for this command.
+    """
+    context = click.get_current_context()
+    chosen = {name: value for name, value in options.items() if value is not None}
+    source = context.get_parameter_source("endpoint")
+    if chosen.get("local") and source is click.core.ParameterSource.ENVIRONMENT:
+        chosen.pop("endpoint", None)
+    return chosen

@@ -9,15 +9,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import ee
 
 from eechips.datasets import Dataset, Kind, find
-from eechips.engine import RunConfig, run
+from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.grid import Grid
-from eechips.jobs.options import check_dates, check_positive, field_names, slug, split, takes
+from eechips.jobs.options import check_dates, check_positive, fetch, field_names, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.planning import facts, grids, samplers
 from eechips.planning.projection import nominal_scale
@@ -167,12 +167,12 @@ class ChipSample:
         return {**self.results, **plan, **self.region.parameters}
 
     def get_requests(self) -> Iterator[Unit]:
-        """Plans the points: a few requests, whatever their number, and one per 500 points for native grids.
+        """Plans the points: a few requests, whatever their number, and one per 500 points for their grids.
 
         Yields:
-            ``{"kind": "point", "coordinates": [lon, lat], "eco_id": …, "eco_name": …}`` and, for native grids,
-            ``"grid"``, ``"image"`` (its ``system:index``) and ``"date"``; for a dataset without a record,
-            ``"source"`` with what the server says of it.
+            ``{"kind": "point", "coordinates": [lon, lat], "eco_id": …, "eco_name": …, "grid": …}`` and, for native
+            grids, ``"image"`` (its ``system:index``) and ``"date"``; for a dataset without a record, ``"source"``
+            with what the server says of it.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -185,7 +185,7 @@ class ChipSample:
         bands = self._default_bands(about)
         strata = samplers.fetch_strata(region, self.ecoregions, self.ecoregion_field, self._name_field())
         names = ", ".join(stratum.name for stratum in strata[:_NAMED]) + (", …" if len(strata) > _NAMED else "")
-        _log.info("%s points in each of %s ecoregions: %s", f"{self.per_ecoregion:,}", f"{len(strata):,}", names)
+        _log.info("Points per ecoregion: %s, in %s: %s", f"{self.per_ecoregion:,}", f"{len(strata):,}", names)
         drawn = samplers.interleave(strata, self.per_ecoregion, self.seed)[: self.limit]
         places = self._places(about, bands[0], [point for _, point in drawn])
         extra = {} if self.known else {"source": _source(about, bands)}
@@ -195,35 +195,31 @@ class ChipSample:
 
     def get_result(self, index: int, unit: Unit) -> Chip:
         """The chip of a point: one request by computePixels, two by URL."""
-        kind, bands, scale = self._about(unit)
-        point = ee.Geometry.Point(unit["coordinates"])
-        if "grid" in unit:
-            grid = Grid.from_json(unit["grid"])
+        kind, bands = self._about(unit)
+        grid = Grid.from_json(unit["grid"])
+        if self.grid_mode == "thumb":
+            shown = ee.Geometry.Rectangle(list(grid.bounds), None, False)
+        else:
             # The greater side, where half the diagonal is the least: a projection stretches some distances.
-            around = point.buffer(nominal_scale(grid) * max(grid.width, grid.height)).bounds()
-            image = self._image(kind, around, bands, unit.get("image"))
-            return self._chip(image, bands, unit, grid=grid)
-        width, height = self.dimensions
-        region = point.buffer((width / 2 - 1) * scale).bounds()
-        image = self._image(kind, region, bands)
-        return self._chip(image, bands, unit, region=region, dimensions=(width, height))
+            reach = nominal_scale(grid) * max(grid.width, grid.height)
+            shown = ee.Geometry.Point(unit["coordinates"]).buffer(reach).bounds()
+        return self._chip(self._image(kind, shown, bands, unit.get("image")), bands, unit, grid)
 
-    def _about(self, unit: Unit) -> tuple[Kind, tuple[str, ...], float]:
-        """What the dataset is, the bands to take and the edge of a pixel in metres."""
+    def _about(self, unit: Unit) -> tuple[Kind, tuple[str, ...]]:
+        """What the dataset is, and the bands to take."""
         if self.known:
-            return self.known.kind, tuple(self.bands or self.known.bands), self.scale or self.known.scale
-        source = unit["source"]
-        return source["kind"], tuple(source["bands"]), self.scale or source["scale"]
+            return self.known.kind, tuple(self.bands or self.known.bands)
+        return unit["source"]["kind"], tuple(unit["source"]["bands"])
 
-    def _chip(self, image: ee.Image, bands: tuple[str, ...], unit: Unit, **where: Any) -> Chip:
+    def _chip(self, image: ee.Image, bands: tuple[str, ...], unit: Unit, grid: Grid) -> Chip:
         return Chip(
             image=image,
+            grid=grid,
             bands=bands,
             format=self.format,
             visualization=self._visualization(bands),
             sources=(f"{self.dataset_id}/{unit['image']}",) if "image" in unit else (),
             dates=(unit["date"],) if "date" in unit else (),
-            **where,
         )
 
     def _image(self, kind: Kind, region: ee.Geometry, bands: tuple[str, ...], source: str | None = None) -> ee.Image:
@@ -253,7 +249,10 @@ class ChipSample:
     ) -> Iterator[dict[str, Any]]:
         """For each point, what its unit says of the grid."""
         if self.grid_mode == "thumb":
-            yield from ({} for _ in points)
+            width, _ = self.dimensions
+            scale = self.scale or (self.known.scale if self.known else facts.scale(band))
+            for grid in grids.around(points, (width / 2 - 1) * scale, self.dimensions):
+                yield {"grid": grid.to_json()}
         elif about.kind == "image":
             for point in points:
                 yield {"grid": grids.snap(band.grid, point, self.dimensions, self.scale).to_json()}
@@ -317,17 +316,22 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     return split(ChipSample, _OPTIONS, options, lambda recipe: f"sample-{slug(recipe.dataset)}")
 
 
+@overload
+def sample(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
+@overload
+def sample(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
 @takes(ChipSample, RunConfig)
-def sample(dataset: str, *, out: str | Path | None = None, **options: Any) -> Run:
+def sample(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Takes image chips at random points of every ecoregion that meets a region.
 
     Args:
         dataset: alias ("NAIP") or Earth Engine id.
         out: folder of the results; None for ``outputs/sample-<dataset>``.
+        dry_run: estimate only: plan, and send no pixel request.
         options: those of ``ChipSample`` and ``RunConfig``.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``.
+        The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.
 
     Raises:
         UsageError: if an option is wrong.
@@ -337,7 +341,7 @@ def sample(dataset: str, *, out: str | Path | None = None, **options: Any) -> Ru
         >>> run = eechips.sample("NAIP", per_ecoregion=25, local=True)
         >>> run.units.head()
     """
-    return run(*sample_recipe({"dataset": dataset, "out": out, **options}))
+    return fetch(*sample_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
 
 
 def _check(recipe: ChipSample) -> None:
@@ -371,7 +375,7 @@ def _check(recipe: ChipSample) -> None:
 
 def _source(about: facts.Facts, bands: Sequence[facts.Band]) -> dict[str, Any]:
     """What a worker must know of a dataset that has no record."""
-    return {"kind": about.kind, "bands": [band.name for band in bands], "scale": facts.scale(bands[0])}
+    return {"kind": about.kind, "bands": [band.name for band in bands]}
 
 
 def _date(time: int | None) -> dict[str, str]:

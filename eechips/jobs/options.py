@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eechips.engine import RunConfig
+from eechips.engine import Estimate, RunConfig, estimate, run
 from eechips.errors import UsageError
+from eechips.manifest.run import Run
+from eechips.recipe import Recipe
 from eechips.storage import NameTemplate
 
 RecipeT = TypeVar("RecipeT")
@@ -68,6 +70,11 @@ def split(
     if rest.get("name"):
         NameTemplate(rest["name"])  # a mistake in it is told before the folder is made
     return made, RunConfig(out=Path(folder) if folder else Path("outputs") / out(made), **rest)
+
+
+def fetch(recipe: Recipe, config: RunConfig) -> Run | Estimate:
+    """Runs a recipe, or estimates it where the config says ``dry_run``."""
+    return estimate(recipe, config) if config.dry_run else run(recipe, config)
 
 
 def field_names(config: type) -> frozenset[str]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
-from eechips.engine import RunConfig
-from eechips.engine import run as run_recipe
-from eechips.jobs.options import slug, split, takes
+from eechips.engine import Estimate, RunConfig
+from eechips.jobs.options import fetch, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.recipe import ScriptRecipe, load_recipe
 
@@ -26,24 +25,44 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[ScriptRecipe, RunConfig]:
     return recipe, config
 
 
+@overload
+def run(
+    path: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    out: str | Path | None = None,
+    dry_run: Literal[True],
+    **options: Any,
+) -> Estimate: ...
+@overload
+def run(
+    path: str | Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    out: str | Path | None = None,
+    dry_run: Literal[False] = False,
+    **options: Any,
+) -> Run: ...
 @takes(RunConfig)
 def run(
     path: str | Path,
     parameters: Mapping[str, Any] | None = None,
     *,
     out: str | Path | None = None,
+    dry_run: bool = False,
     **options: Any,
-) -> Run:
+) -> Run | Estimate:
     """Runs a recipe script: a Python file with ``get_requests`` and ``get_result``.
 
     Args:
         path: the script.
         parameters: values for its parameters.
         out: folder of the results; None for ``outputs/<name of the script>``.
+        dry_run: estimate only: plan, and send no pixel request.
         options: those of ``RunConfig``.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``.
+        The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.
 
     Raises:
         UsageError: if an option is wrong, or the script is no recipe.
@@ -55,4 +74,5 @@ def run(
     """
     given = (parameters or {}).items()
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given}
-    return run_recipe(*script_recipe({"path": path, "parameters": texts, "out": out, **options}))
+    options = {"path": path, "parameters": texts, "out": out, "dry_run": dry_run, **options}
+    return fetch(*script_recipe(options))

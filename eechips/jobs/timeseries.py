@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import ee
 import shapely
 
 from eechips.datasets import Dataset, find
-from eechips.engine import RunConfig, run
+from eechips.engine import Estimate, RunConfig
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.options import check_dates, check_positive, field_names, slug, split, takes
+from eechips.jobs.options import check_dates, check_positive, fetch, field_names, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.planning import facts, vectors
 from eechips.planning.regions import BoxRegion, choices, parse_box, planar, table_fields
@@ -256,17 +256,24 @@ def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig
     return recipe, config
 
 
+@overload
+def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
+@overload
+def timeseries(
+    dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
+) -> Run: ...
 @takes(TimeSeries, RunConfig)
-def timeseries(dataset: str, *, out: str | Path | None = None, **options: Any) -> Run:
+def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Writes a table of a dataset's values over time for each region.
 
     Args:
         dataset: alias ("MODIS_LST") or Earth Engine id of a collection.
         out: folder of the results; None for ``outputs/timeseries-<dataset>``.
+        dry_run: estimate only: plan, and send no pixel request.
         options: those of ``TimeSeries`` and ``RunConfig``.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``.
+        The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.
 
     Raises:
         UsageError: if an option is wrong.
@@ -275,7 +282,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, **options: Any) -
     Example:
         >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", id_field="geoid", reducer="max", local=True)
     """
-    return run(*timeseries_recipe({"dataset": dataset, "out": out, **options}))
+    return fetch(*timeseries_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
 
 
 def _check(recipe: TimeSeries) -> None:

@@ -105,6 +105,22 @@ def test_a_thumb_chip_is_the_seed_s(demo_server: Server, demo_ee: Any, tmp_path:
     assert (tmp_path / run.units["file"].iloc[0]).read_bytes() == expected
 
 
+def test_the_manifest_says_where_the_pixels_of_a_picture_lie(colorado: eechips.Run, demo_ee: Any) -> None:
+    for _, row in colorado.units.iterrows():
+        region = demo_ee.Geometry.Point(row["unit"]["coordinates"]).buffer(31).bounds()
+        west, south, east, north = shapely.geometry.shape(region.getInfo()).bounds
+        assert row["crs"] == "EPSG:4326"
+        expected = ((east - west) / 64, 0, west, 0, (south - north) / 64, north)
+        assert list(row["transform"]) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
+    foreseen = eechips.sample("NAIP", per_ecoregion=6000, endpoint=demo_server.url, out=tmp_path, dry_run=True)
+    assert foreseen.units % 6000 == 0
+    assert foreseen.requests == 2 * foreseen.units
+    assert not list(tmp_path.iterdir())
+
+
 def test_run_json_says_what_was_fetched_and_that_it_is_synthetic(tmp_path: Path) -> None:
     run = eechips.sample("NAIP", per_ecoregion=1, limit=2, size=16, local=True, processes=2, quiet=True, out=tmp_path)
     assert run.is_complete

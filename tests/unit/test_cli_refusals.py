@@ -129,3 +129,9 @@ def test_tracebacks_are_shown_on_request() -> None:
     result = CliRunner().invoke(main, [*SAMPLE, "--scale", "0", "--debug"])
     assert result.exit_code == 1
     assert type(result.exception).__name__ == "UsageError"
+
+
+def test_local_overrules_an_endpoint_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EECHIPS_ENDPOINT", "http://127.0.0.1:1")
+    assert refuse(*SAMPLE, "--bands", "R,G").startswith("png takes 1 or 3 bands")
+    assert "cannot reach" not in refuse(*SAMPLE, "--local-assets", "nowhere")
