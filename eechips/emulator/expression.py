@@ -168,7 +168,7 @@ class _Scope:
 
     def __init__(self, arguments: Mapping[str, Value], parent: _Scope | None) -> None:
         self.arguments = arguments
-        self.memo: dict[str, Value] = {}
+        self.memo: dict[str | int, Value] = {}
         self.parent = parent
 
     def look_up(self, name: str) -> Value:
@@ -198,7 +198,7 @@ class Evaluator:
         self._context = context
         self._open: set[str] = set()
         self._depth = 0
-        self._free: dict[str, frozenset[str]] = {}
+        self._free: dict[str | int, frozenset[str]] = {}
 
     def evaluate(self) -> Value:
         """The expression's value.
@@ -232,7 +232,7 @@ class Evaluator:
             scope = scope.parent
         return scope
 
-    def _free_names(self, key: str, node: Any) -> frozenset[str]:
+    def _free_names(self, key: str | int, node: Any) -> frozenset[str]:
         """Names of arguments that a value depends on."""
         if key not in self._free:
             self._free[key] = frozenset()  # what a circular reference sees
@@ -284,7 +284,18 @@ class Evaluator:
             return self._deep(lambda: {k: self._node(v, scope) for k, v in content.get("values", {}).items()})
         if kind == "functionDefinitionValue":
             return self._closure(content, scope)
-        return self._deep(lambda: self._invoke(content, scope))
+        return self._deep(lambda: self._call(node, content, scope))
+
+    def _call(self, node: Any, call: Node, scope: _Scope) -> Value:
+        """The value of a call. One that needs no argument of the functions around it is made once for all elements:
+        the client writes a geometry into the body of every mapped function that uses it.
+        """
+        home = self._home(scope, self._free_names(id(node), node)) if scope.parent is not None else scope
+        if home is scope:
+            return self._invoke(call, scope)
+        if id(node) not in home.memo:
+            home.memo[id(node)] = self._invoke(call, home)
+        return home.memo[id(node)]
 
     def _closure(self, definition: Node, scope: _Scope) -> _Closure:
         body = definition["body"]

@@ -42,9 +42,12 @@ class Projection:
         return math.sqrt(abs(t.a * t.e - t.b * t.d)) * metres_per_unit(self.crs)
 
     def at_scale(self, metres: float) -> Projection:
-        """This CRS with square pixels of the given edge, origin at the CRS's origin, rows going down."""
-        edge = metres / metres_per_unit(self.crs)
-        return Projection(self.crs, Affine(edge, 0, 0, 0, -edge, 0))
+        """This projection with its pixels scaled to an edge in metres; origin and axes stay.
+
+        "The projection is scaled by dividing the specified scale value by the nominal size of a meter":
+        https://developers.google.com/earth-engine/apidocs/ee-image-setdefaultprojection.
+        """
+        return Projection(self.crs, self.transform * Affine.scale(metres / self.nominal_scale))
 
 
 WGS84 = Projection("EPSG:4326")

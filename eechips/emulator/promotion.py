@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from affine import Affine
 
 from eechips.emulator.errors import InvalidError, TypeMismatchError
 from eechips.emulator.model import PixelType
@@ -197,6 +198,23 @@ def _collection(value: Value) -> Collection:
     raise Mismatch
 
 
+def _image_collection(value: Value) -> Collection:
+    found = _collection(value)
+    if found.element == "Image":
+        return found
+    if next(iter(found), None) is None:
+        return Collection.of("Image", [])
+    raise Mismatch
+
+
+def _reducer(value: Value) -> Value:
+    from eechips.emulator.reducers import Reducer
+
+    if isinstance(value, Reducer):
+        return value
+    raise Mismatch
+
+
 def _geometry(value: Value) -> Geometry:
     from eechips.emulator.geometry import collection_geometry
 
@@ -240,6 +258,8 @@ def _projection(value: Value) -> Projection:
         except UnknownCrsError as error:
             raise InvalidError(str(error)) from error
         return Projection(value)
+    if isinstance(value, Mapping) and value.get("type") == "Projection":  # how the signatures write defaults
+        return Projection(str(value["crs"]), Affine(*value["transform"]))
     raise Mismatch
 
 
@@ -309,7 +329,7 @@ _CONVERTERS: Mapping[str, Callable[[Value], Value]] = {
     "Element": _element,
     "Feature": _element,
     "FeatureCollection": _collection,
-    "ImageCollection": _collection,
+    "ImageCollection": _image_collection,
     "Geometry": _geometry,
     "Rectangle": _geometry,
     "Date": _date,
@@ -320,6 +340,7 @@ _CONVERTERS: Mapping[str, Callable[[Value], Value]] = {
     "Filter": _only(Filter),
     "Join": _only(Join),
     "Kernel": _only(Kernel),
+    "Reducer": _reducer,
     "PixelType": _pixel_type,
     "Algorithm": _algorithm,
 }

@@ -243,6 +243,9 @@ def _rows(fetcher: Fetcher, table: Table) -> list[dict[str, Any]]:
 
 def _record(task: Planned, facts: Facts, staged: Staged, result: Any) -> Record:
     is_empty = facts.valid_fraction == 0.0
+    # Pictures do not say where they lie: the request did.
+    grid = result.grid if isinstance(result, Chip) else None
+    crs, transform = (facts.crs, facts.transform) if grid is None else (grid.crs, grid.transform)
     return Record(
         position=task.position,
         state=State.EMPTY if is_empty else State.DONE,
@@ -253,8 +256,8 @@ def _record(task: Planned, facts: Facts, staged: Staged, result: Any) -> Record:
         height=facts.height,
         bands=_json(facts.bands),
         dtype=facts.dtype,
-        crs=facts.crs,
-        transform=_json(facts.transform),
+        crs=crs,
+        transform=_json(transform),
         valid_fraction=facts.valid_fraction,
         rows=facts.rows,
         sources=_json(getattr(result, "sources", None)),

@@ -1,8 +1,8 @@
-"""Chips on the grid of the image that they are taken from."""
+"""Where the pixels of chips lie: on the grid of the image that they are taken from, or in bounds around a point."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,10 @@ from eechips.planning import service
 from eechips.planning.projection import nominal_scale, project, utm_crs
 
 POINTS_PER_REQUEST = 500
-"""Points whose source image is asked for in one request."""
+"""Points that are asked about in one request."""
+
+Points = Sequence[tuple[float, float]]
+"""Longitudes and latitudes in degrees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,23 +34,14 @@ class Source:
     grid: Grid
 
 
-def sources(
-    collection: ee.ImageCollection, band: str, points: Sequence[tuple[float, float]]
-) -> Iterator[Source | None]:
+def sources(collection: ee.ImageCollection, band: str, points: Points) -> Iterator[Source | None]:
     """The latest image of a collection that contains each point; None where there is none.
 
     Args:
         collection: already narrowed to the dates that count.
         band: whose projection is meant.
-        points: longitudes and latitudes in degrees.
+        points: where.
     """
-    for start in range(0, len(points), POINTS_PER_REQUEST):
-        batch = points[start : start + POINTS_PER_REQUEST]
-        yield from (_source(answer[0]) if answer else None for answer in _ask(collection, band, batch))
-
-
-def _ask(collection: ee.ImageCollection, band: str, points: Sequence[tuple[float, float]]) -> list[Any]:
-    """For each point a list of one answer, or of none; in halves where the server finds that too much at once."""
 
     def describe(element: Any) -> ee.ComputedObject:
         image: Any = ee.Image(element)
@@ -63,13 +57,46 @@ def _ask(collection: ee.ImageCollection, band: str, points: Sequence[tuple[float
         there = collection.filterBounds(ee.Geometry.Point(ee.List(point)))
         return there.sort("system:time_start", False).limit(1).toList(1).map(describe)
 
+    for answer in _each(points, latest):
+        yield _source(answer[0]) if answer else None
+
+
+def around(points: Points, radius: float, size: tuple[int, int]) -> Iterator[Grid]:
+    """The bounds of a buffer around each point, as the server makes them, divided into pixels.
+
+    Args:
+        points: where.
+        radius: of the buffer in metres.
+        size: width and height in pixels.
+    """
+
+    def bounds(point: Any) -> Any:
+        return ee.Geometry.Point(ee.List(point)).buffer(radius).bounds().coordinates()
+
+    width, height = size
+    for (ring,) in _each(points, bounds):
+        xs, ys = zip(*ring, strict=True)
+        west, south, east, north = min(xs), min(ys), max(xs), max(ys)
+        if east - west > 180.0:  # over the antimeridian
+            west, east = east, west + 360.0
+        yield Grid("EPSG:4326", ((east - west) / width, 0.0, west, 0.0, (south - north) / height, north), width, height)
+
+
+def _each(points: Points, function: Callable[[Any], Any]) -> Iterator[Any]:
+    """What the server makes of each point, some hundred a request."""
+    for start in range(0, len(points), POINTS_PER_REQUEST):
+        yield from _ask(points[start : start + POINTS_PER_REQUEST], function)
+
+
+def _ask(points: Points, function: Callable[[Any], Any]) -> list[Any]:
+    """One request; in halves where the server finds that too much at once."""
     try:
-        answers: Any = ee.List([list(point) for point in points]).map(latest).getInfo()
+        answers: Any = ee.List([list(point) for point in points]).map(function).getInfo()
     except ee.EEException as error:
         if len(points) == 1 or not service.is_too_large(error):
             raise
         half = len(points) // 2
-        return [*_ask(collection, band, points[:half]), *_ask(collection, band, points[half:])]
+        return [*_ask(points[:half], function), *_ask(points[half:], function)]
     return list(answers)
 
 

@@ -9,8 +9,6 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.functions.registry import function
@@ -18,7 +16,7 @@ from eechips.emulator.number_format import java_text
 from eechips.emulator.ordering import compare, distinct_key
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.promotion import promote, type_name
-from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.reducers import Reducer, reduce_values
 from eechips.emulator.values import Array, Feature, Filter, Geometry, Value
 
 T = TypeVar("T")
@@ -274,20 +272,8 @@ def mapped(context: Context, list: List, baseAlgorithm: Callable[..., Value], dr
 
 @function("List.reduce")
 def reduce(list: List, reducer: Reducer) -> Value:
-    """A reducer's output, or a dictionary of its outputs. Nulls are left out."""
-    rows = list if reducer.inputs > 1 else [[value] for value in list]
-    for row in rows:
-        if not isinstance(row, _LIST) or len(row) != reducer.inputs:
-            raise InvalidError(f"Each element must be a list of the reducer's {reducer.inputs} inputs.")
-        for value in row:
-            if not isinstance(value, (bool, int, float, type(None))):
-                raise TypeMismatchError(f"Cannot reduce elements of type {type_name(value)}.")
-    inside = np.asarray([None not in row for row in rows], dtype=bool)
-    filled = [[0 if value is None else value for value in row] for row in rows]
-    values = np.asarray(filled, dtype=None if filled else np.float64).reshape(len(rows), reducer.inputs).T
-    outputs = reducer.apply(Sample(values, inside.astype(np.float64), inside))
-    found = [np.asarray(o.values).item() if np.all(o.valid) else None for o in outputs]
-    return found[0] if len(found) == 1 else dict(zip(reducer.names, found, strict=True))
+    """A reducer's output, or a dictionary of its outputs."""
+    return reduce_values(list, reducer)
 
 
 @function("List.remove")
