@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
+from sys import maxsize
 from typing import Any, Literal
 
 from eechips.emulator.context import Context
@@ -174,7 +175,15 @@ def size(context: Context, collection: Collection) -> int:
 @function("Collection.toList")
 def to_list(context: Context, collection: Collection, count: int, offset: int) -> list[Value]:
     """Elements from an offset on, as a list."""
-    return list(context.counted(islice(iter(collection), offset, offset + count)))
+    if offset < 0 or count < 0:
+        raise InvalidError("The offset and the count must not be negative.")
+
+    def timed() -> Iterator[Value]:
+        for element in collection:
+            context.check_time()
+            yield element
+
+    return list(context.counted(islice(timed(), min(offset, maxsize), min(offset + count, maxsize))))
 
 
 def _prefixed(prefix: str, collection: Collection) -> Iterator[Any]:
@@ -222,7 +231,9 @@ def flatten(collection: Collection) -> Collection:
 @function("Collection.distinct")
 def distinct(collection: Collection, properties: Value) -> Collection:
     """The first element of each combination of values of properties."""
-    names = [properties] if isinstance(properties, str) else list(properties)
+    names = [properties] if isinstance(properties, str) else properties
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidError("Collection.distinct: A property name or a list of them is expected.")
 
     def elements() -> Iterator[Any]:
         seen = set()

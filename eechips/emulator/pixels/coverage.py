@@ -12,6 +12,7 @@ from affine import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator.errors import InvalidError
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Geometry
@@ -53,7 +54,12 @@ def _burn(shape: BaseGeometry, grid: Grid, *, all_touched: bool) -> npt.NDArray[
 
 def pixels_touched(geometry: Geometry, lattice: Projection) -> tuple[int, int, int, int]:
     """First column, first row, columns and rows of the lattice that a geometry's bounds touch."""
-    left, top, right, bottom = geometry.within(lattice, _CENTRE_TOLERANCE).bounds
+    shape = geometry.within(lattice, _CENTRE_TOLERANCE)
+    if shape.is_empty:
+        return 0, 0, 0, 0
+    left, top, right, bottom = shape.bounds
+    if not all(map(math.isfinite, shape.bounds)):
+        raise InvalidError("Unable to transform the geometry into the projection of the image.")
     column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
     return column, row, max(math.ceil(right - 1e-9), column + 1) - column, max(
         math.ceil(bottom - 1e-9), row + 1
