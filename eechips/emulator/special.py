@@ -50,10 +50,11 @@ def trigamma(x: float) -> float:
     if x <= 0:
         if x == math.floor(x):
             return math.inf
-        return -trigamma(1 - x) + (math.pi / math.sin(math.pi * x)) ** 2
+        reflected = math.pi / math.sin(math.pi * x)
+        return -trigamma(1 - x) + reflected * reflected  # a product, as a power would not overflow to infinity
     total = 0.0
     while x < _LARGE:
-        total += 1 / (x * x)
+        total += (1 / x) * (1 / x)
         x += 1
     inverse = 1 / (x * x)
     series = 1 / 6 - inverse * (1 / 30 - inverse * (1 / 42 - inverse / 30))
