@@ -12,6 +12,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.emulator.context import Context
+from eechips.emulator.elements import geometry_of
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.image_region import lattice_of, region_of
 from eechips.emulator.functions.registry import function
@@ -278,7 +279,7 @@ def sample_regions(
 
     def elements() -> Iterator[Feature]:
         features, again = tee(collection)
-        for chunk in chunks(context, (f.geometry for f in again), lattice):
+        for chunk in chunks(context, (geometry_of(f) for f in again), lattice):
             covered = [_whole(context, item) for item in chunk]
             lengths = [len(columns) for columns, _ in covered]
             _check_size(sum(lengths))
