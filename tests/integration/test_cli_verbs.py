@@ -79,7 +79,7 @@ def test_verify_finds_a_file_that_is_missing_changed_or_cut(sampled: Path, tmp_p
     whole = [path.read_bytes() for path in (first, second, third)]
     first.unlink()
     second.write_bytes(whole[1][:-10])
-    third.write_bytes(whole[2][:-30] + b"x" + whole[2][-29:])
+    third.write_bytes(whole[2][:-30] + bytes([whole[2][-30] ^ 1]) + whole[2][-29:])
     result = eechips("verify", "outputs/sample-naip", cwd=sampled)
     assert result.returncode == 1
     for path in (first, second, third):

@@ -115,8 +115,9 @@ def test_the_manifest_says_where_the_pixels_of_a_picture_lie(colorado: eechips.R
 
 
 def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
-    foreseen = eechips.sample("NAIP", per_ecoregion=6000, endpoint=demo_server.url, out=tmp_path, dry_run=True)
-    assert foreseen.units % 6000 == 0
+    foreseen = eechips.sample("NAIP", per_ecoregion=1500, endpoint=demo_server.url, out=tmp_path, dry_run=True)
+    assert foreseen.units % 1500 == 0
+    assert foreseen.units > 5000
     assert foreseen.requests == 2 * foreseen.units
     assert not list(tmp_path.iterdir())
 
@@ -252,3 +253,13 @@ def test_six_thousand_points_in_one_ecoregion_are_planned(real_server: Server) -
     strata = fetch_strata(parse_region("-106,37,-103,41").geometry(), ECOREGIONS, "ECO_ID", "ECO_NAME")
     plan = interleave(strata, 6000, seed=3)
     assert len({point for _, point in plan}) == 6000 * len(strata)
+
+
+def test_a_thumb_chip_s_grid_is_where_its_pixels_lie(colorado: eechips.Run, demo_ee: Any) -> None:
+    """The manifest's transform is that of the bounds of the buffer, as the server makes them."""
+    unit = colorado.units.iloc[0]
+    region = demo_ee.Geometry.Point(unit["unit"]["coordinates"]).buffer(31).bounds()
+    west, south, east, north = shapely.geometry.shape(region.getInfo()).bounds
+    assert unit["crs"] == "EPSG:4326"
+    grid = Grid(unit["crs"], tuple(unit["transform"]), unit["width"], unit["height"])
+    assert grid.bounds == pytest.approx((west, south, east, north), abs=1e-12)
