@@ -104,6 +104,11 @@ def run_options(function: FunctionT) -> FunctionT:
             " application-default ones.",
         ),
         click.option(
+            "--send-credentials",
+            is_flag=True,
+            help="Send credentials to --endpoint although it is not https at one of Google's hosts.",
+        ),
+        click.option(
             "--out",
             type=click.Path(path_type=Path, file_okay=False),
             metavar="DIR",
