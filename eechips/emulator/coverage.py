@@ -14,8 +14,6 @@ from pathlib import Path
 from eechips.emulator.functions import registry
 from eechips.emulator.signatures import signatures
 
-_NO_CLASS = "(none)"
-
 
 @dataclass(frozen=True, slots=True)
 class ClassCoverage:
@@ -41,9 +39,10 @@ def coverage() -> Sequence[ClassCoverage]:
     """What there is of each class, in the order of their names."""
     classes: dict[str, tuple[list[str], list[str]]] = {}
     for name in sorted(signatures()):
-        owner, dot, method = name.rpartition(".")
-        present, missing = classes.setdefault(owner if dot else _NO_CLASS, ([], []))
-        (present if name in registry() else missing).append(method)
+        # Constructors ("Date") stand with the methods of their class ("Date.format").
+        owner, dot, method = name.partition(".")
+        present, missing = classes.setdefault(owner, ([], []))
+        (present if name in registry() else missing).append(method if dot else owner)
     return [ClassCoverage(name, tuple(p), tuple(m)) for name, (p, m) in sorted(classes.items())]
 
 

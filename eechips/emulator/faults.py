@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
@@ -77,14 +78,32 @@ class Fault:
         unknown = given.keys() - {f.name for f in fields(cls)}
         if unknown:
             raise InvalidError(f"Unknown field of a fault: '{min(unknown)}'.")
-        if given.get("type") not in get_args(FaultType):
-            raise InvalidError(
-                f"Unknown type of fault: {given.get('type')!r}; one of {', '.join(get_args(FaultType))}."
-            )
-        fault = cls(**given)
-        if not 0 <= fault.probability <= 1:
-            raise InvalidError("The probability of a fault must lie between 0 and 1.")
-        return fault
+        for name, good in _CHECKS.items():
+            if name in given and not good(given[name]):
+                raise InvalidError(f"Invalid {name} of a fault: {str(given[name])[:50]!r}.")
+        if "type" not in given:
+            raise InvalidError(f"A fault must have a type, one of {', '.join(get_args(FaultType))}.")
+        return cls(**given)
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "type": lambda v: isinstance(v, str) and v in get_args(FaultType),
+    "on": lambda v: isinstance(v, str),
+    "probability": lambda v: _number(v) and 0 <= v <= 1,
+    "times": lambda v: v is None or _whole(v),
+    "after": _whole,
+    "status": lambda v: _whole(v) and 400 <= v <= 599,
+    "retry_after": lambda v: v is None or (_number(v) and v >= 0),
+    "seconds": lambda v: _number(v) and v >= 0,
+}
 
 
 class FaultPlan:

@@ -122,6 +122,8 @@ class Latency:
     """Extra seconds before each answer, drawn from a lognormal distribution with a seed."""
 
     def __init__(self, median: float, sigma: float, seed: int = 0) -> None:
+        if not (0 < median < math.inf and 0 <= sigma < math.inf):
+            raise ValueError("the median must be positive, and sigma not negative")
         self._mu, self._sigma = math.log(median), sigma
         self._random = random.Random(seed)
 

@@ -1,0 +1,137 @@
+"""Values as the JSON that ``getInfo`` gives, and the size that a response may have."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+from affine import Affine
+
+from eechips.emulator.context import Context, Limits
+from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.info import Encoder
+from eechips.emulator.model import PixelType
+from eechips.emulator.projection import Projection
+from eechips.emulator.values import Array, Collection, Date, DateRange, ErrorMargin, Feature, Geometry
+from tests.graph import EmptyStore, evaluate, invoke
+
+
+def encode(value: Any, **limits: Any) -> Any:
+    return Encoder(Context(EmptyStore(), Limits(**limits))).encode(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        (True, True),
+        (3, 3),
+        (2.0, 2),
+        (2.5, 2.5),
+        (1e300, 1e300),
+        (math.inf, "Infinity"),
+        (-math.inf, "-Infinity"),
+        (math.nan, "NaN"),
+        ("text", "text"),
+        ([1, [2.0]], [1, [2]]),
+        ({"a": None}, {"a": None}),
+        (Date(1577836800000), {"type": "Date", "value": 1577836800000}),
+        (DateRange(0, 1), {"type": "DateRange", "dates": [0, 1]}),
+        (PixelType("int", 0, 255), {"type": "PixelType", "precision": "int", "min": 0, "max": 255}),
+        (PixelType("double"), {"type": "PixelType", "precision": "double"}),
+        (ErrorMargin(1.0), {"type": "ErrorMargin", "unit": "meters", "value": 1}),
+        (Array(np.array([[1.5, 2.0], [3.0, np.inf]])), [[1.5, 2], [3, "Infinity"]]),
+        (
+            Projection("EPSG:32613", Affine(10, 0, 5, 0, -10, 7)),
+            {"type": "Projection", "crs": "EPSG:32613", "transform": [10, 0, 5, 0, -10, 7]},
+        ),
+        (np.int16(4), 4),
+    ],
+)
+def test_values(value: Any, expected: Any) -> None:
+    assert encode(value) == expected
+
+
+def test_geometries_say_how_their_edges_run() -> None:
+    assert encode(Geometry(shapely.Point(1, 2))) == {"type": "Point", "coordinates": [1, 2]}
+    line = Geometry(shapely.LineString([(0, 0), (1, 1.5)]), geodesic=True)
+    assert encode(line) == {"type": "LineString", "coordinates": [[0, 0], [1, 1.5]], "geodesic": True}
+    utm = Geometry(shapely.Point(500_000, 0), Projection("EPSG:32613"))
+    assert encode(utm)["crs"] == {"type": "name", "properties": {"name": "EPSG:32613"}}
+
+
+def test_features_and_collections() -> None:
+    feature = Feature(Geometry(shapely.Point(1, 2)), {"system:index": "7", "n": 1.0, "s": None})
+    shown = {
+        "type": "Feature",
+        "id": "7",
+        "geometry": {"type": "Point", "coordinates": [1, 2]},
+        "properties": {"n": 1, "s": None},
+    }
+    assert encode(feature) == shown
+    found = encode(Collection.of("Feature", [feature]))
+    assert (found["type"], found["features"]) == ("FeatureCollection", [shown])
+    assert found["columns"] == {"n": "Float", "s": "Null", "system:index": "String"}
+
+
+def test_images_have_bands_with_their_grids() -> None:
+    image = evaluate(invoke("Image.constant", value=[1, 2.5]))
+    found = encode(image)
+    assert found["type"] == "Image"
+    assert [band["id"] for band in found["bands"]] == ["constant_0", "constant_1"]
+    assert found["bands"][0]["crs"] == "EPSG:4326"
+    assert found["bands"][0]["crs_transform"] == [1, 0, 0, 0, 1, 0]
+    assert "dimensions" not in found["bands"][0]
+    assert encode(Collection.of("Image", [image]))["bands"] == []
+
+
+def test_bands_have_dimensions_origin_and_wkt() -> None:
+    wkt = Projection("+proj=sinu +R=6371007.181").crs
+    square = invoke("GeometryConstructors.Rectangle", coordinates=[2, 3, 5, 7], geodesic=False)
+    image = evaluate(invoke("Image.clip", input=invoke("Image.constant", value=1), geometry=square))
+    band = encode(image)["bands"][0]
+    assert (band["dimensions"], band["origin"]) == ([3, 4], [2, 3])
+    moved = evaluate(invoke("Image.reproject", image=invoke("Image.constant", value=1), crs=wkt, scale=1000))
+    band = encode(moved)["bands"][0]
+    assert "crs" not in band
+    assert band["crs_wkt"] == wkt
+
+
+def test_kernels_show_what_they_are() -> None:
+    kernel = evaluate(invoke("Kernel.square", radius=2, units="pixels", normalize=True))
+    assert encode(kernel)["type"] == "Kernel.square"
+
+
+def test_what_is_shared_counts_each_time_and_takes_no_time() -> None:
+    value: Any = [1]
+    for _ in range(40):
+        value = [value, value]
+    start = time.monotonic()
+    with pytest.raises(LimitError, match=r"Response size exceeds limit of 67108864 bytes\."):
+        encode(value)
+    assert time.monotonic() - start < 1.0
+
+
+def test_sizes_are_about_those_of_the_text() -> None:
+    value = [{"name": "a" * 50, "values": [1.25, 2.5, 3.75] * 20} for _ in range(100)]
+    size = len(json.dumps(value))
+    encode(value, response=int(1.6 * size))
+    with pytest.raises(LimitError):
+        encode(value, response=int(0.6 * size))
+
+
+def test_a_collection_has_so_many_elements_and_no_more() -> None:
+    elements = [Feature(None, {"n": n}) for n in range(11)]
+    assert len(encode(Collection.of("Feature", elements), elements=11)["features"]) == 11
+    with pytest.raises(LimitError, match="Collection query aborted after accumulating over 10 elements"):
+        encode(Collection.of("Feature", elements), elements=10)
+
+
+def test_functions_cannot_be_returned() -> None:
+    with pytest.raises(InvalidError, match="cannot be returned to the client"):
+        encode(lambda x: x)

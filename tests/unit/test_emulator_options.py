@@ -1,0 +1,60 @@
+"""The server's options, as texts, and what they make of its configuration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from eechips.emulator.options import OPTIONS, OptionError, configured
+from eechips.emulator.server import ServerConfig
+
+
+def test_what_is_not_given_is_earth_engine_s_own() -> None:
+    config = configured(ServerConfig(), {option.name: None for option in OPTIONS})
+    assert config == ServerConfig(faults=config.faults)
+    assert (config.quota.concurrency, config.quota.rate) == (40, 100.0)
+    limits = config.limits
+    assert (limits.elements, limits.payload, limits.pixels_bytes, limits.thumbnail_bytes, limits.seconds) == (
+        5000, 10_485_760, 50_331_648, 33_554_432, 300.0,
+    )  # fmt: skip
+
+
+def test_all_of_them(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"seed": 3, "faults": [{"type": "gzip", "times": 2}]}))
+    given = {
+        "concurrency": "10", "rate": "none", "latency": "lognormal:0.9,0.5", "faults": str(plan), "payload": "1000",
+        "pixels": "2000", "thumbnail": "3000", "response": "4000", "elements": "50", "seconds": "2.5",
+        "memory": "100000", "workers": "1",
+    }  # fmt: skip
+    assert given.keys() == {option.name for option in OPTIONS}
+    config = configured(ServerConfig(), given)
+    assert (config.quota.concurrency, config.quota.rate, config.workers) == (10, None, 1)
+    assert config.latency is not None
+    assert config.faults.report()["faults"][0]["type"] == "gzip"
+    limits = config.limits
+    assert (limits.payload, limits.pixels_bytes, limits.thumbnail_bytes, limits.response) == (1000, 2000, 3000, 4000)
+    assert (limits.elements, limits.seconds, limits.memory) == (50, 2.5, 100_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("concurrency", "0"), ("concurrency", "few"), ("rate", "-1"), ("rate", "nan"), ("latency", "normal:1,2"),
+     ("latency", "-1"), ("latency", "lognormal:1"), ("seconds", "0"), ("seconds", "inf"), ("payload", "1e6"),
+     ("faults", "no/such/file.json"), ("workers", "")],
+)  # fmt: skip
+def test_what_cannot_be_used_is_named(name: str, text: str) -> None:
+    with pytest.raises(OptionError, match=f"^--{name}: "):
+        configured(ServerConfig(), {name: text})
+
+
+def test_a_malformed_plan_says_why(tmp_path: Path) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_text(json.dumps({"faults": [{"type": "fire"}]}))
+    with pytest.raises(OptionError, match="Invalid type of a fault: 'fire'"):
+        configured(ServerConfig(), {"faults": str(plan)})
+    plan.write_text("{")
+    with pytest.raises(OptionError, match="--faults: "):
+        configured(ServerConfig(), {"faults": str(plan)})
