@@ -14,6 +14,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator import overlay
 from eechips.emulator.frame import (
     RADIUS,
     Frame,
@@ -21,7 +22,7 @@ from eechips.emulator.frame import (
     great_circle_middle,
     lonlat_points,
     rebuilt,
-    straight_middle,
+    towards,
     unit_vectors,
 )
 from eechips.emulator.geodesy import GEOD
@@ -31,9 +32,10 @@ from eechips.emulator.shapes import gather, leaves, valid
 from eechips.emulator.values import Geometry
 
 _LOCAL = 300_000.0  # metres: within it an azimuthal equidistant plane keeps distances to 0.04% (r² / 6R²)
-_FAR = 9.5e6  # metres: a buffer of that size may be larger than a hemisphere
+_FAR = 8e6  # metres: a buffer of that size may be larger than a hemisphere
 _MERIDIAN = 20_003_931.4586  # metres from pole to pole
 _METRES_PER_DEGREE = 111_320.0
+_FINEST = 1e-4  # share of the distance that the outline may always be off
 _MAX_CORNERS = 4096
 _MOST_VERTICES = 500  # of a piece: the cost of a buffer grows faster than its vertices
 
@@ -79,6 +81,7 @@ def buffer(shape: BaseGeometry, metres: float, tolerance: float) -> BaseGeometry
         return shape if metres == 0.0 else shapely.GeometryCollection()
     if metres == 0.0:
         return shape
+    tolerance = max(tolerance, abs(metres) * _FINEST)
     if metres > _FAR:
         return _buffer_far(shape, metres, tolerance)
     if shape.geom_type == "Point" and metres > 0.0 and _clear_of_poles(shape, metres):
@@ -116,7 +119,7 @@ def _buffer_nearby(shape: BaseGeometry, centre: Coordinates, metres: float, tole
 
     def bent(line: Coordinates, ring: bool) -> Coordinates:
         line = open_at_pole(line) if ring else line
-        return flat(bend(line, flat, great_circle_middle, straight_middle, tolerance / 2.0, math.inf))
+        return flat(bend(line, towards(flat, tolerance / 2.0)))
 
     quarter = max(corners_of_circle(abs(metres), tolerance) // 4, 2)
     grown = shapely.buffer(valid(rebuilt(shape, bent)), metres, quad_segs=quarter)
@@ -129,7 +132,7 @@ def _buffer_anywhere(shape: BaseGeometry, metres: float, tolerance: float) -> Ba
         [piece for line in _outlines(shape, tolerance / 4.0) for piece in _band(line, abs(metres), tolerance)]
     )
     own = Frame(WGS84, None, False, min(tolerance, 1000.0)).take(Geometry(shape, WGS84, True))
-    combined = shapely.union(own, band) if metres > 0.0 else shapely.difference(own, band)
+    combined = overlay.union(own, band) if metres > 0.0 else overlay.difference(own, band)
     return gather(leaf for leaf in leaves(combined) if leaf.geom_type == "Polygon")
 
 

@@ -17,10 +17,11 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.errors import InvalidError
+from eechips.emulator.overlay import on_globe
 from eechips.emulator.pixels.grid import metres_per_unit
 from eechips.emulator.projection import WGS84, Coordinates, Projection, transform_points
 from eechips.emulator.rings import close_at_pole, open_at_pole, unwrapped
-from eechips.emulator.shapes import is_geographic, leaves, on_globe, valid
+from eechips.emulator.shapes import is_geographic, leaves, valid
 from eechips.emulator.values import ErrorMargin, Geometry
 
 RADIUS = 6_371_010.0
@@ -30,7 +31,7 @@ DEFAULT_TOLERANCE = 0.1
 """Metres by which bent edges may be off where no error margin is asked for."""
 
 _WIDEST = math.radians(75.0)  # beyond that the gnomonic plane stretches distances more than 15 times
-_MAX_SPLITS = 16
+_MAX_SPLITS = 12  # at most 4096 pieces of an edge: 5 km of the longest one
 _FIRST_SPLIT = math.radians(5.0)  # a longer edge is halved unseen: its middle alone does not show an S-shaped bend
 
 Mover = Callable[[Coordinates], Coordinates]
@@ -67,38 +68,90 @@ def straight_middle(a: Coordinates, b: Coordinates) -> Coordinates:
     return (a + b) / 2.0
 
 
-def bend(
-    line: Coordinates, move: Mover, middle: Middle, straight: Middle, tolerance: float, longest: float
-) -> Coordinates:
-    """A line with vertices added until its edges, moved, lie within ``tolerance`` of straight ones.
+def _short_middle(a: Coordinates, b: Coordinates) -> Coordinates:
+    """Middles of straight lines between longitude/latitude points, the short way round, on the first ones' turn."""
+    turns = 360.0 * np.round((b[:, 0] - a[:, 0]) / 360.0)
+    return np.column_stack([(a[:, 0] + b[:, 0] - turns) / 2.0, (a[:, 1] + b[:, 1]) / 2.0])
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How the edges of a line run, and how far from it they may be put.
+
+    Attributes:
+        middle: the middle of an edge, from its ends.
+        move: takes points to where the line goes.
+        straight: the middle of a straight edge there.
+        place: takes points there to coordinates in which distances are measured.
+        tolerance: greatest distance of a moved middle from a straight one.
+        longest: edges longer than this (before they are moved) are halved unseen: an S-shaped bend does not show in
+            the middle.
+    """
+
+    middle: Middle
+    move: Mover
+    straight: Middle
+    place: Mover
+    tolerance: float
+    longest: float
+
+
+def bend(line: Coordinates, course: Course) -> Coordinates:
+    """A line with vertices added until its edges, moved, lie within a tolerance of straight ones.
 
     Args:
         line: shape (n, 2).
-        move: takes points to where distances are measured.
-        middle: the middle of an edge of the line.
-        straight: the middle of a straight edge between moved points.
-        tolerance: greatest distance of a moved middle from a straight one.
-        longest: edges longer than this are halved unseen: an S-shaped bend does not show in the middle.
+        course: how it runs.
 
     Returns:
         The line, not moved: shape (m, 2).
+
+    Raises:
+        InvalidError: if a projection does not reach that far.
     """
-    moved = move(line)
+    moved = _finite(course.move(line))
     active = np.arange(len(line) - 1)
     for _ in range(_MAX_SPLITS):
         if not len(active):
             break
         start, end = line[active], line[active + 1]
-        centre = middle(start, end)
-        moved_centre = move(centre)
-        gap = np.linalg.norm(moved_centre - straight(moved[active], moved[active + 1]), axis=1)
-        split = (gap > tolerance) | (np.abs(end - start).max(axis=1) > longest)
+        centre = course.middle(start, end)
+        there = _finite(course.move(centre))
+        straight = course.straight(moved[active], moved[active + 1])
+        gap = np.linalg.norm(course.place(there) - course.place(straight), axis=1)
+        split = (gap > course.tolerance) | (np.abs(end - start).max(axis=1) > course.longest)
         at = active[split] + 1
         line = np.insert(line, at, centre[split], axis=0)
-        moved = np.insert(moved, at, moved_centre[split], axis=0)
+        moved = np.insert(moved, at, there[split], axis=0)
         first = at - 1 + np.arange(len(at))
         active = np.sort(np.concatenate([first, first + 1]))
     return line
+
+
+def _as_is(points: Coordinates) -> Coordinates:
+    return points
+
+
+def _on_sphere(points: Coordinates) -> npt.NDArray[np.float64]:
+    """Longitude/latitude points as vectors in metres: shape (n, 3)."""
+    vectors: npt.NDArray[np.float64] = RADIUS * unit_vectors(points)
+    return vectors
+
+
+def towards(flat: Mover, tolerance: float, longest: float = math.inf) -> Course:
+    """The course of great circle arcs that are taken to a plane in metres."""
+    return Course(great_circle_middle, flat, straight_middle, _as_is, tolerance, longest)
+
+
+def _finite(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The points, if they exist where they were moved to.
+
+    Raises:
+        InvalidError: if a projection does not reach that far.
+    """
+    if not np.isfinite(points).all():
+        raise InvalidError("Unable to transform the geometry into the requested projection.")
+    return points
 
 
 def rebuilt(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates | None]) -> BaseGeometry:
@@ -139,11 +192,15 @@ class Frame:
 
     def take(self, geometry: Geometry) -> BaseGeometry:
         """A geometry's shape in this plane, with simple rings."""
+        shape = valid(self.lay(geometry))
+        return valid(on_globe(shape)) if self.centre is None and is_geographic(self.projection) else shape
+
+    def lay(self, geometry: Geometry) -> BaseGeometry:
+        """A geometry's shape in this plane, its rings as they are."""
         if self.centre is None:
-            moved = valid(recast(geometry, self.projection, False, self.tolerance).shape)
-            return valid(on_globe(moved)) if is_geographic(self.projection) else moved
+            return recast(geometry, self.projection, False, self.tolerance).shape
         round_edges = recast(geometry, WGS84, True, self.tolerance).shape
-        return valid(rebuilt(round_edges, lambda line, ring: self._flat(open_at_pole(line) if ring else line)))
+        return rebuilt(round_edges, lambda line, ring: self._flat(open_at_pole(line) if ring else line))
 
     def give(self, shape: BaseGeometry) -> Geometry:
         """The geometry of a shape in this plane."""
@@ -215,38 +272,29 @@ def recast(geometry: Geometry, projection: Projection, geodesic: bool, tolerance
         return transform_points(points, source, projection)
 
     if not has_edges(shape):
-        return Geometry(rebuilt(shape, lambda point, _: move(point)), projection, geodesic)
+        return Geometry(rebuilt(shape, lambda point, _: _finite(move(point))), projection, geodesic)
     middle = great_circle_middle if geometry.geodesic else straight_middle
     longest = _longest(source)
-    if geodesic:
+    if is_geographic(projection):
+        short = straight_middle if is_geographic(source) else _short_middle
+        straight = great_circle_middle if geodesic else short
+        course = Course(middle, move, straight, _on_sphere, tolerance, longest)
+    else:
+        course = Course(middle, move, straight_middle, _as_is, tolerance / projection_unit(projection), longest)
 
-        def on_sphere(points: Coordinates) -> npt.NDArray[np.float64]:
-            return RADIUS * unit_vectors(move(points))
+    def moved(line: Coordinates, ring: bool) -> Coordinates:
+        there = move(bend(line, course))
+        if is_geographic(source) or not is_geographic(projection):
+            return there
+        return close_at_pole(unwrapped(there)) if ring else unwrapped(there)
 
-        def globe(line: Coordinates, ring: bool) -> Coordinates:
-            dense = move(bend(line, on_sphere, middle, _sphere_middle, tolerance, longest))
-            return dense if is_geographic(source) else close_at_pole(unwrapped(dense)) if ring else unwrapped(dense)
-
-        return Geometry(rebuilt(shape, globe), projection, True, geometry.unbounded)
-    units = tolerance / projection_unit(projection)
-
-    def plane(line: Coordinates, _: bool) -> Coordinates:
-        return move(bend(line, move, middle, straight_middle, units, longest))
-
-    return Geometry(rebuilt(shape, plane), projection, False, geometry.unbounded)
-
-
-def _sphere_middle(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Middles of great circle arcs between points on the sphere, shape (n, 3)."""
-    middle = a + b
-    found: npt.NDArray[np.float64] = RADIUS * middle / np.maximum(np.linalg.norm(middle, axis=1, keepdims=True), 1e-300)
-    return found
+    return Geometry(rebuilt(shape, moved), projection, geodesic, geometry.unbounded)
 
 
 def gnomonic(*geometries: Geometry, tolerance: float, geodesic: bool = True) -> Frame:
     """The plane in which geodesics are straight, centred on geometries; longitude and latitude if they are too wide."""
     points = np.concatenate(
-        [shapely.get_coordinates(recast(g, WGS84, g.geodesic, 1000.0).shape) for g in geometries] or [np.empty((0, 2))]
+        [shapely.get_coordinates(recast(g, WGS84, True, 10_000.0).shape) for g in geometries] or [np.empty((0, 2))]
     )
     if not len(points):
         return Frame(WGS84, (0.0, 0.0), geodesic, tolerance)

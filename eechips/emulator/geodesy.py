@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.emulator.frame import (
     RADIUS,
     Frame,
+    gnomonic,
     lonlat_points,
     unit_vectors,
 )
@@ -44,7 +45,16 @@ def _polygon_area(polygon: BaseGeometry) -> float:
         planar = Frame(WGS84, None, False, 100.0).take(Geometry(polygon, WGS84, True))
         strips = [shapely.intersection(planar, shapely.box(x, y, x + 60, y + 90)) for x in _STRIPS for y in (-90, 0)]
         return sum(_simple_area(part) for strip in strips for part in leaves(strip) if part.geom_type == "Polygon")
-    return sum(_simple_area(part) for part in leaves(valid(polygon)) if part.geom_type == "Polygon")
+    return sum(_simple_area(part) for part in leaves(_untangled(polygon)) if part.geom_type == "Polygon")
+
+
+def _untangled(polygon: BaseGeometry) -> BaseGeometry:
+    """A polygon whose rings do not cross: great circles that do not may well do so as lines of a map."""
+    frame = gnomonic(Geometry(polygon, WGS84, True), tolerance=1.0)
+    if frame.centre is None:
+        return valid(polygon)
+    flat = frame.lay(Geometry(polygon, WGS84, True))
+    return polygon if flat.is_valid else frame.give(valid(flat)).shape
 
 
 def _simple_area(polygon: BaseGeometry) -> float:

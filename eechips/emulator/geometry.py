@@ -8,13 +8,14 @@ from typing import Any
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator import overlay
 from eechips.emulator.errors import LimitError
-from eechips.emulator.frame import recast
+from eechips.emulator.frame import frame_for, recast
 from eechips.emulator.projection import WGS84
 from eechips.emulator.rings import open_at_pole
-from eechips.emulator.shapes import gather, is_geographic, valid
+from eechips.emulator.shapes import gather, is_geographic
 from eechips.emulator.shapes import leaves as leaves
-from eechips.emulator.values import WHOLE_EARTH, Collection, Geometry
+from eechips.emulator.values import WHOLE_EARTH, Collection, ErrorMargin, Geometry
 
 _MAX_EDGES = 2_000_000  # "Collection.geometry: Geometry has too many edges", as reported by users of large tables
 
@@ -61,11 +62,14 @@ def merged(geometries: Sequence[Geometry], tolerance: float = 1.0) -> Geometry:
         tolerance: metres, where edges must be bent to fit the first one's.
     """
     first = geometries[0]
-    shapes = [recast(g, first.projection, first.geodesic, tolerance).shape for g in geometries]
-    together = gather(shapes)
-    if len(shapes) > 1 and together.geom_type == "MultiPolygon" and not together.is_valid:
-        together = gather([shapely.union_all([valid(s) for s in shapes])])
-    return Geometry(together, first.projection, first.geodesic)
+    alike = [recast(g, first.projection, first.geodesic, tolerance) for g in geometries]
+    together = Geometry(gather([g.shape for g in alike]), first.projection, first.geodesic)
+    if len(alike) == 1 or together.shape.geom_type != "MultiPolygon":
+        return together
+    frame = frame_for(*alike, margin=ErrorMargin(tolerance))
+    if frame.lay(together).is_valid:
+        return together
+    return frame.give(overlay.union_all([frame.take(g) for g in alike]))
 
 
 def coordinates(geometry: Geometry) -> list[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
 import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
@@ -45,21 +44,23 @@ def gather(shapes: Iterable[BaseGeometry]) -> BaseGeometry:
 
 
 def valid(shape: BaseGeometry) -> BaseGeometry:
-    """The shape itself where its rings are simple, else what the even/odd rule makes of it."""
-    return shape if shape.is_valid else shapely.make_valid(shape)
+    """The shape itself where it is simple, else what its parts cover.
+
+    Rings that cross themselves count by the even/odd rule; polygons that overlap each other count once.
+    """
+    if shape.is_valid:
+        return shape
+    parts = [piece for leaf in leaves(shape) for piece in leaves(_simple(leaf))]
+    polygons = [part for part in parts if part.geom_type == "Polygon"]
+    others = [part for part in parts if part.geom_type != "Polygon"]
+    return gather([*([shapely.union_all(polygons)] if polygons else []), *others])
 
 
-def on_globe(shape: BaseGeometry) -> BaseGeometry:
-    """A planar longitude/latitude shape cut at the antimeridian and moved to -180…180 degrees."""
-    if shape.is_empty:
-        return shape
-    west, _, east, _ = shape.bounds
-    if west >= -180.0 and east <= 180.0:
-        return shape
-    turns = range(int(np.floor((west + 180.0) / 360.0)), int(np.ceil((east - 180.0) / 360.0)) + 1)
-    pieces = []
-    for turn in turns:
-        part = shapely.intersection(shape, shapely.box(360.0 * turn - 180.0, -90.0, 360.0 * turn + 180.0, 90.0))
-        pieces += leaves(shapely.transform(part, lambda xy, shift=360.0 * turn: xy - (shift, 0.0)))
-    highest = max((shapely.get_dimensions(piece) for piece in pieces), default=0)
-    return shapely.union_all([piece for piece in pieces if shapely.get_dimensions(piece) == highest])
+def _simple(leaf: BaseGeometry) -> BaseGeometry:
+    """A point, line or polygon without a fault."""
+    if leaf.is_valid:
+        return leaf
+    if leaf.geom_type == "Polygon":
+        return shapely.make_valid(leaf)
+    points = shapely.get_coordinates(leaf)
+    return shapely.LineString(points) if (points != points[0]).any() else shapely.Point(points[0])

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod, Transformer
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.geometry import collection_geometry, coordinates, geojson
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import WHOLE_EARTH, Collection, Feature, Geometry
@@ -258,12 +258,9 @@ def test_centroids_of_small_and_large_polygons_agree(where: tuple[float, float, 
     tiny = shapely.box(west, south, west + wide / 1000, south + high / 1000)
     found = shapely.Point(coordinates(op("centroid", geometry=rectangle(*tiny.bounds))))
     assert GEOD.inv(found.x, found.y, tiny.centroid.x, tiny.centroid.y)[2] < 1.0
-    assert rectangle_holds((west, south, west + wide, south + high))
-
-
-def rectangle_holds(box: tuple[float, float, float, float]) -> bool:
-    centre = op("centroid", geometry=rectangle(*box))
-    return bool(shapely.box(*box).buffer(0.1).contains(centre.shape))
+    lon, lat = coordinates(op("centroid", geometry=rectangle(west, south, west + wide, south + high)))
+    lon += 360.0 * round((west - lon) / 360.0)
+    assert shapely.box(west, south, west + wide, south + high).buffer(0.1).contains(shapely.Point(lon, lat))
 
 
 # Buffers
@@ -538,6 +535,17 @@ def _utm(geometry: Geometry) -> Ready:
     )
 
 
+def test_projected_shapes_run_on_across_the_antimeridian() -> None:
+    # Zone 1 begins at the antimeridian: half of this square lies east of it, half west.
+    east = Transformer.from_crs("EPSG:4326", "EPSG:32601", always_xy=True).transform(-180, 0)[0]
+    utm = rectangle(east - 50_000, 0, east + 50_000, 1e5, crs=projection("EPSG:32601"))
+    for geodesic in (True, False):
+        made = op("transform", geometry=utm, proj=projection("EPSG:4326"), maxError=1, geodesic=geodesic)
+        west, _, right, _ = made.shape.bounds
+        assert right - west == pytest.approx(0.9, abs=0.01)
+        assert op("area", geometry=ready(made), maxError=1) == pytest.approx(1e10, rel=0.01)
+
+
 def test_simplify_stays_within_the_margin() -> None:
     circle = invoke("Geometry.buffer", geometry=point(3, 50), distance=1000, maxError=0.1)
     fine, coarse = evaluate(circle), op("simplify", geometry=circle, maxError=20)
@@ -613,3 +621,57 @@ def test_the_geometry_of_a_collection_has_the_first_ones_projection() -> None:
     other = Geometry(shapely.box(3.1, 0, 3.2, 0.1))
     made = collection_geometry(Collection.of("Feature", [Feature(utm, {}), Feature(other, {})]))
     assert made.projection.crs == "EPSG:32631"
+
+
+# Hostile geometries
+
+corner = st.one_of(
+    st.tuples(st.sampled_from([-360, -180, -90, 0, 90, 179.999, 180, 360]), st.sampled_from([-100, -90, 0, 89.99, 90])),
+    st.tuples(st.floats(-180, 180), st.floats(-90, 90)),
+    st.tuples(st.floats(0, 1), st.floats(0, 1)),
+).map(list)
+rings = st.lists(corner, min_size=3, max_size=6)
+
+
+@st.composite
+def anything(draw: st.DrawFn) -> Ready:
+    kind, given = draw(
+        st.one_of(
+            st.tuples(st.just("Point"), corner),
+            st.tuples(st.just("MultiPoint"), st.lists(corner, max_size=4)),
+            st.tuples(st.just("LineString"), st.lists(corner, min_size=2, max_size=5)),
+            st.tuples(st.just("LinearRing"), rings),
+            st.tuples(st.just("Polygon"), st.lists(rings, min_size=1, max_size=2)),
+            st.tuples(
+                st.just("MultiPolygon"), st.lists(st.lists(rings, min_size=1, max_size=1), min_size=1, max_size=2)
+            ),
+        )
+    )
+    options: dict[str, Any] = {}
+    if kind not in ("Point", "MultiPoint"):
+        options["geodesic"] = draw(st.booleans())
+    if "Polygon" in kind:
+        options["evenOdd"] = draw(st.booleans())
+    return invoke(f"GeometryConstructors.{kind}", coordinates=given, **options)
+
+
+UNARY = ("area", "length", "perimeter", "bounds", "centroid", "convexHull", "dissolve", "buffer")
+BINARY = ("intersects", "contains", "closestPoints", "intersection", "union", "difference", "symmetricDifference")
+
+
+@given(anything(), anything(), st.sampled_from([*UNARY, *BINARY]), st.sampled_from([None, "EPSG:4326", "EPSG:3857"]))
+@settings(max_examples=80, deadline=None)
+def test_any_geometry_gets_an_answer_or_an_error_of_earth_engine(
+    first: Ready, second: Ready, name: str, crs: str | None
+) -> None:
+    arguments: dict[str, Any] = {"left": first, "right": second} if name in BINARY else {"geometry": first}
+    if name == "buffer":
+        arguments["distance"] = 127
+    if crs is not None:
+        arguments["proj"] = projection(crs)
+    try:
+        found = op(name, maxError=1000, **arguments)
+    except EarthEngineError as refused:
+        found = refused
+    if isinstance(found, Geometry):
+        assert np.isfinite(shapely.get_coordinates(found.shape)).all()

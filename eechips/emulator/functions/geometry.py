@@ -16,7 +16,7 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator import buffers, geodesy
+from eechips.emulator import buffers, geodesy, overlay
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.frame import (
@@ -254,7 +254,7 @@ def _combined(
     combine: Callable[[BaseGeometry, BaseGeometry], BaseGeometry],
 ) -> Geometry:
     frame = frame_for(left, right, margin=margin, projection=proj)
-    return frame.give(gather([combine(frame.take(left), frame.take(right))]))
+    return frame.give(combine(frame.take(left), frame.take(right)))
 
 
 @function("Geometry.intersection")
@@ -262,7 +262,7 @@ def intersection(left: Geometry, right: Geometry, maxError: ErrorMargin | None, 
     """What both cover; an empty GeometryCollection if that is nothing."""
     if left.unbounded or right.unbounded:
         return right if left.unbounded else left
-    return _combined(left, right, maxError, proj, shapely.intersection)
+    return _combined(left, right, maxError, proj, overlay.intersection)
 
 
 @function("Geometry.union")
@@ -270,7 +270,7 @@ def union(left: Geometry, right: Geometry, maxError: ErrorMargin | None, proj: P
     """What either covers."""
     if left.unbounded or right.unbounded:
         return WHOLE_EARTH
-    return _combined(left, right, maxError, proj, shapely.union)
+    return _combined(left, right, maxError, proj, overlay.union)
 
 
 @function("Geometry.difference")
@@ -278,7 +278,7 @@ def difference(left: Geometry, right: Geometry, maxError: ErrorMargin | None, pr
     """What the left one covers and the right one does not."""
     if right.unbounded:
         return Geometry(shapely.GeometryCollection(), left.projection, left.geodesic)
-    return _combined(left, right, maxError, proj, shapely.difference)
+    return _combined(left, right, maxError, proj, overlay.difference)
 
 
 @function("Geometry.symmetricDifference")
@@ -288,7 +288,7 @@ def symmetric_difference(
     """What exactly one of them covers."""
     if left.unbounded and right.unbounded:
         return Geometry(shapely.GeometryCollection(), left.projection, left.geodesic)
-    return _combined(left, right, maxError, proj, shapely.symmetric_difference)
+    return _combined(left, right, maxError, proj, overlay.symmetric_difference)
 
 
 @function("Geometry.dissolve")
@@ -298,7 +298,7 @@ def dissolve(geometry: Geometry, maxError: ErrorMargin | None, proj: Projection 
         return geometry
     frame = frame_for(geometry, margin=maxError, projection=proj)
     parts = [frame.take(part) for part in geometries(geometry)]
-    return frame.give(gather([shapely.union_all(parts)]))
+    return frame.give(overlay.union_all(parts))
 
 
 @function("Geometry.convexHull")

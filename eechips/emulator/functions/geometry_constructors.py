@@ -14,12 +14,13 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator import overlay
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.frame import recast, tolerance_of
 from eechips.emulator.functions.registry import function
 from eechips.emulator.projection import WGS84, Coordinates, Projection
 from eechips.emulator.rings import close_at_pole, unwrapped
-from eechips.emulator.shapes import gather, is_geographic, leaves
+from eechips.emulator.shapes import is_geographic, leaves, valid
 from eechips.emulator.values import ErrorMargin, Geometry
 
 
@@ -187,7 +188,7 @@ def _built(
 
 def _on_earth(shape: BaseGeometry, projection: Projection) -> BaseGeometry:
     """Latitudes beyond a pole are taken as the pole's, as S2 normalizes them."""
-    if not is_geographic(projection) or shape.is_empty or (shape.bounds[1] >= -90.0 and shape.bounds[3] <= 90.0):
+    if not is_geographic(projection) or (np.abs(shapely.get_coordinates(shape)[:, 1]) <= 90.0).all():
         return shape
     return shapely.transform(shape, lambda xy: np.column_stack([xy[:, 0], np.clip(xy[:, 1], -90.0, 90.0)]))
 
@@ -312,9 +313,8 @@ def _sided(geometry: Geometry, even_odd: bool) -> Geometry:
         raise InvalidError("A clockwise shell has no bounded inside by the left-inside rule.")
     globe = shapely.box(-180.0, -90.0, 180.0, 90.0)
     planar = recast(geometry, WGS84, False, tolerance_of(None, WGS84))
-    sides = [
-        p if p.exterior.is_ccw else shapely.difference(globe, shapely.Polygon(p.exterior)) for p in leaves(planar.shape)
-    ]
-    holes = [shapely.Polygon(r) for p in leaves(planar.shape) for r in p.interiors]
-    shape = gather([shapely.difference(shapely.union_all(sides), shapely.union_all(holes))])
+    shells = [(valid(shapely.Polygon(p.exterior)), p.exterior.is_ccw) for p in leaves(planar.shape)]
+    sides = [shell if left else shapely.difference(globe, shell) for shell, left in shells]
+    holes = [valid(shapely.Polygon(ring)) for p in leaves(planar.shape) for ring in p.interiors]
+    shape = overlay.difference(overlay.union_all(sides), overlay.union_all(holes))
     return Geometry(shape, geometry.projection, False)
