@@ -277,7 +277,8 @@ def find(name: str) -> Dataset | None:
     return None
 
 
-def suggest(name: str) -> list[str]:
-    """Aliases and ids that look like a name that was not found, best first, three at most."""
+def suggestion(name: str) -> str:
+    """ "; did you mean …?" with what looks like a name that was not found, best first; nothing if nothing does."""
     names = {known.lower(): known for dataset in DATASETS for known in (dataset.alias, dataset.id)}
-    return [names[match] for match in difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)]
+    alike = [names[match] for match in difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.6)]
+    return f"; did you mean {' or '.join(alike)}?" if alike else ""

@@ -17,7 +17,7 @@ from eechips.datasets import Dataset, Kind, find
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.grid import Grid
-from eechips.jobs.options import check_dates, check_positive, fetch, field_names, slug, split, takes
+from eechips.jobs.options import check_dataset, check_dates, check_positive, fetch, field_names, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.planning import facts, grids, samplers
 from eechips.planning.projection import nominal_scale
@@ -346,6 +346,7 @@ def sample(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
 
 def _check(recipe: ChipSample) -> None:
     """Refuses options that are out of range or contradict each other, as far as that needs no request."""
+    check_dataset(recipe.dataset)
     if recipe.per_ecoregion < 1:
         raise UsageError(f"--per-ecoregion must be at least 1, not {recipe.per_ecoregion}")
     if recipe.limit is not None and recipe.limit < 1:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from eechips.datasets import find, suggestion
 from eechips.engine import Estimate, RunConfig, estimate, run
-from eechips.errors import UsageError
+from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
 from eechips.recipe import Recipe
 from eechips.storage import NameTemplate
@@ -85,6 +86,19 @@ def field_names(config: type) -> frozenset[str]:
 def slug(text: str) -> str:
     """A word for a folder's name: lower case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def check_dataset(name: str) -> None:
+    """Refuses what is neither an alias nor looks like an Earth Engine id.
+
+    Raises:
+        UnknownDatasetError: with the aliases that look like it.
+    """
+    if find(name) is None and "/" not in name:
+        raise UnknownDatasetError(
+            f"there is no dataset called {name!r}{suggestion(name) or ';'} `eechips datasets` lists the short names, "
+            "and any Earth Engine id will do"
+        )
 
 
 def check_dates(start: str | None, end: str | None) -> None:

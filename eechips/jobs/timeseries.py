@@ -16,7 +16,7 @@ import shapely
 from eechips.datasets import Dataset, find
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.options import check_dates, check_positive, fetch, field_names, slug, split, takes
+from eechips.jobs.options import check_dataset, check_dates, check_positive, fetch, field_names, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.planning import facts, vectors
 from eechips.planning.regions import BoxRegion, choices, parse_box, planar, table_fields
@@ -287,6 +287,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
 
 def _check(recipe: TimeSeries) -> None:
     """Refuses options that are out of range or contradict each other, as far as that needs no request."""
+    check_dataset(recipe.dataset)
     if recipe.reducer not in REDUCERS:
         raise UsageError(f"unknown reducer {recipe.reducer!r}; {choices(recipe.reducer, list(REDUCERS))}")
     if recipe.format not in TABLE_FORMATS:

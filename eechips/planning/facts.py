@@ -74,8 +74,7 @@ def kind_of(asset_id: str) -> datasets.Kind:
     except ee.EEException as error:
         if not service.is_not_found(error):
             raise
-        alike = datasets.suggest(asset_id)
-        hint = f"; did you mean {' or '.join(alike)}?" if alike else ""
+        hint = datasets.suggestion(asset_id)
         raise UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it{hint}") from error
     if kind == "IMAGE":
         return "image"

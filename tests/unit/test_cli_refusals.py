@@ -135,3 +135,8 @@ def test_local_overrules_an_endpoint_in_the_environment(monkeypatch: pytest.Monk
     monkeypatch.setenv("EECHIPS_ENDPOINT", "http://127.0.0.1:1")
     assert refuse(*SAMPLE, "--bands", "R,G").startswith("png takes 1 or 3 bands")
     assert "cannot reach" not in refuse(*SAMPLE, "--local-assets", "nowhere")
+
+
+def test_a_dataset_that_is_neither_an_alias_nor_an_id() -> None:
+    arguments = ["sample", "--dataset", "NAIPP", "--per-ecoregion", "5", "--local"]
+    assert "no dataset called 'NAIPP'; did you mean NAIP?" in refuse(*arguments)

@@ -7,7 +7,7 @@ import datetime as dt
 import numpy as np
 import pytest
 
-from eechips.datasets import DATASETS, Dataset, find, suggest
+from eechips.datasets import DATASETS, Dataset, find, suggestion
 
 
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.alias)
@@ -63,6 +63,6 @@ def test_find_takes_aliases_in_any_case_and_ids() -> None:
 
 
 def test_suggestions() -> None:
-    assert suggest("NIAP")[0] == "NAIP"
-    assert "USDA/NAIP/DOQQ" in suggest("USDA/NAIP/DOQ")
-    assert suggest("qqqqqqqq") == []
+    assert suggestion("NIAP").startswith("; did you mean NAIP")
+    assert "USDA/NAIP/DOQQ" in suggestion("USDA/NAIP/DOQ")
+    assert suggestion("qqqqqqqq") == ""
