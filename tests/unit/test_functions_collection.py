@@ -175,3 +175,7 @@ class TestLaziness:
     def test_a_missing_table(self) -> None:
         with pytest.raises(InvalidError, match="'nowhere' not found"):
             over(Rows(1), invoke("Collection.loadTable", tableId="nowhere"))
+
+
+def test_a_filter_may_be_text() -> None:
+    assert column(invoke("Collection.filter", collection=numbered(5), filter="v > 2")) == [3, 4]

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from eechips.emulator.context import Context
 from eechips.emulator.elements import property_of, with_properties
 from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.filter_expression import expression
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import FolderAsset, ImageAsset, Query
 from eechips.emulator.ordering import compare_key, distinct_key
@@ -78,7 +79,9 @@ def _numbered(elements: list[Any]) -> list[Any]:
 
 @function("Collection.filter")
 def filtered(collection: Collection, filter: Value) -> Collection:
-    """The elements that pass."""
+    """The elements that pass. A filter may be written as text: "CLOUD_COVER < 20"."""
+    if isinstance(filter, str):
+        filter = expression(filter)
     if not isinstance(filter, Filter):
         raise InvalidError("Collection.filter, argument 'filter': Invalid type.\nExpected type: Filter.")
     return collection.filtered(filter)
