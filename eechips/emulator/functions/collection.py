@@ -80,11 +80,10 @@ def _numbered(elements: list[Any]) -> list[Any]:
 @function("Collection.filter")
 def filtered(collection: Collection, filter: Value) -> Collection:
     """The elements that pass. A filter may be written as text: "CLOUD_COVER < 20"."""
-    if isinstance(filter, str):
-        filter = expression(filter)
-    if not isinstance(filter, Filter):
+    condition = expression(filter) if isinstance(filter, str) else filter
+    if not isinstance(condition, Filter):
         raise InvalidError("Collection.filter, argument 'filter': Invalid type.\nExpected type: Filter.")
-    return collection.filtered(filter)
+    return collection.filtered(condition)
 
 
 @function("Collection.map")

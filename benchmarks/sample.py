@@ -1,0 +1,148 @@
+"""How long `eechips sample` takes on the local Earth Engine, and what memory; beside the original script's pattern.
+
+    python benchmarks/sample.py --per-ecoregion 1000 --rounds 1
+    python benchmarks/sample.py --per-ecoregion 100 --rounds 3 --rival
+
+Wall time is from the start of the command to its end: Python's start, the local server's, planning, fetching, checking,
+the ledger. The rival gets the same points and a server that is already up, and checks nothing. Memory is the sum of the
+proportional set sizes, sampled every half second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+class Memory(threading.Thread):
+    """Peaks of the proportional set sizes of a process's descendants, by role."""
+
+    def __init__(self, root: int) -> None:
+        super().__init__(daemon=True)
+        self.root = root
+        self.peaks: dict[str, float] = {}
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.5):
+            now: dict[str, float] = {}
+            for pid, role in descendants(self.root):
+                now[role] = now.get(role, 0) + pss(pid)
+            for role, size in now.items():
+                self.peaks[role] = max(self.peaks.get(role, 0), size)
+
+
+def descendants(root: int) -> list[tuple[int, str]]:
+    """Processes under one, with what they are: parent, workers or server."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue  # it has just ended
+            parents[int(entry.name)] = int(fields[1])
+    found = []
+    for pid in parents:
+        chain = [pid]
+        while chain[-1] in parents and chain[-1] != root:
+            chain.append(parents[chain[-1]])
+        if chain[-1] != root:
+            continue
+        lines = [command(p) for p in chain]
+        server = any("eechips.emulator" in line and "-m" in line for line in lines)
+        found.append((pid, "server" if server else "parent" if pid == root else "workers"))
+    return found
+
+
+def command(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def pss(pid: int) -> float:
+    """Proportional set size in MB."""
+    try:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    except OSError:
+        pass  # it has just ended
+    return 0.0
+
+
+def eechips(out: Path, per_ecoregion: int, method: str) -> tuple[float, dict[str, float], int]:
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eechips", "sample", "--dataset", "NAIP", "--per-ecoregion", str(per_ecoregion),
+         "--local", "--method", method, "--out", str(out)],
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    memory = Memory(process.pid)
+    memory.start()
+    status = process.wait()
+    seconds = time.perf_counter() - began
+    memory.done.set()
+    assert status == 0, status
+    return seconds, memory.peaks, len(list(out.rglob("*.png")))
+
+
+def rival(points: Path, out: Path) -> float:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--rate", "none", "--concurrency", "40"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert server.stdout is not None
+    url = json.loads(server.stdout.readline())["url"]
+    began = time.perf_counter()
+    subprocess.run([sys.executable, HERE / "original_pattern.py", points, url, out], check=True)
+    seconds = time.perf_counter() - began
+    server.communicate()
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--per-ecoregion", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--method", default="auto", choices=["auto", "url", "pixels"])
+    parser.add_argument("--rival", action="store_true")
+    given = parser.parse_args()
+    ours, theirs = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for round_ in range(given.rounds):
+            out = Path(folder) / f"ours-{round_}"
+            seconds, peaks, chips = eechips(out, given.per_ecoregion, given.method)
+            ours.append(seconds)
+            memory = ", ".join(f"{role} {size:.0f} MB" for role, size in sorted(peaks.items()))
+            print(f"eechips: {chips} chips in {seconds:.1f} s, {chips / seconds:.1f}/s; peak {memory}", flush=True)
+            if given.rival:
+                import eechips as package
+
+                points = Path(folder) / "points.json"
+                units = package.open_run(out).units["unit"]
+                points.write_text(json.dumps([unit["coordinates"] for unit in units]))
+                seconds = rival(points, Path(folder) / f"theirs-{round_}")
+                theirs.append(seconds)
+                print(f"original pattern: {chips} chips in {seconds:.1f} s, {chips / seconds:.1f}/s", flush=True)
+            shutil.rmtree(out)
+    if theirs:
+        ratio = statistics.median(t / o for o, t in zip(ours, theirs, strict=True))
+        print(f"median ratio original / eechips: {ratio:.2f} ({os.cpu_count()} cores)")
+
+
+if __name__ == "__main__":
+    main()
