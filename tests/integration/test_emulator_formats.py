@@ -1,0 +1,242 @@
+"""Every format that images come in, decoded by programs that are not ours, against the pixels that were stored."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from rasterio.io import MemoryFile
+
+from tests.conftest import Server, initialize
+from tests.integration import stack_store
+from tests.integration.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
+
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    return stack_store.fill(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="module")
+def server(stack: Stack, serve: Callable[..., Server]) -> Server:
+    return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
+
+
+@pytest.fixture
+def ee(server: Server) -> Any:
+    return initialize(server)
+
+
+def grid(column: int = 0, row: int = 0, width: int = SHAPE[1], height: int = SHAPE[0]) -> dict[str, Any]:
+    """A PixelGrid of the stored images' own pixels."""
+    return {
+        "crsCode": CRS,
+        "dimensions": {"width": width, "height": height},
+        "affineTransform": {
+            "scaleX": 10, "scaleY": -10, "translateX": TRANSFORM.c + 10 * column, "translateY": TRANSFORM.f - 10 * row,
+        },
+    }  # fmt: skip
+
+
+def picture(content: bytes) -> tuple[str, Any]:
+    with MemoryFile(content) as memory, memory.open() as file:
+        return file.driver, file.read()
+
+
+def tiff(content: bytes) -> tuple[Any, Any, Any, Any]:
+    with MemoryFile(content) as memory, memory.open() as file:
+        return file.read(), file.transform, file.crs.to_string(), file.descriptions
+
+
+# computePixels and getPixels
+
+
+def test_numpy_arrays(ee: Any, stack: Stack) -> None:
+    for params in ({"expression": ee.Image(f"{STACK}/image_2")}, {"assetId": f"{STACK}/image_2"}):
+        get = ee.data.computePixels if "expression" in params else ee.data.getPixels
+        found = get({**params, "fileFormat": "NUMPY_NDARRAY"})
+        assert found.dtype == np.dtype([("red", "<u2"), ("nir", "<u2")])
+        np.testing.assert_array_equal(found["red"], stack.pixels[2, 0])
+        np.testing.assert_array_equal(found["nir"], stack.pixels[2, 1])
+
+
+def test_a_window_in_every_type(ee: Any, stack: Stack) -> None:
+    image = ee.Image(f"{STACK}/image_0").select("red")
+    for name, dtype in (
+        ("toUint8", "u1"), ("toInt8", "i1"), ("toInt16", "<i2"), ("toInt32", "<i4"), ("toFloat", "<f4"),
+        ("toDouble", "<f8"), ("toUint32", "<u4"),
+    ):  # fmt: skip
+        typed = getattr(image, name)()
+        found = ee.data.computePixels({"expression": typed, "fileFormat": "NUMPY_NDARRAY", "grid": grid(20, 30, 17, 9)})
+        limits = np.iinfo(dtype) if np.dtype(dtype).kind in "iu" else None
+        expected = stack.pixels[0, 0, 30:39, 20:37].astype(np.float64)
+        expected = expected if limits is None else np.clip(expected, limits.min, limits.max)
+        assert found.dtype["red"] == np.dtype(dtype)
+        np.testing.assert_array_equal(found["red"], expected)
+
+
+def test_geotiffs(ee: Any, stack: Stack) -> None:
+    image = ee.Image(f"{STACK}/image_3")
+    content = ee.data.computePixels({"expression": image, "fileFormat": "GEO_TIFF", "grid": grid(5, 6, 50, 40)})
+    pixels, transform, crs, bands = tiff(content)
+    np.testing.assert_array_equal(pixels, stack.pixels[3, :, 6:46, 5:55])
+    assert (transform.c, transform.f, crs, bands) == (TRANSFORM.c + 50, TRANSFORM.f - 60, CRS, ("red", "nir"))
+
+
+def test_bands_and_visualization_of_stored_pixels(ee: Any, stack: Stack) -> None:
+    options = {"ranges": [{"min": 0, "max": 10_000}], "paletteColors": ["000000", "FF0000"]}
+    content = ee.data.getPixels(
+        {"assetId": f"{STACK}/image_0", "fileFormat": "PNG", "bandIds": ["nir"], "visualizationOptions": options}
+    )
+    driver, pixels = picture(content)
+    assert (driver, pixels.shape) == ("PNG", (4, *SHAPE))
+    valid = stack.pixels[0, 1] > 0
+    np.testing.assert_array_equal(pixels[3] > 0, valid)
+    np.testing.assert_allclose(pixels[0][valid], stack.pixels[0, 1][valid] / 10_000 * 255, atol=1)
+    assert not pixels[1:3].any()
+
+
+def test_a_region_gives_the_size(ee: Any, stack: Stack) -> None:
+    west, north = TRANSFORM.c + 100, TRANSFORM.f - 200
+    corners = [[west, north], [west + 80, north], [west + 80, north - 60], [west, north - 60], [west, north]]
+    lonlat = ee.Geometry.Polygon([corners], CRS, False).transform("EPSG:4326", 1e-3).coordinates().getInfo()
+    shrunk = np.array(lonlat[0])
+    shrunk = (shrunk - shrunk.mean(axis=0)) * 0.999 + shrunk.mean(axis=0)
+    region = {"type": "Polygon", "coordinates": [[*shrunk.tolist(), shrunk[0].tolist()]]}
+    found = ee.data.getPixels({"assetId": f"{STACK}/image_0", "fileFormat": "NUMPY_NDARRAY", "region": region})
+    np.testing.assert_array_equal(found["red"], stack.pixels[0, 0, 20:26, 10:18])
+
+
+@pytest.mark.parametrize("form", ["ZIPPED_GEO_TIFF", "TF_RECORD_IMAGE", "BMP"])
+def test_formats_for_other_methods_are_refused(ee: Any, form: str) -> None:
+    with pytest.raises(ee.EEException, match=f"(Unsupported file format: {form}|Invalid value at 'file_format')"):
+        ee.data.computePixels({"expression": ee.Image(1), "fileFormat": form, "grid": grid()})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dimensions": {"width": 32_769, "height": 1}}, "Pixel grid dimensions (32769x1) must be less than"),
+        ({"dimensions": {"width": 5000, "height": 5000}}, "Total request size (150000000 bytes) must be less than or"),
+        ({"dimensions": {"width": 0, "height": 5}}, "Pixel grid dimensions (0x5) must be greater than zero"),
+        ({"affineTransform": {"scaleX": 1}}, "cannot be inverted"),
+        ({"crsCode": "EPSG:0"}, "The CRS of a map projection could not be parsed: EPSG:0"),
+    ],
+)
+def test_grids_that_cannot_be(ee: Any, change: dict[str, Any], message: str) -> None:
+    params = {"expression": ee.Image(f"{STACK}/image_0"), "fileFormat": "NPY", "grid": {**grid(), **change}}
+    with pytest.raises(ee.EEException) as caught:
+        ee.data.computePixels(params)
+    assert message in str(caught.value)
+
+
+# Thumbnails and downloads
+
+
+@pytest.mark.parametrize("form", ["png", "jpg"])
+def test_thumbnails(ee: Any, stack: Stack, form: str) -> None:
+    image = ee.Image(f"{STACK}/image_1").select(["red", "nir", "red"])
+    response = requests.get(image.getThumbURL({"min": 0, "max": 10_000, "dimensions": "300x200", "format": form}))
+    driver, pixels = picture(response.content)
+    assert response.headers["content-type"] == {"png": "image/png", "jpg": "image/jpeg"}[form]
+    assert driver == {"png": "PNG", "jpg": "JPEG"}[form]
+    valid = stack.pixels[1, 0] > 0
+    tolerance = 1 if form == "png" else 60  # noise is the worst case for a JPEG
+    shown = stack.pixels[1][[0, 1, 0]] / 10_000 * 255
+    error = np.abs(pixels[:3].astype(float) - np.floor(shown))[:, valid]
+    assert (error.max() if form == "png" else error.mean()) <= tolerance
+
+
+def test_a_thumbnail_without_a_size_has_512_pixels(ee: Any) -> None:
+    image = ee.Image(f"{STACK}/image_1").select("red").visualize(min=0, max=255)
+    _, own = picture(requests.get(image.getThumbURL({})).content)
+    assert own.shape[1:] == SHAPE
+    large = image.resample("bilinear").reproject(CRS, [1, 0, TRANSFORM.c, 0, -1, TRANSFORM.f])
+    _, shrunk = picture(requests.get(large.getThumbURL({})).content)
+    assert max(shrunk.shape[1:]) == 512
+
+
+def test_downloads(ee: Any, stack: Stack) -> None:
+    image = ee.Image(f"{STACK}/image_1")
+    response = requests.get(image.getDownloadURL({"format": "GEO_TIFF", "name": "red and nir"}))
+    assert response.headers["content-disposition"] == "attachment; filename=red_and_nir.tif"
+    pixels, transform, _, _ = tiff(response.content)
+    np.testing.assert_array_equal(pixels, stack.pixels[1])
+    assert transform == TRANSFORM
+    response = requests.get(image.getDownloadURL({"format": "NPY"}))
+    np.testing.assert_array_equal(np.load(io.BytesIO(response.content))["nir"], stack.pixels[1, 1])
+
+
+def test_archives(ee: Any, stack: Stack) -> None:
+    image = ee.Image(f"{STACK}/image_1")
+    together = requests.get(image.getDownloadURL({"name": "all", "filePerBand": False})).content
+    apart = requests.get(image.getDownloadURL({"name": "one"})).content
+    with zipfile.ZipFile(io.BytesIO(together)) as archive:
+        assert archive.namelist() == ["all.tif"]
+        np.testing.assert_array_equal(tiff(archive.read("all.tif"))[0], stack.pixels[1])
+    with zipfile.ZipFile(io.BytesIO(apart)) as archive:
+        assert archive.namelist() == ["one.red.tif", "one.nir.tif"]
+        np.testing.assert_array_equal(tiff(archive.read("one.nir.tif"))[0][0], stack.pixels[1, 1])
+
+
+def test_downloads_that_are_too_large_are_refused_at_once(ee: Any, server: Server) -> None:
+    before = server.requests().get("thumbnails:getPixels", 0)
+    with pytest.raises(
+        ee.EEException, match=r"Total request size \(\d+ bytes\) must be less than or equal to 33554432"
+    ):
+        ee.Image(f"{STACK}/image_1").getDownloadURL({"scale": 0.5, "format": "GEO_TIFF"})
+    assert server.requests().get("thumbnails:getPixels", 0) == before
+
+
+# Filmstrips
+
+
+def test_filmstrips_lie_below_each_other(ee: Any, stack: Stack) -> None:
+    collection = ee.ImageCollection(STACK).select("red")
+    shown = {"min": 0, "max": 255, "dimensions": "300x200", "format": "png"}
+    driver, pixels = picture(requests.get(collection.getFilmstripThumbURL(shown)).content)
+    assert (driver, pixels.shape[1:]) == ("PNG", (4 * SHAPE[0], SHAPE[1]))
+    for index in range(4):
+        frame = pixels[:, index * SHAPE[0] : (index + 1) * SHAPE[0]]
+        expected = stack.pixels[index, 0]
+        np.testing.assert_array_equal(frame[-1] > 0, expected > 0)
+        np.testing.assert_array_equal(frame[0][expected > 0], np.minimum(expected, 255)[expected > 0])
+
+
+def test_filmstrips_lie_beside_each_other(ee: Any, server: Server, stack: Stack) -> None:
+    expression = json.loads(ee.ImageCollection(STACK).select("red").limit(2).map(_byte).serialize())
+    body = {"expression": expression, "orientation": "HORIZONTAL", "fileFormat": "PNG"}
+    name = requests.post(f"{server.url}/v1/projects/local/filmstripThumbnails", json=body).json()["name"]
+    _, pixels = picture(requests.get(f"{server.url}/v1/{name}:getPixels").content)
+    assert pixels.shape[1:] == (SHAPE[0], 2 * SHAPE[1])
+    np.testing.assert_array_equal(pixels[0, :, SHAPE[1] :], np.minimum(stack.pixels[1, 0], 255))
+
+
+def _byte(image: Any) -> Any:
+    return image.toByte()
+
+
+def test_filmstrips_of_nothing_are_refused(ee: Any) -> None:
+    empty = ee.ImageCollection(STACK).filterDate("1990-01-01", "1991-01-01").select("red")
+    response = requests.get(empty.getFilmstripThumbURL({"dimensions": 16, "min": 0, "max": 1}))
+    assert (response.status_code, response.json()["error"]["message"]) == (400, "The collection has no images.")
+
+
+# Collections of images
+
+
+def test_images_come_in_pages(ee: Any) -> None:
+    collection = ee.ImageCollection(STACK)
+    first = ee.data.computeImages({"expression": collection, "pageSize": 3})
+    assert [image["id"] for image in first["images"]] == [f"{STACK}/image_{index}" for index in range(3)]
+    rest = ee.data.computeImages({"expression": collection, "pageSize": 3, "pageToken": first["nextPageToken"]})
+    assert [image["properties"]["system:index"] for image in rest["images"]] == ["image_3"]
+    assert "nextPageToken" not in rest
