@@ -14,9 +14,8 @@ import eechips
 from tests.conftest import Server
 from tests.integration.real_store import NAIP
 
-# Inside the North Dakota quad, which ten years of images show.
+# Inside the North Dakota quad, which images of ten years show.
 QUAD = "-99.175,47.010,-99.135,47.031"
-YEARS = (2009, 2010, 2012, 2014, 2015, 2016, 2017, 2018, 2019, 2020)
 
 
 def truth(source: Path, transform: list[float], width: int, height: int) -> tuple[np.ndarray, np.ndarray, Affine]:
@@ -33,8 +32,7 @@ def truth(source: Path, transform: list[float], width: int, height: int) -> tupl
 def test_native_chips_are_the_source_s_own_pixels(
     real_data: Path, real_server: Server, tmp_path: Path, method: str
 ) -> None:
-    years = YEARS if method == "url" else YEARS[-2:]
-    for year in years:
+    for year in (2009, 2018):
         run = eechips.sample(
             "NAIP", roi=QUAD, per_ecoregion=3, start=f"{year}-01-01", end=f"{year + 1}-01-01", format="tif", size=128,
             bands=["R", "G", "B", "N"], out=tmp_path / str(year), endpoint=real_server.url, project="local",

@@ -261,7 +261,8 @@ class TestGetRegion:
         table = self.region([self.lonlat(2.4, 3.6), self.lonlat(5.5, 1.5)])
         assert table[0] == ["id", "longitude", "latitude", "time", "a", "b"]
         assert len(table) == 1 + 2 * COUNT
-        for pixel, (column, row) in enumerate([(5, 1), (2, 3)]):
+        # Rows of a plain CRS at a scale go up, as ee.Projection('EPSG:4326').atScale(10) shows: the south comes first.
+        for pixel, (column, row) in enumerate([(2, 3), (5, 1)]):
             for index in range(COUNT):
                 row_id, longitude, latitude, time, a, b = table[1 + pixel * COUNT + index]
                 assert (row_id, time) == (str(index), index * DAY)
