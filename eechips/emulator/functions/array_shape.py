@@ -164,7 +164,7 @@ def project(array: Array, axes: list[int]) -> Array:
     if len(set(kept)) != len(kept):
         raise InvalidError(f"Axes must not be repeated. Found {axes}.")
     dropped = [axis for axis in range(array.values.ndim) if axis not in kept]
-    if any(array.values.shape[axis] > 1 for axis in dropped):
+    if any(array.values.shape[axis] != 1 for axis in dropped):
         raise InvalidError(f"Dropped axes must be at most length 1. Found {list(array.values.shape)}.")
     sizes = [array.values.shape[axis] for axis in kept]
     return Array(array.values.transpose(kept + dropped).reshape(sizes))

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from eechips.emulator import reducers
+from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.reducers import Reducer
 from eechips.emulator.reducers.histograms import Buckets
+
+# More inputs than any image has bands.
+_MOST_INPUTS = 50_000
 
 
 def _constant(reducer: Reducer) -> Implementation:
@@ -58,16 +62,22 @@ FUNCTIONS: Mapping[str, Implementation] = {
 }
 
 
+def _bounded(inputs: int, name: str) -> int:
+    if inputs > _MOST_INPUTS:
+        raise InvalidError(f"{name} must be at most {_MOST_INPUTS}; found {inputs}.")
+    return inputs
+
+
 @function("Reducer.max")
 def greatest(numInputs: int) -> Reducer:
     """The greatest value of the first input, with what the others have there."""
-    return reducers.extreme("max", numInputs)
+    return reducers.extreme("max", _bounded(numInputs, "numInputs"))
 
 
 @function("Reducer.min")
 def least(numInputs: int) -> Reducer:
     """The least value of the first input, with what the others have there."""
-    return reducers.extreme("min", numInputs)
+    return reducers.extreme("min", _bounded(numInputs, "numInputs"))
 
 
 @function("Reducer.median")
@@ -145,13 +155,13 @@ def robust_linear_regression(numX: int, numY: int, beta: float | None) -> Reduce
 @function("Reducer.kendallsCorrelation")
 def kendalls_correlation(numInputs: int) -> Reducer:
     """Kendall's tau-b."""
-    return reducers.kendalls_correlation(numInputs)
+    return reducers.kendalls_correlation(_bounded(numInputs, "numInputs"))
 
 
 @function("Reducer.toList")
 def to_list(tupleSize: int | None, numOptional: int) -> Reducer:
     """All values, or tuples of them."""
-    return reducers.to_list(tupleSize, numOptional)
+    return reducers.to_list(None if tupleSize is None else _bounded(tupleSize, "tupleSize"), numOptional)
 
 
 @function("Reducer.toCollection")
