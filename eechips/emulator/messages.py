@@ -62,6 +62,12 @@ def _object(value: Any, path: str) -> None:
         raise _wrong(value, path, "type.googleapis.com/google.protobuf.Struct")
 
 
+def _expression(value: Any, path: str) -> None:
+    _message(result=_string, values=_object)(value, path)
+    if value.get("result") is None or value.get("values") is None:
+        raise InvalidError("Invalid expression: 'result' and 'values' are required.")
+
+
 def _enum(name: str, *values: str) -> Check:
     def check(value: Any, path: str) -> None:
         if value not in values:
@@ -141,7 +147,7 @@ _VISUALIZATION = _message(
     opacity=_wrapped,
 )
 _PAGE: Mapping[str, Check] = {"pageSize": _integer, "pageToken": _string}
-_COMPUTATION: Mapping[str, Check] = {"expression": _object, "workloadTag": _tag}
+_COMPUTATION: Mapping[str, Check] = {"expression": _expression, "workloadTag": _tag}
 _PICTURE: Mapping[str, Check] = {
     "fileFormat": _IMAGE_FORMAT, "bandIds": _array(_string), "visualizationOptions": _VISUALIZATION, "grid": _GRID,
 }  # fmt: skip
@@ -186,7 +192,13 @@ def check(kind: str, body: Any) -> Mapping[str, Any]:
     if not isinstance(body, Mapping):
         raise InvalidError("Invalid JSON payload received. Unexpected token: an object is expected.")
     _REQUESTS[kind](body, "")
+    if kind != "assets:getPixels" and body.get("expression") is None:
+        raise InvalidError("Required field 'expression' is missing.")
     return {name: content for name, content in body.items() if content is not None}
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def decode(content: bytes) -> Any:
@@ -196,7 +208,7 @@ def decode(content: bytes) -> Any:
         InvalidError: if it is no JSON.
     """
     try:
-        return json.loads(content or b"{}")
+        return json.loads(content or b"{}", parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InvalidError("Invalid JSON payload received. Unexpected token.") from error
 

@@ -30,8 +30,6 @@ def evaluate(body: Mapping[str, Any], context: Context) -> Value:
     Raises:
         EarthEngineError: whatever a client is to be told.
     """
-    if "expression" not in body:
-        raise InvalidError("Required field 'expression' is missing.")
     return Evaluator(body["expression"], context).evaluate()
 
 

@@ -1,0 +1,205 @@
+"""Requests that mean no good get a 4xx in Earth Engine's shape within seconds; the server neither dies nor grows."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from tests import hostile
+from tests.conftest import Server
+
+SECONDS = 5.0
+LIMIT = 1.5
+"""Time of one computation on this server; one that does not look at its clock is ended two seconds later."""
+
+GRID = {
+    "crsCode": "EPSG:4326",
+    "affineTransform": {"scaleX": 0.001, "scaleY": -0.001, "translateX": -105, "translateY": 40},
+    "dimensions": {"width": 64, "height": 64},
+}
+
+
+@pytest.fixture(scope="module")
+def server(serve: Callable[..., Server]) -> Server:
+    return serve("--rate", "none", "--concurrency", "none", "--workers", "2", "--seconds", f"{LIMIT:g}")
+
+
+def refused(server: Server, method: str, body: Any, *, seconds: float = SECONDS, **options: Any) -> str:
+    """The message of a 4xx in Earth Engine's shape, which came in time."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    start = time.monotonic()
+    response = requests.post(f"{server.url}/v1/projects/local/{method}", data=content, timeout=30, **options)
+    took = time.monotonic() - start
+    assert 400 <= response.status_code < 500, response.text[:500]
+    error = response.json()["error"]
+    assert error.keys() == {"code", "message", "status"}
+    assert error["code"] == response.status_code
+    assert took < seconds, error["message"]
+    return str(error["message"])
+
+
+@pytest.mark.parametrize("name", hostile.CIRCLES)
+def test_circles(server: Server, name: str) -> None:
+    message = refused(server, "value:compute", {"expression": hostile.CIRCLES[name]}, seconds=1)
+    assert message in ("Invalid expression: circular reference.", "Computation is too deeply nested.")
+
+
+@pytest.mark.parametrize("name", hostile.ENORMOUS)
+def test_what_would_fill_the_memory(server: Server, name: str) -> None:
+    message = refused(server, "value:compute", {"expression": hostile.ENORMOUS[name]})
+    assert "timed out" not in message
+
+
+@pytest.mark.parametrize("name", hostile.ENDLESS)
+def test_what_would_take_for_ever(server: Server, name: str) -> None:
+    message = refused(server, "value:compute", {"expression": hostile.ENDLESS[name]})
+    assert message in ("Computation timed out.", "User memory limit exceeded.")
+
+
+@pytest.mark.parametrize("name", hostile.PIXELS)
+def test_pixels_that_cannot_be_had(server: Server, name: str) -> None:
+    body = {"expression": hostile.PIXELS[name], "fileFormat": "NPY", "grid": GRID}
+    refused(server, "image:computePixels", body)
+
+
+@pytest.mark.parametrize("name", hostile.BODIES)
+def test_bodies_that_are_none(server: Server, name: str) -> None:
+    for method in ("value:compute", "thumbnails", "maps", "image:computePixels"):
+        refused(server, method, hostile.BODIES[name], seconds=2)
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/x-www-form-urlencoded", "multipart/form-data", "x"])
+def test_content_types_do_not_make_json_of_what_is_none(server: Server, content_type: str) -> None:
+    refused(server, "value:compute", b"a=1&b=2", headers={"content-type": content_type})
+
+
+@pytest.mark.parametrize("sized", [True, False])
+def test_bodies_of_20_megabytes(server: Server, sized: bool) -> None:
+    content = b'{"expression": "' + b"x" * 20_000_000 + b'"}'
+    chunks = content if sized else (content[start : start + 65_536] for start in range(0, len(content), 65_536))
+    response = requests.post(f"{server.url}/v1/projects/local/value:compute", data=chunks, timeout=30)
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == "Request payload size exceeds the limit: 10485760 bytes."
+
+
+PLACES = [
+    "projects/earthengine-public/assets/../../etc/passwd",
+    "projects/earthengine-public/assets/%2e%2e/%2e%2e/etc/passwd",
+    "projects/earthengine-public/assets/..%2f..%2f..%2fetc%2fpasswd",
+    "projects/earthengine-public/assets//etc/passwd",
+    "projects/earthengine-public/assets/%2Fetc%2Fpasswd",
+    "projects/earthengine-public/assets/file:%2F%2F%2Fetc%2Fpasswd",
+    "projects/earthengine-public/assets/%00",
+    "projects/earthengine-public/assets/USDA%5C..%5C..",
+    "projects/earthengine-public/assets/https:%2F%2Fexample.com%2Fx.tif",
+    "projects/earthengine-public/assets/" + "a" * 10_000,
+    "projects/earthengine-public/assets/" + "a/" * 5000,
+    "projects/earthengine-public/assets/%ED%A0%80",
+]
+
+
+def raw(server: Server, request: bytes, *, ended: bool = False) -> bytes:
+    """What the server answers to bytes as they are: clients would tidy up a path."""
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+        connection.sendall(request)
+        if ended:
+            connection.shutdown(socket.SHUT_WR)
+        answer = b""
+        while part := connection.recv(65_536):
+            answer += part
+    return answer
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_name_leads_out_of_the_store(server: Server, place: str) -> None:
+    for method in ("", ":listAssets", ":listImages", ":listFeatures"):
+        answer = raw(server, f"GET /v1/{place}{method} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".encode())
+        assert answer.split(b" ", 2)[1] in (b"400", b"404"), answer[:200]
+        assert b'"error"' in answer
+        assert b"root:" not in answer
+    name = place.removeprefix("projects/earthengine-public/assets/")
+    load = hostile.call("Image.load", id={"constantValue": name})
+    refused(server, "value:compute", {"expression": {"result": "0", "values": {"0": load}}})
+
+
+@pytest.mark.parametrize(
+    "request_", [b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"a" * 200_000]
+)
+def test_what_is_no_http(server: Server, request_: bytes) -> None:
+    assert raw(server, request_, ended=True)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 404", b"")
+
+
+WRONG: list[Any] = [None, True, -1, 1e308, 2**70, "", "x", "\x00", "\ud800", [], [None], {}, {"a": {}}, [[1], [2, 3]]]
+
+
+def wrong_requests() -> list[tuple[str, dict[str, Any]]]:
+    image = {"result": "0", "values": {"0": hostile.ONE}}
+    table = {"result": "0", "values": {"0": hostile.call("Collection", features={"constantValue": []})}}
+    fields = {
+        "image:computePixels": ({"expression": image, "fileFormat": "NPY", "grid": GRID}, ["bandIds", "grid",
+            "visualizationOptions", "fileFormat", "workloadTag", "expression"]),
+        "table:computeFeatures": ({"expression": table}, ["pageSize", "pageToken", "expression"]),
+        "imageCollection:computeImages": ({"expression": image}, ["pageSize", "pageToken"]),
+        "thumbnails": ({"expression": image}, ["fileFormat", "filenamePrefix", "grid", "bandIds"]),
+        "tables": ({"expression": table}, ["selectors", "filename", "fileFormat"]),
+        "filmstripThumbnails": ({"expression": image}, ["orientation", "fileFormat"]),
+        "maps": ({"expression": image}, ["bandIds", "visualizationOptions"]),
+    }  # fmt: skip
+    return [
+        (method, {**body, name: value}) for method, (body, names) in fields.items() for name in names for value in WRONG
+    ]
+
+
+def test_wrong_types_everywhere(server: Server) -> None:
+    session = requests.Session()
+    for method, body in wrong_requests():
+        response = session.post(f"{server.url}/v1/projects/local/{method}", data=json.dumps(body).encode())
+        assert response.status_code < 500, (method, body, response.text[:200])
+        if response.status_code == 200 and "name" in response.headers.get("content-type", ""):
+            continue
+        if response.status_code == 200 and method in ("thumbnails", "tables", "filmstripThumbnails"):
+            fetch = "getFeatures" if method == "tables" else "getPixels"
+            name = response.json()["name"]
+            assert session.get(f"{server.url}/v1/{name}:{fetch}").status_code < 500, (method, body)
+
+
+def memory(server: Server) -> Mapping[int, int]:
+    """Kilobytes that each process of a server holds."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=True).stdout
+    rows = [tuple(map(int, line.split())) for line in listed.splitlines()]
+    family = {server.process.pid}
+    for _ in range(4):
+        family |= {pid for pid, parent, _ in rows if parent in family}
+    return {pid: size for pid, _, size in rows if pid in family}
+
+
+def test_the_server_neither_dies_nor_grows(server: Server) -> None:
+    quick = [*hostile.CIRCLES.values(), *hostile.ENORMOUS.values()]
+    bodies = [{"expression": graph} for graph in quick]
+
+    def round_() -> int:
+        for body in bodies:
+            refused(server, "value:compute", body)
+        for body in bodies[:8]:
+            name = requests.post(f"{server.url}/v1/projects/local/tables", json=body).json()["name"]
+            assert requests.get(f"{server.url}/v1/{name}:getFeatures").status_code == 400
+        return sum(memory(server).values())
+
+    round_()
+    before = max(round_() for _ in range(2))
+    after = min(round_() for _ in range(3))
+    assert server.process.poll() is None
+    assert after < 1.3 * before
+    assert memory(server)[server.process.pid] < 400_000
+    assert all(size < 900_000 for size in memory(server).values())
+    good = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
+    assert requests.post(f"{server.url}/v1/projects/local/value:compute", json=good).json() == {"result": 7}

@@ -1,0 +1,192 @@
+"""Valid requests with something wrong in them: refused in Earth Engine's shape, never an internal error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eechips.emulator.context import Limits
+from eechips.emulator.evaluation import Evaluation
+from eechips.emulator.functions import registry
+from eechips.emulator.signatures import signatures
+from eechips.emulator.stores import StoreConfig
+from eechips.emulator.workers import Answer, Job
+from tests.graph import Graph, Ready, invoke
+
+SECONDS = 5.0
+POINT = invoke("GeometryConstructors.Point", coordinates=[-105.2, 39.6])
+SQUARE = invoke("Geometry.bounds", geometry=invoke("Geometry.buffer", geometry=POINT, distance=127))
+NAIP = invoke("ImageCollection.load", id="USDA/NAIP/DOQQ")
+NEAR = invoke("Filter.intersects", leftField=".all", rightValue=SQUARE)
+IMAGES = invoke("Collection.filter", collection=NAIP, filter=NEAR)
+MOSAIC = invoke("ImageCollection.mosaic", collection=IMAGES)
+
+
+def chip() -> dict[str, Any]:
+    clipped = invoke("Image.clip", input=MOSAIC, geometry=SQUARE)
+    rgb = invoke("Image.select", input=clipped, bandSelectors=["R", "G", "B"])
+    sized = invoke("Image.clipToBoundsAndScale", input=rgb, geometry=SQUARE, width=16, height=16)
+    return Graph().expression(sized)
+
+
+def series() -> dict[str, Any]:
+    graph = Graph()
+    dates = invoke("DateRange", start="2019-01-01", end="2019-03-01")
+    within = invoke("Filter.dateRangeContains", leftValue=dates, rightField="system:time_start")
+    images = invoke("ImageCollection.load", id="MODIS/061/MOD11A2")
+
+    def row(image: Ready) -> Ready:
+        mean = invoke("Image.reduceRegion", image=image, reducer=invoke("Reducer.mean"), geometry=SQUARE, scale=1000)
+        return invoke("Feature", geometry=None, metadata=mean)
+
+    found = invoke("Collection.filter", collection=images, filter=within)
+    return graph.expression(
+        invoke("Collection.map", collection=found, baseAlgorithm=graph.function(row, "image"), dropNulls=True)
+    )
+
+
+def words() -> dict[str, Any]:
+    graph = Graph()
+    squared = graph.function(lambda x: invoke("Number.pow", left=x, right=2), "x")
+    numbers = invoke("List.map", list=invoke("List.sequence", start=1, end=5), baseAlgorithm=squared)
+    return graph.expression({
+        "sum": invoke("List.reduce", list=numbers, reducer=invoke("Reducer.sum")),
+        "text": invoke("String.replace", input="a-b", regex="-", replacement="+"),
+        "date": invoke("Date.format", date=invoke("Date.advance", date="2020-01-31", delta=1, unit="month")),
+        "array": invoke("Array.add", left=invoke("Array", values=[[1, 2], [3, 4]]), right=1),
+        "keys": invoke("Dictionary.keys", dictionary={"a": 1, "b": [1, None]}),
+    })  # fmt: skip
+
+
+REQUESTS = {"chip": chip(), "series": series(), "words": words()}
+GRID = {
+    "crsCode": "EPSG:32613",
+    "affineTransform": {"scaleX": 1, "scaleY": -1, "translateX": 482_800, "translateY": 4_383_300},
+    "dimensions": {"width": 16, "height": 16},
+}
+
+
+@pytest.fixture(scope="module")
+def answer() -> Iterator[Callable[[str, dict[str, Any]], Answer]]:
+    """Answers in this process as a worker does: on a deep stack, with limits of time and memory."""
+    evaluation = Evaluation(StoreConfig(), Limits(seconds=2.0, memory=256 << 20, elements=500))
+    recursion, stack = sys.getrecursionlimit(), threading.stack_size(256 << 20)
+    sys.setrecursionlimit(20_000)
+
+    def run(operation: str, body: dict[str, Any]) -> Answer:
+        found: list[Answer] = []
+        job = Job(operation, json.dumps(body).encode())
+        thread = threading.Thread(target=lambda: found.append(evaluation.answer(job)))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    yield run
+    sys.setrecursionlimit(recursion)
+    threading.stack_size(stack)
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_requests_are_good_as_they_are(answer: Callable[..., Answer], name: str) -> None:
+    assert answer("value:compute", {"expression": REQUESTS[name]}).status == 200
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where something in a JSON value can be changed."""
+    if path:
+        yield path
+    if isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from places(inner, (*path, key))
+
+
+CONSTANTS = (None, True, 0, -1, 1.5, 1e308, 2**53, "", "x", "\x00", "\ud800", [], [[]], {})
+NODES = st.sampled_from([
+    *(invoke(name).content for name in ("Image.pixelLonLat", "Reducer.mean", "Kernel.square", "Join.inner", "Date")),
+    MOSAIC.content, SQUARE.content, POINT.content, NAIP.content, NEAR.content,
+    *({"valueReference": key} for key in ("0", "body-0", "nothing")), {"argumentReference": "x"},
+    *({"constantValue": value} for value in CONSTANTS), {"integerValue": "-9223372036854775808"},
+    {"arrayValue": {}}, {"dictionaryValue": {"values": {"": {}}}}, {}, None, 5, "a",
+])  # fmt: skip
+NAMES = st.sampled_from([*sorted(registry()), "", "nothing", "functionName", "arguments", "constantValue"])
+
+
+@st.composite
+def mutated(draw: st.DrawFn) -> dict[str, Any]:
+    expression = deepcopy(REQUESTS[draw(st.sampled_from(sorted(REQUESTS)))])
+    for _ in range(draw(st.integers(1, 3))):
+        path = draw(st.sampled_from(list(places(expression))))
+        inner: Any = expression
+        for key in path[:-1]:
+            inner = inner[key]
+        what = draw(st.sampled_from(["node", "name", "remove", "copy", "number"]))
+        if what == "remove":
+            del inner[path[-1]]
+            if not expression:
+                break
+        elif what == "node":
+            inner[path[-1]] = deepcopy(draw(NODES))
+        elif what == "name":
+            inner[path[-1]] = draw(NAMES)
+        elif what == "number":
+            inner[path[-1]] = draw(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+        else:
+            inner[path[-1]] = deepcopy(_at(expression, draw(st.sampled_from(list(places(expression))))))
+    return expression
+
+
+def _at(value: Any, path: tuple[Any, ...]) -> Any:
+    for key in path:
+        value = value[key]
+    return value
+
+
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(mutated(), st.sampled_from(["value:compute", "image:computePixels", "table:computeFeatures"]))
+def test_whatever_is_wrong_is_said(answer: Callable[..., Answer], expression: dict[str, Any], operation: str) -> None:
+    body = {"expression": expression}
+    if operation == "image:computePixels":
+        body |= {"fileFormat": "NPY", "grid": GRID}
+    start = time.monotonic()
+    found = answer(operation, body)
+    assert time.monotonic() - start < SECONDS
+    if found.status == 200:
+        return
+    error = json.loads(found.content)["error"]
+    assert (found.status, error["code"]) in ((400, 400), (404, 404)), error
+    assert error["message"]
+
+
+ODD = {
+    "null": None, "true": True, "number": -2.5, "huge": 1e300, "text": "x", "empty": "", "list": [],
+    "lists": [[1], ["a"]],
+    "dictionary": {"a": None}, "image": MOSAIC, "images": IMAGES, "geometry": SQUARE, "filter": NEAR,
+    "feature": invoke("Feature", geometry=POINT, metadata={"n": None}),
+    "features": invoke("Collection", features=[]),
+    "nothing": invoke("GeometryConstructors.MultiPoint", coordinates=[]),
+    "date": invoke("Date", value=-1e15),
+    "reducer": invoke("Reducer.group", reducer=invoke("Reducer.toList")),
+    "array": invoke("Array", values=[[1, 2], [3, 4]]),
+    "kernel": invoke("Kernel.fixed", width=1, height=2, weights=[[1], [2]]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ODD)
+def test_every_function_on_one_thing_for_all_its_arguments(answer: Callable[..., Answer], kind: str) -> None:
+    for name in sorted(registry()):
+        signature = signatures()[name]
+        for optional in (False, True):
+            arguments = {a.name: ODD[kind] for a in signature.arguments if optional or not a.optional}
+            start = time.monotonic()
+            found = answer("value:compute", {"expression": Graph().expression(invoke(name, **arguments))})
+            assert found.status in (200, 400), (name, optional, found.content)
+            assert time.monotonic() - start < SECONDS, (name, optional)
