@@ -9,6 +9,7 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from eechips.emulator.functions import registry
@@ -58,7 +59,8 @@ def summary(classes: Sequence[ClassCoverage]) -> str:
 _HEAD = """# Functions of the local Earth Engine
 
 Made by `python -m eechips.emulator.coverage --write`; a test fails where it is out of date. The list of functions is
-that of `earthengine-api`. A function that is missing is refused with HTTP 400 and a message that names it. Families
+that of
+`earthengine-api` {client}. A function that is missing is refused with HTTP 400 and a message that names it. Families
 that are left out on purpose: classifiers and clusterers with their trained models, exports to Google's storage, and
 algorithms of single sensors.
 
@@ -75,7 +77,7 @@ def document(classes: Sequence[ClassCoverage]) -> str:
     rows = [
         f"| {c.name} | {len(c.present)} | {c.total} | {', '.join(f'`{name}`' for name in c.missing)} |" for c in classes
     ]
-    return _HEAD.format(present=present, total=total) + "\n".join(rows) + "\n"
+    return _HEAD.format(client=version("earthengine-api"), present=present, total=total) + "\n".join(rows) + "\n"
 
 
 def unknown() -> Mapping[str, str]:

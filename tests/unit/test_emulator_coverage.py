@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,8 @@ def test_every_function_is_counted_once() -> None:
 
 
 def test_the_document_is_up_to_date() -> None:
+    if f"`earthengine-api` {version('earthengine-api')}." not in DOCUMENT.read_text(encoding="utf-8"):
+        pytest.skip("docs/coverage.md is of another version of earthengine-api, whose list of functions may differ")
     assert DOCUMENT.read_text(encoding="utf-8") == coverage.document(coverage.coverage()), (
         "docs/coverage.md is out of date: python -m eechips.emulator.coverage --write"
     )
