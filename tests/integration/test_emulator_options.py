@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import requests
 
+from eechips.emulator.faults import FaultPlan, FaultType
+from eechips.emulator.options import OPTIONS
 from tests.conftest import Server, initialize
 
 SEVEN = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
@@ -123,3 +125,30 @@ def test_a_port_that_is_taken(serve: Callable[..., Server]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert f"cannot listen on port {port}" in done.stderr
+
+
+# What the page says
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "emulator.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    found = re.search(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+    assert found
+    return found.group(1)
+
+
+def test_the_page_s_script_runs(demo_server: Server) -> None:
+    script = block("python").replace("http://127.0.0.1:8765", demo_server.url)
+    *setting_up, last = script.strip().splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(setting_up), names)
+    assert eval(last, names)["properties"].keys() == {"elevation"}
+
+
+def test_the_page_s_plan_and_options_are_understood() -> None:
+    assert [row["type"] for row in FaultPlan.parse(json.loads(block("json"))).report()["faults"]]
+    for name in get_args(FaultType):
+        assert f"`{name}`" in PAGE
+    limits = {option.name for option in OPTIONS} - {"workers"}
+    assert limits <= set(re.findall(r"`--([a-z]+)[` ]", PAGE))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +23,15 @@ _SR_ORG = {
 }
 
 
+# Projections of this many descriptions are kept: clients may send any number of different ones.
+_REMEMBERED = 512
+
+
 class UnknownCrsError(ValueError):
     """A CRS that neither PROJ nor the table of SR-ORG codes knows."""
 
 
-@cache
+@lru_cache(_REMEMBERED)
 def parse_crs(crs: str) -> CRS:
     """The pyproj CRS of an ``EPSG:``/``SR-ORG:`` code, WKT or PROJ string.
 
@@ -40,7 +44,7 @@ def parse_crs(crs: str) -> CRS:
         raise UnknownCrsError(f"The CRS of a map projection could not be parsed: {crs}") from error
 
 
-@cache
+@lru_cache(_REMEMBERED)
 def metres_per_unit(crs: str) -> float:
     """Metres in one unit of a CRS's axes.
 
@@ -53,7 +57,7 @@ def metres_per_unit(crs: str) -> float:
     return float(parsed.axis_info[0].unit_conversion_factor) if parsed.axis_info else 1.0
 
 
-@cache
+@lru_cache(_REMEMBERED)
 def transformer(source: str, target: str) -> Transformer:
     """A pyproj transformer with x, y (longitude, latitude) axis order on both sides."""
     return Transformer.from_crs(parse_crs(source), parse_crs(target), always_xy=True)
