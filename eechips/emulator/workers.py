@@ -121,14 +121,22 @@ class _Worker:
         other.close()
 
     def answer(self, job: Job) -> Answer:
-        """Has the process answer; it is replaced if it dies, hangs or has grown too large."""
-        answer, resident = self._ask(job)
-        if resident > _MOST_RESIDENT and not self._closing.is_set():
-            self._end()
-            self._start()
-        return answer
+        """Has the process answer; it is replaced if it dies, hangs or has grown too large.
 
-    def _ask(self, job: Job) -> tuple[Answer, float]:
+        A process may die for reasons of its own: a job is given up when it has seen two of them die.
+        """
+        for _ in range(2):
+            answer, resident = self._ask(job)
+            if resident > _MOST_RESIDENT and not self._closing.is_set():
+                self._end()
+                self._start()
+            if answer is not None:
+                return answer
+        # The system killed them, most likely for their memory.
+        return error_answer(LimitError("User memory limit exceeded."))
+
+    def _ask(self, job: Job) -> tuple[Answer | None, float]:
+        """The process's answer, None if it died, and the memory that it holds: no end of it if it must go."""
         try:
             self._connection.send(job)
             if self._connection.poll(self._seconds):
@@ -136,8 +144,7 @@ class _Worker:
                 return found
             return error_answer(LimitError("Computation timed out.")), math.inf
         except (EOFError, OSError):
-            # The system killed the process, most likely for its memory.
-            return error_answer(LimitError("User memory limit exceeded.")), math.inf
+            return None, math.inf
 
     def _end(self) -> None:
         self._process.kill()

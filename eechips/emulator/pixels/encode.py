@@ -6,7 +6,7 @@ import io
 import warnings
 import zipfile
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -115,7 +115,7 @@ def geotiff(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid) -> byte
     )  # fmt: skip
 
 
-@cache
+@lru_cache(maxsize=64)
 def _wkt(crs: str) -> str:
     return str(parse_crs(crs).to_wkt())
 
