@@ -70,9 +70,7 @@ class Grid:
     @property
     def bounds(self) -> tuple[float, float, float, float]:
         """Least x, least y, greatest x, greatest y over the four corners, in CRS units."""
-        corners = [
-            self.xy(*c) for c in ((0, 0), (self.width, 0), (0, self.height), (self.width, self.height))
-        ]
+        corners = [self.xy(*c) for c in ((0, 0), (self.width, 0), (0, self.height), (self.width, self.height))]
         xs, ys = zip(*corners, strict=True)
         return min(xs), min(ys), max(xs), max(ys)
 

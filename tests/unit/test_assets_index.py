@@ -250,8 +250,9 @@ def test_items_of_others_are_served(tmp_path: Path) -> None:
     """A catalogue as other tools write it: relative ids, projection v1, raster:bands, eo:bands."""
     item = {
         "type": "Feature", "stac_version": "1.0.0", "id": "S2A_1", "geometry": None, "bbox": [1, 2, 3, 4],
-        "properties": {"datetime": "2020-01-01T00:00:00.0240000Z", "eo:cloud_cover": 3, "mgrs": "33UUU", "proj:epsg": 32633,
-                       "proj:shape": [5, 6], "proj:transform": [10, 0, 300000, 0, -10, 5800000, 0, 0, 1]},
+        "properties": {"datetime": "2020-01-01T00:00:00.0240000Z", "eo:cloud_cover": 3, "mgrs": "33UUU",
+                       "proj:epsg": 32633, "proj:shape": [5, 6],
+                       "proj:transform": [10, 0, 300000, 0, -10, 5800000, 0, 0, 1]},
         "assets": {
             "B02": {"href": "B02.tif", "roles": ["data"], "eo:bands": [{"name": "blue"}],
                     "raster:bands": [{"data_type": "uint16", "nodata": 0, "scale": 0.0001}]},

@@ -22,9 +22,7 @@ def test_records_are_complete_and_consistent(dataset: Dataset) -> None:
     assert dataset.end is None or start <= dt.date.fromisoformat(dataset.end)
     assert dt.date.fromisoformat(dataset.checked) > start
     assert dataset.source.startswith("https://developers.google.com/earth-engine/datasets/catalog/")
-    assert "/" not in dataset.source.removeprefix(
-        "https://developers.google.com/earth-engine/datasets/catalog/"
-    )
+    assert "/" not in dataset.source.removeprefix("https://developers.google.com/earth-engine/datasets/catalog/")
 
 
 @pytest.mark.parametrize("dataset", DATASETS, ids=lambda d: d.alias)

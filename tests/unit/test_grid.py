@@ -16,9 +16,7 @@ from eechips.grid import Grid
 
 sizes = st.integers(1, 4000)
 coordinates = st.floats(-2e7, 2e7)
-edges = st.sampled_from([0.6, 1.0, 10.0, 30.0, 926.625433055833, 8.983152841195215e-05, 1 / 3]) | st.floats(
-    1e-4, 1e3
-)
+edges = st.sampled_from([0.6, 1.0, 10.0, 30.0, 926.625433055833, 8.983152841195215e-05, 1 / 3]) | st.floats(1e-4, 1e3)
 
 
 # affine 3 warns of its own ``*``, which rasterio 1.4 still uses.
@@ -85,9 +83,7 @@ def test_snapping_around_a_corner_is_exact(
     """Corners are representable here, so the answer is known without rounding."""
     grid = Grid("EPSG:32613", (edge, 0.0, float(x), 0.0, -edge, float(y)), 10, 10)
     chip = grid.snap_around(*grid.xy(column, row), (width, height))
-    first_column = (
-        column - width // 2
-    )  # even: centred on the corner; odd: the pixel right of it is the middle one
+    first_column = column - width // 2  # even: centred on the corner; odd: the pixel right of it is the middle one
     first_row = row - height // 2
     assert chip == grid.window(first_column, first_row, width, height)
 
@@ -185,8 +181,6 @@ def test_estimated_bytes_are_those_of_the_array() -> None:
         ("EPSG:4326", (math.nan, 0.0, 0.0, 0.0, -1.0, 0.0), 1, 1),
     ],
 )
-def test_impossible_grids_are_refused(
-    crs: str, transform: tuple[float, ...], width: int, height: int
-) -> None:
+def test_impossible_grids_are_refused(crs: str, transform: tuple[float, ...], width: int, height: int) -> None:
     with pytest.raises(ValueError, match=r"grid|transform"):
         Grid(crs, transform, width, height)  # type: ignore[arg-type]

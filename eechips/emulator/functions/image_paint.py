@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from eechips.emulator.elements import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_math import matched
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import Bounds, PixelType
-from eechips.emulator.elements import property_of
 from eechips.emulator.ordering import plain
 from eechips.emulator.pixels.compute import Joint, all_of, combined
 from eechips.emulator.pixels.image import Band, Image, Pixels

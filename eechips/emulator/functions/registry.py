@@ -31,7 +31,8 @@ def function(*names: str, lazy: tuple[str, ...] = ()) -> Callable[[F], F]:
     """Marks a Python function as Earth Engine's function of these names.
 
     Its parameters are the signature's arguments, already of the signature's types, with the signature's defaults
-    filled in (None where there is none); a name that is a keyword of Python gets an underscore behind it. A first parameter called ``context`` gets the evaluation's Context.
+    filled in (None where there is none); a name that is a keyword of Python gets an underscore behind it. A first
+    parameter called ``context`` gets the evaluation's Context.
     """
 
     def mark(call: F) -> F:

@@ -61,9 +61,7 @@ def pixels_touched(geometry: Geometry, lattice: Projection) -> tuple[int, int, i
     if not all(map(math.isfinite, shape.bounds)):
         raise InvalidError("Unable to transform the geometry into the projection of the image.")
     column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
-    return column, row, max(math.ceil(right - 1e-9), column + 1) - column, max(
-        math.ceil(bottom - 1e-9), row + 1
-    ) - row
+    return column, row, max(math.ceil(right - 1e-9), column + 1) - column, max(math.ceil(bottom - 1e-9), row + 1) - row
 
 
 def fractions(geometry: Geometry, grid: Grid) -> Coverage:
