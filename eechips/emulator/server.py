@@ -81,7 +81,7 @@ def _run(service: Service, listener: socket.socket, config: ServerConfig, ready:
     server = _Server(
         uvicorn.Config(
             create_app(service), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
-            timeout_graceful_shutdown=5, ws="none",
+            timeout_graceful_shutdown=2, ws="none",
             http=Protocol,
         ),
         ready,

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Server
+from tests.integration import stack_store
 from tests.integration.real_store import fill
+from tests.integration.stack_store import Stack
 
 
 @pytest.fixture(scope="session")
@@ -23,3 +25,15 @@ def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def real_server(real_store: Path, serve: Callable[..., Server]) -> Server:
     """The real data alone, without a quota."""
     return serve("--assets", str(real_store), "--no-demo", "--rate", "none", "--concurrency", "none")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A small asset store, and the arrays that are in it."""
+    return stack_store.fill(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="session")
+def stack_server(stack: Stack, serve: Callable[..., Server]) -> Server:
+    """The small store alone, without a quota."""
+    return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")

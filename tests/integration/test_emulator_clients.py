@@ -30,17 +30,12 @@ pytestmark = pytest.mark.filterwarnings(
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    return stack_store.fill(tmp_path_factory.mktemp("stack"))
-
-
-@pytest.fixture(scope="module")
 def server(stack: Stack, serve: Callable[..., Server]) -> Server:
     """With Earth Engine's own quota and limits: the clients are written to live with those."""
     return serve("--assets", str(stack.path), "--no-demo")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ee(server: Server) -> Any:
     return initialize(server)
 

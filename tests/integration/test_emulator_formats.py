@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,23 +13,17 @@ import requests
 from rasterio.io import MemoryFile
 
 from tests.conftest import Server, initialize
-from tests.integration import stack_store
 from tests.integration.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    return stack_store.fill(tmp_path_factory.mktemp("stack"))
+def server(stack_server: Server) -> Server:
+    return stack_server
 
 
 @pytest.fixture(scope="module")
-def server(stack: Stack, serve: Callable[..., Server]) -> Server:
-    return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
-
-
-@pytest.fixture
 def ee(server: Server) -> Any:
     return initialize(server)
 

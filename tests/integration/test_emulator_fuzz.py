@@ -20,7 +20,7 @@ from tests import hostile
 from tests.conftest import Server
 
 SECONDS = 5.0
-LIMIT = 1.5
+LIMIT = 1.0
 """Time of one computation on this server; one that does not look at its clock is ended two seconds later."""
 
 GRID = {
@@ -211,7 +211,7 @@ def test_workers_that_are_killed_are_replaced(server: Server) -> None:
 
 
 def test_the_server_neither_dies_nor_grows(server: Server) -> None:
-    quick = [*hostile.CIRCLES.values(), *hostile.ENORMOUS.values()]
+    quick = [graph for name, graph in hostile.ENORMOUS.items() if not name.startswith("a million")]
     bodies = [{"expression": graph} for graph in quick]
 
     def round_() -> int:

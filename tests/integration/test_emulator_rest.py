@@ -21,16 +21,11 @@ FOUR_MILLION = 4_400_000
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
-    return stack_store.fill(tmp_path_factory.mktemp("stack"))
+def server(stack_server: Server) -> Server:
+    return stack_server
 
 
 @pytest.fixture(scope="module")
-def server(stack: Stack, serve: Callable[..., Server]) -> Server:
-    return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
-
-
-@pytest.fixture
 def ee(server: Server) -> Any:
     return initialize(server)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import xml.etree.ElementTree as ElementTree
 import zipfile
-from collections.abc import Callable
 from typing import Any
 
 import geopandas
@@ -15,17 +14,15 @@ import requests
 import shapely
 
 from tests.conftest import Server, initialize
-from tests.integration import stack_store
 from tests.integration.stack_store import TABLE
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -> Server:
-    stack = stack_store.fill(tmp_path_factory.mktemp("stack"))
-    return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
+def server(stack_server: Server) -> Server:
+    return stack_server
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ee(server: Server) -> Any:
     return initialize(server)
 

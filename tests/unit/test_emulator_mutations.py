@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from typing import Any
 
@@ -82,15 +83,12 @@ def answer() -> Iterator[Callable[[str, dict[str, Any]], Answer]]:
     recursion, stack = sys.getrecursionlimit(), threading.stack_size(256 << 20)
     sys.setrecursionlimit(20_000)
 
-    def run(operation: str, body: dict[str, Any]) -> Answer:
-        found: list[Answer] = []
-        job = Job(operation, json.dumps(body).encode())
-        thread = threading.Thread(target=lambda: found.append(evaluation.answer(job)))
-        thread.start()
-        thread.join()
-        return found[0]
+    with ThreadPoolExecutor(1) as pool:
 
-    yield run
+        def run(operation: str, body: dict[str, Any]) -> Answer:
+            return pool.submit(evaluation.answer, Job(operation, json.dumps(body).encode())).result()
+
+        yield run
     sys.setrecursionlimit(recursion)
     threading.stack_size(stack)
 
