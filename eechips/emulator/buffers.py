@@ -47,8 +47,10 @@ def corners_of_circle(radius: float, tolerance: float) -> int:
     """
     if tolerance >= radius:
         return 8
-    quarter = math.ceil(math.pi / math.acos(1.0 - tolerance / radius) / 4.0)
-    return min(max(4 * quarter, 8), _MAX_CORNERS)
+    angle = math.acos(1.0 - tolerance / radius)
+    if angle * _MAX_CORNERS <= math.pi:
+        return _MAX_CORNERS
+    return min(max(4 * math.ceil(math.pi / angle / 4.0), 8), _MAX_CORNERS)
 
 
 def circles(points: Coordinates, radius: float, corners: int) -> npt.NDArray[np.float64]:

@@ -138,7 +138,7 @@ def pad(array: Array, lengths: list[int], pad: float) -> Array:
     shape: tuple[int, ...] = values.shape
     missing = [max(0, wanted - size) for wanted, size in zip(lengths, shape, strict=True)]
     check_size(math.prod(size + extra for size, extra in zip(shape, missing, strict=True)))
-    if isinstance(pad, float) and not pad.is_integer() and values.dtype.kind != "f":
+    if values.dtype.kind != "f" and (not float(pad).is_integer() or abs(pad) >= 2**63):
         values = values.astype(np.float64)
     return Array(np.pad(values, [(0, extra) for extra in missing], constant_values=pad))
 

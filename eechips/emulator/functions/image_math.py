@@ -21,6 +21,7 @@ from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
 from eechips.emulator.pixels.types import (
     BOOLEAN,
     DOUBLE,
+    INT64,
     LONG,
     Numbers,
     bounds_of,
@@ -356,7 +357,9 @@ def clamp(input: Image, low: float, high: float) -> Image:
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         values = pixels[0].values
-        ends = (math.ceil(low), math.floor(high)) if values.dtype.kind in "biu" else (low, high)
+        ends: tuple[float, ...] = (low, high)
+        if values.dtype.kind in "biu":
+            ends = tuple(min(max(end, int(INT64.min)), int(INT64.max)) for end in (math.ceil(low), math.floor(high)))
         return Pixels(np.minimum(np.maximum(wide(values), ends[0]), ends[1]), pixels[0].mask)
 
     return input.with_bands(mapped(input.bands, pixel))
