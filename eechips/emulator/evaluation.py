@@ -7,9 +7,11 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+import shapely
+
 from eechips.emulator import messages, operations, rendering, resources
 from eechips.emulator.context import Context, Limits
-from eechips.emulator.errors import EarthEngineError, LimitError
+from eechips.emulator.errors import EarthEngineError, InvalidError, LimitError
 from eechips.emulator.messages import Body, Request
 from eechips.emulator.stores import StoreConfig, open_store
 from eechips.emulator.workers import Answer, Job, error_answer
@@ -66,6 +68,12 @@ class Evaluation:
             return error_answer(error)
         except (MemoryError, RecursionError):
             return error_answer(LimitError("User memory limit exceeded."))
+        except shapely.errors.GEOSException as error:
+            # GEOS tells of missing memory and of shapes that it cannot handle in the same way.
+            short = "bad_alloc" in str(error)
+            return error_answer(
+                LimitError("User memory limit exceeded.") if short else InvalidError(f"Geometry: {error}")
+            )
         except Exception:  # noqa: BLE001 - a fault of ours must reach the client as the service's own 500, and the log
             traceback.print_exc(file=sys.stderr)
             return error_answer(EarthEngineError("An internal error has occurred."))

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import buffers, geodesy, overlay
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.frame import (
     DEFAULT_TOLERANCE,
     RADIUS,
@@ -38,6 +38,7 @@ from eechips.emulator.shapes import gather, is_geographic, leaves
 from eechips.emulator.values import WHOLE_EARTH, Collection, ErrorMargin, Feature, Geometry
 
 _BUFFER_ERROR = 0.01  # of the distance: the default of Geometry.buffer's maxError
+_MOST_COLUMNS = 1_000_000  # of a covering grid
 
 
 def on_sphere(geometry: Geometry, margin: ErrorMargin | None) -> BaseGeometry:
@@ -444,6 +445,8 @@ def covering_grid(context: Context, geometry: Geometry, proj: Projection, scale:
             return
         shapely.prepare(shape)
         left, low, right, high = shape.bounds
+        if right - left > _MOST_COLUMNS:
+            raise LimitError("User memory limit exceeded.")
         columns = np.arange(math.floor(left), max(math.ceil(right), math.floor(left) + 1))
         for row in range(math.floor(low), max(math.ceil(high), math.floor(low) + 1)):
             context.check_time()

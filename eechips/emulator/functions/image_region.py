@@ -8,6 +8,7 @@ from itertools import tee
 import numpy as np
 
 from eechips.emulator.context import Context
+from eechips.emulator.elements import geometry_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image_projection import projection_of, target_projection
 from eechips.emulator.functions.registry import function
@@ -86,10 +87,10 @@ def reduce_over_regions(
 
     def elements() -> Iterator[Feature]:
         features, again = tee(collection)
-        results = reduce_regions(context, image, reducer, (f.geometry for f in again), lattice)
+        results = reduce_regions(context, image, reducer, (geometry_of(f) for f in again), lattice)
         for feature, values in zip(features, results, strict=True):
             found = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            yield feature.with_properties({**feature.properties, **found})
+            yield Feature(geometry_of(feature), {**feature.properties, **found})
 
     return collection.derived(elements, "Feature")
 
