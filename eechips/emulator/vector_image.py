@@ -15,7 +15,7 @@ from affine import Affine
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
-from eechips.emulator.elements import property_of
+from eechips.emulator.elements import Element, geometry_of, property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Bounds
 from eechips.emulator.ordering import plain
@@ -72,7 +72,8 @@ class Burnt:
 
     @cached_property
     def _index(self) -> _Index | None:
-        features = [f for f in islice(self.collection, _INDEXED + 1) if f.geometry is not None]
+        found = map(_outlined, islice(self.collection, _INDEXED + 1))
+        features = [f for f in found if f.geometry is not None]
         if len(features) > _INDEXED:
             return None
         shapes = [shapely.box(*f.geometry.lonlat.bounds) if f.geometry else None for f in features]
@@ -83,7 +84,7 @@ class Burnt:
         if self._index is not None:
             return self._index.under(bounds) if bounds is not None else self._index.features
         chosen = self.collection if bounds is None else self.collection.filtered(within_bounds(bounds))
-        return [f for f in chosen if f.geometry is not None]
+        return [f for f in map(_outlined, chosen) if f.geometry is not None]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
         """Burns every feature into the grid, then reduces what came together at each pixel."""
@@ -118,6 +119,11 @@ class Burnt:
         if not rows:
             return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp), np.zeros((len(self.properties), 0))
         return np.concatenate(pixels), np.concatenate(owners), np.asarray(rows, dtype=np.float64).T
+
+
+def _outlined(element: Element) -> Feature:
+    """A feature as it is, an image as its outline."""
+    return element if isinstance(element, Feature) else Feature(geometry_of(element), element.properties)
 
 
 def _number(value: object, name: str) -> float | None:

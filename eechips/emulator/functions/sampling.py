@@ -150,7 +150,8 @@ def stratified_sample(
         _check_size(len(kept))
     if kept is None:
         return Collection.of("Feature", [])
-    return Collection.of("Feature", list(features_of(image, kept, lattice.projection, geometries=geometries)))
+    picked = kept
+    return Collection("Feature", lambda _: features_of(image, picked, lattice.projection, geometries=geometries))
 
 
 def _check_size(length: int) -> None:
@@ -214,7 +215,7 @@ def sample(
     picked = Picked(columns, rows, np.zeros(len(columns), dtype=np.uint64), taken)
     if dropNulls:
         picked = picked.without_nulls()
-    return Collection.of("Feature", list(features_of(image, picked, lattice.projection, geometries=geometries)))
+    return Collection("Feature", lambda _: features_of(image, picked, lattice.projection, geometries=geometries))
 
 
 def _chosen(

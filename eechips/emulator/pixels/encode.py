@@ -98,8 +98,9 @@ def npy(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
     arrays = [filled(b, p) for b, p in zip(bands, pixels, strict=True)]
     fields = np.dtype([(band.name, array.dtype) for band, array in zip(bands, arrays, strict=True)])
     table = np.zeros(arrays[0].shape, dtype=fields)
-    for band, array in zip(bands, arrays, strict=True):
-        table[band.name] = array
+    # By place: numpy gives a field without a name one of its own.
+    for name, array in zip(fields.names or (), arrays, strict=True):
+        table[name] = array
     buffer = io.BytesIO()
     np.save(buffer, table, allow_pickle=False)
     return buffer.getvalue()
