@@ -120,7 +120,9 @@ class Service:
             if checked.status_code != 200:
                 return checked
         name = self.names.create(f"projects/{request.path_params['project']}", kind, content)
-        return json_response({**resource, "name": name})
+        # The client asks for nothing but the name: do not write all the rest, only to leave it out again.
+        alone = request.query_params.get("fields") == "name"
+        return json_response({"name": name} if alone else {**resource, "name": name})
 
     async def admitted(self, kind: str, handle: Callable[[], Awaitable[Response]]) -> Response:
         """Handles a request under the quota and the fault plan; errors become Earth Engine's."""
