@@ -55,7 +55,7 @@ class Verbs(click.Group):
             formatter.write_dl(list(_VERBS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a verb; errors that are raised on purpose become one sentence, unless ``--debug`` is given."""
+        """Runs a verb; errors become one sentence, unless ``--debug`` is given."""
         try:
             return super().invoke(ctx)
         except click.exceptions.NoArgsIsHelpError:
@@ -69,6 +69,13 @@ class Verbs(click.Group):
             raise OneSentence(_sentence(error)) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # a fault of ours is told in one sentence too
+            if ctx.meta.get("debug"):
+                raise
+            fault = f"{type(error).__name__}: {error}"
+            raise OneSentence(f"a fault of eechips, please report it: {fault} (--debug shows where)") from error
 
 
 def _sentence(error: EechipsError) -> str:

@@ -59,7 +59,8 @@ def preload(ordered: str) -> None:
         # What is missing is missed by the worker as well, which reports it with the unit that needs it.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    prepare(DocumentsFile(Path(wanted["path"]), wanted["digest"]))
+    with contextlib.suppress(FileNotFoundError):  # gone with a run whose plan failed meanwhile
+        prepare(DocumentsFile(Path(wanted["path"]), wanted["digest"]))
     _warm_up()
     gc.collect()
     gc.freeze()  # the collector would write to the shared pages

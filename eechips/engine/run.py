@@ -162,13 +162,6 @@ class _Run:
         config = self._config
         session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME))
         self._write_info(session, finished=None)
-        if not is_planned:
-            self._plan(log)
-        counts = self._ledger.counts()
-        open_count = self._count_open()
-        if open_count == 0:
-            return True
-        self._store.sweep()
         stack.callback(self._store.sweep)  # after the pool: workers that were ended leave files behind
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-")))
         setup = WorkerSetup(
@@ -182,16 +175,22 @@ class _Run:
             out=config.out.absolute(),
             token=f"{os.getpid()}-{time.time_ns():x}",
         )
-        size = min(config.processes, open_count)
-        pool = stack.enter_context(Pool(worker_context(), setup, size, config.unit_timeout))
-        total = sum(counts.values())
+        # Before the plan: what the workers share is loaded meanwhile.
+        pool = stack.enter_context(Pool(worker_context(), setup, config.processes, config.unit_timeout))
+        if not is_planned:
+            self._plan(log)
+        open_count = self._count_open()
+        if open_count == 0:
+            return True
+        self._store.sweep()
+        total = sum(self._ledger.counts().values())
         progress = stack.enter_context(Progress(total, total - open_count, session.throttle.limit, quiet=config.quiet))
         for note in session.notes:
             progress.say(note)
         dispatcher = Dispatcher(
             self._ledger, self._store, pool, progress, log, check=session.check, verbose=config.verbose
         )
-        is_settled = dispatcher.run(open_count, size, self._interrupt)
+        is_settled = dispatcher.run(open_count, min(config.processes, open_count), self._interrupt)
         if not is_settled:
             resume = config.command or "the same command"
             progress.say(f"Stopped; nothing is lost. To go on: {resume}")
