@@ -473,6 +473,4 @@ def scaled_to(projection: Projection, metres: float) -> Projection:
     """
     if not metres > 0.0 or not math.isfinite(metres):
         raise InvalidError(f"The scale must be positive, but was {metres}.")
-    factor = metres / projection.nominal_scale
-    t = projection.transform
-    return Projection(projection.crs, Affine(t.a * factor, t.b * factor, t.c, t.d * factor, t.e * factor, t.f))
+    return projection.at_scale(metres)
