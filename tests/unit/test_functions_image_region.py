@@ -366,5 +366,8 @@ def test_few_pixels_are_taken_as_gdal_takes_many(corners: list[tuple[int, int]],
     centre, fraction = np.zeros((13, 13), dtype=bool), np.zeros((13, 13))
     centre[cover.rows, cover.columns] = cover.centre
     fraction[cover.rows, cover.columns] = cover.fraction
-    np.testing.assert_array_equal(centre, rasterize([shape], (13, 13)).astype(bool))
+    # Multiples of 0.37 are rounded: on which side of such an edge a centre lies is then nobody's to say.
+    rows, columns = np.mgrid[0:13, 0:13]
+    unclear = (step != 0.5) & (shapely.distance(shape.exterior, shapely.points(columns + 0.5, rows + 0.5)) < 1e-9)
+    np.testing.assert_array_equal(centre | unclear, rasterize([shape], (13, 13)).astype(bool) | unclear)
     np.testing.assert_allclose(fraction, fractions(local, grid), atol=1e-12)
