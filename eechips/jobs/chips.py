@@ -7,17 +7,26 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import ee
 
-from eechips.datasets import Dataset, Kind, find
+from eechips.datasets import Kind
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.grid import Grid
-from eechips.jobs.options import check_dataset, check_dates, check_positive, fetch, field_names, slug, split, takes
+from eechips.jobs.options import (
+    OfDataset,
+    check_dataset,
+    check_dates,
+    check_positive,
+    fetch,
+    field_names,
+    slug,
+    split,
+    takes,
+)
 from eechips.manifest.run import Run
 from eechips.planning import facts, grids, samplers
 from eechips.planning.projection import nominal_scale
@@ -40,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChipSample:
+class ChipSample(OfDataset):
     """The recipe of ``eechips sample``.
 
     A chip shows the images of the dataset between the two dates, the latest on top, at a point. The points are
@@ -103,16 +112,6 @@ class ChipSample:
         if roi is None:
             raise UsageError(f"{self.dataset} has no default region: give --roi")
         object.__setattr__(self, "region", parse_region(roi))
-
-    @cached_property
-    def known(self) -> Dataset | None:
-        """The record of the dataset, if it has one."""
-        return find(self.dataset)
-
-    @property
-    def dataset_id(self) -> str:
-        """The dataset's asset id."""
-        return self.known.id if self.known else self.dataset
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ import difflib
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eechips.datasets import find, suggestion
+from eechips.datasets import Dataset, find, suggestion
 from eechips.engine import Estimate, RunConfig, estimate, run
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
@@ -86,6 +87,22 @@ def field_names(config: type) -> frozenset[str]:
 def slug(text: str) -> str:
     """A word for a folder's name: lower case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+class OfDataset:
+    """What every recipe that reads one dataset knows of it."""
+
+    dataset: str
+
+    @cached_property
+    def known(self) -> Dataset | None:
+        """The record of the dataset, if it has one."""
+        return find(self.dataset)
+
+    @property
+    def dataset_id(self) -> str:
+        """The dataset's asset id."""
+        return self.known.id if self.known else self.dataset
 
 
 def check_dataset(name: str) -> None:

@@ -13,10 +13,19 @@ from typing import Any, Literal, overload
 import ee
 import shapely
 
-from eechips.datasets import Dataset, find
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.options import check_dataset, check_dates, check_positive, fetch, field_names, slug, split, takes
+from eechips.jobs.options import (
+    OfDataset,
+    check_dataset,
+    check_dates,
+    check_positive,
+    fetch,
+    field_names,
+    slug,
+    split,
+    takes,
+)
 from eechips.manifest.run import Run
 from eechips.planning import facts, vectors
 from eechips.planning.regions import BoxRegion, choices, parse_box, planar, table_fields
@@ -32,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeSeries:
+class TimeSeries(OfDataset):
     """The recipe of ``eechips timeseries``.
 
     Each region makes one table: a row for each image of the dataset that meets the region, in order of time, with
@@ -90,16 +99,6 @@ class TimeSeries:
     def is_file(self) -> bool:
         """Whether the regions are in a local file."""
         return Path(self.regions).is_file()
-
-    @cached_property
-    def known(self) -> Dataset | None:
-        """The record of the dataset, if it has one."""
-        return find(self.dataset)
-
-    @property
-    def dataset_id(self) -> str:
-        """The dataset's asset id."""
-        return self.known.id if self.known else self.dataset
 
     @property
     def datasets(self) -> tuple[str, ...]:

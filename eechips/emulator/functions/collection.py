@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from itertools import islice
 from sys import maxsize
 from typing import Any, Literal
@@ -268,8 +267,3 @@ def remap(collection: Collection, lookupIn: list[Value], lookupOut: list[int], c
 def cache(collection: Collection) -> Collection:
     """The collection itself: elements are kept anyway."""
     return collection
-
-
-def at_index(image: Image, index: str) -> Image:
-    """An image under another ``system:index``."""
-    return replace(image, properties={**image.properties, "system:index": index})

@@ -12,7 +12,6 @@ import shapely
 
 from eechips.emulator import reducers
 from eechips.emulator.context import Context
-from eechips.emulator.functions.collection import at_index
 from eechips.emulator.functions.image import unique_names
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import Bounds, PixelType, Query
@@ -145,6 +144,3 @@ def to_bands(context: Context, collection: Collection) -> Image:
         names.extend(f"{index}_{band.name}" for band in image.bands)
     unique = unique_names(names)
     return Image(tuple(replace(band, name=name) for band, name in zip(bands, unique, strict=True)))
-
-
-__all__ = ["at_index", "composite", "first_image", "members_of", "mosaic", "narrowed", "reduced"]

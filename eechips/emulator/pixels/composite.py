@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
 from eechips.emulator.model import Bounds, Window
 from eechips.emulator.pixels.grid import Grid, apply, transformer
 from eechips.emulator.pixels.image import Image, Pixels, Render
 
 Members = Callable[[Bounds | None], Iterator[Image]]
-"""The images that may have pixels within bounds (None: anywhere), in order."""
+"""The images whose footprint meets bounds (None: all), in order."""
 
 Reduction = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], list[tuple[npt.NDArray[Any], npt.NDArray[Any]]]]
 """From values and weights of shape (inputs, images, height, width) to values and masks, one pair per output."""
@@ -37,10 +36,7 @@ def _under(members: Members, grid: Grid, render: Render) -> list[Image]:
     """The images that may have pixels on a grid, in order."""
     bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
     images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
-    if bounds is None:
-        return images
-    box = shapely.box(*bounds)
-    return [i for i in images if i.footprint is None or i.footprint.unbounded or i.footprint.lonlat.intersects(box)]
+    return images
 
 
 @dataclass(frozen=True, slots=True, eq=False)
