@@ -1,0 +1,166 @@
+"""What was learned of a project's quota, kept from one run to the next.
+
+The service tells nobody its limits: a run finds them by being refused. The next run of the same project need
+not start from nothing. The memory is one small JSON file in the user's cache folder; whatever happens to it, a
+run goes on without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.client.transport import is_loopback
+from eechips.errors import StorageError
+from eechips.storage import write_file
+
+if sys.platform != "win32":
+    import fcntl
+
+LIMITS_NAME = "limits.json"
+CACHE_VARIABLE = "EECHIPS_CACHE"
+_MOST = 200  # projects that are remembered: those seen last
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What a run learned of a project's quota.
+
+    Attributes:
+        in_flight: requests that may be in flight at once, at least 1.
+        restricted: whether the service said that it restricts the project's parallelism
+            (``x-earth-engine-quota-status: parallelism_restricted=true``).
+        seen: when, ISO 8601, UTC.
+    """
+
+    in_flight: int
+    restricted: bool
+    seen: str
+
+
+def cache_folder() -> Path | None:
+    """The user's cache folder of eechips, which need not exist; None for a user without a home.
+
+    ``EECHIPS_CACHE``, else ``%LOCALAPPDATA%\\eechips`` on Windows, else ``eechips`` in ``XDG_CACHE_HOME`` or
+    ``~/.cache`` (https://specifications.freedesktop.org/basedir-spec: relative paths do not count).
+    """
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named)
+    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
+    base = Path(os.environ.get(variable, ""))
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:  # a container may run as somebody whom no one knows
+            return None
+    return base / "eechips"
+
+
+def recall(endpoint: str, project: str, folder: Path | None = None) -> Learned | None:
+    """What earlier runs learned of a project's quota.
+
+    Args:
+        endpoint: base URL of the service.
+        project: whose quota it is.
+        folder: where the memory is; None for the user's cache folder.
+
+    Returns:
+        None if nothing is known, or the memory cannot be read.
+    """
+    where = folder or cache_folder()
+    if where is None:
+        return None
+    entry = _read(where / LIMITS_NAME).get(endpoint, {}).get(project)
+    return None if entry is None else Learned(**entry)
+
+
+def remember(endpoint: str, project: str, learned: Learned, folder: Path | None = None) -> bool:
+    """Keeps what a run learned, in place of what was known before.
+
+    A server on loopback is another one tomorrow, at another port: it is remembered only where the folder is
+    named, by the argument or by ``EECHIPS_CACHE``.
+
+    Args:
+        endpoint: base URL of the service.
+        project: whose quota it is.
+        learned: what to keep.
+        folder: where the memory is; None for the user's cache folder.
+
+    Returns:
+        Whether it was kept: False also where the folder cannot be written, which is no reason to fail.
+    """
+    if is_loopback(endpoint) and folder is None and not os.environ.get(CACHE_VARIABLE):
+        return False
+    where = folder or cache_folder()
+    if where is None:
+        return False
+    try:
+        where.mkdir(parents=True, exist_ok=True)
+        with _alone(where / f".{LIMITS_NAME}.lock"):
+            known = _read(where / LIMITS_NAME)
+            known.setdefault(endpoint, {})[project] = dataclasses.asdict(learned)
+            write_file(where / LIMITS_NAME, (json.dumps(_newest(known), indent=2) + "\n").encode())
+    except (OSError, StorageError):
+        return False
+    return True
+
+
+_Known = dict[str, dict[str, dict[str, Any]]]
+"""Endpoint, project, and the fields of :class:`Learned`."""
+
+
+def _read(path: Path) -> _Known:
+    """Every entry that is sound; nothing of a file that is missing or damaged."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    known: _Known = {}
+    for endpoint, projects in _items(content):
+        for project, entry in _items(projects):
+            fields = dict(_items(entry))
+            if _is_sound(fields):
+                known.setdefault(endpoint, {})[project] = {f.name: fields[f.name] for f in dataclasses.fields(Learned)}
+    return known
+
+
+def _items(value: Any) -> Iterator[tuple[str, Any]]:
+    yield from value.items() if isinstance(value, dict) else ()
+
+
+def _is_sound(fields: Mapping[str, Any]) -> bool:
+    in_flight = fields.get("in_flight")
+    return (
+        type(in_flight) is int
+        and in_flight >= 1
+        and isinstance(fields.get("restricted"), bool)
+        and isinstance(fields.get("seen"), str)
+    )
+
+
+def _newest(known: _Known) -> _Known:
+    """The entries seen last, so that the file stays small."""
+    entries = [
+        (entry["seen"], endpoint, project) for endpoint, found in known.items() for project, entry in found.items()
+    ]
+    kept: _Known = {}
+    for _, endpoint, project in sorted(sorted(entries)[-_MOST:], key=lambda entry: entry[1:]):
+        kept.setdefault(endpoint, {})[project] = known[endpoint][project]
+    return kept
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keeps other processes and threads out of the block, where the system can; else the last one to write wins."""
+    with path.open("ab") as file:
+        if sys.platform != "win32":
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
