@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rasterio
-from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from eechips.emulator.errors import InvalidError
@@ -20,6 +19,7 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.pixels import types
 from eechips.emulator.pixels.grid import Grid, parse_crs
 from eechips.emulator.pixels.image import Band, Pixels
+from eechips.emulator.pixels.png import write as write_png
 from eechips.emulator.pixels.types import cast_values
 
 
@@ -54,8 +54,6 @@ def _write(driver: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str]
                 file.write(np.stack(arrays))
                 for index, name in enumerate(names, 1):
                     file.set_band_description(index, name)
-                if driver == "PNG" and len(arrays) in (2, 4):
-                    file.colorinterp = (*file.colorinterp[:-1], ColorInterp.alpha)
             data: bytes = memory.read()
     return data
 
@@ -64,23 +62,32 @@ def _pictures(bands: Sequence[Band], pixels: Sequence[Pixels], form: str) -> lis
     """Bands as bytes: values outside 0 to 255 are clipped, not scaled."""
     if len(bands) not in (1, 3):
         raise InvalidError(f"Must specify visualization parameters: {form} images have 1 or 3 bands, not {len(bands)}.")
-    return [np.where(p.valid, cast_values(p.values, np.uint8), np.uint8(0)) for p in pixels]
+    return [_byte_values(p) for p in pixels]
+
+
+def _byte_values(pixels: Pixels) -> npt.NDArray[np.uint8]:
+    values: npt.NDArray[np.uint8] = cast_values(pixels.values, np.uint8)
+    valid = pixels.valid
+    return values if valid.all() else np.where(valid, values, np.uint8(0))
 
 
 def png(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
     """A PNG of 1 or 3 bands; masked pixels are transparent."""
     arrays = _pictures(bands, pixels, "PNG")
     alpha = _alpha(pixels)
-    if not (alpha == 255).all():
-        arrays.append(alpha)
-    return _write("PNG", arrays, ZLEVEL=1)
+    return write_png(arrays if alpha is None else [*arrays, alpha])
 
 
-def _alpha(pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8]:
+def _alpha(pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8] | None:
+    """Opacity from 0 to 255; None where all is opaque."""
+    if all(p.mask.dtype == bool for p in pixels):
+        valid = np.logical_and.reduce([p.mask for p in pixels])
+        return None if valid.all() else valid.astype(np.uint8) * np.uint8(255)
     alpha = pixels[0].mask.astype(np.float64)
     for p in pixels[1:]:
         alpha = np.minimum(alpha, p.mask)
-    return np.floor(alpha * 255 + 0.5).astype(np.uint8)
+    opacity = np.floor(alpha * 255 + 0.5).astype(np.uint8)
+    return None if (opacity == 255).all() else opacity
 
 
 def jpeg(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
