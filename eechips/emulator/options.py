@@ -70,6 +70,7 @@ def _plan(text: str) -> FaultPlan:
 _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "concurrency": lambda text: None if text == "none" else _count(text),
     "rate": _rate,
+    "minute": lambda text: None if text == "none" else _count(text),
     "latency": Latency.parse,
     "faults": _plan,
     "workers": _count,
@@ -80,7 +81,8 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
 OPTIONS = (
     Option("concurrency", "N", "Requests in flight, or none [40]."),
     Option("rate", "N", "Requests a second, or none [100]."),
-    Option("latency", "SECONDS", "Extra time before each answer: a number, or lognormal:MEDIAN,SIGMA [none]."),
+    Option("minute", "N", "Requests a minute, or none [60 times the rate]."),
+    Option("latency", "SECONDS", "Extra time before answers: a number, lognormal:MEDIAN,SIGMA, or by kind (KIND=…;…)."),
     Option("faults", "FILE", "JSON plan of what goes wrong on purpose (docs/emulator.md)."),
     Option("payload", "BYTES", "Of a request's body [10485760]."),
     Option("pixels", "BYTES", "Uncompressed, of computePixels and getPixels [50331648]."),
@@ -95,7 +97,7 @@ OPTIONS = (
 
 # Names of limits that differ from their option's.
 _LIMITS = {"pixels": "pixels_bytes", "thumbnail": "thumbnail_bytes"}
-_QUOTA = ("concurrency", "rate")
+_QUOTA = ("concurrency", "rate", "minute")
 _SERVER = ("latency", "faults", "workers")
 
 

@@ -1,4 +1,4 @@
-"""The quota of a project: requests in flight and requests a second."""
+"""The quota of a project: requests in flight, a second and a minute; what was asked; the time answers take."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields, replace
+from fnmatch import fnmatchcase
+from typing import Any, Literal
 
-from eechips.emulator.errors import EarthEngineError
+from eechips.emulator.errors import EarthEngineError, InvalidError
 
 REJECTION = "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
 """What Earth Engine says with 429."""
+
+RESTRICTED: Mapping[str, str] = {"x-earth-engine-quota-status": "parallelism_restricted=true"}
+"""The header of every answer to a project in restricted mode (it has used up its EECU-hours of the month)."""
 
 
 class TooManyRequestsError(EarthEngineError):
@@ -31,10 +35,50 @@ class QuotaConfig:
     Attributes:
         concurrency: requests in flight, None for any number.
         rate: requests a second, None for any number.
+        minute: requests a minute, counted anew each minute; None for any number, ``auto`` for 60 times the rate.
+        restricted: whether answers say that the project is in restricted mode. How many requests that leaves in
+            flight is up to ``concurrency``: Earth Engine does not publish it.
     """
 
     concurrency: int | None = 40
     rate: float | None = 100.0
+    minute: int | Literal["auto"] | None = "auto"
+    restricted: bool = False
+
+    @property
+    def most_a_minute(self) -> float:
+        """``minute`` as a number; infinite for any number."""
+        if self.minute == "auto":
+            return math.inf if self.rate is None else 60.0 * self.rate
+        return math.inf if self.minute is None else self.minute
+
+    def changed(self, given: Any) -> QuotaConfig:
+        """With what JSON says: ``{"concurrency": 10, "rate": null, "restricted": true}``; the rest stays as it is.
+
+        Raises:
+            InvalidError: if it is malformed.
+        """
+        if not isinstance(given, Mapping):
+            raise InvalidError("A quota must be an object.")
+        unknown = given.keys() - {f.name for f in fields(self)}
+        if unknown:
+            raise InvalidError(f"Unknown field of a quota: '{min(unknown)}'.")
+        for name, value in given.items():
+            if not _CHECKS[name](value):
+                raise InvalidError(f"Invalid {name} of a quota: {str(value)[:50]!r}.")
+        return replace(self, **given)
+
+
+def _count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+_CHECKS: Mapping[str, Callable[[Any], bool]] = {
+    "concurrency": lambda v: v is None or _count(v),
+    "rate": lambda v: v is None or _count(v) or (isinstance(v, float) and 0 < v < math.inf),
+    "minute": lambda v: v is None or v == "auto" or _count(v),
+    "restricted": lambda v: isinstance(v, bool),
+}
 
 
 @dataclass(slots=True)
@@ -43,12 +87,17 @@ class Statistics:
 
     Attributes:
         requests: by kind.
-        statuses: of the responses.
+        answers: by kind and status; an answer is counted when it is ready to be sent.
+        rejected: requests that the quota turned away, by the limit that they met: concurrency, rate or minute.
         peak: most requests in flight at once.
+        in_flight: now; from the request's head until the last byte of the answer was handed over.
+        busy: seconds spent in flight, of all requests together, until the last change. Between two moments, its
+            difference divided by the time is the mean in flight.
     """
 
     requests: Counter[str] = field(default_factory=Counter)
-    statuses: Counter[int] = field(default_factory=Counter)
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)
+    rejected: Counter[str] = field(default_factory=Counter)
     peak: int = 0
     in_flight: int = 0
     busy: float = 0.0
@@ -59,89 +108,193 @@ class Statistics:
         """Counts a request that comes (1) or goes (-1)."""
         if self._first is None:
             self._first = now
-        if self._since is not None:
-            self.busy += self.in_flight * (now - self._since)
-        self._since = now
+        self._advance(now)
         self.in_flight += by
         self.peak = max(self.peak, self.in_flight)
 
-    def report(self) -> dict[str, Any]:
-        """The figures as JSON. The mean in flight is over the time from the first to the last change."""
-        span = (self._since or 0.0) - (self._first or 0.0)
+    def _advance(self, now: float) -> None:
+        if self._since is not None:
+            self.busy += self.in_flight * (now - self._since)
+        self._since = now
+
+    def report(self, now: float) -> dict[str, Any]:
+        """The figures as JSON. The mean in flight is over the time since the first request.
+
+        Args:
+            now: seconds on the clock of :meth:`change`; they come along as ``time``.
+        """
+        if self._first is not None:
+            self._advance(now)
+        span = now - (now if self._first is None else self._first)
+        statuses: Counter[int] = Counter()
+        answers: dict[str, dict[str, int]] = {}
+        for (kind, status), count in sorted(self.answers.items()):
+            statuses[status] += count
+            answers.setdefault(kind, {})[str(status)] = count
         return {
+            "time": now,
             "requests": dict(sorted(self.requests.items())),
-            "statuses": {str(k): v for k, v in sorted(self.statuses.items())},
-            "in_flight": {"now": self.in_flight, "peak": self.peak, "mean": self.busy / span if span > 0 else 0.0},
+            "statuses": {str(k): v for k, v in sorted(statuses.items())},
+            "answers": answers,
+            "rejected": {name: self.rejected[name] for name in ("concurrency", "rate", "minute")},
+            "in_flight": {
+                "now": self.in_flight,
+                "peak": self.peak,
+                "mean": self.busy / span if span > 0 else 0.0,
+                "busy": self.busy,
+            },
         }
 
 
 class Quota:
-    """Lets requests in, or turns them away."""
+    """Lets requests in, or turns them away.
+
+    The limits are looked at in the order minute, rate, concurrency. As with Google's rate quotas, a request that
+    finds a rate used up uses nothing of it; one that finds too many in flight has used both rates.
+
+    Attributes:
+        config: the limits; may be replaced at any time. What is in flight beyond a new limit finishes undisturbed.
+        statistics: what was asked.
+    """
 
     def __init__(self, config: QuotaConfig, clock: Callable[[], float] = time.monotonic) -> None:
-        self._config = config
-        self._clock = clock
-        self._tokens = config.rate or 0.0
-        self._filled = clock()
+        self.config = config
         self.statistics = Statistics()
+        self._clock = clock
+        self._tokens = math.inf  # as many as the rate allows at first
+        self._filled = clock()
+        self._minute = -math.inf
+        self._in_minute = 0
 
     @contextmanager
     def admitted(self, kind: str) -> Iterator[None]:
-        """Holds a place in flight while the request lasts.
+        """Holds a place in flight while the block lasts.
 
         Raises:
-            TooManyRequestsError: if there is none, or too many came this second.
+            TooManyRequestsError: if there is none, or too many came this second or minute.
         """
-        self.statistics.requests[kind] += 1
-        if not self._take() or self._full():
-            raise TooManyRequestsError(REJECTION)
-        self.statistics.change(1, self._clock())
+        self.enter(kind)
         try:
             yield
         finally:
-            self.statistics.change(-1, self._clock())
+            self.leave()
 
-    def _full(self) -> bool:
-        return self._config.concurrency is not None and self.statistics.in_flight >= self._config.concurrency
+    def enter(self, kind: str) -> None:
+        """Takes a place in flight, until :meth:`leave`.
 
-    def _take(self) -> bool:
-        """Takes one of the tokens, which fill up at the rate, to as many as a second gives."""
-        rate = self._config.rate
-        if rate is None:
-            return True
+        Raises:
+            TooManyRequestsError: if there is none, or too many came this second or minute.
+        """
+        self.statistics.requests[kind] += 1
         now = self._clock()
-        self._tokens = min(rate, self._tokens + (now - self._filled) * rate)
-        self._filled = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
+        reached = self._limit_reached(now)
+        if reached is not None:
+            self.statistics.rejected[reached] += 1
+            raise TooManyRequestsError(REJECTION)
+        self.statistics.change(1, now)
+
+    def leave(self) -> None:
+        """Gives a place back."""
+        self.statistics.change(-1, self._clock())
+
+    def report(self) -> dict[str, Any]:
+        """The statistics and the limits, as JSON."""
+        return {**self.statistics.report(self._clock()), "quota": asdict(self.config)}
+
+    def _limit_reached(self, now: float) -> str | None:
+        """The first limit that a request would exceed; it uses up some of the rates otherwise."""
+        config = self.config
+        if now - self._minute >= 60.0:
+            self._minute, self._in_minute = now, 0
+        if self._in_minute >= config.most_a_minute:
+            return "minute"
+        if config.rate is not None:
+            # A second's worth of tokens, filled up at the rate; one at least, for rates below one.
+            capacity = max(1.0, config.rate)
+            self._tokens = min(capacity, self._tokens + (now - self._filled) * config.rate)
+            self._filled = now
+            if self._tokens < 1.0:
+                return "rate"
+            self._tokens -= 1.0
+        self._in_minute += 1
+        if config.concurrency is not None and self.statistics.in_flight >= config.concurrency:
+            return "concurrency"
+        return None
 
 
-class Latency:
-    """Extra seconds before each answer, drawn from a lognormal distribution with a seed."""
+@dataclass(frozen=True, slots=True)
+class Lognormal:
+    """A distribution of seconds.
 
-    def __init__(self, median: float, sigma: float, seed: int = 0) -> None:
-        if not (0 < median < math.inf and 0 <= sigma < math.inf):
+    Attributes:
+        median: seconds.
+        sigma: standard deviation of the logarithm; 0 for always the median.
+    """
+
+    median: float
+    sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (0 < self.median < math.inf and 0 <= self.sigma < math.inf):
             raise ValueError("the median must be positive, and sigma not negative")
-        self._mu, self._sigma = math.log(median), sigma
-        self._random = random.Random(seed)
 
     @classmethod
-    def parse(cls, text: str) -> Latency:
+    def parse(cls, text: str) -> Lognormal:
         """From "lognormal:MEDIAN,SIGMA" in seconds, or a plain number of seconds.
 
         Raises:
             ValueError: for any other text.
         """
-        name, _, numbers = text.partition(":")
+        name, _, numbers = text.strip().partition(":")
         if not numbers:
-            return cls(float(name), 0.0)
+            return cls(float(name))
         if name != "lognormal":
             raise ValueError(f"Unknown distribution: {name!r}; use lognormal:MEDIAN,SIGMA.")
         median, sigma = (float(n) for n in numbers.split(","))
         return cls(median, sigma)
 
-    def draw(self) -> float:
-        """The next number of seconds."""
-        return self._random.lognormvariate(self._mu, self._sigma)
+    def __str__(self) -> str:
+        return f"lognormal:{self.median:g},{self.sigma:g}" if self.sigma else f"{self.median:g}"
+
+
+class Latency:
+    """Extra seconds before each answer, drawn with a seed.
+
+    Args:
+        rules: pattern of the kinds of request (``thumbnails:*``) and their distribution. The first that fits is the
+            one; a kind that none fits gets no latency.
+        seed: of the draws.
+    """
+
+    def __init__(self, rules: Sequence[tuple[str, Lognormal]], seed: int = 0) -> None:
+        self._rules = tuple(rules)
+        self._by_kind: dict[str, Lognormal | None] = {}
+        self._random = random.Random(seed)
+
+    @classmethod
+    def parse(cls, text: str) -> Latency:
+        """From "KIND=SECONDS;KIND=lognormal:MEDIAN,SIGMA;SECONDS": a part without a kind is for all that are left.
+
+        Kinds are those that the statistics count requests by, ``value:compute`` or ``thumbnails:getPixels``, or
+        patterns of them.
+
+        Raises:
+            ValueError: for any other text.
+        """
+        rules = []
+        for part in text.split(";"):
+            pattern, equals, distribution = part.rpartition("=")
+            if equals and not pattern.strip():
+                raise ValueError(f"no kind of request before the equals sign: {part!r}")
+            rules.append((pattern.strip() if equals else "*", Lognormal.parse(distribution)))
+        return cls(rules)
+
+    def draw(self, kind: str) -> float:
+        """The next number of seconds, for a kind of request."""
+        if kind not in self._by_kind:
+            self._by_kind[kind] = next((d for pattern, d in self._rules if fnmatchcase(kind, pattern)), None)
+        found = self._by_kind[kind]
+        return 0.0 if found is None else self._random.lognormvariate(math.log(found.median), found.sigma)
+
+    def __str__(self) -> str:
+        return ";".join(f"{pattern}={distribution}" for pattern, distribution in self._rules)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -128,3 +130,59 @@ def test_statistics_count_requests_by_kind(server: Server) -> None:
     stats = server.stats()
     assert stats["requests"]["value:compute"] == before + 1
     assert stats["in_flight"]["peak"] >= 1
+
+
+def test_in_flight_until_the_last_byte(server: Server) -> None:
+    plan(server, {"type": "stall-body", "times": 1, "seconds": 0.4})
+    before = server.stats()
+    assert compute(server).json() == {"result": 7}
+    after = server.stats()
+    assert after["in_flight"]["now"] == 0
+    assert after["in_flight"]["busy"] - before["in_flight"]["busy"] > 0.35
+    answers = [stats["answers"].get("value:compute", {}).get("200", 0) for stats in (before, after)]
+    assert answers[1] == answers[0] + 1
+
+
+def test_who_hangs_up_gives_the_place_back(server: Server) -> None:
+    plan(server, {"type": "stall", "times": 1}, {"type": "stall-body", "times": 1})
+    for _ in range(2):
+        with pytest.raises(requests.exceptions.RequestException, match="timed out"):
+            compute(server, timeout=0.2)
+    deadline = time.monotonic() + 5
+    while server.stats()["in_flight"]["now"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def control(server: Server, resource: str, **values: Any) -> requests.Response:
+    return requests.post(f"{server.url}/{resource}", json=values, timeout=10)
+
+
+def test_the_quota_changes_under_way(serve: Callable[..., Server]) -> None:
+    server = serve("--no-demo", "--workers", "1", "--minute", "none")
+    assert requests.get(f"{server.url}/_quota", timeout=10).json()["concurrency"] == 40
+    assert control(server, "_quota", concurrency=1, restricted=True).json()["restricted"] is True
+    assert control(server, "_latency", latency="value:compute=0.4;thumbnails:*=lognormal:9,0.5").status_code == 200
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: compute(server), range(3)))
+    assert sorted(a.status_code for a in answers) == [200, 429, 429]
+    assert {a.headers["x-earth-engine-quota-status"] for a in answers} == {"parallelism_restricted=true"}
+    assert next(a for a in answers if a.status_code == 200).elapsed.total_seconds() >= 0.4
+    assert server.stats()["rejected"] == {"concurrency": 2, "rate": 0, "minute": 0}
+    control(server, "_quota", concurrency=40, restricted=False)
+    assert control(server, "_latency", latency=None).json() == {"latency": None}
+    with ThreadPoolExecutor(3) as pool:
+        answers = list(pool.map(lambda _: compute(server), range(3)))
+    assert [a.status_code for a in answers] == [200] * 3
+    assert not any("x-earth-engine-quota-status" in a.headers for a in answers)
+
+
+@pytest.mark.parametrize(
+    ("resource", "values"),
+    [("_quota", {"concurrency": 0}), ("_quota", {"places": 3}), ("_latency", {}), ("_latency", {"latency": 1}),
+     ("_latency", {"latency": "soon"})],
+)  # fmt: skip
+def test_malformed_changes_are_refused(server: Server, resource: str, values: dict[str, Any]) -> None:
+    response = control(server, resource, **values)
+    assert response.status_code == 400
+    assert response.json()["error"]["status"] == "INVALID_ARGUMENT"

@@ -14,7 +14,7 @@ from eechips.emulator.server import ServerConfig
 def test_what_is_not_given_is_earth_engine_s_own() -> None:
     config = configured(ServerConfig(), {option.name: None for option in OPTIONS})
     assert config == ServerConfig(faults=config.faults)
-    assert (config.quota.concurrency, config.quota.rate) == (40, 100.0)
+    assert (config.quota.concurrency, config.quota.rate, config.quota.most_a_minute) == (40, 100.0, 6000)
     limits = config.limits
     assert (limits.elements, limits.payload, limits.pixels_bytes, limits.thumbnail_bytes, limits.seconds) == (
         5000, 10_485_760, 50_331_648, 33_554_432, 300.0,
@@ -27,11 +27,11 @@ def test_all_of_them(tmp_path: Path) -> None:
     given = {
         "concurrency": "10", "rate": "none", "latency": "lognormal:0.9,0.5", "faults": str(plan), "payload": "1000",
         "pixels": "2000", "thumbnail": "3000", "response": "4000", "elements": "50", "seconds": "2.5",
-        "memory": "100000", "workers": "1",
+        "memory": "100000", "workers": "1", "minute": "500",
     }  # fmt: skip
     assert given.keys() == {option.name for option in OPTIONS}
     config = configured(ServerConfig(), given)
-    assert (config.quota.concurrency, config.quota.rate, config.workers) == (10, None, 1)
+    assert (config.quota.concurrency, config.quota.rate, config.quota.minute, config.workers) == (10, None, 500, 1)
     assert config.latency is not None
     assert config.faults.report()["faults"][0]["type"] == "gzip"
     limits = config.limits

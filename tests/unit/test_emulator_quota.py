@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 
 import pytest
@@ -33,8 +34,10 @@ def test_so_many_in_flight_and_no_more() -> None:
         pass
     with quota.admitted("c"):
         pass
-    assert quota.statistics.report()["requests"] == {"a": 1, "b": 1, "c": 2}
-    assert quota.statistics.report()["in_flight"]["peak"] == 2
+    report = quota.report()
+    assert report["requests"] == {"a": 1, "b": 1, "c": 2}
+    assert report["rejected"] == {"concurrency": 1, "rate": 0, "minute": 0}
+    assert report["in_flight"]["peak"] == 2
 
 
 def test_a_place_is_given_back_when_a_request_fails() -> None:
@@ -42,7 +45,7 @@ def test_a_place_is_given_back_when_a_request_fails() -> None:
     for _ in range(3):
         with pytest.raises(ValueError, match="x"), quota.admitted("a"):
             raise ValueError("x")
-    assert quota.statistics.report()["in_flight"]["now"] == 0
+    assert quota.report()["in_flight"]["now"] == 0
 
 
 @given(st.lists(st.floats(0.001, 0.2), min_size=50, max_size=200))
@@ -68,16 +71,107 @@ def test_the_mean_in_flight_is_over_time() -> None:
         clock.now += 3
         with quota.admitted("a"):
             clock.now += 1
-    assert quota.statistics.report()["in_flight"]["mean"] == pytest.approx((3 * 1 + 1 * 2) / 4)
+    assert quota.report()["in_flight"]["mean"] == pytest.approx((3 * 1 + 1 * 2) / 4)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 5), st.booleans()), min_size=2, max_size=60),
+    st.integers(0, 58),
+)
+def test_the_mean_between_two_looks_is_the_integral_s_difference(steps: list[tuple[float, bool]], at: int) -> None:
+    clock = Clock()
+    quota = Quota(QuotaConfig(None, None), clock)
+    first, by_hand, in_flight = quota.report(), 0.0, 0
+    for number, (pause, comes) in enumerate(steps):
+        clock.now += pause
+        by_hand += in_flight * pause
+        if number == min(at, len(steps) - 1):
+            first, by_hand = quota.report(), 0.0
+        if comes or not in_flight:
+            quota.enter("a")
+            in_flight += 1
+        else:
+            quota.leave()
+            in_flight -= 1
+    clock.now += 1.5
+    by_hand += in_flight * 1.5
+    last = quota.report()
+    assert last["in_flight"]["now"] == in_flight
+    assert last["in_flight"]["busy"] - first["in_flight"]["busy"] == pytest.approx(by_hand, abs=1e-9)
+
+
+def test_a_minute_has_its_own_limit() -> None:
+    clock = Clock()
+    quota = Quota(QuotaConfig(concurrency=None, rate=None, minute=5), clock)
+    for _ in range(5):
+        quota.enter("a")
+    clock.now += 59.9
+    with pytest.raises(TooManyRequestsError):
+        quota.enter("a")
+    clock.now += 0.1
+    quota.enter("a")
+    assert quota.report()["rejected"] == {"concurrency": 0, "rate": 0, "minute": 1}
+    assert QuotaConfig().most_a_minute == 6000
+    assert QuotaConfig(rate=None).most_a_minute == math.inf
+
+
+def test_who_finds_the_rate_used_up_uses_nothing_of_it() -> None:
+    clock = Clock()
+    quota = Quota(QuotaConfig(concurrency=1, rate=2), clock)
+    quota.enter("a")
+    for reached in ("concurrency", "rate", "rate"):
+        with pytest.raises(TooManyRequestsError):
+            quota.enter("a")
+        assert quota.report()["rejected"][reached] > 0
+    quota.leave()
+    clock.now += 0.5
+    quota.enter("a")
+
+
+def test_limits_change_under_way() -> None:
+    clock = Clock()
+    quota = Quota(QuotaConfig(concurrency=2, rate=None), clock)
+    quota.enter("a")
+    quota.enter("a")
+    quota.config = quota.config.changed({"concurrency": 1, "restricted": True})
+    quota.leave()
+    with pytest.raises(TooManyRequestsError):
+        quota.enter("a")
+    quota.config = quota.config.changed({"concurrency": None, "rate": 10})
+    for _ in range(10):
+        quota.enter("a")
+    with pytest.raises(TooManyRequestsError):
+        quota.enter("a")
+    assert quota.report()["quota"] == {"concurrency": None, "rate": 10, "minute": "auto", "restricted": True}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[], {"concurrency": 0}, {"concurrency": 1.5}, {"rate": -1}, {"rate": "fast"}, {"rate": float("nan")},
+     {"restricted": 1}, {"minute": 0}, {"speed": 1}, {"concurrency": True}],
+)  # fmt: skip
+def test_malformed_quotas(wrong: object) -> None:
+    with pytest.raises(InvalidError):
+        QuotaConfig().changed(wrong)
 
 
 def test_latency_has_the_median_asked_for_and_a_seed() -> None:
     latency = Latency.parse("lognormal:0.9,0.5")
-    drawn = [latency.draw() for _ in range(4001)]
+    drawn = [latency.draw("a") for _ in range(4001)]
     assert statistics.median(drawn) == pytest.approx(0.9, rel=0.05)
     again = Latency.parse("lognormal:0.9,0.5")
-    assert drawn[:5] == [again.draw() for _ in range(5)]
-    assert Latency.parse("0.25").draw() == pytest.approx(0.25)
+    assert drawn[:5] == [again.draw("b") for _ in range(5)]
+    assert Latency.parse("0.25").draw("a") == pytest.approx(0.25)
+
+
+def test_latency_by_kind() -> None:
+    latency = Latency.parse("thumbnails:create=0.15; thumbnails:*=lognormal:0.9,0 ;value:compute=2")
+    drawn = [latency.draw(k) for k in ("thumbnails:create", "thumbnails:getPixels", "value:compute", "algorithms")]
+    assert drawn == pytest.approx([0.15, 0.9, 2, 0])
+    assert str(Latency.parse("a=lognormal:1,0.5;3")) == "a=lognormal:1,0.5;*=3"
+    for wrong in ("", "=1", "a=", "a=1;", "a=lognormal:1", "normal:1,2", "a=-1"):
+        with pytest.raises(ValueError, match=r".+"):
+            Latency.parse(wrong)
 
 
 def test_a_plan_strikes_as_often_as_it_says() -> None:

@@ -2,17 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from starlette.requests import Request
 from starlette.responses import Response
 
+from eechips.emulator.errors import InvalidError
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.messages import decode
 from eechips.emulator.protocol.service import Service, json_response
+from eechips.emulator.quota import Latency
 
 
 async def statistics(service: Service, request: Request) -> Response:
-    """Requests by kind, responses by status, requests in flight."""
-    return json_response(service.quota.statistics.report())
+    """Requests by kind, answers by kind and status, rejections, requests in flight, and the server's clock."""
+    return json_response(service.quota.report())
+
+
+async def quota(service: Service, request: Request) -> Response:
+    """The limits in force."""
+    return json_response(asdict(service.quota.config))
+
+
+async def set_quota(service: Service, request: Request) -> Response:
+    """Changes the limits that are given; those that are not stay."""
+    service.quota.config = service.quota.config.changed(decode(await service.body(request)))
+    return await quota(service, request)
+
+
+async def latency(service: Service, request: Request) -> Response:
+    """The extra time before answers, as ``--latency`` takes it, or null."""
+    return json_response({"latency": None if service.latency is None else str(service.latency)})
+
+
+async def set_latency(service: Service, request: Request) -> Response:
+    """Changes the extra time before answers: ``{"latency": "lognormal:0.9,0.5"}``; null for none."""
+    given = decode(await service.body(request))
+    text = given.get("latency") if isinstance(given, dict) and given.keys() == {"latency"} else 0
+    if not isinstance(text, (str, type(None))):
+        raise InvalidError("A latency is an object with the field 'latency': what --latency takes, or null.")
+    try:
+        service.latency = None if text is None else Latency.parse(text)
+    except ValueError as error:
+        raise InvalidError(f"Invalid latency: {error}") from error
+    return await latency(service, request)
 
 
 async def store(service: Service, request: Request) -> Response:
@@ -36,4 +69,8 @@ ROUTES = (
     ("GET", "/_store", store),
     ("GET", "/_faults", faults),
     ("POST", "/_faults", plan_faults),
+    ("GET", "/_quota", quota),
+    ("POST", "/_quota", set_quota),
+    ("GET", "/_latency", latency),
+    ("POST", "/_latency", set_latency),
 )

@@ -16,12 +16,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from eechips.emulator.errors import EarthEngineError, NotFoundError
 from eechips.emulator.faults import Fault
-from eechips.emulator.quota import REJECTION, TooManyRequestsError
+from eechips.emulator.quota import REJECTION, RESTRICTED, TooManyRequestsError
 from eechips.emulator.workers import error_answer
 
 _TRANSPORT = "eechips.transport"
 _HTML = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Something went wrong</h1></body></html>"
-_RESTRICTED = {"x-earth-engine-quota-status": "parallelism_restricted=true"}
 
 
 class Protocol(HttpToolsProtocol):
@@ -45,9 +44,9 @@ async def disturbed(fault: Fault, handle: Callable[[], Awaitable[Response]]) -> 
         return Response(_HTML, media_type="text/html")
     if fault.type == "reset":
         return _Broken(b"", {}, reset=True)
-    if fault.type == "stall":
-        await asyncio.sleep(fault.seconds)
     response = await handle()
+    if fault.type == "stall":
+        return _Stalled(response, fault.seconds)
     content, headers = bytes(response.body), dict(response.headers)
     half = content[: len(content) // 2]
     if fault.type == "reset-body":
@@ -64,9 +63,7 @@ async def disturbed(fault: Fault, handle: Callable[[], Awaitable[Response]]) -> 
         return Response(
             gzip.compress(content, 1, mtime=0), response.status_code, {"content-encoding": "gzip"}, response.media_type
         )
-    if fault.type == "restricted":
-        return Response(content, response.status_code, _RESTRICTED, response.media_type)
-    return response
+    return Response(content, response.status_code, RESTRICTED, response.media_type)
 
 
 def _error(error: EarthEngineError, status: int, fault: Fault) -> Response:
@@ -102,6 +99,19 @@ class _Broken(Response):
             transport.close()
 
 
+class _Stalled(Response):
+    """Keeps an answer back for a while."""
+
+    def __init__(self, response: Response, seconds: float) -> None:
+        super().__init__(b"", response.status_code, dict(response.headers))
+        self._response, self._seconds = response, seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if await _waited(self._seconds, receive):
+            self._response.raw_headers = self.raw_headers
+            await self._response(scope, receive, send)
+
+
 class _Slow(Response):
     """Pauses in the middle of the body."""
 
@@ -113,5 +123,19 @@ class _Slow(Response):
         half = len(self._content) // 2
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self._content[:half], "more_body": True})
-        await asyncio.sleep(self._seconds)
-        await send({"type": "http.response.body", "body": self._content[half:], "more_body": False})
+        if await _waited(self._seconds, receive):
+            await send({"type": "http.response.body", "body": self._content[half:], "more_body": False})
+
+
+async def _waited(seconds: float, receive: Receive) -> bool:
+    """Waits, or until the client has gone; whether it is still there."""
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    try:
+        await asyncio.wait_for(gone(), seconds)
+    except asyncio.TimeoutError:  # an alias of TimeoutError only since Python 3.11
+        return True
+    return False

@@ -15,12 +15,13 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from eechips.emulator.errors import EarthEngineError, InvalidError, NotFoundError
 from eechips.emulator.faults import FaultPlan
 from eechips.emulator.messages import check, check_workload_tag, decode
 from eechips.emulator.protocol.disturbance import disturbed
-from eechips.emulator.quota import Latency, Quota, TooManyRequestsError
+from eechips.emulator.quota import RESTRICTED, Latency, Quota, TooManyRequestsError
 from eechips.emulator.workers import Answer, Job, Workers, error_answer
 
 # "Thumbnail names live a few hours."
@@ -134,15 +135,39 @@ class Service:
                 return as_response(error_answer(error))
 
         try:
-            with self.quota.admitted(kind):
-                if self.latency is not None:
-                    await asyncio.sleep(self.latency.draw())
-                fault = self.faults.strike(kind)
-                response = await (answer() if fault is None else disturbed(fault, answer))
+            self.quota.enter(kind)
         except TooManyRequestsError as error:
-            response = as_response(error_answer(error))
-        self.quota.statistics.statuses[response.status_code] += 1
+            return self._counted(kind, as_response(error_answer(error)))
+        try:
+            if self.latency is not None:
+                await asyncio.sleep(self.latency.draw(kind))
+            fault = self.faults.strike(kind)
+            response = await (answer() if fault is None else disturbed(fault, answer))
+        except BaseException:
+            self.quota.leave()
+            raise
+        return _Holding(self._counted(kind, response), self.quota)
+
+    def _counted(self, kind: str, response: Response) -> Response:
+        """Counts an answer, and marks it in restricted mode."""
+        self.quota.statistics.answers[kind, response.status_code] += 1
+        if self.quota.config.restricted:
+            response.headers.update(RESTRICTED)
         return response
+
+
+class _Holding(Response):
+    """An answer whose request is in flight until its last byte has been handed over."""
+
+    def __init__(self, response: Response, quota: Quota) -> None:
+        super().__init__()
+        self._response, self._quota = response, quota
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._response(scope, receive, send)
+        finally:
+            self._quota.leave()
 
 
 def as_response(answer: Answer) -> Response:
