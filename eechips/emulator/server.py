@@ -7,10 +7,12 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from eechips.emulator.context import Limits
 from eechips.emulator.faults import FaultPlan
@@ -65,28 +67,49 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
     Raises:
         OSError: if the port is taken.
     """
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, config.port))
-        listener.listen(2048)
+    with listening(config.port) as listener:
         workers = Workers(config.workers or os.cpu_count() or 1, config.store, config.limits)
         try:
             service = Service(workers, Quota(config.quota), config.limits.payload, config.latency, config.faults)
-            _run(service, listener, config, lambda: announce(f"http://{HOST}:{listener.getsockname()[1]}"))
+            run(create_app(service), listener, announce, exit_with_parent=config.exit_with_parent)
         finally:
             workers.stop()
 
 
-def _run(service: Service, listener: socket.socket, config: ServerConfig, ready: Callable[[], None]) -> None:
+@contextmanager
+def listening(port: int) -> Iterator[socket.socket]:
+    """A socket that listens on loopback; port 0 for any that is free.
+
+    Raises:
+        OSError: if the port is taken.
+    """
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(2048)
+        yield listener
+
+
+def run(
+    app: ASGIApp, listener: socket.socket, announce: Callable[[str], None] = announce_json, *, exit_with_parent: bool
+) -> None:
+    """Answers requests until SIGINT, SIGTERM or, if asked for, the end of standard input.
+
+    Args:
+        app: the application.
+        listener: see :func:`listening`.
+        announce: called with the URL when requests will be answered.
+        exit_with_parent: stop when standard input ends.
+    """
     server = _Server(
         uvicorn.Config(
-            create_app(service), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
+            app, log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
             timeout_graceful_shutdown=2, ws="none",
             http=Protocol,
         ),
-        ready,
+        lambda: announce(f"http://{HOST}:{listener.getsockname()[1]}"),
     )  # fmt: skip
-    if config.exit_with_parent:
+    if exit_with_parent:
         threading.Thread(target=_watch_parent, args=(server,), daemon=True).start()
     try:
         server.run(sockets=[listener])
