@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
@@ -18,8 +20,10 @@ from pyproj import Transformer
 from eechips.emulator.demo import DemoStore
 from eechips.emulator.demo.mercator import SIZE, latitude_of, longitude_of, x_of, y_of
 from eechips.emulator.demo.noise import gradient
-from eechips.emulator.model import BandInfo, ImageAsset, Query, Window
-from eechips.emulator.pixels.grid import parse_crs
+from eechips.emulator.model import BandInfo, ImageAsset, Query, RasterSource, Window
+from eechips.emulator.pixels.grid import Grid, parse_crs
+from eechips.emulator.pixels.image import Render
+from eechips.emulator.pixels.stored import Pickable, stored_image
 
 STORE = DemoStore()
 FRONT_RANGE = (-105.0, 39.5)
@@ -103,6 +107,62 @@ def test_any_window_is_the_crop_of_a_larger_one(name: str, data: st.DataObject) 
         part, seen = read(band, Window(left + dx, top + dy, w, h), level)
         assert np.array_equal(part, values[dy : dy + h, dx : dx + w])
         assert np.array_equal(seen, valid[dy : dy + h, dx : dx + w])
+
+
+@pytest.mark.parametrize("name", ["naip", "naip fine", "s2 red", "s2 scl", "label", "landsat nir", "landsat qa"])
+@settings(max_examples=4, deadline=None)
+@given(data=st.data())
+def test_picked_pixels_are_those_of_the_window(name: str, data: st.DataObject) -> None:
+    band, column, row = samples()[name]
+    assert isinstance(band.source, Pickable)
+    values, valid = read(band, Window(column - 200, row - 180, 400, 330))
+    random = np.random.default_rng(data.draw(st.integers(0, 99)))
+    # A scatter of pixels, and rows and columns that are left out, over more than one piece.
+    shape = (random.integers(1, 300), random.integers(1, 300))
+    for columns, rows in (
+        (random.integers(0, 400, shape), random.integers(0, 330, shape)),
+        (np.sort(random.integers(0, 400, (1, shape[1]))), np.sort(random.integers(0, 330, (shape[0], 1)), axis=0)),
+    ):
+        picked = band.source.pick([band.index], columns + (column - 200), rows + (row - 180), 0)
+        assert picked is not None
+        assert np.array_equal(picked[0][0], values[rows, columns])
+        assert np.array_equal(picked[1][0], valid[rows, columns])
+
+
+@pytest.mark.parametrize("name", ["lst", "worldcover", "srtm"])
+def test_pixels_whose_pitch_depends_on_the_row_are_not_picked(name: str) -> None:
+    band, column, row = samples()[name]
+    assert band.source.pick([band.index], np.array([[column]]), np.array([[row]]), 0) is None  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("place", [(-105.0, 39.5), (-105.0625, 39.5), (-108.0, 39.5312)])
+@pytest.mark.parametrize("angle", [0.0, 31.0])
+def test_images_that_are_picked_are_those_that_are_read(place: tuple[float, float], angle: float) -> None:
+    """In the middle of a quad, on the edge of one, and at its corner."""
+    transform = Affine.translation(*place) * Affine.rotation(angle) * Affine.scale(1.2e-5, -0.9e-5)
+    grid = Grid("EPSG:4326", transform * Affine.translation(-140, -100), 280, 200)
+    image = next(images("USDA/NAIP/DOQQ", place, "2021-01-01", "2022-01-01"))
+    whole = [replace(band, source=Whole(band.source)) for band in image.bands]
+    made = [stored_image(image), stored_image(replace(image, bands=tuple(whole)))]
+    found, expected = (Render().read(some.bands[:3], grid) for some in made)
+    for got, want in zip(found, expected, strict=True):
+        assert np.array_equal(got.valid, want.valid)
+        assert np.array_equal(got.values[got.valid], want.values[got.valid])
+    assert expected[0].valid.any()
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A source that can only be read by windows."""
+
+    source: RasterSource
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        return self.source.levels
+
+    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray, npt.NDArray]:
+        return self.source.read(bands, window, level)
 
 
 # The planet is the same on every machine and for ever. Positions are rounded to 1/4096 of a unit; all else is integer

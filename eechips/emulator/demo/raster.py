@@ -32,6 +32,8 @@ _PIECE = 512
 _ERROR = 0.005
 """Pixels by which a centre may be off where it is carried linearly."""
 
+Integers = npt.NDArray[np.int64]
+
 SINUSOIDAL = "SR-ORG:6974"
 _SPHERE = 6_371_007.181
 
@@ -99,26 +101,65 @@ class PaintedSource:
                     slice(top - window.row, bottom - window.row),
                     slice(left - window.column, right - window.column),
                 )
-                x, y = positions(grid, left, top, right - left, bottom - top)
-                rect = around(x, y, pitch_of(grid, top))
-                painted, mask = self.scene.paint(rect, bands)
-                read = between if self.smooth else inside
-                values[part] = self.scene.encode(read(painted, rect, x, y), bands)
-                if mask is not None:
-                    valid[part] = inside(mask, rect, x, y)
-                if self.outline is not None:
-                    valid[part] &= _within(self.outline, grid, left, top, right - left, bottom - top)
+                columns, rows = np.arange(left, right)[None, :], np.arange(top, bottom)[:, None]
+                self._paint(bands, grid, columns, rows, values[part], valid[part])
         return values, valid
+
+    def pick(
+        self, bands: Sequence[int], columns: Integers, rows: Integers, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
+        """See ``stored.Pickable``: single pixels cost less than the window around them.
+
+        Not where the pitch at which a pixel is painted depends on its row.
+        """
+        grid = _level(self.grid, self.levels[level])
+        if _shape_of(grid.crs)[0] != "projected":
+            return None
+        height, width = np.broadcast_shapes(columns.shape, rows.shape)
+        values: npt.NDArray[Any] = np.zeros((len(bands), height, width), dtype=self.dtype)
+        valid = np.ones(values.shape, dtype=bool)
+        # Pixels may lie up to two apart: pieces half as wide as those of a window need no more memory.
+        for top, bottom in _pieces(0, height, True):
+            for left, right in _pieces(0, width, True):
+                place = (slice(top, bottom), slice(left, right))
+                part = (slice(None), *place)
+                self._paint(bands, grid, _part(columns, place), _part(rows, place), values[part], valid[part])
+        return values, valid
+
+    def _paint(
+        self,
+        bands: Sequence[int],
+        grid: Grid,
+        columns: Integers,
+        rows: Integers,
+        values: npt.NDArray[Any],
+        valid: npt.NDArray[np.bool_],
+    ) -> None:
+        """Paints the pixels at columns and rows, which broadcast to each other, into arrays."""
+        x, y = positions(grid, columns, rows)
+        rect = around(x, y, pitch_of(grid, int(rows.min())))
+        painted, mask = self.scene.paint(rect, bands)
+        read = between if self.smooth else inside
+        values[...] = self.scene.encode(read(painted, rect, x, y), bands)
+        if mask is not None:
+            valid[...] = inside(mask, rect, x, y)
+        if self.outline is not None:
+            valid &= _within(self.outline, grid, columns, rows)
+
+
+def _part(indices: Integers, place: tuple[slice, slice]) -> Integers:
+    """A part of indices that may be broadcast along an axis."""
+    rows, columns = (slice(None) if size == 1 else part for size, part in zip(indices.shape, place, strict=True))
+    return indices[rows, columns]
 
 
 def _within(
-    outline: tuple[tuple[float, float], ...], grid: Grid, column: int, row: int, width: int, height: int
+    outline: tuple[tuple[float, float], ...], grid: Grid, columns: Integers, rows: Integers
 ) -> npt.NDArray[np.bool_]:
-    """Which centres of a window's pixels lie in a convex outline whose corners go clockwise."""
+    """Which centres of pixels lie in a convex outline whose corners go clockwise."""
     t = grid.transform
-    x = t.c + t.a * (np.arange(column, column + width) + 0.5)[None, :]
-    y = t.f + t.e * (np.arange(row, row + height) + 0.5)[:, None]
-    result = np.ones((height, width), dtype=bool)
+    x, y = t.c + t.a * (columns + 0.5), t.f + t.e * (rows + 0.5)
+    result = np.ones(np.broadcast_shapes(x.shape, y.shape), dtype=bool)
     for (ax, ay), (bx, by) in zip(outline, (*outline[1:], outline[0]), strict=True):
         result &= (bx - ax) * (y - ay) - (by - ay) * (x - ax) <= 0.0
     return result
@@ -178,35 +219,48 @@ def to_degrees(crs: str) -> Any:
     return transformer(crs, geodetic.to_wkt()).transform
 
 
-def positions(grid: Grid, column: int, row: int, width: int, height: int) -> tuple[Floats, Floats]:
-    """Units of the centres of a window's pixels, each of shape (height, width) or broadcasting to it."""
+def positions(grid: Grid, columns: Integers, rows: Integers) -> tuple[Floats, Floats]:
+    """Units of the centres of pixels.
+
+    Args:
+        grid: whose pixels.
+        columns: of the pixels, of two dimensions that broadcast with those of ``rows``.
+        rows: likewise. In projections that are not known in closed form all must lie within the grid.
+
+    Returns:
+        x and y; each broadcasts to the shape of the pixels.
+    """
     kind, _ = _shape_of(grid.crs)
     t = grid.transform
     if kind == "geographic":
-        x = mercator.x_of(t.c + t.a * (np.arange(column, column + width) + 0.5))
-        y = mercator.y_of(t.f + t.e * (np.arange(row, row + height) + 0.5))
-        return x[None, :], y[:, None]
+        return mercator.x_of(t.c + t.a * (columns + 0.5)), mercator.y_of(t.f + t.e * (rows + 0.5))
     if kind == "sinusoidal":
-        angle = (t.f + t.e * (np.arange(row, row + height) + 0.5)) / _SPHERE
+        angle = (t.f + t.e * (rows + 0.5)) / _SPHERE
         angle = np.clip(angle, -math.pi / 2 + 1e-9, math.pi / 2 - 1e-9)
-        longitude = np.degrees((t.c + t.a * (np.arange(column, column + width) + 0.5)) / _SPHERE)
+        longitude = np.degrees((t.c + t.a * (columns + 0.5)) / _SPHERE)
         # Beyond the antimeridian there is no planet: such pixels stay on its edge.
-        longitude = np.clip(longitude[None, :] / np.cos(angle)[:, None], -180.0, 180.0)
+        longitude = np.clip(longitude / np.cos(angle), -180.0, 180.0)
         across = mercator.x_of(longitude)
-        return across, np.broadcast_to(mercator.y_of(np.degrees(angle))[:, None], across.shape)
+        return across, np.broadcast_to(mercator.y_of(np.degrees(angle)), across.shape)
     step = _step(grid)
-    first_i, last_i = column // step, (column + width - 1) // step + 1
-    first_j, last_j = row // step, (row + height - 1) // step + 1
-    x, y = _nodes(grid, step, first_i, first_j, last_i, last_j)
-    place_i = (np.arange(column, column + width) * (1.0 / step)) - first_i
-    place_j = (np.arange(row, row + height) * (1.0 / step)) - first_j
-    i, j = np.floor(place_i).astype(np.int64), np.floor(place_j).astype(np.int64)
-    f, g = place_i - i, (place_j - j)[:, None]
-    result = []
-    for lattice in (x, y):
-        lines = lattice[:, i] + (lattice[:, i + 1] - lattice[:, i]) * f
-        result.append(lines[j] + (lines[j + 1] - lines[j]) * g)
-    return result[0], result[1]
+    west, east = int(columns.min()), int(columns.max())
+    first_i, first_j = west // step, int(rows.min()) // step
+    lattices = _nodes(grid, step, first_i, first_j, east // step + 1, int(rows.max()) // step + 1)
+    place_i = np.arange(west, east + 1) * (1.0 / step) - first_i
+    i = place_i.astype(np.int64)
+    j, g = np.divmod(rows, step)
+    j -= first_j
+    share = g * (1.0 / step)
+    flat = j * len(i) + (columns - west)
+    found = []
+    for lattice in lattices:
+        # From node to node along every column, then between the nodes' rows only where a pixel is asked for.
+        lines = lattice[:, i] + (lattice[:, i + 1] - lattice[:, i]) * (place_i - i)
+        place = (lines[1:] - lines[:-1]).take(flat)
+        place *= share
+        place += lines.take(flat)
+        found.append(place)
+    return found[0], found[1]
 
 
 def _nodes(grid: Grid, step: int, west: int, north: int, east: int, south: int) -> tuple[Floats, Floats]:
@@ -247,16 +301,18 @@ def around(x: Floats, y: Floats, pitch: int) -> Rect:
 def between(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.NDArray[np.float32]:
     """Values at positions, read linearly between the centres of cells; shape (bands, height, width)."""
     px, py = x * (1.0 / rect.pitch) - (rect.column + 0.5), y * (1.0 / rect.pitch) - (rect.row + 0.5)
-    ix, iy = np.floor(px), np.floor(py)
-    fx, fy = (px - ix).astype(np.float32), (py - iy).astype(np.float32)
+    # Neither is negative: cutting off the fraction is rounding down.
+    i, j = px.astype(np.int64), py.astype(np.int64)
+    fx, fy = (px - i).astype(np.float32), (py - j).astype(np.float32)
     if x.shape[0] == 1 and y.shape[1] == 1:
-        i, j = ix[0].astype(np.int64), iy[:, 0].astype(np.int64)
-        lines = values[:, :, i] + (values[:, :, i + 1] - values[:, :, i]) * fx
-        straight: npt.NDArray[np.float32] = (lines[:, j] + (lines[:, j + 1] - lines[:, j]) * fy).astype(np.float32)
+        lines = values[:, :, i[0]] + (values[:, :, i[0] + 1] - values[:, :, i[0]]) * fx
+        straight: npt.NDArray[np.float32] = (
+            lines[:, j[:, 0]] + (lines[:, j[:, 0] + 1] - lines[:, j[:, 0]]) * fy
+        ).astype(np.float32)
         return straight
-    count = values.shape[0]
-    flat = (iy * rect.width + ix).astype(np.int64)
-    cells = np.ascontiguousarray(values.reshape(count, -1).T, dtype=np.float32)
+    count = len(values)
+    flat = j * rect.width + i
+    cells = _interleaved(values)
     upper, right = cells.take(flat, axis=0), cells.take(flat + 1, axis=0)
     fx3, fy3 = fx[..., None], fy[..., None]
     right -= upper
@@ -270,7 +326,20 @@ def between(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.N
     lower -= upper
     lower *= fy3
     upper += lower
-    return np.moveaxis(upper, -1, 0)
+    return np.moveaxis(upper, -1, 0)[:count]
+
+
+def _interleaved(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Bands beside each other for every cell, shape (cells, bands or more).
+
+    numpy takes pieces of 4, 8, 16 and 32 bytes several times as fast as others: up to eight bands are filled up.
+    """
+    count = len(values)
+    room = 1 << (count - 1).bit_length() if count <= 8 else count
+    cells = np.zeros((values[0].size, room), dtype=np.float32)
+    for band, plane in enumerate(values):
+        cells[:, band] = plane.ravel()
+    return cells
 
 
 def inside(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.NDArray[Any]:

@@ -41,7 +41,7 @@ def write(channels: Sequence[npt.NDArray[np.uint8]]) -> bytes:
         (
             _SIGNATURE,
             *_chunk(b"IHDR", header),
-            *_chunk(b"IDAT", zlib.compress(filtered, _LEVEL)),
+            *_chunk(b"IDAT", zlib.compress(filtered.data, _LEVEL)),
             *_chunk(b"IEND", b""),
         )
     )

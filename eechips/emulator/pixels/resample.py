@@ -28,6 +28,9 @@ _TOLERANCE = 1e-4
 _SPACING = 32
 # Source pixels of one band that a single read may touch.
 _MAX_WINDOW = 1 << 27
+# Single pixels are picked from windows that hold this many times as many as are wanted: at least the first number,
+# and at most the second, for what lies farther apart is at the two ends of a lattice.
+_SPARSE, _SCATTERED = 1.25, 8.0
 # Columns beyond which a window is looked at for a gap in its middle.
 _WIDE = 4096.0
 
@@ -359,6 +362,49 @@ def read_lattice(
         return [nothing] * count
     values, valid = gather(*read(window), window, location, method)
     return [Pixels(v, m) for v, m in zip(values, valid, strict=True)]
+
+
+def pick_lattice(
+    pick: Callable[[Indices, Indices], tuple[npt.NDArray[Any], npt.NDArray[Any]] | None],
+    location: Location,
+    extent: Window,
+    shape: tuple[int, int],
+) -> list[Pixels] | None:
+    """Takes nothing but the pixels of a lattice that a location falls into; None where a window does better.
+
+    Args:
+        pick: reads the pixels at columns and rows that broadcast: values and validity of shape (count, height, width).
+        location: where the output's centres fall.
+        extent: pixels that exist.
+        shape: the output's (height, width).
+    """
+    if not (np.isfinite(location.columns).all() and np.isfinite(location.rows).all()):
+        return None
+    window = window_of(location, extent, 0)
+    if window is None:
+        return None
+    share = window.width * window.height / (shape[0] * shape[1])
+    if not _SPARSE <= share <= _SCATTERED:
+        return None
+    columns, outside_columns = _held(location.columns, extent.column, extent.width)
+    rows, outside_rows = _held(location.rows, extent.row, extent.height)
+    found = pick(columns, rows)
+    if found is None:
+        return None
+    values, valid = found
+    for outside in (outside_columns, outside_rows):
+        if outside is not None:
+            valid = np.where(outside, valid.dtype.type(0), valid)
+    return [Pixels(v, m) for v, m in zip(values, valid, strict=True)]
+
+
+def _held(positions: Floats, start: int, size: int) -> tuple[Indices, npt.NDArray[np.bool_] | None]:
+    """Indices held within an extent, and which positions lie outside it (None: none do)."""
+    floored = np.floor(positions + _EDGE)
+    if start <= floored.min() and floored.max() < start + size:
+        return floored.astype(np.intp), None
+    held = np.clip(floored, start, start + size - 1)
+    return held.astype(np.intp), held != floored
 
 
 def _halves(location: Location) -> tuple[Location, Location] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,33 @@ import numpy.typing as npt
 from eechips.emulator.model import BandInfo, ImageAsset, Window
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels, Render
-from eechips.emulator.pixels.resample import Location, Method, locate, read_lattice
+from eechips.emulator.pixels.resample import Location, Method, locate, pick_lattice, read_lattice
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Geometry
 
 # A level is used if its pixels are no larger than the output's, with this much tolerance for rounding.
 _LEVEL_TOLERANCE = 1.001
+
+
+@runtime_checkable
+class Pickable(Protocol):
+    """A source that can give single pixels for less than the window around them."""
+
+    def pick(
+        self, bands: Sequence[int], columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]] | None:
+        """Reads pixels.
+
+        Args:
+            bands: indices from 0.
+            columns: of the pixels, all within the level's extent; of two dimensions that broadcast with ``rows``.
+            rows: likewise.
+            level: position in ``levels``.
+
+        Returns:
+            What ``read`` gives for those pixels, shape (bands, height, width); None if it must be asked instead.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,10 +75,16 @@ class Stored:
             native = native.level(factor)
             location = _located(native, grid, render)
 
+        indices = [i.index for i in infos]
+
         def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-            return source.read([i.index for i in infos], window, factor_index)
+            return source.read(indices, window, factor_index)
 
         extent = Window(0, 0, native.width, native.height)
+        if self.method == "nearest" and isinstance(source, Pickable):
+            picked = pick_lattice(lambda c, r: source.pick(indices, c, r, factor_index), location, extent, grid.shape)
+            if picked is not None:
+                return picked
         dtype = np.uint8 if infos[0].pixel_type.precision == "int" else np.float32
         return read_lattice(read, len(infos), dtype, location, extent, grid.shape, self.method)
 
