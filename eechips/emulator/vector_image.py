@@ -49,8 +49,8 @@ def within_bounds(bounds: Bounds) -> Filter:
     """Features whose geometry may meet bounds."""
     box = shapely.box(*bounds)
 
-    def matches(feature: Feature) -> bool:
-        geometry = feature.geometry
+    def matches(element: Element) -> bool:
+        geometry = geometry_of(element)
         return geometry is not None and (geometry.unbounded or bool(geometry.lonlat.intersects(box)))
 
     return Filter(matches, lambda query: query if query.bounds is not None else replace(query, bounds=bounds))
@@ -72,7 +72,7 @@ class Burnt:
 
     @cached_property
     def _index(self) -> _Index | None:
-        found = map(_outlined, islice(self.collection, _INDEXED + 1))
+        found = map(outlined, islice(self.collection, _INDEXED + 1))
         features = [f for f in found if f.geometry is not None]
         if len(features) > _INDEXED:
             return None
@@ -84,7 +84,7 @@ class Burnt:
         if self._index is not None:
             return self._index.under(bounds) if bounds is not None else self._index.features
         chosen = self.collection if bounds is None else self.collection.filtered(within_bounds(bounds))
-        return [f for f in map(_outlined, chosen) if f.geometry is not None]
+        return [f for f in map(outlined, chosen) if f.geometry is not None]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
         """Burns every feature into the grid, then reduces what came together at each pixel."""
@@ -121,7 +121,7 @@ class Burnt:
         return np.concatenate(pixels), np.concatenate(owners), np.asarray(rows, dtype=np.float64).T
 
 
-def _outlined(element: Element) -> Feature:
+def outlined(element: Element) -> Feature:
     """A feature as it is, an image as its outline."""
     return element if isinstance(element, Feature) else Feature(geometry_of(element), element.properties)
 

@@ -147,12 +147,80 @@ def test_what_makes_no_sense_is_refused(call: Ready) -> None:
         pixel(call)
 
 
-def test_arrays_that_would_differ_between_pixels_are_refused() -> None:
-    lengths = evaluate(
-        invoke("Image.arraySlice", input=SIX, end=stored()), asset(np.arange(48 * 64).reshape(48, 64).astype(np.int16))
+def test_lengths_may_differ_between_pixels() -> None:
+    ends = np.arange(48 * 64).reshape(48, 64) % 8
+    cut = invoke("Image.arraySlice", input=SIX, end=stored())
+    (lengths,) = read(evaluate(invoke("Image.arrayLength", input=cut, axis=0), asset(ends.astype(np.int16))))
+    assert np.array_equal(lengths.values, np.minimum(ends, 6))
+    total = invoke(
+        "Image.arrayReduce", input=invoke("Image.multiply", image1=cut, image2=2), reducer=reducer("sum"), axes=[0]
     )
-    with pytest.raises(InvalidError, match="one shape"):
-        read(lengths)
+    (found,) = read(evaluate(invoke("Image.arrayProject", input=total, axes=[0]), asset(ends.astype(np.int16))))
+    sums = np.array([sum(range(min(end, 6))) * 2 for end in range(8)])[ends]
+    assert np.array_equal(found.values[..., 0][found.valid], sums[found.valid])
+
+
+class TestMaskedSeries:
+    """Series with gaps: the arrays of pixels differ in length."""
+
+    VALUES = RANDOM.integers(0, 100, (7, 48, 64)).astype(np.int16)
+    CLEAR = (RANDOM.random((7, 48, 64)) < 0.6)  # fmt: skip
+    IMAGES = invoke(
+        "ImageCollection.fromImages",
+        images=[
+            invoke(
+                "Image.updateMask",
+                image=invoke("Image.select", input=stored(), bandSelectors=[2 * i], newNames=["v"]),
+                mask=invoke("Image.select", input=stored(), bandSelectors=[2 * i + 1]),
+            )
+            for i in range(7)
+        ],
+    )
+    SOURCE = np.stack([VALUES, CLEAR.astype(np.int16)], axis=1).reshape(14, 48, 64)
+
+    def image(self, call: Ready) -> Any:
+        (pixels,) = read(evaluate(call, asset(self.SOURCE)))
+        return pixels
+
+    def test_lengths_are_counts(self) -> None:
+        array = invoke("ImageCollection.toArray", collection=self.IMAGES)
+        found = self.image(invoke("Image.arrayLength", input=array, axis=0))
+        counts = self.CLEAR.sum(axis=0)
+        assert np.array_equal(found.valid, counts > 0)
+        assert np.array_equal(found.values[found.valid], counts[found.valid])
+
+    def test_each_pixel_has_its_clear_values_in_order(self) -> None:
+        array = invoke("ImageCollection.toArrayPerBand", collection=self.IMAGES, dropMasked=True)
+        found = self.image(array)
+        for row, column in [(0, 0), (3, 5), (47, 63), (20, 11)]:
+            assert found.values[row, column].tolist() == self.VALUES[self.CLEAR[:, row, column], row, column].tolist()
+
+    def test_the_last_of_the_sorted_is_the_greatest(self) -> None:
+        """The recipe of guides/arrays_sorting: sort by a key, slice the end, and back to a band."""
+        array = invoke("ImageCollection.toArray", collection=self.IMAGES)
+        ordered = invoke("Image.arraySort", image=array, keys=invoke("Image.multiply", image1=array, image2=1))
+        last = invoke("Image.arraySlice", input=ordered, axis=0, start=-1)
+        flat = invoke(
+            "Image.arrayFlatten", image=invoke("Image.arrayProject", input=last, axes=[1]), coordinateLabels=[["v"]]
+        )
+        found = self.image(flat)
+        best = np.where(self.CLEAR, self.VALUES, -1).max(axis=0)
+        assert np.array_equal(found.valid, best >= 0)
+        assert np.array_equal(found.values[found.valid], best[found.valid])
+
+    def test_means_need_no_equal_lengths(self) -> None:
+        array = invoke("ImageCollection.toArray", collection=self.IMAGES)
+        mean = invoke("Image.arrayReduce", input=array, reducer=reducer("mean"), axes=[0])
+        found = self.image(invoke("Image.arrayGet", image=mean, position=constant(0, 0)))
+        expected = np.ma.masked_array(self.VALUES, ~self.CLEAR).mean(axis=0)
+        assert np.allclose(found.values[found.valid], expected.compressed())
+
+    def test_masks_of_elements(self) -> None:
+        array = invoke("ImageCollection.toArrayPerBand", collection=self.IMAGES, dropMasked=True)
+        some = invoke("Image.arrayMask", input=array, mask=invoke("Image.gt", image1=array, image2=50))
+        found = self.image(invoke("Image.arrayLength", input=some, axis=0))
+        expected = (self.CLEAR & (self.VALUES > 50)).sum(axis=0)
+        assert np.array_equal(found.values[found.valid], expected[found.valid])
 
 
 def test_nothing_but_masked_pixels() -> None:

@@ -140,7 +140,7 @@ def limit(collection: Collection, limit: int | None, key: str | None, ascending:
         return ordered
     if limit < 0:
         raise InvalidError(f"Limit must be non-negative; found {limit}.")
-    return ordered.derived(lambda: islice(iter(ordered), limit))
+    return ordered.derived(lambda: islice(iter(ordered), min(limit, maxsize)))
 
 
 def sort(collection: Collection, key: str, ascending: bool) -> Collection:

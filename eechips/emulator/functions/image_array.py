@@ -1,8 +1,4 @@
-"""``ee.Image``: array pixels.
-
-All pixels of a band must have arrays of one shape: Earth Engine allows them to differ, the local one says so where an
-operation would make them differ.
-"""
+"""``ee.Image``: array pixels. Their shapes may differ from pixel to pixel: see :mod:`eechips.emulator.ragged`."""
 
 from __future__ import annotations
 
@@ -21,14 +17,11 @@ from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.compute import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.types import LONG, Numbers, ranged, union_type
+from eechips.emulator.ragged import by_number, by_shape, by_shape_together, grouped, is_ragged, shapes_of
 from eechips.emulator.reducers import SUM, Reducer, Sample
 
 _MOST_DIMENSIONS = 16
 _MOST_ELEMENTS = 1 << 27
-
-
-def _unequal(what: str) -> InvalidError:
-    return InvalidError(f"The local Earth Engine needs array pixels of one shape: {what} differs between pixels.")
 
 
 def _check_size(elements: int) -> None:
@@ -69,9 +62,11 @@ def where_valid(function: PixelFunction) -> PixelFunction:
     Rasters that have nothing to read give scalars, masked, whatever the dimensions of their bands.
     """
 
+    whole = by_shape(function)
+
     def run(pixels: Sequence[Pixels]) -> Pixels:
         mask = all_of(pixels)
-        return function(pixels) if (mask > 0).any() else Pixels(np.zeros(mask.shape), mask)
+        return whole(pixels) if (mask > 0).any() else Pixels(np.zeros(mask.shape), mask)
 
     return run
 
@@ -137,7 +132,7 @@ def array_flatten(image: Image, coordinateLabels: list[list[str]], separator: st
         flat = values.reshape(*values.shape[:2], -1) if mask.any() else np.zeros((*mask.shape, len(names)))
         return [Pixels(flat[..., index], mask) for index in range(len(names))]
 
-    raster = Joint(image.bands, scatter)
+    raster = Joint(image.bands, by_shape_together(scatter))
     return image.with_bands(
         [
             replace(band, name=name, raster=raster, index=i, type=replace(band.type, dimensions=0))
@@ -282,10 +277,11 @@ def array_repeat(input: Image, axis: int, copies: Image) -> Image:
     counts = spread(copies, len(input.bands), "copies")
 
     def repeat(pixels: Sequence[Pixels]) -> Pixels:
+        return grouped(pixels, by_number(_whole_numbers(pixels[1])[..., None], all_of(pixels) > 0), repeated)
+
+    def repeated(pixels: Sequence[Pixels], key: Any) -> Pixels:
         values, mask = pixels[0].values, all_of(pixels)
-        count = _one(pixels[1], mask > 0, "the number of copies")
-        if count is None or count < 0:
-            count = 0
+        count = max(0, key[0])
         if axis == values.ndim - 2:
             values = values[..., None]
         check_axis(axis, values.ndim - 2)
@@ -298,14 +294,9 @@ def array_repeat(input: Image, axis: int, copies: Image) -> Image:
     return input.with_bands(combined(list(zip(input.bands, counts, strict=True)), where_valid(repeat), like))
 
 
-def _one(pixels: Pixels, valid: Any, what: str) -> int | None:
-    """The value that all valid pixels of a band share; None where there are none."""
-    values = pixels.values[valid & pixels.valid]
-    if not values.size:
-        return None
-    if (values != values.flat[0]).any():
-        raise _unequal(what)
-    return int(values.flat[0])
+def _whole_numbers(pixels: Pixels) -> Numbers:
+    """Numbers cut to integers; 0 where masked."""
+    return np.where(pixels.valid, pixels.values, 0).astype(np.int64)
 
 
 @function("Image.arraySlice")
@@ -319,27 +310,27 @@ def array_slice(input: Image, axis: int, start: Image | None, end: Image | None,
     limits = [spread(i, len(input.bands), n) for i, n in ((start, "start"), (end, "end")) if i is not None]
 
     def cut(pixels: Sequence[Pixels]) -> Pixels:
-        values, mask = pixels[0].values, pixels[0].mask
-        if not (mask > 0).any():
+        limits = [part for p in pixels[1:] for part in (_whole_numbers(p), p.valid.astype(np.int64))]
+        if not limits:
+            return sliced(pixels, ())
+        return grouped(pixels[:1], by_number(np.stack(limits, axis=-1), pixels[0].valid), sliced)
+
+    def sliced(pixels: Sequence[Pixels], key: Any) -> Pixels:
+        # A limit that is masked is none.
+        given = iter([number if known else None for number, known in zip(key[::2], key[1::2], strict=True)])
+        first, last = (next(given) if image is not None else None for image in (start, end))
+        values = pixels[0].values
+        return Pixels(values[(slice(None),) * (2 + axis) + (slice(first, last, step),)], pixels[0].mask)
+
+    def safe(pixels: Sequence[Pixels]) -> Pixels:
+        if not pixels[0].valid.any():
             return pixels[0]
-        given = iter(pixels[1:])
-        first, last = (_uniform(next(given), mask > 0) if image is not None else None for image in (start, end))
-        return Pixels(values[(slice(None),) * (2 + axis) + (slice(first, last, step),)], mask)
+        if not is_ragged(pixels[0].values):
+            return cut(pixels)
+        return grouped(pixels, shapes_of(pixels[:1]), lambda part, _: cut(part))
 
     groups = list(zip(input.bands, *limits, strict=True))
-    return input.with_bands(combined(groups, cut, input.bands))
-
-
-def _uniform(pixels: Pixels, valid: Any) -> int | None:
-    """The bound of a slice; None where it is masked everywhere.
-
-    Raises:
-        InvalidError: if it differs between pixels.
-    """
-    given = pixels.valid[valid]
-    if given.any() and not given.all():
-        raise _unequal("the slice")
-    return _one(pixels, valid, "the slice")
+    return input.with_bands(combined(groups, safe, input.bands))
 
 
 @function("Image.arrayPad")
@@ -370,14 +361,11 @@ def array_reshape(image: Image, lengths: Image, dimensions: int) -> Image:
         raise InvalidError(f"Arrays may have 0 to {_MOST_DIMENSIONS} dimensions; found {dimensions}.")
 
     def change(pixels: Sequence[Pixels]) -> Pixels:
-        values, mask = pixels[0].values, all_of(pixels)
-        valid = mask > 0
-        if not valid.any():
-            return Pixels(np.zeros((*mask.shape, *(0,) * dimensions), dtype=values.dtype), mask)
-        rows = pixels[1].values.reshape(*mask.shape, -1)[valid]
-        if (rows != rows[0]).any():
-            raise _unequal("the shape")
-        shape = [int(size) for size in rows[0]]
+        rows = pixels[1].values.reshape(*pixels[1].mask.shape, -1).astype(np.int64)
+        return grouped(pixels[:1], by_number(rows, all_of(pixels) > 0), reshaped)
+
+    def reshaped(pixels: Sequence[Pixels], key: Any) -> Pixels:
+        values, mask, shape = pixels[0].values, pixels[0].mask, list(key)
         if len(shape) != dimensions:
             raise InvalidError(f"The lengths are for {len(shape)} dimensions, not {dimensions}.")
         if any(size < -1 for size in shape) or shape.count(-1) > 1:
@@ -424,13 +412,14 @@ def array_mask(input: Image, mask: Image) -> Image:
         axis = long[0] if long else 0
         if len(long) > 1 or flags.ndim != values.ndim or flags.shape[2 + axis] != values.shape[2 + axis]:
             raise InvalidError("The mask may only extend along one axis, as far as the arrays.")
-        counts = flags.sum(axis=tuple(range(2, flags.ndim)))[valid > 0]
-        if counts.size and (counts != counts.flat[0]).any():
-            raise _unequal("the number of elements that the mask keeps")
-        count = int(counts.flat[0]) if counts.size else 0
+        counts = flags.sum(axis=tuple(range(2, flags.ndim)))
         index = np.argsort(~flags, axis=2 + axis, kind="stable")
-        kept = index[(slice(None),) * (2 + axis) + (slice(0, count),)]
-        return Pixels(np.take_along_axis(values, kept, axis=2 + axis), valid)
+        ordered = Pixels(np.take_along_axis(values, index, axis=2 + axis), valid)
+
+        def cut(part: Sequence[Pixels], key: Any) -> Pixels:
+            return Pixels(part[0].values[(slice(None),) * (2 + axis) + (slice(0, key[0]),)], part[0].mask)
+
+        return grouped([ordered], by_number(counts[..., None], valid > 0), cut)
 
     return input.with_bands(combined(list(zip(input.bands, masks, strict=True)), where_valid(keep), input.bands))
 

@@ -33,6 +33,7 @@ from eechips.emulator.pixels.types import (
     ranged,
     union_type,
 )
+from eechips.emulator.ragged import by_shape
 
 BinaryType = Callable[[PixelType, PixelType], PixelType]
 UnaryType = Callable[[PixelType], PixelType]
@@ -123,7 +124,7 @@ def binary(first: Image, second: Image, compute: Callable[[Numbers, Numbers], Nu
 
         return pixel
 
-    raster = PerPixel(tuple(pairs), tuple(map(pixel_function, types)))
+    raster = PerPixel(tuple(pairs), tuple(by_shape(pixel_function(kind)) for kind in types))
     longer = first if len(first.bands) >= len(second.bands) else second
     bands = [
         _derived(a, b, named.name, raster, index, types[index])
@@ -152,7 +153,7 @@ def unary(image: Image, compute: Callable[[Numbers], Numbers], kind: UnaryType) 
                 values = cast_values(values, np.int64)
             return finite(_stored(values, result), pixels[0].mask)
 
-        bands.extend(mapped([band], pixel, lambda _, result=result: result))  # type: ignore[misc]
+        bands.extend(mapped([band], by_shape(pixel), lambda _, result=result: result))  # type: ignore[misc]
     return image.computed(bands)
 
 
@@ -280,7 +281,7 @@ def cast_band(band: Band, kind: PixelType) -> Band:
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         return Pixels(cast_values(pixels[0].values, dtype), pixels[0].mask)
 
-    return mapped([band], pixel, lambda old: replace(kind, dimensions=old.dimensions))[0]
+    return mapped([band], by_shape(pixel), lambda old: replace(kind, dimensions=old.dimensions))[0]
 
 
 def cast_image(image: Image, kind: PixelType) -> Image:
@@ -290,7 +291,7 @@ def cast_image(image: Image, kind: PixelType) -> Image:
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         return Pixels(cast_values(pixels[0].values, dtype), pixels[0].mask)
 
-    return image.with_bands(mapped(image.bands, pixel, lambda old: replace(kind, dimensions=old.dimensions)))
+    return image.with_bands(mapped(image.bands, by_shape(pixel), lambda old: replace(kind, dimensions=old.dimensions)))
 
 
 def _plain(call: Callable[..., Image]) -> Implementation:

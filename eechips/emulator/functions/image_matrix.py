@@ -17,6 +17,7 @@ from eechips.emulator.pixels.compute import Joint, both, combined, mapped
 from eechips.emulator.pixels.constant import constant_image
 from eechips.emulator.pixels.image import Band, Image, Mask, Pixels
 from eechips.emulator.pixels.types import Numbers, union_type
+from eechips.emulator.ragged import by_shape_together
 from eechips.emulator.values import Array
 
 Matrices = npt.NDArray[np.float64]
@@ -183,7 +184,7 @@ def _decomposed(image: Image, names: Sequence[str], decompose: Callable[[Pixels]
     def factors(pixels: Sequence[Pixels]) -> Sequence[Pixels]:
         return decompose(pixels[0]) if pixels[0].valid.any() else [pixels[0]] * len(names)
 
-    raster = Joint(image.bands, factors)
+    raster = Joint(image.bands, by_shape_together(factors))
     (band,) = image.bands
     return image.computed(
         [replace(band, name=name, raster=raster, index=i, type=_MATRIX) for i, name in enumerate(names)]

@@ -57,10 +57,10 @@ def paint(image: Image, featureCollection: Collection, color: Any, width: Any) -
     colors, widths = _by_feature(color, "color"), _by_feature(width, "width")
 
     def features(bounds: Bounds | None) -> Iterator[Feature]:
-        from eechips.emulator.vector_image import within_bounds
+        from eechips.emulator.vector_image import outlined, within_bounds
 
         chosen = featureCollection if bounds is None else featureCollection.filtered(within_bounds(bounds))
-        return iter(chosen)
+        return map(outlined, chosen)
 
     types = [_painted_type(band.type, color) for band in image.bands]
     if any(kind.dimensions for kind in types):

@@ -19,11 +19,12 @@ from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
 from eechips.emulator.ordering import distinct_key
 from eechips.emulator.pixels.composite import Reduced
-from eechips.emulator.pixels.compute import Generated
+from eechips.emulator.pixels.compute import Generated, PerPixel
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.types import dtype_of, named_type
 from eechips.emulator.projection import WGS84
+from eechips.emulator.ragged import by_number, grouped
 from eechips.emulator.values import Collection, Filter, Value
 
 Stack = npt.NDArray[Any]
@@ -67,42 +68,74 @@ def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
 def _stacked(
     collection: Collection,
     calls: Sequence[Sequence[Band]],
-    names: Sequence[str],
-    types: Sequence[PixelType],
-    stack: Callable[[Stack, Stack], tuple[Stack, Stack]],
+    like: Sequence[Band],
+    axis: int,
+    stack: Callable[[Stack, Stack], tuple[Stack, Stack, Stack]],
 ) -> Image:
-    """An image of arrays, each made from the bands of a call over all images."""
+    """An image of arrays, each made from the bands of a call over all images.
+
+    Args:
+        collection: the images.
+        calls: the bands that go into each array.
+        like: name and type of each result.
+        axis: along which arrays may end earlier than others.
+        stack: gives arrays of one shape, shape (height, width, …), how far they go along the axis, and the mask.
+    """
 
     def reduction(values: Stack, weights: Stack) -> list[tuple[Stack, Stack]]:
-        return [stack(values, weights)]
+        if values.dtype == object:
+            raise InvalidError("The arrays of the images differ in shape.")
+        arrays, lengths, mask = stack(values, weights)
+        return [(arrays, mask), (lengths, mask)]
 
     bands = tuple(tuple(band.name for band in call) for call in calls)
-    return composite(Reduced(members_of(collection), bands, reduction, 1), names, types)
+    reduced = Reduced(members_of(collection), bands, reduction, 2)
+    long = [Band("", b.type, WGS84, reduced, 2 * index, fixed=False) for index, b in enumerate(like)]
+    ends = [replace(band, index=band.index + 1) for band in long]
+
+    def cut(pixels: Sequence[Pixels]) -> Pixels:
+        arrays, lengths = pixels
+        groups = by_number(lengths.values[..., None], arrays.valid)
+        if list(groups) in ([], [arrays.values.shape[2 + axis : 3 + axis]]):
+            return arrays
+        return grouped([arrays], groups, shortened)
+
+    def shortened(pixels: Sequence[Pixels], key: Any) -> Pixels:
+        return Pixels(pixels[0].values[(slice(None),) * (2 + axis) + (slice(key[0]),)], pixels[0].mask)
+
+    raster = PerPixel(tuple(zip(long, ends, strict=True)), (cut,) * len(long))
+    return composite(raster, [b.name for b in like], [b.type for b in like])
 
 
 @function("ImageCollection.toArrayPerBand")
 def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Image:
-    """Each band as an array along an axis, in the order of the images; masked where any image is."""
+    """Each band as an array along an axis, in the order of the images.
+
+    Pixels are masked where any image is, or have the arrays of the valid images only (``dropMasked``).
+    """
     first = first_image(collection)
     if first is None:
         return Image(())
-    least = min(band.type.dimensions for band in first.bands)
+    least = min((band.type.dimensions for band in first.bands), default=0)
     if not 0 <= axis <= least:
         raise InvalidError(f"The axis must be between 0 and {least}, the least dimension of any band; found {axis}.")
 
-    def stack(values: Stack, weights: Stack) -> tuple[Stack, Stack]:
+    def stack(values: Stack, weights: Stack) -> tuple[Stack, Stack, Stack]:
         layers, masks = values[0], weights[0]
+        counts = np.full(masks.shape[1:], len(layers))
         if dropMasked:
-            layers, masks = _even(layers, masks)
-        dimensions = layers.ndim - 3
-        if axis < dimensions:
-            joined = np.concatenate(list(layers), axis=2 + axis) if len(layers) else layers.reshape(layers.shape[1:])
+            layers, counts, mask = _valid_first(layers, masks)
         else:
-            joined = np.moveaxis(layers, 0, 2 + axis)
-        return joined, masks.min(axis=0, initial=1.0 if len(masks) else 0.0)
+            mask = masks.min(axis=0, initial=1.0 if len(masks) else 0.0)
+        dimensions = layers.ndim - 3
+        if axis == dimensions:
+            return np.moveaxis(layers, 0, 2 + axis), counts, mask
+        size = layers.shape[3 + axis]
+        joined = np.concatenate(list(layers), axis=2 + axis) if len(layers) else layers.reshape(layers.shape[1:])
+        return joined, counts * size, mask
 
-    types = [replace(b.type, dimensions=max(b.type.dimensions, axis + 1)) for b in first.bands]
-    return _stacked(collection, [[band] for band in first.bands], [b.name for b in first.bands], types, stack)
+    like = [replace(b, type=replace(b.type, dimensions=max(b.type.dimensions, axis + 1))) for b in first.bands]
+    return _stacked(collection, [[band] for band in first.bands], like, axis, stack)
 
 
 @function("ImageCollection.toArray")
@@ -111,34 +144,26 @@ def to_array(collection: Collection) -> Image:
     first = first_image(collection)
     if first is None:
         return Image(())
+    if not first.bands:
+        raise InvalidError("The images have no bands.")
     if any(band.type.dimensions for band in first.bands):
         raise InvalidError("Bands must have scalar values, not array values.")
 
-    def stack(values: Stack, weights: Stack) -> tuple[Stack, Stack]:
-        layers, masks = _even(np.moveaxis(values, 0, 3), weights.min(axis=0))
-        return np.moveaxis(layers, 0, 2), masks.min(axis=0, initial=1.0 if len(masks) else 0.0)
+    def stack(values: Stack, weights: Stack) -> tuple[Stack, Stack, Stack]:
+        layers, counts, mask = _valid_first(np.moveaxis(values, 0, 3), weights.min(axis=0))
+        return np.moveaxis(layers, 0, 2), counts, mask
 
     kind = replace(common_type([band.type for band in first.bands]), dimensions=2)
-    return _stacked(collection, [first.bands], ["array"], [kind], stack)
+    return _stacked(collection, [first.bands], [replace(first.bands[0], name="array", type=kind)], 0, stack)
 
 
-def _even(layers: Stack, masks: Stack) -> tuple[Stack, Stack]:
-    """The layers that are valid at each pixel, in their order; pixels without any stay masked.
-
-    Raises:
-        InvalidError: if their number differs between the pixels that have some: pixels of one image hold arrays of
-            one shape here.
-    """
-    counts = (masks > 0).sum(axis=0)
-    number = int(counts.max(initial=0))
-    if not np.isin(counts, (0, number)).all():
-        raise InvalidError(
-            "The local Earth Engine cannot make arrays whose lengths differ between pixels: "
-            "some pixels are masked in some of the images only."
-        )
-    order = np.argsort(masks <= 0, axis=0, kind="stable")[:number]
+def _valid_first(layers: Stack, masks: Stack) -> tuple[Stack, Stack, Stack]:
+    """The layers that are valid at each pixel, in their order, before the others; their number; the least mask."""
+    order = np.argsort(masks <= 0, axis=0, kind="stable")
     chosen = np.take_along_axis(layers, order.reshape(order.shape + (1,) * (layers.ndim - order.ndim)), axis=0)
-    return chosen, np.take_along_axis(masks, order, axis=0)
+    counts = (masks > 0).sum(axis=0)
+    least = np.where(masks > 0, masks, 1.0).min(axis=0, initial=1.0)
+    return chosen, counts, np.where(counts > 0, least, 0.0)
 
 
 def _masked(grid: Grid, band: int) -> Pixels:

@@ -30,14 +30,27 @@ _ASPECT = PixelType("float", 0, 360)
 _BESIDE = Margins.around(1)
 
 
-def _elevation(image: Image) -> Band:
-    """The only band, or the one called "elevation"."""
-    if len(image.bands) == 1:
-        return image.bands[0]
-    named = [band for band in image.bands if band.name == "elevation"]
+def elevation_band(image: Image) -> Band:
+    """The only band, or the one called "elevation".
+
+    Raises:
+        InvalidError: if there is none, or if it holds arrays.
+    """
+    named = image.bands if len(image.bands) == 1 else [band for band in image.bands if band.name == "elevation"]
     if not named:
         raise InvalidError("The image must have a single band, or one named 'elevation'.")
-    return named[0]
+    return scalar(named[0])
+
+
+def scalar(band: Band) -> Band:
+    """The band itself.
+
+    Raises:
+        InvalidError: if it holds arrays.
+    """
+    if band.type.dimensions:
+        raise InvalidError(f"The band '{band.name}' holds arrays; only scalar bands are supported.")
+    return band
 
 
 def _gradient(pixels: Pixels, grid: Grid) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
@@ -99,19 +112,19 @@ def _measured(band: Band, measures: Sequence[_Measure]) -> list[Band]:
 @function("Terrain.slope")
 def slope(input: Image) -> Image:
     """The slope in degrees."""
-    return input.computed(_measured(_elevation(input), [("slope", _SLOPE, _slope)]))
+    return input.computed(_measured(elevation_band(input), [("slope", _SLOPE, _slope)]))
 
 
 @function("Terrain.aspect")
 def aspect(input: Image) -> Image:
     """The aspect in degrees clockwise from north."""
-    return input.computed(_measured(_elevation(input), [("aspect", _ASPECT, _aspect)]))
+    return input.computed(_measured(elevation_band(input), [("aspect", _ASPECT, _aspect)]))
 
 
 @function("Terrain.hillshade")
 def hillshade(input: Image, azimuth: float, elevation: float) -> Image:
     """A hillshade from 0 to 255."""
-    return input.computed(_measured(_elevation(input), [("hillshade", BYTE, _hillshade(azimuth, elevation))]))
+    return input.computed(_measured(elevation_band(input), [("hillshade", BYTE, _hillshade(azimuth, elevation))]))
 
 
 @function("Image.gradient")
@@ -120,7 +133,7 @@ def gradient(input: Image) -> Image:
     if not input.bands:
         raise InvalidError("The image has no bands.")
     measures: list[_Measure] = [("x", DOUBLE, lambda east, _: east), ("y", DOUBLE, lambda _, north: north)]
-    return input.computed(_measured(input.bands[0], measures))
+    return input.computed(_measured(scalar(input.bands[0]), measures))
 
 
 @function("Terrain", "Terrain.products")
@@ -129,6 +142,6 @@ def products(input: Image) -> Image:
     measures: list[_Measure] = [
         ("slope", _SLOPE, _slope), ("aspect", _ASPECT, _aspect), ("hillshade", BYTE, _hillshade(270.0, 45.0)),
     ]  # fmt: skip
-    added = _measured(_elevation(input), measures)
+    added = _measured(elevation_band(input), measures)
     names = unique_names([band.name for band in added], [band.name for band in input.bands])
     return input.with_bands([*input.bands, *(replace(b, name=n) for b, n in zip(added, names, strict=True))])

@@ -105,6 +105,8 @@ def _stretch(bands: Sequence[Band], gain: Any, bias: Any, low: Any, high: Any) -
             raise InvalidError("Cannot specify both gain or bias and min or max.")
         gains = _floats(gain, count, "gain") or [1.0] * count
         offsets = _floats(bias, count, "bias") or [0.0] * count
+        if 0 in gains:
+            raise InvalidError("'gain' must not be zero.")
         lows = [-b / g for g, b in zip(gains, offsets, strict=True)]
         return lows, [255.0 / g + a for g, a in zip(gains, lows, strict=True)]
     ends = [_default_ends(band) for band in bands]
