@@ -1,0 +1,126 @@
+"""``eechips retry``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from eechips.cli.options import HELP, debug_option
+from eechips.errors import UsageError
+from eechips.manifest.failures import reopened
+from eechips.manifest.record import State
+from eechips.manifest.run import Run, open_run
+
+_KEPT = ("endpoint", "project")
+"""Options that may have come from the environment of then; run.json has them, and never credentials."""
+
+
+@click.command("retry", context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class; may be repeated.")
+@click.option("--unit", "ids", multiple=True, metavar="ID", help="Only this unit, by its id or the beginning of it.")
+@debug_option
+def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...]) -> None:
+    """Try failed units of a run again: all, or those of a class, or single ones.
+
+    The command that made the run goes on, as run.json has it, in the folder where it was typed, with the endpoint
+    and project of then: no option is typed again. Like any run that goes on, it also fetches what is still planned,
+    or failed for a passing reason. If its recipe has changed, it is refused. The exit status is the run's.
+
+    \b
+    Examples:
+      eechips retry outputs/sample-naip
+      eechips retry outputs/sample-naip --class permanent
+      eechips retry outputs/sample-naip --unit 3f2a9c71
+    """
+    run = open_run(folder)
+    words = _words(run)
+    if not classes and not ids and not any(State(s).is_failure or State(s).is_open for s in run.counts):
+        click.echo("no unit failed: there is nothing to try again")
+        return
+    with _as_typed(words, run) as again, reopened(again.params["out"], classes, ids) as count:
+        click.echo(f"{count:,} failed units are planned again. Going on with: {shlex.join(words)}", err=True)
+        with again:
+            again.command.invoke(again)
+
+
+def _words(run: Run) -> list[str]:
+    """The words of the command that made a run.
+
+    Raises:
+        UsageError: if a program made it.
+    """
+    words = shlex.split(run.info.get("command") or "")
+    if len(words) < 2 or words[0] != "eechips":
+        raise UsageError(f"{run.path} was made by a program, not by a command: the program has to try again")
+    return words
+
+
+@contextlib.contextmanager
+def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
+    """A command parsed as it was typed: in the same folder, with the same endpoint and project.
+
+    Inside the block the folder is the working directory, and ``sys.argv`` the command, as the verb keeps it in
+    run.json again.
+
+    Args:
+        words: of the command.
+        run: that it made; its folder is where the results go, whatever it is called now.
+    """
+    place, info = run.path.resolve(), run.info
+    root = click.get_current_context().find_root()
+    assert isinstance(root.command, click.Group)
+    verb = root.command.get_command(root, words[1])
+    if verb is None:
+        raise UsageError(f"{run.path} was made by `eechips {words[1]}`, which this version does not have")
+    out = verb.make_context(words[1], list(words[2:]), parent=root, resilient_parsing=True).params.get("out")
+    with _inside(_directory(info, out, place), list(words)):
+        again = verb.make_context(words[1], list(words[2:]), parent=root)
+        again.params["out"] = place
+        for name in _KEPT:
+            is_typed = again.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            if name in again.params and not is_typed and not again.params.get("local"):
+                again.params[name] = info.get(name)
+        yield again
+
+
+def _directory(info: Mapping[str, Any], out: Path | None, place: Path) -> Path:
+    """Where a command was typed.
+
+    Args:
+        info: run.json.
+        out: the command's ``--out``, if it has one.
+        place: of the run, absolute.
+
+    Returns:
+        The first folder from which the command writes to ``place``: the recorded one; or, if the whole project has
+        moved, the one above ``place``; else the recorded one if it is there still, or the present one.
+    """
+    relative = out or Path("outputs") / place.name
+    recorded = Path(info["directory"]) if info.get("directory") else None
+    depth = len(relative.parts)
+    above = None if relative.is_absolute() or depth >= len(place.parts) else place.parents[depth - 1]
+    for folder in (recorded, above):
+        if folder is not None and folder.is_dir() and (folder / relative).resolve() == place:
+            return folder
+    return recorded if recorded is not None and recorded.is_dir() else Path.cwd()
+
+
+@contextlib.contextmanager
+def _inside(directory: Path, words: list[str]) -> Iterator[None]:
+    before, argv = Path.cwd(), sys.argv
+    os.chdir(directory)
+    sys.argv = words
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        sys.argv = argv

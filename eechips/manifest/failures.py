@@ -1,0 +1,184 @@
+"""The units of a run that failed: which, in what kinds, and how they are made planned again."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eechips.errors import EechipsError, UsageError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import locked
+from eechips.manifest.record import Record, State
+
+_LEAST_ID = 4  # hexadecimal digits that a unit may be called by
+_COLUMNS = "position, lower(hex(id)), unit, name, state, error_class, error, traceback, attempts, seconds, finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A unit that was tried and has no result.
+
+    Attributes:
+        position: in the plan, from 0.
+        id: sha256, hexadecimal.
+        unit: canonical JSON.
+        name: path that its result would have, without suffix.
+        state: whether the next run tries it in any case.
+        error_class: name of the class in :mod:`eechips.errors`.
+        error: what happened.
+        traceback: of the recipe, for a RecipeError.
+        attempts: how often it was tried, in all runs.
+        seconds: that the last run spent on it.
+        finished: when that was, ISO 8601, UTC.
+    """
+
+    position: int
+    id: str
+    unit: str
+    name: str
+    state: State
+    error_class: str
+    error: str
+    traceback: str | None
+    attempts: int
+    seconds: float | None
+    finished: str | None
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Class and message, without the names and numbers in which messages of one kind differ."""
+        return self.error_class, _general(self.error)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Failures that are alike.
+
+    Attributes:
+        error_class: name of the class in :mod:`eechips.errors`.
+        error: the message; with ``…`` in place of the names and numbers in which they differ.
+        count: how many.
+    """
+
+    error_class: str
+    error: str
+    count: int
+
+
+class _FailureLedger(Ledger):
+    """The ledger, as far as failures go."""
+
+    def __enter__(self) -> _FailureLedger:
+        return self
+
+    def failed(self) -> Iterator[Failure]:
+        """Failed units in the order of the plan, as a stream."""
+        query = f"SELECT {_COLUMNS} FROM units WHERE state LIKE 'failed%' ORDER BY position"
+        known: dict[str | None, str | None] = {}  # many failures share their texts: each is kept once
+        for *identity, state, error_class, error, traceback, attempts, seconds, finished in self._db.execute(query):
+            texts = (known.setdefault(text, text) for text in (error_class, error, traceback))
+            yield Failure(*identity, State(state), *texts, attempts, seconds, finished)  # type: ignore[call-arg]
+
+
+def failures_of(folder: Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Failure]:
+    """The failed units of a run, in the order of the plan.
+
+    Args:
+        folder: of the run.
+        classes: only those whose error has one of these classes; ``permanent`` is PermanentError. All if empty.
+        ids: only these units, by id or its beginning. All if empty.
+
+    Raises:
+        UsageError: if no failed unit has such a class or id.
+    """
+    with _FailureLedger(folder / LEDGER_NAME, readonly=True) as ledger:
+        return _selected(ledger, classes, ids)
+
+
+def kinds_of(failures: Iterable[Failure]) -> list[Kind]:
+    """Failures by what they have in common, most frequent first."""
+    groups: dict[tuple[str, str], tuple[int, str]] = {}
+    for failure in failures:
+        count, message = groups.get(failure.kind, (0, failure.error))
+        groups[failure.kind] = (count + 1, message if message == failure.error else failure.kind[1])
+    found = [Kind(error_class, message, count) for (error_class, _), (count, message) in groups.items()]
+    return sorted(found, key=lambda kind: (-kind.count, kind.error_class, kind.error))
+
+
+@contextlib.contextmanager
+def reopened(folder: Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> Iterator[int]:
+    """Makes failed units planned again, for a run that is to be made inside the block.
+
+    If the run is refused or stops with an error, units that it did not try are failures as before.
+
+    Args:
+        folder: of the run.
+        classes: see :func:`failures_of`.
+        ids: see :func:`failures_of`.
+
+    Yields:
+        How many units were made planned.
+
+    Raises:
+        UsageError: if no failed unit has such a class or id, or a process is running in the folder.
+    """
+    with locked(folder), _FailureLedger(folder / LEDGER_NAME) as ledger:
+        chosen = _selected(ledger, classes, ids)
+        ledger.reopen(failure.position for failure in chosen)
+    try:
+        yield len(chosen)
+    except EechipsError:
+        with locked(folder), _FailureLedger(folder / LEDGER_NAME) as ledger:
+            untried = {unit.position: unit.attempts for unit in ledger.open_units()}
+            ledger.record([_record(f) for f in chosen if untried.get(f.position) == f.attempts])
+        raise
+
+
+def _selected(ledger: _FailureLedger, classes: Sequence[str], ids: Sequence[str]) -> list[Failure]:
+    names = {_class_named(name, ledger.failures_by_class()) for name in classes}
+    prefixes = {prefix.lower() for prefix in ids}
+    for prefix in prefixes:
+        if not re.fullmatch(rf"[0-9a-f]{{{_LEAST_ID},64}}", prefix):
+            raise UsageError(f"'{prefix}' is no id of a unit: {_LEAST_ID} hexadecimal digits of it at least")
+    found = [
+        failure
+        for failure in ledger.failed()
+        if (not names or failure.error_class in names) and (not prefixes or failure.id.startswith(tuple(prefixes)))
+    ]
+    for prefix in sorted(prefixes):
+        matches = sum(failure.id.startswith(prefix) for failure in found)
+        if matches != 1:
+            which = "no failed unit has" if matches == 0 else f"{matches} failed units have"
+            raise UsageError(f"{which} an id that begins with {prefix}")
+    return found
+
+
+def _class_named(name: str, known: Collection[str]) -> str:
+    """The class that is meant: case does not matter, nor does the word Error at the end."""
+    for found in known:
+        if name.casefold() in (found.casefold(), found.casefold().removesuffix("error")):
+            return found
+    there = f"there are {', '.join(known)}" if known else "nothing failed"
+    raise UsageError(f"no unit failed with '{name}': {there}")
+
+
+def _general(message: str) -> str:
+    """A message without what is quoted in it, and without numbers and ids."""
+    text = re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", message)
+    return re.sub(r"\b[0-9a-f]{16,}\b|(?<![A-Za-z_])-?\d[\d.,:]*\d|(?<![A-Za-z_])-?\d", "…", text)
+
+
+def _record(failure: Failure) -> Record:
+    return Record(
+        position=failure.position,
+        state=failure.state,
+        attempts=0,  # what is recorded adds to what is known
+        error_class=failure.error_class,
+        error=failure.error,
+        traceback=failure.traceback,
+        seconds=failure.seconds,
+        finished=failure.finished,
+    )

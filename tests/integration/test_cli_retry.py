@@ -1,0 +1,190 @@
+"""`eechips failures` and `eechips retry`, as they are typed, over a real service."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from eechips import open_run
+from tests.engine_recipes import run_chips
+from tests.engine_service import Service, serving
+from tests.integration.test_cli_verbs import eechips, one_sentence
+
+RECIPE = """
+import os
+from pathlib import Path
+
+import ee
+from eechips import Chip
+
+
+def get_requests(count=6):
+    return list(range(1, count + 1))
+
+
+def get_result(index, n, bad="bad"):
+    if n in (2, 4) and (Path(__file__).parent / bad).exists():
+        raise ValueError(f"unit {n} is not to be had")
+    return Chip(ee.Image(n), region=ee.Geometry.Point(0, 0).buffer(50), dimensions=(8, 8))
+"""
+RUN = ["run", "recipes/half.py", "--processes", "2", "--retries", "0"]
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    with serving() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def original(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a run of six units of which 2 and 4 raised, and 6 was refused by the service."""
+    home = tmp_path_factory.mktemp("original") / "project"
+    (home / "recipes").mkdir(parents=True)
+    (home / "recipes" / "half.py").write_text(RECIPE)
+    (home / "recipes" / "bad").touch()
+    service.plan(6, "400")
+    result = eechips(*RUN, cwd=home, EECHIPS_ENDPOINT=service.url, EECHIPS_PROJECT="mine")
+    assert result.returncode == 1, result.stderr
+    return home
+
+
+@pytest.fixture
+def project(original: Path, service: Service, tmp_path: Path) -> Path:
+    """A copy of it for one test: the paths of its command are relative."""
+    service.forget()
+    return Path(shutil.copytree(original, tmp_path / "project"))
+
+
+def states(folder: Path) -> list[str]:
+    found: list[str] = open_run(folder).units["state"].tolist()
+    return found
+
+
+def test_failures_are_listed_by_kind_and_one_by_one(project: Path) -> None:
+    result = eechips("failures", "outputs/half", cwd=project)
+    assert result.returncode == 0
+    kinds, _, table = result.stdout.partition("\n\n")
+    assert [line.split(maxsplit=1) for line in kinds.splitlines()] == [
+        ["2", "RecipeError: ValueError: unit … is not to be had"],
+        ["1", "PermanentError: Image.load: Image asset 'x' not found."],
+    ]
+    header, *rows = table.splitlines()
+    assert header.split() == ["ID", "NAME", "ATTEMPTS", "CLASS", "ERROR"]
+    ids = open_run(project / "outputs" / "half").failures["id"]
+    assert [row.split()[0] for row in rows] == [identifier[:16] for identifier in ids]
+    assert "unit 2 is not to be had" in rows[0]
+    assert "eechips retry outputs/half" in result.stderr
+    few = eechips("failures", "outputs/half", "--class", "RECIPE", "--limit", "1", "--traceback", cwd=project).stdout
+    assert "PermanentError" not in few
+    assert '    raise ValueError(f"unit {n} is not to be had")' in few
+    assert few.splitlines()[-1] == "… and 1 more (--limit 0 shows all)"
+
+
+def test_failures_as_json_and_csv(project: Path) -> None:
+    found = json.loads(eechips("failures", "outputs/half", "--json", cwd=project).stdout)
+    assert found["total"] == 3
+    assert [(kind["error_class"], kind["count"]) for kind in found["kinds"]] == [
+        ("RecipeError", 2), ("PermanentError", 1),
+    ]  # fmt: skip
+    expected = open_run(project / "outputs" / "half").failures
+    assert [unit["id"] for unit in found["units"]] == expected["id"].tolist()
+    assert [unit["position"] for unit in found["units"]] == expected.index.tolist() == [1, 3, 5]
+    assert "traceback" not in found["units"][0]
+    text = eechips("failures", "outputs/half", "--csv", "--traceback", "--class", "recipeerror", cwd=project).stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [row["error"] for row in rows] == expected["error"][:2].tolist()
+    assert [row["traceback"] for row in rows] == expected["traceback"][:2].tolist()
+    assert json.loads(rows[0]["unit"]) == expected["unit"].iloc[0]
+
+
+def test_retry_goes_on_without_an_option_typed_again(service: Service, project: Path, tmp_path: Path) -> None:
+    """From another folder, with another environment, after the cause was removed."""
+    before = open_run(project / "outputs" / "half").units
+    (project / "recipes" / "bad").unlink()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    result = eechips(
+        "retry", "../project/outputs/half", cwd=elsewhere, EECHIPS_ENDPOINT="http://127.0.0.1:1", EECHIPS_PROJECT="no"
+    )
+    assert result.returncode == 0, result.stderr
+    assert f"3 failed units are planned again. Going on with: eechips {' '.join(RUN)}" in result.stderr
+    run = open_run(project / "outputs" / "half")
+    assert states(run.path) == ["done"] * 6
+    assert run.verify() == []
+    assert run.info["command"] == f"eechips {' '.join(RUN)}"
+    assert (run.info["endpoint"], run.info["project"]) == (service.url, "mine")
+    assert not (run.path / "failures.csv").exists()
+    assert pd.read_parquet(run.path / "manifest.parquet")["state"].tolist() == ["done"] * 6
+    assert service.count("pixels") == 3
+    settled = before["state"] == "done"
+    assert run.units.loc[settled, "sha256"].tolist() == before.loc[settled, "sha256"].tolist()
+    assert run.units["attempts"].tolist() == [1, 2, 1, 2, 1, 2]
+    assert not list(elsewhere.iterdir())
+    again = eechips("retry", "../project/outputs/half", cwd=elsewhere)
+    assert (again.returncode, again.stdout) == (0, "no unit failed: there is nothing to try again\n")
+    assert eechips("failures", str(run.path), cwd=elsewhere).stdout == "no unit failed\n"
+
+
+def test_a_class_or_a_unit_is_tried_again_alone(service: Service, project: Path) -> None:
+    out = project / "outputs" / "half"
+    (project / "recipes" / "bad").unlink()
+    assert eechips("retry", "outputs/half", "--class", "permanent", cwd=project).returncode == 1
+    assert states(out) == ["done", "failed_permanent", "done", "failed_permanent", "done", "done"]
+    identifier = open_run(out).units["id"][3]
+    assert eechips("retry", "half", "--unit", identifier[:8].upper(), cwd=project / "outputs").returncode == 1
+    assert states(out) == ["done", "failed_permanent", "done", "done", "done", "done"]
+
+
+def test_what_fails_again_is_recorded_again(project: Path) -> None:
+    result = eechips("retry", "outputs/half", "--class", "recipe", cwd=project)
+    assert result.returncode == 1
+    assert "2 failed" in result.stderr or "3 failed" in result.stderr
+    run = open_run(project / "outputs" / "half")
+    assert run.failures["error_class"].tolist() == ["RecipeError", "RecipeError", "PermanentError"]
+    assert run.failures["attempts"].tolist() == [2, 2, 1]
+    assert len(pd.read_csv(run.path / "failures.csv")) == 3
+
+
+def test_a_changed_recipe_is_refused_and_failures_stay(project: Path) -> None:
+    before = open_run(project / "outputs" / "half").units
+    recipe = project / "recipes" / "half.py"
+    recipe.write_text(recipe.read_text().replace("(8, 8)", "(9, 9)"))
+    message = one_sentence(eechips("retry", "outputs/half", cwd=project))
+    assert "the recipe's code has changed" in message
+    pd.testing.assert_frame_equal(open_run(project / "outputs" / "half").units, before)
+    recipe.unlink()
+    assert "cannot read the recipe recipes/half.py" in one_sentence(eechips("retry", "outputs/half", cwd=project))
+    pd.testing.assert_frame_equal(open_run(project / "outputs" / "half").units, before)
+
+
+def test_a_project_that_has_moved_is_found(project: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved" / "here"
+    moved.parent.mkdir()
+    project.rename(moved)
+    (moved / "recipes" / "bad").unlink()
+    result = eechips("retry", str(moved / "outputs" / "half"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert states(moved / "outputs" / "half") == ["done"] * 6
+    assert not project.exists()
+
+
+def test_what_cannot_be_tried_again_is_refused(service: Service, project: Path, tmp_path: Path) -> None:
+    retry = ["retry", "outputs/half"]
+    assert one_sentence(eechips(*retry, "--class", "big", cwd=project)) == (
+        "no unit failed with 'big': there are RecipeError, PermanentError"
+    )
+    assert "no failed unit has an id that begins with ffffffffffffffff" in one_sentence(
+        eechips(*retry, "--unit", "f" * 16, cwd=project)
+    )
+    assert "'xyz' is no id of a unit" in one_sentence(eechips(*retry, "--unit", "xyz", cwd=project))
+    assert len(open_run(project / "outputs" / "half").failures) == 3
+    made = run_chips(tmp_path / "python", service.url, command="")
+    assert "was made by a program" in one_sentence(eechips("retry", str(made.path), cwd=tmp_path))
