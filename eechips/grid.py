@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,68 @@ Transform = tuple[float, float, float, float, float, float]
 This is the order of Earth Engine's ``crs_transform`` and of ``affine.Affine``, not of GDAL's geotransform.
 """
 
+T = TypeVar("T")
+
 # What Earth Engine takes as a CRS code; everything else travels as WKT.
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9._-]*:[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A rectangle of a grid's pixels.
+
+    Attributes:
+        column: first column.
+        row: first row.
+        width: columns, at least 1.
+        height: rows, at least 1.
+    """
+
+    column: int
+    row: int
+    width: int
+    height: int
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels it has."""
+        return self.width * self.height
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns of an array of the grid's shape that it covers."""
+        return slice(self.row, self.row + self.height), slice(self.column, self.column + self.width)
+
+    def split(self, least: int = 1) -> tuple[Window, ...]:
+        """This window cut into quarters, in row-major order.
+
+        Args:
+            least: length of a side in pixels. A side whose halves would be shorter is not cut: then there are two
+                parts, or only this window itself.
+        """
+        rows, columns = _halves(self.height, least), _halves(self.width, least)
+        return tuple(Window(self.column + c, self.row + r, w, h) for r, h in rows for c, w in columns)
+
+    def estimate_bytes(self, bands: int, dtype: npt.DTypeLike) -> int:
+        """Bytes of its pixels as Earth Engine counts them against its limits.
+
+        Nothing is compressed, and every value counts with a byte of mask: 48 bands of 512 x 256 doubles are
+        56,623,104 bytes (https://github.com/google/Xee/issues/50).
+        """
+        return self.pixels * bands * (np.dtype(dtype).itemsize + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Generic[T]):
+    """What was made of one window of a grid.
+
+    Attributes:
+        window: where it belongs.
+        content: what it is.
+    """
+
+    window: Window
+    content: T
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +182,6 @@ class Grid:
         first_row = math.floor(row - Fraction(height - 1, 2))
         return self.window(first_column, first_row, width, height)
 
-    def split(self) -> tuple[Grid, ...]:
-        """This grid cut into quarters (halves, where it is one pixel wide or high), in row-major order.
-
-        Raises:
-            ValueError: if it is a single pixel.
-        """
-        if self.width == self.height == 1:
-            raise ValueError("a single pixel cannot be split")
-        columns = _halves(self.width)
-        rows = _halves(self.height)
-        return tuple(self.window(c, r, w, h) for r, h in rows for c, w in columns)
-
-    def estimate_bytes(self, bands: int, dtype: npt.DTypeLike) -> int:
-        """Bytes of this grid's pixels without compression, as Earth Engine counts them against its limits."""
-        return self.width * self.height * bands * np.dtype(dtype).itemsize
-
     def to_pixel_grid(self) -> dict[str, Any]:
         """The ``PixelGrid`` of Earth Engine's REST interface.
 
@@ -178,9 +222,7 @@ class Grid:
         return cls(str(value["crs"]), (a, b, c, d, e, f), int(value["width"]), int(value["height"]))
 
 
-def _halves(length: int) -> tuple[tuple[int, int], ...]:
-    """Start and length of the two halves of a length (or of its only pixel)."""
-    if length == 1:
-        return ((0, 1),)
+def _halves(length: int, least: int) -> tuple[tuple[int, int], ...]:
+    """Start and length of the two halves of a length; the whole, where a half would be shorter than ``least``."""
     half = length // 2
-    return (0, half), (half, length - half)
+    return ((0, length),) if half < least else ((0, half), (half, length - half))

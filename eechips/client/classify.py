@@ -30,12 +30,16 @@ _TRANSIENT = re.compile(
     re.IGNORECASE,
 )
 _TOO_LARGE = re.compile(
-    r"total request size \(.*\) must be less than or equal to|pixel grid dimensions \(.*\) must be"
+    r"total request size \(.*\) must be less than or equal to|pixel grid dimensions \(.*\) must be less"
     r"|user memory limit exceeded|computation timed out|request payload size exceeds"
     r"|collection query aborted after accumulating over|too many pixels in the region"
-    r"|output of image computation is too large",
+    r"|output of image computation is too large|reprojection output too large|object too large \("
+    r"|response size exceeds limit|computed value is too large",
     re.IGNORECASE,
 )
+# These are as large for a part as for the whole: the expression travels with every request, and the pixels are those of
+# a reduction inside it.
+_INDIVISIBLE = re.compile(r"request payload size exceeds|too many pixels in the region", re.IGNORECASE)
 _PROJECT = re.compile(
     r"is not registered to use earth engine|has not been used in project|(?:api|service) (?:is|has been) disabled"
     r"|not signed up for earth engine",
@@ -75,6 +79,11 @@ def classify_response(status: int, message: str, retry_after: float | None = Non
     if status in (408, 425, 429) or status >= 500 or 300 <= status < 400:
         return TransientError(text, status=status, retry_after=retry_after)
     return PermanentError(text, status=status)
+
+
+def can_split(error: TooLargeError) -> bool:
+    """Whether a part of what was too large may be small enough."""
+    return not _INDIVISIBLE.search(str(error))
 
 
 def classify_exception(error: BaseException) -> EechipsError | None:

@@ -39,7 +39,11 @@ from eechips.storage import ID_LENGTH, LocalStore, Staged
 from eechips.writers import Expectation, Facts, Written, sniff, validate, writer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import ee
+
+    from eechips.grid import Part
 
 _MAX_TRACEBACK = 8000  # characters
 
@@ -205,10 +209,16 @@ def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:
         RequestError: classified.
         ee.EEException: if the service refuses the expression.
     """
-    receive = writer(chip.format).receive
-    expectation = expect(chip)
-    written: Written = fetcher.chip(chip, lambda body: receive(body, expectation))
-    return written
+
+    def receive(part: Chip, body: bytes) -> Written:
+        written: Written = writer(part.format).receive(body, expect(part))
+        return written
+
+    def assemble(parts: Sequence[Part[Written]]) -> Written:
+        written: Written = writer(chip.format).assemble(parts, expect(chip))
+        return written
+
+    return fetcher.chip(chip, receive, assemble)
 
 
 def expect(chip: Chip) -> Expectation:

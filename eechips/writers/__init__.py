@@ -1,8 +1,8 @@
 """What a result must look like, and how it is written: one module per format.
 
-Every module of an image format has ``receive`` (bytes as they came → bytes to save and their facts) and
-``validate`` (a saved file → its facts); both raise ValidationError. Table modules have ``encode`` and
-``validate``. The modules are imported when they are needed: some need rasterio or pyarrow.
+Every module of an image format has ``receive`` (bytes as they came → bytes to save and their facts), ``assemble``
+(what was received of parts → one file) and ``validate`` (a saved file → its facts); all raise ValidationError. Table
+modules have ``encode`` and ``validate``. The modules are imported when they are needed: some need rasterio or pyarrow.
 """
 
 from __future__ import annotations

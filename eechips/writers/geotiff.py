@@ -9,6 +9,7 @@ byte those that came. A pixel is valid if all bands are: one mask serves all, as
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ import rasterio
 from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
+from eechips.grid import Part
 from eechips.writers.facts import Expectation, Facts, Written
+from eechips.writers.mosaic import paste
 from eechips.writers.raster import check_crs, check_transform, decoding
 
 _MAX_STRIP = 512  # pixels a side: larger images are tiled, so that windows can be read
@@ -44,6 +47,28 @@ def receive(data: bytes, expectation: Expectation) -> Written:
     assert mask is not None
     final = encode(pixels, mask, names, crs, transform)
     return Written(final, "tif", _facts(pixels, mask, names, crs, transform, expectation))
+
+
+def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Written:
+    """One GeoTIFF of those of its parts: the very file that a single request would have given.
+
+    Args:
+        parts: what ``receive`` made of each, the first one at column 0 and row 0.
+        expectation: what was asked for as a whole.
+
+    Raises:
+        ValidationError: if they are not parts of one image, or that is not as expected.
+    """
+    pixels, masks = [], []
+    for part in parts:
+        with decoding(part.content.data, "GTiff") as source:
+            pixels.append(Part(part.window, source.read()))
+            masks.append(Part(part.window, source.dataset_mask() != 0))
+            if part is parts[0]:
+                crs, transform, names = source.crs, source.transform, source.descriptions
+    whole, mask = paste(pixels), paste(masks)
+    facts = _facts(whole, mask, names, crs, transform, expectation)
+    return Written(encode(whole, mask, names, crs, transform), "tif", facts)
 
 
 def validate(data: bytes, expectation: Expectation) -> Facts:

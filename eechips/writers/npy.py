@@ -8,13 +8,16 @@ band (``MASK_BAND``: 1 valid, 0 masked), which is saved as the last field, ``mas
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from eechips.errors import ValidationError
+from eechips.grid import Part
 from eechips.recipe import MASK_BAND
 from eechips.writers.facts import Expectation, Facts, Written
+from eechips.writers.mosaic import paste
 
 MAGIC = b"\x93NUMPY"
 
@@ -38,6 +41,20 @@ def receive(data: bytes, expectation: Expectation) -> Written:
         final[name] = array[name]
     final[mask_field] = array[names[-1]] != 0
     return Written(encode(final), "npy", _facts(final, expectation))
+
+
+def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Written:
+    """One array of those of its parts: the very file that a single request would have given.
+
+    Args:
+        parts: what ``receive`` made of each.
+        expectation: what was asked for as a whole.
+
+    Raises:
+        ValidationError: if they are not parts of one image, or that is not as expected.
+    """
+    whole = paste([Part(part.window, _load(part.content.data)) for part in parts])
+    return Written(encode(whole), "npy", _facts(whole, expectation))
 
 
 def validate(data: bytes, expectation: Expectation) -> Facts:

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rasterio.enums import ColorInterp
 
 from eechips.errors import ValidationError
+from eechips.grid import Part
 from eechips.writers.facts import Expectation, Facts, Written
+from eechips.writers.mosaic import paste
+from eechips.writers.raster import decoding, encode_picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 # Colour type → channels (https://www.w3.org/TR/png-3/#11IHDR); palette images count as colour.
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
+_OPAQUE = 255
 _NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 
 
@@ -46,6 +54,67 @@ def receive(data: bytes, expectation: Expectation) -> Written:
         ValidationError: if it is not whole, or not of the size or bands asked for.
     """
     return Written(data, "png", validate(data, expectation))
+
+
+def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Written:
+    """One PNG of those of its parts, pixel for pixel.
+
+    Args:
+        parts: what ``receive`` made of each.
+        expectation: what was asked for as a whole.
+
+    Raises:
+        ValidationError: if they are not parts of one picture, or that is not as expected.
+    """
+    colours, alpha = merge(parts)
+    data = encode(colours, alpha)
+    return Written(data, "png", validate(data, expectation))
+
+
+def merge(parts: Sequence[Part[Written]]) -> tuple[Any, Any | None]:
+    """The pixels of a picture whose parts are PNGs.
+
+    Returns:
+        Colours, (bands, rows, columns), 1 band or 3; and, if any part is transparent somewhere, alpha, (rows,
+        columns), of the same type: 0 where nothing is, the greatest number where nothing shows through.
+
+    Raises:
+        ValidationError: if they are not parts of one picture.
+    """
+    pieces = [(part.window, *_decode(part.content.data)) for part in parts]
+    colours = paste([Part(window, piece) for window, piece, _ in pieces])
+    if all(alpha is None for _, _, alpha in pieces):
+        return colours, None
+    return colours, paste(
+        [Part(w, np.full(c.shape[1:], np.iinfo(c.dtype).max, c.dtype) if a is None else a) for w, c, a in pieces]
+    )
+
+
+def encode(colours: Any, alpha: Any | None) -> bytes:
+    """A PNG.
+
+    Args:
+        colours: (bands, rows, columns), uint8 or uint16, 1 band or 3.
+        alpha: (rows, columns), of the same type; None if every pixel is opaque.
+    """
+    bands = colours if alpha is None else np.concatenate([colours, alpha[None]])
+    return encode_picture(bands, "PNG", has_alpha=alpha is not None)
+
+
+def _decode(data: bytes) -> tuple[Any, Any | None]:
+    """Colours, (bands, rows, columns), and alpha, if there is any; palettes and transparent colours are looked up."""
+    with decoding(data, "PNG") as source:
+        bands = source.read()
+        if source.colorinterp[0] == ColorInterp.palette:
+            palette = np.zeros((256, 4), "uint8")
+            for index, colour in source.colormap(1).items():
+                palette[index] = colour
+            bands = np.moveaxis(palette[bands[0]], -1, 0)
+            return bands[:3], None if (bands[3] == _OPAQUE).all() else bands[3]
+        if len(bands) in (2, 4):
+            return bands[:-1], bands[-1]
+        opaque = source.dataset_mask() != 0
+    return bands, None if opaque.all() else np.where(opaque, np.iinfo(bands.dtype).max, 0).astype(bands.dtype)
 
 
 def validate(data: bytes, expectation: Expectation) -> Facts:
@@ -130,10 +199,6 @@ def _check_pixels(header: _Header, packed: bytes) -> None:
 
 
 def _valid_fraction(data: bytes) -> float:
-    import numpy as np
-
-    from eechips.writers.raster import decoding
-
     with decoding(data, "PNG") as source:
         mask = source.dataset_mask()
     return float(np.count_nonzero(mask) / mask.size)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import rasterio
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
 from rasterio.io import MemoryFile
 
@@ -36,6 +37,26 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
         except (RasterioError, RasterioIOError, ValueError, MemoryError) as error:
             reason = str(error.__cause__ or error).strip()
             raise ValidationError(f"does not decode as {driver}: {reason[:200]}") from None
+
+
+def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **options: Any) -> bytes:
+    """A picture, which knows no place on Earth.
+
+    Args:
+        bands: (bands, rows, columns).
+        driver: GDAL's name for the format.
+        has_alpha: whether the last band says how opaque a pixel is.
+        **options: GDAL creation options.
+    """
+    count, height, width = bands.shape
+    profile = {"driver": driver, "width": width, "height": height, "count": count, "dtype": bands.dtype, **options}
+    with warnings.catch_warnings(), MemoryFile() as memory:
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with memory.open(**profile) as target:
+            target.write(bands)
+            if has_alpha:
+                target.colorinterp = (*target.colorinterp[:-1], ColorInterp.alpha)
+        return bytes(memory.read())
 
 
 def check_transform(expected: tuple[float, ...], found: tuple[float, ...], width: int, height: int) -> None:

@@ -10,9 +10,8 @@ import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
-from rasterio.windows import Window
 
-from eechips.grid import Grid
+from eechips.grid import Grid, Window
 
 sizes = st.integers(1, 4000)
 coordinates = st.floats(-2e7, 2e7)
@@ -45,7 +44,7 @@ def test_windows_have_rasterio_s_transform_to_the_last_bit(
     grid: Grid, column: int, row: int, width: int, height: int
 ) -> None:
     window = grid.window(column, row, width, height)
-    expected = rasterio.windows.transform(Window(column, row, width, height), grid.affine)
+    expected = rasterio.windows.transform(rasterio.windows.Window(column, row, width, height), grid.affine)
     assert window.affine == expected
     assert window.shape == (height, width)
     assert window.crs == grid.crs
@@ -128,18 +127,21 @@ def test_pixels_of_a_window_are_those_that_rasterio_reads() -> None:
     assert np.array_equal(read, expected)
 
 
-@given(grids())
-def test_quarters_tile_the_grid(grid: Grid) -> None:
-    if grid.shape == (1, 1):
-        with pytest.raises(ValueError, match="single pixel"):
-            grid.split()
-        return
-    parts = grid.split()
-    assert sum(p.width * p.height for p in parts) == grid.width * grid.height
-    assert len(parts) == (1 if grid.width == 1 else 2) * (1 if grid.height == 1 else 2)
-    assert parts[0].transform == grid.window(0, 0, 1, 1).transform
-    last = parts[-1]
-    assert last == grid.window(grid.width - last.width, grid.height - last.height, last.width, last.height)
+@given(sizes, sizes, st.integers(0, 9), st.integers(0, 9), st.integers(1, 40))
+def test_quarters_tile_the_window(width: int, height: int, column: int, row: int, least: int) -> None:
+    window = Window(column, row, width, height)
+    parts = window.split(least)
+    assert len(parts) == (1 + (width >= 2 * least)) * (1 + (height >= 2 * least))
+    assert sum(part.pixels for part in parts) == window.pixels
+    assert parts == tuple(sorted(parts, key=lambda part: (part.row, part.column)))
+    for part in parts:
+        assert part.width >= min(least, width)
+        assert part.height >= min(least, height)
+    covered = np.zeros((row + height, column + width), dtype="uint8")
+    for part in parts:
+        covered[part.slices] += 1
+    assert (covered[window.slices] == 1).all()
+    assert covered.sum() == window.pixels
 
 
 @given(grids())
@@ -166,9 +168,10 @@ def test_pixel_grid_of_the_rest_interface() -> None:
     assert "crsCode" in Grid("SR-ORG:6974", grid.transform, 1, 1).to_pixel_grid()
 
 
-def test_estimated_bytes_are_those_of_the_array() -> None:
-    grid = Grid("EPSG:4326", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), 300, 200)
-    assert grid.estimate_bytes(4, "uint16") == np.zeros((4, *grid.shape), "uint16").nbytes
+def test_estimated_bytes_are_those_of_the_arrays_and_their_masks() -> None:
+    values = np.zeros((4, 200, 300), "uint16")
+    assert Window(7, 8, 300, 200).estimate_bytes(4, "uint16") == values.nbytes + values.size
+    assert Window(0, 0, 512, 256).estimate_bytes(48, "float64") == 56_623_104  # what the service counted
 
 
 @pytest.mark.parametrize(

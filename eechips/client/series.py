@@ -1,0 +1,56 @@
+"""Rows of a collection of images in order of time, which can be asked for date by date."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ee
+
+_DAY = 86_400_000  # milliseconds
+_TIME = "system:time_start"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """One row for each image, in order of ``system:time_start``: the source of a table.
+
+    It is asked for as a whole; what turns out too large is asked for by ranges of dates, whose rows follow each other
+    as those of the whole would. Then images without a date have no row.
+
+    Attributes:
+        images: the images.
+        row: an image's row; called once, with a variable for ``ee.ImageCollection.map``.
+    """
+
+    images: ee.ImageCollection
+    row: Callable[[Any], Any]
+
+    def rows(self, start: int | None = None, end: int | None = None) -> ee.FeatureCollection:
+        """The rows of the images between two days.
+
+        Args:
+            start: first day, inclusive, as a proleptic ordinal (``datetime.date.toordinal``); None for all images.
+            end: last day, exclusive; given if ``start`` is.
+        """
+        import ee
+
+        images = self.images
+        if start is not None and end is not None:
+            images = images.filterDate(*(dt.date.fromordinal(day).isoformat() for day in (start, end)))
+        rows: ee.FeatureCollection = ee.FeatureCollection(images.sort(_TIME).map(self.row))
+        return rows
+
+    def days(self) -> tuple[int, int] | None:
+        """The day of the first image and that after the last, as ordinals; None if none has a date. One request."""
+        import ee
+
+        found = ee.List([self.images.aggregate_min(_TIME), self.images.aggregate_max(_TIME)]).getInfo()
+        if found is None or None in found:
+            return None
+        epoch = dt.date(1970, 1, 1).toordinal()
+        first, last = (epoch + int(time // _DAY) for time in found)
+        return first, last + 1

@@ -1,0 +1,168 @@
+"""What is too large for one request: how it is cut, and which size worked.
+
+Nothing here talks to the service. A chip is cut into windows of its grid, a table into pages, a series into ranges of
+days; :mod:`eechips.client.fetch` asks for them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from eechips.client.pixels import Method
+from eechips.errors import TooLargeError
+from eechips.grid import Grid, Window
+
+if TYPE_CHECKING:
+    from eechips.recipe import Chip
+
+LEAST_SIDE = 16
+"""Pixels: no side of a part is shorter, unless that of the chip is. What fails at this size fails at any."""
+
+MOST_CUTS = 6
+"""How often a rejected part is cut into quarters. A rejection may take minutes, if the computation timed out."""
+
+_PATIENCE = 16  # requests of a size that worked before a greater one is tried
+_RGB = 3  # bands of what ``ee.Image.visualize`` makes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that one request for pixels may ask for.
+
+    Attributes:
+        bytes: uncompressed; see :meth:`eechips.grid.Window.estimate_bytes`.
+        side: pixels.
+        bands: the mask band included; None where no limit is documented.
+    """
+
+    bytes: int
+    side: int
+    bands: int | None
+
+
+LIMITS: Mapping[Method, Limits] = {
+    "url": Limits(33_554_432, 10_000, None),
+    "pixels": Limits(50_331_648, 32_768, 1_024),
+}
+"""By URL: https://developers.google.com/earth-engine/apidocs/ee-image-getdownloadurl. By computePixels:
+https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels. Both read 2026-11."""
+
+
+def likeness(chip: Chip) -> Hashable:
+    """What chips have in common that the service finds equally large at the same number of pixels."""
+    return (chip.format, chip.bands, chip.dtype, bool(chip.visualization))
+
+
+def check_bands(chip: Chip, limits: Limits) -> None:
+    """Refuses a chip that no cut of ours makes small enough.
+
+    Raises:
+        TooLargeError: if it has more bands than a request may ask for.
+    """
+    bands = len(chip.bands or ()) + (not chip.is_picture)
+    if limits.bands is not None and bands > limits.bands:
+        raise TooLargeError(
+            f"{bands} bands, the mask's included, and computePixels takes {limits.bands}: ask for fewer, or by --method url"
+        )
+
+
+def fits(chip: Chip, window: Window, limits: Limits, most_pixels: int | None) -> bool:
+    """Whether a window of a chip may be asked for in one request, as far as that is known beforehand.
+
+    Args:
+        chip: of which it is a part.
+        window: the pixels.
+        limits: of the service.
+        most_pixels: that worked for such chips before; None if nothing was too large yet.
+    """
+    if max(window.width, window.height) > limits.side or _least_bytes(chip, window) > limits.bytes:
+        return False
+    return most_pixels is None or window.pixels <= most_pixels
+
+
+def cut(window: Window, is_fit: Callable[[Window], bool]) -> Iterator[Window]:
+    """Quarters, and quarters of them, until each fits or cannot be cut further; they tile the window."""
+    parts = (window,) if is_fit(window) else window.split(LEAST_SIDE)
+    if len(parts) == 1:
+        yield window
+        return
+    for part in parts:
+        yield from cut(part, is_fit)
+
+
+def part_of(chip: Chip, grid: Grid, window: Window) -> Chip:
+    """The request for a window of a chip.
+
+    Parts of a JPEG are PNGs: they lose nothing, and the picture that is put together of them is compressed once.
+
+    Args:
+        chip: the whole.
+        grid: its pixels.
+        window: some of them. Its transform is computed from the whole's: parts lie where the whole has them, to the
+            rounding of one multiplication and one addition.
+    """
+    return replace(
+        chip,
+        grid=grid.window(window.column, window.row, window.width, window.height),
+        region=None,
+        dimensions=None,
+        scale=None,
+        crs=None,
+        format="png" if chip.format == "jpg" else chip.format,
+    )
+
+
+def _least_bytes(chip: Chip, window: Window) -> int:
+    """Bytes that a window has at least: what the chip does not say counts as little as it can."""
+    if chip.is_picture:
+        bands = _RGB if chip.visualization else len(chip.bands or ("?",))
+        return window.estimate_bytes(bands, "uint8")
+    dtype = chip.dtype or "uint8"
+    mask = "uint8" if chip.format == "npy" else dtype
+    return window.estimate_bytes(len(chip.bands or ("?",)), dtype) + window.estimate_bytes(1, mask)
+
+
+@dataclass(slots=True)
+class _Known:
+    size: int
+    patience: int = _PATIENCE
+    successes: int = 0
+
+
+class Sizes:
+    """Remembers the sizes that worked where larger ones were rejected, so that every unit need not find out anew.
+
+    Units differ, so a size is not for ever: after some successes twice as much is allowed, and if that is rejected,
+    twice as many successes are awaited before the next time. Rejections thus grow with the logarithm of the requests.
+    Threads may share it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[Hashable, _Known] = {}
+
+    def most(self, kind: Hashable) -> int | None:
+        """The size to begin with for a kind of request; None where nothing was ever rejected."""
+        with self._lock:
+            known = self._known.get(kind)
+            return known.size if known else None
+
+    def settle(self, kind: Hashable, size: int) -> None:
+        """Remembers a size that worked after a larger one was rejected."""
+        with self._lock:
+            known = self._known.get(kind)
+            patience = 2 * known.patience if known and known.size >= size else _PATIENCE
+            self._known[kind] = _Known(size, patience)
+
+    def succeed(self, kind: Hashable, requests: int = 1) -> None:
+        """Counts requests that worked at the remembered size."""
+        with self._lock:
+            known = self._known.get(kind)
+            if known is None:
+                return
+            known.successes += requests
+            if known.successes >= known.patience:
+                known.size, known.successes = 2 * known.size, 0
