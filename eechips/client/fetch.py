@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from eechips.client.classify import can_split, classify_exception
 from eechips.client.connection import Connection
 from eechips.client.pixels import Method, file_format, placement, rendered
-from eechips.client.series import Series
 from eechips.client.split import LEAST_SIDE, LIMITS, MOST_CUTS, Sizes, check_bands, cut, fits, likeness, part_of
 from eechips.errors import TooLargeError, ValidationError
 from eechips.grid import Grid, Part, Window
+from eechips.series import Series
 
 if TYPE_CHECKING:
     import ee

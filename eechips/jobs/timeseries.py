@@ -30,6 +30,7 @@ from eechips.manifest.run import Run
 from eechips.planning import facts, vectors
 from eechips.planning.regions import BoxRegion, choices, parse_box, planar, table_fields
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
+from eechips.series import Series
 
 REDUCERS = ("mean", "median", "min", "max", "sum", "stdDev", "variance", "mode", "first", "count")
 """Earth Engine's reducers of one output, by the name of their constructor."""
@@ -157,7 +158,7 @@ class TimeSeries(OfDataset):
             yield {**unit, **extra}
 
     def get_result(self, index: int, unit: Unit) -> Table:
-        """The table of a region: one request, and more where its rows take several pages."""
+        """The table of a region: one request, and more where its rows take several pages or are too large for one."""
         bands = list(self.bands or unit.get("bands") or (self.known.bands if self.known else ()))
         geometry = self._geometry(unit)
         reducer, names, counts = self._reducer(bands)
@@ -176,8 +177,8 @@ class TimeSeries(OfDataset):
             columns.update({column: found.get(name) for column, name in counts.items()})
             return ee.Feature(None, columns)
 
-        collection = facts.images(self.dataset_id, "collection", self.start, self.end).filterBounds(geometry)
-        rows = ee.FeatureCollection(collection.sort("system:time_start").map(row))
+        images = facts.images(self.dataset_id, "collection", self.start, self.end).filterBounds(geometry)
+        rows: Any = Series(images, row)
         return Table(rows, columns=(id_column, "date", *bands, *counts), format=self.format)
 
     def _geometry(self, unit: Unit) -> ee.Geometry:
