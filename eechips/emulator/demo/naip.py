@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -130,6 +130,7 @@ def flown(quarter: Quarter, year: int) -> tuple[int, int]:
     return flight.month, flight.day
 
 
+@lru_cache(maxsize=1024)
 def _image(quarter: Quarter, year: int) -> ImageAsset:
     fine = year >= 2018
     grid, footprint = _grid(quarter, fine)
@@ -225,18 +226,37 @@ def _meets(box: Bounds, bounds: Bounds) -> bool:
     return box[2] >= west and box[0] <= east
 
 
+@cache
+def _squares() -> Mapping[tuple[int, int], None]:
+    """The square degrees that have photographs, (latitude, degrees west), in their order."""
+    return dict.fromkeys(sorted(outlines.degrees()))
+
+
+def _near(bounds: Bounds | None) -> Iterable[tuple[int, int]]:
+    """Square degrees that may meet bounds, in their order."""
+    known = _squares()
+    if bounds is None:
+        return known
+    west, south, east, north = bounds
+    if west > east:
+        boxes = {(j, i): (-i - 1.0, float(j), float(-i), j + 1.0) for j, i in known}
+        return [square for square, box in boxes.items() if _meets(box, bounds)]
+    latitudes = range(max(0, math.ceil(south) - 1), min(90, math.floor(north)) + 1)
+    longitudes = range(max(0, math.ceil(-east) - 1), min(180, math.floor(-west)) + 1)
+    return [(j, i) for j in latitudes for i in longitudes if (j, i) in known]
+
+
 def _quarters(bounds: Bounds | None) -> Iterator[Quarter]:
     """Quarter quads that may meet the bounds, in the order of their names."""
-    for latitude, longitude in sorted(outlines.degrees()):
-        box = (-longitude - 1.0, float(latitude), float(-longitude), latitude + 1.0)
+    if bounds is not None:
+        bounds = (bounds[0] - _REACH, bounds[1] - _REACH, bounds[2] + _REACH, bounds[3] + _REACH)
+    for latitude, longitude in _near(bounds):
         if bounds is None:
             rows, columns = range(16), range(16)
         else:
-            grown = (bounds[0] - _REACH, bounds[1] - _REACH, bounds[2] + _REACH, bounds[3] + _REACH)
-            if not _meets(box, grown):
-                continue
-            rows = _span(box[3] - grown[3], box[3] - grown[1])
-            columns = range(16) if bounds[0] > bounds[2] else _span(grown[0] - box[0], grown[2] - box[0])
+            west, north = -longitude - 1.0, latitude + 1.0
+            rows = _span(north - bounds[3], north - bounds[1])
+            columns = range(16) if bounds[0] > bounds[2] else _span(bounds[0] - west, bounds[2] - west)
         found = []
         for row in rows:
             for column in columns:
