@@ -39,6 +39,7 @@ from google.auth.credentials import AnonymousCredentials
 from PIL import Image as Picture
 
 EVERY = 5.0  # seconds between samples
+MINUTE = 12  # samples
 TICK = os.sysconf("SC_CLK_TCK")
 
 
@@ -88,7 +89,7 @@ class Load:
     """What the threads share."""
 
     until: float
-    pause: float = 0.2
+    pause: float = 0.5
     done: Counter[str] = field(default_factory=Counter)
     failures: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -250,22 +251,24 @@ def prepare(data: Path, store: Path) -> list[str]:
 def watch(root: int, load: Load, cores: float, began: float) -> list[Sample]:
     """Samples until the time is over, and keeps the load at what it should be."""
     samples = [sample(root)]
+    used = [0.0]
     minute = 0
     while time.monotonic() < load.until:
         time.sleep(EVERY)
         samples.append(sample(root))
         before, now = samples[-2:]
         # A worker that was replaced counts what its successor has used; what it used at the last is lost.
-        used = sum(seconds - before.cpu.get(pid, 0.0) for pid, seconds in now.cpu.items())
-        ratio = used / (now.moment - before.moment) / cores
-        load.pause = min(max(load.pause * min(max(ratio, 0.7), 1.4), 0.001), 30.0)
+        used.append(sum(seconds - before.cpu.get(pid, 0.0) for pid, seconds in now.cpu.items()))
+        recent = samples[-MINUTE:]
+        load_now = sum(used[-MINUTE:]) / (len(used[-MINUTE:]) * EVERY)
+        load.pause = min(max(load.pause * (load_now / cores) ** 0.3, 0.01), 30.0)
         if int((now.moment - began) / 60) > minute:
             minute = int((now.moment - began) / 60)
-            recent = [s.total for s in samples[-int(60 / EVERY) :]]
             largest = max(now.sizes.values())
             state = f"{now.total:6.0f} MB in {len(now.sizes)} processes, the largest {largest:.0f}"
+            most = max(s.total for s in recent)
             sent = f"{sum(load.done.values())} requests, {sum(load.failures.values())} failures"
-            print(f"minute {minute:3d}: {state}; most {max(recent):.0f}; {ratio * cores:.2f} cores; {sent}", flush=True)
+            print(f"minute {minute:3d}: {state}; most {most:.0f}; {load_now:.2f} cores; {sent}", flush=True)
     return samples
 
 
@@ -301,10 +304,9 @@ def main() -> None:
                 thread.join()
     peak = max(s.total for s in samples)
     print(f"{given.minutes:g} minutes, {sum(load.done.values())} requests: {dict(sorted(load.done.items()))}")
-    first, last = (np.median([s.total for s in part]) for part in (samples[:12], samples[-12:]))
-    print(
-        f"peak {peak:.0f} MB; first minute {first:.0f}, last minute {last:.0f}; slope {slope(samples, began):+.0f} MB/hour"
-    )
+    first, last = (np.median([s.total for s in part]) for part in (samples[:MINUTE], samples[-MINUTE:]))
+    medians = f"first minute {first:.0f}, last minute {last:.0f}"
+    print(f"peak {peak:.0f} MB; {medians}; slope {slope(samples, began):+.0f} MB/hour")
     for problem, count in load.failures.most_common(20):
         print(f"{count} x {problem}")
     sys.exit(1 if peak > given.most or load.failures else 0)

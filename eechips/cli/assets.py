@@ -26,57 +26,96 @@ def command() -> None:
 
 
 @command.command("ingest", context_settings=HELP)
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE|FOLDER|ITEM…")
 @click.option("--into", required=True, type=click.Path(path_type=Path), metavar="DIR", help="The folder of assets.")
 @click.option("--id", "asset_id", required=True, help="Earth Engine id; of the collection, where there are many files.")
+@click.option(
+    "--name", metavar="TEMPLATE", help="Of several: {stem} of the file, {date} in it, {folder}, {path}. [{stem}]"
+)
+@click.option("--pattern", metavar="GLOB", help="Only the files of a folder that are named like '*.tif'.")
+@click.option("--recursive", is_flag=True, help="Also the files in folders in folders.")
 @click.option("--time-start", metavar="T", help="When it begins: ISO date or date and time (UTC), or milliseconds.")
 @click.option("--time-end", metavar="T", help="When it ends.")
-@click.option("--bands", type=Names(), help="Names of the bands. [default: the file's]")
+@click.option("--bands", type=Names(), help="Names of the bands; of STAC items, which assets. [default: the file's]")
 @click.option("-p", "properties", multiple=True, metavar="NAME=VALUE", help="A property of the image or table.")
 @click.option("--nodata", type=float, metavar="V", help="In place of the file's own value for no data.")
+@click.option(
+    "--pyramiding",
+    multiple=True,
+    metavar="[BAND=]POLICY",
+    help="mean, sample or mode. [mean; mode where bands have colours]",
+)
 @click.option("--crs", help="In place of the file's own coordinate reference system.")
 @click.option("--layer", help="Of a vector file that has several.")
-@click.option("--dates-from-bands", is_flag=True, help="Make an image of each band, dated by its description.")
+@click.option("--dates-from-names", is_flag=True, help="Each begins on the first date in its file's name.")
+@click.option("--dates-from-bands", is_flag=True, help="An image of each date: of bands' descriptions, or a NetCDF's.")
+@click.option("--dates", metavar="T,T…|FILE", help="An image of each date: of the bands in order, or a file's lines.")
 @click.option("--one-image", is_flag=True, help="The files are the bands of one image.")
+@click.option(
+    "--by-reference", is_flag=True, help="Files of STAC items are linked (local) or named (remote), not copied."
+)
+@click.option("--allow-remote", is_flag=True, help="Files of STAC items may be on web servers.")
 @debug_option
 def ingest_command(
     files: tuple[Path, ...],
     into: Path,
     asset_id: str,
+    name: str | None,
+    pattern: str | None,
+    recursive: bool,
     time_start: str | None,
     time_end: str | None,
     bands: tuple[str, ...] | None,
     properties: tuple[str, ...],
     nodata: float | None,
+    pyramiding: tuple[str, ...],
     crs: str | None,
     layer: str | None,
+    dates_from_names: bool,
     dates_from_bands: bool,
+    dates: str | None,
     one_image: bool,
+    by_reference: bool,
+    allow_remote: bool,
 ) -> None:
     """Turn rasters or vector files into assets: cloud-optimised GeoTIFF or GeoParquet, described by STAC.
+
+    A folder stands for the rasters or vector files in it. STAC items, lists of them and collections in local JSON
+    files stand for the GeoTIFFs that they describe.
 
     \b
     Examples:
       eechips assets ingest m_4709963_se_14_1_20200831.tif --into my_assets \\
           --id USDA/NAIP/DOQQ/m_4709963_se_14_1_20200831 --time-start 2020-08-31 --bands R,G,B,N
+      eechips assets ingest quads/ --into my_assets --id USDA/NAIP/DOQQ --dates-from-names --bands R,G,B,N
+      eechips assets ingest lst_2000_2017.nc --into my_assets --id MODIS/061/MOD11A2 --dates-from-bands
       eechips assets ingest ecoregions.gpkg --into my_assets --id RESOLVE/ECOREGIONS/2017
+      eechips assets ingest collection.json --into my_assets --id COPERNICUS/S2_SR --by-reference --allow-remote
     """
-    from eechips.emulator.assets.ingest import ingest, parse_properties
+    from eechips.emulator.assets.ingest import ingest, parse_properties, parse_pyramiding
 
     with _one_sentence():
         ids = ingest(
             list(files),
             into,
             asset_id,
+            name=name,
+            pattern=pattern,
+            recursive=recursive,
             time_start=_time(time_start),
             time_end=_time(time_end),
             bands=bands,
             properties=parse_properties(properties),
+            resampling=parse_pyramiding(pyramiding),
             nodata=nodata,
             crs=crs,
             layer=layer,
+            dates=None if dates is None else _dates(dates),
             dates_from_bands=dates_from_bands,
+            dates_from_names=dates_from_names,
             one_image=one_image,
+            by_reference=by_reference,
+            remote=allow_remote,
         )
     for new in ids:
         click.echo(new)
@@ -116,6 +155,14 @@ def _one_sentence() -> Iterator[None]:
         if click.get_current_context().meta.get("debug"):
             raise
         raise OneSentence(str(error)) from error
+
+
+def _dates(text: str) -> list[str]:
+    """Dates between commas, or the lines of a file that are not empty."""
+    path = Path(text)
+    if path.is_file():
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [date.strip() for date in text.split(",")]
 
 
 def _time(text: str | None) -> str | int | None:

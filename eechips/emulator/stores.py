@@ -28,10 +28,12 @@ class StoreConfig:
     Attributes:
         folders: asset folders, the first that has an asset answers.
         demo: whether the demo planet answers for what the folders lack.
+        remote: whether images whose files are on web servers are read.
     """
 
     folders: tuple[Path, ...] = ()
     demo: bool = True
+    remote: bool = False
 
 
 def asset_id(name: str) -> str:
@@ -85,7 +87,7 @@ def open_store(config: StoreConfig) -> Layers:
     if config.folders:
         from eechips.emulator.assets import FolderStore
 
-        stores.extend(FolderStore(folder) for folder in config.folders)
+        stores.extend(FolderStore(folder, remote=config.remote) for folder in config.folders)
     if config.demo:
         from eechips.emulator.demo import DemoStore
 

@@ -357,7 +357,7 @@ def test_a_band_per_date_becomes_an_image_per_date(tmp_path: Path) -> None:
     [
         (["2001-01-09", "red"], {}, "Band 2 of .* is not described by a date"),
         (["2001-01-09", "2001_01_09"], {}, "two bands of"),
-        (["2001-01-09", "2001-01-10"], {"bands": ["a", "b"]}, "one name is needed"),
+        (["2001-01-09", "2001-01-10"], {"bands": ["a", "b"]}, "1 of 2001_01_09, but 2 names"),
         (["2001-01-09", "2001-01-10"], {"time_start": "2001-01-01"}, "leave time_start"),
         (["2001-01-09", "2001-13-10"], {}, "not described by a date"),
     ],
@@ -372,7 +372,8 @@ def test_series_that_are_none(tmp_path: Path, descriptions: list[str], options: 
 
 
 def test_files_that_cannot_be_ingested(tmp_path: Path) -> None:
-    store = tmp_path / "store"
+    store, empty = tmp_path / "store", tmp_path / "empty"
+    empty.mkdir()
     good = raster(tmp_path / "good.tif", noise(2, 9, 9))
     text = tmp_path / "text.tif"
     text.write_text("not a raster")
@@ -384,7 +385,7 @@ def test_files_that_cannot_be_ingested(tmp_path: Path) -> None:
     cases: list[tuple[type[Exception], str, Any, dict[str, Any]]] = [
         (UnreadableFileError, "no file", tmp_path / "missing.tif", {}),
         (UnreadableFileError, "neither a raster nor a vector", text, {}),
-        (UnreadableFileError, "is a folder", tmp_path, {}),
+        (UnreadableFileError, "holds no file that looks like", empty, {}),
         (UnreadableFileError, "is damaged", tmp_path / "cut.tif", {}),
         (MissingCrsError, "no coordinate reference system", nowhere, {}),
         (MissingCrsError, "not georeferenced", unplaced, {}),
@@ -478,8 +479,9 @@ def test_unusual_ids_work(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "href",
-    ["https://example.com/a.tif", "s3://bucket/a.tif", "file:///etc/passwd", "/etc/passwd", "../../../etc/passwd",
-     "..\\a", "~/a", "/vsicurl/http://x", "", "a\0b", "../../../outside.tif"],
+    ["https://someone:secret@example.com/a.tif", "https:///a.tif", "http://example.com/a b.tif", "s3://bucket/a.tif",
+     "file:///etc/passwd", "/etc/passwd", "../../../etc/passwd", "..\\a", "~/a", "/vsicurl/http://x", "", "a\0b",
+     "../../../outside.tif"],
 )  # fmt: skip
 def test_references_that_leave_the_store(tmp_path: Path, href: str) -> None:
     ingest(raster(tmp_path / "outside.tif", noise(1, 9, 9)), tmp_path / "store", "A/b")

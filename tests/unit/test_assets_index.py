@@ -272,7 +272,9 @@ def test_items_of_others_are_served(tmp_path: Path) -> None:
     with FolderStore(tmp_path) as store:
         (found,) = images(store.get("sentinel-2"), Query())  # type: ignore[arg-type]
     assert found.id == "sentinel-2/S2A_1"
-    assert dict(found.properties) == {"mgrs": "33UUU", "system:time_start": 1577836800024, "system:index": "S2A_1"}
+    assert dict(found.properties) == {
+        "mgrs": "33UUU", "eo:cloud_cover": 3, "system:time_start": 1577836800024, "system:index": "S2A_1",
+    }  # fmt: skip
     (band,) = found.bands
     assert (band.name, band.grid.crs, band.grid.width, band.pixel_type.maximum) == ("blue", "EPSG:32633", 6, 65535)
     assert found.footprint.bounds == (1, 2, 3, 4)

@@ -27,6 +27,7 @@ from eechips.emulator.assets.files import Deposit, workspace
 from eechips.emulator.assets.footprint import outline
 from eechips.emulator.assets.rasters import IN_MEMORY_BYTES, BandSource, Rasters
 from eechips.emulator.assets.records import RasterBand, RasterFile
+from eechips.emulator.assets.remote import shown_name
 from eechips.emulator.pixels.grid import Grid, parse_crs
 
 _BLOCK = 256
@@ -75,7 +76,7 @@ def store_bands(
         with workspace(root / folder) as place:
             made, levels = _write(rasters, group, place)
             href = deposit.add(made, folder)
-        files.append(_describe(dataset, group[0], href, levels))
+        files.append(describe(dataset, group[0], href, levels))
         for index, source in enumerate(group):
             bands[source.name] = RasterBand(
                 source.name, len(files) - 1, index, source.nodata, source.scale, source.offset
@@ -106,7 +107,7 @@ def _write(rasters: Rasters, group: Sequence[BandSource], place: Path) -> tuple[
     except (RasterioError, rasterio._err.CPLE_BaseError) as error:
         free = shutil.disk_usage(place).free
         raise AssetWriteError(
-            f"Cannot store {dataset.name} in {place.parent}: {error} ({free >> 20} MB are free there)."
+            f"Cannot store {shown_name(dataset.name)} in {place.parent}: {error} ({free >> 20} MB are free there)."
         ) from error
 
 
@@ -146,7 +147,7 @@ def _fill(rasters: Rasters, group: Sequence[BandSource], draft: DatasetWriter) -
     for window in _windows(dataset, group):
         draft.write(rasters.pixels(group, window), window=window)
         if group[0].masked:
-            draft.write_mask(dataset.read_masks(group[0].number, window=window) != 0, window=window)
+            draft.write_mask(rasters.valid(group[0], window), window=window)
     draft.descriptions = [source.name for source in group]
     draft.scales = [source.scale for source in group]
     draft.offsets = [source.offset for source in group]
@@ -166,11 +167,14 @@ def _check(rasters: Rasters, group: Sequence[BandSource], made: Path) -> tuple[i
     with rasterio.open(made) as stored:
         for window in _windows(dataset, group):
             if rasters.pixels(group, window).tobytes() != stored.read(window=window).tobytes():
-                raise AssetWriteError(f"What was stored of {dataset.name} differs from it: is the disk full?")
+                raise AssetWriteError(
+                    f"What was stored of {shown_name(dataset.name)} differs from it: is the disk full?"
+                )
         return 1, *stored.overviews(1)
 
 
-def _describe(dataset: DatasetReader, source: BandSource, href: str, levels: tuple[int, ...]) -> RasterFile:
+def describe(dataset: DatasetReader, source: BandSource, href: str, levels: tuple[int, ...]) -> RasterFile:
+    """What the store knows of a GeoTIFF with a dataset's grid."""
     t = dataset.transform
     return RasterFile(
         href=href,

@@ -18,6 +18,11 @@ _ISO = re.compile(
     r"(?:[T _](?P<H>\d{2}):?(?P<M>\d{2})(?::?(?P<S>\d{2})(?:\.(?P<f>\d{1,6})\d*)?)?)?"
     r"(?P<z>Z|[+-]\d{2}:?\d{2})?"
 )
+# A date within a longer name: 20151128T002653, 2011-08-15, 2011.08.15, A2000049 and doy2000049 (day of the year).
+_WITHIN = re.compile(
+    r"(?<!\d)(?P<y>(?:19|20)\d{2})(?P<s>[-_.]?)(?P<m>\d{2})(?P=s)(?P<d>\d{2})(?:T(?P<t>\d{6}))?(?!\d)"
+    r"|(?:A|doy)(?P<year>(?:19|20)\d{2})(?P<day>\d{3})(?!\d)"
+)
 _UNITS = re.compile(r"\s*(?P<unit>[a-z]+)\s+since\s+(?P<since>.+?)\s*(?:UTC)?\s*", re.IGNORECASE)
 _UNIT_MILLISECONDS = {
     **dict.fromkeys(("day", "days", "d"), _DAY),
@@ -52,6 +57,27 @@ def to_milliseconds(time: Time) -> int:
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
+def date_within(name: str) -> int:
+    """The first date in a name, in milliseconds since 1970.
+
+    Args:
+        name: of a file or band: "m_3008501_ne_16_1_20110815", "S2A_20151128T002653_N0204",
+            "MOD11A2.A2000049.h12v04", "LST_Day_1km_doy2000049_aid0001".
+
+    Raises:
+        IngestError: if there is none.
+    """
+    for match in _WITHIN.finditer(name):
+        try:
+            if match["year"]:
+                return to_milliseconds(datetime.strptime(match["year"] + match["day"], "%Y%j"))
+            time = match["t"] or "000000"
+            return to_milliseconds(f"{match['y']}{match['m']}{match['d']}T{time}")
+        except (ValueError, IngestError):
+            continue  # digits that only look like a date
+    raise IngestError(f"{name!r} has no date in it, like 20110815, 2011-08-15 or A2011227")
+
+
 def names_of_dates(times: Sequence[int]) -> list[str]:
     """Names of images of a series: "2000_02_18", or "20000218T103000" if any has a time of day."""
     pattern = "%Y_%m_%d" if all(time % _DAY == 0 for time in times) else "%Y%m%dT%H%M%S"
@@ -74,7 +100,9 @@ def from_netcdf(value: str, units: str, calendar: str) -> int:
     match = _UNITS.fullmatch(units)
     length = _UNIT_MILLISECONDS.get(match["unit"].lower()) if match else None
     if match is None or length is None:
-        raise IngestError(f"the units {units!r} of the time axis are not understood")
+        raise IngestError(
+            f"the units {units!r} of the time axis are not understood: give the dates themselves with dates=…"
+        )
     return to_milliseconds(match["since"].strip()) + round(float(value) * length)
 
 

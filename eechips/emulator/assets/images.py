@@ -12,11 +12,44 @@ import shapely
 from affine import Affine
 
 from eechips.emulator.assets.index import Index, Row
-from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
+from eechips.emulator.assets.names import is_remote
+from eechips.emulator.assets.remote import RefusedGeoTiff, RemoteGeoTiff, gdal_name
+from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.raster import DatasetPool, GeoTiff
 
+# Files on web servers that a process keeps open.
+_OPEN_REMOTE = 64
 _Layout = tuple[tuple[tuple[str, PixelType, tuple[int, ...]], ...], tuple[tuple[str, int, int], ...]]
+
+
+class Files:
+    """Where the pixels of a store's images come from.
+
+    Args:
+        root: the store's folder.
+        open_files: greatest number of its rasters kept open.
+        remote: whether files on web servers are read, too.
+    """
+
+    def __init__(self, root: Path, open_files: int, remote: bool) -> None:
+        self._root = root
+        self._local = DatasetPool(open_files, str(root))
+        self._remote = DatasetPool(_OPEN_REMOTE) if remote else None
+
+    def source(self, asset_id: str, href: str, levels: tuple[int, ...]) -> RasterSource:
+        """The raster of an image, which is not opened yet."""
+        if not is_remote(href):
+            return GeoTiff(f"{self._root}/{href}", levels, self._local)
+        if self._remote is None:
+            return RefusedGeoTiff(asset_id, href, levels)
+        return RemoteGeoTiff(href, GeoTiff(gdal_name(href), levels, self._remote))
+
+    def close(self) -> None:
+        """Closes what is open; it can still be used."""
+        self._local.clear()
+        if self._remote is not None:
+            self._remote.clear()
 
 
 class StoredCollection:
@@ -25,19 +58,15 @@ class StoredCollection:
     Args:
         asset_id: the full Earth Engine id.
         properties: of the collection itself.
-        root: the store's folder.
         index: the store's index.
-        pool: the store's opened files.
+        files: the store's rasters.
     """
 
-    def __init__(
-        self, asset_id: str, properties: Mapping[str, Any], root: Path, index: Index, pool: DatasetPool
-    ) -> None:
+    def __init__(self, asset_id: str, properties: Mapping[str, Any], index: Index, files: Files) -> None:
         self._id = asset_id
         self._properties = properties
-        self._root = root
         self._index = index
-        self._pool = pool
+        self._files = files
 
     @property
     def id(self) -> str:
@@ -52,19 +81,19 @@ class StoredCollection:
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """The images that may match, in the order of their ids."""
         for row in self._index.images(self._id, query):
-            image = load_image(row, self._root, self._pool)
+            image = load_image(row, self._files)
             if all(image.properties.get(name) == value for name, value in query.equals.items()):
                 yield image
 
 
-def load_image(row: Row, root: Path, pool: DatasetPool) -> ImageAsset:
+def load_image(row: Row, files: Files) -> ImageAsset:
     """The image that a row of the index describes; its files are not opened."""
-    files, bands = _layout(row.layout)
+    shared, bands = _layout(row.layout)
     version, properties, places = json.loads(row.record)
     located = []
-    for (crs, pixel_type, levels), (href, a, b, c, d, e, f, width, height) in zip(files, places, strict=True):
+    for (crs, pixel_type, levels), (href, a, b, c, d, e, f, width, height) in zip(shared, places, strict=True):
         grid = Grid(crs, Affine(a, b, c, d, e, f), width, height)
-        located.append((pixel_type, grid, GeoTiff(f"{root}/{href}", levels, pool)))
+        located.append((pixel_type, grid, files.source(row.id, href, levels)))
     properties["system:index"] = row.id.rpartition("/")[2]
     return ImageAsset(
         id=row.id,

@@ -449,7 +449,7 @@ def pack(record: AssetRecord) -> tuple[str, str]:
 
 
 def hrefs_of(row: Row) -> list[str]:
-    """The files of an asset, relative to the store."""
+    """The files of an asset, relative to the store, and the URLs of those that are elsewhere."""
     own = json.loads(row.record)
     return [own[2]] if row.kind == "table" else [place[0] for place in own[2]]
 

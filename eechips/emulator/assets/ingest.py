@@ -12,16 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips.emulator.assets.cogs import store_bands
+from eechips.emulator.assets import items
+from eechips.emulator.assets.cogs import StoredRasters, store_bands
 from eechips.emulator.assets.dates import Time, to_milliseconds
 from eechips.emulator.assets.errors import IngestError, UnreadableFileError
 from eechips.emulator.assets.files import Deposit, workspace
+from eechips.emulator.assets.folders import SourceFile, find_files, is_folder, name_files
 from eechips.emulator.assets.index import Index
 from eechips.emulator.assets.names import check_id, folder_of
-from eechips.emulator.assets.plans import ImagePlan, Planner, ids_of
+from eechips.emulator.assets.plans import ImagePlan, Planner
 from eechips.emulator.assets.publish import check_free, create, discard, publish
-from eechips.emulator.assets.rasters import Rasters
+from eechips.emulator.assets.rasters import BandSource, Rasters
 from eechips.emulator.assets.records import AssetRecord, ImageRecord, TableRecord
+from eechips.emulator.assets.references import refer_to_bands
 from eechips.emulator.assets.tables import INDEX_COLUMN, PARQUET_SUFFIXES
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ FilePath = str | os.PathLike[str]
 _INTEGER = re.compile(r"[+-]?\d+")
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _RESERVED = ("system:index", "system:footprint", "system:id", "system:version")
-_FOLDER_FORMATS = (".zarr", ".gdb")
+_POLICIES = {"mean": "average", "sample": "nearest", "mode": "mode"}
+_Store = Callable[[Rasters, Sequence[BandSource], Path, str, Deposit], StoredRasters]
 
 
 def ingest(
@@ -39,6 +43,9 @@ def ingest(
     into: FilePath,
     asset_id: str,
     *,
+    name: str | None = None,
+    pattern: str | None = None,
+    recursive: bool = False,
     time_start: Time | None = None,
     time_end: Time | None = None,
     bands: Sequence[str] | None = None,
@@ -47,32 +54,49 @@ def ingest(
     nodata: float | None = None,
     crs: str | None = None,
     layer: str | None = None,
+    dates: Sequence[Time] | None = None,
     dates_from_bands: bool = False,
+    dates_from_names: bool = False,
     one_image: bool = False,
+    by_reference: bool = False,
+    remote: bool = False,
     clock: Callable[[], float] = time.time,
 ) -> list[str]:
     """Makes images, or tables, of files, and puts them into a folder that ``FolderStore`` serves.
 
-    One file becomes the asset ``asset_id``; several become ``asset_id/<stem of the file>`` each. What holds
-    images is a collection, other things above an asset are folders; both are made as needed. Pixels, transform
-    and CRS are kept as they are. An id that is there already is replaced. Nothing changes if anything fails.
+    One file becomes the asset ``asset_id``; several, and those of a folder, become ``asset_id/<stem of the file>``
+    each, and STAC items of a collection ``asset_id/<id of the item>``. What holds images is a collection, other
+    things above an asset are folders; both are made as needed. Pixels, transform and CRS are kept as they are, scale
+    and offset become the properties ``<band>_scale`` and ``<band>_offset``. An id that is there already is
+    replaced. Nothing changes if anything fails.
 
     Args:
-        files: rasters, or vector files; not both.
+        files: rasters, vector files, or STAC documents (items, lists of them, catalogues, collections); one sort only.
+            A folder stands for the files in it.
         into: the folder; made if missing.
         asset_id: Earth Engine id.
+        name: template of the names of several files, with the fields ``{stem}``, ``{date}``, ``{folder}`` and
+            ``{path}``; see ``folders.name_files``.
+        pattern: of the names of files in folders, like "*.tif".
+        recursive: also the files in folders in folders.
         time_start: ``system:time_start``: ISO date or datetime (UTC unless it has an offset), or milliseconds.
         time_end: ``system:time_end``, likewise.
-        bands: band names. For a NetCDF they choose variables, if they are names of variables.
+        bands: band names. For a NetCDF they choose variables, if they are names of variables; for STAC items they
+            choose assets, or bands of assets.
         properties: of every image or table, JSON values.
         resampling: how pyramids are made: "average", "nearest" or "mode", for all bands or by name. None takes
             the mode for bands with a colour table and averages the others.
         nodata: in place of the files' own value for no data.
         crs: in place of the files' own.
         layer: of vector files with several.
-        dates_from_bands: make an image of each date of a raster whose bands are dates, or of a NetCDF's time
+        dates: make an image of each date of a raster with a band, or as many as ``bands`` names, for each of these.
+        dates_from_bands: likewise, with the dates that descriptions of bands have in them, or of a NetCDF's time
             axis: ``asset_id/2000_02_18`` and so on.
+        dates_from_names: ``system:time_start`` is the first date in a file's name.
         one_image: the files are the bands of one image, with grids of their own.
+        by_reference: the files of STAC items, which must be GeoTIFFs, are not copied. Local ones get a second name (a
+            hard link) in the folder; remote ones stay where they are, and whoever serves them must allow that.
+        remote: files of STAC items may be on web servers (http and https).
         clock: seconds since 1970, for the version of the assets.
 
     Returns:
@@ -82,25 +106,86 @@ def ingest(
         InvalidAssetIdError: if the id cannot be one.
         AssetExistsError: if the id is taken by another type.
         IngestError: if files cannot be read, or do not suit what is asked.
+        UnsafeHrefError: if a STAC item refers to a file that may not be read.
         AssetWriteError: if the folder cannot be written.
     """
     paths = [Path(files)] if isinstance(files, str | os.PathLike) else [Path(file) for file in files]
     check_id(asset_id)
-    _check_files(paths)
+    found = find_files(paths, pattern=pattern, recursive=recursive)
     work = _Work(Path(into).absolute(), _properties(properties or {}, time_start, time_end), int(clock() * 1e6))
+    series = dates is not None or dates_from_bands
+    if dates_from_names and (time_start is not None or series or one_image):
+        raise IngestError("Dates come from names, or from time_start or bands: choose one of them.")
+    if series and one_image:
+        raise IngestError("Files are a series of dates or bands of one image, not both.")
+    if name is not None and (series or one_image):
+        raise IngestError("Images of a series are named by their dates, and one image by its id: leave name out.")
+    options = {"resampling": resampling, "nodata": nodata, "crs": crs}
+    if _are_items([file.path for file in found]):
+        if series or dates_from_names or one_image or time_start is not None or time_end is not None:
+            raise IngestError("STAC items say themselves when they are, and which bands they have: leave dates out.")
+        if name is not None:
+            raise IngestError("Images of STAC items are named by the items' ids: leave name out.")
+        if by_reference and any(value is not None for value in options.values()):
+            raise IngestError("Files that are referred to stay as they are: leave resampling, nodata and crs out.")
+        return _ingest_items(work, found, asset_id, bands, by_reference, remote, options)
+    if by_reference or remote:
+        raise IngestError("Only files of STAC items can be referred to or be remote: name an item.json.")
+    several = len(found) > 1 or any(is_folder(path) for path in paths)
     with Rasters() as rasters:
-        if _are_rasters(rasters, paths):
+        if _are_rasters(rasters, [file.path for file in found]):
             planner = Planner(rasters, bands, resampling, nodata, crs)
-            plans = planner.plan(paths, asset_id, work.facts, dates_from_bands=dates_from_bands, one_image=one_image)
+            every = [file.path for file in found]
+            if series:
+                plans = planner.series(every, asset_id, work.facts, dates)
+            elif one_image:
+                plans = planner.one(every, asset_id, work.facts)
+            else:
+                named = name_files(found, asset_id, several=several, template=name)
+                times = {new: file.date for new, file in named.items()} if dates_from_names else {}
+                plans = planner.images({new: file.path for new, file in named.items()}, work.facts, times)
             return work.run("image", {plan.id: partial(work.image, rasters, plan) for plan in plans})
-    if dates_from_bands or one_image or any(option is not None for option in (bands, resampling, nodata)):
-        raise IngestError(f"{paths[0]} is a vector file: it has no bands, dates of bands, pyramid or nodata value.")
+    if series or one_image or any(option is not None for option in (bands, resampling, nodata)):
+        raise IngestError(
+            f"{found[0].path} is a vector file: it has no bands, dates of bands, pyramid or nodata value."
+        )
     # Here, since pyogrio brings pandas along, which a server has no use for.
     from eechips.emulator.assets.vectors import read_features
 
-    named = ids_of(paths, asset_id)
-    tables = {name: partial(read_features, path, crs=crs, layer=layer) for name, path in named.items()}
-    return work.run("table", {name: partial(work.table, name, read) for name, read in tables.items()})
+    named = name_files(found, asset_id, several=several, template=name)
+    makers = {
+        new: partial(
+            work.table,
+            new,
+            partial(read_features, file.path, crs=crs, layer=layer),
+            {"system:time_start": file.date} if dates_from_names else {},
+        )
+        for new, file in named.items()
+    }
+    return work.run("table", makers)
+
+
+def _ingest_items(
+    work: _Work,
+    found: Sequence[SourceFile],
+    asset_id: str,
+    bands: Sequence[str] | None,
+    by_reference: bool,
+    remote: bool,
+    options: Mapping[str, Any],
+) -> list[str]:
+    read = [item for file in found for item in items.read_items(file.path)]
+    if not read:
+        raise IngestError(f"{found[0].path} leads to no item.")
+    alone = len(found) == 1 and read[0].alone
+    named = {asset_id: read[0]} if alone else items.children(read, asset_id)
+    store = refer_to_bands if by_reference else store_bands
+    with Rasters(items.DRIVERS) as rasters:
+        plans = [
+            items.plan(item, new, rasters, bands=bands, properties=work.facts, remote=remote, options=options)
+            for new, item in named.items()
+        ]
+        return work.run("image", {plan.id: partial(work.image, rasters, plan, store) for plan in plans})
 
 
 def parse_properties(assignments: Sequence[str]) -> dict[str, Any]:
@@ -116,6 +201,30 @@ def parse_properties(assignments: Sequence[str]) -> dict[str, Any]:
             raise IngestError(f"{assignment!r} is no property: write it as name=value")
         properties[name] = int(text) if _INTEGER.fullmatch(text) else float(text) if _FLOAT.fullmatch(text) else text
     return properties
+
+
+def parse_pyramiding(policies: Sequence[str]) -> str | dict[str, str] | None:
+    """How pyramids are made, from "POLICY" or "BAND=POLICY" texts, with Earth Engine's names of policies.
+
+    https://developers.google.com/earth-engine/guides/image_manifest: MEAN, SAMPLE and MODE of its pyramiding policies.
+
+    Returns:
+        What ``ingest`` takes as ``resampling``.
+
+    Raises:
+        IngestError: if a policy is unknown, or one for all bands stands beside others.
+    """
+    found: dict[str, str] = {}
+    for text in policies:
+        band, _, policy = text.rpartition("=")
+        if policy.lower() not in _POLICIES:
+            raise IngestError(f"{text!r} is no pyramiding policy: one of {', '.join(_POLICIES)}, or BAND=POLICY.")
+        if band in found:
+            raise IngestError(f"There are two pyramiding policies for {band or 'all bands'}.")
+        found[band] = _POLICIES[policy.lower()]
+    if "" in found and len(found) > 1:
+        raise IngestError("Give one pyramiding policy for all bands, or one for each: BAND=POLICY.")
+    return found.get("", found or None)
 
 
 class _Work:
@@ -141,8 +250,8 @@ class _Work:
             raise
         return list(makers)
 
-    def image(self, rasters: Rasters, plan: ImagePlan) -> ImageRecord:
-        stored = store_bands(rasters, plan.sources, self._root, folder_of(plan.id), self._deposit)
+    def image(self, rasters: Rasters, plan: ImagePlan, store: _Store = store_bands) -> ImageRecord:
+        stored = store(rasters, plan.sources, self._root, folder_of(plan.id), self._deposit)
         properties = dict(plan.properties)
         for band in stored.bands:
             if band.scale != 1.0:
@@ -151,7 +260,7 @@ class _Work:
                 properties.setdefault(f"{band.name}_offset", band.offset)
         return ImageRecord(plan.id, self._version, properties, stored.footprint, stored.files, stored.bands)
 
-    def table(self, asset_id: str, read: Callable[[], Features]) -> TableRecord:
+    def table(self, asset_id: str, read: Callable[[], Features], more: Mapping[str, Any]) -> TableRecord:
         from eechips.emulator.assets.vectors import write_table
 
         folder, features = folder_of(asset_id), read()
@@ -161,17 +270,20 @@ class _Work:
             href = self._deposit.add(made, folder)
         columns = {**features.columns, INDEX_COLUMN: "String"}
         count = len(features.geometries)
-        return TableRecord(asset_id, self._version, self.facts, features.bounds, href, columns, count)
+        return TableRecord(asset_id, self._version, {**self.facts, **more}, features.bounds, href, columns, count)
 
 
-def _check_files(paths: Sequence[Path]) -> None:
-    if not paths:
-        raise IngestError("There is no file to ingest.")
-    for path in paths:
-        if path.is_dir() and path.suffix.lower() not in _FOLDER_FORMATS:
-            raise UnreadableFileError(f"{path} is a folder: name the files in it.")
-        if not path.exists():
-            raise UnreadableFileError(f"There is no file {path}.")
+def _are_items(paths: Sequence[Path]) -> bool:
+    """Whether the files are STAC documents.
+
+    Raises:
+        IngestError: if some are, and some are not.
+    """
+    documents = [path for path in paths if items.is_document(path)]
+    if documents and len(documents) < len(paths):
+        other = next(path for path in paths if path not in documents)
+        raise IngestError(f"{documents[0]} is a STAC document, {other} is none: ingest them one after the other.")
+    return bool(documents)
 
 
 def _are_rasters(rasters: Rasters, paths: Sequence[Path]) -> bool:
@@ -180,10 +292,13 @@ def _are_rasters(rasters: Rasters, paths: Sequence[Path]) -> bool:
     Raises:
         IngestError: if there are both, or one that is neither.
     """
-    kinds = {_is_raster(rasters, path) for path in paths}
+    kinds = {_is_raster(rasters, path): path for path in paths}
     if len(kinds) > 1:
-        raise IngestError("Rasters and vector files cannot become one asset: ingest them one after the other.")
-    return kinds.pop()
+        raise IngestError(
+            f"Rasters ({kinds[True].name}) and vector files ({kinds[False].name}) cannot become one asset: ingest them "
+            "one after the other, those of a folder by a pattern like '*.tif'."
+        )
+    return True in kinds
 
 
 def _is_raster(rasters: Rasters, path: Path) -> bool:

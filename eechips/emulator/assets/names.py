@@ -1,4 +1,4 @@
-"""Asset ids, and the file names that stand for them."""
+"""Asset ids, the file names that stand for them, and references between files."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import os
 import re
 import unicodedata
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from eechips.emulator.assets.errors import InvalidAssetIdError, UnsafeHrefError
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_/-]*")
+_WEB = re.compile(r"https?://", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _LONGEST_FILE_NAME = 255
 
@@ -85,6 +87,43 @@ def resolve_href(root: Path, document: str, href: str) -> str:
     if path.startswith("..") or os.path.commonpath([real_root, real]) != real_root:
         raise UnsafeHrefError(f"{document} refers to {href!r}, which lies outside the store {root}")
     return path
+
+
+def is_remote(href: str) -> bool:
+    """Whether a reference leads to a web server."""
+    return _WEB.match(href) is not None
+
+
+def check_url(url: str) -> str:
+    """Returns the URL of a file on a web server if it can be one.
+
+    Raises:
+        UnsafeHrefError: if it names no host, or has a password, blanks, backslashes or control characters.
+    """
+    try:
+        parts = urlsplit(url)
+        good = is_remote(url) and bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        good = False
+    odd = any(character.isspace() or unicodedata.category(character) in ("Cc", "Cs") for character in url)
+    if not good or odd or "\\" in url:
+        raise UnsafeHrefError(f"{shown_url(url)!r} is not the URL of a file: http(s)://host/path, without a password")
+    return url
+
+
+def shown_url(url: str) -> str:
+    """A URL as messages may show it: without its query, where signatures stand, and without a password."""
+    bare = re.split(r"[?#]", url, maxsplit=1)[0]
+    return re.sub(r"//[^/]*@", "//…@", bare)
+
+
+def resolve_source(root: Path, document: str, href: str) -> str:
+    """Where the reference to a raster leads: a URL as it is, else a path as ``resolve_href`` gives it.
+
+    Raises:
+        UnsafeHrefError: if it is neither a proper URL nor a relative path inside the store.
+    """
+    return check_url(href) if is_remote(href) else resolve_href(root, document, href)
 
 
 def _file_name(segment: str) -> str:

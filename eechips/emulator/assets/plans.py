@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from eechips.emulator.assets.dates import from_netcdf, names_of_dates, to_milliseconds
+from rasterio.io import DatasetReader
+
+from eechips.emulator.assets.dates import Time, date_within, from_netcdf, names_of_dates, to_milliseconds
 from eechips.emulator.assets.errors import IngestError
 from eechips.emulator.assets.names import join_id
 from eechips.emulator.assets.rasters import BandSource, Rasters
@@ -47,31 +49,78 @@ class Planner:
         self._bands = list(bands) if bands is not None else None
         self._options: dict[str, Any] = {"resampling": resampling, "nodata": nodata, "crs": crs}
 
-    def plan(
-        self,
-        paths: Sequence[Path],
-        asset_id: str,
-        properties: Mapping[str, Any],
-        *,
-        dates_from_bands: bool,
-        one_image: bool,
+    def images(
+        self, named: Mapping[str, Path], properties: Mapping[str, Any], times: Mapping[str, int]
     ) -> list[ImagePlan]:
-        """The images to be, in order."""
-        if dates_from_bands:
-            if one_image or len(paths) > 1:
-                raise IngestError("A series of dates comes from one file: ingest the files one after the other.")
-            return self._dates(paths[0], asset_id, properties)
-        if one_image:
-            return [ImagePlan(asset_id, tuple(self._several(paths)), properties)]
+        """An image of each file.
+
+        Args:
+            named: files by id.
+            properties: of all.
+            times: ``system:time_start`` by id, of those that have one of their own.
+        """
         return [
-            ImagePlan(image_id, tuple(self._sources(path)), properties)
-            for image_id, path in ids_of(paths, asset_id).items()
+            ImagePlan(image_id, tuple(self._sources(path)), {**properties, **_start(times.get(image_id))})
+            for image_id, path in named.items()
         ]
 
+    def one(self, paths: Sequence[Path], asset_id: str, properties: Mapping[str, Any]) -> list[ImagePlan]:
+        """One image of all bands of all files."""
+        return [ImagePlan(asset_id, tuple(self._several(paths)), properties)]
+
+    def series(
+        self, paths: Sequence[Path], asset_id: str, properties: Mapping[str, Any], dates: Sequence[Time] | None
+    ) -> list[ImagePlan]:
+        """An image of each date of rasters whose bands have dates, in order of time.
+
+        Args:
+            paths: the files; no date may occur in two of them.
+            asset_id: of the collection.
+            properties: of all images.
+            dates: of the bands of a single file: one for each band, or one for each group of as many bands as have
+                names, in order. None takes them from the descriptions of bands, or the time axis of a NetCDF.
+        """
+        if "system:time_start" in properties or "system:time_end" in properties:
+            raise IngestError("Times of a series come from its dates: leave time_start and time_end out.")
+        if dates is not None and len(paths) > 1:
+            raise IngestError("Dates are those of the bands of one file: ingest the files one after the other.")
+        series: dict[int, list[BandSource]] = {}
+        for path in paths:
+            own = self._dated(path, dates)
+            both = sorted(series.keys() & own.keys())
+            if both:
+                raise IngestError(f"{series[both[0]][0].path} and {path} both have {names_of_dates(both[:1])[0]}.")
+            series |= own
+        times = sorted(series)
+        return [
+            ImagePlan(join_id(asset_id, name), tuple(series[time_]), {**properties, **_start(time_)})
+            for name, time_ in zip(names_of_dates(times), times, strict=True)
+        ]
+
+    def _dated(self, path: Path, dates: Sequence[Time] | None) -> dict[int, list[BandSource]]:
+        variables = self._variables(path)
+        if dates is not None and variables:
+            if len(variables) > 1 and (self._bands is None or len(self._bands) > 1):
+                raise IngestError(f"Dates can be given for one variable of {path}: choose it with bands=….")
+            name = self._bands[0] if self._bands and self._bands[0] in variables else next(iter(variables))
+            return self._grouped(variables[name], [to_milliseconds(date) for date in dates], [name])
+        if variables:
+            return self._netcdf(path, variables)
+        if dates is not None:
+            return self._grouped(str(path), [to_milliseconds(date) for date in dates], self._bands)
+        return self._grouped(str(path), self._described(path), self._bands)
+
     def _sources(self, path: Path) -> list[BandSource]:
-        if self._variables(path):
-            raise IngestError(f"{path} has a time axis or several variables: ingest it with dates_from_bands=True.")
-        return self._rasters.sources(str(path), names=self._bands, **self._options)
+        variables = self._variables(path)
+        if not variables:
+            return self._rasters.sources(str(path), names=self._bands, **self._options)
+        chosen = self._chosen(path, variables)
+        sources: list[BandSource] = []
+        for name, variable in chosen.items():
+            if _axes(self._rasters.open(variable)):
+                raise IngestError(f"{path} has a time axis: ingest it with dates_from_bands=True.")
+            sources += self._rasters.sources(variable, names=[name], **self._options)
+        return sources
 
     def _several(self, paths: Sequence[Path]) -> list[BandSource]:
         counts = [len(self._rasters.sources(str(path), names=None, **self._options)) for path in paths]
@@ -89,58 +138,71 @@ class Planner:
             sources += self._rasters.sources(str(path), names=own, **self._options)
         return sources
 
-    def _dates(self, path: Path, asset_id: str, properties: Mapping[str, Any]) -> list[ImagePlan]:
-        if "system:time_start" in properties or "system:time_end" in properties:
-            raise IngestError("Times of a series come from its dates: leave time_start and time_end out.")
-        variables = self._variables(path)
-        series = self._netcdf(path, variables) if variables else self._described(path)
-        times = list(series)
-        names = names_of_dates(times)
-        return [
-            ImagePlan(join_id(asset_id, name), tuple(series[time_]), {**properties, "system:time_start": time_})
-            for name, time_ in sorted(zip(names, times, strict=True))
-        ]
-
-    def _described(self, path: Path) -> dict[int, list[BandSource]]:
-        """Bands by the dates that their descriptions give."""
-        dataset = self._rasters.open(str(path))
-        if self._bands is not None and len(self._bands) != 1:
-            raise IngestError(f"Each image of {path} has one band, so one name is needed: {', '.join(self._bands)}.")
-        name = self._bands[0] if self._bands else "b1"
-        descriptions = dataset.descriptions
-        sources = self._rasters.sources(str(path), names=[f"b{n + 1}" for n in range(dataset.count)], **self._options)
-        series: dict[int, list[BandSource]] = {}
-        for source, description in zip(sources, descriptions, strict=True):
+    def _described(self, path: Path) -> list[int]:
+        """The dates in the descriptions of a file's bands."""
+        moments = []
+        for number, description in enumerate(self._rasters.open(str(path)).descriptions, start=1):
             try:
-                moment = to_milliseconds(description or "")
+                moments.append(_moment(description or ""))
             except IngestError as error:
-                raise IngestError(f"Band {source.number} of {path} is not described by a date: {error}.") from error
-            if moment in series:
-                raise IngestError(f"{path} has two bands of {description}.")
-            series[moment] = [replace(source, name=name)]
-        return series
+                raise IngestError(f"Band {number} of {path} is not described by a date: {error}.") from error
+        return moments
+
+    def _grouped(self, path: str, moments: Sequence[int], names: Sequence[str] | None) -> dict[int, list[BandSource]]:
+        """Bands of a file by their dates, in the order of the file.
+
+        Raises:
+            IngestError: if there are not as many bands for each date as there are names.
+        """
+        labels = [f"b{number}" for number in range(1, self._rasters.open(path).count + 1)]
+        sources = self._rasters.sources(path, names=labels, **self._options)
+        each = len(names) if names else 1
+        if each > 1 and len(moments) * each == len(sources):
+            moments = [moment for moment in moments for _ in range(each)]
+        if len(moments) != len(sources):
+            raise IngestError(f"{path} has {len(sources)} bands, but there are {len(moments)} dates for them.")
+        series: dict[int, list[BandSource]] = {}
+        for source, moment in zip(sources, moments, strict=True):
+            series.setdefault(moment, []).append(source)
+        for moment, group in series.items():
+            if len(group) != each:
+                date = names_of_dates([moment])[0]
+                if names is None:
+                    raise IngestError(f"{path} has two bands of {date}: name the bands of a date with bands=….")
+                raise IngestError(
+                    f"The bands of {path} are {len(group)} of {date}, but {each} names were given: {', '.join(names)}."
+                )
+        own = list(names) if names else ["b1"]
+        return {
+            moment: [replace(source, name=name) for source, name in zip(group, own, strict=True)]
+            for moment, group in series.items()
+        }
+
+    def _chosen(self, path: Path, variables: Mapping[str, str]) -> dict[str, str]:
+        """GDAL's names of the variables that become bands, by the bands' names."""
+        names = self._bands or list(variables)
+        if set(names) <= set(variables):
+            return {name: variables[name] for name in names}
+        if len(names) == len(variables):
+            return dict(zip(names, variables.values(), strict=True))
+        raise IngestError(f"{path} has the variables {', '.join(variables)}, not {', '.join(names)}.")
 
     def _netcdf(self, path: Path, variables: Mapping[str, str]) -> dict[int, list[BandSource]]:
         """Variables by the values of the time axis that they share."""
-        names = self._bands or list(variables)
-        if set(names) <= set(variables):
-            chosen = {name: variables[name] for name in names}
-        elif len(names) == len(variables):
-            chosen = dict(zip(names, variables.values(), strict=True))
-        else:
-            raise IngestError(f"{path} has the variables {', '.join(variables)}, not {', '.join(names)}.")
+        chosen = self._chosen(path, variables)
         series: dict[int, list[BandSource]] = {}
         for name, subdataset in chosen.items():
             dataset = self._rasters.open(subdataset)
-            tags = dataset.tags()
-            axes = tags.get("NETCDF_DIM_EXTRA", "{}").strip("{}")
-            if axes != "time":
-                raise IngestError(f"{subdataset} has the axes {axes or 'x and y only'}, not one of time.")
+            tags, axes = dataset.tags(), _axes(dataset)
+            if len(axes) != 1 or f"{axes[0]}#units" not in tags:
+                raise IngestError(f"{subdataset} has the axes {', '.join(axes) or 'x and y only'}, not one of time.")
+            units, calendar = tags[f"{axes[0]}#units"], tags.get(f"{axes[0]}#calendar", "standard")
             labels = [f"b{n + 1}" for n in range(dataset.count)]
-            for source in self._rasters.sources(subdataset, names=labels, **self._options):
-                value = dataset.tags(source.number)["NETCDF_DIM_time"]
-                moment = from_netcdf(value, tags["time#units"], tags.get("time#calendar", "standard"))
-                series.setdefault(moment, []).append(replace(source, name=name))
+            values = [dataset.tags(number)[f"NETCDF_DIM_{axes[0]}"] for number in dataset.indexes]
+            for source, value in zip(
+                self._rasters.sources(subdataset, names=labels, **self._options), values, strict=True
+            ):
+                series.setdefault(from_netcdf(value, units, calendar), []).append(replace(source, name=name))
         if {len(sources) for sources in series.values()} != {len(chosen)}:
             raise IngestError(f"The variables of {path} have different dates: ingest them one by one with bands=….")
         return series
@@ -157,18 +219,19 @@ class Planner:
         return {}
 
 
-def ids_of(paths: Sequence[Path], asset_id: str) -> dict[str, Path]:
-    """One file is the asset itself; several are its children, named by their stems.
+def _axes(dataset: DatasetReader) -> list[str]:
+    """Axes of a NetCDF's variable other than x and y."""
+    axes = dataset.tags().get("NETCDF_DIM_EXTRA", "").strip("{}")
+    return axes.split(",") if axes else []
 
-    Raises:
-        IngestError: if two files have the same stem.
-    """
-    if len(paths) == 1:
-        return {asset_id: paths[0]}
-    named: dict[str, Path] = {}
-    for path in paths:
-        child = join_id(asset_id, path.stem)
-        if child in named:
-            raise IngestError(f"{named[child]} and {path} would both become {child}: rename one of them.")
-        named[child] = path
-    return named
+
+def _moment(description: str) -> int:
+    """The date that a description is, or has in it."""
+    try:
+        return to_milliseconds(description)
+    except IngestError:
+        return date_within(description)
+
+
+def _start(moment: int | None) -> dict[str, int]:
+    return {} if moment is None else {"system:time_start": moment}

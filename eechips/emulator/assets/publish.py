@@ -11,7 +11,7 @@ from eechips.emulator.assets import stac
 from eechips.emulator.assets.errors import AssetExistsError, AssetWriteError
 from eechips.emulator.assets.files import Documents, locked, write_json, writing
 from eechips.emulator.assets.index import Index, hrefs_of, stamp_of
-from eechips.emulator.assets.names import ancestors, folder_of, split_id
+from eechips.emulator.assets.names import ancestors, folder_of, is_remote, split_id
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
 
 
@@ -184,8 +184,8 @@ def _files_to_remove(root: Path, index: Index, records: Sequence[AssetRecord]) -
         new.update([record.href] if isinstance(record, TableRecord) else [file.href for file in record.files])
         row = index.asset(record.id)
         if row is not None:
-            old.update(hrefs_of(row))
-    for href in sorted(new):
+            old.update(href for href in hrefs_of(row) if not is_remote(href))
+    for href in sorted(href for href in new if not is_remote(href)):
         if not (root / href).is_file():
             raise AssetWriteError(f"{root / href} was removed by another process: ingest again.")
     return [root / href for href in sorted(old - new)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +20,12 @@ from rasterio.windows import Window
 
 from eechips.emulator.assets.crs import crs_name
 from eechips.emulator.assets.errors import IngestError, MissingCrsError, UnreadableFileError
+from eechips.emulator.assets.remote import reading, shown_name
 
 RESAMPLINGS = ("average", "nearest", "mode")
 IN_MEMORY_BYTES = 128 << 20
+# Folders may hold thousands of files, and a process may open about a thousand.
+_OPEN_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,33 +58,46 @@ class BandSource:
 
 
 class Rasters:
-    """Raster files opened for one ingestion; a context manager that closes them."""
+    """Raster files opened for one ingestion; a context manager that closes them.
 
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self._opened: dict[str, DatasetReader] = {}
+    The last ones used stay open: a dataset serves until a few dozen others have been opened.
+
+    Args:
+        drivers: GDAL's names of the formats that are read; None for all. What others wrote about their files is no
+            reason to open what leads further (VRT, WMS).
+    """
+
+    def __init__(self, drivers: Sequence[str] | None = None) -> None:
+        self._drivers = list(drivers) if drivers is not None else None
+        self._opened: OrderedDict[str, DatasetReader] = OrderedDict()
         self._whole: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
 
     def __enter__(self) -> Rasters:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._stack.close()
+        while self._opened:
+            self._opened.popitem()[1].close()
 
     def open(self, path: str) -> DatasetReader:
-        """Opens a file or subdataset, once.
+        """Opens a file or subdataset, or takes the one that is open.
 
         Raises:
             UnreadableFileError: if GDAL cannot.
         """
         if path not in self._opened:
             try:
-                with warnings.catch_warnings():
+                with warnings.catch_warnings(), reading(path):
                     # What is wrong with ungeoreferenced files is said by crs_of, in our words.
                     warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                    self._opened[path] = self._stack.enter_context(rasterio.open(path))
+                    self._opened[path] = rasterio.open(path, driver=self._drivers)
             except RasterioIOError as error:
-                raise UnreadableFileError(f"{path} cannot be read as a raster: {error}") from error
+                shown = shown_name(path)
+                said = str(error).replace(path, shown)
+                raise UnreadableFileError(f"{shown} cannot be read as a raster: {said}") from error
+            while len(self._opened) > _OPEN_FILES:
+                self._opened.popitem(last=False)[1].close()
+        self._opened.move_to_end(path)
         return self._opened[path]
 
     def sources(
@@ -163,12 +178,27 @@ class Rasters:
         rows, columns = window.toslices()
         return self._whole[path][[number - 1 for number in numbers], rows, columns]
 
+    def valid(self, source: BandSource, window: Window) -> npt.NDArray[np.bool_]:
+        """Where the mask or alpha band of a band's file says that it is valid, of shape (rows, columns).
+
+        Raises:
+            UnreadableFileError: if the file is damaged.
+        """
+        dataset = self.open(source.path)
+        try:
+            with reading(source.path):
+                valid: npt.NDArray[np.bool_] = dataset.read_masks(source.number, window=window) != 0
+        except RasterioError as error:
+            raise UnreadableFileError(f"{shown_name(source.path)} is damaged: {error}") from error
+        return valid
+
 
 def _read(dataset: DatasetReader, numbers: Sequence[int] | None, window: Window | None) -> npt.NDArray[Any]:
     try:
-        values: npt.NDArray[Any] = dataset.read(numbers, window=window)
+        with reading(dataset.name):
+            values: npt.NDArray[Any] = dataset.read(numbers, window=window)
     except RasterioError as error:
-        raise UnreadableFileError(f"{dataset.name} is damaged: {error}") from error
+        raise UnreadableFileError(f"{shown_name(dataset.name)} is damaged: {error}") from error
     return values
 
 

@@ -16,7 +16,7 @@ class RasterFile:
     """One GeoTIFF of an image: all its bands share a grid, a type and a pyramid.
 
     Attributes:
-        href: path relative to the store's folder, with ``/``.
+        href: path relative to the store's folder, with ``/``; or the URL of a file on a web server.
         crs: code or WKT, as ``Grid.crs``.
         transform: a, b, c, d, e, f of x = a*column + b*row + c, y = d*column + e*row + f.
         width: columns.

@@ -21,7 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.assets.dates import to_milliseconds
 from eechips.emulator.assets.errors import IngestError, InvalidStoreError
-from eechips.emulator.assets.names import folder_of, join_id, resolve_href
+from eechips.emulator.assets.names import folder_of, is_remote, join_id, resolve_href, resolve_source
 from eechips.emulator.assets.records import (
     AssetRecord,
     ContainerKind,
@@ -44,7 +44,7 @@ _STAC_PROPERTIES = frozenset(
     ("datetime", "start_datetime", "end_datetime", "created", "updated", "title", "description", "license",
      "providers", "keywords", "roles", "bands", "data_type", "nodata", "statistics", "unit")
 )  # fmt: skip
-_STAC_PREFIXES = ("proj:", "raster:", "eo:", "table:", "file:", "eechips:", "processing:", "storage:")
+_STAC_PREFIXES = ("proj:", "raster:", "eo:bands", "table:", "file:", "eechips:", "processing:", "storage:")
 
 
 def container_href(asset_id: str, kind: ContainerKind) -> str:
@@ -210,8 +210,8 @@ def container_id(document: Mapping[str, Any], parent: str | None) -> str:
 
 
 def asset_hrefs(document: Mapping[str, Any], root: Path, href: str) -> list[str]:
-    """The files of an item, relative to the store."""
-    return [resolve_href(root, href, asset["href"]) for asset in document.get("assets", {}).values()]
+    """The files of an item, relative to the store, and the URLs of those that are elsewhere."""
+    return [resolve_source(root, href, asset["href"]) for asset in document.get("assets", {}).values()]
 
 
 def read_item(document: Mapping[str, Any], parent: str, root: Path, href: str) -> AssetRecord:
@@ -225,7 +225,7 @@ def read_item(document: Mapping[str, Any], parent: str, root: Path, href: str) -
 
     Raises:
         InvalidStoreError: if what is needed to serve it is missing.
-        UnsafeHrefError: if a file of it is remote or outside the store.
+        UnsafeHrefError: if a file of it is outside the store, and not a raster on a web server.
     """
     asset_id = _full_id(document, parent)
     stac = document.get("properties") or {}
@@ -268,7 +268,7 @@ def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[l
         named = asset.get("eo:bands") or described
         height, width = merged["proj:shape"]
         file = RasterFile(
-            href=resolve_href(root, href, asset["href"]),
+            href=resolve_source(root, href, asset["href"]),
             crs=_read_crs(merged),
             transform=_six(merged["proj:transform"]),
             width=int(width),
@@ -281,7 +281,7 @@ def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[l
                 RasterBand(
                     name=names.get("name", f"b{len(bands) + 1}"),
                     file=len(files),
-                    index=index,
+                    index=int(band.get("eechips:index", index)),
                     nodata=_read_nodata(band.get("nodata")),
                     scale=float(band.get("raster:scale", band.get("scale", 1.0))),
                     offset=float(band.get("raster:offset", band.get("offset", 0.0))),
@@ -295,8 +295,15 @@ def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[l
 
 
 def _read_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
-    if "eechips:properties" in stac:
-        return dict(stac["eechips:properties"])
+    return dict(stac["eechips:properties"]) if "eechips:properties" in stac else foreign_properties(stac)
+
+
+def foreign_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
+    """Earth Engine's properties from those of an item that others wrote: all but what describes its files.
+
+    Raises:
+        ValueError: if its dates are none.
+    """
     properties = {
         name: value
         for name, value in stac.items()
@@ -330,8 +337,10 @@ def _six(transform: Sequence[float]) -> tuple[float, float, float, float, float,
 
 def _raster_asset(file: RasterFile, bands: Sequence[RasterBand], item_path: str) -> pystac.Asset:
     described = []
-    for band in bands:
+    for position, band in enumerate(bands):
         entry: dict[str, Any] = {"name": band.name, "data_type": file.dtype}
+        if band.index != position:  # of a file whose other bands are not used
+            entry["eechips:index"] = band.index
         if band.nodata is not None:
             entry["nodata"] = band.nodata if np.isfinite(band.nodata) else str(band.nodata)
         if band.scale != 1.0:
@@ -341,7 +350,7 @@ def _raster_asset(file: RasterFile, bands: Sequence[RasterBand], item_path: str)
         described.append(entry)
     code = file.crs.partition(":")[0] in ("EPSG", "SR-ORG")
     return pystac.Asset(
-        _relative(file.href, item_path),
+        file.href if is_remote(file.href) else _relative(file.href, item_path),
         media_type=pystac.MediaType.COG,
         roles=["data"],
         extra_fields={

@@ -9,12 +9,11 @@ from typing import Any, Literal
 
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.errors import InvalidStoreError, UnknownAssetError
-from eechips.emulator.assets.images import StoredCollection, load_image
+from eechips.emulator.assets.images import Files, StoredCollection, load_image
 from eechips.emulator.assets.index import Index
 from eechips.emulator.assets.names import is_id
 from eechips.emulator.assets.tables import StoredTable, load_table
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query
-from eechips.emulator.pixels.raster import DatasetPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +46,16 @@ class FolderStore:
     Args:
         path: the folder; ``ingest`` makes one.
         open_files: greatest number of rasters kept open.
+        remote: whether files on web servers, which items may refer to, are read.
 
     Raises:
         InvalidStoreError: if the folder is missing or holds no assets.
     """
 
-    def __init__(self, path: str | Path, *, open_files: int = 256) -> None:
+    def __init__(self, path: str | Path, *, open_files: int = 256, remote: bool = False) -> None:
         self._path = Path(path).absolute()
         self._open_files = open_files
+        self._remote = remote
         if not self._path.is_dir():
             raise InvalidStoreError(
                 f"There is no folder {path}: make it with `eechips assets ingest FILE --into {path}`."
@@ -65,10 +66,10 @@ class FolderStore:
                 f"put some there with `eechips assets ingest FILE --into {path} --id ID`."
             )
         self._index = Index(self._path)
-        self._pool = DatasetPool(open_files, str(self._path))
+        self._files = Files(self._path, open_files, remote)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (str(self._path), self._open_files)
+        return _reopen, (str(self._path), self._open_files, self._remote)
 
     def __enter__(self) -> FolderStore:
         return self
@@ -88,14 +89,14 @@ class FolderStore:
         container = self._index.container(asset_id)
         if container is not None:
             if container.kind == "collection":
-                return StoredCollection(asset_id, container.properties, self._path, self._index, self._pool)
+                return StoredCollection(asset_id, container.properties, self._index, self._files)
             return FolderAsset(asset_id, container.properties)
         row = self._index.asset(asset_id) if asset_id else None
         if row is None:
             return None
         if row.kind == "table":
             return load_table(row, self._path)
-        return load_image(row, self._path, self._pool)
+        return load_image(row, self._files)
 
     def children(self, parent: str) -> Iterator[str]:
         """Ids of the assets directly under a folder or collection, in order; "" is the root."""
@@ -125,7 +126,7 @@ class FolderStore:
     def close(self) -> None:
         """Closes what is open; the store can still be used."""
         self._index.close()
-        self._pool.clear()
+        self._files.close()
 
     def _below(self, parent: str, *, images: bool) -> Iterator[AssetSummary]:
         # Only a collection that is asked for by name, and the root, list their images one by one.
@@ -151,5 +152,5 @@ class FolderStore:
         return AssetSummary(asset.id, "FOLDER", sum(1 for _ in self.children(asset.id)))
 
 
-def _reopen(path: str, open_files: int) -> FolderStore:
-    return FolderStore(path, open_files=open_files)
+def _reopen(path: str, open_files: int, remote: bool) -> FolderStore:
+    return FolderStore(path, open_files=open_files, remote=remote)

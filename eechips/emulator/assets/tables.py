@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import shapely
 
 from eechips.emulator.assets.index import Row, boxes
+from eechips.emulator.assets.names import resolve_href
 from eechips.emulator.model import Bounds, FeatureRow, Query
 
 INDEX_COLUMN = "system:index"
@@ -27,17 +28,25 @@ class StoredTable:
 
     Args:
         asset_id: the full Earth Engine id.
-        path: the file.
+        root: the store's folder.
+        href: the file, relative to it.
         properties: of the table itself.
         columns: Earth Engine type names by column.
         size: number of rows.
     """
 
     def __init__(
-        self, asset_id: str, path: Path, properties: Mapping[str, Any], columns: Mapping[str, str], size: int
+        self,
+        asset_id: str,
+        root: Path,
+        href: str,
+        properties: Mapping[str, Any],
+        columns: Mapping[str, str],
+        size: int,
     ) -> None:
         self._id = asset_id
-        self._path = path
+        self._root = root
+        self._href = href
         self._properties = properties
         self._columns = columns
         self._size = size
@@ -61,10 +70,14 @@ class StoredTable:
         return self._columns
 
     def rows(self, query: Query) -> Iterator[FeatureRow]:
-        """The rows that may match, in stored order; missing values are missing properties."""
+        """The rows that may match, in stored order; missing values are missing properties.
+
+        Raises:
+            UnsafeHrefError: if the file has become a symbolic link that leads outside the store.
+        """
         if any(name not in self._columns for name in query.equals):
             return
-        with pq.ParquetFile(self._path) as file:
+        with pq.ParquetFile(self._root / resolve_href(self._root, "", self._href)) as file:
             geo = json.loads(file.schema_arrow.metadata[b"geo"])
             geometry = geo["primary_column"]
             covering = geo["columns"][geometry]["covering"]["bbox"]["xmin"][0]
@@ -81,7 +94,7 @@ class StoredTable:
 def load_table(row: Row, root: Path) -> StoredTable:
     """The table that a row of the index describes; its file is not opened."""
     _, properties, href, size = json.loads(row.record)
-    return StoredTable(row.id, root / href, properties, json.loads(row.layout), size)
+    return StoredTable(row.id, root, href, properties, json.loads(row.layout), size)
 
 
 def _narrows(query: Query) -> bool:

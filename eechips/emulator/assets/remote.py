@@ -1,0 +1,135 @@
+"""Cloud-optimised GeoTIFFs on web servers, read where they are by ranges of bytes, if that is allowed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.errors import RasterioError
+
+from eechips.emulator.assets.names import shown_url
+from eechips.emulator.errors import EarthEngineError, InvalidError
+from eechips.emulator.model import Window
+from eechips.emulator.pixels.raster import GeoTiff
+
+_VSICURL = "/vsicurl/"
+# https://gdal.org/en/stable/user/virtual_file_systems.html#vsicurl: no listings of folders and no files beside the
+# one that is named, an end to every request, and a few tries of what may pass.
+_OPTIONS: Mapping[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_TIMEOUT": "60",
+    "GDAL_HTTP_MAX_RETRY": "3",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    # Signed URLs are signed for GET alone.
+    "CPL_VSIL_CURL_USE_HEAD": "NO",
+}
+_CLIENT_ERROR = re.compile(r"HTTP (?:response|error) code\s*:\s*(4\d\d)")
+
+
+class RemoteReadError(EarthEngineError):
+    """A web server that does not answer, or not with the bytes that were asked for (HTTP 503)."""
+
+    code = 503
+    status = "UNAVAILABLE"
+
+
+def gdal_name(url: str) -> str:
+    """GDAL's name of a file on a web server."""
+    return _VSICURL + url
+
+
+def is_remote_name(path: str) -> bool:
+    """Whether a path is GDAL's name of a file on a web server."""
+    return path.startswith(_VSICURL)
+
+
+def shown_name(path: str) -> str:
+    """GDAL's name of a file as messages may show it."""
+    return shown_url(path.removeprefix(_VSICURL)) if is_remote_name(path) else path
+
+
+@contextmanager
+def reading(path: str) -> Iterator[None]:
+    """GDAL's options for a file: its own where it is local."""
+    if is_remote_name(path):
+        with rasterio.Env(**_OPTIONS):
+            yield
+    else:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteGeoTiff:
+    """A ``RasterSource`` over a GeoTIFF on a web server.
+
+    Attributes:
+        url: where it is.
+        source: reads it by GDAL's name.
+    """
+
+    url: str
+    source: GeoTiff
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """See ``RasterSource``."""
+        return self.source.levels
+
+    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Reads native pixels of one level; see ``RasterSource.read``.
+
+        Raises:
+            InvalidError: if the server says that it will not give the file (HTTP 4xx).
+            RemoteReadError: if it does not answer, or not as it should.
+        """
+        try:
+            with reading(self.source.path):
+                return self.source.read(bands, window, level)
+        except RasterioError as error:
+            raise _translated(error, self.url) from error
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedGeoTiff:
+    """A ``RasterSource`` that stands for a GeoTIFF on a web server where none may be read.
+
+    Attributes:
+        asset_id: of the image.
+        url: where it is.
+        levels: as of the file.
+    """
+
+    asset_id: str
+    url: str
+    levels: tuple[int, ...]
+
+    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Refuses.
+
+        Raises:
+            InvalidError: always; says what would allow it.
+        """
+        raise InvalidError(
+            f"Image asset '{self.asset_id}' refers to {shown_url(self.url)}, and this server reads no remote files: "
+            "start it with --allow-remote, or ingest the image as a copy."
+        )
+
+
+def _translated(error: BaseException, url: str) -> EarthEngineError:
+    """What GDAL said, without the query of the URL."""
+    said = []
+    cause: BaseException | None = error
+    while cause is not None:
+        said.append(str(cause).replace(url, shown_url(url)))
+        cause = cause.__cause__
+    refused = _CLIENT_ERROR.search(" ".join(said))
+    if refused:
+        return InvalidError(f"{shown_url(url)} cannot be read: its server answers with HTTP {refused.group(1)}.")
+    return RemoteReadError(f"{shown_url(url)} cannot be read: {said[-1]}")
