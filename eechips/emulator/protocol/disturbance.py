@@ -97,6 +97,7 @@ class _Broken(Response):
             transport.abort()
         else:
             transport.close()
+        await _gone(receive)  # else uvicorn takes the answer for forgotten
 
 
 class _Stalled(Response):
@@ -129,13 +130,14 @@ class _Slow(Response):
 
 async def _waited(seconds: float, receive: Receive) -> bool:
     """Waits, or until the client has gone; whether it is still there."""
-
-    async def gone() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
     try:
-        await asyncio.wait_for(gone(), seconds)
+        await asyncio.wait_for(_gone(receive), seconds)
     except asyncio.TimeoutError:  # an alias of TimeoutError only since Python 3.11
         return True
     return False
+
+
+async def _gone(receive: Receive) -> None:
+    """Waits until the connection has ended."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,295 @@
+"""What the benchmarks of whole runs share: servers, processes and what they cost, and what a server saw over time."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+HERE = Path(__file__).resolve().parent
+PIXELS = ("thumbnails:getPixels", "image:computePixels")
+"""The kinds of request that return a chip."""
+
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Server:
+    """A server that is running.
+
+    Attributes:
+        url: its address.
+        process: of it.
+        session: to ask it.
+    """
+
+    url: str
+    process: subprocess.Popen[str]
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def get(self, resource: str) -> Any:
+        """A resource of the server's own, such as ``_stats``."""
+        response = self.session.get(f"{self.url}/{resource}", timeout=60)
+        response.raise_for_status()
+        return response.json()
+
+    def post(self, resource: str, **values: Any) -> Any:
+        """Changes one."""
+        response = self.session.post(f"{self.url}/{resource}", json=values, timeout=60)
+        response.raise_for_status()
+        return response.json()
+
+    def cpu(self) -> float:
+        """Seconds of processor time of the server and its processes so far."""
+        return sum(_cpu(pid) for pid in (self.process.pid, *descendants(self.process.pid)))
+
+
+@contextmanager
+def serving(kind: str, *options: str) -> Iterator[Server]:
+    """A server for the duration of the block.
+
+    Args:
+        kind: ``light`` (service.py) or ``emulator``.
+        options: of ``python -m eechips.emulator``.
+    """
+    program = [str(HERE / "service.py")] if kind == "light" else ["-m", "eechips.emulator"]
+    # In a session of its own: Ctrl-C in the terminal is for the benchmark.
+    process = subprocess.Popen(
+        [sys.executable, *program, "--exit-with-parent", *options],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the server did not start: exit status {process.wait()}")
+        server = Server(json.loads(line)["url"], process)
+        try:
+            yield server
+        finally:
+            server.session.close()
+            process.stdin.close()
+            process.wait(30)
+
+
+# Processes, as /proc shows them
+
+
+def _fields(pid: int) -> list[str]:
+    """The fields of a process's status from the third on; none if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return []
+
+
+def _cpu(pid: int) -> float:
+    fields = _fields(pid)
+    return sum(int(n) for n in fields[11:15]) / _TICKS if fields else 0.0  # its own, and that of children it waited for
+
+
+def children() -> dict[int, list[int]]:
+    """The children of every process; those that have ended and were not waited for are left out."""
+    found: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        fields = _fields(int(entry.name)) if entry.name.isdigit() else []
+        if fields and fields[0] != "Z":
+            found.setdefault(int(fields[1]), []).append(int(entry.name))
+    return found
+
+
+def descendants(root: int) -> list[int]:
+    """The processes under one."""
+    below, found = children(), []
+    waiting = [root]
+    while waiting:
+        here = below.get(waiting.pop(), [])
+        found += here
+        waiting += here
+    return found
+
+
+def command_line(pid: int) -> str:
+    """What a process was started with; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def workers(root: int) -> list[int]:
+    """The worker processes under a run: those without children that are no helpers of multiprocessing."""
+    below, found = children(), []
+    waiting = [(root, 0)]
+    while waiting:
+        pid, depth = waiting.pop()
+        here = below.get(pid, [])
+        waiting += [(child, depth + 1) for child in here]
+        line = command_line(pid)
+        helper = "resource_tracker" in line or ("forkserver" in line and depth == 1)
+        if depth and not here and not helper:
+            found.append(pid)
+    return found
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of processes under it whose own parent ends: none is lost from sight."""
+    if ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended.
+
+    Attributes:
+        status: exit status; minus the number of the signal that ended it.
+        seconds: from its start to its end.
+        cpu: seconds of processor time of all its processes.
+        orphans: processes that were still there some seconds after its end, by what they were started with.
+    """
+
+    status: int
+    seconds: float
+    cpu: float
+    orphans: tuple[str, ...] = ()
+
+
+class Command:
+    """A command that is running, in a session of its own. Needs :func:`adopt_orphans`.
+
+    Args:
+        arguments: of it.
+        log: file for its output.
+        environment: variables on top of ours.
+    """
+
+    def __init__(self, arguments: Sequence[str | Path], log: Path, environment: dict[str, str] | None = None) -> None:
+        self.began = time.monotonic()
+        # Our children so far, the servers: whatever comes under us later is the command's.
+        self._ours = set(children().get(os.getpid(), []))
+        with log.open("a") as output:
+            self.process = subprocess.Popen(
+                [str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                env={**os.environ, **(environment or {})}, start_new_session=True,
+            )  # fmt: skip
+
+    @property
+    def pid(self) -> int:
+        """Of its first process."""
+        return self.process.pid
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its first process is."""
+        state = _fields(self.pid)
+        return bool(state) and state[0] != "Z"
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends its first process a signal."""
+        os.kill(self.pid, number)
+
+    def wait(self, grace: float = 10.0) -> Ended:
+        """Waits for its end, and the end of all its processes for some seconds more; kills what is left."""
+        _, raw, usage = os.wait4(self.pid, 0)
+        seconds = time.monotonic() - self.began
+        self.process.returncode = status = os.waitstatus_to_exitcode(raw)
+        cpu, deadline = usage.ru_utime + usage.ru_stime, time.monotonic() + grace
+        orphans: dict[int, str] = {}
+        while left := self._left():
+            if time.monotonic() > deadline and not orphans:
+                below = [deeper for pid in left for deeper in descendants(pid)]
+                orphans = {pid: command_line(pid) for pid in (*left, *below)}
+                for pid in orphans:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            for pid in left:
+                ended, _, usage = os.wait4(pid, os.WNOHANG)
+                cpu += usage.ru_utime + usage.ru_stime if ended else 0.0
+            time.sleep(0.01)
+        return Ended(status, seconds, cpu, tuple(orphans.values()))
+
+    def _left(self) -> set[int]:
+        """Our children, the ones waiting to be waited for among them, that were not there before the command."""
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+        return {pid for pid in pids if _parent(pid) == os.getpid()} - self._ours
+
+
+def _parent(pid: int) -> int:
+    fields = _fields(pid)
+    return int(fields[1]) if fields else 0
+
+
+# What a server saw over time
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A look at ``/_stats``.
+
+    Attributes:
+        time: on the server's clock.
+        busy: seconds in flight of all requests together, so far.
+        chips: answers with pixels.
+        requests: of any kind.
+        rejected: those that the quota turned away.
+    """
+
+    time: float
+    busy: float
+    chips: int
+    requests: int
+    rejected: int
+
+
+def look(server: Server) -> Sample:
+    """What a server has seen so far."""
+    stats = server.get("_stats")
+    return Sample(
+        time=stats["time"],
+        busy=stats["in_flight"]["busy"],
+        chips=sum(stats["answers"].get(kind, {}).get("200", 0) for kind in PIXELS),
+        requests=sum(stats["requests"].values()),
+        rejected=sum(stats["rejected"].values()),
+    )
+
+
+class Watch(threading.Thread):
+    """Looks at a server again and again, in a ``with`` block.
+
+    Attributes:
+        samples: what it saw.
+    """
+
+    def __init__(self, server: Server, every: float = 0.2) -> None:
+        super().__init__(daemon=True)
+        self.samples = [look(server)]
+        self._server = Server(server.url, server.process)  # with a session of this thread's own
+        self._every, self._done = every, threading.Event()
+
+    def __enter__(self) -> Watch:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+        self._server.session.close()
+
+    def run(self) -> None:
+        while not self._done.wait(self._every):
+            self.samples.append(look(self._server))
