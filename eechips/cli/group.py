@@ -19,6 +19,7 @@ _VERBS = {
     "failures": "The units of a run that failed, by kind and one by one.",
     "retry": "Try failed units of a run again.",
     "verify": "Check that every file of a run is there and whole.",
+    "doctor": "What would keep a run from working, and what to do about it.",
     "datasets": "The datasets that have a short name.",
     "serve": "The local Earth Engine, for this machine only.",
     "assets": "The folder of assets that the local Earth Engine serves.",

@@ -1,0 +1,427 @@
+"""What would keep a run from working, found before it begins: one function for each check.
+
+A check never raises: what it finds wrong is its result, together with what to do about it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import functools
+import json
+import platform
+import re
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from pathlib import Path
+from typing import Any, Literal
+
+from eechips.client.classify import classify_exception, classify_response, parse_retry_after, response_message
+from eechips.client.connection import Target
+from eechips.client.credentials import find_credentials
+from eechips.client.limits import recall
+from eechips.client.scrub import scrub
+from eechips.client.transport import is_loopback
+from eechips.engine.config import RunConfig
+from eechips.engine.local import serve
+from eechips.engine.run import find_target
+from eechips.errors import ConfigurationError, EechipsError, PermanentError
+
+State = Literal["ok", "warning", "failed", "skipped"]
+"""``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: it cannot be told."""
+
+RESTRICTED_HEADER = "x-earth-engine-quota-status"
+"""With ``parallelism_restricted=true``: the project's compute quota of the month is used up
+(https://developers.google.com/earth-engine/guides/noncommercial_tiers#restricted_mode)."""
+
+_REQUESTS = 3
+_CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0  # seconds
+_SLOW = 2.0  # seconds that a trivial request may take
+_LITTLE_SPACE, _NO_SPACE = 2_000_000_000, 100_000_000  # bytes
+_SKEW, _GREAT_SKEW = 10.0, 300.0  # seconds; tokens are good from 5 minutes before they are made, at most
+_REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[.*\])?\s*(?:>=\s*([\d.]+))?[^;]*(?:;\s*(.+))?$")
+_EXPRESSION = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}
+
+_NO_ACCOUNT = "or run without an account: --local"
+_AUTHENTICATE = f"run `earthengine authenticate`, give a service account's key with --credentials, {_NO_ACCOUNT}"
+_NAME_A_PROJECT = (
+    "register a project at https://code.earthengine.google.com/register and name it with --project or"
+    f" EECHIPS_PROJECT, {_NO_ACCOUNT}"
+)
+_CHECK_NETWORK = "check the network, the proxy (HTTPS_PROXY) and the address given with --endpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """The result of one check.
+
+    Attributes:
+        name: of the check.
+        state: how it went.
+        detail: what was found, without secrets.
+        advice: what to do, unless all is well.
+    """
+
+    name: str
+    state: State
+    detail: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for one request.
+
+    Attributes:
+        headers: names in lower case.
+        seconds: from sending it up to having all of the answer.
+        local: this machine's time half-way.
+        error: what the service refused it with, or what kept it from answering.
+    """
+
+    headers: Mapping[str, str]
+    seconds: float
+    local: datetime
+    error: EechipsError | None = None
+    status: int | None = None
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[Finding]:
+    """Does every check for a run of this config, in the order in which a run would notice.
+
+    With ``local``, a local Earth Engine runs as long. A few small requests are sent: no pixels are computed.
+
+    Args:
+        config: where the run would go, whom it would ask, as whom.
+        now: the present time, UTC.
+    """
+    findings = [check_python(), check_packages(local=config.local), check_disk(config.out)]
+    with contextlib.ExitStack() as stack:
+        endpoint = config.service
+        if config.local:
+            try:
+                endpoint = stack.enter_context(serve(config.local_assets, in_flight=_REQUESTS)).url
+            except ConfigurationError as error:
+                return [*findings, Finding("endpoint", "failed", str(error), "run `eechips serve` to see more")]
+        return findings + _examine_service(config, endpoint, now)
+
+
+def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetime]) -> list[Finding]:
+    credentials, project, target = check_account(config, endpoint)
+    if target is not None and target.credentials is not None:
+        credentials = check_token(credentials, target.credentials)
+        if credentials.state == "failed":
+            project, target = replace(project, state="skipped"), None
+    answers = ask(target or Target(endpoint, "", None), now)
+    if target is not None:
+        credentials, project = _as_answered(credentials, project, answers[-1])
+    return [
+        credentials,
+        project,
+        check_endpoint(endpoint, answers),
+        check_clock(answers),
+        check_mode(answers),
+        check_quota(endpoint, target.project if target is not None else None),
+    ]
+
+
+def check_python() -> Finding:
+    """This Python, against the least one that eechips takes."""
+    least = (metadata("eechips")["Requires-Python"] or "").removeprefix(">=")
+    detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if _release(platform.python_version()) < _release(least):
+        return Finding("python", "failed", detail, f"install Python {least} or newer")
+    return Finding("python", "ok", detail)
+
+
+def check_packages(*, local: bool) -> Finding:
+    """The packages that eechips needs, against its lower bounds.
+
+    Args:
+        local: also those of the extra ``local``.
+    """
+    found, wrong = [f"eechips {version('eechips')}"], []
+    for requirement in requires("eechips") or ():
+        parts = _REQUIREMENT.match(requirement)
+        if parts is None or not _applies(parts[3], local=local):
+            continue
+        name, least = parts[1], parts[2] or "0"
+        try:
+            installed = version(name)
+        except PackageNotFoundError:
+            wrong.append(f"{name} is missing")
+            continue
+        found.append(f"{name} {installed}")
+        if _release(installed) < _release(least):
+            wrong.append(f"{name} is {installed}, older than {least}")
+    if wrong:
+        extra = "eechips[local]" if local else "eechips"
+        return Finding("packages", "failed", "; ".join(wrong), f"pip install --upgrade '{extra}'")
+    return Finding("packages", "ok", ", ".join(found))
+
+
+def check_disk(out: Path) -> Finding:
+    """Room for the results, and the right to write them.
+
+    Args:
+        out: output folder; need not exist.
+    """
+    folder = out.absolute()
+    elsewhere = "choose another folder with --out"
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        free = shutil.disk_usage(folder).free
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        return Finding("disk", "failed", f"{folder} cannot be written: {error.strerror or error}", elsewhere)
+    detail = f"{free / 1e9:,.1f} GB free in {folder}"
+    if free < _LITTLE_SPACE:
+        return Finding("disk", "failed" if free < _NO_SPACE else "warning", detail, f"make room, or {elsewhere}")
+    return Finding("disk", "ok", detail)
+
+
+def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, Target | None]:
+    """Credentials and project as a run would find them, before anybody is asked.
+
+    Returns:
+        What was found of the credentials and of the project, and both for a request; None if there is none.
+    """
+    try:
+        target = find_target(config, endpoint)
+    except ConfigurationError as missing:
+        try:
+            found = find_credentials(endpoint, config.credentials, send_anywhere=config.send_credentials)
+        except ConfigurationError as error:
+            project = Finding("project", "skipped", "not looked for: there are no credentials")
+            return Finding("credentials", "failed", *_told(error, _AUTHENTICATE)), project, None
+        project = Finding("project", "failed", str(missing).partition(":")[0], _NAME_A_PROJECT)
+        return Finding("credentials", "ok", describe(found, endpoint)), project, None
+    return (
+        Finding("credentials", "ok", describe(target.credentials, endpoint)),
+        Finding("project", "ok", target.project),
+        target,
+    )
+
+
+def check_token(found: Finding, credentials: Any) -> Finding:
+    """Whether Google gives a token for the credentials.
+
+    Args:
+        found: what is known of them so far.
+        credentials: of google.auth.
+    """
+    import google.auth.transport.requests
+
+    try:
+        credentials.refresh(google.auth.transport.requests.Request())
+    except Exception as error:  # what google.auth and the network raise is the finding; all else is raised again
+        problem = classify_exception(error)
+        if problem is None:
+            raise
+        if isinstance(problem, ConfigurationError):
+            return Finding(found.name, "failed", *_told(problem, _AUTHENTICATE))
+        return Finding(found.name, "skipped", f"{found.detail}; not tried: {problem}", _CHECK_NETWORK)
+    return found
+
+
+def describe(credentials: Any, endpoint: str) -> str:
+    """Which kind of credentials, and whose; nothing that is secret.
+
+    Args:
+        credentials: google.auth credentials, or None.
+        endpoint: whom they are for.
+    """
+    if credentials is None:
+        reason = "it is this machine" if is_loopback(endpoint) else "it is not https at one of Google's hosts"
+        return f"none are sent to {endpoint}: {reason}"
+    account = getattr(credentials, "service_account_email", None)
+    if account:
+        kind = "the machine's service account" if account == "default" else f"service account {account}"
+        whose = getattr(credentials, "project_id", None)
+    elif getattr(credentials, "refresh_token", None):
+        user = getattr(credentials, "account", None)
+        kind = f"a user's, {_origin(credentials)}" + (f", {user}" if user else "")
+        whose = getattr(credentials, "quota_project_id", None)
+    else:
+        kind, whose = type(credentials).__module__.rpartition(".")[2].replace("_", " "), None
+    return kind + (f", of project {whose}" if whose else "")
+
+
+def ask(target: Target, now: Callable[[], datetime] = _utc_now) -> list[Answer]:
+    """Sends the same small request a few times, up to the first error.
+
+    Args:
+        target: whom to ask, as whom; without a project, the service describes itself, which needs no account.
+        now: the present time, UTC.
+
+    Returns:
+        The answers; at least one.
+    """
+    import requests
+
+    answers: list[Answer] = []
+    with requests.Session() as session:
+        session.trust_env = not is_loopback(target.endpoint)  # proxies
+        session.auth = _unchanged  # else a password in ~/.netrc would replace the token
+        while len(answers) < _REQUESTS and not (answers and answers[-1].error):
+            answers.append(_exchange(session, target, now))
+    return answers
+
+
+def check_endpoint(endpoint: str, answers: Sequence[Answer]) -> Finding:
+    """Whether the service was reached, and how long it takes to answer."""
+    last = answers[-1]
+    if last.error is not None and last.status is None:
+        return Finding("endpoint", "failed", f"cannot reach {endpoint}: {last.error}", _CHECK_NETWORK)
+    if isinstance(last.error, PermanentError) or 300 <= (last.status or 0) < 400:
+        return Finding("endpoint", "failed", f"{endpoint} is not Earth Engine: {last.error}", _CHECK_NETWORK)
+    if last.error is not None and not isinstance(last.error, ConfigurationError):
+        again = "try again later; https://status.earthengine.app says whether the service has trouble"
+        return Finding("endpoint", "warning", f"{endpoint} answers: {last.error}", again)
+    latency = statistics.median(answer.seconds for answer in answers)
+    detail = f"{endpoint} answers in {latency * 1000:,.0f} ms (median of {len(answers)})"
+    if latency > _SLOW:
+        return Finding("endpoint", "warning", detail, "runs are slow, not wrong: check the network")
+    return Finding("endpoint", "ok", detail)
+
+
+def check_clock(answers: Sequence[Answer]) -> Finding:
+    """This machine's clock, against the ``Date`` of an answer (whole seconds, RFC 9110, 6.6.1)."""
+    offsets = [offset for offset in map(_offset, answers) if offset is not None]
+    if not offsets:
+        return Finding("clock", "skipped", "no answer said what time it is")
+    offset = statistics.median(offsets)
+    if abs(offset) <= _SKEW:
+        return Finding("clock", "ok", f"within {_SKEW:.0f} s of the server's")
+    detail = f"{abs(offset):,.0f} s {'ahead of' if offset > 0 else 'behind'} the server's"
+    state: State = "failed" if abs(offset) > _GREAT_SKEW else "warning"
+    return Finding("clock", state, detail, "set the clock: credentials are refused if it is off by minutes")
+
+
+def check_mode(answers: Sequence[Answer]) -> Finding:
+    """Whether the service says that it restricts the project."""
+    if answers[-1].status is None:
+        return Finding("mode", "skipped", "not told: there was no answer")
+    if any("parallelism_restricted=true" in answer.headers.get(RESTRICTED_HEADER, "") for answer in answers):
+        detail = "restricted: the project's compute quota of this month is used up, and few requests run at once"
+        advice = "wait for the next month, or see https://developers.google.com/earth-engine/guides/noncommercial_tiers"
+        return Finding("mode", "warning", detail, advice)
+    return Finding("mode", "ok", "not restricted")
+
+
+def check_quota(endpoint: str, project: str | None) -> Finding:
+    """What earlier runs learned of the project's quota."""
+    learned = recall(endpoint, project) if project is not None else None
+    if learned is None:
+        return Finding("quota", "ok", "nothing is known yet: the first run learns it")
+    detail = f"{learned.in_flight} requests in flight, learned {learned.seen}"
+    return Finding("quota", "ok", detail + (", in restricted mode" if learned.restricted else ""))
+
+
+def _as_answered(credentials: Finding, project: Finding, answer: Answer) -> tuple[Finding, Finding]:
+    """Credentials and project, after a request that was made with them."""
+    if answer.error is None:
+        return credentials, replace(project, detail=f"{project.detail}, which may use Earth Engine")
+    if answer.status is None or not isinstance(answer.error, ConfigurationError):
+        return credentials, replace(project, state="skipped", detail=f"{project.detail}, of which nothing was said")
+    if answer.status == 401:
+        return Finding("credentials", "failed", *_told(answer.error, _AUTHENTICATE)), replace(project, state="skipped")
+    return credentials, Finding("project", "failed", *_told(answer.error, _NAME_A_PROJECT))
+
+
+def _told(error: EechipsError, advice: str) -> tuple[str, str]:
+    """What happened, and what to do: the message's own advice, where it names an option, else the one given."""
+    text = str(error)
+    for found in (re.match(r"(.*?) To go on: (.*)", text), re.match(r"((?:[^:(]|\([^)]*\)|:\S)*): (.*--.*)", text)):
+        if found is not None:
+            return found[1], found[2]
+    return text, advice
+
+
+def _exchange(session: Any, target: Target, now: Callable[[], datetime]) -> Answer:
+    """Sends one request once; what goes wrong is in the answer."""
+    import google.auth.transport.requests
+
+    headers = {"x-goog-user-project": target.project} if target.credentials is not None else {}
+    method, url, body = "GET", f"{target.endpoint}/$discovery/rest?version=v1", None
+    if target.project:
+        method, url = "POST", f"{target.endpoint}/v1/projects/{target.project}/value:compute"
+        body, headers = json.dumps(_EXPRESSION), {**headers, "content-type": "application/json"}
+    sent, began = now(), time.monotonic()
+    send = functools.partial(session.request, timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT), allow_redirects=False)
+    try:
+        if target.credentials is not None:  # it has a token by now
+            target.credentials.before_request(google.auth.transport.requests.Request(), method, url, headers)
+        response = send(method, url, data=body, headers=headers)
+    except Exception as raised:  # what the network raises is the finding; all else is raised again
+        found = classify_exception(raised)
+        if found is None:
+            raise
+        return Answer({}, time.monotonic() - began, sent, found)
+    seconds = time.monotonic() - began
+    fields = {name.lower(): value for name, value in response.headers.items()}
+    error = _error_of(response.status_code, response.content, fields, describes=not target.project)
+    return Answer(fields, seconds, sent + timedelta(seconds=seconds / 2), error, response.status_code)
+
+
+def _unchanged(request: Any) -> Any:
+    return request
+
+
+def _error_of(status: int, body: bytes, headers: Mapping[str, str], *, describes: bool) -> EechipsError | None:
+    if not 200 <= status < 300:
+        return classify_response(status, response_message(body), parse_retry_after(headers))
+    try:
+        content = json.loads(body)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict) or ("resources" if describes else "result") not in content:
+        return PermanentError(f"an answer it cannot have written: {scrub(body[:80].decode(errors='replace'))!r}")
+    return None
+
+
+def _offset(answer: Answer) -> float | None:
+    """Seconds by which this machine's clock is ahead of the server's."""
+    try:
+        date = email.utils.parsedate_to_datetime(answer.headers.get("date", ""))
+    except ValueError:
+        return None
+    half_a_second = timedelta(seconds=0.5)  # the header is cut to whole seconds
+    return (answer.local - date.replace(tzinfo=timezone.utc) - half_a_second).total_seconds()  # it is always in UTC
+
+
+def _origin(credentials: Any) -> str:
+    """Where a user's credentials come from: the client's own file, or the application-default ones."""
+    import ee.oauth
+
+    try:
+        stored = ee.oauth.get_credentials_arguments().get("refresh_token")
+    except (OSError, ValueError):
+        stored = None
+    is_stored = stored is not None and stored == credentials.refresh_token
+    return "stored by `earthengine authenticate`" if is_stored else "application-default"
+
+
+def _applies(marker: str | None, *, local: bool) -> bool:
+    """Whether a requirement is one of those that are needed."""
+    return marker is None or (local and re.fullmatch(r"extra == ['\"]local['\"]", marker.strip()) is not None)
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """The numbers of a version, without zeros at the end: 2.0 is 2."""
+    numbers = [int(number) for number in re.findall(r"\d+", (re.match(r"[\d.]*", text) or [""])[0])]
+    while numbers and numbers[-1] == 0:
+        numbers.pop()
+    return tuple(numbers)
