@@ -20,6 +20,7 @@ from eechips.emulator.demo.mercator import SIZE, Floats, Rect
 _BEND = ((18, 42_000.0), (16, 11_000.0), (14, 2_600.0))
 _BLEND = 42_000.0
 """Units over which the characters of neighbouring ecoregions mix."""
+_PLACES = 4096
 
 COAST_OCTAVES = ((17, 34_000.0), (16, 17_000.0), (15, 8_000.0))
 _COAST_BITS = 17
@@ -154,9 +155,13 @@ def bend(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 def unbend(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """The positions (1-d) that ``bend`` takes to these, to a few units."""
     px, py = x.copy(), y.copy()
-    for _ in range(12):
-        bx, by = bend(px[None, :], py[None, :])
-        px, py = px + (x - bx[0]), py + (y - by[0])
+    # Some at a time fit into the processor's cache.
+    for first in range(0, len(x), _PLACES):
+        some = slice(first, first + _PLACES)
+        for _ in range(12):
+            bx, by = bend(px[None, some], py[None, some])
+            px[some] += x[some] - bx[0]
+            py[some] += y[some] - by[0]
     return px, py
 
 

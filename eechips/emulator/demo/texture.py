@@ -6,6 +6,7 @@ differ between machines. It is stored with a margin, so that the part for a rect
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -19,6 +20,11 @@ from eechips.emulator.demo.mercator import Floats, Rect
 PERIOD = 1024
 _MARGIN = 640
 _BARE = 255.0
+# The shadow of a tree is its crown moved away from the sun, drawn as three overlapping discs: how far they lie, in
+# lengths of the shadow; which way; the square of their radius, in radii of the crown.
+_SHADOW = (1.0, 0.66, 0.33)
+_AWAY = (0.74, 0.67)
+_ROUND = 0.8
 
 Bytes = npt.NDArray[np.uint8]
 Name = Literal["grain", "mottle", "rock", "pine", "pine_tone", "pine_shadow", "oak", "oak_tone", "oak_shadow", "bush"]
@@ -94,12 +100,16 @@ def _fractal(octaves: tuple[tuple[int, float], ...], seed: int) -> Floats:
         count = PERIOD >> k
         index = np.arange(count)
         lattice = noise.random(index[None, :], index[:, None], seed + k) * 2.0 - 1.0
-        place = (np.arange(PERIOD) + 0.5) * 2.0**-k
-        cell = np.floor(place).astype(np.int64)
-        f = noise.fade(place - cell)
-        after = (cell + 1) % count
-        across = lattice[:, cell] + (lattice[:, after] - lattice[:, cell]) * f
-        total += (across[cell] + (across[after] - across[cell]) * f[:, None]) * weight
+        # Places within a square of the lattice; they are the same in all of them.
+        within = np.arange(0.5, 1 << k, dtype=np.float64) * 2.0**-k
+        f = noise.fade(within)
+        step = np.roll(lattice, -1, axis=1) - lattice
+        across = (lattice[:, :, None] + step[:, :, None] * f).reshape(count, PERIOD)
+        step = np.roll(across, -1, axis=0) - across
+        part = step[:, None, :] * f[:, None]
+        part += across[:, None, :]
+        part *= weight
+        total += part.reshape(PERIOD, PERIOD)
     return total
 
 
@@ -118,6 +128,9 @@ def _crowns(spacing: int, least: float, most: float, tall: float, seed: int) -> 
     radius = least + (most - least) * size * size
     rank = np.floor(noise.random(i, j, seed + 3) * 255.0)
     tint = (noise.random(i, j, seed + 4) - 0.5) * 44.0
+    # The largest come first, so that those which reach a place are the first few.
+    order = np.argsort(-radius, kind="stable")
+    x, y, radius, rank, tint = (values[order] for values in (x, y, radius, rank, tint))
     ranks = np.full((PERIOD, PERIOD), _BARE)
     tones = np.full((PERIOD, PERIOD), 128.0)
     shadows = np.full((PERIOD, PERIOD), _BARE)
@@ -126,22 +139,39 @@ def _crowns(spacing: int, least: float, most: float, tall: float, seed: int) -> 
     px, py = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
     for dy in range(-reach, reach + 1):
         for dx in range(-reach, reach + 1):
-            ex, ey = (px + dx + 0.5 - x) / radius, (py + dy + 0.5 - y) / radius
+            n = int(np.searchsorted(-radius, -_too_small(dx, dy, tall, least, most)))
+            if n == 0:
+                continue
+            at = ((py[:n] + dy) % PERIOD, (px[:n] + dx) % PERIOD)
+            ex, ey = (px[:n] + dx + 0.5 - x[:n]) / radius[:n], (py[:n] + dy + 0.5 - y[:n]) / radius[:n]
             near = ex * ex + ey * ey
-            # The shadow is the crown moved away from the sun, drawn as three overlapping discs.
-            shade = np.zeros(len(x), dtype=bool)
-            for step in (1.0, 0.66, 0.33):
-                sx, sy = ex + 0.74 * tall * step, ey + 0.67 * tall * step
-                shade |= sx * sx + sy * sy < 0.8
-            at = ((py + dy) % PERIOD, (px + dx) % PERIOD)
             if tall > 0.0:
+                shade = np.zeros(n, dtype=bool)
+                for step in _SHADOW:
+                    sx, sy = ex + _AWAY[0] * tall * step, ey + _AWAY[1] * tall * step
+                    shade |= sx * sx + sy * sy < _ROUND
                 hit = (at[0][shade], at[1][shade])
-                shadows[hit] = np.minimum(shadows[hit], rank[shade])
-            top = radius * (1.0 - near) + 0.01 * rank / 255.0
+                shadows[hit] = np.minimum(shadows[hit], rank[:n][shade])
+            top = radius[:n] * (1.0 - near) + 0.01 * rank[:n] / 255.0
             over = (near < 1.0) & (top > tops[at])
             hit = (at[0][over], at[1][over])
             tops[hit] = top[over]
-            ranks[hit] = rank[over]
+            ranks[hit] = rank[:n][over]
             lit = (0.62 * ex + 0.55 * ey) * 62.0 - near * 26.0 + 16.0
-            tones[hit] = (128.0 + tint + lit)[over]
+            tones[hit] = (128.0 + tint[:n] + lit)[over]
     return Crowns(_bytes(ranks), _bytes(tones), _bytes(shadows))
+
+
+def _too_small(dx: int, dy: int, tall: float, least: float, most: float) -> float:
+    """A radius between ``least`` and ``most`` (0: none is) with which a tree does not reach so many cells away.
+
+    A crown and its shadow are star-shaped: what a tree reaches, a larger one does.
+    """
+    radii = np.linspace(least, most, 33)
+    # Trees stand anywhere in their cell, at most half its diagonal from the middle.
+    slack = 0.7072
+    reached = radii > math.hypot(dx, dy) - slack
+    for step in _SHADOW:
+        away = np.hypot(dx + _AWAY[0] * tall * step * radii, dy + _AWAY[1] * tall * step * radii)
+        reached |= radii * math.sqrt(_ROUND) > away - slack
+    return float(radii[~reached].max(initial=0.0))
