@@ -9,6 +9,7 @@ from eechips.recipe import MASK_BAND
 if TYPE_CHECKING:
     import ee
 
+    from eechips.grid import Grid
     from eechips.recipe import Chip
 
 Method = Literal["url", "pixels"]
@@ -38,11 +39,14 @@ def placement(chip: Chip) -> dict[str, Any]:
     ``crs``, ``crs_transform`` and ``dimensions`` together mean exactly those pixels, not resampled further.
     """
     if chip.grid is not None:
-        return {
+        exact = {
             "crs": chip.grid.crs,
             "crs_transform": list(chip.grid.transform),
             "dimensions": [chip.grid.width, chip.grid.height],
         }
+        # With these three alone the client sends a clip without a size, and a thumbnail that has none is scaled to 512
+        # pixels on its longer side. With the rectangle it sends the size.
+        return {**exact, "region": _rectangle(chip.grid)} if chip.is_picture else exact
     found: dict[str, Any] = {"region": chip.region}
     if chip.dimensions is not None:
         found["dimensions"] = list(chip.dimensions)
@@ -51,6 +55,14 @@ def placement(chip: Chip) -> dict[str, Any]:
     if chip.crs is not None:
         found["crs"] = chip.crs
     return found
+
+
+def _rectangle(grid: Grid) -> ee.Geometry:
+    """All pixels of a grid, in its own pixel coordinates."""
+    import ee
+
+    projection = ee.Projection(grid.crs, list(grid.transform))
+    return ee.Geometry.Rectangle([0, 0, grid.width, grid.height], projection, geodesic=False, evenOdd=True)
 
 
 def rendered(chip: Chip) -> ee.Image:
