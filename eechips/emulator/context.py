@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.emulator.errors import LimitError
-from eechips.emulator.model import AssetStore
+
+if TYPE_CHECKING:  # the server's own process knows the limits, and does without the libraries of pixels
+    from eechips.emulator.model import AssetStore
 
 T = TypeVar("T")
 

@@ -6,9 +6,12 @@ replaced; its request gets Earth Engine's time-out error.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import math
 import multiprocessing
+import os
 import queue
 import resource
 import signal
@@ -64,17 +67,26 @@ class Answer:
     filename: str | None = None
 
 
-def _context() -> Any:
+# Libraries that would start threads for small matrices, which fight over the cores with other requests'.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def _context(store: StoreConfig) -> Any:
+    """How processes are started: forked from one that has loaded all they need, where the system can do that."""
+    for name in _THREADS:
+        os.environ.setdefault(name, "1")
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
-        context.set_forkserver_preload(["eechips.emulator.preload"])
+        planet = ["eechips.emulator.demo.preload"] if store.demo else []
+        context.set_forkserver_preload(["eechips.emulator.preload", *planet])
     return context
 
 
 def _main(connection: Connection, store: StoreConfig, limits: Limits) -> None:
     """A worker's life: take a job, answer it, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.freeze()  # what was loaded before the fork stays: looking through it would copy its pages, again and again
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory + _BASE_MEMORY, resource.RLIM_INFINITY))
     sys.setrecursionlimit(_RECURSION)
     threading.stack_size(_STACK)
@@ -110,15 +122,28 @@ class _Worker:
     def __init__(self, context: Any, store: StoreConfig, limits: Limits) -> None:
         self._arguments = (context, store, limits)
         self._seconds = limits.seconds + _GRACE
-        self._closing = threading.Event()
-        self._start()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._process: Any = None
+        self._connection: Connection
 
-    def _start(self) -> None:
-        context, store, limits = self._arguments
-        self._connection, other = context.Pipe()
-        self._process = context.Process(target=_main, args=(other, store, limits), daemon=True)
-        self._process.start()
-        other.close()
+    def start(self) -> None:
+        """Starts a process if there is none. The first takes a second or two: what all of them share is loaded.
+
+        Raises:
+            OSError, EOFError: if the system does not start one, or the worker was stopped.
+        """
+        with self._lock:
+            if self._closed:
+                raise ConnectionError("the workers were stopped")
+            if self._process is not None:
+                return
+            context, store, limits = self._arguments
+            self._connection, other = context.Pipe()
+            process = context.Process(target=_main, args=(other, store, limits), daemon=True)
+            process.start()
+            other.close()
+            self._process = process
 
     def answer(self, job: Job) -> Answer:
         """Has the process answer; it is replaced if it dies, hangs or has grown too large.
@@ -127,9 +152,8 @@ class _Worker:
         """
         for _ in range(2):
             answer, resident = self._ask(job)
-            if resident > _MOST_RESIDENT and not self._closing.is_set():
+            if resident > _MOST_RESIDENT:
                 self._end()
-                self._start()
             if answer is not None:
                 return answer
         # The system killed them, most likely for their memory.
@@ -138,6 +162,7 @@ class _Worker:
     def _ask(self, job: Job) -> tuple[Answer | None, float]:
         """The process's answer, None if it died, and the memory that it holds: no end of it if it must go."""
         try:
+            self.start()
             self._connection.send(job)
             if self._connection.poll(self._seconds):
                 found: tuple[Answer, int] = self._connection.recv()
@@ -147,15 +172,20 @@ class _Worker:
             return None, math.inf
 
     def _end(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._connection.close()
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+                self._process.join()
+                self._connection.close()
+                self._process = None
 
     def stop(self) -> None:
         """Ends the process for good; who waits for it gets an error."""
-        self._closing.set()
-        self._process.kill()
-        self._process.join()
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+                self._process.join()
 
 
 def error_answer(error: EarthEngineError) -> Answer:
@@ -168,7 +198,7 @@ class Workers:
 
     def __init__(self, count: int, store: StoreConfig, limits: Limits) -> None:
         self._queue: queue.SimpleQueue[tuple[Job, Future[Answer]] | None] = queue.SimpleQueue()
-        context = _context()
+        context = _context(store)
         self._workers = [_Worker(context, store, limits) for _ in range(count)]
         self._threads = [threading.Thread(target=self._serve, args=(w,), daemon=True) for w in self._workers]
         for thread in self._threads:
@@ -181,6 +211,9 @@ class Workers:
         return future
 
     def _serve(self, worker: _Worker) -> None:
+        # It starts while the server does. If it cannot, the first to ask for it will be told.
+        with contextlib.suppress(OSError, EOFError):
+            worker.start()
         while (item := self._queue.get()) is not None:
             job, future = item
             if future.set_running_or_notify_cancel():

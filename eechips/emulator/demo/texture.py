@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -43,6 +43,12 @@ class Crowns:
     rank: Bytes
     tone: Bytes
     shadow: Bytes
+
+
+def draw() -> None:
+    """Draws all textures at once, for the finest cells; else each is drawn when it is first looked at."""
+    for name in get_args(Name):
+        _padded(name, 1)
 
 
 def part(name: Name, rect: Rect) -> Bytes:
