@@ -3,46 +3,125 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from eechips.cli.chart import bars, width_for
+from eechips.cli.finish import human_bytes, human_time
 from eechips.cli.options import HELP, debug_option
-from eechips.manifest.run import Status, open_run
+from eechips.manifest.run import Run, Status, open_run
+
+_EVERY = 2.0  # seconds between two looks
+_PATIENCE = 10.0  # a look may take this share of the time: what is watched is not to be slowed down by it
+_HEIGHT = 5  # rows of the chart
 
 
 @click.command("status", context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--watch", is_flag=True, help="Look again every two seconds while the run goes on.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON; with --watch, an object a line.")
 @debug_option
-def command(folder: Path, as_json: bool) -> None:
-    """Show what a run folder holds: counts by state, failures by class, rate, bytes.
+def command(folder: Path, watch: bool, as_json: bool) -> None:
+    """Show what a run folder holds: counts by state, failures by class, rate, time left.
 
-    It may be asked while the run is going on.
+    On a terminal, a chart shows units a second over the time in which the run ran, and the requests in flight if
+    run.log has them (--verbose). It may be asked while the run is going on.
 
     \b
     Examples:
       eechips status outputs/sample-naip
+      eechips status outputs/sample-naip --watch
       eechips status outputs/sample-naip --json | jq .counts
     """
-    status = open_run(folder).status()
+    run = open_run(folder)
+    shown = 0
+    while True:
+        began = time.monotonic()
+        shown, is_running = _show(run, shown, as_json=as_json, watch=watch)
+        if not watch or not is_running:
+            return
+        time.sleep(max(_EVERY, _PATIENCE * (time.monotonic() - began)))
+
+
+def _show(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[int, bool]:
+    """Shows how a run stands.
+
+    Args:
+        run: to look at.
+        shown: lines of the last look, which this one replaces on a terminal.
+        as_json: as JSON.
+        watch: whether there are more looks.
+
+    Returns:
+        How many lines there are now, and whether the run goes on.
+    """
+    columns = shutil.get_terminal_size().columns
     if as_json:
-        click.echo(json.dumps(status.to_json(), indent=2, ensure_ascii=False))
-        return
-    for name, value in _lines(folder, status):
-        click.echo(f"{name:<10}{value}")
+        status = run.status()
+        click.echo(json.dumps(status.to_json(), indent=None if watch else 2, ensure_ascii=False))
+        return 0, status.is_running
+    status = run.status(intervals=width_for(columns))
+    lines = _facts(run.path, status)
+    if sys.stdout.isatty():
+        lines += _charts(status)
+        lines = [line[:columns] for line in lines]  # a line that is broken would not be replaced
+    elif watch and status.is_running:
+        lines.append("")
+    back = f"\x1b[{shown}F\x1b[J" if shown and sys.stdout.isatty() else ""
+    click.echo(back + "\n".join(lines))
+    return len(lines), status.is_running
 
 
-def _lines(folder: Path, status: Status) -> list[tuple[str, str]]:
+def _facts(folder: Path, status: Status) -> list[str]:
     """Names and values, one for each line."""
-    lines = [("run", str(folder)), ("units", f"{status.total:,}")]
-    lines += [(state, f"{count:,}") for state, count in status.counts.items()]
-    lines += [("", f"{count:,} {error}") for error, count in status.failures.items()]
-    lines.append(("bytes", f"{status.bytes:,}"))
-    lines.append(("requests", f"{status.requests:,}"))
+    facts = [("run", str(folder)), ("units", f"{status.total:,}")]
+    facts += [(state, f"{count:,}") for state, count in status.counts.items()]
+    facts += [("", f"{count:,} {error}") for error, count in status.failures.items()]
+    facts += [("bytes", f"{status.bytes:,} ({human_bytes(status.bytes)})"), ("requests", f"{status.requests:,}")]
     if status.rate is not None:
-        lines.append(("rate", f"{status.rate:.1f} a second"))
+        recent = status.history.recent
+        now = f", {recent:.1f} in the last minute" if recent is not None else ""
+        facts.append(("rate", f"{status.rate:.1f} a second{now}"))
+    if status.seconds_left is not None:
+        facts.append(("time left", f"about {human_time(status.seconds_left)}"))
     if status.started:
-        lines.append(("started", status.started))
-        lines.append(("finished", status.finished or "not yet, or interrupted"))
+        facts.append(("started", status.started))
+        facts.append(("finished", status.finished or ("not yet" if status.is_running else "no: it was stopped")))
+    width = 2 + max(len(name) for name, _ in facts)
+    return [f"{name:<{width}}{value}" for name, value in facts]
+
+
+def _charts(status: Status) -> list[str]:
+    """Units a second, and requests in flight where they are known."""
+    history = status.history
+    is_plain = not _has_blocks(sys.stdout.encoding)
+    lines: list[str] = []
+    for title, values in (("units a second", history.rates), ("requests in flight", history.in_flight)):
+        if len(values) > 1:
+            end = human_time(history.duration)
+            drawn = bars(values, height=_HEIGHT, top=_rounded_up(values), end=end, is_plain=is_plain)
+            lines += ["", title, *drawn]
     return lines
+
+
+def _has_blocks(encoding: str) -> bool:
+    try:
+        "┤█".encode(encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _rounded_up(values: Sequence[float]) -> float:
+    """A round number that is not below any value."""
+    most = max(values)
+    if most <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(most))
+    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= most * (1 - 1e-9))

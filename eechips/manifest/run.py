@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
+from eechips.manifest.history import History, history_of, is_held
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import RECORD_COLUMNS, State
 from eechips.storage import LocalStore
@@ -31,7 +35,10 @@ class Status:
         failures: failed units by class of their error.
         bytes: of all files.
         requests: sent for all units.
-        rate: results a second, from the first to the last one that was finished; None for fewer than two.
+        rate: results a second while a command ran; None for fewer than two.
+        is_running: whether a process works in the folder now.
+        seconds_left: how long it will take at the pace of the last minute; None if nothing runs, or nobody knows.
+        history: how fast it went, over time.
         started: ISO 8601, of the latest command.
         finished: ISO 8601, of the latest command; None while it runs or if it was interrupted.
     """
@@ -41,6 +48,9 @@ class Status:
     bytes: int
     requests: int
     rate: float | None
+    is_running: bool
+    seconds_left: float | None
+    history: History
     started: str | None
     finished: str | None
 
@@ -51,7 +61,7 @@ class Status:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON value."""
-        return {name: getattr(self, name) for name in self.__slots__} | {"total": self.total}
+        return dataclasses.asdict(self) | {"total": self.total}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +139,29 @@ class Run:
         kept = ["id", "unit", "state", "error_class", "error", "traceback", "attempts"]
         return frame.loc[frame["state"].str.startswith("failed"), kept]
 
-    def status(self) -> Status:
-        """How the run stands."""
+    def status(self, *, intervals: int = 60, clock: Callable[[], float] = time.time) -> Status:
+        """How the run stands.
+
+        Args:
+            intervals: in how many, at most, its history is told.
+            clock: seconds since 1970.
+        """
+        is_running = is_held(self.path)
         with self._ledger() as ledger:
             counts = ledger.counts()
             failures, size = ledger.failures_by_class(), ledger.total_bytes()
             requests, rate = ledger.pace()
-        info = self.info
+        history = history_of(self.path, clock(), intervals=intervals, is_running=is_running)
+        info, planned = self.info, counts.get(State.PLANNED, 0)
         return Status(
             counts={state.value: counts[state] for state in State if state in counts},
             failures=failures,
             bytes=size,
             requests=requests,
-            rate=rate,
+            rate=history.rate if history.commands > 1 else rate,
+            is_running=is_running,
+            seconds_left=planned / history.recent if history.recent else None,
+            history=history,
             started=info.get("started"),
             finished=info.get("finished"),
         )

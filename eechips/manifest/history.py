@@ -1,0 +1,191 @@
+"""How fast a run went, from its ledger and its log, while it runs and afterwards.
+
+A run may be made by several commands with days between them. Its time is that in which one of them ran: the
+pauses are left out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import LOCK_NAME
+
+LOG_NAME = "run.log"
+_STARTED, _REQUEST = '"event": "started"', '"event": "request"'
+_LONGEST_LOG = 64_000_000  # bytes of its end that are looked at for requests
+_RECENT = 60.0  # seconds that tell how fast a run is now
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What became of a run's units over time, in intervals of equal length.
+
+    Attributes:
+        seconds: length of an interval; the last one may be shorter.
+        rates: units settled a second, for each interval.
+        in_flight: requests in flight, the mean of each interval; empty if run.log does not tell (``--verbose``).
+        duration: seconds in which a command ran, up to the last unit, or to now.
+        commands: that settled units.
+        recent: units settled a second in the last minute; None if nothing runs, or nothing was settled.
+    """
+
+    seconds: int
+    rates: tuple[float, ...]
+    in_flight: tuple[float, ...]
+    duration: float
+    commands: int
+    recent: float | None
+
+    @property
+    def rate(self) -> float | None:
+        """Units settled a second, all in all."""
+        settled = sum(rate * length for rate, length in zip(self.rates, self._lengths, strict=True))
+        return settled / self.duration if self.duration > 0 and settled > 1 else None
+
+    @property
+    def _lengths(self) -> Iterator[float]:
+        for number in range(len(self.rates)):
+            yield min(self.seconds, self.duration - number * self.seconds)
+
+
+class _HistoryLedger(Ledger):
+    """The ledger, as far as time goes."""
+
+    def __enter__(self) -> _HistoryLedger:
+        return self
+
+    def settled(self) -> list[tuple[int, int]]:
+        """Seconds since 1970 in which units were settled, and how many in each, in order."""
+        query = (
+            "SELECT substr(finished, 1, 19) AS second, count(*) FROM units"
+            " WHERE finished IS NOT NULL GROUP BY second ORDER BY second"
+        )
+        return [(int(_seconds(text)), count) for text, count in self._db.execute(query)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """The time in which commands ran, without the pauses.
+
+    Attributes:
+        begins: of every stretch, seconds since 1970.
+        ends: of every stretch.
+    """
+
+    begins: tuple[float, ...]
+    ends: tuple[float, ...]
+
+    @property
+    def duration(self) -> float:
+        return sum(end - begin for begin, end in zip(self.begins, self.ends, strict=True))
+
+    def place(self, moment: float) -> float:
+        """Seconds of running time before a moment."""
+        number = bisect_right(self.begins, moment) - 1
+        if number < 0:
+            return 0.0
+        before = sum(self.ends[n] - self.begins[n] for n in range(number))
+        return before + min(moment, self.ends[number]) - self.begins[number]
+
+
+def history_of(folder: Path, now: float, *, intervals: int = 60, is_running: bool = False) -> History:
+    """How fast the run in a folder went.
+
+    Args:
+        folder: of the run.
+        now: seconds since 1970.
+        intervals: how many at most; none is shorter than a second.
+        is_running: whether the last command still runs.
+    """
+    with _HistoryLedger(folder / LEDGER_NAME, readonly=True) as ledger:
+        settled = ledger.settled()
+    log = folder / LOG_NAME
+    axis = _axis(settled, [_seconds(line) for line in _moments(log, _STARTED)], now if is_running else None)
+    length = max(1, math.ceil(axis.duration / intervals))
+    count = math.ceil(axis.duration / length)
+    counts = [0] * count
+    for second, number in settled:
+        counts[min(int(axis.place(second) / length), count - 1)] += number
+    lengths = [min(length, axis.duration - number * length) for number in range(count)]
+    since = max(now - _RECENT, axis.begins[-1]) if axis.begins else now
+    recent = sum(number for second, number in settled if second >= since) if is_running else 0
+    return History(
+        seconds=length,
+        rates=tuple(number / seconds for number, seconds in zip(counts, lengths, strict=True)),
+        in_flight=_in_flight(log, axis, length, lengths),
+        duration=axis.duration,
+        commands=len(axis.begins),
+        recent=recent / max(1.0, now - since) if recent else None,
+    )
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process runs in a folder."""
+    try:
+        with (folder / LOCK_NAME).open("rb") as file:
+            # Nobody's lock is tried in vain: for the moment that takes, no run could begin.
+            with contextlib.suppress(PermissionError):  # it is there, and another user's
+                os.kill(int(file.read(32)), 0)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (FileNotFoundError, ProcessLookupError, ValueError):  # nobody ever was here, or is no more
+        return False
+    return False
+
+
+def _axis(settled: Sequence[tuple[int, int]], starts: Sequence[float], now: float | None) -> _Axis:
+    """The stretches in which units were settled: each from the start of a command up to its last unit, or to now."""
+    begins = sorted(map(math.floor, starts))
+    if settled and (not begins or begins[0] > settled[0][0]):
+        begins.insert(0, settled[0][0])
+    ends: list[float | None] = [None] * len(begins)
+    for second, _ in settled:
+        ends[max(0, bisect_right(begins, second) - 1)] = second + 1.0
+    if begins and now is not None:
+        ends[-1] = max(now, ends[-1] or now)
+    kept = [(begin, max(end, begin)) for begin, end in zip(begins, ends, strict=True) if end is not None]
+    return _Axis(tuple(begin for begin, _ in kept), tuple(end for _, end in kept))
+
+
+def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) -> tuple[float, ...]:
+    """Mean of the requests in flight, from the log's lines for requests: each was sent ``seconds`` before its time."""
+    busy = [0.0] * len(lengths)
+    found = False
+    for line in _moments(log, _REQUEST):
+        record = json.loads(line)
+        end = axis.place(_seconds(record["time"]))
+        begin = max(0.0, end - float(record.get("seconds") or 0.0))
+        found = True
+        for number in range(int(begin / length), min(int(end / length) + 1, len(busy))):
+            busy[number] += max(0.0, min(end, (number + 1) * length) - max(begin, number * length))
+    return tuple(seconds / span for seconds, span in zip(busy, lengths, strict=True)) if found else ()
+
+
+def _moments(log: Path, event: str) -> Iterator[str]:
+    """Lines of a log for an event, whole ones only: the last may still be being written."""
+    with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
+        skipped = max(0, log.stat().st_size - _LONGEST_LOG) if event == _REQUEST else 0
+        file.seek(skipped)
+        if skipped:
+            file.readline()
+        wanted = event.encode()
+        for line in file:
+            if wanted in line and line.endswith(b"}\n"):
+                yield line.decode(errors="replace")
+
+
+def _seconds(text: str) -> float:
+    """Seconds since 1970 of a moment, ISO 8601, UTC; or of a line of the log."""
+    moment = json.loads(text)["time"] if text.startswith("{") else text
+    return datetime.fromisoformat(moment.removesuffix("Z")).replace(tzinfo=timezone.utc).timestamp()

@@ -1,0 +1,142 @@
+"""How fast a run went: sums that must come out, whatever the times."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eechips.manifest import Record, State, open_run
+from eechips.manifest.history import history_of, is_held
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import locked
+from eechips.manifest.record import Planned
+
+BEGAN = 1_767_225_600.0  # 2026-01-01T00:00:00Z
+
+
+def iso(seconds: float) -> str:
+    moment = datetime.fromtimestamp(BEGAN + seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def make(folder: Path, finished: Sequence[float], *, planned: int = 0, log: Sequence[tuple[float, str]] = ()) -> None:
+    """A folder of units that were settled so many seconds after BEGAN, and a log of events."""
+    folder.mkdir(exist_ok=True)
+    ids = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(len(finished) + planned)]
+    with Ledger(folder / LEDGER_NAME) as ledger:
+        ledger.store_plan({}, [Planned(n, identifier, "{}", f"c/{n}") for n, identifier in enumerate(ids)])
+        ledger.record(
+            [Record(position=n, state=State.FAILED_PERMANENT, finished=iso(t)) for n, t in enumerate(finished)]
+        )
+    lines = [{"time": iso(moment), "event": event} for moment, event in log]
+    (folder / "run.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_an_even_pace(tmp_path: Path) -> None:
+    make(tmp_path, [n / 4 for n in range(400)], log=[(0, "started")])
+    found = history_of(tmp_path, BEGAN + 1e6, intervals=50)
+    assert (found.seconds, found.duration, found.commands) == (2, 100.0, 1)
+    assert found.rates == (4.0,) * 50
+    assert found.rate == 4.0
+    assert found.in_flight == ()
+    assert found.recent is None
+
+
+def test_pauses_between_commands_are_left_out(tmp_path: Path) -> None:
+    """Ten seconds at 3 units a second, a day of nothing and a command that settled nothing, five seconds at 2."""
+    day = 86_400
+    times = [n / 3 for n in range(30)] + [day + n / 2 for n in range(10)]
+    make(tmp_path, times, log=[(0, "started"), (500, "started"), (day, "started")])
+    found = history_of(tmp_path, BEGAN + 2 * day)
+    assert found.rates == (3.0,) * 10 + (2.0,) * 5
+    assert (found.duration, found.commands) == (15.0, 2)
+    assert found.rate == pytest.approx(40 / 15)
+
+
+@given(
+    times=st.lists(st.floats(0, 5000), min_size=1, max_size=60),
+    starts=st.lists(st.floats(0, 5000), max_size=5),
+    intervals=st.integers(1, 80),
+    running=st.booleans(),
+)
+@settings(max_examples=60)
+def test_no_unit_is_lost_or_counted_twice(
+    tmp_path_factory: pytest.TempPathFactory, times: list[float], starts: list[float], intervals: int, running: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("run")
+    make(folder, times, log=[(start, "started") for start in starts])
+    found = history_of(folder, BEGAN + 5001, intervals=intervals, is_running=running)
+    assert len(found.rates) <= intervals
+    lengths = [min(found.seconds, found.duration - n * found.seconds) for n in range(len(found.rates))]
+    assert all(length > 0 for length in lengths)
+    assert sum(lengths) == pytest.approx(found.duration)
+    assert sum(r * length for r, length in zip(found.rates, lengths, strict=True)) == pytest.approx(len(times))
+
+
+def test_the_pace_of_the_last_minute_tells_the_time_left(tmp_path: Path) -> None:
+    """Slow for an hour, then 5 a second for two minutes: 1,000 more take 200 seconds."""
+    times = [n * 10 for n in range(360)] + [3600 + n / 5 for n in range(600)]
+    make(tmp_path, times, planned=1000, log=[(0, "started")])
+    assert history_of(tmp_path, BEGAN + 3720, is_running=True).recent == pytest.approx(5.0)
+    with locked(tmp_path):
+        status = open_run(tmp_path).status(clock=lambda: BEGAN + 3720)
+        assert status.is_running
+        assert status.seconds_left == pytest.approx(200.0)
+    status = open_run(tmp_path).status(clock=lambda: BEGAN + 3720)
+    assert (status.is_running, status.seconds_left, status.history.recent) == (False, None, None)
+
+
+def test_requests_in_flight_come_from_the_log(tmp_path: Path) -> None:
+    """Four at a time, each of two seconds; the last line is still being written."""
+    make(tmp_path, [20], log=[(0, "started")])
+    lines = [
+        json.dumps({"time": iso(end), "event": "request", "id": "a", "kind": "pixels", "status": 200, "seconds": 2.0})
+        for end in range(2, 21, 2)
+        for _ in range(4)
+    ]
+    with (tmp_path / "run.log").open("a") as log:
+        log.write("\n".join(lines) + '\n{"time": "2026-01-01T00:00:20.5')
+    found = history_of(tmp_path, BEGAN + 21, intervals=7)
+    assert found.seconds == 3
+    assert found.in_flight == pytest.approx((4.0,) * 6 + (4 * 2 / 3,))
+
+
+def test_a_run_without_a_unit_settled(tmp_path: Path) -> None:
+    make(tmp_path, [], planned=3)
+    found = history_of(tmp_path, BEGAN)
+    assert (found.rates, found.rate, found.duration) == ((), None, 0.0)
+    make(tmp_path, [], planned=3, log=[(0, "started")])
+    assert history_of(tmp_path, BEGAN + 10, is_running=True).rates == (0.0,) * 10
+    (tmp_path / "run.log").unlink()
+    assert open_run(tmp_path).status().to_json()["history"]["rates"] == ()
+
+
+def test_whether_somebody_is_there(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    code = (
+        "import sys, eechips.manifest.lock as l\nwith l.locked(l.Path(sys.argv[1])): print('in', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code.replace("l.Path", "__import__('pathlib').Path"), str(tmp_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        assert is_held(tmp_path)
+        process.kill()
+        process.wait()
+        assert not is_held(tmp_path)
+    with locked(tmp_path):
+        pass
+    assert (tmp_path / ".eechips.lock").read_text() == f"{os.getpid()}\n"
+    assert not is_held(tmp_path)  # the process lives on, but has left the folder
