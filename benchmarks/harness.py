@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -66,24 +68,28 @@ def serving(kind: str, *options: str) -> Iterator[Server]:
         options: of ``python -m eechips.emulator``.
     """
     program = [str(HERE / "service.py")] if kind == "light" else ["-m", "eechips.emulator"]
-    # In a session of its own: Ctrl-C in the terminal is for the benchmark.
-    process = subprocess.Popen(
-        [sys.executable, *program, "--exit-with-parent", *options],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    with process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"the server did not start: exit status {process.wait()}")
-        server = Server(json.loads(line)["url"], process)
-        try:
-            yield server
-        finally:
-            server.session.close()
-            process.stdin.close()
-            process.wait(30)
+    # In a session of its own: Ctrl-C in the terminal is for the benchmark. What it says of clients that break
+    # connections is of no interest; what keeps it from starting is.
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, *program, "--exit-with-parent", *options],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
+        )  # fmt: skip
+        with process:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                process.wait()
+                errors.seek(0)
+                raise RuntimeError(f"the server did not start:\n{errors.read()}")
+            server = Server(json.loads(line)["url"], process)
+            try:
+                yield server
+            finally:
+                server.session.close()
+                process.stdin.close()
+                process.wait(30)
 
 
 # Processes, as /proc shows them
@@ -203,12 +209,30 @@ class Command:
         """Sends its first process a signal."""
         os.kill(self.pid, number)
 
-    def wait(self, grace: float = 10.0) -> Ended:
-        """Waits for its end, and the end of all its processes for some seconds more; kills what is left."""
-        _, raw, usage = os.wait4(self.pid, 0)
+    def wait(self, timeout: float = 3600.0, grace: float = 10.0) -> Ended:
+        """Waits for its end, and the end of all its processes for some seconds more; kills what is left.
+
+        Raises:
+            TimeoutError: if it does not end in time; it was killed then.
+        """
+        deadline = time.monotonic() + timeout
+        ended = 0
+        while not ended:
+            ended, raw, usage = os.wait4(self.pid, os.WNOHANG)
+            if not ended and time.monotonic() > deadline:
+                self.process.kill()
+                os.waitpid(self.pid, 0)
+                self._bury(0.0, grace)
+                raise TimeoutError(f"the command did not end within {timeout:g} s")
+            time.sleep(0 if ended else 0.01)
         seconds = time.monotonic() - self.began
         self.process.returncode = status = os.waitstatus_to_exitcode(raw)
-        cpu, deadline = usage.ru_utime + usage.ru_stime, time.monotonic() + grace
+        cpu, orphans = self._bury(usage.ru_utime + usage.ru_stime, grace)
+        return Ended(status, seconds, cpu, orphans)
+
+    def _bury(self, cpu: float, grace: float) -> tuple[float, tuple[str, ...]]:
+        """Waits for all that the command left behind; what it cost on top, and what did not end by itself."""
+        deadline = time.monotonic() + grace
         orphans: dict[int, str] = {}
         while left := self._left():
             if time.monotonic() > deadline and not orphans:
@@ -221,7 +245,7 @@ class Command:
                 ended, _, usage = os.wait4(pid, os.WNOHANG)
                 cpu += usage.ru_utime + usage.ru_stime if ended else 0.0
             time.sleep(0.01)
-        return Ended(status, seconds, cpu, tuple(orphans.values()))
+        return cpu, tuple(orphans.values())
 
     def _left(self) -> set[int]:
         """Our children, the ones waiting to be waited for among them, that were not there before the command."""
@@ -232,6 +256,18 @@ class Command:
 def _parent(pid: int) -> int:
     fields = _fields(pid)
     return int(fields[1]) if fields else 0
+
+
+@functools.lru_cache(maxsize=1)
+def run_options() -> str:
+    """What ``eechips run --help`` says."""
+    command = [sys.executable, "-m", "eechips", "run", "--help"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def known_options(wanted: dict[str, str]) -> list[str]:
+    """The options, with their values, that ``eechips run`` has."""
+    return [text for name, value in wanted.items() if f"{name} " in run_options() for text in (name, value)]
 
 
 # What a server saw over time

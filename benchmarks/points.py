@@ -3,6 +3,10 @@
 The light server tells units apart by their point; the local Earth Engine gets an image that is cheap to compute.
 """
 
+import os
+import signal
+import time
+
 import ee
 
 from eechips import Chip
@@ -22,10 +26,21 @@ def image(index, region, chip):
     return naip.mosaic().select("R", "G", "B")
 
 
+def trouble(count):
+    """Units that cannot succeed, by index: one kills its worker, one hangs, three ask for what is not there."""
+    return {3: "hangs", count // 7: "kills", count // 3: "missing", count // 2: "missing", count - 2: "missing"}
+
+
 def get_requests(count=1000):
     return points(count)
 
 
-def get_result(index, point, chip="naip"):
+def get_result(index, point, chip="naip", count=1000, troubled=False):
     region = ee.Geometry.Point(point).buffer(127).bounds()
-    return Chip(image(index, region, chip), region=region, dimensions=(256, 256), name=f"tile_{index:05d}")
+    what = trouble(count).get(index) if troubled else None
+    if what == "kills":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if what == "hangs":
+        time.sleep(86_400)
+    found = ee.Image("bench/missing") if what == "missing" else image(index, region, chip)
+    return Chip(found, region=region, dimensions=(256, 256), name=f"tile_{index:05d}")

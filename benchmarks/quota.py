@@ -27,11 +27,9 @@ quota were used and at most 5% of requests rejected.
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -40,7 +38,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from harness import HERE, Command, Sample, Server, Watch, adopt_orphans, serving
+from harness import HERE, Command, Sample, Server, Watch, adopt_orphans, known_options, serving
 from pictures import Asked, picture
 from PIL import Image, UnidentifiedImageError
 from points import points
@@ -101,7 +99,7 @@ SCENARIOS = {
     "forty": Scenario({"url": 1500, "pixels": 1500}),
     "ten": Scenario({"url": 350, "pixels": 350}, concurrency=10),
     "large": Scenario(
-        {"url": 8000, "pixels": 16000}, concurrency=200, rate=1000.0, latency="*Pixels=lognormal:0.3,0.5;*create=0.3"
+        {"url": 8000, "pixels": 16000}, concurrency=200, rate=1000.0, latency="0.3"
     ),
     "none": Scenario({"url": 6000, "pixels": 12000}, concurrency=None, rate=None, latency=None, faults=()),
     "change": Scenario({"url": 1600, "pixels": 1600}, changes=_TURNS, rivals=False),
@@ -246,21 +244,12 @@ def eechips(setting: Setting, server: Server, folder: Path, out: Path) -> list[s
     """The command of eechips; it is told the rate, where that is not Earth Engine's, and learns the rest."""
     rate = setting.scenario.rate
     told = {"--in-flight": "auto", "--rate": "none" if rate is None else f"{rate:g}"}
-    known = options()
     return [
         sys.executable, "-m", "eechips", "run", HERE / "points.py", "--quiet",
         "-p", f"count={setting.units}", "-p", f"chip={setting.chip}",
         "--endpoint", server.url, "--method", setting.method, "--out", out,
-        *(text for name, value in told.items() if name in known for text in (name, value)),
+        *known_options(told),
     ]  # fmt: skip
-
-
-@functools.lru_cache(maxsize=1)
-def options() -> str:
-    """What ``eechips run --help`` says."""
-    return subprocess.run(
-        [sys.executable, "-m", "eechips", "run", "--help"], capture_output=True, text=True, check=True
-    ).stdout
 
 
 def checked(out: Path, setting: Setting) -> tuple[int, int]:
