@@ -70,7 +70,10 @@ def date_within(name: str) -> int:
     for match in _WITHIN.finditer(name):
         try:
             if match["year"]:
-                return to_milliseconds(datetime.strptime(match["year"] + match["day"], "%Y%j"))
+                day = date(int(match["year"]), 1, 1) + timedelta(days=int(match["day"]) - 1)
+                if day.year != int(match["year"]):
+                    continue
+                return to_milliseconds(day)
             time = match["t"] or "000000"
             return to_milliseconds(f"{match['y']}{match['m']}{match['d']}T{time}")
         except (ValueError, IngestError):

@@ -68,7 +68,7 @@ class Rasters:
     """
 
     def __init__(self, drivers: Sequence[str] | None = None) -> None:
-        self._drivers = list(drivers) if drivers is not None else None
+        self._drivers: Sequence[str | None] = drivers if drivers is not None else (None,)
         self._opened: OrderedDict[str, DatasetReader] = OrderedDict()
         self._whole: OrderedDict[str, npt.NDArray[Any]] = OrderedDict()
 
@@ -86,19 +86,25 @@ class Rasters:
             UnreadableFileError: if GDAL cannot.
         """
         if path not in self._opened:
-            try:
-                with warnings.catch_warnings(), reading(path):
-                    # What is wrong with ungeoreferenced files is said by crs_of, in our words.
-                    warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                    self._opened[path] = rasterio.open(path, driver=self._drivers)
-            except RasterioIOError as error:
-                shown = shown_name(path)
-                said = str(error).replace(path, shown)
-                raise UnreadableFileError(f"{shown} cannot be read as a raster: {said}") from error
+            self._opened[path] = self._fresh(path)
             while len(self._opened) > _OPEN_FILES:
                 self._opened.popitem(last=False)[1].close()
         self._opened.move_to_end(path)
         return self._opened[path]
+
+    def _fresh(self, path: str) -> DatasetReader:
+        problems = []
+        for driver in self._drivers:
+            try:
+                with warnings.catch_warnings(), reading(path):
+                    # What is wrong with ungeoreferenced files is said by crs_of, in our words.
+                    warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                    return rasterio.open(path, driver=driver)
+            except RasterioIOError as error:
+                problems.append(error)
+        shown = shown_name(path)
+        said = str(problems[0]).replace(path, shown)
+        raise UnreadableFileError(f"{shown} cannot be read as a raster: {said}") from problems[0]
 
     def sources(
         self,
