@@ -23,6 +23,8 @@ import requests
 HERE = Path(__file__).resolve().parent
 PIXELS = ("thumbnails:getPixels", "image:computePixels")
 """The kinds of request that return a chip."""
+ASKING = ("thumbnails:create", "image:computePixels")
+"""The kinds of request that begin one."""
 
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -270,6 +272,39 @@ def known_options(wanted: dict[str, str]) -> list[str]:
     return [text for name, value in wanted.items() if f"{name} " in run_options() for text in (name, value)]
 
 
+class Memory(threading.Thread):
+    """Adds up the proportional set sizes of a command's processes again and again, in a ``with`` block.
+
+    Attributes:
+        peak: the greatest sum, in MB.
+    """
+
+    def __init__(self, root: int, every: float = 1.0) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0.0
+        self._root, self._every, self._done = root, every, threading.Event()
+
+    def __enter__(self) -> Memory:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._done.wait(self._every):
+            self.peak = max(self.peak, sum(_pss(pid) for pid in (self._root, *descendants(self._root))))
+
+
+def _pss(pid: int) -> float:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0  # it has just ended
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+
+
 # What a server saw over time
 
 
@@ -283,6 +318,7 @@ class Sample:
         chips: answers with pixels.
         requests: of any kind.
         rejected: those that the quota turned away.
+        asked: those that ask for a chip: that create a thumbnail, or compute pixels.
     """
 
     time: float
@@ -290,6 +326,7 @@ class Sample:
     chips: int
     requests: int
     rejected: int
+    asked: int = 0
 
 
 def look(server: Server) -> Sample:
@@ -301,6 +338,7 @@ def look(server: Server) -> Sample:
         chips=sum(stats["answers"].get(kind, {}).get("200", 0) for kind in PIXELS),
         requests=sum(stats["requests"].values()),
         rejected=sum(stats["rejected"].values()),
+        asked=sum(stats["requests"].get(kind, 0) for kind in ASKING),
     )
 
 

@@ -20,14 +20,16 @@ server is the light one (service.py) or the local Earth Engine; each run has one
 Columns: chips a second of the whole command, start included, and between the first and last 5% of the units; mean in
 flight, as the server counts it, between those, and its share of the quota; requests that the quota rejected, as a share
 of all between those; files missing or broken, each compared with what the server sent; processor time of all processes
-of the client, a chip, and of the server, a request. For changes: seconds until two seconds long at least 90% of the new
-quota were used and at most 5% of requests rejected.
+of the client, a chip, and of the server, a request; requests a chip, repeats included; seconds until the first request
+for a chip, to a tenth; peak memory of all processes of the client (proportional set sizes). For changes: seconds until
+two seconds long at least 90% of the new quota were used and at most 5% of requests rejected.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -38,7 +40,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from harness import HERE, Command, Sample, Server, Watch, adopt_orphans, known_options, serving
+from harness import HERE, Command, Memory, Sample, Server, Watch, adopt_orphans, known_options, serving
 from pictures import Asked, picture
 from PIL import Image, UnidentifiedImageError
 from points import points
@@ -98,9 +100,7 @@ _TURNS = (Change(20, 10), Change(40, 40))
 SCENARIOS = {
     "forty": Scenario({"url": 1500, "pixels": 1500}),
     "ten": Scenario({"url": 350, "pixels": 350}, concurrency=10),
-    "large": Scenario(
-        {"url": 8000, "pixels": 16000}, concurrency=200, rate=1000.0, latency="0.3"
-    ),
+    "large": Scenario({"url": 8000, "pixels": 16000}, concurrency=200, rate=1000.0, latency="0.3"),
     "none": Scenario({"url": 6000, "pixels": 12000}, concurrency=None, rate=None, latency=None, faults=()),
     "change": Scenario({"url": 1600, "pixels": 1600}, changes=_TURNS, rivals=False),
     "restricted": Scenario(
@@ -130,6 +130,8 @@ class Result:
     client_ms_per_chip: float
     server_ms_per_request: float
     requests_per_chip: float
+    first_request_after: float
+    client_mb: float
     follows: tuple[float | None, ...] = ()
 
 
@@ -196,11 +198,12 @@ def measure(client: str, setting: Setting, folder: Path) -> Result:
         server.post("_faults", seed=_SEED, faults=list(scenario.faults))
         arguments = (original if client == "original" else eechips)(setting, server, folder, out)
         before = server.cpu()
-        with Watch(server) as watch:
+        with Watch(server, every=0.1) as watch:
             changes = Changes(server, watch, scenario.changes, setting.scale)
             changes.start()
             command = Command(arguments, folder / "log.txt", {"EECHIPS_CACHE": str(folder / "cache")})
-            ended = command.wait()
+            with Memory(command.pid) as memory:
+                ended = command.wait()
             changes.over.set()
             changes.join()
         samples = watch.samples
@@ -229,6 +232,9 @@ def measure(client: str, setting: Setting, folder: Path) -> Result:
         client_ms_per_chip=1000 * ended.cpu / max(1, good),
         server_ms_per_request=1000 * server_cpu / max(1, asked),
         requests_per_chip=asked / max(1, good),
+        # The clocks are one: both are the system's monotonic one.
+        first_request_after=next((s.time for s in samples if s.asked), math.inf) - command.began,
+        client_mb=memory.peak,
         follows=tuple(followed(samples, *change) for change in changes.made),
     )
 
@@ -309,7 +315,7 @@ def windows(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
 
 _COLUMNS = (
     "scenario", "method", "client", "units", "chips/s", "steady", "in flight", "share", "429s", "missing", "broken",
-    "client ms", "server ms", "req/chip",
+    "client ms", "server ms", "req/chip", "first s", "MB",
 )  # fmt: skip
 
 
@@ -321,6 +327,7 @@ def row(result: Result) -> list[str]:
         "" if result.share is None else f"{result.share:.1%}", f"{result.rejected:.1%}",
         str(result.missing), str(result.broken),
         f"{result.client_ms_per_chip:.2f}", f"{result.server_ms_per_request:.2f}", f"{result.requests_per_chip:.2f}",
+        f"{result.first_request_after:.1f}", f"{result.client_mb:.0f}",
     ]  # fmt: skip
     if result.follows:
         cells.append("follows after " + ", ".join("never" if f is None else f"{f:.1f} s" for f in result.follows))
@@ -328,7 +335,7 @@ def row(result: Result) -> list[str]:
 
 
 def tell(cells: Sequence[str]) -> None:
-    widths = (10, 6, 8, 7, 7, 7, 9, 7, 6, 7, 6, 9, 9, 8, 0)
+    widths = (10, 6, 8, 7, 7, 7, 9, 7, 6, 7, 6, 9, 9, 8, 7, 5, 0)
     print(
         "  ".join(f"{c:<{w}}" if i < 3 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(cells, widths, strict=False))),
         flush=True,
