@@ -64,7 +64,7 @@ _KINDS: tuple[dict[str, Any], ...] = (
 )
 _SHARE = 0.1  # of requests that meet a fault
 _HARMLESS = ("gzip", "restricted")
-_COMMIT = 5.0  # seconds after which an answer that came must be safe from a crash
+_COMMIT = 10.0  # seconds after which an answer that came must be safe from a crash
 _PATIENCE = 900.0  # seconds that one command may take
 _FILES = {".eechips.lock", "manifest.sqlite", "manifest.parquet", "run.json", "run.log", "failures.csv"}
 

@@ -4,10 +4,10 @@
 
 Where clients are measured, rendering must not be the bottleneck. Everything that goes over the wire is answered by the
 application of ``eechips serve``; only the processes that evaluate are replaced, by pictures of the size, format, bands
-and grid that a request names (see pictures.py). Options are those of ``python -m eechips.emulator`` but ``--faults``;
-``/_stats``, ``/_faults``, ``/_quota``, ``/_latency`` are the same. Beyond them, ``GET /_units`` says what was asked for
-each unit, a unit being the point whose coordinates come first in a request: time, kind, and what became of it (the
-fault that struck, or the status).
+and grid that a request names (see pictures.py). Options are those of ``python -m eechips.emulator`` that concern the
+quota; ``/_stats``, ``/_faults``, ``/_quota``, ``/_latency`` are the same. Beyond them, ``GET /_units`` says what was
+asked for each unit, a unit being the point whose coordinates come first in a request: time, kind, and what became of it
+(the fault that struck, or the status).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from eechips.emulator.workers import Answer
 MISSING = "bench/missing"
 """An asset that is not there: whoever asks for it meets with a permanent failure."""
 
+_OPTIONS = ("concurrency", "rate", "minute", "latency", "payload")
 _MEDIA = {"PNG": "image/png", "AUTO_JPEG_PNG": "image/png", "NPY": "application/octet-stream", "GEO_TIFF": "image/tiff"}
 _POINT = re.compile(rb"\[\s*(-?\d+\.\d+(?:e-?\d+)?),\s*(-?\d+\.\d+(?:e-?\d+)?)\s*\]")
 _FORMAT = re.compile(rb'"fileFormat":\s*"(\w+)"')
@@ -210,7 +211,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=0, help="0 for any that is free")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
-    options = [option for option in OPTIONS if option.name != "faults"]  # those are posted
+    options = [option for option in OPTIONS if option.name in _OPTIONS]
     for option in options:
         parser.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help)
     given = vars(parser.parse_args())
