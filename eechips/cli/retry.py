@@ -60,7 +60,10 @@ def _words(run: Run) -> list[str]:
     """
     words = shlex.split(run.info.get("command") or "")
     if len(words) < 2 or words[0] != "eechips":
-        raise UsageError(f"{run.path} was made by a program, not by a command: the program has to try again")
+        raise UsageError(
+            f"{run.path} was made by a program: let it make its call again inside"
+            f" `with eechips.manifest.failures.reopened({str(run.path)!r}):`"
+        )
     return words
 
 

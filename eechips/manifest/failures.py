@@ -83,7 +83,7 @@ class _FailureLedger(Ledger):
             yield Failure(*identity, State(state), *texts, attempts, seconds, finished)  # type: ignore[call-arg]
 
 
-def failures_of(folder: Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Failure]:
+def failures_of(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> list[Failure]:
     """The failed units of a run, in the order of the plan.
 
     Args:
@@ -94,7 +94,7 @@ def failures_of(folder: Path, classes: Sequence[str] = (), ids: Sequence[str] = 
     Raises:
         UsageError: if no failed unit has such a class or id.
     """
-    with _FailureLedger(folder / LEDGER_NAME, readonly=True) as ledger:
+    with _FailureLedger(Path(folder) / LEDGER_NAME, readonly=True) as ledger:
         return _selected(ledger, classes, ids)
 
 
@@ -109,8 +109,8 @@ def kinds_of(failures: Iterable[Failure]) -> list[Kind]:
 
 
 @contextlib.contextmanager
-def reopened(folder: Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> Iterator[int]:
-    """Makes failed units planned again, for a run that is to be made inside the block.
+def reopened(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[str] = ()) -> Iterator[int]:
+    """Makes failed units planned again, for the call that made the run, which is to be made again inside the block.
 
     If the run is refused or stops with an error, units that it did not try are failures as before.
 
@@ -125,6 +125,7 @@ def reopened(folder: Path, classes: Sequence[str] = (), ids: Sequence[str] = ())
     Raises:
         UsageError: if no failed unit has such a class or id, or a process is running in the folder.
     """
+    folder = Path(folder)
     with locked(folder), _FailureLedger(folder / LEDGER_NAME) as ledger:
         chosen = _selected(ledger, classes, ids)
         ledger.reopen(failure.position for failure in chosen)

@@ -22,7 +22,6 @@ from eechips.manifest.lock import LOCK_NAME
 
 LOG_NAME = "run.log"
 _STARTED, _REQUEST = '"event": "started"', '"event": "request"'
-_LONGEST_LOG = 64_000_000  # bytes of its end that are looked at for requests
 _RECENT = 60.0  # seconds that tell how fast a run is now
 
 
@@ -175,10 +174,6 @@ def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) ->
 def _moments(log: Path, event: str) -> Iterator[str]:
     """Lines of a log for an event, whole ones only: the last may still be being written."""
     with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
-        skipped = max(0, log.stat().st_size - _LONGEST_LOG) if event == _REQUEST else 0
-        file.seek(skipped)
-        if skipped:
-            file.readline()
         wanted = event.encode()
         for line in file:
             if wanted in line and line.endswith(b"}\n"):

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 INFO_NAME = "run.json"
 
 _JSON = frozenset({"unit", "bands", "transform", "sources", "dates"})
+_FAILURE = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,27 +118,16 @@ class Run:
     @property
     def units(self) -> pd.DataFrame:
         """Every unit, in the order of the plan; columns as in manifest.parquet, ``unit`` as a dict."""
-        import pandas as pd
-
         columns = ("position", "lower(hex(id))", "unit", "name", *RECORD_COLUMNS)
         with self._ledger() as ledger:
             rows = [row for batch in ledger.batches(columns) for row in batch]
-        names = ("position", "id", "unit", "name", *RECORD_COLUMNS)
-        values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-        frame = pd.DataFrame(
-            {
-                name: pd.Series([_parsed(v) for v in column], dtype=object) if name in _JSON else list(column)
-                for name, column in values.items()
-            }
-        )
-        return frame.set_index("position")
+        return _frame(("position", "id", "unit", "name", *RECORD_COLUMNS), rows)
 
     @property
     def failures(self) -> pd.DataFrame:
         """Units that were tried and have no result, with class and message of their error."""
-        frame = self.units
-        kept = ["id", "unit", "state", "error_class", "error", "traceback", "attempts"]
-        return frame.loc[frame["state"].str.startswith("failed"), kept]
+        with self._ledger() as ledger:
+            return _frame(_FAILURE, list(ledger.failures()))
 
     def status(self, *, intervals: int = 60, clock: Callable[[], float] = time.time) -> Status:
         """How the run stands.
@@ -199,6 +189,20 @@ def open_run(path: str | Path) -> Run:
         if not ledger.has_plan:
             raise UsageError(f"{folder} holds no run yet: it was interrupted while it was planned")
     return Run(folder)
+
+
+def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    """Rows of the ledger, by position, with the values that they hold as JSON."""
+    import pandas as pd
+
+    values = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+    frame = pd.DataFrame(
+        {
+            name: pd.Series([_parsed(v) for v in column], dtype=object) if name in _JSON else list(column)
+            for name, column in values.items()
+        }
+    )
+    return frame.set_index("position")
 
 
 def _parsed(text: str | None) -> Any:

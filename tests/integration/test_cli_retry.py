@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +15,11 @@ import pandas as pd
 import pytest
 
 from eechips import open_run
+from eechips.errors import RunMismatchError
+from eechips.manifest.failures import reopened
 from tests.engine_recipes import run_chips
 from tests.engine_service import Service, serving
+from tests.integration.test_cli_status import on_a_terminal
 from tests.integration.test_cli_verbs import eechips, one_sentence
 
 RECIPE = """
@@ -188,3 +193,61 @@ def test_what_cannot_be_tried_again_is_refused(service: Service, project: Path, 
     assert len(open_run(project / "outputs" / "half").failures) == 3
     made = run_chips(tmp_path / "python", service.url, command="")
     assert "was made by a program" in one_sentence(eechips("retry", str(made.path), cwd=tmp_path))
+
+
+def test_a_program_tries_again(service: Service, tmp_path: Path) -> None:
+    service.plan(3, "400")
+    first = run_chips(tmp_path, service.url, command="")
+    assert first.counts == {"done": 11, "failed_permanent": 1}
+    service.plan(3, "400")
+    with reopened(first.path) as count:
+        assert count == 1
+        assert run_chips(tmp_path, service.url, command="").counts == first.counts
+    before = first.units
+    with pytest.raises(RunMismatchError), reopened(str(first.path), classes=["PERMANENT"]):
+        run_chips(tmp_path, service.url, command="", parameters={"count": 13})
+    pd.testing.assert_frame_equal(first.units, before)
+    with reopened(first.path):
+        assert run_chips(tmp_path, service.url, command="").counts == {"done": 12}
+    with reopened(first.path) as count:
+        assert count == 0
+
+
+def test_the_recorded_folder_counts_where_the_results_are_elsewhere(service: Service, project: Path) -> None:
+    (project / "recipes" / "bad").unlink()
+    elsewhere = project.parent / "elsewhere"
+    shutil.move(project / "outputs" / "half", elsewhere)
+    message = one_sentence(eechips("retry", "elsewhere", cwd=project.parent))
+    assert "cannot read the recipe recipes/half.py" in message
+    assert len(open_run(elsewhere).failures) == 3
+    info = open_run(elsewhere).info
+    (elsewhere / "run.json").write_text(json.dumps({**info, "directory": str(project)}))
+    assert eechips("retry", "elsewhere", cwd=project.parent).returncode == 0
+    assert states(elsewhere) == ["done"] * 6
+    assert not (project / "outputs" / "half").exists()
+
+
+def test_stopped_in_the_middle_it_goes_on(service: Service, project: Path) -> None:
+    (project / "recipes" / "bad").unlink()
+    service.latency = 5.0
+    with subprocess.Popen(
+        [sys.executable, "-m", "eechips", "retry", "outputs/half"], cwd=project, stderr=subprocess.DEVNULL
+    ) as process:
+        while service.count("create") < 2:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.05)
+        assert "is running in" in one_sentence(eechips("retry", "outputs/half", cwd=project))
+        process.kill()
+    service.latency = 0.0
+    assert states(project / "outputs" / "half").count("planned") == 3
+    result = eechips("retry", "outputs/half", cwd=project)
+    assert result.returncode == 0, result.stderr
+    assert "0 failed units are planned again" in result.stderr
+    assert states(project / "outputs" / "half") == ["done"] * 6
+
+
+def test_on_a_terminal_rows_are_cut(project: Path) -> None:
+    text = on_a_terminal("failures", "outputs/half", cwd=project, columns=60)
+    table = text.partition("\n\n")[2].splitlines()
+    assert max(map(len, table)) == 60
+    assert any(line.endswith("…") for line in table)
