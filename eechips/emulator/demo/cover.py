@@ -22,6 +22,9 @@ _F = np.float32
 # Half widths of streams in units: with no water in the land, and what full water adds; how far their trees reach.
 _STREAMS = ((5.0, 21.0, 70.0), (0.6, 5.5, 34.0), (0.2, 1.8, 16.0), (-0.1, 1.0, 9.0))
 _ROAD_OFFSET = (95.0, 52.0)
+# Light on open ground, and in the shadow of a tree.
+_SHADED = np.array([1.0, 0.46], dtype=np.float32)
+_SHADED.setflags(write=False)
 
 
 @dataclass(frozen=True)
@@ -109,32 +112,43 @@ class Upsampler:
     """Carries values from nodes to the cells of a rectangle, linearly.
 
     Where the nodes are the cells, it only changes the type.
+
+    Args:
+        rect: the cells.
+        at: the nodes, which surround them; their pitch is that of the cells or a multiple of it.
     """
 
     def __init__(self, rect: Rect, at: Rect) -> None:
         self._same = rect == at
         if not self._same:
-            self._columns, self._across = _place(rect.x, at.column, at.pitch, at.width)
-            self._rows, down = _place(rect.y, at.row, at.pitch, at.height)
-            self._down = down[:, None]
+            self._columns, self._across = _place(rect.x, at.column, at.pitch)
+            ratio = at.pitch // rect.pitch
+            # Between two rows of nodes lie as many rows of cells, always at the same places.
+            first, last = rect.row - ratio // 2, rect.row + rect.height - 1 - ratio // 2
+            self._lines = slice(first // ratio - at.row, last // ratio - at.row + 1)
+            self._rows = slice(first % ratio, first % ratio + rect.height)
+            self._down = ((np.arange(ratio) + 0.5) * (1.0 / ratio)).astype(np.float32)[:, None]
 
     def __call__(self, values: npt.NDArray[np.floating]) -> Field32:
         """Values of shape (nodes) at the cells."""
-        if self._same:
-            return values.astype(np.float32)
         narrow = values.astype(np.float32)
-        left = narrow[:, self._columns]
-        lines = left + (narrow[:, self._columns + 1] - left) * self._across
+        if self._same:
+            return narrow
+        steps = (narrow[:, 1:] - narrow[:, :-1]).take(self._columns, axis=1)
+        steps *= self._across
+        lines = narrow.take(self._columns, axis=1)
+        lines += steps
         steps = lines[1:] - lines[:-1]
-        result: Field32 = steps.take(self._rows, axis=0)
-        result *= self._down
-        result += lines.take(self._rows, axis=0)
-        return result
+        upper, steps = lines[:-1][self._lines], steps[self._lines]
+        result: Field32 = steps[:, None, :] * self._down
+        result += upper[:, None, :]
+        return result.reshape(-1, result.shape[-1])[self._rows]
 
 
-def _place(positions: Floats, first: int, pitch: int, count: int) -> tuple[npt.NDArray[np.int64], Field32]:
+def _place(positions: Floats, first: int, pitch: int) -> tuple[npt.NDArray[np.int64], Field32]:
+    """Number of the node before each position, and how far it lies from there to the next."""
     t = positions * (1.0 / pitch) - (first + 0.5)
-    whole = np.minimum(np.floor(t), count - 2.0)
+    whole = np.floor(t)
     return whole.astype(np.int64), (t - whole).astype(np.float32)
 
 
@@ -422,15 +436,16 @@ class _Painter:
             return
         if self.rect.pitch == 1:
             threshold = wanted * _F(254.0)
-            share = (texture.part(ranks, self.rect) < threshold).astype(np.float32)
+            crowned = texture.part(ranks, self.rect) < threshold
             shadow = texture.part(f"{ranks}_shadow", self.rect) < threshold  # type: ignore[arg-type]
-            self.light *= np.where(shadow & (share == 0.0), _F(0.46), _F(1.0))
+            self.light *= _SHADED.take((shadow > crowned).view(np.uint8))
+            share = crowned.astype(np.float32)
             tone = _F(1.0) + self._texture(tones) * _F(1.5)
         else:
             # Shares of the ground under crowns, and of open ground in their shade, measured on the textures.
-            crowned, shaded = (0.75, 0.72) if ranks == "pine" else (0.67, 0.50)
+            under, shaded = (0.75, 0.72) if ranks == "pine" else (0.67, 0.50)
             soft = self._texture(ranks) * _F(0.6) if self.fine else self.mottle * _F(0.2)
-            share = np.clip(wanted - soft * (wanted > 0.0), 0.0, 1.0) * _F(crowned)
+            share = np.clip(wanted - soft * (wanted > 0.0), 0.0, 1.0) * _F(under)
             self.light *= _F(1.0) - (_F(1.0) - share) * np.clip(wanted, 0.0, 1.0) * _F(0.54 * shaded)
             tone = _F(1.02) + self.grain * _F(0.35)
         self._lay(name, Layer(share, name, tone=tone))

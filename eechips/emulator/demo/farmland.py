@@ -78,9 +78,10 @@ def blocks(rect: Rect, year: int) -> Blocks:
     town = of_land[regions.CHARACTERS.index("town")]
 
     qi, qj = i[None, :], j[:, None]
-    farmed = noise.random(qi, qj, 501) < crop
-    circle = farmed & (noise.random(qi, qj, 502) < pivot)
-    shape = np.floor(noise.random(qi, qj, 503) * 6.0).astype(np.int64)
+    chance, watered, divided, settled = noise.random(qi, qj, np.array([501, 502, 503, 507]).reshape(-1, 1, 1))
+    farmed = chance < crop
+    circle = farmed & (watered < pivot)
+    shape = np.floor(divided * 6.0).astype(np.int64)
     fx, fy = (columns & 7)[None, :], (rows & 7)[:, None]
     # How a quarter is divided: whole, halves, quarters, strips; a circle is whole or halved.
     parts = np.select(
@@ -89,8 +90,8 @@ def blocks(rect: Rect, year: int) -> Blocks:
         default=0,
     )
     field = noise.hashed(qi * 16 + parts, qj, 504)
-    fate = noise.random(field.astype(np.int64), year, 505)
-    vigour = noise.random(field.astype(np.int64), year, 506)
+    fate, vigour = noise.random(field, year, np.array([505, 506]).reshape(-1, 1, 1))
+    bright, turned = noise.random(field, 0, np.array([508, 509]).reshape(-1, 1, 1))
     green = np.select(
         [fate < 0.30, fate < 0.62, fate < 0.82],
         [0.04 + 0.06 * vigour, 0.72 + 0.28 * vigour, 0.22 + 0.3 * vigour],
@@ -98,7 +99,7 @@ def blocks(rect: Rect, year: int) -> Blocks:
     )
     green = np.where(circle, np.where(fate < 0.16, 0.12, 0.70 + 0.30 * vigour), green)
     houses = _towns(columns, rows, town)
-    stead = farmed & ~circle & (fx == 0) & (fy == 7) & (noise.random(qi, qj, 507) < 0.16)
+    stead = farmed & ~circle & (fx == 0) & (fy == 7) & (settled < 0.16)
     houses = np.maximum(houses, np.where(stead, 0.38, 0.0))
     return Blocks(
         columns=columns,
@@ -108,8 +109,8 @@ def blocks(rect: Rect, year: int) -> Blocks:
         tilled=(farmed & ~circle & (houses <= 0.0)) * 1.0,
         circle=(circle & (houses <= 0.0)) * 1.0,
         green=green,
-        tone=0.86 + 0.26 * noise.random(field.astype(np.int64), 0, 508) + 0.06 * (vigour - 0.5),
-        along=(noise.random(field.astype(np.int64), 0, 509) < 0.5).astype(np.float64),
+        tone=0.86 + 0.26 * bright + 0.06 * (vigour - 0.5),
+        along=(turned < 0.5).astype(np.float64),
         houses=houses,
     )
 
@@ -127,15 +128,18 @@ def _towns(columns: Integers, rows: Integers, density: Floats) -> Floats:
     """Density of houses in blocks: towns lie anywhere in squares of 8,192 units, some of them large."""
     houses = np.zeros((len(rows), len(columns)))
     per = _TOWN // _BLOCK
-    for ti in range(int(columns[0]) // per - 1, int(columns[-1]) // per + 2):
-        for tj in range(int(rows[0]) // per - 1, int(rows[-1]) // per + 2):
-            draw = noise.random([ti, ti + 1, ti + 2, ti + 3], [tj] * 4, 521)
+    squares_i = np.arange(int(columns[0]) // per - 1, int(columns[-1]) // per + 2)
+    squares_j = np.arange(int(rows[0]) // per - 1, int(rows[-1]) // per + 2)
+    # Whether there is a town, where in its square it lies, how large it is.
+    draws = noise.random(squares_i[:, None, None] + np.arange(4), squares_j[:, None], 521)
+    ragged = noise.random(columns[None, :], rows[:, None], 525) if (draws[..., 0] <= 0.34).any() else 0.0
+    for ti, of_column in zip(squares_i.tolist(), draws, strict=True):
+        for tj, draw in zip(squares_j.tolist(), of_column.tolist(), strict=True):
             if draw[0] > 0.34:
                 continue
             x, y = (ti + 0.2 + 0.6 * draw[1]) * per, (tj + 0.2 + 0.6 * draw[2]) * per
             radius = 3.0 + 22.0 * draw[3] * draw[3] * draw[3]
             dx, dy = columns[None, :] + 0.5 - x, rows[:, None] + 0.5 - y
-            ragged = noise.random(columns[None, :], rows[:, None], 525)
             inside = radius - np.sqrt(dx * dx + dy * dy) - 0.45 * radius * ragged
             exists = draw[0] < 0.34 * density
             houses = np.maximum(houses, np.where(exists, np.clip(inside * 0.25 + 0.25, 0.0, 1.0) * (inside > 0.0), 0.0))

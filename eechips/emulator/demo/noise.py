@@ -34,12 +34,15 @@ def mix(word: Words) -> Words:
 
 def words(values: npt.ArrayLike) -> Words:
     """Integers as 32-bit words (two's complement), at least one-dimensional so that products wrap silently."""
-    return np.atleast_1d(np.asarray(values)).astype(np.int64).astype(np.uint32)
+    given = np.atleast_1d(np.asarray(values))
+    return (given if given.dtype.kind in "iu" else given.astype(np.int64)).astype(np.uint32)
 
 
-def hashed(i: npt.ArrayLike, j: npt.ArrayLike, seed: int) -> Words:
+def hashed(i: npt.ArrayLike, j: npt.ArrayLike, seed: int | npt.NDArray[np.int64]) -> Words:
     """A word for each pair of integers; the arguments broadcast."""
-    return mix(words(i) * _K1 + words(j) * _K2 + words(seed) * _K3)
+    third = np.uint32(seed * int(_K3) & 0xFFFFFFFF) if isinstance(seed, int) else words(seed) * _K3
+    word = words(i) * _K1 + words(j) * _K2
+    return mix(word + third)
 
 
 def unit(word: Words) -> Floats:
@@ -48,7 +51,7 @@ def unit(word: Words) -> Floats:
     return result
 
 
-def random(i: npt.ArrayLike, j: npt.ArrayLike, seed: int) -> Floats:
+def random(i: npt.ArrayLike, j: npt.ArrayLike, seed: int | npt.NDArray[np.int64]) -> Floats:
     """A number in [0, 1) for each pair of integers."""
     return unit(hashed(i, j, seed))
 

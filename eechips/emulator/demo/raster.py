@@ -312,24 +312,26 @@ def between(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.N
         return straight
     count = len(values)
     flat = j * rect.width + i
-    cells = _interleaved(values)
+    cells = _interleaved(list(values))
     upper, right = cells.take(flat, axis=0), cells.take(flat + 1, axis=0)
-    fx3, fy3 = fx[..., None], fy[..., None]
+    # Once for each band: numpy is slow where it has to repeat a number for the few that are beside each other.
+    across, down = _interleaved([fx] * cells.shape[1]), _interleaved([fy] * cells.shape[1])
+    across, down = across.reshape(upper.shape), down.reshape(upper.shape)
     right -= upper
-    right *= fx3
+    right *= across
     upper += right
     flat += rect.width
     lower, right = cells.take(flat, axis=0), cells.take(flat + 1, axis=0)
     right -= lower
-    right *= fx3
+    right *= across
     lower += right
     lower -= upper
-    lower *= fy3
+    lower *= down
     upper += lower
     return np.moveaxis(upper, -1, 0)[:count]
 
 
-def _interleaved(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+def _interleaved(values: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
     """Bands beside each other for every cell, shape (cells, bands or more).
 
     numpy takes pieces of 4, 8, 16 and 32 bytes several times as fast as others: up to eight bands are filled up.
