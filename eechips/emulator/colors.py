@@ -61,3 +61,11 @@ def parse_color(text: str) -> tuple[int, int, int]:
         digits = "".join(2 * d for d in digits)
     red, green, blue = (int(digits[i : i + 2], 16) for i in (0, 2, 4))
     return red, green, blue
+
+
+def parse_opacity(text: str) -> tuple[str, float]:
+    """A colour without its opacity, and the opacity (0 to 1): codes of eight digits end in it."""
+    code = text.strip().removeprefix("#")
+    if re.fullmatch(r"[0-9a-fA-F]{8}", code):
+        return code[:6], int(code[6:], 16) / 255
+    return text, 1.0

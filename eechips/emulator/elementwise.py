@@ -82,6 +82,7 @@ BINARY: Mapping[str, Binary] = {
     "firstNonZero": lambda a, b: np.where(a != 0, a, b),
     "atan2": lambda a, b: np.arctan2(b, a),
     "hypot": np.hypot,
+    "gammainc": special.regularized_gamma,
     "and": _comparison(lambda a, b: (a != 0) & (b != 0)),
     "or": _comparison(lambda a, b: (a != 0) | (b != 0)),
     "eq": _comparison(np.equal),

@@ -16,6 +16,7 @@ from eechips.emulator.projection import Projection
 from eechips.emulator.values import (
     Array,
     Collection,
+    ConfusionMatrix,
     Date,
     DateRange,
     ErrorMargin,
@@ -59,6 +60,7 @@ _NAMES: tuple[tuple[type, str], ...] = (
     (Date, "Date"),
     (DateRange, "DateRange"),
     (Projection, "Projection"),
+    (ConfusionMatrix, "ConfusionMatrix"),
     (Array, "Array"),
     (Filter, "Filter"),
     (ErrorMargin, "ErrorMargin"),
@@ -337,6 +339,7 @@ _CONVERTERS: Mapping[str, Callable[[Value], Value]] = {
     "Projection": _projection,
     "ErrorMargin": _error_margin,
     "Array": _array,
+    "ConfusionMatrix": _only(ConfusionMatrix),
     "Filter": _only(Filter),
     "Join": _only(Join),
     "Kernel": _only(Kernel),

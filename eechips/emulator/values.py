@@ -52,6 +52,17 @@ class Array:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ConfusionMatrix(Array):
+    """An ``ee.ConfusionMatrix``: a square array whose rows and columns have labels.
+
+    Attributes:
+        order: the labels.
+    """
+
+    order: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Geometry:
     """A geometry.
 

@@ -91,7 +91,7 @@ class Burnt:
         pixels, owners, rows = self._pairs(grid, render)
         size = grid.width * grid.height
         outputs = [(np.zeros(size), np.zeros(size, dtype=bool)) for _ in self.reducer.names]
-        for chosen, table in _stacked(pixels, owners):
+        for chosen, table in stacked(pixels, owners):
             inside = table >= 0
             values = rows[:, table] if rows.size else np.zeros((len(self.properties), *table.shape))
             for (value, valid), found in zip(
@@ -151,7 +151,7 @@ def touched(shape: BaseGeometry, grid: Grid) -> npt.NDArray[np.intp]:
     return found
 
 
-def _stacked(
+def stacked(
     pixels: npt.NDArray[np.intp], owners: npt.NDArray[np.intp]
 ) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]]:
     """Pixels with like numbers of features together: their indices, and their features (-1: none), (n, pixels).

@@ -315,3 +315,25 @@ def test_constants_carry_arrays() -> None:
     assert isinstance(evaluate(invoke("Array", values=[1, 2])), Array)
     assert image.bands[0].type.dimensions == 2
     assert (image.bands[0].type.minimum, image.bands[0].type.maximum) == (1, 4)
+
+
+def test_bits_become_arrays_as_long_as_they_need_be() -> None:
+    values = np.arange(48 * 64).reshape(48, 64).astype(np.int16)
+    (found,) = read(evaluate(invoke("Image.bitsToArrayImage", input=stored()), asset(values)))
+    for row, column in [(0, 0), (0, 1), (0, 5), (20, 3), (47, 63)]:
+        assert "".join(map(str, found.values[row, column])) == f"{values[row, column]:b}"
+    assert pixel(invoke("Image.bitsToArrayImage", input=constant(6))) == [[1, 1, 0]]
+
+
+def test_lu() -> None:
+    random = np.random.default_rng(9)
+    square = random.normal(size=(4, 4))
+    image = evaluate(invoke("Image.matrixLUDecomposition", image=of(square)))
+    lower, upper, order = (p.values[0, 0] for p in read(image, UTM.window(0, 0, 1, 1)))
+    assert [band.name for band in image.bands] == ["L", "U", "P"]
+    assert np.allclose(order @ square, lower @ upper)
+    assert np.allclose(np.triu(lower, 1), 0)
+    assert np.allclose(np.diag(lower), 1)
+    assert np.allclose(np.tril(upper, -1), 0)
+    assert (np.abs(lower) <= 1 + 1e-12).all()
+    assert sorted(order.sum(axis=0)) == [1, 1, 1, 1]

@@ -292,6 +292,25 @@ def test_lanczos_gives_gamma(x):
     )
 
 
+@given(st.integers(1, 40), st.floats(0, 200))
+def test_incomplete_gamma_of_whole_parameters_is_a_poisson_sum(a, x):
+    """P(a, x) is the chance of at least a events where x are expected."""
+    fewer = sum(
+        math.exp(-x + (k * math.log(x) if x else (0 if k == 0 else -math.inf)) - math.lgamma(k + 1)) for k in range(a)
+    )
+    assert call("Number.gammainc", left=x, right=a) == pytest.approx(1 - fewer, abs=1e-12)
+
+
+@given(st.floats(0.01, 50))
+def test_incomplete_gamma_of_a_half_is_erf(x):
+    assert call("Number.gammainc", left=x, right=0.5) == pytest.approx(math.erf(math.sqrt(x)), abs=1e-13)
+
+
+@pytest.mark.parametrize(("x", "a"), [(-1, 2), (1, 0), (1, -3)])
+def test_incomplete_gamma_outside_its_domain(x, a):
+    assert math.isnan(call("Number.gammainc", left=x, right=a))
+
+
 # developers.google.com/earth-engine/apidocs/ee-number-expression
 @pytest.mark.parametrize(
     ("expression", "expected"),

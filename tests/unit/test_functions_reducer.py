@@ -134,7 +134,7 @@ class TestNames:
 
         named = {name for name in signatures() if name.startswith("Reducer.")}
         assert sorted(named - registry().keys()) == [
-            "Reducer.fixed2DHistogram", "Reducer.geometricMedian", "Reducer.histogramCombiner",
+            "Reducer.fixed2DHistogram", "Reducer.histogramCombiner",
             "Reducer.ridgeRegression",
         ]  # fmt: skip
 
@@ -548,3 +548,27 @@ def test_slopes_of_too_many_pairs() -> None:
     rows = Sample(np.ones((2, 20_000)), np.ones(20_000), np.ones(20_000, dtype=bool))
     with pytest.raises(LimitError):
         r.SENS_SLOPE.results(rows)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_point_is_closer_to_all_than_the_geometric_median(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    points = random.normal(size=(9, 3)) * 100
+    points[3] = np.nan
+    inside = ~np.isnan(points[:, 0])
+    sample = Sample(np.nan_to_num(points).T, inside.astype(np.float64), inside)
+    found = np.array(r.geometric_median(3, 1e-9).results(sample))
+
+    def distances(centre: np.ndarray) -> float:
+        return float(np.linalg.norm(points[inside] - centre, axis=1).sum())
+
+    others = found + random.normal(size=(500, 3)) * random.choice([0.01, 1, 50], (500, 1))
+    assert distances(found) <= min(map(distances, [*others, *points[inside]])) + 1e-6
+
+
+def test_the_geometric_median_may_be_one_of_the_points() -> None:
+    points = np.array([[0.0, 0], [0, 0], [0, 0], [10, 0], [0, 10]])
+    inside = np.ones(5, dtype=bool)
+    found = r.geometric_median(2, 1e-9).results(Sample(points.T, inside.astype(np.float64), inside))
+    assert found == pytest.approx([0, 0], abs=1e-6)
+    assert r.geometric_median(2, 1e-9).names == ("median_0", "median_1")

@@ -22,6 +22,7 @@ from eechips.emulator.reducers import SUM, Reducer, Sample
 
 _MOST_DIMENSIONS = 16
 _MOST_ELEMENTS = 1 << 27
+_WORD = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def _check_size(elements: int) -> None:
@@ -109,6 +110,26 @@ def to_array(image: Image, axis: int) -> Image:
         kind = union_type(kind, band.type)
     like = replace(image.bands[0], name="array", type=replace(kind, dimensions=max(depth, axis + 1)))
     return image.with_bands(combined([image.bands], where_valid(join), [like]))
+
+
+@function("Image.bitsToArrayImage")
+def bits_to_array(input: Image) -> Image:
+    """The bits of integers as 1-D arrays, as long as the highest bit that is set is far, that first."""
+    if any(band.type.dimensions or band.type.precision != "int" for band in input.bands):
+        raise InvalidError("Bits can be taken from scalar bands of integer types only.")
+
+    def spell(pixels: Sequence[Pixels]) -> Pixels:
+        numbers = _whole_numbers(pixels[0])
+        single, codes = np.unique(numbers, return_inverse=True)
+        lengths = np.array([max(1, (int(v) & _WORD).bit_length()) for v in single])
+        digits = lengths[codes].reshape(*numbers.shape, 1)
+        return grouped([Pixels(numbers, pixels[0].mask)], by_number(digits, pixels[0].valid), spelled)
+
+    def spelled(pixels: Sequence[Pixels], key: Any) -> Pixels:
+        places = np.arange(key[0] - 1, -1, -1)
+        return Pixels(pixels[0].values[..., None] >> places & 1, pixels[0].mask)
+
+    return input.with_bands(mapped(input.bands, spell, lambda _: PixelType("int", 0, 1, 1)))
 
 
 @function("Image.arrayFlatten")

@@ -1,4 +1,4 @@
-"""``Image.connectedPixelCount``: how many pixels of the same value hang together."""
+"""``ee.Image``: objects, that is connected pixels of the same value: their size, their labels, their statistics."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.image import unique_names
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.compute import both
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped
+from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.values import Kernel
+from eechips.emulator.vector_image import stacked
 
 Labels = npt.NDArray[np.intp]
+Steps = Sequence[tuple[int, int]]
 
 _LARGEST = 1024
 _SIDES = ((0, 1), (1, 0))
@@ -47,6 +53,150 @@ def connected_pixel_count(input: Image, maxSize: int, eightConnected: bool) -> I
     raster = Neighborhood(input.bands, lambda _: Margins.around(maxSize), compute)
     kind = PixelType("int", 0, maxSize)
     return input.with_bands([replace(band, raster=raster, index=i, type=kind) for i, band in enumerate(input.bands)])
+
+
+def _check_kernel(kernel: Kernel) -> Steps:
+    """Offsets of half of the neighbours that a kernel connects: those beside a pixel, or all around it.
+
+    Raises:
+        InvalidError: for other kernels.
+    """
+    weights = kernel.weights(1.0)
+    around = np.zeros((3, 3), dtype=bool)
+    for row, column in zip(*np.nonzero(weights.values), strict=True):
+        if max(abs(row - weights.y), abs(column - weights.x)) > 1:
+            raise InvalidError("The connectedness kernel may not reach farther than one pixel.")
+        around[row - weights.y + 1, column - weights.x + 1] = True
+    around[1, 1] = True
+    for pattern, steps in ((_PLUS, _SIDES), (np.ones((3, 3), dtype=bool), (*_SIDES, *_CORNERS))):
+        if np.array_equal(around, pattern):
+            return steps
+    raise InvalidError("The local Earth Engine connects pixels by a plus or a square of radius 1 only.")
+
+
+_PLUS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], dtype=bool)
+
+# Labels are positions on the lattice of the output: up to here whole numbers are exact in doubles.
+_SPAN = 1 << 26
+
+
+@function("Image.connectedComponents")
+def connected_components(image: Image, connectedness: Kernel, maxSize: int) -> Image:
+    """The image with a band "labels": the same number for connected pixels of one value in the first band.
+
+    Objects of more than ``maxSize`` pixels are masked. A label tells the first pixel of its object on the lattice of
+    the output, so that neighbouring tiles agree.
+    """
+    steps = _check_kernel(connectedness)
+    _check_objects(image, maxSize)
+
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
+        labels = components(pixels[0].values, pixels[0].valid, steps)
+        small = (np.bincount(labels.ravel()) <= maxSize)[labels]
+        rows, columns = np.divmod(labels, labels.shape[1])
+        origin = ~grid.transform
+        left, top = round(origin.c), round(origin.f)
+        numbers = ((rows - margins.top - top) % _SPAN) * _SPAN + (columns - margins.left - left) % _SPAN
+        layers = [*((p.values, p.mask) for p in pixels), (numbers, pixels[0].mask)]
+        return [
+            Pixels(cropped(values, margins, grid.shape), cropped(both(mask, small), margins, grid.shape))
+            for values, mask in layers
+        ]
+
+    raster = Neighborhood(image.bands, lambda _: Margins.around(maxSize), compute)
+    (name,) = unique_names(["labels"], [band.name for band in image.bands])
+    added = replace(image.bands[0], name=name, type=PixelType("int", 0, _SPAN**2 - 1))
+    return image.with_bands([replace(b, raster=raster, index=i) for i, b in enumerate((*image.bands, added))])
+
+
+def _check_objects(image: Image, size: int) -> None:
+    if not 1 <= size <= _LARGEST:
+        raise InvalidError(f"maxSize must be between 1 and {_LARGEST}; found {size}.")
+    if not image.bands:
+        raise InvalidError("The image has no bands.")
+    if any(band.type.dimensions for band in image.bands):
+        raise InvalidError("Array images have no connected pixels.")
+
+
+@function("Image.reduceConnectedComponents")
+def reduce_connected_components(image: Image, reducer: Reducer, labelBand: str | None, maxSize: int) -> Image:
+    """The other bands reduced over the pixels (8-connected) that share a value in the label band.
+
+    Objects that are larger than ``maxSize`` in either dimension are masked.
+    """
+    _check_objects(image, maxSize)
+    names = [band.name for band in image.bands]
+    if labelBand is not None and labelBand not in names:
+        raise InvalidError(f"Band '{labelBand}' not found in the image.")
+    label = image.bands[0] if labelBand is None else image.bands[names.index(labelBand)]
+    others = [band for band in image.bands if band is not label]
+    groups = reducer.groups(len(others))
+    kinds = [kind for group in groups for kind in reducer.band_types([others[i].type for i in group])]
+
+    def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
+        labels = components(pixels[0].values, pixels[0].valid, (*_SIDES, *_CORNERS))
+        whole = pixels[0].valid & _within(labels, maxSize)
+        inner = cropped(labels, margins, grid.shape)[cropped(whole, margins, grid.shape)]
+        wanted = np.flatnonzero((whole & np.isin(labels, np.unique(inner))).ravel())
+        found: list[Pixels] = []
+        for group in groups:
+            values = np.stack([pixels[1 + i].values.ravel() for i in group])
+            masks = np.stack([pixels[1 + i].mask.ravel() for i in group]).astype(np.float64)
+            found.extend(
+                Pixels(cropped(p.values, margins, grid.shape), cropped(p.mask, margins, grid.shape))
+                for p in _per_object(reducer, labels, wanted, values, masks)
+            )
+        return found
+
+    raster = Neighborhood((label, *others), lambda _: Margins.around(maxSize), compute)
+    leaders = [others[group[0]] for group in groups for _ in reducer.names]
+    made = reducer.output_names([band.name for band in others], short=True)
+    return image.computed(
+        [
+            replace(leader, name=name, type=kind, raster=raster, index=i)
+            for i, (leader, name, kind) in enumerate(zip(leaders, made, kinds, strict=True))
+        ]
+    )
+
+
+def _within(labels: Labels, size: int) -> npt.NDArray[np.bool_]:
+    """Pixels of objects that are at most so many pixels wide and high."""
+    rows, columns = np.indices(labels.shape)
+    fits = np.ones(labels.size, dtype=bool)
+    for position in (rows, columns):
+        low, high = np.full(labels.size, labels.size), np.full(labels.size, -1)
+        np.minimum.at(low, labels.ravel(), position.ravel())
+        np.maximum.at(high, labels.ravel(), position.ravel())
+        fits &= high - low < size
+    return fits[labels]
+
+
+def _per_object(
+    reducer: Reducer, labels: Labels, wanted: Labels, values: npt.NDArray[Any], masks: npt.NDArray[np.float64]
+) -> list[Pixels]:
+    """A reducer's outputs for each object, at all of its pixels.
+
+    Args:
+        reducer: any that gives numbers.
+        labels: shape (height, width).
+        wanted: flat indices of the pixels of the objects.
+        values: shape (inputs, pixels).
+        masks: likewise.
+    """
+    outputs = [(np.zeros(labels.size), np.zeros(labels.size, dtype=bool)) for _ in reducer.names]
+    flat = labels.ravel()
+    for objects, table in stacked(flat[wanted], wanted):
+        there = table >= 0
+        weights = np.where(there, masks[:, table], 0.0)
+        results = reducer.apply(Sample(values[:, table], weights, weights > 0))
+        for (value, valid), result in zip(outputs, results, strict=True):
+            value[objects], valid[objects] = result.values, result.valid
+    inside = np.zeros(labels.size, dtype=bool)
+    inside[wanted] = True
+    return [
+        Pixels(value[flat].reshape(labels.shape), (valid[flat] & inside).reshape(labels.shape))
+        for value, valid in outputs
+    ]
 
 
 def components(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], steps: Sequence[tuple[int, int]]) -> Labels:

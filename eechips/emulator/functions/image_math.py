@@ -227,6 +227,7 @@ _BINARY_TYPES: Mapping[str, BinaryType] = {
     "max": interval(max),
     "atan2": floating_type,
     "hypot": floating_type,
+    "gammainc": lambda a, b: ranged(fixed(DOUBLE)(a, b), [0, 1]),
     "first": union_type,
     "firstNonZero": union_type,
     "bitwiseAnd": _bits,

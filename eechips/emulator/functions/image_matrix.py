@@ -235,3 +235,32 @@ def svd(image: Image) -> Image:
         return [Pixels(u, mask), Pixels(s, mask), Pixels(np.swapaxes(v, -1, -2), mask)]
 
     return _decomposed(image, ["U", "S", "V"], decompose)
+
+
+@function("Image.matrixLUDecomposition")
+def lu(image: Image) -> Image:
+    """L, U and P with P A = L U: unit lower triangular, upper triangular, a permutation of rows (partial pivots)."""
+
+    def decompose(pixels: Pixels) -> Sequence[Pixels]:
+        matrices, mask = _usable(_square(pixels.values), pixels.mask)
+        size = matrices.shape[-1]
+        upper = matrices.reshape(-1, size, size).copy()
+        lower = np.zeros(upper.shape)
+        order = np.tile(np.arange(size), (len(upper), 1))
+        each = np.arange(len(upper))
+        for step in range(size):
+            pivot = step + np.abs(upper[:, step:, step]).argmax(axis=1)
+            for rows in (upper, lower, order):
+                rows[each, step], rows[each, pivot] = rows[each, pivot].copy(), rows[each, step].copy()
+            divisor = upper[:, step, step]
+            factors = np.divide(
+                upper[:, step + 1 :, step], divisor[:, None],
+                out=np.zeros((len(upper), size - step - 1)), where=divisor[:, None] != 0,
+            )  # fmt: skip
+            lower[:, step + 1 :, step] = factors
+            upper[:, step + 1 :] -= factors[:, :, None] * upper[:, step, None, :]
+            upper[:, step + 1 :, step] = 0.0
+        unit = np.eye(size)
+        return [Pixels(found.reshape(matrices.shape), mask) for found in (lower + unit, upper, unit[order])]
+
+    return _decomposed(image, ["L", "U", "P"], decompose)

@@ -61,7 +61,8 @@ def spectral_distance(image1: Image, image2: Image, metric: str) -> Image:
 
     def measure(pixels: Sequence[Pixels]) -> list[Pixels]:
         stack = np.stack([p.values.astype(np.float64) for p in pixels])
-        found = _METRICS[metric](stack[:count], stack[count:])
+        with np.errstate(all="ignore"):
+            found = _METRICS[metric](stack[:count], stack[count:])
         known = np.isfinite(found)
         return [Pixels(np.where(known, found, 0.0), both(all_of(pixels), known))]
 
@@ -70,22 +71,64 @@ def spectral_distance(image1: Image, image2: Image, metric: str) -> Image:
     return image1.computed([replace(leader, name="distance", type=DOUBLE, raster=raster, index=0)])
 
 
+_MOST_CONSTRAINED = 10  # endmembers: every subset of them is tried
+
+
 @function("Image.unmix")
 def unmix(image: Image, endmembers: list[list[float]], sumToOne: bool, nonNegative: bool) -> Image:
-    """The share of each endmember in each pixel, by the pseudo-inverse."""
-    if sumToOne or nonNegative:
-        raise InvalidError("The local Earth Engine unmixes without constraints only.")
+    """The share of each endmember in each pixel, by least squares under constraints."""
     if not endmembers or any(len(spectrum) != len(image.bands) for spectrum in endmembers):
         raise InvalidError(f"Each endmember needs a value for each of the {len(image.bands)} bands.")
-    inverse = np.linalg.pinv(np.array(endmembers, dtype=np.float64).T)
+    if nonNegative and len(endmembers) > _MOST_CONSTRAINED:
+        raise InvalidError(
+            f"The local Earth Engine finds non-negative shares of at most {_MOST_CONSTRAINED} endmembers."
+        )
+    spectra = np.array(endmembers, dtype=np.float64).T
 
     def solve(pixels: Sequence[Pixels]) -> list[Pixels]:
         mask = all_of(pixels)
-        shares = np.einsum("eb,bij->eij", inverse, np.stack([p.values.astype(np.float64) for p in pixels]))
-        return [Pixels(share, mask) for share in shares]
+        seen = np.stack([p.values.astype(np.float64) for p in pixels]).reshape(len(pixels), -1)
+        shares = _least(spectra, seen, sum_to_one=sumToOne) if nonNegative else _shares(spectra, seen, sumToOne)
+        return [Pixels(share.reshape(mask.shape), mask) for share in shares]
 
     raster = Joint(image.bands, solve)
     leader = image.bands[0]
     return image.computed(
         [replace(leader, name=f"band_{i}", type=DOUBLE, raster=raster, index=i) for i in range(len(endmembers))]
     )
+
+
+def _shares(spectra: Spectra, seen: Spectra, sum_to_one: bool) -> Spectra:
+    """Least squares, with the sum of the shares bound by a Lagrange multiplier if asked.
+
+    Args:
+        spectra: shape (bands, endmembers).
+        seen: shape (bands, pixels).
+        sum_to_one: whether shares add up to 1.
+    """
+    shares: Spectra = np.linalg.pinv(spectra) @ seen
+    if not sum_to_one:
+        return shares
+    ones = np.ones(spectra.shape[1])
+    turned = np.linalg.pinv(spectra.T @ spectra) @ ones
+    found: Spectra = shares + np.outer(turned / (ones @ turned), 1 - shares.sum(axis=0))
+    return found
+
+
+def _least(spectra: Spectra, seen: Spectra, *, sum_to_one: bool) -> Spectra:
+    """Least squares among shares that are not negative: the best of the solutions of all subsets of endmembers.
+
+    The optimum is the unconstrained one of the endmembers that take part in it.
+    """
+    count = spectra.shape[1]
+    best = np.zeros((count, seen.shape[1]))
+    least = np.full(seen.shape[1], np.inf) if sum_to_one else (seen**2).sum(axis=0)
+    for subset in range(1, 1 << count):
+        members = [index for index in range(count) if subset >> index & 1]
+        shares = _shares(spectra[:, members], seen, sum_to_one)
+        rest = ((seen - spectra[:, members] @ shares) ** 2).sum(axis=0)
+        better = (shares >= 0).all(axis=0) & (rest < least)
+        least = np.where(better, rest, least)
+        best[:, better] = 0.0
+        best[np.ix_(np.array(members), np.flatnonzero(better))] = shares[:, better]
+    return best

@@ -152,6 +152,14 @@ def robust_linear_regression(numX: int, numY: int, beta: float | None) -> Reduce
     return reducers.robust_linear_regression(numX, numY, beta)
 
 
+@function("Reducer.geometricMedian")
+def geometric_median(numX: int, eta: float, initialStepSize: float) -> Reducer:
+    """The geometric median; the solver here needs no step size."""
+    if not initialStepSize > 0:
+        raise InvalidError(f"The initialStepSize must be positive; found {initialStepSize}.")
+    return reducers.geometric_median(numX, eta)
+
+
 @function("Reducer.kendallsCorrelation")
 def kendalls_correlation(numInputs: int) -> Reducer:
     """Kendall's tau-b."""

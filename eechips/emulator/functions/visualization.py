@@ -10,11 +10,12 @@ import numpy as np
 
 from eechips.emulator.colors import parse_color
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.functions.image import choose
+from eechips.emulator.functions.image import choose, unique_names
 from eechips.emulator.functions.registry import function
-from eechips.emulator.pixels.compute import PerPixel, PixelFunction
+from eechips.emulator.pixels.compute import Joint, PerPixel, PixelFunction
 from eechips.emulator.pixels.image import Band, Image, Pixels
 from eechips.emulator.pixels.types import BYTE, Numbers, dtype_of
+from eechips.emulator.randomness import random_words, uniform
 
 
 def _listed(value: Any) -> list[Any] | None:
@@ -120,6 +121,31 @@ def _default_ends(band: Band) -> tuple[float, float]:
         return 0.0, 1.0
     limits = np.iinfo(dtype_of(band.type))
     return float(limits.min), float(limits.max)
+
+
+@function("Image.randomVisualizer")
+def random_visualizer(image: Image) -> Image:
+    """Red, green and blue at random for each value of the first band, then the bands of the image.
+
+    The same value has the same colour everywhere. The colours are not Earth Engine's.
+    """
+    if not image.bands:
+        raise InvalidError("The image has no bands.")
+    first = image.bands[0]
+    if first.type.dimensions:
+        raise InvalidError("Array images cannot be visualized.")
+
+    def paint(pixels: Sequence[Pixels]) -> list[Pixels]:
+        bits = pixels[0].values.astype(np.float64).view(np.int64)
+        return [
+            Pixels((uniform(random_words(channel, bits)) * 256).astype(np.uint8), pixels[0].mask)
+            for channel in range(3)
+        ]
+
+    raster = Joint((first,), paint)
+    names = unique_names(["viz-red", "viz-green", "viz-blue"], [band.name for band in image.bands])
+    colors = [replace(first, name=name, type=BYTE, raster=raster, index=i) for i, name in enumerate(names)]
+    return image.with_bands([*colors, *image.bands])
 
 
 class _Stretch:

@@ -289,3 +289,46 @@ def _covariance(*, centred: bool) -> Reducer:
 
 COVARIANCE = _covariance(centred=False)
 CENTERED_COVARIANCE = _covariance(centred=True)
+
+
+_MEDIAN_STEPS = 200
+
+
+def geometric_median(inputs: int, improvement: float) -> Reducer:
+    """The point with the least sum of distances to the tuples, by Weiszfeld's algorithm as Vardi and Zhang mended it.
+
+    Args:
+        inputs: dimensions.
+        improvement: of the sum of distances below which the search ends.
+    """
+    if not 1 <= inputs <= 1000:
+        raise InvalidError(f"The number of inputs must be from 1 to 1000; found {inputs}.")
+    if not improvement > 0:
+        raise InvalidError(f"eta must be positive; found {improvement}.")
+
+    def reduce(sample: Sample) -> list[Output]:
+        values, inside = _unweighted(sample)
+        there = np.asarray(inside.any(axis=0))
+        count = np.maximum(inside.sum(axis=0), 1)
+        centre = np.where(inside, values, 0.0).sum(axis=1) / count
+        last = np.full(there.shape, np.inf)
+        for _ in range(_MEDIAN_STEPS):
+            apart = np.where(inside, np.sqrt(((values - centre[:, None]) ** 2).sum(axis=0)), 0.0)
+            total = apart.sum(axis=0)
+            if not (last - total > improvement).any():
+                break
+            last = total
+            pull = np.divide(1.0, apart, out=np.zeros(apart.shape), where=apart > 0)
+            weight = pull.sum(axis=0)
+            goal = np.divide((values * pull).sum(axis=1), weight, out=centre.copy(), where=weight > 0)
+            # Where the centre is one of the tuples, as many as are equal to it hold it back.
+            held = (inside & (apart == 0)).sum(axis=0)
+            force = weight * np.sqrt(((goal - centre) ** 2).sum(axis=0))
+            stay = np.where(
+                held == 0, 0.0, np.minimum(1.0, np.divide(held, force, out=np.ones(force.shape), where=force > 0))
+            )
+            centre = stay * centre + (1 - stay) * goal
+        return [Output(layer, there) for layer in centre]
+
+    names = tuple(OutputSpec(f"median_{index}") for index in range(inputs))
+    return directly(names, (False,) * inputs, reduce)

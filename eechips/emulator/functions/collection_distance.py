@@ -1,0 +1,108 @@
+"""``ee.FeatureCollection.distance``: how far each pixel is from the nearest feature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj import Geod
+from shapely.affinity import scale
+from shapely.geometry.base import BaseGeometry
+
+from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.registry import function
+from eechips.emulator.pixels.composite import lonlat_bounds
+from eechips.emulator.pixels.grid import Grid, transformer
+from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.pixels.resample import centres_of
+from eechips.emulator.pixels.types import DOUBLE
+from eechips.emulator.projection import WGS84
+from eechips.emulator.shapes import leaves
+from eechips.emulator.values import Collection
+from eechips.emulator.vector_image import outlined, within_bounds
+
+Floats = npt.NDArray[np.float64]
+
+_EARTH = Geod(ellps="WGS84")
+_DEGREE = 110_000.0  # metres: less than any degree of latitude has
+_MOST_SQUEEZE = 0.005  # relative change of the length of a degree of longitude within one search
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Distance:
+    """Metres from the centres of pixels to the nearest point, line, or edge of a polygon.
+
+    The nearest place is sought where a degree of longitude is as long as at the pixel's latitude, and the distance
+    to it measured on the ellipsoid.
+    """
+
+    collection: Collection
+    radius: float
+
+    def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
+        """Looks for features within the radius of the grid."""
+        found: Pixels = render.note(("distance", self, grid), lambda: self._measured(grid))
+        return [found for _ in bands]
+
+    def _measured(self, grid: Grid) -> Pixels:
+        columns, rows = np.meshgrid(centres_of(grid.width), centres_of(grid.height))
+        t = grid.transform
+        x, y = t.a * columns + t.b * rows + t.c, t.d * columns + t.e * rows + t.f
+        lon, lat = (np.asarray(v).ravel() for v in transformer(grid.crs, WGS84.crs).transform(x, y))
+        edges = list(self._edges(grid))
+        distance = np.full(lon.size, np.inf)
+        for some in _belts(lat) if edges else ():
+            squeeze = math.cos(math.radians(float(lat[some].mean())))
+            near = [scale(edge, squeeze, 1.0, origin=(0, 0)) for edge in edges]
+            tree = shapely.STRtree(near)
+            points = shapely.points(lon[some] * squeeze, lat[some])
+            best = tree.nearest(points)
+            lines = shapely.shortest_line(points, np.asarray(near, dtype=object)[best])
+            ends = shapely.get_coordinates(shapely.get_point(lines, -1))
+            distance[some] = _EARTH.inv(lon[some], lat[some], ends[:, 0] / squeeze, ends[:, 1])[2]
+        close = (distance <= self.radius).reshape(grid.shape)
+        return Pixels(np.where(close, distance.reshape(grid.shape), 0.0), close)
+
+    def _edges(self, grid: Grid) -> Iterator[BaseGeometry]:
+        bounds = lonlat_bounds(grid)
+        features = self.collection
+        if bounds is not None:
+            west, south, east, north = bounds
+            up = self.radius / _DEGREE
+            steepest = min(max(abs(south), abs(north)) + up, 89.9)
+            side = up / math.cos(math.radians(steepest))
+            if west <= east and east - west + 2 * side < 360:
+                features = features.filtered(within_bounds((west - side, south - up, east + side, north + up)))
+        for element in features:
+            geometry = outlined(element).geometry
+            if geometry is None or geometry.unbounded:
+                continue
+            for leaf in leaves(geometry.lonlat):
+                if not leaf.is_empty:
+                    yield leaf.boundary if leaf.geom_type == "Polygon" else leaf
+
+
+def _belts(lat: Floats) -> Iterator[npt.NDArray[np.intp]]:
+    """Indices of points in belts of latitude narrow enough for one search, without those that have no place."""
+    known = np.flatnonzero(np.isfinite(lat))
+    if not len(known):
+        return
+    steepness = math.tan(math.radians(min(85.0, float(np.abs(lat[known]).max()))))
+    width = max(0.02, math.degrees(_MOST_SQUEEZE / max(0.05, steepness)))
+    numbers = np.floor(lat[known] / width)
+    for number in np.unique(numbers):
+        yield known[numbers == number]
+
+
+@function("Collection.distance")
+def distance(features: Collection, searchRadius: float, maxError: float) -> Image:
+    """The distance in metres from each pixel's centre to the nearest feature, masked beyond a radius."""
+    if not searchRadius > 0 or not math.isfinite(searchRadius):
+        raise InvalidError(f"The searchRadius must be positive; found {searchRadius}.")
+    if not maxError >= 0:
+        raise InvalidError(f"The maxError must not be negative; found {maxError}.")
+    return Image((Band("distance", DOUBLE, WGS84, _Distance(features, searchRadius), fixed=False),))
