@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,16 @@ from eechips.emulator.operations import evaluate, json_body
 from eechips.emulator.pixels import encode as formats
 from eechips.emulator.pixels.coverage import pixels_touched
 from eechips.emulator.pixels.grid import Grid, UnknownCrsError, parse_crs
-from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.pixels.image import Band, Image, Mask, Pixels, Render
+from eechips.emulator.pixels.types import cast_values
 from eechips.emulator.projection import Projection
 from eechips.emulator.promotion import type_name
 from eechips.emulator.values import Collection, Geometry
 
 # Longest side of a thumbnail for which no size is given.
 _DEFAULT_SIDE = 512
+# Pixels along the edge of the blocks in which large grids are computed.
+_BLOCK = 1024
 # Web Mercator's world, as map tiles divide it.
 _MERCATOR = "EPSG:3857"
 _HALF_WORLD = math.pi * 6_378_137.0
@@ -139,7 +143,24 @@ def _encoded(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid, form: 
 
 
 def _rendered(image: Image, grid: Grid, form: str, context: Context) -> Body:
-    return _encoded(image.bands, _TimedRender(context).read(image.bands, grid), grid, form)
+    return _encoded(image.bands, _pulled(image.bands, grid, context), grid, form)
+
+
+def _pulled(bands: Sequence[Band], grid: Grid, context: Context) -> list[Pixels]:
+    """The pixels of bands; those of a large grid block by block: what is computed on the way is let go each time."""
+    if grid.width * grid.height <= _BLOCK * _BLOCK:
+        return _TimedRender(context).read(bands, grid)
+    values = [np.zeros(grid.shape, formats.dtype_of(band.type)) for band in bands]
+    masks: list[Mask] = [np.zeros(grid.shape, dtype=bool) for _ in bands]
+    for row, column in product(range(0, grid.height, _BLOCK), range(0, grid.width, _BLOCK)):
+        block = grid.window(column, row, min(_BLOCK, grid.width - column), min(_BLOCK, grid.height - row))
+        place = (slice(row, row + block.height), slice(column, column + block.width))
+        for index, pixels in enumerate(_TimedRender(context).read(bands, block)):
+            values[index][place] = cast_values(pixels.values, values[index].dtype)
+            if pixels.mask.dtype != bool and masks[index].dtype == bool:
+                masks[index] = masks[index].astype(np.float64)
+            masks[index][place] = pixels.mask
+    return [Pixels(v, m) for v, m in zip(values, masks, strict=True)]
 
 
 # Thumbnails and downloads
