@@ -26,7 +26,7 @@ PAGE_SIZE = 1000
 
 _FEWER = 4  # what was too large is asked for by a quarter: rows a page, days a range
 _ROWS, _DAYS = "rows", "days"  # kinds of requests whose sizes are remembered
-_LESS = "ask for smaller chips, fewer bands, a coarser scale, or simplify what is computed"
+_LESS = "ask for fewer bands or a coarser scale, or simplify what is computed"
 
 
 class Fetcher:
@@ -76,12 +76,14 @@ class Fetcher:
             try:
                 return self._ask(chip, accept)
             except TooLargeError as error:
+                if not can_split(error):
+                    raise
                 rejection = error
-        grid = chip.grid or self._locate(chip)
+        grid = chip.grid or self._locate(chip, rejection)
         whole = Window(0, 0, grid.width, grid.height)
         quarters = whole.split(LEAST_SIDE)
-        if rejection is not None and (len(quarters) == 1 or not can_split(rejection)):
-            raise _hopeless(rejection, f"{whole.width}x{whole.height} pixels")
+        if rejection is not None and len(quarters) == 1:
+            raise _hopeless(rejection, f"{whole.width}x{whole.height} pixels are") from None
         windows = [part for quarter in quarters for part in cut(quarter, lambda w: fits(chip, w, limits, most))]
         found, was_rejected = self._collect(chip, grid, windows, accept)
         if rejection is not None or was_rejected:
@@ -119,9 +121,11 @@ class Fetcher:
             try:
                 found.append(Part(window, self._ask(part_of(chip, grid, window), accept)))
             except TooLargeError as error:
+                if not can_split(error):
+                    raise
                 quarters = window.split(LEAST_SIDE)
-                if cuts == MOST_CUTS or len(quarters) == 1 or not can_split(error):
-                    raise _hopeless(error, f"{window.width}x{window.height} pixels") from None
+                if cuts == MOST_CUTS or len(quarters) == 1:
+                    raise _hopeless(error, f"{window.width}x{window.height} pixels are") from None
                 pending.extend((quarter, cuts + 1) for quarter in reversed(quarters))
                 rejected = True
         return sorted(found, key=lambda part: (part.window.row, part.window.column)), rejected
@@ -137,7 +141,7 @@ class Fetcher:
                 return self._compute(chip, lambda body: accept(chip, body))
             return self._transport.get(self._create(chip), lambda body: accept(chip, body))
 
-    def _locate(self, chip: Chip) -> Grid:
+    def _locate(self, chip: Chip, rejection: TooLargeError | None) -> Grid:
         """The grid that the service uses for a chip by region: it is asked what the image would be, not for pixels.
 
         Raises:
@@ -145,10 +149,12 @@ class Fetcher:
         """
         image, _ = rendered(chip).prepare_for_export(placement(chip))
         with _raising_too_large():
-            band = image.getInfo()["bands"][0]
+            described = image.getInfo()
+        band = described["bands"][0] if isinstance(described, dict) and described.get("bands") else {}
         size = tuple(band.get("dimensions") or ())
         if len(size) != 2 or chip.dimensions not in (None, size):
-            raise TooLargeError("the chip is too large, and its region does not settle its pixels: give it a grid")
+            reason = rejection or "More was asked for than fits one request."
+            raise TooLargeError(f"{reason} The chip's region does not settle its pixels: give it a grid.")
         a, b, c, d, e, f = map(float, band["crs_transform"])
         column, row = band.get("origin") or (0, 0)
         return Grid(band.get("crs") or band["crs_wkt"], (a, b, c, d, e, f), *size).window(column, row, *size)
@@ -164,8 +170,10 @@ class Fetcher:
             try:
                 found, pages = self._pages(source, size)
             except TooLargeError as error:
-                if size == 1 or not can_split(error):
-                    raise _hopeless(error, f"a page of {size:,}") from None
+                if not can_split(error):
+                    raise
+                if size == 1:
+                    raise _hopeless(error, "a page of one row is") from None
                 size, rejected = max(1, size // _FEWER), True
                 continue
             if rejected:
@@ -278,4 +286,4 @@ def _raising_too_large() -> Iterator[None]:
 
 def _hopeless(error: TooLargeError, what: str) -> TooLargeError:
     """The error of what cannot be cut further, saying how small it was."""
-    return TooLargeError(f"{error} Even {what} is too much: {_LESS}.", status=error.status)
+    return TooLargeError(f"{error} Even {what} too much: {_LESS}.", status=error.status)

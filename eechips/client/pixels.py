@@ -62,7 +62,9 @@ def _rectangle(grid: Grid) -> ee.Geometry:
     import ee
 
     projection = ee.Projection(grid.crs, list(grid.transform))
-    return ee.Geometry.Rectangle([0, 0, grid.width, grid.height], projection, geodesic=False, evenOdd=True)
+    corners = [0, 0, grid.width, grid.height]
+    rectangle: ee.Geometry = ee.Geometry.Rectangle(corners, projection, geodesic=False, evenOdd=True)
+    return rectangle
 
 
 def rendered(chip: Chip) -> ee.Image:
