@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from click.testing import CliRunner, Result
 
 from eechips import open_run
+from eechips.cli import main
 from eechips.errors import RunMismatchError
 from eechips.manifest.failures import reopened
 from tests.engine_recipes import run_chips
@@ -68,14 +71,37 @@ def project(original: Path, service: Service, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "project"))
 
 
+def typed(*arguments: str, cwd: Path) -> Result:
+    """A command as it is typed in a folder, in this process: which is left as it was."""
+    before, words = Path.cwd(), list(sys.argv)
+    os.chdir(cwd)
+    try:
+        result = CliRunner().invoke(main, arguments)
+        assert Path.cwd() == cwd.resolve()
+    finally:
+        os.chdir(before)
+    assert sys.argv == words
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    return result
+
+
+def refused(*arguments: str, cwd: Path) -> str:
+    """The one sentence with which a command is refused."""
+    result = typed(*arguments, cwd=cwd)
+    assert result.exit_code == 2, result.output
+    *_, last = result.stderr.splitlines()
+    assert last.startswith("Error: ")
+    return last.removeprefix("Error: ")
+
+
 def states(folder: Path) -> list[str]:
     found: list[str] = open_run(folder).units["state"].tolist()
     return found
 
 
 def test_failures_are_listed_by_kind_and_one_by_one(project: Path) -> None:
-    result = eechips("failures", "outputs/half", cwd=project)
-    assert result.returncode == 0
+    result = typed("failures", "outputs/half", cwd=project)
+    assert result.exit_code == 0
     kinds, _, table = result.stdout.partition("\n\n")
     assert [line.split(maxsplit=1) for line in kinds.splitlines()] == [
         ["2", "RecipeError: ValueError: unit … is not to be had"],
@@ -87,14 +113,14 @@ def test_failures_are_listed_by_kind_and_one_by_one(project: Path) -> None:
     assert [row.split()[0] for row in rows] == [identifier[:16] for identifier in ids]
     assert "unit 2 is not to be had" in rows[0]
     assert "eechips retry outputs/half" in result.stderr
-    few = eechips("failures", "outputs/half", "--class", "RECIPE", "--limit", "1", "--traceback", cwd=project).stdout
+    few = typed("failures", "outputs/half", "--class", "RECIPE", "--limit", "1", "--traceback", cwd=project).stdout
     assert "PermanentError" not in few
     assert '    raise ValueError(f"unit {n} is not to be had")' in few
     assert few.splitlines()[-1] == "… and 1 more (--limit 0 shows all)"
 
 
 def test_failures_as_json_and_csv(project: Path) -> None:
-    found = json.loads(eechips("failures", "outputs/half", "--json", cwd=project).stdout)
+    found = json.loads(typed("failures", "outputs/half", "--json", cwd=project).stdout)
     assert found["total"] == 3
     assert [(kind["error_class"], kind["count"]) for kind in found["kinds"]] == [
         ("RecipeError", 2), ("PermanentError", 1),
@@ -103,7 +129,7 @@ def test_failures_as_json_and_csv(project: Path) -> None:
     assert [unit["id"] for unit in found["units"]] == expected["id"].tolist()
     assert [unit["position"] for unit in found["units"]] == expected.index.tolist() == [1, 3, 5]
     assert "traceback" not in found["units"][0]
-    text = eechips("failures", "outputs/half", "--csv", "--traceback", "--class", "recipeerror", cwd=project).stdout
+    text = typed("failures", "outputs/half", "--csv", "--traceback", "--class", "recipeerror", cwd=project).stdout
     rows = list(csv.DictReader(io.StringIO(text)))
     assert [row["error"] for row in rows] == expected["error"][:2].tolist()
     assert [row["traceback"] for row in rows] == expected["traceback"][:2].tolist()
@@ -141,16 +167,16 @@ def test_retry_goes_on_without_an_option_typed_again(service: Service, project: 
 def test_a_class_or_a_unit_is_tried_again_alone(service: Service, project: Path) -> None:
     out = project / "outputs" / "half"
     (project / "recipes" / "bad").unlink()
-    assert eechips("retry", "outputs/half", "--class", "permanent", cwd=project).returncode == 1
+    assert typed("retry", "outputs/half", "--class", "permanent", cwd=project).exit_code == 1
     assert states(out) == ["done", "failed_permanent", "done", "failed_permanent", "done", "done"]
     identifier = open_run(out).units["id"][3]
-    assert eechips("retry", "half", "--unit", identifier[:8].upper(), cwd=project / "outputs").returncode == 1
+    assert typed("retry", "half", "--unit", identifier[:8].upper(), cwd=project / "outputs").exit_code == 1
     assert states(out) == ["done", "failed_permanent", "done", "done", "done", "done"]
 
 
 def test_what_fails_again_is_recorded_again(project: Path) -> None:
-    result = eechips("retry", "outputs/half", "--class", "recipe", cwd=project)
-    assert result.returncode == 1
+    result = typed("retry", "outputs/half", "--class", "recipe", cwd=project)
+    assert result.exit_code == 1
     assert "2 failed" in result.stderr or "3 failed" in result.stderr
     run = open_run(project / "outputs" / "half")
     assert run.failures["error_class"].tolist() == ["RecipeError", "RecipeError", "PermanentError"]
@@ -162,11 +188,11 @@ def test_a_changed_recipe_is_refused_and_failures_stay(project: Path) -> None:
     before = open_run(project / "outputs" / "half").units
     recipe = project / "recipes" / "half.py"
     recipe.write_text(recipe.read_text().replace("(8, 8)", "(9, 9)"))
-    message = one_sentence(eechips("retry", "outputs/half", cwd=project))
+    message = refused("retry", "outputs/half", cwd=project)
     assert "the recipe's code has changed" in message
     pd.testing.assert_frame_equal(open_run(project / "outputs" / "half").units, before)
     recipe.unlink()
-    assert "cannot read the recipe recipes/half.py" in one_sentence(eechips("retry", "outputs/half", cwd=project))
+    assert "cannot read the recipe recipes/half.py" in refused("retry", "outputs/half", cwd=project)
     pd.testing.assert_frame_equal(open_run(project / "outputs" / "half").units, before)
 
 
@@ -175,24 +201,22 @@ def test_a_project_that_has_moved_is_found(project: Path, tmp_path: Path) -> Non
     moved.parent.mkdir()
     project.rename(moved)
     (moved / "recipes" / "bad").unlink()
-    result = eechips("retry", str(moved / "outputs" / "half"), cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
+    result = typed("retry", str(moved / "outputs" / "half"), cwd=tmp_path)
+    assert result.exit_code == 0, result.stderr
     assert states(moved / "outputs" / "half") == ["done"] * 6
     assert not project.exists()
 
 
 def test_what_cannot_be_tried_again_is_refused(service: Service, project: Path, tmp_path: Path) -> None:
     retry = ["retry", "outputs/half"]
-    assert one_sentence(eechips(*retry, "--class", "big", cwd=project)) == (
-        "no unit failed with 'big': there are RecipeError, PermanentError"
-    )
-    assert "no failed unit has an id that begins with ffffffffffffffff" in one_sentence(
-        eechips(*retry, "--unit", "f" * 16, cwd=project)
-    )
-    assert "'xyz' is no id of a unit" in one_sentence(eechips(*retry, "--unit", "xyz", cwd=project))
+    there = "there are RecipeError, PermanentError"
+    assert refused(*retry, "--class", "big", cwd=project) == f"no unit failed with 'big': {there}"
+    message = refused(*retry, "--unit", "f" * 16, cwd=project)
+    assert message == "no failed unit has an id that begins with ffffffffffffffff"
+    assert "'xyz' is no id of a unit" in refused(*retry, "--unit", "xyz", cwd=project)
     assert len(open_run(project / "outputs" / "half").failures) == 3
     made = run_chips(tmp_path / "python", service.url, command="")
-    assert "was made by a program" in one_sentence(eechips("retry", str(made.path), cwd=tmp_path))
+    assert "was made by a program" in refused("retry", str(made.path), cwd=tmp_path)
 
 
 def test_a_program_tries_again(service: Service, tmp_path: Path) -> None:
@@ -217,12 +241,12 @@ def test_the_recorded_folder_counts_where_the_results_are_elsewhere(service: Ser
     (project / "recipes" / "bad").unlink()
     elsewhere = project.parent / "elsewhere"
     shutil.move(project / "outputs" / "half", elsewhere)
-    message = one_sentence(eechips("retry", "elsewhere", cwd=project.parent))
+    message = refused("retry", "elsewhere", cwd=project.parent)
     assert "cannot read the recipe recipes/half.py" in message
     assert len(open_run(elsewhere).failures) == 3
     info = open_run(elsewhere).info
     (elsewhere / "run.json").write_text(json.dumps({**info, "directory": str(project)}))
-    assert eechips("retry", "elsewhere", cwd=project.parent).returncode == 0
+    assert typed("retry", "elsewhere", cwd=project.parent).exit_code == 0
     assert states(elsewhere) == ["done"] * 6
     assert not (project / "outputs" / "half").exists()
 
