@@ -242,7 +242,10 @@ def measure(client: str, setting: Setting, folder: Path) -> Result:
         # The clocks are one: both are the system's monotonic one.
         first_request_after=next((s.time for s in samples if s.asked), math.inf) - command.began,
         client_mb=memory.peak,
-        follows=tuple(followed(samples, *change) for change in changes.made),
+        follows=tuple(
+            followed([s for s in samples if began <= s.time <= until], began, quota)
+            for (began, quota), (until, _) in pairwise([*changes.made, (last.time, 0)])
+        ),
     )
 
 
@@ -299,8 +302,14 @@ def steady(samples: Sequence[Sample], units: int) -> tuple[Sample, Sample]:
 
 
 def followed(samples: Sequence[Sample], changed: float, quota: int) -> float | None:
-    """Seconds after a change until the quota was kept full for a while, and not run against; None if never."""
-    for begin, end in windows([s for s in samples if s.time >= changed]):
+    """Seconds after a change until the quota was kept full for a while, and not run against; None if never.
+
+    Args:
+        samples: from the change to the next.
+        changed: when, on the server's clock.
+        quota: requests in flight from then on.
+    """
+    for begin, end in windows(samples):
         in_flight = (end.busy - begin.busy) / (end.time - begin.time)
         rejected = (end.rejected - begin.rejected) / max(1, end.requests - begin.requests)
         if _FOLLOWED * quota <= in_flight <= quota * (1 + _TOLERATED) and rejected <= _TOLERATED:

@@ -123,11 +123,11 @@ def samples(benchmarks: SimpleNamespace, quota: list[float], rejected: float = 0
 
 
 def test_a_change_is_followed_once_the_new_quota_is_full(benchmarks: SimpleNamespace) -> None:
-    looks = samples(benchmarks, [40.0] * 10 + [20.0] * 4 + [10.0] * 20)
     followed = benchmarks.quota.followed
+    looks = samples(benchmarks, [40.0] * 10 + [20.0] * 4 + [10.0] * 20)[10:]
     assert followed(looks, 5.0, 10) == pytest.approx(2.0, abs=0.5)
     assert followed(looks, 5.0, 40) is None
-    assert followed(samples(benchmarks, [40.0] * 10 + [10.0] * 20, rejected=0.2), 5.0, 10) is None
+    assert followed(samples(benchmarks, [40.0] * 10 + [10.0] * 20, rejected=0.2)[10:], 5.0, 10) is None
 
 
 def test_the_first_and_last_units_do_not_count(benchmarks: SimpleNamespace) -> None:
