@@ -11,6 +11,7 @@
     ├── ConfigurationError      credentials, project or endpoint: stop the whole run, exit status 2
     ├── RequestError            one request of one unit failed
     │   ├── TransientError          wait and send again
+    │   │   ├── UnreachableError        no connection could be made: the network may be away
     │   │   └── ValidationError         what came back is not what was asked for
     │   ├── TooLargeError           split the unit; never resend it as it is
     │   └── PermanentError          record it and go on
@@ -74,6 +75,10 @@ class TransientError(RequestError):
     def __init__(self, message: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, status=status)
         self.retry_after = retry_after
+
+
+class UnreachableError(TransientError):
+    """No connection to the service could be made: the network, or the service, may be away."""
 
 
 class ValidationError(TransientError):

@@ -109,6 +109,7 @@ def run_chips(folder: Path, url: str, *, parameters: dict[str, Any] | None = Non
 
 def run_script(folder: Path, source: str, url: str, *, parameters: dict[str, Any] | None = None, **options: Any) -> Run:
     """Runs a script against a service."""
-    settings: dict[str, Any] = {"processes": 3, "rate": None, "retries": 4, "quiet": True, "command": "eechips run …"}
+    settings: dict[str, Any] = {"processes": 3, "rate": None, "retries": 4, "quiet": True, "method": "url"}
+    settings["command"] = "eechips run …"
     config = RunConfig(out=folder / "out", endpoint=url, **{**settings, **options})
     return run(script(folder, source, **(parameters or {})), config)

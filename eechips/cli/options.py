@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -59,6 +61,59 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
         if not equals or not name:
             return self.fail(f"{value!r} is not NAME=VALUE", param, ctx)
         return name, text
+
+
+class _NumberOr(click.ParamType):  # type: ignore[type-arg]
+    """A number, or a word."""
+
+    words: ClassVar[Mapping[str, str | float]]
+    number: Callable[[str], float]
+    meaning: str
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or what the word stands for."""
+        if not isinstance(value, str):
+            return value
+        if value.lower() in self.words:
+            return self.words[value.lower()]
+        try:
+            return self.number(value)
+        except ValueError:
+            return self.fail(f"{value!r} is not {self.meaning}", param, ctx)
+
+
+class Slots(_NumberOr):
+    """Requests in flight: ``auto`` or a number."""
+
+    name = "auto|N"
+    words: ClassVar[Mapping[str, str | float]] = {"auto": "auto"}
+    number = staticmethod(int)
+    meaning = "a number of requests, nor auto"
+
+
+class Rate(_NumberOr):
+    """Requests a second: ``auto``, ``none`` or a number."""
+
+    name = "auto|none|N"
+    words: ClassVar[Mapping[str, str | float]] = {"auto": "auto", "none": math.inf}
+    number = staticmethod(float)
+    meaning = "a number of requests a second, nor auto, nor none"
+
+
+class Bytes(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes: ``500MB``, ``2.5GB``, ``1000000``."""
+
+    name = "N|NMB|NGB"
+    _factors: ClassVar[Mapping[str, float]] = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]?)B?\s*", str(value).upper())
+        if found is None:
+            return self.fail(f"{value!r} is not a number of bytes, such as 500MB or 2GB", param, ctx)
+        return round(float(found[1]) * self._factors[found[2]])
 
 
 def debug_option(function: FunctionT) -> FunctionT:
@@ -128,7 +183,36 @@ def run_options(function: FunctionT) -> FunctionT:
             type=click.Choice(["auto", "url", "pixels"]),
             default="auto",
             show_default=True,
-            help="How pixels are asked for: by URL (two requests a chip), or by computePixels (one). auto is url.",
+            help="How pixels are asked for: by URL (two requests a chip), or by computePixels (one). auto is pixels.",
+        ),
+        click.option(
+            "--in-flight",
+            type=Slots(),
+            default="auto",
+            show_default=True,
+            help="Requests in flight at most. auto: learn the project's quota, and remember it.",
+        ),
+        click.option(
+            "--rate",
+            type=Rate(),
+            default="auto",
+            show_default=True,
+            help="Requests a second at most. auto: 100, and no limit with --local.",
+        ),
+        click.option("--max-requests", type=click.IntRange(1), metavar="N", help="Stop after N requests."),
+        click.option("--max-bytes", type=Bytes(), help="Stop after so many bytes were received."),
+        click.option("--max-minutes", type=float, metavar="N", help="Begin nothing new after N minutes."),
+        click.option(
+            "--read-timeout",
+            type=float,
+            metavar="S",
+            help="Seconds of silence after which a request is given up and repeated. [default: 330]",
+        ),
+        click.option(
+            "--unit-timeout",
+            type=float,
+            metavar="S",
+            help="Seconds that one result may take; then its worker is replaced. [default: 1800]",
         ),
         click.option("--dry-run", is_flag=True, help="Plan and estimate only: send no pixel request."),
         click.option("-q", "--quiet", is_flag=True, help="No progress, errors only."),

@@ -1,7 +1,8 @@
 """Sending one request again while that can help.
 
 The ``retry`` package does the backoff. What it lacks is added around it: a bound on the total time,
-``Retry-After``, jitter on the first wait too, and giving up at once when the run stops.
+``Retry-After``, jitter on the first wait too, and giving up at once when the run stops. Two things are not the
+request's fault and do not use up its attempts: a full quota, and a network that is away.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from eechips.errors import TransientError
+from eechips.errors import TransientError, UnreachableError
 
 T = TypeVar("T")
 
@@ -26,7 +27,9 @@ class RetryPolicy:
         delay: first wait in seconds; drawn from half of it to all of it.
         backoff: factor from one wait to the next.
         max_delay: longest wait in seconds; a longer Retry-After is obeyed nevertheless.
-        total: seconds after the first attempt began when no further one is started.
+        total: seconds after the first attempt began when no further one is started; the time that the network
+            was away does not count.
+        offline: seconds to wait for a network that is away.
     """
 
     retries: int = 10
@@ -34,6 +37,7 @@ class RetryPolicy:
     backoff: float = 2.0
     max_delay: float = 30.0
     total: float = 600.0
+    offline: float = 0.0
 
 
 class _GivenUpError(Exception):
@@ -44,11 +48,16 @@ class _GivenUpError(Exception):
         self.error = error
 
 
+_CROWDED_DELAY = 0.5
+"""First wait in seconds after a 429. The throttle has already made room: a longer one would only idle."""
+
+
 def call(
     attempt: Callable[[], T],
     policy: RetryPolicy,
     *,
     pause: Callable[[float], None] = time.sleep,
+    await_service: Callable[[float], bool] = lambda _: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> T:
     """Calls ``attempt`` until it returns, or fails for good.
@@ -56,7 +65,9 @@ def call(
     Args:
         attempt: sends the request once; raises TransientError where repeating can help.
         policy: bounds.
-        pause: waits for so many seconds before a repeat, on top of the backoff; may raise to stop.
+        pause: waits for so many seconds before a repeat; may raise to stop.
+        await_service: waits, for so many seconds at most, until the service can be reached again; returns whether
+            to try.
         clock: seconds, monotonic.
 
     Raises:
@@ -64,24 +75,10 @@ def call(
     """
     from retry.api import retry_call
 
-    began = clock()
-    not_before: float | None = None
-
-    def guarded() -> T:
-        nonlocal not_before
-        if not_before is not None:
-            pause(max(0.0, not_before - clock()))
-        try:
-            return attempt()
-        except TransientError as error:
-            not_before = clock() + (error.retry_after or 0.0)
-            if max(clock(), not_before) - began >= policy.total:
-                raise _GivenUpError(error) from error
-            raise
-
+    patience = _Patience(policy, pause, await_service, clock)
     try:
         return retry_call(  # type: ignore[no-any-return]
-            guarded,
+            lambda: patience.attempt(attempt),
             exceptions=TransientError,
             tries=policy.retries + 1,
             delay=policy.delay * random.uniform(0.5, 1.0),
@@ -92,3 +89,50 @@ def call(
         )
     except _GivenUpError as stop:
         raise stop.error from None
+
+
+class _Patience:
+    """What lies around one attempt that counts: the waits that the service asks for, and those that do not count."""
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        pause: Callable[[float], None],
+        await_service: Callable[[float], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._policy, self._pause, self._await_service, self._clock = policy, pause, await_service, clock
+        self._end = clock() + policy.total
+        self._not_before: float | None = None
+        self._rejections = 0
+
+    def attempt(self, attempt: Callable[[], T]) -> T:
+        if self._not_before is not None:
+            self._pause(max(0.0, self._not_before - self._clock()))
+        while True:
+            try:
+                return attempt()
+            except UnreachableError as error:
+                self._wait_for_service(error)
+            except TransientError as error:
+                self._not_before = self._clock() + (error.retry_after or 0.0)
+                if max(self._clock(), self._not_before) >= self._end:
+                    raise _GivenUpError(error) from error
+                if error.status != 429:
+                    raise
+                self._pause(max(error.retry_after or 0.0, self._crowded_delay()))
+
+    def _wait_for_service(self, error: UnreachableError) -> None:
+        if not self._policy.offline:
+            raise error  # an attempt like any other
+        began = self._clock()
+        if not self._await_service(self._policy.offline):
+            raise _GivenUpError(error) from error
+        self._end += self._clock() - began
+
+    def _crowded_delay(self) -> float:
+        longest = (
+            min(self._policy.max_delay, self._policy.delay, _CROWDED_DELAY) * self._policy.backoff**self._rejections
+        )
+        self._rejections = min(self._rejections + 1, 3)
+        return min(longest, self._policy.max_delay) * random.uniform(0.5, 1.0)

@@ -1,9 +1,11 @@
-"""One throttle for a whole run: requests in flight, and requests per second, across processes.
+"""One throttle for a whole run: requests in flight, and requests per second, across processes and threads.
 
 The state is a page of shared memory guarded by a POSIX record lock. Both belong to an unlinked file, so they
 vanish with the run, and the kernel drops the lock of a process that dies: a killed worker cannot block the
 others. Its slots are given back by the parent (:meth:`Throttle.reclaim`), because every process counts its
-own. Who waits for a slot sleeps on a semaphore; who waits for a token knows how long.
+own. Who waits for a slot sleeps on a semaphore. Tokens are handed out in advance: who has a slot knows when to
+send, so that nobody asks in vain. How many slots there are is learned from what the service rejects
+(:mod:`eechips.client.congestion`).
 
 Limits of the service, per project (https://developers.google.com/earth-engine/guides/usage, 2025-11): 40
 requests in flight, 6,000 requests a minute.
@@ -19,21 +21,72 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from multiprocessing.reduction import DupFd
 from typing import Any
 
+from eechips.client.congestion import START, USUAL, Cell, Controller
+
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
-_LIMIT, _RATE, _TOKENS, _REFILLED, _CLOSED_UNTIL, _STOPPED, _HEADER = range(7)
-_HELD, _WAITING, _SENT, _REJECTED, _SEAT_SIZE = range(5)
+# The controller's come first, then those of the run, then some for every seat.
+_FIRST = len(Cell)
+_RATE, _TOKENS, _REFILLED, _CLOSED_UNTIL, _STOPPED, _OFFLINE, _MOST_REQUESTS, _MOST_BYTES, _WOKEN, _WOKEN_NEXT, _END = (
+    range(_FIRST, _FIRST + 11)
+)
+_HELD, _PACED, _WAITING, _WAITING_NEXT, _SENT, _REJECTED, _RECEIVED, _SEAT_SIZE = range(8)
 
 _BURST_SECONDS = 0.1
 """The bucket holds this many seconds of the rate: enough to start, too little to break a limit per second."""
+_MINUTE = 60.0
 _MAX_NAP = 0.25
 """Longest sleep, in seconds: a wake-up that died with its process costs no more than this."""
 _MAX_CLOSED = 300.0
 """Longest time, in seconds, that one answer's Retry-After can close the throttle for all."""
 _NO_SLOT = -1.0
+_SPENT = -2.0
+_PROBE_SECONDS = 2.0
+"""How often one request tries whether the service can be reached again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a run may use.
+
+    Attributes:
+        in_flight: slots at most; the limit that is learned stays below.
+        start: slots at the beginning; None to begin with few.
+        is_known: whether ``in_flight`` is what the service is known to bear, and not only a bound.
+        rate: requests a second, and sixty times as many a minute; None for no limit.
+        requests: requests in all; None for no limit.
+        received: bytes of answers in all, after which nothing more is asked; None for no limit.
+    """
+
+    in_flight: int
+    start: int | None = None
+    is_known: bool = True
+    rate: float | None = None
+    requests: int | None = None
+    received: int | None = None
+
+
+@dataclass(slots=True)
+class Slot:
+    """What became of a request, for the throttle to learn from. It is filled in by who holds the slot.
+
+    Attributes:
+        status: HTTP status; None if no answer came.
+        retry_after: seconds that the answer asks to wait.
+        is_restricted: whether the answer announces the restricted mode.
+        received: bytes.
+        is_unreachable: whether the service could not be reached at all.
+    """
+
+    status: int | None = None
+    retry_after: float | None = None
+    is_restricted: bool = False
+    received: int = 0
+    is_unreachable: bool = False
 
 
 class Throttle:
@@ -44,8 +97,7 @@ class Throttle:
 
     Args:
         context: the multiprocessing context of the workers.
-        in_flight: slots at the start; :meth:`set_limit` changes them at any time.
-        rate: tokens per second; None for no limit.
+        limits: what the run may use.
         seats: how many processes can take part.
         clock: seconds, monotonic, the same in all processes.
     """
@@ -53,23 +105,26 @@ class Throttle:
     def __init__(
         self,
         context: BaseContext,
+        limits: Limits,
         *,
-        in_flight: int,
-        rate: float | None,
         seats: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._seats = seats
         self._clock = clock
         self._wake = context.Semaphore(0)
+        self._wake_next = context.Semaphore(0)
         with tempfile.TemporaryFile(prefix="eechips-throttle-") as file:
-            size = 8 * (_HEADER + seats * _SEAT_SIZE)
-            file.truncate(size)
+            file.truncate(8 * (_END + seats * _SEAT_SIZE))
             self._attach(os.dup(file.fileno()))
-        self._cells[_LIMIT] = in_flight
-        self._cells[_RATE] = rate or 0.0
+        start = limits.start if limits.start is not None else min(START, limits.in_flight)
+        free = None if limits.is_known else max(USUAL, start)
+        self._controller.begin(start, limits.in_flight, clock(), ramps=limits.start is None, free=free)
+        self._cells[_RATE] = limits.rate or 0.0
         self._cells[_TOKENS] = self._capacity
         self._cells[_REFILLED] = clock()
+        self._cells[_MOST_REQUESTS] = limits.requests if limits.requests is not None else float("inf")
+        self._cells[_MOST_BYTES] = limits.received if limits.received is not None else float("inf")
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -77,15 +132,18 @@ class Throttle:
             "seats": self._seats,
             "clock": self._clock,
             "wake": self._wake,
+            "wake_next": self._wake_next,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._seats, self._clock, self._wake = state["seats"], state["clock"], state["wake"]
+        self._seats, self._clock = state["seats"], state["clock"]
+        self._wake, self._wake_next = state["wake"], state["wake_next"]
         self._attach(state["descriptor"].detach())
 
     def _attach(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._cells = memoryview(mmap.mmap(descriptor, 8 * (_HEADER + self._seats * _SEAT_SIZE))).cast("d")
+        self._cells = memoryview(mmap.mmap(descriptor, 8 * (_END + self._seats * _SEAT_SIZE))).cast("d")
+        self._controller = Controller(self._cells)
         self._threads = threading.Lock()
 
     @contextlib.contextmanager
@@ -101,6 +159,12 @@ class Throttle:
     def _capacity(self) -> float:
         return max(1.0, self._cells[_RATE] * _BURST_SECONDS)
 
+    @property
+    def _refill(self) -> float:
+        """Tokens a second: a little less than the rate, so that with the burst no minute has more than its sixty."""
+        rate = self._cells[_RATE]
+        return max(rate * 0.5, rate - self._capacity / _MINUTE)
+
     def seat(self, number: int) -> Seat:
         """The seat of one process."""
         if not 0 <= number < self._seats:
@@ -109,19 +173,18 @@ class Throttle:
 
     @property
     def limit(self) -> int:
-        """Slots in all."""
-        return int(self._cells[_LIMIT])
+        """Slots in all, at present."""
+        return int(self._cells[Cell.LIMIT])
 
-    def set_limit(self, in_flight: int) -> None:
-        """Changes the number of slots; requests in flight beyond it finish undisturbed."""
-        with self._locked() as cells:
-            cells[_LIMIT] = max(1, in_flight)
-        self._wake_all()
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the service's last answer announced its restricted mode."""
+        return self._cells[Cell.RESTRICTED] != 0.0
 
     @property
     def in_flight(self) -> int:
-        """Slots in use."""
-        return self._sum(_HELD)
+        """Requests that are with the service."""
+        return self._sum(_HELD) - self._sum(_PACED)
 
     @property
     def sent(self) -> int:
@@ -134,109 +197,183 @@ class Throttle:
         return self._sum(_REJECTED)
 
     @property
+    def received(self) -> int:
+        """Bytes of answers since the beginning."""
+        return self._sum(_RECEIVED)
+
+    @property
     def is_stopped(self) -> bool:
         """Whether :meth:`stop` was called."""
         return self._cells[_STOPPED] != 0.0
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether all the requests, or bytes, that the run may use are used."""
+        return self.sent >= self._cells[_MOST_REQUESTS] or self.received >= self._cells[_MOST_BYTES]
+
+    @property
+    def offline_since(self) -> float | None:
+        """Since when the service cannot be reached, on the monotonic clock; None if it can."""
+        return self._cells[_OFFLINE] or None
+
     def stop(self) -> None:
         """Tells every process that the run is stopping: nothing is repeated any more."""
         self._cells[_STOPPED] = 1.0
-        self._wake_all()
+        with self._locked():
+            self._wake_everybody()
 
     def reclaim(self, number: int) -> None:
         """Gives back the slots of a process that died."""
+        base = _END + number * _SEAT_SIZE
         with self._locked() as cells:
-            cells[_HEADER + number * _SEAT_SIZE + _HELD] = 0.0
-            cells[_HEADER + number * _SEAT_SIZE + _WAITING] = 0.0
-        self._wake_all()
+            for cell in (_HELD, _PACED, _WAITING, _WAITING_NEXT):
+                cells[base + cell] = 0.0
+            self._wake_everybody()  # it may have died of a wake-up that was meant for others
 
     def _sum(self, cell: int) -> int:
-        return int(sum(self._cells[_HEADER + n * _SEAT_SIZE + cell] for n in range(self._seats)))
+        return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))
 
-    def _wake_all(self) -> None:
+    def _wake_everybody(self) -> None:
+        for _ in range(self._sum(_WAITING_NEXT)):
+            self._wake_next.release()
         for _ in range(self._sum(_WAITING)):
             self._wake.release()
+        self._cells[_WOKEN] = self._cells[_WOKEN_NEXT] = 0.0
 
-    def _try_take(self, base: int) -> float:
+    def _wake_some(self) -> None:
+        """Wakes as many as there are free slots, those first who wait for a unit's next request."""
+        cells = self._cells
+        free = int(cells[Cell.LIMIT] - self._sum(_HELD) - cells[_WOKEN] - cells[_WOKEN_NEXT])
+        for waiting, woken, semaphore in (
+            (_WAITING_NEXT, _WOKEN_NEXT, self._wake_next),
+            (_WAITING, _WOKEN, self._wake),
+        ):
+            asleep = self._sum(waiting) - int(cells[woken])
+            for _ in range(min(free, asleep)):
+                cells[woken] += 1.0
+                free -= 1
+                semaphore.release()
+
+    def _try_take(self, base: int, *, is_next: bool) -> tuple[bool, float]:
         """Takes a slot and a token.
 
         Returns:
-            0.0 if taken; else the seconds after which to try again, or ``_NO_SLOT``: when one is given back.
+            Whether both were taken, and the seconds to wait: before sending, or else before trying again;
+            ``_NO_SLOT`` stands for the time when a slot is given back, and ``_SPENT`` for never.
         """
         with self._locked() as cells:
             now = self._clock()
+            if self.is_spent:
+                return False, _SPENT
             if cells[_CLOSED_UNTIL] > now:
-                return cells[_CLOSED_UNTIL] - now
-            if self.in_flight >= cells[_LIMIT]:
-                cells[base + _WAITING] += 1.0
-                return _NO_SLOT
-            rate = cells[_RATE]
-            if rate > 0:
-                elapsed = max(0.0, now - cells[_REFILLED])
-                tokens = min(self._capacity, cells[_TOKENS] + elapsed * rate)
-                cells[_REFILLED] = now
-                cells[_TOKENS] = tokens
-                if tokens < 1.0:
-                    return (1.0 - tokens) / rate
-                cells[_TOKENS] = tokens - 1.0
+                return False, cells[_CLOSED_UNTIL] - now
+            # A unit that is under way goes first: what it has begun expires, and it makes room.
+            queued = 0 if is_next else self._sum(_WAITING_NEXT)
+            if self._sum(_HELD) + queued >= int(cells[Cell.LIMIT]):
+                cells[base + (_WAITING_NEXT if is_next else _WAITING)] += 1.0
+                return False, _NO_SLOT
             cells[base + _HELD] += 1.0
             cells[base + _SENT] += 1.0
-        return 0.0
+            wait = self._reserve(now)
+            if wait > 0.0:
+                cells[base + _PACED] += 1.0
+            return True, wait
 
-    def _give_back(self, base: int) -> None:
+    def _reserve(self, now: float) -> float:
+        """Takes the next token; returns the seconds until it is there."""
+        cells = self._cells
+        if cells[_RATE] <= 0:
+            return 0.0
+        refill = self._refill
+        elapsed = max(0.0, now - cells[_REFILLED])
+        cells[_TOKENS] = min(self._capacity, cells[_TOKENS] + elapsed * refill) - 1.0
+        cells[_REFILLED] = now
+        return max(0.0, -cells[_TOKENS] / refill)
+
+    def _depart(self, base: int) -> None:
         with self._locked() as cells:
-            cells[base + _HELD] = max(0.0, cells[base + _HELD] - 1.0)
-            somebody_waits = self._sum(_WAITING) > 0
-        if somebody_waits:
-            self._wake.release()
+            cells[base + _PACED] = max(0.0, cells[base + _PACED] - 1.0)
 
-    def _await_slot(self, base: int) -> None:
-        try:
-            self._wake.acquire(timeout=_MAX_NAP)
-        finally:
-            with self._locked() as cells:
-                cells[base + _WAITING] = max(0.0, cells[base + _WAITING] - 1.0)
+    def _give_back(self, base: int, slot: Slot) -> None:
+        with self._locked() as cells:
+            now = self._clock()
+            cells[base + _RECEIVED] += slot.received
+            if slot.status is not None:
+                cells[_OFFLINE] = 0.0
+            elif slot.is_unreachable and not cells[_OFFLINE]:
+                cells[_OFFLINE] = now
+            if slot.status is not None and slot.status != 429:
+                self._controller.answered(self.in_flight, now, restricted=slot.is_restricted)
+            cells[base + _HELD] = max(0.0, cells[base + _HELD] - 1.0)
+            if slot.status == 429:
+                cells[base + _REJECTED] += 1.0
+                self._controller.rejected(self.in_flight, now, restricted=slot.is_restricted)
+                if slot.retry_after:
+                    until = now + min(slot.retry_after, _MAX_CLOSED)
+                    cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)
+            self._wake_some()
+
+    def _await_slot(self, base: int, *, is_next: bool) -> None:
+        semaphore = self._wake_next if is_next else self._wake
+        was_woken = semaphore.acquire(timeout=_MAX_NAP)
+        with self._locked() as cells:
+            waiting = base + (_WAITING_NEXT if is_next else _WAITING)
+            cells[waiting] = max(0.0, cells[waiting] - 1.0)
+            if was_woken:
+                woken = _WOKEN_NEXT if is_next else _WOKEN
+                cells[woken] = max(0.0, cells[woken] - 1.0)
+
+    def _try_probe(self) -> bool:
+        """Whether the caller is the one to find out whether the service can be reached again."""
+        with self._locked() as cells:
+            now = self._clock()
+            if cells[_CLOSED_UNTIL] > now:
+                return False
+            cells[_CLOSED_UNTIL] = now + _PROBE_SECONDS
+            return True
 
 
 class Seat:
-    """One process's share of a throttle. Threads of the process may use it together."""
+    """One process's share of a throttle. Threads of the process use it together."""
 
     def __init__(self, throttle: Throttle, number: int) -> None:
         self.throttle = throttle
-        self._base = _HEADER + number * _SEAT_SIZE
+        self._base = _END + number * _SEAT_SIZE
 
     @contextlib.contextmanager
-    def slot(self) -> Iterator[None]:
+    def slot(self, *, is_next: bool = False) -> Iterator[Slot]:
         """Holds a slot for the duration of one request, and counts it.
 
         A run that is stopping still gives slots: what has begun is to be finished, but not after a long wait.
 
+        Args:
+            is_next: whether the request continues a unit: it goes before those that begin one.
+
+        Yields:
+            What to fill in when the answer is there.
+
         Raises:
-            Stopped: if the run is stopping and no slot is to be had soon.
+            Stopped: if the run is stopping and no slot is to be had soon, or if its budget is spent.
         """
         throttle = self.throttle
         while True:
-            wait = throttle._try_take(self._base)
-            if wait == 0.0:
+            is_taken, wait = throttle._try_take(self._base, is_next=is_next)
+            if is_taken:
                 break
-            if wait > _MAX_NAP and throttle.is_stopped:
+            if wait == _SPENT or (wait > _MAX_NAP and throttle.is_stopped):
                 raise Stopped
             if wait == _NO_SLOT:
-                throttle._await_slot(self._base)
+                throttle._await_slot(self._base, is_next=is_next)
             else:
                 time.sleep(min(wait, _MAX_NAP))
+        slot = Slot()
         try:
-            yield
+            if wait > 0.0:
+                time.sleep(wait)
+                throttle._depart(self._base)
+            yield slot
         finally:
-            throttle._give_back(self._base)
-
-    def rejected(self, retry_after: float | None) -> None:
-        """Notes a 429; nobody sends until ``retry_after`` seconds have passed, if the server said so."""
-        with self.throttle._locked() as cells:
-            cells[self._base + _REJECTED] += 1.0
-            if retry_after:
-                until = self.throttle._clock() + min(retry_after, _MAX_CLOSED)
-                cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)
+            throttle._give_back(self._base, slot)
 
     def pause(self, seconds: float) -> None:
         """Waits, without a slot, before a request is repeated.
@@ -251,6 +388,27 @@ class Seat:
                 return
             time.sleep(min(left, _MAX_NAP))
         raise Stopped
+
+    def await_service(self, seconds: float) -> bool:
+        """Waits while the service cannot be reached, or until it is this caller's turn to try.
+
+        Args:
+            seconds: to wait at most, from when the service went away.
+
+        Returns:
+            Whether to try; False if the time is up.
+
+        Raises:
+            Stopped: if the run is stopping.
+        """
+        throttle = self.throttle
+        while (since := throttle.offline_since) is not None:
+            if throttle._clock() - since > seconds:
+                return False
+            if throttle._try_probe():
+                break
+            self.pause(_MAX_NAP)
+        return True
 
 
 class Stopped(BaseException):

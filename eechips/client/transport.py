@@ -21,8 +21,8 @@ from eechips.client import retry
 from eechips.client.classify import classify_exception, classify_response, parse_retry_after, response_message
 from eechips.client.documents import Documents
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Seat
-from eechips.errors import EechipsError, TransientError, ValidationError
+from eechips.client.throttle import Seat, Slot
+from eechips.errors import EechipsError, TransientError, UnreachableError, ValidationError
 
 if TYPE_CHECKING:
     import httplib2
@@ -32,6 +32,9 @@ T = TypeVar("T")
 
 _CHUNK = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
+_QUOTA_STATUS = "x-earth-engine-quota-status"
+_RESTRICTED = "parallelism_restricted=true"
+"""How the service announces that a project's compute of the month is used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,25 @@ class Timeouts:
     total: float = 600.0
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One request and what became of it, for the log. It has no address: that may be a secret.
+
+    Attributes:
+        kind: what was asked for, such as ``thumbnails`` or ``image:computePixels``.
+        status: HTTP status; None if no answer came.
+        seconds: from the slot to the last byte.
+        bytes: of the answer, as they came over the wire.
+        attempt: 1 for the first.
+    """
+
+    kind: str
+    status: int | None
+    seconds: float
+    bytes: int
+    attempt: int
+
+
 @dataclass(slots=True)
 class Usage:
     """What a piece of work cost.
@@ -58,11 +80,13 @@ class Usage:
         requests: HTTP requests sent, repeats included.
         repeats: those that were sent again after a transient failure.
         received: bytes of their bodies, as they came over the wire.
+        exchanges: every one of them, if that is wanted.
     """
 
     requests: int = 0
     repeats: int = 0
     received: int = 0
+    exchanges: list[Exchange] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +110,7 @@ class Transport:
     Attributes:
         endpoint: base URL of the service.
         policy: of retries; may be changed between requests.
+        client_headers: what the Earth Engine client adds to its requests, for those sent in its stead.
 
     Args:
         endpoint: base URL of the service, no slash at the end.
@@ -110,6 +135,7 @@ class Transport:
         self._origin = _origin(endpoint)
         self._seat = seat
         self.policy = policy
+        self.client_headers: Mapping[str, str] = {}
         self._timeouts = timeouts
         self._credentials = credentials
         self._known: dict[str, bytes] = {}
@@ -117,6 +143,8 @@ class Transport:
             self._known = {"discovery": documents.discovery, "algorithms": documents.algorithms}
         self._seen: dict[str, bytes] = {}
         self._opened: requests.Session | None = None
+        self._opening = threading.Lock()
+        self._authorizing = threading.Lock()
         self._local = threading.local()
 
     @property
@@ -132,9 +160,13 @@ class Transport:
             self._opened = None
 
     @contextlib.contextmanager
-    def metered(self) -> Iterator[Usage]:
-        """Counts what this thread sends inside the block."""
-        usage = Usage()
+    def metered(self, *, logs: bool = False) -> Iterator[Usage]:
+        """Counts what this thread sends inside the block.
+
+        Args:
+            logs: whether every request is noted.
+        """
+        usage = Usage(exchanges=[] if logs else None)
         previous, self._local.usage = getattr(self._local, "usage", None), usage
         try:
             yield usage
@@ -210,7 +242,7 @@ class Transport:
         """
 
         def attempt() -> T:
-            reply = self._send("GET", url, None, {}, authorize=False)
+            reply = self._send("GET", url, None, {}, authorize=False, is_next=True)
             error = _error_of(reply)
             if error is not None:
                 raise error
@@ -218,17 +250,43 @@ class Transport:
 
         return self._repeat(attempt)
 
+    def post(self, path: str, body: bytes, accept: Callable[[bytes], T]) -> T:
+        """Sends a request that the Earth Engine client would send likewise, only slower.
+
+        Args:
+            path: below the endpoint, with a slash.
+            body: JSON.
+            accept: receives the whole body of a successful answer; a ValidationError sends the request again.
+
+        Returns:
+            What ``accept`` returned.
+
+        Raises:
+            RequestError: classified.
+            ConfigurationError: if the service refuses the project or the credentials.
+        """
+        headers = {"Content-Type": "application/json", **self.client_headers}
+
+        def attempt() -> T:
+            reply = self._send("POST", self.endpoint + path, body, headers, authorize=True)
+            error = _error_of(reply)
+            if error is not None:
+                raise error
+            _refuse_page(reply)
+            return accept(reply.body)
+
+        return self._repeat(attempt)
+
     def _repeat(self, attempt: Callable[[], T]) -> T:
-        first = True
+        self._local.attempt = 0
 
         def counted() -> T:
-            nonlocal first
-            if not first:
+            self._local.attempt += 1
+            if self._local.attempt > 1:
                 self._usage.repeats += 1
-            first = False
             return attempt()
 
-        return retry.call(counted, self.policy, pause=self._seat.pause)
+        return retry.call(counted, self.policy, pause=self._seat.pause, await_service=self._seat.await_service)
 
     @property
     def _usage(self) -> Usage:
@@ -236,7 +294,14 @@ class Transport:
         return usage if usage is not None else Usage()
 
     def _send(
-        self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], *, authorize: bool
+        self,
+        method: str,
+        url: str,
+        body: str | bytes | None,
+        headers: Mapping[str, str],
+        *,
+        authorize: bool,
+        is_next: bool = False,
     ) -> Reply:
         """Sends one request once, in a slot of the throttle."""
         sent = {"Accept-Encoding": "gzip", **headers}
@@ -244,36 +309,53 @@ class Transport:
         try:
             if authorize:
                 self._authorize(method, url, sent)
-            with self._seat.slot():
+            with self._seat.slot(is_next=is_next) as slot:
                 self._usage.requests += 1
-                reply = self._exchange(method, url, body, sent)
+                return self._exchange(method, url, body, sent, slot)
         except Exception as error:  # classified below, or raised again as it is
             failure = classify_exception(error)
             if failure is None:
                 raise
-        if failure is not None:
-            raise failure from None  # the original names the URL, which is a secret
-        if reply.status == 429:
-            self._seat.rejected(parse_retry_after(reply.headers))
-        return reply
+        raise failure from None  # the original names the URL, which is a secret
 
-    def _exchange(self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str]) -> Reply:
+    def _exchange(
+        self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], slot: Slot
+    ) -> Reply:
         began = time.monotonic()
         data = body.encode() if isinstance(body, str) else body
-        response = self._session.request(
-            method,
-            url,
-            data=data,
-            headers=headers,
-            timeout=(self._timeouts.connect, self._timeouts.read),
-            stream=True,
-            allow_redirects=False,
-        )
-        with response:
-            raw = self._read(response, began)
-            found = {name.lower(): value for name, value in response.headers.items()}
-        self._usage.received += len(raw)
+        try:
+            response = self._session.request(
+                method,
+                url,
+                data=data,
+                headers=headers,
+                timeout=(self._timeouts.connect, self._timeouts.read),
+                stream=True,
+                allow_redirects=False,
+            )
+            with response:
+                found = {name.lower(): value for name, value in response.headers.items()}
+                slot.status = response.status_code
+                slot.is_restricted = _RESTRICTED in found.get(_QUOTA_STATUS, "")
+                if slot.status == 429:
+                    slot.retry_after = parse_retry_after(found)
+                raw = self._read(response, began)
+                slot.received = len(raw)
+        except Exception as error:
+            slot.is_unreachable = _is_unreachable(error)
+            if slot.is_unreachable:
+                raise UnreachableError(str(classify_exception(error))) from None
+            raise
+        finally:
+            self._note(url, slot, time.monotonic() - began)
         return Reply(response.status_code, found, _decode(raw))
+
+    def _note(self, url: str, slot: Slot, seconds: float) -> None:
+        usage = self._usage
+        usage.received += slot.received
+        if usage.exchanges is not None:
+            attempt = getattr(self._local, "attempt", 1)
+            usage.exchanges.append(Exchange(_kind(url), slot.status, round(seconds, 4), slot.received, attempt))
 
     def _read(self, response: requests.Response, began: float) -> bytes:
         """The body as it comes over the wire, all of it.
@@ -300,13 +382,17 @@ class Transport:
         import google.auth.transport.requests
 
         refresher = google.auth.transport.requests.Request(session=self._session)
-        self._credentials.before_request(refresher, method, url, headers)
+        with self._authorizing:  # one thread refreshes the token, not all of them
+            self._credentials.before_request(refresher, method, url, headers)
 
     @property
     def _session(self) -> requests.Session:
-        if self._opened is None:
-            self._opened = _open_session(self.endpoint)
-        return self._opened
+        with self._opening:
+            if self._opened is None:
+                from eechips.client.sessions import open_session
+
+                self._opened = open_session(self.endpoint)
+            return self._opened
 
     def _document(self, uri: str) -> str:
         path = urlsplit(uri).path
@@ -325,25 +411,22 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port
 
 
-def _open_session(endpoint: str) -> requests.Session:
-    """A session with keep-alive, no retries of its own, and proxies looked up once.
-
-    Requests would look for proxies, certificates and ``.netrc`` passwords anew for every request; the last
-    could even replace our credentials.
-    """
+def _is_unreachable(error: BaseException) -> bool:
+    """Whether no connection could be made at all, which is nothing that the request is to blame for."""
     import requests
-    import requests.adapters
-    import requests.utils
+    import urllib3.exceptions
 
-    session = requests.Session()
-    if not is_loopback(endpoint):
-        settings = session.merge_environment_settings(endpoint, {}, None, None, None)
-        session.proxies, session.verify = settings["proxies"], settings["verify"]
-    session.trust_env = False
-    adapter = requests.adapters.HTTPAdapter(pool_connections=4, pool_maxsize=16, max_retries=0)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+    reason = getattr(error.args[0], "reason", None) if error.args else None
+    kinds = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, kinds)
+
+
+def _kind(url: str) -> str:
+    """What a request asks for, without the names in its address: ``thumbnails:getPixels``, ``value:compute``."""
+    parts = urlsplit(url).path.strip("/").split("/")
+    last, _, verb = parts[-1].partition(":")
+    resource = parts[3] if len(parts) > 4 else last
+    return f"{resource}:{verb}" if verb else resource
 
 
 def _decode(raw: bytes) -> bytes:

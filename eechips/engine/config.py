@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,12 @@ from eechips.errors import UsageError
 SERVICE_RATE = 100.0
 """Requests a second that a project may send: 6,000 a minute
 (https://developers.google.com/earth-engine/guides/usage, read 2025-11)."""
+_MOST_IN_FLIGHT = 1000
+"""Slots that ``auto`` can grow to."""
+_LOCAL_IN_FLIGHT = 40
+"""Slots of the local Earth Engine, which has the cores of this machine and no more."""
+_OFFLINE = 7 * 86400.0
+"""Seconds to wait for a network that is away: whoever knows better can stop the run, and nothing is lost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +39,17 @@ class RunConfig:
         processes: worker processes.
         retries: repeats of one request after transient failures.
         retry_delay: seconds before the first of them, at most; each further one waits twice as long.
-        method: how pixels are asked for: by URL (two requests a chip) or by computePixels (one).
+        method: how pixels are asked for: by URL (two requests a chip) or by computePixels (one); ``auto`` is the
+            latter.
         rate: requests a second; None for no limit; ``auto`` for the service's own limit, none with ``local``.
-        in_flight: requests in flight at most.
+        in_flight: requests in flight at most; what the service rejects lowers the limit, and it grows again.
+            ``auto`` finds the quota by itself, whatever its size, and remembers it for the project's next run.
         connect_timeout: seconds to reach the server.
         read_timeout: seconds between two pieces of an answer.
         unit_timeout: seconds that one unit may take, repeats included; then its worker is replaced.
+        max_requests: requests that the run may send, planning included; then it stops, and can be resumed.
+        max_bytes: bytes of answers after which nothing more is asked.
+        max_minutes: minutes after which nothing more is begun.
         name: template of the results' names, such as ``{eco_name}/{id}``; None for the recipe's own.
         quiet: no progress.
         verbose: a line for every failed unit.
@@ -60,10 +72,13 @@ class RunConfig:
     retry_delay: float = 1.0
     method: Literal["auto", "url", "pixels"] = "auto"
     rate: float | Literal["auto"] | None = "auto"
-    in_flight: int = 40
+    in_flight: int | Literal["auto"] = "auto"
     connect_timeout: float = 10.0
     read_timeout: float = 330.0
     unit_timeout: float = 1800.0
+    max_requests: int | None = None
+    max_bytes: int | None = None
+    max_minutes: float | None = None
     name: str | None = None
     quiet: bool = False
     verbose: bool = False
@@ -79,15 +94,17 @@ class RunConfig:
             raise UsageError(f"there is no folder of assets {self.local_assets}")
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
-        least = {"processes": 1, "in_flight": 1, "retries": 0}
+        least = {"processes": 1, "in_flight": 1, "retries": 0, "max_requests": 1, "max_bytes": 1}
         for name, bound in least.items():
-            if getattr(self, name) < bound:
+            value = getattr(self, name)
+            if value not in (None, "auto") and value < bound:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least {bound}")
         if isinstance(self.rate, (int, float)) and self.rate <= 0:
             raise UsageError(f"--rate must be above 0, not {self.rate:g}")
-        for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay"):
-            if not getattr(self, name) > 0:
-                raise UsageError(f"--{name.replace('_', '-')} must be above 0 seconds")
+        for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay", "max_minutes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UsageError(f"--{name.replace('_', '-')} must be above 0")
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
 
@@ -108,18 +125,25 @@ class RunConfig:
         """``rate`` as a number, or None for no limit."""
         if self.rate == "auto":
             return None if self.local else SERVICE_RATE
-        return self.rate
+        return None if self.rate is None or math.isinf(self.rate) else self.rate
 
     @property
     def pixel_method(self) -> Method:
-        """``method``, settled: ``auto`` is by URL, as the original scripts did it."""
-        return "pixels" if self.method == "pixels" else "url"
+        """``method``, settled: one request a chip, unless two are asked for."""
+        return "url" if self.method == "url" else "pixels"
+
+    @property
+    def most_in_flight(self) -> int:
+        """Requests in flight at most."""
+        if self.in_flight == "auto":
+            return _LOCAL_IN_FLIGHT if self.local else _MOST_IN_FLIGHT
+        return self.in_flight
 
     @property
     def policy(self) -> RetryPolicy:
         """How one request is repeated; a unit's time bounds the total."""
         total = min(RetryPolicy().total, self.unit_timeout)
-        return RetryPolicy(retries=self.retries, delay=self.retry_delay, total=total)
+        return RetryPolicy(retries=self.retries, delay=self.retry_delay, total=total, offline=_OFFLINE)
 
     @property
     def timeouts(self) -> Timeouts:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import math
 import signal
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -22,6 +25,11 @@ from eechips.storage import LocalStore
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _MAX_LOSSES = 3
+_MAX_HELD = 5
+"""Workers at most that are kept free for units alone."""
+_PACE_SECONDS = 5.0  # between two lines of the log on how the run goes
+_SPARE = 1.3
+"""Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
 _ALIKE_LIMIT = 20
 """So many first units failing in the same place of the recipe end the run: the rest would do the same."""
 
@@ -75,7 +83,9 @@ class Dispatcher:
         progress: told about every settled unit.
         log: told about what is out of the ordinary.
         check: called now and then; raises if the run cannot go on.
-        verbose: whether failures are shown as well.
+        budget: seconds that the run may take; None for any number.
+        verbose: whether failures are shown, and requests logged, as well.
+        clock: seconds, monotonic.
     """
 
     def __init__(
@@ -87,15 +97,22 @@ class Dispatcher:
         log: RunLog,
         *,
         check: Callable[[], None],
+        budget: float | None = None,
         verbose: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger, self._store, self._pool = ledger, store, pool
         self._progress, self._log, self._check, self._verbose = progress, log, check, verbose
+        self._clock = clock
+        self._end = clock() + budget if budget is not None else math.inf
         self._again: deque[Planned] = deque()
+        self._suspects: deque[Planned] = deque()
         self._losses: Counter[int] = Counter()
         self._settled = 0
         self._first: list[str | None] = []
         self._is_dry = False
+        self._is_offline = self._is_restricted = False
+        self._paced = clock()
 
     def run(self, open_count: int, size: int, interrupt: Interrupt) -> bool:
         """Works until every open unit is settled, or the user asks to stop.
@@ -127,28 +144,82 @@ class Dispatcher:
             draining = self._drain_if(interrupt)
             if not draining:
                 self._pool.ensure(min(size, open_count - self._settled))
+                self._pool.depth = math.ceil(_SPARE * self._pool.throttle.limit / size)
                 self._feed(units)
-            if not self._pool.is_busy and (draining or (self._is_dry and not self._again)):
-                return not draining
+            if not self._pool.is_busy and (draining or self._is_through):
+                return self._settled == open_count
             self._settle(self._pool.wait(_TICK))
-            self._progress.show(self._pool.throttle.in_flight, self._pool.throttle.limit)
+            self._watch()
             self._check()
 
+    @property
+    def _is_through(self) -> bool:
+        return self._is_dry and not self._again and not self._suspects
+
     def _drain_if(self, interrupt: Interrupt) -> bool:
+        """Whether nothing new is begun any more."""
         throttle = self._pool.throttle
-        if interrupt.requested and not throttle.is_stopped:
-            throttle.stop()
-            self._log.write("interrupted")
+        if throttle.is_stopped:
+            return True
+        reason = None
+        if interrupt.requested:
+            reason = "interrupted"
             self._progress.say("Stopping: finishing what is in flight. Ctrl-C again stops at once.")
-        return interrupt.requested
+        elif throttle.is_spent:
+            reason = "budget spent"
+            self._progress.say("Stopping: the run has used the requests or bytes that it may use.")
+        elif self._clock() >= self._end:
+            reason = "time over"
+            self._progress.say("Stopping: the run has taken the time that it may take; finishing what is in flight.")
+        if reason is None:
+            return False
+        throttle.stop()
+        self._log.write(reason)
+        return True
 
     def _feed(self, units: Iterator[Planned]) -> None:
+        """Hands out units; those that a worker may have died of get one for themselves."""
+        while self._suspects and self._pool.has_idle:
+            self._pool.submit(self._suspects.popleft(), alone=True)
+        self._pool.held = min(len(self._suspects), _MAX_HELD)
         while self._pool.has_room:
             task = self._again.popleft() if self._again else next(units, None)
             if task is None:
                 self._is_dry = True
                 return
             self._pool.submit(task)
+
+    def _watch(self) -> None:
+        """Tells the user, and the log, how it goes."""
+        throttle = self._pool.throttle
+        self._progress.show(throttle.in_flight, throttle.limit)
+        if throttle.is_restricted != self._is_restricted:
+            self._is_restricted = throttle.is_restricted
+            self._log.write("restricted" if self._is_restricted else "unrestricted")
+            self._progress.say(
+                "Earth Engine announces restricted mode: the project's compute of this month is used up, and fewer"
+                " requests run at once."
+                if self._is_restricted
+                else "Earth Engine has lifted restricted mode."
+            )
+        if (throttle.offline_since is not None) != self._is_offline:
+            self._is_offline = not self._is_offline
+            self._log.write("offline" if self._is_offline else "online")
+            self._progress.say(
+                "No connection to the service: waiting for it. Nothing is lost; Ctrl-C stops."
+                if self._is_offline
+                else "The service can be reached again."
+            )
+        if self._clock() - self._paced >= _PACE_SECONDS:
+            self._paced = self._clock()
+            self._log.write(
+                "pace",
+                settled=self._settled,
+                in_flight=throttle.in_flight,
+                limit=throttle.limit,
+                sent=throttle.sent,
+                rejected=throttle.rejected,
+            )
 
     def _settle(self, events: list[Finished | Lost]) -> None:
         """Commits files and stores records: first the file, then the ledger, so that no record is a lie."""
@@ -158,12 +229,10 @@ class Dispatcher:
         for event in events:
             if isinstance(event, Lost):
                 record = self._lost(event)
-            elif event.outcome.fatal is not None:
-                failure = event.outcome.fatal
-                continue
             else:
+                self._log_exchanges(event)
                 record = self._commit(event.task, event.outcome, files)
-                failure = failure or self._alike_failure(event.outcome)
+                failure = failure or event.outcome.fatal or self._alike_failure(event.outcome)
             if record is not None:
                 records.append(record)
         if records:
@@ -191,14 +260,22 @@ class Dispatcher:
         return record
 
     def _lost(self, event: Lost) -> Record | None:
-        self._losses[event.task.position] += 1
+        """Gives a unit back whose worker ended; the third worker that it ends is the last."""
+        if event.blame is False:
+            self._again.append(event.task)
+            return None
+        self._losses[event.task.position] += bool(event.blame)
         losses = self._losses[event.task.position]
         self._log.write("worker lost", id=event.task.id, reason=event.reason, losses=losses)
         if losses < _MAX_LOSSES:
-            self._again.append(event.task)
+            self._suspects.append(event.task)
             return None
         error = WorkerLostError(f"given up after {losses} workers: {event.reason}")
         return _failure(event.task, error, losses, 0)
+
+    def _log_exchanges(self, event: Finished) -> None:
+        for exchange in event.outcome.exchanges:
+            self._log.write("request", id=event.task.id, **dataclasses.asdict(exchange))
 
     def _alike_failure(self, outcome: Outcome) -> RecipeError | None:
         """The error to stop with, once the first units have all failed in the same place of the recipe."""

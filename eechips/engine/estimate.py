@@ -20,6 +20,10 @@ _COMPRESSION = {"png": 0.6, "jpg": 0.1, "tif": 0.7, "npy": 1.0}
 _SECONDS = {"url": (0.15, 0.9), "pixels": (0.9,), "table": (1.5,)}
 
 
+_USUAL_IN_FLIGHT = 40
+"""Requests in flight that a project usually has (https://developers.google.com/earth-engine/guides/usage)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """What a run would send and fetch.
@@ -93,7 +97,8 @@ def _seconds(units: int, requests: int, per_unit: float, config: RunConfig) -> f
     """Bound by the rate, or by how many units can be in flight."""
     rate = config.requests_per_second
     by_rate = requests / rate if rate else 0.0
-    return max(by_rate, units * per_unit / min(config.processes, config.in_flight))
+    in_flight = _USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight
+    return max(by_rate, units * per_unit / in_flight)
 
 
 def _unit(text: str) -> dict[str, Any]:

@@ -1,20 +1,19 @@
-"""Supervised worker processes: one task at a time each, replaced when they die or hang."""
+"""Supervised worker processes: a few tasks at a time each, replaced when they die or hang."""
 
 from __future__ import annotations
 
 import contextlib
 import multiprocessing
 import os
+import selectors
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from multiprocessing import connection as mp_connection
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from types import ModuleType
-from typing import Any
 
 from eechips.client.throttle import Throttle
 from eechips.engine import preload, worker
@@ -36,15 +35,18 @@ class Finished:
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A worker died, or took too long, over a task.
+    """A worker died, or was ended because a task took too long.
 
     Attributes:
         task: what it was at.
         reason: how it ended.
+        blame: whether this task did it; False for one that happened to be with the same worker, None if nobody
+            knows which of them it was.
     """
 
     task: Planned
     reason: str
+    blame: bool | None
 
 
 @dataclass(slots=True, eq=False)
@@ -53,8 +55,10 @@ class _Worker:
     pipe: Pipe
     seat: int
     is_ready: bool = False
-    task: Planned | None = None
-    since: float = field(default=0.0)
+    is_alone: bool = False
+    """Whether its one task is to have it for itself."""
+    tasks: dict[int, tuple[Planned, float]] = field(default_factory=dict)
+    """By position, with the time since when."""
 
 
 def worker_context() -> BaseContext:
@@ -65,6 +69,10 @@ def worker_context() -> BaseContext:
 
 class Pool:
     """Workers that execute tasks. Use it in a ``with`` block: leaving it ends them.
+
+    Attributes:
+        depth: tasks at most that a worker has at once; may be changed at any time.
+        held: workers, those with the least to do, that get no further tasks: they are wanted for a task alone.
 
     Args:
         context: of the processes; the one the throttle was made with.
@@ -85,7 +93,10 @@ class Pool:
         self._context, self._setup, self._timeout, self._clock = context, setup, task_timeout, clock
         self._free_seats = list(range(size, 0, -1))  # seat 0 is the parent's
         self._workers: list[_Worker] = []
+        self._selector = selectors.DefaultSelector()
         self._broken_starts = 0
+        self.depth = 1
+        self.held = 0
 
     def __enter__(self) -> Pool:
         _prepare_fork_server(self._context, self._setup)
@@ -96,6 +107,7 @@ class Pool:
             self.kill()
         else:
             self._dismiss()
+        self._selector.close()
 
     @property
     def throttle(self) -> Throttle:
@@ -105,22 +117,38 @@ class Pool:
     @property
     def is_busy(self) -> bool:
         """Whether a worker is at a task."""
-        return any(w.task is not None for w in self._workers)
+        return any(w.tasks for w in self._workers)
 
     @property
     def has_room(self) -> bool:
-        """Whether a worker waits for a task."""
-        return any(w.is_ready and w.task is None for w in self._workers)
+        """Whether a worker can take a further task."""
+        return self._roomy() is not None
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a worker has nothing to do."""
+        return self._idle() is not None
 
     def ensure(self, wanted: int) -> None:
         """Starts workers until there are as many as wanted, or as many as there may be."""
         while self._free_seats and len(self._workers) < wanted:
             self._start(self._free_seats.pop())
 
-    def submit(self, task: Planned) -> None:
-        """Gives a task to a worker that waits for one."""
-        chosen = next(w for w in self._workers if w.is_ready and w.task is None)
-        chosen.task, chosen.since = task, self._clock()
+    def submit(self, task: Planned, *, alone: bool = False) -> None:
+        """Gives a task to the worker that has the least to do.
+
+        Args:
+            task: the task.
+            alone: whether the worker gets no other before it is done with this one.
+
+        Raises:
+            ValueError: if no worker can take it; see ``has_room`` and ``has_idle``.
+        """
+        chosen = self._idle() if alone else self._roomy()
+        if chosen is None:
+            raise ValueError("no worker has room")
+        chosen.tasks[task.position] = task, self._clock()
+        chosen.is_alone = alone
         # A worker that died meanwhile is noticed by wait(), which reports the task as lost.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             chosen.pipe.send(task)
@@ -131,11 +159,10 @@ class Pool:
         Raises:
             ConfigurationError: if workers cannot start at all.
         """
-        waitable: list[Any] = [w.pipe for w in self._workers] + [w.process.sentinel for w in self._workers]
-        happened = set(mp_connection.wait(waitable, timeout)) if waitable else set()
+        happened = {key.data.seat for key, _ in self._selector.select(timeout)}
         events: list[Finished | Lost] = []
         for each in list(self._workers):
-            if each.pipe in happened or each.process.sentinel in happened:
+            if each.seat in happened:
                 events += self._receive(each)
         return events + self._overdue()
 
@@ -146,6 +173,14 @@ class Pool:
         for each in list(self._workers):
             self._bury(each)
 
+    def _idle(self) -> _Worker | None:
+        return next((w for w in self._workers if w.is_ready and not w.tasks), None)
+
+    def _roomy(self) -> _Worker | None:
+        able = sorted((w for w in self._workers if w.is_ready and not w.is_alone), key=lambda w: len(w.tasks))
+        free = able[self.held :]
+        return free[0] if free and len(free[0].tasks) < self.depth else None
+
     def _receive(self, each: _Worker) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
         try:
@@ -155,30 +190,34 @@ class Pool:
                     each.is_ready, self._broken_starts = True, 0
                 elif isinstance(message, Broken):
                     self._broken(message.reason)
-                elif each.task is not None:
-                    events.append(Finished(each.task, message))
-                    each.task = None
+                elif message.position in each.tasks:
+                    task, _ = each.tasks.pop(message.position)
+                    each.is_alone = False
+                    events.append(Finished(task, message))
         except (EOFError, OSError):
             each.process.join(_STOP_TIMEOUT)
         if not each.process.is_alive():
-            events += self._lose(each, f"its worker {_ending(each.process.exitcode)}")
+            events += self._lose(each, f"its worker {_ending(each.process.exitcode)}", set())
         return events
 
     def _overdue(self) -> list[Finished | Lost]:
         now = self._clock()
         events: list[Finished | Lost] = []
         for each in list(self._workers):
-            if each.task is not None and now - each.since > self._timeout:
+            late = {position for position, (_, since) in each.tasks.items() if now - since > self._timeout}
+            if late:
                 each.process.kill()
-                events += self._lose(each, f"it was not done after {self._timeout:g} s")
+                events += self._lose(each, f"it was not done after {self._timeout:g} s", late)
         return events
 
-    def _lose(self, each: _Worker, reason: str) -> list[Finished | Lost]:
-        task, was_ready = each.task, each.is_ready
+    def _lose(self, each: _Worker, reason: str, late: set[int]) -> list[Finished | Lost]:
+        """Buries a worker; ``late`` are the positions of the tasks it was ended for."""
+        tasks, was_ready = [task for task, _ in each.tasks.values()], each.is_ready
         self._bury(each)
         if not was_ready:
             self._broken(reason)
-        return [] if task is None else [Lost(task, reason)]
+        unknown = True if len(tasks) == 1 else None
+        return [Lost(task, reason, task.position in late if late else unknown) for task in tasks]
 
     def _broken(self, reason: str) -> None:
         self._broken_starts += 1
@@ -193,10 +232,15 @@ class Pool:
             )
             process.start()
         theirs.close()
-        self._workers.append(_Worker(process, ours, seat))
+        started = _Worker(process, ours, seat)
+        self._workers.append(started)
+        self._selector.register(ours, selectors.EVENT_READ, started)
+        self._selector.register(process.sentinel, selectors.EVENT_READ, started)
 
     def _bury(self, each: _Worker) -> None:
         self._workers.remove(each)
+        self._selector.unregister(each.pipe)
+        self._selector.unregister(each.process.sentinel)
         each.process.join()
         each.pipe.close()
         each.process.close()

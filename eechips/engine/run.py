@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from eechips import datasets
+from eechips.client import limits
 from eechips.client.connection import Connection, Target
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
-from eechips.client.throttle import Throttle
+from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Dispatcher, Interrupt
@@ -39,6 +40,8 @@ from eechips.storage import LocalStore, make_folder, write_file
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _SERVER_LOG_NAME = "local.log"
+_TELLING_REQUESTS = 200
+"""Requests after which the limit of a run says something of the project's quota."""
 _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
 
 
@@ -77,21 +80,29 @@ def connect(config: RunConfig, server_log: Path | None = None) -> Iterator[Sessi
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work; says what to do.
     """
-    throttle = Throttle(
-        worker_context(),
-        in_flight=config.in_flight,
-        rate=config.requests_per_second,
-        seats=config.processes + 1,
-    )
     with contextlib.ExitStack() as stack:
         server: LocalServer | None = None
         if config.local:
-            bearable = config.in_flight + config.processes
+            bearable = config.most_in_flight + config.processes
             server = stack.enter_context(serve(config.local_assets, in_flight=bearable, log=server_log))
         target = find_target(config, server.url if server is not None else config.service)
+        throttle = Throttle(worker_context(), _limits(config, target), seats=config.processes + 1)
         connection = stack.enter_context(connect_client(target, throttle.seat(0), config.policy, config.timeouts))
         notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
         yield Session(connection, throttle, notes, server)
+
+
+def _limits(config: RunConfig, target: Target) -> Limits:
+    """What the run may use; it begins with what the project's last run has learned."""
+    known = limits.recall(target.endpoint, target.project) if config.in_flight == "auto" else None
+    return Limits(
+        in_flight=config.most_in_flight,
+        start=min(known.in_flight, config.most_in_flight) if known is not None else None,
+        is_known=config.in_flight != "auto" or config.local,
+        rate=config.requests_per_second,
+        requests=config.max_requests,
+        received=config.max_bytes,
+    )
 
 
 def find_target(config: RunConfig, endpoint: str) -> Target:
@@ -174,11 +185,12 @@ class _Run:
             method=config.pixel_method,
             out=config.out.absolute(),
             token=f"{os.getpid()}-{time.time_ns():x}",
+            logs=config.verbose,
         )
         # Before the plan: what the workers share is loaded meanwhile.
         pool = stack.enter_context(Pool(worker_context(), setup, config.processes, config.unit_timeout))
         if not is_planned:
-            self._plan(log)
+            self._plan(log, session.throttle)
         open_count = self._count_open()
         if open_count == 0:
             return True
@@ -188,18 +200,38 @@ class _Run:
         for note in session.notes:
             progress.say(note)
         dispatcher = Dispatcher(
-            self._ledger, self._store, pool, progress, log, check=session.check, verbose=config.verbose
+            self._ledger,
+            self._store,
+            pool,
+            progress,
+            log,
+            check=session.check,
+            budget=config.max_minutes * 60.0 if config.max_minutes is not None else None,
+            verbose=config.verbose,
         )
         is_settled = dispatcher.run(open_count, min(config.processes, open_count), self._interrupt)
+        self._remember(session)
         if not is_settled:
             resume = config.command or "the same command"
             progress.say(f"Stopped; nothing is lost. To go on: {resume}")
         return is_settled
 
-    def _plan(self, log: RunLog) -> None:
+    def _remember(self, session: Session) -> None:
+        """Keeps the limit for the project's next run, if this one was long enough to have found it."""
+        throttle, target = session.throttle, session.connection.target
+        if self._config.in_flight == "auto" and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
+            learned = limits.Learned(throttle.limit, throttle.is_restricted, utc_now())
+            limits.remember(target.endpoint, target.project, learned)
+
+    def _plan(self, log: RunLog, throttle: Throttle) -> None:
         template = name_template(self._recipe, self._config)
         meta = {**self._described, "eechips": version("eechips"), "planned": utc_now()}
-        self._ledger.store_plan(meta, units_of(self._recipe, template))
+        try:
+            self._ledger.store_plan(meta, units_of(self._recipe, template))
+        except Stopped:
+            if not throttle.is_spent:
+                raise
+            raise UsageError("the budget of requests or bytes is spent before the plan is made: allow more") from None
         total = sum(self._ledger.counts().values())
         log.write("planned", units=total)
         if total == 0:

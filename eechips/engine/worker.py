@@ -1,9 +1,11 @@
-"""What a worker process does: one unit after another, each to a staged file and a record."""
+"""What a worker process does: units, a few at a time, each to a staged file and a record."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import queue
 import signal
 import threading
 import time
@@ -22,8 +24,9 @@ from eechips.client.fetch import Fetcher
 from eechips.client.pixels import Method
 from eechips.client.retry import RetryPolicy
 from eechips.client.scrub import scrub
+from eechips.client.sessions import throttle_others
 from eechips.client.throttle import Stopped, Throttle
-from eechips.client.transport import Timeouts, Transport, Usage
+from eechips.client.transport import Exchange, Timeouts, Transport, Usage
 from eechips.engine.log import utc_now
 from eechips.errors import (
     ConfigurationError,
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from eechips.grid import Part
 
 _MAX_TRACEBACK = 8000  # characters
+_BROKEN_THREAD = 70  # exit status; EX_SOFTWARE of sysexits.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ class WorkerSetup:
         method: how pixels are asked for.
         out: output folder.
         token: marks this run's temporary files.
+        logs: whether every request is noted.
     """
 
     recipe: Recipe
@@ -73,6 +78,7 @@ class WorkerSetup:
     method: Method
     out: Path
     token: str
+    logs: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +102,20 @@ class Outcome:
     """What became of a unit.
 
     Attributes:
+        position: of the unit in the plan.
         record: for the ledger; None if the unit was given back because the run stops.
         staged: the file to commit, if there is one.
         fatal: an error that concerns every unit: the run must stop.
         alike: where the recipe raised; equal for failures of the same kind.
+        exchanges: the requests that were sent, if they are logged.
     """
 
+    position: int
     record: Record | None
     staged: Staged | None = None
     fatal: EechipsError | None = None
     alike: str | None = None
+    exchanges: tuple[Exchange, ...] = ()
 
 
 def main(setup: WorkerSetup, seat: int, pipe: Pipe) -> None:
@@ -124,6 +134,7 @@ def main(setup: WorkerSetup, seat: int, pipe: Pipe) -> None:
         pipe.send(Broken(scrub(f"{type(error).__name__}: {error}")))
         return
     pipe.send(Ready())
+    crew = _Crew(worker, pipe)
     while True:
         try:
             task = pipe.recv()
@@ -131,7 +142,40 @@ def main(setup: WorkerSetup, seat: int, pipe: Pipe) -> None:
             return
         if task is None:
             return
-        pipe.send(worker.execute(task))
+        crew.take(task)
+
+
+class _Crew:
+    """The threads of a worker: as many as there ever were tasks at once."""
+
+    def __init__(self, worker: Worker, pipe: Pipe) -> None:
+        self._worker, self._pipe = worker, pipe
+        self._tasks: queue.SimpleQueue[Planned] = queue.SimpleQueue()
+        self._sending = threading.Lock()
+        self._counting = threading.Lock()
+        self._idle = 0
+
+    def take(self, task: Planned) -> None:
+        """Has a thread execute a task and send its outcome to the parent."""
+        with self._counting:
+            needs_thread = self._idle == 0
+            self._idle -= not needs_thread
+        self._tasks.put(task)
+        if needs_thread:
+            threading.Thread(target=self._work, daemon=True, name="eechips-unit").start()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                outcome = self._worker.execute(self._tasks.get())
+                with self._counting:  # before the parent hears of it and sends the next
+                    self._idle += 1
+                with self._sending:
+                    self._pipe.send(outcome)
+        except BaseException:  # noqa: BLE001 - whatever it is, the process ends
+            # A thread that ended quietly would leave its unit unfinished for ever: the parent notices a process.
+            traceback.print_exc()
+            os._exit(_BROKEN_THREAD)
 
 
 def _die_with_parent() -> None:
@@ -147,37 +191,44 @@ def _die_with_parent() -> None:
 
 
 class Worker:
-    """Turns units into staged files."""
+    """Turns units into staged files. Several threads may use it."""
 
     def __init__(self, setup: WorkerSetup, seat: int) -> None:
         self._setup = setup
         self._recipe = setup.recipe
         self._store = LocalStore(setup.out)
-        connection = attach(setup.target, setup.throttle.seat(seat), setup.policy, setup.timeouts, setup.documents)
+        seat_taken = setup.throttle.seat(seat)
+        connection = attach(setup.target, seat_taken, setup.policy, setup.timeouts, setup.documents)
+        throttle_others(seat_taken)
         self._transport: Transport = connection.transport
+        # Recipes need not be written for threads: only the fetching happens in several at once.
+        is_concurrent = getattr(setup.recipe, "is_concurrent", False)
+        self._recipe_turn = contextlib.nullcontext() if is_concurrent else threading.Lock()
         self._fetcher = Fetcher(connection, setup.method)
 
     def execute(self, task: Planned) -> Outcome:
         """Fetches one unit. Whatever goes wrong becomes part of the outcome."""
         began = time.monotonic()
-        with self._transport.metered() as usage:
+        with self._transport.metered(logs=self._setup.logs) as usage:
             try:
                 outcome = self._fetch(task)
             except Stopped:
-                return Outcome(None)
+                outcome = Outcome(task.position, None)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: a unit fails for itself
                 outcome = _failed(task, error)
         return _completed(outcome, usage, time.monotonic() - began)
 
     def _fetch(self, task: Planned) -> Outcome:
-        result = self._recipe.get_result(task.position, unit_value(json.loads(task.unit)))
+        unit = unit_value(json.loads(task.unit))
+        with self._recipe_turn:
+            result = self._recipe.get_result(task.position, unit)
         if result is None:
-            return Outcome(Record(position=task.position, state=State.DONE))
+            return Outcome(task.position, Record(position=task.position, state=State.DONE))
         written = self._materialize(result)
         name = getattr(result, "name", None) if isinstance(result, (Chip, Table)) else None
         token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"  # of its own, should two units share a name
         staged = self._store.stage(f"{name or task.name}.{written.suffix}", written.data, token)
-        return Outcome(_record(task, written.facts, staged, result), staged)
+        return Outcome(task.position, _record(task, written.facts, staged, result), staged)
 
     def _materialize(self, result: Any) -> Written:
         if isinstance(result, Chip):
@@ -285,7 +336,7 @@ def _failed(task: Planned, error: BaseException) -> Outcome:
             trace = found.traceback
         found = found or RecipeError(f"{type(error).__name__}: {error}")
     if isinstance(found, (ConfigurationError, StorageError)):
-        return Outcome(None, fatal=type(found)(scrub(str(found))))
+        return Outcome(task.position, None, fatal=type(found)(scrub(str(found))))
     record = Record(
         position=task.position,
         state=State.FAILED_TRANSIENT if isinstance(found, TransientError) else State.FAILED_PERMANENT,
@@ -293,7 +344,7 @@ def _failed(task: Planned, error: BaseException) -> Outcome:
         error=scrub(str(found)),
         traceback=scrub(trace)[-_MAX_TRACEBACK:] if trace else None,
     )
-    return Outcome(record, alike=alike)
+    return Outcome(task.position, record, alike=alike)
 
 
 def _place(error: BaseException) -> str:
@@ -304,8 +355,9 @@ def _place(error: BaseException) -> str:
 
 
 def _completed(outcome: Outcome, usage: Usage, seconds: float) -> Outcome:
+    exchanges = tuple(usage.exchanges or ())
     if outcome.record is None:
-        return outcome
+        return replace(outcome, exchanges=exchanges)
     record = replace(
         outcome.record,
         attempts=1 + usage.repeats,
@@ -313,7 +365,7 @@ def _completed(outcome: Outcome, usage: Usage, seconds: float) -> Outcome:
         seconds=round(seconds, 3),
         finished=utc_now(),
     )
-    return replace(outcome, record=record)
+    return replace(outcome, record=record, exchanges=exchanges)
 
 
 def _json(value: Any) -> str | None:

@@ -269,10 +269,10 @@ def test_a_planner_that_is_refused(
 
 
 def test_an_estimate_sends_no_pixel_request_and_writes_nothing(service: Service, tmp_path: Path) -> None:
-    config = RunConfig(out=tmp_path / "out", endpoint=service.url)
+    config = RunConfig(out=tmp_path / "out", endpoint=service.url, method="url")
     found = estimate(script(tmp_path, CHIPS, count=1000), config)
     assert (found.units, found.requests) == (1000, 2000)
-    assert found.seconds == pytest.approx(42.0)
+    assert found.seconds == pytest.approx(26.25)
     assert found.bytes is not None
     assert set(service.kinds) == {"discovery", "algorithms"}
     assert not (tmp_path / "out").exists()

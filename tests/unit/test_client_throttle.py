@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 
 import pytest
 
-from eechips.client.throttle import Stopped, Throttle
+from eechips.client.throttle import Limits, Seat, Stopped, Throttle
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
 
 
 def make(in_flight: int = 4, rate: float | None = None, seats: int = 4, method: str = METHODS[0]) -> Throttle:
-    return Throttle(multiprocessing.get_context(method), in_flight=in_flight, rate=rate, seats=seats)
+    limits = Limits(in_flight=in_flight, start=in_flight, rate=rate)
+    return Throttle(multiprocessing.get_context(method), limits, seats=seats)
+
+
+def reject(seat: Seat, retry_after: float | None = None) -> None:
+    with seat.slot() as slot:
+        slot.status, slot.retry_after = 429, retry_after
+
+
+def answer(seat: Seat) -> None:
+    with seat.slot() as slot:
+        slot.status = 200
 
 
 def test_slots_are_limited_and_given_back() -> None:
@@ -55,20 +68,9 @@ def test_the_rate_is_kept() -> None:
     assert elapsed < 3
 
 
-def test_a_raised_limit_lets_waiting_requests_go() -> None:
-    throttle = make(in_flight=1)
-    got = threading.Event()
-    with throttle.seat(1).slot():
-        threading.Thread(target=lambda: _hold(throttle, 2, got), daemon=True).start()
-        time.sleep(0.05)
-        throttle.set_limit(2)
-        assert got.wait(2)
-    assert throttle.limit == 2
-
-
 def test_retry_after_closes_the_throttle_for_all() -> None:
     throttle = make()
-    throttle.seat(1).rejected(0.3)
+    reject(throttle.seat(1), 0.3)
     began = time.monotonic()
     with throttle.seat(2).slot():
         assert time.monotonic() - began >= 0.29
@@ -90,7 +92,7 @@ def test_a_pause_ends_when_the_run_stops() -> None:
 
 def test_a_closed_throttle_does_not_hold_up_a_run_that_stops() -> None:
     throttle = make()
-    throttle.seat(1).rejected(3600.0)
+    reject(throttle.seat(1), 3600.0)
     threading.Timer(0.1, throttle.stop).start()
     began = time.monotonic()
     with pytest.raises(Stopped), throttle.seat(1).slot():
@@ -153,3 +155,114 @@ def test_the_slots_of_a_killed_process_come_back() -> None:
     throttle.reclaim(1)
     with throttle.seat(2).slot():
         assert throttle.in_flight == 1
+
+
+def test_a_unit_under_way_goes_first() -> None:
+    throttle = make(in_flight=1)
+    order: list[str] = []
+
+    def take(name: str, *, is_next: bool) -> None:
+        with throttle.seat(1).slot(is_next=is_next):
+            order.append(name)
+
+    first = [threading.Thread(target=take, args=(f"new {n}",), kwargs={"is_next": False}) for n in range(3)]
+    then = threading.Thread(target=take, args=("next",), kwargs={"is_next": True})
+    with throttle.seat(2).slot():
+        for thread in (*first, then):
+            thread.start()
+        _until(lambda: throttle._sum(2) + throttle._sum(3) == 4)
+    for thread in (*first, then):
+        thread.join(10)
+    assert order[0] == "next"
+    assert len(order) == 4
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+def test_the_limit_is_learned_from_rejections_and_answers() -> None:
+    context = multiprocessing.get_context(METHODS[0])
+    throttle = Throttle(context, Limits(in_flight=100), seats=2)
+    seat = throttle.seat(1)
+    assert throttle.limit == 10
+    with contextlib.ExitStack() as stack:
+        slots = [stack.enter_context(seat.slot()) for _ in range(10)]
+        for slot in slots:
+            slot.status = 200
+    assert throttle.limit > 10  # every answer adds a slot, until the first rejection
+    before = throttle.limit
+    reject(seat)
+    assert throttle.limit == before - 1
+    assert throttle.rejected == 1
+
+
+def test_the_ceiling_is_kept() -> None:
+    throttle = make(in_flight=2)
+    for _ in range(50):
+        with throttle.seat(1).slot() as one, throttle.seat(1).slot() as other:
+            one.status = other.status = 200
+    assert throttle.limit == 2
+
+
+def test_a_budget_of_requests_is_never_exceeded() -> None:
+    context = multiprocessing.get_context(METHODS[0])
+    throttle = Throttle(context, Limits(in_flight=8, requests=5), seats=2)
+    sent = []
+
+    def work() -> None:
+        try:
+            for _ in range(5):
+                answer(throttle.seat(1))
+                sent.append(1)
+        except Stopped:
+            return
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(sent) == throttle.sent == 5
+    assert throttle.is_spent
+
+
+def test_a_budget_of_bytes_ends_the_run() -> None:
+    context = multiprocessing.get_context(METHODS[0])
+    throttle = Throttle(context, Limits(in_flight=8, received=1000), seats=2)
+    for _ in range(2):
+        with throttle.seat(1).slot() as slot:
+            slot.status, slot.received = 200, 600
+    assert throttle.is_spent
+    with pytest.raises(Stopped), throttle.seat(1).slot():
+        pass
+
+
+def test_while_the_service_is_away_one_asks_and_the_others_wait() -> None:
+    throttle = make()
+    seat = throttle.seat(1)
+    assert seat.await_service(1.0)  # it is there
+    with seat.slot() as slot:
+        slot.is_unreachable = True
+    assert throttle.offline_since is not None
+    assert seat.await_service(60.0)  # the one that asks
+    began = time.monotonic()
+    assert not seat.await_service(0.0)
+    assert time.monotonic() - began < 1
+    threading.Timer(0.2, answer, [throttle.seat(2)]).start()
+    assert seat.await_service(60.0)  # the answer of another tells everybody
+    assert throttle.offline_since is None
+
+
+def test_no_minute_has_more_than_sixty_times_the_rate() -> None:
+    now = [1000.0]
+    context = multiprocessing.get_context(METHODS[0])
+    throttle = Throttle(context, Limits(in_flight=10**6, rate=100.0), seats=2, clock=lambda: now[0])
+    sent = 0
+    while now[0] < 1060.0:
+        sent += 1
+        now[0] += throttle._reserve(now[0])
+    assert 5900 <= sent <= 6001  # the last one departs when the minute is over

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
+from eechips.client.throttle import Limits, Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from tests.engine_service import Service, encode, serving
@@ -30,7 +30,7 @@ def service() -> Iterator[Service]:
 
 def make(service: Service, **options: Any) -> tuple[Transport, Throttle]:
     context = multiprocessing.get_context("spawn")
-    throttle = Throttle(context, in_flight=4, rate=None, seats=1)
+    throttle = Throttle(context, Limits(in_flight=4, start=4), seats=1)
     policy = options.pop("policy", RetryPolicy(retries=3, delay=0.01, max_delay=0.02))
     timeouts = options.pop("timeouts", Timeouts(connect=2, read=2, total=3))
     return Transport(service.url, throttle.seat(0), policy, timeouts, **options), throttle

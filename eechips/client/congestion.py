@@ -1,0 +1,182 @@
+"""How many requests the service bears at once: learned from what it turns away.
+
+Additive increase, multiplicative decrease (Chiu and Jain 1989), as in TCP, with three differences that the
+service's quota makes sensible. It rejects at once instead of queueing, so that a rejection says precisely how
+many requests were too many; rejected requests cost nothing but a repeat, so that a small share of them is the
+price of knowing; and the quota may change at any time, so that growth quickens the longer nothing is rejected.
+
+A service without a quota rejects nothing, however slow it has become. Beyond what a project usually has, the
+limit therefore doubles only after the last doubling has brought more answers a second.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+TARGET_SHARE = 0.005
+"""Share of rejected requests that probing may cost."""
+_HEAVY_SHARE = 0.1
+"""From this share on, the limit is far off: it falls by a factor, not by one."""
+_DECREASE = 0.75
+_MEMORY = 100.0
+"""The share of rejections is averaged over about this many requests."""
+_EPOCH = 0.5
+"""Seconds between two falls by a factor: what was sent before the first must not bring the next."""
+_QUIET = 2.0
+"""Seconds without rejection after which growth quickens."""
+_LONG_QUIET = 8.0
+"""Seconds without rejection after which the limit grows whatever the share was."""
+_PROBE = 0.5
+"""Slots a second by which the limit grows otherwise."""
+_QUICK_GROWTH = 1.35
+"""Factor a second by which it grows once it is quiet."""
+_RESTRICTED = 0.5
+"""What remains of the limit when the service announces its restricted mode."""
+_LONGEST_STEP = 0.25
+"""Seconds of growth that one answer can account for: a pause is no evidence."""
+
+
+USUAL = 40.0
+"""Slots that every project has (https://developers.google.com/earth-engine/guides/usage, 2025-11)."""
+_WORTHWHILE = 1.3
+"""Answers a second, as a multiple of those before, that a doubling must bring."""
+_WINDOW = 1.0
+"""Seconds, at least, for which answers are counted to judge that."""
+_HOLD = 30.0
+"""Seconds until a doubling that brought nothing is tried again."""
+
+
+class Cell(IntEnum):
+    """Where a controller's numbers are kept: doubles, shared by all processes."""
+
+    LIMIT = 0
+    CEILING = 1
+    SHARE = 2
+    REJECTED_AT = 3
+    LOWERED_AT = 4
+    RAISED_AT = 5
+    RAMPING = 6
+    RESTRICTED = 7
+    FREE = 8
+    WINDOW_AT = 9
+    WINDOW_COUNT = 10
+    PACE = 11
+
+
+START = 10.0
+"""Slots at the beginning of a run that knows nothing of the quota."""
+
+
+class Controller:
+    """Raises and lowers a limit. The caller holds the lock of the cells.
+
+    Args:
+        cells: at least as many as :class:`Cell` names.
+    """
+
+    def __init__(self, cells: memoryview[float]) -> None:
+        self._cells = cells
+
+    def begin(self, limit: float, ceiling: float, now: float, *, ramps: bool, free: float | None = None) -> None:
+        """Sets everything to the beginning of a run.
+
+        Args:
+            limit: slots to begin with.
+            ceiling: slots at most.
+            free: slots up to which the limit grows without having to prove that it helps; None for the ceiling.
+            now: seconds, monotonic.
+            ramps: whether every answer adds a slot until the first rejection, which doubles them in the time
+                that an answer takes.
+        """
+        cells = self._cells
+        cells[Cell.LIMIT], cells[Cell.CEILING] = min(limit, ceiling), ceiling
+        cells[Cell.SHARE] = 0.0
+        cells[Cell.REJECTED_AT] = cells[Cell.LOWERED_AT] = cells[Cell.RAISED_AT] = now
+        cells[Cell.RAMPING] = float(ramps)
+        cells[Cell.RESTRICTED] = 0.0
+        cells[Cell.FREE] = ceiling if free is None else min(free, ceiling)
+        cells[Cell.WINDOW_AT] = cells[Cell.WINDOW_COUNT] = cells[Cell.PACE] = 0.0
+
+    def answered(self, in_flight: int, now: float, *, restricted: bool) -> bool:
+        """Takes note of an answer that was no rejection.
+
+        Args:
+            in_flight: slots in use, that of this request included.
+            now: seconds, monotonic.
+            restricted: whether the service announces its restricted mode.
+
+        Returns:
+            Whether there are more slots now.
+        """
+        cells = self._cells
+        before = int(cells[Cell.LIMIT])
+        self._restrict(restricted, now)
+        cells[Cell.SHARE] *= 1.0 - 1.0 / _MEMORY
+        step = min(now - cells[Cell.RAISED_AT], _LONGEST_STEP)
+        cells[Cell.RAISED_AT] = now
+        if in_flight >= before - 1:  # unused slots say nothing about how many more could be used
+            self._prove(now)
+            cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), cells[Cell.FREE]))
+        return int(cells[Cell.LIMIT]) > before
+
+    def rejected(self, in_flight: int, now: float, *, restricted: bool) -> None:
+        """Takes note of a rejection.
+
+        Args:
+            in_flight: slots in use by other requests.
+            now: seconds, monotonic.
+            restricted: whether the service announces its restricted mode.
+        """
+        cells = self._cells
+        self._restrict(restricted, now)
+        cells[Cell.SHARE] += (1.0 - cells[Cell.SHARE]) / _MEMORY
+        cells[Cell.REJECTED_AT] = cells[Cell.RAISED_AT] = now
+        limit = cells[Cell.LIMIT]
+        cells[Cell.RAMPING] = cells[Cell.WINDOW_AT] = 0.0
+        # What is in flight was let in: so many are borne. Those sent under the same limit are turned away as well,
+        # and say no more than that.
+        lowered = max(limit - 1.0, float(in_flight))
+        if cells[Cell.SHARE] > _HEAVY_SHARE and now >= cells[Cell.LOWERED_AT] + _EPOCH:
+            cells[Cell.LOWERED_AT] = now
+            lowered = min(limit * _DECREASE, float(in_flight))
+        cells[Cell.LIMIT] = max(1.0, min(limit, lowered))
+
+    def _prove(self, now: float) -> None:
+        """Counts answers at the free limit, and doubles it if the last doubling was worth it."""
+        cells = self._cells
+        limit, free = cells[Cell.LIMIT], cells[Cell.FREE]
+        if limit < free or free >= cells[Cell.CEILING] or now < cells[Cell.WINDOW_AT]:
+            return
+        if not cells[Cell.WINDOW_AT]:
+            cells[Cell.WINDOW_AT], cells[Cell.WINDOW_COUNT] = now, 0.0
+            return
+        cells[Cell.WINDOW_COUNT] += 1.0
+        seconds = now - cells[Cell.WINDOW_AT]
+        if seconds < _WINDOW or cells[Cell.WINDOW_COUNT] < 2.0 * limit:
+            return
+        pace, before = cells[Cell.WINDOW_COUNT] / seconds, cells[Cell.PACE]
+        cells[Cell.WINDOW_AT], cells[Cell.PACE] = 0.0, pace
+        if pace >= before * _WORTHWHILE:
+            cells[Cell.FREE] = min(2.0 * free, cells[Cell.CEILING])
+        else:
+            cells[Cell.FREE] = cells[Cell.LIMIT] = max(1.0, free / 2.0)
+            cells[Cell.WINDOW_AT], cells[Cell.PACE] = now + _HOLD, 0.0
+
+    def _grown(self, step: float, now: float) -> float:
+        cells = self._cells
+        limit, quiet = cells[Cell.LIMIT], now - cells[Cell.REJECTED_AT]
+        if cells[Cell.RESTRICTED]:
+            return limit + _PROBE * step
+        if cells[Cell.RAMPING]:
+            return limit + 1.0
+        if cells[Cell.SHARE] > TARGET_SHARE and quiet < _LONG_QUIET:
+            return limit
+        slowly = limit + _PROBE * step
+        return float(max(limit * _QUICK_GROWTH**step, slowly)) if quiet >= _QUIET else slowly
+
+    def _restrict(self, restricted: bool, now: float) -> None:
+        cells = self._cells
+        if restricted and not cells[Cell.RESTRICTED]:
+            cells[Cell.LIMIT] = max(1.0, cells[Cell.LIMIT] * _RESTRICTED)
+            cells[Cell.LOWERED_AT] = now
+        cells[Cell.RESTRICTED] = float(restricted)
