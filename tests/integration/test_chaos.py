@@ -154,6 +154,28 @@ def test_every_repeat_needs_a_reason(
     assert benchmarks.chaos.explanation(before, after, [11.5]) == reason
 
 
+# A command that leaves two processes behind: one that works for a while and ends, one that stays.
+LEAVES = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time\\nwhile time.process_time() < 0.4: pass"])
+subprocess.Popen(["sleep", "61"])
+"""
+OBSERVES = """
+import sys
+from pathlib import Path
+from harness import Command, adopt_orphans
+adopt_orphans()
+ended = Command([sys.executable, "-c", sys.argv[1]], Path("/dev/null")).wait(grace=4.0)
+print(ended.status, ended.cpu >= 0.4, ended.orphans)
+"""
+
+
+def test_no_process_is_lost_from_sight() -> None:
+    command = [sys.executable, "-c", OBSERVES, LEAVES]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=BENCHMARKS)
+    assert done.stdout == "0 True ('sleep 61 ',)\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["url", "pixels"])
 def test_chaos_loses_nothing(tmp_path: Path, method: str) -> None:
