@@ -164,6 +164,22 @@ def test_parts_have_no_seams(stack_server: Server, small_server: Server, name: s
     assert ours[-1].any()
 
 
+def test_what_takes_too_much_memory_comes_in_parts(
+    stack: Stack, stack_server: Server, serve: Callable[..., Server]
+) -> None:
+    short = serve(
+        "--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "1",
+        "--memory", "8000000",
+    )  # fmt: skip
+    written = []
+    for server in (stack_server, short):
+        with fetching(server) as fetcher, counting(server) as requests:
+            doubles = ee.Image(f"{STACK}/image_0").toDouble().divide(3)
+            written.append(fetch_chip(fetcher, Chip(doubles, grid=NATIVE.window(0, 0, 900, 900), format="npy")))
+    assert requests["image:computePixels"] >= 5  # 13 MB of values alone do not fit
+    assert written[0] == written[1]
+
+
 def test_the_size_that_worked_is_remembered(small_server: Server) -> None:
     for file_format, parts in (("tif", 16), ("png", 4)):
         with fetching(small_server) as fetcher:
