@@ -19,9 +19,6 @@ from eechips.manifest.failures import reopened
 from eechips.manifest.record import State
 from eechips.manifest.run import Run, open_run
 
-_KEPT = ("endpoint", "project")
-"""Options that may have come from the environment of then; run.json has them, and never credentials."""
-
 
 @click.command("retry", context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
@@ -47,7 +44,7 @@ def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...]) -> Non
         click.echo("no unit failed: there is nothing to try again")
         return
     with _as_typed(words, run) as again, reopened(again.params["out"], classes, ids) as count:
-        click.echo(f"{count:,} failed units are planned again. Going on with: {shlex.join(words)}", err=True)
+        click.echo(f"Failed units planned again: {count:,}. Going on with: {shlex.join(words)}", err=True)
         with again:
             again.command.invoke(again)
 
@@ -71,6 +68,8 @@ def _words(run: Run) -> list[str]:
 def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
     """A command parsed as it was typed: in the same folder, with the same endpoint and project.
 
+    These two may have come from the environment; run.json has them, and never has credentials.
+
     Inside the block the folder is the working directory, and ``sys.argv`` the command, as the verb keeps it in
     run.json again.
 
@@ -88,9 +87,9 @@ def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
     with _inside(_directory(info, out, place), list(words)):
         again = verb.make_context(words[1], list(words[2:]), parent=root)
         again.params["out"] = place
-        for name in _KEPT:
-            is_typed = again.get_parameter_source(name) is ParameterSource.COMMANDLINE
-            if name in again.params and not is_typed and not again.params.get("local"):
+        kept = ("project",) if again.params.get("local") else ("endpoint", "project")  # a local server has any port
+        for name in kept:
+            if again.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
                 again.params[name] = info.get(name)
         yield again
 

@@ -146,7 +146,7 @@ def test_retry_goes_on_without_an_option_typed_again(service: Service, project: 
         "retry", "../project/outputs/half", cwd=elsewhere, EECHIPS_ENDPOINT="http://127.0.0.1:1", EECHIPS_PROJECT="no"
     )
     assert result.returncode == 0, result.stderr
-    assert f"3 failed units are planned again. Going on with: eechips {' '.join(RUN)}" in result.stderr
+    assert f"Failed units planned again: 3. Going on with: eechips {' '.join(RUN)}" in result.stderr
     run = open_run(project / "outputs" / "half")
     assert states(run.path) == ["done"] * 6
     assert run.verify() == []
@@ -266,7 +266,7 @@ def test_stopped_in_the_middle_it_goes_on(service: Service, project: Path) -> No
     assert states(project / "outputs" / "half").count("planned") == 3
     result = eechips("retry", "outputs/half", cwd=project)
     assert result.returncode == 0, result.stderr
-    assert "0 failed units are planned again" in result.stderr
+    assert "Failed units planned again: 0." in result.stderr
     assert states(project / "outputs" / "half") == ["done"] * 6
 
 
