@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from eechips.emulator.context import Context
 from eechips.emulator.elements import property_of, with_properties
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.filter_expression import expression
 from eechips.emulator.functions.registry import function
 from eechips.emulator.model import FolderAsset, ImageAsset, Query
@@ -94,7 +94,7 @@ def mapped(
     def elements() -> Iterator[Any]:
         for element in collection:
             context.check_time()
-            result = baseAlgorithm(element)
+            result = _of_element(baseAlgorithm, element)
             if isinstance(result, Geometry):
                 result = Feature(result, {})
             if result is None and dropNulls:
@@ -110,10 +110,24 @@ def mapped(
     return _retyped(collection, elements)
 
 
+def _of_element(function: Callable[..., Value], element: Any) -> Value:
+    """A function's value; an error tells the element, as Earth Engine's do (guides/debugging)."""
+    try:
+        return function(element)
+    except LimitError:
+        raise
+    except InvalidError as error:
+        index = element.properties.get("system:index", "null")
+        raise InvalidError(f"Error in map(ID={index}):\n{error}") from error
+
+
 def _retyped(collection: Collection, elements: Callable[[], Iterator[Any]]) -> Collection:
     """A derived collection whose kind is that of its first element."""
     derived = collection.derived(elements)
-    first = next(iter(derived), None)
+    try:
+        first = next(iter(derived), None)
+    except InvalidError:
+        return collection.derived(elements)  # whoever asks for the elements is told
     if first is None:
         return derived
     kind: Literal["Image", "Feature"] = "Image" if isinstance(first, Image) else "Feature"
