@@ -106,8 +106,8 @@ class Quarter:
 
 
 @lru_cache(maxsize=16384)
-def _grid(quarter: Quarter, fine: bool) -> tuple[Grid, shapely.Polygon]:
-    """Pixels of a quarter quad, and their outline in degrees."""
+def _grid(quarter: Quarter, fine: bool) -> tuple[Grid, shapely.Polygon, Bounds]:
+    """Pixels of a quarter quad, their outline in degrees, and its bounds."""
     west, south, east, north = quarter.bounds
     middle = (west + east) / 2.0
     crs = f"EPSG:{26900 + quarter.zone}"
@@ -120,20 +120,25 @@ def _grid(quarter: Quarter, fine: bool) -> tuple[Grid, shapely.Polygon]:
     grid = Grid(crs, Affine(size, 0.0, origin[0], 0.0, -size, origin[1]), right - left, top - bottom)
     x0, y0, x1, y1 = grid.bounds
     longitude, latitude = inverse.transform([x0, x1, x1, x0], [y0, y0, y1, y1])
-    return grid, shapely.Polygon(zip(longitude, latitude, strict=True))
+    outline = shapely.Polygon(zip(longitude, latitude, strict=True))
+    return grid, outline, outline.bounds
 
 
 def flown(quarter: Quarter, year: int) -> tuple[int, int]:
     """Month and day of the flight: one for each state (by square degree) and year, from mid June to mid September."""
-    number = outlines.degrees()[(quarter.latitude, quarter.longitude)]
-    flight = date(year, 6, 15) + timedelta(days=int(noise.random(number, year, 611)[0] * 92.0))
+    flight = _flight(outlines.degrees()[(quarter.latitude, quarter.longitude)], year)
     return flight.month, flight.day
+
+
+@lru_cache(maxsize=1024)
+def _flight(state: int, year: int) -> date:
+    return date(year, 6, 15) + timedelta(days=int(noise.random(state, year, 611)[0] * 92.0))
 
 
 @lru_cache(maxsize=1024)
 def _image(quarter: Quarter, year: int) -> ImageAsset:
     fine = year >= 2018
-    grid, footprint = _grid(quarter, fine)
+    grid, footprint, _ = _grid(quarter, fine)
     month, day = flown(quarter, year)
     index = f"m_{quarter.name}_{quarter.zone:02d}_{'060' if fine else '1'}_{year:04d}{month:02d}{day:02d}"
     start = marks.millis(year, month, day)
@@ -184,9 +189,10 @@ class Naip:
             return
         for quarter in _quarters(query.bounds):
             for year in years:
-                image = _image(quarter, year)
-                if _matches(image, query):
-                    yield image
+                if query.bounds is None or _meets(_grid(quarter, year >= 2018)[2], query.bounds):
+                    image = _image(quarter, year)
+                    if _matches(image, query):
+                        yield image
 
     def image(self, index: str) -> ImageAsset | None:
         """The image of that ``system:index``, or None."""
