@@ -195,8 +195,15 @@ class Changes(threading.Thread):
             self.made.append((self.server.get("_stats")["time"], change.concurrency))
 
 
-def measure(client: str, setting: Setting, folder: Path) -> Result:
-    """Runs a client against a server of its own."""
+def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
+    """Runs a client against a server of its own.
+
+    Args:
+        client: original or eechips.
+        setting: what the runs have in common.
+        folder: for everything the run leaves; empty.
+        cache: where eechips remembers what it learned of the quota.
+    """
     scenario, out = setting.scenario, folder / "out"
     limits = ["--concurrency", str(scenario.concurrency or "none"), "--rate", str(scenario.rate or "none")]
     limits += ["--latency", scenario.latency] if scenario.latency else []
@@ -207,7 +214,7 @@ def measure(client: str, setting: Setting, folder: Path) -> Result:
         with Watch(server, every=0.1) as watch:
             changes = Changes(server, watch, scenario.changes, setting.scale)
             changes.start()
-            command = Command(arguments, folder / "log.txt", {"EECHIPS_CACHE": str(folder / "cache")})
+            command = Command(arguments, folder / "log.txt", {"EECHIPS_CACHE": str(cache)})
             with Memory(command.pid) as memory:
                 ended = command.wait()
             changes.over.set()
@@ -381,6 +388,7 @@ def main() -> None:
     parser.add_argument("--server", default="light", choices=["light", "emulator"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0, help="of units and times")
+    parser.add_argument("--warm", action="store_true", help="later rounds know what the first learned of the quota")
     parser.add_argument("--json", type=Path, help="file for all figures")
     given = parser.parse_args()
     adopt_orphans()
@@ -389,12 +397,12 @@ def main() -> None:
     for name in given.scenarios.split(","):
         for method in given.methods.split(","):
             setting = Setting(name, SCENARIOS[name], given.server, method, given.scale)
-            for _ in range(given.rounds):
-                for client in given.clients.split(","):
-                    if client == "original" and not setting.scenario.rivals:
-                        continue
+            clients = given.clients.split(",") if setting.scenario.rivals else ["eechips"]
+            with tempfile.TemporaryDirectory(prefix="quota-") as shared:
+                for client in clients * given.rounds:
                     with tempfile.TemporaryDirectory(prefix="quota-") as folder:
-                        results.append(measure(client, setting, Path(folder)))
+                        cache = Path(shared if given.warm else folder) / "cache"
+                        results.append(measure(client, setting, Path(folder), cache))
                     tell(row(results[-1]))
     for scenario, method, whole, flat in ratios(results):
         print(f"{scenario} by {method}: eechips {whole:.2f} times the original's chips/s, {flat:.2f} times when steady")
