@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator import overlay
 from eechips.emulator.errors import LimitError
 from eechips.emulator.frame import frame_for, recast
-from eechips.emulator.projection import WGS84
+from eechips.emulator.json_number import json_number
+from eechips.emulator.pixels.grid import apply
+from eechips.emulator.projection import WGS84, Projection
 from eechips.emulator.rings import open_at_pole
 from eechips.emulator.shapes import gather, is_geographic
 from eechips.emulator.shapes import leaves as leaves
@@ -111,18 +114,38 @@ def geometry_type(geometry: Geometry) -> str:
 
 
 def geojson(geometry: Geometry) -> dict[str, Any]:
-    """GeoJSON as Earth Engine writes it.
+    """GeoJSON as Earth Engine writes it: in ``getInfo``, in tables that are computed and in those that are downloaded.
 
-    ``geodesic`` is written where edges are straight in the projection, ``crs`` where it is not EPSG:4326.
+    What the client takes for granted when it reads GeoJSON is left out. ``geodesic`` is false where edges are straight
+    in the projection, also of points in longitude and latitude, like those that ``Image.sample`` makes, and not there
+    where edges are geodesic; ``crs`` is not there for EPSG:4326. Longitudes of geodesic edges lie in -180…180 degrees.
+
+    So ``Feature.getInfo()`` and ``.geo`` in tables are as users show them: ``{"geodesic": false, "type": "Polygon"}``,
+    ``{"geodesic": false, "type": "Point"}`` of a sample, and of a point in metres ``{"crs": {"type": "name",
+    "properties": {"name": "EPSG:32119"}}, "type": "Point"}``.
     """
-    head: dict[str, Any] = {}
+    projection, shape = geometry.projection, geometry.shape
+    if projection.transform != WGS84.transform:  # GeoJSON names a CRS, not a scale: coordinates are the CRS's own
+        shape = shapely.transform(shape, lambda xy: np.column_stack(apply(projection.transform, *xy.T)))
+    return _geojson(Geometry(shape, Projection(projection.crs), geometry.geodesic))
+
+
+def _geojson(geometry: Geometry) -> dict[str, Any]:
     kind = geometry_type(geometry)
-    if not geometry.geodesic and kind not in ("Point", "MultiPoint"):
-        head["geodesic"] = False
-    head["type"] = kind
+    edges = kind not in ("Point", "MultiPoint")
+    found: dict[str, Any] = {}
+    if not geometry.geodesic and (edges or is_geographic(geometry.projection)):
+        found["geodesic"] = False
     if geometry.projection != WGS84:
-        head["crs"] = {"type": "name", "properties": {"name": geometry.projection.crs}}
+        found["crs"] = {"type": "name", "properties": {"name": geometry.projection.crs}}
+    found["type"] = kind
     if kind == "GeometryCollection":
         parts = [Geometry(part, geometry.projection, geometry.geodesic) for part in geometry.shape.geoms]
-        return {**head, "geometries": [geojson(part) for part in parts]}
-    return {**head, "coordinates": coordinates(geometry)}
+        found["geometries"] = [_geojson(part) for part in parts]
+    else:
+        found["coordinates"] = _whole(coordinates(geometry))
+    return found
+
+
+def _whole(values: Any) -> Any:
+    return [_whole(value) for value in values] if isinstance(values, list) else json_number(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import numpy as np
 import shapely
 from affine import Affine
-from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.geometry import geojson
+from eechips.emulator.json_number import json_number
 from eechips.emulator.model import PixelType
-from eechips.emulator.pixels.grid import apply
 from eechips.emulator.pixels.image import Band, Image
-from eechips.emulator.projection import WGS84, Projection
+from eechips.emulator.projection import Projection
 from eechips.emulator.promotion import type_name
 from eechips.emulator.reducers import Reducer
 from eechips.emulator.values import (
@@ -35,6 +34,8 @@ from eechips.emulator.values import (
 )
 
 Json = Any
+
+geometry_json = geojson
 
 # What counts towards the size of a response, in bytes: about what it takes as text.
 _NUMBER_BYTES = 8
@@ -63,7 +64,7 @@ class Encoder:
         """
         if value is None or isinstance(value, (bool, int, float)):
             self._count(_NUMBER_BYTES)
-            return _number(value) if isinstance(value, float) else value
+            return json_number(value) if isinstance(value, float) else value
         if isinstance(value, str):
             self._count(len(value) + 2 if value.isascii() else 6 * len(value))
             return value
@@ -113,7 +114,7 @@ class Encoder:
 
     def _geometry(self, geometry: Geometry) -> Json:
         self._count(int(shapely.get_num_coordinates(geometry.shape)) * _COORDINATE_BYTES)
-        return geometry_json(geometry)
+        return geojson(geometry)
 
     def _image(self, image: Image) -> Json:
         self._count(_BAND_BYTES * len(image.bands))
@@ -132,9 +133,8 @@ class Encoder:
     def _footprint(self, geometry: Geometry) -> Json:
         shape = geometry.lonlat
         if shape.geom_type == "Polygon" and not shape.interiors:
-            self._count(int(shapely.get_num_coordinates(shape)) * _COORDINATE_BYTES)
-            return {"type": "LinearRing", "coordinates": _coordinates(shape.exterior)}
-        return self._geometry(geometry)
+            shape = shapely.LinearRing(shape.exterior)
+        return self._geometry(Geometry(shape, geodesic=True))
 
     def feature(self, feature: Feature) -> Json:
         """A feature; its id is ``system:index``."""
@@ -174,21 +174,12 @@ class Encoder:
         return found
 
 
-def _number(value: float) -> Json:
-    """JSON has no infinities: Earth Engine sends them as strings. Whole numbers are sent without a fraction."""
-    if math.isnan(value):
-        return "NaN"
-    if math.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return int(value) if value.is_integer() and abs(value) < 2**53 else value
-
-
 def _pixel_type(kind: PixelType) -> Json:
     found: dict[str, Json] = {"type": "PixelType", "precision": kind.precision}
     if kind.minimum is not None:
-        found["min"] = _number(float(kind.minimum))
+        found["min"] = json_number(float(kind.minimum))
     if kind.maximum is not None:
-        found["max"] = _number(float(kind.maximum))
+        found["max"] = json_number(float(kind.maximum))
     if kind.dimensions:
         found["dimensions"] = kind.dimensions
     return found
@@ -196,7 +187,7 @@ def _pixel_type(kind: PixelType) -> Json:
 
 def transform_json(transform: Affine) -> list[Json]:
     """xScale, xShearing, xTranslation, yShearing, yScale, yTranslation."""
-    return [_number(float(v)) for v in transform[:6]]
+    return [json_number(float(v)) for v in transform[:6]]
 
 
 def _projection(value: Projection) -> Json:
@@ -205,18 +196,18 @@ def _projection(value: Projection) -> Json:
 
 
 _SIMPLE: Mapping[type, Any] = {
-    Date: lambda v: {"type": "Date", "value": _number(float(v.milliseconds))},
-    DateRange: lambda v: {"type": "DateRange", "dates": [_number(float(v.start)), _number(float(v.end))]},
+    Date: lambda v: {"type": "Date", "value": json_number(float(v.milliseconds))},
+    DateRange: lambda v: {"type": "DateRange", "dates": [json_number(float(v.start)), json_number(float(v.end))]},
     Projection: _projection,
     PixelType: _pixel_type,
-    ErrorMargin: lambda v: {"type": "ErrorMargin", "unit": v.unit, "value": _number(v.value)},
+    ErrorMargin: lambda v: {"type": "ErrorMargin", "unit": v.unit, "value": json_number(v.value)},
 }
 
 
 def _array(values: Json) -> Json:
     if isinstance(values, list):
         return [_array(v) for v in values]
-    return _number(values) if isinstance(values, float) else values
+    return json_number(values) if isinstance(values, float) else values
 
 
 def band_json(band: Band) -> Json:
@@ -233,40 +224,6 @@ def band_json(band: Band) -> Json:
         found["crs_wkt"] = projection["wkt"]
     found["crs_transform"] = projection["transform"]
     return found
-
-
-def geometry_json(geometry: Geometry) -> Json:
-    """GeoJSON, with ``geodesic`` where edges are said to be one or the other, and ``crs`` where not WGS84."""
-    shape = geometry.shape
-    if geometry.unbounded:
-        return {"type": "Polygon", "coordinates": [[[-180, -90], [180, -90], [180, 90], [-180, 90], [-180, -90]]]}
-    found: dict[str, Json] = {}
-    if geometry.projection.crs != WGS84.crs or geometry.projection.transform != WGS84.transform:
-        shape = shapely.transform(shape, lambda xy: np.column_stack(apply(geometry.projection.transform, *xy.T)))
-    found.update(_shape(shape))
-    if geometry.projection.crs != WGS84.crs:
-        found["crs"] = {"type": "name", "properties": {"name": geometry.projection.crs}}
-    if shape.geom_type not in ("Point", "MultiPoint"):
-        found["geodesic"] = geometry.geodesic
-    return found
-
-
-def _shape(shape: BaseGeometry) -> dict[str, Json]:
-    kind = shape.geom_type
-    if kind == "GeometryCollection":
-        return {"type": kind, "geometries": [_shape(part) for part in shape.geoms]}
-    if kind == "Polygon":
-        rings = [] if shape.is_empty else [shape.exterior, *shape.interiors]
-        return {"type": kind, "coordinates": [_coordinates(r) for r in rings]}
-    if kind == "Point":
-        return {"type": kind, "coordinates": _coordinates(shape)[0] if not shape.is_empty else []}
-    if kind in ("LineString", "LinearRing"):
-        return {"type": kind, "coordinates": _coordinates(shape)}
-    return {"type": kind, "coordinates": [_shape(part)["coordinates"] for part in shape.geoms]}
-
-
-def _coordinates(shape: BaseGeometry) -> list[list[Json]]:
-    return [[_number(float(x)), _number(float(y))] for x, y in shapely.get_coordinates(shape)]
 
 
 def column_types(elements: list[Any]) -> Mapping[str, str]:

@@ -10,7 +10,8 @@ from eechips.emulator import listing
 from eechips.emulator.clock import to_datetime
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, NotFoundError
-from eechips.emulator.info import Encoder, band_json, geometry_json
+from eechips.emulator.geometry import geojson
+from eechips.emulator.info import Encoder, band_json
 from eechips.emulator.listing import ListFilter, Subject
 from eechips.emulator.messages import Body, Request
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query
@@ -60,7 +61,7 @@ def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
             found[name] = _stamp(asset.properties[key])
     if isinstance(asset, ImageAsset):
         found["updateTime"] = _stamp(asset.version / 1000)
-        found["geometry"] = geometry_json(Geometry(asset.footprint))
+        found["geometry"] = geojson(Geometry(asset.footprint, geodesic=True))
         found["bands"] = [_band(band_json(band)) for band in stored_image(asset).bands]
     return found
 

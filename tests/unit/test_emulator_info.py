@@ -11,13 +11,15 @@ import numpy as np
 import pytest
 import shapely
 from affine import Affine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eechips.emulator.context import Context, Limits
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.info import Encoder
 from eechips.emulator.model import PixelType
 from eechips.emulator.projection import Projection
-from eechips.emulator.values import Array, Collection, Date, DateRange, ErrorMargin, Feature, Geometry
+from eechips.emulator.values import WHOLE_EARTH, Array, Collection, Date, DateRange, ErrorMargin, Feature, Geometry
 from tests.graph import EmptyStore, evaluate, invoke
 
 
@@ -57,12 +59,75 @@ def test_values(value: Any, expected: Any) -> None:
     assert encode(value) == expected
 
 
-def test_geometries_say_how_their_edges_run() -> None:
-    assert encode(Geometry(shapely.Point(1, 2))) == {"type": "Point", "coordinates": [1, 2]}
-    line = Geometry(shapely.LineString([(0, 0), (1, 1.5)]), geodesic=True)
-    assert encode(line) == {"type": "LineString", "coordinates": [[0, 0], [1, 1.5]], "geodesic": True}
-    utm = Geometry(shapely.Point(500_000, 0), Projection("EPSG:32613"))
-    assert encode(utm)["crs"] == {"type": "name", "properties": {"name": "EPSG:32613"}}
+EDGES = [(0, 0), (1, 1.5)]
+UTM = {"type": "name", "properties": {"name": "EPSG:32613"}}
+
+
+@pytest.mark.parametrize(
+    ("geometry", "expected"),
+    [
+        (Geometry(shapely.Point(1, 2)), {"geodesic": False, "type": "Point", "coordinates": [1, 2]}),
+        (Geometry(shapely.Point(1, 2), geodesic=True), {"type": "Point", "coordinates": [1, 2]}),
+        (Geometry(shapely.Point(5e5, 0), Projection("EPSG:32613")),
+         {"crs": UTM, "type": "Point", "coordinates": [500_000, 0]}),
+        (Geometry(shapely.LineString(EDGES), geodesic=True), {"type": "LineString", "coordinates": [[0, 0], [1, 1.5]]}),
+        (Geometry(shapely.LineString(EDGES)),
+         {"geodesic": False, "type": "LineString", "coordinates": [[0, 0], [1, 1.5]]}),
+        (Geometry(shapely.LineString(EDGES), Projection("EPSG:32613", Affine(10, 0, 7, 0, -10, 9))),
+         {"geodesic": False, "crs": UTM, "type": "LineString", "coordinates": [[7, 9], [17, -6]]}),
+        (Geometry(shapely.LineString([(179, 1), (181, 2)]), geodesic=True),
+         {"type": "LineString", "coordinates": [[179, 1], [-179, 2]]}),
+        (Geometry(shapely.LineString([(179, 1), (181, 2)])),
+         {"geodesic": False, "type": "LineString", "coordinates": [[179, 1], [181, 2]]}),
+        (Geometry(shapely.GeometryCollection([shapely.Point(1, 2), shapely.LineString(EDGES)]), geodesic=True),
+         {"type": "GeometryCollection", "geometries": [
+             {"type": "Point", "coordinates": [1, 2]}, {"type": "LineString", "coordinates": [[0, 0], [1, 1.5]]}]}),
+        (Geometry(shapely.Polygon(), geodesic=True), {"type": "Polygon", "coordinates": []}),
+        (WHOLE_EARTH, {"geodesic": False, "type": "Polygon", "coordinates": [
+            [[180, -90], [180, 90], [-180, 90], [-180, -90], [180, -90]]]}),
+    ],
+)  # fmt: skip
+def test_geometries_say_what_is_not_taken_for_granted(geometry: Geometry, expected: Any) -> None:
+    assert encode(geometry) == expected
+    assert list(encode(geometry)) == list(expected)  # the order shows in tables
+
+
+def test_documented_geometries() -> None:
+    """Geometries and what their getInfo gives, as developers.google.com and users' notebooks show them."""
+    corners = [[-35, -10], [35, -10], [35, 10], [-35, 10], [-35, -10]]
+    straight = invoke("GeometryConstructors.Polygon", coordinates=[corners], geodesic=False)
+    feature = evaluate(invoke("Feature", geometry=straight, metadata={"foo": 42, "bar": "tart"}))
+    assert encode(feature) == {
+        "type": "Feature",
+        "geometry": {"geodesic": False, "type": "Polygon", "coordinates": [corners]},
+        "properties": {"bar": "tart", "foo": 42},
+    }
+    metres = invoke("Projection", crs="EPSG:32119")
+    point = evaluate(invoke("GeometryConstructors.Point", coordinates=[699102.5, 186780.25], crs=metres))
+    name = {"type": "name", "properties": {"name": "EPSG:32119"}}
+    assert encode(point) == {"crs": name, "type": "Point", "coordinates": [699102.5, 186780.25]}
+
+
+@given(
+    st.lists(st.tuples(st.floats(-170, 170), st.floats(-80, 80)), min_size=3, max_size=8, unique=True),
+    st.booleans(),
+)
+@settings(max_examples=50)
+def test_what_is_written_makes_the_same_geometry_again(points: list[tuple[float, float]], geodesic: bool) -> None:
+    line = Geometry(shapely.LineString(points), geodesic=geodesic)
+    shown = encode(line)
+    given_ = {} if "geodesic" not in shown else {"geodesic": shown["geodesic"]}
+    again = evaluate(invoke("GeometryConstructors.LineString", coordinates=shown["coordinates"], **given_))
+    assert again.geodesic == geodesic
+    np.testing.assert_allclose(encode(again)["coordinates"], shown["coordinates"], atol=1e-9)
+
+
+def test_footprints_are_rings() -> None:
+    square = invoke("GeometryConstructors.Rectangle", coordinates=[2, 3, 5, 7], geodesic=False)
+    image = encode(evaluate(invoke("Image.clip", input=invoke("Image.constant", value=1), geometry=square)))
+    footprint = image["properties"]["system:footprint"]
+    assert (footprint.keys(), footprint["type"]) == ({"type", "coordinates"}, "LinearRing")
+    assert shapely.Polygon(footprint["coordinates"]).equals(shapely.box(2, 3, 5, 7))
 
 
 def test_features_and_collections() -> None:
@@ -70,7 +135,7 @@ def test_features_and_collections() -> None:
     shown = {
         "type": "Feature",
         "id": "7",
-        "geometry": {"type": "Point", "coordinates": [1, 2]},
+        "geometry": {"geodesic": False, "type": "Point", "coordinates": [1, 2]},
         "properties": {"n": 1, "s": None},
     }
     assert encode(feature) == shown

@@ -605,7 +605,7 @@ def _collection(*shapes: shapely.Geometry) -> Collection:
 
 def test_the_geometry_of_a_collection() -> None:
     points = collection_geometry(_collection(shapely.Point(0, 0), shapely.Point(1, 1)))
-    assert geojson(points) == {"type": "MultiPoint", "coordinates": [[0, 0], [1, 1]]}
+    assert geojson(points) == {"geodesic": False, "type": "MultiPoint", "coordinates": [[0, 0], [1, 1]]}
     apart = collection_geometry(_collection(shapely.box(0, 0, 1, 1), shapely.box(5, 5, 6, 6)))
     assert apart.shape.geom_type == "MultiPolygon"
     overlapping = collection_geometry(_collection(shapely.box(0, 0, 2, 2), shapely.box(1, 1, 3, 3)))
