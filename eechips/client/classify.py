@@ -6,10 +6,11 @@ looked at before the status, because the service sends the same status for diffe
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 
 from eechips.client.scrub import scrub
@@ -102,6 +103,20 @@ def classify_exception(error: BaseException) -> EechipsError | None:
         if found is not None:
             return found
     return None
+
+
+@contextlib.contextmanager
+def raising_too_large() -> Iterator[None]:
+    """Raises TooLargeError for an exception of the Earth Engine client that stands for one; others pass as they are."""
+    from ee.ee_exception import EEException
+
+    try:
+        yield
+    except EEException as error:
+        found = classify_exception(error)
+        if isinstance(found, TooLargeError):
+            raise found from None
+        raise
 
 
 def response_message(body: bytes) -> str:

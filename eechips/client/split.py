@@ -24,6 +24,8 @@ LEAST_SIDE = 16
 MOST_CUTS = 6
 """How often a rejected part is cut into quarters. A rejection may take minutes, if the computation timed out."""
 
+_MOST_BYTES = 1 << 31  # of a chip, uncompressed: it is put together in memory, by every worker at once
+
 _PATIENCE = 16  # requests of a size that worked before a greater one is tried
 _RGB = 3  # bands of what ``ee.Image.visualize`` makes
 
@@ -57,16 +59,36 @@ def likeness(chip: Chip) -> Hashable:
 
 
 def check_bands(chip: Chip, limits: Limits) -> None:
-    """Refuses a chip that no cut of ours makes small enough.
+    """Refuses a chip with more bands than a request may ask for: cutting its pixels does not help.
 
     Raises:
-        TooLargeError: if it has more bands than a request may ask for.
+        TooLargeError: if it has.
     """
     bands = len(chip.bands or ()) + (not chip.is_picture)
     if limits.bands is not None and bands > limits.bands:
         raise TooLargeError(
             f"{bands} bands, the mask's included, where computePixels takes {limits.bands}: take fewer, or --method url"
         )
+
+
+def check_memory(chip: Chip, whole: Window) -> None:
+    """Refuses a chip that is more than a worker should put together in its memory.
+
+    Raises:
+        TooLargeError: if it is.
+    """
+    size = _least_bytes(chip, whole)
+    if size > _MOST_BYTES:
+        raise TooLargeError(
+            f"{whole.width:,}x{whole.height:,} pixels are {size / 1e9:,.1f} GB at least, more than is put together to"
+            " one file: ask for several chips, or a coarser scale"
+        )
+
+
+def hopeless(error: TooLargeError, what: str) -> TooLargeError:
+    """The error of what cannot be cut further, saying how small it was (``16x16 pixels are``)."""
+    advice = "ask for fewer bands or a coarser scale, or simplify what is computed"
+    return TooLargeError(f"{error} Even {what} too much: {advice}.", status=error.status)
 
 
 def fits(chip: Chip, window: Window, limits: Limits, most_pixels: int | None) -> bool:
@@ -154,8 +176,13 @@ class Sizes:
         """Remembers a size that worked after a larger one was rejected."""
         with self._lock:
             known = self._known.get(kind)
-            patience = 2 * known.patience if known and known.size >= size else _PATIENCE
-            self._known[kind] = _Known(size, patience)
+            if known is None:
+                self._known[kind] = _Known(size)
+                return
+            # Of several threads that tried too much at the same time only the first finds a greater size here.
+            if known.size > size:
+                known.patience *= 2
+            known.size, known.successes = size, 0
 
     def succeed(self, kind: Hashable, requests: int = 1) -> None:
         """Counts requests that worked at the remembered size."""

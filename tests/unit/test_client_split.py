@@ -12,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.client.classify import can_split, classify_response
-from eechips.client.split import LEAST_SIDE, LIMITS, Limits, Sizes, check_bands, cut, fits, likeness, part_of
+from eechips.client.split import (
+    LEAST_SIDE,
+    LIMITS,
+    Limits,
+    Sizes,
+    check_bands,
+    check_memory,
+    cut,
+    fits,
+    likeness,
+    part_of,
+)
 from eechips.errors import TooLargeError
 from eechips.grid import Grid, Window
 from eechips.recipe import Chip
@@ -79,6 +90,12 @@ def test_too_many_bands_are_refused_at_once() -> None:
         check_bands(chip(bands=names), PIXELS)
 
 
+def test_more_than_a_worker_should_hold_is_refused() -> None:
+    check_memory(chip(bands=("a",), dtype="uint8"), Window(0, 0, 32_768, 16_384))
+    with pytest.raises(TooLargeError, match=r"32,768x16,385 pixels are 2.1 GB at least"):
+        check_memory(chip(bands=("a",), dtype="uint8"), Window(0, 0, 32_768, 16_385))
+
+
 def test_a_part_is_a_chip_on_its_own_grid() -> None:
     whole = chip(grid=None, region=object(), dimensions=(256, 256), format="jpg", bands=("a",), name="x/y")
     part = part_of(whole, GRID, Window(128, 64, 128, 192))
@@ -117,6 +134,20 @@ def test_after_some_successes_more_is_tried_and_ever_more_rarely() -> None:
             sizes.succeed("x")
     assert 5 <= rejections <= 12
     assert sizes.most("x") == limit
+
+
+def test_many_that_tried_too_much_at_the_same_time_count_once() -> None:
+    sizes = Sizes()
+    for _ in range(40):
+        sizes.settle("x", 100)
+    sizes.succeed("x", 16)
+    assert sizes.most("x") == 200
+    for _ in range(40):
+        sizes.settle("x", 100)
+    sizes.succeed("x", 31)
+    assert sizes.most("x") == 100
+    sizes.succeed("x")
+    assert sizes.most("x") == 200
 
 
 def test_sizes_grow_back_when_they_may() -> None:

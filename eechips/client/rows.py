@@ -1,0 +1,127 @@
+"""The rows of tables and series: page by page, and fewer at a time where they are too large."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from eechips.client.classify import can_split, raising_too_large
+from eechips.client.split import Sizes, hopeless
+from eechips.errors import TooLargeError, ValidationError
+from eechips.series import Series
+
+if TYPE_CHECKING:
+    import ee
+
+PAGE_SIZE = 1000
+"""Features a page: the default, and the most, of ``table:computeFeatures``."""
+
+_FEWER = 4  # what was too large is asked for by a quarter: rows a page, days a range
+_ROWS, _DAYS = "rows", "days"  # kinds of requests whose sizes are remembered
+
+
+class Rows:
+    """Fetches rows with the Earth Engine client of this process.
+
+    Args:
+        sizes: what is remembered of pages and ranges that were too large.
+    """
+
+    def __init__(self, sizes: Sizes) -> None:
+        self._sizes = sizes
+
+    def table(self, source: ee.FeatureCollection) -> list[dict[str, Any]]:
+        """The rows of a collection, with shorter pages if those are too large.
+
+        The first page of a new size is the first of all: a token leads to what follows the page it came with, and
+        that it may be used with another size is not documented.
+
+        Raises:
+            TooLargeError: if a page of one row is too large.
+            RequestError: classified.
+            ee.EEException: if the service refuses the expression.
+        """
+        size, rejected = min(PAGE_SIZE, self._sizes.most(_ROWS) or PAGE_SIZE), False
+        while True:
+            try:
+                found, pages = self._pages(source, size)
+            except TooLargeError as error:
+                if not can_split(error):
+                    raise
+                if size == 1:
+                    raise hopeless(error, "a page of one row is") from None
+                size, rejected = max(1, size // _FEWER), True
+                continue
+            if rejected:
+                self._sizes.settle(_ROWS, size)
+            else:
+                self._sizes.succeed(_ROWS, pages)
+            return found
+
+    def series(self, series: Series) -> list[dict[str, Any]]:
+        """The rows of a series, by ranges of dates if the whole is too large.
+
+        Raises:
+            TooLargeError: if a page of one row is too large.
+            RequestError: classified.
+            ee.EEException: if the service refuses the expression.
+        """
+        most = self._sizes.most(_DAYS)
+        if most is None:
+            try:
+                return self._pages(series.rows(), PAGE_SIZE)[0]
+            except TooLargeError as error:
+                if not can_split(error):
+                    raise
+        with raising_too_large():
+            span = series.days()
+        if span is None:
+            return self.table(series.rows())
+        start, end = span
+        return self._ranges(series, start, end, most or max(1, (end - start) // _FEWER), was_rejected=most is None)
+
+    def _ranges(self, series: Series, start: int, end: int, most: int, *, was_rejected: bool) -> list[dict[str, Any]]:
+        """The rows of a series from one day to another, by ranges of so many days at most, or fewer."""
+        found: list[dict[str, Any]] = []
+        while start < end:
+            days = min(most, end - start)
+            part = series.rows(start, start + days)
+            try:
+                rows = self.table(part) if days == 1 else self._pages(part, PAGE_SIZE)[0]
+            except TooLargeError as error:
+                if days == 1 or not can_split(error):
+                    raise
+                most, was_rejected = max(1, days // _FEWER), True
+                continue
+            found.extend(rows)
+            start += days
+            if was_rejected:
+                self._sizes.settle(_DAYS, days)
+                was_rejected = False
+            else:
+                self._sizes.succeed(_DAYS)
+                most = self._sizes.most(_DAYS) or most
+        return found
+
+    def _pages(self, source: ee.FeatureCollection, size: int) -> tuple[list[dict[str, Any]], int]:
+        """The rows of a collection, page by page, and how many pages there were."""
+        import ee
+
+        found: list[dict[str, Any]] = []
+        pages, token = 0, None
+        while pages == 0 or token:
+            parameters = {"expression": source, "pageSize": size}
+            if token:
+                parameters["pageToken"] = token
+            with raising_too_large():
+                page = ee.data.computeFeatures(parameters)
+            if not isinstance(page, dict):
+                raise ValidationError("no table came back")
+            found.extend(_row(feature) for feature in page.get("features", []))
+            pages, token = pages + 1, page.get("nextPageToken")
+        return found, pages
+
+
+def _row(feature: Mapping[str, Any]) -> dict[str, Any]:
+    properties = feature.get("properties") or {}
+    return {**properties, "system:index": feature.get("id"), ".geo": feature.get("geometry")}
