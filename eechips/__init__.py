@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from eechips.manifest.run import open_run as open_run
     from eechips.recipe import Chip as Chip
     from eechips.recipe import Table as Table
+    from eechips.template import Template as Template
 
 _MODULES = {
     "Chip": "eechips.recipe",
@@ -37,6 +38,7 @@ _MODULES = {
     "Run": "eechips.manifest.run",
     "RunConfig": "eechips.engine",
     "Table": "eechips.recipe",
+    "Template": "eechips.template",
     "UsageError": "eechips.errors",
     "open_run": "eechips.manifest.run",
     "run": "eechips.jobs.scripts",
@@ -52,6 +54,7 @@ __all__ = [
     "Run",
     "RunConfig",
     "Table",
+    "Template",
     "UsageError",
     "__version__",
     "open_run",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eechips.grid import Grid
+    from eechips.template import Template
 
 ChipFormat = Literal["png", "jpg", "tif", "npy"]
 TableFormat = Literal["csv", "parquet"]
@@ -101,7 +102,7 @@ class Chip(_Named):
     Either ``grid`` places every pixel, or ``region`` does together with ``dimensions`` or ``scale``.
 
     Attributes:
-        image: what to compute.
+        image: what to compute; a template if chips with a grid differ only in some values.
         region: where; with ``dimensions``, or ``scale`` and perhaps ``crs``.
         dimensions: width and height in pixels.
         grid: the exact pixels; excludes region, dimensions, scale and crs.
@@ -117,7 +118,7 @@ class Chip(_Named):
         UsageError: if the arguments contradict each other.
     """
 
-    image: ee.Image
+    image: ee.Image | Template
     region: ee.Geometry | None = None
     dimensions: tuple[int, int] | None = None
     grid: Grid | None = None

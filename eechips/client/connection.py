@@ -89,7 +89,6 @@ def connect(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts)
         except (EechipsError, ee.EEException, GoogleError, GoogleAuthError) as error:
             raise _refusal(target, error) from None
         transport.policy = policy
-        transport.client_headers = _client_headers()
         try:
             yield Connection(target, transport)
         finally:
@@ -118,15 +117,7 @@ def attach(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts, 
         project=target.project,
         http_transport=transport,
     )
-    transport.client_headers = _client_headers()
     return Connection(target, transport)
-
-
-def _client_headers() -> dict[str, str]:
-    """What the client adds to its requests: the project that pays, and its own version."""
-    import ee
-
-    return dict(ee.data._make_request_headers() or {})
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client.classify import can_split, raising_too_large
 from eechips.client.connection import Connection
 from eechips.client.pixels import Method, file_format, placement, rendered
+from eechips.client.requests import Requests
 from eechips.client.rows import Rows
 from eechips.client.split import (
     LEAST_SIDE,
@@ -22,7 +24,7 @@ from eechips.client.split import (
     likeness,
     part_of,
 )
-from eechips.errors import TooLargeError
+from eechips.errors import PermanentError, TooLargeError, ValidationError
 from eechips.grid import Grid, Part, Window
 from eechips.series import Series
 
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from eechips.recipe import Chip
 
 T = TypeVar("T")
+
+_GONE = 404  # the status of a name that has expired
 
 
 class Fetcher:
@@ -51,6 +55,7 @@ class Fetcher:
         self._method = method
         self._sizes = Sizes()
         self._rows = Rows(self._sizes)
+        self._requests = Requests(lambda chip: self._transport.capture(lambda: self._send(chip)))
 
     def chip(self, chip: Chip, accept: Callable[[Chip, bytes], T], assemble: Callable[[Sequence[Part[T]]], T]) -> T:
         """Fetches a chip, in parts if it is too large for one request.
@@ -146,6 +151,12 @@ class Fetcher:
         with raising_too_large():
             if self._method == "pixels":
                 return self._compute(chip, lambda body: accept(chip, body))
+            try:
+                return self._transport.get(self._create(chip), lambda body: accept(chip, body))
+            except PermanentError as error:
+                if error.status != _GONE:
+                    raise
+            # The name has expired between the two requests: it is only a matter of time, so once again.
             return self._transport.get(self._create(chip), lambda body: accept(chip, body))
 
     def _locate(self, chip: Chip, rejection: TooLargeError | None) -> Grid:
@@ -170,23 +181,41 @@ class Fetcher:
         """Creates a thumbnail or a download and returns its URL, which is a secret."""
         import ee
 
-        image = rendered(chip)
-        if chip.is_picture:
-            thumbnail = image.getThumbId({**placement(chip), "format": chip.format})
-            return str(ee.data.makeThumbUrl(thumbnail))
-        parameters = {"image": image, "format": file_format(chip), "filePerBand": False}
-        return str(ee.data.makeDownloadUrl(ee.data.getDownloadId({**parameters, **placement(chip)})))
+        request = self._requests.fill(chip)
+        if request is None:
+            return str(ee.data.makeThumbUrl(self._send(chip)))
+        return str(ee.data.makeThumbUrl({"thumbid": self._transport.post(request, _name)}))
 
     def _compute(self, chip: Chip, accept: Callable[[bytes], T]) -> T:
+        request = self._requests.fill(chip)
+        if request is not None:
+            return self._transport.post(request, accept)
+        found: list[T] = []
+        with self._transport.checking(lambda body: found.append(accept(body))):
+            self._send(chip)
+        return found[-1]
+
+    def _send(self, chip: Chip) -> Any:
+        """Has the client send the first request for a chip, or the only one."""
         import ee
 
         image = rendered(chip)
+        if self._method == "url":
+            if chip.is_picture:
+                return image.getThumbId({**placement(chip), "format": chip.format})
+            found = {"image": image, "format": file_format(chip), "filePerBand": False, **placement(chip)}
+            return {"thumbid": ee.data.getDownloadId(found)["docid"]}
         parameters: dict[str, Any] = {"fileFormat": file_format(chip)}
         if chip.grid is not None:
             parameters["grid"] = chip.grid.to_pixel_grid()
         else:
             image, _ = image.prepare_for_export(placement(chip))
-        found: list[T] = []
-        with self._transport.checking(lambda body: found.append(accept(body))):
-            ee.data.computePixels({**parameters, "expression": image})
-        return found[-1]
+        return ee.data.computePixels({**parameters, "expression": image})
+
+
+def _name(body: bytes) -> str:
+    """The name of a thumbnail that was created."""
+    try:
+        return str(json.loads(body)["name"])
+    except (ValueError, KeyError, TypeError):
+        raise ValidationError("no name of a thumbnail came back") from None

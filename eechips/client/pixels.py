@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.recipe import MASK_BAND
+from eechips.template import Template
 
 if TYPE_CHECKING:
     import ee
@@ -69,7 +70,9 @@ def _rectangle(grid: Grid) -> ee.Geometry:
 
 def rendered(chip: Chip) -> ee.Image:
     """The image that is asked for: bands selected; visualized (pictures) or with its mask as a band (data)."""
-    image = chip.image.select(list(chip.bands)) if chip.bands is not None else chip.image
+    image = chip.image.image() if isinstance(chip.image, Template) else chip.image
+    if chip.bands is not None:
+        image = image.select(list(chip.bands))
     if not chip.is_picture:
         return with_mask_band(image, chip)
     return image.visualize(**chip.visualization) if chip.visualization else image

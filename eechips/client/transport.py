@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from eechips.client import retry
 from eechips.client.classify import classify_exception, classify_response, parse_retry_after, response_message
 from eechips.client.documents import Documents
+from eechips.client.requests import Request
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Seat, Slot
 from eechips.errors import EechipsError, TransientError, UnreachableError, ValidationError
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 _CHUNK = 1 << 16
 _GZIP_MAGIC = b"\x1f\x8b"
+_OF_THE_CONNECTION = frozenset({"content-length", "accept-encoding", "host", "connection"})
+_CAPTURED = b'{"name": "captured"}'
+"""What the client is told when its request is captured: enough for it to go on."""
 _QUOTA_STATUS = "x-earth-engine-quota-status"
 _RESTRICTED = "parallelism_restricted=true"
 """How the service announces that a project's compute of the month is used up."""
@@ -110,7 +114,6 @@ class Transport:
     Attributes:
         endpoint: base URL of the service.
         policy: of retries; may be changed between requests.
-        client_headers: what the Earth Engine client adds to its requests, for those sent in its stead.
 
     Args:
         endpoint: base URL of the service, no slash at the end.
@@ -135,7 +138,6 @@ class Transport:
         self._origin = _origin(endpoint)
         self._seat = seat
         self.policy = policy
-        self.client_headers: Mapping[str, str] = {}
         self._timeouts = timeouts
         self._credentials = credentials
         self._known: dict[str, bytes] = {}
@@ -205,6 +207,12 @@ class Transport:
         """
         import httplib2
 
+        captured = getattr(self._local, "captured", None)
+        if captured is not None:
+            text = body.decode() if isinstance(body, bytes) else body or ""
+            kept = {name: value for name, value in (headers or {}).items() if name.lower() not in _OF_THE_CONNECTION}
+            captured.append(Request(uri, text, kept))
+            return httplib2.Response({"status": "200", "content-type": "application/json"}), _CAPTURED
         document = self._document(uri)
         if document in self._known:
             found = {"status": "200", "content-type": "application/json"}
@@ -250,12 +258,25 @@ class Transport:
 
         return self._repeat(attempt)
 
-    def post(self, path: str, body: bytes, accept: Callable[[bytes], T]) -> T:
-        """Sends a request that the Earth Engine client would send likewise, only slower.
+    def capture(self, send: Callable[[], object]) -> Request:
+        """What the client would send, without sending it.
 
         Args:
-            path: below the endpoint, with a slash.
-            body: JSON.
+            send: has the client send one request.
+        """
+        captured: list[Request] = []
+        self._local.captured = captured
+        try:
+            send()
+        finally:
+            self._local.captured = None
+        return captured[0]
+
+    def post(self, request: Request, accept: Callable[[bytes], T]) -> T:
+        """Sends a request of the client's in its stead.
+
+        Args:
+            request: by :meth:`capture`, perhaps with another body.
             accept: receives the whole body of a successful answer; a ValidationError sends the request again.
 
         Returns:
@@ -265,10 +286,9 @@ class Transport:
             RequestError: classified.
             ConfigurationError: if the service refuses the project or the credentials.
         """
-        headers = {"Content-Type": "application/json", **self.client_headers}
 
         def attempt() -> T:
-            reply = self._send("POST", self.endpoint + path, body, headers, authorize=True)
+            reply = self._send("POST", request.uri, request.body, request.headers, authorize=True)
             error = _error_of(reply)
             if error is not None:
                 raise error

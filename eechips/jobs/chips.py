@@ -32,6 +32,7 @@ from eechips.planning import facts, grids, samplers
 from eechips.planning.projection import nominal_scale
 from eechips.planning.regions import Region, parse_region
 from eechips.recipe import CHIP_FORMATS, Chip, ChipFormat, Unit, canonical_json
+from eechips.template import Template
 
 GridMode = Literal["native", "thumb"]
 
@@ -196,13 +197,7 @@ class ChipSample(OfDataset):
         """The chip of a point: one request by computePixels, two by URL."""
         kind, bands = self._about(unit)
         grid = Grid.from_json(unit["grid"])
-        if self.grid_mode == "thumb":
-            shown = ee.Geometry.Rectangle(list(grid.bounds), None, False)
-        else:
-            # The greater side, where half the diagonal is the least: a projection stretches some distances.
-            reach = nominal_scale(grid) * max(grid.width, grid.height)
-            shown = ee.Geometry.Point(unit["coordinates"]).buffer(reach).bounds()
-        return self._chip(self._image(kind, shown, bands, unit.get("image")), bands, unit, grid)
+        return self._chip(self._image(kind, bands, unit, grid), bands, unit, grid)
 
     def _about(self, unit: Unit) -> tuple[Kind, tuple[str, ...]]:
         """What the dataset is, and the bands to take."""
@@ -210,7 +205,7 @@ class ChipSample(OfDataset):
             return self.known.kind, tuple(self.bands or self.known.bands)
         return unit["source"]["kind"], tuple(unit["source"]["bands"])
 
-    def _chip(self, image: ee.Image, bands: tuple[str, ...], unit: Unit, grid: Grid) -> Chip:
+    def _chip(self, image: Template, bands: tuple[str, ...], unit: Unit, grid: Grid) -> Chip:
         return Chip(
             image=image,
             grid=grid,
@@ -221,27 +216,18 @@ class ChipSample(OfDataset):
             dates=(unit["date"],) if "date" in unit else (),
         )
 
-    def _image(self, kind: Kind, region: ee.Geometry, bands: tuple[str, ...], source: str | None = None) -> ee.Image:
-        """The dataset over a region, the latest image on top; above all, the image whose grid the chip has.
-
-        So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,
-        resampled, only beyond its edge.
-        """
+    def _image(self, kind: Kind, bands: tuple[str, ...], unit: Unit, grid: Grid) -> Template:
         if kind == "image":
-            image: ee.Image = ee.Image(self.dataset_id)
-            return image
-        collection = facts.images(self.dataset_id, kind, self.start, self.end).filterBounds(region)
-        collection = collection.sort("system:time_start")
-        if source is None:
-            # Where there is no image a mosaic has no bands, and asking for them would be an error. Below the
-            # images, nothing at all with the right names makes such a chip empty instead.
-            nothing = ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)
-            collection = ee.ImageCollection([nothing]).merge(collection)
-        mosaic: ee.Image = collection.mosaic().select(list(bands))
-        if source is not None:
-            top = ee.Image(f"{self.dataset_id}/{source}").select(list(bands))
-            mosaic = ee.ImageCollection([mosaic, top]).mosaic()
-        return mosaic
+            return Template(_stored, (self.dataset_id,))
+        fixed = (self.dataset_id, kind, self.start, self.end, bands)
+        if self.grid_mode == "thumb":
+            return Template(_shown, fixed, {"corners": list(grid.bounds)})
+        # The greater side, where half the diagonal is the least: a projection stretches some distances.
+        reach = nominal_scale(grid) * max(grid.width, grid.height)
+        values = {"coordinates": unit["coordinates"], "reach": reach}
+        if "image" in unit:
+            return Template(_shown_above, fixed, {**values, "source": f"{self.dataset_id}/{unit['image']}"})
+        return Template(_shown_around, fixed, values)
 
     def _places(
         self, about: facts.Facts, band: facts.Band, points: Sequence[tuple[float, float]]
@@ -301,6 +287,68 @@ class ChipSample(OfDataset):
 
     def _name_field(self) -> str:
         return "ECO_NAME" if self.ecoregions == samplers.ECOREGIONS else self.ecoregion_field
+
+
+def _stored(dataset: str) -> ee.Image:
+    image: ee.Image = ee.Image(dataset)
+    return image
+
+
+def _shown(
+    dataset: str, kind: Kind, start: str | None, end: str | None, bands: Sequence[str], corners: Sequence[float]
+) -> ee.Image:
+    """The dataset over a rectangle of degrees, the latest image on top."""
+    box = ee.Geometry.Rectangle(list(corners), None, False)
+    return _or_nothing(facts.images(dataset, kind, start, end).filterBounds(box), bands)
+
+
+def _shown_around(
+    dataset: str,
+    kind: Kind,
+    start: str | None,
+    end: str | None,
+    bands: Sequence[str],
+    coordinates: Sequence[float],
+    reach: float,
+) -> ee.Image:
+    """The dataset around a point, the latest image on top."""
+    box = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
+    return _or_nothing(facts.images(dataset, kind, start, end).filterBounds(box), bands)
+
+
+def _shown_above(
+    dataset: str,
+    kind: Kind,
+    start: str | None,
+    end: str | None,
+    bands: Sequence[str],
+    coordinates: Sequence[float],
+    reach: float,
+    source: str,
+) -> ee.Image:
+    """The dataset around a point; above all, the image whose grid the chip has.
+
+    So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,
+    resampled, only beyond its edge.
+    """
+    box = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
+    below = _latest(facts.images(dataset, kind, start, end).filterBounds(box)).select(list(bands))
+    image: ee.Image = ee.ImageCollection([below, ee.Image(source).select(list(bands))]).mosaic()
+    return image
+
+
+def _or_nothing(collection: ee.ImageCollection, bands: Sequence[str]) -> ee.Image:
+    # Where there is no image a mosaic has no bands, and asking for them would be an error. Below the images,
+    # nothing at all with the right names makes such a chip empty instead.
+    nothing = ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)
+    merged = ee.ImageCollection([nothing]).merge(collection.sort("system:time_start"))
+    image: ee.Image = merged.mosaic().select(list(bands))
+    return image
+
+
+def _latest(collection: ee.ImageCollection) -> ee.Image:
+    image: ee.Image = collection.sort("system:time_start").mosaic()
+    return image
 
 
 _OPTIONS = field_names(ChipSample)

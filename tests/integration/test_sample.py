@@ -118,7 +118,7 @@ def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
     foreseen = eechips.sample("NAIP", per_ecoregion=1500, endpoint=demo_server.url, out=tmp_path, dry_run=True)
     assert foreseen.units % 1500 == 0
     assert foreseen.units > 5000
-    assert foreseen.requests == 2 * foreseen.units
+    assert foreseen.requests == foreseen.units
     assert not list(tmp_path.iterdir())
 
 

@@ -14,7 +14,19 @@ from click.testing import CliRunner
 from eechips.cli import main
 from eechips.datasets import DATASETS
 
-VERBS = ["sample", "timeseries", "run", "status", "failures", "retry", "verify", "doctor", "datasets", "serve", "assets"]
+VERBS = [
+    "sample",
+    "timeseries",
+    "run",
+    "status",
+    "failures",
+    "retry",
+    "verify",
+    "doctor",
+    "datasets",
+    "serve",
+    "assets",
+]
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
