@@ -102,7 +102,8 @@ class Story:
     """What happened to one seed's run.
 
     Attributes:
-        crashes: moments, on the monotonic clock, at which something was killed or interrupted.
+        crashes: from when to when, on the monotonic clock, something was killed or interrupted: a worker in a moment,
+            a run until its last process had ended, since what these still got was lost.
         killed: workers.
         statuses: with which the commands ended.
         orphans: processes that outlived their command.
@@ -112,7 +113,7 @@ class Story:
     """
 
     seed: int
-    crashes: list[float] = field(default_factory=list)
+    crashes: list[tuple[float, float]] = field(default_factory=list)
     killed: int = 0
     statuses: list[int] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
@@ -140,14 +141,17 @@ def chaos(seed: int, plan: Plan, calm: dict[str, str], folder: Path) -> Story:
         for share, number in ((0.25, signal.SIGKILL), (0.5, signal.SIGKILL), (0.75, signal.SIGINT), (2.0, None)):
             command = start(server, plan, folder, troubled=True)
             harass(command, plan, story, draws, until=lambda share=share: files(out) >= share * plan.units)
+            struck = None
             if number is not None and command.is_running:
-                story.crashes.append(time.monotonic())
+                struck = time.monotonic()
                 command.signal(number)
             try:
                 ended = command.wait(_PATIENCE)
             except TimeoutError as error:
                 story.problems.append(str(error))
                 break
+            if struck is not None:
+                story.crashes.append((struck, time.monotonic()))
             story.statuses.append(ended.status)
             story.orphans += ended.orphans
             story.seconds += ended.seconds
@@ -184,7 +188,7 @@ def harass(command: Command, plan: Plan, story: Story, draws: random.Random, unt
             continue
         strike += plan.kill_every
         there = workers(command.pid)
-        story.crashes.append(time.monotonic())
+        story.crashes.append((now := time.monotonic(), now))
         for victim in draws.sample(there, min(2, len(there))):
             try:
                 os.kill(victim, signal.SIGKILL)
@@ -280,13 +284,13 @@ def unexplained(asked: dict[str, list[list[Any]]], story: Story) -> Iterator[str
     story.repeats = {reason: why[reason] for reason in ("fault", "crash", "nothing")}
 
 
-def explanation(before: Sequence[Any], after: Sequence[Any], crashes: Sequence[float]) -> str:
+def explanation(before: Sequence[Any], after: Sequence[Any], crashes: Sequence[tuple[float, float]]) -> str:
     """Why a unit's request follows another: progress, fault, crash or nothing.
 
     Args:
         before: a request: seconds, kind, outcome.
         after: the next one of the unit.
-        crashes: moments of all.
+        crashes: from when to when.
     """
     began, kind, outcome = before
     good = outcome == 200 or outcome in _HARMLESS
@@ -294,7 +298,7 @@ def explanation(before: Sequence[Any], after: Sequence[Any], crashes: Sequence[f
         return "fault"
     if kind == "thumbnails:create" and after[1] == "thumbnails:getPixels":
         return "progress"
-    struck = any(began <= crash <= min(after[0], began + _COMMIT) for crash in crashes)
+    struck = any(began <= end and start <= min(after[0], began + _COMMIT) for start, end in crashes)
     return "crash" if struck else "nothing"
 
 

@@ -144,14 +144,15 @@ def test_the_first_and_last_units_do_not_count(benchmarks: SimpleNamespace) -> N
         ([1.0, "thumbnails:getPixels", "reset"], [2.0, "thumbnails:getPixels", 200], "fault"),
         ([9.5, "thumbnails:getPixels", 200], [12.0, "thumbnails:create", 200], "crash"),
         ([9.5, "thumbnails:create", "gzip"], [12.0, "thumbnails:create", 200], "crash"),
-        ([1.0, "thumbnails:getPixels", 200], [22.0, "thumbnails:create", 200], "nothing"),
+        ([0.5, "thumbnails:getPixels", 200], [22.0, "thumbnails:create", 200], "nothing"),
+        ([11.2, "thumbnails:create", 200], [12.0, "thumbnails:create", 200], "crash"),
         ([11.8, "image:computePixels", "gzip"], [12.0, "image:computePixels", 200], "nothing"),
     ],
 )
 def test_every_repeat_needs_a_reason(
     benchmarks: SimpleNamespace, before: list[Any], after: list[Any], reason: str
 ) -> None:
-    assert benchmarks.chaos.explanation(before, after, [11.5]) == reason
+    assert benchmarks.chaos.explanation(before, after, [(11.0, 11.5)]) == reason
 
 
 # A command that leaves two processes behind: one that works for a while and ends, one that stays.
