@@ -17,6 +17,7 @@ from eechips.emulator.ordering import compare_key, distinct_key
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.values import Collection, Feature, Filter, Geometry, Value
+from eechips.emulator.vector_image import outlined
 
 
 def _missing(what: str, id: str) -> InvalidError:
@@ -208,13 +209,15 @@ def _prefixed(prefix: str, collection: Collection) -> Iterator[Any]:
 
 
 def merged(first: Collection, second: Collection) -> Collection:
-    """Both collections' elements, their indices prefixed with 1_ and 2_."""
+    """Both collections' elements, their indices prefixed with 1_ and 2_; images among features are their outlines."""
 
     def elements() -> Iterator[Any]:
         yield from _prefixed("1", first)
         yield from _prefixed("2", second)
 
-    return Collection(first.element, lambda _: elements())
+    if first.element == second.element:
+        return Collection(first.element, lambda _: elements())
+    return Collection("Feature", lambda _: (outlined(element) for element in elements()))
 
 
 @function("Collection.merge")

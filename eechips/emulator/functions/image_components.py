@@ -25,8 +25,8 @@ Labels = npt.NDArray[np.intp]
 Steps = Sequence[tuple[int, int]]
 
 _LARGEST = 1024
-_SIDES = ((0, 1), (1, 0))
-_CORNERS = ((1, 1), (1, -1))
+SIDES = ((0, 1), (1, 0))
+CORNERS = ((1, 1), (1, -1))
 
 
 @function("Image.connectedPixelCount")
@@ -39,7 +39,7 @@ def connected_pixel_count(input: Image, maxSize: int, eightConnected: bool) -> I
         raise InvalidError(f"maxSize must be between 1 and {_LARGEST}; found {maxSize}.")
     if any(band.type.dimensions for band in input.bands):
         raise InvalidError("Array images have no connected pixels.")
-    steps = (*_SIDES, *_CORNERS) if eightConnected else _SIDES
+    steps = (*SIDES, *CORNERS) if eightConnected else SIDES
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
         found = []
@@ -68,7 +68,7 @@ def _check_kernel(kernel: Kernel) -> Steps:
             raise InvalidError("The connectedness kernel may not reach farther than one pixel.")
         around[row - weights.y + 1, column - weights.x + 1] = True
     around[1, 1] = True
-    for pattern, steps in ((_PLUS, _SIDES), (np.ones((3, 3), dtype=bool), (*_SIDES, *_CORNERS))):
+    for pattern, steps in ((_PLUS, SIDES), (np.ones((3, 3), dtype=bool), (*SIDES, *CORNERS))):
         if np.array_equal(around, pattern):
             return steps
     raise InvalidError("The local Earth Engine connects pixels by a plus or a square of radius 1 only.")
@@ -134,7 +134,7 @@ def reduce_connected_components(image: Image, reducer: Reducer, labelBand: str |
     kinds = [kind for group in groups for kind in reducer.band_types([others[i].type for i in group])]
 
     def compute(pixels: Sequence[Pixels], margins: Margins, grid: Grid) -> list[Pixels]:
-        labels = components(pixels[0].values, pixels[0].valid, (*_SIDES, *_CORNERS))
+        labels = components(pixels[0].values, pixels[0].valid, (*SIDES, *CORNERS))
         whole = pixels[0].valid & _within(labels, maxSize)
         inner = cropped(labels, margins, grid.shape)[cropped(whole, margins, grid.shape)]
         wanted = np.flatnonzero((whole & np.isin(labels, np.unique(inner))).ravel())

@@ -32,6 +32,9 @@ from eechips.emulator.pixels.types import FLOAT, cast_values, dtype_of, floating
 from eechips.emulator.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, Sample
 from eechips.emulator.values import Kernel, Weights
 
+# Neighbours that are looked at one by one for one output: about four minutes of a median.
+_MOST_VISITS = 1 << 31
+
 
 def _reach(kernel: Kernel, edge: float) -> Margins:
     return Margins.of(kernel.weights(edge))
@@ -103,6 +106,8 @@ def _reduced(
         if reducer in (MIN, MAX):
             return [_extreme(pixels[0], weights, shape, greatest=reducer is MAX)]
     cells = taps(weights)
+    if len(pixels) * len(cells) * shape[0] * shape[1] > _MOST_VISITS:
+        raise LimitError("User memory limit exceeded.")
     kernel = np.array([weight for _, _, weight in cells])
     parts: list[list[Pixels]] = []
     for start, stop in row_blocks(shape[0], len(pixels) * len(cells) * shape[1] * 24):

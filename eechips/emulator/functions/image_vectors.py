@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 from affine import Affine
-from rasterio.features import rasterize, shapes
+from rasterio.features import shapes
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.frame import recast
+from eechips.emulator.functions.image_components import CORNERS, SIDES, components
 from eechips.emulator.functions.image_region import lattice_of, region_of
 from eechips.emulator.functions.registry import function
 from eechips.emulator.pixels.image import Image, Render
@@ -26,6 +27,10 @@ from eechips.emulator.values import Collection, Feature, Geometry, Value
 
 # Metres by which the outlines of pixels may be off in longitude and latitude.
 _TOLERANCE = 0.01
+# More outlines than this, at a kilobyte each, would not fit into the memory of a request.
+_MOST_SEGMENTS = 500_000
+# Pixels that are looked at together.
+_MOST_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,29 +56,22 @@ def segments(labels: npt.NDArray[Any], valid: npt.NDArray[np.bool_], *, eight: b
         valid: which pixels count.
         eight: whether pixels that share but a corner are connected.
     """
-    values, codes = np.unique(labels[valid], return_inverse=True)
-    if not len(values):
+    if not valid.any():
         return []
-    coded = np.zeros(labels.shape, dtype=np.int32)
-    coded[valid] = codes.ravel()
-    outlines = [
-        (shapely.geometry.shape(outline), int(code))
-        for outline, code in shapes(coded, mask=valid, connectivity=8 if eight else 4, transform=Affine.identity())
+    numbers = components(labels, valid, (*SIDES, *CORNERS) if eight else SIDES)
+    flat = numbers.ravel()
+    inside = np.flatnonzero(valid.ravel())
+    firsts, codes = np.unique(flat[inside], return_inverse=True)
+    if len(firsts) > _MOST_SEGMENTS:
+        raise LimitError("User memory limit exceeded.")
+    order = np.argsort(codes, kind="stable")
+    pieces = np.split(inside[order], np.cumsum(np.bincount(codes, minlength=len(firsts)))[:-1])
+    outlines = shapes(numbers.astype(np.int32), mask=valid, connectivity=8 if eight else 4, transform=Affine.identity())
+    found = {int(first): shapely.geometry.shape(outline) for outline, first in outlines}
+    return [
+        Segment(int(labels.ravel()[first]), found[int(first)], pixels)
+        for first, pixels in zip(firsts, pieces, strict=True)
     ]
-    owners = rasterize(
-        ((shape, number) for number, (shape, _) in enumerate(outlines, 1)),
-        out_shape=labels.shape, transform=Affine.identity(), dtype=np.int32,
-    )  # fmt: skip
-    flat = np.where(valid, owners, 0).ravel()
-    order = np.argsort(flat, kind="stable")
-    numbers, starts = np.unique(flat[order], return_index=True)
-    pieces = dict(zip(numbers.tolist(), np.split(order, starts[1:]), strict=True))
-    found = [
-        Segment(int(values[code]), shape, pieces[number])
-        for number, (shape, code) in enumerate(outlines, 1)
-        if number in pieces
-    ]
-    return sorted(found, key=lambda segment: int(segment.pixels[0]))
 
 
 def _inputs(reducer: Reducer, bands: int) -> list[tuple[int, ...]]:
@@ -111,6 +109,8 @@ def reduce_to_vectors(
     lattice = lattice_of(image, scale, crs, crsTransform, maxPixels, best_effort=bestEffort)
     region = region_within(context, region_of(image, geometry), lattice)
     grid = region.grid
+    if grid.width * grid.height > _MOST_PIXELS:
+        raise LimitError("User memory limit exceeded.")
     inside = np.zeros(grid.shape, dtype=bool)
     for _, _, _, cover in covers(context, region):
         inside[cover.rows[cover.centre] - region.row, cover.columns[cover.centre] - region.column] = True
