@@ -21,6 +21,9 @@ from eechips.emulator.pixels.types import DOUBLE, FLOAT, Numbers, dtype_of, rang
 from eechips.emulator.promotion import type_name
 from eechips.emulator.values import Collection, Feature
 
+# Pixels: a wider line covers any grid that its middle comes near to.
+_WIDEST = 1e6
+
 
 def _by_feature(value: Any, name: str) -> Callable[[Feature], float | None]:
     """A number for each feature: the same for all, or the value of a property."""
@@ -54,7 +57,11 @@ def _painted_type(band: PixelType, color: Any) -> PixelType:
 @function("Image.paint")
 def paint(image: Image, featureCollection: Collection, color: Any, width: Any) -> Image:
     """The image with another value in every band where geometries lie, or where their outlines do."""
-    colors, widths = _by_feature(color, "color"), _by_feature(width, "width")
+    colors, given = _by_feature(color, "color"), _by_feature(width, "width")
+
+    def widths(feature: Feature) -> float | None:
+        found = given(feature)
+        return None if found is None else min(found, _WIDEST)
 
     def features(bounds: Bounds | None) -> Iterator[Feature]:
         from eechips.emulator.vector_image import outlined, within_bounds
