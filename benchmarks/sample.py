@@ -5,7 +5,8 @@
 
 Wall time is from the start of the command to its end: Python's start, the local server's, planning, fetching, checking,
 the ledger. The rival gets the same points and a server that is already up, and checks nothing. Memory is the sum of the
-proportional set sizes, sampled every half second.
+proportional set sizes, sampled every half second, and so is the processors' time, which other programs on the machine
+hardly change.
 """
 
 from __future__ import annotations
@@ -25,27 +26,36 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-class Memory(threading.Thread):
-    """Peaks of the proportional set sizes of a process's descendants, by role."""
+class Usage(threading.Thread):
+    """What a process and its descendants use, by role: peaks of the proportional set sizes, seconds of processors."""
 
     def __init__(self, root: int) -> None:
         super().__init__(daemon=True)
         self.root = root
         self.peaks: dict[str, float] = {}
         self.done = threading.Event()
+        self._seconds: dict[tuple[int, str], float] = {}
 
     def run(self) -> None:
         while not self.done.wait(0.5):
             now: dict[str, float] = {}
-            for pid, role in descendants(self.root):
+            for pid, role, seconds in descendants(self.root):
                 now[role] = now.get(role, 0) + pss(pid)
+                self._seconds[pid, role] = seconds
             for role, size in now.items():
                 self.peaks[role] = max(self.peaks.get(role, 0), size)
 
+    def __str__(self) -> str:
+        seconds: dict[str, float] = {}
+        for (_, role), spent in self._seconds.items():
+            seconds[role] = seconds.get(role, 0) + spent
+        return ", ".join(f"{role} {seconds[role]:.1f} s, {size:.0f} MB" for role, size in sorted(self.peaks.items()))
 
-def descendants(root: int) -> list[tuple[int, str]]:
-    """Processes under one, with what they are: parent, workers or server."""
+
+def descendants(root: int) -> list[tuple[int, str, float]]:
+    """Processes under one, with what they are (parent, workers or server) and the seconds that they computed."""
     parents: dict[int, int] = {}
+    seconds: dict[int, float] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -53,6 +63,7 @@ def descendants(root: int) -> list[tuple[int, str]]:
             except OSError:
                 continue  # it has just ended
             parents[int(entry.name)] = int(fields[1])
+            seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     found = []
     for pid in parents:
         chain = [pid]
@@ -62,7 +73,7 @@ def descendants(root: int) -> list[tuple[int, str]]:
             continue
         lines = [command(p) for p in chain]
         server = any("eechips.emulator" in line and "-m" in line for line in lines)
-        found.append((pid, "server" if server else "parent" if pid == root else "workers"))
+        found.append((pid, "server" if server else "parent" if pid == root else "workers", seconds[pid]))
     return found
 
 
@@ -84,20 +95,20 @@ def pss(pid: int) -> float:
     return 0.0
 
 
-def eechips(out: Path, per_ecoregion: int, method: str) -> tuple[float, dict[str, float], int]:
+def eechips(out: Path, per_ecoregion: int, method: str) -> tuple[float, Usage, int]:
     began = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "eechips", "sample", "--dataset", "NAIP", "--per-ecoregion", str(per_ecoregion),
          "--local", "--method", method, "--out", str(out)],
         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    memory = Memory(process.pid)
-    memory.start()
+    usage = Usage(process.pid)
+    usage.start()
     status = process.wait()
     seconds = time.perf_counter() - began
-    memory.done.set()
+    usage.done.set()
     assert status == 0, status
-    return seconds, memory.peaks, len(list(out.rglob("*.png")))
+    return seconds, usage, len(list(out.rglob("*.png")))
 
 
 def rival(points: Path, out: Path) -> float:
@@ -125,10 +136,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for round_ in range(given.rounds):
             out = Path(folder) / f"ours-{round_}"
-            seconds, peaks, chips = eechips(out, given.per_ecoregion, given.method)
+            seconds, usage, chips = eechips(out, given.per_ecoregion, given.method)
             ours.append(seconds)
-            memory = ", ".join(f"{role} {size:.0f} MB" for role, size in sorted(peaks.items()))
-            print(f"eechips: {chips} chips in {seconds:.1f} s, {chips / seconds:.1f}/s; peak {memory}", flush=True)
+            print(f"eechips: {chips} chips in {seconds:.1f} s, {chips / seconds:.1f}/s; {usage}", flush=True)
             if given.rival:
                 import eechips as package
 

@@ -248,9 +248,8 @@ def positions(grid: Grid, columns: Integers, rows: Integers) -> tuple[Floats, Fl
     lattices = _nodes(grid, step, first_i, first_j, east // step + 1, int(rows.max()) // step + 1)
     place_i = np.arange(west, east + 1) * (1.0 / step) - first_i
     i = place_i.astype(np.int64)
-    j, g = np.divmod(rows, step)
-    j -= first_j
-    share = g * (1.0 / step)
+    # A power of two: shifts are several times as fast as divisions.
+    j, share = (rows >> (step.bit_length() - 1)) - first_j, (rows & (step - 1)) * (1.0 / step)
     flat = j * len(i) + (columns - west)
     found = []
     for lattice in lattices:
@@ -328,7 +327,7 @@ def between(values: npt.NDArray[Any], rect: Rect, x: Floats, y: Floats) -> npt.N
     lower -= upper
     lower *= down
     upper += lower
-    return np.moveaxis(upper, -1, 0)[:count]
+    return np.ascontiguousarray(np.moveaxis(upper, -1, 0)[:count])
 
 
 def _interleaved(values: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
