@@ -13,6 +13,7 @@ asked for each unit, a unit being the point whose coordinates come first in a re
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import re
 import time
@@ -40,6 +41,7 @@ MISSING = "bench/missing"
 
 _OPTIONS = ("concurrency", "rate", "minute", "latency", "payload")
 _MEDIA = {"PNG": "image/png", "AUTO_JPEG_PNG": "image/png", "NPY": "application/octet-stream", "GEO_TIFF": "image/tiff"}
+_NAME = re.compile(rb'"name":\s*"([^"]+)"')
 _POINT = re.compile(rb"\[\s*(-?\d+\.\d+(?:e-?\d+)?),\s*(-?\d+\.\d+(?:e-?\d+)?)\s*\]")
 _FORMAT = re.compile(rb'"fileFormat":\s*"(\w+)"')
 _SIZES = [re.compile(rb'"%s":\s*(?:\{"constantValue":\s*)?(\d+)' % name) for name in (b"width", b"height")]
@@ -148,6 +150,8 @@ class Witness:
             await _send_json(send, self.units)
         elif path.endswith(("/thumbnails", "/image:computePixels")):
             body = await _body(receive)
+            if body is None:
+                return
             kind = "thumbnails:create" if path.endswith("/thumbnails") else "image:computePixels"
             await self._noted(unit_of(body), kind, scope, _again(body, receive), send)
         elif path.endswith(":getPixels"):
@@ -175,18 +179,20 @@ class Witness:
 
     def _learn(self, unit: str, body: bytes) -> None:
         """Remembers the name that a unit's request was given; a disturbed answer may have none."""
-        try:
-            self.names[json.loads(body)["name"]] = unit
-        except (ValueError, KeyError):
-            return
+        found = _NAME.search(gzip.decompress(body) if body.startswith(b"\x1f\x8b") else body)
+        if found:
+            self.names[found.group(1).decode()] = unit
 
 
-async def _body(receive: Receive) -> bytes:
-    parts = []
-    while (message := await receive())["type"] == "http.request":
+async def _body(receive: Receive) -> bytes | None:
+    """The body of a request; None if its client was gone before all of it was there."""
+    parts, more = [], True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            break
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 
