@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from eechips.emulator.errors import EarthEngineError, InvalidError
+from eechips.emulator.errors import EarthEngineError, InvalidError, LimitError
+from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.neighborhood import weighted_sum
 from eechips.emulator.values import Weights
 from tests.graph import Ready, invoke
@@ -254,3 +255,13 @@ def test_a_huge_kernel_ends_with_an_error() -> None:
     for image, size in ((wide, 12_000), (many, 8)):
         with pytest.raises(EarthEngineError, match="memory"):
             read(image, UTM.window(0, 0, size, size))
+
+
+def test_a_median_that_would_not_end_is_refused() -> None:
+    """A disc of 100 pixels around each of a million pixels: 31 billion neighbours, sorted."""
+    wide = Grid(UTM.crs, UTM.transform, 1000, 1000)
+    image = evaluate(
+        invoke("Image.focalMedian", image=invoke("Image.random"), radius=100, units="pixels", kernelType="circle")
+    )
+    with pytest.raises(LimitError, match=r"^User memory limit exceeded\.$"):
+        read(image, wide)

@@ -18,6 +18,7 @@ from rasterio.features import rasterize
 from eechips.emulator import reducers as r
 from eechips.emulator.context import Context, Limits
 from eechips.emulator.errors import InvalidError, LimitError
+from eechips.emulator.functions.image_vectors import segments
 from eechips.emulator.pixels.coverage import fractions
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image
@@ -331,6 +332,23 @@ class TestVectors:
         boxes = self.vectors(geometryType="bb")[0].geometry
         assert boxes is not None
         assert boxes.projection.crs == "EPSG:4326"
+
+    @pytest.mark.parametrize("eight", [False, True])
+    def test_every_pixel_belongs_to_one_segment_of_its_value(self, eight: bool) -> None:
+        labels = RANDOM.integers(0, 3, (40, 50)).astype(np.uint8)
+        valid = RANDOM.random((40, 50)) < 0.9
+        found = segments(labels, valid, eight=eight)
+        pixels = np.concatenate([s.pixels for s in found])
+        assert sorted(pixels.tolist()) == np.flatnonzero(valid).tolist()
+        assert all((labels.ravel()[s.pixels] == s.label).all() for s in found)
+        assert [s.shape.area for s in found] == [len(s.pixels) for s in found]
+        firsts = [int(s.pixels[0]) for s in found]
+        assert firsts == sorted(firsts)
+
+    def test_more_outlines_than_memory_holds_are_refused(self) -> None:
+        noise = RANDOM.integers(0, 60_000, (720, 720)).astype(np.int32)
+        with pytest.raises(LimitError, match=r"^User memory limit exceeded\.$"):
+            segments(noise, np.ones(noise.shape, dtype=bool), eight=False)
 
     def test_the_first_band_must_be_whole(self) -> None:
         with pytest.raises(InvalidError, match="integer"):
