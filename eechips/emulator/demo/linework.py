@@ -77,13 +77,13 @@ def degrees(x: Floats, y: Floats) -> Floats:
 
 
 @cache
-def _land() -> npt.NDArray[Any]:
+def land() -> npt.NDArray[Any]:
     """The land as faces of the coast alone."""
     faces = _faces([coast()])
     inside = shapely.point_on_surface(faces)
     x, y = mercator.x_of(shapely.get_x(inside)), mercator.y_of(shapely.get_y(inside))
-    land: npt.NDArray[Any] = faces[_sample(x, y) > 0.0]
-    return land
+    chosen: npt.NDArray[Any] = faces[_sample(x, y) > 0.0]
+    return chosen
 
 
 def _sample(x: Floats, y: Floats) -> Floats:
@@ -121,7 +121,7 @@ def tiles(
     inside = shapely.point_on_surface(faces)
     on_land = np.zeros(len(faces), dtype=bool)
     # A tree of the many small things: the few large ones are then prepared, once each.
-    on_land[shapely.STRtree(inside).query(_land(), predicate="contains")[1]] = True
+    on_land[shapely.STRtree(inside).query(land(), predicate="contains")[1]] = True
     faces, inside = faces[on_land], inside[on_land]
     groups: dict[Label, list[int]] = {}
     for number, label in enumerate(name(shapely.get_x(inside), shapely.get_y(inside))):
