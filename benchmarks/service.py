@@ -164,13 +164,16 @@ class Witness:
         note: list[Any] = [time.monotonic(), kind, None]
         self.units[unit].append(note)
         status: int | None = None
+        answer = b""
 
         async def noting(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answer
             if message["type"] == "http.response.start":
                 status = message["status"]
-            elif kind == "thumbnails:create" and status == 200 and not message.get("more_body"):
-                self._learn(unit, message.get("body", b""))
+            elif kind == "thumbnails:create" and status == 200:
+                answer += message.get("body", b"")
+                if not message.get("more_body"):
+                    self._learn(unit, answer)
             await send(message)
 
         await self.app(scope, receive, noting)
