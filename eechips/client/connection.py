@@ -15,7 +15,7 @@ from typing import Any
 
 from eechips.client.classify import classify_exception
 from eechips.client.credentials import is_google
-from eechips.client.documents import Documents, DocumentsFile
+from eechips.client.documents import Briefing, Documents, DocumentsFile
 from eechips.client.retry import RetryPolicy
 from eechips.client.scrub import scrub
 from eechips.client.throttle import Seat
@@ -105,48 +105,48 @@ def attach(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts, 
         timeouts: of every request.
         documents: what the parent was told.
     """
-    import ee
-
-    known = prepare(documents)
-    transport = Transport(target.endpoint, seat, policy, timeouts, credentials=target.credentials, documents=known)
-    ee.data.initialize(
-        None,
-        api_base_url=f"{target.endpoint}/api",
-        tile_base_url=target.endpoint,
-        cloud_api_base_url=target.endpoint,
-        project=target.project,
-        http_transport=transport,
+    relay = prepare(Briefing(target.endpoint, target.project, documents))
+    transport = Transport(
+        target.endpoint, seat, policy, timeouts, credentials=target.credentials, documents=relay.documents
     )
+    relay.transport = transport
     return Connection(target, transport)
 
 
-@functools.lru_cache(maxsize=1)
-def prepare(documents: DocumentsFile) -> Documents:
-    """Loads the client with its algorithms, without a request, and returns the documents.
+class Relay:
+    """Between the client and the transport of its process, which may come later: after a fork.
 
-    Done once per process for the same documents; a forked process inherits it.
+    Attributes:
+        documents: what it answers the client's initialisation with.
+        transport: that sends all other requests.
+    """
+
+    def __init__(self, documents: Documents) -> None:
+        self.documents = documents
+        self.transport: Transport | None = None
+
+    def request(self, uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
+        """As ``httplib2.Http.request``."""
+        if self.transport is not None:
+            return self.transport.request(uri, *args, **options)
+        import httplib2
+
+        body = self.documents.discovery if "$discovery" in uri else self.documents.algorithms
+        return httplib2.Response({"status": "200", "content-type": "application/json"}), body
+
+
+@functools.lru_cache(maxsize=1)
+def prepare(briefing: Briefing) -> Relay:
+    """Initialises the client, but for the transport, without a request.
+
+    That takes time and memory. It is done once per process for the same briefing; a forked process inherits it.
     """
     import ee
 
     ee.Reset()
-    known = documents.load()
-    nowhere = Target("http://127.0.0.1:1", "local", None)
-    _initialize(nowhere, _Offline(known), offline=True)
-    return known
-
-
-class _Offline:
-    """Answers the client's initialisation from memory."""
-
-    def __init__(self, documents: Documents) -> None:
-        self._documents = documents
-
-    def request(self, uri: str, *_: Any, **__: Any) -> tuple[Any, bytes]:
-        """As ``httplib2.Http.request``."""
-        import httplib2
-
-        body = self._documents.discovery if "$discovery" in uri else self._documents.algorithms
-        return httplib2.Response({"status": "200", "content-type": "application/json"}), body
+    relay = Relay(briefing.documents.load())
+    _initialize(Target(briefing.endpoint, briefing.project, None), relay, offline=True)
+    return relay
 
 
 def _initialize(target: Target, transport: Any, *, offline: bool) -> None:

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eechips.storage import write_file
+
 
 @dataclass(frozen=True, slots=True)
 class Documents:
@@ -21,9 +23,9 @@ class Documents:
     algorithms: bytes
 
     def save(self, path: Path) -> DocumentsFile:
-        """Writes the documents to a file for other processes of the run."""
+        """Writes the documents to a file for other processes of the run; it appears whole."""
         content = {"discovery": self.discovery.decode(), "algorithms": self.algorithms.decode()}
-        path.write_text(json.dumps(content), encoding="utf-8")
+        write_file(path, json.dumps(content).encode())
         return DocumentsFile(path, hashlib.sha256(self.discovery + self.algorithms).hexdigest())
 
 
@@ -43,3 +45,31 @@ class DocumentsFile:
         """Reads the documents."""
         content = json.loads(self.path.read_text(encoding="utf-8"))
         return Documents(content["discovery"].encode(), content["algorithms"].encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """What a process must know to initialise the client without a request.
+
+    Attributes:
+        endpoint: base URL of the service.
+        project: whose quota is used.
+        documents: what the client is told when it is initialised.
+    """
+
+    endpoint: str
+    project: str
+    documents: DocumentsFile
+
+    def save(self, path: Path) -> None:
+        """Writes it to a file; it appears whole."""
+        documents = {"path": str(self.documents.path), "digest": self.documents.digest}
+        content = {"endpoint": self.endpoint, "project": self.project, "documents": documents}
+        write_file(path, json.dumps(content).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> Briefing:
+        """Reads what :meth:`save` wrote."""
+        content = json.loads(path.read_text(encoding="utf-8"))
+        documents = content["documents"]
+        return cls(content["endpoint"], content["project"], DocumentsFile(Path(documents["path"]), documents["digest"]))

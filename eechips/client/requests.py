@@ -7,29 +7,15 @@ import json
 import re
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from eechips.client.transport import Request
 from eechips.grid import Grid
 from eechips.template import Template
 
 if TYPE_CHECKING:
     from eechips.recipe import Chip
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request as the Earth Engine client sends it.
-
-    Attributes:
-        uri: absolute.
-        body: JSON.
-        headers: without those of the connection.
-    """
-
-    uri: str
-    body: str
-    headers: Mapping[str, str]
 
 
 class Requests:

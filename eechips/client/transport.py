@@ -20,7 +20,6 @@ from urllib.parse import urlsplit
 from eechips.client import retry
 from eechips.client.classify import classify_exception, classify_response, parse_retry_after, response_message
 from eechips.client.documents import Documents
-from eechips.client.requests import Request
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Seat, Slot
 from eechips.errors import EechipsError, TransientError, UnreachableError, ValidationError
@@ -106,6 +105,21 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the Earth Engine client sends it.
+
+    Attributes:
+        uri: absolute.
+        body: JSON.
+        headers: without those of the connection.
+    """
+
+    uri: str
+    body: str
+    headers: Mapping[str, str]
 
 
 class Transport:

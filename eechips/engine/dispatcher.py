@@ -141,14 +141,14 @@ class Dispatcher:
     def _loop(self, open_count: int, size: int, interrupt: Interrupt) -> bool:
         units = self._ledger.open_units()
         while True:
-            draining = self._drain_if(interrupt)
+            draining, is_starting = self._drain_if(interrupt), False
             if not draining:
-                self._pool.ensure(min(size, open_count - self._settled))
+                is_starting = self._pool.ensure(min(size, open_count - self._settled))
                 self._pool.depth = math.ceil(_SPARE * self._pool.throttle.limit / size)
                 self._feed(units)
             if not self._pool.is_busy and (draining or self._is_through):
                 return self._settled == open_count
-            self._settle(self._pool.wait(_TICK))
+            self._settle(self._pool.wait(0.0 if is_starting else _TICK))
             self._watch()
             self._check()
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from types import ModuleType
 
 from eechips.client.throttle import Throttle
@@ -23,6 +24,7 @@ from eechips.manifest.record import Planned
 
 _STOP_TIMEOUT = 5.0  # seconds that idle workers get to leave by themselves
 _MAX_BROKEN_STARTS = 3
+_STARTS_AT_ONCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,6 @@ class Pool:
         self.held = 0
 
     def __enter__(self) -> Pool:
-        _prepare_fork_server(self._context, self._setup)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -129,10 +130,17 @@ class Pool:
         """Whether a worker has nothing to do."""
         return self._idle() is not None
 
-    def ensure(self, wanted: int) -> None:
-        """Starts workers until there are as many as wanted, or as many as there may be."""
-        while self._free_seats and len(self._workers) < wanted:
+    def ensure(self, wanted: int) -> bool:
+        """Starts a few workers, if fewer are there than wanted, or than there may be.
+
+        Returns:
+            Whether more are to be started: those that are there need not wait for them.
+        """
+        for _ in range(_STARTS_AT_ONCE):
+            if not self._free_seats or len(self._workers) >= wanted:
+                return False
             self._start(self._free_seats.pop())
+        return True
 
     def submit(self, task: Planned, *, alone: bool = False) -> None:
         """Gives a task to the worker that has the least to do.
@@ -261,14 +269,22 @@ def _ending(code: int | None) -> str:
     return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
 
 
-def _prepare_fork_server(context: BaseContext, setup: WorkerSetup) -> None:
-    """Starts the fork server with everything loaded that workers share; one that runs already stays as it is."""
+def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> None:
+    """Starts the fork server, which loads everything that workers share; one that runs already stays as it is.
+
+    It takes about as long as connecting does: start it before.
+
+    Args:
+        context: of the processes.
+        recipe: whose code the workers will import.
+        briefing: file that will appear once the parent has connected, in a folder that is there until then.
+    """
     if context.get_start_method() != "forkserver":
         return
     from multiprocessing import forkserver
 
     added = {
-        preload.VARIABLE: preload.order(setup.documents, setup.recipe),
+        preload.VARIABLE: preload.order(recipe, briefing),
         # Workers compute little; a pool of threads in each would cost more memory than all else.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),

@@ -8,11 +8,13 @@ import gc
 import importlib
 import json
 import os
+import time
 from pathlib import Path
 
 from eechips.client.connection import prepare
-from eechips.client.documents import DocumentsFile
+from eechips.client.documents import Briefing
 
+_GLANCE = 0.005  # seconds between two looks for the briefing
 VARIABLE = "EECHIPS_PRELOAD"
 """Tells the fork server what to load, as JSON. Its presence is what makes this module act."""
 
@@ -29,17 +31,17 @@ _FORKABLE = frozenset(
 )
 
 
-def order(documents: DocumentsFile, recipe: object) -> str:
+def order(recipe: object, briefing: Path) -> str:
     """What to put into the environment of the fork server.
 
     Args:
-        documents: what the client is told when it is initialised.
         recipe: whose code the workers will import.
+        briefing: file that will appear once the parent has connected, in a folder that is there until then.
     """
     modules = [name for name in getattr(recipe, "imports", ()) if name in _FORKABLE]
     if type(recipe).__module__ != "__main__":
         modules.append(type(recipe).__module__)
-    return json.dumps({"digest": documents.digest, "path": str(documents.path), "modules": modules})
+    return json.dumps({"briefing": str(briefing), "modules": modules})
 
 
 # A PNG of one transparent pixel.
@@ -59,11 +61,21 @@ def preload(ordered: str) -> None:
         # What is missing is missed by the worker as well, which reports it with the unit that needs it.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
-    with contextlib.suppress(FileNotFoundError):  # gone with a run whose plan failed meanwhile
-        prepare(DocumentsFile(Path(wanted["path"]), wanted["digest"]))
     _warm_up()
+    _prepare(Path(wanted["briefing"]))
     gc.collect()
     gc.freeze()  # the collector would write to the shared pages
+
+
+def _prepare(path: Path) -> None:
+    """Initialises the client as soon as the parent, which connects meanwhile, has said how."""
+    parent = os.getppid()
+    while not path.exists():
+        if not path.parent.exists() or os.getppid() != parent:
+            return  # the parent could not connect, or is gone
+        time.sleep(_GLANCE)
+    with contextlib.suppress(FileNotFoundError):  # gone with a run whose plan failed meanwhile
+        prepare(Briefing.load(path))
 
 
 def _warm_up() -> None:

@@ -19,6 +19,7 @@ from eechips.client import limits
 from eechips.client.connection import Connection, Target
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
+from eechips.client.documents import Briefing
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
@@ -26,7 +27,7 @@ from eechips.engine.dispatcher import Dispatcher, Interrupt
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog, utc_now
 from eechips.engine.plan import check_same, describe, name_template, units_of
-from eechips.engine.pool import Pool, worker_context
+from eechips.engine.pool import Pool, start_fork_server, worker_context
 from eechips.engine.progress import Progress
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, UsageError
@@ -171,14 +172,19 @@ class _Run:
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
         """Connects, plans if need be, and settles the open units; False if the user stopped it."""
         config = self._config
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-")))
+        # First of all: what the workers share is loaded while this process connects and plans.
+        start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")
         session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME))
+        target = session.connection.target
+        documents = session.connection.documents.save(scratch / "documents.json")
+        Briefing(target.endpoint, target.project, documents).save(scratch / "briefing.json")
         self._write_info(session, finished=None)
         stack.callback(self._store.sweep)  # after the pool: workers that were ended leave files behind
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-")))
         setup = WorkerSetup(
             recipe=self._recipe,
-            target=session.connection.target,
-            documents=session.connection.documents.save(scratch / "documents.json"),
+            target=target,
+            documents=documents,
             throttle=session.throttle,
             policy=config.policy,
             timeouts=config.timeouts,
@@ -187,7 +193,6 @@ class _Run:
             token=f"{os.getpid()}-{time.time_ns():x}",
             logs=config.verbose,
         )
-        # Before the plan: what the workers share is loaded meanwhile.
         pool = stack.enter_context(Pool(worker_context(), setup, config.processes, config.unit_timeout))
         if not is_planned:
             self._plan(log, session.throttle)
