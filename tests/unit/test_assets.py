@@ -514,6 +514,29 @@ def test_symbolic_links_that_leave_the_store(tmp_path: Path) -> None:
         pixels(found)
 
 
+def test_files_beside_a_raster_are_not_looked_at(tmp_path: Path) -> None:
+    """GDAL would take overviews and masks from them, wherever their links and metadata lead."""
+    root = tmp_path / "store"
+    ingest(raster(tmp_path / "zeros.tif", np.zeros((1, 600, 600), dtype="uint8")), root, "A/b")
+    secret = raster(tmp_path / "secret.tif", np.full((1, 300, 300), 77, dtype="uint8"))
+    (stored,) = (root / "A" / "b").glob("*.tif")
+    raster(stored, np.zeros((1, 600, 600), dtype="uint8"))  # without a pyramid of its own
+    hint = f'<MDI key="OVERVIEW_FILE">{secret}</MDI>'
+    metadata = f'<PAMDataset><Metadata domain="OVERVIEWS">{hint}</Metadata></PAMDataset>'
+    mask = raster(tmp_path / "mask.tif", np.zeros((1, 600, 600), dtype="uint8"))
+    for suffix in (".aux.xml", ".ovr", ".msk"):
+        beside = stored.with_name(stored.name + suffix)
+        if suffix == ".aux.xml":
+            beside.write_text(metadata)
+        else:
+            beside.symlink_to(mask if suffix == ".msk" else secret)
+        source = image(FolderStore(root), "A/b").bands[0].source
+        assert source.read([0], Window(0, 0, 600, 600), 0)[1].all()
+        with pytest.raises(OSError, match="verview"):
+            source.read([0], Window(0, 0, 300, 300), 1)
+        beside.unlink()
+
+
 # --- the folder -----------------------------------------------------------------------------------------------
 
 

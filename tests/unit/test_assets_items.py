@@ -118,6 +118,23 @@ def test_all_assets_that_are_data(scene: Path, tmp_path: Path) -> None:
         ingest(scene / "item.json", tmp_path / "store", "S2/y", by_reference=True)
 
 
+def test_masks_and_overviews_in_other_files_stay_behind(tmp_path: Path) -> None:
+    path = raster(tmp_path / "a.tif", noise(1, 600, 600))
+    write(tmp_path / "item.json", item("a", {"a": asset("a.tif")}))
+    with rasterio.Env(TIFF_USE_OVR=True), rasterio.open(path, "r+") as file:
+        file.build_overviews([2], rasterio.enums.Resampling.nearest)
+    assert (tmp_path / "a.tif.ovr").exists()
+    ingest(tmp_path / "item.json", tmp_path / "store", "N/x", by_reference=True)
+    assert image(FolderStore(tmp_path / "store"), "N/x").bands[0].source.levels == (1,)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=False), rasterio.open(path, "r+") as file:
+        file.write_mask(noise(1, 600, 600)[0] > 9)
+    assert (tmp_path / "a.tif.msk").exists()
+    with pytest.raises(IngestError, match="has its mask in another file"):
+        ingest(tmp_path / "item.json", tmp_path / "store", "N/x", by_reference=True)
+    ingest(tmp_path / "item.json", tmp_path / "store", "N/x")
+    np.testing.assert_array_equal(pixels(image(FolderStore(tmp_path / "store"), "N/x"))[1], noise(1, 600, 600)[0] > 9)
+
+
 def test_bands_are_chosen_by_asset_or_by_name(scene: Path, tmp_path: Path) -> None:
     ingest(scene / "item.json", tmp_path / "store", "S2/x", bands=["cloud", "nir"])
     assert [band.name for band in image(FolderStore(tmp_path / "store"), "S2/x").bands] == ["cloud", "nir"]

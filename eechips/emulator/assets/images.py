@@ -8,19 +8,31 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import rasterio
 import shapely
 from affine import Affine
 
 from eechips.emulator.assets.index import Index, Row
 from eechips.emulator.assets.names import is_remote
-from eechips.emulator.assets.remote import RefusedGeoTiff, RemoteGeoTiff, gdal_name
+from eechips.emulator.assets.remote import ALONE, RefusedGeoTiff, RemoteGeoTiff, gdal_name
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.raster import DatasetPool, GeoTiff
+from eechips.emulator.pixels.raster import DatasetPool, GeoTiff, OpenRaster
 
 # Files on web servers that a process keeps open.
 _OPEN_REMOTE = 64
 _Layout = tuple[tuple[tuple[str, PixelType, tuple[int, ...]], ...], tuple[tuple[str, int, int], ...]]
+
+
+class StorePool(DatasetPool):
+    """Opened rasters of a store: of each that file alone.
+
+    GDAL would take overviews, masks and metadata from files beside it, and follow where links or metadata lead.
+    """
+
+    def _open(self, key: tuple[str, int]) -> OpenRaster:
+        with rasterio.Env(**ALONE):
+            return super()._open(key)
 
 
 class Files:
@@ -34,7 +46,7 @@ class Files:
 
     def __init__(self, root: Path, open_files: int, remote: bool) -> None:
         self._root = root
-        self._local = DatasetPool(open_files, str(root))
+        self._local = StorePool(open_files, str(root))
         self._remote = DatasetPool(_OPEN_REMOTE) if remote else None
 
     def source(self, asset_id: str, href: str, levels: tuple[int, ...]) -> RasterSource:

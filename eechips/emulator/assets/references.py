@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import rasterio
 import shapely
 from affine import Affine
 
@@ -13,9 +14,10 @@ from eechips.emulator.assets.cogs import StoredRasters, describe
 from eechips.emulator.assets.errors import IngestError
 from eechips.emulator.assets.files import Deposit, workspace
 from eechips.emulator.assets.footprint import outline
+from eechips.emulator.assets.names import is_remote
 from eechips.emulator.assets.rasters import BandSource, Rasters
 from eechips.emulator.assets.records import RasterBand, RasterFile
-from eechips.emulator.assets.remote import gdal_name, is_remote_name, reading, shown_name
+from eechips.emulator.assets.remote import ALONE, gdal_name, is_remote_name, reading, shown_name
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.raster import DatasetPool, GeoTiff
 
@@ -45,37 +47,45 @@ def refer_to_bands(
         if source.path not in files:
             files[source.path] = _file(rasters, source, root, folder, deposit)
     order = list(files)
-    bands = tuple(
-        RasterBand(s.name, order.index(s.path), s.number - 1, s.nodata, s.scale, s.offset)
-        for s in _checked(rasters, sources)
-    )
+    bands = tuple(RasterBand(s.name, order.index(s.path), s.number - 1, s.nodata, s.scale, s.offset) for s in sources)
     grids = dict.fromkeys(Grid(f.crs, Affine(*f.transform), f.width, f.height) for f in files.values())
-    return StoredRasters(tuple(files.values()), bands, shapely.union_all([outline(grid) for grid in grids]))
-
-
-def _checked(rasters: Rasters, sources: Sequence[BandSource]) -> Sequence[BandSource]:
-    """The bands, if what is told of them is also what their files say: pixels are read from those alone."""
     for source in sources:
-        own = rasters.open(source.path).nodatavals[source.number - 1]
-        if source.nodata is not None and repr(source.nodata) != repr(own):
-            raise IngestError(
-                f"{shown_name(source.path)} has {'no nodata value' if own is None else f'the nodata value {own}'}, "
-                f"not {source.nodata}: ingest a copy."
-            )
-    return sources
+        _check(rasters, source, _place(files[source.path].href, root))
+    return StoredRasters(tuple(files.values()), bands, shapely.union_all([outline(grid) for grid in grids]))
 
 
 def _file(rasters: Rasters, source: BandSource, root: Path, folder: str, deposit: Deposit) -> RasterFile:
     dataset = rasters.open(source.path)
     if dataset.driver != _GEOTIFF:
         raise IngestError(f"{shown_name(source.path)} is no GeoTIFF but {dataset.driver}: ingest a copy.")
-    with reading(source.path):
-        levels = GeoTiff.open(source.path, DatasetPool()).levels
     if is_remote_name(source.path):
         href = source.path.removeprefix(gdal_name(""))
     else:
         href = _link(Path(source.path), root, folder, deposit)
+    place = _place(href, root)
+    with reading(place), rasterio.Env(**ALONE):
+        levels = GeoTiff.open(place, DatasetPool()).levels
     return describe(dataset, source, href, levels)
+
+
+def _place(href: str, root: Path) -> str:
+    """The file as it will be read."""
+    return gdal_name(href) if is_remote(href) else str(root / href)
+
+
+def _check(rasters: Rasters, source: BandSource, place: str) -> None:
+    """Makes sure that the file itself says all that is told of a band: pixels are read from it alone.
+
+    Raises:
+        IngestError: if the item, or a file beside it, knows of a nodata value or a mask that it does not have.
+    """
+    with reading(place), rasterio.Env(**ALONE), rasterio.open(place, driver=_GEOTIFF) as alone:
+        nodata, flags = alone.nodatavals[source.number - 1], alone.mask_flag_enums[source.number - 1]
+    if source.nodata is not None and repr(source.nodata) != repr(nodata):
+        own = "no nodata value" if nodata is None else f"the nodata value {nodata}"
+        raise IngestError(f"{shown_name(source.path)} has {own}, not {source.nodata}: ingest a copy.")
+    if flags != rasters.open(source.path).mask_flag_enums[source.number - 1]:
+        raise IngestError(f"{shown_name(source.path)} has its mask in another file: ingest a copy.")
 
 
 def _link(path: Path, root: Path, folder: str, deposit: Deposit) -> str:

@@ -18,11 +18,14 @@ from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.model import Window
 from eechips.emulator.pixels.raster import GeoTiff
 
+ALONE: Mapping[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
+"""GDAL's option to look at no file beside the one that is named."""
+
 _VSICURL = "/vsicurl/"
-# https://gdal.org/en/stable/user/virtual_file_systems.html#vsicurl: no listings of folders and no files beside the
-# one that is named, an end to every request, and a few tries of what may pass.
+# https://gdal.org/en/stable/user/virtual_file_systems.html#vsicurl: an end to every request, and a few tries
+# of what may pass.
 _OPTIONS: Mapping[str, Any] = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    **ALONE,
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_MAX_RETRY": "3",
