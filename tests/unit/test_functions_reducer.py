@@ -572,3 +572,20 @@ def test_the_geometric_median_may_be_one_of_the_points() -> None:
     found = r.geometric_median(2, 1e-9).results(Sample(points.T, inside.astype(np.float64), inside))
     assert found == pytest.approx([0, 0], abs=1e-6)
     assert r.geometric_median(2, 1e-9).names == ("median_0", "median_1")
+
+
+@pytest.mark.parametrize(("name", "where"), [("first", 1), ("last", 3), ("firstNonNull", 1), ("lastNonNull", 3)])
+def test_first_and_last_take_arrays(name: str, where: int) -> None:
+    values = np.arange(24).reshape(1, 4, 2, 3)
+    inside = np.array([False, True, True, True])
+    sample = Sample(values, inside.astype(np.float64), inside, None, 2)
+    reducer = {"first": r.FIRST, "last": r.LAST, "firstNonNull": r.FIRST_NON_NULL, "lastNonNull": r.LAST_NON_NULL}[name]
+    (found,) = reducer.results(sample)
+    assert isinstance(found, Array)
+    assert np.array_equal(found.values, values[0, where])
+    accumulator = reducer.accumulator()
+    for index in range(4):
+        part = inside[index : index + 1]
+        accumulator.add(Sample(values[:, index : index + 1], part.astype(np.float64), part, None, 2))
+    (merged,) = accumulator.finish()
+    assert np.array_equal(merged.values, values[0, where])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,8 @@ from eechips.emulator.values import Geometry
 
 _TOLERANCE = 1.0
 """Metres by which an outline may be off."""
+_FARTHEST = 1e12
+"""Units of a CRS beyond which nothing lies."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +82,7 @@ def translate(input: Image, x: float, y: float, units: str, proj: Projection | N
     else:
         unit = metres_per_unit(along.crs)
         step = Affine.translation(x / unit, y / unit)
-    if not all(map(math.isfinite, step)):
+    if not all(abs(part) < _FARTHEST for part in step):
         raise InvalidError(f"The image cannot be translated by {x} and {y}.")
     source = Projection(along.crs)
     moved = _moved_bands(input.bands, source, Projection(along.crs, step))

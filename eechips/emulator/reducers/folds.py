@@ -27,38 +27,43 @@ Picked = tuple[list[Values], Flags]
 """For each input a value at each place, and where there is one."""
 
 
-def _picking(names: Sequence[str], choose: Callable[[Column], tuple[Values, Flags]], *, inputs: int) -> Reducer:
+def _picking(
+    names: Sequence[str], choose: Callable[[Column], tuple[Values, Flags]], *, inputs: int, arrays: bool = False
+) -> Reducer:
     """A reducer that picks one of the tuples of inputs, by the first of them.
 
     Args:
         names: of the outputs, one for each input.
         choose: gives the index of the chosen tuple at each place, and where its first input is no null.
         inputs: how many.
+        arrays: whether they may be arrays, which ``choose`` must not compare then.
     """
 
     def summarise(sample: Sample) -> Picked:
         columns = sample.columns()
         if not len(columns[0].values):
-            shape = columns[0].values.shape[1:]
-            return [np.zeros(shape, c.values.dtype) for c in columns], np.zeros(shape, dtype=bool)
+            nothing = np.zeros(columns[0].inside.shape[1:], dtype=bool)
+            return [np.zeros(c.values.shape[1:], c.values.dtype) for c in columns], nothing
         where, valid = choose(columns[0])
         return [_taken(column.values, where) for column in columns], valid
 
     def merge(parts: Sequence[Picked]) -> Picked:
         stacked = [np.stack([values[i] for values, _ in parts]) for i in range(inputs)]
         flags = np.stack([valid for _, valid in parts])
-        return summarise(Sample(np.stack(stacked), flags.astype(np.float64), flags))
+        values = np.stack(stacked)
+        return summarise(Sample(values, flags.astype(np.float64), flags, None, values.ndim - 1 - flags.ndim))
 
     def finish(picked: Picked) -> list[Output]:
         values, valid = picked
         return [Output(v, valid) for v in values]
 
     specs = [OutputSpec(name, "same", source) for source, name in enumerate(names)]
-    return Reducer(tuple(specs), (False,) * inputs, summarise, merge, finish, compact=True)
+    return Reducer(tuple(specs), (False,) * inputs, summarise, merge, finish, compact=True, arrays=arrays)
 
 
 def _taken(values: Values, where: Any) -> Any:
-    found = np.take_along_axis(values, np.asarray(where)[None], axis=0)[0]
+    index = np.asarray(where)[None]
+    found = np.take_along_axis(values, index.reshape(index.shape + (1,) * (values.ndim - index.ndim)), axis=0)[0]
     return boxed(found) if values.dtype == object and not isinstance(found, np.ndarray) else np.asarray(found)
 
 
@@ -120,8 +125,8 @@ def _end(*, last: bool, nulls: bool) -> Callable[[Column], tuple[Values, Flags]]
     return choose
 
 
-FIRST_NON_NULL = _picking(("first",), _end(last=False, nulls=False), inputs=1)
-LAST_NON_NULL = _picking(("last",), _end(last=True, nulls=False), inputs=1)
+FIRST_NON_NULL = _picking(("first",), _end(last=False, nulls=False), inputs=1, arrays=True)
+LAST_NON_NULL = _picking(("last",), _end(last=True, nulls=False), inputs=1, arrays=True)
 
 
 def _ending(name: str, *, last: bool) -> Reducer:
@@ -131,7 +136,7 @@ def _ending(name: str, *, last: bool) -> Reducer:
         column = sample.column(0)
         seen = np.asarray(column.present.any(axis=0))
         if not len(column.values):
-            return np.zeros(seen.shape, column.values.dtype), seen, seen
+            return np.zeros(column.values.shape[1:], column.values.dtype), seen, seen
         where, valid = _end(last=last, nulls=True)(column)
         return _taken(column.values, where), valid, seen
 
@@ -143,7 +148,7 @@ def _ending(name: str, *, last: bool) -> Reducer:
     def finish(state: tuple[Values, Flags, Flags]) -> list[Output]:
         return [Output(state[0], state[1])]
 
-    return Reducer((OutputSpec(name, "same"),), (False,), summarise, merge, finish, compact=True)
+    return Reducer((OutputSpec(name, "same"),), (False,), summarise, merge, finish, compact=True, arrays=True)
 
 
 FIRST = _ending("first", last=False)

@@ -277,6 +277,8 @@ def plain_value(output: Output, spec: OutputSpec) -> Value:
     value = output.values
     if spec.dimensions and spec.kind not in ("list", "object"):
         return Array(np.asarray(value))
+    if isinstance(value, np.ndarray) and value.ndim and spec.kind == "same":
+        return Array(value)
     if isinstance(value, np.ndarray):
         return value.item() if value.ndim == 0 else value.tolist()
     return value.item() if isinstance(value, np.generic) else value
