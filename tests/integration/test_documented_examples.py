@@ -12,6 +12,16 @@ Example = Callable[[Any], Any]
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
+
+def _sampled(ee: Any, image: Any) -> Any:
+    """The array at a place, as the examples of array images show it."""
+    return image.sample(ee.Geometry.Point([-121, 42]), 500).first().get("array")
+
+
+def _constant(precision: str, value: float) -> dict[str, Any]:
+    return {"constant": {"type": "PixelType", "precision": precision, "min": value, "max": value}}
+
+
 EXAMPLES: dict[str, list[tuple[Example, Any]]] = {
     "ee-string-split": [
         (lambda ee: ee.String("aBAbcD").split("Ab"), ["aB", "cD"]),
@@ -146,6 +156,54 @@ EXAMPLES: dict[str, list[tuple[Example, Any]]] = {
         (lambda ee: ee.Array.bitsToArray(0xFF), [1] * 8),
         (lambda ee: ee.Array.bitsToArray(-1), [1] * 64),
         (lambda ee: ee.Array.bitsToArray(-1).toInt8(), [1] * 64),
+    ],
+    "ee-array-arithmetic": [
+        (lambda ee: ee.Array([], ee.PixelType.int8()).bitwise_not(), []),
+        (lambda ee: ee.Array(0).bitwise_not(), -1),
+        (lambda ee: ee.Array(0xFF).bitwise_not(), -256),
+        (lambda ee: ee.Array(-3).bitwise_not(), 2),
+        (lambda ee: ee.Array(0xFF).toInt64().bitwise_not(), -256),
+        (lambda ee: ee.Array([10]).subtract(1), [9]),
+        (lambda ee: ee.Array([-1, 0, 1]).subtract([-5, 6, 7]), [4, -6, -6]),
+        (lambda ee: ee.Array([1]).add([2]), [3]),
+        (lambda ee: ee.Array([[0, 1, 2], [3, 4, 5]]).add(1), [[1, 2, 3], [4, 5, 6]]),
+        (lambda ee: ee.Array([0, 1, 2]).dotProduct(ee.Array([3, 4, 5])), 14),
+        (lambda ee: ee.Array([1.5, 2.5]).dotProduct(ee.Array([3, 4])), 14.5),
+        (lambda ee: ee.Array([], ee.PixelType.int8()).exp(), []),
+    ],
+    "ee-array-slice": [
+        (lambda ee: ee.Array([1, 2, 3, 4, 5, 6]).slice(), [1, 2, 3, 4, 5, 6]),
+        (lambda ee: ee.Array([1, 2, 3, 4, 5, 6]).slice(0, 0, 10, 1), [1, 2, 3, 4, 5, 6]),
+        (lambda ee: ee.Array([1, 2, 3, 4, 5, 6]).slice(0, 6), []),
+        (lambda ee: ee.Array([1, 2, 3, 4, 5, 6]).slice(0, 0, 0), []),
+        (lambda ee: ee.Array([1, 2, 3, 4, 5, 6]).slice(0, 0, -3), [1, 2, 3]),
+        (lambda ee: ee.Array([1, 2, 3, 4, 5, 6]).slice(0, -2, 6), [5, 6]),
+        (lambda ee: ee.Array([1, 2, 3, 4, 5, 6]).slice(0, 0, 6, 4), [1, 5]),
+        (lambda ee: ee.Array([1, 2, 3, 4, 5, 6]).slice(0, 2, 6, 2), [3, 5]),
+    ],
+    "ee-image-arrays": [
+        (lambda ee: _sampled(ee, ee.Image(list(range(12))).toArray().arraySlice(0, 0, 3)), [0, 1, 2]),
+        (lambda ee: _sampled(ee, ee.Image(list(range(12))).toArray().arraySlice(0, -3)), [9, 10, 11]),
+        (lambda ee: _sampled(ee, ee.Image([0, 1, 2]).toArray().arrayRepeat(0, 3)), [0, 1, 2] * 3),
+        (lambda ee: _sampled(ee, ee.Image([0, 1, 2]).toArray().arrayRepeat(1, 3)), [[0] * 3, [1] * 3, [2] * 3]),
+    ],
+    "ee-image-constant": [
+        (lambda ee: ee.Image.constant(1).bandTypes(), _constant("int", 1)),
+        (lambda ee: ee.Image(2).bandTypes(), _constant("int", 2)),
+        (lambda ee: ee.Image(math.pi).bandTypes(), _constant("double", math.pi)),
+        (lambda ee: ee.Image(1).remap([1], [7], 0).bandNames(), ["remapped"]),
+    ],
+    "ee-dictionary-select": [
+        (lambda ee: ee.Dictionary({"B1": 182, "B2": 219, "B3": 443}).select(["B1", "B2"]), {"B1": 182, "B2": 219}),
+        (lambda ee: ee.Dictionary({"B1": 182, "B2": 219, "B3": 443}).select(["B[1-2]"]), {"B1": 182, "B2": 219}),
+        (lambda ee: ee.Dictionary({"B1": 182, "B2": 219}).select(["B1", "Region"], True), {"B1": 182}),
+    ],
+    "ee-dictionary-rename": [
+        (
+            lambda ee: ee.Dictionary({"B1": 182, "B2": 219, "B3": 443}).rename(["B2", "B3"], ["Band_2", "Band_3"]),
+            {"B1": 182, "Band_2": 219, "Band_3": 443},
+        ),
+        (lambda ee: ee.Dictionary({"B1": 182, "B3": 443}).rename(["B3"], ["B1"], True), {"B1": 443}),
     ],
     "ee-algorithms-objecttype": [
         (lambda ee: ee.Algorithms.ObjectType(ee.Number(1)), "Integer"),
