@@ -408,16 +408,16 @@ class _Painter:
     def _trees(self, density: Floats, channels: list[tuple[int, Field32, Field32]]) -> None:
         needle_nodes = self.land.character("needle")
         wanted = self.up(density)
-        wanted += self.mottle * np.minimum(wanted * _F(1.6), _F(0.42))
+        wanted += self.mottle * np.clip(wanted * _F(1.6), _F(-np.inf), _F(0.42))
         oaks: Field32 | None = None
         for order, distance, half in channels:
             reach = _F(_STREAMS[order][2] * 0.55)
-            strip = _F(1.0) - np.maximum(np.abs(distance) - half, _F(0.0)) / (reach + half)
+            strip = _F(1.0) - np.clip(np.abs(distance) - half, _F(0.0), _F(np.inf)) / (reach + half)
             strip = np.clip(strip, 0.0, 1.0) * np.clip((half + _F(0.6)) * _F(0.22), 0.0, 0.75) * (half > 0.0)
             strip *= _F(1.0) + self.mottle * _F(1.6)
             oaks = strip if oaks is None else np.maximum(oaks, strip)
         leafy = self.up((1.0 - needle_nodes) * density)
-        leafy += self.mottle * np.minimum(leafy * _F(1.6), _F(0.3))
+        leafy += self.mottle * np.clip(leafy * _F(1.6), _F(-np.inf), _F(0.3))
         leafy = leafy if oaks is None else np.maximum(leafy, oaks)
         for name in ("crop", "road 0", "road 1"):
             if name in self.layers:

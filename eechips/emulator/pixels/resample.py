@@ -148,8 +148,9 @@ def between(values: Floats, at_columns: Floats, at_rows: Floats, columns: Floats
     j, v = _bracket(at_rows, rows)
     # No matrix product: BLAS starts threads for these, which fight over the cores with other requests'.
     by_row = values[j] * (1 - v)[:, None] + values[j + 1] * v[:, None]
-    result: Floats = by_row.take(i, axis=1)
-    result += np.diff(by_row, axis=1).take(i, axis=1) * u
+    result: Floats = np.diff(by_row, axis=1).take(i, axis=1)
+    result *= u
+    result += by_row.take(i, axis=1)
     return result
 
 
@@ -378,33 +379,50 @@ def pick_lattice(
         extent: pixels that exist.
         shape: the output's (height, width).
     """
-    if not (np.isfinite(location.columns).all() and np.isfinite(location.rows).all()):
+    columns = _held(location.columns, extent.column, extent.width)
+    rows = _held(location.rows, extent.row, extent.height)
+    if columns is None or rows is None:
         return None
-    window = window_of(location, extent, 0)
-    if window is None:
-        return None
-    share = window.width * window.height / (shape[0] * shape[1])
+    share = columns.span * rows.span / (shape[0] * shape[1])
     if not _SPARSE <= share <= _SCATTERED:
         return None
-    columns, outside_columns = _held(location.columns, extent.column, extent.width)
-    rows, outside_rows = _held(location.rows, extent.row, extent.height)
-    found = pick(columns, rows)
+    found = pick(columns.indices, rows.indices)
     if found is None:
         return None
     values, valid = found
-    for outside in (outside_columns, outside_rows):
+    for outside in (columns.outside, rows.outside):
         if outside is not None:
             valid = np.where(outside, valid.dtype.type(0), valid)
     return [Pixels(v, m) for v, m in zip(values, valid, strict=True)]
 
 
-def _held(positions: Floats, start: int, size: int) -> tuple[Indices, npt.NDArray[np.bool_] | None]:
-    """Indices held within an extent, and which positions lie outside it (None: none do)."""
-    floored = np.floor(positions + _EDGE)
-    if start <= floored.min() and floored.max() < start + size:
-        return floored.astype(np.intp), None
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """Indices held within an extent.
+
+    Attributes:
+        indices: of columns or rows.
+        span: columns or rows from the first to the last.
+        outside: which of them lie outside and were moved to the edge; None where none does.
+    """
+
+    indices: Indices
+    span: int
+    outside: npt.NDArray[np.bool_] | None
+
+
+def _held(positions: Floats, start: int, size: int) -> _Held | None:
+    """The indices of positions within an extent; None where none lies there, or some are not numbers."""
+    floored = positions + _EDGE
+    np.floor(floored, out=floored)
+    low, high = float(floored.min()), float(floored.max())
+    if not (math.isfinite(low) and math.isfinite(high) and low < start + size and high >= start):
+        return None
+    if start <= low and high < start + size:
+        return _Held(floored.astype(np.intp), int(high - low) + 1, None)
     held = np.clip(floored, start, start + size - 1)
-    return held.astype(np.intp), held != floored
+    span = min(high, start + size - 1) - max(low, start)
+    return _Held(held.astype(np.intp), int(span) + 1, held != floored)
 
 
 def _halves(location: Location) -> tuple[Location, Location] | None:
