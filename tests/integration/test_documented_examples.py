@@ -221,17 +221,11 @@ EXAMPLES: dict[str, list[tuple[Example, Any]]] = {
     ],
 }  # fmt: skip
 
-CASES = [
-    pytest.param(example, expected, id=f"{page}-{number}")
-    for page, examples in EXAMPLES.items()
-    for number, (example, expected) in enumerate(examples)
-]
 
-
-@pytest.mark.parametrize(("example", "expected"), CASES)
-def test_example(demo_ee: Any, example: Example, expected: Any) -> None:
-    found = example(demo_ee).getInfo()
-    if isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=1e-8)
-    else:
-        assert found == expected
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_examples(demo_ee: Any, page: str) -> None:
+    for number, (example, expected) in enumerate(EXAMPLES[page]):
+        found = example(demo_ee).getInfo()
+        if isinstance(expected, float):
+            expected = pytest.approx(expected, rel=1e-8)
+        assert found == expected, f"{page}, example {number}"

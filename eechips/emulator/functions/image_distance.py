@@ -22,6 +22,8 @@ Metric = Callable[[Floats, float], Floats]
 """From steps along a column, and along a row, to a distance."""
 
 _MOST_STEPS = 4096
+# Pixels, with their margins, whose distances are found together.
+_MOST_PIXELS = 1 << 25
 
 # The square of the Euclidean distance has the same nearest pixels.
 _METRICS: Mapping[str, Metric] = {
@@ -44,7 +46,12 @@ def nearest(found: npt.NDArray[np.bool_], reach: int, metric: Metric) -> Floats:
 
     Returns:
         Shape (height - 2 * reach, width - 2 * reach).
+
+    Raises:
+        LimitError: if there are too many pixels to be looked at together.
     """
+    if found.size > _MOST_PIXELS:
+        raise LimitError("User memory limit exceeded.")
     rows = np.arange(len(found), dtype=np.float64)[:, None]
     above = np.maximum.accumulate(np.where(found, rows, -np.inf), axis=0)
     below = np.minimum.accumulate(np.where(found, rows, np.inf)[::-1], axis=0)[::-1]
