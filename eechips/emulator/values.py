@@ -11,6 +11,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.model import Bounds, Query
 from eechips.emulator.projection import WGS84, Projection, transform_shape
 
@@ -210,6 +211,7 @@ class Collection:
         self._reads = reads
         self._made: list[Any] = []
         self._rest: Iterator[Any] | None = None
+        self._failure: EarthEngineError | None = None
 
     @classmethod
     def of(cls, element: Literal["Image", "Feature"], elements: Sequence[Any], **facts: Any) -> Collection:
@@ -225,12 +227,17 @@ class Collection:
         position = 0
         while True:
             if position == len(self._made):
+                if self._failure is not None:
+                    raise self._failure
                 if self._rest is None:
                     self._rest = self._fresh()
                 try:
                     self._made.append(next(self._rest))
                 except StopIteration:
                     return
+                except EarthEngineError as error:
+                    self._failure = error  # whoever asks again is told again: the iterator has ended
+                    raise
             yield self._made[position]
             position += 1
 

@@ -179,3 +179,49 @@ class TestLaziness:
 
 def test_a_filter_may_be_text() -> None:
     assert column(invoke("Collection.filter", collection=numbered(5), filter="v > 2")) == [3, 4]
+
+
+def _property(feature: Ready, name: str) -> Ready:
+    return invoke("Element.get", object=feature, property=name)
+
+
+def test_an_error_in_map_tells_the_element_however_often_the_elements_are_asked_for() -> None:
+    """Two maps, the first of which fails at its second element; each asks for the first element beforehand."""
+    graph = Graph()
+    broken = invoke(
+        "Collection.map",
+        collection=table({"v": 1}, {"w": 2}, {"v": 3}),
+        baseAlgorithm=graph.function(
+            lambda f: invoke(
+                "Element.set", object=f, key="x",
+                value=invoke("Number.add", left=_property(f, "v"), right=1),
+            ),
+            "f",
+        ),
+    )  # fmt: skip
+    again = invoke("Collection.map", collection=broken, baseAlgorithm=graph.function(lambda f: f, "g"))
+    collection = evaluate(again, graph)
+    expected = "Error in map(ID=1):\nNumber.add: Parameter 'left' is required and may not be null."
+    for _ in range(2):
+        with pytest.raises(InvalidError) as caught:
+            list(collection)
+        assert str(caught.value) == expected
+    with pytest.raises(InvalidError) as caught:
+        evaluate(invoke("Collection.size", collection=again), graph)
+    assert str(caught.value) == f"Collection.size: {expected}"
+
+
+def test_an_error_at_the_first_element_is_no_empty_collection() -> None:
+    graph = Graph()
+    broken = invoke(
+        "Collection.map",
+        collection=table({"w": 1}, {"v": 2}),
+        baseAlgorithm=graph.function(
+            lambda f: invoke("Feature", geometry=None, metadata={"x": invoke("Number.abs", input=_property(f, "v"))}),
+            "f",
+        ),
+    )
+    twice = invoke("Collection.map", collection=broken, baseAlgorithm=graph.function(lambda f: f, "g"))
+    thrice = invoke("Collection.map", collection=twice, baseAlgorithm=graph.function(lambda f: f, "h"))
+    with pytest.raises(InvalidError, match=r"Error in map\(ID=0\):"):
+        evaluate(invoke("Collection.size", collection=thrice), graph)
