@@ -251,7 +251,7 @@ def test_what_a_client_is_told(images: Any) -> None:
         (images.Image("test/scene").select("B99"), "Band pattern 'B99' did not match any bands"),
         (images.Image("test/none"), "Image asset 'test/none' not found"),
         (images.Image("test/scene").expression("b('B8' +"), "Unable to parse the expression"),
-        (images.Image("test/scene").glcmTexture(), "Image.glcmTexture"),
+        (images.Image("test/scene").zeroCrossing(), "Image.zeroCrossing"),
     ]:
         with pytest.raises(images.EEException, match=message):
             image.getInfo()
