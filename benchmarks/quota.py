@@ -41,7 +41,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -162,37 +162,39 @@ class Setting:
         return "naip" if self.server == "light" else "constant"
 
 
-@dataclass
 class Changes(threading.Thread):
-    """Changes a server's quota under way; times count from the first chip.
+    """Changes a server's quota under way, in a ``with`` block; times count from the first chip.
 
     Attributes:
         made: the server's time of each change that was made, with the quota from then on.
     """
 
-    server: Server
-    watch: Watch
-    changes: Sequence[Change]
-    scale: float
-    made: list[tuple[float, int]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
+    def __init__(self, server: Server, watch: Watch, setting: Setting) -> None:
         super().__init__(daemon=True)
-        self.over = threading.Event()
+        self.made: list[tuple[float, int]] = []
+        self._server = Server(server.url, server.process)  # with a session of this thread's own
+        self._watch, self._setting, self._done = watch, setting, threading.Event()
 
-    __hash__ = threading.Thread.__hash__
+    def __enter__(self) -> Changes:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self.join()
+        self._server.session.close()
 
     def run(self) -> None:
-        while not self.watch.samples[-1].chips:
-            if self.over.wait(0.05):
+        while not self._watch.samples[-1].chips:
+            if self._done.wait(0.05):
                 return
         before = 0.0
-        for change in self.changes:
-            if self.over.wait((change.after - before) * self.scale):
+        for change in self._setting.scenario.changes:
+            if self._done.wait((change.after - before) * self._setting.scale):
                 return
             before = change.after
-            self.server.post("_quota", concurrency=change.concurrency, restricted=change.restricted)
-            self.made.append((self.server.get("_stats")["time"], change.concurrency))
+            self._server.post("_quota", concurrency=change.concurrency, restricted=change.restricted)
+            self.made.append((self._server.get("_stats")["time"], change.concurrency))
 
 
 def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
@@ -211,14 +213,10 @@ def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
         server.post("_faults", seed=_SEED, faults=list(scenario.faults))
         arguments = (original if client == "original" else eechips)(setting, server, folder, out)
         before = server.cpu()
-        with Watch(server, every=0.1) as watch:
-            changes = Changes(server, watch, scenario.changes, setting.scale)
-            changes.start()
+        with Watch(server, every=0.1) as watch, Changes(server, watch, setting) as changes:
             command = Command(arguments, folder / "log.txt", {"EECHIPS_CACHE": str(cache)})
             with Memory(command.pid) as memory:
                 ended = command.wait()
-            changes.over.set()
-            changes.join()
         samples = watch.samples
         server_cpu = server.cpu() - before
     files = checked(out, setting)
