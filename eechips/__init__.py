@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from eechips.manifest.run import open_run as open_run
     from eechips.recipe import Chip as Chip
     from eechips.recipe import Table as Table
+    from eechips.series import Series as Series
     from eechips.template import Template as Template
 
 _MODULES = {
@@ -37,6 +38,7 @@ _MODULES = {
     "Grid": "eechips.grid",
     "Run": "eechips.manifest.run",
     "RunConfig": "eechips.engine",
+    "Series": "eechips.series",
     "Table": "eechips.recipe",
     "Template": "eechips.template",
     "UsageError": "eechips.errors",
@@ -53,6 +55,7 @@ __all__ = [
     "Grid",
     "Run",
     "RunConfig",
+    "Series",
     "Table",
     "Template",
     "UsageError",

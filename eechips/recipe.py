@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eechips.grid import Grid
+    from eechips.series import Series
     from eechips.template import Template
 
 ChipFormat = Literal["png", "jpg", "tif", "npy"]
@@ -164,13 +165,14 @@ class Table(_Named):
     """Rows to fetch, or rows that the recipe made itself.
 
     Attributes:
-        source: a feature collection (its properties become columns), a data frame, or a list of mappings.
+        source: a feature collection (its properties become columns), a series, whose rows can be asked for date by
+            date, a data frame, or a list of mappings.
         columns: names and order of the columns; those of the rows, in order of appearance, if None.
             ``system:index`` and ``.geo`` name a feature's id and its geometry as GeoJSON.
         format: ``csv`` or ``parquet``.
     """
 
-    source: ee.FeatureCollection | pd.DataFrame | Sequence[Mapping[str, Any]]
+    source: ee.FeatureCollection | Series | pd.DataFrame | Sequence[Mapping[str, Any]]
     columns: tuple[str, ...] | None = None
     format: TableFormat = "csv"
 
@@ -179,8 +181,21 @@ class Table(_Named):
             raise UsageError(f"unknown table format '{self.format}': one of {', '.join(TABLE_FORMATS)}")
 
 
+Redraw = Callable[[Sequence[tuple[Any, int]]], Sequence[Any]]
+"""Draws other units in the place of some that turned out empty.
+
+It is given pairs of a unit, as the plan has it, and a number from 1, and returns for each pair a unit, or None if there
+is none to be had. What it returns depends on the pair alone, so that a run that was stopped goes on as if it had not
+been, and no two pairs, and no unit of the plan, have the same. Called in the parent, one call at a time, in a thread of
+its own.
+"""
+
+
 class Recipe(Protocol):
-    """What the engine runs. Instances are pickled: they travel to the workers."""
+    """What the engine runs. Instances are pickled: they travel to the workers.
+
+    A recipe may also have ``redraw``, a :data:`Redraw`, for runs that replace empty units.
+    """
 
     @property
     def name(self) -> str:
@@ -232,6 +247,7 @@ class ScriptRecipe:
         identity: sha256 of source and parameters.
         datasets: the file's ``DATASETS``, a list of asset ids, if it has one.
         imports: packages that the file imports when it is executed.
+        redraw: a :data:`Redraw` if the file defines ``redraw(unit, number)``, which returns one unit, or None.
     """
 
     def __init__(self, path: Path, source: str, parameters: Mapping[str, str]) -> None:
@@ -244,6 +260,8 @@ class ScriptRecipe:
         self._result_name = _find(functions, ("get_result", "getResult"), path)
         self._requests_signature = _signature(functions[self._requests_name], skip=0)
         self._result_signature = _signature(functions[self._result_name], skip=2)
+        redraws = functions.get("redraw")
+        self._redraw_signature = _signature(redraws, skip=2) if redraws is not None else None
         self.parameters = self._convert(parameters)
         self.datasets = _datasets(tree)
         self.imports = _imports(tree)
@@ -274,6 +292,23 @@ class ScriptRecipe:
         arguments = {k: v for k, v in self.parameters.items() if k in self._result_signature.names}
         return cast("Chip | Table | bytes | np.ndarray[Any, Any] | None", function(index, unit, **arguments))
 
+    @property
+    def redraw(self) -> Redraw | None:
+        """What draws other units in the place of empty ones, if the script does."""
+        return self._redraw if self._redraw_signature is not None else None
+
+    def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
+        """Runs the script's ``redraw`` for each pair.
+
+        Raises:
+            RecipeError: if it raises.
+        """
+        assert self._redraw_signature is not None
+        function = self._function("redraw")
+        arguments = {k: v for k, v in self.parameters.items() if k in self._redraw_signature.names}
+        with _RecipeErrors(self.path):
+            return [function(unit, number, **arguments) for unit, number in wanted]
+
     def _function(self, name: str) -> Callable[..., Any]:
         if self._namespace is None:
             namespace: dict[str, Any] = {"__name__": f"recipe_{self.name}", "__file__": str(self.path)}
@@ -283,8 +318,11 @@ class ScriptRecipe:
         return cast("Callable[..., Any]", self._namespace[name])
 
     def _convert(self, parameters: Mapping[str, str]) -> dict[str, Any]:
-        known = {**self._result_signature.defaults, **self._requests_signature.defaults}
-        names = dict.fromkeys((*self._requests_signature.names, *self._result_signature.names))
+        signatures = [self._requests_signature, self._result_signature]
+        if self._redraw_signature is not None:
+            signatures.append(self._redraw_signature)
+        known = {name: value for signature in reversed(signatures) for name, value in signature.defaults.items()}
+        names = dict.fromkeys(name for signature in signatures for name in signature.names)
         unknown = [name for name in parameters if name not in names]
         if unknown:
             there = ", ".join(names) or "none"

@@ -7,25 +7,27 @@ from __future__ import annotations
 
 import re
 
-_HIDDEN = "[hidden]"
+HIDDEN = "[hidden]"
+"""What stands where a secret was."""
+
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"\b((?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)/)[^\s:/'\"?)]+"),
-        rf"\1{_HIDDEN}",
+        rf"\1{HIDDEN}",
     ),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w\-./+=~]{6,}"), rf"\1 {_HIDDEN}"),
-    (re.compile(r"\bya29\.[\w\-.]+"), _HIDDEN),
-    (re.compile(r"\b1//[\w\-]{20,}"), _HIDDEN),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w\-./+=~]{6,}"), rf"\1 {HIDDEN}"),
+    (re.compile(r"\bya29\.[\w\-.]+"), HIDDEN),
+    (re.compile(r"\b1//[\w\-]{20,}"), HIDDEN),
     (
         re.compile(
             r"(?i)([\"']?(?:access_?token|refresh_?token|id_?token|client_?secret|private_?key(?:_id)?|assertion"
             r"|api_?key|signature|x-goog-(?:signature|credential))[\"']?\s*[=:]\s*[\"']?)[^\s&\"',}]+"
         ),
-        rf"\1{_HIDDEN}",
+        rf"\1{HIDDEN}",
     ),
-    (re.compile(r"([?&]key=)[^\s&\"']+"), rf"\1{_HIDDEN}"),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), _HIDDEN),
-    (re.compile(r"(https?://)[^\s/@\"']+@"), rf"\1{_HIDDEN}@"),
+    (re.compile(r"([?&]key=)[^\s&\"']+"), rf"\1{HIDDEN}"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), HIDDEN),
+    (re.compile(r"(https?://)[^\s/@\"']+@"), rf"\1{HIDDEN}@"),
 )
 
 

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -66,6 +67,7 @@ class Exchange:
         seconds: from the slot to the last byte.
         bytes: of the answer, as they came over the wire.
         attempt: 1 for the first.
+        ended: when the last byte came, ISO 8601, UTC.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class Exchange:
     seconds: float
     bytes: int
     attempt: int
+    ended: str
 
 
 @dataclass(slots=True)
@@ -389,7 +392,9 @@ class Transport:
         usage.received += slot.received
         if usage.exchanges is not None:
             attempt = getattr(self._local, "attempt", 1)
-            usage.exchanges.append(Exchange(_kind(url), slot.status, round(seconds, 4), slot.received, attempt))
+            ended = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            exchange = Exchange(_kind(url), slot.status, round(seconds, 4), slot.received, attempt, ended)
+            usage.exchanges.append(exchange)
 
     def _read(self, response: requests.Response, began: float) -> bytes:
         """The body as it comes over the wire, all of it.

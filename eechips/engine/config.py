@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.pixels import Method
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
 from eechips.errors import UsageError
+
+if TYPE_CHECKING:
+    from eechips.engine.estimate import Forecast
+
+OnEmpty = Literal["keep", "skip", "redraw"]
+ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
 
 SERVICE_RATE = 100.0
 """Requests a second that a project may send: 6,000 a minute
@@ -50,6 +57,12 @@ class RunConfig:
         max_requests: requests that the run may send, planning included; then it stops, and can be resumed.
         max_bytes: bytes of answers after which nothing more is asked.
         max_minutes: minutes after which nothing more is begun.
+        on_empty: what becomes of a result that has masked pixels only. ``keep``: it is a file like any other.
+            ``skip``: there is no file. ``redraw``: nor is there, and the recipe draws another unit in its place, up to
+            10 times. JPEG has no mask: nobody can tell.
+        estimate_first: units that are fetched first, those of earlier commands included; then the rest is foreseen,
+            and it goes on only if ``confirm`` says so.
+        confirm: receives what is foreseen and says whether to go on; None to stop there.
         name: template of the results' names, such as ``{eco_name}/{id}``; None for the recipe's own.
         quiet: no progress.
         verbose: a line for every failed unit.
@@ -79,6 +92,9 @@ class RunConfig:
     max_requests: int | None = None
     max_bytes: int | None = None
     max_minutes: float | None = None
+    on_empty: OnEmpty = "keep"
+    estimate_first: int | None = None
+    confirm: Callable[[Forecast], bool] | None = None
     name: str | None = None
     quiet: bool = False
     verbose: bool = False
@@ -94,6 +110,10 @@ class RunConfig:
             raise UsageError(f"there is no folder of assets {self.local_assets}")
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
+        if self.on_empty not in ON_EMPTY:
+            raise UsageError(f"--on-empty is {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
+        if self.estimate_first is not None and self.estimate_first < 1:
+            raise UsageError("--estimate must be at least 1")
         least = {"processes": 1, "in_flight": 1, "retries": 0, "max_requests": 1, "max_bytes": 1}
         for name, bound in least.items():
             value = getattr(self, name)

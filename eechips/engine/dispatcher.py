@@ -14,9 +14,11 @@ from dataclasses import replace
 from types import FrameType
 from typing import Any
 
+from eechips.engine.estimate import Meter
 from eechips.engine.log import RunLog, utc_now
 from eechips.engine.pool import Finished, Lost, Pool
 from eechips.engine.progress import Progress
+from eechips.engine.redraw import Redraws
 from eechips.engine.worker import Outcome
 from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.manifest.ledger import Ledger
@@ -24,6 +26,7 @@ from eechips.manifest.record import Planned, Record, State
 from eechips.storage import LocalStore
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
+_SHORT_TICK = 0.05  # while units are drawn, of which nobody tells when they are there
 _MAX_LOSSES = 3
 _MAX_HELD = 5
 """Workers at most that are kept free for units alone."""
@@ -83,7 +86,10 @@ class Dispatcher:
         progress: told about every settled unit.
         log: told about what is out of the ordinary.
         check: called now and then; raises if the run cannot go on.
-        budget: seconds that the run may take; None for any number.
+        deadline: when to begin nothing new any more, on the clock.
+        keeps_empty: whether results without a valid pixel keep their file.
+        redraws: replaces such results; None to leave it at them.
+        meter: told what every unit has cost, if that is wanted.
         verbose: whether failures are shown, and requests logged, as well.
         clock: seconds, monotonic.
     """
@@ -97,28 +103,32 @@ class Dispatcher:
         log: RunLog,
         *,
         check: Callable[[], None],
-        budget: float | None = None,
+        deadline: float = math.inf,
+        keeps_empty: bool = True,
+        redraws: Redraws | None = None,
+        meter: Meter | None = None,
         verbose: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger, self._store, self._pool = ledger, store, pool
         self._progress, self._log, self._check, self._verbose = progress, log, check, verbose
-        self._clock = clock
-        self._end = clock() + budget if budget is not None else math.inf
+        self._keeps_empty, self._redraws, self._meter = keeps_empty, redraws, meter
+        self._clock, self._end = clock, deadline
         self._again: deque[Planned] = deque()
         self._suspects: deque[Planned] = deque()
         self._losses: Counter[int] = Counter()
-        self._settled = 0
+        self._count = self._settled = 0
         self._first: list[str | None] = []
         self._is_dry = False
         self._is_offline = self._is_restricted = False
         self._paced = clock()
 
-    def run(self, open_count: int, size: int, interrupt: Interrupt) -> bool:
-        """Works until every open unit is settled, or the user asks to stop.
+    def run(self, units: Iterator[Planned], count: int, size: int, interrupt: Interrupt) -> bool:
+        """Works until every unit is settled, and what replaces empty ones, or the user asks to stop.
 
         Args:
-            open_count: units that are open.
+            units: to settle.
+            count: how many they are.
             size: workers to start.
             interrupt: tells when to stop.
 
@@ -127,34 +137,58 @@ class Dispatcher:
 
         Raises:
             ConfigurationError: if no unit can succeed.
-            RecipeError: if the first units all fail in the same place of the recipe.
+            RecipeError: if the first units all fail in the same place of the recipe, or it cannot redraw.
+            RequestError: if the service refuses what redrawing asks.
             StorageError: if results cannot be written.
         """
+        self._count = count
         try:
             with interrupt.patient():
-                return self._loop(open_count, size, interrupt)
+                return self._loop(units, size, interrupt)
         except KeyboardInterrupt:
             self._pool.kill()
             self._log.write("killed")
             return False
 
-    def _loop(self, open_count: int, size: int, interrupt: Interrupt) -> bool:
-        units = self._ledger.open_units()
+    def _loop(self, units: Iterator[Planned], size: int, interrupt: Interrupt) -> bool:
         while True:
             draining, is_starting = self._drain_if(interrupt), False
             if not draining:
-                is_starting = self._pool.ensure(min(size, open_count - self._settled))
+                self._redraw()
+                is_starting = self._pool.ensure(min(size, self._count - self._settled))
                 self._pool.depth = math.ceil(_SPARE * self._pool.throttle.limit / size)
                 self._feed(units)
             if not self._pool.is_busy and (draining or self._is_through):
-                return self._settled == open_count
-            self._settle(self._pool.wait(0.0 if is_starting else _TICK))
+                return self._is_settled
+            self._settle(self._pool.wait(0.0 if is_starting else self._tick))
             self._watch()
             self._check()
 
     @property
     def _is_through(self) -> bool:
-        return self._is_dry and not self._again and not self._suspects
+        is_redrawing = self._redraws is not None and self._redraws.is_busy
+        is_dry = self._is_dry or self._settled == self._count
+        return is_dry and not self._again and not self._suspects and not is_redrawing
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether nothing is left to do, once nothing is under way."""
+        if self._redraws is not None:
+            self._redraws.check()
+        return self._settled == self._count and (self._redraws is None or self._redraws.is_settled)
+
+    @property
+    def _tick(self) -> float:
+        return _SHORT_TICK if self._redraws is not None and self._redraws.is_busy else _TICK
+
+    def _redraw(self) -> None:
+        """Goes on with what replaces empty units. They are fetched before the rest of the plan."""
+        added = self._redraws.advance() if self._redraws is not None else []
+        if added:
+            self._count += len(added)
+            self._again.extend(added)
+            self._progress.grow(len(added))
+            self._log.write("redrawn", units=len(added))
 
     def _drain_if(self, interrupt: Interrupt) -> bool:
         """Whether nothing new is begun any more."""
@@ -224,19 +258,25 @@ class Dispatcher:
     def _settle(self, events: list[Finished | Lost]) -> None:
         """Commits files and stores records: first the file, then the ledger, so that no record is a lie."""
         records: list[Record] = []
+        dropped: list[Planned] = []
         files: set[str] = set()
         failure: Exception | None = None
         for event in events:
             if isinstance(event, Lost):
                 record = self._lost(event)
             else:
-                self._log_exchanges(event)
+                self._note_exchanges(event)
                 record = self._commit(event.task, event.outcome, files)
                 failure = failure or event.outcome.fatal or self._alike_failure(event.outcome)
             if record is not None:
                 records.append(record)
+                if record.state is State.EMPTY and record.file is None:
+                    dropped.append(event.task)
         if records:
             self._ledger.record(records)
+        if self._redraws is not None:
+            for task in dropped:
+                self._redraws.want(task)
         for record in records:
             self._report(record)
         if failure is not None:
@@ -250,6 +290,9 @@ class Dispatcher:
         record = replace(record, attempts=record.attempts + self._losses[task.position])
         if staged is None:
             return record
+        if record.state is State.EMPTY and not self._keeps_empty:
+            self._store.discard(staged)
+            return replace(record, file=None, bytes=None, sha256=None)
         owner = self._ledger.owner(staged.name)
         if staged.name in files or owner not in (None, task.position):
             self._store.discard(staged)
@@ -273,9 +316,12 @@ class Dispatcher:
         error = WorkerLostError(f"given up after {losses} workers: {event.reason}")
         return _failure(event.task, error, losses, 0)
 
-    def _log_exchanges(self, event: Finished) -> None:
-        for exchange in event.outcome.exchanges:
-            self._log.write("request", id=event.task.id, **dataclasses.asdict(exchange))
+    def _note_exchanges(self, event: Finished) -> None:
+        if self._meter is not None and event.outcome.record is not None:
+            self._meter.note(event.outcome.exchanges)
+        if self._verbose:
+            for exchange in event.outcome.exchanges:
+                self._log.write("request", id=event.task.id, **dataclasses.asdict(exchange))
 
     def _alike_failure(self, outcome: Outcome) -> RecipeError | None:
         """The error to stop with, once the first units have all failed in the same place of the recipe."""

@@ -1,17 +1,24 @@
-"""What a run would cost, before it is started."""
+"""What a run would cost: guessed before it is started, or foreseen from its first units."""
 
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from eechips.client.transport import Exchange
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, units_of
+from eechips.engine.redraw import MOST_REDRAWS
+from eechips.manifest.ledger import Totals
 from eechips.recipe import Chip, Recipe, Table, unit_value
 
 _SAMPLE = 3
+_FILLED = 2
+"""Units for every slot that fill them for long enough to tell the pace."""
 
 # Bytes in a file for one byte of pixels: medians over NAIP and MODIS chips, to one digit. Only for orientation.
 _COMPRESSION = {"png": 0.6, "jpg": 0.1, "tif": 0.7, "npy": 1.0}
@@ -63,6 +70,94 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
         requests=requests,
         bytes=round(count * sum(sizes) / len(sizes)) if sizes else None,
         seconds=_seconds(count, requests, sum(latencies), config),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """What the rest of a run takes, to judge by the units that are through.
+
+    Attributes:
+        tried: units that are through.
+        left: units that are left; with those in the place of empty ones, if they are replaced at the rate so far.
+        requests: HTTP requests, repeats included.
+        bytes: of files.
+        seconds: of time, with the slots that were learned, and no more requests a second than allowed.
+        request_seconds: that requests are with the service, added up. The service keeps to itself what compute (EECU)
+            a request takes; it is no more than a core or so for as long.
+        slots: requests in flight at once.
+    """
+
+    tried: int
+    left: int
+    requests: int
+    bytes: int
+    seconds: float
+    request_seconds: float
+    slots: int
+
+
+class Meter:
+    """What units take while they are fetched.
+
+    Attributes:
+        request_seconds: that their requests were with the service, added up.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._ends: list[float] = []
+        self.request_seconds = 0.0
+
+    @property
+    def units(self) -> int:
+        """How many there were."""
+        return len(self._ends)
+
+    def note(self, exchanges: Iterable[Exchange]) -> None:
+        """Counts a unit that is through now."""
+        self._ends.append(self._clock())
+        self.request_seconds += sum(exchange.seconds for exchange in exchanges)
+
+    def pace(self) -> float | None:
+        """Units a second, without the first and the last quarter, when not all slots are in use; None if unknown."""
+        first, last = self.units // 4, 3 * self.units // 4
+        if last == first:
+            return None
+        elapsed = self._ends[last] - self._ends[first]
+        return (last - first) / elapsed if elapsed > 0 else None
+
+
+def foresee(totals: Totals, left: int, meter: Meter, slots: int, config: RunConfig) -> Forecast:
+    """What the units that are left will take.
+
+    Args:
+        totals: of the units that were tried, by this command or earlier ones; at least one.
+        left: units that are left.
+        meter: of those that this command has tried.
+        slots: requests in flight at once, as learned so far.
+        config: of the run.
+    """
+    if config.on_empty == "redraw":  # each draw is empty as often as those before
+        found = max(totals.units - totals.dropped, totals.units / (MOST_REDRAWS + 1))
+        left = round(left * totals.units / found)
+    requests = left * totals.requests / totals.units
+    # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
+    each = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
+    pace = meter.pace() if meter.units >= _FILLED * slots else None
+    seconds = left / pace if pace else left * each / slots
+    rate = config.requests_per_second
+    return Forecast(
+        tried=totals.units,
+        left=left,
+        requests=round(requests),
+        bytes=round(left * totals.bytes / totals.units),
+        seconds=max(seconds, requests / rate if rate else 0.0),
+        request_seconds=left * each,
+        slots=slots,
     )
 
 

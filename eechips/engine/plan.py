@@ -11,7 +11,7 @@ from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
-from eechips.recipe import Recipe, as_unit, canonical_json, unit_id
+from eechips.recipe import Recipe, Unit, as_unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate
 
 DEFAULT_TEMPLATE = "chips/{id}"
@@ -48,11 +48,19 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[Planned]:
     try:
         yield from plan_units(recipe.get_requests(), recipe.identity, template)
     except Exception as error:
-        cause = error.__cause__ if isinstance(error, RecipeError) else error
-        found = classify_exception(cause) if cause is not None else None
-        if found is None or found is error or (isinstance(error, RecipeError) and not _stops(found)):
+        found = explained(error)
+        if found is error:
             raise
         raise found from None
+
+
+def explained(error: Exception) -> Exception:
+    """What a planner has raised, as the user is told: what the service said, rather than where it was asked."""
+    cause = error.__cause__ if isinstance(error, RecipeError) else error
+    found = classify_exception(cause) if cause is not None else None
+    if found is None or (isinstance(error, RecipeError) and not _stops(found)):
+        return error
+    return found
 
 
 def _stops(error: EechipsError) -> bool:
@@ -95,6 +103,25 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
         yield Planned(position, identifier, canonical_json(unit), name)
 
 
+def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: int, replaces: int) -> Planned:
+    """A unit that is added to a plan in the place of another. Its name has its id: it may not be another's.
+
+    Args:
+        unit: the unit.
+        identifier: its id.
+        template: of the names.
+        position: in the plan.
+        replaces: position of the other one.
+
+    Raises:
+        UsageError: if it lacks a field of the template.
+    """
+    name = template.render(unit, identifier, position)
+    if not template.is_unique:
+        name = f"{name}-{identifier[:ID_LENGTH]}"
+    return Planned(position, identifier, canonical_json(unit), name, replaces=replaces)
+
+
 def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> bool:
     """Whether the ledger's plan is the one described.
 
@@ -108,7 +135,7 @@ def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> 
     differences = list(_differences({k: stored.get(k) for k in described}, described))
     if not differences:
         return True
-    if not any(state.has_file for state in ledger.counts()):
+    if not any(state.has_result for state in ledger.counts()):
         return False
     shown = "; ".join(differences[:8])
     raise RunMismatchError(

@@ -59,6 +59,13 @@ class Progress:
         elif not self._quiet and self._settled > self._first:
             self._line(0)
 
+    def grow(self, count: int) -> None:
+        """Counts units that were added to the plan."""
+        self._total += count
+        if self._bar is not None:
+            self._bar.total = self._total
+            self._bar.refresh()
+
     def settle(self, *, failed: bool) -> None:
         """Counts a unit that is settled."""
         self._settled += 1

@@ -20,15 +20,17 @@ from eechips.client.connection import Connection, Target
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
 from eechips.client.documents import Briefing
+from eechips.client.scrub import scrub
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
-from eechips.engine.dispatcher import Dispatcher, Interrupt
+from eechips.engine.dispatcher import Interrupt
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog, utc_now
 from eechips.engine.plan import check_same, describe, name_template, units_of
 from eechips.engine.pool import Pool, start_fork_server, worker_context
-from eechips.engine.progress import Progress
+from eechips.engine.redraw import redraw_of
+from eechips.engine.settlement import Settlement
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.export import PARQUET_NAME, export_failures, export_parquet
@@ -41,6 +43,7 @@ from eechips.storage import LocalStore, make_folder, write_file
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _SERVER_LOG_NAME = "local.log"
+_REDRAWN = "redrawn"  # in the ledger: all empty units were replaced, as far as that goes
 _TELLING_REQUESTS = 200
 """Requests after which the limit of a run says something of the project's quota."""
 _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
@@ -140,6 +143,8 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
         RecipeError: if the recipe cannot plan, or its first units all fail alike.
         StorageError: if results cannot be written.
     """
+    if config.on_empty == "redraw":
+        redraw_of(recipe)  # refused before anything is made
     make_folder(config.out)
     with locked(config.out), Interrupt() as interrupt, Ledger(config.out / LEDGER_NAME) as ledger:
         return _Run(recipe, config, ledger, interrupt).execute()
@@ -152,25 +157,34 @@ class _Run:
         self._recipe, self._config, self._ledger, self._interrupt = recipe, config, ledger, interrupt
         self._store = LocalStore(config.out)
         self._described = describe(recipe, config)
+        self._is_paused = False
 
     def execute(self) -> Run:
         folder = self._config.out
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
-        if is_planned and not self._drop_done() and (folder / PARQUET_NAME).exists():
+        if is_planned and not self._drop_done() and self._is_redrawn and (folder / PARQUET_NAME).exists():
             return Run(folder)
         with RunLog(folder) as log:
             log.write("started", command=self._config.command, process=os.getpid())
             with contextlib.ExitStack() as stack:
-                open_count = self._count_open() if is_planned else None
-                is_settled = open_count == 0
+                is_settled = is_planned and self._count_open() == 0 and self._is_redrawn
                 if not is_settled:
                     is_settled = self._fetch(stack, log, is_planned=is_planned)
+            if is_settled and self._config.on_empty == "redraw":
+                self._ledger.note(_REDRAWN, True)
             self._export(finished=is_settled)
             log.write("finished" if is_settled else "left", **{s.value: n for s, n in self._ledger.counts().items()})
-        return Run(folder, interrupted=not is_settled)
+        return Run(folder, interrupted=not is_settled and not self._is_paused, paused=self._is_paused)
+
+    @property
+    def _is_redrawn(self) -> bool:
+        """Whether every empty unit without a file has been replaced, as far as that goes, or need not be."""
+        if self._config.on_empty != "redraw" or self._ledger.meta().get(_REDRAWN):
+            return True
+        return next(self._ledger.dropped(), None) is None
 
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
-        """Connects, plans if need be, and settles the open units; False if the user stopped it."""
+        """Connects, plans if need be, and settles the open units; False if it was stopped before."""
         config = self._config
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-")))
         # First of all: what the workers share is loaded while this process connects and plans.
@@ -191,34 +205,16 @@ class _Run:
             method=config.pixel_method,
             out=config.out.absolute(),
             token=f"{os.getpid()}-{time.time_ns():x}",
-            logs=config.verbose,
+            logs=config.verbose or config.estimate_first is not None,
         )
         pool = stack.enter_context(Pool(worker_context(), setup, config.processes, config.unit_timeout))
         if not is_planned:
             self._plan(log, session.throttle)
-        open_count = self._count_open()
-        if open_count == 0:
-            return True
         self._store.sweep()
-        total = sum(self._ledger.counts().values())
-        progress = stack.enter_context(Progress(total, total - open_count, session.throttle.limit, quiet=config.quiet))
-        for note in session.notes:
-            progress.say(note)
-        dispatcher = Dispatcher(
-            self._ledger,
-            self._store,
-            pool,
-            progress,
-            log,
-            check=session.check,
-            budget=config.max_minutes * 60.0 if config.max_minutes is not None else None,
-            verbose=config.verbose,
-        )
-        is_settled = dispatcher.run(open_count, min(config.processes, open_count), self._interrupt)
+        settlement = Settlement(self._recipe, config, self._ledger, self._store, session, pool, log, self._interrupt)
+        is_settled = settlement.run()
+        self._is_paused = settlement.is_paused
         self._remember(session)
-        if not is_settled:
-            resume = config.command or "the same command"
-            progress.say(f"Stopped; nothing is lost. To go on: {resume}")
         return is_settled
 
     def _remember(self, session: Session) -> None:
@@ -265,7 +261,8 @@ class _Run:
         target = session.connection.target
         parameters = self._described["parameters"]
         info = {
-            "command": self._config.command,
+            "command": scrub(self._config.command),
+            "directory": str(Path.cwd()),
             "recipe": self._recipe.name,
             "identity": self._recipe.identity,
             "parameters": parameters,

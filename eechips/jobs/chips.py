@@ -49,6 +49,21 @@ _NAMED = 6
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What the server says of the dataset and the ecoregions.
+
+    Attributes:
+        about: the dataset.
+        bands: to take.
+        draws: the points of each ecoregion.
+    """
+
+    about: facts.Facts
+    bands: tuple[facts.Band, ...]
+    draws: samplers.Draws
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChipSample(OfDataset):
     """The recipe of ``eechips sample``.
@@ -101,6 +116,7 @@ class ChipSample(OfDataset):
     ecoregions: str = samplers.ECOREGIONS
     ecoregion_field: str = "ECO_ID"
     region: Region = field(init=False, repr=False)
+    _surveyed: _Survey | None = field(init=False, repr=False, compare=False, default=None)
 
     name = "sample"
     name_template = "chips/{eco_name}/{id}"
@@ -179,16 +195,46 @@ class ChipSample(OfDataset):
             RegionError: if the region or the ecoregions do not.
             UsageError: if the dataset has no image there and then.
         """
+        survey = self._survey()
+        strata = survey.draws.strata
+        names = ", ".join(stratum.name for stratum in strata[:_NAMED]) + (", …" if len(strata) > _NAMED else "")
+        _log.info("Points per ecoregion: %s, in %s: %s", f"{self.per_ecoregion:,}", f"{len(strata):,}", names)
+        yield from self._units(survey, survey.draws.interleaved()[: self.limit])
+
+    def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
+        """Further points of the same ecoregions, in the place of points that have no data.
+
+        The points of an ecoregion are one sequence, of which the plan has the first ``per_ecoregion``. The n-th point
+        in the place of the p-th is that at n * per_ecoregion + p: it depends on nothing else, and is nobody else's.
+
+        Args:
+            wanted: a unit of the plan, and n from 1.
+
+        Returns:
+            For each, another unit; None if the ecoregion is too small for so many points, or not what it was.
+        """
+        survey = self._surveyed if self._surveyed is not None else self._survey()
+        points = [survey.draws.replacement(unit["eco_id"], _point(unit), number) for unit, number in wanted]
+        units = self._units(survey, [point for point in points if point is not None])
+        return [None if point is None else next(units) for point in points]
+
+    def _survey(self) -> _Survey:
+        """Asks the server what there is."""
         region = self.region.geometry()
         kind = self.known.kind if self.known else None
         about = facts.describe(self.dataset_id, kind, region, self.start, self.end)
         bands = self._default_bands(about)
         strata = samplers.fetch_strata(region, self.ecoregions, self.ecoregion_field, self._name_field())
-        names = ", ".join(stratum.name for stratum in strata[:_NAMED]) + (", …" if len(strata) > _NAMED else "")
-        _log.info("Points per ecoregion: %s, in %s: %s", f"{self.per_ecoregion:,}", f"{len(strata):,}", names)
-        drawn = samplers.interleave(strata, self.per_ecoregion, self.seed)[: self.limit]
-        places = self._places(about, bands[0], [point for _, point in drawn])
-        extra = {} if self.known else {"source": _source(about, bands)}
+        survey = _Survey(about, bands, samplers.Draws(strata, self.per_ecoregion, self.seed))
+        object.__setattr__(self, "_surveyed", survey)
+        return survey
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_surveyed": None}  # workers draw no points
+
+    def _units(self, survey: _Survey, drawn: Sequence[tuple[samplers.Stratum, tuple[float, float]]]) -> Iterator[Unit]:
+        places = self._places(survey.about, survey.bands[0], [point for _, point in drawn])
+        extra = {} if self.known else {"source": _source(survey.about, survey.bands)}
         for (stratum, point), place in zip(drawn, places, strict=True):
             unit = {"kind": "point", "coordinates": list(point), "eco_id": stratum.id, "eco_name": stratum.name}
             yield {**unit, **place, **extra}
@@ -360,7 +406,13 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    return split(ChipSample, _OPTIONS, options, lambda recipe: f"sample-{slug(recipe.dataset)}")
+    recipe, config = split(ChipSample, _OPTIONS, options, lambda recipe: f"sample-{slug(recipe.dataset)}")
+    if recipe.format == "jpg" and config.on_empty != "keep":
+        raise UsageError(
+            f"--on-empty {config.on_empty} needs png, tif or npy: jpg has no mask, and nothing tells an empty chip"
+            " from a black one"
+        )
+    return recipe, config
 
 
 @overload
@@ -424,6 +476,12 @@ def _check(recipe: ChipSample) -> None:
 def _source(about: facts.Facts, bands: Sequence[facts.Band]) -> dict[str, Any]:
     """What a worker must know of a dataset that has no record."""
     return {"kind": about.kind, "bands": [band.name for band in bands]}
+
+
+def _point(unit: Unit) -> tuple[float, float]:
+    """Longitude and latitude of a unit."""
+    longitude, latitude = unit["coordinates"]
+    return longitude, latitude
 
 
 def _date(time: int | None) -> dict[str, str]:

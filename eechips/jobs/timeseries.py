@@ -178,8 +178,7 @@ class TimeSeries(OfDataset):
             return ee.Feature(None, columns)
 
         images = facts.images(self.dataset_id, "collection", self.start, self.end).filterBounds(geometry)
-        rows: Any = Series(images, row)
-        return Table(rows, columns=(id_column, "date", *bands, *counts), format=self.format)
+        return Table(Series(images, row), columns=(id_column, "date", *bands, *counts), format=self.format)
 
     def _geometry(self, unit: Unit) -> ee.Geometry:
         if "geometry" in unit:

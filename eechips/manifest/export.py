@@ -17,7 +17,7 @@ from eechips.storage import write_file
 PARQUET_NAME = "manifest.parquet"
 FAILURES_NAME = "failures.csv"
 
-_COLUMNS = ("position", "lower(hex(id))", "unit", "name", *RECORD_COLUMNS)
+_COLUMNS = ("position", "lower(hex(id))", "unit", "name", "replaces", *RECORD_COLUMNS)
 _LISTS = {"bands", "transform", "sources", "dates"}
 _FAILURE_COLUMNS = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
 
@@ -25,8 +25,9 @@ _FAILURE_COLUMNS = ("position", "id", "unit", "state", "error_class", "error", "
 def export_parquet(ledger: Ledger, folder: Path) -> Path:
     """Writes manifest.parquet: one row per unit, in the order of the plan.
 
-    Columns: position, id, unit (JSON), name, and those of :class:`~eechips.manifest.record.Record`; lists are
-    lists. Written in batches: memory does not grow with the plan.
+    Columns: position, id, unit (JSON), name, replaces (the position of the empty unit that it was drawn for), and
+    those of :class:`~eechips.manifest.record.Record`; lists are lists. Written in batches: memory does not grow with
+    the plan.
 
     Raises:
         StorageError: if it cannot be written.
@@ -71,11 +72,12 @@ def _schema() -> Any:
     import pyarrow as pa
 
     text = {c: pa.string() for c in ("id", "unit", "name", *RECORD_COLUMNS)}
-    integers = {c: pa.int64() for c in ("position", "attempts", "requests", "bytes", "width", "height", "rows")}
+    counted = ("position", "replaces", "attempts", "requests", "bytes", "width", "height", "rows")
+    integers = {c: pa.int64() for c in counted}
     floats = {c: pa.float64() for c in ("valid_fraction", "seconds")}
     lists = {c: pa.list_(pa.string()) for c in _LISTS} | {"transform": pa.list_(pa.float64())}
     types = {**text, **integers, **floats, **lists}
-    return pa.schema([(name, types[name]) for name in ("position", "id", "unit", "name", *RECORD_COLUMNS)])
+    return pa.schema([(name, types[name]) for name in ("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS)])
 
 
 def _columns(ledger: Ledger, schema: Any) -> Iterator[list[Any]]:

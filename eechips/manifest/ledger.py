@@ -11,6 +11,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from eechips.errors import RunMismatchError, StorageError
 from eechips.manifest.record import RECORD_COLUMNS, Planned, Record, State
 
 LEDGER_NAME = "manifest.sqlite"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _BATCH = 2000  # rows read at a time
+_PLANNED = "position, id, unit, name, attempts, replaces"
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -29,6 +31,7 @@ CREATE TABLE units (
     id BLOB NOT NULL,
     unit TEXT NOT NULL,
     name TEXT NOT NULL,
+    replaces INTEGER,
     state TEXT NOT NULL DEFAULT 'planned',
     attempts INTEGER NOT NULL DEFAULT 0,
     requests INTEGER NOT NULL DEFAULT 0,
@@ -43,7 +46,27 @@ CREATE TABLE units (
 _INDEXES = """
 CREATE INDEX units_state ON units (state, position);
 CREATE UNIQUE INDEX units_file ON units (file) WHERE file IS NOT NULL;
+CREATE UNIQUE INDEX units_replaces ON units (replaces) WHERE replaces IS NOT NULL;
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What units that were tried have cost.
+
+    Attributes:
+        units: how many.
+        requests: sent for them, repeats included.
+        bytes: of their files.
+        seconds: spent on each, added up.
+        dropped: those without data whose file was not kept.
+    """
+
+    units: int
+    requests: int
+    bytes: int
+    seconds: float
+    dropped: int
 
 
 class Ledger:
@@ -115,6 +138,21 @@ class Ledger:
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._has_schema = True
 
+    def add(self, units: Iterable[Planned]) -> None:
+        """Adds units that replace others to the end of the plan, all or none. A unit is replaced once.
+
+        Raises:
+            StorageError: if one of those that are replaced is replaced already.
+        """
+        rows = [(u.position, bytes.fromhex(u.id), u.unit, u.name, u.replaces) for u in units]
+        with self._failures(), self._transaction():
+            self._db.executemany("INSERT INTO units (position, id, unit, name, replaces) VALUES (?, ?, ?, ?, ?)", rows)
+
+    def note(self, key: str, value: Any) -> None:
+        """Keeps a JSON value beside what the plan was made from."""
+        with self._failures(), self._transaction():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+
     def meta(self) -> dict[str, Any]:
         """What the plan was made from."""
         rows = self._db.execute("SELECT key, value FROM meta").fetchall()
@@ -142,21 +180,58 @@ class Ledger:
         ).fetchone()
         return int(requests), (count - 1) / seconds if seconds and count > 1 else None
 
+    @property
+    def end(self) -> int:
+        """The position after the last unit."""
+        return int(self._db.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0])
+
     def open_units(self) -> Iterator[Planned]:
-        """Units that are to be fetched, in the order of the plan; the ledger may be changed meanwhile."""
+        """Units that are to be fetched, in the order of the plan, but for those that are added from now on.
+
+        The ledger may be changed meanwhile.
+        """
+        return self._open_units(self.end)
+
+    def _open_units(self, end: int) -> Iterator[Planned]:
         states = [state.value for state in State if state.is_open]
         marks = ", ".join("?" * len(states))
         last = -1
         while True:
             rows = self._db.execute(
-                "SELECT position, id, unit, name, attempts FROM units"
-                f" WHERE position > ? AND state IN ({marks}) ORDER BY position LIMIT ?",
-                (last, *states, _BATCH),
+                f"SELECT {_PLANNED} FROM units"
+                f" WHERE position > ? AND position < ? AND state IN ({marks}) ORDER BY position LIMIT ?",
+                (last, end, *states, _BATCH),
             ).fetchall()
             if not rows:
                 return
             last = rows[-1][0]
-            yield from (Planned(p, i.hex(), unit, name, attempts) for p, i, unit, name, attempts in rows)
+            yield from map(_planned, rows)
+
+    def dropped(self) -> Iterator[Planned]:
+        """Empty units that have neither a file nor another in their place, in the order of the plan."""
+        query = (
+            f"SELECT {_PLANNED} FROM units WHERE state = 'empty' AND file IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM units AS other WHERE other.replaces = units.position) ORDER BY position"
+        )
+        yield from map(_planned, self._db.execute(query))
+
+    def unit(self, position: int) -> Planned:
+        """The unit at a position of the plan."""
+        return _planned(self._db.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone())
+
+    def known(self, ids: Sequence[str]) -> set[str]:
+        """Those of some ids that units have."""
+        wanted = {bytes.fromhex(identifier) for identifier in ids}
+        marks = ", ".join("?" * len(wanted))
+        return {found.hex() for (found,) in self._db.execute(f"SELECT id FROM units WHERE id IN ({marks})", [*wanted])}
+
+    def totals(self) -> Totals:
+        """What the units that were tried have cost."""
+        query = (
+            "SELECT count(*), coalesce(sum(requests), 0), coalesce(sum(bytes), 0), coalesce(sum(seconds), 0.0),"
+            " coalesce(sum(state = 'empty' AND file IS NULL), 0) FROM units WHERE state != 'planned'"
+        )
+        return Totals(*self._db.execute(query).fetchone())
 
     def files(self) -> Iterator[tuple[int, str, int]]:
         """Position, path and size in bytes of every file that is recorded."""
@@ -228,6 +303,11 @@ class Ledger:
             raise StorageError(f"cannot use {self.path}: {error}") from error
         except sqlite3.DatabaseError as error:
             raise StorageError(f"{self.path} is damaged or no ledger: {error}") from error
+
+
+def _planned(row: tuple[Any, ...]) -> Planned:
+    position, identifier, unit, name, attempts, replaces = row
+    return Planned(position, identifier.hex(), unit, name, attempts, replaces)
 
 
 def _value(value: Any) -> Any:

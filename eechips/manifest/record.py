@@ -30,8 +30,8 @@ class State(str, Enum):
         return self in (State.FAILED_TRANSIENT, State.FAILED_PERMANENT)
 
     @property
-    def has_file(self) -> bool:
-        """Whether the unit has a result; ``empty`` ones do: nothing but masked pixels."""
+    def has_result(self) -> bool:
+        """Whether the unit has a result; ``empty`` ones do, if only that there is nothing but masked pixels."""
         return self in (State.DONE, State.EMPTY)
 
 
@@ -45,6 +45,7 @@ class Planned:
         unit: canonical JSON.
         name: path of its result below the output folder, without suffix.
         attempts: how often it was tried in earlier runs.
+        replaces: position of the empty unit that it was drawn for; None for one of the recipe's plan.
     """
 
     position: int
@@ -52,6 +53,7 @@ class Planned:
     unit: str
     name: str
     attempts: int = 0
+    replaces: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

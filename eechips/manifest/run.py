@@ -34,6 +34,7 @@ class Status:
     Attributes:
         counts: units by state; states without units are left out.
         failures: failed units by class of their error.
+        dropped: empty units whose file was not kept.
         bytes: of all files.
         requests: sent for all units.
         rate: results a second while a command ran; None for fewer than two.
@@ -46,6 +47,7 @@ class Status:
 
     counts: dict[str, int]
     failures: dict[str, int]
+    dropped: int
     bytes: int
     requests: int
     rate: float | None
@@ -87,10 +89,12 @@ class Run:
     Attributes:
         path: the folder.
         interrupted: whether the command that returned this run was stopped before its end.
+        paused: whether it ended after its first units, because nobody said that it should go on.
     """
 
     path: Path
     interrupted: bool = False
+    paused: bool = False
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
@@ -113,15 +117,15 @@ class Run:
     @property
     def is_complete(self) -> bool:
         """Whether every unit has its result."""
-        return all(State(state).has_file or state == State.SKIPPED for state in self.counts)
+        return all(State(state).has_result or state == State.SKIPPED for state in self.counts)
 
     @property
     def units(self) -> pd.DataFrame:
         """Every unit, in the order of the plan; columns as in manifest.parquet, ``unit`` as a dict."""
-        columns = ("position", "lower(hex(id))", "unit", "name", *RECORD_COLUMNS)
+        columns = ("position", "lower(hex(id))", "unit", "name", "replaces", *RECORD_COLUMNS)
         with self._ledger() as ledger:
             rows = [row for batch in ledger.batches(columns) for row in batch]
-        return _frame(("position", "id", "unit", "name", *RECORD_COLUMNS), rows)
+        return _frame(("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS), rows)
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -139,13 +143,14 @@ class Run:
         is_running = is_held(self.path)
         with self._ledger() as ledger:
             counts = ledger.counts()
-            failures, size = ledger.failures_by_class(), ledger.total_bytes()
+            failures, size, dropped = ledger.failures_by_class(), ledger.total_bytes(), ledger.totals().dropped
             requests, rate = ledger.pace()
         history = history_of(self.path, clock(), intervals=intervals, is_running=is_running)
         info, planned = self.info, counts.get(State.PLANNED, 0)
         return Status(
             counts={state.value: counts[state] for state in State if state in counts},
             failures=failures,
+            dropped=dropped,
             bytes=size,
             requests=requests,
             rate=history.rate if history.commands > 1 else rate,

@@ -231,3 +231,79 @@ def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[S
     """
     drawn = [draw_points(stratum.geometry, count, seed, stratum.id).tolist() for stratum in strata]
     return [(stratum, tuple(points[n])) for n in range(count) for stratum, points in zip(strata, drawn, strict=True)]
+
+
+class Draws:
+    """The same number of points in every stratum, and further ones in the place of some of them.
+
+    Attributes:
+        strata: where to draw.
+
+    Args:
+        strata: where to draw.
+        count: points in each.
+        seed: of the draw.
+    """
+
+    def __init__(self, strata: Sequence[Stratum], count: int, seed: int) -> None:
+        self.strata, self._count, self._seed = strata, count, seed
+        self._by_id = {stratum.id: stratum for stratum in strata}
+        self._sequences: dict[int | float | str, _Sequence] = {}
+
+    def interleaved(self) -> list[tuple[Stratum, tuple[float, float]]]:
+        """The points of the plan: see :func:`interleave`."""
+        return interleave(self.strata, self._count, self._seed)
+
+    def replacement(
+        self, key: int | float | str, point: tuple[float, float], number: int
+    ) -> tuple[Stratum, tuple[float, float]] | None:
+        """A further point of a stratum: no other point has the same, and no other draw matters.
+
+        Args:
+            key: id of the stratum.
+            point: of those that :meth:`interleaved` gives.
+            number: from 1.
+
+        Returns:
+            None if the stratum has no such point, or is too small for so many.
+        """
+        stratum = self._by_id.get(key)
+        if stratum is None:
+            return None
+        if key not in self._sequences:
+            self._sequences[key] = _Sequence(stratum, self._count, self._seed)
+        found = self._sequences[key].replacement(point, number)
+        return None if found is None else (stratum, found)
+
+
+class _Sequence:
+    """The points of one stratum: rounds of the same length, of which the first is the plan's."""
+
+    def __init__(self, stratum: Stratum, length: int, seed: int) -> None:
+        self._stratum, self._length, self._seed = stratum, length, seed
+        self._points: list[list[float]] = []
+        if not self._draw(2):
+            self._draw(1)
+        self._places = {(lon, lat): place for place, (lon, lat) in enumerate(self._points[:length])}
+
+    def replacement(self, point: tuple[float, float], number: int) -> tuple[float, float] | None:
+        """The point that has the place of one of the plan's in a later round."""
+        place = self._places.get(point)
+        if place is None:
+            return None
+        index = number * self._length + place
+        if index >= len(self._points):
+            self._draw(number + 1)
+        if index >= len(self._points):
+            return None
+        longitude, latitude = self._points[index]
+        return longitude, latitude
+
+    def _draw(self, rounds: int) -> bool:
+        """Draws the first rounds; returns whether there is room for so many different points."""
+        try:
+            drawn = draw_points(self._stratum.geometry, rounds * self._length, self._seed, self._stratum.id)
+        except RegionError:
+            return False
+        self._points = drawn.tolist()
+        return True

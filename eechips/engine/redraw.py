@@ -1,0 +1,162 @@
+"""Other units in the place of those that turned out empty."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from eechips.client.throttle import Stopped
+from eechips.engine.plan import added_unit, explained
+from eechips.errors import UsageError
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.record import Planned
+from eechips.recipe import Recipe, Redraw, Unit, as_unit, unit_id, unit_value
+from eechips.storage import NameTemplate
+
+MOST_REDRAWS = 10
+"""Units that are drawn, one after the other, in the place of one: a region may have no data at all."""
+_BATCH = 500  # units that are drawn at a time
+
+
+def redraw_of(recipe: Recipe) -> Redraw:
+    """The recipe's way to draw other units.
+
+    Raises:
+        UsageError: if it has none.
+    """
+    found: Redraw | None = getattr(recipe, "redraw", None)
+    if found is None:
+        raise UsageError(
+            f"{recipe.name} cannot draw other units in the place of empty ones: take --on-empty keep or skip"
+            + (", or define redraw(unit, number) in the recipe" if hasattr(recipe, "path") else "")
+        )
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An empty unit whose place is to be filled.
+
+    Attributes:
+        empty: the unit.
+        original: the unit of the recipe's plan that was the first in its place.
+        number: of the draw, from 1.
+    """
+
+    empty: Planned
+    original: Planned
+    number: int
+
+
+class Redraws:
+    """Has other units drawn in the background, while the workers go on, and adds them to the plan.
+
+    What it knows is in the ledger: which units are empty, and which replace them. So a run that was stopped goes on
+    where it was.
+
+    Attributes:
+        unfilled: empty units in whose place no other is to be had.
+
+    Args:
+        recipe: draws.
+        ledger: of the run; used by the thread that calls, alone.
+        template: of the names.
+
+    Raises:
+        UsageError: if the recipe draws none.
+    """
+
+    def __init__(self, recipe: Recipe, ledger: Ledger, template: NameTemplate) -> None:
+        self._draw, self._identity = redraw_of(recipe), recipe.identity
+        self._ledger, self._template = ledger, template
+        self._wanted: deque[_Wanted] = deque()
+        self._asked: list[_Wanted] = []
+        self._answers: SimpleQueue[Sequence[Unit | None] | BaseException] = SimpleQueue()
+        self._failure: Exception | None = None
+        self.unfilled = 0
+        for unit in list(ledger.dropped()):
+            self.want(unit)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether units are being drawn, or are going to be."""
+        return bool(self._asked) or (bool(self._wanted) and self._failure is None)
+
+    @property
+    def waiting(self) -> int:
+        """Empty units in whose place another is wanted."""
+        return len(self._wanted) + len(self._asked)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is wanted any more."""
+        return self.waiting == 0
+
+    def want(self, empty: Planned) -> None:
+        """Asks for another unit in the place of an empty one."""
+        original, number = empty, 1
+        while original.replaces is not None:
+            original, number = self._ledger.unit(original.replaces), number + 1
+        if number > MOST_REDRAWS:
+            self.unfilled += 1
+        else:
+            self._wanted.append(_Wanted(empty, original, number))
+
+    def advance(self) -> list[Planned]:
+        """Takes what was drawn meanwhile, and has more drawn if more is wanted.
+
+        Returns:
+            Units to be fetched. They are in the ledger.
+        """
+        added: list[Planned] = []
+        try:
+            answer = self._answers.get_nowait()
+        except Empty:
+            pass
+        else:
+            added = self._take(answer)
+        if self._wanted and not self._asked and self._failure is None:
+            self._asked = [self._wanted.popleft() for _ in range(min(_BATCH, len(self._wanted)))]
+            pairs = [(unit_value(json.loads(w.original.unit)), w.number) for w in self._asked]
+            # Not waited for at the end: who stops a run does not wait for an answer.
+            threading.Thread(target=self._ask, args=(pairs,), daemon=True, name="eechips-redraw").start()
+        return added
+
+    def check(self) -> None:
+        """Raises what went wrong in the recipe's draw, or on the way to the service; the ledger has what is missing."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _ask(self, pairs: Sequence[tuple[Any, int]]) -> None:
+        try:
+            self._answers.put([None if value is None else as_unit(value) for value in self._draw(pairs)])
+        except BaseException as error:  # noqa: BLE001 - raised again by check(), in the thread that runs the run
+            self._answers.put(error)
+
+    def _take(self, answer: Sequence[Unit | None] | BaseException) -> list[Planned]:
+        asked, self._asked = self._asked, []
+        if isinstance(answer, BaseException):
+            self._wanted.extend(asked)  # the next command asks again
+            if isinstance(answer, Exception):
+                self._failure = explained(answer)
+            elif not isinstance(answer, Stopped):
+                raise answer
+            return []
+        ids = [None if unit is None else unit_id(unit, self._identity) for unit in answer]
+        known: set[str | None] = {None, *self._ledger.known([identifier for identifier in ids if identifier])}
+        end = self._ledger.end
+        added: list[Planned] = []
+        for wanted, unit, identifier in zip(asked, answer, ids, strict=True):
+            if unit is None or identifier is None or identifier in known:  # a unit of the plan is no replacement
+                self.unfilled += 1
+                continue
+            known.add(identifier)
+            position = end + len(added)
+            added.append(added_unit(unit, identifier, self._template, position, wanted.empty.position))
+        self._ledger.add(added)
+        return added

@@ -1,0 +1,127 @@
+"""The open units of a run: settled all at once, or the first ones, and the rest if the user wants it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from eechips.engine.config import RunConfig
+from eechips.engine.dispatcher import Dispatcher, Interrupt
+from eechips.engine.estimate import Meter, foresee
+from eechips.engine.log import RunLog
+from eechips.engine.plan import name_template
+from eechips.engine.pool import Pool
+from eechips.engine.progress import Progress
+from eechips.engine.redraw import Redraws
+from eechips.manifest.ledger import Ledger
+from eechips.manifest.record import Planned
+from eechips.recipe import Recipe
+from eechips.storage import LocalStore
+
+if TYPE_CHECKING:
+    from eechips.engine.run import Session
+
+
+class Settlement:
+    """Settles what the ledger has open.
+
+    Attributes:
+        is_paused: whether it ended after the first units, because nobody said that it should go on.
+
+    Args:
+        recipe: draws units in the place of empty ones, if the config says so.
+        config: of the run.
+        ledger: holds the plan.
+        store: where results go.
+        session: connected.
+        pool: of workers.
+        log: of the run.
+        interrupt: tells when to stop.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: RunConfig,
+        ledger: Ledger,
+        store: LocalStore,
+        session: Session,
+        pool: Pool,
+        log: RunLog,
+        interrupt: Interrupt,
+    ) -> None:
+        self._config, self._ledger, self._store, self._session = config, ledger, store, session
+        self._pool, self._log, self._interrupt = pool, log, interrupt
+        self._units, self._left = ledger.open_units(), self._count(is_open=True)
+        self._redraws: Redraws | None = None
+        if config.on_empty == "redraw":
+            self._redraws = Redraws(recipe, ledger, name_template(recipe, config))
+        budget = math.inf if config.max_minutes is None else 60.0 * config.max_minutes
+        self._deadline = time.monotonic() + budget
+        self.is_paused = False
+
+    def run(self) -> bool:
+        """Settles the units.
+
+        Returns:
+            Whether none is left; False if the user stopped it, or the budget did.
+        """
+        if self._config.estimate_first is not None and not self._try_first(self._config.estimate_first):
+            return False
+        if not self._left and (self._redraws is None or self._redraws.is_settled):
+            return True
+        return self._dispatch(self._left, None)
+
+    def _try_first(self, wanted: int) -> bool:
+        """Settles the first units of the plan; returns whether to go on with the others."""
+        meter = Meter()
+        first = min(wanted - self._count(is_open=False), self._left)
+        if first > 0 and not self._dispatch(first, meter):
+            return False
+        if not self._left:
+            return True
+        totals, throttle = self._ledger.totals(), self._session.throttle
+        forecast = foresee(totals, self._left, meter, throttle.limit, self._config)
+        self._log.write("estimated", **dataclasses.asdict(forecast))
+        self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
+        return not self.is_paused
+
+    def _dispatch(self, count: int, meter: Meter | None) -> bool:
+        """Settles the next units; returns whether that was all that happened."""
+        config, throttle, redraws = self._config, self._session.throttle, self._redraws
+        some: Iterator[Planned] = islice(self._units, count)
+        with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
+            for note in self._session.notes:
+                progress.say(note)
+            dispatcher = Dispatcher(
+                self._ledger,
+                self._store,
+                self._pool,
+                progress,
+                self._log,
+                check=self._session.check,
+                deadline=self._deadline,
+                keeps_empty=config.on_empty == "keep",
+                redraws=redraws,
+                meter=meter,
+                verbose=config.verbose,
+            )
+            size = min(config.processes, max(1, count if redraws is None else count + redraws.waiting))
+            is_settled = dispatcher.run(some, count, size, self._interrupt)
+            self._left -= count
+            if not is_settled:
+                progress.say(f"Stopped; nothing is lost. To go on: {config.command or 'the same command'}")
+            elif not self._left and redraws is not None and redraws.unfilled:
+                progress.say(f"Units that stay empty, as none with data was found in their place: {redraws.unfilled:,}")
+        return is_settled
+
+    @property
+    def _total(self) -> int:
+        return sum(self._ledger.counts().values())
+
+    def _count(self, *, is_open: bool) -> int:
+        return sum(count for state, count in self._ledger.counts().items() if state.is_open is is_open)
