@@ -288,6 +288,8 @@ def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> N
         # Workers compute little; a pool of threads in each would cost more memory than all else.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        # glibc would give every thread an arena of its own, which keeps a megabyte for bodies of answers.
+        "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "1"),
     }
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
