@@ -27,7 +27,9 @@ from eechips.errors import EechipsError, TransientError, UnreachableError, Valid
 
 if TYPE_CHECKING:
     import httplib2
-    import requests
+    import urllib3
+
+    from eechips.client.sessions import Connections
 
 T = TypeVar("T")
 
@@ -161,7 +163,7 @@ class Transport:
         if documents is not None:
             self._known = {"discovery": documents.discovery, "algorithms": documents.algorithms}
         self._seen: dict[str, bytes] = {}
-        self._opened: requests.Session | None = None
+        self._opened: Connections | None = None
         self._opening = threading.Lock()
         self._authorizing = threading.Lock()
         self._local = threading.local()
@@ -359,25 +361,18 @@ class Transport:
         self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], slot: Slot
     ) -> Reply:
         began = time.monotonic()
-        data = body.encode() if isinstance(body, str) else body
         try:
-            response = self._session.request(
-                method,
-                url,
-                data=data,
-                headers=headers,
-                timeout=(self._timeouts.connect, self._timeouts.read),
-                stream=True,
-                allow_redirects=False,
-            )
-            with response:
+            response = self._connections.send(method, url, body, headers, (self._timeouts.connect, self._timeouts.read))
+            try:
                 found = {name.lower(): value for name, value in response.headers.items()}
-                slot.status = response.status_code
+                slot.status = response.status
                 slot.is_restricted = _RESTRICTED in found.get(_QUOTA_STATUS, "")
                 if slot.status == 429:
                     slot.retry_after = parse_retry_after(found)
                 raw = self._read(response, began)
                 slot.received = len(raw)
+            finally:
+                _release(response)
         except Exception as error:
             slot.is_unreachable = _is_unreachable(error)
             if slot.is_unreachable:
@@ -385,7 +380,7 @@ class Transport:
             raise
         finally:
             self._note(url, slot, time.monotonic() - began)
-        return Reply(response.status_code, found, _decode(raw))
+        return Reply(response.status, found, _decode(raw))
 
     def _note(self, url: str, slot: Slot, seconds: float) -> None:
         usage = self._usage
@@ -396,7 +391,7 @@ class Transport:
             exchange = Exchange(_kind(url), slot.status, round(seconds, 4), slot.received, attempt, ended)
             usage.exchanges.append(exchange)
 
-    def _read(self, response: requests.Response, began: float) -> bytes:
+    def _read(self, response: urllib3.BaseHTTPResponse, began: float) -> bytes:
         """The body as it comes over the wire, all of it.
 
         Raises:
@@ -404,14 +399,14 @@ class Transport:
             TransientError: if it takes too long.
         """
         pieces: list[bytes] = []
-        while piece := response.raw.read(_CHUNK, decode_content=False):
+        while piece := response.read(_CHUNK, decode_content=False):
             pieces.append(piece)
             if time.monotonic() - began > self._timeouts.total:
                 raise TransientError(f"time-out: the answer took longer than {self._timeouts.total:g} s")
         raw = b"".join(pieces)
         promised = response.headers.get("Content-Length", "")
         if promised.isdigit() and len(raw) != int(promised):
-            raise ValidationError(f"truncated: {len(raw)} of {promised} bytes arrived", status=response.status_code)
+            raise ValidationError(f"truncated: {len(raw)} of {promised} bytes arrived", status=response.status)
         return raw
 
     def _authorize(self, method: str, url: str, headers: dict[str, str]) -> None:
@@ -420,17 +415,17 @@ class Transport:
             return
         import google.auth.transport.requests
 
-        refresher = google.auth.transport.requests.Request(session=self._session)
+        refresher = google.auth.transport.requests.Request(session=self._connections.session)
         with self._authorizing:  # one thread refreshes the token, not all of them
             self._credentials.before_request(refresher, method, url, headers)
 
     @property
-    def _session(self) -> requests.Session:
+    def _connections(self) -> Connections:
         with self._opening:
             if self._opened is None:
-                from eechips.client.sessions import open_session
+                from eechips.client.sessions import Connections
 
-                self._opened = open_session(self.endpoint)
+                self._opened = Connections(self.endpoint)
             return self._opened
 
     def _document(self, uri: str) -> str:
@@ -450,14 +445,19 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port
 
 
+def _release(response: urllib3.BaseHTTPResponse) -> None:
+    """Gives a connection back for the next request; one with something left to read is closed."""
+    if response.closed or getattr(response, "length_remaining", None) == 0:
+        response.release_conn()
+    else:
+        response.close()
+
+
 def _is_unreachable(error: BaseException) -> bool:
     """Whether no connection could be made at all, which is nothing that the request is to blame for."""
-    import requests
     import urllib3.exceptions
 
-    reason = getattr(error.args[0], "reason", None) if error.args else None
-    kinds = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
-    return isinstance(error, requests.ConnectTimeout) or isinstance(reason, kinds)
+    return isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
 
 
 def _kind(url: str) -> str:
