@@ -3,13 +3,14 @@
 The light server tells units apart by their point; the local Earth Engine gets an image that is cheap to compute.
 """
 
+import math
 import os
 import signal
 import time
 
 import ee
 
-from eechips import Chip
+from eechips import Chip, Grid, Template
 
 
 def points(count):
@@ -18,12 +19,27 @@ def points(count):
     return [[round(-109 + 4 * (n * golden % 1), 6), round(37 + 4 * (n * silver % 1), 6)] for n in range(count)]
 
 
-def image(index, region, chip):
-    """The original script's mosaic, or three constants."""
-    if chip == "constant":
-        return ee.Image.constant([index % 251, index % 241, index % 239]).toUint8()
-    naip = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).sort("system:time_start")
-    return naip.mosaic().select("R", "G", "B")
+def naip(point):
+    """The original script's mosaic."""
+    region = ee.Geometry.Point(point).buffer(127).bounds()
+    found = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).sort("system:time_start")
+    return found.mosaic().select("R", "G", "B")
+
+
+def constant(point, values):
+    return ee.Image.constant(values).addBands(ee.Image.constant(point)).select([0, 1, 2]).toUint8()
+
+
+def missing(point):
+    return ee.Image("bench/missing").clip(ee.Geometry.Point(point))
+
+
+def square(point):
+    """The pixels around a point that ``buffer(127).bounds()`` at 256x256 gives, to a thousandth."""
+    longitude, latitude = point
+    width, height = (254 / (111_320 * shrink) for shrink in (math.cos(math.radians(latitude)), 1))
+    corner = longitude - width / 2, latitude + height / 2
+    return Grid("EPSG:4326", (width / 256, 0.0, corner[0], 0.0, -height / 256, corner[1]), 256, 256)
 
 
 def trouble(count):
@@ -36,11 +52,16 @@ def get_requests(count=1000):
 
 
 def get_result(index, point, chip="naip", count=1000, troubled=False):
-    region = ee.Geometry.Point(point).buffer(127).bounds()
     what = trouble(count).get(index) if troubled else None
     if what == "kills":
         os.kill(os.getpid(), signal.SIGKILL)
     if what == "hangs":
         time.sleep(86_400)
-    found = ee.Image("bench/missing") if what == "missing" else image(index, region, chip)
-    return Chip(found, region=region, dimensions=(256, 256), name=f"tile_{index:05d}")
+    values = {"point": point}
+    if what == "missing":
+        found = Template(missing, values=values)
+    elif chip == "constant":
+        found = Template(constant, values={**values, "values": [index % 251, index % 241, index % 239]})
+    else:
+        found = Template(naip, values=values)
+    return Chip(found, grid=square(point), name=f"tile_{index:05d}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import threading
 import time
 import zlib
@@ -245,6 +246,7 @@ class Transport:
                 raise error
             if error is None:
                 _refuse_page(reply)
+                _refuse_fragment(reply)
                 if accept is not None:
                     accept(reply.body)
             return reply
@@ -487,6 +489,15 @@ def _refuse_page(reply: Reply) -> None:
     is_page = reply.headers.get("content-type", "").startswith("text/html")
     if is_page or reply.body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise ValidationError("a web page came back: a proxy or a login page is in between", status=reply.status)
+
+
+def _refuse_fragment(reply: Reply) -> None:
+    """Raises ValidationError for JSON that was cut where nothing promised its length: the client would stumble."""
+    if reply.headers.get("content-type", "").startswith("application/json"):
+        try:
+            json.loads(reply.body)
+        except ValueError:
+            raise ValidationError("truncated or damaged JSON", status=reply.status) from None
 
 
 def _error_of(reply: Reply) -> EechipsError | None:

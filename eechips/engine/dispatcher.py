@@ -33,6 +33,8 @@ _MAX_HELD = 5
 _PACE_SECONDS = 5.0  # between two lines of the log on how the run goes
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
+_UNITS_PER_WORKER = 4
+"""Units that a worker has before a further one is started: each worker costs as much memory as many threads."""
 _ALIKE_LIMIT = 20
 """So many first units failing in the same place of the recipe end the run: the rest would do the same."""
 
@@ -120,6 +122,7 @@ class Dispatcher:
         self._count = self._settled = 0
         self._first: list[str | None] = []
         self._is_dry = False
+        self._units_per_worker = _UNITS_PER_WORKER
         self._is_offline = self._is_restricted = False
         self._paced = clock()
 
@@ -155,14 +158,21 @@ class Dispatcher:
             draining, is_starting = self._drain_if(interrupt), False
             if not draining:
                 self._redraw()
-                is_starting = self._pool.ensure(min(size, self._count - self._settled))
-                self._pool.depth = math.ceil(_SPARE * self._pool.throttle.limit / size)
+                is_starting = self._staff(size)
                 self._feed(units)
             if not self._pool.is_busy and (draining or self._is_through):
                 return self._is_settled
             self._settle(self._pool.wait(0.0 if is_starting else self._tick))
             self._watch()
             self._check()
+
+    def _staff(self, size: int) -> bool:
+        """Sees to it that enough units can be under way to use every slot; whether more workers are to be started."""
+        slots = _SPARE * self._pool.throttle.limit
+        wanted = min(size, math.ceil(slots / self._units_per_worker), self._count - self._settled)
+        # What a recipe fetches by itself, one unit after the other, more units would only wait for.
+        self._pool.depth = 1 if self._units_per_worker == 1 else math.ceil(slots / max(1, wanted))
+        return self._pool.ensure(wanted)
 
     @property
     def _is_through(self) -> bool:

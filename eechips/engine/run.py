@@ -254,6 +254,7 @@ class _Run:
         folder = self._config.out
         export_failures(self._ledger, folder)
         if finished:
+            self._store.flush()
             export_parquet(self._ledger, folder)
             self._finish_info()
 

@@ -108,6 +108,7 @@ class Outcome:
         fatal: an error that concerns every unit: the run must stop.
         alike: where the recipe raised; equal for failures of the same kind.
         exchanges: the requests that were sent, if they are logged.
+        is_exclusive: whether the recipe did the fetching itself, so that no other unit of the process could.
     """
 
     position: int
@@ -116,6 +117,7 @@ class Outcome:
     fatal: EechipsError | None = None
     alike: str | None = None
     exchanges: tuple[Exchange, ...] = ()
+    is_exclusive: bool = False
 
 
 def main(setup: WorkerSetup, seat: int, pipe: Pipe) -> None:
@@ -222,13 +224,22 @@ class Worker:
         unit = unit_value(json.loads(task.unit))
         with self._recipe_turn:
             result = self._recipe.get_result(task.position, unit)
+        is_exclusive = self._is_exclusive(result)
         if result is None:
-            return Outcome(task.position, Record(position=task.position, state=State.DONE))
+            record = Record(position=task.position, state=State.DONE)
+            return Outcome(task.position, record, is_exclusive=is_exclusive)
         written = self._materialize(result)
         name = getattr(result, "name", None) if isinstance(result, (Chip, Table)) else None
         token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"  # of its own, should two units share a name
         staged = self._store.stage(f"{name or task.name}.{written.suffix}", written.data, token)
-        return Outcome(task.position, _record(task, written.facts, staged, result), staged)
+        record = _record(task, written.facts, staged, result)
+        return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
+
+    def _is_exclusive(self, result: Any) -> bool:
+        """Whether nothing of the work was left to do outside the recipe's turn."""
+        if isinstance(self._recipe_turn, contextlib.nullcontext) or isinstance(result, Chip):
+            return False
+        return not (isinstance(result, Table) and _is_lazy(result))
 
     def _materialize(self, result: Any) -> Written:
         if isinstance(result, Chip):
@@ -286,6 +297,11 @@ def expect(chip: Chip) -> Expectation:
         transform=chip.grid.transform if chip.grid is not None else None,
         has_mask_band=True,
     )
+
+
+def _is_lazy(table: Table) -> bool:
+    """Whether the rows are still to be fetched."""
+    return not isinstance(table.source, (list, tuple)) and not hasattr(table.source, "columns")
 
 
 def _rows(fetcher: Fetcher, table: Table) -> list[dict[str, Any]]:
