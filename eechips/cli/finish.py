@@ -6,17 +6,20 @@ import dataclasses
 import logging
 import shlex
 import sys
-from collections import Counter
 
 import click
 
 from eechips.cli.group import INTERRUPTED
-from eechips.engine import Estimate, RunConfig, estimate, run
+from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
+from eechips.manifest.failures import failures_of, kinds_of
 from eechips.manifest.run import Run
 from eechips.recipe import Recipe
 
 FAILURES = 1
 """Exit status of a run some of whose units failed."""
+
+TYPED = "eechips.typed"
+"""Key of click's ``meta`` for the words of the command, where they are not those that the process was started with."""
 
 _SHOWN = 3  # kinds of failure that are named; failures.csv has them all
 
@@ -28,9 +31,12 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         for line in _foreseen(estimate(recipe, config)):
             click.echo(line)
         return
-    typed = shlex.join(["eechips", *sys.argv[1:]])
-    done = run(recipe, dataclasses.replace(config, command=typed))
     context = click.get_current_context()
+    typed = shlex.join(context.meta.get(TYPED) or ["eechips", *sys.argv[1:]])
+    done = run(recipe, dataclasses.replace(config, command=typed, confirm=_confirm))
+    if done.paused:
+        click.echo(f"Stopped after the first units; nothing is lost. To go on: {typed} --yes", err=True)
+        return
     if done.interrupted:
         context.exit(INTERRUPTED)
     if not config.quiet:
@@ -60,23 +66,49 @@ def _foreseen(foreseen: Estimate) -> list[str]:
     ]
 
 
+def _confirm(foreseen: Forecast) -> bool:
+    """Shows what the rest of a run takes; asks whether to go on, if there is somebody to ask."""
+    for line in _expected(foreseen):
+        click.echo(line)
+    if click.get_current_context().meta.get("yes"):
+        return True
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    try:
+        return click.confirm("Go on?", default=False, err=True)
+    except click.Abort:  # Ctrl-C is an answer too
+        click.echo(err=True)
+        return False
+
+
+def _expected(foreseen: Forecast) -> list[str]:
+    return [
+        f"tried     {foreseen.tried:,} units",
+        f"left      {foreseen.left:,} units",
+        f"requests  about {foreseen.requests:,}",
+        f"bytes     about {human_bytes(foreseen.bytes)}",
+        f"time      about {human_time(foreseen.seconds)}, with {foreseen.slots:,} requests in flight",
+        f"compute   {human_time(foreseen.request_seconds)} of requests, added up; Earth Engine does not tell EECU",
+    ]
+
+
 def _achieved(done: Run) -> str:
     """What there is now, in one line."""
     status = done.status()
-    whole = sum(status.counts.get(state, 0) for state in ("done", "empty"))
-    empty = status.counts.get("empty", 0)
+    empty = status.counts.get("empty", 0) - status.dropped
+    whole = status.counts.get("done", 0) + empty
     blank = f", {empty:,} of them without data" if empty else ""
-    return f"{whole:,} of {status.total:,} results{blank}, {human_bytes(status.bytes)}, in {done.path}"
+    dropped = f", {status.dropped:,} without data left out" if status.dropped else ""
+    wanted = status.total - status.dropped
+    return f"{whole:,} of {wanted:,} results{blank}{dropped}, {human_bytes(status.bytes)}, in {done.path}"
 
 
 def _lost(done: Run) -> list[str]:
     """What failed, most frequent first, and what to do."""
-    failures = done.failures
+    failures = failures_of(done.path)
     lines = [f"{len(failures):,} failed; {done.path / 'failures.csv'} has them all:"]
-    counts = Counter(zip(failures["error_class"], failures["error"], strict=True))
-    lines += [f"  {count:,} x {kind}: {message}" for (kind, message), count in counts.most_common(_SHOWN)]
-    if "failed_transient" in set(failures["state"]):
-        lines.append("The same command tries those again that may succeed later.")
+    lines += [f"  {kind.count:,} x {kind.error_class}: {kind.error}" for kind in kinds_of(failures)[:_SHOWN]]
+    lines.append(f"To try them again: eechips retry {shlex.quote(str(done.path))}")
     return lines
 
 

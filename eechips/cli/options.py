@@ -128,6 +128,30 @@ def debug_option(function: FunctionT) -> FunctionT:
     )(function)
 
 
+def yes_option(function: FunctionT) -> FunctionT:
+    """Adds ``--yes``, which answers the question that ``--estimate`` asks."""
+
+    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta["yes"] = True
+
+    return click.option(
+        "-y", "--yes", is_flag=True, expose_value=False, callback=remember, help="With --estimate: go on unasked."
+    )(function)
+
+
+def chip_options(function: FunctionT) -> FunctionT:
+    """Adds the option of verbs that may fetch chips without data."""
+    return click.option(
+        "--on-empty",
+        type=click.Choice(["keep", "skip", "redraw"]),
+        default="keep",
+        show_default=True,
+        help="Chips that are masked altogether. skip: no file. redraw: no file, and another point of the same"
+        " ecoregion instead, up to 10 times. Not for jpg, which has no mask.",
+    )(function)
+
+
 def run_options(function: FunctionT) -> FunctionT:
     """Adds the options of a run, which every verb that fetches shares."""
     options = [
@@ -215,6 +239,14 @@ def run_options(function: FunctionT) -> FunctionT:
             help="Seconds that one result may take; then its worker is replaced. [default: 1800]",
         ),
         click.option("--dry-run", is_flag=True, help="Plan and estimate only: send no pixel request."),
+        click.option(
+            "--estimate",
+            "estimate_first",
+            type=click.IntRange(1),
+            metavar="N",
+            help="Fetch N results first, foresee what the others take, and ask whether to go on.",
+        ),
+        yes_option,
         click.option("-q", "--quiet", is_flag=True, help="No progress, errors only."),
         click.option("-v", "--verbose", is_flag=True, help="A line for every retry and failure."),
         debug_option,

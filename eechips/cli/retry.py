@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from eechips.cli.finish import TYPED
 from eechips.cli.options import HELP, debug_option
+from eechips.client.scrub import HIDDEN
 from eechips.errors import UsageError
 from eechips.manifest.failures import reopened
 from eechips.manifest.record import State
@@ -53,9 +54,16 @@ def _words(run: Run) -> list[str]:
     """The words of the command that made a run.
 
     Raises:
-        UsageError: if a program made it.
+        UsageError: if a program made it, or the command has a secret in it, which nobody knows any more.
     """
-    words = shlex.split(run.info.get("command") or "")
+    command = run.info.get("command") or ""
+    if HIDDEN in command:
+        raise UsageError(
+            f"{run.path} was made by a command with a secret in it, which run.json does not keep ({command}): type it"
+            f" again inside `with eechips.manifest.failures.reopened({str(run.path)!r}):`, or as it was for what failed"
+            " for a passing reason"
+        )
+    words = shlex.split(command)
     if len(words) < 2 or words[0] != "eechips":
         raise UsageError(
             f"{run.path} was made by a program: let it make its call again inside"
@@ -70,8 +78,7 @@ def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
 
     These two may have come from the environment; run.json has them, and never has credentials.
 
-    Inside the block the folder is the working directory, and ``sys.argv`` the command, as the verb keeps it in
-    run.json again.
+    Inside the block the folder is the working directory; the verb keeps the same words in run.json again.
 
     Args:
         words: of the command.
@@ -84,9 +91,10 @@ def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
     if verb is None:
         raise UsageError(f"{run.path} was made by `eechips {words[1]}`, which this version does not have")
     out = verb.make_context(words[1], list(words[2:]), parent=root, resilient_parsing=True).params.get("out")
-    with _inside(_directory(info, out, place), list(words)):
+    with _inside(_directory(info, out, place)):
         again = verb.make_context(words[1], list(words[2:]), parent=root)
         again.params["out"] = place
+        again.meta[TYPED] = list(words)
         kept = ("project",) if again.params.get("local") else ("endpoint", "project")  # a local server has any port
         for name in kept:
             if again.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
@@ -117,12 +125,10 @@ def _directory(info: Mapping[str, Any], out: Path | None, place: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _inside(directory: Path, words: list[str]) -> Iterator[None]:
-    before, argv = Path.cwd(), sys.argv
+def _inside(directory: Path) -> Iterator[None]:
+    before = Path.cwd()
     os.chdir(directory)
-    sys.argv = words
     try:
         yield
     finally:
         os.chdir(before)
-        sys.argv = argv

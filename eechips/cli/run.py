@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Assignment, given, run_options
+from eechips.cli.options import HELP, Assignment, chip_options, given, run_options
 from eechips.jobs.scripts import script_recipe
 
 
 @click.command("run", context_settings=HELP)
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("-p", "parameters", type=Assignment(), multiple=True, help="Value for a parameter of the recipe.")
+@chip_options
 @run_options
 def command(recipe: Path, parameters: tuple[tuple[str, str], ...], **options: Any) -> None:
     """Run a recipe: a Python file with get_requests and get_result.

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, Size, given, run_options
+from eechips.cli.options import HELP, Names, Size, chip_options, given, run_options
 from eechips.jobs.chips import sample_recipe
 from eechips.recipe import CHIP_FORMATS
 
@@ -45,6 +45,7 @@ from eechips.recipe import CHIP_FORMATS
 @click.option("--palette", type=Names(), help="Colours of a picture of one band, as 000000,ffffff.")
 @click.option("--ecoregions", metavar="ASSET", help="Table of the strata. [default: RESOLVE/ECOREGIONS/2017]")
 @click.option("--ecoregion-field", metavar="FIELD", help="Its column that identifies them. [default: ECO_ID]")
+@chip_options
 @run_options
 def command(**options: Any) -> None:
     """Take image chips at N random points in every ecoregion that meets a region.

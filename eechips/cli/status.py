@@ -30,8 +30,8 @@ _HEIGHT = 5  # rows of the chart
 def command(folder: Path, watch: bool, as_json: bool) -> None:
     """Show what a run folder holds: counts by state, failures by class, rate, time left.
 
-    On a terminal, a chart shows units a second over the time in which the run ran, and the requests in flight if
-    run.log has them (--verbose). It may be asked while the run is going on.
+    On a terminal, charts show units a second and requests in flight over the time in which the run ran. It may be
+    asked while the run is going on.
 
     \b
     Examples:
@@ -102,7 +102,8 @@ def _charts(status: Status) -> list[str]:
     history = status.history
     is_plain = not _has_blocks(sys.stdout.encoding)
     lines: list[str] = []
-    for title, values in (("units a second", history.rates), ("requests in flight", history.in_flight)):
+    limit = f", of {history.limits[-1]:,.0f} at last" if history.limits else ""
+    for title, values in (("units a second", history.rates), (f"requests in flight{limit}", history.in_flight)):
         if len(values) > 1:
             end = human_time(history.duration)
             drawn = bars(values, height=_HEIGHT, top=_rounded_up(values), end=end, is_plain=is_plain)

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from eechips.client.classify import classify_exception
+from eechips.client.throttle import Stopped
 from eechips.engine.config import RunConfig
-from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError
+from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe, Unit, as_unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate
 
 DEFAULT_TEMPLATE = "chips/{id}"
+SPENT = "the budget of requests or bytes is spent before the first unit is asked for: allow more"
 
 
 def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
@@ -43,10 +45,12 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[Planned]:
     Raises:
         ConfigurationError, RequestError: if the service refuses what the planner asks.
         RecipeError: if the planner raises for itself.
-        UsageError: see :func:`plan_units`.
+        UsageError: see :func:`plan_units`; or if the run may send no more requests.
     """
     try:
         yield from plan_units(recipe.get_requests(), recipe.identity, template)
+    except Stopped:  # nothing else stops a planner
+        raise UsageError(SPENT) from None
     except Exception as error:
         found = explained(error)
         if found is error:

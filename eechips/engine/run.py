@@ -27,7 +27,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog, utc_now
-from eechips.engine.plan import check_same, describe, name_template, units_of
+from eechips.engine.plan import SPENT, check_same, describe, name_template, units_of
 from eechips.engine.pool import Pool, start_fork_server, worker_context
 from eechips.engine.redraw import redraw_of
 from eechips.engine.settlement import Settlement
@@ -83,6 +83,7 @@ def connect(config: RunConfig, server_log: Path | None = None) -> Iterator[Sessi
 
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work; says what to do.
+        UsageError: if the run may not send as many requests.
     """
     with contextlib.ExitStack() as stack:
         server: LocalServer | None = None
@@ -91,7 +92,10 @@ def connect(config: RunConfig, server_log: Path | None = None) -> Iterator[Sessi
             server = stack.enter_context(serve(config.local_assets, in_flight=bearable, log=server_log))
         target = find_target(config, server.url if server is not None else config.service)
         throttle = Throttle(worker_context(), _limits(config, target), seats=config.processes + 1)
-        connection = stack.enter_context(connect_client(target, throttle.seat(0), config.policy, config.timeouts))
+        try:
+            connection = stack.enter_context(connect_client(target, throttle.seat(0), config.policy, config.timeouts))
+        except Stopped:  # nothing else stops a client that connects
+            raise UsageError(SPENT) from None
         notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
         yield Session(connection, throttle, notes, server)
 
@@ -209,7 +213,7 @@ class _Run:
         )
         pool = stack.enter_context(Pool(worker_context(), setup, config.processes, config.unit_timeout))
         if not is_planned:
-            self._plan(log, session.throttle)
+            self._plan(log)
         self._store.sweep()
         settlement = Settlement(self._recipe, config, self._ledger, self._store, session, pool, log, self._interrupt)
         is_settled = settlement.run()
@@ -224,15 +228,10 @@ class _Run:
             learned = limits.Learned(throttle.limit, throttle.is_restricted, utc_now())
             limits.remember(target.endpoint, target.project, learned)
 
-    def _plan(self, log: RunLog, throttle: Throttle) -> None:
+    def _plan(self, log: RunLog) -> None:
         template = name_template(self._recipe, self._config)
         meta = {**self._described, "eechips": version("eechips"), "planned": utc_now()}
-        try:
-            self._ledger.store_plan(meta, units_of(self._recipe, template))
-        except Stopped:
-            if not throttle.is_spent:
-                raise
-            raise UsageError("the budget of requests or bytes is spent before the plan is made: allow more") from None
+        self._ledger.store_plan(meta, units_of(self._recipe, template))
         total = sum(self._ledger.counts().values())
         log.write("planned", units=total)
         if total == 0:

@@ -21,7 +21,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import LOCK_NAME
 
 LOG_NAME = "run.log"
-_STARTED, _REQUEST = '"event": "started"', '"event": "request"'
+_STARTED, _REQUEST, _PACE = '"event": "started"', '"event": "request"', '"event": "pace"'
 _RECENT = 60.0  # seconds that tell how fast a run is now
 
 
@@ -32,7 +32,9 @@ class History:
     Attributes:
         seconds: length of an interval; the last one may be shorter.
         rates: units settled a second, for each interval.
-        in_flight: requests in flight, the mean of each interval; empty if run.log does not tell (``--verbose``).
+        in_flight: requests in flight, the mean of each interval: of every request, if run.log has them
+            (``--verbose``), or of a look every few seconds; empty for runs of less than that.
+        limits: requests that could be in flight, the mean of such looks; empty for runs of less than that.
         duration: seconds in which a command ran, up to the last unit, or to now.
         commands: that settled units.
         recent: units settled a second in the last minute; None if nothing runs, or nothing was settled.
@@ -41,6 +43,7 @@ class History:
     seconds: int
     rates: tuple[float, ...]
     in_flight: tuple[float, ...]
+    limits: tuple[float, ...]
     duration: float
     commands: int
     recent: float | None
@@ -116,12 +119,14 @@ def history_of(folder: Path, now: float, *, intervals: int = 60, is_running: boo
     for second, number in settled:
         counts[min(int(axis.place(second) / length), count - 1)] += number
     lengths = [min(length, axis.duration - number * length) for number in range(count)]
+    looks = _looks(log, axis)
     since = max(now - _RECENT, axis.begins[-1]) if axis.begins else now
     recent = sum(number for second, number in settled if second >= since) if is_running else 0
     return History(
         seconds=length,
         rates=tuple(number / seconds for number, seconds in zip(counts, lengths, strict=True)),
-        in_flight=_in_flight(log, axis, length, lengths),
+        in_flight=_in_flight(log, axis, length, lengths) or _means([(at, n) for at, n, _ in looks], length, count),
+        limits=_means([(at, limit) for at, _, limit in looks], length, count),
         duration=axis.duration,
         commands=len(axis.begins),
         recent=recent / max(1.0, now - since) if recent else None,
@@ -158,17 +163,38 @@ def _axis(settled: Sequence[tuple[int, int]], starts: Sequence[float], now: floa
 
 
 def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) -> tuple[float, ...]:
-    """Mean of the requests in flight, from the log's lines for requests: each was sent ``seconds`` before its time."""
+    """Mean of the requests in flight, from the log's lines for requests: each was sent ``seconds`` before it ended."""
     busy = [0.0] * len(lengths)
     found = False
     for line in _moments(log, _REQUEST):
         record = json.loads(line)
-        end = axis.place(_seconds(record["time"]))
+        end = axis.place(_seconds(record["ended"]))
         begin = max(0.0, end - float(record.get("seconds") or 0.0))
         found = True
         for number in range(int(begin / length), min(int(end / length) + 1, len(busy))):
             busy[number] += max(0.0, min(end, (number + 1) * length) - max(begin, number * length))
     return tuple(seconds / span for seconds, span in zip(busy, lengths, strict=True)) if found else ()
+
+
+def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float]]:
+    """The log's lines on the pace: seconds of running time, requests in flight, and how many could be."""
+    lines = map(json.loads, _moments(log, _PACE))
+    return [(axis.place(_seconds(line["time"])), line["in_flight"], line["limit"]) for line in lines]
+
+
+def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tuple[float, ...]:
+    """Means of values at moments for each interval; those of the interval before, or of the first, where none is."""
+    if not values:
+        return ()
+    found: list[list[float]] = [[] for _ in range(count)]
+    for moment, value in values:
+        found[min(int(moment / length), count - 1)].append(value)
+    last = values[0][1]
+    means = []
+    for each in found:
+        last = sum(each) / len(each) if each else last
+        means.append(last)
+    return tuple(means)
 
 
 def _moments(log: Path, event: str) -> Iterator[str]:

@@ -215,6 +215,10 @@ def test_what_cannot_be_tried_again_is_refused(service: Service, project: Path, 
     assert message == "no failed unit has an id that begins with ffffffffffffffff"
     assert "'xyz' is no id of a unit" in refused(*retry, "--unit", "xyz", cwd=project)
     assert len(open_run(project / "outputs" / "half").failures) == 3
+    made = run_chips(tmp_path / "secret", service.url, command="eechips run r.py -p access_token=s3cret")
+    assert "s3cret" not in (made.path / "run.json").read_text() + (made.path / "run.log").read_text()
+    message = refused("retry", str(made.path), cwd=tmp_path)
+    assert "a secret in it, which run.json does not keep (eechips run r.py -p access_token=[hidden])" in message
     made = run_chips(tmp_path / "python", service.url, command="")
     assert "was made by a program" in refused("retry", str(made.path), cwd=tmp_path)
 
@@ -241,10 +245,13 @@ def test_the_recorded_folder_counts_where_the_results_are_elsewhere(service: Ser
     (project / "recipes" / "bad").unlink()
     elsewhere = project.parent / "elsewhere"
     shutil.move(project / "outputs" / "half", elsewhere)
+    info = open_run(elsewhere).info
+    assert Path(info["directory"]).name == "project"
+    gone = {**info, "directory": str(project.parent / "gone")}
+    (elsewhere / "run.json").write_text(json.dumps(gone))
     message = refused("retry", "elsewhere", cwd=project.parent)
     assert "cannot read the recipe recipes/half.py" in message
     assert len(open_run(elsewhere).failures) == 3
-    info = open_run(elsewhere).info
     (elsewhere / "run.json").write_text(json.dumps({**info, "directory": str(project)}))
     assert typed("retry", "elsewhere", cwd=project.parent).exit_code == 0
     assert states(elsewhere) == ["done"] * 6

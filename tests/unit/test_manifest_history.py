@@ -100,7 +100,7 @@ def test_requests_in_flight_come_from_the_log(tmp_path: Path) -> None:
     """Four at a time, each of two seconds; the last line is still being written."""
     make(tmp_path, [20], log=[(0, "started")])
     lines = [
-        json.dumps({"time": iso(end), "event": "request", "id": "a", "kind": "pixels", "status": 200, "seconds": 2.0})
+        json.dumps({"time": iso(end), "event": "request", "id": "a", "status": 200, "seconds": 2.0, "ended": iso(end)})
         for end in range(2, 21, 2)
         for _ in range(4)
     ]
@@ -140,3 +140,18 @@ def test_whether_somebody_is_there(tmp_path: Path) -> None:
         pass
     assert (tmp_path / ".eechips.lock").read_text() == f"{os.getpid()}\n"
     assert not is_held(tmp_path)  # the process lives on, but has left the folder
+
+
+def test_slots_over_time_come_from_a_look_every_few_seconds(tmp_path: Path) -> None:
+    """Without a line per request; an interval without a look is as the one before."""
+    make(tmp_path, [n / 2 for n in range(60)], log=[(0, "started")])
+    looks = [(5, 10, 20), (10, 20, 20), (16, 40, 40), (26, 40, 40)]
+    with (tmp_path / "run.log").open("a") as log:
+        for moment, in_flight, limit in looks:
+            line = {"time": iso(moment), "event": "pace", "settled": 1, "in_flight": in_flight, "limit": limit}
+            log.write(json.dumps(line) + "\n")
+    found = history_of(tmp_path, BEGAN + 1e6, intervals=6)
+    assert found.seconds == 5
+    assert found.in_flight == (10.0, 10.0, 20.0, 40.0, 40.0, 40.0)
+    assert found.limits == (20.0, 20.0, 20.0, 40.0, 40.0, 40.0)
+    assert open_run(tmp_path).status().to_json()["history"]["limits"][-1] == 40.0
