@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from eechips.cli.group import OneSentence
 from eechips.cli.options import HELP, FunctionT, debug_option
 from eechips.emulator.options import OPTIONS, OptionError, configured
+
+if TYPE_CHECKING:
+    from eechips.emulator.stores import StoreConfig
 
 
 def _server_options(command: FunctionT) -> FunctionT:
@@ -28,10 +32,13 @@ def _server_options(command: FunctionT) -> FunctionT:
     help="Folder of assets to serve (eechips assets ingest); may be repeated.",
 )
 @click.option("--demo", is_flag=True, help="The demo planet; also what is served where --assets is not given.")
+@click.option("--allow-remote", is_flag=True, help="Read files on web servers that assets refer to.")
 @_server_options
 @click.option("--coverage", is_flag=True, help="Print how many functions of each class there are, and serve nothing.")
 @debug_option
-def command(port: int, assets: tuple[Path, ...], demo: bool, coverage: bool, **given: str | None) -> None:
+def command(
+    port: int, assets: tuple[Path, ...], demo: bool, allow_remote: bool, coverage: bool, **given: str | None
+) -> None:
     """Serve a local Earth Engine on loopback until Ctrl-C; print its URL.
 
     Point any Earth Engine script at it: ee.Initialize(credentials, url=URL, project="local").
@@ -44,6 +51,8 @@ def command(port: int, assets: tuple[Path, ...], demo: bool, coverage: bool, **g
       eechips serve --concurrency 10 --rate 20 --latency lognormal:0.9,0.5
       EECHIPS_ENDPOINT=http://127.0.0.1:9000 eechips sample --dataset NAIP --per-ecoregion 5
     """
+    from eechips.emulator.stores import StoreConfig
+
     try:
         if coverage:
             from eechips.emulator.coverage import coverage as counted
@@ -51,17 +60,16 @@ def command(port: int, assets: tuple[Path, ...], demo: bool, coverage: bool, **g
 
             click.echo(summary(counted()), nl=False)
         else:
-            _serve(port, assets, demo, given)
+            _serve(port, StoreConfig(assets, demo or not assets, allow_remote), given)
     except ModuleNotFoundError as error:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
 
 
-def _serve(port: int, assets: tuple[Path, ...], demo: bool, given: dict[str, str | None]) -> None:
+def _serve(port: int, store: StoreConfig, given: dict[str, str | None]) -> None:
     from eechips.emulator.server import ServerConfig, serve
-    from eechips.emulator.stores import StoreConfig
 
     try:
-        config = configured(ServerConfig(port=port, store=StoreConfig(assets, demo or not assets)), given)
+        config = configured(ServerConfig(port=port, store=store), given)
         serve(config, announce=_announce)
     except OptionError as error:
         raise click.UsageError(str(error)) from error

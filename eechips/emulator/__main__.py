@@ -18,13 +18,14 @@ def main() -> None:
     parser.add_argument(
         "--demo", action=argparse.BooleanOptionalAction, default=True, help="also serve the synthetic demo planet"
     )
+    parser.add_argument("--allow-remote", action="store_true", help="read assets' files on web servers")
     parser.add_argument("--exit-with-parent", action="store_true", help="stop when standard input ends")
     for option in OPTIONS:
         parser.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help)
     given = vars(parser.parse_args())
     base = ServerConfig(
         port=given["port"],
-        store=StoreConfig(tuple(given["assets"]), given["demo"]),
+        store=StoreConfig(tuple(given["assets"]), given["demo"], given["allow_remote"]),
         exit_with_parent=given["exit_with_parent"],
     )
     try:

@@ -35,7 +35,6 @@ from eechips.emulator.values import (
 
 Json = Any
 
-geometry_json = geojson
 
 # What counts towards the size of a response, in bytes: about what it takes as text.
 _NUMBER_BYTES = 8

@@ -7,9 +7,10 @@ from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eechips.emulator.model import Asset, AssetStore
+if TYPE_CHECKING:
+    from eechips.emulator.model import Asset, AssetStore
 
 PUBLIC = "projects/earthengine-public/assets/"
 """What precedes the ids of the public catalogue in names."""

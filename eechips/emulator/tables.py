@@ -15,7 +15,8 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import LimitError
-from eechips.emulator.info import Encoder, geometry_json
+from eechips.emulator.geometry import geojson as geometry_json
+from eechips.emulator.info import Encoder
 from eechips.emulator.pixels.encode import zipped
 from eechips.emulator.values import Feature, Geometry
 

@@ -35,9 +35,10 @@ _BASE_MEMORY = 4 << 30
 # Graphs are evaluated by recursion: allow for the deepest that the limits let through.
 _STACK = 512 << 20
 _RECURSION = 20_000
-# A worker that holds more memory than this after an answer makes place for a new one: what allocators and caches
-# keep would otherwise add up over hours.
-_MOST_RESIDENT = 640 << 20
+# Workers that together hold more memory than this make place for new ones, each when it holds more than its share
+# after an answer: what allocators and caches keep would otherwise add up over hours.
+_MOST_RESIDENT = 1280 << 20
+_LEAST_SHARE = 320 << 20  # a worker needs that much to begin with
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,8 @@ def _resident() -> int:
 class _Worker:
     """One process, from the side of the server."""
 
-    def __init__(self, context: Any, store: StoreConfig, limits: Limits) -> None:
+    def __init__(self, context: Any, store: StoreConfig, limits: Limits, most_resident: int) -> None:
+        self._most_resident = most_resident
         self._arguments = (context, store, limits)
         self._seconds = limits.seconds + _GRACE
         self._lock = threading.Lock()
@@ -152,7 +154,7 @@ class _Worker:
         """
         for _ in range(2):
             answer, resident = self._ask(job)
-            if resident > _MOST_RESIDENT:
+            if resident > self._most_resident:
                 self._end()
             if answer is not None:
                 return answer
@@ -199,7 +201,8 @@ class Workers:
     def __init__(self, count: int, store: StoreConfig, limits: Limits) -> None:
         self._queue: queue.SimpleQueue[tuple[Job, Future[Answer]] | None] = queue.SimpleQueue()
         context = _context(store)
-        self._workers = [_Worker(context, store, limits) for _ in range(count)]
+        share = max(_LEAST_SHARE, _MOST_RESIDENT // count)
+        self._workers = [_Worker(context, store, limits, share) for _ in range(count)]
         self._threads = [threading.Thread(target=self._serve, args=(w,), daemon=True) for w in self._workers]
         for thread in self._threads:
             thread.start()

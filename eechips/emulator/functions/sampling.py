@@ -86,7 +86,7 @@ def features_of(image: Image, picked: Picked, projection: Projection, *, geometr
     """A feature for each pixel, with a property for each band that is valid there; indices count from 0."""
     points = _lonlat(picked.columns, picked.rows, projection) if geometries else None
     for position, found in enumerate(_rows(image, picked.bands, len(picked))):
-        geometry = None if points is None else Geometry(shapely.Point(points[position]), geodesic=True)
+        geometry = None if points is None else Geometry(shapely.Point(points[position]), geodesic=False)
         yield Feature(geometry, {"system:index": str(position), **found})
 
 
