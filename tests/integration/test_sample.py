@@ -17,6 +17,7 @@ from PIL import Image
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.grid import Grid
+from eechips.jobs.chips import ChipSample
 from tests.conftest import Server, initialize
 
 # Inside the North Dakota quarter quad, so that chips of 64 pixels at 5 m do not leave it.
@@ -196,6 +197,40 @@ def test_points_without_an_image_make_empty_chips_on_a_utm_grid(real_server: Ser
     states = run.units.loc[["image" not in unit for unit in run.units["unit"]], "state"]
     assert set(states) == {"empty"}
     assert run.is_complete
+
+
+@pytest.mark.parametrize("file_format", ["tif", "png"])
+def test_points_without_an_image_are_drawn_again(real_server: Server, tmp_path: Path, file_format: str) -> None:
+    """Many points miss the quarter quad: others of the same sequence come instead, whatever happens."""
+    options = {"roi": "-99.20,47.00,-99.11,47.04", "size": 8, "format": file_format, "seed": 4}
+    run = sample(real_server, tmp_path / "whole", **options, per_ecoregion=12, on_empty="redraw")
+    assert run.counts["done"] == 12
+    assert run.counts["empty"] == len(run.units) - 12 > 3
+    assert len(list(run.path.rglob(f"*.{file_format}"))) == 12
+    recipe = ChipSample(dataset="NAIP", per_ecoregion=12 * 11, **options)
+    initialize(real_server)
+    sequence = list(recipe.get_requests())
+    rounds = {}
+    for position, unit in run.units.iterrows():
+        before = unit["replaces"]
+        place, number = (position, 0) if before != before else (rounds[before][0], rounds[before][1] + 1)
+        rounds[position] = place, number
+        assert unit["unit"] == sequence[number * 12 + place]
+    for number in range(8):
+        cut = sample(
+            real_server, tmp_path / "cut", **options, per_ecoregion=12, on_empty="redraw", max_requests=12 + 4 * number
+        )
+        if not cut.interrupted:
+            break
+    assert number > 0
+    units = {unit["id"]: unit["sha256"] for _, unit in run.units.iterrows()}
+    assert {unit["id"]: unit["sha256"] for _, unit in cut.units.iterrows()} == units
+
+
+def test_a_jpeg_does_not_tell_whether_it_is_empty(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--on-empty skip needs png, tif or npy: jpg has no mask"):
+        eechips.sample("NAIP", per_ecoregion=1, format="jpg", on_empty="skip", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_region_from_a_file(real_server: Server, tmp_path: Path) -> None:

@@ -107,6 +107,33 @@ def test_open_units_are_read_while_others_are_recorded(tmp_path: Path) -> None:
         assert ledger.counts() == {State.PLANNED: 2500, State.DONE: 2500}
 
 
+def test_units_that_replace_others_come_after_the_last_and_each_replaces_one(tmp_path: Path, ledger: Ledger) -> None:
+    def added(position: int, replaces: int) -> Planned:
+        identifier = hashlib.sha256(str(position).encode()).hexdigest()
+        return Planned(position, identifier, "{}", f"chips/{position}", replaces=replaces)
+
+    empty = [Record(position=n, state=State.EMPTY, valid_fraction=0.0) for n in (1, 3)]
+    ledger.record([*empty, done(0), Record(**{**_fields(done(2)), "state": State.EMPTY})])
+    assert [unit.position for unit in ledger.dropped()] == [1, 3]  # 2 has kept its file
+    reading = ledger.open_units()
+    ledger.add([added(5, 1)])
+    assert [unit.position for unit in reading] == [4]
+    assert [unit.position for unit in ledger.open_units()] == [4, 5]
+    assert ledger.unit(5) == added(5, 1)
+    assert [unit.position for unit in ledger.dropped()] == [3]
+    with pytest.raises(StorageError):
+        ledger.add([added(6, 3), added(7, 1)])
+    assert ledger.end == 6
+    assert ledger.known([added(5, 1).id, added(6, 3).id]) == {added(5, 1).id}
+    ledger.note("redrawn", True)
+    assert ledger.meta() == {**META, "redrawn": True}
+    totals = ledger.totals()
+    assert (totals.units, totals.requests, totals.bytes, totals.dropped) == (4, 4, 202, 2)
+    run = open_run(tmp_path)
+    assert run.units["replaces"].dropna().to_dict() == {5: 1}
+    assert pd.read_parquet(export_parquet(ledger, tmp_path))["replaces"].dropna().tolist() == [1]
+
+
 def test_a_file_belongs_to_one_unit(ledger: Ledger) -> None:
     ledger.record([done(0)])
     assert ledger.owner("chips/0.png") == 0

@@ -184,3 +184,16 @@ def test_a_planner_that_raises_is_a_recipe_error_with_its_traceback(tmp_path: Pa
     path.write_text("def get_requests(): pass\ndef get_result(i, u): pass\n")
     with pytest.raises(RecipeError, match="returned nothing"):
         load_recipe(path).get_requests()
+
+
+def test_a_script_may_draw_other_units(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.py"
+    plain = "def get_requests(): return [1]\ndef get_result(index, unit): return b''\n"
+    path.write_text(plain)
+    assert load_recipe(path).redraw is None
+    path.write_text(plain + "def redraw(unit, number, step=10): return unit + step * number\n")
+    recipe = pickle.loads(pickle.dumps(load_recipe(path, {"step": "5"})))
+    assert recipe.parameters == {"step": 5}
+    assert list(recipe.redraw([(1, 1), (1, 2), (3, 1)])) == [6, 11, 8]
+    with pytest.raises(RecipeError, match="TypeError"):
+        recipe.redraw([("a", 1)])
