@@ -28,6 +28,8 @@ from eechips.storage import LocalStore
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _SHORT_TICK = 0.05  # while units are drawn, of which nobody tells when they are there
 _MAX_LOSSES = 3
+_MOST_AGAIN = 500
+"""Units that are held in memory before those that replace empty ones have to wait."""
 _MAX_HELD = 5
 """Workers at most that are kept free for units alone."""
 _PACE_SECONDS = 5.0  # between two lines of the log on how the run goes
@@ -156,11 +158,11 @@ class Dispatcher:
     def _loop(self, units: Iterator[Planned], size: int, interrupt: Interrupt) -> bool:
         while True:
             draining, is_starting = self._drain_if(interrupt), False
+            self._redraw(draining=draining)
             if not draining:
-                self._redraw()
                 is_starting = self._staff(size)
                 self._feed(units)
-            if not self._pool.is_busy and (draining or self._is_through):
+            if not self._pool.is_busy and not self._is_asking and (draining or self._is_through):
                 return self._is_settled
             self._settle(self._pool.wait(0.0 if is_starting else self._tick))
             self._watch()
@@ -188,12 +190,18 @@ class Dispatcher:
         return self._settled == self._count and (self._redraws is None or self._redraws.is_settled)
 
     @property
-    def _tick(self) -> float:
-        return _SHORT_TICK if self._redraws is not None and self._redraws.is_busy else _TICK
+    def _is_asking(self) -> bool:
+        return self._redraws is not None and self._redraws.is_asking
 
-    def _redraw(self) -> None:
+    @property
+    def _tick(self) -> float:
+        return _SHORT_TICK if self._is_asking else _TICK
+
+    def _redraw(self, *, draining: bool) -> None:
         """Goes on with what replaces empty units. They are fetched before the rest of the plan."""
-        added = self._redraws.advance() if self._redraws is not None else []
+        if self._redraws is None:
+            return
+        added = self._redraws.advance(asks=not draining and len(self._again) < _MOST_AGAIN)
         if added:
             self._count += len(added)
             self._again.extend(added)
@@ -268,7 +276,7 @@ class Dispatcher:
     def _settle(self, events: list[Finished | Lost]) -> None:
         """Commits files and stores records: first the file, then the ledger, so that no record is a lie."""
         records: list[Record] = []
-        dropped: list[Planned] = []
+        dropped: list[int] = []
         files: set[str] = set()
         failure: Exception | None = None
         for event in events:
@@ -281,12 +289,12 @@ class Dispatcher:
             if record is not None:
                 records.append(record)
                 if record.state is State.EMPTY and record.file is None:
-                    dropped.append(event.task)
+                    dropped.append(record.position)
         if records:
             self._ledger.record(records)
         if self._redraws is not None:
-            for task in dropped:
-                self._redraws.want(task)
+            for position in dropped:
+                self._redraws.want(position)
         for record in records:
             self._report(record)
         if failure is not None:

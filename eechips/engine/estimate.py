@@ -83,8 +83,8 @@ class Forecast:
         requests: HTTP requests, repeats included.
         bytes: of files.
         seconds: of time, with the slots that were learned, and no more requests a second than allowed.
-        request_seconds: that requests are with the service, added up. The service keeps to itself what compute (EECU)
-            a request takes; it is no more than a core or so for as long.
+        request_seconds: that requests are with the service, added up. It stands for compute, which the service does
+            not tell: an EECU-second is one of a processor, and a request may use many processors, or wait.
         slots: requests in flight at once.
     """
 

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from typing import Any
 
 from eechips.client.throttle import Stopped
@@ -43,12 +43,12 @@ class _Wanted:
     """An empty unit whose place is to be filled.
 
     Attributes:
-        empty: the unit.
+        empty: its position.
         original: the unit of the recipe's plan that was the first in its place.
         number: of the draw, from 1.
     """
 
-    empty: Planned
+    empty: int
     original: Planned
     number: int
 
@@ -74,18 +74,21 @@ class Redraws:
     def __init__(self, recipe: Recipe, ledger: Ledger, template: NameTemplate) -> None:
         self._draw, self._identity = redraw_of(recipe), recipe.identity
         self._ledger, self._template = ledger, template
-        self._wanted: deque[_Wanted] = deque()
+        self._wanted = deque(ledger.dropped())  # positions: there may be many
         self._asked: list[_Wanted] = []
         self._answers: SimpleQueue[Sequence[Unit | None] | BaseException] = SimpleQueue()
         self._failure: Exception | None = None
         self.unfilled = 0
-        for unit in list(ledger.dropped()):
-            self.want(unit)
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether units are being drawn."""
+        return bool(self._asked)
 
     @property
     def is_busy(self) -> bool:
         """Whether units are being drawn, or are going to be."""
-        return bool(self._asked) or (bool(self._wanted) and self._failure is None)
+        return self.is_asking or (bool(self._wanted) and self._failure is None)
 
     @property
     def waiting(self) -> int:
@@ -97,35 +100,39 @@ class Redraws:
         """Whether nothing is wanted any more."""
         return self.waiting == 0
 
-    def want(self, empty: Planned) -> None:
-        """Asks for another unit in the place of an empty one."""
-        original, number = empty, 1
-        while original.replaces is not None:
-            original, number = self._ledger.unit(original.replaces), number + 1
-        if number > MOST_REDRAWS:
-            self.unfilled += 1
-        else:
-            self._wanted.append(_Wanted(empty, original, number))
+    def want(self, position: int) -> None:
+        """Asks for another unit in the place of the empty one at a position."""
+        self._wanted.append(position)
 
-    def advance(self) -> list[Planned]:
-        """Takes what was drawn meanwhile, and has more drawn if more is wanted.
+    def advance(self, *, asks: bool) -> list[Planned]:
+        """Takes what was drawn meanwhile.
+
+        Args:
+            asks: whether to have more drawn, if more is wanted.
 
         Returns:
             Units to be fetched. They are in the ledger.
         """
-        added: list[Planned] = []
-        try:
-            answer = self._answers.get_nowait()
-        except Empty:
-            pass
-        else:
-            added = self._take(answer)
-        if self._wanted and not self._asked and self._failure is None:
-            self._asked = [self._wanted.popleft() for _ in range(min(_BATCH, len(self._wanted)))]
-            pairs = [(unit_value(json.loads(w.original.unit)), w.number) for w in self._asked]
-            # Not waited for at the end: who stops a run does not wait for an answer.
-            threading.Thread(target=self._ask, args=(pairs,), daemon=True, name="eechips-redraw").start()
+        added = [] if self._answers.empty() else self._take(self._answers.get())
+        if asks and not self._asked and self._failure is None:
+            self._asked = self._next()
+            if self._asked:
+                pairs = [(unit_value(json.loads(wanted.original.unit)), wanted.number) for wanted in self._asked]
+                threading.Thread(target=self._ask, args=(pairs,), daemon=True, name="eechips-redraw").start()
         return added
+
+    def _next(self) -> list[_Wanted]:
+        found: list[_Wanted] = []
+        while self._wanted and len(found) < _BATCH:
+            position = self._wanted.popleft()
+            original, number = self._ledger.unit(position), 1
+            while original.replaces is not None:
+                original, number = self._ledger.unit(original.replaces), number + 1
+            if number > MOST_REDRAWS:
+                self.unfilled += 1
+            else:
+                found.append(_Wanted(position, original, number))
+        return found
 
     def check(self) -> None:
         """Raises what went wrong in the recipe's draw, or on the way to the service; the ledger has what is missing."""
@@ -134,14 +141,15 @@ class Redraws:
 
     def _ask(self, pairs: Sequence[tuple[Any, int]]) -> None:
         try:
-            self._answers.put([None if value is None else as_unit(value) for value in self._draw(pairs)])
+            drawn = zip(self._draw(pairs), pairs, strict=True)
+            self._answers.put([None if value is None else as_unit(value) for value, _ in drawn])
         except BaseException as error:  # noqa: BLE001 - raised again by check(), in the thread that runs the run
             self._answers.put(error)
 
     def _take(self, answer: Sequence[Unit | None] | BaseException) -> list[Planned]:
         asked, self._asked = self._asked, []
         if isinstance(answer, BaseException):
-            self._wanted.extend(asked)  # the next command asks again
+            self._wanted.extend(each.empty for each in asked)  # the next command asks again
             if isinstance(answer, Exception):
                 self._failure = explained(answer)
             elif not isinstance(answer, Stopped):
@@ -157,6 +165,6 @@ class Redraws:
                 continue
             known.add(identifier)
             position = end + len(added)
-            added.append(added_unit(unit, identifier, self._template, position, wanted.empty.position))
+            added.append(added_unit(unit, identifier, self._template, position, wanted.empty))
         self._ledger.add(added)
         return added

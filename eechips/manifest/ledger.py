@@ -207,13 +207,18 @@ class Ledger:
             last = rows[-1][0]
             yield from map(_planned, rows)
 
-    def dropped(self) -> Iterator[Planned]:
-        """Empty units that have neither a file nor another in their place, in the order of the plan."""
+    def dropped(self) -> Iterator[int]:
+        """Positions of empty units that have neither a file nor another in their place, in order."""
         query = (
-            f"SELECT {_PLANNED} FROM units WHERE state = 'empty' AND file IS NULL"
+            "SELECT position FROM units WHERE state = 'empty' AND file IS NULL"
             " AND NOT EXISTS (SELECT 1 FROM units AS other WHERE other.replaces = units.position) ORDER BY position"
         )
-        yield from map(_planned, self._db.execute(query))
+        yield from (position for (position,) in self._db.execute(query))
+
+    def count_dropped(self) -> int:
+        """Empty units that have no file."""
+        query = "SELECT count(*) FROM units WHERE state = 'empty' AND file IS NULL"
+        return int(self._db.execute(query).fetchone()[0])
 
     def unit(self, position: int) -> Planned:
         """The unit at a position of the plan."""

@@ -143,7 +143,7 @@ class Run:
         is_running = is_held(self.path)
         with self._ledger() as ledger:
             counts = ledger.counts()
-            failures, size, dropped = ledger.failures_by_class(), ledger.total_bytes(), ledger.totals().dropped
+            failures, size, dropped = ledger.failures_by_class(), ledger.total_bytes(), ledger.count_dropped()
             requests, rate = ledger.pace()
         history = history_of(self.path, clock(), intervals=intervals, is_running=is_running)
         info, planned = self.info, counts.get(State.PLANNED, 0)
