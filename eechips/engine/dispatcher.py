@@ -279,6 +279,7 @@ class Dispatcher:
         dropped: list[int] = []
         files: set[str] = set()
         failure: Exception | None = None
+        further: list[tuple[int, str, int, str]] = []
         for event in events:
             if isinstance(event, Lost):
                 record = self._lost(event)
@@ -286,12 +287,13 @@ class Dispatcher:
                 self._note_exchanges(event)
                 record = self._commit(event.task, event.outcome, files)
                 failure = failure or event.outcome.fatal or self._alike_failure(event.outcome)
+                further += _further(record, event.outcome)
             if record is not None:
                 records.append(record)
                 if record.state is State.EMPTY and record.file is None:
                     dropped.append(record.position)
         if records:
-            self._ledger.record(records)
+            self._ledger.record(records, further)
         if self._redraws is not None:
             for position in dropped:
                 self._redraws.want(position)
@@ -311,13 +313,16 @@ class Dispatcher:
         if record.state is State.EMPTY and not self._keeps_empty:
             self._store.discard(staged)
             return replace(record, file=None, bytes=None, sha256=None)
-        owner = self._ledger.owner(staged.name)
-        if staged.name in files or owner not in (None, task.position):
-            self._store.discard(staged)
-            error = UsageError(f"two units have the same name, {staged.name}: results must be named apart")
-            return _failure(task, error, record.attempts, record.requests)
-        self._store.commit(staged)
-        files.add(staged.name)
+        every = (staged, *outcome.further)
+        for each in every:
+            if each.name in files or self._ledger.owner(each.name) not in (None, task.position):
+                for unwanted in every:
+                    self._store.discard(unwanted)
+                error = UsageError(f"two units have the same name, {each.name}: results must be named apart")
+                return _failure(task, error, record.attempts, record.requests)
+        for each in every:
+            self._store.commit(each)
+            files.add(each.name)
         return record
 
     def _lost(self, event: Lost) -> Record | None:
@@ -360,6 +365,13 @@ class Dispatcher:
             self._log.write("unit failed", **fields)
             if self._verbose:
                 self._progress.say(f"unit {record.position}: {record.error_class}: {record.error}")
+
+
+def _further(record: Record | None, outcome: Outcome) -> list[tuple[int, str, int, str]]:
+    """Position, path, size and sha256 of the files of a unit beyond the first, if they are committed."""
+    if record is None or record.file is None:
+        return []
+    return [(record.position, staged.name, staged.size, staged.sha256) for staged in outcome.further]
 
 
 def _failure(task: Planned, error: Exception, attempts: int, requests: int) -> Record:

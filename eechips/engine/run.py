@@ -8,7 +8,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,10 +29,11 @@ from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog, utc_now
 from eechips.engine.plan import SPENT, check_same, describe, name_template, units_of
 from eechips.engine.pool import Pool, start_fork_server, worker_context
+from eechips.engine.progress import Progress
 from eechips.engine.redraw import redraw_of
 from eechips.engine.settlement import Settlement
 from eechips.engine.worker import WorkerSetup
-from eechips.errors import ConfigurationError, UsageError
+from eechips.errors import ConfigurationError, EechipsError, UsageError
 from eechips.manifest.export import PARQUET_NAME, export_failures, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
@@ -69,6 +70,27 @@ class Session:
         """Raises ConfigurationError if the local Earth Engine has ended."""
         if self.server is not None:
             self.server.check()
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a recipe with a ``drive`` works with: it plans as it goes, while its run is connected.
+
+    Attributes:
+        config: of the run.
+        ledger: of the run; has a plan, if only an empty one.
+        log: of the run.
+        settle: settles the open units from a position of the plan on; False if it was stopped before.
+    """
+
+    config: RunConfig
+    ledger: Ledger
+    log: RunLog
+    settle: Callable[[int], bool]
+
+    def say(self, text: str) -> None:
+        """Shows the user a line."""
+        Progress(0, 0, 0, quiet=self.config.quiet).say(text)
 
 
 @contextlib.contextmanager
@@ -162,16 +184,18 @@ class _Run:
         self._store = LocalStore(config.out)
         self._described = describe(recipe, config)
         self._is_paused = False
+        self._drive: Callable[[Bench], bool] | None = getattr(recipe, "drive", None)
 
     def execute(self) -> Run:
         folder = self._config.out
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
-        if is_planned and not self._drop_done() and self._is_redrawn and (folder / PARQUET_NAME).exists():
+        is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
+        if is_done and (folder / PARQUET_NAME).exists():
             return Run(folder)
         with RunLog(folder) as log:
             log.write("started", command=self._config.command, process=os.getpid())
             with contextlib.ExitStack() as stack:
-                is_settled = is_planned and self._count_open() == 0 and self._is_redrawn
+                is_settled = is_done
                 if not is_settled:
                     is_settled = self._fetch(stack, log, is_planned=is_planned)
             if is_settled and self._config.on_empty == "redraw":
@@ -215,11 +239,22 @@ class _Run:
         if not is_planned:
             self._plan(log)
         self._store.sweep()
-        settlement = Settlement(self._recipe, config, self._ledger, self._store, session, pool, log, self._interrupt)
-        is_settled = settlement.run()
-        self._is_paused = settlement.is_paused
-        self._remember(session)
-        return is_settled
+
+        def settle(first: int) -> bool:
+            ledger, store, interrupt = self._ledger, self._store, self._interrupt
+            settlement = Settlement(self._recipe, config, ledger, store, session, pool, log, interrupt, first)
+            is_settled = settlement.run()
+            self._is_paused = settlement.is_paused
+            self._remember(session)
+            return is_settled
+
+        if self._drive is None:
+            return settle(0)
+        try:
+            return self._drive(Bench(config, self._ledger, log, settle))
+        except EechipsError:
+            self._export(finished=False)
+            raise
 
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""
@@ -229,9 +264,11 @@ class _Run:
             limits.remember(target.endpoint, target.project, learned)
 
     def _plan(self, log: RunLog) -> None:
-        template = name_template(self._recipe, self._config)
         meta = {**self._described, "eechips": version("eechips"), "planned": utc_now()}
-        self._ledger.store_plan(meta, units_of(self._recipe, template))
+        if self._drive is not None:
+            self._ledger.store_plan(meta, ())
+            return
+        self._ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
         total = sum(self._ledger.counts().values())
         log.write("planned", units=total)
         if total == 0:

@@ -41,6 +41,7 @@ class Settlement:
         pool: of workers.
         log: of the run.
         interrupt: tells when to stop.
+        first: position in the plan of the first unit to settle.
     """
 
     def __init__(
@@ -53,10 +54,12 @@ class Settlement:
         pool: Pool,
         log: RunLog,
         interrupt: Interrupt,
+        first: int = 0,
     ) -> None:
+        self._first = first
         self._config, self._ledger, self._store, self._session = config, ledger, store, session
         self._pool, self._log, self._interrupt = pool, log, interrupt
-        self._units, self._left = ledger.open_units(), self._count(is_open=True)
+        self._units, self._left = ledger.open_units(first), self._count(is_open=True)
         self._redraws: Redraws | None = None
         if config.on_empty == "redraw":
             self._redraws = Redraws(recipe, ledger, name_template(recipe, config))
@@ -95,7 +98,7 @@ class Settlement:
         config, throttle, redraws = self._config, self._session.throttle, self._redraws
         some: Iterator[Planned] = islice(self._units, count)
         with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
-            for note in self._session.notes:
+            for note in self._session.notes if not self._first else ():
                 progress.say(note)
             dispatcher = Dispatcher(
                 self._ledger,
@@ -121,7 +124,7 @@ class Settlement:
 
     @property
     def _total(self) -> int:
-        return sum(self._ledger.counts().values())
+        return sum(self._ledger.counts(self._first).values())
 
     def _count(self, *, is_open: bool) -> int:
-        return sum(count for state, count in self._ledger.counts().items() if state.is_open is is_open)
+        return sum(count for state, count in self._ledger.counts(self._first).items() if state.is_open is is_open)

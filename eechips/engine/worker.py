@@ -108,6 +108,7 @@ class Outcome:
         fatal: an error that concerns every unit: the run must stop.
         alike: where the recipe raised; equal for failures of the same kind.
         exchanges: the requests that were sent, if they are logged.
+        further: more files to commit, of a unit that has several.
         is_exclusive: whether the recipe did the fetching itself, so that no other unit of the process could.
     """
 
@@ -117,7 +118,34 @@ class Outcome:
     fatal: EechipsError | None = None
     alike: str | None = None
     exchanges: tuple[Exchange, ...] = ()
+    further: tuple[Staged, ...] = ()
     is_exclusive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file that a recipe has written and checked itself.
+
+    Attributes:
+        name: that it is to have below the output folder.
+        data: its content.
+        facts: what it holds.
+    """
+
+    name: str
+    data: bytes
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """A result: files that a recipe has written itself; perhaps none.
+
+    Attributes:
+        files: the first is the one whose facts are recorded.
+    """
+
+    files: tuple[File, ...]
 
 
 def main(setup: WorkerSetup, seat: int, pipe: Pipe) -> None:
@@ -202,6 +230,9 @@ class Worker:
         seat_taken = setup.throttle.seat(seat)
         connection = attach(setup.target, seat_taken, setup.policy, setup.timeouts, setup.documents)
         throttle_others(seat_taken)
+        settle_in = getattr(setup.recipe, "settle_in", None)
+        if settle_in is not None:  # a recipe that wants to know where it is
+            settle_in(connection, setup.documents)
         self._transport: Transport = connection.transport
         # Recipes need not be written for threads: only the fetching happens in several at once.
         is_concurrent = getattr(setup.recipe, "is_concurrent", False)
@@ -228,12 +259,22 @@ class Worker:
         if result is None:
             record = Record(position=task.position, state=State.DONE)
             return Outcome(task.position, record, is_exclusive=is_exclusive)
+        if isinstance(result, Files):
+            return self._stage(task, result.files)
         written = self._materialize(result)
         name = getattr(result, "name", None) if isinstance(result, (Chip, Table)) else None
         token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"  # of its own, should two units share a name
         staged = self._store.stage(f"{name or task.name}.{written.suffix}", written.data, token)
         record = _record(task, written.facts, staged, result)
         return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
+
+    def _stage(self, task: Planned, files: tuple[File, ...]) -> Outcome:
+        if not files:
+            return Outcome(task.position, Record(position=task.position, state=State.DONE), is_exclusive=True)
+        token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"
+        staged = [self._store.stage(file.name, file.data, token) for file in files]
+        record = _record(task, files[0].facts, staged[0], files[0])
+        return Outcome(task.position, record, staged[0], further=tuple(staged[1:]), is_exclusive=True)
 
     def _is_exclusive(self, result: Any) -> bool:
         """Whether nothing of the work was left to do outside the recipe's turn."""

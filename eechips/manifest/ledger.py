@@ -50,6 +50,13 @@ CREATE UNIQUE INDEX units_replaces ON units (replaces) WHERE replaces IS NOT NUL
 """
 
 
+# Only in ledgers of scripts, whose units may write several files.
+_FURTHER = (
+    "CREATE TABLE IF NOT EXISTS further_files"
+    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL)"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Totals:
     """What units that were tried have cost.
@@ -116,6 +123,11 @@ class Ledger:
         """Whether a whole plan is stored."""
         return self._has_schema
 
+    @property
+    def _has_further(self) -> bool:
+        found = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'further_files'").fetchone()
+        return found is not None
+
     def store_plan(self, meta: Mapping[str, Any], units: Iterable[Planned]) -> None:
         """Stores the plan and what it was made from, or nothing at all; replaces an earlier plan.
 
@@ -124,7 +136,7 @@ class Ledger:
             units: in the order of their positions; consumed as a stream.
         """
         with self._failures(), self._transaction():
-            for table in ("units", "meta"):
+            for table in ("units", "meta", "further_files"):
                 self._db.execute(f"DROP TABLE IF EXISTS {table}")
             self._script(_SCHEMA)
             self._db.executemany(
@@ -139,7 +151,7 @@ class Ledger:
         self._has_schema = True
 
     def add(self, units: Iterable[Planned]) -> None:
-        """Adds units that replace others to the end of the plan, all or none. A unit is replaced once.
+        """Adds units to the end of the plan, all or none; they may replace others. A unit is replaced once.
 
         Raises:
             StorageError: if one of those that are replaced is replaced already.
@@ -158,9 +170,10 @@ class Ledger:
         rows = self._db.execute("SELECT key, value FROM meta").fetchall()
         return {key: json.loads(value) for key, value in rows}
 
-    def counts(self) -> dict[State, int]:
-        """Units by state; states without units are left out."""
-        rows = self._db.execute("SELECT state, count(*) FROM units GROUP BY state").fetchall()
+    def counts(self, first: int = 0) -> dict[State, int]:
+        """Units by state, from a position of the plan on; states without units are left out."""
+        query = "SELECT state, count(*) FROM units WHERE position >= ? GROUP BY state"
+        rows = self._db.execute(query, (first,)).fetchall()
         return {State(state): count for state, count in rows}
 
     def failures_by_class(self) -> dict[str, int]:
@@ -185,17 +198,20 @@ class Ledger:
         """The position after the last unit."""
         return int(self._db.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0])
 
-    def open_units(self) -> Iterator[Planned]:
+    def open_units(self, first: int = 0) -> Iterator[Planned]:
         """Units that are to be fetched, in the order of the plan, but for those that are added from now on.
 
         The ledger may be changed meanwhile.
-        """
-        return self._open_units(self.end)
 
-    def _open_units(self, end: int) -> Iterator[Planned]:
+        Args:
+            first: position of the first that may be.
+        """
+        return self._open_units(first, self.end)
+
+    def _open_units(self, first: int, end: int) -> Iterator[Planned]:
         states = [state.value for state in State if state.is_open]
         marks = ", ".join("?" * len(states))
-        last = -1
+        last = first - 1
         while True:
             rows = self._db.execute(
                 f"SELECT {_PLANNED} FROM units"
@@ -240,16 +256,34 @@ class Ledger:
 
     def files(self) -> Iterator[tuple[int, str, int]]:
         """Position, path and size in bytes of every file that is recorded."""
-        query = "SELECT position, file, bytes FROM units WHERE file IS NOT NULL ORDER BY position"
-        yield from self._db.execute(query)
+        query = "SELECT position, file, bytes FROM units WHERE file IS NOT NULL"
+        if self._has_further:
+            query += " UNION ALL SELECT position, file, bytes FROM further_files"
+        yield from self._db.execute(f"{query} ORDER BY position")
+
+    def further_files(self) -> Iterator[tuple[str, str, str]]:
+        """Id of the unit, path and sha256 of every file that is not its unit's first."""
+        if self._has_further:
+            yield from self._db.execute(
+                "SELECT lower(hex(id)), f.file, f.sha256 FROM further_files AS f JOIN units USING (position)"
+                " ORDER BY position, f.file"
+            )
 
     def owner(self, file: str) -> int | None:
         """The position of the unit that a file belongs to, or None."""
-        row = self._db.execute("SELECT position FROM units WHERE file = ?", (file,)).fetchone()
+        query = "SELECT position FROM units WHERE file = :file"
+        if self._has_further:
+            query += " UNION ALL SELECT position FROM further_files WHERE file = :file"
+        row = self._db.execute(query, {"file": file}).fetchone()
         return None if row is None else int(row[0])
 
-    def record(self, records: Sequence[Record]) -> None:
-        """Stores outcomes, all or none; attempts and requests add to those of earlier runs."""
+    def record(self, records: Sequence[Record], further: Sequence[tuple[int, str, int, str]] = ()) -> None:
+        """Stores outcomes, all or none; attempts and requests add to those of earlier runs.
+
+        Args:
+            records: the outcomes.
+            further: position of the unit, path, size in bytes and sha256 of files beyond a unit's first.
+        """
         assignments = ", ".join(
             f"{c} = {c} + ?" if c in ("attempts", "requests") else f"{c} = ?" for c in RECORD_COLUMNS
         )
@@ -258,13 +292,19 @@ class Ledger:
         ]
         with self._failures(), self._transaction():
             self._db.executemany(f"UPDATE units SET {assignments} WHERE position = ?", rows)
+            if further:
+                self._db.execute(_FURTHER)
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO further_files (file, position, bytes, sha256) VALUES (?2, ?1, ?3, ?4)",
+                    further,
+                )
 
     def reopen(self, positions: Iterable[int]) -> int:
         """Makes units planned again, forgetting their results; returns how many."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
         with self._failures(), self._transaction():
             cursor = self._db.executemany(
-                f"UPDATE units SET state = 'planned', {cleared} WHERE position = ?", ((p,) for p in positions)
+                f"UPDATE units SET state = 'planned', {cleared} WHERE position = ?", ((p,) for p in set(positions))
             )
         return cursor.rowcount
 

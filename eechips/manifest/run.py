@@ -175,6 +175,10 @@ class Run:
                     reason = None if file is None else _check(store.path(file), digest)
                     if reason is not None:
                         problems.append(Problem(identifier, file, reason))
+            for identifier, file, digest in ledger.further_files():
+                reason = _check(store.path(file), digest)
+                if reason is not None:
+                    problems.append(Problem(identifier, file, reason))
         return problems
 
     def _ledger(self) -> Ledger:
