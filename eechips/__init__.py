@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from eechips.manifest.run import open_run as open_run
     from eechips.recipe import Chip as Chip
     from eechips.recipe import Table as Table
+    from eechips.scripts.pools import Pool as Pool
     from eechips.series import Series as Series
     from eechips.template import Template as Template
 
@@ -36,6 +37,7 @@ _MODULES = {
     "ConfigurationError": "eechips.errors",
     "EechipsError": "eechips.errors",
     "Grid": "eechips.grid",
+    "Pool": "eechips.scripts.pools",
     "Run": "eechips.manifest.run",
     "RunConfig": "eechips.engine",
     "Series": "eechips.series",
@@ -53,6 +55,7 @@ __all__ = [
     "ConfigurationError",
     "EechipsError",
     "Grid",
+    "Pool",
     "Run",
     "RunConfig",
     "Series",

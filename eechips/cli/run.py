@@ -14,18 +14,23 @@ from eechips.jobs.scripts import script_recipe
 
 @click.command("run", context_settings=HELP)
 @click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
 @click.option("-p", "parameters", type=Assignment(), multiple=True, help="Value for a parameter of the recipe.")
 @chip_options
 @run_options
-def command(recipe: Path, parameters: tuple[tuple[str, str], ...], **options: Any) -> None:
-    """Run a recipe: a Python file with get_requests and get_result.
+def command(recipe: Path, arguments: tuple[str, ...], parameters: tuple[tuple[str, str], ...], **options: Any) -> None:
+    """Run a recipe: a Python file with get_requests and get_result. Or a script that has a pool of its own, as it is.
 
     get_requests returns a list of small JSON values; get_result takes the number and value of each, in one of the
     worker processes, and returns what to fetch: a Chip or a Table; or bytes or an array.
+
+    A script is executed with what it calls through multiprocessing.Pool, or any other pool of Python's, made units of
+    the run. What follows after -- are its arguments. Files that it writes by relative paths go into the run's folder.
 
     \b
     Examples:
       eechips run recipes/naip_chips.py -p per_ecoregion=25 --local
       eechips run recipes/modis_lst.py --project my-project --out outputs/lst
+      eechips run my_script.py --local -- 500 --fast
     """
-    finish(*script_recipe({"path": recipe, "parameters": dict(parameters), **given(options)}))
+    finish(*script_recipe({"path": recipe, "parameters": dict(parameters), "arguments": arguments, **given(options)}))

@@ -1,0 +1,246 @@
+"""What a script gives to one of its pools, on the disk between the parent and the workers, and what comes of it.
+
+A folder of its own for every use of a pool: the functions with their globals, the arguments of every call, and, call by
+call, what it returned or raised. That is what a script which is run again gets instead of calling once more.
+"""
+
+from __future__ import annotations
+
+import array
+import functools
+import pickle
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import RecipeError
+from eechips.scripts.shipping import function_name, pack, unpack
+from eechips.storage import write_file
+
+_PROGRAM, _ARGUMENTS, _INDEX = "program.pickle", "arguments.pickle", "arguments.index"
+_PER_FOLDER = 1000  # results
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call.
+
+    Attributes:
+        function: what is called.
+        arguments: by position.
+        keywords: by name.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What all calls of one use of a pool share.
+
+    Attributes:
+        first: position in the plan of the first call.
+        functions: that are called.
+        initializer: called once in every process, if there is one.
+        initargs: its arguments.
+        shares: whether the calls would be threads, which see each other's changes of the script's variables.
+    """
+
+    first: int
+    functions: tuple[Callable[..., Any], ...]
+    initializer: Callable[..., Any] | None = None
+    initargs: tuple[Any, ...] = ()
+    shares: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a call added to a list, dict or set of the script.
+
+    Attributes:
+        name: of the variable.
+        added: items of a list or set, or pairs of a dict.
+    """
+
+    name: str
+    added: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a call.
+
+    Attributes:
+        value: that it returned.
+        error: that it raised.
+        changes: of the script's variables.
+        outside: files that it wrote by absolute paths that lead out of the run's folder.
+        appended: what it added to files that several calls add to, by name.
+    """
+
+    value: Any = None
+    error: BaseException | None = None
+    changes: tuple[Change, ...] = ()
+    outside: tuple[str, ...] = ()
+    appended: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it says no more than that the call is done."""
+        return self.value is None and self.error is None and not (self.changes or self.outside or self.appended)
+
+
+class CallFolder:
+    """The calls of one use of a pool.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def store(self, program: Program, calls: Sequence[Call]) -> None:
+        """Stores the calls; results of earlier ones stay.
+
+        Raises:
+            RecipeError: if a function or an argument cannot be given to another process.
+            StorageError: if it cannot be written.
+        """
+        numbers = {id(function): number for number, function in enumerate(program.functions)}
+        ends = array.array("Q", [0])
+        packed: list[bytes] = []
+        for call in calls:
+            name = function_name(call.function)
+            packed.append(
+                pack((numbers[id(call.function)], call.arguments, dict(call.keywords)), f"an argument of {name}")
+            )
+            ends.append(ends[-1] + len(packed[-1]))
+        names = ", ".join(dict.fromkeys(function_name(function) for function in program.functions))
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_file(self.path / _ARGUMENTS, b"".join(packed))
+        write_file(self.path / _INDEX, ends.tobytes())
+        write_file(self.path / _PROGRAM, pack(program, names))
+
+    def program(self) -> Program:
+        """What the calls share, as objects of this process."""
+        found: Program = unpack((self.path / _PROGRAM).read_bytes())
+        return found
+
+    def call(self, program: Program, position: int) -> Call:
+        """The call at a position of the plan."""
+        ends = array.array("Q")
+        with (self.path / _INDEX).open("rb") as index:
+            index.seek((position - program.first) * ends.itemsize)
+            ends.frombytes(index.read(2 * ends.itemsize))
+        with (self.path / _ARGUMENTS).open("rb") as arguments:
+            arguments.seek(ends[0])
+            number, positional, keywords = unpack(arguments.read(ends[1] - ends[0]))
+        return Call(program.functions[number], positional, keywords)
+
+    def keep(self, position: int, result: Result) -> None:
+        """Stores what came of a call, if that is more than None.
+
+        Raises:
+            RecipeError: if what it returned cannot be given to another process.
+            StorageError: if it cannot be written.
+        """
+        path = self._result(position)
+        if result.is_nothing:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, _packed(result))
+
+    def result(self, position: int) -> Result:
+        """What came of a call."""
+        try:
+            found: Result = unpack(self._result(position).read_bytes())
+        except FileNotFoundError:
+            return Result()
+        return found
+
+    def _result(self, position: int) -> Path:
+        return self.path / "results" / f"{position // _PER_FOLDER:06d}" / f"{position:09d}.pickle"
+
+
+class Changes:
+    """What a call adds to the script's variables: for threads, which would add to the parent's own.
+
+    Args:
+        function: that is called; its globals and closure are looked at.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._variables = {
+            name: value for name, value in variables(function).items() if isinstance(value, (list, dict, set))
+        }
+        self._before = {name: _snapshot(value) for name, value in self._variables.items()}
+
+    def found(self) -> tuple[Change, ...]:
+        """What was added since."""
+        changes = (Change(name, _added(v, self._before[name])) for name, v in self._variables.items())
+        return tuple(change for change in changes if change.added)
+
+
+def apply(changes: Sequence[Change], function: Callable[..., Any]) -> None:
+    """Adds to a function's variables what a call in another process has added to its copies."""
+    there = variables(function)
+    for change in changes:
+        value = there.get(change.name)
+        if isinstance(value, list):
+            value.extend(change.added)
+        elif isinstance(value, (dict, set)):
+            value.update(change.added)
+
+
+def variables(function: Callable[..., Any]) -> dict[str, Any]:
+    """The variables that a function of a script sees: globals, closure, and the fields of its object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    fields: dict[str, Any] = {}
+    owner = getattr(function, "__self__", None)
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        fields = {f"self.{name}": value for name, value in getattr(owner, "__dict__", {}).items()}
+    code: Any = getattr(function, "__func__", function)
+    found = {n: v for n, v in getattr(code, "__globals__", {}).items() if not n.startswith("__")}
+    wrapped = getattr(code, "__wrapped__", None)
+    if wrapped is not None:
+        found |= variables(wrapped)
+    for name, cell in (
+        zip(getattr(code, "__code__", _NO_CODE).co_freevars, code.__closure__ or (), strict=True)
+        if (isinstance(code, types.FunctionType))
+        else ()
+    ):
+        found[name] = cell.cell_contents
+    return found | fields
+
+
+_NO_CODE = compile("", "", "exec")
+
+
+def _snapshot(value: Any) -> Any:
+    return len(value) if isinstance(value, list) else dict(value) if isinstance(value, dict) else set(value)
+
+
+def _added(value: Any, before: Any) -> Sequence[Any]:
+    if isinstance(value, list):
+        return value[before:]
+    if isinstance(value, set):
+        return list(value - before)
+    return [(k, v) for k, v in value.items() if k not in before or before[k] is not v]
+
+
+def _packed(result: Result) -> bytes:
+    if result.error is None:
+        return pack(result, "what the call returned")
+    try:
+        data = pack(result, "what the call raised")
+        unpack(data)  # exceptions with a constructor of their own may be packed, and never unpacked
+    except (RecipeError, TypeError, AttributeError, pickle.UnpicklingError, ImportError):
+        return pack(Result(error=RecipeError(f"{type(result.error).__name__}: {result.error}")), "an error")
+    return data

@@ -1,0 +1,172 @@
+"""What a worker does with a call of a script: runs it in a folder of its own, and sees what it has written."""
+
+from __future__ import annotations
+
+import os
+import sys
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from eechips.client.throttle import Stopped
+from eechips.engine.worker import File, Files
+from eechips.errors import RequestError, UsageError, ValidationError
+from eechips.scripts.calls import CallFolder, Changes, Program, Result
+from eechips.scripts.network import Witness
+from eechips.scripts.patience import classified, impatient, repeats_help
+from eechips.scripts.replaced import client_as_it_is
+from eechips.scripts.stage import Stage
+from eechips.writers import Facts, sniff, validate
+
+RESERVED = frozenset({"manifest.sqlite", "manifest.parquet", "run.json", "run.log", "failures.csv", "local.log"})
+"""Names that belong to the run."""
+_SUFFIXES = {"jpeg": "jpg", "tiff": "tif", "geotiff": "tif"}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where calls run.
+
+    Attributes:
+        out: the run's folder, absolute.
+        calls: the folder of all calls.
+        home: the folder in which the command was typed.
+        imports: folders that the script imports from.
+        inputs: files below ``home`` that the script names.
+        folders: below ``out``, that the script has made.
+    """
+
+    out: Path
+    calls: Path
+    home: Path
+    imports: tuple[str, ...]
+    inputs: tuple[str, ...]
+    folders: tuple[str, ...]
+
+
+class Executor:
+    """Runs calls, one at a time.
+
+    Args:
+        place: where.
+        witness: of the requests.
+    """
+
+    def __init__(self, place: Place, witness: Witness) -> None:
+        self._place, self._witness = place, witness
+        self._stage = Stage(
+            place.calls / "staging" / str(os.getpid()), (place.out, place.home), place.inputs, place.folders
+        )
+        self._folder: CallFolder | None = None
+        self._program: Program | None = None
+        sys.path[:0] = [folder for folder in place.imports if folder not in sys.path]
+
+    def execute(self, folder: CallFolder, position: int) -> Files:
+        """Runs a call.
+
+        Returns:
+            The files that it has written.
+
+        Raises:
+            Stopped: if the run is stopping.
+            EechipsError: what its exception stands for; the exception of the script's own code as it is.
+        """
+        self._stage.clear()
+        self._witness.reset()
+        try:
+            with client_as_it_is(), self._stage.entered(), impatient(self._may_help):
+                result = self._call(folder, position)
+            files = self._files()
+            if self._witness.is_stopped:
+                raise Stopped
+            if (
+                result.value is None
+                and not files
+                and not (self._stage.outside or self._stage.appended)
+                and self._witness.failure is not None
+            ):
+                # The script has caught the error, and has nothing to show.
+                raise self._witness.failure
+        except (Exception, SystemExit) as error:
+            if self._witness.is_stopped:
+                raise Stopped from None
+            folder.keep(position, Result(error=error))
+            found = classified(error)
+            if isinstance(found, RequestError) and self._witness.failure is not None:
+                found = self._witness.failure  # with the service's message, which libraries leave out
+            if found is not None and found is not error:
+                raise found from error
+            raise
+        finally:
+            sys.stdout.flush()
+        folder.keep(position, replace(result, outside=self._outside(), appended=self._appended()))
+        return Files(files)
+
+    def _call(self, folder: CallFolder, position: int) -> Result:
+        program = self._load(folder)
+        call = folder.call(program, position)
+        changes = Changes(call.function) if program.shares else None
+        value = call.function(*call.arguments, **call.keywords)
+        return Result(value, changes=changes.found() if changes is not None else ())
+
+    def _load(self, folder: CallFolder) -> Program:
+        if self._program is None or self._folder is None or self._folder.path != folder.path:
+            program = folder.program()
+            if program.initializer is not None:
+                program.initializer(*program.initargs)
+            self._folder, self._program = folder, program
+        return self._program
+
+    def _may_help(self, error: BaseException) -> bool:
+        """Whether a call may try again after an error: Earth Engine was asked again already."""
+        return self._witness.failure is None and repeats_help(error)
+
+    def _outside(self) -> tuple[str, ...]:
+        return tuple(name for name in self._stage.outside if not Path(name).is_relative_to(self._place.out))
+
+    def _appended(self) -> dict[str, bytes]:
+        paths = {name: self._stage.folder / name for name in self._stage.appended}
+        return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
+
+    def _files(self) -> tuple[File, ...]:
+        stage, out = self._stage, self._place.out
+        found = {name: stage.folder / name for name in stage.files() if name not in stage.appended}
+        for name in stage.outside:
+            path = Path(os.path.normpath(name))
+            if path.is_file() and path.is_relative_to(out):
+                found[path.relative_to(out).as_posix()] = path
+        return tuple(_checked(path, name) for name, path in found.items())
+
+
+def _checked(path: Path, name: str) -> File:
+    """A file that a script has written, and what it holds.
+
+    Raises:
+        ValidationError: if it does not decode: it is checked as what it begins like, or as what it is called.
+        UsageError: if its name belongs to the run.
+    """
+    if name in RESERVED or PurePosixPath(name).parts[0].startswith(".calls"):
+        raise UsageError(f"the script writes a file called {name}, as the run does: run it in another folder")
+    data = path.read_bytes()
+    suffix = path.suffix.lower().lstrip(".")
+    suffix = _SUFFIXES.get(suffix, suffix)
+    if data.startswith(b"PK\3\4"):
+        return File(name, data, _zipped(path))
+    found = sniff(data)
+    try:
+        return File(name, data, validate(data, suffix if found == "bin" else found))
+    except ValidationError as error:
+        if suffix == "csv" and data:
+            return File(name, data, Facts())  # any text may be called so
+        raise ValidationError(f"{name}: {error}") from None
+
+
+def _zipped(path: Path) -> Facts:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise ValidationError(f"{path.name}: {error}") from None
+    if damaged is not None:
+        raise ValidationError(f"{path.name}: {damaged} is damaged")
+    return Facts()

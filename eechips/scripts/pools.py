@@ -1,0 +1,396 @@
+"""Pools like those of ``multiprocessing`` and ``concurrent.futures``, whose calls are units of a run.
+
+They do what the originals do, but that work begins when somebody asks for results, that calls run in the worker
+processes of the run, and that a call which was done in an earlier run is not made again: its result comes from the
+run's folder. A pool that another package opens is an original, and so is each where no run is going on.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import multiprocessing.pool
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Protocol
+
+from eechips.scripts.calls import Call, Result
+
+_ORIGINALS: dict[str, Any] = {
+    "Pool": multiprocessing.pool.Pool,
+    "ThreadPool": multiprocessing.pool.ThreadPool,
+    "ProcessPoolExecutor": concurrent.futures.ProcessPoolExecutor,
+    "ThreadPoolExecutor": concurrent.futures.ThreadPoolExecutor,
+}
+_as_completed, _wait = concurrent.futures.as_completed, concurrent.futures.wait
+_BY_PROXY = frozenset({"tqdm.contrib.concurrent", "multiprocessing.context", __name__})
+"""Modules that open pools for the script."""
+
+
+class Host(Protocol):
+    """Who makes the calls."""
+
+    def execute(
+        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
+    ) -> list[Result]:
+        """Makes calls; those that failed have an error.
+
+        Args:
+            calls: in the order of the plan.
+            initializer: called once in every process before its first call.
+            initargs: its arguments.
+            shares: whether the calls would be threads.
+        """
+
+
+_HOST: ContextVar[Host | None] = ContextVar("host", default=None)
+
+
+@contextlib.contextmanager
+def hosted(host: Host) -> Iterator[None]:
+    """Inside the block, pools are eechips' own, and the host does their work."""
+    token = _HOST.set(host)
+    try:
+        yield
+    finally:
+        _HOST.reset(token)
+
+
+class _Batch:
+    """Calls that wait until somebody asks for a result."""
+
+    def __init__(self, host: Host, initializer: Any, initargs: Iterable[Any], shares: bool) -> None:
+        self._host, self._initializer, self._initargs = host, initializer, tuple(initargs)
+        self._shares = shares
+        self._waiting: list[tuple[Call, Callable[[Result], None]]] = []
+
+    def add(self, call: Call, settle: Callable[[Result], None]) -> None:
+        self._waiting.append((call, settle))
+
+    def flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for (_, settle), result in zip(waiting, self.execute([call for call, _ in waiting]), strict=True):
+            settle(result)
+
+    def execute(self, calls: Sequence[Call]) -> list[Result]:
+        if not calls:
+            return []
+        return self._host.execute(calls, initializer=self._initializer, initargs=self._initargs, shares=self._shares)
+
+
+def _values(results: Iterable[Result]) -> Iterator[Any]:
+    for result in results:
+        if result.error is not None:
+            raise result.error
+        yield result.value
+
+
+class _Hosted:
+    """Opens an original where there is no host, or where it is not the script that opens the pool."""
+
+    _original: str
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:
+        if _HOST.get() is None or not _is_of_script(sys._getframe(1)):
+            return _ORIGINALS[cls._original](*args, **options)
+        return super().__new__(cls)
+
+
+class AsyncResult:
+    """As ``multiprocessing.pool.AsyncResult``."""
+
+    def __init__(self, batch: _Batch, callback: Any, error_callback: Any, unpack: Callable[[list[Any]], Any]) -> None:
+        self._batch, self._callback, self._error_callback, self._unpack = batch, callback, error_callback, unpack
+        self._results: list[Result] = []
+        self._missing = 0
+        self._value: Any = None
+        self._error: BaseException | None = None
+
+    def expect(self, calls: Sequence[Call]) -> AsyncResult:
+        """Puts calls into the batch."""
+        self._missing = len(calls)
+        for call in calls:
+            self._batch.add(call, self._settle)
+        if not calls:
+            self._finish()
+        return self
+
+    def get(self, timeout: float | None = None) -> Any:
+        """The value; raises what the call has raised."""
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Makes the calls, if they are not made yet."""
+        if self._missing:
+            self._batch.flush()
+
+    def ready(self) -> bool:
+        """True: whoever asks wants it done."""
+        self.wait()
+        return True
+
+    def successful(self) -> bool:
+        """Whether no call raised."""
+        self.wait()
+        return self._error is None
+
+    def _settle(self, result: Result) -> None:
+        self._results.append(result)
+        self._missing -= 1
+        if not self._missing:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._error = next((r.error for r in self._results if r.error is not None), None)
+        if self._error is not None:
+            if self._error_callback is not None:
+                self._error_callback(self._error)
+            return
+        self._value = self._unpack([r.value for r in self._results])
+        if self._callback is not None:
+            self._callback(self._value)
+
+
+class Pool(_Hosted):
+    """As ``multiprocessing.Pool``: inside ``eechips run``, its calls are units of the run.
+
+    How many processes there are is the run's business (``--processes``).
+    """
+
+    _original = "Pool"
+    _shares = False
+
+    def __init__(
+        self,
+        processes: int | None = None,
+        initializer: Callable[..., Any] | None = None,
+        initargs: Iterable[Any] = (),
+        maxtasksperchild: int | None = None,
+        context: Any = None,
+    ) -> None:
+        host = _HOST.get()
+        assert host is not None
+        self._batch = _Batch(host, initializer, initargs, self._shares)
+        self._processes = processes or os.cpu_count()
+
+    def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = None) -> Any:
+        """The value of one call."""
+        return self.apply_async(func, args, kwds).get()
+
+    def apply_async(
+        self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = None, callback: Any = None,
+        error_callback: Any = None,
+    ) -> AsyncResult:  # fmt: skip
+        """One call, made when any result of the pool is asked for, or the pool is joined."""
+        call = Call(func, tuple(args), dict(kwds or {}))
+        return AsyncResult(self._batch, callback, error_callback, lambda values: values[0]).expect([call])
+
+    def map(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
+        """The values of a call for each item."""
+        return list(_values(self._batch.execute([Call(func, (item,)) for item in iterable])))
+
+    def map_async(
+        self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None, callback: Any = None,
+        error_callback: Any = None,
+    ) -> AsyncResult:  # fmt: skip
+        """A call for each item, made when asked for."""
+        calls = [Call(func, (item,)) for item in iterable]
+        return AsyncResult(self._batch, callback, error_callback, list).expect(calls)
+
+    def starmap(
+        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
+    ) -> list[Any]:
+        """The values of a call for each tuple of arguments."""
+        return list(_values(self._batch.execute([Call(func, tuple(item)) for item in iterable])))
+
+    def starmap_async(
+        self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None,
+        callback: Any = None, error_callback: Any = None,
+    ) -> AsyncResult:  # fmt: skip
+        """A call for each tuple of arguments, made when asked for."""
+        calls = [Call(func, tuple(item)) for item in iterable]
+        return AsyncResult(self._batch, callback, error_callback, list).expect(calls)
+
+    def imap(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1) -> _Values:
+        """The values of a call for each item, as an iterator."""
+        return _Values(self._batch.execute([Call(func, (item,)) for item in iterable]))
+
+    def imap_unordered(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int = 1) -> _Values:
+        """As :meth:`imap`: in order, which is as good as any."""
+        return self.imap(func, iterable, chunksize)
+
+    def close(self) -> None:
+        """Nothing: the workers are the run's."""
+
+    def terminate(self) -> None:
+        """Makes the calls that nobody has asked for: nothing that a script wanted is left undone."""
+        self._batch.flush()
+
+    def join(self) -> None:
+        """Makes the calls that nobody has asked for."""
+        self._batch.flush()
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.terminate()
+
+
+class ThreadPool(Pool):
+    """As ``multiprocessing.pool.ThreadPool``; what calls add to the script's lists, dicts and sets is added here."""
+
+    _original = "ThreadPool"
+    _shares = True
+
+
+class _Values:
+    """An iterator of values that goes on after an error, as that of ``imap`` does."""
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        self._results = iter(results)
+        self._length = len(results)
+
+    def __iter__(self) -> _Values:
+        return self
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __next__(self) -> Any:
+        return next(_values((next(self._results),)))
+
+    next = __next__
+
+
+class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
+    """A future whose call is made when somebody looks at it."""
+
+    def __init__(self, batch: _Batch) -> None:
+        super().__init__()
+        self._batch = batch
+
+    def settle(self, result: Result) -> None:
+        if result.error is not None:
+            self.set_exception(result.error)
+        else:
+            self.set_result(result.value)
+
+    def force(self) -> None:
+        if not super().done():
+            self._batch.flush()
+
+    def result(self, timeout: float | None = None) -> Any:
+        self.force()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self.force()
+        return super().exception(timeout)
+
+    def done(self) -> bool:
+        self.force()
+        return super().done()
+
+    def running(self) -> bool:
+        return False
+
+
+class _Executor(_Hosted):
+    _shares = False
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        *args: Any,
+        initializer: Callable[..., Any] | None = None,
+        initargs: tuple[Any, ...] = (),
+        **_: Any,
+    ) -> None:
+        host = _HOST.get()
+        assert host is not None
+        self._batch = _Batch(host, initializer, initargs, self._shares)
+        self._max_workers = max_workers or os.cpu_count()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> _Future:
+        """A call, made when any result of the executor is asked for, or it is shut down."""
+        future = _Future(self._batch)
+        self._batch.add(Call(fn, args, kwargs), future.settle)
+        return future
+
+    def map(
+        self, fn: Callable[..., Any], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[Any]:  # fmt: skip
+        """The values of a call for each item."""
+        return _values(self._batch.execute([Call(fn, item) for item in zip(*iterables, strict=False)]))
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Makes the calls that nobody has asked for."""
+        if not cancel_futures:
+            self._batch.flush()
+
+    def __enter__(self) -> _Executor:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.shutdown(cancel_futures=kind is not None)
+
+
+class ProcessPoolExecutor(_Executor):
+    """As ``concurrent.futures.ProcessPoolExecutor``."""
+
+    _original = "ProcessPoolExecutor"
+
+
+class ThreadPoolExecutor(_Executor):
+    """As ``concurrent.futures.ThreadPoolExecutor``; calls add to the script's lists, dicts and sets as threads do."""
+
+    _original = "ThreadPoolExecutor"
+    _shares = True
+
+
+def as_completed(fs: Iterable[Any], timeout: float | None = None) -> Iterator[Any]:
+    """As ``concurrent.futures.as_completed``."""
+    return _as_completed(_forced(fs), timeout)
+
+
+def wait(fs: Iterable[Any], timeout: float | None = None, return_when: str = concurrent.futures.ALL_COMPLETED) -> Any:
+    """As ``concurrent.futures.wait``."""
+    return _wait(_forced(fs), timeout, return_when)
+
+
+def pool_of_context(
+    context: Any, processes: int | None = None, initializer: Any = None, initargs: Any = (), *args: Any
+) -> Any:
+    """In the place of ``multiprocessing.get_context(...).Pool``."""
+    kind = Pool if _is_of_script(sys._getframe(1)) else _ORIGINALS["Pool"]
+    return kind(processes, initializer, initargs, *args)
+
+
+def _forced(futures: Iterable[Any]) -> list[Any]:
+    found = list(futures)
+    for future in found:
+        if isinstance(future, _Future):
+            future.force()
+    return found
+
+
+def _is_of_script(frame: Any) -> bool:
+    """Whether code of the script's own is running: none that is installed, or comes with Python."""
+    code = frame.f_globals
+    if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
+        return True
+    file = str(Path(frame.f_code.co_filename).absolute())
+    return not any(file.startswith(folder + os.sep) for folder in _INSTALLED)
+
+
+_INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})

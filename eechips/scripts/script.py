@@ -1,0 +1,188 @@
+"""A script as a recipe: executed once in the parent, where what it gives its pools is planned as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import pickle
+import random
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from eechips.client.classify import classify_exception
+from eechips.client.connection import Connection
+from eechips.client.documents import DocumentsFile
+from eechips.engine.run import Bench
+from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
+from eechips.recipe import canonical_json
+from eechips.scripts import network
+from eechips.scripts.calls import CallFolder
+from eechips.scripts.execution import Executor, Place
+from eechips.scripts.host import PLACE, Host, Stopped, words
+from eechips.scripts.patience import impatient
+from eechips.scripts.replaced import client_as_it_is, pools_replaced
+from eechips.scripts.source import Source
+from eechips.scripts.stage import Stage, named_inputs
+
+CALLS = ".calls"
+"""Folder of the calls, below the run's."""
+_SEED = 0
+
+
+class Script:
+    """A recipe that plans as it goes.
+
+    Attributes:
+        path: the file.
+        name: its stem.
+        identity: sha256 of its text and its arguments.
+        parameters: the arguments.
+        datasets: none are known.
+        imports: packages that the file imports.
+
+    Args:
+        source: the script.
+        arguments: for the script.
+        out: the run's folder, absolute.
+        home: the folder in which the command was typed, absolute.
+    """
+
+    datasets: Sequence[str] = ()
+
+    def __init__(self, source: Source, arguments: Sequence[str], out: Path, home: Path) -> None:
+        self.path, self.name, self.imports = source.path.absolute(), source.path.stem, source.imports
+        self._source: Source | None = source
+        self._out, self._home, self._arguments = out, home, tuple(arguments)
+        self.parameters: Mapping[str, Any] = {"arguments": list(arguments)}
+        content = {"source": source.text, "parameters": self.parameters}
+        self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        self._witness: network.Witness | None = None
+        self._executor: tuple[Path, Executor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_source": None}
+
+    def get_requests(self) -> NoReturn:
+        """Refuses: it plans as it goes.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{self.path.name} is a script that plans as it goes: what it asks for is known when it has run"
+        )
+
+    def drive(self, bench: Bench) -> bool:
+        """Executes the script, with its pools working for the run.
+
+        Returns:
+            Whether it came to its end.
+
+        Raises:
+            RecipeError: if it raises for itself.
+            ConfigurationError: if the service refuses the project or the credentials.
+        """
+        assert self._source is not None
+        for line in self._source.ignored:
+            bench.say(f"Ignored, as it is for notebooks: {line}")
+        inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
+        imports = tuple(dict.fromkeys((str(self.path.parent), *sys.path)))
+        host = Host(bench, self.identity, Place(self._out, self._out / CALLS, self._home, imports, inputs, folders))
+        stage = Stage(self._out, (self._home,), inputs, folders)
+        try:
+            with client_as_it_is(), pools_replaced(host), stage.entered(), self._as_main() as main:
+                self._execute(main, host)
+        except Stopped as stop:
+            if stop.error is not None:
+                raise stop.error from None
+            return False
+        except KeyboardInterrupt:
+            return False
+        finally:
+            stage.unlink()
+            Stage(self._out / CALLS / "staging", ()).clear()
+        if host.outside:
+            bench.say(words(host.outside))
+        if not host.calls:
+            bench.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
+        return True
+
+    def settle_in(self, connection: Connection, documents: DocumentsFile) -> None:
+        """Tells a worker's copy what it is connected to."""
+        self._witness = network.attach(connection, documents)
+
+    def get_result(self, index: int, unit: Any) -> Any:
+        """Makes one call, in a worker.
+
+        Args:
+            index: position in the plan.
+            unit: number of the pool's use, name of the function, description of the arguments.
+
+        Returns:
+            ``Files``: those that it has written.
+        """
+        folder = CallFolder(self._out / CALLS / f"{unit['use']:04d}")
+        if self._executor is None or self._executor[0] != folder.path:
+            assert self._witness is not None
+            place: Place = pickle.loads((folder.path / PLACE).read_bytes())
+            self._executor = folder.path, Executor(place, self._witness)
+        return self._executor[1].execute(folder, index)
+
+    def _execute(self, main: ModuleType, host: Host) -> None:
+        assert self._source is not None
+        try:
+            with impatient():
+                exec(compile(self._source.tree, str(self.path), "exec"), main.__dict__)
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                raise RecipeError(f"{self.path}: the script ended with status {error.code}") from None
+        except Exception as error:
+            if host.has_raised(error):
+                return  # the ledger has it
+            if isinstance(error, EechipsError) and not isinstance(error, TransientError):
+                raise
+            found = classify_exception(error)
+            if isinstance(found, ConfigurationError):
+                raise found from None
+            text = "".join(traceback.format_exception(error))
+            raise RecipeError(f"{self.path}: {type(error).__name__}: {error}", traceback=text) from error
+        finally:
+            sys.stdout.flush()
+
+    @contextlib.contextmanager
+    def _as_main(self) -> Iterator[ModuleType]:
+        """The state of the interpreter that the script would find, but for random numbers, which are the same again."""
+        main = ModuleType("__main__")
+        main.__dict__.update(__file__=str(self.path), __builtins__=__builtins__, get_ipython=_notebook, display=print)
+        before, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
+        sys.modules["__main__"], sys.argv = main, [str(self.path), *self._arguments]
+        sys.path.insert(0, str(self.path.parent))
+        state = random.getstate()
+        random.seed(_SEED)
+        if "numpy" in self.imports:
+            import numpy as np
+
+            np.random.seed(_SEED)  # noqa: NPY002 - the script's own, if it does not seed it
+        try:
+            yield main
+        finally:
+            random.setstate(state)
+            sys.modules["__main__"], sys.argv, sys.path[:] = before, argv, path
+
+
+class _Notebook:
+    """In the place of IPython's shell: does nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+def _notebook() -> _Notebook:
+    return _Notebook()
+
+
+__all__ = ["CALLS", "Script"]

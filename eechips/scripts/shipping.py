@@ -1,0 +1,100 @@
+"""Functions and values of a script on their way to the workers and back, and how the ledger describes them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import io
+import math
+import pickle
+import threading
+from typing import Any
+
+from eechips.errors import RecipeError
+from eechips.recipe import canonical_json
+
+_MOST_TEXT = 2000
+"""Characters of a description: the ledger is for small ones."""
+_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+
+
+def pack(value: Any, what: str) -> bytes:
+    """A value as bytes. What the script has defined goes by value, Earth Engine's objects as their expressions.
+
+    Args:
+        value: anything, functions of the script with the globals that they use among it.
+        what: named if it cannot be done.
+
+    Raises:
+        RecipeError: if something of it belongs to one process, like an open file.
+    """
+    import cloudpickle  # type: ignore[import-untyped]
+    import ee
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, ee.ComputedObject) and type(thing).__module__.startswith("ee."):
+                return _expression, (type(thing).__module__, type(thing).__qualname__, thing.serialize())
+            if isinstance(thing, _LOCKS):  # one call at a time runs in a process: a lock of its own is as good
+                return threading.RLock, ()
+            return super().reducer_override(thing)
+
+    buffer = io.BytesIO()
+    try:
+        Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    except (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
+        raise RecipeError(
+            f"{what} cannot be given to another process, because of something that it uses: {error}"
+        ) from error
+    return buffer.getvalue()
+
+
+def unpack(data: bytes) -> Any:
+    """What :func:`pack` has packed. Earth Engine must be initialised if objects of it are among it."""
+    return pickle.loads(data)
+
+
+def describe(value: Any) -> Any:
+    """A value as JSON, for the ledger and the unit's id: as it is if it is small, else by its digest."""
+    plain = _plain(value)
+    text = canonical_json(plain)
+    return plain if len(text) <= _MOST_TEXT else {"beginning": text[:200], "sha256": _digest(text.encode())}
+
+
+def function_name(function: Any) -> str:
+    """A name for a function, a partial, or any other thing that can be called."""
+    inner = function
+    while hasattr(inner, "func"):
+        inner = inner.func
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value if type(value) in (type(None), bool, int, str) else str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(item) for item in value), key=canonical_json)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return _plain(value.item())
+    serialize = getattr(value, "serialize", None) if type(value).__module__.startswith("ee.") else None
+    if serialize is not None:
+        return {"ee": type(value).__name__, "sha256": _digest(serialize().encode())}
+    return {"python": type(value).__name__, "sha256": _digest(pack(value, f"an argument ({type(value).__name__})"))}
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _expression(module: str, name: str, text: str) -> Any:
+    import ee
+
+    kind = getattr(importlib.import_module(module), name)
+    found = ee.deserializer.fromJSON(text)
+    return found if type(found) is kind or kind is ee.ComputedObject else kind(found)
