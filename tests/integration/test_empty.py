@@ -16,10 +16,11 @@ import pandas as pd
 import pytest
 
 from eechips.engine import RunConfig, run
-from eechips.errors import RecipeError, UsageError
+from eechips.errors import ConfigurationError, RecipeError, UsageError
 from eechips.manifest import Run, open_run
 from tests.engine_recipes import CHIPS, run_script, script
 from tests.engine_service import Service, serving
+from tests.integration.test_cli_verbs import eechips, one_sentence
 
 # The service's picture of 999 is masked altogether. A unit's replacements are its number plus 100 a draw, and the
 # first so many draws of the units that are empty are empty as well.
@@ -165,6 +166,72 @@ def test_a_redraw_that_gives_a_unit_of_the_plan_gives_none(service: Service, tmp
     source = DRAWN.replace("""number"] + 100 * number, "draw": number}""", """number"] - 1, "draw": 0}""")
     found = run_script(tmp_path, source, service.url, on_empty="redraw")
     assert found.counts == {"done": 5, "empty": 3}
+
+
+def test_workers_go_on_while_units_are_drawn(service: Service, tmp_path: Path) -> None:
+    """The draw waits for all that can be fetched without it."""
+    source = DRAWN.replace(
+        """    if raises:
+""",
+        """    from pathlib import Path
+    import time
+    end = time.monotonic() + 30
+    while len(list(Path(CHIPS).glob("*.png"))) < 5:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    if raises:
+""",
+    ).replace("CHIPS", repr(str(tmp_path / "out" / "chips")))
+    found = run_script(tmp_path, source, service.url, on_empty="redraw", processes=1)
+    assert found.counts == {"done": 8, "empty": 3}
+
+
+ASKING = DRAWN.replace(
+    """    if raises:
+""",
+    """    assert ee.Number(1).add(number).getInfo() == 42  # whatever it is asked, the service says that
+    if raises:
+""",
+)
+
+
+def test_what_a_draw_asks_is_repeated_counted_and_classified(service: Service, tmp_path: Path) -> None:
+    service.plan(None, "503", "429")
+    found = run_script(tmp_path / "a", ASKING, service.url, on_empty="redraw", method="pixels", retry_delay=0.1)
+    assert found.counts == {"done": 8, "empty": 3}
+    assert service.count("value") == 5
+    service.plan(None, "403")
+    with pytest.raises(ConfigurationError, match="not registered to use Earth Engine"):
+        run_script(tmp_path / "b", ASKING, service.url, on_empty="redraw", method="pixels")
+    assert open_run(tmp_path / "b" / "out").counts == {"done": 5, "empty": 3}
+    again = run_script(tmp_path / "b", ASKING, service.url, on_empty="redraw", method="pixels")
+    assert content(again) == content(found)
+
+
+def test_nothing_is_asked_for_a_draw_once_the_budget_is_spent(service: Service, tmp_path: Path) -> None:
+    options = {"on_empty": "redraw", "method": "pixels"}
+    cut = run_script(tmp_path, ASKING, service.url, **options, max_requests=3 + 8)
+    assert cut.interrupted
+    assert len(service.requests) == 11
+    while cut.interrupted:
+        service.forget()
+        cut = run_script(tmp_path, ASKING, service.url, **options, max_requests=8)
+        assert len(service.requests) <= 8
+    assert cut.counts == {"done": 8, "empty": 3}
+
+
+def test_as_it_is_typed(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text(DRAWN)
+    command = ["run", "recipe.py", "--endpoint", service.url, "--processes", "2"]
+    result = eechips(*command, "--on-empty", "skip", cwd=tmp_path)
+    assert "5 of 5 results, 3 without data left out, " in result.stdout, result.stderr
+    result = eechips(*command, "--on-empty", "redraw", cwd=tmp_path)
+    assert "8 of 8 results, 3 without data left out, " in result.stdout, result.stderr
+    assert json.loads(eechips("status", "outputs/recipe", "--json", cwd=tmp_path).stdout)["dropped"] == 3
+    assert eechips("verify", "outputs/recipe", cwd=tmp_path).returncode == 0
+    (tmp_path / "plain.py").write_text(CHIPS)
+    result = eechips("run", "plain.py", "--endpoint", service.url, "--on-empty", "redraw", cwd=tmp_path)
+    assert "plain cannot draw other units in the place of empty ones" in one_sentence(result)
 
 
 MAIN = """
