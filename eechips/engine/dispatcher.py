@@ -310,10 +310,11 @@ class Dispatcher:
         record = replace(record, attempts=record.attempts + self._losses[task.position])
         if staged is None:
             return record
-        if record.state is State.EMPTY and not self._keeps_empty:
-            self._store.discard(staged)
-            return replace(record, file=None, bytes=None, sha256=None)
         every = (staged, *outcome.further)
+        if record.state is State.EMPTY and not self._keeps_empty:
+            for unwanted in every:
+                self._store.discard(unwanted)
+            return replace(record, file=None, bytes=None, sha256=None)
         for each in every:
             if each.name in files or self._ledger.owner(each.name) not in (None, task.position):
                 for unwanted in every:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import platform
 import tempfile
@@ -239,10 +240,11 @@ class _Run:
         if not is_planned:
             self._plan(log)
         self._store.sweep()
+        deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
 
         def settle(first: int) -> bool:
             ledger, store, interrupt = self._ledger, self._store, self._interrupt
-            settlement = Settlement(self._recipe, config, ledger, store, session, pool, log, interrupt, first)
+            settlement = Settlement(self._recipe, config, ledger, store, session, pool, log, interrupt, deadline, first)
             is_settled = settlement.run()
             self._is_paused = settlement.is_paused
             self._remember(session)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import time
 from collections.abc import Iterator
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -41,6 +39,7 @@ class Settlement:
         pool: of workers.
         log: of the run.
         interrupt: tells when to stop.
+        deadline: when to begin nothing new any more, on the monotonic clock.
         first: position in the plan of the first unit to settle.
     """
 
@@ -54,6 +53,7 @@ class Settlement:
         pool: Pool,
         log: RunLog,
         interrupt: Interrupt,
+        deadline: float,
         first: int = 0,
     ) -> None:
         self._first = first
@@ -63,8 +63,7 @@ class Settlement:
         self._redraws: Redraws | None = None
         if config.on_empty == "redraw":
             self._redraws = Redraws(recipe, ledger, name_template(recipe, config))
-        budget = math.inf if config.max_minutes is None else 60.0 * config.max_minutes
-        self._deadline = time.monotonic() + budget
+        self._deadline = deadline
         self.is_paused = False
 
     def run(self) -> bool:

@@ -177,7 +177,11 @@ def test_a_class_or_a_unit_is_tried_again_alone(service: Service, project: Path)
 def test_what_fails_again_is_recorded_again(project: Path) -> None:
     result = typed("retry", "outputs/half", "--class", "recipe", cwd=project)
     assert result.exit_code == 1
-    assert "2 failed" in result.stderr or "3 failed" in result.stderr
+    *_, first, second, third, last = result.stderr.splitlines()
+    assert first == f"3 failed; {project / 'outputs' / 'half' / 'failures.csv'} has them all:"
+    assert second == "  2 x RecipeError: ValueError: unit … is not to be had"
+    assert third.startswith("  1 x PermanentError: ")
+    assert last == f"To try them again: eechips retry {project / 'outputs' / 'half'}"
     run = open_run(project / "outputs" / "half")
     assert run.failures["error_class"].tolist() == ["RecipeError", "RecipeError", "PermanentError"]
     assert run.failures["attempts"].tolist() == [2, 2, 1]

@@ -51,7 +51,7 @@ def slow(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with subprocess.Popen(
         [sys.executable, "-m", "eechips", *command], cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        while service.count("compute") < 4:
+        while service.count("compute") < 9:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.05)
         yield home / "out"
@@ -130,7 +130,7 @@ def test_a_look_replaces_the_last_one(tmp_path: Path, service: Service) -> None:
     command = ["run", "slow.py", "--endpoint", service.url, *SLOWLY, "-q"]
     service.forget()
     with subprocess.Popen([sys.executable, "-m", "eechips", *command], cwd=tmp_path, stdout=subprocess.DEVNULL) as run:
-        while service.count("compute") < 2:
+        while service.count("compute") < 9:
             with pytest.raises(subprocess.TimeoutExpired):
                 run.wait(0.05)
         text = on_a_terminal("status", "out", "--watch", cwd=tmp_path, columns=60)
