@@ -25,6 +25,8 @@ ID_LENGTH = 16
 """Hexadecimal digits of an id in a file name: 64 bits, so two of a million names agree once in 4e7 plans."""
 
 _MAX_COMPONENT = 120  # bytes; file systems allow 255, and prefixes, suffixes and ids are still to come
+SCRATCH_PREFIX = ".scratch-"
+"""How folders in the output folder begin that a run needs only while it lasts."""
 _TEMPORARY = re.compile(r"^\..+\.part$")
 _WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)$", re.IGNORECASE)
 
@@ -132,7 +134,8 @@ class LocalStore:
     def sweep(self) -> int:
         """Removes what interrupted writers left behind; returns how many files that was."""
         count = 0
-        for directory, _, files in os.walk(self.root):
+        for directory, folders, files in os.walk(self.root):
+            folders[:] = [name for name in folders if not name.startswith(SCRATCH_PREFIX)]
             for name in files:
                 if _TEMPORARY.match(name):
                     Path(directory, name).unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -41,7 +42,7 @@ from eechips.manifest.lock import locked
 from eechips.manifest.record import State
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.recipe import Recipe
-from eechips.storage import LocalStore, make_folder, write_file
+from eechips.storage import SCRATCH_PREFIX, LocalStore, make_folder, write_file
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _SERVER_LOG_NAME = "local.log"
@@ -215,7 +216,10 @@ class _Run:
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
         """Connects, plans if need be, and settles the open units; False if it was stopped before."""
         config = self._config
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-")))
+        for left in config.out.glob(f"{SCRATCH_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
+        # In the output folder, where the next run finds it if this one is killed.
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=config.out)))
         # First of all: what the workers share is loaded while this process connects and plans.
         start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")
         session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME))
