@@ -17,8 +17,6 @@ from eechips.manifest.ledger import Totals
 from eechips.recipe import Chip, Recipe, Table, unit_value
 
 _SAMPLE = 3
-_FILLED = 2
-"""Units for every slot that fill them for long enough to tell the pace."""
 
 # Bytes in a file for one byte of pixels: medians over NAIP and MODIS chips, to one digit. Only for orientation.
 _COMPRESSION = {"png": 0.6, "jpg": 0.1, "tif": 0.7, "npy": 1.0}
@@ -147,15 +145,14 @@ def foresee(totals: Totals, left: int, meter: Meter, slots: int, config: RunConf
     requests = left * totals.requests / totals.units
     # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.
     each = meter.request_seconds / meter.units if meter.units else totals.seconds / totals.units
-    pace = meter.pace() if meter.units >= _FILLED * slots else None
-    seconds = left / pace if pace else left * each / slots
-    rate = config.requests_per_second
+    # Few units overlap more than many would: their pace counts only where it is slower than what the slots allow.
+    pace, rate = meter.pace(), config.requests_per_second
     return Forecast(
         tried=totals.units,
         left=left,
         requests=round(requests),
         bytes=round(left * totals.bytes / totals.units),
-        seconds=max(seconds, requests / rate if rate else 0.0),
+        seconds=max(left * each / slots, left / pace if pace else 0.0, requests / rate if rate else 0.0),
         request_seconds=left * each,
         slots=slots,
     )

@@ -430,7 +430,8 @@ def sample(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         options: those of ``ChipSample`` and ``RunConfig``.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.
+        The finished run; its failures, if any, are in ``failures``. With ``estimate_first``, the run may be
+        ``paused`` after its first units. With ``dry_run``, the estimate.
 
     Raises:
         UsageError: if an option is wrong.

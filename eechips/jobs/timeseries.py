@@ -272,7 +272,8 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         options: those of ``TimeSeries`` and ``RunConfig``.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.
+        The finished run; its failures, if any, are in ``failures``. With ``estimate_first``, the run may be
+        ``paused`` after its first units. With ``dry_run``, the estimate.
 
     Raises:
         UsageError: if an option is wrong.
