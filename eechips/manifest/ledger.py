@@ -241,9 +241,11 @@ class Ledger:
         return _planned(self._db.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone())
 
     def known(self, ids: Sequence[str]) -> set[str]:
-        """Those of some ids that units have."""
+        """Those of some ids that units have. The first call makes an index: most runs never ask."""
         wanted = {bytes.fromhex(identifier) for identifier in ids}
         marks = ", ".join("?" * len(wanted))
+        with self._failures(), self._transaction():
+            self._db.execute("CREATE INDEX IF NOT EXISTS units_id ON units (id)")
         return {found.hex() for (found,) in self._db.execute(f"SELECT id FROM units WHERE id IN ({marks})", [*wanted])}
 
     def totals(self) -> Totals:
