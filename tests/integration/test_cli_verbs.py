@@ -108,7 +108,7 @@ def test_dry_run_says_what_it_would_cost_and_fetches_no_pixel(demo_server: Serve
     found = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
     units = int(found["units"].replace(",", ""))
     assert units % 1000 == 0
-    assert int(found["requests"].replace(",", "")) == 2 * units
+    assert int(found["requests"].replace(",", "")) == units
     sent = {kind: count - before.get(kind, 0) for kind, count in demo_server.requests().items()}
     assert not any(count for kind, count in sent.items() if re.search("pixels|thumb", kind, re.IGNORECASE)), sent
     assert not list(tmp_path.rglob("*.png"))
