@@ -40,7 +40,7 @@ from eechips.manifest.export import PARQUET_NAME, export_failures, export_parque
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import State
-from eechips.manifest.run import INFO_NAME, Run
+from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.recipe import Recipe
 from eechips.storage import SCRATCH_PREFIX, LocalStore, make_folder, write_file
 
@@ -183,7 +183,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, config: RunConfig, ledger: Ledger, interrupt: Interrupt) -> None:
         self._recipe, self._config, self._ledger, self._interrupt = recipe, config, ledger, interrupt
-        self._store = LocalStore(config.out)
+        self._store = LocalStore(config.out.absolute())  # scripts change the working directory
         self._described = describe(recipe, config)
         self._is_paused = False
         self._drive: Callable[[Bench], bool] | None = getattr(recipe, "drive", None)
@@ -272,7 +272,7 @@ class _Run:
     def _plan(self, log: RunLog) -> None:
         meta = {**self._described, "eechips": version("eechips"), "planned": utc_now()}
         if self._drive is not None:
-            self._ledger.store_plan(meta, ())
+            self._ledger.store_plan({**meta, AS_IT_GOES: True}, ())
             return
         self._ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
         total = sum(self._ledger.counts().values())

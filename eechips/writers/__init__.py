@@ -8,8 +8,11 @@ modules have ``encode`` and ``validate``. The modules are imported when they are
 from __future__ import annotations
 
 import importlib
+import io
+import zipfile
 from types import ModuleType
 
+from eechips.errors import ValidationError
 from eechips.writers.facts import Expectation, Facts, Written
 
 _MODULES = {"png": "png", "jpg": "jpeg", "tif": "geotiff", "npy": "npy", "csv": "csv", "parquet": "parquet"}
@@ -23,6 +26,8 @@ _MAGIC = {
     b"\x93NUMPY": "npy",
     b"PAR1": "parquet",
 }
+_SUFFIXES = {"jpeg": "jpg", "tiff": "tif"}
+_ZIP = b"PK\3\4"
 
 
 def writer(suffix: str) -> ModuleType:
@@ -51,4 +56,40 @@ def validate(data: bytes, suffix: str) -> Facts:
     return facts
 
 
-__all__ = ["Expectation", "Facts", "Written", "sniff", "validate", "writer"]
+def inspect(data: bytes, suffix: str) -> Facts:
+    """The facts of a file that somebody else may have written, and called what they liked.
+
+    What it begins like counts for more than its name: the service sends PNG or JPEG, and zipped GeoTIFFs, to who does
+    not say what they want. Text that is no table of ours may be called ``csv`` nevertheless.
+
+    Args:
+        data: its content.
+        suffix: of its name, without the dot.
+
+    Raises:
+        ValidationError: if it does not decode, to the last byte.
+    """
+    suffix = _SUFFIXES.get(suffix.lower(), suffix.lower())
+    if data.startswith(_ZIP):
+        return _zipped(data)
+    found = sniff(data)
+    try:
+        return validate(data, suffix if found == "bin" else found)
+    except ValidationError:
+        if suffix == "csv" and data:
+            return Facts()
+        raise
+
+
+def _zipped(data: bytes) -> Facts:
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise ValidationError(f"not a whole ZIP archive: {error}") from None
+    if damaged is not None:
+        raise ValidationError(f"damaged ZIP archive: {damaged}")
+    return Facts()
+
+
+__all__ = ["Expectation", "Facts", "Written", "inspect", "sniff", "validate", "writer"]
