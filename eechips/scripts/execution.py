@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -16,11 +15,10 @@ from eechips.scripts.network import Witness
 from eechips.scripts.patience import classified, impatient, repeats_help
 from eechips.scripts.replaced import client_as_it_is
 from eechips.scripts.stage import Stage
-from eechips.writers import Facts, sniff, validate
+from eechips.writers import inspect
 
 RESERVED = frozenset({"manifest.sqlite", "manifest.parquet", "run.json", "run.log", "failures.csv", "local.log"})
 """Names that belong to the run."""
-_SUFFIXES = {"jpeg": "jpg", "tiff": "tif", "geotiff": "tif"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +146,7 @@ def _checked(path: Path, name: str) -> File:
     if name in RESERVED or PurePosixPath(name).parts[0].startswith(".calls"):
         raise UsageError(f"the script writes a file called {name}, as the run does: run it in another folder")
     data = path.read_bytes()
-    suffix = path.suffix.lower().lstrip(".")
-    suffix = _SUFFIXES.get(suffix, suffix)
-    if data.startswith(b"PK\3\4"):
-        return File(name, data, _zipped(path))
-    found = sniff(data)
     try:
-        return File(name, data, validate(data, suffix if found == "bin" else found))
+        return File(name, data, inspect(data, path.suffix.lstrip(".")))
     except ValidationError as error:
-        if suffix == "csv" and data:
-            return File(name, data, Facts())  # any text may be called so
         raise ValidationError(f"{name}: {error}") from None
-
-
-def _zipped(path: Path) -> Facts:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-    except zipfile.BadZipFile as error:
-        raise ValidationError(f"{path.name}: {error}") from None
-    if damaged is not None:
-        raise ValidationError(f"{path.name}: {damaged} is damaged")
-    return Facts()

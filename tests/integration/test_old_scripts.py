@@ -1,0 +1,192 @@
+"""Scripts as people have them, run unmodified: the same files as by plain Python, and a ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from eechips.manifest.run import Run
+from tests.conftest import Server
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+ROOT = SCRIPTS.parents[1]
+OF_THE_RUN = {"manifest.sqlite", "manifest.parquet", "run.json", "run.log", ".eechips.lock", "failures.csv"}
+POINTS = "name,lon,lat\na,-105.2,40\nb,-105.21,40\nc,-105.22,40.01\nd,-105,40\n"
+
+
+def command(script: Path, server: Server, *arguments: str) -> list[str]:
+    options = ["--endpoint", server.url, "--processes", "2", "--out", "run", *arguments]
+    return [sys.executable, "-m", "eechips", "run", str(script), *options]
+
+
+def run(script: Path, server: Server, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = command(script, server, *arguments)
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def plain(script: Path, server: Server, cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(SCRIPTS / "plain"), "LOCAL_EARTH_ENGINE": server.url}
+    words = [sys.executable, str(script), *arguments]
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=100)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Contents by name, without what belongs to the run."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    own = (".calls", "manifest.sqlite-", ".scratch")
+    return {n: p.read_bytes() for n, p in sorted(found.items()) if n not in OF_THE_RUN and not n.startswith(own)}
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> Path:
+    """A folder of the scripts, so that none writes into the project."""
+    folder = tmp_path / "scripts"
+    shutil.copytree(SCRIPTS, folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "units"),
+    [
+        ("naip", [], 6),
+        ("modis_series", [], 4),
+        ("threads_geotiff", [], 5),
+        ("unordered", [], 6),
+        ("async_urlretrieve", [], 5),
+        ("arguments", ["3", "--fast"], 3),
+        ("phases", [], 9),
+        ("ee_items", [], 5),
+        ("absolute", [], 4),
+    ],
+)
+def test_the_files_are_those_of_plain_python(
+    name: str, arguments: list[str], units: int, scripts: Path, demo_server: Server, tmp_path: Path
+) -> None:
+    script, here, there = scripts / f"{name}.py", tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        (folder / "points.csv").write_text(POINTS)
+    expected = plain(script, demo_server, there, *arguments)
+    assert expected.returncode == 0, expected.stderr
+    result = run(script, demo_server, here, "--", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert f"{units} of {units} results" in result.stdout
+    wanted = files(there)
+    del wanted["points.csv"]
+    found = files(here / "run")
+    for shared in {"heights.csv"} & set(wanted):  # processes add to it in any order
+        found[shared], wanted[shared] = (b"".join(sorted(each[shared].splitlines(True))) for each in (found, wanted))
+    assert found == wanted
+    assert not any(path.is_symlink() for path in (here / "run").rglob("*"))
+    made = open_run(here / "run")
+    assert made.counts == {"done": units}
+    assert made.verify() == []
+    if name != "absolute":
+        recorded = set(made.units["file"].dropna())
+        assert recorded <= set(wanted)
+
+
+def test_facts_of_files_are_recorded_and_several_files_belong_to_a_unit(
+    scripts: Path, demo_server: Server, tmp_path: Path
+) -> None:
+    assert run(scripts / "phases.py", demo_server, tmp_path, "-q").returncode == 0
+    made = open_run(tmp_path / "run")
+    units = made.units
+    chips = units[units["file"].notna()]
+    assert [unit["value"]["use"] for unit in units["unit"]] == [1] * 6 + [2] * 3
+    assert [(r.file.rpartition("/")[2], r.width, r.height) for r in chips.itertuples()] == [("hill.png", 32, 32)] * 3
+    assert list(units["requests"]) == [1] * 6 + [2] * 3
+    victim = next((tmp_path / "run").rglob("meta.txt"))
+    victim.write_text("x\n")
+    assert [problem.file for problem in made.verify()] == [victim.relative_to(tmp_path / "run").as_posix()]
+    before = demo_server.requests()
+    victim.unlink()
+    assert run(scripts / "phases.py", demo_server, tmp_path, "-q").returncode == 0
+    assert made.verify() == []
+    assert sum(demo_server.requests().values()) - sum(before.values()) <= 6  # the unit's, and the client's own
+
+
+def test_notebooks_run_without_their_magics(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
+    result = run(scripts / "notebook.py", demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "!pip install geemap" in result.stderr
+    heights = json.loads((tmp_path / "run" / "heights.json").read_text())
+    assert len(heights) == 8
+    assert str(heights) in result.stdout
+
+
+def test_a_killed_script_goes_on_where_it_was(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = command(scripts / "slow.py", demo_server)
+    process = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
+    while not (tmp_path / "run" / "part_4.txt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    whole = {name: (tmp_path / "run" / name).stat() for name in files(tmp_path / "run")}
+    assert 4 <= len(whole) < 10
+    assert "planned" in Run(tmp_path / "run").counts
+    result = run(scripts / "slow.py", demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "all [0, 1, 2, 3, 4, 5, 6, 7, 100, 101]" in result.stdout
+    assert len(files(tmp_path / "run")) == 10
+    done = [name for name, stat in whole.items() if (tmp_path / "run" / name).stat().st_ino == stat.st_ino]
+    assert len(done) >= len(whole) - 1  # one may have been committed and not yet recorded
+
+
+def test_mistakes_are_told_at_once_and_as_what_they_are(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
+    began = time.monotonic()
+    result = run(scripts / "wrong.py", demo_server, tmp_path)
+    assert time.monotonic() - began < 40  # the first of them alone would sleep 511 s
+    assert result.returncode == 2
+    assert "NameError: name 'undefined_name' is not defined" in result.stderr
+    said = [line for line in result.stdout.splitlines() if "raised" in line]
+    assert said == [
+        "missing_asset raised EEException",
+        "bug raised KeyError",
+        "own_loop raised HTTPError",
+        "swallowed raised PermanentError",
+        "passing raised ValueError",
+    ]
+    failures = open_run(tmp_path / "run").failures
+    kinds = ["PermanentError"] * 2 + ["RecipeError"] * 2 + ["PermanentError"] * 4 + ["RecipeError"]
+    assert list(failures["error_class"]) == kinds
+    asked = failures[failures["error_class"] == "PermanentError"]
+    assert all("Image asset 'NO/SUCH/IMAGE' not found" in error for error in asked["error"])
+
+
+def test_another_plan_is_refused(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "clock.py"
+    script.write_text(
+        "import time\nfrom multiprocessing import Pool\n"
+        "def work(t):\n    open(f'{t}.txt', 'w').write('x')\n"
+        "Pool(2).map(work, [time.time_ns()])\n"
+    )
+    assert run(script, demo_server, tmp_path).returncode == 0
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 2
+    assert "asks for something else than the last time" in result.stderr
+
+
+def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "own.py"
+    script.write_text(
+        "from eechips import Pool\n"
+        "def work(a, b):\n    return a + b\n"
+        "if __name__ == '__main__':\n"
+        "    with Pool(2) as pool:\n        print(pool.starmap(work, [(1, 2), (3, 4)]))\n"
+    )
+    assert "[3, 7]" in run(script, demo_server, tmp_path).stdout
+    assert "[3, 7]" in plain(script, demo_server, tmp_path).stdout
+    assert open_run(tmp_path / "run").counts == {"done": 2}
