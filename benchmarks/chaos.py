@@ -22,17 +22,20 @@ At the end this must hold; what does not is told, and the exit status is 1:
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
 import random
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -64,6 +67,7 @@ _KINDS: tuple[dict[str, Any], ...] = (
 )
 _SHARE = 0.1  # of requests that meet a fault
 _HARMLESS = ("gzip", "restricted")
+_LOGGED = 2.0  # seconds after which the end of a worker must be in the log
 _COMMIT = 10.0  # seconds after which an answer that came must be safe from a crash
 _PATIENCE = 900.0  # seconds that one command may take
 _FILES = {".eechips.lock", "manifest.sqlite", "manifest.parquet", "run.json", "run.log", "failures.csv"}
@@ -161,7 +165,7 @@ def chaos(seed: int, plan: Plan, calm: dict[str, str], folder: Path) -> Story:
     story.requests = sum(len(notes) for notes in asked.values())
     story.left_in_tmp = sorted({p.name.split("-")[0] for p in (folder / "tmp").iterdir()})
     story.problems += [*endings(story), *ledger(out, plan, calm), *contents(out, plan, calm)]
-    story.problems += unexplained(asked, story)
+    story.problems += unexplained(asked, story, losses(out))
     return story
 
 
@@ -171,7 +175,7 @@ def start(server: Server, plan: Plan, folder: Path, *, troubled: bool) -> Comman
         sys.executable, "-m", "eechips", "run", HERE / "points.py", "--quiet",
         "-p", f"count={plan.units}", "-p", f"troubled={str(troubled).lower()}",
         "--endpoint", server.url, "--method", plan.method, "--out", folder / "out",
-        *known_options({"--unit-timeout": f"{plan.unit_timeout:g}", "--rate": "none"}),
+        *known_options({"--unit-timeout": f"{plan.unit_timeout:g}", "--read-timeout": "5", "--rate": "none"}),
     ]  # fmt: skip
     (folder / "tmp").mkdir(exist_ok=True)
     places = {"EECHIPS_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")}
@@ -272,12 +276,32 @@ def name(index: int) -> str:
     return f"tile_{index:05d}.png"
 
 
-def unexplained(asked: dict[str, list[list[Any]]], story: Story) -> Iterator[str]:
+def losses(out: Path) -> dict[str, list[tuple[float, float]]]:
+    """When a unit was with a worker that ended, on the monotonic clock, as the run's log has it, by unit.
+
+    A worker may have several units: one that hangs or kills it takes the others along.
+    """
+    with contextlib.closing(sqlite3.connect(out / "manifest.sqlite")) as db:
+        values = {key: json.loads(unit)["value"] for key, unit in db.execute("SELECT lower(hex(id)), unit FROM units")}
+    shift = time.monotonic() - time.time()
+    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for line in (out / "run.log").read_text().splitlines():
+        event = json.loads(line)
+        if event["event"] == "worker lost":
+            at = datetime.fromisoformat(event["time"].replace("Z", "+00:00")).timestamp() + shift
+            longitude, latitude = values[event["id"]]
+            found[f"{longitude!r},{latitude!r}"].append((at - _LOGGED, at))
+    return found
+
+
+def unexplained(
+    asked: dict[str, list[list[Any]]], story: Story, lost: dict[str, list[tuple[float, float]]]
+) -> Iterator[str]:
     """Requests of a unit that neither its progress, nor a fault, nor a crash explains."""
     why: Counter[str] = Counter()
     for unit, notes in asked.items():
         for before, after in pairwise(notes):
-            reason = explanation(before, after, story.crashes)
+            reason = explanation(before, after, [*story.crashes, *lost.get(unit, [])])
             why[reason] += 1
             if reason == "nothing":
                 yield f"unit {unit} was asked for again without a reason: {before}, then {after}"

@@ -328,12 +328,12 @@ class Dispatcher:
 
     def _lost(self, event: Lost) -> Record | None:
         """Gives a unit back whose worker ended; the third worker that it ends is the last."""
-        if event.blame is False:
-            self._again.append(event.task)
-            return None
         self._losses[event.task.position] += bool(event.blame)
         losses = self._losses[event.task.position]
         self._log.write("worker lost", id=event.task.id, reason=event.reason, losses=losses)
+        if event.blame is False:
+            self._again.append(event.task)
+            return None
         if losses < _MAX_LOSSES:
             self._suspects.append(event.task)
             return None
