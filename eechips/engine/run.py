@@ -82,13 +82,13 @@ class Bench:
         config: of the run.
         ledger: of the run; has a plan, if only an empty one.
         log: of the run.
-        settle: settles the open units from a position of the plan on; False if it was stopped before.
+        settle: settles the open units between two positions of the plan; False if it was stopped before.
     """
 
     config: RunConfig
     ledger: Ledger
     log: RunLog
-    settle: Callable[[int], bool]
+    settle: Callable[[int, int], bool]
 
     def say(self, text: str) -> None:
         """Shows the user a line."""
@@ -246,16 +246,16 @@ class _Run:
         self._store.sweep()
         deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
 
-        def settle(first: int) -> bool:
-            ledger, store, interrupt = self._ledger, self._store, self._interrupt
-            settlement = Settlement(self._recipe, config, ledger, store, session, pool, log, interrupt, deadline, first)
+        def settle(first: int, end: int | None) -> bool:
+            settled = (self._recipe, config, self._ledger, self._store)
+            settlement = Settlement(*settled, session, pool, log, self._interrupt, deadline, first, end)
             is_settled = settlement.run()
             self._is_paused = settlement.is_paused
             self._remember(session)
             return is_settled
 
         if self._drive is None:
-            return settle(0)
+            return settle(0, None)
         try:
             return self._drive(Bench(config, self._ledger, log, settle))
         except EechipsError:

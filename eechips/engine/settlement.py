@@ -41,6 +41,7 @@ class Settlement:
         interrupt: tells when to stop.
         deadline: when to begin nothing new any more, on the monotonic clock.
         first: position in the plan of the first unit to settle.
+        end: position after the last; None for all.
     """
 
     def __init__(
@@ -55,11 +56,12 @@ class Settlement:
         interrupt: Interrupt,
         deadline: float,
         first: int = 0,
+        end: int | None = None,
     ) -> None:
-        self._first = first
+        self._first, self._end = first, end
         self._config, self._ledger, self._store, self._session = config, ledger, store, session
         self._pool, self._log, self._interrupt = pool, log, interrupt
-        self._units, self._left = ledger.open_units(first), self._count(is_open=True)
+        self._units, self._left = ledger.open_units(first, end), self._count(is_open=True)
         self._redraws: Redraws | None = None
         if config.on_empty == "redraw":
             self._redraws = Redraws(recipe, ledger, name_template(recipe, config))
@@ -123,7 +125,9 @@ class Settlement:
 
     @property
     def _total(self) -> int:
-        return sum(self._ledger.counts(self._first).values())
+        return sum(self._ledger.counts(self._first, self._end).values())
 
     def _count(self, *, is_open: bool) -> int:
-        return sum(count for state, count in self._ledger.counts(self._first).items() if state.is_open is is_open)
+        return sum(
+            count for state, count in self._ledger.counts(self._first, self._end).items() if state.is_open is is_open
+        )

@@ -170,10 +170,15 @@ class Ledger:
         rows = self._db.execute("SELECT key, value FROM meta").fetchall()
         return {key: json.loads(value) for key, value in rows}
 
-    def counts(self, first: int = 0) -> dict[State, int]:
-        """Units by state, from a position of the plan on; states without units are left out."""
-        query = "SELECT state, count(*) FROM units WHERE position >= ? GROUP BY state"
-        rows = self._db.execute(query, (first,)).fetchall()
+    def counts(self, first: int = 0, end: int | None = None) -> dict[State, int]:
+        """Units by state; states without units are left out.
+
+        Args:
+            first: position of the first that counts.
+            end: position after the last that counts; None for all.
+        """
+        query = "SELECT state, count(*) FROM units WHERE position >= ? AND position < ? GROUP BY state"
+        rows = self._db.execute(query, (first, self.end if end is None else end)).fetchall()
         return {State(state): count for state, count in rows}
 
     def failures_by_class(self) -> dict[str, int]:
@@ -198,15 +203,16 @@ class Ledger:
         """The position after the last unit."""
         return int(self._db.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0])
 
-    def open_units(self, first: int = 0) -> Iterator[Planned]:
+    def open_units(self, first: int = 0, end: int | None = None) -> Iterator[Planned]:
         """Units that are to be fetched, in the order of the plan, but for those that are added from now on.
 
         The ledger may be changed meanwhile.
 
         Args:
             first: position of the first that may be.
+            end: position after the last that may be; None for all.
         """
-        return self._open_units(first, self.end)
+        return self._open_units(first, self.end if end is None else end)
 
     def _open_units(self, first: int, end: int) -> Iterator[Planned]:
         states = [state.value for state in State if state.is_open]

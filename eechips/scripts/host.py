@@ -72,7 +72,7 @@ class Host:
         self._plan(number, first, calls)
         self._uses, self.calls = number, first + len(calls)
         try:
-            is_settled = self._bench.settle(first)
+            is_settled = self._bench.settle(first, self.calls)
         except EechipsError as error:  # it ends the run: the script is not asked
             raise Stopped(error) from error
         if not is_settled:

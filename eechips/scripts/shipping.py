@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib
 import io
 import math
 import pickle
 import threading
+from multiprocessing import sharedctypes, synchronize
 from typing import Any
 
 from eechips.errors import RecipeError
@@ -15,7 +17,8 @@ from eechips.recipe import canonical_json
 
 _MOST_TEXT = 2000
 """Characters of a description: the ledger is for small ones."""
-_LOCKS = (type(threading.Lock()), type(threading.RLock()))
+_LOCK = type(threading.Lock())
+_LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
 
 
 def pack(value: Any, what: str) -> bytes:
@@ -30,13 +33,22 @@ def pack(value: Any, what: str) -> bytes:
     """
     import cloudpickle  # type: ignore[import-untyped]
     import ee
+    from tqdm import tqdm
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, thing: Any) -> Any:
             if isinstance(thing, ee.ComputedObject) and type(thing).__module__.startswith("ee."):
                 return _expression, (type(thing).__module__, type(thing).__qualname__, thing.serialize())
-            if isinstance(thing, _LOCKS):  # one call at a time runs in a process: a lock of its own is as good
-                return threading.RLock, ()
+            if isinstance(thing, _LOCKS):  # each call has files of its own: a lock of its own is as good
+                return (threading.Lock if isinstance(thing, _LOCK) else threading.RLock), ()
+            if isinstance(thing, threading.local):
+                return threading.local, ()
+            if isinstance(thing, tqdm):  # the run has a bar of its own
+                return _quiet_bar, ()
+            if isinstance(thing, sharedctypes.SynchronizedBase):  # a copy: what calls share is what they return
+                value = thing.get_obj()
+                kind = (value._type_, len(value)) if isinstance(value, ctypes.Array) else (type(value), None)
+                return _shared, (*kind, bytes(value))
             return super().reducer_override(thing)
 
     buffer = io.BytesIO()
@@ -90,6 +102,17 @@ def _plain(value: Any) -> Any:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _quiet_bar() -> Any:
+    from tqdm import tqdm
+
+    return tqdm(disable=True)
+
+
+def _shared(kind: Any, length: int | None, data: bytes) -> Any:
+    whole = kind if length is None else kind * length
+    return sharedctypes.synchronized(whole.from_buffer_copy(data))
 
 
 def _expression(module: str, name: str, text: str) -> Any:

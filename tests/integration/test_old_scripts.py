@@ -190,3 +190,34 @@ def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> Non
     assert "[3, 7]" in run(script, demo_server, tmp_path).stdout
     assert "[3, 7]" in plain(script, demo_server, tmp_path).stdout
     assert open_run(tmp_path / "run").counts == {"done": 2}
+
+
+def test_globals_that_belong_to_one_process_have_stand_ins(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "globals.py"
+    script.write_text(
+        "import collections, dataclasses, threading\n"
+        "import multiprocessing as mp\n"
+        "import ee, numpy as np, pandas as pd\n"
+        "from tqdm import tqdm\n"
+        "from tqdm.contrib.concurrent import process_map\n"
+        "ee.Initialize()\n"
+        "lock, thread_lock, semaphore = mp.Lock(), threading.Lock(), threading.Semaphore(3)\n"
+        "counter, bar, local = mp.Value('i', 5), tqdm(total=4, disable=True), threading.local()\n"
+        "Row = collections.namedtuple('Row', 'n v')\n"
+        "@dataclasses.dataclass\n"
+        "class Item:\n    n: int\n"
+        "def work(item):\n"
+        "    with lock, thread_lock, semaphore:\n        counter.value += 1\n"
+        "    bar.update(1)\n"
+        "    local.x = 1\n"
+        "    return Row(item.n, np.arange(item.n)), pd.DataFrame({'a': [item.n]}), ee.Number(item.n)\n"
+        "if __name__ == '__main__':\n"
+        "    with mp.Pool(2) as p:\n"
+        "        found = list(p.imap(work, [Item(i) for i in range(3)]))\n"
+        "    assert all(isinstance(row, Row) and len(row.v) == row.n for row, _, _ in found)\n"
+        "    print([number.getInfo() for _, _, number in found], process_map(abs, [-1, -2], max_workers=2))\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "[0, 1, 2] [1, 2]" in result.stdout
+    assert open_run(tmp_path / "run").counts == {"done": 5}
