@@ -20,6 +20,7 @@ from eechips.client.connection import Connection, prepare
 from eechips.client.documents import Briefing, DocumentsFile
 from eechips.client.throttle import Stopped
 from eechips.errors import EechipsError
+from eechips.writers import inspect, sniff
 
 if TYPE_CHECKING:
     import requests
@@ -69,7 +70,8 @@ class Witness:
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
         """Sends what a library would; status, headers and body come back, the last whole and unzipped."""
         sent = {str(k): _text(v) for k, v in headers.items() if str(k).lower() not in _OF_THE_CONNECTION}
-        response, found = self.request(url, method, body=body, headers=sent)
+        with self._transport.checking(_check):
+            response, found = self.request(url, method, body=body, headers=sent)
         kept = {k: str(v) for k, v in response.items() if k not in _OF_THE_BODY and k != "status"}
         return int(response.status), {**kept, "content-length": str(len(found))}, found
 
@@ -160,6 +162,12 @@ def _raw(status: int, headers: Mapping[str, str], body: bytes) -> Any:
 
 
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
+
+
+def _check(body: bytes) -> None:
+    """Raises ValidationError for half an image, which is not always shorter than promised."""
+    if sniff(body) != "bin":
+        inspect(body, "")
 
 
 def _text(value: Any) -> str:

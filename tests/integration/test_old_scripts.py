@@ -10,12 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
 from eechips import open_run
 from eechips.manifest.run import Run
-from tests.conftest import Server
+from tests.conftest import Server, start_server, stop_server
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 ROOT = SCRIPTS.parents[1]
@@ -52,6 +53,7 @@ def scripts(tmp_path: Path) -> Path:
     """A folder of the scripts, so that none writes into the project."""
     folder = tmp_path / "scripts"
     shutil.copytree(SCRIPTS, folder)
+    shutil.copytree(ROOT / "recipes" / "old", folder, dirs_exist_ok=True)
     return folder
 
 
@@ -221,3 +223,23 @@ def test_globals_that_belong_to_one_process_have_stand_ins(demo_server: Server, 
     assert result.returncode == 0, result.stderr
     assert "[0, 1, 2] [1, 2]" in result.stdout
     assert open_run(tmp_path / "run").counts == {"done": 5}
+
+
+def test_what_the_network_does_to_answers_does_not_reach_the_files(
+    scripts: Path, demo_server: Server, tmp_path: Path
+) -> None:
+    """The script copies response.raw into a file: half an image, or its gzip, if nobody looked after it."""
+    pixels = {"on": "thumbnails:getPixels", "probability": 1.0, "times": 1}
+    kinds = ("truncate", "truncate-silently", "gzip", "reset", "status")
+    plan = tmp_path / "faults.json"
+    plan.write_text(json.dumps({"seed": 1, "faults": [{"type": kind, **pixels} for kind in kinds]}))
+    assert run(scripts / "naip.py", demo_server, tmp_path, "-q", "--out", "good").returncode == 0
+    server = start_server("--rate", "none", "--concurrency", "none", "--faults", str(plan))
+    try:
+        result = run(scripts / "naip.py", server, tmp_path)
+        with urlopen(f"{server.url}/_faults") as response:
+            assert json.load(response)["consumed"]
+    finally:
+        stop_server(server)
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "run") == files(tmp_path / "good")
