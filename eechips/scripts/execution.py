@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ class Place:
         imports: folders that the script imports from.
         inputs: files below ``home`` that the script names.
         folders: below ``out``, that the script has made.
+        log_level: of what the script logs; None if it has not asked for a log.
     """
 
     out: Path
@@ -40,6 +42,7 @@ class Place:
     imports: tuple[str, ...]
     inputs: tuple[str, ...]
     folders: tuple[str, ...]
+    log_level: int | None = None
 
 
 class Executor:
@@ -57,6 +60,8 @@ class Executor:
         )
         self._folder: CallFolder | None = None
         self._program: Program | None = None
+        if place.log_level is not None:
+            logging.basicConfig(level=place.log_level)
         sys.path[:0] = [folder for folder in place.imports if folder not in sys.path]
 
     def execute(self, folder: CallFolder, position: int) -> Files:

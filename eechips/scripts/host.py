@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,15 +99,12 @@ class Host:
         return sorted(self._outside)
 
     def _present_place(self) -> Place:
-        place = self._place
-        made = (n for n in subfolders(place.out, place.out) if n != ".")
-        return Place(
-            place.out,
-            place.calls,
-            place.home,
-            place.imports,
-            place.inputs,
-            tuple(dict.fromkeys((*place.folders, *made))),
+        made = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
+        root = logging.getLogger()
+        return replace(
+            self._place,
+            folders=tuple(dict.fromkeys((*self._place.folders, *made))),
+            log_level=root.level if root.handlers else None,
         )
 
     def _plan(self, number: int, first: int, calls: Sequence[Call]) -> None:
@@ -144,7 +142,7 @@ class Host:
         rows = [
             row
             for batch in self._bench.ledger.batches(("position", "state", "error_class", "error"))
-            for row in islice(batch, None)
+            for row in batch
             if first <= row[0] < end
         ]
         found = []

@@ -149,7 +149,9 @@ class Script:
             if isinstance(found, ConfigurationError):
                 raise found from None
             text = "".join(traceback.format_exception(error))
-            raise RecipeError(f"{self.path}: {type(error).__name__}: {error}", traceback=text) from error
+            own = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(self.path)]
+            where = f"{self.path}, line {own[-1]}" if own else str(self.path)
+            raise RecipeError(f"{where}: {type(error).__name__}: {error}", traceback=text) from error
         finally:
             sys.stdout.flush()
 

@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
@@ -91,11 +92,12 @@ class Stage:
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
-        """Inside the block ``open`` tells the stage which files it opens."""
+        """Inside the block ``open`` tells the stage which files it opens, in this thread and those that are started."""
         original = builtins.open
+        others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
 
         def opening(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
-            if isinstance(file, (str, PurePath)):
+            if isinstance(file, (str, PurePath)) and threading.get_ident() not in others:
                 self._note(str(file), mode)
             return original(file, mode, *args, **options)
 

@@ -243,3 +243,20 @@ def test_what_the_network_does_to_answers_does_not_reach_the_files(
         stop_server(server)
     assert result.returncode == 0, result.stderr
     assert files(tmp_path / "run") == files(tmp_path / "good")
+
+
+def test_many_short_calls_are_made_once(demo_server: Server, tmp_path: Path) -> None:
+    """Files of one call are staged while the next one runs in the same process."""
+    script = tmp_path / "many.py"
+    script.write_text(
+        "import os\nfrom multiprocessing import Pool\n"
+        "def work(i):\n    open(f'c/{i}.txt', 'w').write('x')\n    return i\n"
+        "if __name__ == '__main__':\n"
+        "    os.makedirs('c', exist_ok=True)\n"
+        "    assert Pool().map(work, range(1000)) == list(range(1000))\n"
+    )
+    for _ in range(2):
+        assert run(script, demo_server, tmp_path).returncode == 0
+    units = open_run(tmp_path / "run").units
+    assert set(units["attempts"]) == {1}
+    assert list(units["file"]) == [f"c/{i}.txt" for i in range(1000)]
