@@ -37,6 +37,8 @@ _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
 _UNITS_PER_WORKER = 4
 """Units that a worker has before a further one is started: each worker costs as much memory as many threads."""
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Ctrl-C, the system that shuts down, a terminal that is closed."""
 _ALIKE_LIMIT = 20
 """So many first units failing in the same place of the recipe end the run: the rest would do the same."""
 
@@ -57,8 +59,9 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
+            for number in _SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and shells for what is in the background
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:

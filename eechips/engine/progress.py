@@ -33,7 +33,7 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._first, self._settled, self._limit = total, settled, settled, limit
-        self._stream = stream if stream is not None else sys.stderr
+        self._stream: Any = _Terminal(stream if stream is not None else sys.stderr)
         self._quiet, self._clock = quiet, clock
         self._began = self._last_line = clock()
         self._failed = 0
@@ -108,6 +108,34 @@ class Progress:
             file=self._stream,
             flush=True,
         )
+
+
+class _Terminal:
+    """A stream that may be closed under our feet, with its terminal: what is written then is lost, and nothing else."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._is_there = True
+
+    def write(self, text: str) -> int:
+        """As of a stream."""
+        if self._is_there:
+            try:
+                return self._stream.write(text)
+            except OSError:
+                self._is_there = False
+        return len(text)
+
+    def flush(self) -> None:
+        """As of a stream."""
+        if self._is_there:
+            try:
+                self._stream.flush()
+            except OSError:
+                self._is_there = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _duration(seconds: float) -> str:

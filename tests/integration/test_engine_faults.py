@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from eechips.errors import ConfigurationError, RecipeError, StorageError
 from eechips.manifest import Run, open_run
 from tests.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.engine_service import Service, serving
+from tests.proxy import wired
 
 
 @pytest.fixture
@@ -186,6 +188,46 @@ def test_no_thumbnail_name_is_left_anywhere(
     written = everything_written(finished.path) + shown.out + shown.err
     assert len(service.secrets) >= 12
     assert not [secret for secret in service.secrets if secret in written]
+
+
+def test_a_network_that_is_away_is_waited_for(
+    service: Service, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.latency = 0.05
+    with wired(service.url) as wire:
+
+        def interrupt() -> None:
+            wait_for(service, 10)
+            wire.cut()
+            deadline = time.monotonic() + 30
+            while '"offline"' not in (tmp_path / "out" / "run.log").read_text():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            wire.mend()
+
+        cutter = threading.Thread(target=interrupt)
+        cutter.start()
+        finished = run_chips(tmp_path, wire.url, parameters={"count": 60}, retries=1, quiet=False, in_flight=6)
+        cutter.join()
+    assert finished.counts == {"done": 60}
+    shown = capfd.readouterr().err
+    assert "No connection to the service: waiting for it." in shown
+    assert "The service can be reached again." in shown
+
+
+def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.1
+    process = start(tmp_path, service)
+    wait_for(service, 5)
+    assert process.stderr is not None
+    process.stderr.close()
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(60) == 0
+    assert process.stdout is not None
+    assert process.stdout.read().strip() == "interrupted"
+    process.stdout.close()
+    assert service.in_flight == 0
+    assert run_chips(tmp_path, service.url, parameters={"count": 60}).counts == {"done": 60}
 
 
 MAIN = """

@@ -1,0 +1,75 @@
+"""A real TCP proxy whose wire can be cut: connections break and none can be made, until it is mended."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+
+
+class Wire:
+    """Listens on loopback and passes bytes to a server.
+
+    Attributes:
+        url: where it listens, while it is whole.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._open: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._address = self._listener.getsockname()
+        self.url = f"http://127.0.0.1:{self._address[1]}"
+        self._listen()
+
+    def cut(self) -> None:
+        """Breaks every connection; new ones are refused."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # wakes who waits for a connection
+        self._listener.close()
+        with self._lock:
+            for each in self._open:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        """Lets connections through again, at the same address."""
+        self._listener = socket.create_server(self._address)
+        self._listen()
+
+    def _listen(self) -> None:
+        threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                near, _ = listener.accept()
+            except OSError:
+                return  # cut
+            far = socket.create_connection(self._target)
+            with self._lock:
+                self._open |= {near, far}
+            for one, other in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        with contextlib.suppress(OSError):
+            other.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._open.discard(one)
+        one.close()
+
+
+@contextlib.contextmanager
+def wired(url: str) -> Iterator[Wire]:
+    """A wire to a server on loopback for the duration of the block."""
+    wire = Wire(int(url.rpartition(":")[2]))
+    try:
+        yield wire
+    finally:
+        wire.cut()
