@@ -21,8 +21,8 @@ _OPTIONS = frozenset({"path", "parameters"})
 def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     """The recipe and the run's config for the options of ``run``.
 
-    A file that defines the two functions, and opens no pool outside them, is a recipe. Any other that does something
-    when it is executed is a script, and is.
+    A file that defines the two functions, opens no pool outside them, and leaves it to the run to initialise the client
+    is a recipe. Any other that does something when it is executed is a script, and is.
 
     Raises:
         UsageError: if an option is unknown, or the file is neither a recipe nor a script.
@@ -30,7 +30,8 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     options = dict(options)
     arguments = options.pop("arguments", ())
     source = read_source(Path(options["path"]))
-    is_script = bool(arguments) or (not source.is_recipe and source.is_script and not options.get("parameters"))
+    is_old = source.initializes if source.is_recipe else source.is_script
+    is_script = bool(arguments) or (is_old and not options.get("parameters"))
     if not is_script:
         return split(load_recipe, _OPTIONS, options, lambda made: slug(made.name))
     if options.pop("parameters", None):

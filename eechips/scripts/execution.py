@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from eechips.client.throttle import Stopped
 from eechips.engine.worker import File, Files
 from eechips.errors import RequestError, UsageError, ValidationError
+from eechips.recipe import Chip, Table
 from eechips.scripts.calls import CallFolder, Changes, Program, Result
 from eechips.scripts.network import Witness
 from eechips.scripts.patience import classified, impatient, repeats_help
@@ -64,11 +65,11 @@ class Executor:
             logging.basicConfig(level=place.log_level)
         sys.path[:0] = [folder for folder in place.imports if folder not in sys.path]
 
-    def execute(self, folder: CallFolder, position: int) -> Files:
+    def execute(self, folder: CallFolder, position: int) -> Files | Chip | Table:
         """Runs a call.
 
         Returns:
-            The files that it has written.
+            The files that it has written; or what it wants to be fetched, as a recipe does.
 
         Raises:
             Stopped: if the run is stopping.
@@ -102,6 +103,8 @@ class Executor:
             raise
         finally:
             sys.stdout.flush()
+        if isinstance(result.value, (Chip, Table)):
+            return result.value
         folder.keep(position, replace(result, outside=self._outside(), appended=self._appended()))
         return Files(files)
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from eechips.engine.plan import plan_units
+from eechips.engine.plan import DEFAULT_TEMPLATE, plan_units
 from eechips.engine.run import Bench
 from eechips.errors import EechipsError, RecipeError, RunMismatchError
 from eechips.manifest.record import Planned, State
@@ -116,7 +116,7 @@ class Host:
         )  # fmt: skip
         units = [
             Planned(first + unit.position, unit.id, unit.unit, unit.name)
-            for unit in plan_units(values, self._identity, NameTemplate("{index}"))
+            for unit in plan_units(values, self._identity, NameTemplate(DEFAULT_TEMPLATE))
         ]
         stored = [found for found in self._ids() if first <= found[0]]
         if not stored:

@@ -20,7 +20,7 @@ from eechips.engine.run import Bench
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.recipe import canonical_json
 from eechips.scripts import network
-from eechips.scripts.calls import CallFolder
+from eechips.scripts.calls import Call, CallFolder
 from eechips.scripts.execution import Executor, Place
 from eechips.scripts.host import PLACE, Host, Stopped, words
 from eechips.scripts.patience import impatient
@@ -137,6 +137,8 @@ class Script:
         try:
             with impatient():
                 exec(compile(self._source.tree, str(self.path), "exec"), main.__dict__)
+                if self._source.is_recipe:
+                    self._use_functions(main, host, *(self._source.functions or ()))
         except SystemExit as error:
             if error.code not in (None, 0):
                 raise RecipeError(f"{self.path}: the script ended with status {error.code}") from None
@@ -155,10 +157,17 @@ class Script:
         finally:
             sys.stdout.flush()
 
+    def _use_functions(self, main: ModuleType, host: Host, requests: str, result: str) -> None:
+        """Does what the main part of such a script does, which is not executed, but with a pool."""
+        calls = [Call(getattr(main, result), item) for item in enumerate(getattr(main, requests)())]
+        if calls:
+            host.execute(calls, initializer=None, initargs=(), shares=False)
+
     @contextlib.contextmanager
     def _as_main(self) -> Iterator[ModuleType]:
         """The state of the interpreter that the script would find, but for random numbers, which are the same again."""
-        main = ModuleType("__main__")
+        assert self._source is not None
+        main = ModuleType(f"recipe_{self.name}" if self._source.is_recipe else "__main__")
         main.__dict__.update(__file__=str(self.path), __builtins__=__builtins__, get_ipython=_notebook, display=print)
         before, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
         sys.modules["__main__"], sys.argv = main, [str(self.path), *self._arguments]

@@ -14,6 +14,7 @@ from eechips.errors import UsageError
 POOLS = frozenset({"Pool", "ThreadPool", "ProcessPoolExecutor", "ThreadPoolExecutor", "process_map", "thread_map"})
 """Names under which pools are opened."""
 
+_CLIENT = frozenset({"Initialize", "Authenticate"})
 _REQUESTS, _RESULT = ("get_requests", "getRequests"), ("get_result", "getResult")
 _MAGIC = re.compile(r"^(?P<indent>\s*)(?:(?P<target>[\w.,\s]+?)\s*=\s*)?(?P<magic>[%!?].*)$")
 _CELL_MAGIC = re.compile(r"^\s*%%\s*(\w+)")
@@ -41,9 +42,21 @@ class Source:
     @property
     def is_recipe(self) -> bool:
         """Whether the file has the two functions of a recipe, and opens no pool outside them."""
-        functions = {node.name: node for node in self.tree.body if isinstance(node, ast.FunctionDef)}
-        parts = [next((functions[n] for n in names if n in functions), None) for names in (_REQUESTS, _RESULT)]
-        return all(parts) and not self._opens_pool(set(parts))
+        return self.functions is not None and not self._opens_pool(
+            {node for node in self.tree.body if isinstance(node, ast.FunctionDef) and node.name in self.functions}
+        )
+
+    @property
+    def functions(self) -> tuple[str, str] | None:
+        """Names of the two functions of a recipe, if it has both."""
+        there = {node.name for node in self.tree.body if isinstance(node, ast.FunctionDef)}
+        requests, result = (next((n for n in names if n in there), None) for names in (_REQUESTS, _RESULT))
+        return (requests, result) if requests is not None and result is not None else None
+
+    @property
+    def initializes(self) -> bool:
+        """Whether it initialises Earth Engine's client itself, which recipes leave to the run."""
+        return any(isinstance(n, ast.Call) and _name(n.func) in _CLIENT for n in ast.walk(self.tree))
 
     @property
     def is_script(self) -> bool:
@@ -77,7 +90,7 @@ class Source:
         found = (n.value for n in ast.walk(self.tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
         return tuple(dict.fromkeys(text for text in found if 0 < len(text) < 250 and "\n" not in text))
 
-    def _opens_pool(self, apart: set[ast.FunctionDef | None]) -> bool:
+    def _opens_pool(self, apart: set[ast.FunctionDef]) -> bool:
         return any(isinstance(n, (ast.Name, ast.Attribute)) and _name(n) in POOLS for n in _walk(self.tree, apart))
 
 
@@ -136,7 +149,7 @@ def _name(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 
-def _walk(node: ast.AST, apart: set[ast.FunctionDef | None]) -> Iterator[ast.AST]:
+def _walk(node: ast.AST, apart: set[ast.FunctionDef]) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if child not in apart:
             yield child

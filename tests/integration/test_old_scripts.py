@@ -260,3 +260,25 @@ def test_many_short_calls_are_made_once(demo_server: Server, tmp_path: Path) -> 
     units = open_run(tmp_path / "run").units
     assert set(units["attempts"]) == {1}
     assert list(units["file"]) == [f"c/{i}.txt" for i in range(1000)]
+
+
+def test_two_functions_without_a_pool_are_called_as_by_one(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "serial.py"
+    script.write_text(
+        "import ee, requests, shutil\n"
+        "from eechips import Chip\n"
+        "ee.Initialize(opt_url='https://earthengine-highvolume.googleapis.com')\n"
+        "def getRequests():\n    return [1, 2, 3]\n"
+        "def getResult(index, n):\n"
+        "    region = ee.Geometry.Point(0, 0).buffer(50)\n"
+        "    if n == 3:\n        return Chip(ee.Image(n), region=region, dimensions=(8, 8))\n"
+        "    r = requests.get(ee.Image(n).getThumbURL({'region': region, 'dimensions': '16x16'}), stream=True)\n"
+        "    with open('tile_%d.png' % index, 'wb') as f:\n        shutil.copyfileobj(r.raw, f)\n"
+        "if __name__ == '__main__':\n"
+        "    for index, item in enumerate(getRequests()):\n        getResult(index, item)\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    units = open_run(tmp_path / "run").units
+    assert list(units["file"][:2]) == ["tile_0.png", "tile_1.png"]
+    assert list(units["width"]) == [16, 16, 8]
