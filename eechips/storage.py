@@ -47,6 +47,10 @@ class Staged:
     size: int
     sha256: str
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)
+
 
 class LocalStore:
     """A folder of results on a local disk.

@@ -42,6 +42,10 @@ _WORTHWHILE = 1.3
 """Answers a second, as a multiple of those before, that a doubling must bring."""
 _WINDOW = 1.0
 """Seconds, at least, for which answers are counted to judge that."""
+_PROMPT = 10.0
+"""Answers a second and slot from which on slots are not what holds up the run: it is this machine, or the service's."""
+_WARM = 1.2
+"""A first pace that has grown by this factor since it was last counted has not settled."""
 _HOLD = 30.0
 """Seconds until a doubling that brought nothing is tried again."""
 
@@ -114,8 +118,8 @@ class Controller:
         cells[Cell.SHARE] *= 1.0 - 1.0 / _MEMORY
         step = min(now - cells[Cell.RAISED_AT], _LONGEST_STEP)
         cells[Cell.RAISED_AT] = now
+        self._prove(now)
         if in_flight >= before - 1:  # unused slots say nothing about how many more could be used
-            self._prove(now)
             cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), cells[Cell.FREE]))
         return int(cells[Cell.LIMIT]) > before
 
@@ -156,7 +160,11 @@ class Controller:
             return
         pace, before = cells[Cell.WINDOW_COUNT] / seconds, cells[Cell.PACE]
         cells[Cell.WINDOW_AT], cells[Cell.PACE] = 0.0, pace
-        if pace >= before * _WORTHWHILE:
+        if pace >= _PROMPT * limit:
+            cells[Cell.WINDOW_AT], cells[Cell.PACE] = now + _HOLD, 0.0
+        elif before <= 0.0 and (before == 0.0 or pace > -before * _WARM):
+            cells[Cell.PACE] = -pace  # workers are still starting: the pace of this limit is not known yet
+        elif pace >= before * _WORTHWHILE:
             cells[Cell.FREE] = min(2.0 * free, cells[Cell.CEILING])
         else:
             cells[Cell.FREE] = cells[Cell.LIMIT] = max(1.0, free / 2.0)

@@ -35,7 +35,7 @@ _MAX_HELD = 5
 _PACE_SECONDS = 5.0  # between two lines of the log on how the run goes
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
-_UNITS_PER_WORKER = 4
+_UNITS_PER_WORKER = 8
 """Units that a worker has before a further one is started: each worker costs as much memory as many threads."""
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, the system that shuts down, a terminal that is closed."""

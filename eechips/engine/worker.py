@@ -125,6 +125,10 @@ class Outcome:
     further: tuple[Staged, ...] = ()
     is_exclusive: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)
+
 
 @dataclass(frozen=True, slots=True)
 class File:

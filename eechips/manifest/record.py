@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import Enum
+from typing import Any
 
 
 class State(str, Enum):
@@ -54,6 +55,10 @@ class Planned:
     name: str
     attempts: int = 0
     replaces: int | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,5 +113,12 @@ class Record:
     seconds: float | None = None
     finished: str | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _record, tuple(getattr(self, name) for name in self.__slots__)
+
 
 RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name != "position")
+
+
+def _record(*values: Any) -> Record:
+    return Record(**dict(zip(Record.__slots__, values, strict=True)))
