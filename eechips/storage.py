@@ -16,7 +16,8 @@ import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from io import FileIO
+from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
@@ -61,6 +62,7 @@ class LocalStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._prefix = f"{root}/"  # texts, not paths: they are put together several times for every result
 
     def path(self, name: str) -> Path:
         """The path of a name.
@@ -68,10 +70,12 @@ class LocalStore:
         Raises:
             UsageError: if the name is absolute or leads out of the root.
         """
-        pure = PurePosixPath(name)
-        if not name or pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name:
+        return Path(self._inside(name))
+
+    def _inside(self, name: str) -> str:
+        if not name or name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
             raise UsageError(f"'{name}' is no name for a result: it must stay inside the output folder")
-        return self.root.joinpath(*pure.parts)
+        return self._prefix + name
 
     def stage(self, name: str, data: bytes, token: str) -> Staged:
         """Writes a file under a temporary name in its final folder.
@@ -86,21 +90,22 @@ class LocalStore:
         Raises:
             StorageError: if it cannot be written; nothing is left behind.
         """
-        final = self.path(name)
-        temporary = final.with_name(f".{final.name}.{token}.part")
+        folder, slash, last = name.rpartition("/")
+        temporary = f"{folder}{slash}.{last}.{token}.part"
+        path = self._inside(temporary)
         try:
             try:
-                _write(temporary, data)
+                _write(path, data)
             except FileNotFoundError:
-                final.parent.mkdir(parents=True, exist_ok=True)
-                _write(temporary, data)
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                _write(path, data)
         except OSError as error:
             with contextlib.suppress(OSError):  # the folder may be what is wrong
-                temporary.unlink()
-            raise self._failed(final, error) from error
+                Path(path).unlink()
+            raise self._failed(self.path(name), error) from error
         return Staged(
             name=name,
-            temporary=temporary.relative_to(self.root).as_posix(),
+            temporary=temporary,
             size=len(data),
             sha256=hashlib.sha256(data).hexdigest(),
         )
@@ -111,11 +116,10 @@ class LocalStore:
         Raises:
             StorageError: if the file system refuses.
         """
-        final = self.path(staged.name)
         try:
-            self.path(staged.temporary).replace(final)
+            os.replace(self._inside(staged.temporary), self._inside(staged.name))  # noqa: PTH105 - see _prefix
         except OSError as error:
-            raise self._failed(final, error) from error
+            raise self._failed(self.path(staged.name), error) from error
 
     def flush(self) -> None:
         """Has the system write everything to the disk, once for all files; one by one takes milliseconds each."""
@@ -174,9 +178,11 @@ def write_file(path: Path, data: bytes) -> None:
     store.commit(store.stage(path.name, data, f"w{os.getpid()}"))
 
 
-def _write(path: Path, data: bytes) -> None:
-    with path.open("wb", buffering=0) as file:
-        file.write(data)
+def _write(path: str, data: bytes) -> None:
+    with FileIO(path, "wb") as file:
+        left = memoryview(data)
+        while left:  # without a buffer a write may be a part
+            left = left[file.write(left) or 0 :]
 
 
 def safe_component(value: Any) -> str:
