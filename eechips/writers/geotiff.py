@@ -100,6 +100,8 @@ def _facts(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: 
     expectation.check_dtype(pixels.dtype.name)
     if crs is None:
         raise ValidationError("no coordinate reference system came back")
+    if transform.is_identity:  # what GDAL says where the tag is missing
+        raise ValidationError("no transform came back")
     if expectation.crs is not None:
         check_crs(expectation.crs, crs)
     if expectation.transform is not None:
