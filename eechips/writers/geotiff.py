@@ -48,8 +48,8 @@ def receive(data: bytes, expectation: Expectation) -> Written:
             raise ValidationError("the mask band that was asked for did not come back")
         pixels, mask = pixels[:-1], pixels[-1] != 0
     assert mask is not None
-    final = encode(pixels, mask, names, crs, transform)
-    return Written(final, "tif", _facts(pixels, mask, names, crs, transform, expectation))
+    facts = _facts(pixels, mask, names, crs, transform, expectation)
+    return Written(encode(pixels, mask, names, crs, transform), "tif", facts)
 
 
 def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Written:
