@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 import signal
 import threading
 import time
@@ -37,6 +38,8 @@ _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
 _UNITS_PER_WORKER = 8
 """Units that a worker has before a further one is started: each worker costs as much memory as many threads."""
+_WORKERS_PER_CORE = 4
+"""Workers for each core, beyond which more of them cost memory and bring nothing, as long as their threads wait."""
 _SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Ctrl-C, the system that shuts down, a terminal that is closed."""
 _ALIKE_LIMIT = 20
@@ -175,6 +178,8 @@ class Dispatcher:
         """Sees to it that enough units can be under way to use every slot; whether more workers are to be started."""
         slots = _SPARE * self._pool.throttle.limit
         wanted = min(size, math.ceil(slots / self._units_per_worker), self._count - self._settled)
+        if self._units_per_worker > 1:
+            wanted = min(wanted, _WORKERS_PER_CORE * (os.cpu_count() or 1))
         # What a recipe fetches by itself, one unit after the other, more units would only wait for.
         self._pool.depth = 1 if self._units_per_worker == 1 else math.ceil(slots / max(1, wanted))
         return self._pool.ensure(wanted)
