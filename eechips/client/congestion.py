@@ -13,23 +13,25 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-TARGET_SHARE = 0.005
-"""Share of rejected requests that probing may cost."""
-_HEAVY_SHARE = 0.1
+_TOLERATED = 0.3
+"""Share of rejections at one limit up to which they are taken for accidents, or for the doing of others who use the
+same quota: fewer requests of ours would not help."""
+_DOUBTFUL = 0.29
+"""What is supposed of a limit that has just been raised, so that its first rejection tells."""
+_HEAVY_SHARE = 0.5
 """From this share on, the limit is far off: it falls by a factor, not by one."""
 _DECREASE = 0.75
-_MEMORY = 100.0
+_MEMORY = 30.0
 """The share of rejections is averaged over about this many requests."""
 _EPOCH = 0.5
 """Seconds between two falls by a factor: what was sent before the first must not bring the next."""
-_QUIET = 2.0
-"""Seconds without rejection after which growth quickens."""
-_LONG_QUIET = 8.0
-"""Seconds without rejection after which the limit grows whatever the share was."""
+_SHORT_WAIT, _LONG_WAIT = 1.0, 8.0
+"""Seconds until the limit is raised again after it was too high: twice as long every time, and at most so long, since
+the quota may have changed."""
 _PROBE = 0.5
-"""Slots a second by which the limit grows otherwise."""
-_QUICK_GROWTH = 1.35
-"""Factor a second by which it grows once it is quiet."""
+"""Slots a second by which the limit grows at least."""
+_GROWTH = 1.35
+"""Factor a second by which it grows as long as nothing speaks against it."""
 _RESTRICTED = 0.5
 """What remains of the limit when the service announces its restricted mode."""
 _LONGEST_STEP = 0.25
@@ -56,15 +58,17 @@ class Cell(IntEnum):
     LIMIT = 0
     CEILING = 1
     SHARE = 2
-    REJECTED_AT = 3
+    TOO_HIGH_AT = 3
     LOWERED_AT = 4
-    RAISED_AT = 5
+    GROWN_AT = 5
     RAMPING = 6
     RESTRICTED = 7
     FREE = 8
     WINDOW_AT = 9
     WINDOW_COUNT = 10
     PACE = 11
+    WAIT = 12
+    RAISED = 13
 
 
 START = 10.0
@@ -95,7 +99,8 @@ class Controller:
         cells = self._cells
         cells[Cell.LIMIT], cells[Cell.CEILING] = min(limit, ceiling), ceiling
         cells[Cell.SHARE] = 0.0
-        cells[Cell.REJECTED_AT] = cells[Cell.LOWERED_AT] = cells[Cell.RAISED_AT] = now
+        cells[Cell.TOO_HIGH_AT] = cells[Cell.LOWERED_AT] = cells[Cell.GROWN_AT] = now
+        cells[Cell.WAIT], cells[Cell.RAISED] = _SHORT_WAIT, 0.0
         cells[Cell.RAMPING] = float(ramps)
         cells[Cell.RESTRICTED] = 0.0
         cells[Cell.FREE] = ceiling if free is None else min(free, ceiling)
@@ -116,12 +121,18 @@ class Controller:
         before = int(cells[Cell.LIMIT])
         self._restrict(restricted, now)
         cells[Cell.SHARE] *= 1.0 - 1.0 / _MEMORY
-        step = min(now - cells[Cell.RAISED_AT], _LONGEST_STEP)
-        cells[Cell.RAISED_AT] = now
+        step = min(now - cells[Cell.GROWN_AT], _LONGEST_STEP)
+        cells[Cell.GROWN_AT] = now
         self._prove(now)
         if in_flight >= before - 1:  # unused slots say nothing about how many more could be used
             cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), cells[Cell.FREE]))
-        return int(cells[Cell.LIMIT]) > before
+        is_raised = int(cells[Cell.LIMIT]) > before
+        if is_raised and not cells[Cell.RAMPING]:
+            cells[Cell.SHARE] = max(cells[Cell.SHARE], _DOUBTFUL)
+            if cells[Cell.RAISED]:  # the last raise was borne
+                cells[Cell.WAIT] = _SHORT_WAIT
+            cells[Cell.RAISED] = 1.0
+        return is_raised
 
     def rejected(self, in_flight: int, now: float, *, restricted: bool) -> None:
         """Takes note of a rejection.
@@ -134,9 +145,15 @@ class Controller:
         cells = self._cells
         self._restrict(restricted, now)
         cells[Cell.SHARE] += (1.0 - cells[Cell.SHARE]) / _MEMORY
-        cells[Cell.REJECTED_AT] = cells[Cell.RAISED_AT] = now
-        limit = cells[Cell.LIMIT]
+        cells[Cell.GROWN_AT] = now
+        was_ramping = bool(cells[Cell.RAMPING])
         cells[Cell.RAMPING] = cells[Cell.WINDOW_AT] = 0.0
+        if not was_ramping and cells[Cell.SHARE] <= _TOLERATED:
+            return
+        cells[Cell.TOO_HIGH_AT], cells[Cell.RAISED] = now, 0.0
+        if not was_ramping:
+            cells[Cell.WAIT] = min(2.0 * cells[Cell.WAIT], _LONG_WAIT)
+        limit = cells[Cell.LIMIT]
         # What is in flight was let in: so many are borne. Those sent under the same limit are turned away as well,
         # and say no more than that.
         lowered = max(limit - 1.0, float(in_flight))
@@ -172,15 +189,14 @@ class Controller:
 
     def _grown(self, step: float, now: float) -> float:
         cells = self._cells
-        limit, quiet = cells[Cell.LIMIT], now - cells[Cell.REJECTED_AT]
+        limit = cells[Cell.LIMIT]
         if cells[Cell.RESTRICTED]:
             return limit + _PROBE * step
         if cells[Cell.RAMPING]:
             return limit + 1.0
-        if cells[Cell.SHARE] > TARGET_SHARE and quiet < _LONG_QUIET:
+        if cells[Cell.SHARE] > _DOUBTFUL or now < cells[Cell.TOO_HIGH_AT] + cells[Cell.WAIT]:
             return limit
-        slowly = limit + _PROBE * step
-        return float(max(limit * _QUICK_GROWTH**step, slowly)) if quiet >= _QUIET else slowly
+        return float(max(limit * _GROWTH**step, limit + _PROBE * step))
 
     def _restrict(self, restricted: bool, now: float) -> None:
         cells = self._cells

