@@ -34,6 +34,8 @@ _GROWTH = 1.35
 """Factor a second by which it grows as long as nothing speaks against it."""
 _RESTRICTED = 0.5
 """What remains of the limit when the service announces its restricted mode."""
+_CERTAIN = 3.0
+"""Announcements in a row that are believed; as many answers without one end the mode."""
 _LONGEST_STEP = 0.25
 """Seconds of growth that one answer can account for: a pause is no evidence."""
 
@@ -69,6 +71,7 @@ class Cell(IntEnum):
     PACE = 11
     WAIT = 12
     RAISED = 13
+    SIGNS = 14
 
 
 START = 10.0
@@ -100,7 +103,7 @@ class Controller:
         cells[Cell.LIMIT], cells[Cell.CEILING] = min(limit, ceiling), ceiling
         cells[Cell.SHARE] = 0.0
         cells[Cell.TOO_HIGH_AT] = cells[Cell.LOWERED_AT] = cells[Cell.GROWN_AT] = now
-        cells[Cell.WAIT], cells[Cell.RAISED] = _SHORT_WAIT, 0.0
+        cells[Cell.WAIT], cells[Cell.RAISED], cells[Cell.SIGNS] = _SHORT_WAIT, 0.0, 0.0
         cells[Cell.RAMPING] = float(ramps)
         cells[Cell.RESTRICTED] = 0.0
         cells[Cell.FREE] = ceiling if free is None else min(free, ceiling)
@@ -200,7 +203,11 @@ class Controller:
 
     def _restrict(self, restricted: bool, now: float) -> None:
         cells = self._cells
-        if restricted and not cells[Cell.RESTRICTED]:
+        signs = min(max(cells[Cell.SIGNS] + (1.0 if restricted else -1.0), 0.0), _CERTAIN)
+        cells[Cell.SIGNS] = signs
+        if signs == _CERTAIN and not cells[Cell.RESTRICTED]:
+            cells[Cell.RESTRICTED] = 1.0
             cells[Cell.LIMIT] = max(1.0, cells[Cell.LIMIT] * _RESTRICTED)
             cells[Cell.LOWERED_AT] = now
-        cells[Cell.RESTRICTED] = float(restricted)
+        elif signs == 0.0:
+            cells[Cell.RESTRICTED] = 0.0

@@ -147,6 +147,15 @@ def test_restricted_mode_halves_the_limit_at_once_and_ends() -> None:
     assert 38 <= simulation.limit <= 42
 
 
+def test_a_stray_announcement_changes_nothing() -> None:
+    cells = memoryview(bytearray(8 * len(Cell))).cast("d")
+    controller = Controller(cells)
+    controller.begin(40.0, 40.0, 0.0, ramps=False)
+    for step in range(1000):
+        controller.answered(40, step * 0.01, restricted=step % 100 == 50)
+    assert (cells[Cell.LIMIT], cells[Cell.RESTRICTED]) == (40.0, 0.0)
+
+
 def test_without_a_quota_the_limit_stays_where_more_would_bring_nothing() -> None:
     busy_until = 0.0
 
