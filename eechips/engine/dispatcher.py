@@ -40,7 +40,8 @@ _UNITS_PER_WORKER = 8
 """Units that a worker has before a further one is started: each worker costs as much memory as many threads."""
 _WORKERS_PER_CORE = 4
 """Workers for each core, beyond which more of them cost memory and bring nothing, as long as their threads wait."""
-_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+_HANG_UP = getattr(signal, "SIGHUP", None)  # not every system has it
+_SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if number is not None)
 """Ctrl-C, the system that shuts down, a terminal that is closed."""
 _ALIKE_LIMIT = 20
 """So many first units failing in the same place of the recipe end the run: the rest would do the same."""
@@ -63,8 +64,9 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, and shells for what is in the background
-                    self._before[number] = signal.signal(number, self._handle)
+                if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
+                    continue  # nohup
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
