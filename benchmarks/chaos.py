@@ -67,6 +67,7 @@ _KINDS: tuple[dict[str, Any], ...] = (
 )
 _SHARE = 0.1  # of requests that meet a fault
 _HARMLESS = ("gzip", "restricted")
+_DYING = 0.25  # seconds that a killed process may live on
 _LOGGED = 2.0  # seconds after which the end of a worker must be in the log
 _COMMIT = 10.0  # seconds after which an answer that came must be safe from a crash
 _PATIENCE = 900.0  # seconds that one command may take
@@ -192,13 +193,15 @@ def harass(command: Command, plan: Plan, story: Story, draws: random.Random, unt
             continue
         strike += plan.kill_every
         there = workers(command.pid)
-        story.crashes.append((now := time.monotonic(), now))
+        struck = time.monotonic()
         for victim in draws.sample(there, min(2, len(there))):
             try:
                 os.kill(victim, signal.SIGKILL)
             except ProcessLookupError:
                 continue  # it died by itself
             story.killed += 1
+        # On a busy machine a signal takes a moment, in which the victim may still get an answer.
+        story.crashes.append((struck, time.monotonic() + _DYING))
 
 
 def files(out: Path) -> int:
