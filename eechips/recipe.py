@@ -254,7 +254,7 @@ class ScriptRecipe:
         self.path = path
         self.name = path.stem
         self._source = source
-        tree = _parse(path, source)
+        tree = parse_script(path, source)
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
         self._requests_name = _find(functions, ("get_requests", "getRequests"), path)
         self._result_name = _find(functions, ("get_result", "getResult"), path)
@@ -390,7 +390,12 @@ class _RecipeErrors:
             raise RecipeError(f"{self._path}: {type(error).__name__}: {error}", traceback=text) from error
 
 
-def _parse(path: Path, source: str) -> ast.Module:
+def parse_script(path: Path, source: str) -> ast.Module:
+    """The syntax tree of a script.
+
+    Raises:
+        UsageError: if it is not Python; says where.
+    """
     try:
         return ast.parse(source, filename=str(path))
     except (SyntaxError, ValueError) as error:

@@ -15,7 +15,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -25,6 +24,7 @@ from eechips.client.documents import Documents
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Seat, Slot
 from eechips.errors import EechipsError, TransientError, UnreachableError, ValidationError
+from eechips.moment import utc_now
 
 if TYPE_CHECKING:
     import httplib2
@@ -155,7 +155,7 @@ class Transport:
         documents: Documents | None = None,
     ) -> None:
         self.endpoint = endpoint
-        self._origin = _origin(endpoint)
+        self._origin = origin(endpoint)
         self._seat = seat
         self.policy = policy
         self._timeouts = timeouts
@@ -389,7 +389,7 @@ class Transport:
         usage.received += slot.received
         if usage.exchanges is not None:
             attempt = getattr(self._local, "attempt", 1)
-            ended = datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            ended = utc_now()
             exchange = Exchange(_kind(url), slot.status, round(seconds, 4), slot.received, attempt, ended)
             usage.exchanges.append(exchange)
 
@@ -413,7 +413,7 @@ class Transport:
 
     def _authorize(self, method: str, url: str, headers: dict[str, str]) -> None:
         """Adds the credentials, if the request goes to the endpoint they are for."""
-        if self._credentials is None or _origin(url) != self._origin:
+        if self._credentials is None or origin(url) != self._origin:
             return
         import google.auth.transport.requests
 
@@ -442,7 +442,8 @@ def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def origin(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port of a URL: whom it asks."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
 

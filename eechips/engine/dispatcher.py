@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 from eechips.engine.estimate import Meter
-from eechips.engine.log import RunLog, utc_now
+from eechips.engine.log import RunLog
 from eechips.engine.pool import Finished, Lost, Pool
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import Redraws
@@ -24,6 +24,7 @@ from eechips.engine.worker import Outcome
 from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned, Record, State
+from eechips.moment import utc_now
 from eechips.storage import LocalStore
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens

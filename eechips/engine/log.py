@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from eechips.client.scrub import scrub
 from eechips.errors import StorageError
+from eechips.moment import utc_now
 
 LOG_NAME = "run.log"
-
-
-def utc_now() -> str:
-    """The present time, ISO 8601, UTC, milliseconds."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class RunLog:

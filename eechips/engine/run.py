@@ -28,7 +28,7 @@ from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
 from eechips.engine.local import LocalServer, serve
-from eechips.engine.log import RunLog, utc_now
+from eechips.engine.log import RunLog
 from eechips.engine.plan import SPENT, check_same, describe, name_template, units_of
 from eechips.engine.pool import Pool, start_fork_server, worker_context
 from eechips.engine.progress import Progress
@@ -41,6 +41,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
+from eechips.moment import utc_now
 from eechips.recipe import Recipe
 from eechips.storage import SCRATCH_PREFIX, LocalStore, make_folder, write_file
 

@@ -28,7 +28,6 @@ from eechips.client.scrub import scrub
 from eechips.client.sessions import throttle_others
 from eechips.client.throttle import Stopped, Throttle
 from eechips.client.transport import Exchange, Timeouts, Transport, Usage
-from eechips.engine.log import utc_now
 from eechips.errors import (
     ConfigurationError,
     EechipsError,
@@ -38,6 +37,7 @@ from eechips.errors import (
     UsageError,
 )
 from eechips.manifest.record import Planned, Record, State
+from eechips.moment import utc_now
 from eechips.recipe import Chip, Recipe, Table, unit_value
 from eechips.storage import ID_LENGTH, LocalStore, Staged
 from eechips.writers import Expectation, Facts, Written, sniff, validate, writer

@@ -7,10 +7,8 @@ pauses are left out.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
-import os
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +16,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import LOCK_NAME
 
 LOG_NAME = "run.log"
 _STARTED, _REQUEST, _PACE = '"event": "started"', '"event": "request"', '"event": "pace"'
@@ -131,21 +128,6 @@ def history_of(folder: Path, now: float, *, intervals: int = 60, is_running: boo
         commands=len(axis.begins),
         recent=recent / max(1.0, now - since) if recent else None,
     )
-
-
-def is_held(folder: Path) -> bool:
-    """Whether a process runs in a folder."""
-    try:
-        with (folder / LOCK_NAME).open("rb") as file:
-            # Nobody's lock is tried in vain: for the moment that takes, no run could begin.
-            with contextlib.suppress(PermissionError):  # it is there, and another user's
-                os.kill(int(file.read(32)), 0)
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except (FileNotFoundError, ProcessLookupError, ValueError):  # nobody ever was here, or is no more
-        return False
-    return False
 
 
 def _axis(settled: Sequence[tuple[int, int]], starts: Sequence[float], now: float | None) -> _Axis:

@@ -39,3 +39,18 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process runs in a folder."""
+    try:
+        with (folder / LOCK_NAME).open("rb") as file:
+            # Nobody's lock is tried in vain: for the moment that takes, no run could begin.
+            with contextlib.suppress(PermissionError):  # it is there, and another user's
+                os.kill(int(file.read(32)), 0)
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (FileNotFoundError, ProcessLookupError, ValueError):  # nobody ever was here, or is no more
+        return False
+    return False

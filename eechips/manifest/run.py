@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
-from eechips.manifest.history import History, history_of, is_held
+from eechips.manifest.history import History, history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import is_held
 from eechips.manifest.record import RECORD_COLUMNS, State
 from eechips.storage import LocalStore
 from eechips.writers import inspect, validate

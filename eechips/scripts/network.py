@@ -13,12 +13,12 @@ import urllib.request
 import urllib.response
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from eechips.client.classify import classify_response, response_message
 from eechips.client.connection import Connection, prepare
 from eechips.client.documents import Briefing, DocumentsFile
 from eechips.client.throttle import Stopped
+from eechips.client.transport import origin
 from eechips.errors import EechipsError
 from eechips.writers import inspect, sniff
 
@@ -39,7 +39,7 @@ class Witness:
 
     def __init__(self, connection: Connection) -> None:
         self._transport = connection.transport
-        self._origin = _origin(connection.target.endpoint)
+        self._origin = origin(connection.target.endpoint)
         self.failure: EechipsError | None = None
         self.is_stopped = False
 
@@ -49,7 +49,7 @@ class Witness:
 
     def concerns(self, url: str) -> bool:
         """Whether a URL is Earth Engine's."""
-        return _origin(url) == self._origin
+        return origin(url) == self._origin
 
     def request(self, uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
         """As ``httplib2.Http.request``."""
@@ -172,8 +172,3 @@ def _check(body: bytes) -> None:
 
 def _text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port

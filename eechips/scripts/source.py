@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eechips.errors import UsageError
+from eechips.recipe import parse_script
 
 POOLS = frozenset({"Pool", "ThreadPool", "ProcessPoolExecutor", "ThreadPoolExecutor", "process_map", "thread_map"})
 """Names under which pools are opened."""
@@ -107,21 +108,12 @@ def read_source(path: Path) -> Source:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise UsageError(f"cannot read the recipe {path}: {reason}") from None
     try:
-        return Source(path, text, _parse(path, text))
+        return Source(path, text, parse_script(path, text))
     except UsageError:
         python, ignored = _without_magics(text)
         if not ignored:
             raise
-        return Source(path, python, _parse(path, python), ignored)
-
-
-def _parse(path: Path, text: str) -> ast.Module:
-    try:
-        return ast.parse(text, filename=str(path))
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None)
-        where = f"{path}, line {line}" if line else str(path)
-        raise UsageError(f"{where}: not Python: {getattr(error, 'msg', error)}") from None
+        return Source(path, python, parse_script(path, python), ignored)
 
 
 def _without_magics(text: str) -> tuple[str, tuple[str, ...]]:

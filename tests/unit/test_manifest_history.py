@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.manifest import Record, State, open_run
-from eechips.manifest.history import history_of, is_held
+from eechips.manifest.history import history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked
+from eechips.manifest.lock import is_held, locked
 from eechips.manifest.record import Planned
 
 BEGAN = 1_767_225_600.0  # 2026-01-01T00:00:00Z
