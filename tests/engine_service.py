@@ -157,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
             queue = service.faults.get(None if kind in ("create", "value") else key)
             fault = queue.popleft() if queue and kind not in ("discovery", "algorithms") else None
         try:
-            if service.latency and kind in ("create", "pixels", "compute", "features"):
+            if service.latency and kind in ("create", "pixels", "compute", "features", "value"):
                 time.sleep(service.latency)
             status, headers, content = self._content(kind, body)
         finally:

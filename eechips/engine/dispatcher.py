@@ -133,7 +133,7 @@ class Dispatcher:
         self._count = self._settled = 0
         self._first: list[str | None] = []
         self._is_dry = False
-        self._units_per_worker = _UNITS_PER_WORKER
+        self._is_exclusive = False
         self._is_offline = self._is_restricted = False
         self._paced = clock()
 
@@ -179,12 +179,13 @@ class Dispatcher:
 
     def _staff(self, size: int) -> bool:
         """Sees to it that enough units can be under way to use every slot; whether more workers are to be started."""
-        slots = _SPARE * self._pool.throttle.limit
-        wanted = min(size, math.ceil(slots / self._units_per_worker), self._count - self._settled)
-        if self._units_per_worker > 1:
-            wanted = min(wanted, _WORKERS_PER_CORE * (os.cpu_count() or 1))
-        # What a recipe fetches by itself, one unit after the other, more units would only wait for.
-        self._pool.depth = 1 if self._units_per_worker == 1 else math.ceil(slots / max(1, wanted))
+        slots = math.ceil(_SPARE * self._pool.throttle.limit)
+        most = min(size, self._count - self._settled)
+        if self._is_exclusive:  # what a recipe fetches by itself, one unit after the other, others would wait for
+            self._pool.depth = 1
+            return self._pool.ensure(min(most, slots))
+        wanted = min(most, math.ceil(slots / _UNITS_PER_WORKER), _WORKERS_PER_CORE * (os.cpu_count() or 1))
+        self._pool.depth = math.ceil(slots / max(1, wanted))
         return self._pool.ensure(wanted)
 
     @property
@@ -296,6 +297,7 @@ class Dispatcher:
                 record = self._lost(event)
             else:
                 self._note_exchanges(event)
+                self._is_exclusive = self._is_exclusive or event.outcome.is_exclusive
                 record = self._commit(event.task, event.outcome, files)
                 failure = failure or event.outcome.fatal or self._alike_failure(event.outcome)
                 further += _further(record, event.outcome)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -186,6 +187,17 @@ def test_the_throttle_bounds_what_is_in_flight(service: Service, tmp_path: Path)
     service.latency = 0.05
     run_chips(tmp_path, service.url, processes=6, in_flight=2, parameters={"count": 24})
     assert service.most_in_flight == 2
+
+
+def test_a_recipe_that_fetches_by_itself_gets_all_processes(service: Service, tmp_path: Path) -> None:
+    """One unit after the other in each: threads do not help it, as they help chips."""
+    service.latency = 0.4
+    most = 4 * (os.cpu_count() or 1) + 4  # more than chips would get
+    finished = run_script(
+        tmp_path, ODD, service.url, parameters={"what": "asks", "count": 6 * most}, processes=most, in_flight=most
+    )
+    assert finished.counts == {"done": 6 * most}
+    assert service.most_in_flight > most - 4
 
 
 def test_workers_ask_for_no_documents(service: Service, tmp_path: Path) -> None:
