@@ -176,6 +176,12 @@ class Table(_Named):
     columns: tuple[str, ...] | None = None
     format: TableFormat = "csv"
 
+    @property
+    def is_made(self) -> bool:
+        """Whether the recipe has made the rows itself, so that none are to be fetched."""
+        is_frame = hasattr(self.source, "to_dict") and hasattr(self.source, "columns")  # without importing pandas
+        return is_frame or isinstance(self.source, (list, tuple))
+
     def __post_init__(self) -> None:
         if self.format not in TABLE_FORMATS:
             raise UsageError(f"unknown table format '{self.format}': one of {', '.join(TABLE_FORMATS)}")

@@ -2,8 +2,9 @@
 
 Additive increase, multiplicative decrease (Chiu and Jain 1989), as in TCP, with three differences that the
 service's quota makes sensible. It rejects at once instead of queueing, so that a rejection says precisely how
-many requests were too many; rejected requests cost nothing but a repeat, so that a small share of them is the
-price of knowing; and the quota may change at any time, so that growth quickens the longer nothing is rejected.
+many requests were too many; a request may also be rejected for no fault of the limit, so that only rejections
+which pile up at one limit, or follow at once upon raising it, lower it; and the quota may change at any time, so
+that the limit is raised again and again, after a wait that doubles as long as that proves too much.
 
 A service without a quota rejects nothing, however slow it has become. Beyond what a project usually has, the
 limit therefore doubles only after the last doubling has brought more answers a second.
@@ -38,8 +39,8 @@ _CERTAIN = 3.0
 """Announcements in a row that are believed; as many answers without one end the mode."""
 _LONGEST_STEP = 0.25
 """Seconds of growth that one answer can account for: a pause is no evidence."""
-
-
+START = 10.0
+"""Slots at the beginning of a run that knows nothing of the quota."""
 USUAL = 40.0
 """Slots that every project has (https://developers.google.com/earth-engine/guides/usage, 2025-11)."""
 _WORTHWHILE = 1.3
@@ -74,10 +75,6 @@ class Cell(IntEnum):
     SIGNS = 14
 
 
-START = 10.0
-"""Slots at the beginning of a run that knows nothing of the quota."""
-
-
 class Controller:
     """Raises and lowers a limit. The caller holds the lock of the cells.
 
@@ -94,10 +91,10 @@ class Controller:
         Args:
             limit: slots to begin with.
             ceiling: slots at most.
-            free: slots up to which the limit grows without having to prove that it helps; None for the ceiling.
             now: seconds, monotonic.
             ramps: whether every answer adds a slot until the first rejection, which doubles them in the time
                 that an answer takes.
+            free: slots up to which the limit grows without having to prove that it helps; None for the ceiling.
         """
         cells = self._cells
         cells[Cell.LIMIT], cells[Cell.CEILING] = min(limit, ceiling), ceiling
@@ -109,16 +106,13 @@ class Controller:
         cells[Cell.FREE] = ceiling if free is None else min(free, ceiling)
         cells[Cell.WINDOW_AT] = cells[Cell.WINDOW_COUNT] = cells[Cell.PACE] = 0.0
 
-    def answered(self, in_flight: int, now: float, *, restricted: bool) -> bool:
+    def answered(self, in_flight: int, now: float, *, restricted: bool) -> None:
         """Takes note of an answer that was no rejection.
 
         Args:
             in_flight: slots in use, that of this request included.
             now: seconds, monotonic.
             restricted: whether the service announces its restricted mode.
-
-        Returns:
-            Whether there are more slots now.
         """
         cells = self._cells
         before = int(cells[Cell.LIMIT])
@@ -129,13 +123,11 @@ class Controller:
         self._prove(now)
         if in_flight >= before - 1:  # unused slots say nothing about how many more could be used
             cells[Cell.LIMIT] = max(cells[Cell.LIMIT], min(self._grown(step, now), cells[Cell.FREE]))
-        is_raised = int(cells[Cell.LIMIT]) > before
-        if is_raised and not cells[Cell.RAMPING]:
+        if int(cells[Cell.LIMIT]) > before and not cells[Cell.RAMPING]:
             cells[Cell.SHARE] = max(cells[Cell.SHARE], _DOUBTFUL)
             if cells[Cell.RAISED]:  # the last raise was borne
                 cells[Cell.WAIT] = _SHORT_WAIT
             cells[Cell.RAISED] = 1.0
-        return is_raised
 
     def rejected(self, in_flight: int, now: float, *, restricted: bool) -> None:
         """Takes note of a rejection.

@@ -45,8 +45,6 @@ from eechips.writers import Expectation, Facts, Written, sniff, validate, writer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import ee
-
     from eechips.grid import Part
 
 _MAX_TRACEBACK = 8000  # characters
@@ -244,8 +242,8 @@ class Worker:
             settle_in(connection, setup.documents)
         self._transport: Transport = connection.transport
         # Recipes need not be written for threads: only the fetching happens in several at once.
-        is_concurrent = getattr(setup.recipe, "is_concurrent", False)
-        self._recipe_turn = contextlib.nullcontext() if is_concurrent else threading.Lock()
+        self._is_concurrent = getattr(setup.recipe, "is_concurrent", False)
+        self._recipe_turn = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
         self._fetcher = Fetcher(connection, setup.method)
 
     def execute(self, task: Planned) -> Outcome:
@@ -272,24 +270,25 @@ class Worker:
             return self._stage(task, result.files)
         written = self._materialize(result)
         name = getattr(result, "name", None) if isinstance(result, (Chip, Table)) else None
-        token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"  # of its own, should two units share a name
-        staged = self._store.stage(f"{name or task.name}.{written.suffix}", written.data, token)
+        staged = self._store.stage(f"{name or task.name}.{written.suffix}", written.data, self._token(task))
         record = _record(task, written.facts, staged, result)
         return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
 
     def _stage(self, task: Planned, files: tuple[File, ...]) -> Outcome:
         if not files:
             return Outcome(task.position, Record(position=task.position, state=State.DONE), is_exclusive=True)
-        token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"
-        staged = [self._store.stage(file.name, file.data, token) for file in files]
+        staged = [self._store.stage(file.name, file.data, self._token(task)) for file in files]
         record = _record(task, files[0].facts, staged[0], files[0])
         return Outcome(task.position, record, staged[0], further=tuple(staged[1:]), is_exclusive=True)
 
+    def _token(self, task: Planned) -> str:
+        """What marks a unit's temporary files: its own, should two units share a name."""
+        return f"{self._setup.token}-{task.id[:ID_LENGTH]}"
+
     def _is_exclusive(self, result: Any) -> bool:
         """Whether nothing of the work was left to do outside the recipe's turn."""
-        if isinstance(self._recipe_turn, contextlib.nullcontext) or isinstance(result, Chip):
-            return False
-        return not (isinstance(result, Table) and _is_lazy(result))
+        is_left = isinstance(result, Chip) or (isinstance(result, Table) and not result.is_made)
+        return not self._is_concurrent and not is_left
 
     def _materialize(self, result: Any) -> Written:
         if isinstance(result, Chip):
@@ -349,19 +348,13 @@ def expect(chip: Chip) -> Expectation:
     )
 
 
-def _is_lazy(table: Table) -> bool:
-    """Whether the rows are still to be fetched."""
-    return not isinstance(table.source, (list, tuple)) and not hasattr(table.source, "columns")
-
-
 def _rows(fetcher: Fetcher, table: Table) -> list[dict[str, Any]]:
     source: Any = table.source
-    if hasattr(source, "to_dict") and hasattr(source, "columns"):  # a data frame, without importing pandas
+    if table.is_made:
+        if isinstance(source, (list, tuple)):
+            return [dict(row) for row in source]
         return [{str(k): v for k, v in row.items()} for row in source.to_dict("records")]
-    if isinstance(source, (list, tuple)):
-        return [dict(row) for row in source]
-    collection: ee.FeatureCollection = source
-    rows = list(fetcher.rows(collection))
+    rows = fetcher.rows(source)
     if table.columns is None:
         for row in rows:
             del row["system:index"], row[".geo"]

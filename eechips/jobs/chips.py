@@ -265,7 +265,7 @@ class ChipSample(OfDataset):
     def _image(self, kind: Kind, bands: tuple[str, ...], unit: Unit, grid: Grid) -> Template:
         if kind == "image":
             return Template(_stored, (self.dataset_id,))
-        fixed = (self.dataset_id, kind, self.start, self.end, bands)
+        fixed = (_Images(self.dataset_id, kind, self.start, self.end, bands),)
         if self.grid_mode == "thumb":
             return Template(_shown, fixed, {"corners": list(grid.bounds)})
         # The greater side, where half the diagonal is the least: a projection stretches some distances.
@@ -340,61 +340,63 @@ def _stored(dataset: str) -> ee.Image:
     return image
 
 
-def _shown(
-    dataset: str, kind: Kind, start: str | None, end: str | None, bands: Sequence[str], corners: Sequence[float]
-) -> ee.Image:
-    """The dataset over a rectangle of degrees, the latest image on top."""
-    box = ee.Geometry.Rectangle(list(corners), None, False)
-    return _or_nothing(facts.images(dataset, kind, start, end).filterBounds(box), bands)
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """The images of a dataset that chips show, the same for all of them: what is fixed in their templates."""
+
+    dataset: str
+    kind: Kind
+    start: str | None
+    end: str | None
+    bands: tuple[str, ...]
+
+    def mosaic(self, box: ee.Geometry, *below: ee.Image) -> ee.Image:
+        """What lies over a box, the latest image on top; under all, other images with the same bands."""
+        found = facts.images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
+        found = found.sort("system:time_start")
+        if below:
+            found = ee.ImageCollection(list(below)).merge(found)
+        return self.select(found.mosaic())
+
+    def select(self, image: ee.Image) -> ee.Image:
+        """The bands of an image, in order."""
+        selected: ee.Image = image.select(list(self.bands))
+        return selected
+
+    def nothing(self) -> ee.Image:
+        """An image with the bands and no valid pixel.
+
+        Where there is no image a mosaic has no bands, and asking for them would be an error. Below the images, this
+        makes such a chip empty instead.
+        """
+        none: ee.Image = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
+        return none
 
 
-def _shown_around(
-    dataset: str,
-    kind: Kind,
-    start: str | None,
-    end: str | None,
-    bands: Sequence[str],
-    coordinates: Sequence[float],
-    reach: float,
-) -> ee.Image:
-    """The dataset around a point, the latest image on top."""
-    box = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
-    return _or_nothing(facts.images(dataset, kind, start, end).filterBounds(box), bands)
+def _shown(images: _Images, corners: Sequence[float]) -> ee.Image:
+    """What lies over a rectangle of degrees."""
+    return images.mosaic(ee.Geometry.Rectangle(list(corners), None, False), images.nothing())
 
 
-def _shown_above(
-    dataset: str,
-    kind: Kind,
-    start: str | None,
-    end: str | None,
-    bands: Sequence[str],
-    coordinates: Sequence[float],
-    reach: float,
-    source: str,
-) -> ee.Image:
-    """The dataset around a point; above all, the image whose grid the chip has.
+def _shown_around(images: _Images, coordinates: Sequence[float], reach: float) -> ee.Image:
+    """What lies around a point."""
+    return images.mosaic(_around(coordinates, reach), images.nothing())
+
+
+def _shown_above(images: _Images, coordinates: Sequence[float], reach: float, source: str) -> ee.Image:
+    """What lies around a point; above all, the image whose grid the chip has.
 
     So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,
     resampled, only beyond its edge.
     """
-    box = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
-    below = _latest(facts.images(dataset, kind, start, end).filterBounds(box)).select(list(bands))
-    image: ee.Image = ee.ImageCollection([below, ee.Image(source).select(list(bands))]).mosaic()
+    below = images.mosaic(_around(coordinates, reach))
+    image: ee.Image = ee.ImageCollection([below, images.select(ee.Image(source))]).mosaic()
     return image
 
 
-def _or_nothing(collection: ee.ImageCollection, bands: Sequence[str]) -> ee.Image:
-    # Where there is no image a mosaic has no bands, and asking for them would be an error. Below the images,
-    # nothing at all with the right names makes such a chip empty instead.
-    nothing = ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)
-    merged = ee.ImageCollection([nothing]).merge(collection.sort("system:time_start"))
-    image: ee.Image = merged.mosaic().select(list(bands))
-    return image
-
-
-def _latest(collection: ee.ImageCollection) -> ee.Image:
-    image: ee.Image = collection.sort("system:time_start").mosaic()
-    return image
+def _around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
+    box: ee.Geometry = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
+    return box
 
 
 _OPTIONS = field_names(ChipSample)

@@ -286,9 +286,9 @@ def resume(tmp_path: Path, service: Service, expected: dict[str, str]) -> Run:
 def test_a_killed_run_goes_on_where_it_stopped(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     service.latency = 0.02
     process = start(tmp_path, service)
-    with process:
-        wait_for(service, 20)
-        process.kill()
+    wait_for(service, 20)
+    process.kill()
+    process.communicate(timeout=30)  # until its workers, who hold the pipes, have gone too and ask no more
     service.latency = 0.0
     assert 0 < open_run(tmp_path / "out").counts.get("planned", 0) < 60
     resume(tmp_path, service, undisturbed)
