@@ -248,6 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault and fault.isdigit():
             status, headers = int(fault), {}
             messages = {"429": TOO_MANY, "400": "Image.load: Image asset 'x' not found.", "503": "Unavailable."}
+            messages["404"] = "Not found: the name does not exist or has expired."
             messages["403"] = "Project nobody is not registered to use Earth Engine. Visit https://example.org"
             content = json.dumps({"error": {"code": status, "message": messages.get(fault, "Oh.")}}).encode()
             sent = len(content)

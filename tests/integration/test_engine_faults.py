@@ -92,6 +92,15 @@ def test_permanent_failures_are_asked_once_and_stay_settled(service: Service, tm
     assert service.requests == []
 
 
+def test_a_name_that_has_expired_is_asked_for_anew(service: Service, tmp_path: Path) -> None:
+    service.plan(4, *["404"] * 3)
+    service.plan(6, *["404"] * 9)
+    finished = run_chips(tmp_path, service.url)
+    assert finished.counts == {"done": 11, "failed_permanent": 1}
+    assert "expired" in finished.failures["error"].iloc[0]
+    assert service.count("create") == service.count("pixels") == 10 + 4 + 5
+
+
 def test_an_expression_that_is_refused_is_permanent(service: Service, tmp_path: Path) -> None:
     service.plan(None, "400", "503")
     finished = run_chips(tmp_path, service.url)
