@@ -200,7 +200,9 @@ its own.
 class Recipe(Protocol):
     """What the engine runs. Instances are pickled: they travel to the workers.
 
-    A recipe may also have ``redraw``, a :data:`Redraw`, for runs that replace empty units.
+    A recipe may also have ``redraw``, a :data:`Redraw`, for runs that replace empty units, and ``assemble(results)``,
+    which makes files of all results together: called in the parent with an ``eechips.engine.assembly.Results`` when
+    every unit is settled, and again by the next run if it was stopped or a file is gone.
     """
 
     @property
@@ -254,6 +256,7 @@ class ScriptRecipe:
         datasets: the file's ``DATASETS``, a list of asset ids, if it has one.
         imports: packages that the file imports when it is executed.
         redraw: a :data:`Redraw` if the file defines ``redraw(unit, number)``, which returns one unit, or None.
+        assemble: the file's ``assemble(results)``, if it defines one.
     """
 
     def __init__(self, path: Path, source: str, parameters: Mapping[str, str]) -> None:
@@ -266,6 +269,7 @@ class ScriptRecipe:
         self._result_name = _find(functions, ("get_result", "getResult"), path)
         self._requests_signature = _signature(functions[self._requests_name], skip=0)
         self._result_signature = _signature(functions[self._result_name], skip=2)
+        self._has_assemble = "assemble" in functions
         redraws = functions.get("redraw")
         self._redraw_signature = _signature(redraws, skip=2) if redraws is not None else None
         self.parameters = self._convert(parameters)
@@ -302,6 +306,21 @@ class ScriptRecipe:
     def redraw(self) -> Redraw | None:
         """What draws other units in the place of empty ones, if the script does."""
         return self._redraw if self._redraw_signature is not None else None
+
+    @property
+    def assemble(self) -> Callable[[Any], None] | None:
+        """What makes files of all results together, if the script does."""
+        return self._assemble if self._has_assemble else None
+
+    def _assemble(self, results: Any) -> None:
+        """Runs the script's ``assemble``.
+
+        Raises:
+            RecipeError: if it raises.
+        """
+        function = self._function("assemble")
+        with _RecipeErrors(self.path):
+            function(results)
 
     def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
         """Runs the script's ``redraw`` for each pair.

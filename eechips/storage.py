@@ -25,6 +25,7 @@ from eechips.errors import StorageError, UsageError
 ID_LENGTH = 16
 """Hexadecimal digits of an id in a file name: 64 bits, so two of a million names agree once in 4e7 plans."""
 
+_BLOCK = 1 << 20  # bytes that are hashed at a time
 _MAX_COMPONENT = 120  # bytes; file systems allow 255, and prefixes, suffixes and ids are still to come
 SCRATCH_PREFIX = ".scratch-"
 """How folders in the output folder begin that a run needs only while it lasts."""
@@ -166,6 +167,15 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot use {path} as output folder: {error.strerror or error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Sha256 of a file, hexadecimal, read piece by piece."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_file(path: Path, data: bytes) -> None:

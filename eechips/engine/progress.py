@@ -16,8 +16,9 @@ class Progress:
     Args:
         total: units in the plan.
         settled: units that earlier runs settled.
-        limit: slots in all.
+        limit: slots in all; None where there are none.
         quiet: show nothing.
+        unit: what is counted.
         stream: where to; standard error by default.
         clock: seconds, monotonic.
     """
@@ -26,15 +27,16 @@ class Progress:
         self,
         total: int,
         settled: int,
-        limit: int,
+        limit: int | None,
         *,
         quiet: bool = False,
+        unit: str = "units",
         stream: IO[str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._first, self._settled, self._limit = total, settled, settled, limit
         self._stream: Any = _Terminal(stream if stream is not None else sys.stderr)
-        self._quiet, self._clock = quiet, clock
+        self._quiet, self._clock, self._unit = quiet, clock, unit
         self._began = self._last_line = clock()
         self._failed = 0
         self._bar: Any = None
@@ -47,7 +49,7 @@ class Progress:
                 total=self._total,
                 initial=self._settled,
                 file=self._stream,
-                unit=" units",
+                unit=f" {self._unit}",
                 dynamic_ncols=True,
                 smoothing=0.1,
             )
@@ -56,8 +58,13 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif not self._quiet and self._settled > self._first:
+        elif not self._quiet and self._settled > self._first and self._is_worth_a_line:
             self._line(0)
+
+    @property
+    def _is_worth_a_line(self) -> bool:
+        """Of what has no slots, only what takes long is told."""
+        return self._limit is not None or self._clock() - self._began >= _LINE_SECONDS
 
     def grow(self, count: int) -> None:
         """Counts units that were added to the plan."""
@@ -80,9 +87,11 @@ class Progress:
             in_flight: slots in use.
             limit: slots in all.
         """
-        self._limit = limit
+        if self._limit is not None:
+            self._limit = limit
         if self._bar is not None:
-            self._bar.set_postfix_str(f"slots {in_flight}/{limit}, failed {self._failed}", refresh=False)
+            if self._limit is not None:
+                self._bar.set_postfix_str(f"slots {in_flight}/{limit}, failed {self._failed}", refresh=False)
         elif not self._quiet and self._clock() - self._last_line >= _LINE_SECONDS:
             self._line(in_flight)
 
@@ -102,12 +111,9 @@ class Progress:
         rate = done / elapsed if elapsed > 0 else 0.0
         left = (self._total - self._settled) / rate if rate > 0 else None
         time_left = f", {_duration(left)} left" if left else ""
-        print(
-            f"{self._settled:,}/{self._total:,} units, {rate:.1f}/s, slots {in_flight}/{self._limit},"
-            f" failed {self._failed:,}{time_left}",
-            file=self._stream,
-            flush=True,
-        )
+        slots = "" if self._limit is None else f", slots {in_flight}/{self._limit}, failed {self._failed:,}"
+        text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{time_left}"
+        print(text, file=self._stream, flush=True)
 
 
 class _Terminal:

@@ -25,6 +25,7 @@ from eechips.client.documents import Briefing
 from eechips.client.scrub import scrub
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
+from eechips.engine.assembly import assemble, is_assembled
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
 from eechips.engine.local import LocalServer, serve
@@ -193,7 +194,8 @@ class _Run:
         folder = self._config.out
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
         is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
-        if is_done and (folder / PARQUET_NAME).exists():
+        is_whole = is_done and is_assembled(self._recipe, self._ledger, folder)
+        if is_whole and (folder / PARQUET_NAME).exists():
             return Run(folder)
         with RunLog(folder) as log:
             log.write("started", command=self._config.command, process=os.getpid())
@@ -203,9 +205,19 @@ class _Run:
                     is_settled = self._fetch(stack, log, is_planned=is_planned)
             if is_settled and self._config.on_empty == "redraw":
                 self._ledger.note(_REDRAWN, True)
+            if is_settled and not is_whole:
+                self._assemble()
             self._export(finished=is_settled)
             log.write("finished" if is_settled else "left", **{s.value: n for s, n in self._ledger.counts().items()})
         return Run(folder, interrupted=not is_settled and not self._is_paused, paused=self._is_paused)
+
+    def _assemble(self) -> None:
+        """Makes what the recipe makes of all results together."""
+        try:
+            assemble(self._recipe, self._ledger, self._config.out, quiet=self._config.quiet)
+        except EechipsError:
+            self._export(finished=False)
+            raise
 
     @property
     def _is_redrawn(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from eechips.manifest.history import History, history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
 from eechips.manifest.record import RECORD_COLUMNS, State
-from eechips.storage import LocalStore
+from eechips.storage import LocalStore, sha256_of
 from eechips.writers import inspect, validate
 
 if TYPE_CHECKING:
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 INFO_NAME = "run.json"
 AS_IT_GOES = "as_it_goes"
 """In the ledger: its recipe is a script, which plans as it goes and writes its files itself."""
+
+ASSEMBLED = "assembled"
+"""In the ledger: what was made of all results together, ``file``, ``bytes`` and ``sha256`` of each."""
 
 _JSON = frozenset({"unit", "bands", "transform", "sources", "dates"})
 _FAILURE = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
@@ -75,7 +77,7 @@ class Problem:
     """A unit whose file is not what the ledger says.
 
     Attributes:
-        id: of the unit.
+        id: of the unit; ``assembled`` for what was made of all of them.
         file: path below the output folder.
         reason: what is wrong.
     """
@@ -136,6 +138,12 @@ class Run:
         with self._ledger() as ledger:
             return _frame(_FAILURE, list(ledger.failures()))
 
+    @property
+    def assembled(self) -> list[Path]:
+        """The files that were made of all results together, such as a mosaic or a table; most runs have none."""
+        with self._ledger() as ledger:
+            return [self.path / made["file"] for made in ledger.meta().get(ASSEMBLED) or ()]
+
     def status(self, *, intervals: int = 60, clock: Callable[[], float] = time.time) -> Status:
         """How the run stands.
 
@@ -179,6 +187,10 @@ class Run:
                     reason = None if file is None else _check(store.path(file), digest, check)
                     if reason is not None:
                         problems.append(Problem(identifier, file, reason))
+            for made in ledger.meta().get(ASSEMBLED) or ():
+                reason = _changed(store.path(made["file"]), made["sha256"])
+                if reason is not None:
+                    problems.append(Problem(ASSEMBLED, made["file"], reason))
             for identifier, file, digest in ledger.further_files():
                 reason = _check(store.path(file), digest, check)
                 if reason is not None:
@@ -223,16 +235,20 @@ def _parsed(text: str | None) -> Any:
 
 
 def _check(path: Path, digest: str, check: Callable[[bytes, str], object]) -> str | None:
+    reason = _changed(path, digest)
+    if reason is not None:
+        return reason
     try:
-        data = path.read_bytes()
+        check(path.read_bytes(), path.suffix.lstrip("."))
+    except ValidationError as error:
+        return str(error)
+    return None
+
+
+def _changed(path: Path, digest: str) -> str | None:
+    try:
+        return None if sha256_of(path) == digest else "the file has changed: its sha256 is another"
     except FileNotFoundError:
         return "the file is missing"
     except OSError as error:
         return f"the file cannot be read: {error.strerror or error}"
-    if hashlib.sha256(data).hexdigest() != digest:
-        return "the file has changed: its sha256 is another"
-    try:
-        check(data, path.suffix.lstrip("."))
-    except ValidationError as error:
-        return str(error)
-    return None
