@@ -63,6 +63,26 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
         return name, text
 
 
+class AffineTransform(click.ParamType):  # type: ignore[type-arg]
+    """Six numbers: ``a,b,c,d,e,f``."""
+
+    name = "A,B,C,D,E,F"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """The numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            numbers = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            numbers = ()
+        if len(numbers) != 6:
+            return self.fail(
+                f"{value!r} is not six numbers: x = A*column + B*row + C, y = D*column + E*row + F", param, ctx
+            )
+        return numbers
+
+
 class _NumberOr(click.ParamType):  # type: ignore[type-arg]
     """A number, or a word."""
 
@@ -138,6 +158,29 @@ def yes_option(function: FunctionT) -> FunctionT:
     return click.option(
         "-y", "--yes", is_flag=True, expose_value=False, callback=remember, help="With --estimate: go on unasked."
     )(function)
+
+
+def grid_options(function: FunctionT) -> FunctionT:
+    """Adds the options that say where pixels lie, the fields of ``planning.lattice.Placement``."""
+    options = [
+        click.option(
+            "--crs",
+            default="native",
+            show_default=True,
+            metavar="native|utm|EPSG:N",
+            help="Coordinates of the pixels: the source's own, the UTM zone of the place, or any code.",
+        ),
+        click.option("--scale", type=float, metavar="M", help="Edge of a pixel in metres. [default: the source's]"),
+        click.option("--align", metavar="IMAGE", help="Put all pixels exactly on those of this image."),
+        click.option(
+            "--transform",
+            type=AffineTransform(),
+            help="With --crs EPSG:N: the grid itself; x = A*column + B*row + C, y = D*column + E*row + F.",
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
 
 
 def chip_options(function: FunctionT) -> FunctionT:

@@ -10,7 +10,8 @@ import ee
 
 from eechips.grid import Grid
 from eechips.planning import service
-from eechips.planning.projection import nominal_scale, project, utm_crs
+from eechips.planning.lattice import lattice_of, rescaled
+from eechips.planning.projection import project, utm_crs
 
 POINTS_PER_REQUEST = 500
 """Points that are asked about in one request."""
@@ -109,17 +110,14 @@ def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int], scale: f
         size: width and height in pixels.
         scale: edge of a pixel in metres, where it is not to be the source's own: origin and axes stay.
     """
-    if scale is not None:
-        factor = scale / nominal_scale(grid)
-        a, b, c, d, e, f = grid.transform
-        grid = Grid(grid.crs, (a * factor, b * factor, c, d * factor, e * factor, f), 1, 1)
+    grid = rescaled(grid, scale)
     x, y = project(grid.crs, [point])[0].tolist()
     return grid.snap_around(x, y, size)
 
 
 def utm_grid(point: tuple[float, float], scale: float) -> Grid:
     """A grid for a point that no image contains: its UTM zone, pixel corners at multiples of the scale."""
-    return Grid(utm_crs(*point), (scale, 0.0, 0.0, 0.0, -scale, 0.0), 1, 1)
+    return lattice_of(utm_crs(*point), scale)
 
 
 def _source(answer: dict[str, Any]) -> Source:

@@ -52,9 +52,12 @@ def project(crs: str, lonlat: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def nominal_scale(grid: Grid) -> float:
     """Edge of a grid's pixels in metres, as ``ee.Projection.nominalScale`` has it."""
     a, b, _, d, e, _ = grid.transform
-    crs = parse_crs(grid.crs)
-    unit = METRES_PER_DEGREE if crs.is_geographic else crs.axis_info[0].unit_conversion_factor
-    return math.sqrt(abs(a * e - b * d)) * float(unit)
+    return math.sqrt(abs(a * e - b * d)) * metres_per_unit(parse_crs(grid.crs))
+
+
+def metres_per_unit(crs: CRS) -> float:
+    """Metres that a unit of a CRS's coordinates is worth, as Earth Engine counts."""
+    return METRES_PER_DEGREE if crs.is_geographic else float(crs.axis_info[0].unit_conversion_factor)
 
 
 def utm_crs(longitude: float, latitude: float) -> str:

@@ -1,0 +1,230 @@
+"""Lattices: the endless grids of pixels of which chips, scenes and mosaics are windows.
+
+A lattice is a :class:`~eechips.grid.Grid` whose size does not matter: its CRS says what the coordinates mean, its
+transform where pixel corners lie. Two rasters on one lattice have their pixels exactly above each other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj import CRS
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RegionError, UsageError
+from eechips.grid import Grid, Transform
+from eechips.planning.facts import describe
+from eechips.planning.projection import metres_per_unit, nominal_scale, parse_crs, project, utm_crs
+
+UTM_NORTH, UTM_SOUTH = 84.0, -80.0
+"""Latitudes at which UTM ends (NGA.SIG.0012, 2014)."""
+_UTM_REACH = 9.0
+"""Degrees from a zone's central meridian within which a pixel is at most 1% larger than it says."""
+_PARTS = 100  # pieces of a region's longer side, so that its edges may bend in another projection
+_CLOSE = Fraction(1, 10**6)  # of a pixel: a bound so near to a corner counts as on it
+_NEIGHBOURS = 1.0  # units of a CRS: places so near to each other are the same
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """How a user wants pixels to lie.
+
+    Attributes:
+        crs: ``native`` for the source's own pixels, ``utm`` for the WGS84 UTM zone of the place, else a code or WKT.
+            Pixel corners are at multiples of the scale, but for ``native``, whose origin is the source's.
+        scale: edge of a pixel in metres; None for the source's. A degree counts as one of the equator, as for
+            ``ee.Projection.nominalScale``.
+        align: id of an image on whose pixels everything is to lie; excludes the others.
+        transform: of the lattice, exactly, in the units of ``crs``; excludes scale, and needs a crs by name.
+
+    Raises:
+        UsageError: if they contradict each other.
+    """
+
+    crs: str = "native"
+    scale: float | None = None
+    align: str | None = None
+    transform: Transform | None = None
+
+    def __post_init__(self) -> None:
+        others = {"--crs": self.crs != "native", "--scale": self.scale is not None}
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise UsageError(f"--scale must be above 0 metres, not {self.scale:g}")
+        if self.align is not None:
+            given = [
+                name for name, is_given in {**others, "--transform": self.transform is not None}.items() if is_given
+            ]
+            if given:
+                raise UsageError(f"--align takes the pixels of an image as they are: leave {given[0]} out")
+        if self.transform is not None:
+            if self.scale is not None:
+                raise UsageError("--transform says how large a pixel is: leave --scale out")
+            if not self.is_fixed:
+                raise UsageError("--transform needs the coordinates that it counts in: --crs EPSG:…")
+            try:
+                Grid(self.crs, self.transform, 1, 1)
+            except ValueError as error:
+                raise UsageError(f"--transform: {error}") from None
+        if self.is_fixed:
+            parse_crs(self.crs)
+
+    @property
+    def is_native(self) -> bool:
+        """Whether pixels are the source's own, or lie on its lattice at another scale."""
+        return self.crs == "native" and self.align is None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the CRS is named."""
+        return self.crs not in ("native", "utm")
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """As JSON, for identities and run.json."""
+        transform = None if self.transform is None else list(self.transform)
+        return {"crs": self.crs, "scale": self.scale, "align": self.align, "transform": transform}
+
+    def resolved(self) -> Placement:
+        """With ``align`` looked up on the server: its first band's CRS and transform. ``ee`` must be initialised.
+
+        Raises:
+            UnknownDatasetError: if there is no such image.
+        """
+        if self.align is None:
+            return self
+        grid = describe(self.align).bands[0].grid
+        return replace(self, align=None, crs=grid.crs, transform=grid.transform)
+
+    def lattice(self, native: Grid, place: tuple[float, float]) -> Grid:
+        """The lattice for what lies around a place.
+
+        Args:
+            native: the source's own grid, or where there is none, any grid of the scale that is usual.
+            place: longitude and latitude in degrees.
+
+        Raises:
+            RegionError: if the place has no UTM zone.
+        """
+        if self.align is not None:
+            raise UsageError("an alignment has to be resolved first")
+        if self.transform is not None:
+            return Grid(self.crs, self.transform, 1, 1)
+        if self.crs == "native":
+            return rescaled(native, self.scale)
+        scale = nominal_scale(native) if self.scale is None else self.scale
+        return lattice_of(utm_of(*place) if self.crs == "utm" else self.crs, scale)
+
+
+def lattice_of(crs: str, scale: float) -> Grid:
+    """North-up pixels of a CRS with corners at multiples of their edge.
+
+    Args:
+        crs: code or WKT.
+        scale: edge in metres; of a degree of the equator where the CRS counts in degrees.
+    """
+    edge = scale / metres_per_unit(parse_crs(crs))
+    return Grid(crs, (edge, 0.0, 0.0, 0.0, -edge, 0.0), 1, 1)
+
+
+def rescaled(grid: Grid, scale: float | None) -> Grid:
+    """A grid's lattice with pixels of another size: origin and axes stay. None for its own size."""
+    a, b, c, d, e, f = grid.transform
+    factor = 1.0 if scale is None else scale / nominal_scale(grid)
+    return Grid(grid.crs, (a * factor, b * factor, c, d * factor, e * factor, f), 1, 1)
+
+
+def utm_of(longitude: float, latitude: float) -> str:
+    """EPSG code of the UTM zone of a place.
+
+    Raises:
+        RegionError: near the poles, where UTM has none.
+    """
+    if not UTM_SOUTH <= latitude <= UTM_NORTH:
+        other = "EPSG:3413" if latitude > 0 else "EPSG:3031"
+        raise RegionError(f"UTM has no zone at latitude {latitude:g}: take --crs {other}")
+    return utm_crs(longitude, latitude)
+
+
+def cover(lattice: Grid, region: BaseGeometry) -> Grid:
+    """The smallest window of a lattice that holds a region.
+
+    Args:
+        lattice: CRS and transform.
+        region: polygons or points in longitude and latitude, edges straight in that plane. Parts on both sides of the
+            antimeridian, as a box across it has, are one region: where the CRS counts in degrees, the window then
+            reaches beyond 180.
+
+    Raises:
+        RegionError: if the region does not lie within the CRS's reach.
+    """
+    crs = parse_crs(lattice.crs)
+    joined = joined_at_antimeridian(region)
+    west, south, east, north = shapely.bounds(joined)
+    _refuse_far_from_zone(crs, west, east)
+    step = max(east - west, north - south) / _PARTS
+    points = shapely.get_coordinates(shapely.segmentize(joined, step) if step > 0 else joined)
+    turns = np.floor((points[:, 0] + 180.0) / 360.0)
+    xy = points
+    if crs.to_epsg() != 4326:
+        xy = project(lattice.crs, points - np.column_stack([turns * 360.0, np.zeros(len(points))]))
+        if crs.is_geographic:
+            xy[:, 0] += turns * 360.0
+        elif turns.any():
+            _refuse_cut(lattice.crs, (south + north) / 2.0)
+    if not np.isfinite(xy).all():
+        raise RegionError(f"the region reaches beyond where {lattice.crs} has coordinates: choose another --crs")
+    return _window(lattice, xy)
+
+
+def joined_at_antimeridian(region: BaseGeometry) -> BaseGeometry:
+    """A region whose parts touch 180 degrees from both sides, with those in the west moved beyond 180."""
+    west, _, east, _ = shapely.bounds(region)
+    parts = shapely.get_parts(region)
+    if len(parts) < 2 or west > -180.0 or east < 180.0:
+        return region
+    bounds = shapely.bounds(parts)
+    if bool(np.any((bounds[:, 0] <= -180.0) & (bounds[:, 2] >= 180.0))):
+        return region  # all around the Earth
+    moved = [
+        shapely.transform(part, lambda xy: xy + np.array([360.0, 0.0])) if east_of_it <= 0 else part
+        for part, east_of_it in zip(parts, bounds[:, 2], strict=True)
+    ]
+    return shapely.union_all(moved)
+
+
+def _refuse_far_from_zone(crs: CRS, west: float, east: float) -> None:
+    if crs.utm_zone is None:
+        return
+    meridian = 6.0 * int(crs.utm_zone[:-1]) - 183.0
+    reach = max(abs((longitude - meridian + 180.0) % 360.0 - 180.0) for longitude in (west, east))
+    if reach > _UTM_REACH:
+        raise RegionError(
+            f"the region reaches {reach:.1f} degrees from the middle of UTM zone {crs.utm_zone}, where a pixel is no "
+            "longer as large as it says: divide it, or choose another --crs"
+        )
+
+
+def _refuse_cut(crs: str, latitude: float) -> None:
+    """Refuses a CRS in which the two sides of the antimeridian are not neighbours."""
+    sides = project(crs, [(180.0 - 1e-9, latitude), (-180.0 + 1e-9, latitude)])
+    if not np.isfinite(sides).all() or float(np.abs(sides[0] - sides[1]).max()) > _NEIGHBOURS:
+        raise RegionError(f"the region crosses the antimeridian, where {crs} ends: choose --crs utm or EPSG:4326")
+
+
+def _window(lattice: Grid, xy: npt.NDArray[np.float64]) -> Grid:
+    (west, south), (east, north) = xy.min(axis=0).tolist(), xy.max(axis=0).tolist()
+    corners = [lattice.pixel(x, y) for x in (west, east) for y in (south, north)]
+    (first_column, last_column), (first_row, last_row) = map(_span, zip(*corners, strict=True))
+    return lattice.window(first_column, first_row, last_column - first_column, last_row - first_row)
+
+
+def _span(places: Sequence[Fraction]) -> tuple[int, int]:
+    """First pixel and the one after the last that cover some places; at least one."""
+    first, last = math.floor(min(places) + _CLOSE), math.ceil(max(places) - _CLOSE)
+    return first, max(last, first + 1)
