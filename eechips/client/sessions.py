@@ -11,7 +11,7 @@ import requests.adapters
 import urllib3
 
 from eechips.client.throttle import Seat
-from eechips.client.transport import is_loopback
+from eechips.client.transport import is_loopback, origin
 
 _MOST_CONNECTIONS = 64
 """Connections kept open at most by one process, to one host."""
@@ -116,16 +116,24 @@ class Connections:
         return cast(urllib3.HTTPConnectionPool, pool)
 
 
-def throttle_others(seat: Seat) -> None:
+def throttle_others(seat: Seat, endpoint: str) -> None:
     """Has every request that this process sends by ``requests``, outside our own sessions, pass the throttle.
 
-    For worker processes only, where a recipe may fetch by itself: its requests count against the same quota.
+    For worker processes only, where a recipe may fetch by itself: its requests count against the same quota. A slot
+    is held until the body is there, or the headers where the recipe streams the body.
+
+    Args:
+        seat: of the run's throttle.
+        endpoint: base URL of the service: what others answer says nothing of its quota.
     """
 
     def send(adapter: requests.adapters.HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         with seat.slot() as slot:
             response = _send_of_requests(adapter, request, *args, **kwargs)
-            slot.status = response.status_code
+            if origin(request.url) == origin(endpoint):
+                slot.hear(response.status_code, {name.lower(): value for name, value in response.headers.items()})
+            if not kwargs.get("stream", bool(args and args[0])):
+                slot.received = len(response.content)
             return response
 
     requests.adapters.HTTPAdapter.send = send  # type: ignore[assignment,method-assign]

@@ -20,12 +20,13 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from multiprocessing.reduction import DupFd
 from typing import Any
 
+from eechips.client.classify import parse_retry_after
 from eechips.client.congestion import START, USUAL, Cell, Controller
 
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
@@ -43,6 +44,9 @@ _MAX_NAP = 0.25
 """Longest sleep, in seconds: a wake-up that died with its process costs no more than this."""
 _MAX_CLOSED = 300.0
 """Longest time, in seconds, that one answer's Retry-After can close the throttle for all."""
+_QUOTA_STATUS = "x-earth-engine-quota-status"
+_RESTRICTED = "parallelism_restricted=true"
+"""How the service announces that a project's compute of the month is used up."""
 _NO_SLOT = -1.0
 _SPENT = -2.0
 _PROBE_SECONDS = 2.0
@@ -87,6 +91,17 @@ class Slot:
     is_restricted: bool = False
     received: int = 0
     is_unreachable: bool = False
+
+    def hear(self, status: int, headers: Mapping[str, str]) -> None:
+        """Takes note of an answer of the service.
+
+        Args:
+            status: of HTTP.
+            headers: with lower-case names.
+        """
+        self.status = status
+        self.is_restricted = _RESTRICTED in headers.get(_QUOTA_STATUS, "")
+        self.retry_after = parse_retry_after(headers) if status == 429 else None
 
 
 class Throttle:

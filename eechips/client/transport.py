@@ -39,9 +39,6 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _OF_THE_CONNECTION = frozenset({"content-length", "accept-encoding", "host", "connection"})
 _CAPTURED = b'{"name": "captured"}'
 """What the client is told when its request is captured: enough for it to go on."""
-_QUOTA_STATUS = "x-earth-engine-quota-status"
-_RESTRICTED = "parallelism_restricted=true"
-"""How the service announces that a project's compute of the month is used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -367,10 +364,7 @@ class Transport:
             response = self._connections.send(method, url, body, headers, (self._timeouts.connect, self._timeouts.read))
             try:
                 found = {name.lower(): value for name, value in response.headers.items()}
-                slot.status = response.status
-                slot.is_restricted = _RESTRICTED in found.get(_QUOTA_STATUS, "")
-                if slot.status == 429:
-                    slot.retry_after = parse_retry_after(found)
+                slot.hear(response.status, found)
                 raw = self._read(response, began)
                 slot.received = len(raw)
             finally:

@@ -236,7 +236,7 @@ class Worker:
         self._store = LocalStore(setup.out)
         seat_taken = setup.throttle.seat(seat)
         connection = attach(setup.target, seat_taken, setup.policy, setup.timeouts, setup.documents)
-        throttle_others(seat_taken)
+        throttle_others(seat_taken, setup.target.endpoint)
         settle_in = getattr(setup.recipe, "settle_in", None)
         if settle_in is not None:  # a recipe that wants to know where it is
             settle_in(connection, setup.documents)
