@@ -1,0 +1,149 @@
+"""Steps of the calendar, such as "1 month", and the periods that they cut a range of days into."""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from eechips.errors import UsageError
+
+Span = Literal["day", "week", "month", "season", "year"]
+
+SPANS: tuple[Span, ...] = ("day", "week", "month", "season", "year")
+
+_STEP = re.compile(r"\s*(?P<count>\d{1,9})?\s*(?P<span>[a-z]+)\s*", re.IGNORECASE)
+_SHORT: dict[str, Span] = {"d": "day", "w": "week", "y": "year"}  # m might be a minute
+_DAYS = {"day": 1, "week": 7}
+_MONTHS = {"month": 1, "season": 3, "year": 12}
+_END = dt.date.max.toordinal()  # no period begins after this day
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Some days in a row.
+
+    Attributes:
+        start: the first.
+        end: the day after the last.
+    """
+
+    start: dt.date
+    end: dt.date
+
+    @property
+    def days(self) -> int:
+        """How many there are, at least one."""
+        return (self.end - self.start).days
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the calendar.
+
+    Days, weeks, months and years are counted from the day where the first period starts: the n-th period of a month
+    starts n months after that day, or on the last day of its month where that is shorter, so that 31 January is
+    followed by 28 February and 31 March. Seasons are those of meteorology: they start on the first of December, March,
+    June and September, whatever the first day; the first of them is cut there.
+
+    Attributes:
+        count: spans in a step, at least 1.
+        span: ``day``, ``week``, ``month``, ``season`` or ``year``.
+
+    Raises:
+        UsageError: if the count is not at least 1.
+    """
+
+    count: int
+    span: Span
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise UsageError(f"a step must be at least 1 {self.span}, not {self.count}")
+
+    def __str__(self) -> str:
+        return f"{self.count} {self.span}{'s' if self.count > 1 else ''}"
+
+    def floor(self, day: dt.date) -> dt.date:
+        """The first day of the month, season or year that a day is in; the day itself for days and weeks.
+
+        This is where periods start by themselves when nobody says where: those of a month are then calendar months.
+        """
+        if self.span == "month":
+            return day.replace(day=1)
+        if self.span == "year":
+            return day.replace(month=1, day=1)
+        if self.span == "season":
+            return _months_after(day.replace(day=1), -(day.month % 3)) or day
+        return day
+
+    def periods(self, start: dt.date, end: dt.date) -> Iterator[Period]:
+        """The periods between two days, in order, without a gap.
+
+        Args:
+            start: first day of the first.
+            end: day after the last; the last period is cut there.
+
+        Raises:
+            UsageError: if the start is not before the end.
+        """
+        if start >= end:
+            raise UsageError(f"the start ({start}) must be before the end ({end}), which is exclusive")
+        return self._periods(start, end)
+
+    def _periods(self, start: dt.date, end: dt.date) -> Iterator[Period]:
+        origin = self.floor(start) if self.span == "season" else start
+        number, first = 0, start
+        while first < end:
+            number += 1
+            following = self._after(origin, number)
+            last = end if following is None else min(following, end)
+            yield Period(first, last)
+            first = last
+
+    def _after(self, origin: dt.date, steps: int) -> dt.date | None:
+        """The day so many steps after another; None if the calendar has no such day."""
+        if self.span in _DAYS:
+            ordinal = origin.toordinal() + steps * self.count * _DAYS[self.span]
+            return dt.date.fromordinal(ordinal) if ordinal <= _END else None
+        return _months_after(origin, steps * self.count * _MONTHS[self.span])
+
+
+def parse_step(text: str) -> Step:
+    """The step that ``--every`` names.
+
+    Args:
+        text: ``1 month``, ``16 days``, ``week``, ``season``, ``16d``: a number, 1 if there is none, and a span.
+
+    Raises:
+        UsageError: if it is none.
+    """
+    found = _STEP.fullmatch(text)
+    word = found["span"].lower() if found else ""
+    span = _SHORT.get(word) or next((span for span in SPANS if word in (span, f"{span}s")), None)
+    if found is None or span is None:
+        raise UsageError(f"{text!r} is not a step of time: a number and one of {', '.join(SPANS)}, as in '16 days'")
+    return Step(int(found["count"] or 1), span)
+
+
+def parse_day(text: str) -> dt.date:
+    """A day, YYYY-MM-DD.
+
+    Raises:
+        UsageError: if it is none, or has a time of day: periods are of whole days.
+    """
+    try:
+        return dt.datetime.strptime(text, "%Y-%m-%d").date()
+    except ValueError:
+        raise UsageError(f"{text!r} is not a day (YYYY-MM-DD)") from None
+
+
+def _months_after(day: dt.date, months: int) -> dt.date | None:
+    """The day so many months later, or the last of that month if it has no such day; None beyond the calendar."""
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    if not dt.MINYEAR <= year <= dt.MAXYEAR:
+        return None
+    return dt.date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
