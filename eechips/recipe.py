@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 from eechips.errors import RecipeError, UsageError
 
@@ -187,6 +187,12 @@ class Table(_Named):
             raise UsageError(f"unknown table format '{self.format}': one of {', '.join(TABLE_FORMATS)}")
 
 
+Single: TypeAlias = "Chip | Table | bytes | np.ndarray[Any, Any]"
+"""What becomes one file."""
+
+Result: TypeAlias = "Single | Mapping[str, Single] | None"
+"""What ``get_result`` returns: a file, several by name, or nothing if it wrote them itself."""
+
 Redraw = Callable[[Sequence[tuple[Any, int]]], Sequence[Any]]
 """Draws other units in the place of some that turned out empty.
 
@@ -224,8 +230,13 @@ class Recipe(Protocol):
     def get_requests(self) -> Iterable[Any]:
         """The plan: units, or small JSON values. Called once, in the parent, Earth Engine initialised."""
 
-    def get_result(self, index: int, unit: Any) -> Chip | Table | bytes | np.ndarray[Any, Any] | None:
-        """The result of one unit. Called in a worker, perhaps more than once."""
+    def get_result(self, index: int, unit: Any) -> Result:
+        """The result of one unit. Called in a worker, perhaps more than once.
+
+        A unit may have several results, ``{"S2": Chip(...), "DEM": Chip(...)}``: a file for each, with the name of the
+        unit and the key (``chips/0123abcd.S2.tif``), fetched and checked together and recorded all or none. The
+        manifest has the first of them; ``layers.parquet`` has every one. If one has no valid pixel, the unit is empty.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,11 +307,11 @@ class ScriptRecipe:
                 raise TypeError(f"{self._requests_name} returned nothing: it must return a list of JSON values")
             return list(requests)
 
-    def get_result(self, index: int, unit: Any) -> Chip | Table | bytes | np.ndarray[Any, Any] | None:
+    def get_result(self, index: int, unit: Any) -> Result:
         """Runs the script's ``get_result``; exceptions pass through, for the worker to classify."""
         function = self._function(self._result_name)
         arguments = {k: v for k, v in self.parameters.items() if k in self._result_signature.names}
-        return cast("Chip | Table | bytes | np.ndarray[Any, Any] | None", function(index, unit, **arguments))
+        return cast("Result", function(index, unit, **arguments))
 
     @property
     def redraw(self) -> Redraw | None:

@@ -292,6 +292,7 @@ class Dispatcher:
         files: set[str] = set()
         failure: Exception | None = None
         further: list[tuple[int, str, int, str]] = []
+        layers: list[tuple[int, str, str, str]] = []
         for event in events:
             if isinstance(event, Lost):
                 record = self._lost(event)
@@ -301,12 +302,13 @@ class Dispatcher:
                 record = self._commit(event.task, event.outcome, files)
                 failure = failure or event.outcome.fatal or self._alike_failure(event.outcome)
                 further += _further(record, event.outcome)
+                layers += _layers(record, event.outcome)
             if record is not None:
                 records.append(record)
                 if record.state is State.EMPTY and record.file is None:
                     dropped.append(record.position)
         if records:
-            self._ledger.record(records, further)
+            self._ledger.record(records, further, layers)
         if self._redraws is not None:
             for position in dropped:
                 self._redraws.want(position)
@@ -386,6 +388,13 @@ def _further(record: Record | None, outcome: Outcome) -> list[tuple[int, str, in
     if record is None or record.file is None:
         return []
     return [(record.position, staged.name, staged.size, staged.sha256) for staged in outcome.further]
+
+
+def _layers(record: Record | None, outcome: Outcome) -> list[tuple[int, str, str, str]]:
+    """Position, path, layer and facts of the files of a unit that has layers, if they are committed."""
+    if record is None or record.file is None:
+        return []
+    return [(record.position, *layer) for layer in outcome.layers]
 
 
 def _failure(task: Planned, error: Exception, attempts: int, requests: int) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -171,6 +171,12 @@ def _cost(result: Any, config: RunConfig) -> _Cost:
         return _Cost(_SECONDS[config.pixel_method], _chip_bytes(result))
     if isinstance(result, Table):
         return _Cost(_SECONDS["table"], None)
+    if isinstance(result, Mapping):
+        costs = [_cost(each, config) for each in result.values()]
+        sizes = [cost.bytes for cost in costs if cost.bytes is not None]
+        return _Cost(
+            tuple(s for cost in costs for s in cost.latencies), sum(sizes) if len(sizes) == len(costs) else None
+        )
     return _Cost((), None if result is None else float(getattr(result, "nbytes", len(result))))
 
 

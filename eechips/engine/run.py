@@ -37,7 +37,7 @@ from eechips.engine.redraw import redraw_of
 from eechips.engine.settlement import Settlement
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, EechipsError, UsageError
-from eechips.manifest.export import PARQUET_NAME, export_failures, export_parquet
+from eechips.manifest.export import PARQUET_NAME, export_failures, export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import State
@@ -311,6 +311,7 @@ class _Run:
         if finished:
             self._store.flush()
             export_parquet(self._ledger, folder)
+            export_layers(self._ledger, folder)
             self._finish_info()
 
     def _write_info(self, session: Session, finished: str | None) -> None:

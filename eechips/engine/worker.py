@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from multiprocessing import connection as mp_connection
 from multiprocessing import parent_process
@@ -36,14 +37,14 @@ from eechips.errors import (
     TransientError,
     UsageError,
 )
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
 from eechips.moment import utc_now
 from eechips.recipe import Chip, Recipe, Table, unit_value
-from eechips.storage import ID_LENGTH, LocalStore, Staged
+from eechips.storage import ID_LENGTH, LocalStore, Staged, safe_component
 from eechips.writers import Expectation, Facts, Written, sniff, validate, writer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from eechips.grid import Part
 
@@ -111,6 +112,7 @@ class Outcome:
         alike: where the recipe raised; equal for failures of the same kind.
         exchanges: the requests that were sent, if they are logged.
         further: more files to commit, of a unit that has several.
+        layers: of a unit whose files have names of their own, each file's path, layer, and facts as JSON.
         is_exclusive: whether the recipe did the fetching itself, so that no other unit of the process could.
     """
 
@@ -121,6 +123,7 @@ class Outcome:
     alike: str | None = None
     exchanges: tuple[Exchange, ...] = ()
     further: tuple[Staged, ...] = ()
+    layers: tuple[tuple[str, str, str], ...] = ()
     is_exclusive: bool = False
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -268,11 +271,39 @@ class Worker:
             return Outcome(task.position, record, is_exclusive=is_exclusive)
         if isinstance(result, Files):
             return self._stage(task, result.files)
+        if isinstance(result, Mapping):
+            return replace(self._fetch_layers(task, result), is_exclusive=is_exclusive)
         written = self._materialize(result)
-        name = getattr(result, "name", None) if isinstance(result, (Chip, Table)) else None
-        staged = self._store.stage(f"{name or task.name}.{written.suffix}", written.data, self._token(task))
+        name = _own_name(result) or task.name
+        staged = self._store.stage(f"{name}.{written.suffix}", written.data, self._token(task))
         record = _record(task, written.facts, staged, result)
         return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
+
+    def _fetch_layers(self, task: Planned, results: Mapping[str, Any]) -> Outcome:
+        """Fetches all layers of a unit before the first is written: there are all of them, or none."""
+        if not results:
+            raise RecipeError("get_result returned a mapping without a single result")
+        made = {str(layer): (result, self._materialize(result)) for layer, result in results.items()}
+        names = {
+            layer: f"{_own_name(result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
+            for layer, (result, written) in made.items()
+        }
+        if len(set(names.values())) < len(names):
+            raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
+        staged: list[Staged] = []
+        try:
+            for layer, (_, written) in made.items():
+                staged.append(self._store.stage(names[layer], written.data, self._token(task)))
+        except StorageError:
+            for each in staged:
+                self._store.discard(each)
+            raise
+        records = [
+            _record(task, written.facts, file, result)
+            for (result, written), file in zip(made.values(), staged, strict=True)
+        ]
+        layers = tuple((record.file or "", layer, _facts(record)) for layer, record in zip(made, records, strict=True))
+        return Outcome(task.position, _together(records), staged[0], further=tuple(staged[1:]), layers=layers)
 
     def _stage(self, task: Planned, files: tuple[File, ...]) -> Outcome:
         if not files:
@@ -287,7 +318,8 @@ class Worker:
 
     def _is_exclusive(self, result: Any) -> bool:
         """Whether nothing of the work was left to do outside the recipe's turn."""
-        is_left = isinstance(result, Chip) or (isinstance(result, Table) and not result.is_made)
+        results = result.values() if isinstance(result, Mapping) else (result,)
+        is_left = any(isinstance(each, Chip) or (isinstance(each, Table) and not each.is_made) for each in results)
         return not self._is_concurrent and not is_left
 
     def _materialize(self, result: Any) -> Written:
@@ -302,7 +334,8 @@ class Worker:
             data = writer("npy").encode(result)
             return Written(data, "npy", validate(data, "npy"))
         raise RecipeError(
-            f"get_result returned {type(result).__name__}: it must return a Chip, a Table, bytes, an array or None"
+            f"get_result returned {type(result).__name__}: it must return a Chip, a Table, bytes, an array, a dict of"
+            " these by name, or None"
         )
 
     def _table(self, table: Table) -> Written:
@@ -383,6 +416,37 @@ def _record(task: Planned, facts: Facts, staged: Staged, result: Any) -> Record:
         sources=_json(getattr(result, "sources", None)),
         dates=_json(getattr(result, "dates", None)),
     )
+
+
+def _own_name(result: Any) -> str | None:
+    """The name that a recipe has given to a result, if it has."""
+    return result.name if isinstance(result, (Chip, Table)) else None
+
+
+def _together(records: Sequence[Record]) -> Record:
+    """What is recorded of a unit with several layers: the first, but for what concerns all of them.
+
+    The valid fraction is the least: a sample that lacks a layer is empty.
+    """
+    fractions = [record.valid_fraction for record in records if record.valid_fraction is not None]
+    is_empty = any(record.state is State.EMPTY for record in records)
+    return replace(
+        records[0],
+        state=State.EMPTY if is_empty else State.DONE,
+        valid_fraction=min(fractions, default=None),
+        sources=_union(record.sources for record in records),
+        dates=_union(record.dates for record in records),
+    )
+
+
+def _union(lists: Iterable[str | None]) -> str | None:
+    return _json(dict.fromkeys(value for text in lists if text for value in json.loads(text)))
+
+
+def _facts(record: Record) -> str:
+    """What a layer's file holds, as JSON."""
+    values = {name: getattr(record, name) for name in LAYER_COLUMNS}
+    return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in values.items()})
 
 
 def _failed(task: Planned, error: BaseException) -> Outcome:

@@ -1,24 +1,26 @@
-"""What a finished run leaves for other tools: manifest.parquet and failures.csv."""
+"""What a finished run leaves for other tools: manifest.parquet, failures.csv, and layers.parquet if there are any."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import RECORD_COLUMNS
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
 from eechips.storage import write_file
 
 PARQUET_NAME = "manifest.parquet"
+LAYERS_NAME = "layers.parquet"
 FAILURES_NAME = "failures.csv"
 
 _COLUMNS = ("position", "lower(hex(id))", "unit", "name", "replaces", *RECORD_COLUMNS)
-_LISTS = {"bands", "transform", "sources", "dates"}
+_BATCH = 10_000  # rows that are written at a time
 _FAILURE_COLUMNS = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
 
 
@@ -32,21 +34,49 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
     Raises:
         StorageError: if it cannot be written.
     """
+    schema = _schema(("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS))
+    return _write(folder / PARQUET_NAME, schema, _columns(ledger, schema))
+
+
+def export_layers(ledger: Ledger, folder: Path) -> Path | None:
+    """Writes layers.parquet, a row per file, if units have several results; removes an old one if they have not.
+
+    Columns: position and id of the unit, layer, file, bytes, sha256, bands, dtype, width, height, crs, transform,
+    valid_fraction, rows, sources, dates.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    path = folder / LAYERS_NAME
+    if not ledger.has_layers:
+        path.unlink(missing_ok=True)
+        return None
+    schema = _schema(("position", "id", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS))
+    return _write(path, schema, _layers(ledger))
+
+
+def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
     import pyarrow
     import pyarrow.parquet
 
-    path = folder / PARQUET_NAME
-    temporary = folder / f".{PARQUET_NAME}.part"
-    schema = _schema()
+    temporary = path.with_name(f".{path.name}.part")
     try:
         with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for columns in _columns(ledger, schema):
+            for columns in batches:
                 writer.write_table(pyarrow.table(columns, schema=schema))
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
     return path
+
+
+def _layers(ledger: Ledger) -> Iterator[list[Any]]:
+    rows = ledger.layers()
+    while batch := list(islice(rows, _BATCH)):
+        yield [
+            list(column) for column in zip(*((*row[:-1], *json.loads(row[-1]).values()) for row in batch), strict=True)
+        ]
 
 
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:
@@ -68,16 +98,16 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     return path
 
 
-def _schema() -> Any:
+def _schema(names: Sequence[str]) -> Any:
     import pyarrow as pa
 
-    text = {c: pa.string() for c in ("id", "unit", "name", *RECORD_COLUMNS)}
+    text = {c: pa.string() for c in ("id", "unit", "name", "layer", *RECORD_COLUMNS)}
     counted = ("position", "replaces", "attempts", "requests", "bytes", "width", "height", "rows")
     integers = {c: pa.int64() for c in counted}
     floats = {c: pa.float64() for c in ("valid_fraction", "seconds")}
-    lists = {c: pa.list_(pa.string()) for c in _LISTS} | {"transform": pa.list_(pa.float64())}
+    lists = {c: pa.list_(pa.string()) for c in LISTS} | {"transform": pa.list_(pa.float64())}
     types = {**text, **integers, **floats, **lists}
-    return pa.schema([(name, types[name]) for name in ("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS)])
+    return pa.schema([(name, types[name]) for name in names])
 
 
 def _columns(ledger: Ledger, schema: Any) -> Iterator[list[Any]]:
@@ -86,7 +116,7 @@ def _columns(ledger: Ledger, schema: Any) -> Iterator[list[Any]]:
     for rows in ledger.batches(_COLUMNS):
         columns = []
         for field, values in zip(schema, zip(*rows, strict=True), strict=True):
-            if field.name in _LISTS:
+            if field.name in LISTS:
                 columns.append(pyarrow.array([None if v is None else json.loads(v) for v in values], type=field.type))
             else:
                 columns.append(pyarrow.array(values, type=field.type))

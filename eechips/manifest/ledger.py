@@ -56,6 +56,12 @@ _FURTHER = (
     " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL)"
 )
 
+# Only in ledgers whose units have several results, each with a name: a row for every file, the units' first included.
+_LAYERS = (
+    "CREATE TABLE IF NOT EXISTS layers"
+    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, layer TEXT NOT NULL, facts TEXT NOT NULL)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Totals:
@@ -125,8 +131,15 @@ class Ledger:
 
     @property
     def _has_further(self) -> bool:
-        found = self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'further_files'").fetchone()
-        return found is not None
+        return self._has_table("further_files")
+
+    @property
+    def has_layers(self) -> bool:
+        """Whether units have several results, each with a name."""
+        return self._has_table("layers")
+
+    def _has_table(self, name: str) -> bool:
+        return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
     def store_plan(self, meta: Mapping[str, Any], units: Iterable[Planned]) -> None:
         """Stores the plan and what it was made from, or nothing at all; replaces an earlier plan.
@@ -136,7 +149,7 @@ class Ledger:
             units: in the order of their positions; consumed as a stream.
         """
         with self._failures(), self._transaction():
-            for table in ("units", "meta", "further_files"):
+            for table in ("units", "meta", "further_files", "layers"):
                 self._db.execute(f"DROP TABLE IF EXISTS {table}")
             self._script(_SCHEMA)
             self._db.executemany(
@@ -188,7 +201,9 @@ class Ledger:
 
     def total_bytes(self) -> int:
         """Bytes of all files."""
-        return int(self._db.execute("SELECT coalesce(sum(bytes), 0) FROM units").fetchone()[0])
+        tables = ["units", "further_files"] if self._has_further else ["units"]
+        sums = (self._db.execute(f"SELECT coalesce(sum(bytes), 0) FROM {table}").fetchone()[0] for table in tables)
+        return sum(map(int, sums))
 
     def pace(self) -> tuple[int, float | None]:
         """Requests sent for all units, and results a second between the first and the last one finished."""
@@ -277,6 +292,19 @@ class Ledger:
                 " ORDER BY position, f.file"
             )
 
+    def layers(self) -> Iterator[tuple[Any, ...]]:
+        """Of every file of units with layers: position, id, layer, path, bytes, sha256 and facts (JSON), in order."""
+        if not self.has_layers:
+            return
+        files = "SELECT file, bytes, sha256 FROM units WHERE file IS NOT NULL"
+        if self._has_further:
+            files += " UNION ALL SELECT file, bytes, sha256 FROM further_files"
+        yield from self._db.execute(
+            "SELECT position, lower(hex(id)), l.layer, l.file, f.bytes, f.sha256, l.facts"
+            f" FROM layers AS l JOIN units USING (position) JOIN ({files}) AS f ON f.file = l.file"
+            " WHERE units.file IS NOT NULL ORDER BY position, l.rowid"
+        )
+
     def owner(self, file: str) -> int | None:
         """The position of the unit that a file belongs to, or None."""
         query = "SELECT position FROM units WHERE file = :file"
@@ -285,12 +313,18 @@ class Ledger:
         row = self._db.execute(query, {"file": file}).fetchone()
         return None if row is None else int(row[0])
 
-    def record(self, records: Sequence[Record], further: Sequence[tuple[int, str, int, str]] = ()) -> None:
+    def record(
+        self,
+        records: Sequence[Record],
+        further: Sequence[tuple[int, str, int, str]] = (),
+        layers: Sequence[tuple[int, str, str, str]] = (),
+    ) -> None:
         """Stores outcomes, all or none; attempts and requests add to those of earlier runs.
 
         Args:
             records: the outcomes.
             further: position of the unit, path, size in bytes and sha256 of files beyond a unit's first.
+            layers: position of the unit, path, layer and facts (JSON) of files that have a layer.
         """
         assignments = ", ".join(
             f"{c} = {c} + ?" if c in ("attempts", "requests") else f"{c} = ?" for c in RECORD_COLUMNS
@@ -305,6 +339,11 @@ class Ledger:
                 self._db.executemany(
                     "INSERT OR REPLACE INTO further_files (file, position, bytes, sha256) VALUES (?2, ?1, ?3, ?4)",
                     further,
+                )
+            if layers:
+                self._db.execute(_LAYERS)
+                self._db.executemany(
+                    "INSERT OR REPLACE INTO layers (file, position, layer, facts) VALUES (?2, ?1, ?3, ?4)", layers
                 )
 
     def reopen(self, positions: Iterable[int]) -> int:

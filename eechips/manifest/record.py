@@ -120,5 +120,12 @@ class Record:
 RECORD_COLUMNS = tuple(field.name for field in fields(Record) if field.name != "position")
 
 
+LAYER_COLUMNS = ("bands", "dtype", "width", "height", "crs", "transform", "valid_fraction", "rows", "sources", "dates")
+"""What is known of each file of a unit that has several."""
+
+LISTS = frozenset({"bands", "transform", "sources", "dates"})
+"""Columns that hold JSON lists."""
+
+
 def _record(*values: Any) -> Record:
     return Record(**dict(zip(Record.__slots__, values, strict=True)))

@@ -14,7 +14,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.manifest.history import History, history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
-from eechips.manifest.record import RECORD_COLUMNS, State
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
 from eechips.storage import LocalStore, sha256_of
 from eechips.writers import inspect, validate
 
@@ -28,7 +28,7 @@ AS_IT_GOES = "as_it_goes"
 ASSEMBLED = "assembled"
 """In the ledger: what was made of all results together, ``file``, ``bytes`` and ``sha256`` of each."""
 
-_JSON = frozenset({"unit", "bands", "transform", "sources", "dates"})
+_JSON = LISTS | {"unit"}
 _FAILURE = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
 
 
@@ -131,6 +131,20 @@ class Run:
         with self._ledger() as ledger:
             rows = [row for batch in ledger.batches(columns) for row in batch]
         return _frame(("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS), rows)
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """Every file of units that have several, such as a sample of several datasets; empty for other runs.
+
+        Columns: position and id of the unit, layer, file, bytes, sha256, bands, dtype, width, height, crs, transform,
+        valid_fraction, rows, sources, dates; as in layers.parquet.
+        """
+        import pandas as pd
+
+        with self._ledger() as ledger:
+            rows = [(*row[:-1], *json.loads(row[-1]).values()) for row in ledger.layers()]
+        names = ("position", "id", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS)
+        return pd.DataFrame(rows, columns=list(names)).set_index(["position", "layer"])
 
     @property
     def failures(self) -> pd.DataFrame:
