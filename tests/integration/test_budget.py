@@ -143,9 +143,8 @@ def test_the_rest_is_foreseen_from_the_first_units(service: Service, tmp_path: P
     assert (forecast.tried, forecast.left, forecast.slots) == (40, 200, 4)
     assert forecast.requests == round(200 * 41 / 40)
     assert forecast.bytes == pytest.approx(finished.units["bytes"][40:].sum(), rel=0.1)
-    assert forecast.request_seconds == pytest.approx(200 * 41 / 40 * 0.1, rel=0.5)
-    assert forecast.seconds == pytest.approx(200 * 0.1 / 4, rel=0.6)
-    assert forecast.seconds < took * 1.5
+    assert forecast.request_seconds >= 0.99 * 200 * 41 / 40 * 0.1  # no request is answered sooner
+    assert 0.99 * 200 * 0.1 / 4 <= forecast.seconds < took * 1.5
     events = [json.loads(line) for line in (finished.path / "run.log").read_text().splitlines()]
     assert [event["left"] for event in events if event["event"] == "estimated"] == [200]
     assert not [event for event in events if event["event"] == "request"]
