@@ -11,6 +11,7 @@ import click
 
 from eechips.cli.group import INTERRUPTED
 from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
+from eechips.human import human_bytes, human_time
 from eechips.manifest.failures import failures_of, kinds_of
 from eechips.manifest.run import Run
 from eechips.recipe import Recipe
@@ -110,19 +111,3 @@ def _lost(done: Run) -> list[str]:
     lines += [f"  {kind.count:,} x {kind.error_class}: {kind.error}" for kind in kinds_of(failures)[:_SHOWN]]
     lines.append(f"To try them again: eechips retry {shlex.quote(str(done.path))}")
     return lines
-
-
-def human_bytes(count: float) -> str:
-    """A number of bytes for people: 9.7 MB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def human_time(seconds: float) -> str:
-    """A duration for people: 40 s, 3 min, 5.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

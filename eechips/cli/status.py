@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 
 from eechips.cli.chart import bars, width_for
-from eechips.cli.finish import human_bytes, human_time
 from eechips.cli.options import HELP, debug_option
+from eechips.human import human_bytes, human_time
 from eechips.manifest.run import Run, Status, open_run
 
 _EVERY = 2.0  # seconds between two looks

@@ -25,7 +25,7 @@ _COMPRESSION = {"png": 0.6, "jpg": 0.1, "tif": 0.7, "npy": 1.0}
 _SECONDS = {"url": (0.15, 0.9), "pixels": (0.9,), "table": (1.5,)}
 
 
-_USUAL_IN_FLIGHT = 40
+USUAL_IN_FLIGHT = 40
 """Requests in flight that a project usually has (https://developers.google.com/earth-engine/guides/usage)."""
 
 
@@ -195,7 +195,7 @@ def _seconds(units: int, requests: int, per_unit: float, config: RunConfig) -> f
     """Bound by the rate, or by how many units can be in flight."""
     rate = config.requests_per_second
     by_rate = requests / rate if rate else 0.0
-    in_flight = _USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight
+    in_flight = USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight
     return max(by_rate, units * per_unit / in_flight)
 
 
