@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
 import signal
 import threading
 import time
@@ -16,8 +15,8 @@ from types import FrameType
 from typing import Any
 
 from eechips.engine.estimate import Meter
+from eechips.engine.executors.executor import Executor, Finished, Lost
 from eechips.engine.log import RunLog
-from eechips.engine.pool import Finished, Lost, Pool
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import Redraws
 from eechips.engine.worker import Outcome
@@ -37,10 +36,6 @@ _MAX_HELD = 5
 _PACE_SECONDS = 5.0  # between two lines of the log on how the run goes
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
-_UNITS_PER_WORKER = 8
-"""Units that a worker has before a further one is started: each worker costs as much memory as many threads."""
-_WORKERS_PER_CORE = 4
-"""Workers for each core, beyond which more of them cost memory and bring nothing, as long as their threads wait."""
 _HANG_UP = getattr(signal, "SIGHUP", None)  # not every system has it
 _SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if number is not None)
 """Ctrl-C, the system that shuts down, a terminal that is closed."""
@@ -95,7 +90,7 @@ class Dispatcher:
     Args:
         ledger: of the run; written by nobody else.
         store: where results are committed.
-        pool: of workers.
+        executor: carries units out.
         progress: told about every settled unit.
         log: told about what is out of the ordinary.
         check: called now and then; raises if the run cannot go on.
@@ -111,7 +106,7 @@ class Dispatcher:
         self,
         ledger: Ledger,
         store: LocalStore,
-        pool: Pool,
+        executor: Executor[Any],
         progress: Progress,
         log: RunLog,
         *,
@@ -123,7 +118,7 @@ class Dispatcher:
         verbose: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._ledger, self._store, self._pool = ledger, store, pool
+        self._ledger, self._store, self._executor = ledger, store, executor
         self._progress, self._log, self._check, self._verbose = progress, log, check, verbose
         self._keeps_empty, self._redraws, self._meter = keeps_empty, redraws, meter
         self._clock, self._end = clock, deadline
@@ -137,13 +132,12 @@ class Dispatcher:
         self._is_offline = self._is_restricted = False
         self._paced = clock()
 
-    def run(self, units: Iterator[Planned], count: int, size: int, interrupt: Interrupt) -> bool:
+    def run(self, units: Iterator[Planned], count: int, interrupt: Interrupt) -> bool:
         """Works until every unit is settled, and what replaces empty ones, or the user asks to stop.
 
         Args:
             units: to settle.
             count: how many they are.
-            size: workers to start.
             interrupt: tells when to stop.
 
         Returns:
@@ -158,35 +152,29 @@ class Dispatcher:
         self._count = count
         try:
             with interrupt.patient():
-                return self._loop(units, size, interrupt)
+                return self._loop(units, interrupt)
         except KeyboardInterrupt:
-            self._pool.kill()
+            self._executor.kill()
             self._log.write("killed")
             return False
 
-    def _loop(self, units: Iterator[Planned], size: int, interrupt: Interrupt) -> bool:
+    def _loop(self, units: Iterator[Planned], interrupt: Interrupt) -> bool:
         while True:
             draining, is_starting = self._drain_if(interrupt), False
             self._redraw(draining=draining)
             if not draining:
-                is_starting = self._staff(size)
+                is_starting = self._staff()
                 self._feed(units)
-            if not self._pool.is_busy and not self._is_asking and (draining or self._is_through):
+            if not self._executor.is_busy and not self._is_asking and (draining or self._is_through):
                 return self._is_settled
-            self._settle(self._pool.wait(0.0 if is_starting else self._tick))
+            self._settle(self._executor.wait(0.0 if is_starting else self._tick))
             self._watch()
             self._check()
 
-    def _staff(self, size: int) -> bool:
-        """Sees to it that enough units can be under way to use every slot; whether more workers are to be started."""
-        slots = math.ceil(_SPARE * self._pool.throttle.limit)
-        most = min(size, self._count - self._settled)
-        if self._is_exclusive:  # what a recipe fetches by itself, one unit after the other, others would wait for
-            self._pool.depth = 1
-            return self._pool.ensure(min(most, slots))
-        wanted = min(most, math.ceil(slots / _UNITS_PER_WORKER), _WORKERS_PER_CORE * (os.cpu_count() or 1))
-        self._pool.depth = math.ceil(slots / max(1, wanted))
-        return self._pool.ensure(wanted)
+    def _staff(self) -> bool:
+        """Sees to it that enough units can be under way to use every slot; whether workers are being started."""
+        slots = math.ceil(_SPARE * self._executor.throttle.limit)
+        return self._executor.staff(slots, self._count - self._settled, exclusive=self._is_exclusive)
 
     @property
     def _is_through(self) -> bool:
@@ -222,7 +210,7 @@ class Dispatcher:
 
     def _drain_if(self, interrupt: Interrupt) -> bool:
         """Whether nothing new is begun any more."""
-        throttle = self._pool.throttle
+        throttle = self._executor.throttle
         if throttle.is_stopped:
             return True
         reason = None
@@ -243,19 +231,19 @@ class Dispatcher:
 
     def _feed(self, units: Iterator[Planned]) -> None:
         """Hands out units; those that a worker may have died of get one for themselves."""
-        while self._suspects and self._pool.has_idle:
-            self._pool.submit(self._suspects.popleft(), alone=True)
-        self._pool.held = min(len(self._suspects), _MAX_HELD)
-        while self._pool.has_room:
+        while self._suspects and self._executor.has_idle:
+            self._executor.submit(self._suspects.popleft(), alone=True)
+        self._executor.held = min(len(self._suspects), _MAX_HELD)
+        while self._executor.has_room:
             task = self._again.popleft() if self._again else next(units, None)
             if task is None:
                 self._is_dry = True
                 return
-            self._pool.submit(task)
+            self._executor.submit(task)
 
     def _watch(self) -> None:
         """Tells the user, and the log, how it goes."""
-        throttle = self._pool.throttle
+        throttle = self._executor.throttle
         self._progress.show(throttle.in_flight, throttle.limit)
         if throttle.is_restricted != self._is_restricted:
             self._is_restricted = throttle.is_restricted

@@ -28,10 +28,10 @@ from eechips.client.transport import is_loopback
 from eechips.engine.assembly import assemble, is_assembled
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
+from eechips.engine.executors.processes import Processes, start_fork_server, worker_context
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog
 from eechips.engine.plan import SPENT, check_same, describe, name_template, units_of
-from eechips.engine.pool import Pool, start_fork_server, worker_context
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import redraw_of
 from eechips.engine.settlement import Settlement
@@ -240,12 +240,11 @@ class _Run:
         documents = session.connection.documents.save(scratch / "documents.json")
         Briefing(target.endpoint, target.project, documents).save(scratch / "briefing.json")
         self._write_info(session, finished=None)
-        stack.callback(self._store.sweep)  # after the pool: workers that were ended leave files behind
+        stack.callback(self._store.sweep)  # after the workers: workers that were ended leave files behind
         setup = WorkerSetup(
             recipe=self._recipe,
             target=target,
             documents=documents,
-            throttle=session.throttle,
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
@@ -253,7 +252,9 @@ class _Run:
             token=f"{os.getpid()}-{time.time_ns():x}",
             logs=config.verbose or config.estimate_first is not None,
         )
-        pool = stack.enter_context(Pool(worker_context(), setup, config.processes, config.unit_timeout))
+        executor = stack.enter_context(
+            Processes(worker_context(), setup, session.throttle, config.processes, config.unit_timeout)
+        )
         if not is_planned:
             self._plan(log)
         self._store.sweep()
@@ -261,7 +262,7 @@ class _Run:
 
         def settle(first: int, end: int | None) -> bool:
             settled = (self._recipe, config, self._ledger, self._store)
-            settlement = Settlement(*settled, session, pool, log, self._interrupt, deadline, first, end)
+            settlement = Settlement(*settled, session, executor, log, self._interrupt, deadline, first, end)
             is_settled = settlement.run()
             self._is_paused = settlement.is_paused
             self._remember(session)

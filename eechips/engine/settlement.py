@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Dispatcher, Interrupt
 from eechips.engine.estimate import Meter, foresee
+from eechips.engine.executors.executor import Executor
 from eechips.engine.log import RunLog
 from eechips.engine.plan import name_template
-from eechips.engine.pool import Pool
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import Redraws
 from eechips.manifest.ledger import Ledger
@@ -36,7 +36,7 @@ class Settlement:
         ledger: holds the plan.
         store: where results go.
         session: connected.
-        pool: of workers.
+        executor: carries units out.
         log: of the run.
         interrupt: tells when to stop.
         deadline: when to begin nothing new any more, on the monotonic clock.
@@ -51,7 +51,7 @@ class Settlement:
         ledger: Ledger,
         store: LocalStore,
         session: Session,
-        pool: Pool,
+        executor: Executor[Any],
         log: RunLog,
         interrupt: Interrupt,
         deadline: float,
@@ -60,7 +60,7 @@ class Settlement:
     ) -> None:
         self._first, self._end = first, end
         self._config, self._ledger, self._store, self._session = config, ledger, store, session
-        self._pool, self._log, self._interrupt = pool, log, interrupt
+        self._executor, self._log, self._interrupt = executor, log, interrupt
         self._units, self._left = ledger.open_units(first, end), self._count(is_open=True)
         self._redraws: Redraws | None = None
         if config.on_empty == "redraw":
@@ -104,7 +104,7 @@ class Settlement:
             dispatcher = Dispatcher(
                 self._ledger,
                 self._store,
-                self._pool,
+                self._executor,
                 progress,
                 self._log,
                 check=self._session.check,
@@ -114,8 +114,7 @@ class Settlement:
                 meter=meter,
                 verbose=config.verbose,
             )
-            size = min(config.processes, max(1, count if redraws is None else count + redraws.waiting))
-            is_settled = dispatcher.run(some, count, size, self._interrupt)
+            is_settled = dispatcher.run(some, count, self._interrupt)
             self._left -= count
             if not is_settled:
                 progress.say(f"Stopped; nothing is lost. To go on: {config.command or 'the same command'}")

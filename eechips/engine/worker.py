@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.classify import classify_exception
-from eechips.client.connection import Target, attach
+from eechips.client.connection import Connection, Target, attach
 from eechips.client.documents import DocumentsFile
 from eechips.client.fetch import Fetcher
 from eechips.client.pixels import Method
 from eechips.client.retry import RetryPolicy
 from eechips.client.scrub import scrub
 from eechips.client.sessions import throttle_others
-from eechips.client.throttle import Stopped, Throttle
+from eechips.client.throttle import Seat, Stopped, Throttle
 from eechips.client.transport import Exchange, Timeouts, Transport, Usage
 from eechips.errors import (
     ConfigurationError,
@@ -44,7 +44,7 @@ from eechips.storage import ID_LENGTH, LocalStore, Staged, safe_component
 from eechips.writers import Expectation, Facts, Written, sniff, validate, writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from eechips.grid import Part
 
@@ -63,7 +63,6 @@ class WorkerSetup:
         recipe: what to run.
         target: whom to ask, as whom.
         documents: what the client is told when it is initialised.
-        throttle: of the run.
         policy: of retries.
         timeouts: of requests.
         method: how pixels are asked for.
@@ -75,7 +74,6 @@ class WorkerSetup:
     recipe: Recipe
     target: Target
     documents: DocumentsFile
-    throttle: Throttle
     policy: RetryPolicy
     timeouts: Timeouts
     method: Method
@@ -157,11 +155,12 @@ class Files:
     files: tuple[File, ...]
 
 
-def main(setup: WorkerSetup, seat: int, pipe: Pipe) -> None:
+def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe) -> None:
     """The body of a worker process: receives units, sends outcomes, until it is told None or its parent is gone.
 
     Args:
         setup: what to do.
+        throttle: of the run.
         seat: of this worker at the throttle.
         pipe: to the parent.
     """
@@ -169,12 +168,12 @@ def main(setup: WorkerSetup, seat: int, pipe: Pipe) -> None:
     _die_with_parent()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
-        worker = Worker(setup, seat)
+        worker = enlist(setup, throttle.seat(seat))
     except Exception as error:  # noqa: BLE001 - told to the parent, which gives up when no worker starts
         pipe.send(Broken(scrub(f"{type(error).__name__}: {error}")))
         return
     pipe.send(Ready())
-    crew = _Crew(worker, pipe)
+    crew = Crew(worker, pipe.send, lambda: os._exit(_BROKEN_THREAD))
     while True:
         try:
             task = pipe.recv()
@@ -185,18 +184,25 @@ def main(setup: WorkerSetup, seat: int, pipe: Pipe) -> None:
         crew.take(task)
 
 
-class _Crew:
-    """The threads of a worker: as many as there ever were tasks at once."""
+class Crew:
+    """The threads of a worker: as many as there ever were tasks at once.
 
-    def __init__(self, worker: Worker, pipe: Pipe) -> None:
-        self._worker, self._pipe = worker, pipe
+    Args:
+        worker: what they share.
+        send: receives every outcome; one thread at a time.
+        fail: called, after its traceback was shown, when a thread can work no more, whatever the reason: one that
+            ended quietly would leave its unit unfinished for ever.
+    """
+
+    def __init__(self, worker: Worker, send: Callable[[Outcome], None], fail: Callable[[], None]) -> None:
+        self._worker, self._send, self._fail = worker, send, fail
         self._tasks: queue.SimpleQueue[Planned] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self._counting = threading.Lock()
         self._idle = 0
 
     def take(self, task: Planned) -> None:
-        """Has a thread execute a task and send its outcome to the parent."""
+        """Has a thread execute a task and send its outcome."""
         with self._counting:
             needs_thread = self._idle == 0
             self._idle -= not needs_thread
@@ -208,14 +214,13 @@ class _Crew:
         try:
             while True:
                 outcome = self._worker.execute(self._tasks.get())
-                with self._counting:  # before the parent hears of it and sends the next
+                with self._counting:  # before the other side hears of it and sends the next
                     self._idle += 1
                 with self._sending:
-                    self._pipe.send(outcome)
-        except BaseException:  # noqa: BLE001 - whatever it is, the process ends
-            # A thread that ended quietly would leave its unit unfinished for ever: the parent notices a process.
+                    self._send(outcome)
+        except BaseException:  # noqa: BLE001 - whatever it is, it is told
             traceback.print_exc()
-            os._exit(_BROKEN_THREAD)
+            self._fail()
 
 
 def _die_with_parent() -> None:
@@ -230,16 +235,30 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
 
 
-class Worker:
-    """Turns units into staged files. Several threads may use it."""
+def enlist(setup: WorkerSetup, seat: Seat) -> Worker:
+    """Makes this process a worker: for good, as what it sends by ``requests`` passes the throttle as well.
 
-    def __init__(self, setup: WorkerSetup, seat: int) -> None:
+    Args:
+        setup: what to do.
+        seat: of this process at the throttle.
+    """
+    connection = attach(setup.target, seat, setup.policy, setup.timeouts, setup.documents)
+    throttle_others(seat, setup.target.endpoint)
+    return Worker(setup, connection)
+
+
+class Worker:
+    """Turns units into staged files. Several threads may use it.
+
+    Args:
+        setup: what to do.
+        connection: of this process.
+    """
+
+    def __init__(self, setup: WorkerSetup, connection: Connection) -> None:
         self._setup = setup
         self._recipe = setup.recipe
         self._store = LocalStore(setup.out)
-        seat_taken = setup.throttle.seat(seat)
-        connection = attach(setup.target, seat_taken, setup.policy, setup.timeouts, setup.documents)
-        throttle_others(seat_taken, setup.target.endpoint)
         settle_in = getattr(setup.recipe, "settle_in", None)
         if settle_in is not None:  # a recipe that wants to know where it is
             settle_in(connection, setup.documents)

@@ -1,15 +1,16 @@
-"""Supervised worker processes: a few tasks at a time each, replaced when they die or hang."""
+"""Supervised worker processes on this machine, replaced when they die or hang."""
 
 from __future__ import annotations
 
 import contextlib
+import math
 import multiprocessing
 import os
 import selectors
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -18,49 +19,25 @@ from types import ModuleType
 
 from eechips.client.throttle import Throttle
 from eechips.engine import preload, worker
-from eechips.engine.worker import Broken, Outcome, Ready, WorkerSetup
+from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
+from eechips.engine.worker import Broken, Ready, WorkerSetup
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
 
 _STOP_TIMEOUT = 5.0  # seconds that idle workers get to leave by themselves
 _MAX_BROKEN_STARTS = 3
 _STARTS_AT_ONCE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A worker is through with a task."""
-
-    task: Planned
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A worker died, or was ended because a task took too long.
-
-    Attributes:
-        task: what it was at.
-        reason: how it ended.
-        blame: whether this task did it; False for one that happened to be with the same worker, None if nobody
-            knows which of them it was.
-    """
-
-    task: Planned
-    reason: str
-    blame: bool | None
+_TASKS_PER_WORKER = 8
+"""Tasks that a worker has before a further one is started: each worker costs as much memory as many threads."""
+_WORKERS_PER_CORE = 4
+"""Workers for each core, beyond which more of them cost memory and bring nothing, as long as their threads wait."""
 
 
 @dataclass(slots=True, eq=False)
-class _Worker:
+class _Worker(Desk):
     process: BaseProcess
     pipe: Pipe
     seat: int
-    is_ready: bool = False
-    is_alone: bool = False
-    """Whether its one task is to have it for itself."""
-    tasks: dict[int, tuple[Planned, float]] = field(default_factory=dict)
-    """By position, with the time since when."""
 
 
 def worker_context() -> BaseContext:
@@ -69,16 +46,13 @@ def worker_context() -> BaseContext:
     return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
 
 
-class Pool:
-    """Workers that execute tasks. Use it in a ``with`` block: leaving it ends them.
-
-    Attributes:
-        depth: tasks at most that a worker has at once; may be changed at any time.
-        held: workers, those with the least to do, that get no further tasks: they are wanted for a task alone.
+class Processes(Executor[_Worker]):
+    """Worker processes on this machine.
 
     Args:
         context: of the processes; the one the throttle was made with.
         setup: what every worker is told.
+        throttle: of the run.
         size: workers at most; they are started when there is work for them.
         task_timeout: seconds after which a worker that is still at the same task is replaced.
         clock: seconds, monotonic.
@@ -88,19 +62,19 @@ class Pool:
         self,
         context: BaseContext,
         setup: WorkerSetup,
+        throttle: Throttle,
         size: int,
         task_timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._context, self._setup, self._timeout, self._clock = context, setup, task_timeout, clock
+        super().__init__(throttle, task_timeout, clock)
+        self._context, self._setup, self._size = context, setup, size
         self._free_seats = list(range(size, 0, -1))  # seat 0 is the parent's
-        self._workers: list[_Worker] = []
         self._selector = selectors.DefaultSelector()
         self._broken_starts = 0
-        self.depth = 1
-        self.held = 0
+        self._tasks_each = 1
 
-    def __enter__(self) -> Pool:
+    def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -110,56 +84,19 @@ class Pool:
             self._dismiss()
         self._selector.close()
 
-    @property
-    def throttle(self) -> Throttle:
-        """The run's throttle."""
-        return self._setup.throttle
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a worker is at a task."""
-        return any(w.tasks for w in self._workers)
-
-    @property
-    def has_room(self) -> bool:
-        """Whether a worker can take a further task."""
-        return self._roomy() is not None
-
-    @property
-    def has_idle(self) -> bool:
-        """Whether a worker has nothing to do."""
-        return self._idle() is not None
-
-    def ensure(self, wanted: int) -> bool:
-        """Starts a few workers, if fewer are there than wanted, or than there may be.
-
-        Returns:
-            Whether more are to be started: those that are there need not wait for them.
-        """
+    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+        """Starts a few workers, if fewer are there than are needed."""
+        wanted = min(self._size, tasks)
+        if exclusive:
+            wanted, self._tasks_each = min(wanted, slots), 1
+        else:
+            wanted = min(wanted, math.ceil(slots / _TASKS_PER_WORKER), _WORKERS_PER_CORE * (os.cpu_count() or 1))
+            self._tasks_each = math.ceil(slots / max(1, wanted))
         for _ in range(_STARTS_AT_ONCE):
-            if not self._free_seats or len(self._workers) >= wanted:
+            if not self._free_seats or len(self._desks) >= wanted:
                 return False
             self._start(self._free_seats.pop())
         return True
-
-    def submit(self, task: Planned, *, alone: bool = False) -> None:
-        """Gives a task to the worker that has the least to do.
-
-        Args:
-            task: the task.
-            alone: whether the worker gets no other before it is done with this one.
-
-        Raises:
-            ValueError: if no worker can take it; see ``has_room`` and ``has_idle``.
-        """
-        chosen = self._idle() if alone else self._roomy()
-        if chosen is None:
-            raise ValueError("no worker has room")
-        chosen.tasks[task.position] = task, self._clock()
-        chosen.is_alone = alone
-        # A worker that died meanwhile is noticed by wait(), which reports the task as lost.
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            chosen.pipe.send(task)
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
         """Waits until something happens, or for so many seconds.
@@ -169,25 +106,25 @@ class Pool:
         """
         happened = {key.data.seat for key, _ in self._selector.select(timeout)}
         events: list[Finished | Lost] = []
-        for each in list(self._workers):
+        for each in list(self._desks):
             if each.seat in happened:
                 events += self._receive(each)
         return events + self._overdue()
 
     def kill(self) -> None:
         """Ends every worker at once."""
-        for each in self._workers:
+        for each in self._desks:
             each.process.kill()
-        for each in list(self._workers):
+        for each in list(self._desks):
             self._bury(each)
 
-    def _idle(self) -> _Worker | None:
-        return next((w for w in self._workers if w.is_ready and not w.tasks), None)
+    def _send(self, desk: _Worker, task: Planned) -> None:
+        # A worker that died meanwhile is noticed by wait(), which reports the task as lost.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            desk.pipe.send(task)
 
-    def _roomy(self) -> _Worker | None:
-        able = sorted((w for w in self._workers if w.is_ready and not w.is_alone), key=lambda w: len(w.tasks))
-        free = able[self.held :]
-        return free[0] if free and len(free[0].tasks) < self.depth else None
+    def _depth(self, desk: _Worker) -> int:
+        return self._tasks_each
 
     def _receive(self, each: _Worker) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
@@ -198,10 +135,8 @@ class Pool:
                     each.is_ready, self._broken_starts = True, 0
                 elif isinstance(message, Broken):
                     self._broken(message.reason)
-                elif message.position in each.tasks:
-                    task, _ = each.tasks.pop(message.position)
-                    each.is_alone = False
-                    events.append(Finished(task, message))
+                elif (finished := self._finish(each, message)) is not None:
+                    events.append(finished)
         except (EOFError, OSError):
             each.process.join(_STOP_TIMEOUT)
         if not each.process.is_alive():
@@ -209,10 +144,9 @@ class Pool:
         return events
 
     def _overdue(self) -> list[Finished | Lost]:
-        now = self._clock()
         events: list[Finished | Lost] = []
-        for each in list(self._workers):
-            late = {position for position, (_, since) in each.tasks.items() if now - since > self._timeout}
+        for each in list(self._desks):
+            late = self._late(each)
             if late:
                 each.process.kill()
                 events += self._lose(each, f"it was not done after {self._timeout:g} s", late)
@@ -220,12 +154,10 @@ class Pool:
 
     def _lose(self, each: _Worker, reason: str, late: set[int]) -> list[Finished | Lost]:
         """Buries a worker; ``late`` are the positions of the tasks it was ended for."""
-        tasks, was_ready = [task for task, _ in each.tasks.values()], each.is_ready
         self._bury(each)
-        if not was_ready:
+        if not each.is_ready:
             self._broken(reason)
-        unknown = True if len(tasks) == 1 else None
-        return [Lost(task, reason, task.position in late if late else unknown) for task in tasks]
+        return lost(each, reason, late)
 
     def _broken(self, reason: str) -> None:
         self._broken_starts += 1
@@ -236,17 +168,20 @@ class Pool:
         ours, theirs = self._context.Pipe()
         with _without_main(self._setup.recipe):
             process = self._context.Process(  # type: ignore[attr-defined]
-                target=worker.main, args=(self._setup, seat, theirs), daemon=True, name=f"eechips-worker-{seat}"
+                target=worker.main,
+                args=(self._setup, self.throttle, seat, theirs),
+                daemon=True,
+                name=f"eechips-worker-{seat}",
             )
             process.start()
         theirs.close()
         started = _Worker(process, ours, seat)
-        self._workers.append(started)
+        self._desks.append(started)
         self._selector.register(ours, selectors.EVENT_READ, started)
         self._selector.register(process.sentinel, selectors.EVENT_READ, started)
 
     def _bury(self, each: _Worker) -> None:
-        self._workers.remove(each)
+        self._desks.remove(each)
         self._selector.unregister(each.pipe)
         self._selector.unregister(each.process.sentinel)
         each.process.join()
@@ -256,11 +191,11 @@ class Pool:
         self._free_seats.append(each.seat)
 
     def _dismiss(self) -> None:
-        for each in self._workers:
+        for each in self._desks:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 each.pipe.send(None)
         deadline = self._clock() + _STOP_TIMEOUT
-        for each in self._workers:
+        for each in self._desks:
             each.process.join(max(0.0, deadline - self._clock()))
         self.kill()
 

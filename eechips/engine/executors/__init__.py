@@ -1,0 +1,1 @@
+"""What carries units out: processes of this machine, its threads, or a cluster."""

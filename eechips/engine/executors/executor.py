@@ -1,0 +1,173 @@
+"""What carries units out: a few at a time at every desk, whatever a desk is."""
+
+from __future__ import annotations
+
+import abc
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from eechips.client.throttle import Throttle
+from eechips.engine.worker import Outcome
+from eechips.manifest.record import Planned
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker is through with a task."""
+
+    task: Planned
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A worker died, or was ended because a task took too long.
+
+    Attributes:
+        task: what it was at.
+        reason: how it ended.
+        blame: whether this task did it; False for one that happened to be with the same worker, None if nobody
+            knows which of them it was.
+    """
+
+    task: Planned
+    reason: str
+    blame: bool | None
+
+
+@dataclass(slots=True, eq=False)
+class Desk:
+    """Where tasks are worked at: a process here, a worker of a cluster, or the threads of this process.
+
+    Attributes:
+        is_ready: whether it takes tasks.
+        is_alone: whether its one task is to have it for itself.
+        tasks: those it is at, by position, with the time since when.
+    """
+
+    is_ready: bool = field(default=False, kw_only=True)
+    is_alone: bool = field(default=False, kw_only=True)
+    tasks: dict[int, tuple[Planned, float]] = field(default_factory=dict, kw_only=True)
+
+
+DeskT = TypeVar("DeskT", bound=Desk)
+
+
+class Executor(abc.ABC, Generic[DeskT]):
+    """Executes tasks. Use it in a ``with`` block: leaving it ends what is under way.
+
+    All methods are called by one thread.
+
+    Attributes:
+        held: desks, those with the least to do, that get no further tasks: they are wanted for a task alone.
+
+    Args:
+        throttle: of the run.
+        task_timeout: seconds after which a task is given up, and what works at it replaced.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, throttle: Throttle, task_timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.throttle, self._timeout, self._clock = throttle, task_timeout, clock
+        self._desks: list[DeskT] = []
+        self.held = 0
+
+    @abc.abstractmethod
+    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+        """Sees to it that enough tasks can be under way to use every slot.
+
+        Args:
+            slots: tasks that should be under way.
+            tasks: that are left, those under way included.
+            exclusive: whether a task keeps what works at it from all others, because it fetches by itself.
+
+        Returns:
+            Whether more desks are being set up: those that are there need not wait for them.
+        """
+
+    @abc.abstractmethod
+    def wait(self, timeout: float) -> list[Finished | Lost]:
+        """Waits until something happens, or for so many seconds.
+
+        Raises:
+            ConfigurationError: if nothing can work here at all.
+        """
+
+    @abc.abstractmethod
+    def kill(self) -> None:
+        """Ends everything that is under way, at once."""
+
+    @abc.abstractmethod
+    def _send(self, desk: DeskT, task: Planned) -> None:
+        """Gives a task to a desk. What goes wrong is told by :meth:`wait`."""
+
+    @abc.abstractmethod
+    def _depth(self, desk: DeskT) -> int:
+        """Tasks at most that a desk has at once."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a task is under way."""
+        return any(desk.tasks for desk in self._desks)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a desk can take a further task."""
+        return self._roomy() is not None
+
+    @property
+    def has_idle(self) -> bool:
+        """Whether a desk has nothing to do."""
+        return self._idle() is not None
+
+    def submit(self, task: Planned, *, alone: bool = False) -> None:
+        """Gives a task to the desk that has the least to do.
+
+        Args:
+            task: the task.
+            alone: whether the desk gets no other before it is done with this one.
+
+        Raises:
+            ValueError: if no desk can take it; see ``has_room`` and ``has_idle``.
+        """
+        chosen = self._idle() if alone else self._roomy()
+        if chosen is None:
+            raise ValueError("no desk has room")
+        chosen.tasks[task.position] = task, self._clock()
+        chosen.is_alone = alone
+        self._send(chosen, task)
+
+    def _finish(self, desk: DeskT, outcome: Outcome) -> Finished | None:
+        """Takes a task off a desk; None if it is not there any more."""
+        found = desk.tasks.pop(outcome.position, None)
+        if found is None:
+            return None
+        desk.is_alone = False
+        return Finished(found[0], outcome)
+
+    def _late(self, desk: DeskT) -> set[int]:
+        """Positions of the tasks that take too long."""
+        now = self._clock()
+        return {position for position, (_, since) in desk.tasks.items() if now - since > self._timeout}
+
+    def _idle(self) -> DeskT | None:
+        return next((desk for desk in self._desks if desk.is_ready and not desk.tasks), None)
+
+    def _roomy(self) -> DeskT | None:
+        able = sorted((d for d in self._desks if d.is_ready and not d.is_alone), key=lambda d: len(d.tasks))
+        free = able[self.held :]
+        return free[0] if free and len(free[0].tasks) < self._depth(free[0]) else None
+
+
+def lost(desk: Desk, reason: str, late: set[int]) -> list[Finished | Lost]:
+    """What becomes of the tasks of a desk that is no more.
+
+    Args:
+        desk: the desk.
+        reason: how it ended.
+        late: positions of the tasks that it was ended for, if it was.
+    """
+    unknown = True if len(desk.tasks) == 1 else None
+    return [Lost(t, reason, t.position in late if late else unknown) for t, _ in desk.tasks.values()]
