@@ -19,7 +19,7 @@ from rasterio.io import MemoryFile
 from eechips.errors import ValidationError
 from eechips.grid import Part
 from eechips.writers.facts import Expectation, Facts, Written
-from eechips.writers.mosaic import paste
+from eechips.writers.parts import paste
 from eechips.writers.raster import check_crs, check_transform, decoding
 
 _MAX_STRIP = 512  # pixels a side: larger images are tiled, so that windows can be read

@@ -17,7 +17,7 @@ from eechips.errors import ValidationError
 from eechips.grid import Part
 from eechips.recipe import MASK_BAND
 from eechips.writers.facts import Expectation, Facts, Written
-from eechips.writers.mosaic import paste
+from eechips.writers.parts import paste
 
 MAGIC = b"\x93NUMPY"
 

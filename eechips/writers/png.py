@@ -14,7 +14,7 @@ from zlib_ng import zlib_ng as zlib  # inflating is most of what checking a pict
 from eechips.errors import ValidationError
 from eechips.grid import Part
 from eechips.writers.facts import Expectation, Facts, Written
-from eechips.writers.mosaic import paste
+from eechips.writers.parts import paste
 from eechips.writers.raster import decoding, encode_picture
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -19,7 +19,7 @@ from rasterio.io import MemoryFile
 from eechips.errors import ValidationError
 from eechips.grid import Grid, Part, Window
 from eechips.writers import Expectation, Written, writer
-from eechips.writers.mosaic import paste
+from eechips.writers.parts import paste
 from eechips.writers.raster import decoding
 
 GRID = Grid("EPSG:32613", (0.6, 0.0, 500_000.2, 0.0, -0.6, 4_100_000.4), 1, 1)
