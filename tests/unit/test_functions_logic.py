@@ -46,3 +46,20 @@ def test_equality(left, right, equal):
 )  # fmt: skip
 def test_types(value, name):
     assert call("ObjectType", value=value) == name
+
+
+def test_describe_is_what_get_info_returns():
+    assert call("Describe", input=[1, "a"]) == [1, "a"]
+    projection = invoke("Projection", crs="EPSG:32613", transform=[10, 0, 5, 0, -10, 7])
+    assert call("Describe", input=projection) == {
+        "type": "Projection",
+        "crs": "EPSG:32613",
+        "transform": [10, 0, 5, 0, -10, 7],
+    }
+    (band,) = call("Describe", input=invoke("Image.constant", value=3))["bands"]
+    assert band == {
+        "id": "constant",
+        "data_type": {"type": "PixelType", "precision": "int", "min": 3, "max": 3},
+        "crs": "EPSG:4326",
+        "crs_transform": [1, 0, 0, 0, 1, 0],
+    }

@@ -1,11 +1,13 @@
-"""Choices, equality and types: ``ee.Algorithms.If``, ``IsEqual`` and ``ObjectType``."""
+"""Choices, equality and types: ``ee.Algorithms.If``, ``IsEqual``, ``ObjectType`` and ``Describe``."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
 
+from eechips.emulator.context import Context
 from eechips.emulator.functions.registry import function
+from eechips.emulator.info import Encoder
 from eechips.emulator.ordering import distinct_key
 from eechips.emulator.promotion import type_name
 from eechips.emulator.values import Value
@@ -34,3 +36,10 @@ def is_equal(left: Value, right: Value) -> bool:
 def object_type(value: Value) -> str:
     """The name of a value's type."""
     return type_name(value)
+
+
+@function("Describe")
+def describe(context: Context, input: Value) -> Value:
+    """What ``getInfo`` returns for a value, as a value: of an image its bands with type, size, crs and transform."""
+    found: Value = Encoder(context).encode(input)
+    return found
