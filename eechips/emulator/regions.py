@@ -39,6 +39,8 @@ _FEW_CELLS = 1 << 10
 # Of many regions, as many as have this many pixels together are read together.
 _TOGETHER = 1 << 22
 _FIRST_FEATURES, _MOST_FEATURES = 64, 8192
+# What is remembered of a region counts as so many pixels at least.
+_LEAST_COVER = 64
 # Pixels have whole numbers, and their centres halves, up to here.
 _FARTHEST = 2.0**51
 # What the call of a read costs, in pixels that could be read instead; and the most that one call may read.
@@ -408,16 +410,38 @@ def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping
     return found
 
 
+class _Covers:
+    """The pixels that regions take of one lattice, as many as may be remembered: a series asks for them every time."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Cover] = {}
+        self._pixels = 0
+
+    def find(self, geometry: Geometry, lattice: Lattice) -> Region | Cover:
+        """The pixels that a geometry takes, or the region itself where those are very many."""
+        key = (geometry.shape.wkb, geometry.projection, geometry.geodesic)
+        if key in self._known:
+            return self._known[key]
+        region = region_on(geometry, lattice.projection)
+        if region.pixels > lattice.max_pixels:
+            raise too_many(region.pixels, lattice.max_pixels)
+        if region.pixels > _BLOCK * _BLOCK:
+            return region
+        cover = region.cover(region.column, region.row, region.grid)
+        size = max(len(cover), _LEAST_COVER)
+        if self._pixels + size <= _TOGETHER:
+            self._known[key] = cover
+            self._pixels += size
+        return cover
+
+
 def _covered(context: Context, geometry: Geometry | None, lattice: Lattice) -> Region | Cover:
     if geometry is None or geometry.shape.is_empty:
         return _NO_PIXELS[0]
     context.check_time()
-    region = region_on(geometry, lattice.projection)
-    if region.pixels > lattice.max_pixels:
-        raise too_many(region.pixels, lattice.max_pixels)
-    if region.pixels > _BLOCK * _BLOCK:
-        return region
-    return region.cover(region.column, region.row, region.grid)
+    if geometry.unbounded:
+        return region_on(geometry, lattice.projection)
+    return context.note(("covers", lattice.projection, lattice.max_pixels), _Covers).find(geometry, lattice)
 
 
 def reduce_regions(
@@ -463,14 +487,17 @@ def _reduce_together(
     depths = 2 ** np.ceil(np.log2(np.maximum(counts, 1))).astype(np.int64)
     for depth in np.unique(depths):
         some = np.flatnonzero(depths == depth)
+        # Never a single one: numpy adds up a lone column in another order, and a region's values shall not depend on
+        # which others are asked about together with it.
+        places = some if len(some) > 1 else np.repeat(some, 2)
         layer = np.arange(depth)[:, None]
-        present = layer < counts[some]
-        table = np.where(present, starts[some] + layer, 0)
+        present = layer < counts[places]
+        table = np.where(present, starts[places] + layer, 0)
         for group in groups:
             sample = _sample([taken[i] for i in group], fraction, centre)
             outputs = reducer.apply(_tabled(sample, table, present))
             found = [plain_values(output, spec) for output, spec in zip(outputs, reducer.outputs, strict=True)]
-            for index, values in zip(some, zip(*found, strict=True), strict=True):
+            for index, values in zip(some, zip(*found, strict=True), strict=False):
                 results[index].extend(values)
     return results
 
