@@ -49,6 +49,13 @@ def project(crs: str, lonlat: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.column_stack([x, y])
 
 
+def unproject(crs: str, xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """x, y (n, 2) of a CRS as longitudes and latitudes (n, 2), in degrees of WGS84; infinite where there are none."""
+    points = np.asarray(xy, dtype=np.float64)
+    x, y = _transformer(crs).transform(points[:, 0], points[:, 1], direction="INVERSE")
+    return np.column_stack([x, y])
+
+
 def nominal_scale(grid: Grid) -> float:
     """Edge of a grid's pixels in metres, as ``ee.Projection.nominalScale`` has it."""
     a, b, _, d, e, _ = grid.transform

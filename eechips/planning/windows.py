@@ -1,0 +1,189 @@
+"""How a raster too large for one request is cut: windows on the blocks of the source, small enough for the limits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.grid import Grid, Window
+from eechips.planning.projection import parse_crs, project, unproject
+
+BLOCK = 256
+"""Pixels a side of the tiles in which Earth Engine stores and computes images.
+
+https://developers.google.com/earth-engine/guides/best_practices and /guides/ee_arch. A window whose edges are those of
+tiles needs none of them twice.
+"""
+
+SLOTS = 40
+"""Windows at least, if they do not become too small: requests that a project may have in flight at once."""
+
+USUAL_BYTES = 16_000_000
+"""Of a window, as the service counts: a third of its limit, for each is in memory while it is checked."""
+
+_MOST_BYTES = 32_000_000  # of a window that cannot be smaller than a block; both ways of asking take it
+_LEAST_EDGE = 16
+_SMALL_BLOCKS = 2  # blocks a side of the smallest windows that are made to have more of them
+_SAMPLES = 9  # points along a side of a window, by which its place on Earth is found
+_POLAR = 80.0  # degrees of latitude beyond which a pole may be within a window
+_ROUND = 360
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """The windows of a grid: every pixel in exactly one.
+
+    Attributes:
+        columns: first column and number of columns of each.
+        rows: first row and number of rows of each.
+    """
+
+    columns: tuple[tuple[int, int], ...]
+    rows: tuple[tuple[int, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.columns) * len(self.rows)
+
+    def __iter__(self) -> Iterator[Window]:
+        """The windows, in row-major order."""
+        for row, height in self.rows:
+            for column, width in self.columns:
+                yield Window(column, row, width, height)
+
+    @property
+    def largest(self) -> tuple[int, int]:
+        """The greatest width and height of a window."""
+        return max(width for _, width in self.columns), max(height for _, height in self.rows)
+
+
+def tile(grid: Grid, lattice: Grid, bands: int, dtype: npt.DTypeLike, edge: int | None = None) -> Tiling:
+    """Cuts a grid into windows for requests.
+
+    Their edges are at multiples of ``BLOCK`` pixels of the lattice, and where a grid in degrees crosses the
+    antimeridian. They are as large as ``USUAL_BYTES`` allow, but smaller, down to 512 pixels, where that makes less
+    than ``SLOTS`` of them.
+
+    Args:
+        grid: the whole; a window of the lattice.
+        lattice: of the source: its pixel 0, 0 is the corner of a block.
+        bands: of the data; the mask that travels with them counts on top.
+        dtype: of the data.
+        edge: pixels a side of a window at most; None to choose.
+    """
+    first = [round(place) for place in lattice.pixel(grid.transform[2], grid.transform[5])]
+    breaks = () if (column := _antimeridian(grid)) is None else (column,)
+    edges = (edge,) if edge is not None else edges_for(bands, dtype)
+    for length in edges:
+        columns = tuple(_cut(grid.width, first[0], length, breaks))
+        rows = tuple(_cut(grid.height, first[1], length))
+        if len(columns) * len(rows) >= SLOTS:
+            break
+    return Tiling(columns, rows)
+
+
+def edges_for(bands: int, dtype: npt.DTypeLike) -> tuple[int, ...]:
+    """Edges that windows may have, the greatest first: multiples of a block, or, of many bands, parts of one."""
+
+    def size(edge: int) -> int:
+        return Window(0, 0, edge, edge).estimate_bytes(bands + 1, dtype)
+
+    blocks = math.isqrt(USUAL_BYTES // size(1)) // BLOCK
+    if blocks > 1:
+        return tuple(range(blocks * BLOCK, (_SMALL_BLOCKS - 1) * BLOCK, -BLOCK))
+    edge = BLOCK
+    while size(edge) > _MOST_BYTES and edge > _LEAST_EDGE:
+        edge //= 2
+    return (edge,)
+
+
+def on_earth(grid: Grid) -> Grid:
+    """A window of degrees that lies beyond the antimeridian, as the service knows it: 360 degrees further west."""
+    a, b, c, d, e, f = grid.transform
+    centre = grid.xy(grid.width / 2, grid.height / 2)[0]
+    turns = math.floor((centre + _ROUND / 2) / _ROUND) if parse_crs(grid.crs).is_geographic else 0
+    return Grid(grid.crs, (a, b, c - _ROUND * turns, d, e, f), grid.width, grid.height) if turns else grid
+
+
+def box_of(grid: Grid) -> tuple[float, float, float, float]:
+    """West, south, east, north in degrees around all pixels of a window, with some room.
+
+    Around a pole, and across the antimeridian, it reaches from -180 to 180.
+    """
+    steps = np.linspace(0.0, 1.0, _SAMPLES)
+    places = np.stack(np.meshgrid(steps * grid.width, steps * grid.height), axis=-1).reshape(-1, 2)
+    a, b, c, d, e, f = grid.transform
+    xy = places @ np.array([[a, d], [b, e]]) + np.array([c, f])
+    lonlat = unproject(grid.crs, xy)
+    lonlat = lonlat[np.isfinite(lonlat).all(axis=1)]
+    if not len(lonlat):
+        return -180.0, -90.0, 180.0, 90.0
+    (west, south), (east, north) = lonlat.min(axis=0).tolist(), lonlat.max(axis=0).tolist()
+    room = max(north - south, 1e-6) / (_SAMPLES - 1)
+    wide = max(east - west, 1e-6) / (_SAMPLES - 1)
+    west, east = west - wide, east + wide
+    if east - west > 180.0 or west < -180.0 or east > 180.0:
+        west, east = -180.0, 180.0
+    return west, _to_pole(south - room), east, _to_pole(north + room)
+
+
+def within(grid: Grid, region: BaseGeometry) -> BaseGeometry:
+    """A region in the coordinates of a grid's CRS.
+
+    Args:
+        grid: a window that holds the region.
+        region: in longitude and latitude, its parts joined at the antimeridian; edges are straight in that plane, and
+            bend in the other as the projection has it.
+    """
+    west, south, east, north = shapely.bounds(region)
+    fine = shapely.segmentize(region, max(east - west, north - south) / 200)
+    is_geographic = parse_crs(grid.crs).is_geographic
+
+    def to_grid(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        turns = np.floor((xy[:, 0] + 180.0) / _ROUND) * _ROUND
+        found = project(grid.crs, np.column_stack([xy[:, 0] - turns, xy[:, 1]]))
+        return found + np.column_stack([turns, np.zeros(len(turns))]) if is_geographic else found
+
+    return shapely.make_valid(shapely.transform(fine, to_grid))
+
+
+def _to_pole(latitude: float) -> float:
+    return math.copysign(90.0, latitude) if abs(latitude) > _POLAR else latitude
+
+
+def _antimeridian(grid: Grid) -> int | None:
+    """The first column of a grid in degrees whose pixels' centres are at 180 degrees or beyond; None without one."""
+    a, b, c, _, _, _ = grid.transform
+    if b != 0.0 or a <= 0.0 or not parse_crs(grid.crs).is_geographic:
+        return None
+    column = math.ceil((180 - Fraction(c)) / Fraction(a) - Fraction(1, 2))
+    return column if 0 < column < grid.width else None
+
+
+def _cut(length: int, first: int, edge: int, breaks: Sequence[int] = ()) -> Iterator[tuple[int, int]]:
+    """Cuts a number of pixels into pieces of whole blocks, as equal as can be.
+
+    Args:
+        length: pixels.
+        first: the place of the first one in the lattice, which the blocks are counted in.
+        edge: pixels of a piece at most.
+        breaks: pixels before which there is a cut in any case.
+
+    Yields:
+        First pixel and length of each piece.
+    """
+    block = next(size for size in (BLOCK, BLOCK // 2, BLOCK // 4, BLOCK // 8, 1) if size <= edge)
+    bounds = (0, *breaks, length)
+    for start, end in zip(bounds, bounds[1:], strict=False):
+        begin = start - (first + start) % block
+        count = math.ceil((end - begin) / block)
+        pieces = math.ceil(count / (edge // block))
+        cuts = [begin + block * (piece * count // pieces) for piece in range(1, pieces)]
+        inner = (start, *cuts, end)
+        yield from ((low, high - low) for low, high in zip(inner, inner[1:], strict=False))
