@@ -301,7 +301,7 @@ class ScriptRecipe:
         """
         function = self._function(self._requests_name)
         arguments = {k: v for k, v in self.parameters.items() if k in self._requests_signature.names}
-        with _RecipeErrors(self.path):
+        with RecipeErrors(self.path):
             requests = function(**arguments)
             if requests is None:
                 raise TypeError(f"{self._requests_name} returned nothing: it must return a list of JSON values")
@@ -312,6 +312,16 @@ class ScriptRecipe:
         function = self._function(self._result_name)
         arguments = {k: v for k, v in self.parameters.items() if k in self._result_signature.names}
         return cast("Result", function(index, unit, **arguments))
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The parameters that the script's functions take."""
+        return tuple(dict.fromkeys(name for signature in self._signatures for name in signature.names))
+
+    @property
+    def _signatures(self) -> list[_Signature]:
+        found = (self._requests_signature, self._result_signature, self._redraw_signature)
+        return [signature for signature in found if signature is not None]
 
     @property
     def redraw(self) -> Redraw | None:
@@ -330,7 +340,7 @@ class ScriptRecipe:
             RecipeError: if it raises.
         """
         function = self._function("assemble")
-        with _RecipeErrors(self.path):
+        with RecipeErrors(self.path):
             function(results)
 
     def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
@@ -342,23 +352,21 @@ class ScriptRecipe:
         assert self._redraw_signature is not None
         function = self._function("redraw")
         arguments = {k: v for k, v in self.parameters.items() if k in self._redraw_signature.names}
-        with _RecipeErrors(self.path):
+        with RecipeErrors(self.path):
             return [function(unit, number, **arguments) for unit, number in wanted]
 
     def _function(self, name: str) -> Callable[..., Any]:
         if self._namespace is None:
             namespace: dict[str, Any] = {"__name__": f"recipe_{self.name}", "__file__": str(self.path)}
-            with _RecipeErrors(self.path):
+            with RecipeErrors(self.path):
                 exec(compile(self._source, str(self.path), "exec"), namespace)
             self._namespace = namespace
         return cast("Callable[..., Any]", self._namespace[name])
 
     def _convert(self, parameters: Mapping[str, str]) -> dict[str, Any]:
-        signatures = [self._requests_signature, self._result_signature]
-        if self._redraw_signature is not None:
-            signatures.append(self._redraw_signature)
+        signatures = self._signatures
         known = {name: value for signature in reversed(signatures) for name, value in signature.defaults.items()}
-        names = dict.fromkeys(name for signature in signatures for name in signature.names)
+        names = self.parameter_names
         unknown = [name for name in parameters if name not in names]
         if unknown:
             there = ", ".join(names) or "none"
@@ -409,11 +417,15 @@ def convert_parameter(name: str, text: str, default: Any) -> Any:
     return text
 
 
-class _RecipeErrors:
-    """Turns what a script raises into a RecipeError that carries the traceback."""
+class RecipeErrors:
+    """Turns what a recipe's own code raises into a RecipeError that carries the traceback.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    Args:
+        place: file or function, for the message.
+    """
+
+    def __init__(self, place: object) -> None:
+        self._place = place
 
     def __enter__(self) -> None:
         return None
@@ -423,7 +435,7 @@ class _RecipeErrors:
 
         if isinstance(error, Exception) and not isinstance(error, EechipsError):
             text = "".join(traceback.format_exception(kind, error, trace))
-            raise RecipeError(f"{self._path}: {type(error).__name__}: {error}", traceback=text) from error
+            raise RecipeError(f"{self._place}: {type(error).__name__}: {error}", traceback=text) from error
 
 
 def parse_script(path: Path, source: str) -> ast.Module:

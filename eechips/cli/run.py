@@ -7,18 +7,26 @@ from typing import Any
 
 import click
 
-from eechips.cli.finish import finish
+from eechips.cli.finish import FAILURES, finish
 from eechips.cli.options import HELP, Assignment, chip_options, given, run_options
-from eechips.jobs.scripts import script_recipe
+from eechips.jobs.scripts import checked, script_recipe
 
 
 @click.command("run", context_settings=HELP)
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
 @click.option("-p", "parameters", type=Assignment(), multiple=True, help="Value for a parameter of the recipe.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Try three units of the plan only, show what comes of them, and what the whole run would take. The files are"
+    " not kept; with --out they are, in DIR/check.",
+)
 @chip_options
 @run_options
-def command(recipe: Path, arguments: tuple[str, ...], parameters: tuple[tuple[str, str], ...], **options: Any) -> None:
+def command(
+    recipe: Path, arguments: tuple[str, ...], parameters: tuple[tuple[str, str], ...], check: bool, **options: Any
+) -> None:
     """Run a recipe: a Python file with get_requests and get_result. Or a script that has a pool of its own, as it is.
 
     get_requests returns a list of small JSON values; get_result takes the number and value of each, in one of the
@@ -29,8 +37,17 @@ def command(recipe: Path, arguments: tuple[str, ...], parameters: tuple[tuple[st
 
     \b
     Examples:
+      eechips run recipes/naip_chips.py -p per_ecoregion=25 --local --check
       eechips run recipes/naip_chips.py -p per_ecoregion=25 --local
       eechips run recipes/modis_lst.py --project my-project --out outputs/lst
       eechips run my_script.py --local -- 500 --fast
     """
-    finish(*script_recipe({"path": recipe, "parameters": dict(parameters), "arguments": arguments, **given(options)}))
+    chosen = {"path": recipe, "parameters": dict(parameters), "arguments": arguments, **given(options)}
+    if not check:
+        finish(*script_recipe(chosen))
+        return
+    found = checked(script_recipe, chosen)
+    for line in found.lines:
+        click.echo(line)
+    if found.failed:
+        click.get_current_context().exit(FAILURES)

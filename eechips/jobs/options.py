@@ -23,13 +23,14 @@ RecipeT = TypeVar("RecipeT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
-def takes(*configs: type) -> Callable[[FunctionT], FunctionT]:
+def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], FunctionT]:
     """Gives a function of ``**options`` the signature that its frozen configs add up to.
 
     So ``help``, a notebook's completion and the documentation show every option, and each stands in one place.
 
     Args:
         configs: dataclasses; where several have a field of a name, the first counts.
+        further: name of the keywords that the function takes besides, if it takes any.
     """
 
     def decorate(function: FunctionT) -> FunctionT:
@@ -41,6 +42,8 @@ def takes(*configs: type) -> Callable[[FunctionT], FunctionT]:
                 if field.init and field.name not in names:
                     names.add(field.name)
                     parameters.append(_parameter(field))
+        if further is not None:
+            parameters.append(inspect.Parameter(further, inspect.Parameter.VAR_KEYWORD, annotation=Any))
         function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         return function
 

@@ -1,21 +1,27 @@
-"""``eechips run``: a recipe of one's own, or a script that is there already."""
+"""``eechips run``: a recipe of one's own, in a file or in a cell; or a script that is there already."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
-from eechips.jobs.options import fetch, slug, split, takes
+from eechips.jobs.check import Check, check
+from eechips.jobs.functions import FunctionRecipe, parameter_names
+from eechips.jobs.options import fetch, field_names, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.recipe import Recipe, load_recipe
 from eechips.scripts.source import read_source
 
 _OPTIONS = frozenset({"path", "parameters"})
+_OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters"})
+_OF_RUNS = field_names(RunConfig)
 
 
 def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
@@ -46,65 +52,143 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     return Script(source, tuple(arguments), config.out.absolute(), Path.cwd()), config
 
 
+def function_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
+    """The recipe and the run's config of two functions and the options of ``run``.
+
+    Raises:
+        UsageError: if an option is unknown, or the functions are not those of a recipe.
+        RecipeError: if they cannot be given to another process.
+    """
+    return split(FunctionRecipe, _OF_FUNCTIONS, options, lambda made: slug(made.name))
+
+
+def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> Check:
+    """Tries three units of a recipe in a temporary folder; with ``out`` their files stay, in ``out/check``.
+
+    Args:
+        make: makes the recipe and its config.
+        options: for it.
+
+    Raises:
+        UsageError, ConfigurationError, RecipeError, RequestError: as a run does.
+    """
+    out = options.get("out")
+    with tempfile.TemporaryDirectory(prefix="eechips-check-") as folder:
+        recipe, config = make({**options, "out": Path(folder)})
+        return check(recipe, config, keep=None if out is None else Path(out))
+
+
 @overload
 def run(
-    path: str | Path,
+    recipe: str | Path | Callable[..., Iterable[Any]],
+    get_result: Callable[..., Any] | Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
     *,
     out: str | Path | None = None,
     dry_run: Literal[True],
-    **options: Any,
+    check: Literal[False] = False,
+    **keywords: Any,
 ) -> Estimate: ...
 @overload
 def run(
-    path: str | Path,
+    recipe: str | Path | Callable[..., Iterable[Any]],
+    get_result: Callable[..., Any] | Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
     *,
     out: str | Path | None = None,
     dry_run: Literal[False] = False,
-    **options: Any,
-) -> Run: ...
-@takes(RunConfig)
+    check: Literal[True],
+    **keywords: Any,
+) -> Check: ...
+@overload
 def run(
-    path: str | Path,
+    recipe: str | Path | Callable[..., Iterable[Any]],
+    get_result: Callable[..., Any] | Mapping[str, Any] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    arguments: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    dry_run: Literal[False] = False,
+    check: Literal[False] = False,
+    **keywords: Any,
+) -> Run: ...
+@takes(RunConfig, further="keywords")
+def run(
+    recipe: str | Path | Callable[..., Iterable[Any]],
+    get_result: Callable[..., Any] | Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
     *,
     out: str | Path | None = None,
     dry_run: bool = False,
-    **options: Any,
-) -> Run | Estimate:
-    """Runs a recipe: a Python file with ``get_requests`` and ``get_result``; or a script with a pool of its own.
+    check: bool = False,
+    **keywords: Any,
+) -> Run | Estimate | Check:
+    """Runs a recipe: two functions, or a Python file with them; or a script that has a pool of its own.
+
+    Functions may be defined in a cell of a notebook, in a program without a main guard, or at Python's prompt. They
+    travel to the workers with the helpers, variables and imports that they use.
 
     Args:
-        path: the file.
-        parameters: values for a recipe's parameters.
+        recipe: the function ``get_requests``; or a file.
+        get_result: the function ``get_result``, if the first is a function.
+        parameters: values for parameters of the two functions whose names are also options here.
         arguments: for a script: its ``sys.argv[1:]``.
-        out: folder of the results; None for ``outputs/<name of the script>``.
+        out: folder of the results; None for ``outputs/<name of the file>``, or ``outputs/notebook``.
         dry_run: estimate only: plan, and send no pixel request.
-        options: those of ``RunConfig``.
+        check: try three units only, in a temporary folder; with ``out`` the files stay, in ``out/check``.
+        keywords: the options of ``RunConfig``; others are parameters of the two functions, as ``-p`` of the command.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.
+        The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate. With ``check``,
+        what came of the three units.
 
     Raises:
         UsageError: if an option is wrong, or the script is no recipe.
-        RecipeError: if the script raises while it plans.
+        RecipeError: if the recipe raises while it plans, or uses something that no other process can have.
         ConfigurationError: if credentials, project or endpoint are wrong.
 
-    Example:
-        >>> run = eechips.run("recipes/naip_chips.py", {"per_ecoregion": 25}, local=True)
+    Examples:
+        >>> eechips.run(get_requests, get_result, per_side=3, local=True, out="outputs/grid")
+        >>> eechips.run("recipes/naip_chips.py", per_ecoregion=25, local=True)
     """
-    given = (parameters or {}).items()
-    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given}
-    options = {
-        "path": path,
-        "parameters": texts,
-        "arguments": tuple(arguments),
-        "out": out,
-        "dry_run": dry_run,
-        **options,
-    }
-    return fetch(*script_recipe(options))
+    if isinstance(get_result, Mapping):  # run(path, {"name": value})
+        parameters = {**get_result, **(parameters or {})}
+        get_result = None
+    options = {name: value for name, value in keywords.items() if name in _OF_RUNS}
+    further = {name: value for name, value in keywords.items() if name not in _OF_RUNS}
+    options.update(out=out, dry_run=dry_run)
+    given = {**(parameters or {}), **further}
+    if callable(recipe):
+        if get_result is None:
+            raise UsageError("a recipe is two functions: run(get_requests, get_result, ...)")
+        if arguments:
+            raise UsageError("arguments are for scripts: functions have parameters, given by name")
+        _refuse_unknown(further, parameter_names(recipe, get_result))
+        options.update(get_requests=recipe, get_result=get_result, parameters=given)
+        make = function_recipe
+    else:
+        if get_result is not None:
+            raise UsageError(
+                f"a file has both functions: run({str(recipe)!r}, ...), or run(get_requests, get_result, ...)"
+            )
+        _refuse_unknown(further, _names_in(Path(recipe)) if further else ())
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
+        options.update(path=recipe, parameters=texts, arguments=tuple(arguments))
+        make = script_recipe
+    return checked(make, options) if check else fetch(*make(options))
+
+
+def _names_in(path: Path) -> tuple[str, ...]:
+    """The parameters of the recipe in a file; a script has none."""
+    return load_recipe(path).parameter_names if read_source(path).functions else ()
+
+
+def _refuse_unknown(keywords: Mapping[str, Any], parameters: Sequence[str]) -> None:
+    for name in keywords:
+        if name not in parameters:
+            alike = difflib.get_close_matches(name, [*parameters, *_OF_RUNS, "check", "arguments"], n=1)
+            takes = f"; the recipe's parameters: {', '.join(parameters)}" if parameters else ""
+            raise UsageError(f"there is no option {name!r}" + (f"; did you mean {alike[0]!r}?" if alike else takes))

@@ -1,0 +1,267 @@
+"""A recipe tried on three units of its plan, in a folder that nobody sees again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.client.connection import Connection
+from eechips.client.documents import DocumentsFile
+from eechips.engine import Forecast, RunConfig, run
+from eechips.engine.estimate import USUAL_IN_FLIGHT, Meter, foresee
+from eechips.engine.plan import name_template, units_of
+from eechips.engine.run import Bench
+from eechips.errors import UsageError
+from eechips.human import human_bytes, human_time
+from eechips.manifest.record import Record, State
+from eechips.recipe import Recipe, canonical_json, unit_value
+
+FOLDER = "check"
+"""Where the files are kept, below the run's folder."""
+
+_TRIED = 3
+_MOST_TEXT = 300  # characters of a unit
+_COLUMNS = tuple(field.name for field in dataclasses.fields(Record))
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A unit that was tried.
+
+    Attributes:
+        unit: as the recipe gave it.
+        record: what became of it; the columns of the manifest.
+    """
+
+    unit: Any
+    record: Record
+
+    @property
+    def lines(self) -> list[str]:
+        """What became of it, for people."""
+        text = canonical_json(self.unit)
+        text = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
+        record, requests = self.record, "request" if self.record.requests == 1 else "requests"
+        cost = f"{record.seconds or 0:.2f} s, {record.requests} {requests}"
+        size = "" if record.bytes is None else f", {human_bytes(record.bytes)}"
+        lines = [f"unit {record.position:,}  {text}", f"  {record.state.value.replace('_', ', ')}: {cost}{size}"]
+        if record.file is not None:
+            lines.append(f"  file: {record.file}")
+        elif not record.state.is_failure:
+            lines.append("  no file")
+        lines += [f"  {fact}" for fact in self._facts]
+        if record.error is not None:
+            lines.append(f"  {record.error_class}: {record.error}")
+        lines += [f"    {line}" for line in (record.traceback or "").rstrip().splitlines()]
+        return lines
+
+    @property
+    def _facts(self) -> Iterator[str]:
+        record = self.record
+        bands = "" if record.bands is None else f": {', '.join(json.loads(record.bands))}"
+        if record.rows is not None:
+            yield f"table: {record.rows:,} rows; columns{bands}"
+        elif record.width is not None:
+            yield f"pixels: {record.width}x{record.height} of {record.dtype}; bands{bands or ': no names'}"
+        if record.valid_fraction is not None:
+            yield f"valid: {record.valid_fraction:.1%} of the pixels"
+        if record.crs is not None:
+            yield f"crs: {record.crs:.60}; transform: {record.transform}"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a recipe does with a few units of its plan.
+
+    Attributes:
+        name: of the recipe.
+        units: in the plan; of a script that plans as it goes: those of the pools that were seen.
+        is_whole: whether these are all units that the run will have.
+        tried: the first unit, one from the middle, the last.
+        forecast: what the whole run would take, to judge by these; None if none came to an end.
+        kept: folder of the files, if they were kept.
+    """
+
+    name: str
+    units: int
+    is_whole: bool
+    tried: tuple[Tried, ...]
+    forecast: Forecast | None
+    kept: Path | None = None
+
+    @property
+    def failed(self) -> int:
+        """How many of the units that were tried failed."""
+        return sum(tried.record.state.is_failure for tried in self.tried)
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines)
+
+    @property
+    def lines(self) -> list[str]:
+        """The whole of it, for people."""
+        whole = "" if self.is_whole else " so far, as it plans as it goes"
+        lines = [f"{self.name}: {self.units:,} units{whole}; tried here: {len(self.tried)}"]
+        for tried in self.tried:
+            lines += ["", *tried.lines]
+        lines.append("")
+        if self.forecast is not None:
+            lines += _foreseen(self.forecast)
+        if self.kept is not None:
+            lines.append(f"files      kept in {self.kept}")
+        lines.append(f"failed     {self.failed} of {len(self.tried)}")
+        return lines
+
+
+def _foreseen(forecast: Forecast) -> list[str]:
+    return [
+        f"whole run  about {forecast.requests:,} requests, {human_bytes(forecast.bytes)},"
+        f" {human_time(forecast.seconds)} with {forecast.slots} requests at once"
+    ]
+
+
+def check(recipe: Recipe, config: RunConfig, *, keep: Path | None = None) -> Check:
+    """Plans, settles three units, and tells what came of them.
+
+    Args:
+        recipe: to try.
+        config: of its run; its folder is for what is on the way, and is the caller's to remove.
+        keep: the folder of the real run, if the files are to be kept in a folder below it.
+
+    Raises:
+        UsageError: if the plan is empty, or the config asks for an estimate as well.
+        KeyboardInterrupt: if the user stops it.
+        ConfigurationError, RecipeError, RequestError: as :func:`eechips.engine.run` does.
+    """
+    if config.dry_run or config.estimate_first is not None:
+        raise UsageError("--check takes neither --dry-run nor --estimate: it is an estimate itself")
+    tried = Checked(recipe, config)
+    done = run(tried, dataclasses.replace(config, quiet=True, on_empty="keep", name=None))
+    if tried.is_stopped:
+        raise KeyboardInterrupt
+    if not tried.tried:
+        raise UsageError(f"{recipe.name} asked for nothing: there is no unit to try")
+    kept = None
+    if keep is not None:
+        kept = keep / FOLDER
+        for file in tried.files:
+            _keep(done.path, file, kept)
+    return Check(recipe.name, tried.units, not tried.is_open, tuple(tried.tried), tried.forecast, kept)
+
+
+class Checked:
+    """A recipe of which three units are settled: the first, one from the middle, the last.
+
+    Their ids and names are those that they will have in the run.
+
+    Attributes:
+        units: in the plan.
+        is_open: whether the plan may become longer.
+        is_stopped: whether the user stopped it.
+        tried: what came of the units.
+        files: that they have, below the run's folder.
+        forecast: what all units would take.
+
+    Args:
+        recipe: to try.
+        config: of its run.
+    """
+
+    def __init__(self, recipe: Recipe, config: RunConfig) -> None:
+        self._recipe, self._config = recipe, config
+        self.name, self.identity = f"check-{recipe.name}", recipe.identity
+        self.parameters: Mapping[str, Any] = recipe.parameters
+        self.datasets: Sequence[str] = recipe.datasets
+        self.imports: Sequence[str] = getattr(recipe, "imports", ())
+        self.is_concurrent = bool(getattr(recipe, "is_concurrent", False))
+        self.units, self.is_open, self.is_stopped = 0, hasattr(recipe, "drive"), False
+        self.tried: list[Tried] = []
+        self.files: list[str] = []
+        self.forecast: Forecast | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_config": None, "tried": []}
+
+    def get_requests(self) -> list[Any]:
+        """The plan of the recipe."""
+        return list(self._recipe.get_requests())
+
+    def settle_in(self, connection: Connection, documents: DocumentsFile) -> None:
+        """Passes on to the recipe, in a worker, what it is connected to."""
+        settle_in = getattr(self._recipe, "settle_in", None)
+        if settle_in is not None:
+            settle_in(connection, documents)
+
+    def get_result(self, index: int, unit: Any) -> Any:
+        """The recipe's result of a unit."""
+        return self._recipe.get_result(index, unit)
+
+    def drive(self, bench: Bench) -> bool:
+        """Plans, and settles three units; of a script: as many of what it gives its first pools.
+
+        Returns:
+            False: most of the plan is left.
+        """
+        drive = getattr(self._recipe, "drive", None)
+
+        def settle(first: int, end: int) -> bool:
+            return self._try(bench, first, end)
+
+        if drive is not None:
+            self.is_open = not drive(dataclasses.replace(bench, settle=settle)) and not self.is_stopped
+        else:
+            bench.ledger.add(units_of(self._recipe, name_template(self._recipe, self._config)))
+            settle(0, bench.ledger.end)
+        self.units, self.files = bench.ledger.end, [file for _, file, _ in bench.ledger.files()]
+        totals = bench.ledger.totals()
+        if totals.units:
+            self.forecast = foresee(totals, self.units, Meter(), self._slots, self._config)
+        return False
+
+    def _try(self, bench: Bench, first: int, end: int) -> bool:
+        """Settles some units between two positions; whether these were all, so that a script can go on."""
+        wanted = spread(first, end, _TRIED - len(self.tried))
+        for position in wanted:
+            if not bench.settle(position, position + 1):
+                self.is_stopped = True
+                return False
+        self.tried += _tried(bench, wanted)
+        return len(wanted) == end - first and len(self.tried) < _TRIED
+
+    @property
+    def _slots(self) -> int:
+        """Requests at once: a local Earth Engine has the cores of this machine, whatever it is asked."""
+        config = self._config
+        most = USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight
+        return min(most, os.cpu_count() or 1) if config.local else most
+
+
+def spread(first: int, end: int, count: int) -> list[int]:
+    """So many positions between two, evenly: the first, the last, and between them; fewer if there are fewer."""
+    there = end - first
+    if there <= count:
+        return list(range(first, end))
+    if count == 1:
+        return [first]
+    return [first + round(i * (there - 1) / (count - 1)) for i in range(count)]
+
+
+def _tried(bench: Bench, positions: Sequence[int]) -> Iterator[Tried]:
+    for rows in bench.ledger.batches(("unit", *_COLUMNS)):
+        for unit, *values in rows:
+            given = dict(zip(_COLUMNS, values, strict=True))
+            if given["position"] in positions:
+                record = Record(**{**given, "state": State(given["state"])})
+                yield Tried(unit_value(json.loads(unit)), record)
+
+
+def _keep(folder: Path, file: str, kept: Path) -> None:
+    target = kept / file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(folder / file, target)

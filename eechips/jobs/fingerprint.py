@@ -1,0 +1,178 @@
+"""What functions of a notebook or a program depend on, told so that another session tells it alike.
+
+The source of a function says little of what it does: the other functions that it calls and the variables that it reads
+belong to it, and theirs. What belongs to an installed package is known by its name.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import hashlib
+import inspect
+import pickle
+import textwrap
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from eechips.recipe import canonical_json
+
+_GLOBAL_OPERATIONS = frozenset({"LOAD_GLOBAL", "LOAD_NAME"})
+_UNPICKLABLE = (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError, NotImplementedError)
+_MADE_BY_PYTHON = frozenset(
+    {"__dict__", "__weakref__", "__module__", "__qualname__", "__doc__", "__annotations__", "__firstlineno__",
+     "__static_attributes__", "__dataclass_params__", "__abstractmethods__", "_abc_impl", "__annotate_func__",
+     "__annotations_cache__", "__annotate__", "__parameters__", "__slotnames__"}
+)  # fmt: skip
+
+
+def fingerprint(functions: Iterable[Callable[..., Any]], parameters: Mapping[str, Any]) -> str:
+    """Sha256, in hexadecimal, of functions with all that they refer to, and of parameters.
+
+    Sources are taken as text; where there is none, as in Python's own prompt, the bytecode is, which another version of
+    Python may compile otherwise.
+
+    Args:
+        functions: of a notebook, a program or a module.
+        parameters: any values, by name.
+    """
+    functions = tuple(functions)
+    reader = _Reader({_module(function) for function in functions})
+    content = {
+        "functions": [reader.read(function) for function in functions],
+        "parameters": {name: reader.read(value) for name, value in parameters.items()},
+    }
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def read_globals(function: Any) -> dict[str, Any]:
+    """The variables of a function's module that it reads, by name, as far as they exist."""
+    if not isinstance(function, types.FunctionType):
+        return {}
+    there = function.__globals__
+    return {name: there[name] for name in sorted(set(_names(function.__code__))) if name in there}
+
+
+class _Reader:
+    """Turns values into JSON; what was told before is told as a number, so that no circle is endless.
+
+    Args:
+        homes: names of the modules whose functions and classes are told with their source.
+    """
+
+    def __init__(self, homes: set[str]) -> None:
+        self._homes = {*homes, "__main__"}
+        self._seen: dict[int, int] = {}
+        self._kept: list[Any] = []  # else another object might get the same id
+
+    def read(self, value: Any) -> Any:
+        """The description of a value."""
+        if value is None or isinstance(value, (bool, int, str)):
+            return value if type(value) in (type(None), bool, int, str) else [type(value).__name__, str(value)]
+        if isinstance(value, (float, complex)):
+            return [type(value).__name__, repr(value)]
+        if id(value) in self._seen:
+            return {"again": self._seen[id(value)]}
+        self._seen[id(value)] = len(self._seen)
+        self._kept.append(value)
+        return self._told(value)
+
+    def _told(self, value: Any) -> Any:
+        if isinstance(value, types.ModuleType):
+            return {"module": value.__name__}
+        if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+            return [type(value).__name__, *(self.read(item) for item in value)]
+        if type(value) in (set, frozenset):
+            return {"set": sorted((self.read(item) for item in value), key=canonical_json)}
+        if type(value) is dict:
+            return {"dict": [[self.read(key), self.read(item)] for key, item in value.items()]}
+        if isinstance(value, functools.partial):
+            return {"partial": [self.read(part) for part in (value.func, value.args, value.keywords)]}
+        if isinstance(value, types.MethodType):
+            return {"method": [self.read(value.__func__), self.read(value.__self__)]}
+        if isinstance(value, type):
+            return self._class(value)
+        if isinstance(value, types.FunctionType):
+            return self._function(value)
+        if isinstance(value, (staticmethod, classmethod)):
+            return {type(value).__name__: self.read(value.__func__)}
+        if isinstance(value, property):
+            return {"property": [self.read(part) for part in (value.fget, value.fset)]}
+        if hasattr(value, "__wrapped__") and callable(value):  # by functools.cache and the like
+            return {type(value).__name__: self.read(value.__wrapped__)}
+        if type(value).__module__.startswith("ee.") and hasattr(value, "serialize"):
+            return {"ee": value.serialize()}
+        if _module(type(value)) in self._homes and hasattr(value, "__dict__"):
+            return {"instance": [self.read(type(value)), self.read(dict(vars(value)))]}
+        return {"value": type(value).__qualname__, "sha256": _digest(value)}
+
+    def _function(self, function: types.FunctionType) -> Any:
+        name = f"{_module(function)}.{function.__qualname__}"
+        if not self._is_ours(function):
+            return {"function": name}
+        cells = {
+            name: self.read(cell.cell_contents)
+            for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+            if _is_filled(cell)
+        }
+        told: dict[str, Any] = {"function": _source(function), "closure": cells}
+        told["defaults"] = [self.read(value) for value in function.__defaults__ or ()]
+        told["keywords"] = self.read(dict(function.__kwdefaults__ or {}))
+        if function.__globals__.get("__name__") in self._homes:  # not those of a package whose decorator it wears
+            told["globals"] = {name: self.read(value) for name, value in read_globals(function).items()}
+        return told
+
+    def _class(self, kind: type) -> Any:
+        name = f"{_module(kind)}.{kind.__qualname__}"
+        if not self._is_ours(kind):
+            return {"class": name}
+        members = {key: self.read(value) for key, value in vars(kind).items() if key not in _MADE_BY_PYTHON}
+        return {"class": name, "bases": [self.read(base) for base in kind.__bases__], "members": members}
+
+    def _is_ours(self, thing: Any) -> bool:
+        return _module(thing) in self._homes
+
+
+def _module(thing: Any) -> str:
+    return str(getattr(thing, "__module__", None) or "")
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return False
+    return True
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    for instruction in dis.get_instructions(code):
+        if instruction.opname in _GLOBAL_OPERATIONS:
+            yield str(instruction.argval)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
+
+
+def _source(function: types.FunctionType) -> Any:
+    try:
+        return textwrap.dedent(inspect.getsource(function)).rstrip()
+    except (OSError, TypeError):  # there is none
+        return _bytecode(function.__code__)
+
+
+def _bytecode(code: types.CodeType) -> Any:
+    constants = [_bytecode(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    return [code.co_code.hex(), list(code.co_names), list(code.co_varnames), constants]
+
+
+def _digest(value: Any) -> str | None:
+    """Sha256 of a value's content; None for what has none that could be stored, such as a lock."""
+    try:
+        return hashlib.sha256(pickle.dumps(value, protocol=4)).hexdigest()
+    except _UNPICKLABLE:
+        return None
+
+
+__all__ = ["fingerprint", "read_globals"]

@@ -1,0 +1,138 @@
+"""A recipe of two functions that exist already: in a cell of a notebook, in a program, at Python's prompt."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.jobs.fingerprint import fingerprint, read_globals
+from eechips.recipe import RecipeErrors
+from eechips.scripts.shipping import describe, function_name, pack, unpack
+
+_NOTEBOOK = "notebook"
+
+
+class FunctionRecipe:
+    """A recipe of two functions.
+
+    They travel to the workers by value, with the helpers, variables and imports of their cell that they use: no file
+    is imported, no main program is run again. What the workers get is what there was when the recipe was made.
+
+    Attributes:
+        name: stem of the file that the functions are from; ``notebook`` if they are from none.
+        parameters: values of parameters of the functions, as JSON.
+        identity: sha256 of the functions, all that they refer to, and the parameters.
+        datasets: the variable ``DATASETS`` beside the functions, a list of asset ids, if there is one.
+        imports: packages that the functions use.
+
+    Args:
+        get_requests: gives the units; called with the parameters that it takes.
+        get_result: makes the result of one; called with its number, itself, and the parameters that it takes.
+        parameters: values by name, of any type that can be given to another process.
+
+    Raises:
+        UsageError: if the functions do not take these arguments.
+        RecipeError: if the functions use something that cannot be given to another process, like an open file.
+    """
+
+    def __init__(
+        self, get_requests: Callable[..., Any], get_result: Callable[..., Any], parameters: Mapping[str, Any]
+    ) -> None:
+        names = parameter_names(get_requests, get_result)
+        unknown = [name for name in parameters if name not in names]
+        if unknown:
+            both = f"{function_name(get_requests)} and {function_name(get_result)}"
+            raise UsageError(f"{both} have no parameter {unknown[0]!r}; they take: {', '.join(names) or 'none'}")
+        for_requests = _fitting(get_requests, (), parameters, "get_requests()")
+        for_result = _fitting(get_result, (0, None), parameters, "get_result(index, unit)")
+        self.name = _name(get_requests)
+        self.parameters: Mapping[str, Any] = {name: describe(value) for name, value in parameters.items()}
+        self.identity = fingerprint((get_requests, get_result), parameters)
+        self.datasets = _datasets(get_requests)
+        self.imports = tuple(_packages(get_requests, get_result))
+        self._packed = pack((get_result, for_result), function_name(get_result))
+        self._get_requests: Callable[[], Any] | None = functools.partial(get_requests, **for_requests)
+        self._get_result: Callable[[int, Any], Any] | None = functools.partial(get_result, **for_result)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_get_requests": None, "_get_result": None}
+
+    def get_requests(self) -> list[Any]:
+        """Calls the function, with the parameters that it takes.
+
+        Raises:
+            RecipeError: if it raises, or returns nothing.
+        """
+        assert self._get_requests is not None  # it stays where the recipe was made
+        name = function_name(self._get_requests)
+        with RecipeErrors(name):
+            requests = self._get_requests()
+            if requests is None:
+                raise TypeError(f"{name} returned nothing: it must return a list of JSON values")
+            return list(requests)
+
+    def get_result(self, index: int, unit: Any) -> Any:
+        """Calls the function, with the parameters that it takes; exceptions pass through."""
+        if self._get_result is None:  # in a worker, whose client is connected: expressions can be unpacked
+            function, parameters = unpack(self._packed)
+            self._get_result = functools.partial(function, **parameters)
+        return self._get_result(index, unit)
+
+
+def parameter_names(get_requests: Callable[..., Any], get_result: Callable[..., Any]) -> tuple[str, ...]:
+    """The parameters of the two functions of a recipe.
+
+    Raises:
+        UsageError: if one of them is no function.
+    """
+    return tuple(dict.fromkeys((*_parameters(get_requests, 0), *_parameters(get_result, 2))))
+
+
+def _parameters(function: Callable[..., Any], skip: int) -> tuple[str, ...]:
+    kinds = inspect.Parameter
+    there = _signature(function).parameters.values()
+    positional = [p.name for p in there if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
+    return (*positional[skip:], *(p.name for p in there if p.kind is kinds.KEYWORD_ONLY))
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        raise UsageError(f"a recipe is two functions, and this is none: {function!r:.80}") from None
+
+
+def _fitting(
+    function: Callable[..., Any], arguments: Sequence[Any], parameters: Mapping[str, Any], expected: str
+) -> dict[str, Any]:
+    """Those of the parameters that a function takes."""
+    names = _parameters(function, len(arguments))
+    fitting = {name: value for name, value in parameters.items() if name in names}
+    try:
+        _signature(function).bind(*arguments, **fitting)
+    except TypeError as error:
+        raise UsageError(f"{function_name(function)} cannot be called as {expected}: {error}") from None
+    return fitting
+
+
+def _name(function: Any) -> str:
+    file = getattr(function, "__globals__", {}).get("__file__")
+    return Path(file).stem if file else _NOTEBOOK
+
+
+def _datasets(function: Any) -> tuple[str, ...]:
+    there = getattr(function, "__globals__", {}).get("DATASETS")
+    return tuple(str(item) for item in there) if isinstance(there, (list, tuple)) else ()
+
+
+def _packages(*functions: Any) -> list[str]:
+    used = [value for function in functions for value in read_globals(function).values()]
+    modules = (value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", None) for value in used)
+    return list(dict.fromkeys(name.partition(".")[0] for name in modules if name))
+
+
+__all__ = ["FunctionRecipe", "parameter_names"]
