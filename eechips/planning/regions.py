@@ -14,7 +14,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.planning import service, sphere
+from eechips.planning import service
 from eechips.planning.vectors import read_vectors
 
 _NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
@@ -171,23 +171,6 @@ def parse_box(text: str) -> BoxRegion:
     if west == east:
         raise RegionError(f"{text!r} has no width")
     return BoxRegion(west, south, east, north)
-
-
-def polygon_of(region: Region) -> BaseGeometry:
-    """A region's polygons in longitude and latitude, here and not on the server. ``ee`` must be initialised.
-
-    Raises:
-        RegionError: if the server does not know it, or it has no polygons.
-    """
-    if isinstance(region, BoxRegion):
-        return region.polygon()
-    if isinstance(region, FileRegion):
-        return region.polygon
-    found = shapely.geometry.shape(region.geometry().getInfo())
-    polygons = sphere.polygons(found if found.is_valid else shapely.make_valid(found))
-    if not polygons:
-        raise RegionError("the region has no polygons")
-    return sphere.wrap(shapely.union_all(polygons))
 
 
 def planar(polygon: BaseGeometry) -> ee.Geometry:

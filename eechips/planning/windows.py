@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -180,10 +181,10 @@ def _cut(length: int, first: int, edge: int, breaks: Sequence[int] = ()) -> Iter
     """
     block = next(size for size in (BLOCK, BLOCK // 2, BLOCK // 4, BLOCK // 8, 1) if size <= edge)
     bounds = (0, *breaks, length)
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in pairwise(bounds):
         begin = start - (first + start) % block
         count = math.ceil((end - begin) / block)
         pieces = math.ceil(count / (edge // block))
         cuts = [begin + block * (piece * count // pieces) for piece in range(1, pieces)]
         inner = (start, *cuts, end)
-        yield from ((low, high - low) for low, high in zip(inner, inner[1:], strict=False))
+        yield from ((low, high - low) for low, high in pairwise(inner))
