@@ -50,6 +50,30 @@ def read_vectors(path: Path) -> Vectors:
         RegionError: if there is no such file, it cannot be read, it has no features, no CRS or a CRS that cannot
             be understood, or a feature is not a valid polygon.
     """
+    geometries, attributes, crs = _read(path)
+    _check(path, geometries)
+    return Vectors(path, _to_wgs84(path, geometries, crs), attributes.to_pandas())
+
+
+def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
+    """Reads all features of a vector file, of whatever kind, and reprojects them to EPSG:4326.
+
+    Args:
+        path: as for :func:`read_vectors`.
+
+    Returns:
+        Shapely geometries, None where a feature has none, and the other columns, a row for each geometry.
+
+    Raises:
+        RegionError: if there is no such file, it cannot be read, it has no features, no CRS or a CRS that cannot
+            be understood.
+    """
+    geometries, attributes, crs = _read(path)
+    return _to_wgs84(path, geometries, crs), attributes
+
+
+def _read(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
+    """Geometries as they are in the file, in two dimensions; the other columns; the CRS."""
     if not path.is_file():
         raise RegionError(f"there is no file {path}")
     try:
@@ -60,21 +84,19 @@ def read_vectors(path: Path) -> Vectors:
         raise RegionError(f"{path} cannot be read as a vector file: {reason}") from error
     if len(geometries) == 0:
         raise RegionError(f"{path} holds no features")
-    geometries = shapely.force_2d(geometries)
-    _check(path, geometries)
-    return Vectors(path, _to_wgs84(path, geometries, crs), attributes)
+    return shapely.force_2d(geometries), attributes, crs
 
 
-def _read_gdal(path: Path) -> tuple[npt.NDArray[np.object_], pd.DataFrame, str | None]:
+def _read_gdal(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
     meta, table = pyogrio.read_arrow(path)
     name = meta["geometry_name"] or "wkb_geometry"
     if name not in table.column_names:
         raise RegionError(f"{path} holds no geometries")
     wkb = table.column(name).to_numpy()
-    return wkb, table.drop_columns([name]).to_pandas(), meta["crs"]
+    return wkb, table.drop_columns([name]), meta["crs"]
 
 
-def _read_parquet(path: Path) -> tuple[npt.NDArray[np.object_], pd.DataFrame, str | None]:
+def _read_parquet(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
     """Reads GeoParquet, https://geoparquet.org/releases/v1.1.0/: the CRS is OGC:CRS84 where none is named."""
     table = pq.read_table(path)
     metadata = (table.schema.metadata or {}).get(b"geo")
@@ -87,8 +109,7 @@ def _read_parquet(path: Path) -> tuple[npt.NDArray[np.object_], pd.DataFrame, st
         raise RegionError(f"{path} encodes geometries as {column['encoding']}, only WKB can be read")
     crs: Any = column.get("crs", "OGC:CRS84")
     others = [other for other in table.column_names if other not in geo["columns"]]
-    attributes = table.select(others).to_pandas()
-    return table.column(name).to_numpy(), attributes, json.dumps(crs) if isinstance(crs, dict) else crs
+    return table.column(name).to_numpy(), table.select(others), json.dumps(crs) if isinstance(crs, dict) else crs
 
 
 def _check(path: Path, geometries: npt.NDArray[np.object_]) -> None:

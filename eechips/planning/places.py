@@ -1,0 +1,247 @@
+"""Places that somebody has a table of: points or polygons, and the columns that go with them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from eechips.errors import RegionError
+from eechips.planning.regions import choices
+from eechips.planning.vectors import read_features
+
+Kind = Literal["points", "polygons"]
+
+LON_NAMES = ("longitude", "lon", "long", "lng", "x")
+LAT_NAMES = ("latitude", "lat", "y")
+"""Names of columns that are taken for coordinates, in any case; the first that a file has."""
+
+_DELIMITERS = ",;\t|"
+_TEXTS = (".csv", ".tsv", ".txt")
+_SHOWN = 5  # rows that a message names
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """The rows of a file that says where they are.
+
+    Attributes:
+        path: the file.
+        sha256: of its bytes.
+        kind: what every row is that is anything.
+        geometries: shapely geometries in EPSG:4326, x is longitude from -180 to 180; None for a row without.
+        table: the file's columns, a row for each geometry. Those of a CSV file are text, as it stands there.
+    """
+
+    path: Path
+    sha256: str
+    kind: Kind
+    geometries: npt.NDArray[np.object_]
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return len(self.geometries)
+
+    @property
+    def known(self) -> npt.NDArray[np.int64]:
+        """Numbers of the rows that have a geometry, from 0."""
+        return np.flatnonzero(~shapely.is_missing(self.geometries))
+
+    def moments(self, field: str) -> npt.NDArray[np.float64]:
+        """A column of dates as milliseconds since 1970, UTC; NaN where a row has none.
+
+        Raises:
+            RegionError: if there is no such column, or it holds what is not a date of ISO 8601.
+        """
+        self.check_field(field)
+        column = self.table.column(field)
+        if pa.types.is_temporal(column.type):
+            texts = column.to_pandas()
+        else:
+            texts = column.cast(pa.string()).to_pandas().str.strip()
+            texts = texts.mask(texts == "")
+        found = pd.Series(pd.to_datetime(texts, utc=True, errors="coerce", format="ISO8601"))
+        wrong = np.flatnonzero(found.isna() & texts.notna())
+        if len(wrong):
+            raise RegionError(f"{self.path}: {_rows(wrong)}: {field} is not a date (YYYY-MM-DD): {texts[wrong[0]]!r}")
+        moments = (found - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
+        return np.asarray(moments, dtype=np.float64)
+
+    def check_field(self, field: str) -> None:
+        """Refuses the name of a column that there is not.
+
+        Raises:
+            RegionError: with those there are.
+        """
+        if field not in self.table.column_names:
+            raise RegionError(f"{self.path} has no column {field!r}; {choices(field, self.table.column_names)}")
+
+    def check_unique(self, field: str) -> None:
+        """Refuses a column that does not tell rows apart.
+
+        Raises:
+            RegionError: with the first rows that are alike.
+        """
+        self.check_field(field)
+        values = self.table.column(field).to_pandas()
+        without = np.flatnonzero(values.isna() | (values.astype(str) == ""))
+        if len(without):
+            raise RegionError(f"{self.path}: {_rows(without)}: no {field}, which is to tell rows apart")
+        twice = values[values.duplicated()]
+        again = np.flatnonzero((values == twice.iloc[0]).to_numpy()) if len(twice) else twice.to_numpy()
+        if len(again):
+            raise RegionError(f"{self.path}: {_rows(again)} have the same {field}: {values[again[0]]!r}")
+
+
+def read_places(path: Path, lon_field: str | None = None, lat_field: str | None = None) -> Places:
+    """Reads the places of a file.
+
+    Args:
+        path: CSV (a comma, semicolon, tab or bar between the columns) or Parquet with columns of longitude and
+            latitude in degrees of WGS84; GeoParquet, or any vector file that GDAL reads, in any CRS that it names.
+        lon_field: column of the longitude; None for the first of ``LON_NAMES``.
+        lat_field: column of the latitude; None for the first of ``LAT_NAMES``.
+
+    Raises:
+        RegionError: if it cannot be read, has no rows, its coordinates are none or out of range (with the numbers of
+            the rows, from 1), or it has neither points nor polygons alone. A row without coordinates is none of this.
+    """
+    if not path.is_file():
+        raise RegionError(f"there is no file {path}")
+    data = path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if path.suffix.lower() in _TEXTS:
+        table = _parse_text(path, data)
+    elif path.suffix.lower() == ".parquet" and not _is_geoparquet(path):
+        table = pq.read_table(path)
+    else:
+        for name in (lon_field, lat_field):
+            if name is not None:
+                raise RegionError(f"{path} has geometries: leave --lon-field and --lat-field out")
+        geometries, table = read_features(path)
+        kind = _kind(path, geometries)
+        return Places(path, digest, kind, _checked(path, kind, geometries), table)
+    if len(table) == 0:
+        raise RegionError(f"{path} holds no rows")
+    lon, lat = (
+        _coordinates(path, table, given, names, option)
+        for given, names, option in ((lon_field, LON_NAMES, "--lon-field"), (lat_field, LAT_NAMES, "--lat-field"))
+    )
+    half = np.flatnonzero(np.isnan(lon) != np.isnan(lat))
+    if len(half):
+        raise RegionError(f"{path}: {_rows(half)}: one coordinate without the other")
+    return Places(path, digest, "points", _checked(path, "points", points(lon, lat)), table)
+
+
+def points(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
+    """Points as geometries; None where a coordinate is NaN."""
+    made: npt.NDArray[np.object_] = shapely.points(lon, lat)
+    made[np.isnan(lon) | np.isnan(lat)] = None
+    return made
+
+
+def _parse_text(path: Path, data: bytes) -> pa.Table:
+    """The columns of a CSV file as text, so that nothing of what stands there is lost: ``007`` is no 7."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RegionError(f"{path} is not UTF-8 text (byte {error.start})") from None
+    header = text.partition("\n")[0].rstrip("\r")
+    delimiter = max(_DELIMITERS, key=header.count)
+    names = next(csv.reader([header], delimiter=delimiter), [])
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RegionError(f"{path} has more than one column {twice[0]!r}")
+    try:
+        frame = pd.read_csv(
+            io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_filter=False, index_col=False
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        raise RegionError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from None
+    return pa.table({str(name): pa.array(frame[name].tolist(), pa.string()) for name in frame.columns})
+
+
+def _is_geoparquet(path: Path) -> bool:
+    try:
+        return b"geo" in (pq.read_schema(path).metadata or {})
+    except (pa.ArrowInvalid, OSError) as error:
+        raise RegionError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}") from None
+
+
+def _coordinates(
+    path: Path, table: pa.Table, given: str | None, names: Sequence[str], option: str
+) -> npt.NDArray[np.float64]:
+    """A column as numbers; NaN where it is empty."""
+    there = table.column_names
+    if given is not None and given not in there:
+        raise RegionError(f"{path} has no column {given!r}; {choices(given, there)}")
+    by_lower = {name.strip().lower(): name for name in reversed(there)}
+    name = given or next((by_lower[name] for name in names if name in by_lower), None)
+    if name is None:
+        raise RegionError(f"say with {option} which column of {path} it is: {', '.join(there)}")
+    column = table.column(name)
+    values = column.to_pandas()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        values = values.str.strip()
+        values = values.mask(values == "")
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    missing = values.isna().to_numpy() | _says_nan(values)
+    wrong = np.flatnonzero(~missing & ~np.isfinite(numbers))
+    if len(wrong):
+        raise RegionError(f"{path}: {_rows(wrong)}: {name} is not a number: {values[wrong[0]]!r}")
+    return numbers
+
+
+def _says_nan(values: pd.Series[Any]) -> npt.NDArray[np.bool_]:
+    return np.asarray(values.astype(str).str.lower().isin(["nan", "na", "null", "none"]), dtype=np.bool_)
+
+
+def _kind(path: Path, geometries: npt.NDArray[np.object_]) -> Kind:
+    there = ~shapely.is_missing(geometries)
+    kinds = {shapely.GeometryType(number).name for number in np.unique(shapely.get_type_id(geometries[there]))}
+    if kinds <= {"POINT"} and kinds:
+        return "points"
+    if kinds <= {"POLYGON", "MULTIPOLYGON"} and kinds:
+        return "polygons"
+    found = " and ".join(sorted(kind.lower() for kind in kinds)) or "no geometries"
+    raise RegionError(f"{path} holds {found}: points, or polygons, can be asked for, not both together")
+
+
+def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Geometries that can be asked for; None for empty ones."""
+    geometries = geometries.copy()
+    geometries[shapely.is_empty(geometries)] = None
+    bounds = shapely.bounds(geometries)
+    with np.errstate(invalid="ignore"):
+        low = np.flatnonzero((np.abs(bounds[:, [1, 3]]) > 90).any(axis=1))
+        far = np.flatnonzero((bounds[:, 0] < -180) | (bounds[:, 2] > 360))
+    for rows, what, limits in ((low, "latitude", "-90 and 90"), (far, "longitude", "-180 and 180")):
+        if len(rows):
+            value = bounds[rows[0]][1 if what == "latitude" else 0]
+            raise RegionError(f"{path}: {_rows(rows)}: the {what} {value:g} is not within {limits} degrees")
+    if kind == "points":  # longitudes may also count from 0 to 360
+        x = shapely.get_x(geometries)
+        return points(np.where(x > 180, x - 360, x), shapely.get_y(geometries))
+    invalid = np.flatnonzero(~shapely.is_missing(geometries) & ~shapely.is_valid(geometries))
+    if len(invalid):
+        reason = shapely.is_valid_reason(geometries[invalid[0]])
+        raise RegionError(f"{path}: {_rows(invalid)}: the polygon is invalid: {reason}")
+    return geometries
+
+
+def _rows(indices: npt.NDArray[np.int64]) -> str:
+    """``row 3``, or ``rows 3, 7, 9 and 12 more``: numbers from 1, the header not counted."""
+    numbers = [f"{int(index) + 1:,}" for index in indices[:_SHOWN]]
+    more = len(indices) - len(numbers)
+    return ("row " if len(indices) == 1 else "rows ") + ", ".join(numbers) + (f" and {more:,} more" if more else "")
