@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from eechips.grid import Grid
-    from eechips.series import Series
+    from eechips.series import Divisible, Series
     from eechips.template import Template
 
 ChipFormat = Literal["png", "jpg", "tif", "npy"]
@@ -166,15 +166,18 @@ class Table(_Named):
 
     Attributes:
         source: a feature collection (its properties become columns), a series, whose rows can be asked for date by
-            date, a data frame, or a list of mappings.
+            date, a table of many places, which can be asked for some at a time, a data frame, or a list of mappings.
         columns: names and order of the columns; those of the rows, in order of appearance, if None.
             ``system:index`` and ``.geo`` name a feature's id and its geometry as GeoJSON.
         format: ``csv`` or ``parquet``.
+        unpack: makes columns, by name, of the rows that were fetched, for features that hold many rows' values each:
+            what they cost is counted by the feature. Excludes ``columns``.
     """
 
-    source: ee.FeatureCollection | Series | pd.DataFrame | Sequence[Mapping[str, Any]]
+    source: ee.FeatureCollection | Series | Divisible | pd.DataFrame | Sequence[Mapping[str, Any]]
     columns: tuple[str, ...] | None = None
     format: TableFormat = "csv"
+    unpack: Callable[[list[dict[str, Any]]], Mapping[str, Sequence[Any]]] | None = None
 
     @property
     def is_made(self) -> bool:

@@ -1,4 +1,4 @@
-"""Rows of a collection of images in order of time, which can be asked for date by date."""
+"""Sources of tables that can be asked for in parts: by dates, or by places."""
 
 from __future__ import annotations
 
@@ -54,3 +54,21 @@ class Series:
         epoch = dt.date(1970, 1, 1).toordinal()
         first, last = (epoch + int(time // _DAY) for time in found)
         return first, last + 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Divisible:
+    """Rows about many places: the source of a table, of which some places can be asked for at a time.
+
+    What turns out too large is asked for by halves of the places, whose rows follow each other. A series is asked for
+    by ranges of dates first.
+
+    Attributes:
+        source: the rows of all its places.
+        size: how many places there are.
+        halves: the same for the first half of them and for the second; called if there are at least two.
+    """
+
+    source: ee.FeatureCollection | Series
+    size: int
+    halves: Callable[[], tuple[Divisible, Divisible]]

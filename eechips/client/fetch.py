@@ -26,7 +26,7 @@ from eechips.client.split import (
 )
 from eechips.errors import PermanentError, TooLargeError, ValidationError
 from eechips.grid import Grid, Part, Window
-from eechips.series import Series
+from eechips.series import Divisible, Series
 
 if TYPE_CHECKING:
     import ee
@@ -107,8 +107,8 @@ class Fetcher:
             self._sizes.succeed(kind, len(found))
         return assemble(found)
 
-    def rows(self, source: ee.FeatureCollection | Series) -> list[dict[str, Any]]:
-        """Fetches the features of a collection, page by page, or the rows of a series.
+    def rows(self, source: ee.FeatureCollection | Series | Divisible) -> list[dict[str, Any]]:
+        """Fetches the features of a collection, page by page, or the rows of a series or of many places.
 
         Returns:
             Properties, and ``system:index`` (the feature's id) and ``.geo`` (its geometry as GeoJSON).
@@ -118,6 +118,8 @@ class Fetcher:
             RequestError: classified.
             ee.EEException: if the service refuses the expression.
         """
+        if isinstance(source, Divisible):
+            return self._rows.divisible(source)
         return self._rows.series(source) if isinstance(source, Series) else self._rows.table(source)
 
     def _collect(

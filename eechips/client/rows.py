@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client.classify import can_split, raising_too_large
 from eechips.client.split import Sizes, hopeless
 from eechips.errors import TooLargeError, ValidationError
-from eechips.series import Series
+from eechips.series import Divisible, Series
 
 if TYPE_CHECKING:
     import ee
@@ -17,7 +17,7 @@ PAGE_SIZE = 1000
 """Features a page: the default, and the most, of ``table:computeFeatures``."""
 
 _FEWER = 4  # what was too large is asked for by a quarter: rows a page, days a range
-_ROWS, _DAYS = "rows", "days"  # kinds of requests whose sizes are remembered
+_ROWS, _DAYS, _PLACES = "rows", "days", "places"  # kinds of requests whose sizes are remembered
 
 
 class Rows:
@@ -58,11 +58,15 @@ class Rows:
                 self._sizes.succeed(_ROWS, pages)
             return found
 
-    def series(self, series: Series) -> list[dict[str, Any]]:
+    def series(self, series: Series, *, by_pages: bool = True) -> list[dict[str, Any]]:
         """The rows of a series, by ranges of dates if the whole is too large.
 
+        Args:
+            series: what to fetch.
+            by_pages: ask for a single day that is too large by shorter pages. Not so where its places can be halved.
+
         Raises:
-            TooLargeError: if a page of one row is too large.
+            TooLargeError: if a page of one row, or a day, is too large.
             RequestError: classified.
             ee.EEException: if the service refuses the expression.
         """
@@ -76,18 +80,58 @@ class Rows:
         with raising_too_large():
             span = series.days()
         if span is None:
-            return self.table(series.rows())
+            return self._day(series.rows(), by_pages)
         start, end = span
-        return self._ranges(series, start, end, most or max(1, (end - start) // _FEWER), was_rejected=most is None)
+        most, was_rejected = most or max(1, (end - start) // _FEWER), most is None
+        return self._ranges(series, start, end, most, was_rejected=was_rejected, by_pages=by_pages)
 
-    def _ranges(self, series: Series, start: int, end: int, most: int, *, was_rejected: bool) -> list[dict[str, Any]]:
+    def divisible(self, places: Divisible) -> list[dict[str, Any]]:
+        """The rows of many places, by halves of them if they are too large.
+
+        Raises:
+            TooLargeError: if the rows of a single place are.
+            RequestError: classified.
+            ee.EEException: if the service refuses the expression.
+        """
+        found: list[dict[str, Any]] = []
+        pending, was_rejected, largest = [places], False, 0
+        while pending:
+            part = pending.pop()
+            if part.size > max(1, self._sizes.most(_PLACES) or part.size):
+                pending.extend(reversed(part.halves()))
+                continue
+            try:
+                if isinstance(part.source, Series):
+                    rows = self.series(part.source, by_pages=False)
+                else:
+                    rows = self._pages(part.source, PAGE_SIZE)[0]
+            except TooLargeError as error:  # also of the request's body: half of the places are half of it
+                if part.size == 1:
+                    raise hopeless(error, "one place is") from None
+                pending.extend(reversed(part.halves()))
+                was_rejected = True
+                continue
+            found.extend(rows)
+            if was_rejected:
+                largest = max(largest, part.size)
+                self._sizes.settle(_PLACES, largest)
+            else:
+                self._sizes.succeed(_PLACES)
+        return found
+
+    def _day(self, rows: ee.FeatureCollection, by_pages: bool) -> list[dict[str, Any]]:
+        return self.table(rows) if by_pages else self._pages(rows, PAGE_SIZE)[0]
+
+    def _ranges(
+        self, series: Series, start: int, end: int, most: int, *, was_rejected: bool, by_pages: bool
+    ) -> list[dict[str, Any]]:
         """The rows of a series from one day to another, by ranges of so many days at most, or fewer."""
         found: list[dict[str, Any]] = []
         while start < end:
             days = min(most, end - start)
             part = series.rows(start, start + days)
             try:
-                rows = self.table(part) if days == 1 else self._pages(part, PAGE_SIZE)[0]
+                rows = self._day(part, by_pages and days == 1)
             except TooLargeError as error:
                 if days == 1 or not can_split(error):
                     raise

@@ -17,7 +17,7 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from eechips.client.classify import classify_exception
 from eechips.client.connection import Connection, Target, attach
@@ -360,7 +360,13 @@ class Worker:
     def _table(self, table: Table) -> Written:
         from eechips.writers.table import arrange
 
-        names, columns = arrange(_rows(self._fetcher, table), table.columns)
+        names: tuple[str, ...]
+        columns: list[Any]
+        if table.unpack is not None:
+            unpacked = table.unpack(self._fetcher.rows(cast("Any", table.source)))
+            names, columns = tuple(unpacked), list(unpacked.values())
+        else:
+            names, columns = arrange(_rows(self._fetcher, table), table.columns)
         written: Written = writer(table.format).encode(names, columns)
         return written
 
