@@ -17,6 +17,7 @@ from typing import Any
 from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor, Finished, Lost
 from eechips.engine.log import RunLog
+from eechips.engine.notebook import way_to_stop
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import Redraws
 from eechips.engine.worker import Outcome
@@ -216,7 +217,7 @@ class Dispatcher:
         reason = None
         if interrupt.requested:
             reason = "interrupted"
-            self._progress.say("Stopping: finishing what is in flight. Ctrl-C again stops at once.")
+            self._progress.say(f"Stopping: finishing what is in flight. {way_to_stop()} again stops at once.")
         elif throttle.is_spent:
             reason = "budget spent"
             self._progress.say("Stopping: the run has used the requests or bytes that it may use.")

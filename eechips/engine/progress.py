@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line every ten seconds elsewhere."""
+"""How far a run is: a bar on a terminal or in a notebook, a line every ten seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
+from eechips.engine.notebook import Bar, in_notebook
+
 _LINE_SECONDS = 10.0
+_BAR_SECONDS = 0.25  # in a notebook every change is a message to the browser
 
 
 class Progress:
@@ -19,7 +22,7 @@ class Progress:
         limit: slots in all; None where there are none.
         quiet: show nothing.
         unit: what is counted.
-        stream: where to; standard error by default.
+        stream: where to; by default standard error, or the cell's output in a notebook.
         clock: seconds, monotonic.
     """
 
@@ -35,14 +38,19 @@ class Progress:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total, self._first, self._settled, self._limit = total, settled, settled, limit
-        self._stream: Any = _Terminal(stream if stream is not None else sys.stderr)
+        self._cell: Bar | None = Bar() if stream is None and not quiet and in_notebook() else None
+        if stream is None:  # notebooks show what comes by standard error as if something was wrong
+            stream = sys.stderr if self._cell is None else sys.stdout
+        self._stream: Any = _Terminal(stream)
         self._quiet, self._clock, self._unit = quiet, clock, unit
         self._began = self._last_line = clock()
         self._failed = 0
         self._bar: Any = None
 
     def __enter__(self) -> Progress:
-        if not self._quiet and self._stream.isatty():
+        if self._cell is not None and self._limit is not None:
+            self._line(0)
+        elif self._cell is None and not self._quiet and self._stream.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(
@@ -58,12 +66,16 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif not self._quiet and self._settled > self._first and self._is_worth_a_line:
+        elif not self._quiet and self._is_worth_a_line:
             self._line(0)
 
     @property
     def _is_worth_a_line(self) -> bool:
-        """Of what has no slots, only what takes long is told."""
+        """Of what has no slots, only what takes long is told; what is shown already is brought to its end."""
+        if self._cell is not None and self._cell.is_shown:
+            return True
+        if self._settled == self._first:
+            return False
         return self._limit is not None or self._clock() - self._began >= _LINE_SECONDS
 
     def grow(self, count: int) -> None:
@@ -92,8 +104,12 @@ class Progress:
         if self._bar is not None:
             if self._limit is not None:
                 self._bar.set_postfix_str(f"slots {in_flight}/{limit}, failed {self._failed}", refresh=False)
-        elif not self._quiet and self._clock() - self._last_line >= _LINE_SECONDS:
+        elif not self._quiet and self._clock() - self._last_line >= self._pause:
             self._line(in_flight)
+
+    @property
+    def _pause(self) -> float:
+        return _LINE_SECONDS if self._cell is None else _BAR_SECONDS
 
     def say(self, text: str) -> None:
         """Writes a line that does not disturb the bar; also when quiet is not asked for."""
@@ -113,7 +129,10 @@ class Progress:
         time_left = f", {_duration(left)} left" if left else ""
         slots = "" if self._limit is None else f", slots {in_flight}/{self._limit}, failed {self._failed:,}"
         text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{time_left}"
-        print(text, file=self._stream, flush=True)
+        if self._cell is not None:
+            self._cell.show(self._settled, self._total, text)
+        else:
+            print(text, file=self._stream, flush=True)
 
 
 class _Terminal:

@@ -34,7 +34,7 @@ from eechips.engine.log import RunLog
 from eechips.engine.plan import SPENT, check_same, describe, name_template, units_of
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import redraw_of
-from eechips.engine.settlement import Settlement
+from eechips.engine.settlement import Settlement, stopped
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, EechipsError, UsageError
 from eechips.manifest.export import PARQUET_NAME, export_failures, export_layers, export_parquet
@@ -177,7 +177,11 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
         redraw_of(recipe)  # refused before anything is made
     make_folder(config.out)
     with locked(config.out), Interrupt() as interrupt, Ledger(config.out / LEDGER_NAME) as ledger:
-        return _Run(recipe, config, ledger, interrupt).execute()
+        try:
+            return _Run(recipe, config, ledger, interrupt).execute()
+        except KeyboardInterrupt:  # while it planned, or made files of all results: the next one does that again
+            Progress(0, 0, None, quiet=config.quiet).say(stopped(config))
+            return Run(config.out, interrupted=True)
 
 
 class _Run:

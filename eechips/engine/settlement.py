@@ -12,6 +12,7 @@ from eechips.engine.dispatcher import Dispatcher, Interrupt
 from eechips.engine.estimate import Meter, foresee
 from eechips.engine.executors.executor import Executor
 from eechips.engine.log import RunLog
+from eechips.engine.notebook import same_again
 from eechips.engine.plan import name_template
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import Redraws
@@ -117,7 +118,7 @@ class Settlement:
             is_settled = dispatcher.run(some, count, self._interrupt)
             self._left -= count
             if not is_settled:
-                progress.say(f"Stopped; nothing is lost. To go on: {config.command or 'the same command'}")
+                progress.say(stopped(config))
             elif not self._left and redraws is not None and redraws.unfilled:
                 progress.say(f"Units that stay empty, as none with data was found in their place: {redraws.unfilled:,}")
         return is_settled
@@ -130,3 +131,8 @@ class Settlement:
         return sum(
             count for state, count in self._ledger.counts(self._first, self._end).items() if state.is_open is is_open
         )
+
+
+def stopped(config: RunConfig) -> str:
+    """What the user is told of a run that was stopped."""
+    return f"Stopped; nothing is lost. To go on: {config.command or same_again()}"

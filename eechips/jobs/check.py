@@ -6,8 +6,10 @@ import dataclasses
 import json
 import os
 import shutil
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ FOLDER = "check"
 """Where the files are kept, below the run's folder."""
 
 _TRIED = 3
+_BATCH = 10_000  # units of the plan that are stored at a time
 _MOST_TEXT = 300  # characters of a unit
 _COLUMNS = tuple(field.name for field in dataclasses.fields(Record))
 
@@ -143,7 +146,7 @@ def check(recipe: Recipe, config: RunConfig, *, keep: Path | None = None) -> Che
         raise UsageError("--check takes neither --dry-run nor --estimate: it is an estimate itself")
     tried = Checked(recipe, config)
     done = run(tried, dataclasses.replace(config, quiet=True, on_empty="keep", name=None))
-    if tried.is_stopped:
+    if not tried.is_through:
         raise KeyboardInterrupt
     if not tried.tried:
         raise UsageError(f"{recipe.name} asked for nothing: there is no unit to try")
@@ -163,7 +166,7 @@ class Checked:
     Attributes:
         units: in the plan.
         is_open: whether the plan may become longer.
-        is_stopped: whether the user stopped it.
+        is_through: whether it came to its end; False if the user stopped it.
         tried: what came of the units.
         files: that they have, below the run's folder.
         forecast: what all units would take.
@@ -180,7 +183,8 @@ class Checked:
         self.datasets: Sequence[str] = recipe.datasets
         self.imports: Sequence[str] = getattr(recipe, "imports", ())
         self.is_concurrent = bool(getattr(recipe, "is_concurrent", False))
-        self.units, self.is_open, self.is_stopped = 0, hasattr(recipe, "drive"), False
+        self.units, self.is_open, self.is_through = 0, hasattr(recipe, "drive"), False
+        self._is_stopped = False
         self.tried: list[Tried] = []
         self.files: list[str] = []
         self.forecast: Forecast | None = None
@@ -214,14 +218,19 @@ class Checked:
             return self._try(bench, first, end)
 
         if drive is not None:
-            self.is_open = not drive(dataclasses.replace(bench, settle=settle)) and not self.is_stopped
+            self.is_open = not drive(dataclasses.replace(bench, settle=settle)) and not self._is_stopped
         else:
-            bench.ledger.add(units_of(self._recipe, name_template(self._recipe, self._config)))
+            units = units_of(self._recipe, name_template(self._recipe, self._config))
+            while some := list(islice(units, _BATCH)):
+                bench.ledger.add(some)
             settle(0, bench.ledger.end)
         self.units, self.files = bench.ledger.end, [file for _, file, _ in bench.ledger.files()]
         totals = bench.ledger.totals()
-        if totals.units:
-            self.forecast = foresee(totals, self.units, Meter(), self._slots, self._config)
+        if self.tried:
+            each = statistics.median(tried.record.seconds or 0.0 for tried in self.tried)  # the first is often slow
+            usual = dataclasses.replace(totals, seconds=each * totals.units)
+            self.forecast = foresee(usual, self.units, Meter(), self._slots, self._config)
+        self.is_through = not self._is_stopped
         return False
 
     def _try(self, bench: Bench, first: int, end: int) -> bool:
@@ -229,7 +238,7 @@ class Checked:
         wanted = spread(first, end, _TRIED - len(self.tried))
         for position in wanted:
             if not bench.settle(position, position + 1):
-                self.is_stopped = True
+                self._is_stopped = True
                 return False
         self.tried += _tried(bench, wanted)
         return len(wanted) == end - first and len(self.tried) < _TRIED

@@ -166,6 +166,7 @@ def run(
             raise UsageError("a recipe is two functions: run(get_requests, get_result, ...)")
         if arguments:
             raise UsageError("arguments are for scripts: functions have parameters, given by name")
+        _refuse_within_recipe(recipe)
         _refuse_unknown(further, parameter_names(recipe, get_result))
         options.update(get_requests=recipe, get_result=get_result, parameters=given)
         make = function_recipe
@@ -192,3 +193,13 @@ def _refuse_unknown(keywords: Mapping[str, Any], parameters: Sequence[str]) -> N
             alike = difflib.get_close_matches(name, [*parameters, *_OF_RUNS, "check", "arguments"], n=1)
             takes = f"; the recipe's parameters: {', '.join(parameters)}" if parameters else ""
             raise UsageError(f"there is no option {name!r}" + (f"; did you mean {alike[0]!r}?" if alike else takes))
+
+
+def _refuse_within_recipe(function: Callable[..., Any]) -> None:
+    """Refuses a call that ``eechips run FILE`` comes across while it executes the file for its functions."""
+    there = getattr(function, "__globals__", {})
+    if str(there.get("__name__")).startswith("recipe_") and "__spec__" not in there:
+        raise UsageError(
+            f"{there.get('__file__')} calls eechips.run itself: run it with python, or put the call below"
+            " `if __name__ == '__main__':`"
+        )

@@ -284,6 +284,16 @@ class Ledger:
             query += " UNION ALL SELECT position, file, bytes FROM further_files"
         yield from self._db.execute(f"{query} ORDER BY position")
 
+    def some_files(self, count: int) -> list[str]:
+        """Paths of so many files of units with data, spread over the plan, at most."""
+        having = "state = 'done' AND file IS NOT NULL"
+        first, last = self._db.execute(f"SELECT min(position), max(position) FROM units WHERE {having}").fetchone()
+        if first is None:
+            return []
+        query = f"SELECT file FROM units WHERE {having} AND position >= ? ORDER BY position LIMIT 1"
+        wanted = (first + (last - first) * i // max(count - 1, 1) for i in range(count))
+        return list(dict.fromkeys(self._db.execute(query, (position,)).fetchone()[0] for position in wanted))
+
     def further_files(self) -> Iterator[tuple[str, str, str]]:
         """Id of the unit, path and sha256 of every file that is not its unit's first."""
         if self._has_further:

@@ -103,7 +103,13 @@ class Run:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
-        return f"<eechips run in {self.path}: {counts}>"
+        return f"<eechips run in {self.path}: {counts or 'not planned yet'}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: how the run stands, some chips, the head of a table."""
+        from eechips.manifest.preview import preview
+
+        return preview(self)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -157,6 +163,11 @@ class Run:
         """The files that were made of all results together, such as a mosaic or a table; most runs have none."""
         with self._ledger() as ledger:
             return [self.path / made["file"] for made in ledger.meta().get(ASSEMBLED) or ()]
+
+    def some_files(self, count: int) -> list[Path]:
+        """So many files with data at most, spread over the plan: for a look."""
+        with self._ledger() as ledger:
+            return [self.path / file for file in ledger.some_files(count)]
 
     def status(self, *, intervals: int = 60, clock: Callable[[], float] = time.time) -> Status:
         """How the run stands.

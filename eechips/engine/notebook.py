@@ -1,0 +1,56 @@
+"""What is shown in a notebook: in Jupyter, Colab, VS Code and whatever else has an IPython kernel."""
+
+from __future__ import annotations
+
+import html
+import sys
+from typing import Any
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook. Imports nothing: a kernel has IPython."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+def same_again() -> str:
+    """What users do to go on with a run, if they typed no command."""
+    return "run the cell again" if in_notebook() else "the same command"
+
+
+def way_to_stop() -> str:
+    """How users stop a run."""
+    return "Interrupting the kernel" if in_notebook() else "Ctrl-C"
+
+
+class Bar:
+    """A bar with a line of text in the output of a cell, brought up to date in its place.
+
+    It needs no widgets, which not every notebook has, and of which a saved notebook keeps nothing.
+    """
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it has been shown."""
+        return self._handle is not None
+
+    def show(self, done: int, total: int, text: str) -> None:
+        """Shows a state.
+
+        Args:
+            done: of the total.
+            total: the whole.
+            text: a line.
+        """
+        bar = f'<progress value="{done}" max="{max(total, 1)}" style="width: 16em; vertical-align: middle"></progress>'
+        shown = {"text/plain": text, "text/html": f"{bar} <code>{html.escape(text)}</code>"}
+        if self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(shown, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(shown, raw=True)

@@ -1,0 +1,104 @@
+"""What a notebook shows of a run: how it stands, some of its chips, the head of a table."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eechips.human import human_bytes
+
+if TYPE_CHECKING:
+    from eechips.manifest.run import Run
+
+CHIPS = 12
+"""Chips that are shown: the first, the last, and some between them."""
+MOST_BYTES = 300_000
+"""Of the picture: notebooks are mailed and committed."""
+
+_COLUMNS = 6
+_EDGES = (128, 112, 96, 80, 64)  # pixels of a chip: the first that is small enough
+_LARGE_EDGE = 512  # pixels of a picture that stands alone
+_ROWS = 5  # of a table
+_TABLES = frozenset({"csv", "parquet"})
+
+
+def preview(run: Run) -> str:
+    """HTML without scripts, styles or references to anything outside.
+
+    Reads a dozen files at most, whatever the run's size.
+    """
+    from eechips.manifest.sheet import PICTURES
+
+    parts = [f"<div>{_summary(run)}</div>"]
+    made = run.assembled
+    files = made or run.some_files(CHIPS)
+    pictures = [path for path in files if _suffix(path) in PICTURES and path.is_file()]
+    tables = [path for path in files if _suffix(path) in _TABLES and path.is_file()]
+    if pictures:
+        try:
+            image = base64.b64encode(contact_sheet(pictures)).decode()
+            parts.append(f'<img alt="some of the results" src="data:image/png;base64,{image}">')
+        except (OSError, ValueError) as error:  # somebody has changed it: the rest can still be shown
+            parts.append(f"<div>No picture: {html.escape(str(error))}</div>")
+    if tables:
+        parts += [f"<div><code>{html.escape(str(tables[0].relative_to(run.path)))}</code></div>", _head(tables[0])]
+    return "\n".join(parts)
+
+
+def contact_sheet(paths: Sequence[Path], *, most_bytes: int = MOST_BYTES) -> bytes:
+    """A PNG of chips, side by side; a single one is shown larger.
+
+    Args:
+        paths: of chips of any format.
+        most_bytes: that the picture may have, as long as chips are not made smaller than 64 pixels.
+
+    Raises:
+        OSError, ValueError: if a file is none of those.
+    """
+    from eechips.manifest.sheet import png, sheet
+
+    rows = [paths[start : start + _COLUMNS] for start in range(0, len(paths), _COLUMNS)]
+    image = b""
+    for edge in (_LARGE_EDGE, 384, 256, *_EDGES) if len(paths) == 1 else _EDGES:
+        image = png(sheet(rows, edge))
+        if len(image) <= most_bytes:
+            break
+    return image
+
+
+def _summary(run: Run) -> str:
+    status = run.status(intervals=1)
+    counts = ", ".join(f"{count:,} {state.replace('_', ', ')}" for state, count in status.counts.items())
+    text = f"<b>{html.escape(run.info.get('recipe') or 'run')}</b>: {counts or 'not planned yet'}"
+    text += f"; {human_bytes(status.bytes)} in <code>{html.escape(str(run.path))}</code>"
+    if run.interrupted:
+        text += "; interrupted: run the cell again to go on"
+    elif status.failures:
+        text += "; what failed: <code>.failures</code>"
+    notes = [html.escape(note) for note in run.info.get("notes") or ()]
+    return "<br>".join([text, *notes])
+
+
+def _head(path: Path) -> str:
+    import pandas as pd
+
+    if _suffix(path) == "csv":
+        frame = pd.read_csv(path, nrows=_ROWS)
+    else:
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(path) as file:
+            batch = next(file.iter_batches(batch_size=_ROWS), None)
+            frame = pd.DataFrame() if batch is None else batch.to_pandas()
+    shown: str = frame.to_html(border=0, max_cols=12, index=False)
+    return shown
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.lstrip(".").lower()
+
+
+__all__ = ["CHIPS", "MOST_BYTES", "contact_sheet", "preview"]

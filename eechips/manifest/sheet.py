@@ -1,0 +1,134 @@
+"""A picture of some chips, side by side."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from rasterio.enums import ColorInterp, Resampling
+from rasterio.errors import NotGeoreferencedWarning
+
+from eechips.recipe import MASK_BAND
+from eechips.writers.raster import encode_picture
+
+Picture = npt.NDArray[np.uint8]
+"""Red, green and blue: (3, rows, columns)."""
+
+PICTURES = frozenset({"png", "jpg", "jpeg", "tif", "tiff", "npy"})
+"""Suffixes of files that can be shown."""
+
+GAP = 4  # pixels between two chips
+_BACKGROUND = 255
+_MASKED = 225  # light grey: no chip's black
+_PERCENTILES = (2.0, 98.0)
+"""Values between which data are stretched to 0–255."""
+
+
+def sheet(rows: Sequence[Sequence[Path]], edge: int) -> Picture:
+    """Chips in rows, each in a square, white between them.
+
+    Args:
+        rows: the chips of each row; rows may differ in length.
+        edge: of a square, in pixels.
+
+    Raises:
+        OSError: if a file cannot be read.
+        ValueError: if it is no picture.
+    """
+    columns = max(len(row) for row in rows)
+    step = edge + GAP
+    whole = np.full((3, len(rows) * step + GAP, columns * step + GAP), _BACKGROUND, dtype=np.uint8)
+    for i, row in enumerate(rows):
+        for j, path in enumerate(row):
+            chip = picture(path, edge)
+            _, height, width = chip.shape
+            top, left = GAP + i * step + (edge - height) // 2, GAP + j * step + (edge - width) // 2
+            whole[:, top : top + height, left : left + width] = chip
+    return whole
+
+
+def png(image: Picture) -> bytes:
+    """A picture as a PNG file."""
+    return encode_picture(image, "PNG", zlevel=9)
+
+
+def picture(path: Path, edge: int) -> Picture:
+    """A file's first three bands, or its first, as a picture that fits into a square.
+
+    Pictures (PNG, JPEG, and all data of 8 bits from 0 to 255 in files of these formats) are shown as they are. Data
+    (GeoTIFF, NPY) are stretched, each band from its 2nd to its 98th percentile. What is masked is light grey. Of large
+    files only as many pixels are read as are shown.
+
+    Raises:
+        OSError: if the file cannot be read.
+        ValueError: if it is no picture.
+    """
+    if path.suffix == ".npy":
+        values, valid = _array(path, edge)
+        is_data = True
+    else:
+        values, valid = _raster(path, edge)
+        is_data = path.suffix in (".tif", ".tiff") or values.dtype != np.uint8
+    shown = np.stack([_stretched(band, valid) for band in values]) if is_data else values
+    pixels = np.where(valid, shown, _MASKED).astype(np.uint8)
+    return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
+
+
+def _raster(path: Path, edge: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as file:
+            alpha = ColorInterp.alpha in file.colorinterp
+            height, width = _size(file.height, file.width, edge)
+            bands = [1, 2, 3] if file.count - alpha >= 3 else [1]
+            values = file.read(bands, out_shape=(len(bands), height, width), resampling=Resampling.average)
+            return values, file.dataset_mask(out_shape=(height, width)) != 0
+
+
+def _array(path: Path, edge: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    array = np.load(path, allow_pickle=False, mmap_mode="r")
+    mask: Any = None
+    if array.dtype.names is not None:
+        *names, last = array.dtype.names
+        if array.dtype[last] == np.bool_ or last == MASK_BAND:
+            mask = array[last]
+        else:
+            names.append(last)
+        bands = [array[name] for name in (names[:3] if len(names) >= 3 else names[:1])]
+    elif array.ndim == 2:
+        bands = [array]
+    elif array.ndim == 3:  # (rows, columns, bands), as arrays of pictures are
+        bands = [array[..., i] for i in (range(3) if array.shape[-1] >= 3 else range(1))]
+    else:
+        raise ValueError(f"{path} is no picture: it has {array.ndim} dimensions")
+    height, width = bands[0].shape
+    size = _size(height, width, edge)
+    rows, columns = (
+        np.linspace(0, old - 1, new).round().astype(int) for old, new in zip((height, width), size, strict=True)
+    )
+    pixels = np.ix_(rows, columns)
+    values = np.stack([np.asarray(band[pixels]) for band in bands])
+    return values, np.ones(values.shape[1:], dtype=bool) if mask is None else np.asarray(mask[pixels]) != 0
+
+
+def _size(height: int, width: int, edge: int) -> tuple[int, int]:
+    """The size at which an image fits into a square."""
+    factor = edge / max(height, width)
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def _stretched(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    values = np.nan_to_num(band.astype(np.float64))
+    known = values[valid & np.isfinite(band)]
+    if not known.size:
+        return np.zeros(band.shape)
+    low, high = np.percentile(known, _PERCENTILES)
+    if high <= low:
+        return np.full(band.shape, 127.0)
+    stretched: npt.NDArray[np.float64] = np.clip((values - low) * (255.0 / (high - low)), 0.0, 255.0)
+    return stretched
