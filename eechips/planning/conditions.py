@@ -1,0 +1,200 @@
+"""Conditions on the properties of images, as ``--where`` has them: ``CLOUDY_PIXEL_PERCENTAGE < 20``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+
+from eechips.errors import UsageError
+from eechips.planning.regions import choices
+
+# Each of Earth Engine's comparisons, by the sign for it.
+_FILTERS = {"=": "eq", "!=": "neq", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+
+_CONDITION = re.compile(
+    r"\s*(?P<property>[A-Za-z_][\w:.-]*)\s*(?P<sign><=|>=|!=|==|=|<|>|\bin\b)\s*(?P<rest>.*?)\s*", re.IGNORECASE | re.S
+)
+_QUOTED = re.compile(r"\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'")
+_NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+_ITEM = re.compile(rf"\s*(?:{_QUOTED.pattern}|(?P<bare>[^,()\"'<>=!]+?))\s*(?P<end>,|$)")
+_JOINED = re.compile(r"\b(and|or|not)\b", re.IGNORECASE)
+
+_FORM = "a condition is PROPERTY OP VALUE, where OP is = != < <= > >= or in: 'CLOUD_COVER < 20', 'WRS_PATH in (33, 34)'"
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A value as it was typed.
+
+    Attributes:
+        text: without quotes.
+        is_quoted: whether it stood in quotes, and so is text, whatever it looks like.
+    """
+
+    text: str
+    is_quoted: bool = False
+
+    @property
+    def number(self) -> int | float | None:
+        """The number that it may stand for."""
+        if self.is_quoted or not _NUMBER.fullmatch(self.text):
+            return None
+        value = float(self.text)
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+
+    def __str__(self) -> str:
+        quote = "'" if '"' in self.text else '"'
+        return f"{quote}{self.text}{quote}" if self.is_quoted else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """What a property must be, as it was typed.
+
+    Attributes:
+        property: name, as the images have it.
+        sign: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=`` or ``in``.
+        words: the value; several for ``in``.
+    """
+
+    property: str
+    sign: str
+    words: tuple[Word, ...]
+
+    def __str__(self) -> str:
+        values = ", ".join(map(str, self.words))
+        return f"{self.property} {self.sign} " + (f"({values})" if self.sign == "in" else values)
+
+    def settled(self, example: Any) -> Test:
+        """The condition with its values of the property's type.
+
+        Args:
+            example: the property's value on some image.
+
+        Raises:
+            UsageError: if the property is a number and a value is not, or the property is neither number nor text.
+        """
+        if isinstance(example, str):
+            return Test(self.property, self.sign, tuple(word.text for word in self.words))
+        if isinstance(example, bool) or not isinstance(example, (int, float)):
+            raise UsageError(f"--where {self}: {self.property} is neither a number nor a text, but {example!r:.60}")
+        numbers = tuple(word.number for word in self.words)
+        for word, number in zip(self.words, numbers, strict=True):
+            if number is None:
+                raise UsageError(
+                    f"--where {self}: {self.property} is a number, such as {example:g}, and {word} is none"
+                )
+        return Test(self.property, self.sign, tuple(number for number in numbers if number is not None))
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """A condition that can be asked for.
+
+    Attributes:
+        property: name.
+        sign: as in :class:`Condition`.
+        values: numbers or texts; several for ``in``.
+    """
+
+    __test__ = False  # for pytest: not one of its own
+
+    property: str
+    sign: str
+    values: tuple[int | float | str, ...]
+
+    def filter(self) -> ee.Filter:
+        """For Earth Engine. An image without the property does not meet it, unless the sign is ``!=``."""
+        if self.sign == "in":
+            found: ee.Filter = ee.Filter.inList(self.property, list(self.values))
+        else:
+            found = getattr(ee.Filter, _FILTERS[self.sign])(self.property, self.values[0])
+        return found
+
+    def to_json(self) -> list[Any]:
+        """[property, sign, [values]]."""
+        return [self.property, self.sign, list(self.values)]
+
+    @classmethod
+    def from_json(cls, value: Sequence[Any]) -> Test:
+        """What ``to_json`` wrote."""
+        name, sign, values = value
+        return cls(name, sign, tuple(values))
+
+
+def parse_condition(text: str) -> Condition:
+    """The condition that ``--where`` names. Nothing of it is evaluated as code.
+
+    Args:
+        text: ``PROPERTY OP VALUE``; the value is a number, or text, bare or in quotes; for ``in`` several of them in
+            parentheses.
+
+    Raises:
+        UsageError: saying what is wrong with it.
+    """
+    found = _CONDITION.fullmatch(text)
+    if found is None:
+        raise UsageError(f"--where {text!r} is no condition: {_FORM}")
+    sign = {"==": "="}.get(found["sign"], found["sign"].lower())
+    rest = found["rest"]
+    if sign == "in":
+        if not (rest.startswith("(") and rest.endswith(")")):
+            raise UsageError(f"--where {text!r}: in takes values in parentheses, as in 'WRS_PATH in (33, 34)'")
+        words = _words(text, rest[1:-1])
+    else:
+        words = _words(text, rest)
+        if len(words) != 1:
+            raise UsageError(f"--where {text!r}: {sign} takes one value; for several: '{found['property']} in (…)'")
+    return Condition(found["property"], sign, words)
+
+
+def settle(conditions: Sequence[Condition], collection: ee.ImageCollection) -> tuple[Test, ...]:
+    """The conditions with their values as numbers or texts, as the images of a collection have them. One request.
+
+    Args:
+        conditions: parsed.
+        collection: with at least one image.
+
+    Raises:
+        UsageError: if no image has a property, naming those that look like it, or its type does not fit.
+    """
+    if not conditions:
+        return ()
+    names = list(dict.fromkeys(condition.property for condition in conditions))
+    examples = [collection.filter(ee.Filter.notNull([name])).limit(1).aggregate_array(name) for name in names]
+    asked: Any = ee.List([collection.first().propertyNames(), *examples])
+    there, *found = asked.getInfo()
+    values: Mapping[str, list[Any]] = dict(zip(names, found, strict=True))
+    tests = []
+    for condition in conditions:
+        if not values[condition.property]:
+            known = choices(condition.property, sorted(name for name in there if not name.startswith("system:")))
+            raise UsageError(f"--where {condition}: no image there has a property {condition.property!r}; {known}")
+        tests.append(condition.settled(values[condition.property][0]))
+    return tuple(tests)
+
+
+def _words(whole: str, text: str) -> tuple[Word, ...]:
+    """The values of a condition, separated by commas."""
+    words: list[Word] = []
+    place, more = 0, True
+    while more:
+        found = _ITEM.match(text, place)
+        if found is None:
+            left = text[place:].strip()
+            if not left:
+                raise UsageError(f"--where {whole!r}: a value is missing; {_FORM}")
+            raise UsageError(
+                f"--where {whole!r}: {left!r} is no value; put text in quotes, and repeat --where for another"
+            )
+        bare = found["bare"]
+        if bare is not None and _JOINED.search(bare):
+            raise UsageError(f"--where {whole!r} is one condition at a time: repeat --where, or put {bare!r} in quotes")
+        quoted = found["double"] if found["double"] is not None else found["single"]
+        words.append(Word(quoted, is_quoted=True) if bare is None else Word(bare))
+        place, more = found.end(), found["end"] == ","
+    return tuple(words)

@@ -1,0 +1,105 @@
+"""The images of a collection: which there are, when they were taken, and where their pixels lie."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+
+from eechips.grid import Grid
+from eechips.planning import service
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """An image of a collection.
+
+    Attributes:
+        index: its ``system:index``.
+        time: its ``system:time_start`` in milliseconds since 1970, or None.
+        grid: a band's own pixels; a single one where the server does not say how many there are.
+        is_bounded: whether it does.
+        is_stored: whether the image's id is the collection's, a slash, and the index. It is so for every stored
+            collection; those that Earth Engine computes have images without an id of their own.
+    """
+
+    index: str
+    time: int | None
+    grid: Grid
+    is_bounded: bool
+    is_stored: bool
+
+    @property
+    def moment(self) -> str | None:
+        """When it was taken, ISO 8601, UTC; None if that is not known."""
+        if self.time is None:
+            return None
+        moment = dt.datetime.fromtimestamp(self.time / 1000, tz=dt.timezone.utc)
+        return moment.isoformat().replace("+00:00", "Z")
+
+    @property
+    def day(self) -> dt.date | None:
+        """The day, UTC, on which it was taken; None if that is not known."""
+        return None if self.time is None else dt.datetime.fromtimestamp(self.time / 1000, tz=dt.timezone.utc).date()
+
+
+def scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list[Scene]:
+    """The images of a collection in order of time, those without one first, and of their indices where times are equal.
+
+    One request for a thousand images, however many there are: the size and the projection of each come with its name.
+
+    Args:
+        collection: already narrowed to the images that count.
+        dataset: id of the collection of which it is a part.
+        band: whose pixels are meant; every image has it.
+    """
+
+    def describe(element: Any) -> Any:
+        image: Any = ee.Image(element)
+        bands = ee.List(ee.Dictionary(ee.Algorithms.Describe(image.select([band]))).get("bands"))
+        about = ee.Dictionary(bands.get(0))
+        return ee.Feature(
+            None,
+            {
+                "index": image.get("system:index"),
+                "id": image.get("system:id"),
+                "time": image.get("system:time_start"),
+                "crs": about.get("crs", about.get("crs_wkt", "")),
+                "transform": about.get("crs_transform"),
+                "size": about.get("dimensions", []),
+                "origin": about.get("origin", [0, 0]),
+            },
+        )
+
+    found = [_scene(feature["properties"], dataset) for feature in _features(collection, describe)]
+    return sorted(found, key=lambda scene: (scene.time is not None, scene.time or 0, scene.index))
+
+
+def first(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | None:
+    """The earliest image of a collection; None if it has none. One request."""
+    found = scenes(collection.sort("system:time_start").limit(1), dataset, band)
+    return found[0] if found else None
+
+
+def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[str, Any]]:
+    return service.features(ee.FeatureCollection(collection.map(describe)))
+
+
+def _scene(about: dict[str, Any], dataset: str) -> Scene:
+    a, b, c, d, e, f = (float(number) for number in about["transform"])
+    time = about.get("time")
+    size = about.get("size") or ()
+    grid = Grid(about["crs"], (a, b, c, d, e, f), 1, 1)
+    if size:
+        column, row = about["origin"]
+        grid = grid.window(int(column), int(row), int(size[0]), int(size[1]))
+    return Scene(
+        index=about["index"],
+        time=None if time is None else int(time),
+        grid=grid,
+        is_bounded=bool(size),
+        is_stored=about.get("id") == f"{dataset}/{about['index']}",
+    )
