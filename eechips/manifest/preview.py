@@ -32,6 +32,8 @@ def preview(run: Run) -> str:
     """
     from eechips.manifest.sheet import PICTURES
 
+    if not run.counts:
+        return f"<div>{html.escape(repr(run))}</div>"
     parts = [f"<div>{_summary(run)}</div>"]
     made = run.assembled
     files = made or run.some_files(CHIPS)

@@ -120,14 +120,17 @@ class Run:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Units by state; states without units are left out."""
-        with self._ledger() as ledger:
-            counts = ledger.counts()
+        """Units by state; states without units are left out. Empty if the run was stopped while it was planned."""
+        with Ledger(self.path / LEDGER_NAME, readonly=True) as ledger:
+            counts = ledger.counts() if ledger.has_plan else {}
         return {state.value: counts[state] for state in State if state in counts}
 
     @property
     def is_complete(self) -> bool:
-        """Whether every unit has its result."""
+        """Whether every unit has its result; False if the run was stopped while it was planned."""
+        with Ledger(self.path / LEDGER_NAME, readonly=True) as ledger:
+            if not ledger.has_plan:
+                return False
         return all(State(state).has_result or state == State.SKIPPED for state in self.counts)
 
     @property
@@ -223,7 +226,11 @@ class Run:
         return problems
 
     def _ledger(self) -> Ledger:
-        return Ledger(self.path / LEDGER_NAME, readonly=True)
+        ledger = Ledger(self.path / LEDGER_NAME, readonly=True)
+        if not ledger.has_plan:
+            ledger.close()
+            raise UsageError(f"{self.path} holds no run yet: it was interrupted while it was planned")
+        return ledger
 
 
 def open_run(path: str | Path) -> Run:
@@ -235,10 +242,9 @@ def open_run(path: str | Path) -> Run:
     folder = Path(path)
     if not (folder / LEDGER_NAME).is_file():
         raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}")
-    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
-        if not ledger.has_plan:
-            raise UsageError(f"{folder} holds no run yet: it was interrupted while it was planned")
-    return Run(folder)
+    found = Run(folder)
+    found._ledger().close()
+    return found
 
 
 def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:

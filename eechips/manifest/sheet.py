@@ -60,9 +60,8 @@ def png(image: Picture) -> bytes:
 def picture(path: Path, edge: int) -> Picture:
     """A file's first three bands, or its first, as a picture that fits into a square.
 
-    Pictures (PNG, JPEG, and all data of 8 bits from 0 to 255 in files of these formats) are shown as they are. Data
-    (GeoTIFF, NPY) are stretched, each band from its 2nd to its 98th percentile. What is masked is light grey. Of large
-    files only as many pixels are read as are shown.
+    Pictures (PNG, JPEG) of 8 bits are shown as they are. Data (GeoTIFF, NPY) are stretched, each band from its 2nd to
+    its 98th percentile. What is masked is light grey. Of large files only as many pixels are read as are shown.
 
     Raises:
         OSError: if the file cannot be read.
