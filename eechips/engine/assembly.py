@@ -51,6 +51,11 @@ class Results:
         self._made: list[dict[str, Any]] = []
 
     @property
+    def folder(self) -> Path:
+        """Where the results are."""
+        return self._folder
+
+    @property
     def counts(self) -> dict[State, int]:
         """Units by state; states without units are left out."""
         return self._ledger.counts()
@@ -79,6 +84,15 @@ class Results:
                     yield Settled(unit_value(json.loads(unit)), name, record, path)
                     progress.settle(failed=False)
                     progress.show(0, 0)
+
+    def progress(self, total: int, unit: str) -> Progress:
+        """Shows how far a part of the work is; use it in a ``with`` block.
+
+        Args:
+            total: of what is counted.
+            unit: its name.
+        """
+        return Progress(total, 0, None, quiet=self._quiet, unit=unit)
 
     def say(self, text: str) -> None:
         """Shows the user a line."""
