@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from eechips.errors import UsageError as UsageError
     from eechips.grid import Grid as Grid
     from eechips.jobs.chips import sample as sample
+    from eechips.jobs.mosaic import mosaic as mosaic
     from eechips.jobs.scripts import run as run
     from eechips.jobs.timeseries import timeseries as timeseries
     from eechips.manifest.run import Run as Run
@@ -44,6 +45,7 @@ _MODULES = {
     "Table": "eechips.recipe",
     "Template": "eechips.template",
     "UsageError": "eechips.errors",
+    "mosaic": "eechips.jobs.mosaic",
     "open_run": "eechips.manifest.run",
     "run": "eechips.jobs.scripts",
     "sample": "eechips.jobs.chips",
@@ -63,6 +65,7 @@ __all__ = [
     "Template",
     "UsageError",
     "__version__",
+    "mosaic",
     "open_run",
     "run",
     "sample",

@@ -13,6 +13,7 @@ from eechips.errors import EechipsError, RecipeError, RequestError
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 _VERBS = {
     "sample": "Image chips at random points of every ecoregion that meets a region.",
+    "mosaic": "One region of any size as one cloud-optimised GeoTIFF.",
     "timeseries": "A table of values over time for each region.",
     "run": "A recipe of your own: a Python file with two functions.",
     "status": "What a run folder holds, and how fast it came: counts, failures, time left.",
