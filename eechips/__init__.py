@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from eechips.errors import UsageError as UsageError
     from eechips.grid import Grid as Grid
     from eechips.jobs.chips import sample as sample
+    from eechips.jobs.composites import composites as composites
+    from eechips.jobs.images import images as images
     from eechips.jobs.mosaic import mosaic as mosaic
     from eechips.jobs.scripts import run as run
     from eechips.jobs.timeseries import timeseries as timeseries
@@ -45,6 +47,8 @@ _MODULES = {
     "Table": "eechips.recipe",
     "Template": "eechips.template",
     "UsageError": "eechips.errors",
+    "composites": "eechips.jobs.composites",
+    "images": "eechips.jobs.images",
     "mosaic": "eechips.jobs.mosaic",
     "open_run": "eechips.manifest.run",
     "run": "eechips.jobs.scripts",
@@ -65,6 +69,8 @@ __all__ = [
     "Template",
     "UsageError",
     "__version__",
+    "composites",
+    "images",
     "mosaic",
     "open_run",
     "run",

@@ -190,11 +190,16 @@ class Table(_Named):
             raise UsageError(f"unknown table format '{self.format}': one of {', '.join(TABLE_FORMATS)}")
 
 
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """A result that needs no request: the planner knew that there is no data. The unit is ``empty`` and has no file."""
+
+
 Single: TypeAlias = "Chip | Table | bytes | np.ndarray[Any, Any]"
 """What becomes one file."""
 
-Result: TypeAlias = "Single | Mapping[str, Single] | None"
-"""What ``get_result`` returns: a file, several by name, or nothing if it wrote them itself."""
+Result: TypeAlias = "Single | Mapping[str, Single] | NoData | None"
+"""What ``get_result`` returns: a file, several by name, none for want of data, or None if it wrote them itself."""
 
 Redraw = Callable[[Sequence[tuple[Any, int]]], Sequence[Any]]
 """Draws other units in the place of some that turned out empty.

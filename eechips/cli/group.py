@@ -13,6 +13,8 @@ from eechips.errors import EechipsError, RecipeError, RequestError
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 _VERBS = {
     "sample": "Image chips at random points of every ecoregion that meets a region.",
+    "images": "Every image of a collection that meets a region, one file each.",
+    "composites": "One image of all images of a period, for every period.",
     "mosaic": "One region of any size as one cloud-optimised GeoTIFF.",
     "timeseries": "A table of values over time for each region.",
     "run": "A recipe of your own: a Python file with two functions.",

@@ -14,7 +14,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, units_of
 from eechips.engine.redraw import MOST_REDRAWS
 from eechips.manifest.ledger import Totals
-from eechips.recipe import Chip, Recipe, Table, unit_value
+from eechips.recipe import Chip, NoData, Recipe, Table, unit_value
 
 _SAMPLE = 3
 
@@ -177,7 +177,9 @@ def _cost(result: Any, config: RunConfig) -> _Cost:
         return _Cost(
             tuple(s for cost in costs for s in cost.latencies), sum(sizes) if len(sizes) == len(costs) else None
         )
-    return _Cost((), None if result is None else float(getattr(result, "nbytes", len(result))))
+    if result is None or isinstance(result, NoData):
+        return _Cost((), None if result is None else 0.0)
+    return _Cost((), float(getattr(result, "nbytes", len(result))))
 
 
 def _chip_bytes(chip: Chip) -> float | None:

@@ -39,7 +39,7 @@ from eechips.errors import (
 )
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
 from eechips.moment import utc_now
-from eechips.recipe import Chip, Recipe, Table, unit_value
+from eechips.recipe import Chip, NoData, Recipe, Table, unit_value
 from eechips.storage import ID_LENGTH, LocalStore, Staged, safe_component
 from eechips.writers import Expectation, Facts, Written, sniff, validate, writer
 
@@ -285,8 +285,8 @@ class Worker:
         with self._recipe_turn:
             result = self._recipe.get_result(task.position, unit)
         is_exclusive = self._is_exclusive(result)
-        if result is None:
-            record = Record(position=task.position, state=State.DONE)
+        if result is None or isinstance(result, NoData):
+            record = Record(position=task.position, state=State.DONE if result is None else State.EMPTY)
             return Outcome(task.position, record, is_exclusive=is_exclusive)
         if isinstance(result, Files):
             return self._stage(task, result.files)

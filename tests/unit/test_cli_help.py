@@ -16,6 +16,8 @@ from eechips.datasets import DATASETS
 
 VERBS = [
     "sample",
+    "images",
+    "composites",
     "timeseries",
     "run",
     "status",

@@ -25,6 +25,8 @@ def test_the_public_names_are_these() -> None:
         "Template",
         "UsageError",
         "__version__",
+        "composites",
+        "images",
         "mosaic",
         "open_run",
         "run",

@@ -1,0 +1,282 @@
+"""``eechips composites``: one image of all images of a period, for every period between two dates."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import ee
+import numpy as np
+
+from eechips.engine import Estimate, RunConfig
+from eechips.errors import UsageError
+from eechips.grid import Grid
+from eechips.jobs.imagery import Imagery, Survey, Treatment, check_empty
+from eechips.jobs.options import fetch, field_names, slug, split, takes
+from eechips.manifest.run import Run
+from eechips.planning import facts, inventory
+from eechips.planning.conditions import Test
+from eechips.planning.inventory import Scene
+from eechips.planning.lattice import cover
+from eechips.planning.outlines import middle
+from eechips.planning.periods import Step, parse_day, parse_step
+from eechips.planning.regions import choices
+from eechips.recipe import Chip, NoData, Unit
+from eechips.template import Template
+
+REDUCERS = ("mean", "median", "min", "max", "mode", "stdDev", "count", "mosaic")
+"""What makes one value of a pixel's values in a period; beside them there are pNN and qualityMosaic:BAND."""
+
+_FRACTIONAL = ("mean", "median", "stdDev")  # and percentiles: their values are no whole numbers, whatever the bands are
+_PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d+)?)")
+_QUALITY = "qualityMosaic:"
+
+MOST_SOURCES = 100
+"""Images of a period that the manifest names; their number is in the unit."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Composites(Imagery):
+    """The recipe of ``eechips composites``.
+
+    Each period makes one file, of all images that were taken in it. All files have the same pixels: by default those of
+    the collection's earliest image over the region, since a composite has no pixels of its own. Where images lie on
+    other pixels, such as those of the next UTM zone, they are resampled (nearest neighbour). A period without an image
+    has no file; the manifest has it as ``empty``. The options are those of :class:`eechips.jobs.imagery.Imagery`, and
+
+    Attributes:
+        every: length of a period: ``1 month``, ``16 days``, ``season``. Periods are counted from ``start``, or where
+            that is not given, from the beginning of the month, season or year of the first image; the last one ends
+            with ``end``. See :class:`eechips.planning.periods.Step`.
+        reducer: what makes one value of a pixel's valid values in a period: one of ``REDUCERS``, a percentile
+            (``p10``), or ``qualityMosaic:BAND``, which takes all bands from the image where that band is greatest.
+            ``mosaic`` takes the latest. ``count`` is 0 where there is none. Means, medians, percentiles and standard
+            deviations are float32 (float64 where that does not hold the bands' values), counts uint16, and the others
+            of the bands' own type.
+    """
+
+    every: str = "1 month"
+    reducer: str = "median"
+    step: Step = field(init=False, repr=False)
+
+    name = "composites"
+    name_template = "composites/{start}"
+
+    def __post_init__(self) -> None:
+        _check_reducer(self.reducer)
+        object.__setattr__(self, "step", parse_step(self.every))
+        for day in (self.start, self.end):
+            if day is not None:
+                parse_day(day)
+        super().__post_init__()
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The parameters that change what a period's file holds."""
+        return {**super().results, "reducer": self.reducer}
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """All parameters as JSON."""
+        return {**super().parameters, "every": str(self.step)}
+
+    def get_requests(self) -> Iterator[Unit]:
+        """Plans the periods: a few requests, and one for a thousand images.
+
+        Yields:
+            ``{"kind": "dates", "start": YYYY-MM-DD, "end": …, "images": how many, "sources": [system:index, …],
+            "times": [ISO 8601, …], "grid": …}``, with the first ``MOST_SOURCES`` images; ``"where"`` with the settled
+            conditions, if there are any; ``"bands"`` and ``"dtype"`` as the units of ``images``.
+
+        Raises:
+            UnknownDatasetError: if the dataset or a band does not exist.
+            RegionError: if the region does not, or does not fit the CRS that was asked for.
+            UsageError: if no image is left, or none has a date.
+        """
+        survey = self.survey()
+        grid = self._grid(survey)
+        band = survey.bands[0].name
+        found = inventory.scenes(survey.collection.filterBounds(_rectangle(grid)), self.dataset_id, band)
+        dated = [scene for scene in found if scene.day is not None]
+        if not dated:
+            raise UsageError(f"the images of {self.dataset_id} have no dates: there are no periods")
+        told = {**self.told(survey), **self._dtype(survey)}
+        if survey.tests:
+            told["where"] = [test.to_json() for test in survey.tests]
+        count = used = 0
+        for unit, scenes in self._periods(dated):
+            count, used = count + 1, used + bool(scenes)
+            yield {**unit, **_sources(scenes), "grid": grid.to_json(), **told}
+        _log.info("%s images in %s of %s periods", f"{len(dated):,}", f"{used:,}", f"{count:,}")
+
+    def get_result(self, index: int, unit: Unit) -> Chip | NoData:
+        """The composite of a period: one request by computePixels, two by URL; none if there is no image."""
+        if unit["images"] == 0:
+            return NoData()
+        treatment = self.treatment(unit)
+        grid = Grid.from_json(unit["grid"])
+        tests = tuple(map(Test.from_json, unit.get("where", ())))
+        composite = _Composite(self.dataset_id, treatment, self.reducer, tests, grid)
+        return Chip(
+            image=Template(_composite, (composite,), {"start": unit["start"], "end": unit["end"]}),
+            grid=grid,
+            bands=treatment.bands,
+            format=self.format,
+            visualization=self.visualization(treatment.bands),
+            dtype=None if self.is_picture else treatment.dtype,
+            sources=tuple(f"{self.dataset_id}/{name}" for name in unit["sources"]),
+            dates=tuple(unit["times"]),
+        )
+
+    def _grid(self, survey: Survey) -> Grid:
+        """The pixels of all composites."""
+        band = survey.bands[0].name
+        earliest = inventory.first(survey.collection.filterBounds(survey.region), self.dataset_id, band)
+        if earliest is None:
+            raise self.none_found()
+        lattice = self.placement.resolved().lattice(earliest.grid, middle(survey.polygon))
+        return cover(lattice, survey.polygon)
+
+    def _periods(self, scenes: list[Scene]) -> Iterator[tuple[dict[str, Any], list[Scene]]]:
+        """Each period as a unit, and its images."""
+        days = [scene.day for scene in scenes if scene.day is not None]
+        start = parse_day(self.start) if self.start else self.step.floor(days[0])
+        end = parse_day(self.end) if self.end else days[-1] + dt.timedelta(days=1)
+        place = 0
+        for period in self.step.periods(start, end):
+            first = place
+            while place < len(days) and days[place] < period.end:
+                place += 1
+            unit = {"kind": "dates", "start": period.start.isoformat(), "end": period.end.isoformat()}
+            yield unit, scenes[first:place]
+
+    def _dtype(self, survey: Survey) -> dict[str, str]:
+        """The type of the composites, where it is not the bands' own."""
+        if self.reducer == "count":
+            return {"dtype": "uint16"}
+        if self.reducer in _FRACTIONAL or _PERCENTILE.fullmatch(self.reducer):
+            is_narrow = all(np.can_cast(band.dtype, np.float32) for band in survey.bands)
+            return {"dtype": "float32" if is_narrow else "float64"}
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class _Composite:
+    """What is the same for all composites of a run."""
+
+    dataset: str
+    treatment: Treatment
+    reducer: str
+    tests: tuple[Test, ...]
+    grid: Grid
+
+    def reduce(self, images: ee.ImageCollection) -> ee.Image:
+        """One image of many, with the bands' own names."""
+        bands = list(self.treatment.bands)
+        if self.reducer.startswith(_QUALITY):
+            best = self.reducer.removeprefix(_QUALITY)
+            found: ee.Image = images.map(self._select(best)).qualityMosaic(best).select(bands)
+            return found
+        images = images.map(self._select())
+        if self.reducer == "mosaic":
+            found = images.sort("system:time_start").mosaic()
+        elif self.reducer == "count":
+            found = images.reduce(ee.Reducer.count()).rename(bands).unmask(0)
+        else:
+            found = images.reduce(_reducer(self.reducer)).rename(bands)
+        return found
+
+    def _select(self, *more: str) -> Callable[[Any], Any]:
+        return lambda image: self.treatment.select(ee.Image(image), *more)
+
+
+def _composite(composite: _Composite, start: str, end: str) -> ee.Image:
+    images = facts.images(composite.dataset, "collection", start, end).filterBounds(_rectangle(composite.grid))
+    for test in composite.tests:
+        images = images.filter(test.filter())
+    return composite.treatment.finish(composite.reduce(images))
+
+
+def _rectangle(grid: Grid) -> ee.Geometry:
+    """All pixels of a grid, for the server: what lies over a composite is part of it, in the region or not."""
+    projection = ee.Projection(grid.crs, list(grid.transform))
+    corners = [0, 0, grid.width, grid.height]
+    rectangle: ee.Geometry = ee.Geometry.Rectangle(corners, projection, geodesic=False, evenOdd=True)
+    return rectangle
+
+
+def _reducer(name: str) -> ee.Reducer:
+    percentile = _PERCENTILE.fullmatch(name)
+    reducer: ee.Reducer = ee.Reducer.percentile([float(percentile[1])]) if percentile else getattr(ee.Reducer, name)()
+    return reducer
+
+
+def _sources(scenes: list[Scene]) -> dict[str, Any]:
+    shown = scenes[:MOST_SOURCES]
+    return {
+        "images": len(scenes),
+        "sources": [scene.index for scene in shown],
+        "times": [scene.moment for scene in shown],
+    }
+
+
+def _check_reducer(name: str) -> None:
+    percentile = _PERCENTILE.fullmatch(name)
+    if percentile and float(percentile[1]) > 100:
+        raise UsageError(f"--reducer {name}: a percentile is at most 100")
+    if not (percentile or name in REDUCERS or (name.startswith(_QUALITY) and name != _QUALITY)):
+        known = choices(name, [*REDUCERS, "p10", f"{_QUALITY}BAND"])
+        raise UsageError(f"unknown reducer {name!r}; {known}; pNN is a percentile")
+
+
+_OPTIONS = field_names(Composites)
+
+
+def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig]:
+    """The recipe and the run's config for the options of ``composites``.
+
+    Raises:
+        UsageError: if an option is unknown, out of range, or contradicts another.
+    """
+    recipe, config = split(Composites, _OPTIONS, options, lambda made: f"composites-{slug(made.dataset)}")
+    check_empty(recipe, config)
+    return recipe, config
+
+
+@overload
+def composites(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
+@overload
+def composites(
+    dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
+) -> Run: ...
+@takes(Composites, RunConfig)
+def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
+    """Makes one image of all images of a period, for every period between two dates.
+
+    Args:
+        dataset: alias ("S2") or Earth Engine id of a collection.
+        out: folder of the results; None for ``outputs/composites-<dataset>``.
+        dry_run: estimate only: plan, and send no pixel request.
+        options: those of ``Composites`` and ``RunConfig``.
+
+    Returns:
+        The finished run; its failures, if any, are in ``failures``. With ``estimate_first``, the run may be
+        ``paused`` after its first units. With ``dry_run``, the estimate.
+
+    Raises:
+        UsageError: if an option is wrong.
+        ConfigurationError: if credentials, project or endpoint are.
+
+    Example:
+        >>> run = eechips.composites("S2", roi="-105.3,39.9,-105.2,40.0", start="2020-05-01", end="2020-09-01",
+        ...                          every="1 month", reducer="median", mask="auto", local=True)
+        >>> run.units[["file", "valid_fraction"]]
+    """
+    return fetch(*composites_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))

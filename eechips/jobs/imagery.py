@@ -1,0 +1,314 @@
+"""What the verbs that fetch the images of a collection over a region have in common: options, and what there is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import ee
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.engine import RunConfig
+from eechips.errors import UsageError
+from eechips.grid import Transform
+from eechips.jobs.options import OfDataset, check_dataset, check_dates
+from eechips.planning import facts
+from eechips.planning.conditions import Condition, Test, parse_condition, settle
+from eechips.planning.lattice import Placement
+from eechips.planning.masks import Mask, parse_mask
+from eechips.planning.outlines import polygon_of
+from eechips.planning.regions import AssetRegion, Region, parse_region, planar
+from eechips.recipe import CHIP_FORMATS, ChipFormat, Unit, canonical_json
+
+_CASTS = {"float32": "toFloat", "float64": "toDouble"}  # others are called as the type: toUint16
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What the server says of a dataset over a region.
+
+    Attributes:
+        bands: to take, in order.
+        region: for the server.
+        polygon: the same in longitude and latitude.
+        tests: the user's conditions, settled.
+        collection: the images between the dates that meet the conditions, wherever they are.
+    """
+
+    bands: tuple[facts.Band, ...]
+    region: ee.Geometry
+    polygon: BaseGeometry
+    tests: tuple[Test, ...]
+    collection: ee.ImageCollection
+
+    @property
+    def dtype(self) -> str | None:
+        """The smallest numpy type that holds all bands, if they are of different types; None if they are of one."""
+        types = {band.dtype for band in self.bands}
+        return None if len(types) == 1 else str(np.result_type(*types))
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A region that is part of a template: it can be compared, and makes its geometry without a request.
+
+    Attributes:
+        wkt: the polygons, where they are on this side.
+        table: else asset, field and value of the features.
+    """
+
+    wkt: str | None = None
+    table: tuple[str, str, str] | None = None
+
+    @classmethod
+    def of(cls, region: Region) -> Area:
+        """The area of a region."""
+        if isinstance(region, AssetRegion):
+            return cls(table=(region.asset, region.field, region.value))
+        polygon = region.polygon  # type: ignore[attr-defined]
+        return cls(wkt=shapely.to_wkt(polygon() if callable(polygon) else polygon, rounding_precision=-1))
+
+    def geometry(self) -> ee.Geometry:
+        """For the server."""
+        if self.table is None:
+            return planar(shapely.from_wkt(self.wkt))
+        asset, name, value = self.table
+        same = [ee.Filter.eq(name, value)]
+        with contextlib.suppress(ValueError):  # a column of numbers holds no text, and the other way round
+            same.append(ee.Filter.eq(name, float(value)))
+        geometry: ee.Geometry = ee.FeatureCollection(asset).filter(ee.Filter.Or(*same)).geometry()
+        return geometry
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """What is done to images before they are fetched, the same for all of a run: fixed in their templates.
+
+    Attributes:
+        bands: to take, in order.
+        mask: of clouds.
+        dtype: that all bands get; None to leave them as they are.
+        area: outside of which nothing is wanted; None for no such area.
+    """
+
+    bands: tuple[str, ...]
+    mask: Mask | None = None
+    dtype: str | None = None
+    area: Area | None = None
+
+    def select(self, image: ee.Image, *more: str) -> ee.Image:
+        """The bands of an image, masked; with some others behind them."""
+        names = list(dict.fromkeys((*self.bands, *more)))
+        found: ee.Image = self.mask.apply(image, names) if self.mask else image.select(names)
+        return found
+
+    def finish(self, image: ee.Image) -> ee.Image:
+        """An image in the type and the area that are wanted."""
+        if self.dtype is not None:
+            image = getattr(image, _CASTS.get(self.dtype, f"to{self.dtype.capitalize()}"))()
+        return image if self.area is None else image.clip(self.area.geometry())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imagery(OfDataset):
+    """Options of verbs that fetch images of a collection over a region.
+
+    Attributes:
+        dataset: alias ("S2") or Earth Engine id of a collection.
+        roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``.
+        start: first day, inclusive, YYYY-MM-DD; None for no bound.
+        end: last day, exclusive; None for no bound.
+        where: conditions on properties, all of which an image must meet: ``"CLOUDY_PIXEL_PERCENTAGE < 20"``.
+        mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks: ``scl``,
+            ``qa_pixel:cloud,shadow``, ``cs:0.7``; see :mod:`eechips.planning.masks`.
+        bands: names, in order, or ``"B4,B3,B2"``; None for the dataset's default. Pixels are those of the first.
+        format: ``tif`` and ``npy`` are the data, ``png`` and ``jpg`` pictures of 1 or 3 bands in 8 bits.
+        clip: mask pixels outside the region; else the whole window around it is kept.
+        minimum: value that becomes black in a picture; None for the dataset's default.
+        maximum: value that becomes white.
+        palette: colours (hexadecimal, from ``minimum`` to ``maximum``) for a picture of one band.
+        crs: ``native``, ``utm``, or a code; see :class:`eechips.planning.lattice.Placement`.
+        scale: edge of a pixel in metres; None for the first band's.
+        align: id of an image on whose pixels everything is to lie.
+        transform: of the grid, with a crs.
+
+    Raises:
+        UsageError: if an option is out of range, or contradicts another.
+        RegionError: if the region cannot be used.
+    """
+
+    dataset: str
+    roi: str
+    start: str | None = None
+    end: str | None = None
+    where: Sequence[str] | str = ()
+    mask: str = "none"
+    bands: Sequence[str] | str | None = None
+    format: ChipFormat = "tif"
+    clip: bool = False
+    minimum: float | None = None
+    maximum: float | None = None
+    palette: Sequence[str] | str | None = None
+    crs: str = "native"
+    scale: float | None = None
+    align: str | None = None
+    transform: Transform | None = None
+    region: Region = field(init=False, repr=False)
+    placement: Placement = field(init=False, repr=False)
+    conditions: tuple[Condition, ...] = field(init=False, repr=False)
+    chosen_mask: Mask | None = field(init=False, repr=False)
+
+    name = "imagery"
+
+    def __post_init__(self) -> None:
+        for option in ("bands", "palette"):
+            given = getattr(self, option)
+            if isinstance(given, str):  # "R,G,B", as on the command line, and not its letters
+                object.__setattr__(self, option, tuple(name.strip() for name in given.split(",")))
+        where = (self.where,) if isinstance(self.where, str) else tuple(self.where)
+        object.__setattr__(self, "where", where)
+        _check(self)
+        object.__setattr__(self, "region", parse_region(self.roi))
+        object.__setattr__(self, "conditions", tuple(map(parse_condition, where)))
+        object.__setattr__(self, "chosen_mask", parse_mask(self.mask, self.dataset_id))
+        placement = Placement(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
+        object.__setattr__(self, "placement", placement)
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Ids of the assets that are read."""
+        table = (self.region.asset,) if isinstance(self.region, AssetRegion) else ()
+        return (self.dataset_id, *(self.chosen_mask.collections if self.chosen_mask else ()), *table)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the results are for looking at (PNG, JPEG), not data."""
+        return self.format in ("png", "jpg")
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """The parameters that change what a unit's file holds."""
+        return {
+            "dataset": self.dataset_id,
+            "bands": list(self.bands) if self.bands else None,
+            "mask": self.chosen_mask.text if self.chosen_mask else "none",
+            "format": self.format,
+            "clip": self.region.parameters if self.clip else None,
+            "visualization": self.visualization(self.bands or (self.known.bands if self.known else ())),
+        }
+
+    @property
+    def identity(self) -> str:
+        """Sha256 of what changes results. What is planned, such as dates and conditions, is not among that."""
+        return hashlib.sha256(canonical_json({"recipe": self.name, **self.results}).encode()).hexdigest()
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """All parameters as JSON."""
+        plan = {
+            "start": self.start,
+            "end": self.end,
+            "where": list(map(str, self.conditions)),
+            "clip": self.clip,
+            **self.placement.parameters,
+        }
+        return {**self.results, **plan, **self.region.parameters}
+
+    def visualization(self, bands: Sequence[str]) -> dict[str, Any]:
+        """What ``ee.Image.visualize`` is told about colours; nothing for data."""
+        if not self.is_picture:
+            return {}
+        options = dict(self.known.visualization) if self.known else {}
+        if len(bands) != 1 or (self.known and tuple(bands) != self.known.bands):
+            options.pop("palette", None)
+        given = {"min": self.minimum, "max": self.maximum, "palette": list(self.palette) if self.palette else None}
+        options.update({name: value for name, value in given.items() if value is not None})
+        return options
+
+    def survey(self) -> Survey:
+        """Asks the server what there is: two to four requests.
+
+        Raises:
+            UnknownDatasetError: if the dataset or a band does not exist.
+            RegionError: if the region does not.
+            UsageError: if the dataset is no collection, has no image there and then, or none has a property.
+        """
+        region = self.region.geometry()
+        about = facts.describe(self.dataset_id, self.known.kind if self.known else None, region, self.start, self.end)
+        if about.kind != "collection":
+            raise UsageError(f"{self.dataset_id} is a single image, not a collection of them: take `eechips mosaic`")
+        named = self.bands or (self.known.bands if self.known else None)
+        bands = about.select(named) if named else about.bands
+        self._check_picture(bands)
+        if self.chosen_mask:
+            about.select(self.chosen_mask.quality_bands([band.name for band in bands]))
+        collection = facts.images(self.dataset_id, about.kind, self.start, self.end)
+        tests = settle(self.conditions, collection.filterBounds(region))
+        for test in tests:
+            collection = collection.filter(test.filter())
+        return Survey(bands, region, polygon_of(self.region), tests, collection)
+
+    def treatment(self, unit: Unit) -> Treatment:
+        """What is done to the images of a unit."""
+        bands = tuple(unit.get("bands") or self.bands or (self.known.bands if self.known else ()))
+        area = Area.of(self.region) if self.clip else None
+        return Treatment(bands, self.chosen_mask, unit.get("dtype"), area)
+
+    def told(self, survey: Survey) -> dict[str, Any]:
+        """What a worker must know of the dataset, beside the options: part of each unit."""
+        names = {} if self.bands or self.known else {"bands": [band.name for band in survey.bands]}
+        dtype = {"dtype": survey.dtype} if survey.dtype and self.format == "tif" else {}
+        return {**names, **dtype}
+
+    def none_found(self) -> UsageError:
+        """The error that says that no image is left."""
+        where = f" with {' and '.join(map(str, self.conditions))}" if self.conditions else ""
+        dates = f" between {self.start or 'the beginning'} and {self.end or 'today'}" if self.start or self.end else ""
+        return UsageError(f"{self.dataset_id} has no image{where}{dates} that meets the region")
+
+    def _check_picture(self, bands: Sequence[facts.Band]) -> None:
+        if not self.is_picture:
+            return
+        names = [band.name for band in bands]
+        if len(bands) not in (1, 3):
+            raise UsageError(f"{self.format} takes 1 or 3 bands: choose them with --bands from {', '.join(names)}")
+        wide = sorted({band.dtype for band in bands} - {"uint8"})
+        if wide and not self.visualization(names):
+            raise UsageError(
+                f"the values of {', '.join(names)} are {wide[0]} and {self.format} holds 8 bits: say with --min and"
+                " --max which values become black and white, or take --format tif"
+            )
+
+
+def check_empty(recipe: Imagery, config: RunConfig) -> None:
+    """Refuses ways to deal with empty results that the recipe does not have.
+
+    Raises:
+        UsageError: saying why.
+    """
+    if config.on_empty == "redraw":
+        raise UsageError(f"--on-empty redraw: {recipe.name} has nothing else to draw; take keep or skip")
+    if recipe.format == "jpg" and config.on_empty == "skip":
+        raise UsageError("--on-empty skip needs png, tif or npy: jpg has no mask, and nothing tells empty from black")
+
+
+def _check(recipe: Imagery) -> None:
+    """Refuses options that are out of range or contradict each other, as far as that needs no request."""
+    check_dataset(recipe.dataset)
+    check_dates(recipe.start, recipe.end)
+    if recipe.format not in CHIP_FORMATS:
+        raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(CHIP_FORMATS)}")
+    if recipe.bands is not None and (not recipe.bands or not all(recipe.bands)):
+        raise UsageError("--bands must name at least one band: A,B,C")
+    if recipe.is_picture and recipe.bands and len(recipe.bands) not in (1, 3):
+        raise UsageError(f"{recipe.format} takes 1 or 3 bands, not {len(recipe.bands)}: tif and npy take any")
+    low, high = recipe.minimum, recipe.maximum
+    if low is not None and high is not None and low >= high:
+        raise UsageError(f"--min ({low:g}) must be below --max ({high:g})")
+    if not recipe.is_picture and (low is not None or high is not None or recipe.palette):
+        raise UsageError(f"--min, --max and --palette make pictures (png, jpg); {recipe.format} holds the values")

@@ -1,0 +1,169 @@
+"""``eechips images``: every image of a collection that meets a region, one file each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import ee
+
+from eechips.engine import Estimate, RunConfig
+from eechips.errors import UsageError
+from eechips.grid import Grid
+from eechips.jobs.imagery import Imagery, Treatment, check_empty
+from eechips.jobs.options import fetch, field_names, slug, split, takes
+from eechips.manifest.run import Run
+from eechips.planning import inventory
+from eechips.planning.overlaps import Overlap
+from eechips.recipe import Chip, Unit
+from eechips.template import Template
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Images(Imagery):
+    """The recipe of ``eechips images``.
+
+    Each image of the collection that meets the region makes one file: what the image has of the region, on the image's
+    own pixels unless the options of the grid say otherwise. Bands of other scales are resampled to those of the first
+    (nearest neighbour, as Earth Engine does). The options are those of :class:`eechips.jobs.imagery.Imagery`, and
+
+    Attributes:
+        limit: only so many images, the earliest.
+    """
+
+    limit: int | None = None
+
+    name = "images"
+    name_template = "images/{date}_{image}"
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise UsageError(f"--limit must be at least 1, not {self.limit}")
+        super().__post_init__()
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """All parameters as JSON."""
+        return {**super().parameters, "limit": self.limit}
+
+    def get_requests(self) -> Iterator[Unit]:
+        """Plans the images: a few requests, and one for a thousand images.
+
+        Yields:
+            ``{"kind": "image", "image": system:index, "date": YYYY-MM-DD, "time": ISO 8601, "grid": …}``; with
+            ``"bands"`` for a dataset without a record whose bands were not named, ``"dtype"`` where bands of several
+            types go into one GeoTIFF, and ``"is_computed"`` for an image that has no id of its own.
+
+        Raises:
+            UnknownDatasetError: if the dataset or a band does not exist.
+            RegionError: if the region does not, or does not fit the CRS that was asked for.
+            UsageError: if no image is left.
+        """
+        survey = self.survey()
+        there = survey.collection.filterBounds(survey.region)
+        found = inventory.scenes(there, self.dataset_id, survey.bands[0].name)
+        overlap = Overlap(survey.polygon, self.placement.resolved())
+        told = self.told(survey)
+        count = 0
+        for scene in found:
+            grid = overlap.window(scene.grid, is_bounded=scene.is_bounded)
+            if grid is None:
+                continue
+            count += 1
+            computed = {} if scene.is_stored else {"is_computed": True}
+            yield {
+                "kind": "image",
+                "image": scene.index,
+                "date": "undated" if scene.day is None else scene.day.isoformat(),
+                **({} if scene.moment is None else {"time": scene.moment}),
+                "grid": grid.to_json(),
+                **told,
+                **computed,
+            }
+            if count == self.limit:
+                break
+        if count == 0:
+            raise self.none_found()
+        _log.info("%s images of %s", f"{count:,}", self.dataset_id)
+
+    def get_result(self, index: int, unit: Unit) -> Chip:
+        """What an image has of the region: one request by computePixels, two by URL.
+
+        The image is loaded by its id. That is exact, needs no look into the collection, and fails by name if the image
+        has gone meanwhile, where ``filter(system:index == id).first()`` would go on with null. Images of computed
+        collections have no id: those are found in the collection.
+        """
+        treatment = self.treatment(unit)
+        source = f"{self.dataset_id}/{unit['image']}"
+        if unit.get("is_computed"):
+            image = Template(_found, (treatment, self.dataset_id), {"image": unit["image"]})
+        else:
+            image = Template(_stored, (treatment,), {"source": source})
+        return Chip(
+            image=image,
+            grid=Grid.from_json(unit["grid"]),
+            bands=treatment.bands,
+            format=self.format,
+            visualization=self.visualization(treatment.bands),
+            dtype=treatment.dtype,
+            sources=(source,),
+            dates=(unit["time"],) if "time" in unit else (),
+        )
+
+
+def _stored(treatment: Treatment, source: str) -> ee.Image:
+    return treatment.finish(treatment.select(ee.Image(source)))
+
+
+def _found(treatment: Treatment, dataset: str, image: str) -> ee.Image:
+    there = ee.ImageCollection(dataset).filter(ee.Filter.eq("system:index", image))
+    return treatment.finish(treatment.select(ee.Image(there.first())))
+
+
+_OPTIONS = field_names(Images)
+
+
+def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
+    """The recipe and the run's config for the options of ``images``.
+
+    Raises:
+        UsageError: if an option is unknown, out of range, or contradicts another.
+    """
+    recipe, config = split(Images, _OPTIONS, options, lambda made: f"images-{slug(made.dataset)}")
+    check_empty(recipe, config)
+    return recipe, config
+
+
+@overload
+def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
+@overload
+def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
+@takes(Images, RunConfig)
+def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
+    """Fetches every image of a collection that meets a region, one file each.
+
+    Args:
+        dataset: alias ("S2") or Earth Engine id of a collection.
+        out: folder of the results; None for ``outputs/images-<dataset>``.
+        dry_run: estimate only: plan, and send no pixel request.
+        options: those of ``Images`` and ``RunConfig``.
+
+    Returns:
+        The finished run; its failures, if any, are in ``failures``. With ``estimate_first``, the run may be
+        ``paused`` after its first units. With ``dry_run``, the estimate.
+
+    Raises:
+        UsageError: if an option is wrong.
+        ConfigurationError: if credentials, project or endpoint are.
+
+    Example:
+        >>> run = eechips.images("S2", roi="-105.3,39.9,-105.2,40.0", start="2020-06-01", end="2020-08-01",
+        ...                      where="CLOUDY_PIXEL_PERCENTAGE < 20", mask="auto", local=True)
+        >>> run.units[["file", "dates", "valid_fraction"]]
+    """
+    return fetch(*images_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
