@@ -20,6 +20,8 @@ from eechips.planning.regions import choices
 FIRST_DAY = "1800-01-01"
 LAST_DAY = "2200-01-01"
 
+_WHOLE = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
+
 
 @dataclass(frozen=True, slots=True)
 class Band:
@@ -155,4 +157,5 @@ def _dtype(data_type: dict[str, Any]) -> str:
     low, high = data_type.get("min"), data_type.get("max")
     if data_type["precision"] == "float" or low is None or high is None:
         return "float32"
-    return str(np.result_type(np.min_scalar_type(int(low)), np.min_scalar_type(int(high))))
+    holding = (name for name in _WHOLE if np.iinfo(name).min <= low and high <= np.iinfo(name).max)
+    return next(holding, "float64")
