@@ -100,7 +100,9 @@ def test_commands_of_the_verbs(folder: Path) -> None:
         if "--out" in words and "--dry-run" not in words:
             out = folder / words[words.index("--out") + 1]
             states = eechips.open_run(out).units["state"]
-            assert states.tolist() == ["done"] * (10 if "my/zones" in words else 20), line
+            assert set(states) == {"done"}, line
+            if words[1] == "sample":
+                assert len(states) == (10 if "my/zones" in words else 20), line
         assert "Traceback" not in done.stderr
     tables = sorted((folder / "outputs" / "timeseries-modis-061-mod11a2" / "series").glob("*.csv"))
     assert tables
