@@ -217,6 +217,8 @@ class _Run:
 
     def _assemble(self) -> None:
         """Makes what the recipe makes of all results together."""
+        self._remove_scratch()  # of an assembly that was killed
+        self._store.sweep()
         try:
             assemble(self._recipe, self._ledger, self._config.out, quiet=self._config.quiet)
         except EechipsError:
@@ -233,8 +235,7 @@ class _Run:
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
         """Connects, plans if need be, and settles the open units; False if it was stopped before."""
         config = self._config
-        for left in config.out.glob(f"{SCRATCH_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
+        self._remove_scratch()
         # In the output folder, where the next run finds it if this one is killed.
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=config.out)))
         # First of all: what the workers share is loaded while this process connects and plans.
@@ -279,6 +280,11 @@ class _Run:
         except EechipsError:
             self._export(finished=False)
             raise
+
+    def _remove_scratch(self) -> None:
+        """Removes what earlier commands that were killed needed only while they lasted."""
+        for left in self._config.out.glob(f"{SCRATCH_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""
