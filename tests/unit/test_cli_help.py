@@ -20,6 +20,7 @@ VERBS = [
     "composites",
     "timeseries",
     "run",
+    "init",
     "status",
     "failures",
     "retry",

@@ -1,0 +1,62 @@
+"""``eechips init``."""
+
+from __future__ import annotations
+
+import shlex
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from eechips.cli.options import HELP, debug_option
+from eechips.errors import StorageError, UsageError
+
+KINDS = {
+    "chips": "pictures at random points",
+    "series": "a time series for each region",
+    "images": "every image of a collection over a place",
+    "points": "values at many points, in one table",
+}
+"""What the recipes make; each is a file in ``starters``."""
+
+_PLACEHOLDER = "recipe.py"  # in the starters
+
+
+@click.command("init", context_settings=HELP)
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--kind",
+    type=click.Choice(list(KINDS)),
+    default="chips",
+    show_default=True,
+    help="; ".join(f"{kind}: {text}" for kind, text in KINDS.items()) + ".",
+)
+@click.option("--force", is_flag=True, help="Overwrite the file if it exists.")
+@debug_option
+def command(file: Path | None, kind: str, force: bool) -> None:
+    """Write a recipe to start from: a short Python file that runs as it is, with comments.
+
+    FILE is called after the kind if it is not given.
+
+    \b
+    Examples:
+      eechips init
+      eechips init my_recipe.py --kind points
+    """
+    path = Path(f"{kind}.py") if file is None else file
+    if not path.suffix:
+        path = path.with_suffix(".py")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder: name a file")
+    if path.exists() and not force:
+        raise UsageError(f"{path} exists: choose another name, or overwrite it with --force")
+    typed = shlex.quote(str(path))
+    text = files("eechips.cli.starters").joinpath(f"{kind}.py").read_text(encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace(_PLACEHOLDER, typed), encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
+    click.echo(f"wrote {path}: {KINDS[kind]}")
+    click.echo(f"try it:  eechips run {typed} --local --check")
+    click.echo(f"run it:  eechips run {typed} --local")
