@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, given, run_options
-from eechips.jobs.timeseries import REDUCERS, timeseries_recipe
+from eechips.cli.options import HELP, Names, Slots, given, grid_options, run_options
+from eechips.jobs.collation import OUTPUTS
+from eechips.jobs.timeseries import timeseries_recipe
+from eechips.planning.statistics import REDUCERS
 from eechips.recipe import TABLE_FORMATS
 
 
@@ -19,30 +21,53 @@ from eechips.recipe import TABLE_FORMATS
 @click.option("--bands", type=Names(), help="Bands, in order. [default: the dataset's]")
 @click.option(
     "--reducer",
-    type=click.Choice(REDUCERS),
+    type=Names(),
     default="mean",
     show_default=True,
-    help="What makes one value of a region's pixels.",
+    help=f"What makes one value of a region's pixels: {', '.join(REDUCERS)}, p0 to p100 for percentiles; or several.",
 )
+@click.option("--every", metavar="STEP", help="A row for each period, as in '1 month'. [default: for each image]")
+@click.option(
+    "--composite",
+    default="mean",
+    show_default=True,
+    metavar="REDUCER",
+    help="With --every: what makes one image of a period's; also mosaic, the latest on top.",
+)
+@click.option("--mask", metavar="MASK", help="Cloud mask of the dataset: auto, or a name as in qa_pixel:cloud,shadow.")
 @click.option("--bbox", metavar="W,S,E,N", help="Only regions that meet this box. A west below 0: --bbox=-80,…")
 @click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]")
 @click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]")
-@click.option("--scale", type=float, metavar="M", help="Edge of a pixel in metres. [default: the images' own pixels]")
+@grid_options
 @click.option("--multiply", type=float, metavar="X", help="Multiply values by this, on the server.")
 @click.option("--add", type=float, metavar="X", help="Then add this.")
-@click.option("--format", type=click.Choice(TABLE_FORMATS), default="csv", show_default=True, help="Of the tables.")
+@click.option(
+    "--output",
+    type=click.Choice(OUTPUTS),
+    default="region",
+    show_default=True,
+    help="A file for each region, one table of all, or one with a file for each year.",
+)
+@click.option(
+    "--batch", type=Slots(), default="auto", show_default=True, help="With one table: regions of a request at most."
+)
+@click.option("--format", type=click.Choice(TABLE_FORMATS), help="Of the tables. [default: csv; of one table parquet]")
 @run_options
 def command(**options: Any) -> None:
-    """Write, for each region, a table of a dataset's values over time.
+    """Write tables of a dataset's values over time, for each region.
 
-    Its columns are the region's id, date, one for each band, and the count of pixels used; a row for each image.
-    No data is an empty cell.
+    The columns are the region's id, date, one for each band, and the count of pixels used; a row for each image, or
+    for each period. With several reducers the columns are called band_reducer. No data is an empty cell.
+
+    Many regions: --output one asks for several of them at once and makes one table, series.parquet, in the order of
+    their ids.
 
     \b
     Examples:
       eechips timeseries --dataset MODIS/061/MOD11A2 --bands LST_Day_1km --reducer max \\
           --regions FAO/GAUL_SIMPLIFIED_500m/2015/level2 --id-field ADM2_CODE --bbox=-80,42,-78,44 \\
           --multiply 0.02 --add -273.15 --local
-      eechips timeseries --dataset MOD13A2 --regions counties.gpkg --id-field geoid --format parquet
+      eechips timeseries --dataset MOD13A2 --regions counties.gpkg --id-field geoid --reducer mean,p10,p90 \\
+          --every "1 month" --start 2019-01-01 --end 2022-01-01 --output one
     """
     finish(*timeseries_recipe(given(options)))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,41 +13,52 @@ import ee
 import shapely
 
 from eechips.engine import Estimate, RunConfig
+from eechips.engine.assembly import Results
 from eechips.errors import RegionError, UsageError
+from eechips.grid import Grid, Transform
+from eechips.jobs.collation import OUTPUTS, Layout, Output, collate
 from eechips.jobs.options import (
     OfDataset,
     check_dataset,
     check_dates,
-    check_positive,
     fetch,
     field_names,
     slug,
     split,
     takes,
 )
+from eechips.jobs.zonal import Elements, Reduction, alone, composites, together
 from eechips.manifest.run import Run
-from eechips.planning import facts, vectors
-from eechips.planning.regions import BoxRegion, choices, parse_box, planar, table_fields
+from eechips.planning import facts, grids
+from eechips.planning.batches import batches, look_at
+from eechips.planning.cells import TILE, Cost
+from eechips.planning.facts import Facts
+from eechips.planning.lattice import Placement
+from eechips.planning.masks import Mask, parse_mask
+from eechips.planning.periods import Period, Step, parse_day, parse_step
+from eechips.planning.projection import nominal_scale
+from eechips.planning.regions import BoxRegion, parse_box, planar
+from eechips.planning.statistics import Statistics, parse_statistics
+from eechips.planning.zones import Shapes, Zones, file_shapes, file_zones, table_shapes, table_zones
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
-from eechips.series import Series
 
-REDUCERS = ("mean", "median", "min", "max", "sum", "stdDev", "variance", "mode", "first", "count")
-"""Earth Engine's reducers of one output, by the name of their constructor."""
-
-# Enough for any region at any scale: the default of 1e7 stops a county at 10 m.
-_MAX_PIXELS = 1e13
-
-_log = logging.getLogger(__name__)
+# Degrees around a batch of regions within which images are looked for: bounds from the server are not exact.
+_AROUND = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
 class TimeSeries(OfDataset):
     """The recipe of ``eechips timeseries``.
 
-    Each region makes one table: a row for each image of the dataset that meets the region, in order of time, with
-    the columns region id, ``date`` (YYYY-MM-DD), one for each band, and ``count``, the number of pixels that
-    were used (``<band>_count`` for each, where there are several bands). Where every pixel is masked the value
-    is missing.
+    Each region has a row for each image of the dataset that meets it, in order of time, or for each period, with the
+    columns region id, ``date`` (YYYY-MM-DD; of a period the first day), one for each band, and ``count``, the number of
+    pixels that were used (``<band>_count`` for each, where there are several bands). With several reducers the columns
+    are ``<band>_<reducer>``. Where every pixel is masked the value is missing.
+
+    Means, sums and the like weight each pixel by the part of it that lies in the region, so that a region smaller than
+    a pixel has a value too; minimum, maximum and count look at pixels whose centre lies in the region, and for a region
+    that holds none there is no value and the count is 0.
+    https://developers.google.com/earth-engine/guides/reducers_weighting
 
     Attributes:
         dataset: alias ("MODIS_LST") or Earth Engine id of a collection.
@@ -56,14 +66,26 @@ class TimeSeries(OfDataset):
         id_field: column that identifies regions; for a file it may be None: regions are then numbered from 1.
             Features of one id are one region.
         bands: names, in order, or ``"R,G,B"``; None for the dataset's default.
-        reducer: what makes one value of a region's pixels: one of ``REDUCERS``.
+        reducer: what makes one value of a region's pixels: one or several of ``REDUCERS`` or ``p0`` to ``p100``, in a
+            sequence or separated by commas.
+        every: a step of the calendar, such as ``"1 month"``: a row for each period from ``start`` to ``end``, also for
+            those without data. None for a row for each image.
+        composite: with ``every``: what makes one image of a period's images, pixel by pixel: ``mean``, ``median``,
+            ``min``, ``max``, ``sum``, ``mode``, ``count``, a percentile, or ``mosaic``, the latest on top.
+        mask: a cloud mask of the dataset, see ``eechips.planning.masks``; None for none.
         bbox: ``W,S,E,N``: only regions that meet it.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
         end: last day, exclusive; None for no bound.
-        scale: edge of a pixel in metres; None for the images' own pixels.
-        multiply: factor for the values, on the server, before they are reduced.
+        crs: in which pixels are reduced: ``native`` for the images' own, ``utm``, or a code.
+        scale: edge of a pixel in metres; None for the images' own.
+        align: id of an image whose pixels are taken.
+        transform: of the pixels, with a crs.
+        multiply: factor for the values, on the server, before anything is reduced.
         add: summand for the values, after the factor.
-        format: ``csv`` or ``parquet``.
+        output: ``region`` for a file for each region; ``one`` for one table; ``year`` for one in a file for each year.
+        batch: regions of a request at most, ``auto`` to choose by their size. With one table only: a file for each
+            region is a request for each.
+        format: ``csv`` or ``parquet``; None for csv, and parquet for one table.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.
@@ -74,19 +96,26 @@ class TimeSeries(OfDataset):
     regions: str
     id_field: str | None = None
     bands: Sequence[str] | str | None = None
-    reducer: str = "mean"
+    reducer: Sequence[str] | str = "mean"
+    every: str | None = None
+    composite: str = "mean"
+    mask: str | None = None
     bbox: str | None = None
     start: str | None = None
     end: str | None = None
+    crs: str = "native"
     scale: float | None = None
+    align: str | None = None
+    transform: Transform | None = None
     multiply: float | None = None
     add: float | None = None
-    format: TableFormat = "csv"
+    output: Output = "region"
+    batch: int | Literal["auto"] = "auto"
+    format: TableFormat | None = None
     box: BoxRegion | None = field(init=False, repr=False)
     sha256: str | None = field(init=False, repr=False)
 
     name = "timeseries"
-    name_template = "series/{region}"
 
     def __post_init__(self) -> None:
         if isinstance(self.bands, str):  # "R,G,B", as on the command line, and not its letters
@@ -96,15 +125,58 @@ class TimeSeries(OfDataset):
         digest = hashlib.sha256(Path(self.regions).read_bytes()).hexdigest() if self.is_file else None
         object.__setattr__(self, "sha256", digest)
 
+    @property
+    def name_template(self) -> str:
+        """Names of the results: of a region, or of a part of the table."""
+        return "series/{region}" if self.output == "region" else "parts/{id}"
+
     @cached_property
     def is_file(self) -> bool:
         """Whether the regions are in a local file."""
         return Path(self.regions).is_file()
 
+    @cached_property
+    def statistics(self) -> Statistics:
+        """The reducers."""
+        return parse_statistics(self.reducer)
+
+    @cached_property
+    def step(self) -> Step | None:
+        """How long a period is, if there are periods."""
+        return parse_step(self.every) if self.every is not None else None
+
+    @property
+    def periods(self) -> list[Period]:
+        """The periods; none where there is a row for each image."""
+        if self.step is None or self.start is None or self.end is None:
+            return []
+        return list(self.step.periods(parse_day(self.start), parse_day(self.end)))
+
+    @cached_property
+    def cloud_mask(self) -> Mask | None:
+        """The mask, if there is one."""
+        return parse_mask(self.mask, self.dataset_id)
+
+    @property
+    def placement(self) -> Placement:
+        """Where pixels lie."""
+        return Placement(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
+
+    @property
+    def table_format(self) -> TableFormat:
+        """The format, chosen by the user or by the output."""
+        return self.format or ("csv" if self.output == "region" else "parquet")
+
+    @property
+    def id_column(self) -> str:
+        """The name of the column of ids."""
+        return self.id_field or "region"
+
     @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
-        return (self.dataset_id,) if self.is_file else (self.dataset_id, self.regions)
+        others = self.cloud_mask.collections if self.cloud_mask else ()
+        return (self.dataset_id, *others, *(() if self.is_file else (self.regions,)))
 
     @property
     def results(self) -> dict[str, Any]:
@@ -112,13 +184,16 @@ class TimeSeries(OfDataset):
         return {
             "dataset": self.dataset_id,
             "bands": list(self.bands) if self.bands else None,
-            "reducer": self.reducer,
+            "reducer": ",".join(self.statistics.names),
+            "every": str(self.step) if self.step else None,
+            "composite": self.composite if self.step else None,
+            "mask": self.cloud_mask.text if self.cloud_mask else None,
             "start": self.start,
             "end": self.end,
-            "scale": self.scale,
+            **self.placement.parameters,
             "multiply": self.multiply,
             "add": self.add,
-            "format": self.format,
+            "format": self.table_format,
             # The geometry is in the unit where it is local; on the server, table and column say which it is.
             "regions": None if self.is_file else self.regions,
             "id_field": self.id_field,
@@ -132,14 +207,17 @@ class TimeSeries(OfDataset):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """All parameters as JSON."""
-        return {**self.results, "regions": self.regions, "regions_sha256": self.sha256, "bbox": self.bbox}
+        where = {"regions": self.regions, "regions_sha256": self.sha256, "bbox": self.bbox}
+        return {**self.results, **where, "output": self.output, "batch": self.batch}
 
     def get_requests(self) -> Iterator[Unit]:
         """Plans the regions.
 
         Yields:
-            ``{"kind": "region", "region": id}``, with ``"geometry"`` (GeoJSON) where the regions are in a file, and
-            ``"bands"`` for a dataset without a record whose bands were not named.
+            ``{"kind": "region", "region": id}``, with ``"geometry"`` (GeoJSON) where the regions are in a file. For one
+            table ``{"kind": "region", "regions": [{"region": …}, …], "bounds": [W, S, E, N]}``. With ``"bands"`` for a
+            dataset without a record whose bands were not named, and ``"crs"`` and ``"transform"`` of the pixels that
+            are reduced where they are not simply each image's own.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -150,96 +228,137 @@ class TimeSeries(OfDataset):
         if about.kind != "collection":
             raise UsageError(f"{self.dataset_id} is a single image: it has no time series")
         if self.bands or self.known:
-            about.select(self.bands or self.known.bands if self.known else self.bands or ())
+            bands = about.select(self.bands or (self.known.bands if self.known else ()))
             extra: dict[str, Any] = {}
         else:
-            extra = {"bands": [band.name for band in about.bands]}
-        for unit in self._file_units() if self.is_file else self._table_units():
-            yield {**unit, **extra}
+            bands = about.bands
+            extra = {"bands": [band.name for band in bands]}
+        about = Facts(about.id, about.kind, bands)
+        zones = (
+            file_zones(Path(self.regions), self.id_field, self.box)
+            if self.is_file
+            else table_zones(self.regions, self.id_field, self.box)
+        )
+        shapes = self._shapes(zones) if self.output != "region" or self._has_lattice else None
+        lattices = self._lattices(about, shapes) if shapes is not None and self._has_lattice else [None] * len(zones)
+        if self.output == "region" or shapes is None:
+            for index, lattice in enumerate(lattices):
+                yield {"kind": "region", **_region(zones, index), **_placed(lattice), **extra}
+            return
+        for some in self._batches(about, shapes, lattices):
+            bounds = shapes.bounds[some]
+            yield {
+                "kind": "region",
+                "regions": [_region(zones, index) for index in some.tolist()],
+                "bounds": [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()],
+                **_placed(lattices[some[0]]),
+                **extra,
+            }
 
     def get_result(self, index: int, unit: Unit) -> Table:
-        """The table of a region: one request, and more where its rows take several pages or are too large for one."""
-        bands = list(self.bands or unit.get("bands") or (self.known.bands if self.known else ()))
-        geometry = self._geometry(unit)
-        reducer, names, counts = self._reducer(bands)
-        id_column = self.id_field or "region"
+        """The table of a region, or of several: one request, and more where the rows take several pages, or are too
+        large for one."""
+        bands = tuple(self.bands or unit.get("bands") or (self.known.bands if self.known else ()))
+        reduction = Reduction(
+            bands=bands,
+            statistics=self.statistics,
+            id_column=self.id_column,
+            crs=unit.get("crs"),
+            transform=tuple(unit["transform"]) if "transform" in unit else None,
+            scale=self.scale if "crs" not in unit else None,
+        )
+        images = facts.images(self.dataset_id, "collection", self.start, self.end)
+        if "region" in unit:
+            geometry = self._geometry(unit)
+            chosen = self._elements(images.filterBounds(geometry), bands)
+            return alone(chosen, reduction, unit["region"], geometry, self.table_format)
+        west, south, east, north = unit["bounds"]
+        around = shapely.box(west, south, east, north).buffer(_AROUND, join_style="mitre")
+        chosen = self._elements(images.filterBounds(planar(around)), bands)
+        regions = [(region["region"], self._geometry(region)) for region in unit["regions"]]
+        return together(chosen, reduction, regions)
 
-        def row(element: Any) -> Any:
-            image: Any = ee.Image(element)
-            values = image.select(bands)
+    @property
+    def assemble(self) -> Callable[[Results], None] | None:
+        """What puts the parts together to one table, if there is to be one."""
+        return self._collate if self.output != "region" else None
+
+    def _collate(self, results: Results) -> None:
+        first = next(iter(results), None)
+        unit: Unit = first.unit if first is not None else {}
+        bands = tuple(self.bands or unit.get("bands") or (self.known.bands if self.known else ()))
+        layout = Layout(
+            id_column=self.id_column,
+            values=self.statistics.columns(bands),
+            counts=self.statistics.counts(bands),
+            format=self.table_format,
+            by_year=self.output == "year",
+        )
+        collate(results, layout)
+
+    @property
+    def _has_lattice(self) -> bool:
+        """Whether the plan says which pixels are reduced. Else each image's own are, perhaps at another scale."""
+        return self.step is not None or not self.placement.is_native
+
+    def _elements(self, images: ee.ImageCollection, bands: Sequence[str]) -> Elements:
+        """What has a row of its own: the images, or what is made of those of each period."""
+
+        def values(image: ee.Image) -> Any:
+            chosen: Any = self.cloud_mask.apply(image, bands) if self.cloud_mask else image.select(list(bands))
             if self.multiply is not None:
-                values = values.multiply(self.multiply)
-            if self.add is not None:
-                values = values.add(self.add)
-            found = values.reduceRegion(reducer=reducer, geometry=geometry, scale=self.scale, maxPixels=_MAX_PIXELS)
-            columns = {id_column: unit["region"], "date": image.date().format("YYYY-MM-dd")}
-            columns.update({band: found.get(name) for band, name in zip(bands, names, strict=True)})
-            columns.update({column: found.get(name) for column, name in counts.items()})
-            return ee.Feature(None, columns)
+                chosen = chosen.multiply(self.multiply)
+            return chosen if self.add is None else chosen.add(self.add)
 
-        images = facts.images(self.dataset_id, "collection", self.start, self.end).filterBounds(geometry)
-        return Table(Series(images, row), columns=(id_column, "date", *bands, *counts), format=self.format)
+        if self.step is None:
+            return Elements(images, values)
+        return composites(Elements(images, values), bands, self.periods, self.composite)
 
-    def _geometry(self, unit: Unit) -> ee.Geometry:
-        if "geometry" in unit:
-            return planar(shapely.geometry.shape(unit["geometry"]))
+    def _geometry(self, region: Mapping[str, Any]) -> ee.Geometry:
+        if "geometry" in region:
+            return planar(shapely.geometry.shape(region["geometry"]))
         table = ee.FeatureCollection(self.regions)
-        geometry: ee.Geometry = table.filter(ee.Filter.eq(self.id_field, unit["region"])).geometry()
+        geometry: ee.Geometry = table.filter(ee.Filter.eq(self.id_field, region["region"])).geometry()
         return geometry
 
-    def _reducer(self, bands: Sequence[str]) -> tuple[ee.Reducer, list[str], dict[str, str]]:
-        """The reducer, the names of its values, and for each column of counts the name of its count.
+    def _shapes(self, zones: Zones) -> Shapes:
+        return file_shapes(zones) if self.is_file else table_shapes(self.regions, str(self.id_field), zones)
 
-        A reducer of one output names it after the band alone, one of several outputs after both.
-        https://developers.google.com/earth-engine/guides/reducers_reduce_region
-        """
-        count = ee.Reducer.count()
-        columns = ["count"] if len(bands) == 1 else [f"{band}_count" for band in bands]
-        if self.reducer == "count":
-            return count, list(bands), dict(zip(columns, bands, strict=True))
-        reducer = getattr(ee.Reducer, self.reducer)().combine(count, sharedInputs=True)
-        counts = {column: f"{band}_count" for column, band in zip(columns, bands, strict=True)}
-        return reducer, [f"{band}_{self.reducer}" for band in bands], counts
+    def _lattices(self, about: Facts, shapes: Shapes) -> list[Grid]:
+        """For each region the pixels that are reduced: on the latest image's grid there, unless placed elsewhere."""
+        placement, own = self.placement.resolved(), about.bands[0].grid
+        places = [(float(x), float(y)) for x, y in shapes.points]
+        if not placement.is_native:
+            return [placement.lattice(own, place) for place in places]
+        images = facts.images(self.dataset_id, "collection", self.start, self.end)
+        found = grids.sources(images, about.bands[0].name, places)
+        return [
+            placement.lattice(own if source is None else source.grid, place)
+            for source, place in zip(found, places, strict=True)
+        ]
 
-    def _table_units(self) -> Iterator[Unit]:
-        fields = table_fields(self.regions)
-        if self.id_field is None:
-            there = ", ".join(fields)
-            raise UsageError(f"say with --id-field which column of {self.regions} identifies a region: {there}")
-        if self.id_field not in fields:
-            raise RegionError(f"{self.regions} has no field {self.id_field!r}; {choices(self.id_field, fields)}")
-        table = ee.FeatureCollection(self.regions)
-        if self.box:
-            table = table.filterBounds(self.box.geometry())
-        ids = dict.fromkeys(table.aggregate_array(self.id_field).getInfo())
-        self._refuse_none(len(ids))
-        _log.info("%s regions of %s", f"{len(ids):,}", self.regions)
-        yield from ({"kind": "region", "region": region} for region in ids)
+    def _batches(self, about: Facts, shapes: Shapes, lattices: Sequence[Grid | None]) -> Iterator[Any]:
+        imagery = look_at(facts.images(self.dataset_id, "collection", self.start, self.end), shapes)
+        rows = len(self.periods) if self.step is not None else imagery.images
+        names = self.statistics.columns([band.name for band in about.bands])
+        scale = self.scale or nominal_scale(lattices[0] or about.bands[0].grid)
+        cost = Cost(values=rows * (1 + len(names)), images=imagery.images, tile=TILE * scale)
+        most = None if self.batch == "auto" else self.batch
+        return batches(shapes, cost, imagery, groups=[_key(lattice) for lattice in lattices], most=most)
 
-    def _file_units(self) -> Iterator[Unit]:
-        read = vectors.read_vectors(Path(self.regions))
-        fields = [str(column) for column in read.attributes.columns]
-        if self.id_field is None:
-            ids: list[Any] = list(range(1, len(read.geometries) + 1))
-        elif self.id_field in fields:
-            ids = read.attributes[self.id_field].tolist()
-        else:
-            raise RegionError(f"{self.regions} has no field {self.id_field!r}; {choices(self.id_field, fields)}")
-        parts: dict[Any, list[Any]] = {}
-        for region, geometry in zip(ids, read.geometries, strict=True):
-            if region is None or region != region:
-                _log.warning("%s: a region without %s is left out", self.regions, self.id_field)
-            elif self.box is None or geometry.intersects(self.box.polygon()):
-                parts.setdefault(region, []).append(geometry)
-        self._refuse_none(len(parts))
-        _log.info("%s regions in %s", f"{len(parts):,}", self.regions)
-        for region, geometries in parts.items():
-            whole = geometries[0] if len(geometries) == 1 else shapely.union_all(geometries)
-            yield {"kind": "region", "region": region, "geometry": shapely.geometry.mapping(whole)}
 
-    def _refuse_none(self, count: int) -> None:
-        if count == 0:
-            raise RegionError(f"no region of {self.regions} meets {self.bbox}" if self.bbox else "there are no regions")
+def _region(zones: Zones, index: int) -> dict[str, Any]:
+    if zones.geometries is None:
+        return {"region": zones.ids[index]}
+    return {"region": zones.ids[index], "geometry": shapely.geometry.mapping(zones.geometries[index])}
+
+
+def _placed(lattice: Grid | None) -> dict[str, Any]:
+    return {} if lattice is None else {"crs": lattice.crs, "transform": list(lattice.transform)}
+
+
+def _key(lattice: Grid | None) -> Any:
+    return None if lattice is None else (lattice.crs, lattice.transform)
 
 
 _OPTIONS = field_names(TimeSeries)
@@ -288,15 +407,40 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
 def _check(recipe: TimeSeries) -> None:
     """Refuses options that are out of range or contradict each other, as far as that needs no request."""
     check_dataset(recipe.dataset)
-    if recipe.reducer not in REDUCERS:
-        raise UsageError(f"unknown reducer {recipe.reducer!r}; {choices(recipe.reducer, list(REDUCERS))}")
-    if recipe.format not in TABLE_FORMATS:
+    if recipe.format is not None and recipe.format not in TABLE_FORMATS:
         raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(TABLE_FORMATS)}")
-    check_positive("--scale", recipe.scale)
+    if recipe.output not in OUTPUTS:
+        raise UsageError(f"unknown output {recipe.output!r}: one of {', '.join(OUTPUTS)}")
+    _check_batch(recipe)
     check_dates(recipe.start, recipe.end)
+    _check_periods(recipe)
     if recipe.bands is not None and (not recipe.bands or not all(recipe.bands)):
         raise UsageError("--bands must name at least one band: A,B,C")
-    if recipe.id_field in ("date", "count", *(recipe.bands or ())):
+    columns = recipe.statistics.columns(tuple(recipe.bands or ()))
+    if recipe.id_field in ("date", "count", *columns):
         raise UsageError(f"--id-field {recipe.id_field} is also the name of another column of the table")
     if Path(recipe.regions).suffix and not recipe.is_file and "/" not in recipe.regions:
         raise RegionError(f"there is no file {recipe.regions}")
+    recipe.placement.parameters  # noqa: B018 - making it checks it
+    recipe.cloud_mask  # noqa: B018 - likewise
+
+
+def _check_batch(recipe: TimeSeries) -> None:
+    if recipe.batch == "auto":
+        return
+    if recipe.batch < 1:
+        raise UsageError(f"--batch must be auto or at least 1, not {recipe.batch}")
+    if recipe.output == "region":
+        raise UsageError("--batch is for one table: add --output one (a file for each region is a request for each)")
+
+
+def _check_periods(recipe: TimeSeries) -> None:
+    if recipe.step is None:
+        if recipe.composite != "mean":
+            raise UsageError("--composite is for periods: say how long they are, as in --every '1 month'")
+        return
+    if recipe.start is None or recipe.end is None:
+        raise UsageError("--every needs --start and --end: periods are counted from the start, and cut at the end")
+    next(iter(recipe.periods))
+    if recipe.composite != "mosaic":
+        Statistics((recipe.composite,))

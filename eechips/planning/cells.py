@@ -61,6 +61,7 @@ def cut(
     sizes: Indices | None = None,
     areas: npt.NDArray[np.float64] | None = None,
     moments: npt.NDArray[np.float64] | None = None,
+    most: int = MOST_PLACES,
 ) -> Iterator[Indices]:
     """Groups places so that each group fits one request.
 
@@ -76,6 +77,7 @@ def cut(
         sizes: bytes of each place in a request; 40 if not given.
         areas: square metres that each place covers; 0 if not given.
         moments: of the places, in milliseconds.
+        most: places of a cell.
 
     Yields:
         Indices of the places of a cell, ascending. Cells that follow each other are near each other.
@@ -94,7 +96,9 @@ def cut(
     def fits(some: Indices) -> bool:
         if len(some) == 1:
             return True
-        if len(some) > MOST_PLACES or len(some) * cost.values > MOST_VALUES or bytes_of[some].sum() > MOST_BYTES:
+        if len(some) > min(most, MOST_PLACES) or len(some) * cost.values > MOST_VALUES:
+            return False
+        if bytes_of[some].sum() > MOST_BYTES:
             return False
         return bool((len(np.unique(keys[some])) + more[some].sum()) * max(cost.images, 1.0) <= MOST_TILES)
 

@@ -1,0 +1,177 @@
+"""One table of many: the series of all regions, put together in the order of their ids."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from eechips.engine.assembly import Results
+from eechips.recipe import TableFormat
+from eechips.storage import SCRATCH_PREFIX
+
+Output = Literal["region", "one", "year"]
+OUTPUTS: tuple[Output, ...] = ("region", "one", "year")
+
+MOST_ROWS = 2_000_000
+"""Rows that are sorted at once, in memory: some 300 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the table is to be.
+
+    Attributes:
+        id_column: name of the column that says which region it is.
+        values: names of the columns of numbers.
+        counts: those of them that are whole.
+        format: of the files.
+        by_year: a file for each year, in folders that Hive, DuckDB and pandas understand (``series/year=2019/…``); else
+            one file.
+    """
+
+    id_column: str
+    values: tuple[str, ...]
+    counts: frozenset[str]
+    format: TableFormat
+    by_year: bool = False
+
+    def schema(self, ids: pa.DataType) -> pa.Schema:
+        """Types of the columns: ids as they come, dates as text (YYYY-MM-DD), numbers as float64, counts as int64."""
+        numbers = [(name, pa.int64() if name in self.counts else pa.float64()) for name in self.values]
+        return pa.schema([(self.id_column, ids), ("date", pa.string()), *numbers])
+
+
+def collate(results: Results, layout: Layout, most_rows: int = MOST_ROWS) -> None:
+    """Puts the parts of a run, Parquet files of some regions each, together to one table.
+
+    Its rows are in the order of the regions' ids, and of each region in that of its part, whatever regions were asked
+    about together. What does not fit in memory is first distributed to files of ranges of ids, on the disk of the
+    results, where it takes about as much space as the parts without compression.
+
+    Args:
+        results: of units with ``"regions"``, a list of ``{"region": id, …}``.
+        layout: of the table.
+        most_rows: that are sorted at once.
+    """
+    parts: list[Path] = []
+    missing = rows = 0
+    for settled in results:
+        if settled.path is None:
+            missing += len(settled.unit["regions"])
+        else:
+            parts.append(settled.path)
+            rows += settled.record.rows or 0
+    schema = layout.schema(_id_type(layout.id_column, parts))
+    with ExitStack() as stack:
+        files = _Files(stack, results, layout, schema)
+        # Beside the results, and not in /tmp, which may be small.
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=results.folder))
+        for table in _sorted(parts, schema, Path(scratch), -(-rows // most_rows)):
+            files.write(table)
+    if missing:
+        results.say(f"{missing:,} regions are missing in the table: their requests failed")
+
+
+def _id_type(column: str, parts: Sequence[Path]) -> pa.DataType:
+    """The one type of the ids: that of all parts; of whole numbers and others float64, of other mixtures text."""
+    types = {pq.read_schema(path).field(column).type for path in parts} - {pa.null()}
+    if len(types) <= 1:
+        return next(iter(types), pa.string())
+    return pa.float64() if types == {pa.int64(), pa.float64()} else pa.string()
+
+
+def _sorted(parts: Sequence[Path], schema: pa.Schema, scratch: Path, count: int) -> Iterator[pa.Table]:
+    """The rows of all parts in the order of ids, in pieces."""
+    if count <= 1:
+        tables = [_read(path, schema) for path in parts]
+        yield _in_order(pa.concat_tables(tables) if tables else schema.empty_table())
+        return
+    ids = np.unique(np.concatenate([_read(path, schema, 1).column(0).unique().to_pandas() for path in parts]))
+    limits = ids[[len(ids) * number // count for number in range(1, count)]]
+    with ExitStack() as stack:
+        writers = [
+            stack.enter_context(pa.ipc.new_stream(str(scratch / f"{number}.arrows"), schema)) for number in range(count)
+        ]
+        for path in parts:
+            table = _read(path, schema)
+            which = np.searchsorted(limits, table.column(0).to_pandas().to_numpy(), side="right")
+            for number in np.unique(which):
+                writers[number].write_table(table.filter(pa.array(which == number)))
+    for number in range(count):
+        with pa.ipc.open_stream(str(scratch / f"{number}.arrows")) as reader:
+            yield _in_order(reader.read_all())
+
+
+def _read(path: Path, schema: pa.Schema, columns: int | None = None) -> pa.Table:
+    """The first columns of a part; without rows, a column may have no type yet."""
+    wanted = pa.schema(list(schema)[:columns])
+    return pq.read_table(path, columns=wanted.names).cast(wanted)
+
+
+def _in_order(table: pa.Table) -> pa.Table:
+    """A table in the order of its first column; rows of the same stay as they are."""
+    keys = table.column(0).to_pandas().to_numpy()
+    return table.take(pa.array(np.argsort(keys, kind="stable")))
+
+
+class _Files:
+    """The files that rows go to.
+
+    Args:
+        stack: holds them open; what it closes is complete.
+        results: of the run.
+        layout: of the table.
+        schema: of the rows.
+    """
+
+    def __init__(self, stack: ExitStack, results: Results, layout: Layout, schema: pa.Schema) -> None:
+        self._stack, self._results, self._layout, self._schema = stack, results, layout, schema
+        self._open: dict[str, pq.ParquetWriter | _CsvWriter] = {}
+        if not layout.by_year:
+            self._file("series")  # also if there are no rows
+
+    def write(self, table: pa.Table) -> None:
+        """Appends rows."""
+        if not self._layout.by_year:
+            self._file("series").write_table(table)
+            return
+        years = pc.utf8_slice_codeunits(table.column("date"), 0, 4)
+        for year in sorted(pc.unique(years).to_pylist()):
+            self._file(f"series/year={year}/series").write_table(table.filter(pc.equal(years, year)))
+
+    def _file(self, stem: str) -> pq.ParquetWriter | _CsvWriter:
+        if stem not in self._open:
+            path = self._stack.enter_context(self._results.make(f"{stem}.{self._layout.format}"))
+            is_parquet = self._layout.format == "parquet"
+            made = pq.ParquetWriter(path, self._schema, compression="zstd") if is_parquet else _CsvWriter(path)
+            self._stack.callback(made.close)
+            self._open[stem] = made
+            if not is_parquet:
+                made.write_table(self._schema.empty_table())
+        return self._open[stem]
+
+
+class _CsvWriter:
+    """A CSV file that grows, as ``eechips.writers.csv`` writes it: the header comes with the first rows."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8", newline="")
+
+    def write_table(self, table: pa.Table) -> None:
+        """Appends rows."""
+        frame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
+        frame.to_csv(self._file, index=False, header=self._file.tell() == 0, lineterminator="\n")
+
+    def close(self) -> None:
+        """Completes the file."""
+        self._file.close()

@@ -1,0 +1,172 @@
+"""Requests for the statistics of regions: of one by itself, or of several together."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any
+
+import ee
+
+from eechips.grid import Transform
+from eechips.planning.periods import Period
+from eechips.planning.statistics import Statistics
+from eechips.recipe import Table, TableFormat
+from eechips.series import Divisible, Series
+
+_TIME = "system:time_start"
+
+# Enough for any region at any scale: the default of 1e7 stops a county at 10 m.
+_MAX_PIXELS = 10**13
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reduction:
+    """How pixels become numbers.
+
+    Attributes:
+        bands: that are reduced.
+        statistics: what they are reduced to.
+        id_column: name of the column that says which region it is.
+        crs: of the pixels; None for those of each image's first band.
+        transform: of the pixels, with ``crs``.
+        scale: edge of the pixels in metres, without ``crs``; None for the images' own.
+    """
+
+    bands: tuple[str, ...]
+    statistics: Statistics
+    id_column: str
+    crs: str | None = None
+    transform: Transform | None = None
+    scale: float | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of numbers."""
+        return self.statistics.columns(self.bands)
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """The arguments of Earth Engine's reductions that say which pixels are meant."""
+        if self.crs is not None:
+            return {"crs": self.crs, "crsTransform": list(self.transform or ())}
+        return {"scale": self.scale}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Elements:
+    """What has a row of its own for each region.
+
+    Attributes:
+        images: in whatever order; each has a time.
+        values: makes of an image the bands that are reduced.
+        is_everywhere: there is a row for each image and region; else for the regions that meet the image's footprint.
+    """
+
+    images: ee.ImageCollection
+    values: Callable[[ee.Image], ee.Image]
+    is_everywhere: bool = False
+
+
+def composites(elements: Elements, bands: Sequence[str], periods: Sequence[Period], name: str) -> Elements:
+    """One image for each period, with the time of its first day; masked altogether where there is nothing in it.
+
+    A composite has no projection of its own: reductions of it must say which pixels they mean.
+
+    Args:
+        elements: of which they are made.
+        bands: names of what ``elements.values`` gives.
+        periods: in order.
+        name: of a reducer, or ``mosaic`` for the latest image on top.
+    """
+    # With it no period is without images: what a reducer makes of none has no bands.
+    nothing = ee.ImageCollection([ee.Image.constant([0] * len(bands)).rename(list(bands)).updateMask(0)])
+
+    def composite(edges: Any) -> Any:
+        start, end = (ee.Date(ee.List(edges).get(side)) for side in (0, 1))
+        some = elements.images.filterDate(start, end).sort(_TIME)
+        some = some.map(lambda image: elements.values(ee.Image(image)))
+        if name == "mosaic":
+            made = some.merge(nothing).mosaic()
+        else:
+            made = some.merge(nothing).reduce(Statistics((name,)).single()).rename(list(bands))
+        return made.set(_TIME, start.millis())
+
+    edges = [[_milliseconds(period.start), _milliseconds(period.end)] for period in periods]
+    images = ee.ImageCollection(ee.List(edges).map(composite))
+    return Elements(images, lambda image: image, is_everywhere=True)
+
+
+def alone(
+    elements: Elements, reduction: Reduction, region: Any, geometry: ee.Geometry, table_format: TableFormat
+) -> Table:
+    """The table of one region: a row for each image, in order of time.
+
+    Args:
+        elements: that meet the region.
+        reduction: what becomes of them.
+        region: its id.
+        geometry: where it is.
+        table_format: of the file.
+    """
+    outputs = reduction.statistics.outputs(reduction.bands)
+    reducer = reduction.statistics.reducer()
+
+    def row(element: Any) -> Any:
+        image: Any = ee.Image(element)
+        found: Any = elements.values(image).reduceRegion(
+            reducer=reducer, geometry=geometry, maxPixels=_MAX_PIXELS, **reduction.pixels
+        )
+        values = {column: found.get(output) for column, output in zip(reduction.columns, outputs, strict=True)}
+        return ee.Feature(None, {reduction.id_column: region, "date": image.date().format("YYYY-MM-dd"), **values})
+
+    columns = (reduction.id_column, "date", *reduction.columns)
+    return Table(Series(elements.images, row), columns=columns, format=table_format)
+
+
+def together(elements: Elements, reduction: Reduction, regions: Sequence[tuple[Any, ee.Geometry]]) -> Table:
+    """The table of several regions: region by region a row for each image that meets it, in order of time.
+
+    Each image makes one feature, which holds the values of all regions: what an answer costs is counted by the feature,
+    of which a page has 1,000.
+
+    Args:
+        elements: that meet any of the regions.
+        reduction: what becomes of them.
+        regions: id and geometry of each.
+    """
+    outputs = reduction.statistics.outputs(reduction.bands, of_collection=True)
+    reducer = reduction.statistics.reducer()
+
+    def some(first: int, end: int) -> Divisible:
+        features = [ee.Feature(geometry, {"number": number}) for number, (_, geometry) in enumerate(regions)][first:end]
+        collection = ee.FeatureCollection(features)
+
+        def row(element: Any) -> Any:
+            image: Any = ee.Image(element)
+            there = collection if elements.is_everywhere else collection.filterBounds(image.geometry())
+            found: Any = elements.values(image).reduceRegions(collection=there, reducer=reducer, **reduction.pixels)
+
+            def cells(feature: Any) -> Any:
+                return [ee.Feature(feature).get(name) for name in ("number", *outputs)]
+
+            packed = found.toList(end - first).map(cells)
+            return ee.Feature(None, {"date": image.date().format("YYYY-MM-dd"), "cells": packed})
+
+        middle = (first + end) // 2
+        return Divisible(Series(elements.images, row), end - first, lambda: (some(first, middle), some(middle, end)))
+
+    def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
+        cells = [(cell[0], row["date"], *cell[1:]) for row in rows for cell in row["cells"]]
+        cells.sort(key=itemgetter(0))  # stable: of each region, in order of time
+        numbers, dates, *values = zip(*cells, strict=True) if cells else [()] * (2 + len(outputs))
+        ids = [regions[number][0] for number in numbers]
+        return dict(zip((reduction.id_column, "date", *reduction.columns), (ids, dates, *values), strict=True))
+
+    return Table(some(0, len(regions)), format="parquet", unpack=unpack)
+
+
+def _milliseconds(day: dt.date) -> int:
+    return int(dt.datetime(day.year, day.month, day.day, tzinfo=dt.timezone.utc).timestamp() * 1000)

@@ -1,0 +1,118 @@
+"""What a region's pixels are reduced to: one or several of Earth Engine's reducers, and the columns they fill."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ee
+
+from eechips.errors import UsageError
+
+REDUCERS = ("mean", "median", "min", "max", "sum", "stdDev", "variance", "mode", "first", "count")
+"""Earth Engine's reducers of one output, by the name of their constructor."""
+
+COUNT = "count"
+
+_PERCENTILE = re.compile(r"p(\d{1,2}|100)")
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Reducers that look at the same pixels, with the number of pixels beside them.
+
+    Attributes:
+        names: of ``REDUCERS``, or ``p0`` to ``p100`` for percentiles; in the order of the columns.
+
+    Raises:
+        UsageError: if there is none, one is unknown, or one comes twice.
+    """
+
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if name not in REDUCERS and not _PERCENTILE.fullmatch(name):
+                there = ", ".join(REDUCERS)
+                raise UsageError(f"unknown reducer {name!r}: there are {there}, and p0 to p100 for percentiles")
+        if not self.names:
+            raise UsageError("--reducer must name at least one reducer: mean,max,p90")
+        if len(set(self.names)) < len(self.names):
+            raise UsageError(f"a reducer is asked for twice: {','.join(self.names)}")
+
+    def reducer(self) -> ee.Reducer:
+        """All of them as one, with the count behind, unless it is among them."""
+        outputs = self._outputs
+        made = _reducer(outputs[0])
+        for name in outputs[1:]:
+            made = made.combine(_reducer(name), sharedInputs=True)
+        return made
+
+    def single(self) -> ee.Reducer:
+        """The first of them by itself."""
+        return _reducer(self.names[0])
+
+    def columns(self, bands: Sequence[str]) -> tuple[str, ...]:
+        """Names of the columns.
+
+        With one reducer a column is called as its band, and counts follow: ``count``, or with several bands
+        ``<band>_count``. With several reducers columns are called ``<band>_<reducer>``, band by band, and the counts
+        follow where they are not among the reducers.
+        """
+        return tuple(column for column, _, _ in self._cells(bands))
+
+    def counts(self, bands: Sequence[str]) -> frozenset[str]:
+        """Those columns that hold numbers of pixels."""
+        return frozenset(column for column, _, output in self._cells(bands) if output == COUNT)
+
+    def outputs(self, bands: Sequence[str], *, of_collection: bool = False) -> tuple[str, ...]:
+        """For each column the name that Earth Engine gives its value.
+
+        A reducer of one output names it after the band alone, one of several outputs after both; ``reduceRegions``
+        leaves the band out where there is one only.
+        https://developers.google.com/earth-engine/guides/reducers_reduce_region
+        https://developers.google.com/earth-engine/guides/reducers_reduce_regions
+
+        Args:
+            bands: that are reduced.
+            of_collection: by ``reduceRegions``, not ``reduceRegion``.
+        """
+        is_lone = len(self._outputs) == 1
+
+        def name(band: str, output: str) -> str:
+            if of_collection and len(bands) == 1:
+                return output
+            return band if is_lone else f"{band}_{output}"
+
+        return tuple(name(band, output) for _, band, output in self._cells(bands))
+
+    @property
+    def _outputs(self) -> tuple[str, ...]:
+        return self.names if COUNT in self.names else (*self.names, COUNT)
+
+    def _cells(self, bands: Sequence[str]) -> list[tuple[str, str, str]]:
+        """Column, band and output of each value."""
+        if len(self.names) == 1:
+            values = [(band, band, self.names[0]) for band in bands]
+            counts = [(COUNT if len(bands) == 1 else f"{band}_{COUNT}", band, COUNT) for band in bands]
+            return values + counts
+        values = [(f"{band}_{name}", band, name) for band in bands for name in self.names]
+        return values + ([] if COUNT in self.names else [(f"{band}_{COUNT}", band, COUNT) for band in bands])
+
+
+def parse_statistics(text: str | Sequence[str]) -> Statistics:
+    """The reducers that ``--reducer`` names: ``mean,max,p90``, or a sequence of names.
+
+    Raises:
+        UsageError: see :class:`Statistics`.
+    """
+    names = text.split(",") if isinstance(text, str) else text
+    return Statistics(tuple(name.strip() for name in names))
+
+
+def _reducer(name: str) -> ee.Reducer:
+    if _PERCENTILE.fullmatch(name):
+        return ee.Reducer.percentile([int(name[1:])], [name])
+    made: ee.Reducer = getattr(ee.Reducer, name)()
+    return made

@@ -1,0 +1,215 @@
+"""Zones: the regions of a file, or of a table on the server, each with an id that a column gives it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ee
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RegionError, UsageError
+from eechips.planning import service, vectors
+from eechips.planning.regions import BoxRegion, choices, table_fields
+
+Floats = npt.NDArray[np.float64]
+
+_METRES = 111_320.0  # in a degree of latitude, or of the equator
+_WIDE = 180.0  # degrees: what is wider may be meant to cross the antimeridian
+_MARGIN = 100  # metres that a box or an area of the server may be off; they are only for orientation
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Zones:
+    """Regions, in the order in which their ids come first.
+
+    Attributes:
+        ids: JSON values, each once.
+        geometries: polygons in longitude and latitude between -180 and 180, edges straight in that plane, shape (n,);
+            None where they stay on the server.
+    """
+
+    ids: list[Any]
+    geometries: npt.NDArray[np.object_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shapes:
+    """Where zones lie, and how large they are, roughly where the server was asked.
+
+    Attributes:
+        points: longitude and latitude of a place in each, in degrees, shape (n, 2); on the server the middle of its
+            bounds.
+        bounds: west, south, east, north in degrees, shape (n, 4).
+        areas: square metres, shape (n,).
+        vertices: that a request has to carry, shape (n,).
+    """
+
+    points: Floats
+    bounds: Floats
+    areas: Floats
+    vertices: Floats
+
+
+def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None) -> Zones:
+    """The regions of a vector file. Features of one id are one region: their union.
+
+    Regions that reach beyond 180 degrees, or lie in a projection across the antimeridian, are cut there.
+
+    Args:
+        path: the file.
+        id_field: the column of the ids; None to number the features from 1.
+        box: only regions that meet it.
+
+    Raises:
+        RegionError: if the file or the column cannot be used, or no region is left.
+    """
+    read = vectors.read_vectors(path)
+    fields = [str(column) for column in read.attributes.columns]
+    if id_field is None:
+        ids: list[Any] = list(range(1, len(read.geometries) + 1))
+    elif id_field in fields:
+        ids = _whole(read.attributes[id_field].tolist())
+    else:
+        raise RegionError(f"{path} has no field {id_field!r}; {choices(id_field, fields)}")
+    parts: dict[Any, list[int]] = {}
+    nameless = 0
+    for index, region in enumerate(ids):
+        if region is None or region != region:
+            nameless += 1
+        else:
+            parts.setdefault(region, []).append(index)
+    if nameless:
+        _log.warning("%s: %s without %s are left out", path, _regions(nameless), id_field)
+    geometries = [
+        _within_180(read.geometries[indices[0]] if len(indices) == 1 else shapely.union_all(read.geometries[indices]))
+        for indices in parts.values()
+    ]
+    shapes = np.array(geometries, dtype=object)
+    found = Zones(list(parts), shapes)
+    if box is not None:
+        keeps = shapely.intersects(shapes, box.polygon())
+        found = Zones([region for region, keep in zip(parts, keeps, strict=True) if keep], shapes[keeps])
+    _refuse_none(len(found), path, box)
+    _warn_of_wide(found)
+    _log.info("%s in %s", _regions(len(found)), path)
+    return found
+
+
+def table_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) -> Zones:
+    """The regions of a table on the server, by their ids alone. Features of one id are one region.
+
+    Args:
+        asset: id of the table.
+        id_field: the column of the ids.
+        box: only regions of which a feature meets it.
+
+    Raises:
+        UsageError: if no column is named.
+        RegionError: if there is no such table or column, or no region is left.
+    """
+    fields = table_fields(asset)
+    if id_field is None:
+        raise UsageError(f"say with --id-field which column of {asset} identifies a region: {', '.join(fields)}")
+    if id_field not in fields:
+        raise RegionError(f"{asset} has no field {id_field!r}; {choices(id_field, fields)}")
+    table = ee.FeatureCollection(asset)
+    if box is not None:
+        table = table.filterBounds(box.geometry())
+    found = Zones(list(dict.fromkeys(table.aggregate_array(id_field).getInfo())))
+    _refuse_none(len(found), asset, box)
+    _log.info("%s of %s", _regions(len(found)), asset)
+    return found
+
+
+def file_shapes(zones: Zones) -> Shapes:
+    """Where the zones of a file lie."""
+    geometries = zones.geometries
+    points = shapely.get_coordinates(shapely.point_on_surface(geometries))
+    bounds = shapely.bounds(geometries)
+    areas = shapely.area(geometries) * _METRES**2 * np.cos(np.radians(points[:, 1]))
+    return Shapes(points, bounds, areas, shapely.get_num_coordinates(geometries).astype(np.float64))
+
+
+def table_shapes(asset: str, id_field: str, zones: Zones) -> Shapes:
+    """Where the zones of a table lie, by its pages; of zones that have several features, all around them."""
+
+    def describe(feature: Any) -> Any:
+        geometry = ee.Feature(feature).geometry()
+        corners = ee.List(geometry.bounds(_MARGIN).coordinates().get(0))
+        return ee.Feature(None, {"id": feature.get(id_field), "ring": corners, "area": geometry.area(_MARGIN)})
+
+    index = {region: number for number, region in enumerate(zones.ids)}
+    bounds = np.tile([np.inf, np.inf, -np.inf, -np.inf], (len(zones), 1))
+    areas = np.zeros(len(zones))
+    for feature in service.features(ee.FeatureCollection(ee.FeatureCollection(asset).map(describe))):
+        found = feature["properties"]
+        number = index.get(found.get("id"))
+        if number is not None:
+            corners = np.array(found["ring"])
+            bounds[number, :2] = np.minimum(bounds[number, :2], corners.min(axis=0))
+            bounds[number, 2:] = np.maximum(bounds[number, 2:], corners.max(axis=0))
+            areas[number] += found["area"]
+    return Shapes((bounds[:, :2] + bounds[:, 2:]) / 2.0, bounds, areas, np.zeros(len(zones)))
+
+
+def _within_180(region: BaseGeometry) -> BaseGeometry:
+    """A region with what lies beyond 180 degrees, in the east or the west, on the other side."""
+    west, south, east, north = region.bounds
+    if west >= -180.0 and east <= 180.0:
+        return region
+    parts = []
+    for turn in range(int((west + 180.0) // 360.0), int((east + 180.0) // 360.0) + 1):
+        strip = shapely.box(360.0 * turn - 180.0, south, 360.0 * turn + 180.0, north)
+        cut = shapely.intersection(region, strip)
+        parts += [part for part in shapely.get_parts(shapely.transform(cut, _turned(turn))) if part.area > 0]
+    return shapely.union_all(parts)
+
+
+def _turned(turn: int) -> Any:
+    return lambda xy: xy - np.array([360.0 * turn, 0.0])
+
+
+def _warn_of_wide(zones: Zones) -> None:
+    """Says which regions may be meant to cross the antimeridian, but as they are written go around the Earth."""
+    bounds = shapely.bounds(shapely.get_parts(zones.geometries))
+    widths = bounds[:, 2] - bounds[:, 0]
+    for index in np.flatnonzero((widths > _WIDE) & (widths < 360.0))[:3]:
+        _, which = shapely.get_parts(zones.geometries, return_index=True)
+        _log.warning(
+            "region %s is %.0f degrees wide: if it is meant to cross the antimeridian, cut it there, or write its "
+            "longitudes beyond 180",
+            zones.ids[which[index]],
+            widths[index],
+        )
+
+
+def _whole(ids: Sequence[Any]) -> list[Any]:
+    """Ids as the file has them: whole numbers that became decimals because others are missing are whole again."""
+    present = [region for region in ids if region is not None and region == region]
+    if present and all(isinstance(region, float) and region.is_integer() for region in present):
+        return [int(region) if region is not None and region == region else None for region in ids]
+    return list(ids)
+
+
+def _refuse_none(count: int, where: object, box: BoxRegion | None) -> None:
+    if count:
+        return
+    if box is None:
+        raise RegionError(f"there are no regions in {where}")
+    raise RegionError(f"no region of {where} meets {box.west:g},{box.south:g},{box.east:g},{box.north:g}")
+
+
+def _regions(count: int) -> str:
+    return f"{count:,} region" if count == 1 else f"{count:,} regions"
