@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import shutil
 import tempfile
 import threading
 import xml.etree.ElementTree as ET
@@ -24,10 +25,11 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError  # what GDAL says where rasterio has no words of its own
 from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
-from eechips.errors import EechipsError, StorageError, UsageError, ValidationError
+from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.grid import Grid, Window
 from eechips.storage import SCRATCH_PREFIX
 from eechips.writers.raster import check_crs, check_transform
@@ -45,6 +47,7 @@ _BLOCK = 512  # pixels a side of the mosaic's tiles
 _CACHE = 32 << 20  # bytes of decoded tiles that GDAL keeps
 _MOST_THREADS = 4  # that compress: each has tiles in memory
 _OPEN_FILES = 200  # windows and virtual rasters that are open at once
+_LEAST_FREE = 16 << 20  # bytes of disk, below which that is why something could not be written
 _TICK = 0.2  # seconds between two looks at how far it is
 _DTYPES = {
     "uint8": "Byte",
@@ -241,11 +244,6 @@ def check_nodata(nodata: float | None, dtype: str) -> None:
         raise UsageError(f"--nodata {nodata:g} is no {dtype}, which holds whole numbers {limits.min} to {limits.max}")
 
 
-def is_dtype(name: str) -> bool:
-    """Whether a mosaic can have pixels of a type."""
-    return name in _DTYPES
-
-
 DTYPES = tuple(_DTYPES)
 """Numpy names of the types that pixels of a mosaic can have."""
 
@@ -301,9 +299,11 @@ def _copy(source: Path, path: Path, scratch: Path, options: Mapping[str, Any], w
         thread.join(_TICK)
         watch(sum(_size(file) for file in (path, *scratch.glob("*.tmp"))))
     for error in errors:
-        if isinstance(error, EechipsError) or not isinstance(error, (RasterioError, OSError)):
+        if not isinstance(error, (RasterioError, CPLE_BaseError, OSError)):
             raise error
-        raise StorageError(f"could not write {path}: {str(error.__cause__ or error)[:200]}") from None
+        is_full = shutil.disk_usage(path.parent).free < _LEAST_FREE
+        reason = "the disk is full" if is_full else str(error.__cause__ or error)[:200]
+        raise StorageError(f"could not write {path}: {reason}") from None
 
 
 def _size(path: Path) -> int:
