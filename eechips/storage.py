@@ -15,7 +15,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,14 @@ class Staged:
         temporary: present path below the root.
         size: bytes.
         sha256: of the content, hexadecimal.
+        data: the content itself, if who staged it cannot write to the folder.
     """
 
     name: str
     temporary: str
     size: int
     sha256: str
+    data: bytes | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.
@@ -91,8 +93,7 @@ class LocalStore:
         Raises:
             StorageError: if it cannot be written; nothing is left behind.
         """
-        folder, slash, last = name.rpartition("/")
-        temporary = f"{folder}{slash}.{last}.{token}.part"
+        temporary = _temporary(name, token)
         path = self._inside(temporary)
         try:
             try:
@@ -117,6 +118,9 @@ class LocalStore:
         Raises:
             StorageError: if the file system refuses.
         """
+        if staged.data is not None:
+            self.stage(staged.name, staged.data, "relayed")
+            staged = replace(staged, temporary=_temporary(staged.name, "relayed"))
         try:
             os.replace(self._inside(staged.temporary), self._inside(staged.name))  # noqa: PTH105 - see _prefix
         except OSError as error:
@@ -128,7 +132,8 @@ class LocalStore:
 
     def discard(self, staged: Staged) -> None:
         """Removes a staged file that will not be committed."""
-        self.path(staged.temporary).unlink(missing_ok=True)
+        if staged.data is None:
+            self.path(staged.temporary).unlink(missing_ok=True)
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Names and sizes in bytes of the files directly in the given folders; one listing per folder."""
@@ -155,6 +160,26 @@ class LocalStore:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageError(f"the disk is full: could not write {path}")
         return StorageError(f"could not write {path}: {error.strerror or error}")
+
+
+class RemoteStore:
+    """Stands for a store whose folder is on another machine: what is staged travels there, and is written there."""
+
+    def stage(self, name: str, data: bytes, token: str) -> Staged:
+        """As :meth:`LocalStore.stage`, in memory."""
+        return Staged(name, _temporary(name, token), len(data), hashlib.sha256(data).hexdigest(), data)
+
+    def discard(self, staged: Staged) -> None:
+        """There is nothing to remove."""
+
+
+Store = LocalStore | RemoteStore
+"""Where a worker stages its results."""
+
+
+def _temporary(name: str, token: str) -> str:
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}.{last}.{token}.part"
 
 
 def make_folder(path: Path) -> None:

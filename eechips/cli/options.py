@@ -237,6 +237,14 @@ def run_options(function: FunctionT) -> FunctionT:
             help="Folder of the results. [default: outputs/<job>-<dataset>]",
         ),
         click.option("--name", metavar="TEMPLATE", help="Names of the results, as in '{eco_name}/{id}'."),
+        click.option(
+            "--engine",
+            type=click.Choice(["processes", "threads", "dask"]),
+            default="processes",
+            show_default=True,
+            help="What does the work: processes of this machine, threads of this process, or a Dask cluster.",
+        ),
+        click.option("--scheduler", metavar="ADDRESS", help="Of the Dask cluster. [default: one on this machine]"),
         click.option("--processes", type=click.IntRange(1), default=25, show_default=True, help="Worker processes."),
         click.option(
             "--retries",

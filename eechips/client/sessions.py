@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import requests
@@ -116,15 +116,18 @@ class Connections:
         return cast(urllib3.HTTPConnectionPool, pool)
 
 
-def throttle_others(seat: Seat, endpoint: str) -> None:
+def throttle_others(seat: Seat, endpoint: str) -> Callable[[], None]:
     """Has every request that this process sends by ``requests``, outside our own sessions, pass the throttle.
 
-    For worker processes only, where a recipe may fetch by itself: its requests count against the same quota. A slot
-    is held until the body is there, or the headers where the recipe streams the body.
+    For processes in which a recipe may fetch by itself: its requests count against the same quota. A slot is held until
+    the body is there, or the headers where the recipe streams the body.
 
     Args:
         seat: of the run's throttle.
         endpoint: base URL of the service: what others answer says nothing of its quota.
+
+    Returns:
+        What puts everything back as it was.
     """
 
     def send(adapter: requests.adapters.HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
@@ -136,7 +139,11 @@ def throttle_others(seat: Seat, endpoint: str) -> None:
                 slot.received = len(response.content)
             return response
 
+    def undo() -> None:
+        requests.adapters.HTTPAdapter.send = _send_of_requests  # type: ignore[method-assign]
+
     requests.adapters.HTTPAdapter.send = send  # type: ignore[assignment,method-assign]
+    return undo
 
 
 def _socket_options() -> list[tuple[int, int, int]]:

@@ -32,9 +32,20 @@ from eechips.client.congestion import START, USUAL, Cell, Controller
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
 # The controller's come first, then those of the run, then some for every seat.
 _FIRST = len(Cell)
-_RATE, _TOKENS, _REFILLED, _CLOSED_UNTIL, _STOPPED, _OFFLINE, _MOST_REQUESTS, _MOST_BYTES, _WOKEN, _WOKEN_NEXT, _END = (
-    range(_FIRST, _FIRST + 11)
-)
+(
+    _RATE,
+    _TOKENS,
+    _REFILLED,
+    _CLOSED_UNTIL,
+    _STOPPED,
+    _OFFLINE,
+    _MOST_REQUESTS,
+    _MOST_BYTES,
+    _WOKEN,
+    _WOKEN_NEXT,
+    _LEARNS,
+    _END,
+) = range(_FIRST, _FIRST + 12)
 _HELD, _PACED, _WAITING, _WAITING_NEXT, _SENT, _REJECTED, _RECEIVED, _SEAT_SIZE = range(8)
 
 _BURST_SECONDS = 0.1
@@ -64,6 +75,8 @@ class Limits:
         rate: requests a second, and sixty times as many a minute; None for no limit.
         requests: requests in all; None for no limit.
         received: bytes of answers in all, after which nothing more is asked; None for no limit.
+        learns: whether rejections change the number of slots; not where another throttle, with many such shares of
+            a quota to look after, does that.
     """
 
     in_flight: int
@@ -72,6 +85,26 @@ class Limits:
     rate: float | None = None
     requests: int | None = None
     received: int | None = None
+    learns: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What a process on another machine has sent, since it told last, and how it stands.
+
+    Attributes:
+        sent: requests, repeats included.
+        rejected: those that were answered with 429.
+        received: bytes of answers.
+        in_flight: requests that are with the service now.
+        is_restricted: whether the service announces its restricted mode.
+    """
+
+    sent: int
+    rejected: int
+    received: int
+    in_flight: int
+    is_restricted: bool
 
 
 @dataclass(slots=True)
@@ -139,6 +172,7 @@ class Throttle:
         self._cells[_TOKENS] = self._capacity
         self._cells[_REFILLED] = clock()
         self._cells[_MOST_REQUESTS] = limits.requests if limits.requests is not None else float("inf")
+        self._cells[_LEARNS] = float(limits.learns)
         self._cells[_MOST_BYTES] = limits.received if limits.received is not None else float("inf")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -245,6 +279,30 @@ class Throttle:
                 cells[base + cell] = 0.0
             self._wake_everybody()  # it may have died of a wake-up that was meant for others
 
+    def share(self, slots: int) -> None:
+        """Sets the number of slots, of a throttle that does not learn it."""
+        with self._locked() as cells:
+            cells[Cell.LIMIT] = float(slots)
+            self._wake_some()
+
+    def absorb(self, number: int, tally: Tally) -> None:
+        """Learns from what a process on another machine has seen, as if its requests had passed here.
+
+        Args:
+            number: of the seat that stands for it.
+            tally: what it has told.
+        """
+        base = _END + number * _SEAT_SIZE
+        with self._locked() as cells:
+            now = self._clock()
+            for cell, count in ((_SENT, tally.sent), (_REJECTED, tally.rejected), (_RECEIVED, tally.received)):
+                cells[base + cell] += count
+            cells[base + _HELD] = tally.in_flight
+            for _ in range(tally.rejected):
+                self._controller.rejected(self.in_flight, now, restricted=tally.is_restricted)
+            for _ in range(tally.sent - tally.rejected):
+                self._controller.answered(self.in_flight, now, restricted=tally.is_restricted)
+
     def _sum(self, cell: int) -> int:
         return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))
 
@@ -317,12 +375,13 @@ class Throttle:
                 cells[_OFFLINE] = 0.0
             elif slot.is_unreachable and not cells[_OFFLINE]:
                 cells[_OFFLINE] = now
-            if slot.status is not None and slot.status != 429:
+            if slot.status is not None and slot.status != 429 and cells[_LEARNS]:
                 self._controller.answered(self.in_flight, now, restricted=slot.is_restricted)
             cells[base + _HELD] = max(0.0, cells[base + _HELD] - 1.0)
             if slot.status == 429:
                 cells[base + _REJECTED] += 1.0
-                self._controller.rejected(self.in_flight, now, restricted=slot.is_restricted)
+                if cells[_LEARNS]:
+                    self._controller.rejected(self.in_flight, now, restricted=slot.is_restricted)
                 if slot.retry_after:
                     until = now + min(slot.retry_after, _MAX_CLOSED)
                     cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)

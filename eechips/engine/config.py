@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from eechips.engine.estimate import Forecast
 
 OnEmpty = Literal["keep", "skip", "redraw"]
+EngineName = Literal["processes", "threads", "dask"]
+ENGINES: tuple[EngineName, ...] = ("processes", "threads", "dask")
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
 
 SERVICE_RATE = 100.0
@@ -43,7 +45,10 @@ class RunConfig:
         project: Google Cloud project whose quota is used.
         credentials: key file of a service account; None for the user's stored credentials.
         send_credentials: send credentials to ``endpoint`` although it is not https at a host of Google's.
-        processes: worker processes.
+        engine: what carries units out: ``processes`` of this machine, ``threads`` of this process, or the workers of a
+            ``dask`` cluster.
+        scheduler: address of a Dask scheduler; None to start a cluster on this machine.
+        processes: worker processes; of a Dask cluster, workers.
         retries: repeats of one request after transient failures.
         retry_delay: seconds before the first of them, at most; each further one waits twice as long.
         method: how pixels are asked for: by URL (two requests a chip) or by computePixels (one); ``auto`` is the
@@ -80,6 +85,8 @@ class RunConfig:
     project: str | None = None
     credentials: Path | None = None
     send_credentials: bool = False
+    engine: EngineName = "processes"
+    scheduler: str | None = None
     processes: int = 25
     retries: int = 10
     retry_delay: float = 1.0
@@ -110,6 +117,10 @@ class RunConfig:
             raise UsageError(f"there is no folder of assets {self.local_assets}")
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
+        if self.engine not in ENGINES:
+            raise UsageError(f"--engine is {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, not {self.engine!r}")
+        if self.scheduler is not None and self.engine != "dask":
+            raise UsageError("--scheduler is of Dask: it needs --engine dask")
         if self.on_empty not in ON_EMPTY:
             raise UsageError(f"--on-empty is {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
         if self.estimate_first is not None and self.estimate_first < 1:

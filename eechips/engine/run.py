@@ -28,7 +28,10 @@ from eechips.client.transport import is_loopback
 from eechips.engine.assembly import assemble, is_assembled
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
+from eechips.engine.executors.executor import Executor
+from eechips.engine.executors.host import Orders
 from eechips.engine.executors.processes import Processes, start_fork_server, worker_context
+from eechips.engine.executors.threads import Threads
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog
 from eechips.engine.plan import SPENT, check_same, describe, name_template, units_of
@@ -239,7 +242,8 @@ class _Run:
         # In the output folder, where the next run finds it if this one is killed.
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=config.out)))
         # First of all: what the workers share is loaded while this process connects and plans.
-        start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")
+        if config.engine == "processes":
+            start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")
         session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME))
         target = session.connection.target
         documents = session.connection.documents.save(scratch / "documents.json")
@@ -257,9 +261,7 @@ class _Run:
             token=f"{os.getpid()}-{time.time_ns():x}",
             logs=config.verbose or config.estimate_first is not None,
         )
-        executor = stack.enter_context(
-            Processes(worker_context(), setup, session.throttle, config.processes, config.unit_timeout)
-        )
+        executor = stack.enter_context(self._executor(setup, session, scratch))
         if not is_planned:
             self._plan(log)
         self._store.sweep()
@@ -285,6 +287,21 @@ class _Run:
         """Removes what earlier commands that were killed needed only while they lasted."""
         for left in self._config.out.glob(f"{SCRATCH_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
+
+    def _executor(self, setup: WorkerSetup, session: Session, scratch: Path) -> Executor[Any]:
+        """What carries units out, as the config says."""
+        config, throttle = self._config, session.throttle
+        if config.engine == "threads":
+            return Threads(setup, session.connection, throttle, config.unit_timeout)
+        if config.engine == "dask":
+            try:
+                from eechips.engine.executors.dask import Dask
+            except ModuleNotFoundError as error:
+                raise ConfigurationError(f"--engine dask needs Dask: pip install 'eechips[dask]' ({error})") from None
+            rate = config.requests_per_second
+            orders = Orders(setup, session.connection.documents, scratch / "documents.json", rate)
+            return Dask(orders, throttle, config.scheduler, config.processes, config.unit_timeout)
+        return Processes(worker_context(), setup, throttle, config.processes, config.unit_timeout)
 
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""

@@ -40,7 +40,7 @@ from eechips.errors import (
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
 from eechips.moment import utc_now
 from eechips.recipe import Chip, NoData, Recipe, Table, unit_value
-from eechips.storage import ID_LENGTH, LocalStore, Staged, safe_component
+from eechips.storage import ID_LENGTH, LocalStore, Staged, Store, safe_component
 from eechips.writers import Expectation, Facts, Written, sniff, validate, writer
 
 if TYPE_CHECKING:
@@ -235,16 +235,17 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
 
 
-def enlist(setup: WorkerSetup, seat: Seat) -> Worker:
+def enlist(setup: WorkerSetup, seat: Seat, store: Store | None = None) -> Worker:
     """Makes this process a worker: for good, as what it sends by ``requests`` passes the throttle as well.
 
     Args:
         setup: what to do.
         seat: of this process at the throttle.
+        store: where results are staged; the output folder if None.
     """
     connection = attach(setup.target, seat, setup.policy, setup.timeouts, setup.documents)
     throttle_others(seat, setup.target.endpoint)
-    return Worker(setup, connection)
+    return Worker(setup, connection, store)
 
 
 class Worker:
@@ -253,12 +254,13 @@ class Worker:
     Args:
         setup: what to do.
         connection: of this process.
+        store: where results are staged; the output folder if None.
     """
 
-    def __init__(self, setup: WorkerSetup, connection: Connection) -> None:
+    def __init__(self, setup: WorkerSetup, connection: Connection, store: Store | None = None) -> None:
         self._setup = setup
         self._recipe = setup.recipe
-        self._store = LocalStore(setup.out)
+        self._store: Store = LocalStore(setup.out) if store is None else store
         settle_in = getattr(setup.recipe, "settle_in", None)
         if settle_in is not None:  # a recipe that wants to know where it is
             settle_in(connection, setup.documents)

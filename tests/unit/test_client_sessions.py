@@ -53,8 +53,10 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def throttle() -> Iterator[Throttle]:
     before = requests.adapters.HTTPAdapter.send
-    yield Throttle(multiprocessing.get_context("spawn"), Limits(in_flight=4, start=4), seats=2)
-    requests.adapters.HTTPAdapter.send = before  # type: ignore[method-assign]
+    made = Throttle(multiprocessing.get_context("spawn"), Limits(in_flight=4, start=4), seats=2)
+    yield made
+    throttle_others(made.seat(1), "http://127.0.0.1")()
+    assert requests.adapters.HTTPAdapter.send is before
 
 
 def test_a_slot_is_held_until_the_body_is_there(url: str, throttle: Throttle) -> None:

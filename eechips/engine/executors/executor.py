@@ -6,11 +6,14 @@ import abc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from eechips.client.throttle import Throttle
 from eechips.engine.worker import Outcome
 from eechips.manifest.record import Planned
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +76,12 @@ class Executor(abc.ABC, Generic[DeskT]):
         self.throttle, self._timeout, self._clock = throttle, task_timeout, clock
         self._desks: list[DeskT] = []
         self.held = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.kill()
 
     @abc.abstractmethod
     def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:

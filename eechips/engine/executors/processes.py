@@ -74,9 +74,6 @@ class Processes(Executor[_Worker]):
         self._broken_starts = 0
         self._tasks_each = 1
 
-    def __enter__(self) -> Processes:
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None or self.is_busy:
             self.kill()

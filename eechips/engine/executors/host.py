@@ -1,0 +1,78 @@
+"""A worker on another machine, which has a share of the quota: what it needs, and what it tells."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eechips.client.documents import Documents
+from eechips.client.throttle import Limits, Tally, Throttle
+from eechips.engine.executors.processes import worker_context
+from eechips.engine.worker import Outcome, WorkerSetup, enlist
+from eechips.manifest.record import Planned
+from eechips.storage import RemoteStore
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a worker on another machine is told, once. Picklable; it holds credentials: never log it.
+
+    Attributes:
+        setup: as for workers here, but that its documents are a file of this machine.
+        documents: their content.
+        probe: file in the output folder, by which a worker sees whether the folder is its own as well.
+        rate: requests a second; None for no limit.
+    """
+
+    setup: WorkerSetup
+    documents: Documents
+    probe: Path
+    rate: float | None
+
+
+class Host:
+    """A worker process of a cluster. Several threads may use it.
+
+    Args:
+        orders: what to do.
+    """
+
+    def __init__(self, orders: Orders) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="eechips-host-")
+        documents = orders.documents.save(Path(self._folder.name) / "documents.json")
+        limits = Limits(in_flight=1, start=1, rate=orders.rate, learns=False)
+        self._throttle = Throttle(worker_context(), limits, seats=1)
+        store = None if orders.probe.exists() else RemoteStore()
+        setup = replace(orders.setup, documents=documents)
+        self._worker = enlist(setup, self._throttle.seat(0), store)
+        self._telling = threading.Lock()
+        self._told = (0, 0, 0)
+
+    def execute(self, task: Planned, slots: int) -> tuple[Outcome, Tally]:
+        """Executes a task.
+
+        Args:
+            task: the task.
+            slots: this host's share of the quota at present.
+
+        Returns:
+            What became of it, and what the host has sent since it returned the last time.
+        """
+        self._throttle.share(slots)
+        outcome = self._worker.execute(task)
+        return outcome, self._tally()
+
+    def close(self) -> None:
+        """Has nothing repeated any more."""
+        self._throttle.stop()
+        self._folder.cleanup()
+
+    def _tally(self) -> Tally:
+        throttle = self._throttle
+        with self._telling:
+            now = (throttle.sent, throttle.rejected, throttle.received)
+            sent, rejected, received = (new - old for new, old in zip(now, self._told, strict=True))
+            self._told = now
+            return Tally(sent, rejected, received, throttle.in_flight, throttle.is_restricted)

@@ -1,0 +1,120 @@
+"""The same run, whatever carries it out: the same files and records, failures alike, nothing dropped."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from eechips.errors import ConfigurationError
+from eechips.manifest.run import Run
+from tests.engine_recipes import run_chips
+from tests.engine_service import Service, serving
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "serial": {"engine": "threads", "in_flight": 1},
+    "threads": {"engine": "threads"},
+    "processes": {"engine": "processes", "processes": 3},
+    "dask": {"engine": "dask", "processes": 2},
+}
+SAME = ("id", "unit", "name", "state", "error_class", "error", "file", "bytes", "sha256", "width", "height", "crs")
+
+
+def needs(engine: str) -> None:
+    if engine == "dask" and importlib.util.find_spec("distributed") is None:
+        pytest.skip("Dask is not installed")
+
+
+def alike(run: Run) -> pd.DataFrame:
+    return run.units[list(SAME)]
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    """What processes make of it, with failures of every class."""
+    with serving() as service:
+        plan_faults(service)
+        return alike(run_chips(tmp_path_factory.mktemp("expected"), service.url, **OPTIONS))
+
+
+OPTIONS: dict[str, Any] = {"parameters": {"count": 30}, "retries": 2, "retry_delay": 0.05}
+
+
+def plan_faults(service: Service) -> None:
+    service.plan(3, "503")  # comes right
+    service.plan(4, "400")  # permanent
+    service.plan(5, *["truncate"] * 9)  # never comes right
+    service.plan(6, "429")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_results_are_the_same(service: Service, tmp_path: Path, expected: pd.DataFrame, engine: str) -> None:
+    needs(engine)
+    plan_faults(service)
+    run = run_chips(tmp_path, service.url, **OPTIONS, **ENGINES[engine])
+    pd.testing.assert_frame_equal(alike(run), expected)
+    assert run.counts == {"done": 28, "failed_transient": 1, "failed_permanent": 1}
+    assert run.verify() == []
+    assert run.units["requests"].sum() == service.count("create") + service.count("pixels")
+    assert list(run.path.rglob("*.part")) == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nothing_is_fetched_twice(service: Service, tmp_path: Path, engine: str) -> None:
+    needs(engine)
+    run_chips(tmp_path, service.url, **ENGINES[engine])
+    service.forget()
+    run_chips(tmp_path, service.url, **ENGINES[engine])
+    assert service.requests == []
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, tmp_path: Path, engine: str) -> None:
+    needs(engine)
+    service.latency = 0.05
+    options = {**ENGINES[engine], "in_flight": ENGINES[engine].get("in_flight", 6)}
+    run = run_chips(tmp_path, service.url, parameters={"count": 60}, **options)
+    assert run.counts == {"done": 60}
+    assert service.most_in_flight == options["in_flight"]
+
+
+def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    service.latency = 0.1
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        pids = client.run(os.getpid)
+        timer = threading.Timer(2.0, lambda: os.kill(next(iter(pids.values())), signal.SIGKILL))
+        timer.start()
+        options = {"engine": "dask", "scheduler": cluster.scheduler_address, "in_flight": 8}
+        run = run_chips(tmp_path, service.url, parameters={"count": 300}, **options)
+        assert not timer.is_alive()
+    assert run.counts == {"done": 300}
+    assert run.verify() == []
+    assert list(run.path.rglob("*.part")) == []
+    events = [json.loads(line) for line in (run.path / "run.log").read_text().splitlines()]
+    assert any(event["event"] == "worker lost" for event in events)
+    repeats = service.count("pixels") - 300
+    assert 0 <= repeats <= 2 * 8  # what was under way with the worker, and no more
+
+
+def test_a_scheduler_that_is_not_there_is_told(service: Service, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(ConfigurationError, match=r"no Dask cluster at tcp://127\.0\.0\.1:1"):
+        run_chips(tmp_path, service.url, engine="dask", scheduler="tcp://127.0.0.1:1")
