@@ -197,11 +197,19 @@ class Changes(threading.Thread):
             self.made.append((self._server.get("_stats")["time"], change.concurrency))
 
 
+ENGINES = {
+    "threads": ["--engine", "threads"],
+    "dask2": ["--engine", "dask", "--processes", "2"],
+    "dask4": ["--engine", "dask", "--processes", "4"],
+}
+"""Clients that are eechips with other executors: with Dask, so many workers on this machine."""
+
+
 def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
     """Runs a client against a server of its own.
 
     Args:
-        client: original or eechips.
+        client: original, eechips, or one of ENGINES.
         setting: what the runs have in common.
         folder: for everything the run leaves; empty.
         cache: where eechips remembers what it learned of the quota.
@@ -211,7 +219,8 @@ def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
     limits += ["--latency", scenario.latency] if scenario.latency else []
     with serving(setting.server, *limits) as server:
         server.post("_faults", seed=_SEED, faults=list(scenario.faults))
-        arguments = (original if client == "original" else eechips)(setting, server, folder, out)
+        arguments = original(setting, server, folder, out) if client == "original" else eechips(setting, server, out)
+        arguments += ENGINES.get(client, [])
         before = server.cpu()
         with Watch(server, every=0.1) as watch, Changes(server, watch, setting) as changes:
             command = Command(arguments, folder / "log.txt", {"EECHIPS_CACHE": str(cache)})
@@ -261,15 +270,14 @@ def original(setting: Setting, server: Server, folder: Path, out: Path) -> list[
     return [sys.executable, HERE / "original_pattern.py", places, server.url, out, setting.method, setting.chip]
 
 
-def eechips(setting: Setting, server: Server, folder: Path, out: Path) -> list[str | Path]:
+def eechips(setting: Setting, server: Server, out: Path) -> list[str | Path]:
     """The command of eechips; it is told the rate, where that is not Earth Engine's, and learns the rest."""
     rate = setting.scenario.rate
-    told = {"--in-flight": "auto", "--rate": "none" if rate is None else f"{rate:g}"}
     return [
         sys.executable, "-m", "eechips", "run", HERE / "points.py", "--quiet",
         "-p", f"count={setting.units}", "-p", f"chip={setting.chip}",
         "--endpoint", server.url, "--method", setting.method, "--out", out,
-        *known_options(told),
+        "--in-flight", "auto", "--rate", "none" if rate is None else f"{rate:g}",
     ]  # fmt: skip
 
 
@@ -382,7 +390,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenarios", default=",".join(SCENARIOS), help="some of them, with commas")
     parser.add_argument("--methods", default="url,pixels")
-    parser.add_argument("--clients", default="original,eechips")
+    parser.add_argument("--clients", default="original,eechips", help=f"also {', '.join(ENGINES)}")
     parser.add_argument("--server", default="light", choices=["light", "emulator"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0, help="of units and times")

@@ -285,12 +285,14 @@ class Throttle:
             cells[Cell.LIMIT] = float(slots)
             self._wake_some()
 
-    def absorb(self, number: int, tally: Tally) -> None:
+    def absorb(self, number: int, tally: Tally, wanted: int) -> None:
         """Learns from what a process on another machine has seen, as if its requests had passed here.
 
         Args:
             number: of the seat that stands for it.
             tally: what it has told.
+            wanted: slots that all such processes together have a use for. What each of them has in flight at the
+                moment at which it tells is always a little less than what it could have.
         """
         base = _END + number * _SEAT_SIZE
         with self._locked() as cells:
@@ -299,9 +301,9 @@ class Throttle:
                 cells[base + cell] += count
             cells[base + _HELD] = tally.in_flight
             for _ in range(tally.rejected):
-                self._controller.rejected(self.in_flight, now, restricted=tally.is_restricted)
+                self._controller.rejected(min(self.in_flight, self.limit - 1), now, restricted=tally.is_restricted)
             for _ in range(tally.sent - tally.rejected):
-                self._controller.answered(self.in_flight, now, restricted=tally.is_restricted)
+                self._controller.answered(min(wanted, self.limit), now, restricted=tally.is_restricted)
 
     def _sum(self, cell: int) -> int:
         return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))

@@ -159,12 +159,13 @@ class Dask(Executor[_Seat]):
         present = [each for each in found if each[0].futures.get(each[1]) is each[2]]
         good = [future for _, _, future in present if future.status == "finished"]
         results = dict(zip([f.key for f in good], self._client.gather(good, errors="skip"), strict=False))
+        under_way = sum(len(seat.tasks) for seat in self._desks)
         for seat, position, future in present:
             del seat.futures[position]
             if future.key in results:
                 outcome, tally = results[future.key]
                 self._broken = 0
-                self.throttle.absorb(seat.number, tally)
+                self.throttle.absorb(seat.number, tally, under_way)
                 finished = self._finish(seat, outcome)
                 if finished is not None:
                     events.append(finished)
