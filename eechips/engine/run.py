@@ -240,7 +240,9 @@ class _Run:
         config = self._config
         self._remove_scratch()
         # In the output folder, where the next run finds it if this one is killed.
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=config.out)))
+        # Absolute: scripts change the working directory, and workers start later.
+        below = config.out.absolute()
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=below)))
         # First of all: what the workers share is loaded while this process connects and plans.
         if config.engine == "processes":
             start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")

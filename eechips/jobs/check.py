@@ -53,7 +53,7 @@ class Tried:
         record, requests = self.record, "request" if self.record.requests == 1 else "requests"
         cost = f"{record.seconds or 0:.2f} s, {record.requests} {requests}"
         size = "" if record.bytes is None else f", {human_bytes(record.bytes)}"
-        lines = [f"unit {record.position:,}  {text}", f"  {record.state.value.replace('_', ', ')}: {cost}{size}"]
+        lines = [f"unit {record.position:,}  {text}", f"  {record.state.value.replace('_', ' ')}: {cost}{size}"]
         if record.file is not None:
             lines.append(f"  file: {record.file}")
         elif not record.state.is_failure:
@@ -61,7 +61,7 @@ class Tried:
         lines += [f"  {fact}" for fact in self._facts]
         if record.error is not None:
             lines.append(f"  {record.error_class}: {record.error}")
-        lines += [f"    {line}" for line in (record.traceback or "").rstrip().splitlines()]
+        lines += [f"    {line}" for line in _own_frames(record.traceback or "")]
         return lines
 
     @property
@@ -87,7 +87,7 @@ class Check:
         units: in the plan; of a script that plans as it goes: those of the pools that were seen.
         is_whole: whether these are all units that the run will have.
         tried: the first unit, one from the middle, the last.
-        forecast: what the whole run would take, to judge by these; None if none came to an end.
+        forecast: what the whole run would take, to judge by these; None if all of them failed.
         kept: folder of the files, if they were kept.
     """
 
@@ -109,24 +109,37 @@ class Check:
     @property
     def lines(self) -> list[str]:
         """The whole of it, for people."""
-        whole = "" if self.is_whole else " so far, as it plans as it goes"
+        whole = "" if self.is_whole else " so far (it plans as it goes)"
         lines = [f"{self.name}: {self.units:,} units{whole}; tried here: {len(self.tried)}"]
         for tried in self.tried:
             lines += ["", *tried.lines]
         lines.append("")
         if self.forecast is not None:
-            lines += _foreseen(self.forecast)
+            lines.append(f"whole run  {_foreseen(self.forecast)}")
         if self.kept is not None:
             lines.append(f"files      kept in {self.kept}")
         lines.append(f"failed     {self.failed} of {len(self.tried)}")
         return lines
 
 
-def _foreseen(forecast: Forecast) -> list[str]:
-    return [
-        f"whole run  about {forecast.requests:,} requests, {human_bytes(forecast.bytes)},"
-        f" {human_time(forecast.seconds)} with {forecast.slots} requests at once"
-    ]
+def _foreseen(forecast: Forecast) -> str:
+    time = f"{human_time(forecast.seconds)} with {forecast.slots} requests at once"
+    return f"about {forecast.requests:,} requests, {human_bytes(forecast.bytes)}, {time}"
+
+
+def _own_frames(traceback: str) -> Iterator[str]:
+    """The lines of a traceback, without the frames through which eechips came to the recipe's code."""
+    ours = f'  File "{Path(__file__).parents[1]}{os.sep}'
+    is_ours = False
+    has_begun = False
+    for line in traceback.rstrip().splitlines():
+        if line.startswith("  File "):
+            is_ours = not has_begun and line.startswith(ours)
+            has_begun = has_begun or not is_ours
+        elif not line.startswith("  "):
+            is_ours = False
+        if not is_ours:
+            yield line
 
 
 def check(recipe: Recipe, config: RunConfig, *, keep: Path | None = None) -> Check:
@@ -226,8 +239,9 @@ class Checked:
             settle(0, bench.ledger.end)
         self.units, self.files = bench.ledger.end, [file for _, file, _ in bench.ledger.files()]
         totals = bench.ledger.totals()
-        if self.tried:
-            each = statistics.median(tried.record.seconds or 0.0 for tried in self.tried)  # the first is often slow
+        seconds = [tried.record.seconds or 0.0 for tried in self.tried if not tried.record.state.is_failure]
+        if seconds:
+            each = statistics.median(seconds)  # the first is often slow
             usual = dataclasses.replace(totals, seconds=each * totals.units)
             self.forecast = foresee(usual, self.units, Meter(), self._slots, self._config)
         self.is_through = not self._is_stopped

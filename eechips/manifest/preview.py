@@ -73,7 +73,7 @@ def contact_sheet(paths: Sequence[Path], *, most_bytes: int = MOST_BYTES) -> byt
 
 def _summary(run: Run) -> str:
     status = run.status(intervals=1)
-    counts = ", ".join(f"{count:,} {state.replace('_', ', ')}" for state, count in status.counts.items())
+    counts = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in status.counts.items())
     text = f"<b>{html.escape(run.info.get('recipe') or 'run')}</b>: {counts or 'not planned yet'}"
     text += f"; {human_bytes(status.bytes)} in <code>{html.escape(str(run.path))}</code>"
     if run.interrupted:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import importlib
 import io
 import math
 import pickle
+import sys
 import threading
 from multiprocessing import sharedctypes, synchronize
 from typing import Any
@@ -18,6 +20,7 @@ from eechips.recipe import canonical_json
 _MOST_TEXT = 2000
 """Characters of a description: the ledger is for small ones."""
 _LOCK = type(threading.Lock())
+_CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
 _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
 
 
@@ -41,6 +44,8 @@ def pack(value: Any, what: str) -> bytes:
                 return _expression, (type(thing).__module__, type(thing).__qualname__, thing.serialize())
             if isinstance(thing, _LOCKS):  # each call has files of its own: a lock of its own is as good
                 return (threading.Lock if isinstance(thing, _LOCK) else threading.RLock), ()
+            if isinstance(thing, _CACHED) and not _is_importable(thing):
+                return _cached, (thing.__wrapped__, thing.cache_parameters())
             if isinstance(thing, threading.local):
                 return threading.local, ()
             if isinstance(thing, tqdm):  # the run has a bar of its own
@@ -102,6 +107,15 @@ def _plain(value: Any) -> Any:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def _is_importable(function: Any) -> bool:
+    module = sys.modules.get(function.__module__)
+    return function.__module__ != "__main__" and getattr(module, function.__qualname__, None) is function
+
+
+def _cached(function: Any, parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
 
 
 def _quiet_bar() -> Any:
