@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from eechips.manifest.run import open_run as open_run
     from eechips.recipe import Chip as Chip
     from eechips.recipe import Table as Table
+    from eechips.report.figure import plot as plot
     from eechips.scripts.pools import Pool as Pool
     from eechips.series import Series as Series
     from eechips.template import Template as Template
@@ -51,6 +52,7 @@ _MODULES = {
     "images": "eechips.jobs.images",
     "mosaic": "eechips.jobs.mosaic",
     "open_run": "eechips.manifest.run",
+    "plot": "eechips.report.figure",
     "run": "eechips.jobs.scripts",
     "sample": "eechips.jobs.chips",
     "timeseries": "eechips.jobs.timeseries",
@@ -73,6 +75,7 @@ __all__ = [
     "images",
     "mosaic",
     "open_run",
+    "plot",
     "run",
     "sample",
     "timeseries",

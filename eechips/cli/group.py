@@ -20,6 +20,7 @@ _VERBS = {
     "run": "A recipe of your own: a Python file with two functions.",
     "init": "Write a recipe to start from.",
     "status": "What a run folder holds, and how fast it came: counts, failures, time left.",
+    "plot": "The time series of a run as a picture.",
     "failures": "The units of a run that failed, by kind and one by one.",
     "retry": "Try failed units of a run again.",
     "verify": "Check that every file of a run is there and whole.",

@@ -1,0 +1,204 @@
+"""The figure of a run's time series: a panel for each region, a line for each column."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from eechips.errors import UsageError
+from eechips.manifest.run import Run, open_run
+from eechips.report.series import Curves, read_curves
+from eechips.storage import write_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_PANELS = 60
+"""Regions of one figure at most."""
+
+_USUAL_PANELS = 12  # if no region is named
+_ACROSS = 3  # panels side by side
+_DOTS_PER_INCH = 150
+_GAP = 3.0  # times the usual step between dates: what is longer is a gap, and no line crosses it
+_LONE = 4.0  # size of the dot of a value without neighbours, in points
+_INK, _FAINT = "#333333", "#8a8a8a"
+_COLOURS = ("#1b6ca8", "#d1495b", "#3a8f5c", "#e0a030", "#7b5ea7", "#5f6b76", "#2aa9a1", "#a8572b")
+
+
+def plot(
+    run: Run | str | Path,
+    *,
+    regions: Sequence[Any] | str | int = (),
+    bands: Sequence[str] | str = (),
+    out: str | Path | None = None,
+) -> Figure:
+    """Draws the series of one or several regions of a run.
+
+    Args:
+        run: of ``eechips timeseries``, or of a recipe whose tables have a region, a ``date`` and values; or its folder.
+        regions: ids of regions, at most ``MOST_PANELS``; none for the first twelve.
+        bands: columns, or bands with all their columns; none for all but the counts.
+        out: a file to save it to, PNG, PDF or SVG by its name; None to save nothing.
+
+    Returns:
+        The figure; a notebook shows it.
+
+    Raises:
+        UsageError: if the run has no series, no such region or column, or matplotlib is missing.
+
+    Example:
+        >>> eechips.plot("outputs/timeseries-modis-lst", regions=[7, 8], out="lst.png")
+    """
+    figure_class = _matplotlib()
+    regions = [regions] if isinstance(regions, (str, int)) else list(regions)
+    if len(regions) > MOST_PANELS:
+        raise UsageError(f"{len(regions)} regions are too many for one figure: {MOST_PANELS} at most")
+    run = run if isinstance(run, Run) else open_run(run)
+    bands = [bands] if isinstance(bands, str) else list(bands)
+    curves = read_curves(run, regions, bands, most=_USUAL_PANELS)
+    figure = _draw(figure_class, curves, run.info)
+    if out is not None:
+        save(figure, Path(out))
+    return figure
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Saves a figure under its name whole or not at all.
+
+    Raises:
+        UsageError: if the name's suffix is none that matplotlib knows.
+    """
+    suffix = path.suffix.lstrip(".").lower() or "png"
+    there = figure.canvas.get_supported_filetypes()
+    if suffix not in there:
+        raise UsageError(f"{path}: a plot is png, pdf or svg, not {suffix}")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=suffix, dpi=_DOTS_PER_INCH)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, buffer.getvalue())
+
+
+def _matplotlib() -> type[Figure]:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: F401 - what a Figure by itself draws with
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UsageError("plots need matplotlib: pip install 'eechips[report]'") from error
+    return Figure
+
+
+def _draw(figure_class: type[Figure], curves: Curves, info: dict[str, Any]) -> Figure:
+    count = len(curves.curves)
+    across = 1 if count == 1 else 2 if count in (2, 4) else _ACROSS
+    down = math.ceil(count / across)
+    width, height = (9.0, 3.6) if count == 1 else (4.2 * across, 1.9 * down + 1.1)
+    figure = figure_class(figsize=(width, height), layout="constrained", facecolor="white")
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    columns = list(dict.fromkeys(str(column) for curve in curves.curves for column in curve.values.columns))
+    colours = {column: _COLOURS[number % len(_COLOURS)] for number, column in enumerate(columns)}
+    for panel, curve in zip(panels, curves.curves, strict=False):
+        _style(panel)
+        for column in curve.values.columns:
+            _line(panel, curve.values[column], colours[str(column)], str(column))
+        if not curve.values.notna().to_numpy().any():
+            panel.text(0.5, 0.5, "no data", transform=panel.transAxes, ha="center", va="center", color=_FAINT)
+        if count > 1:
+            panel.set_title(f"{curves.id_column} {curve.region}", fontsize=8.5, color=_INK, loc="left", pad=3)
+    _finish(figure, panels, curves, columns, info)
+    return figure
+
+
+def _style(panel: Axes) -> None:
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
+    panel.xaxis.set_major_locator(locator)
+    panel.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    panel.grid(True, color="#e6e6e6", linewidth=0.6)
+    panel.set_axisbelow(True)
+    panel.tick_params(labelsize=8, color=_FAINT, labelcolor=_INK, length=2.5)
+    panel.xaxis.get_offset_text().set_fontsize(8)
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        panel.spines[side].set_color(_FAINT)
+
+
+def _line(panel: Axes, values: pd.Series[Any], colour: str, label: str) -> None:
+    """A line that stops where there is no value, or no date for long; values without neighbours are dots."""
+    broken = with_gaps(values)
+    dates, numbers = broken.index.to_numpy(), broken.to_numpy(float)
+    there = np.isfinite(numbers)
+    before, after = np.r_[False, there[:-1]], np.r_[there[1:], False]
+    lone = there & ~before & ~after
+    width = 1.4 if len(values) < 120 else 0.9
+    panel.plot(dates, numbers, color=colour, linewidth=width, label=label, solid_joinstyle="round")
+    panel.plot(dates[lone], numbers[lone], color=colour, linestyle="none", marker=".", markersize=_LONE)
+
+
+def with_gaps(values: pd.Series[Any]) -> pd.Series[Any]:
+    """A series with a missing value in every stretch that is much longer than the usual step between its dates."""
+    steps = np.diff(values.index.to_numpy())
+    if len(steps) < 2:
+        return values
+    long = np.flatnonzero(steps > _GAP * np.median(steps))
+    if not len(long):
+        return values
+    middles = values.index.to_numpy()[long] + steps[long] / 2
+    found: pd.Series[Any] = pd.concat([values, pd.Series(np.nan, index=pd.DatetimeIndex(middles))])
+    return found.sort_index()
+
+
+def _finish(figure: Figure, panels: Any, curves: Curves, columns: Sequence[str], info: dict[str, Any]) -> None:
+    for panel in panels[len(curves.curves) :]:
+        panel.set_visible(False)
+    across = panels[0].get_gridspec().ncols
+    for index, panel in enumerate(panels[: len(curves.curves)]):
+        if index + across >= len(curves.curves):  # nothing below it: the dates belong here
+            panel.tick_params(labelbottom=True)
+    figure.suptitle(_title(curves, info), fontsize=10.5, color=_INK, x=0.01, ha="left")
+    figure.supylabel(_quantity(columns, info), fontsize=8.5, color=_INK)
+    if len(columns) > 1:
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower left", ncols=min(len(columns), 4), fontsize=8, frameon=False)
+    notes = [*info.get("notes", ())]
+    if curves.total > len(curves.curves) and len(curves.curves) > 1:
+        notes.append(f"{len(curves.curves)} of {curves.total:,} regions.")
+    if notes:
+        figure.supxlabel(" ".join(notes), fontsize=7, color=_FAINT, x=0.99, ha="right")
+
+
+def _title(curves: Curves, info: dict[str, Any]) -> str:
+    used = [dataset.get("title") or dataset["id"] for dataset in info.get("datasets", ())[:1]]
+    parts = used or [str(info.get("recipe", ""))]
+    if len(curves.curves) == 1:
+        parts.append(f"{curves.id_column} {curves.curves[0].region}")
+    every = info.get("parameters", {}).get("every")
+    if every:
+        parts.append(f"every {str(every).removeprefix('1 ')}")
+    return ", ".join(part for part in parts if part)
+
+
+def _quantity(columns: Sequence[str], info: dict[str, Any]) -> str:
+    """What the numbers are: the band and its reducer, and what was done to the values. The legend says the rest."""
+    given = info.get("parameters", {})
+    reducers = str(given.get("reducer") or "").split(",")
+    if len(reducers) > 1:
+        bands = {column.removesuffix(f"_{name}") for column in columns for name in reducers if column.endswith(name)}
+        text = bands.pop() if len(bands) == 1 else ""
+    else:
+        text = columns[0] if len(columns) == 1 else ""
+        text = f"{reducers[0]} of {text}" if text and reducers[0] else text
+    factor, summand = given.get("multiply"), given.get("add")
+    if factor is not None:
+        text = f"{text or 'values'} × {factor:g}"
+    if summand is not None:
+        text = f"{text or 'values'} {'+' if summand >= 0 else '−'} {abs(summand):g}"
+    return text

@@ -1,0 +1,205 @@
+"""Time series out of a run: the tables of its regions, or the one table of all."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from eechips.errors import UsageError
+from eechips.manifest.run import Run
+
+_DATE = "date"
+_LISTED = 12  # names in a message
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curve:
+    """The series of a region.
+
+    Attributes:
+        region: its id, as text.
+        values: a column for each thing that was measured; the index is its dates, in order, each once.
+    """
+
+    region: str
+    values: pd.DataFrame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Curves:
+    """The series of some regions of a run.
+
+    Attributes:
+        id_column: what regions are called in the tables.
+        curves: in the order asked for, else in that of the run.
+        total: how many regions the run has.
+    """
+
+    id_column: str
+    curves: list[Curve]
+    total: int
+
+
+def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = (), *, most: int) -> Curves:
+    """Reads series of a run whose results are tables with a column ``date``.
+
+    Args:
+        run: finished, or as far as it is.
+        regions: ids, as values or as text; none for the first ones.
+        bands: names of columns, or of bands, for all columns that begin with them; none for all but the counts.
+        most: regions at most, if none are named.
+
+    Raises:
+        UsageError: if the run has no such tables, or no such region or column; says which there are.
+    """
+    tables = _one_table(run) or _tables(run)
+    names = list(dict.fromkeys(str(region) for region in regions))
+    known = tables.ids()
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"there is no region {unknown[0]!r} in {run.path}; {_choices(unknown[0], list(known))}")
+    if not known:
+        raise UsageError(f"{run.path} has no series: no region has a row")
+    chosen = names or list(known)[:most]
+    curves = [Curve(name, _curve(tables.read(known[name]), bands)) for name in chosen]
+    return Curves(tables.id_column, curves, len(known))
+
+
+class _OneTable:
+    """All regions in one table, perhaps in several files.
+
+    Args:
+        paths: of the files, Parquet or CSV.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+        self.id_column = _id_column(_read(paths[0], rows=0), paths[0])
+        self._ids: dict[str, Any] | None = None
+
+    def ids(self) -> dict[str, Any]:
+        """Regions by their ids as text."""
+        found: dict[str, Any] = {}
+        for path in self._paths:
+            values = _read(path, columns=[self.id_column])[self.id_column].drop_duplicates()
+            found.update((str(value), value) for value in values.tolist())
+        return found
+
+    def read(self, region: Any) -> pd.DataFrame:
+        """The rows of a region."""
+        return pd.concat([_rows(path, self.id_column, region) for path in self._paths], ignore_index=True)
+
+
+class _Tables:
+    """A table for each region.
+
+    Args:
+        paths: of the files, Parquet or CSV, in the order of the plan, with the region if the plan says it.
+    """
+
+    def __init__(self, paths: Sequence[tuple[Path, Any]]) -> None:
+        self.id_column = _id_column(_read(paths[0][0], rows=0), paths[0][0])
+        self._paths: dict[str, Path] = {}
+        for path, region in paths:
+            for value in [region] if region is not None else self._regions(path):
+                self._paths[str(value)] = path
+
+    def _regions(self, path: Path) -> Iterator[Any]:
+        yield from _read(path, columns=[self.id_column])[self.id_column].drop_duplicates().tolist()
+
+    def ids(self) -> dict[str, Any]:
+        """Regions by their ids as text."""
+        return {name: name for name in self._paths}
+
+    def read(self, region: Any) -> pd.DataFrame:
+        """The rows of a region."""
+        table = _read(self._paths[region])
+        found: pd.DataFrame = table[table[self.id_column].astype(str) == region]
+        return found
+
+
+def _one_table(run: Run) -> _OneTable | None:
+    paths = [path for path in run.assembled if path.suffix in (".csv", ".parquet")]
+    return _OneTable(paths) if paths else None
+
+
+def _tables(run: Run) -> _Tables:
+    units = run.units
+    there = units[units["file"].notna()]
+    paths = [
+        (run.path / file, unit.get("region") if isinstance(unit, dict) else None)
+        for file, unit in zip(there["file"], there["unit"], strict=True)
+        if file.endswith((".csv", ".parquet"))
+    ]
+    if not paths:
+        raise UsageError(f"{run.path} has no series: none of its results is a table")
+    return _Tables(paths)
+
+
+def _id_column(table: pd.DataFrame, path: Path) -> str:
+    columns = [str(column) for column in table.columns]
+    others = [column for column in columns if column != _DATE]
+    if _DATE not in columns or len(others) < 2:
+        there = ", ".join(columns)
+        raise UsageError(
+            f"{path} is no time series: it needs a column of regions, one called date, and values: {there}"
+        )
+    return others[0]
+
+
+def _read(path: Path, columns: list[str] | None = None, rows: int | None = None) -> pd.DataFrame:
+    if path.suffix == ".csv":
+        return pd.read_csv(path, usecols=columns, nrows=rows)
+    import pyarrow.parquet as pq
+
+    if rows == 0:
+        empty: pd.DataFrame = pq.read_schema(path).empty_table().to_pandas()
+        return empty
+    return pd.read_parquet(path, columns=columns)
+
+
+def _rows(path: Path, column: str, region: Any) -> pd.DataFrame:
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path, filters=[(column, "==", region)])
+    table = _read(path)
+    found: pd.DataFrame = table[table[column] == region]
+    return found
+
+
+def _curve(rows: pd.DataFrame, bands: Sequence[str]) -> pd.DataFrame:
+    """Numbers by date. Of several images of a day the mean: a line has one point for each date."""
+    numbers = [str(c) for c in rows.columns[1:] if c != _DATE and not _is_text(rows[c])]
+    if bands:
+        chosen = [column for band in bands for column in _columns_of(band, numbers)]
+    else:
+        chosen = [column for column in numbers if column != "count" and not column.endswith("_count")] or numbers
+    values = rows[chosen].astype(float)
+    values.index = pd.DatetimeIndex(pd.to_datetime(rows[_DATE]))
+    found: pd.DataFrame = values.groupby(level=0).mean()
+    return found.sort_index()
+
+
+def _columns_of(band: str, columns: list[str]) -> list[str]:
+    if band in columns:
+        return [band]
+    found = [column for column in columns if column.startswith(f"{band}_") and not column.endswith("_count")]
+    if not found:
+        raise UsageError(f"there is no column {band!r}; {_choices(band, columns)}")
+    return found
+
+
+def _is_text(values: pd.Series[Any]) -> bool:
+    return not pd.api.types.is_numeric_dtype(values) and bool(values.notna().any())
+
+
+def _choices(wanted: str, there: list[str]) -> str:
+    """A phrase that says what there is: what looks alike, and the first few."""
+    alike = difflib.get_close_matches(wanted, there, n=3)
+    hint = f"did you mean {' or '.join(alike)}? " if alike else ""
+    more = f" and {len(there) - _LISTED:,} more" if len(there) > _LISTED else ""
+    return f"{hint}there are {', '.join(there[:_LISTED])}{more}"
