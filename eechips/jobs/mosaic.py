@@ -34,6 +34,7 @@ from eechips.planning.conditions import Condition, Test, parse_condition, settle
 from eechips.planning.lattice import Placement, cover, joined_at_antimeridian
 from eechips.planning.masks import Mask, parse_mask
 from eechips.planning.outlines import middle, outline, polygon_of
+from eechips.planning.overlaps import Overlap
 from eechips.planning.regions import Region, choices, parse_region
 from eechips.recipe import Chip, Unit, canonical_json
 from eechips.storage import sha256_of
@@ -335,18 +336,19 @@ class MosaicRecipe(OfDataset):
     def _place(self, about: facts.Facts, native: Grid, polygon: BaseGeometry | None) -> tuple[Grid, Grid]:
         """The lattice, and its window that is the mosaic."""
         placement = self.placement.resolved()
-        own = outline(native) if polygon is None else polygon
-        if own is None and not placement.is_native and not placement.is_fixed:
-            raise UsageError(f"{self.dataset_id} has no place that settles a UTM zone: give --roi")
-        lattice = placement.lattice(native, (0.0, 0.0) if own is None else middle(own))
-        is_own = about.kind == "image" and placement.is_native and native.width * native.height > 1
-        if polygon is None:
-            if own is None or native.width * native.height == 1:
-                raise UsageError(f"the server does not say where {self.dataset_id} ends: give --roi")
-            return lattice, _covering(lattice, native) if is_own else cover(lattice, own)
-        grid = cover(lattice, polygon)
-        if is_own:
-            grid = _overlap(lattice, grid, _covering(lattice, native))
+        has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: the server does not say
+        if polygon is None and has_end and placement.is_native:
+            lattice = placement.lattice(native, (0.0, 0.0))  # which is the source's, whatever the place
+            return lattice, _covering(lattice, native)
+        region = polygon or (outline(native) if has_end else None)
+        if region is None:
+            raise UsageError(f"{self.dataset_id} is not bounded in longitude and latitude: say with --roi what to take")
+        lattice = placement.lattice(native, middle(region))
+        if not has_end:
+            return lattice, cover(lattice, region)
+        grid = Overlap(region, placement).window(native)
+        if grid is None:
+            raise RegionError(f"the region does not meet {self.dataset_id}")
         return lattice, grid
 
     def _units(self, layout: _Layout, tiling: windows.Tiling, polygon: BaseGeometry | None) -> Iterator[Unit]:
@@ -507,30 +509,10 @@ def _dtype(reducer: str, kind: Kind, dtypes: Sequence[str]) -> str:
 
 
 def _covering(lattice: Grid, grid: Grid) -> Grid:
-    """The window of a lattice that covers a grid with the same axes and origin."""
-    return _overlap(lattice, *(grid,) * 2)
-
-
-def _overlap(lattice: Grid, one: Grid, other: Grid) -> Grid:
-    """The window of a lattice that two grids of the same CRS have in common.
-
-    Raises:
-        RegionError: if they have none.
-    """
-    spans = []
-    for axis in (0, 1):
-        places = [sorted(lattice.pixel(*grid.xy(*corner))[axis] for corner in _corners(grid)) for grid in (one, other)]
-        first, last = max(place[0] for place in places), min(place[-1] for place in places)
-        spans.append(
-            (
-                round(first) if abs(first - round(first)) < _CLOSE else math.floor(first),
-                round(last) if abs(last - round(last)) < _CLOSE else math.ceil(last),
-            )
-        )
-    (left, right), (top, bottom) = spans
-    if left >= right or top >= bottom:
-        raise RegionError("the region does not meet the image")
-    return lattice.window(left, top, right - left, bottom - top)
+    """The window of a lattice that holds a grid with the same origin and axes."""
+    (left, top), (right, bottom) = (lattice.pixel(*grid.xy(*corner)) for corner in _corners(grid)[::2])
+    width, height = math.ceil(right - left - _CLOSE), math.ceil(bottom - top - _CLOSE)
+    return lattice.window(round(left), round(top), width, height)
 
 
 def _corners(grid: Grid) -> tuple[tuple[int, int], ...]:
