@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from eechips.jobs.composites import composites as composites
     from eechips.jobs.images import images as images
     from eechips.jobs.mosaic import mosaic as mosaic
+    from eechips.jobs.points import points as points
     from eechips.jobs.scripts import run as run
     from eechips.jobs.timeseries import timeseries as timeseries
     from eechips.manifest.run import Run as Run
@@ -53,6 +54,7 @@ _MODULES = {
     "mosaic": "eechips.jobs.mosaic",
     "open_run": "eechips.manifest.run",
     "plot": "eechips.report.figure",
+    "points": "eechips.jobs.points",
     "run": "eechips.jobs.scripts",
     "sample": "eechips.jobs.chips",
     "timeseries": "eechips.jobs.timeseries",
@@ -76,6 +78,7 @@ __all__ = [
     "mosaic",
     "open_run",
     "plot",
+    "points",
     "run",
     "sample",
     "timeseries",

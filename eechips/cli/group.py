@@ -17,6 +17,7 @@ _VERBS = {
     "composites": "One image of all images of a period, for every period.",
     "mosaic": "One region of any size as one cloud-optimised GeoTIFF.",
     "timeseries": "A table of values over time for each region.",
+    "points": "Values at points or over polygons of a table of yours.",
     "run": "A recipe of your own: a Python file with two functions.",
     "init": "Write a recipe to start from.",
     "status": "What a run folder holds, and how fast it came: counts, failures, time left.",

@@ -1,0 +1,282 @@
+"""One table of all cells: the caller's columns and rows, with the values that were found."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from eechips.jobs.pairs import IMAGE, IMAGE_DATE, MOMENT, PLACE
+from eechips.planning.places import Places
+from eechips.recipe import TableFormat
+
+Rows = npt.NDArray[np.int64]
+
+_TOGETHER = 2_000_000
+"""Rows that are put in order in memory at once: some 200 MB with a few columns."""
+_MOST_PARTS = 256  # files that are open at once
+_ROW, _SOURCE = "row", "source"
+_NOWHERE = -1  # the image of a row that has none
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A cell's file, and which of its places every row of the caller's is."""
+
+    path: Path
+    rows: Rows
+    places: Rows
+
+
+class Harvest:
+    """Collects the files of cells and writes the table.
+
+    The table has the caller's rows in the caller's order, those of one place in order of time: cells, which are near
+    each other on the ground, are not near each other in the file. Up to some millions of rows are sorted in memory;
+    beyond that the cells' rows are first dealt into parts of the file (on disk, beside the table), each of which is
+    then sorted on its own. Memory is bounded by the caller's table and one part.
+
+    Rows that were not asked for, for want of coordinates or of a date, or that no image meets, are there once, without
+    values. Rows of cells that failed are not there: a missing value would say that there is none.
+
+    Args:
+        places: the caller's rows.
+        keep: the one column of the caller's to keep; None for all.
+        prefix: of the names of columns that are added.
+        format: of the table.
+    """
+
+    def __init__(self, places: Places, *, keep: str | None, prefix: str, format: TableFormat) -> None:
+        table = places.table if format == "csv" else places.typed()
+        self._table = (table if keep is None else table.select([keep])).replace_schema_metadata(None)
+        self._prefix, self._format = prefix, format
+        self._cells: list[_Cell] = []
+        self._is_failed = np.zeros(len(places), dtype=bool)
+
+    @property
+    def failed(self) -> int:
+        """Rows of cells that failed."""
+        return int(self._is_failed.sum())
+
+    @property
+    def has_values(self) -> bool:
+        """Whether any cell has a file."""
+        return bool(self._cells)
+
+    def add(self, rows: Sequence[int | Sequence[int]], path: Path | None) -> None:
+        """Takes a cell.
+
+        Args:
+            rows: for each of its places the number of the caller's row, or of several.
+            path: its file; None if it failed.
+        """
+        counts = np.array([len(each) if isinstance(each, list) else 1 for each in rows])
+        flat = np.array([row for each in rows for row in (each if isinstance(each, list) else [each])], dtype=np.int64)
+        if path is None:
+            self._is_failed[flat] = True
+        else:
+            self._cells.append(_Cell(path, flat, np.repeat(np.arange(len(rows)), counts)))
+
+    def write(self, path: Path) -> None:
+        """Writes the table.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        images = _Images()
+        schemas = [pq.read_schema(cell.path) for cell in self._cells]
+        types = _types(schemas)
+        is_named = IMAGE in schemas[0].names
+        total = sum(_length(cell) for cell in self._cells)
+        count = min(_MOST_PARTS, math.ceil(total / _TOGETHER)) or 1
+        edges = np.linspace(0, len(self._table), count + 1).astype(np.int64)
+        layout = pa.schema([(_ROW, pa.int64()), (_SOURCE, pa.int32()), *types.items()])
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".points-") as folder:
+            parts = [_Part(Path(folder) / str(number), layout, count > 1) for number in range(count)]
+            for cell in self._cells:
+                for part, piece in zip(parts, self._dealt(cell, edges, images, layout), strict=True):
+                    part.add(piece)
+            order = images.ranks()
+            with _writer(path, self._schema(types, is_named), self._format) as write:
+                for part, first, last in zip(parts, edges, edges[1:], strict=False):
+                    write(self._joined(part.take(), int(first), int(last), images, order, types, is_named))
+
+    def _dealt(self, cell: _Cell, edges: Rows, images: _Images, layout: pa.Schema) -> Iterator[pa.Table]:
+        """A cell's values for each part of the caller's rows: a row of values for every row of the caller's."""
+        found = pq.read_table(cell.path)
+        found = found.append_column(_SOURCE, pa.array(images.numbers(found), pa.int32()))
+        place = found.column(PLACE).to_numpy()
+        counts = np.bincount(place, minlength=int(cell.places.max(initial=-1)) + 1)
+        starts = np.cumsum(counts) - counts  # places are in order
+        values = found.select([name for name in layout.names if name != _ROW])
+        part = np.searchsorted(edges, cell.rows, side="right") - 1
+        for number in range(len(edges) - 1):
+            some = np.flatnonzero(part == number)
+            lengths = counts[cell.places[some]]
+            offsets = np.cumsum(lengths) - lengths
+            index = np.repeat(starts[cell.places[some]] - offsets, lengths) + np.arange(int(lengths.sum()))
+            piece = values.take(pa.array(index))
+            row = pa.array(np.repeat(cell.rows[some], lengths))
+            yield pa.table([row, *piece.columns], names=[_ROW, *piece.column_names]).select(layout.names).cast(layout)
+
+    def _joined(
+        self,
+        found: pa.Table,
+        first: int,
+        last: int,
+        images: _Images,
+        order: Rows,
+        types: dict[str, pa.DataType],
+        is_named: bool,
+    ) -> pa.Table:
+        """The rows of the table that belong to some of the caller's."""
+        row = found.column(_ROW).to_numpy()
+        source = found.column(_SOURCE).to_numpy()
+        asked = np.zeros(last - first, dtype=bool)
+        asked[row - first] = True
+        without = np.flatnonzero(~asked & ~self._is_failed[first:last]) + first
+        rank = order[source] if len(order) else source  # of _NOWHERE, the last
+        place = np.argsort(
+            np.concatenate([row * (len(order) + 1) + rank + 1, without * (len(order) + 1)]), kind="stable"
+        )
+        # Of those without a value the number is beyond the table's end: they are taken from a row of nothing.
+        nothing = pa.table({name: pa.nulls(len(without), kind) for name, kind in types.items()})
+        rows = pa.array(np.concatenate([row, without])[place])
+        values = pa.concat_tables([found.select(list(types)), nothing]).take(pa.array(place))
+        columns = dict(zip(self._table.column_names, self._table.take(rows).columns, strict=True))
+        if is_named:
+            sources = np.concatenate([source, np.full(len(without), _NOWHERE)])[place]
+            index = pa.array(np.maximum(sources, 0), mask=sources == _NOWHERE)
+            columns[self._prefix + IMAGE] = pa.array(images.names, pa.string()).take(index)
+            columns[self._prefix + IMAGE_DATE] = pa.array(images.dates, MOMENT).take(index)
+        columns |= {self._prefix + name: values.column(name) for name in types}
+        return pa.table(columns).cast(self._schema(types, is_named))
+
+    def _schema(self, types: dict[str, pa.DataType], is_named: bool) -> pa.Schema:
+        fields = [*self._caller_schema()]
+        if is_named:
+            fields += [pa.field(self._prefix + IMAGE, pa.string()), pa.field(self._prefix + IMAGE_DATE, MOMENT)]
+        return pa.schema([*fields, *(pa.field(self._prefix + name, kind) for name, kind in types.items())])
+
+    def _caller_schema(self) -> pa.Schema:
+        return self._table.schema
+
+
+class _Images:
+    """Numbers for the images of all cells."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, int | None], int] = {}
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name, _ in self._known]
+
+    @property
+    def dates(self) -> list[int | None]:
+        """Milliseconds since 1970."""
+        return [date for _, date in self._known]
+
+    def numbers(self, found: pa.Table) -> npt.NDArray[np.int32]:
+        """For each row of a cell's file the number of its image."""
+        if IMAGE not in found.column_names:
+            return np.full(len(found), _NOWHERE, dtype=np.int32)
+        names = found.column(IMAGE).combine_chunks().dictionary_encode()
+        dates = found.column(IMAGE_DATE).cast(pa.int64())
+        indices = names.indices.to_numpy()
+        _, firsts = np.unique(indices, return_index=True)
+        first_dates = dates.take(pa.array(firsts)).to_pylist()
+        numbers = [
+            self._known.setdefault((name, date), len(self._known))
+            for name, date in zip(names.dictionary.to_pylist(), first_dates, strict=True)
+        ]
+        return np.array(numbers, dtype=np.int32)[indices] if numbers else np.zeros(0, dtype=np.int32)
+
+    def ranks(self) -> Rows:
+        """The place of each in order of time, those without a date first, then of their names."""
+        keys = list(self._known)
+        order = sorted(range(len(keys)), key=lambda i: (keys[i][1] is not None, keys[i][1] or 0, keys[i][0]))
+        found = np.empty(len(keys), dtype=np.int64)
+        found[order] = np.arange(len(keys))
+        return found
+
+
+class _Part:
+    """Values for a part of the caller's rows: in memory, or in a file while other parts are collected too."""
+
+    def __init__(self, path: Path, layout: pa.Schema, is_stored: bool) -> None:
+        self._path, self._layout = path, layout
+        self._pieces: list[pa.Table] = []
+        self._file = pa.ipc.new_stream(str(path), layout) if is_stored else None
+
+    def add(self, piece: pa.Table) -> None:
+        if self._file is None:
+            self._pieces.append(piece)
+        elif len(piece):
+            self._file.write_table(piece)
+
+    def take(self) -> pa.Table:
+        """All of it, which is then forgotten."""
+        if self._file is None:
+            pieces, self._pieces = self._pieces, []
+            return pa.concat_tables(pieces or [self._layout.empty_table()])
+        self._file.close()
+        with pa.ipc.open_stream(str(self._path)) as stream:
+            found = stream.read_all()
+        self._path.unlink()
+        return found
+
+
+def _types(schemas: Sequence[pa.Schema]) -> dict[str, pa.DataType]:
+    """For each column of values the type that holds those of all cells."""
+    found: dict[str, pa.DataType] = {}
+    for schema in schemas:
+        for field in schema:
+            if field.name not in (PLACE, IMAGE, IMAGE_DATE) and found.get(field.name) != pa.float64():
+                found[field.name] = field.type
+    return found
+
+
+def _length(cell: _Cell) -> int:
+    """Rows of the table that a cell makes, about."""
+    rows = pq.read_metadata(cell.path).num_rows
+    return math.ceil(int(rows) * len(cell.rows) / (int(cell.places.max(initial=0)) + 1))
+
+
+@contextlib.contextmanager
+def _writer(path: Path, schema: pa.Schema, format: TableFormat) -> Iterator[Any]:
+    """What writes tables to a file, one after the other."""
+    if format == "parquet":
+        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+            yield writer.write_table
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        is_first = [True]
+
+        def write(table: pa.Table) -> None:
+            _text(table).to_csv(file, index=False, header=is_first.pop() if is_first else False, lineterminator="\n")
+
+        yield write
+
+
+def _text(table: pa.Table) -> pd.DataFrame:
+    """A table as it stands in a CSV file: dates in ISO 8601, no decimal point in integers, nothing for no value."""
+    columns = [_iso(column) if column.type == MOMENT else column for column in table.columns]
+    kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
+    found: pd.DataFrame = pa.table(columns, names=table.column_names).to_pandas(types_mapper=kinds.get)
+    return found
+
+
+def _iso(moments: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.replace_substring(pc.strftime(moments, format="%Y-%m-%dT%H:%M:%SZ"), ".000Z", "Z")

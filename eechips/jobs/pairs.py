@@ -1,0 +1,174 @@
+"""What comes back for a cell: images with the values at places, as columns with a row for each pair of the two."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
+from shapely import affinity
+from shapely.geometry.base import BaseGeometry
+
+PLACE, IMAGE, IMAGE_DATE = "place", "image", "image_date"
+MOMENT = pa.timestamp("ms", tz="UTC")
+
+_RADIUS = 6_371_008.8  # metres
+_DEGREE = math.radians(1) * _RADIUS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """How the features of a cell become its table.
+
+    Attributes:
+        columns: names of the values.
+        positions: where each is in a feature's lists, the place's number not counted.
+        counts: columns that say how many pixels there were: what has nothing but these has no value.
+        integral: columns whose values are integers.
+        is_named: whether rows say which image they are of.
+        at: longitude and latitude of the places (n, 2); None if they are polygons.
+        geometries: the polygons; empty if the places are points.
+        moments: milliseconds of each place, of whose images the nearest is wanted; None if all are.
+        keeps_empty: whether a pair without a value is kept though the image's footprint does not hold the place.
+    """
+
+    columns: tuple[str, ...]
+    positions: tuple[int, ...]
+    counts: frozenset[str]
+    integral: frozenset[str]
+    is_named: bool
+    at: npt.NDArray[np.float64] | None = None
+    geometries: Sequence[BaseGeometry] = ()
+    moments: npt.NDArray[np.float64] | None = None
+    keeps_empty: bool = True
+
+    def columns_of(self, features: list[dict[str, Any]]) -> Mapping[str, Any]:
+        """The table of a cell, its rows in order of places, then of time, then of the images' ids.
+
+        Args:
+            features: rows with ``values``, lists of a place's number and its values, None for none; ``image``, ``time``
+                in milliseconds, and ``.geo``, the image's footprint as GeoJSON, where images are named.
+
+        Returns:
+            Columns as Arrow arrays: ``place`` (int32), ``image`` (text), ``image_date`` (UTC), and the values: int64,
+            or double.
+        """
+        held = _Footprints(self.at, self.geometries)
+        places: list[npt.NDArray[np.int64]] = []
+        values: list[npt.NDArray[np.float64]] = []
+        sources: list[npt.NDArray[np.int64]] = []
+        width = 1 + (max(self.positions) + 1 if self.positions else 0)
+        for number, feature in enumerate(features):
+            rows = feature.get("values") or []
+            block = np.array(rows, dtype=np.float64).reshape(-1, width)
+            numbers, found = block[:, 0].astype(np.int64), block[:, 1:][:, list(self.positions)]
+            if not self.keeps_empty:
+                some = np.flatnonzero(self._has_value(found) | held.inside(feature.get(".geo"))[numbers])
+                numbers, found = numbers[some], found[some]
+            places.append(numbers)
+            values.append(found)
+            sources.append(np.full(len(numbers), number))
+            feature["values"] = None  # lists of lists are many times as large as their numbers
+        place = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
+        value = np.concatenate(values) if values else np.zeros((0, len(self.columns)))
+        source = np.concatenate(sources) if sources else np.zeros(0, dtype=np.int64)
+        times = np.array([np.nan if f.get("time") is None else f["time"] for f in features], dtype=np.float64)
+        names = [str(feature.get("image") or "") for feature in features]
+        rank = np.empty(len(names), dtype=np.int64)
+        rank[sorted(range(len(names)), key=lambda i: (not np.isnan(times[i]), times[i], names[i]))] = range(len(names))
+        if self.moments is not None:
+            some = self._nearest(place, value, times[source], rank[source])
+        else:
+            some = np.lexsort((rank[source], place))
+        return self._table(place[some], value[some], source[some], names, times)
+
+    def _nearest(
+        self,
+        place: npt.NDArray[np.int64],
+        value: npt.NDArray[np.float64],
+        time: npt.NDArray[np.float64],
+        rank: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.int64]:
+        """Of each place's pairs the one nearest in time that has a value, else the nearest; the earlier of two."""
+        assert self.moments is not None
+        distance = np.abs(time - self.moments[place])
+        order = np.lexsort((rank, distance, ~self._has_value(value), place))
+        _, firsts = np.unique(place[order], return_index=True)
+        return np.asarray(order[firsts], dtype=np.int64)
+
+    def _has_value(self, value: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+        """Whether anything but a count is there."""
+        kept = [index for index, name in enumerate(self.columns) if name not in self.counts] or [0]
+        return np.asarray((~np.isnan(value[:, kept])).any(axis=1), dtype=np.bool_)
+
+    def _table(
+        self,
+        place: npt.NDArray[np.int64],
+        value: npt.NDArray[np.float64],
+        source: npt.NDArray[np.int64],
+        names: list[str],
+        times: npt.NDArray[np.float64],
+    ) -> dict[str, Any]:
+        found: dict[str, Any] = {PLACE: pa.array(place.astype(np.int32))}
+        if self.is_named:
+            found[IMAGE] = pa.array(names, pa.string()).take(pa.array(source))
+            moments = pa.array(np.nan_to_num(times).astype(np.int64), mask=np.isnan(times)).cast(MOMENT)
+            found[IMAGE_DATE] = moments.take(pa.array(source))
+        for index, column in enumerate(self.columns):
+            numbers = value[:, index]
+            masked = np.isnan(numbers)
+            if column in self.integral and (numbers[~masked] == np.round(numbers[~masked])).all():
+                found[column] = pa.array(np.where(masked, 0, numbers).astype(np.int64), mask=masked)
+            else:
+                found[column] = pa.array(numbers, mask=masked)
+        return found
+
+
+class _Footprints:
+    """Which places images' footprints hold, as far as footprints say.
+
+    They are polygons with straight edges in longitude and latitude, or along geodesics, where the images' edges are
+    straight in a projection: an edge of length L is up to L²/4R off (as far as 63 degrees north or south), and so much
+    is added around.
+
+    Args:
+        at: the places, if they are points.
+        geometries: the places, if they are polygons.
+    """
+
+    def __init__(self, at: npt.NDArray[np.float64] | None, geometries: Sequence[BaseGeometry]) -> None:
+        self._shapes = np.array(geometries, dtype=object) if at is None else shapely.points(at)
+        self._known: dict[str, npt.NDArray[np.bool_]] = {}
+
+    def inside(self, footprint: Any) -> npt.NDArray[np.bool_]:
+        """For each place whether a footprint in GeoJSON holds it; all of them if it says nothing."""
+        key = json.dumps(footprint)
+        if key not in self._known:
+            self._known[key] = self._held(footprint)
+        return self._known[key]
+
+    def _held(self, footprint: Any) -> npt.NDArray[np.bool_]:
+        everywhere = np.ones(len(self._shapes), dtype=bool)
+        if not footprint or not footprint.get("coordinates"):
+            return everywhere
+        shape = shapely.geometry.shape(footprint)
+        if shape.geom_type in ("LinearRing", "LineString"):
+            shape = shapely.Polygon(shape.coords)
+        west, south, east, north = shape.bounds
+        if not np.isfinite(shape.bounds).all() or east - west > 180:
+            return everywhere
+        shrunk = math.cos(math.radians(min(89.0, max(abs(south), abs(north)))))
+        length = math.hypot((east - west) * shrunk, north - south) * _DEGREE
+        around = shape.buffer(length**2 / (4 * _RADIUS) / _DEGREE / shrunk)
+        shapely.prepare(around)
+        found = shapely.intersects(around, self._shapes)
+        if east > 180 or west < -180:  # footprints across the antimeridian go on beyond it
+            for turn in (-360.0, 360.0):
+                found |= shapely.intersects(affinity.translate(around, turn), self._shapes)
+        return np.asarray(found, dtype=np.bool_)

@@ -1,0 +1,530 @@
+"""``eechips points``: values of a dataset at points, or over polygons, that somebody has a table of."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from eechips.engine import Estimate, RunConfig
+from eechips.errors import RegionError, UsageError
+from eechips.grid import Grid
+from eechips.jobs.harvest import Harvest
+from eechips.jobs.options import (
+    OfDataset,
+    check_dataset,
+    check_dates,
+    check_positive,
+    fetch,
+    field_names,
+    slug,
+    split,
+    takes,
+)
+from eechips.jobs.pairs import IMAGE, IMAGE_DATE, Pairs
+from eechips.jobs.questions import Question, columns_of
+from eechips.jobs.survey import DAY, Mode, Survey, count_images, day_of, survey
+from eechips.manifest.run import Run
+from eechips.planning import cells, facts
+from eechips.planning.masks import Mask, parse_mask
+from eechips.planning.pairing import parse_window
+from eechips.planning.places import Places, read_places
+from eechips.planning.projection import METRES_PER_DEGREE, project
+from eechips.planning.statistics import Statistics, parse_statistics
+from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from eechips.engine.assembly import Results
+
+COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
+"""What makes one value of a pixel's values in all images; ``latest`` is the last one that is not masked."""
+
+_CLOSE = 1e-6  # of a pixel: a point so near to an edge is not taken to be on either side of it
+_VERTEX = 40  # bytes in a request
+_INTEGRAL = ("latest", "min", "max", "sum", "mode")  # composites that make integers of integers
+_SELECTING = ("first", "min", "max", "mode")  # reducers that do so over polygons
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointValues(OfDataset):
+    """The recipe of ``eechips points``.
+
+    The places are divided into cells (``eechips.planning.cells``); each cell is a unit, and is asked for by one
+    request: ``Image.reduceRegions`` of the cell's places, mapped over the images that meet them. When all cells are
+    there, one table is made: the caller's columns and rows in their order, and the values.
+
+    A point's value is that of the pixel it lies in, on the band's own grid in each image: nothing is resampled. A
+    polygon's is a reduction of the pixels it covers, weighted by how much it covers of them. Where every pixel is
+    masked the value is missing. Bands of different grids are each asked for on their own.
+
+    Attributes:
+        dataset: alias ("MODIS_LST") or Earth Engine id.
+        points: a CSV or Parquet file with columns of longitude and latitude, or a vector file (GeoParquet, GeoPackage,
+            GeoJSON, …) of points or polygons.
+        lon_field: column of the longitude in degrees; None for the first of longitude, lon, long, lng, x, in any case.
+        lat_field: column of the latitude; None for the first of latitude, lat, y.
+        id_field: keep only this column of the file, whose values must differ; None for all columns.
+        bands: names, in order, or ``"R,G,B"``; None for the dataset's default.
+        start: first day, inclusive, YYYY-MM-DD; None for no bound.
+        end: last day, exclusive; None for no bound.
+        each_image: a row for every image whose footprint holds the place, with its id and date, in order of time.
+        composite: of a collection without ``each_image``: what makes one value of those of all images, one of
+            ``COMPOSITES``. ``latest``, which invents no values, if None.
+        date_field: column of dates, ISO 8601: a row's values are those of the one image nearest to its date that has
+            any there; of two equally near the earlier.
+        window: how far from it at most, before and after, as ``30d``, ``12h`` or ``2w``. A date without a time of day
+            stands for its noon (UTC), and half a day is added.
+        mask: cloud mask of the dataset: ``auto``, or as ``eechips images`` has it; None for none.
+        scale: edge of a pixel in metres; None for the images' own pixels.
+        reducer: over polygons: one or more of Earth Engine's reducers, or p0 to p100, ``"mean,p90"``; the counts of
+            pixels come with them. ``mean`` if None.
+        prefix: put before the names of all columns that are added.
+        format: ``parquet`` or ``csv``, of the table.
+
+    Raises:
+        UsageError: if an option is out of range, or contradicts another.
+        RegionError: if there is no such file.
+    """
+
+    dataset: str
+    points: str
+    lon_field: str | None = None
+    lat_field: str | None = None
+    id_field: str | None = None
+    bands: Sequence[str] | str | None = None
+    start: str | None = None
+    end: str | None = None
+    each_image: bool = False
+    composite: str | None = None
+    date_field: str | None = None
+    window: str | None = None
+    mask: str | None = None
+    scale: float | None = None
+    reducer: str | None = None
+    prefix: str = ""
+    format: TableFormat = "parquet"
+
+    name = "points"
+    name_template = "cells/{id}"
+    is_concurrent = True
+
+    def __post_init__(self) -> None:
+        if isinstance(self.bands, str):  # "R,G,B", as on the command line, and not its letters
+            object.__setattr__(self, "bands", tuple(name.strip() for name in self.bands.split(",")))
+        object.__setattr__(self, "points", str(self.points))
+        _check(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers have what they need of the places in their units.
+        return {name: value for name, value in self.__dict__.items() if name != "places"}
+
+    @cached_property
+    def places(self) -> Places:
+        """The rows of the file. Read when first used."""
+        found = read_places(Path(self.points), self.lon_field, self.lat_field)
+        if not len(found.known):
+            raise RegionError(f"no row of {self.points} has coordinates")
+        if self.reducer is not None and found.kind == "points":
+            raise UsageError("--reducer is for polygons: a point has the value of the pixel that it lies in")
+        if self.id_field is not None:
+            found.check_unique(self.id_field)
+        if self.date_field is not None:
+            found.check_field(self.date_field)
+        return found
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(Path(self.points).read_bytes()).hexdigest()
+
+    @cached_property
+    def cloud_mask(self) -> Mask | None:
+        """What removes pixels."""
+        return parse_mask(self.mask, self.dataset_id)
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """What makes values of a polygon's pixels."""
+        return parse_statistics(self.reducer or "mean")
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Ids of the assets that are read."""
+        return (self.dataset_id, *(self.cloud_mask.collections if self.cloud_mask else ()))
+
+    @property
+    def reach(self) -> float:
+        """Milliseconds before and after a row's moment within which its image must be.
+
+        A day stands for its middle, so half a day more makes whole days of them.
+        """
+        return parse_window(self.window or "").total_seconds() * 1000 + DAY / 2
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """All parameters as JSON."""
+        return {
+            "dataset": self.dataset_id,
+            "points": self.points,
+            "points_sha256": self.sha256,
+            "lon_field": self.lon_field,
+            "lat_field": self.lat_field,
+            "id_field": self.id_field,
+            "bands": list(self.bands) if self.bands else None,
+            "start": self.start,
+            "end": self.end,
+            "each_image": self.each_image,
+            "composite": self.composite,
+            "date_field": self.date_field,
+            "window": self.window,
+            "mask": self.cloud_mask.text if self.cloud_mask else None,
+            "scale": self.scale,
+            "reducer": self.reducer,
+            "prefix": self.prefix,
+            "format": self.format,
+        }
+
+    @property
+    def identity(self) -> str:
+        """Sha256 of what changes results; where the file lies does not."""
+        content = {**self.parameters, "recipe": self.name, "points": None}
+        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+    def get_requests(self) -> Iterator[Unit]:
+        """Plans the cells.
+
+        Yields:
+            ``{"kind": "cell", …}`` with ``at`` (longitude and latitude of each place) or ``geometries`` (GeoJSON),
+            ``rows`` (for each place the number of its row, or of its rows), ``moments`` (milliseconds, for each place,
+            where rows have dates), ``start`` and ``end`` where the images are too many for one request, and what the
+            :class:`~eechips.jobs.survey.Survey` has found.
+
+        Raises:
+            UnknownDatasetError: if the dataset or a band does not exist.
+            UsageError: if the options do not suit the dataset, or names of columns collide.
+            RegionError: if the file cannot be used.
+        """
+        places, moments = self.places, self._moments()
+        has_place = ~shapely.is_missing(places.geometries)
+        rows = np.flatnonzero(has_place if moments is None else has_place & ~np.isnan(moments))
+        if not len(rows):
+            raise RegionError(f"no row of {self.points} has both a place and a date")
+        if not has_place.all():
+            _log.warning("no values for %s without coordinates", _counted(int((~has_place).sum()), "row"))
+        if moments is not None and np.isnan(moments).any():
+            _log.warning("no values for %s without %s", _counted(int(np.isnan(moments).sum()), "row"), self.date_field)
+        found = self._survey(rows, moments)
+        shapes = places.geometries[rows]
+        times = None if moments is None else moments[rows]
+        is_shared = self.scale is None and self.cloud_mask is None and self.is_points
+        alike = _alike(shapes, times, found.shared if is_shared else None)
+        first = np.array([group[0] for group in alike])
+        parts = list(self._cells(shapes[first], None if times is None else times[first], found))
+        _log.info(
+            "%s%s in %s; %s at each, about",
+            _counted(len(rows), self.places.kind[:-1]),
+            f", {len(alike):,} of them different," if len(alike) < len(rows) else "",
+            _counted(len(parts), "cell"),
+            _counted(found.images, "image"),
+        )
+        shared: Unit = {
+            "kind": "cell",
+            "mode": found.mode,
+            "bands": list(found.bands),
+            "dtypes": list(found.dtypes),
+            "groups": [list(group) for group in found.groups],
+            "pixel": found.pixel,
+            "is_tiled": found.is_tiled,
+            "is_aligned": found.is_aligned,
+        }
+        for part in parts:
+            own: Unit = {"rows": [_numbers(rows[alike[index]]) for index in part]}
+            if self.is_points:
+                own["at"] = shapely.get_coordinates(shapes[first[part]]).tolist()
+            else:
+                own["geometries"] = [shapely.geometry.mapping(shapes[first[index]]) for index in part]
+            if times is not None:
+                own["moments"] = [int(moment) for moment in times[first[part]]]
+            for start, end in found.ranges:
+                yield {**shared, **own, "start": start, "end": end}
+
+    def get_result(self, index: int, unit: Unit) -> Table:
+        """The values of a cell: one request, and more where its rows take several pages or are too large for one.
+
+        The table has the columns ``place`` (position in the unit's ``rows``), ``image`` and ``image_date`` where an
+        image is named, and one for each value.
+        """
+        question = Question(
+            unit=unit,
+            dataset=self.dataset_id,
+            start=self.start,
+            end=self.end,
+            composite=self.composite or COMPOSITES[0],
+            mask=self.cloud_mask,
+            scale=self.scale,
+            statistics=self.statistics,
+            reach=self.reach if self.date_field is not None else 0.0,
+        )
+        pairs = Pairs(
+            columns=question.columns,
+            positions=tuple(question.properties.index(name) for name in question.names),
+            counts=frozenset() if question.is_points else self.statistics.counts(unit["bands"]),
+            integral=self._integral(unit),
+            is_named=question.is_named,
+            at=np.array(unit["at"]) if question.is_points else None,
+            geometries=[shapely.geometry.shape(each) for each in unit.get("geometries", ())],
+            moments=np.array(unit["moments"], dtype=np.float64) if "moments" in unit else None,
+            keeps_empty=unit["mode"] != "each",
+        )
+        return Table(question.divisible(), format="parquet", unpack=pairs.columns_of)
+
+    def assemble(self, results: Results) -> None:
+        """Makes the table of all cells."""
+        harvest = Harvest(self.places, keep=self.id_field, prefix=self.prefix, format=self.format)
+        for settled in results:
+            harvest.add(settled.unit["rows"], settled.path)
+        name = f"points.{self.format}"
+        if harvest.failed:
+            results.say(f"{_counted(harvest.failed, 'row')} of {self.points} left out of {name}: their cells failed")
+        if harvest.has_values:
+            with results.make(name) as path:
+                harvest.write(path)
+
+    @property
+    def is_points(self) -> bool:
+        """Whether the places are points, not polygons."""
+        return self.places.kind == "points"
+
+    def _moments(self) -> npt.NDArray[np.float64] | None:
+        """The moment that each row's image should be of, in milliseconds, if rows have dates."""
+        if self.date_field is None:
+            return None
+        moments = self.places.moments(self.date_field)
+        if np.isnan(moments).all():
+            raise RegionError(f"no row of {self.points} has a date in {self.date_field}")
+        # A day stands for its middle, so that mornings and evenings of it are equally near.
+        return np.where(moments % DAY == 0, moments + DAY / 2, moments)
+
+    def _survey(self, rows: npt.NDArray[np.int64], moments: npt.NDArray[np.float64] | None) -> Survey:
+        """Looks at the dataset: what there is to ask for, and what it will cost."""
+        days = self.start, self.end
+        if moments is not None:
+            around = (
+                day_of(float(np.nanmin(moments)) - self.reach),
+                day_of(float(np.nanmax(moments)) + self.reach + DAY),
+            )
+            days = max(self.start or around[0], around[0]), min(self.end or around[1], around[1])
+        about = facts.describe(self.dataset_id, self.known.kind if self.known else None, start=days[0], end=days[1])
+        mode: Mode = "each" if self.each_image else "paired" if self.date_field else "composite"
+        if about.kind == "image":
+            mode = "image"
+            given = {"--each-image": self.each_image, "--date-field": self.date_field, "--composite": self.composite}
+            for option, value in given.items():
+                if value:
+                    raise UsageError(f"{self.dataset_id} is a single image: leave {option} out")
+        names = self.bands or (self.known.bands if self.known else [band.name for band in about.bands])
+        found = survey(about, tuple(names), mode)
+        self._check_columns(found)
+        if mode == "image":
+            return found
+        reach = self.reach if self.date_field is not None else 0.0
+        return count_images(found, self.dataset_id, self.places.geometries[rows], days, reach)
+
+    def _cells(
+        self, shapes: npt.NDArray[np.object_], times: npt.NDArray[np.float64] | None, found: Survey
+    ) -> Iterator[npt.NDArray[np.int64]]:
+        centres = shapely.get_coordinates(shapely.centroid(shapes))
+        if self.is_points:
+            return cells.cut(centres, found.cost, moments=times)
+        sizes = _VERTEX * shapely.get_num_coordinates(shapes)
+        return cells.cut(centres, found.cost, sizes=sizes, areas=_bounds_area(shapes))
+
+    def _check_columns(self, found: Survey) -> None:
+        """Refuses names of added columns that the file has already."""
+        added = [*columns_of(found.bands, self.statistics, is_points=self.is_points)]
+        if found.mode in ("each", "paired"):
+            added += [IMAGE, IMAGE_DATE]
+        kept = self.places.table.column_names if self.id_field is None else [self.id_field]
+        twice = [name for name in added if f"{self.prefix}{name}" in kept]
+        if twice:
+            raise UsageError(
+                f"{self.points} has a column {self.prefix + twice[0]!r} already: say with --prefix what to put before"
+                " the names of those added"
+            )
+
+    def _integral(self, unit: Unit) -> frozenset[str]:
+        """Columns whose values are integers because the bands' are."""
+        composite = (self.composite or COMPOSITES[0]) if unit["mode"] == "composite" else None
+        bands = {
+            band
+            for band, dtype in zip(unit["bands"], unit["dtypes"], strict=True)
+            if composite == "count" or (not dtype.startswith("float") and composite in (None, *_INTEGRAL))
+        }
+        if "at" in unit:
+            return frozenset(bands)
+        columns, names = self.statistics.columns(unit["bands"]), self.statistics.names
+        # Column by column as Statistics has them; a sum over a polygon is weighted, and so no integer.
+        of = dict.fromkeys(unit["bands"], names[0]) if len(names) == 1 else {}
+        of |= {f"{band}_{name}": name for band in unit["bands"] for name in names if len(names) > 1}
+        found = {c for c in columns if of.get(c) in _SELECTING and c.removesuffix(f"_{of[c]}") in bands}
+        return frozenset(found) | self.statistics.counts(unit["bands"])
+
+
+_OPTIONS = field_names(PointValues)
+
+
+def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
+    """The recipe and the run's config for the options of ``points``.
+
+    Raises:
+        UsageError: if an option is unknown, out of range, or contradicts another.
+        RegionError: if the file cannot be used.
+    """
+    recipe, config = split(PointValues, _OPTIONS, options, lambda made: f"points-{slug(made.dataset)}")
+    if recipe.places.kind == "points" or recipe.date_field is None:
+        return recipe, config
+    raise UsageError("--date-field is for points; polygons can have --each-image")
+
+
+@overload
+def points(
+    dataset: str, points: Any, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
+) -> Estimate: ...
+@overload
+def points(
+    dataset: str, points: Any, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
+) -> Run: ...
+@takes(PointValues, RunConfig)
+def points(
+    dataset: str,
+    points: str | Path | pd.DataFrame,
+    *,
+    out: str | Path | None = None,
+    dry_run: bool = False,
+    **options: Any,
+) -> Run | Estimate:
+    """Finds the values of a dataset at points or over polygons, many of them.
+
+    Args:
+        dataset: alias ("MODIS_LST") or Earth Engine id.
+        points: a file (see ``PointValues``), or a DataFrame or GeoDataFrame, which is kept in the folder of the results
+            as ``input.parquet``. Its index is left out.
+        out: folder of the results; None for ``outputs/points-<dataset>``.
+        dry_run: estimate only: plan, and send no request for values.
+        options: those of ``PointValues`` and ``RunConfig``.
+
+    Returns:
+        The finished run; the table is in ``assembled``. With ``dry_run``, the estimate.
+
+    Raises:
+        UsageError: if an option is wrong.
+        RegionError: if the places cannot be used.
+        ConfigurationError: if credentials, project or endpoint are.
+
+    Example:
+        >>> run = eechips.points("MODIS_LST", "plots.csv", each_image=True, local=True)
+        >>> pandas.read_parquet(run.assembled[0])
+    """
+    given = {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
+    if isinstance(points, (str, Path)):
+        return fetch(*points_recipe({**given, "points": str(points)}))
+    with tempfile.TemporaryDirectory() as folder:
+        path = _stored(points, Path(folder))
+        recipe, config = points_recipe({**given, "points": str(path)})
+        if not dry_run:
+            kept = config.out / "input.parquet"
+            if not kept.exists() or kept.read_bytes() != path.read_bytes():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                kept.write_bytes(path.read_bytes())
+            recipe = replace(recipe, points=str(kept))
+        return fetch(recipe, config)
+
+
+def _stored(frame: Any, folder: Path) -> Path:
+    """A frame as a file."""
+    path = folder / "input.parquet"
+    if not hasattr(frame, "to_parquet"):
+        raise UsageError(f"points must be a file, a DataFrame or a GeoDataFrame, not {type(frame).__name__}")
+    if hasattr(frame, "geometry") and getattr(frame, "crs", None) is None:
+        raise RegionError("the GeoDataFrame does not say what coordinate reference system it is in")
+    frame.to_parquet(path, index=False)
+    return path
+
+
+def _check(recipe: PointValues) -> None:
+    """Refuses options that are out of range or contradict each other, as far as that needs no request."""
+    check_dataset(recipe.dataset)
+    check_positive("--scale", recipe.scale)
+    check_dates(recipe.start, recipe.end)
+    if recipe.format not in TABLE_FORMATS:
+        raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(TABLE_FORMATS)}")
+    if recipe.composite is not None and recipe.composite not in COMPOSITES:
+        raise UsageError(f"unknown composite {recipe.composite!r}: one of {', '.join(COMPOSITES)}")
+    given = [
+        option
+        for option, value in (("--each-image", recipe.each_image), ("--composite", recipe.composite),
+                              ("--date-field", recipe.date_field))
+        if value
+    ]  # fmt: skip
+    if len(given) > 1:
+        raise UsageError(f"{given[0]} and {given[1]} exclude each other")
+    if (recipe.window is None) != (recipe.date_field is None):
+        raise UsageError("--date-field and --window belong together: --date-field date --window 30d")
+    if recipe.window is not None:
+        parse_window(recipe.window)
+    if recipe.bands is not None and (not recipe.bands or not all(recipe.bands)):
+        raise UsageError("--bands must name at least one band: A,B,C")
+    if recipe.bands is not None and len(set(recipe.bands)) < len(recipe.bands):
+        raise UsageError(f"a band is asked for twice: {','.join(recipe.bands)}")
+    parse_mask(recipe.mask, recipe.dataset_id)
+    parse_statistics(recipe.reducer or "mean")
+    if not Path(recipe.points).is_file():
+        raise RegionError(f"there is no file {recipe.points}")
+
+
+def _alike(
+    shapes: npt.NDArray[np.object_], moments: npt.NDArray[np.float64] | None, lattice: Grid | None
+) -> list[npt.NDArray[np.int64]]:
+    """Places of which one stands for all: equal ones, and points of one pixel; in order of the first of each."""
+    keys = np.array(shapely.to_wkb(shapes), dtype=object)
+    if lattice is not None:
+        a, b, c, d, e, f = lattice.transform
+        xy = project(lattice.crs, shapely.get_coordinates(shapes)) - (c, f)
+        pixel = np.column_stack([e * xy[:, 0] - b * xy[:, 1], a * xy[:, 1] - d * xy[:, 0]]) / (a * e - b * d)
+        is_within: npt.NDArray[np.bool_] = np.isfinite(pixel) & (np.abs(pixel - np.round(pixel)) > _CLOSE)
+        inside = np.asarray(is_within.all(axis=1))
+        whole = np.floor(np.where(inside[:, None], pixel, 0)).astype(np.int64)
+        keys[inside] = [pair.tobytes() for pair in whole[inside]]
+    found: dict[Any, list[int]] = {}
+    for index, key in enumerate(keys.tolist()):
+        found.setdefault(key if moments is None else (key, moments[index]), []).append(index)
+    return [np.array(indices) for indices in found.values()]
+
+
+def _bounds_area(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+    """Square metres of the boxes around polygons, about."""
+    west, south, east, north = shapely.bounds(shapes).T
+    size: npt.NDArray[np.float64] = (east - west) * np.cos(np.radians((south + north) / 2)) * (north - south)
+    return size * METRES_PER_DEGREE**2
+
+
+def _numbers(rows: npt.NDArray[np.int64]) -> Any:
+    """A row's number, or several."""
+    return int(rows[0]) if len(rows) == 1 else rows.tolist()
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

@@ -1,0 +1,218 @@
+"""What is asked of the service for a cell: values of images at places, packed into a feature for each image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+
+from eechips.jobs.survey import day_of
+from eechips.planning import facts
+from eechips.planning.masks import Mask
+from eechips.planning.projection import METRES_PER_DEGREE
+from eechips.planning.statistics import Statistics
+from eechips.recipe import Unit
+from eechips.series import Divisible, Series
+
+_FOOTPRINT_SLACK = 10_000.0  # metres; what comes back is looked at more closely, see pairs
+_DAY = 86_400_000.0  # milliseconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """The expressions for a cell.
+
+    Each feature has ``values``, a list with a list for each place: its number, and its values in the order of
+    ``names``; and ``image``, ``time`` and the footprint as its geometry where images are named. One feature for each
+    image, not for each of its values: pages have a thousand features, and names cost more than numbers.
+
+    Attributes:
+        unit: the cell.
+        dataset: id of the dataset.
+        start: first day of the images that count.
+        end: last day, exclusive.
+        composite: what makes one value of those of all images.
+        mask: cloud mask.
+        scale: edge of a pixel in metres; None for the images' own.
+        statistics: reducers over polygons.
+        reach: milliseconds around a place's moment.
+    """
+
+    unit: Unit
+    dataset: str
+    start: str | None
+    end: str | None
+    composite: str
+    mask: Mask | None
+    scale: float | None
+    statistics: Statistics
+    reach: float = 0.0
+
+    @property
+    def is_points(self) -> bool:
+        """Whether the places are points."""
+        return "at" in self.unit
+
+    @property
+    def is_named(self) -> bool:
+        """Whether features say which image they are of."""
+        return self.unit["mode"] in ("each", "paired")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of values."""
+        return columns_of(self.unit["bands"], self.statistics, is_points=self.is_points)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """For each column the property of a place that has its value."""
+        bands = self.unit["bands"]
+        return tuple(bands) if self.is_points else self.statistics.outputs(bands, of_collection=True)
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """These properties, each once, in the order in which a place's values come."""
+        return tuple(dict.fromkeys(self.names))
+
+    def divisible(self) -> Divisible:
+        """The features of all places, which can be asked for by halves of them."""
+        return self._part(0, len(self.unit["rows"]))
+
+    def _part(self, first: int, last: int) -> Divisible:
+        def halves() -> tuple[Divisible, Divisible]:
+            middle = (first + last) // 2
+            return self._part(first, middle), self._part(middle, last)
+
+        return Divisible(self._features(first, last), last - first, halves)
+
+    def _features(self, first: int, last: int) -> ee.FeatureCollection | Series:
+        places, mode = self._places(first, last), self.unit["mode"]
+        if mode == "image":
+            image = ee.Image(self.dataset)
+            packed = self._packed(image, self._reduced(image, self._values(image), places))
+            return _collection([packed])
+        start, end = self.unit["start"] or self.start, self.unit["end"] or self.end
+        if mode == "paired":
+            moments = self.unit["moments"][first:last]
+            start = max(start or facts.FIRST_DAY, day_of(min(moments) - self.reach))
+            end = min(end or facts.LAST_DAY, day_of(max(moments) + self.reach + _DAY))
+        images = facts.images(self.dataset, "collection", start, end).filterBounds(places.geometry())
+        return self._composed(images, places) if mode == "composite" else Series(images, self._row(places))
+
+    def _row(self, places: Any) -> Callable[[Any], Any]:
+        """Makes the feature of an image."""
+
+        def row(element: Any) -> Any:
+            image: Any = ee.Image(element)
+            near = places
+            if self.unit["mode"] == "paired":
+                time = ee.Number(image.get("system:time_start"))
+                near = near.filter(ee.Filter.gte("t", time.subtract(self.reach)))
+                near = near.filter(ee.Filter.lte("t", time.add(self.reach)))
+            footprint = image.geometry()
+            if self.unit["is_tiled"]:
+                near = near.filter(
+                    ee.Filter.withinDistance(_FOOTPRINT_SLACK, leftField=".geo", rightValue=footprint, maxError=1000)
+                )
+            return self._packed(image, self._reduced(image, self._values(image), near), footprint)
+
+        return row
+
+    def _composed(self, images: Any, places: Any) -> ee.FeatureCollection:
+        """The one feature of a composite; none where there is no image.
+
+        A composite has no pixels of its own. If all images share theirs, those are taken. If not (of two UTM zones,
+        say), each point is asked for on a grid of which it is the middle of a pixel: then each image gives the pixel
+        that the point lies in, wherever that is. A polygon gets the pixels of one of the images.
+        """
+        if self.composite == "latest":
+            images = images.sort("system:time_start")
+        stack = images.map(lambda element: self._values(ee.Image(element)))
+        if self.composite == "latest":
+            image = stack.mosaic()
+        else:
+            image = stack.reduce(getattr(ee.Reducer, self.composite)()).rename(self.unit["bands"])
+
+        def on_pixels(first: Any) -> Any:
+            return self._packed(first, self._reduced(ee.Image(first), image, places))
+
+        def centred(first: Any) -> Any:
+            return self._packed(first, places.map(lambda place: self._centred(image, ee.Feature(place))))
+
+        has_pixels = self.unit["is_aligned"] or not self.is_points or self.scale is not None
+        return _collection(images.limit(1).map(on_pixels if has_pixels else centred))
+
+    def _reduced(self, image: Any, values: Any, places: Any) -> Any:
+        """Places with the values under them, each band's on its own pixels in the image."""
+        found = places
+        for group in self.unit["groups"]:
+            found = values.select(group).reduceRegions(
+                found, self._reducer(group), scale=self.scale, crs=image.select(group[0]).projection()
+            )
+        return found
+
+    def _reducer(self, group: list[str]) -> ee.Reducer:
+        """The reducer for bands of one grid, its outputs named so that those of other bands do not meet them."""
+        if self.is_points:
+            first: ee.Reducer = ee.Reducer.first()
+            return first.setOutputs(group) if len(group) == 1 else first
+        reducer = self.statistics.reducer()
+        if len(group) > 1 or len(self.unit["bands"]) == 1:
+            return reducer
+        outputs = list(dict.fromkeys(self.statistics.outputs(group, of_collection=True)))
+        return reducer.setOutputs(group if len(outputs) == 1 else [f"{group[0]}_{name}" for name in outputs])
+
+    def _centred(self, image: Any, place: Any) -> Any:
+        """A point with the values of the image's sources right there."""
+        step = self.unit["pixel"] / METRES_PER_DEGREE / 4  # finer than any source, so that it is read as it is stored
+        xy = place.geometry().coordinates()
+        x, y = ee.Number(xy.get(0)), ee.Number(xy.get(1))
+        transform = ee.List([step, 0, x.subtract(step / 2), 0, -step, y.add(step / 2)])
+        found = image.reduceRegion(
+            reducer=ee.Reducer.first(), geometry=place.geometry(), crs="EPSG:4326", crsTransform=transform
+        )
+        return place.set(found)
+
+    def _packed(self, image: Any, found: Any, footprint: Any = None) -> Any:
+        names = self.properties
+        lists = found.reduceColumns(ee.Reducer.toList(1 + len(names), len(names)), ["i", *names])
+        properties = {"values": lists.get("list")}
+        if self.is_named:
+            properties |= {"image": image.get("system:index"), "time": image.get("system:time_start")}
+        return ee.Feature(footprint, properties)
+
+    def _values(self, image: Any) -> Any:
+        """The bands, without what the mask removes."""
+        bands = self.unit["bands"]
+        return self.mask.apply(image, bands) if self.mask else image.select(bands)
+
+    def _places(self, first: int, last: int) -> ee.FeatureCollection:
+        """Some places, with ``i``, their number, and ``t``, their moment."""
+        moments = self.unit.get("moments")
+        if not self.is_points:
+            shapes = enumerate(self.unit["geometries"][first:last], start=first)
+            return _collection([ee.Feature(ee.Geometry(each, None, False), {"i": i}) for i, each in shapes])
+        rows = [
+            [x, y, i, *([] if moments is None else [moments[i]])]
+            for i, (x, y) in enumerate(self.unit["at"][first:last], start=first)
+        ]
+
+        def feature(row: Any) -> Any:
+            values = ee.List(row)
+            numbers = {"i": values.get(2)} if moments is None else {"i": values.get(2), "t": values.get(3)}
+            return ee.Feature(ee.Geometry.Point(values.slice(0, 2)), numbers)
+
+        # Numbers in a list, not features: a tenth of the request's body.
+        return _collection(ee.List(rows).map(feature))
+
+
+def columns_of(bands: list[str] | tuple[str, ...], statistics: Statistics, *, is_points: bool) -> tuple[str, ...]:
+    """Names of the columns of values: a point's are called as the bands."""
+    return tuple(bands) if is_points else statistics.columns(bands)
+
+
+def _collection(features: Any) -> ee.FeatureCollection:
+    found: ee.FeatureCollection = ee.FeatureCollection(features)
+    return found

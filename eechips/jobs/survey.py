@@ -1,0 +1,196 @@
+"""What a dataset is like where values are wanted: how many images there are, and how their pixels lie."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import ee
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from eechips.grid import Grid
+from eechips.planning import cells, facts, inventory
+
+Mode = Literal["image", "each", "paired", "composite"]
+"""What a row's values are of: the one image; each image; the image nearest to the row's date; a composite."""
+
+DAY = 86_400_000.0
+"""Milliseconds."""
+
+_PROBES = 8  # places at which the images are counted
+_MOST_SCENES = 5 * cells.MOST_IMAGES  # images whose grids are looked at
+_CLOSE = 1e-6  # of a pixel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was found out about a dataset before places are divided into cells.
+
+    Attributes:
+        mode: what a row's values are of.
+        bands: in order.
+        dtypes: numpy names of their types.
+        groups: bands of one grid each, in order.
+        pixel: edge of the smallest pixels in metres.
+        grid: of the first image, for the first band.
+        images: at a place, at most, as far as that was looked at.
+        is_tiled: whether images hold some places and not others.
+        is_aligned: whether all images are known to have their pixels above each other, band by band.
+        ranges: first and last day (exclusive) of the images of a request; None for no bound.
+        per_day: images a day at a place, where rows have dates.
+        per_place: days around each of them.
+    """
+
+    mode: Mode
+    bands: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    groups: tuple[tuple[str, ...], ...]
+    pixel: float
+    grid: Grid
+    images: int = 1
+    is_tiled: bool = False
+    is_aligned: bool = False
+    ranges: tuple[tuple[str | None, str | None], ...] = ((None, None),)
+    per_day: float = 0.0
+    per_place: float = 0.0
+
+    @property
+    def cost(self) -> cells.Cost:
+        """Of a place in a request."""
+        images = {
+            "image": 1.0,
+            "composite": float(self.images),
+            "each": float(min(self.images, cells.MOST_IMAGES)),
+            "paired": max(1.0, self.per_day * self.per_place),
+        }[self.mode]
+        values = len(self.bands) * (images if self.mode in ("each", "paired") else 1.0)
+        return cells.Cost(values=values, images=images, tile=cells.TILE * self.pixel, per_day=self.per_day)
+
+    @property
+    def shared(self) -> Grid | None:
+        """The pixels under which points have equal values in every image and band; None if that is not known."""
+        return self.grid if self.is_aligned and len(self.groups) == 1 else None
+
+
+def survey(about: facts.Facts, names: Sequence[str], mode: Mode) -> Survey:
+    """What is known of a dataset without another request.
+
+    Args:
+        about: the facts of its first image.
+        names: of bands.
+        mode: what a row's values are of.
+
+    Raises:
+        UnknownDatasetError: if there is no such band.
+    """
+    bands = about.select(names)
+    return Survey(
+        mode=mode,
+        bands=tuple(band.name for band in bands),
+        dtypes=tuple(band.dtype for band in bands),
+        groups=_groups(bands),
+        pixel=min(facts.scale(band) for band in bands),
+        grid=bands[0].grid,
+        is_aligned=mode == "image",
+    )
+
+
+def count_images(
+    found: Survey,
+    dataset: str,
+    places: npt.NDArray[np.object_],
+    days: tuple[str | None, str | None],
+    reach: float,
+) -> Survey:
+    """A survey of a collection with the number of its images, and whether their grids are one. Two requests or more.
+
+    Args:
+        found: the survey so far.
+        dataset: id of the collection.
+        places: geometries in longitude and latitude.
+        days: first and last (exclusive) whose images count; None for no bound.
+        reach: milliseconds around each place's date, where places have dates.
+    """
+    probes = places[np.unique(np.linspace(0, len(places) - 1, _PROBES).astype(int))]
+    at = shapely.get_coordinates(shapely.centroid(probes)).tolist()
+    images = facts.images(dataset, "collection", *days)
+    nearby = images.filterBounds(ee.Geometry.MultiPoint(at))
+    asked = [
+        *(images.filterBounds(ee.Geometry.Point(xy)).size() for xy in at),
+        nearby.size(),
+        nearby.aggregate_min("system:time_start"),
+        nearby.aggregate_max("system:time_start"),
+    ]
+    answer: Any = ee.List(asked).getInfo()
+    *counts, union, earliest, latest = answer
+    found = replace(found, images=max(1, *counts), is_tiled=union > max(counts))
+    if earliest is not None and found.mode == "paired":
+        covered = max(1.0, (latest - earliest) / DAY)
+        found = replace(found, per_day=max(counts) / covered, per_place=2 * reach / DAY)
+    if earliest is not None and found.mode == "each" and found.images > cells.MOST_IMAGES:
+        found = replace(found, ranges=_ranges(found.images, earliest, latest, days))
+    if union > _MOST_SCENES:
+        return found
+    there = _around(images, places).limit(_MOST_SCENES + 1)
+    scenes = [inventory.scenes(there, dataset, group[0]) for group in found.groups]
+    is_aligned = all(len(each) <= _MOST_SCENES and on_one_lattice(scene.grid for scene in each) for each in scenes)
+    return replace(found, is_aligned=is_aligned and all(scenes))
+
+
+def on_one_lattice(grids: Iterable[Grid]) -> bool:
+    """Whether the pixels of grids lie exactly above each other, as far as the grids reach."""
+    first: Grid | None = None
+    for grid in grids:
+        first = first or grid
+        a, b, c, d, e, f = first.transform
+        other = grid.transform
+        if grid.crs != first.crs or (a, b, d, e) != (other[0], other[1], other[3], other[4]):
+            return False
+        x, y, determinant = other[2] - c, other[5] - f, a * e - b * d
+        column, row = (e * x - b * y) / determinant, (a * y - d * x) / determinant
+        if abs(column - round(column)) > _CLOSE or abs(row - round(row)) > _CLOSE:
+            return False
+    return True
+
+
+def day_of(moment: float) -> str:
+    """The day (UTC) of a moment in milliseconds, YYYY-MM-DD."""
+    return str(np.datetime64(int(moment), "ms").astype("datetime64[D]"))
+
+
+def _groups(bands: Sequence[facts.Band]) -> tuple[tuple[str, ...], ...]:
+    """Names of bands, those of one lattice together."""
+    groups: list[tuple[Grid, list[str]]] = []
+    for band in bands:
+        for grid, names in groups:
+            if on_one_lattice((grid, band.grid)):
+                names.append(band.name)
+                break
+        else:
+            groups.append((band.grid, [band.name]))
+    return tuple(tuple(names) for _, names in groups)
+
+
+def _ranges(
+    images: int, earliest: float, latest: float, days: tuple[str | None, str | None]
+) -> tuple[tuple[str | None, str | None], ...]:
+    """Ranges of days with about as many images each as a request may have rows."""
+    start, end = days
+    moments = np.linspace(earliest, latest + DAY, math.ceil(images / cells.MOST_IMAGES) + 1)[1:-1]
+    inside = (start or facts.FIRST_DAY), (end or facts.LAST_DAY)
+    edges = sorted({edge for edge in map(day_of, moments) if inside[0] < edge < inside[1]})
+    return tuple(zip([start, *edges], [*edges, end], strict=True))
+
+
+def _around(images: ee.ImageCollection, places: npt.NDArray[np.object_]) -> ee.ImageCollection:
+    """Those that meet the box around all places."""
+    west, south, east, north = shapely.total_bounds(places)
+    if east - west > 180:  # perhaps a few places on both sides of the antimeridian: then more images do no harm
+        return images
+    if west == east or south == north:
+        west, south, east, north = west - 1e-6, south - 1e-6, east + 1e-6, north + 1e-6
+    return images.filterBounds(ee.Geometry.Rectangle([west, south, east, north], None, False))
