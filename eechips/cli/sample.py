@@ -7,48 +7,91 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, Size, chip_options, given, run_options
+from eechips.cli.options import HELP, Names, Size, chip_options, given, grid_options, run_options
+from eechips.cli.sections import sectioned
 from eechips.jobs.chips import sample_recipe
 from eechips.recipe import CHIP_FORMATS
 
+_SECTIONS = {
+    "What": ("dataset", "bands", "start", "end", "format", "minimum", "maximum", "palette"),
+    "Where: exactly one of": ("per_ecoregion", "per_class", "total", "spacing", "points"),
+    "Where, in detail": (
+        *("roi", "class_image", "classes", "ecoregions", "ecoregion_field", "lon_field", "lat_field", "date_field"),
+        *("window", "min_distance", "mask_image", "on_empty", "seed", "limit"),
+    ),
+    "Pixels": ("size", "grid", "crs", "scale", "align", "transform"),
+}
 
-@click.command("sample", context_settings=HELP)
-@click.option("--dataset", required=True, metavar="NAME", help="Alias (eechips datasets) or any Earth Engine id.")
-@click.option("--per-ecoregion", type=int, required=True, metavar="N", help="Chips in each ecoregion.")
+
+@click.command("sample", cls=sectioned(_SECTIONS), context_settings=HELP)
 @click.option(
-    "--roi",
-    metavar="REGION",
-    help="W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. [default: the dataset's; Colorado for NAIP]",
+    "--dataset",
+    required=True,
+    multiple=True,
+    metavar="NAME",
+    help="Alias (eechips datasets) or any Earth Engine id. Several times: a file of each for every place, all on the"
+    " pixels of the first.",
 )
-@click.option("--size", type=Size(), default=256, show_default=True, help="Pixels of a chip.")
-@click.option("--scale", type=float, metavar="M", help="Edge of a pixel in metres. [default: the dataset's]")
-@click.option("--bands", type=Names(), help="Bands, in order. [default: the dataset's]")
+@click.option(
+    "--bands",
+    multiple=True,
+    metavar="[NAME:]A,B,…",
+    help="Bands, in order; of several datasets --bands S2:B4,B3 --bands SRTM:elevation. [default: the dataset's]",
+)
 @click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]")
 @click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]")
 @click.option(
     "--format",
     type=click.Choice(CHIP_FORMATS),
-    default="png",
-    show_default=True,
-    help="png and jpg: pictures, 1 or 3 bands of 8 bits. tif (GeoTIFF) and npy: the data.",
+    help="png and jpg: pictures, 1 or 3 bands of 8 bits. tif (GeoTIFF) and npy: the data. [default: png; tif for"
+    " several datasets]",
 )
-@click.option(
-    "--grid",
-    type=click.Choice(["native", "thumb"]),
-    help="native: on the source image's own pixels. thumb: buffer().bounds() around the point, resampled."
-    " [default: native for tif and npy, thumb for png and jpg]",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="The same seed draws the same points.")
-@click.option("--limit", type=int, metavar="N", help="Stop after N chips in all, spread over the ecoregions.")
 @click.option("--min", "minimum", type=float, metavar="V", help="Value that is black. [default: the dataset's]")
 @click.option("--max", "maximum", type=float, metavar="V", help="Value that is white. [default: the dataset's]")
 @click.option("--palette", type=Names(), help="Colours of a picture of one band, as 000000,ffffff.")
+@click.option("--per-ecoregion", type=int, metavar="N", help="N random points in each ecoregion that meets the region.")
+@click.option("--per-class", type=int, metavar="N", help="N random points in each class of --class-image.")
+@click.option("--total", type=int, metavar="N", help="N random points, uniform on the sphere.")
+@click.option("--spacing", metavar="10km", help="Places in regular rows, so far from each other.")
+@click.option("--points", metavar="FILE", help="Points of a CSV file, GeoParquet or vector file.")
+@click.option(
+    "--roi",
+    metavar="REGION",
+    help="W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. [default: the dataset's, Colorado for NAIP; the"
+    " world for --total]",
+)
+@click.option("--class-image", metavar="ID:BAND", help="Map of the classes, as ESA/WorldCover/v200:Map.")
+@click.option("--classes", metavar="A,B,…", help="Classes wanted, as 10,40,50. [default: all that are found]")
 @click.option("--ecoregions", metavar="ASSET", help="Table of the strata. [default: RESOLVE/ECOREGIONS/2017]")
 @click.option("--ecoregion-field", metavar="FIELD", help="Its column that identifies them. [default: ECO_ID]")
+@click.option("--lon-field", metavar="FIELD", help="Longitudes of --points. [default: longitude, lon, … x]")
+@click.option("--lat-field", metavar="FIELD", help="Latitudes. [default: latitude, lat, y]")
+@click.option(
+    "--date-field",
+    metavar="FIELD",
+    help="Dates of --points: a chip shows the image nearest to its own, of two equally near the earlier.",
+)
+@click.option("--window", metavar="30d", help="How much older or younger than that an image may be: 30d, 12h, 2w.")
+@click.option(
+    "--min-distance",
+    metavar="500m|chip",
+    help="Leave out points nearer than this to one before. chip: so near that chips could overlap.",
+)
+@click.option("--mask-image", metavar="ID:BAND", help="Only where this is not zero, and not masked.")
+@click.option("--seed", type=int, default=0, show_default=True, help="The same seed draws the same points.")
+@click.option("--limit", type=int, metavar="N", help="Stop after N chips in all, spread over the strata.")
 @chip_options
+@click.option("--size", type=Size(), default=256, show_default=True, help="Pixels of a chip.")
+@click.option(
+    "--grid",
+    metavar="native|thumb",
+    help="native: on the source image's own pixels. thumb: buffer().bounds() around the point, resampled."
+    " [default: native for tif and npy, thumb for png and jpg]",
+)
+@grid_options
 @run_options
 def command(**options: Any) -> None:
-    """Take image chips at N random points in every ecoregion that meets a region.
+    """Take image chips: at random places, in regular rows, or where a file says.
 
     A chip shows the dataset's images between the two dates, the latest on top. Interrupted, the same command goes
     on where it stopped; finished, it does nothing.
@@ -56,9 +99,13 @@ def command(**options: Any) -> None:
     \b
     Examples:
       eechips sample --dataset NAIP --per-ecoregion 25 --local
-      eechips sample --dataset NAIP --per-ecoregion 1000 --project my-project
-      eechips sample --dataset S2 --per-ecoregion 100 --roi 5.9,45.8,10.5,47.8 --start 2023-06-01 \\
-          --end 2023-09-01 --bands B4,B3,B2,B8 --format tif --out outputs/alps
-      eechips sample --dataset NAIP --per-ecoregion 500 --roi study_area.gpkg --name '{eco_name}/{id}'
+      eechips sample --dataset S2 --per-class 100 --class-image ESA/WorldCover/v200:Map --roi 5.9,45.8,6.9,46.8 \\
+          --start 2023-06-01 --end 2023-09-01 --bands B4,B3,B2,B8 --format tif --min-distance chip
+      eechips sample --dataset S2 --dataset SRTM --dataset WORLDCOVER --total 1000 --roi study_area.gpkg
+      eechips sample --dataset S2 --points plots.csv --date-field surveyed --window 30d --name '{plot}'
+      eechips sample --dataset NAIP --spacing 10km --roi=-105.5,39.5,-104.5,40.5 --crs utm
     """
-    finish(*sample_recipe(given(options)))
+    chosen = given({**options, "bands": options["bands"] or None})
+    if len(options["dataset"]) == 1:
+        (chosen["dataset"],) = options["dataset"]
+    finish(*sample_recipe(chosen))

@@ -1,4 +1,4 @@
-"""``eechips sample``: image chips at random points of every ecoregion that meets a region."""
+"""``eechips sample``: image chips at places drawn at random, in regular rows, or listed in a file."""
 
 from __future__ import annotations
 
@@ -6,134 +6,207 @@ import datetime as dt
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import ee
+import shapely
+from shapely.geometry.base import BaseGeometry
 
-from eechips.datasets import Kind
 from eechips.engine import Estimate, RunConfig
-from eechips.errors import UsageError
+from eechips.errors import RegionError, UsageError
 from eechips.grid import Grid
-from eechips.jobs.options import (
-    OfDataset,
-    check_dataset,
-    check_dates,
-    check_positive,
-    fetch,
-    field_names,
-    slug,
-    split,
-    takes,
-)
+from eechips.jobs.layers import Bands, Layer, layers_of
+from eechips.jobs.options import fetch, field_names, slug, split, takes
+from eechips.jobs.refusals import check, check_places, parse_classes
 from eechips.manifest.run import Run
 from eechips.planning import facts, grids, samplers
-from eechips.planning.projection import nominal_scale
+from eechips.planning.classes import MOST_PIXELS, ClassPool
+from eechips.planning.draws import Draws, StrataPool
+from eechips.planning.lattice import Placement
+from eechips.planning.maps import find_map, parse_map
+from eechips.planning.outlines import polygon_of
+from eechips.planning.pairing import iso, milliseconds, parse_window
+from eechips.planning.places import Places, read_places
 from eechips.planning.regions import Region, parse_region
-from eechips.recipe import CHIP_FORMATS, Chip, ChipFormat, Unit, canonical_json
-from eechips.template import Template
+from eechips.planning.spacing import Apart, parse_distance
+from eechips.planning.strategies import Drawn, Given, Site, Strategy, in_rows, inside, listed
+from eechips.planning.views import Images, Pairing, view
+from eechips.recipe import Chip, ChipFormat, Unit, canonical_json
 
 GridMode = Literal["native", "thumb"]
 
-# Below this a thumb chip's region, which is two pixels smaller than its size, would be empty or nearly so.
-_LEAST_THUMB = 4
+_WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
-# Earth Engine's limit for the sides of what getThumbURL and getDownloadURL return.
-# https://developers.google.com/earth-engine/apidocs/ee-image-getdownloadurl
-_MOST_PIXELS = 10_000
-
-# Ecoregions that are named in the log; there may be hundreds.
+# Strata that are named in the log; there may be hundreds.
 _NAMED = 6
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Survey:
-    """What the server says of the dataset and the ecoregions.
+class _Seen:
+    """What the server says of a layer.
 
     Attributes:
         about: the dataset.
         bands: to take.
-        draws: the points of each ecoregion.
     """
 
     about: facts.Facts
     bands: tuple[facts.Band, ...]
-    draws: samplers.Draws
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What the server says of the datasets and the places.
+
+    Attributes:
+        seen: of each layer.
+        placement: of the pixels, resolved.
+        strategy: chooses the places.
+    """
+
+    seen: tuple[_Seen, ...]
+    placement: Placement
+    strategy: Strategy
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChipSample(OfDataset):
+class ChipSample:
     """The recipe of ``eechips sample``.
 
-    A chip shows the images of the dataset between the two dates, the latest on top, at a point. The points are
-    drawn at random in each ecoregion that meets the region, the same number in each.
+    A chip shows the images of a dataset between the two dates, the latest on top, at a place. Exactly one of
+    ``per_ecoregion``, ``per_class``, ``total``, ``spacing`` and ``points`` says how places are chosen.
 
     Attributes:
-        dataset: alias ("NAIP") or Earth Engine id.
-        per_ecoregion: points in each ecoregion.
+        dataset: alias ("NAIP") or Earth Engine id; or several, each of which becomes a file of every chip, all on the
+            same pixels: those of the first, unless ``crs``, ``scale``, ``align`` or ``transform`` say otherwise.
+        per_ecoregion: points in each ecoregion that meets the region, at random.
+        per_class: points in each class of ``class_image``, at random; centres of its pixels.
+        total: points in the region, at random; in the whole world where neither ``roi`` nor the dataset has one.
+        spacing: distance, "10km", of places in regular rows.
+        points: CSV file, GeoParquet or vector file with places; its columns are fields of ``name``.
         roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``; None for the dataset's own default.
+        class_image: ``ID:BAND`` of the map of classes.
+        classes: those wanted; None for all that are found in the region.
+        ecoregions: table whose features are the strata.
+        ecoregion_field: its column that identifies them.
+        min_distance: least distance, "500m", of two points, or "chip": so much that no two chips overlap.
+        mask_image: ``ID:BAND``: only places where it holds anything but zero.
+        lon_field: column of ``points`` with longitudes in degrees; None for one that is called like that.
+        lat_field: column with latitudes.
+        date_field: column of ``points`` with a date: the chip shows the image nearest to it, the earlier of two.
+        window: time, "30d", that an image may be older or younger than that date.
         size: edge in pixels, or width and height (``native`` only).
         scale: edge of a pixel in metres; None for the dataset's own.
-        bands: names, in order, or ``"R,G,B"``; None for the dataset's default.
+        bands: names, in order, or ``"R,G,B"``; of several datasets ``("S2:B4,B3", "SRTM:elevation")`` or a mapping;
+            None for the dataset's default.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
         end: last day, exclusive; None for no bound.
-        format: ``png`` and ``jpg`` are pictures of 1 or 3 bands in 8 bits, ``tif`` and ``npy`` are the data.
+        format: ``png`` and ``jpg`` are pictures of 1 or 3 bands in 8 bits, ``tif`` and ``npy`` are the data; None for
+            ``png``, and for ``tif`` with several datasets.
         grid: ``native`` puts the pixels on the grid of the latest image that contains the point. ``thumb`` takes
             the bounds of a buffer of (size / 2 - 1) * scale metres around the point at ``size`` pixels, which for
             256 pixels and 1 m is ``buffer(127).bounds()`` at 256x256; its pixels are resampled. None for ``thumb``
-            where the format is a picture and ``native`` where it is data.
+            where the format is a picture and ``native`` where it is data or the grid is placed.
+        crs: ``native``, ``utm`` (the zone of the point), or a code.
+        align: id of an image on whose pixels all chips lie.
+        transform: of the grid, in the units of ``crs``.
         seed: of the points.
-        limit: stop after so many points in all; they are spread over the ecoregions.
+        limit: stop after so many points in all; they are spread over the strata.
         minimum: value that becomes black in a picture; None for the dataset's default.
         maximum: value that becomes white.
         palette: colours (hexadecimal, from ``minimum`` to ``maximum``) for a picture of one band.
-        ecoregions: table whose features are the strata.
-        ecoregion_field: its column that identifies them.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.
-        RegionError: if the region cannot be used.
+        RegionError: if the region, or the file of points, cannot be used.
     """
 
-    dataset: str
-    per_ecoregion: int
+    dataset: str | Sequence[str]
+    per_ecoregion: int | None = None
+    per_class: int | None = None
+    total: int | None = None
+    spacing: str | None = None
+    points: str | Path | None = None
     roi: str | None = None
+    class_image: str | None = None
+    classes: Sequence[int] | str | None = None
+    ecoregions: str = samplers.ECOREGIONS
+    ecoregion_field: str = "ECO_ID"
+    min_distance: str | None = None
+    mask_image: str | None = None
+    lon_field: str | None = None
+    lat_field: str | None = None
+    date_field: str | None = None
+    window: str | None = None
     size: int | tuple[int, int] = 256
     scale: float | None = None
-    bands: Sequence[str] | str | None = None
+    bands: Bands = None
     start: str | None = None
     end: str | None = None
-    format: ChipFormat = "png"
+    format: ChipFormat | None = None
     grid: GridMode | None = None
+    crs: str = "native"
+    align: str | None = None
+    transform: tuple[float, float, float, float, float, float] | None = None
     seed: int = 0
     limit: int | None = None
     minimum: float | None = None
     maximum: float | None = None
     palette: Sequence[str] | None = None
-    ecoregions: str = samplers.ECOREGIONS
-    ecoregion_field: str = "ECO_ID"
-    region: Region = field(init=False, repr=False)
+    layers: tuple[Layer, ...] = field(init=False, repr=False)
+    placement: Placement = field(init=False, repr=False)
+    region: Region | None = field(init=False, repr=False)
+    places: Places | None = field(init=False, repr=False, compare=False, default=None)
     _surveyed: _Survey | None = field(init=False, repr=False, compare=False, default=None)
 
     name = "sample"
-    name_template = "chips/{eco_name}/{id}"
 
     def __post_init__(self) -> None:
-        if isinstance(self.bands, str):  # "R,G,B", as on the command line, and not its letters
-            object.__setattr__(self, "bands", tuple(name.strip() for name in self.bands.split(",")))
-        _check(self)
-        roi = self.roi or (self.known.region if self.known else None)
-        if roi is None:
-            raise UsageError(f"{self.dataset} has no default region: give --roi")
-        object.__setattr__(self, "region", parse_region(roi))
+        layers = layers_of(self.dataset, self.bands)
+        self._set("layers", layers)
+        if len(layers) == 1 and self.bands is not None:
+            self._set("bands", layers[0].chosen)
+        if self.format is None:
+            self._set("format", "png" if len(layers) == 1 else "tif")
+        if self.classes is not None:
+            self._set("classes", parse_classes(self.classes))
+        self._set("placement", Placement(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform))
+        check(self)
+        roi = self.roi
+        if roi is None and self.points is None:
+            roi = self.first.known.region if self.first.known else None
+            if roi is None and self.total is None:
+                raise UsageError(f"{self.first.dataset} has no default region: give --roi")
+        self._set("region", None if roi is None else parse_region(roi))
+        if self.points is not None:
+            self._set("places", read_places(Path(self.points), self.lon_field, self.lat_field))
+            check_places(self)
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    @property
+    def first(self) -> Layer:
+        """The dataset on whose pixels the chips lie."""
+        return self.layers[0]
+
+    @property
+    def name_template(self) -> str:
+        """How results are named by default."""
+        if self.per_ecoregion is not None:
+            return "chips/{eco_name}/{id}"
+        return "chips/{class}/{id}" if self.per_class is not None else "chips/{id}"
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
-        return self.dataset_id, self.ecoregions
+        names = [parse_map("", text).id for text in (self.class_image, self.mask_image) if text is not None]
+        strata = [self.ecoregions] if self.per_ecoregion is not None else []
+        return tuple(dict.fromkeys([*(layer.dataset_id for layer in self.layers), *strata, *names]))
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -148,22 +221,31 @@ class ChipSample(OfDataset):
     @property
     def grid_mode(self) -> GridMode:
         """``grid``, or its default for the format."""
-        return self.grid or ("thumb" if self.is_picture else "native")
+        is_placed = not self.placement.is_native
+        return self.grid or ("thumb" if self.is_picture and not is_placed else "native")
 
     @property
     def results(self) -> dict[str, Any]:
         """The parameters that change what a point's chip looks like."""
-        return {
-            "dataset": self.dataset_id,
-            "bands": list(self.bands) if self.bands else None,
+        found: dict[str, Any] = {
             "start": self.start,
             "end": self.end,
             "size": list(self.dimensions),
             "scale": self.scale,
             "grid": self.grid_mode,
             "format": self.format,
-            "visualization": self._visualization(self.bands or (self.known.bands if self.known else ())),
         }
+        looks = [self._layer_results(layer) for layer in self.layers]
+        found |= looks[0] if len(looks) == 1 else {"layers": looks}
+        rest: dict[str, Any] = {"align": self.align, "window": self.window}
+        rest["crs"] = None if self.crs == "native" else self.crs
+        rest["transform"] = None if self.transform is None else list(self.transform)
+        return found | {name: value for name, value in rest.items() if value is not None}
+
+    def _layer_results(self, layer: Layer) -> dict[str, Any]:
+        bands = list(layer.chosen) if layer.chosen else None
+        found = {"dataset": layer.dataset_id, "bands": bands, "visualization": self._looks(layer, layer.usual_bands)}
+        return {**found, "layer": layer.name} if layer.name else found
 
     @property
     def identity(self) -> str:
@@ -173,145 +255,248 @@ class ChipSample(OfDataset):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """All parameters as JSON."""
-        plan = {
-            "per_ecoregion": self.per_ecoregion,
-            "seed": self.seed,
-            "limit": self.limit,
-            "ecoregions": self.ecoregions,
-            "ecoregion_field": self.ecoregion_field,
-        }
-        return {**self.results, **plan, **self.region.parameters}
+        plan: dict[str, Any] = {"seed": self.seed, "limit": self.limit}
+        if self.per_ecoregion is not None:
+            plan |= {"per_ecoregion": self.per_ecoregion, "ecoregions": self.ecoregions}
+            plan["ecoregion_field"] = self.ecoregion_field
+        options = ("per_class", "total", "spacing", "class_image", "min_distance", "mask_image", "date_field")
+        plan |= {name: value for name in options if (value := getattr(self, name)) is not None}
+        if self.classes is not None:
+            plan["classes"] = list(self.classes)
+        if self.places is not None:
+            plan |= {"points": str(self.points), "points_sha256": self.places.sha256}
+            columns = {"lon_field": self.lon_field, "lat_field": self.lat_field}
+            plan |= {name: value for name, value in columns.items() if value is not None}
+        return {**self.results, **plan, **(self.region.parameters if self.region is not None else {})}
 
     def get_requests(self) -> Iterator[Unit]:
         """Plans the points: a few requests, whatever their number, and one per 500 points for their grids.
 
+        Points that an image or a map is asked about cost one more for 2,000 of them.
+
         Yields:
-            ``{"kind": "point", "coordinates": [lon, lat], "eco_id": …, "eco_name": …, "grid": …}`` and, for native
-            grids, ``"image"`` (its ``system:index``) and ``"date"``; for a dataset without a record, ``"source"``
-            with what the server says of it.
+            ``{"kind": "point", "coordinates": [lon, lat], "grid": …}``; for native grids, ``"image"`` (its
+            ``system:index``) and ``"date"``; for a dataset without a record, ``"source"`` with what the server says
+            of it; and by the strategy ``eco_id`` and ``eco_name``, ``class``, ``row`` and ``column``, or
+            ``properties`` (the columns of the file) and ``label_date``.
 
         Raises:
-            UnknownDatasetError: if the dataset or a band does not exist.
-            RegionError: if the region or the ecoregions do not.
-            UsageError: if the dataset has no image there and then.
+            UnknownDatasetError: if a dataset or a band does not exist.
+            RegionError: if the region or the ecoregions do not, or no place is left.
+            UsageError: if a dataset has no image there and then.
         """
         survey = self._survey()
-        strata = survey.draws.strata
-        names = ", ".join(stratum.name for stratum in strata[:_NAMED]) + (", …" if len(strata) > _NAMED else "")
-        _log.info("Points per ecoregion: %s, in %s: %s", f"{self.per_ecoregion:,}", f"{len(strata):,}", names)
-        yield from self._units(survey, survey.draws.interleaved()[: self.limit])
+        sites = survey.strategy.sites()
+        if not sites:
+            raise RegionError("no place is left to take a chip at: --mask-image, --min-distance or --roi leave none")
+        self._tell(survey.strategy, sites)
+        yield from self._units(survey, sites[: self.limit])
 
     def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
-        """Further points of the same ecoregions, in the place of points that have no data.
+        """Further points of the same strata, in the place of points that have no data.
 
-        The points of an ecoregion are one sequence, of which the plan has the first ``per_ecoregion``. The n-th point
-        in the place of the p-th is that at n * per_ecoregion + p: it depends on nothing else, and is nobody else's.
+        The points of a stratum are one sequence, of which the plan has the first so many. The n-th point in the place
+        of the p-th is that at n times as many, plus p: it depends on nothing else, and is nobody else's.
 
         Args:
             wanted: a unit of the plan, and n from 1.
 
         Returns:
-            For each, another unit; None if the ecoregion is too small for so many points, or not what it was.
+            For each, another unit; None if the stratum is too small for so many points, or not what it was.
         """
         survey = self._surveyed if self._surveyed is not None else self._survey()
-        points = [survey.draws.replacement(unit["eco_id"], _point(unit), number) for unit, number in wanted]
-        units = self._units(survey, [point for point in points if point is not None])
-        return [None if point is None else next(units) for point in points]
+        sites = [survey.strategy.another(unit, number) for unit, number in wanted]
+        units = self._units(survey, [site for site in sites if site is not None])
+        return [None if site is None else next(units) for site in sites]
 
     def _survey(self) -> _Survey:
         """Asks the server what there is."""
-        region = self.region.geometry()
-        kind = self.known.kind if self.known else None
-        about = facts.describe(self.dataset_id, kind, region, self.start, self.end)
-        bands = self._default_bands(about)
-        strata = samplers.fetch_strata(region, self.ecoregions, self.ecoregion_field, self._name_field())
-        survey = _Survey(about, bands, samplers.Draws(strata, self.per_ecoregion, self.seed))
-        object.__setattr__(self, "_surveyed", survey)
+        region = self.region.geometry() if self.region is not None else None
+        seen = []
+        for layer in self.layers:
+            kind = layer.known.kind if layer.known else None
+            about = facts.describe(layer.dataset_id, kind, region, self.start, self.end)
+            seen.append(_Seen(about, self._default_bands(layer, about)))
+        placement = self.placement.resolved()
+        survey = _Survey(tuple(seen), placement, self._strategy(region, seen[0], placement))
+        self._set("_surveyed", survey)
         return survey
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_surveyed": None}  # workers draw no points
+        # Workers draw no points, and what they need of a file of them is in the units.
+        return {**self.__dict__, "_surveyed": None, "places": None}
 
-    def _units(self, survey: _Survey, drawn: Sequence[tuple[samplers.Stratum, tuple[float, float]]]) -> Iterator[Unit]:
-        places = self._places(survey.about, survey.bands[0], [point for _, point in drawn])
-        extra = {} if self.known else {"source": _source(survey.about, survey.bands)}
-        for (stratum, point), place in zip(drawn, places, strict=True):
-            unit = {"kind": "point", "coordinates": list(point), "eco_id": stratum.id, "eco_name": stratum.name}
-            yield {**unit, **place, **extra}
+    def _strategy(self, region: ee.Geometry | None, seen: _Seen, placement: Placement) -> Strategy:
+        """The way to choose places that the options say."""
+        apart = self._apart(seen, placement)
+        mask = None
+        if self.mask_image is not None:
+            mask = find_map("--mask-image", parse_map("--mask-image", self.mask_image), region)
+        keep = mask.counts if mask is not None else None
+        if self.per_ecoregion is not None:
+            assert region is not None
+            strata = samplers.fetch_strata(region, self.ecoregions, self.ecoregion_field, self._name_field())
+            fields = {stratum.id: {"eco_id": stratum.id, "eco_name": stratum.name} for stratum in strata}
+            pool = StrataPool(strata, self.seed, keep, is_thinned=apart is not None)
+            return Drawn(Draws(pool, list(fields), self.per_ecoregion, apart), fields, "eco_id")
+        if self.places is not None:
+            sites = listed(self.places, self.date_field)
+            return Given(sites if self.region is None else inside(sites, self._outline()), keep, apart)
+        if self.spacing is not None:
+            return Given(in_rows(self._outline(), parse_distance("--spacing", self.spacing)), keep)
+        if self.per_class is not None:
+            assert self.class_image is not None
+            layer = find_map("--class-image", parse_map("--class-image", self.class_image), region)
+            wanted = None if self.classes is None else parse_classes(self.classes)
+            classes = ClassPool(replace(layer, within=mask), self._outline(), self.seed, wanted)
+            found = classes.survey(self.per_class)
+            draws = Draws(classes, list(found), self.per_class, apart)
+            return Drawn(draws, {number: {"class": number} for number in found}, "class")
+        assert self.total is not None
+        stratum = samplers.Stratum("total", "the region", self._outline())
+        pool = StrataPool([stratum], self.seed, keep, is_thinned=apart is not None)
+        return Drawn(Draws(pool, [stratum.id], self.total, apart), {stratum.id: {}})
 
-    def get_result(self, index: int, unit: Unit) -> Chip:
-        """The chip of a point: one request by computePixels, two by URL."""
-        kind, bands = self._about(unit)
+    def _outline(self) -> BaseGeometry:
+        """The region in degrees; the whole world where there is none."""
+        return _WORLD if self.region is None else samplers.polygons_of(polygon_of(self.region))
+
+    def _apart(self, seen: _Seen, placement: Placement) -> Apart | None:
+        """What keeps points apart, if they are to be."""
+        if self.min_distance is None:
+            return None
+        if self.min_distance != "chip":
+            return Apart.of_distance(parse_distance("--min-distance", self.min_distance))
+        band = seen.bands[0]
+        if self.grid_mode == "thumb":
+            return Apart.of_distance(2.0 * grids.thumb_reach(self.dimensions, self._thumb_scale(band)))
+        return Apart(lambda points: grids.reaches(placement, band.grid, points, self.dimensions))
+
+    def _tell(self, strategy: Strategy, sites: Sequence[Site]) -> None:
+        """Says what was planned, and what could not be."""
+        if not isinstance(strategy, Drawn):
+            _log.info("Places: %s", f"{len(sites):,}")
+            return
+        names = [str(f.get("eco_name", f.get("class", "the region"))) for f in strategy.fields.values()]
+        shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
+        count = self.per_ecoregion or self.per_class or self.total or 0
+        kind = "ecoregion" if self.per_ecoregion else "class"
+        if self.total is not None:
+            _log.info("Points: %s", f"{count:,}")
+        else:
+            _log.info("Points per %s: %s, in %s: %s", kind, f"{count:,}", f"{len(names):,}", shown)
+        for (key, _), name in zip(strategy.fields.items(), names, strict=True):
+            missing = strategy.draws.missing.get(key)
+            if missing:
+                where = f"class {name}" if self.per_class else name
+                _log.warning("%s has only %s of %s points: %s", where, count - missing, count, self._why())
+
+    def _why(self) -> str:
+        """Why a stratum has fewer points than it should."""
+        if self.min_distance is not None:
+            return "no more were found that are far enough from all others"
+        if self.per_class is not None:
+            return (
+                f"no more of its pixels were found in the region; up to {MOST_PIXELS:,} pixels of the class image, all"
+                " of them are looked at, in a larger region only some"
+            )
+        return "no more were found where --mask-image is not zero"
+
+    def _units(self, survey: _Survey, sites: Sequence[Site]) -> Iterator[Unit]:
+        extra = self._sources(survey)
+        for site, place in zip(sites, self._places(survey, sites), strict=True):
+            yield {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
+
+    def _sources(self, survey: _Survey) -> dict[str, Any]:
+        """What a worker must know of datasets that have no record."""
+        unknown = {
+            layer.name: {"kind": seen.about.kind, "bands": [band.name for band in seen.bands]}
+            for layer, seen in zip(self.layers, survey.seen, strict=True)
+            if not layer.known
+        }
+        if not unknown:
+            return {}
+        return {"source": unknown if len(self.layers) > 1 else unknown[""]}
+
+    def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
+        """The chip of a point, or one of each dataset: a request for each by computePixels, two by URL."""
         grid = Grid.from_json(unit["grid"])
-        return self._chip(self._image(kind, bands, unit, grid), bands, unit, grid)
+        chips = {layer.name: self._chip(layer, unit, grid) for layer in self.layers}
+        return chips if len(chips) > 1 else next(iter(chips.values()))
 
-    def _about(self, unit: Unit) -> tuple[Kind, tuple[str, ...]]:
-        """What the dataset is, and the bands to take."""
-        if self.known:
-            return self.known.kind, tuple(self.bands or self.known.bands)
-        return unit["source"]["kind"], tuple(unit["source"]["bands"])
-
-    def _chip(self, image: Template, bands: tuple[str, ...], unit: Unit, grid: Grid) -> Chip:
+    def _chip(self, layer: Layer, unit: Unit, grid: Grid) -> Chip:
+        if layer.known:
+            kind, bands = layer.known.kind, layer.usual_bands
+        else:
+            source = unit["source"][layer.name] if layer.name else unit["source"]
+            kind, bands = source["kind"], tuple(source["bands"])
+        image = f"{layer.dataset_id}/{unit['image']}" if "image" in unit and layer == self.first else None
+        images = Images(layer.dataset_id, kind, self.start, self.end, bands)
+        is_thumb = self.grid_mode == "thumb"
+        shown = view(images, grid, unit["coordinates"], source=image, pairing=self._pairing(unit), is_thumb=is_thumb)
         return Chip(
-            image=image,
+            image=shown,
             grid=grid,
             bands=bands,
-            format=self.format,
-            visualization=self._visualization(bands),
-            sources=(f"{self.dataset_id}/{unit['image']}",) if "image" in unit else (),
-            dates=(unit["date"],) if "date" in unit else (),
+            format=self._format,
+            visualization=self._looks(layer, bands),
+            sources=(image,) if image is not None else (layer.dataset_id,) if kind == "image" and layer.name else (),
+            dates=(unit["date"],) if image is not None and "date" in unit else (),
         )
 
-    def _image(self, kind: Kind, bands: tuple[str, ...], unit: Unit, grid: Grid) -> Template:
-        if kind == "image":
-            return Template(_stored, (self.dataset_id,))
-        fixed = (_Images(self.dataset_id, kind, self.start, self.end, bands),)
-        if self.grid_mode == "thumb":
-            return Template(_shown, fixed, {"corners": list(grid.bounds)})
-        # The greater side, where half the diagonal is the least: a projection stretches some distances.
-        reach = nominal_scale(grid) * max(grid.width, grid.height)
-        values = {"coordinates": unit["coordinates"], "reach": reach}
-        if "image" in unit:
-            return Template(_shown_above, fixed, {**values, "source": f"{self.dataset_id}/{unit['image']}"})
-        return Template(_shown_around, fixed, values)
+    @property
+    def _format(self) -> ChipFormat:
+        assert self.format is not None
+        return self.format
 
-    def _places(
-        self, about: facts.Facts, band: facts.Band, points: Sequence[tuple[float, float]]
-    ) -> Iterator[dict[str, Any]]:
-        """For each point, what its unit says of the grid."""
+    def _pairing(self, unit: Unit) -> Pairing | None:
+        """The date that a unit is paired with, if it is."""
+        if "label_date" not in unit:
+            return None
+        _, first, last = self._moments(unit["label_date"])
+        return Pairing(unit["label_date"], iso(first), iso(last))
+
+    def _moments(self, label_date: str) -> grids.Moments:
+        """A label's date, and the first and the last moment that is near enough (exclusive), in milliseconds."""
+        assert self.window is not None
+        moment = milliseconds(label_date)
+        window = round(parse_window(self.window).total_seconds() * 1000)
+        return moment, moment - window, moment + window + 1
+
+    def _thumb_scale(self, band: facts.Band) -> float:
+        known = self.first.known
+        return self.scale or (known.scale if known else facts.scale(band))
+
+    def _places(self, survey: _Survey, sites: Sequence[Site]) -> Iterator[dict[str, Any]]:
+        """For each site, what its unit says of the grid."""
+        points = [site.point for site in sites]
+        about, band = survey.seen[0].about, survey.seen[0].bands[0]
         if self.grid_mode == "thumb":
             width, _ = self.dimensions
-            scale = self.scale or (self.known.scale if self.known else facts.scale(band))
-            for grid in grids.around(points, (width / 2 - 1) * scale, self.dimensions):
+            for grid in grids.around(points, (width / 2 - 1) * self._thumb_scale(band), self.dimensions):
                 yield {"grid": grid.to_json()}
         elif about.kind == "image":
             for point in points:
-                yield {"grid": grids.snap(band.grid, point, self.dimensions, self.scale).to_json()}
+                yield {"grid": grids.placed(survey.placement, band.grid, point, self.dimensions).to_json()}
         else:
             _log.info("Asking which image is under each of %s points", f"{len(points):,}")
             collection = facts.images(about.id, about.kind, self.start, self.end)
-            found = grids.sources(collection, band.name, points)
-            for point, source in zip(points, found, strict=True):
-                if source is None:
-                    scale = self.scale or facts.scale(band)
-                    grid = grids.snap(grids.utm_grid(point, scale), point, self.dimensions)
-                    yield {"grid": grid.to_json()}
-                    continue
-                grid = grids.snap(source.grid, point, self.dimensions, self.scale)
-                yield {"grid": grid.to_json(), "image": source.index, **_date(source.time)}
+            dates = None
+            if self.date_field is not None:
+                dates = [self._moments(site.fields["label_date"]) for site in sites]
+            for point, source in zip(points, grids.sources(collection, band.name, points, dates), strict=True):
+                native = grids.utm_grid(point, facts.scale(band)) if source is None else source.grid
+                grid = grids.placed(survey.placement, native, point, self.dimensions)
+                found = {} if source is None else {"image": source.index, **_date(source.time)}
+                yield {"grid": grid.to_json(), **found}
 
-    def _default_bands(self, about: facts.Facts) -> tuple[facts.Band, ...]:
+    def _default_bands(self, layer: Layer, about: facts.Facts) -> tuple[facts.Band, ...]:
         """The bands to take, all known to the server, and fit for the format."""
-        if self.bands:
-            bands = about.select(self.bands)
-        elif self.known:
-            bands = about.select(self.known.bands)
-        else:
-            bands = about.bands
+        bands = about.select(layer.usual_bands) if layer.usual_bands else about.bands
         names = ", ".join(band.name for band in bands)
         if self.is_picture and len(bands) not in (1, 3):
             raise UsageError(f"{self.format} takes 1 or 3 bands: choose them with --bands from {names}")
-        if self.is_picture and not self._visualization([b.name for b in bands]):
+        if self.is_picture and not self._looks(layer, [b.name for b in bands]):
             wide = sorted({band.dtype for band in bands} - {"uint8"})
             if wide:
                 raise UsageError(
@@ -320,12 +505,12 @@ class ChipSample(OfDataset):
                 )
         return bands
 
-    def _visualization(self, bands: Sequence[str]) -> dict[str, Any]:
+    def _looks(self, layer: Layer, bands: Sequence[str]) -> dict[str, Any]:
         """What getThumbURL is told about colours; nothing for data."""
         if not self.is_picture:
             return {}
-        options = dict(self.known.visualization) if self.known else {}
-        if len(bands) != 1 or (self.known and tuple(bands) != self.known.bands):
+        options = dict(layer.known.visualization) if layer.known else {}
+        if len(bands) != 1 or (layer.known and tuple(bands) != layer.known.bands):
             options.pop("palette", None)
         given = {"min": self.minimum, "max": self.maximum, "palette": list(self.palette) if self.palette else None}
         options.update({name: value for name, value in given.items() if value is not None})
@@ -333,70 +518,6 @@ class ChipSample(OfDataset):
 
     def _name_field(self) -> str:
         return "ECO_NAME" if self.ecoregions == samplers.ECOREGIONS else self.ecoregion_field
-
-
-def _stored(dataset: str) -> ee.Image:
-    image: ee.Image = ee.Image(dataset)
-    return image
-
-
-@dataclass(frozen=True, slots=True)
-class _Images:
-    """The images of a dataset that chips show, the same for all of them: what is fixed in their templates."""
-
-    dataset: str
-    kind: Kind
-    start: str | None
-    end: str | None
-    bands: tuple[str, ...]
-
-    def mosaic(self, box: ee.Geometry, *below: ee.Image) -> ee.Image:
-        """What lies over a box, the latest image on top; under all, other images with the same bands."""
-        found = facts.images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
-        found = found.sort("system:time_start")
-        if below:
-            found = ee.ImageCollection(list(below)).merge(found)
-        return self.select(found.mosaic())
-
-    def select(self, image: ee.Image) -> ee.Image:
-        """The bands of an image, in order."""
-        selected: ee.Image = image.select(list(self.bands))
-        return selected
-
-    def nothing(self) -> ee.Image:
-        """An image with the bands and no valid pixel.
-
-        Where there is no image a mosaic has no bands, and asking for them would be an error. Below the images, this
-        makes such a chip empty instead.
-        """
-        none: ee.Image = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
-        return none
-
-
-def _shown(images: _Images, corners: Sequence[float]) -> ee.Image:
-    """What lies over a rectangle of degrees."""
-    return images.mosaic(ee.Geometry.Rectangle(list(corners), None, False), images.nothing())
-
-
-def _shown_around(images: _Images, coordinates: Sequence[float], reach: float) -> ee.Image:
-    """What lies around a point."""
-    return images.mosaic(_around(coordinates, reach), images.nothing())
-
-
-def _shown_above(images: _Images, coordinates: Sequence[float], reach: float, source: str) -> ee.Image:
-    """What lies around a point; above all, the image whose grid the chip has.
-
-    So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,
-    resampled, only beyond its edge.
-    """
-    below = images.mosaic(_around(coordinates, reach))
-    image: ee.Image = ee.ImageCollection([below, images.select(ee.Image(source))]).mosaic()
-    return image
-
-
-def _around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
-    box: ee.Geometry = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
-    return box
 
 
 _OPTIONS = field_names(ChipSample)
@@ -408,7 +529,12 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split(ChipSample, _OPTIONS, options, lambda recipe: f"sample-{slug(recipe.dataset)}")
+    recipe, config = split(ChipSample, _OPTIONS, options, _folder)
+    if config.on_empty == "redraw" and (recipe.spacing is not None or recipe.points is not None):
+        given = "--spacing" if recipe.spacing is not None else "--points"
+        raise UsageError(
+            f"--on-empty redraw takes another point drawn at random, and with {given} none is: take keep or skip"
+        )
     if recipe.format == "jpg" and config.on_empty != "keep":
         raise UsageError(
             f"--on-empty {config.on_empty} needs png, tif or npy: jpg has no mask, and nothing tells an empty chip"
@@ -417,16 +543,26 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     return recipe, config
 
 
+def _folder(recipe: ChipSample) -> str:
+    return f"sample-{slug('-'.join(layer.dataset for layer in recipe.layers))}"
+
+
 @overload
-def sample(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
+def sample(
+    dataset: str | Sequence[str], *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
+) -> Estimate: ...
 @overload
-def sample(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
+def sample(
+    dataset: str | Sequence[str], *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
+) -> Run: ...
 @takes(ChipSample, RunConfig)
-def sample(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
-    """Takes image chips at random points of every ecoregion that meets a region.
+def sample(
+    dataset: str | Sequence[str], *, out: str | Path | None = None, dry_run: bool = False, **options: Any
+) -> Run | Estimate:
+    """Takes image chips at places that are drawn at random, lie in rows, or are listed in a file.
 
     Args:
-        dataset: alias ("NAIP") or Earth Engine id.
+        dataset: alias ("NAIP") or Earth Engine id; or several: a file of each for every place, all on the same pixels.
         out: folder of the results; None for ``outputs/sample-<dataset>``.
         dry_run: estimate only: plan, and send no pixel request.
         options: those of ``ChipSample`` and ``RunConfig``.
@@ -444,47 +580,6 @@ def sample(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         >>> run.units.head()
     """
     return fetch(*sample_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
-
-
-def _check(recipe: ChipSample) -> None:
-    """Refuses options that are out of range or contradict each other, as far as that needs no request."""
-    check_dataset(recipe.dataset)
-    if recipe.per_ecoregion < 1:
-        raise UsageError(f"--per-ecoregion must be at least 1, not {recipe.per_ecoregion}")
-    if recipe.limit is not None and recipe.limit < 1:
-        raise UsageError(f"--limit must be at least 1, not {recipe.limit}")
-    if recipe.format not in CHIP_FORMATS:
-        raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(CHIP_FORMATS)}")
-    if recipe.grid not in (None, "native", "thumb"):
-        raise UsageError(f"unknown grid {recipe.grid!r}: native or thumb")
-    check_positive("--scale", recipe.scale)
-    check_dates(recipe.start, recipe.end)
-    width, height = recipe.dimensions
-    least = _LEAST_THUMB if recipe.grid_mode == "thumb" else 1
-    if not (least <= width <= _MOST_PIXELS and least <= height <= _MOST_PIXELS):
-        raise UsageError(f"--size must be {least} to {_MOST_PIXELS:,} pixels, not {width}x{height}")
-    if recipe.grid_mode == "thumb" and width != height:
-        raise UsageError(f"--grid thumb makes squares, not {width}x{height}: take --grid native")
-    if recipe.bands is not None and (not recipe.bands or not all(recipe.bands)):
-        raise UsageError("--bands must name at least one band: A,B,C")
-    if recipe.is_picture and recipe.bands and len(recipe.bands) not in (1, 3):
-        raise UsageError(f"{recipe.format} takes 1 or 3 bands, not {len(recipe.bands)}: tif and npy take any")
-    low, high = recipe.minimum, recipe.maximum
-    if low is not None and high is not None and low >= high:
-        raise UsageError(f"--min ({low:g}) must be below --max ({high:g})")
-    if not recipe.is_picture and (low is not None or high is not None or recipe.palette):
-        raise UsageError(f"--min, --max and --palette make pictures (png, jpg); {recipe.format} holds the values")
-
-
-def _source(about: facts.Facts, bands: Sequence[facts.Band]) -> dict[str, Any]:
-    """What a worker must know of a dataset that has no record."""
-    return {"kind": about.kind, "bands": [band.name for band in bands]}
-
-
-def _point(unit: Unit) -> tuple[float, float]:
-    """Longitude and latitude of a unit."""
-    longitude, latitude = unit["coordinates"]
-    return longitude, latitude
 
 
 def _date(time: int | None) -> dict[str, str]:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import ee
+import numpy as np
+import numpy.typing as npt
+import shapely
 
+from eechips.errors import RegionError
 from eechips.grid import Grid
 from eechips.planning import service
-from eechips.planning.lattice import lattice_of, rescaled
-from eechips.planning.projection import project, utm_crs
+from eechips.planning.lattice import Placement, cover, lattice_of
+from eechips.planning.projection import nominal_scale, parse_crs, project, unproject, utm_crs
+from eechips.planning.spacing import great_circle
+from eechips.planning.views import nearest_first
 
 POINTS_PER_REQUEST = 500
 """Points that are asked about in one request."""
 
+_ZONE_MARGIN = 1.005
+"""How much more of the ground UTM's pixels may cover than they say, and the sphere may differ from the ellipsoid."""
+
 Points = Sequence[tuple[float, float]]
 """Longitudes and latitudes in degrees."""
+
+Moments = tuple[int, int, int]
+"""A date, the first moment that is near enough, and that after the last: milliseconds since 1970."""
+
+_Rows = Sequence[tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +50,16 @@ class Source:
     grid: Grid
 
 
-def sources(collection: ee.ImageCollection, band: str, points: Points) -> Iterator[Source | None]:
-    """The latest image of a collection that contains each point; None where there is none.
+def sources(
+    collection: ee.ImageCollection, band: str, points: Points, moments: Sequence[Moments] | None = None
+) -> Iterator[Source | None]:
+    """The latest image of a collection that contains each point, or that nearest to a date; None where there is none.
 
     Args:
         collection: already narrowed to the dates that count.
         band: whose projection is meant.
         points: where.
+        moments: of each point, when: the date, the first moment, and that after the last; None for the latest image.
     """
 
     def describe(element: Any) -> ee.ComputedObject:
@@ -58,7 +76,14 @@ def sources(collection: ee.ImageCollection, band: str, points: Points) -> Iterat
         there = collection.filterBounds(ee.Geometry.Point(ee.List(point)))
         return there.sort("system:time_start", False).limit(1).toList(1).map(describe)
 
-    for answer in _each(points, latest):
+    def nearest(row: Any) -> Any:
+        values = ee.List(row)
+        there = collection.filterBounds(ee.Geometry.Point(values.slice(0, 2)))
+        there = there.filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
+        return nearest_first(there, values.getNumber(2)).limit(1).toList(1).map(describe)
+
+    rows = points if moments is None else [(*point, *when) for point, when in zip(points, moments, strict=True)]
+    for answer in _each(rows, latest if moments is None else nearest):
         yield _source(answer[0]) if answer else None
 
 
@@ -83,13 +108,13 @@ def around(points: Points, radius: float, size: tuple[int, int]) -> Iterator[Gri
         yield Grid("EPSG:4326", ((east - west) / width, 0.0, west, 0.0, (south - north) / height, north), width, height)
 
 
-def _each(points: Points, function: Callable[[Any], Any]) -> Iterator[Any]:
+def _each(points: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
     """What the server makes of each point, some hundred a request."""
     for start in range(0, len(points), POINTS_PER_REQUEST):
         yield from _ask(points[start : start + POINTS_PER_REQUEST], function)
 
 
-def _ask(points: Points, function: Callable[[Any], Any]) -> list[Any]:
+def _ask(points: _Rows, function: Callable[[Any], Any]) -> list[Any]:
     """One request; in halves where the server finds that too much at once."""
     try:
         answers: Any = ee.List([list(point) for point in points]).map(function).getInfo()
@@ -101,18 +126,77 @@ def _ask(points: Points, function: Callable[[Any], Any]) -> list[Any]:
     return list(answers)
 
 
-def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int], scale: float | None = None) -> Grid:
-    """The chip of a size around a point on a source's grid.
+def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
+    """The chip of a size around a point on a lattice.
 
     Args:
-        grid: of the source.
+        grid: the lattice.
         point: longitude and latitude in degrees.
         size: width and height in pixels.
-        scale: edge of a pixel in metres, where it is not to be the source's own: origin and axes stay.
+
+    Raises:
+        RegionError: if the lattice's CRS has no coordinates there.
     """
-    grid = rescaled(grid, scale)
     x, y = project(grid.crs, [point])[0].tolist()
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise RegionError(f"{grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}: choose another --crs")
     return grid.snap_around(x, y, size)
+
+
+def placed(placement: Placement, native: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
+    """The chip of a size around a point, where a placement puts it.
+
+    Args:
+        placement: resolved.
+        native: the source's own grid.
+        point: longitude and latitude in degrees.
+        size: width and height in pixels.
+
+    Raises:
+        RegionError: if the CRS does not reach there.
+    """
+    lattice = placement.lattice(native, point)
+    if not placement.is_native:
+        cover(lattice, shapely.Point(point))  # refuses what is far from a zone
+    return snap(lattice, point, size)
+
+
+def reaches(
+    placement: Placement, native: Grid, points: npt.NDArray[np.float64], size: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    """How far the corners of chips are from the places that they are taken at, in metres on the sphere.
+
+    Two chips do not overlap if their places are farther from each other than their reaches together. The images of a
+    collection may lie on other lattices than its first one, in other UTM zones: they are taken for as large.
+
+    Args:
+        placement: of the chips, resolved.
+        native: the grid of the first image.
+        points: longitudes and latitudes in degrees, (n, 2).
+        size: width and height of a chip in pixels.
+    """
+    is_zoned = placement.crs == "utm" or (placement.is_native and parse_crs(native.crs).utm_zone is not None)
+    if is_zoned:  # a metre of UTM is at most 1/0.9996 of one on the ground
+        scale = nominal_scale(native) if placement.scale is None else placement.scale
+        metres = scale * math.hypot(size[0] + 1, size[1] + 1) / 2.0
+        return np.full(len(points), metres * _ZONE_MARGIN)
+    lattice = placement.lattice(native, (float(points[0, 0]), float(points[0, 1])))
+    a, b, _, d, e, _ = lattice.transform
+    centres = project(lattice.crs, points)
+    half = [
+        (i * (size[0] + 1) / 2.0, j * (size[1] + 1) / 2.0) for i in (-1, 1) for j in (-1, 1)
+    ]  # a pixel for snapping
+    corners = [unproject(lattice.crs, centres + np.array([a * x + b * y, d * x + e * y])) for x, y in half]
+    far = np.max([great_circle(points, corner) for corner in corners], axis=0)
+    # A corner beyond where the CRS has coordinates: as far as its pixels say.
+    nominal = nominal_scale(lattice) * math.hypot(size[0] + 1, size[1] + 1) / 2.0
+    reach: npt.NDArray[np.float64] = np.where(np.isfinite(far), far, nominal)
+    return reach
+
+
+def thumb_reach(size: tuple[int, int], scale: float) -> float:
+    """The same for the bounds of a buffer around a place: half the diagonal of a square."""
+    return math.sqrt(2.0) * (size[0] / 2.0 - 1.0) * scale * _ZONE_MARGIN
 
 
 def utm_grid(point: tuple[float, float], scale: float) -> Grid:

@@ -25,6 +25,8 @@ ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
 DIGITS = 7
 """Decimals of a point's longitude and latitude: 1e-7 degrees is about a centimetre."""
 
+_CELL = (np.radians(10.0**-DIGITS) * sphere.RADIUS) ** 2  # square metres that rounding makes one point
+
 # Earth Engine compares geometries to within 0.1 m unless told otherwise (Filter.intersects, maxError): where a
 # stratum overlaps the region by less, on average, the two only touch.
 _LEAST_WIDTH = 0.1
@@ -90,7 +92,7 @@ def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str
             continue
         key = _whole(properties[id_field])
         names.setdefault(key, str(properties.get(name_field, key)))
-        parts.setdefault(key, []).append(_polygons(shapely.geometry.shape(feature["geometry"])))
+        parts.setdefault(key, []).append(polygons_of(shapely.geometry.shape(feature["geometry"])))
     strata = [Stratum(key, names[key], shapely.union_all(parts[key])) for key in sorted(parts, key=_order)]
     kept = [stratum for stratum in strata if sphere.mean_width(stratum.geometry) >= _LEAST_WIDTH]
     for stratum in strata:
@@ -119,18 +121,43 @@ def draw_points(geometry: BaseGeometry, count: int, seed: int, key: int | float 
     Raises:
         RegionError: if the polygons are too small for so many points.
     """
-    cell = (np.radians(10.0**-DIGITS) * sphere.RADIUS) ** 2
-    if sphere.area(geometry) < 4 * count * cell:
-        raise RegionError(f"{key} is too small inside the region for {count:,} different points")
-    boxes = _cover(geometry)
-    shapely.prepare(geometry)
-    uniforms = _Uniforms(seed, key)
-    points: dict[tuple[float, float], None] = {}
-    while len(points) < count:
-        lon, lat = _candidates(boxes, uniforms, 4 * (count - len(points)) + 64)
-        inside = shapely.contains_xy(geometry, lon, lat)
-        points.update(dict.fromkeys(zip(lon[inside].tolist(), lat[inside].tolist(), strict=True)))
-    return np.array(list(points)[:count], dtype=np.float64).reshape(count, 2)
+    return np.array(Stream(geometry, seed, key).points(0, count), dtype=np.float64).reshape(count, 2)
+
+
+class Stream:
+    """The points that :func:`draw_points` draws, one after the other, as far as they are asked for.
+
+    Args:
+        geometry: polygons in longitude and latitude, within -180 to 180.
+        seed: of the whole plan.
+        key: tells this geometry's draw from others of the same seed.
+    """
+
+    def __init__(self, geometry: BaseGeometry, seed: int, key: int | float | str) -> None:
+        self._geometry, self._key = geometry, key
+        self._room = sphere.area(geometry) / (4 * _CELL)
+        self._boxes = _cover(geometry)
+        self._uniforms = _Uniforms(seed, key)
+        self._known: set[tuple[float, float]] = set()
+        self._order: list[tuple[float, float]] = []
+        shapely.prepare(geometry)
+
+    def points(self, start: int, stop: int) -> list[tuple[float, float]]:
+        """Some of the points in their order: longitudes and latitudes in degrees.
+
+        Raises:
+            RegionError: if the polygons are too small for so many points.
+        """
+        if self._room < stop:
+            raise RegionError(f"{self._key} is too small inside the region for {stop:,} different points")
+        while len(self._order) < stop:
+            lon, lat = _candidates(self._boxes, self._uniforms, 4 * (stop - len(self._order)) + 64)
+            inside = shapely.contains_xy(self._geometry, lon, lat)
+            for point in zip(lon[inside].tolist(), lat[inside].tolist(), strict=True):
+                if point not in self._known:
+                    self._known.add(point)
+                    self._order.append(point)
+        return self._order[start:stop]
 
 
 class _Uniforms:
@@ -200,8 +227,8 @@ def _box_area(boxes: npt.NDArray[np.float64]) -> float:
     return float(((east - west) * (np.sin(north) - np.sin(south))).sum()) * sphere.RADIUS**2
 
 
-def _polygons(geometry: BaseGeometry) -> BaseGeometry:
-    """The polygons of what the server returned, valid and within -180 to 180."""
+def polygons_of(geometry: BaseGeometry) -> BaseGeometry:
+    """The polygons of what the server returned, or of a file: valid, and within -180 to 180."""
     valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
     return sphere.wrap(shapely.union_all(sphere.polygons(valid)))
 
@@ -231,79 +258,3 @@ def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[S
     """
     drawn = [draw_points(stratum.geometry, count, seed, stratum.id).tolist() for stratum in strata]
     return [(stratum, tuple(points[n])) for n in range(count) for stratum, points in zip(strata, drawn, strict=True)]
-
-
-class Draws:
-    """The same number of points in every stratum, and further ones in the place of some of them.
-
-    Attributes:
-        strata: where to draw.
-
-    Args:
-        strata: where to draw.
-        count: points in each.
-        seed: of the draw.
-    """
-
-    def __init__(self, strata: Sequence[Stratum], count: int, seed: int) -> None:
-        self.strata, self._count, self._seed = strata, count, seed
-        self._by_id = {stratum.id: stratum for stratum in strata}
-        self._sequences: dict[int | float | str, _Sequence] = {}
-
-    def interleaved(self) -> list[tuple[Stratum, tuple[float, float]]]:
-        """The points of the plan: see :func:`interleave`."""
-        return interleave(self.strata, self._count, self._seed)
-
-    def replacement(
-        self, key: int | float | str, point: tuple[float, float], number: int
-    ) -> tuple[Stratum, tuple[float, float]] | None:
-        """A further point of a stratum: no other point has the same, and no other draw matters.
-
-        Args:
-            key: id of the stratum.
-            point: of those that :meth:`interleaved` gives.
-            number: from 1.
-
-        Returns:
-            None if the stratum has no such point, or is too small for so many.
-        """
-        stratum = self._by_id.get(key)
-        if stratum is None:
-            return None
-        if key not in self._sequences:
-            self._sequences[key] = _Sequence(stratum, self._count, self._seed)
-        found = self._sequences[key].replacement(point, number)
-        return None if found is None else (stratum, found)
-
-
-class _Sequence:
-    """The points of one stratum: rounds of the same length, of which the first is the plan's."""
-
-    def __init__(self, stratum: Stratum, length: int, seed: int) -> None:
-        self._stratum, self._length, self._seed = stratum, length, seed
-        self._points: list[list[float]] = []
-        if not self._draw(2):
-            self._draw(1)
-        self._places = {(lon, lat): place for place, (lon, lat) in enumerate(self._points[:length])}
-
-    def replacement(self, point: tuple[float, float], number: int) -> tuple[float, float] | None:
-        """The point that has the place of one of the plan's in a later round."""
-        place = self._places.get(point)
-        if place is None:
-            return None
-        index = number * self._length + place
-        if index >= len(self._points):
-            self._draw(number + 1)
-        if index >= len(self._points):
-            return None
-        longitude, latitude = self._points[index]
-        return longitude, latitude
-
-    def _draw(self, rounds: int) -> bool:
-        """Draws the first rounds; returns whether there is room for so many different points."""
-        try:
-            drawn = draw_points(self._stratum.geometry, rounds * self._length, self._seed, self._stratum.id)
-        except RegionError:
-            return False
-        self._points = drawn.tolist()
-        return True

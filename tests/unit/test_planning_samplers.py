@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.errors import RegionError
-from eechips.planning.samplers import Draws, Stratum, draw_points, interleave
+from eechips.planning.draws import Draws, StrataPool
+from eechips.planning.samplers import Stratum, draw_points, interleave
 from eechips.planning.sphere import area
 
 COLORADO = shapely.box(-109.06, 36.99, -102.04, 41.0)
@@ -108,26 +109,25 @@ def test_replacements_are_further_points_of_the_sequence_and_nobody_else_s() -> 
     sequences = {stratum.id: list(map(tuple, draw_points(COLORADO, 110, 7, stratum.id).tolist())) for stratum in strata}
     order = [(key, place, number) for key in sequences for place in range(10) for number in range(1, 11)]
     np.random.default_rng(1).shuffle(order)
-    draws = Draws(strata, 10, 7)
+    draws = Draws(StrataPool(strata, 7), [stratum.id for stratum in strata], 10)
     seen = {point for _, point in draws.interleaved()}
     for key, place, number in order:
         key = int(key) if str(key).isdigit() else str(key)
         found = draws.replacement(key, sequences[key][int(place)], int(number))
         assert found is not None
-        assert found[0].id == key
-        assert found[1] == sequences[key][int(number) * 10 + int(place)]
-        seen.add(found[1])
+        assert found == sequences[key][int(number) * 10 + int(place)]
+        seen.add(found)
     assert len(seen) == 2 * 110
 
 
 def test_no_replacement_where_there_is_none() -> None:
     cell = 1e-7
     tiny = shapely.box(0, 0, 10 * cell, 10 * cell)  # room for 25 points
-    draws = Draws([Stratum(1, "tiny", tiny), Stratum(2, "large", COLORADO)], 10, 0)
+    draws = Draws(StrataPool([Stratum(1, "tiny", tiny), Stratum(2, "large", COLORADO)], 0), [1, 2], 10)
     (first, _) = draws.interleaved()[:2]
     assert draws.replacement(1, first[1], 1) is not None
     assert draws.replacement(1, first[1], 2) is None
     assert draws.replacement(2, (0.0, 0.0), 1) is None
     assert draws.replacement(3, first[1], 1) is None
-    full = Draws([Stratum(1, "tiny", tiny)], 20, 0)
+    full = Draws(StrataPool([Stratum(1, "tiny", tiny)], 0), [1], 20)
     assert full.replacement(1, full.interleaved()[0][1], 1) is None

@@ -1,0 +1,106 @@
+"""The datasets of a sample: each becomes a file of every chip, all on the same pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from eechips.datasets import find
+from eechips.errors import UsageError
+from eechips.jobs.options import OfDataset, check_dataset
+from eechips.storage import safe_component
+
+
+@dataclass(frozen=True)
+class Layer(OfDataset):
+    """A dataset of a sample.
+
+    Attributes:
+        dataset: as the user names it.
+        name: of its files; empty if it is the only one.
+        chosen: bands that the user wants; None for the dataset's own.
+    """
+
+    dataset: str
+    name: str = ""
+    chosen: tuple[str, ...] | None = field(default=None)
+
+    @property
+    def usual_bands(self) -> tuple[str, ...]:
+        """The bands, as far as they are known without asking the server."""
+        return self.chosen or (self.known.bands if self.known else ())
+
+
+Bands = Sequence[str] | str | Mapping[str, Sequence[str] | str] | None
+"""``"R,G,B"``, ``("R", "G", "B")``, and with several datasets ``("S2:B4,B3", "SRTM:elevation")`` or a mapping."""
+
+
+def layers_of(datasets: str | Sequence[str], bands: Bands) -> tuple[Layer, ...]:
+    """The layers of a sample.
+
+    Args:
+        datasets: one, or several.
+        bands: to take of them.
+
+    Raises:
+        UsageError: if a dataset comes twice, or it is not clear whose bands are meant.
+        UnknownDatasetError: if a name is neither an alias nor looks like an id.
+    """
+    names = (datasets,) if isinstance(datasets, str) else tuple(datasets)
+    if not names:
+        raise UsageError("--dataset must name at least one dataset")
+    for name in names:
+        check_dataset(name)
+    ids = [known.id if (known := find(name)) else name for name in names]
+    twice = [name for name, identifier in zip(names, ids, strict=True) if ids.count(identifier) > 1]
+    if twice:
+        raise UsageError(f"--dataset {twice[0]} is given twice")
+    chosen = _bands_of(names, bands)
+    if len(names) == 1:
+        return (Layer(names[0], "", chosen.get(names[0])),)
+    return tuple(Layer(name, label, chosen.get(name)) for name, label in zip(names, _labels(names, ids), strict=True))
+
+
+def bands_of(text: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of bands: ``"R, G"`` or a sequence of names."""
+    parts = text.split(",") if isinstance(text, str) else text
+    return tuple(part.strip() for part in parts)
+
+
+def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
+    """The bands that are named for each dataset."""
+    if bands is None:
+        return {}
+    if isinstance(bands, Mapping):
+        given = [(str(name), bands_of(chosen)) for name, chosen in bands.items()]
+    else:
+        parts = [bands] if isinstance(bands, str) else list(bands)
+        prefixed = [":" in part for part in parts]
+        if not any(prefixed):
+            flat = bands_of(bands if isinstance(bands, str) else [band for part in parts for band in part.split(",")])
+            if len(names) > 1:
+                raise UsageError(
+                    f"--bands {','.join(flat)}: say of which dataset, as --bands {names[0]}:{','.join(flat)}"
+                )
+            return {names[0]: flat}
+        if not all(prefixed):
+            raise UsageError("--bands names a dataset in one place and none in another: say of which all are")
+        given = [(part.rpartition(":")[0].strip(), bands_of(part.rpartition(":")[2])) for part in parts]
+    by_lower = {name.lower(): name for name in names}
+    for name, _ in given:
+        if name.lower() not in by_lower:
+            raise UsageError(f"--bands {name}: is none of the datasets; there are {', '.join(names)}")
+    if len({name.lower() for name, _ in given}) < len(given):
+        raise UsageError("--bands names the bands of a dataset twice")
+    return {by_lower[name.lower()]: chosen for name, chosen in given}
+
+
+def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:
+    """What files of each dataset are called: the alias, or the last part of the id where that is enough."""
+    last = [safe_component(name.upper() if "/" not in name else name.rpartition("/")[2]) for name in names]
+    return [
+        label
+        if [each.lower() for each in last].count(label.lower()) == 1
+        else safe_component(identifier.replace("/", "-"))
+        for label, identifier in zip(last, ids, strict=True)
+    ]

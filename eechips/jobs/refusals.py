@@ -1,0 +1,160 @@
+"""Options of ``eechips sample`` that are out of range or contradict each other, as far as that needs no request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from eechips.errors import RegionError, UsageError
+from eechips.jobs.options import check_dates, check_positive
+from eechips.planning.maps import parse_map
+from eechips.planning.pairing import parse_window
+from eechips.planning.spacing import parse_distance
+from eechips.recipe import CHIP_FORMATS
+
+if TYPE_CHECKING:
+    from eechips.jobs.chips import ChipSample
+
+STRATEGIES = ("per_ecoregion", "per_class", "total", "spacing", "points")
+"""Options of which exactly one says how places are chosen."""
+
+# Options that mean something with one strategy only.
+_BELONGS = {
+    "class_image": "per_class",
+    "classes": "per_class",
+    "lon_field": "points",
+    "lat_field": "points",
+    "date_field": "points",
+    "window": "points",
+}
+
+# Below this a thumb chip's region, which is two pixels smaller than its size, would be empty or nearly so.
+_LEAST_THUMB = 4
+
+# Earth Engine's limit for the sides of what getThumbURL and getDownloadURL return.
+# https://developers.google.com/earth-engine/apidocs/ee-image-getdownloadurl
+_MOST_PIXELS = 10_000
+
+
+def check(recipe: ChipSample) -> None:
+    """Refuses options that are out of range or contradict each other.
+
+    Raises:
+        UsageError: saying which.
+        UnknownDatasetError: if a map is neither an alias nor looks like an id.
+    """
+    _check_strategy(recipe)
+    if recipe.limit is not None and recipe.limit < 1:
+        raise UsageError(f"--limit must be at least 1, not {recipe.limit}")
+    if recipe.format not in CHIP_FORMATS:
+        raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(CHIP_FORMATS)}")
+    check_positive("--scale", recipe.scale)
+    check_dates(recipe.start, recipe.end)
+    _check_grid(recipe)
+    _check_bands(recipe)
+
+
+def parse_classes(classes: Sequence[int] | str) -> tuple[int, ...]:
+    """The classes of ``10,40,50``.
+
+    Raises:
+        UsageError: if they are not whole numbers, or one comes twice.
+    """
+    try:
+        found = tuple(int(part) for part in (classes.split(",") if isinstance(classes, str) else classes))
+    except ValueError:
+        raise UsageError(f"--classes {classes} are not whole numbers such as 10,40,50") from None
+    if not found or len(set(found)) < len(found):
+        raise UsageError("--classes must name at least one class, and none twice")
+    return found
+
+
+def check_places(recipe: ChipSample) -> None:
+    """Refuses a file of points in which something is missing.
+
+    Raises:
+        RegionError: naming the row or the column.
+    """
+    places = recipe.places
+    assert places is not None
+    if places.kind != "points":
+        raise RegionError(f"{places.path} holds polygons: a chip is taken at a point")
+    without = sorted(set(range(len(places))) - set(places.known.tolist()))
+    if without:
+        more = f" and {len(without) - 1:,} more" if len(without) > 1 else ""
+        raise RegionError(f"{places.path}: row {without[0] + 1:,}{more}: no coordinates, so no chip can be taken")
+    if recipe.date_field is not None:
+        moments = places.moments(recipe.date_field)
+        missing = [number for number, moment in enumerate(moments.tolist(), start=1) if moment != moment]
+        if missing:
+            raise RegionError(f"{places.path}: row {missing[0]:,}: no date in {recipe.date_field!r}")
+
+
+def _check_strategy(recipe: ChipSample) -> None:
+    given = [name for name in STRATEGIES if getattr(recipe, name) is not None]
+    if len(given) != 1:
+        every = ", ".join(map(_option, STRATEGIES[:-1])) + f" or {_option(STRATEGIES[-1])}"
+        found = f": {' and '.join(map(_option, given))} are given" if given else ""
+        raise UsageError(f"give exactly one of {every}{found}")
+    (strategy,) = given
+    for name in ("per_ecoregion", "per_class", "total"):
+        value = getattr(recipe, name)
+        if value is not None and value < 1:
+            raise UsageError(f"{_option(name)} must be at least 1, not {value}")
+    for name, belongs in _BELONGS.items():
+        if getattr(recipe, name) is not None and strategy != belongs:
+            raise UsageError(f"{_option(name)} belongs to {_option(belongs)}, not to {_option(strategy)}")
+    if strategy == "per_class" and recipe.class_image is None:
+        raise UsageError("--per-class needs the map of classes: --class-image ID:BAND, as ESA/WorldCover/v200:Map")
+    if (recipe.date_field is None) != (recipe.window is None):
+        raise UsageError("--date-field and --window belong together: the date, and how far from it an image may be")
+    if recipe.window is not None:
+        parse_window(recipe.window)
+    if recipe.spacing is not None:
+        parse_distance("--spacing", recipe.spacing)
+        if recipe.min_distance is not None:
+            raise UsageError(
+                "--min-distance is for points at random or of a file: --spacing says how far apart they are"
+            )
+    if recipe.min_distance not in (None, "chip"):
+        parse_distance("--min-distance", recipe.min_distance)
+    for option, text in (("--class-image", recipe.class_image), ("--mask-image", recipe.mask_image)):
+        if text is not None:
+            parse_map(option, text)
+
+
+def _check_grid(recipe: ChipSample) -> None:
+    if recipe.grid not in (None, "native", "thumb"):
+        hint = (
+            f"; for a place every {recipe.grid}, take --spacing {recipe.grid}" if str(recipe.grid)[:1].isdigit() else ""
+        )
+        raise UsageError(f"unknown grid {recipe.grid!r}: native or thumb{hint}")
+    if recipe.grid == "thumb" and not recipe.placement.is_native:
+        given = "--align" if recipe.align is not None else "--crs"
+        raise UsageError(f"--grid thumb takes bounds in degrees: with {given}, take --grid native")
+    width, height = recipe.dimensions
+    least = _LEAST_THUMB if recipe.grid_mode == "thumb" else 1
+    if not (least <= width <= _MOST_PIXELS and least <= height <= _MOST_PIXELS):
+        raise UsageError(f"--size must be {least} to {_MOST_PIXELS:,} pixels, not {width}x{height}")
+    if recipe.grid_mode == "thumb" and width != height:
+        raise UsageError(f"--grid thumb makes squares, not {width}x{height}: take --grid native")
+
+
+def _check_bands(recipe: ChipSample) -> None:
+    for layer in recipe.layers:
+        if layer.chosen is not None and (not layer.chosen or not all(layer.chosen)):
+            raise UsageError("--bands must name at least one band: A,B,C")
+        if recipe.is_picture and layer.chosen and len(layer.chosen) not in (1, 3):
+            raise UsageError(f"{recipe.format} takes 1 or 3 bands, not {len(layer.chosen)}: tif and npy take any")
+    low, high = recipe.minimum, recipe.maximum
+    if low is not None and high is not None and low >= high:
+        raise UsageError(f"--min ({low:g}) must be below --max ({high:g})")
+    looks = low is not None or high is not None or bool(recipe.palette)
+    if not recipe.is_picture and looks:
+        raise UsageError(f"--min, --max and --palette make pictures (png, jpg); {recipe.format} holds the values")
+    if len(recipe.layers) > 1 and looks:
+        raise UsageError("--min, --max and --palette are for one dataset: with several, each has its usual colours")
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")

@@ -1,0 +1,244 @@
+"""Points stratified by the classes of a map: as many of each as wanted, however rare it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+
+import ee
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RegionError, UsageError
+from eechips.grid import Grid, Window
+from eechips.planning.draws import Key, Point
+from eechips.planning.lattice import cover
+from eechips.planning.maps import Map, is_class
+from eechips.planning.projection import parse_crs, unproject
+from eechips.planning.samplers import DIGITS, Stream
+
+MOST_CLASSES = 256
+"""Classes that are taken for such where they are not named."""
+
+MOST_PIXELS = 1 << 28
+"""Pixels of a region that are all looked at for rare classes: at 10 m, a square of 160 km."""
+
+_FEW_PIXELS = 1 << 23  # that are looked at straight away: two requests cost less than drawing points
+_EDGE = 2048  # pixels of a window: 21 MB of 32-bit numbers and their masks, of the 48 MB that a request may hold
+_FIRST = 1_000  # points of the first draw
+_MOST_POINTS = 50_000  # that are asked about
+_PIXELS_PER_POINT = 5_000  # that are read in the time in which one point is asked about; measured
+_KEPT = 20  # times the points that are wanted of a class are remembered of all its pixels
+
+Pixel = tuple[int, int]
+_log = logging.getLogger(__name__)
+
+
+class ClassPool:
+    """Candidates of every class: centres of pixels of the map, each drawn with a probability like its area.
+
+    Points are drawn in the region, and the map tells the classes of the pixels that they hit. Classes that are too
+    rare for that are looked for in all pixels of the region, if it is not too large; in a small region all classes
+    are. Either way a pixel is drawn once. What is drawn depends on the seed, the map and the region alone.
+
+    Attributes:
+        classes: those wanted, or those that were found; after the first call of :meth:`survey`.
+        is_complete: whether all pixels of the region were looked at.
+
+    Args:
+        layer: whose values are the classes.
+        region: polygons in longitude and latitude.
+        seed: of the plan.
+        classes: which; None for all that are found.
+    """
+
+    def __init__(self, layer: Map, region: BaseGeometry, seed: int, classes: Sequence[int] | None = None) -> None:
+        self._map, self._region, self._seed = layer, region, seed
+        self._wanted = tuple(classes) if classes is not None else None
+        try:
+            self._window: Grid | None = cover(layer.grid, region)
+        except RegionError:  # it is too large for the projection: only points are drawn
+            self._window = None
+        self._stream = Stream(region, seed, f"classes of {layer.name}")
+        self._drawn = 0
+        self._found: dict[int, list[Point]] = {}
+        self._given: dict[int, int] = {}
+        self._seen: set[Pixel] = set()
+        self._cut: set[int] = set()  # classes of which not all pixels were remembered
+        self.is_complete = False
+        shapely.prepare(region)
+
+    @property
+    def classes(self) -> tuple[int, ...]:
+        """The classes, in their order."""
+        return self._wanted if self._wanted is not None else tuple(sorted(self._found))
+
+    def survey(self, target: int) -> tuple[int, ...]:
+        """Finds out which classes there are, as far as the first candidates tell.
+
+        Raises:
+            UsageError: if the values of the map are no classes, or too many.
+            RegionError: if the map has no value in the region.
+        """
+        if self._pixels <= _FEW_PIXELS:
+            self._search(target)
+        else:
+            self._draw(max(_FIRST, 4 * target))
+        if self._wanted is None and not self._found:
+            raise RegionError(f"{self._map.name} has no value in the region")
+        return self.classes
+
+    def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
+        """Further candidates; see ``eechips.planning.draws.Pool``."""
+        lacking = self._lacking(wanted)
+        while lacking and not self.is_complete and self._is_worth_drawing(lacking):
+            self._draw(max(_FIRST, min(self._effort(lacking), self._drawn)))
+            lacking = self._lacking(wanted)
+        if lacking and self._pixels <= MOST_PIXELS and (not self.is_complete or self._cut & set(lacking)):
+            self._search(target)
+        found: dict[Key, Sequence[Point]] = {}
+        for key in wanted:
+            points = self._found.get(int(key), [])[self._given.get(int(key), 0) :]
+            if points:
+                found[key] = points
+                self._given[int(key)] = self._given.get(int(key), 0) + len(points)
+        return found
+
+    @property
+    def _pixels(self) -> float:
+        return self._window.width * self._window.height if self._window is not None else float("inf")
+
+    def _lacking(self, wanted: Mapping[Key, int]) -> dict[int, int]:
+        """Candidates that are wanted of classes and were not found yet."""
+        left = {int(k): n - (len(self._found.get(int(k), ())) - self._given.get(int(k), 0)) for k, n in wanted.items()}
+        return {key: number for key, number in left.items() if number > 0}
+
+    def _effort(self, lacking: Mapping[int, int]) -> int:
+        """Points that it takes to find what is lacking, to judge by those before; if unseen, all there may be."""
+        shares = {key: len(self._found.get(key, ())) / max(self._drawn, 1) for key in lacking}
+        return max(round(n / shares[k]) + 1 if shares[k] else _MOST_POINTS for k, n in lacking.items())
+
+    def _is_worth_drawing(self, lacking: Mapping[int, int]) -> bool:
+        if self._drawn >= _MOST_POINTS:
+            return False
+        if not self._drawn:
+            return self._pixels > _FEW_PIXELS
+        return self._pixels > MOST_PIXELS or self._effort(lacking) * _PIXELS_PER_POINT < self._pixels
+
+    def _draw(self, count: int) -> None:
+        """Asks for the classes under further points."""
+        count = min(count, _MOST_POINTS - self._drawn)
+        _log.info("Asking %s for the classes of %s points", self._map.name, f"{count:,}")
+        points = self._stream.points(self._drawn, self._drawn + count)
+        self._drawn += count
+        pixels, centres = self._map.centres(points)
+        inside = shapely.contains_xy(self._region, centres[:, 0], centres[:, 1])
+        fresh: dict[Pixel, Point] = {}
+        for (column, row), (lon, lat) in zip(
+            pixels[inside].tolist(), centres[inside].round(DIGITS).tolist(), strict=True
+        ):
+            if (column, row) not in self._seen:
+                fresh.setdefault((column, row), (lon, lat))
+        values = self._map.values(list(fresh.values()))
+        for (pixel, point), value in zip(fresh.items(), values, strict=True):
+            if value is not None:
+                self._note(value, pixel, point)
+
+    def _note(self, value: float, pixel: Pixel, point: Point) -> None:
+        number = self._class(value)
+        if self._wanted is not None and number not in self._wanted:
+            return
+        self._seen.add(pixel)
+        self._found.setdefault(number, []).append(point)
+        if len(self._found) > MOST_CLASSES:
+            raise UsageError(
+                f"{self._map.name} has more than {MOST_CLASSES} different values: name those that are classes with"
+                " --classes 10,20,30"
+            )
+
+    def _class(self, value: float) -> int:
+        if not is_class(value):
+            raise UsageError(f"{self._map.name} holds {value:g}, which is no class: classes are whole numbers")
+        return int(value)
+
+    def _search(self, target: int) -> None:
+        """Looks at every pixel of the region, and remembers those of each class that have the lowest lots."""
+        assert self._window is not None
+        keep = _KEPT * target
+        windows = list(_windows(self._window))
+        _log.info("Looking for classes in all %s pixels of the region", f"{int(self._pixels):,}")
+        self._cut = set()
+        best: dict[int, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]] = {}
+        for window in windows:
+            for number, (lots, pixels) in self._read(window).items():
+                lots, pixels = (
+                    (np.concatenate([best[number][0], lots]), np.concatenate([best[number][1], pixels]))
+                    if number in best
+                    else (lots, pixels)
+                )
+                order = np.argsort(lots, kind="stable")[: keep + len(self._seen)]
+                self._cut |= {number} if len(order) < len(lots) else set()
+                best[number] = lots[order], pixels[order]
+        for number in sorted(best):
+            centres = self._map.locate(best[number][1]).round(DIGITS).tolist()
+            for (column, row), (lon, lat) in zip(best[number][1].tolist(), centres, strict=True):
+                if (column, row) not in self._seen:
+                    self._note(number, (column, row), (lon, lat))
+        self.is_complete = True
+
+    def _read(self, window: Window) -> dict[int, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]:
+        """Lots, and columns and rows on the map's lattice, of the pixels of each class in a window of the region."""
+        assert self._window is not None
+        grid = self._window.window(window.column, window.row, window.width, window.height)
+        image = self._map.image()
+        # 32 bits hold every class exactly, and let a value that is none be seen in a map of fractions.
+        whole = image.toFloat() if self._map.dtype.startswith("float") else image.toInt32()
+        both = whole.rename("value").unmask(0).addBands(image.mask().gt(0).toInt32().rename("valid"))
+        array = ee.data.computePixels({"expression": both, "fileFormat": "NUMPY_NDARRAY", "grid": grid.to_pixel_grid()})
+        values, valid = array["value"], array["valid"] > 0
+        classes = np.unique(values[valid]).tolist()
+        if self._wanted is not None:
+            classes = [number for number in classes if number in self._wanted]
+        origin = self._map.centres(unproject(grid.crs, [grid.xy(0.5, 0.5)]))[0][0]
+        found = {}
+        for number in map(self._class, classes):
+            rows, columns = np.nonzero((values == number) & valid)
+            pixels = np.column_stack([columns, rows]).astype(np.int64) + origin
+            centres = self._map.locate(pixels)
+            inside = shapely.contains_xy(self._region, centres[:, 0], centres[:, 1])
+            if inside.any():
+                found[number] = self._lots(pixels[inside], centres[inside, 1]), pixels[inside]
+        return found
+
+    def _lots(self, pixels: npt.NDArray[np.int64], latitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """A number for each pixel: those with the lowest are a sample without replacement, weighted by area.
+
+        Exponential variates over weights, as Efraimidis and Spirakis (2006) have them; each made of nothing but the
+        seed and the pixel's place, by the finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
+        """
+        digest = hashlib.sha256(json.dumps([self._seed, str(self._map.name)]).encode()).digest()
+        salt = np.frombuffer(digest[:16], dtype=np.uint64)
+        bits = _mixed(_mixed(pixels[:, 0].astype(np.uint64) ^ salt[0]) ^ pixels[:, 1].astype(np.uint64) ^ salt[1])
+        uniform = np.ldexp((bits >> np.uint64(11)).astype(np.float64) + 0.5, -53)
+        areas = np.cos(np.radians(latitudes)) if parse_crs(self._map.grid.crs).is_geographic else 1.0
+        lots: npt.NDArray[np.float64] = -np.log(uniform) / areas
+        return lots
+
+
+def _windows(grid: Grid) -> Iterator[Window]:
+    """Windows of at most ``_EDGE`` pixels a side that tile a grid, row by row."""
+    for row in range(0, grid.height, _EDGE):
+        for column in range(0, grid.width, _EDGE):
+            yield Window(column, row, min(_EDGE, grid.width - column), min(_EDGE, grid.height - row))
+
+
+def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finaliser."""
+    values = values + np.uint64(0x9E3779B97F4A7C15)
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))

@@ -1,0 +1,206 @@
+"""Points of a plan, and further ones in their place: as many as wanted of each stratum, kept apart if so wished."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+import numpy as np
+
+from eechips.errors import RegionError
+from eechips.planning.samplers import Stratum, Stream
+from eechips.planning.spacing import Apart
+
+Key: TypeAlias = "int | float | str"
+Point = tuple[float, float]
+Keep = Callable[[Sequence[Point]], Sequence[bool]]
+"""Which of some points count. Points that are asked about together cost less than one by one."""
+
+_SPARE = 16  # candidates that are drawn beyond those that are likely to be needed
+_LEAST_SHARE = 0.02  # of candidates that count, where fewer have turned out to: draws stay bounded
+
+# Candidates of a stratum, of which none is left out but those beyond it: what has not filled up then never may.
+_TRIES = 2_000
+_TRIES_EACH = 100
+_FREE_TRIES = 10_000  # those that no server is asked about
+_FREE_TRIES_EACH = 100
+
+
+class Pool(Protocol):
+    """Candidates of every stratum, in an order that nothing changes."""
+
+    def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
+        """Further candidates.
+
+        Args:
+            wanted: how many are likely to be enough for each stratum; it may get more or fewer.
+            target: points that a stratum is to have in all: a measure of how many candidates are worth the effort.
+
+        Returns:
+            Candidates in their order; strata that have no more are left out.
+        """
+
+
+class StrataPool:
+    """Points drawn uniformly on the sphere in each stratum; those that do not count are left out.
+
+    Args:
+        strata: where.
+        seed: of the whole plan.
+        keep: tells which points count; None if all do.
+        is_thinned: whether many candidates will not be taken, so that it is no mistake if there are too few.
+    """
+
+    def __init__(
+        self, strata: Sequence[Stratum], seed: int, keep: Keep | None = None, *, is_thinned: bool = False
+    ) -> None:
+        self._streams: dict[Key, _Drawing] = {}
+        self._strata, self._seed, self._keep = {s.id: s for s in strata}, seed, keep
+        self._is_thinned = is_thinned or keep is not None
+
+    def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
+        """Further candidates; see :class:`Pool`.
+
+        Raises:
+            RegionError: if all points count, and a stratum is too small for the first so many.
+        """
+        drawn = {key: self._draw(key, count, target) for key, count in wanted.items()}
+        if self._keep is None:
+            return {key: points for key, points in drawn.items() if points}
+        flat = [point for points in drawn.values() for point in points]
+        counts = iter(self._keep(flat))
+        kept = {key: [point for point in points if next(counts)] for key, points in drawn.items()}
+        for key, points in kept.items():
+            self._streams[key].kept += len(points)
+        return {key: points for key, points in kept.items() if drawn[key]}
+
+    def _draw(self, key: Key, count: int, target: int) -> list[Point]:
+        if key not in self._streams:
+            stratum = self._strata[key]
+            self._streams[key] = _Drawing(Stream(stratum.geometry, self._seed, key))
+        stream = self._streams[key]
+        if not self._is_thinned:
+            return stream.draw(count, is_strict=stream.position == 0)
+        fixed, each = (_FREE_TRIES, _FREE_TRIES_EACH) if self._keep is None else (_TRIES, _TRIES_EACH)
+        left = fixed + each * target - stream.position
+        share = stream.kept / stream.position if self._keep is not None and stream.position else 1.0
+        return stream.draw(min(left, round(count / max(share, _LEAST_SHARE)) + _SPARE), is_strict=False)
+
+
+class _Drawing:
+    """A stream, and how far it was drawn."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self.position = self.kept = 0
+
+    def draw(self, count: int, *, is_strict: bool) -> list[Point]:
+        """The next points; none if the geometry is too small for so many, and that is no mistake."""
+        if count <= 0:
+            return []
+        try:
+            points = self._stream.points(self.position, self.position + count)
+        except RegionError:
+            if is_strict:
+                raise
+            return []
+        self.position += count
+        return points
+
+
+class Draws:
+    """The same number of points in every stratum, and further ones in the place of some of them.
+
+    Strata take turns, so that the first so many points of a plan are spread over them. The points of a stratum are
+    one sequence, of which the plan has the first ``count``; the n-th point in the place of the p-th is that at
+    n * count + p.
+
+    Args:
+        pool: of candidates.
+        keys: of the strata, in the order in which they take turns.
+        count: points in each.
+        apart: keeps the points of all strata apart; None if they need not be.
+    """
+
+    def __init__(self, pool: Pool, keys: Sequence[Key], count: int, apart: Apart | None = None) -> None:
+        self._pool, self._count, self._apart = pool, count, apart
+        self._queues: dict[Key, deque[tuple[Point, float]]] = {key: deque() for key in keys}
+        self._chosen: dict[Key, list[Point]] = {key: [] for key in keys}
+        self._offered: dict[Key, int] = dict.fromkeys(keys, 0)
+        self._over: set[Key] = set()
+        self._places: dict[Key, dict[Point, int]] = {}
+
+    def interleaved(self) -> list[tuple[Key, Point]]:
+        """The points of the plan, one of each stratum in turn."""
+        self._grow(self._count)
+        rounds = range(self._count)
+        return [(key, chosen[n]) for n in rounds for key, chosen in self._chosen.items() if n < len(chosen)]
+
+    @property
+    def missing(self) -> dict[Key, int]:
+        """Points that strata lack of the plan; those that are full are left out. After :meth:`interleaved`."""
+        return {key: self._count - len(c) for key, c in self._chosen.items() if len(c) < self._count}
+
+    def replacement(self, key: Key, point: Point, number: int) -> Point | None:
+        """A further point of a stratum: no other point has the same, and no other draw matters.
+
+        Args:
+            key: of the stratum.
+            point: of those that :meth:`interleaved` gives.
+            number: from 1.
+
+        Returns:
+            None if the stratum has no such point, or no more.
+        """
+        if key not in self._chosen:
+            return None
+        self._grow(self._count)
+        if key not in self._places:
+            self._places[key] = {chosen: n for n, chosen in enumerate(self._chosen[key][: self._count])}
+        place = self._places[key].get(point)
+        if place is None:
+            return None
+        index = number * self._count + place
+        self._grow((number + 1) * self._count)
+        chosen = self._chosen[key]
+        return chosen[index] if index < len(chosen) else None
+
+    def _grow(self, count: int) -> None:
+        """Takes turns until every stratum has so many points, or no more."""
+        done = min((len(self._chosen[key]) for key in self._chosen if key not in self._over), default=count)
+        for n in range(done, count):
+            for key, chosen in self._chosen.items():
+                if len(chosen) == n and key not in self._over:
+                    point = self._next(key, count)
+                    if point is not None:
+                        chosen.append(point)
+
+    def _next(self, key: Key, count: int) -> Point | None:
+        """The next point of a stratum that is far enough from all others; None if it has no more."""
+        queue = self._queues[key]
+        while True:
+            while queue:
+                point, radius = queue.popleft()
+                self._offered[key] += 1
+                if self._apart is None or self._apart.add(point, radius):
+                    return point
+            if not self._refill(key, count):
+                self._over.add(key)
+                return None
+
+    def _refill(self, key: Key, count: int) -> bool:
+        """Asks for candidates of all strata that will need some; returns whether this one got any answer."""
+        wanted = {k: self._wanted(k, count) for k in self._chosen if k not in self._over}
+        found = self._pool.more({k: number for k, number in wanted.items() if number > 0}, count)
+        for k, points in found.items():
+            radii = self._apart.radii(np.array(points).reshape(-1, 2)).tolist() if self._apart else [0.0] * len(points)
+            self._queues[k].extend(zip(points, radii, strict=True))
+        return key in found
+
+    def _wanted(self, key: Key, count: int) -> int:
+        """Candidates that are likely to be enough for what a stratum lacks, beyond those in its queue."""
+        taken, offered = len(self._chosen[key]), self._offered[key]
+        share = max(taken / offered, _LEAST_SHARE) if offered else 1.0
+        return math.ceil((count - taken) / share) - len(self._queues[key])

@@ -1,0 +1,164 @@
+"""Maps that say what is where: one band of an image, or of a collection's images, the latest on top."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+import numpy as np
+import numpy.typing as npt
+
+from eechips import datasets
+from eechips.errors import UnknownDatasetError, UsageError
+from eechips.grid import Grid
+from eechips.planning import facts, service
+from eechips.planning.projection import project, unproject
+
+POINTS_PER_REQUEST = 2_000
+"""Points that are asked about in one request: each may lie in a tile of its own that the server has to read."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MapName:
+    """A map as users name it: ``ESA/WorldCover/v200:Map``, or ``WORLDCOVER`` where a dataset has one band.
+
+    Attributes:
+        id: of the dataset.
+        band: of it; None for its only one.
+    """
+
+    id: str
+    band: str | None
+
+    def __str__(self) -> str:
+        return self.id if self.band is None else f"{self.id}:{self.band}"
+
+
+def parse_map(option: str, text: str) -> MapName:
+    """The map that an option names, ``ID:BAND``; an alias will do for the id.
+
+    Raises:
+        UsageError: if it is no such name.
+        UnknownDatasetError: if it is neither an alias nor looks like an id.
+    """
+    name, _, band = text.rpartition(":") if ":" in text else (text, "", "")
+    name, band = name.strip(), band.strip()
+    if not name or (":" in text and not band):
+        raise UsageError(f"{option} {text!r} is not ID:BAND, such as ESA/WorldCover/v200:Map")
+    known = datasets.find(name)
+    if known is None and "/" not in name:
+        raise UnknownDatasetError(f"{option}: there is no dataset called {name!r}{datasets.suggestion(name)}")
+    if known is not None:
+        return MapName(known.id, band or (known.bands[0] if len(known.bands) == 1 else None))
+    return MapName(name, band or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A band, and the pixels in which it is looked at.
+
+    Attributes:
+        name: of the dataset and the band.
+        kind: one image, or a collection.
+        dtype: numpy name of the type of its values.
+        grid: the lattice of its pixels, that of the first image in the region; the size does not matter.
+        within: only where this other one holds anything but zero; None for everywhere.
+    """
+
+    name: MapName
+    kind: datasets.Kind
+    dtype: str
+    grid: Grid
+    within: Map | None = None
+
+    def image(self) -> ee.Image:
+        """The band as an image."""
+        found: ee.Image = facts.images(self.name.id, self.kind).sort("system:time_start").mosaic()
+        if self.kind == "image":
+            found = ee.Image(self.name.id)
+        selected: ee.Image = found.select([self.name.band])
+        return selected if self.within is None else selected.updateMask(self.within.image().neq(0))
+
+    def centres(self, points: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """The pixels that points (n, 2) lie in: columns and rows, and their centres in degrees, (n, 2)."""
+        a, b, c, d, e, f = self.grid.transform
+        xy = project(self.grid.crs, points) - (c, f)
+        pixels = np.floor(xy @ np.linalg.inv(np.array([[a, b], [d, e]])).T).astype(np.int64)
+        return pixels, self.locate(pixels)
+
+    def locate(self, pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Centres of pixels (n, 2: column and row), in degrees, within -180 to 180."""
+        a, b, c, d, e, f = self.grid.transform
+        xy = (pixels + 0.5) @ np.array([[a, b], [d, e]]).T + (c, f)
+        lonlat = unproject(self.grid.crs, xy)
+        lonlat[:, 0] = (lonlat[:, 0] + 180.0) % 360.0 - 180.0
+        return lonlat
+
+    def values(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
+        """What the pixels under some points hold; None where they are masked or there is nothing."""
+        found: list[float | None] = []
+        for start in range(0, len(points), POINTS_PER_REQUEST):
+            found += self._ask(points[start : start + POINTS_PER_REQUEST])
+        return found
+
+    def counts(self, points: Sequence[tuple[float, float]]) -> list[bool]:
+        """Whether the pixels under some points hold anything but zero."""
+        return [value is not None and value != 0 for value in self.values(points)]
+
+    def _ask(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
+        """One request; in halves where the server finds that too much at once."""
+
+        def place(row: Any) -> Any:
+            numbers = ee.List(row)
+            return ee.Feature(ee.Geometry.Point(numbers.slice(0, 2)), {"n": numbers.get(2)})
+
+        rows = ee.List([[lon, lat, n] for n, (lon, lat) in enumerate(points)])
+        found = self.image().reduceRegions(
+            collection=ee.FeatureCollection(rows.map(place)),
+            reducer=ee.Reducer.first(),
+            crs=self.grid.crs,
+            crsTransform=list(self.grid.transform),
+        )
+        try:
+            pairs: Any = found.reduceColumns(ee.Reducer.toList(2), ["n", "first"]).get("list").getInfo()
+        except ee.EEException as error:
+            if len(points) == 1 or not service.is_too_large(error):
+                raise
+            half = len(points) // 2
+            return [*self._ask(points[:half]), *self._ask(points[half:])]
+        values: list[float | None] = [None] * len(points)
+        for n, value in pairs:
+            values[int(n)] = value
+        return values
+
+
+def find_map(option: str, name: MapName, region: ee.Geometry | None) -> Map:
+    """A map, with what the server says of it.
+
+    Args:
+        option: that names it, for messages.
+        name: as parsed.
+        region: where it is going to be looked at; None for anywhere.
+
+    Raises:
+        UnknownDatasetError: if there is no such dataset or band.
+        UsageError: if it has several bands and none is named, or no image in the region.
+    """
+    known = datasets.find(name.id)
+    about = facts.describe(name.id, known.kind if known else None, region)
+    if name.band is None and len(about.bands) > 1:
+        there = ", ".join(band.name for band in about.bands[:12])
+        raise UsageError(f"{option} {name.id}: say which band, as {name.id}:{about.bands[0].name}; there are {there}")
+    band = about.select([name.band])[0] if name.band else about.bands[0]
+    return Map(MapName(about.id, band.name), about.kind, band.dtype, band.grid)
+
+
+def is_class(value: float) -> bool:
+    """Whether a value may be a class: a whole number."""
+    return math.isfinite(value) and float(value).is_integer()

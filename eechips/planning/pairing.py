@@ -1,0 +1,42 @@
+"""Dates that labels have, and how far from them an image may be."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+from eechips.errors import UsageError
+
+_WINDOW = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(h|d|w)\s*", re.IGNORECASE)
+_UNITS = {"h": dt.timedelta(hours=1), "d": dt.timedelta(days=1), "w": dt.timedelta(weeks=1)}
+
+
+def parse_window(text: str) -> dt.timedelta:
+    """The time of ``30d``, ``12h`` or ``2w``: an image may be so much older or younger than its label.
+
+    Raises:
+        UsageError: if it is none, or not above zero.
+    """
+    found = _WINDOW.fullmatch(text)
+    try:
+        window = float(found[1]) * _UNITS[found[2].lower()] if found else dt.timedelta()
+    except OverflowError:
+        window = dt.timedelta()
+    if not window:
+        raise UsageError(f"--window {text!r} is not a time such as 30d, 12h or 2w")
+    return window
+
+
+def iso(milliseconds: float) -> str:
+    """Milliseconds since 1970 as ISO 8601, UTC: a day where that is all, else a moment."""
+    moment = dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.timezone.utc)
+    if moment.time() == dt.time():
+        return moment.date().isoformat()
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def milliseconds(text: str) -> int:
+    """The inverse of :func:`iso`."""
+    moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
+    return round(moment.timestamp() * 1000)

@@ -1,0 +1,142 @@
+"""Ways to choose the places of a sample: each gives a list of sites, and some give others in their place."""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.planning.draws import Draws, Keep, Key, Point
+from eechips.planning.pairing import iso
+from eechips.planning.places import Places
+from eechips.planning.spacing import Apart, regular_points
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place to take a chip at.
+
+    Attributes:
+        point: longitude and latitude in degrees.
+        fields: what its unit says of it besides.
+    """
+
+    point: Point
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Strategy(Protocol):
+    """Chooses places."""
+
+    def sites(self) -> list[Site]:
+        """The places of the plan, in their order."""
+
+    def another(self, unit: Mapping[str, Any], number: int) -> Site | None:
+        """The n-th place instead of that of a unit of the plan; None if there is none. See ``recipe.Redraw``."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Places drawn at random in strata.
+
+    Attributes:
+        draws: draws them.
+        fields: of the units of each stratum.
+        key_field: the one of these that identifies the stratum; None if there is only one stratum.
+    """
+
+    draws: Draws
+    fields: Mapping[Key, Mapping[str, Any]]
+    key_field: str | None = None
+
+    def sites(self) -> list[Site]:
+        """The places, one of each stratum in turn."""
+        return [Site(point, self.fields[key]) for key, point in self.draws.interleaved()]
+
+    def another(self, unit: Mapping[str, Any], number: int) -> Site | None:
+        """A further point of the same stratum."""
+        key: Key = next(iter(self.fields)) if self.key_field is None else unit[self.key_field]
+        longitude, latitude = unit["coordinates"]
+        point = self.draws.replacement(key, (longitude, latitude), number)
+        return None if point is None else Site(point, self.fields[key])
+
+
+@dataclass(frozen=True)
+class Given:
+    """Places that are what they are: in regular rows, or listed by the user.
+
+    Attributes:
+        listed: all of them.
+        keep: tells which count; None if all do.
+        apart: leaves out those too near to one before; None if they may be as near as they like.
+    """
+
+    listed: Sequence[Site]
+    keep: Keep | None = None
+    apart: Apart | None = None
+
+    def sites(self) -> list[Site]:
+        """Those that count and are far enough from those before."""
+        found = list(self.listed)
+        if self.keep is not None:
+            counts = self.keep([site.point for site in found])
+            found = [site for site, is_kept in zip(found, counts, strict=True) if is_kept]
+        if self.apart is not None and found:
+            radii = self.apart.radii(np.array([site.point for site in found])).tolist()
+            found = [site for site, radius in zip(found, radii, strict=True) if self.apart.add(site.point, radius)]
+        return found
+
+    def another(self, unit: Mapping[str, Any], number: int) -> Site | None:
+        """None: where these are is not for us to choose."""
+        return None
+
+
+def in_rows(region: BaseGeometry, spacing: float) -> list[Site]:
+    """Places in regular rows; units have their ``row`` and ``column``. See ``spacing.regular_points``."""
+    points, places = regular_points(region, spacing)
+    return [
+        Site((lon, lat), {"row": row, "column": column})
+        for (lon, lat), (row, column) in zip(points.round(9).tolist(), places.tolist(), strict=True)
+    ]
+
+
+def inside(sites: Sequence[Site], region: BaseGeometry) -> list[Site]:
+    """Those of some places that lie in a region."""
+    points = np.array([site.point for site in sites]).reshape(-1, 2)
+    shapely.prepare(region)
+    return [site for site, is_in in zip(sites, shapely.intersects_xy(region, *points.T), strict=True) if is_in]
+
+
+def listed(places: Places, date_field: str | None) -> list[Site]:
+    """The places of a file: their columns are the units' ``properties``, a date is their ``label_date``."""
+    points = shapely.get_coordinates(places.geometries).tolist()
+    columns = {
+        name: [_json(value) for value in places.table.column(name).to_pylist()] for name in places.table.column_names
+    }
+    moments = places.moments(date_field).tolist() if date_field is not None else None
+    found = []
+    for number, (lon, lat) in enumerate(points):
+        fields: dict[str, Any] = {"properties": {name: values[number] for name, values in columns.items()}}
+        if moments is not None:
+            fields["label_date"] = iso(moments[number])
+        found.append(Site((lon, lat), fields))
+    return found
+
+
+def _json(value: Any) -> Any:
+    """A value of a table as JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, list):
+        return [_json(each) for each in value]
+    if isinstance(value, dict):
+        return {str(name): _json(each) for name, each in value.items()}
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -1,0 +1,163 @@
+"""What a chip shows: the images of a dataset around a place, on top of each other, as templates.
+
+Numbers and texts that differ from chip to chip are values of the template; see :class:`eechips.template.Template`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+
+from eechips.datasets import Kind
+from eechips.grid import Grid
+from eechips.planning import facts
+from eechips.planning.projection import nominal_scale
+from eechips.template import Template
+
+_GAP = "eechips_gap"  # a property that images have while they are sorted
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """The images of a dataset that chips show, the same for all of them: what is fixed in their templates.
+
+    Attributes:
+        dataset: its id.
+        kind: one image, or a collection.
+        start: first day, inclusive; None for no bound.
+        end: last day, exclusive; None for no bound.
+        bands: to show, in order.
+    """
+
+    dataset: str
+    kind: Kind
+    start: str | None
+    end: str | None
+    bands: tuple[str, ...]
+
+    def mosaic(self, images: ee.ImageCollection, *below: ee.Image) -> ee.Image:
+        """Images on top of each other, the last on top; under all, others with the same bands."""
+        if below:
+            images = ee.ImageCollection(list(below)).merge(images)
+        return self.select(images.mosaic())
+
+    def over(self, box: ee.Geometry) -> ee.ImageCollection:
+        """The images that meet a box, in order of time."""
+        found = facts.images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
+        ordered: ee.ImageCollection = found.sort("system:time_start")
+        return ordered
+
+    def near(self, box: ee.Geometry, moment: str, first: str, last: str) -> ee.ImageCollection:
+        """The images that meet a box between two moments; the last is that which is nearest to another moment."""
+        found = self.over(box).filterDate(first, last)
+        ordered: ee.ImageCollection = nearest_first(found, ee.Date(moment).millis(), ascending=False)
+        return ordered
+
+    def select(self, image: ee.Image) -> ee.Image:
+        """The bands of an image, in order."""
+        selected: ee.Image = image.select(list(self.bands))
+        return selected
+
+    def nothing(self) -> ee.Image:
+        """An image with the bands and no valid pixel.
+
+        Where there is no image a mosaic has no bands, and asking for them would be an error. Below the images, this
+        makes such a chip empty instead.
+        """
+        none: ee.Image = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
+        return none
+
+
+def nearest_first(images: ee.ImageCollection, moment: Any, *, ascending: bool = True) -> ee.ImageCollection:
+    """Images by the distance of their ``system:time_start`` to a moment in milliseconds; of two, the earlier first."""
+
+    def measured(image: Any) -> Any:
+        later = ee.Number(image.get("system:time_start")).subtract(moment)
+        return image.set(_GAP, later.abs().multiply(2).add(later.gt(0)))
+
+    ordered: ee.ImageCollection = images.map(measured).sort(_GAP, ascending)
+    return ordered
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """The date that a chip is paired with.
+
+    Attributes:
+        moment: ISO 8601.
+        first: moment of the earliest image that may be shown.
+        last: the moment after that of the latest.
+    """
+
+    moment: str
+    first: str
+    last: str
+
+
+def view(
+    images: Images,
+    grid: Grid,
+    coordinates: Sequence[float],
+    *,
+    source: str | None = None,
+    pairing: Pairing | None = None,
+    is_thumb: bool = False,
+) -> Template:
+    """What a chip shows.
+
+    Args:
+        images: of the dataset.
+        grid: of the chip.
+        coordinates: of its place, longitude and latitude in degrees.
+        source: id of the image that is on top; None for the latest, or that which is nearest to the date.
+        pairing: the date of the images; None for all of them, the latest on top.
+        is_thumb: whether the chip is the grid's bounds, in degrees.
+    """
+    if images.kind == "image":
+        return Template(_stored, (images.dataset,))
+    if is_thumb and pairing is None:
+        return Template(_shown, (images,), {"corners": list(grid.bounds)})
+    # The greater side, where half the diagonal is the least: a projection stretches some distances.
+    reach = nominal_scale(grid) * max(grid.width, grid.height)
+    values: dict[str, Any] = {"coordinates": list(coordinates), "reach": reach}
+    if pairing is not None:
+        values |= {"moment": pairing.moment, "first": pairing.first, "last": pairing.last}
+    if source is not None:
+        return Template(_shown_above, (images,), {**values, "source": source})
+    return Template(_shown_around, (images,), values)
+
+
+def _stored(dataset: str) -> ee.Image:
+    image: ee.Image = ee.Image(dataset)
+    return image
+
+
+def _shown(images: Images, corners: Sequence[float]) -> ee.Image:
+    """What lies over a rectangle of degrees."""
+    return images.mosaic(images.over(ee.Geometry.Rectangle(list(corners), None, False)), images.nothing())
+
+
+def _shown_around(images: Images, coordinates: Sequence[float], reach: float, **near: str) -> ee.Image:
+    """What lies around a point."""
+    box = _around(coordinates, reach)
+    return images.mosaic(images.near(box, **near) if near else images.over(box), images.nothing())
+
+
+def _shown_above(images: Images, coordinates: Sequence[float], reach: float, source: str, **near: str) -> ee.Image:
+    """What lies around a point; above all, the image whose grid the chip has.
+
+    So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,
+    resampled, only beyond its edge.
+    """
+    box = _around(coordinates, reach)
+    below = images.mosaic(images.near(box, **near) if near else images.over(box))
+    image: ee.Image = ee.ImageCollection([below, images.select(ee.Image(source))]).mosaic()
+    return image
+
+
+def _around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
+    box: ee.Geometry = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
+    return box
