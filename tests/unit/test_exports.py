@@ -74,4 +74,4 @@ def test_signatures_show_every_option(verb: str, options: set[str]) -> None:
     assert takes_more is (verb == "run")  # the parameters of the recipe
     if verb == "sample":
         assert parameters["size"].default == 256
-        assert parameters["per_ecoregion"].default is inspect.Parameter.empty
+        assert parameters["dataset"].default is inspect.Parameter.empty
