@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 import numpy as np
@@ -72,10 +73,11 @@ def collate(results: Results, layout: Layout, most_rows: int = MOST_ROWS) -> Non
             parts.append(settled.path)
             rows += settled.record.rows or 0
     schema = layout.schema(_id_type(layout.id_column, parts))
-    with ExitStack() as stack:
-        files = _Files(stack, results, layout, schema)
-        # Beside the results, and not in /tmp, which may be small.
-        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=results.folder))
+    # The scratch is beside the results, and not in /tmp, which may be small.
+    with (
+        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=results.folder) as scratch,
+        _Files(results, layout, schema) as files,
+    ):
         for table in _sorted(parts, schema, Path(scratch), -(-rows // most_rows)):
             files.write(table)
     if missing:
@@ -125,40 +127,50 @@ def _in_order(table: pa.Table) -> pa.Table:
 
 
 class _Files:
-    """The files that rows go to.
+    """The files that rows go to. Used in a ``with`` block, at whose end they get their names, in order.
 
     Args:
-        stack: holds them open; what it closes is complete.
         results: of the run.
         layout: of the table.
         schema: of the rows.
     """
 
-    def __init__(self, stack: ExitStack, results: Results, layout: Layout, schema: pa.Schema) -> None:
-        self._stack, self._results, self._layout, self._schema = stack, results, layout, schema
-        self._open: dict[str, pq.ParquetWriter | _CsvWriter] = {}
-        if not layout.by_year:
-            self._file("series")  # also if there are no rows
+    def __init__(self, results: Results, layout: Layout, schema: pa.Schema) -> None:
+        self._results, self._layout, self._schema = results, layout, schema
+        self._open: dict[str, tuple[ExitStack, pq.ParquetWriter | _CsvWriter]] = {}
+
+    def __enter__(self) -> _Files:
+        if not self._layout.by_year:
+            self._writer("series")  # also if there are no rows
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for _, (stack, _) in sorted(self._open.items()):
+            stack.__exit__(kind, error, trace)
 
     def write(self, table: pa.Table) -> None:
         """Appends rows."""
         if not self._layout.by_year:
-            self._file("series").write_table(table)
+            self._writer("series").write_table(table)
             return
         years = pc.utf8_slice_codeunits(table.column("date"), 0, 4)
         for year in sorted(pc.unique(years).to_pylist()):
-            self._file(f"series/year={year}/series").write_table(table.filter(pc.equal(years, year)))
+            self._writer(f"series/year={year}/series").write_table(table.filter(pc.equal(years, year)))
 
-    def _file(self, stem: str) -> pq.ParquetWriter | _CsvWriter:
+    def _writer(self, stem: str) -> pq.ParquetWriter | _CsvWriter:
         if stem not in self._open:
-            path = self._stack.enter_context(self._results.make(f"{stem}.{self._layout.format}"))
-            is_parquet = self._layout.format == "parquet"
-            made = pq.ParquetWriter(path, self._schema, compression="zstd") if is_parquet else _CsvWriter(path)
-            self._stack.callback(made.close)
-            self._open[stem] = made
-            if not is_parquet:
-                made.write_table(self._schema.empty_table())
-        return self._open[stem]
+            stack = ExitStack()
+            path = stack.enter_context(self._results.make(f"{stem}.{self._layout.format}"))
+            if self._layout.format == "parquet":
+                made: pq.ParquetWriter | _CsvWriter = pq.ParquetWriter(path, self._schema, compression="zstd")
+            else:
+                made = _CsvWriter(path)
+                made.write_table(self._schema.empty_table())  # the header
+            stack.callback(made.close)
+            self._open[stem] = stack, made
+        return self._open[stem][1]
 
 
 class _CsvWriter:

@@ -1,0 +1,69 @@
+"""Which columns reducers fill, and what Earth Engine calls their values."""
+
+from __future__ import annotations
+
+import pytest
+
+from eechips.errors import UsageError
+from eechips.planning.statistics import parse_statistics
+
+
+@pytest.mark.parametrize(
+    ("reducers", "bands", "columns"),
+    [
+        ("mean", ("B4",), ("B4", "count")),
+        ("mean", ("B4", "B8"), ("B4", "B8", "B4_count", "B8_count")),
+        ("count", ("B4",), ("B4", "count")),
+        ("mean,max", ("B4",), ("B4_mean", "B4_max", "B4_count")),
+        ("mean, count , p90", ("B4",), ("B4_mean", "B4_count", "B4_p90")),
+        (
+            ("mean", "stdDev"),
+            ("B4", "B8"),
+            ("B4_mean", "B4_stdDev", "B8_mean", "B8_stdDev", "B4_count", "B8_count"),
+        ),
+    ],
+)
+def test_columns(reducers: str | tuple[str, ...], bands: tuple[str, ...], columns: tuple[str, ...]) -> None:
+    assert parse_statistics(reducers).columns(bands) == columns
+
+
+@pytest.mark.parametrize(
+    ("reducers", "bands", "alone", "together"),
+    [
+        ("mean", ("B4",), ("B4_mean", "B4_count"), ("mean", "count")),
+        ("count", ("B4",), ("B4", "B4"), ("count", "count")),
+        ("count", ("B4", "B8"), ("B4", "B8", "B4", "B8"), ("B4", "B8", "B4", "B8")),
+        ("max,p5", ("B4", "B8"), *[("B4_max", "B4_p5", "B8_max", "B8_p5", "B4_count", "B8_count")] * 2),
+    ],
+)
+def test_names_of_outputs(
+    reducers: str, bands: tuple[str, ...], alone: tuple[str, ...], together: tuple[str, ...]
+) -> None:
+    statistics = parse_statistics(reducers)
+    assert statistics.outputs(bands) == alone
+    assert statistics.outputs(bands, of_collection=True) == together
+
+
+def test_counts_are_known() -> None:
+    assert parse_statistics("mean,count").counts(("B4", "B8")) == {"B4_count", "B8_count"}
+    assert parse_statistics("count").counts(("B4",)) == {"B4", "count"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("average", "unknown reducer 'average': there are mean, median"),
+        ("p101", "p0 to p100"),
+        ("", "unknown reducer ''"),
+        ("mean,", "unknown reducer ''"),
+        ("mean,mean", "a reducer is asked for twice: mean,mean"),
+    ],
+)
+def test_what_is_no_reducer(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_statistics(text)
+
+
+def test_none_at_all() -> None:
+    with pytest.raises(UsageError, match="at least one reducer"):
+        parse_statistics(())
