@@ -32,6 +32,7 @@ class Bar:
 
     def __init__(self) -> None:
         self._handle: Any = None
+        self._shown: dict[str, str] = {}
 
     @property
     def is_shown(self) -> bool:
@@ -48,6 +49,9 @@ class Bar:
         """
         bar = f'<progress value="{done}" max="{max(total, 1)}" style="width: 16em; vertical-align: middle"></progress>'
         shown = {"text/plain": text, "text/html": f"{bar} <code>{html.escape(text)}</code>"}
+        if shown == self._shown:
+            return
+        self._shown = shown
         if self._handle is None:
             from IPython.display import display
 
