@@ -7,6 +7,7 @@ facts are then asked from the server (``eechips.planning.facts``).
 
 from __future__ import annotations
 
+import datetime as dt
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ class Dataset:
 
     Attributes:
         alias: the short name, upper case.
+        also: other names that it goes by, upper case.
         id: asset id.
         kind: one image, or a collection of images.
         title: as the catalog has it.
@@ -44,6 +46,7 @@ class Dataset:
     """
 
     alias: str
+    also: tuple[str, ...] = ()
     id: str
     kind: Kind
     title: str
@@ -57,6 +60,12 @@ class Dataset:
     licence: str
     citation: str
     checked: str = _CHECKED
+
+    @property
+    def is_of_one_time(self) -> bool:
+        """Whether it shows one time that is over, a year at most, such as a map of 2021: dates do not choose of it."""
+        days = (dt.date.fromisoformat(self.end) - dt.date.fromisoformat(self.start)).days if self.end else None
+        return days is not None and days <= 366
 
     @property
     def source(self) -> str:
@@ -155,6 +164,7 @@ DATASETS: tuple[Dataset, ...] = (
     ),
     Dataset(
         alias="SRTM",
+        also=("DEM",),
         id="USGS/SRTMGL1_003",
         kind="image",
         title="NASA SRTM Digital Elevation 30m",
@@ -272,7 +282,7 @@ def find(name: str) -> Dataset | None:
         name: "NAIP", "naip" or "USDA/NAIP/DOQQ".
     """
     for dataset in DATASETS:
-        if name.upper() == dataset.alias or name == dataset.id:
+        if name.upper() in (dataset.alias, *dataset.also) or name == dataset.id:
             return dataset
     return None
 

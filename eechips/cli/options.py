@@ -191,7 +191,7 @@ def chip_options(function: FunctionT) -> FunctionT:
         default="keep",
         show_default=True,
         help="Chips that are masked altogether. skip: no file. redraw: no file, and another point of the same"
-        " ecoregion instead, up to 10 times. Not for jpg, which has no mask.",
+        " ecoregion or class instead, up to 10 times. Not for jpg, which has no mask.",
     )(function)
 
 

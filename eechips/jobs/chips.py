@@ -104,7 +104,8 @@ class ChipSample:
         bands: names, in order, or ``"R,G,B"``; of several datasets ``("S2:B4,B3", "SRTM:elevation")`` or a mapping;
             None for the dataset's default.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
-        end: last day, exclusive; None for no bound.
+        end: last day, exclusive; None for no bound. With several datasets the dates choose of each, but for maps of
+            one time, such as WORLDCOVER, after the first.
         format: ``png`` and ``jpg`` are pictures of 1 or 3 bands in 8 bits, ``tif`` and ``npy`` are the data; None for
             ``png``, and for ``tif`` with several datasets.
         grid: ``native`` puts the pixels on the grid of the latest image that contains the point. ``thumb`` takes
@@ -315,7 +316,7 @@ class ChipSample:
         seen = []
         for layer in self.layers:
             kind = layer.known.kind if layer.known else None
-            about = facts.describe(layer.dataset_id, kind, region, self.start, self.end)
+            about = facts.describe(layer.dataset_id, kind, region, *self._dates(layer))
             seen.append(_Seen(about, self._default_bands(layer, about)))
         placement = self.placement.resolved()
         survey = _Survey(tuple(seen), placement, self._strategy(region, seen[0], placement))
@@ -431,9 +432,11 @@ class ChipSample:
             source = unit["source"][layer.name] if layer.name else unit["source"]
             kind, bands = source["kind"], tuple(source["bands"])
         image = f"{layer.dataset_id}/{unit['image']}" if "image" in unit and layer == self.first else None
-        images = Images(layer.dataset_id, kind, self.start, self.end, bands)
+        images = Images(layer.dataset_id, kind, *self._dates(layer), bands)
         is_thumb = self.grid_mode == "thumb"
-        shown = view(images, grid, unit["coordinates"], source=image, pairing=self._pairing(unit), is_thumb=is_thumb)
+        shown = view(
+            images, grid, unit["coordinates"], source=image, pairing=self._pairing(layer, unit), is_thumb=is_thumb
+        )
         return Chip(
             image=shown,
             grid=grid,
@@ -449,9 +452,13 @@ class ChipSample:
         assert self.format is not None
         return self.format
 
-    def _pairing(self, unit: Unit) -> Pairing | None:
+    def _dates(self, layer: Layer) -> tuple[str | None, str | None]:
+        """The first day and that after the last of a layer's images."""
+        return (self.start, self.end) if layer.is_dated else (None, None)
+
+    def _pairing(self, layer: Layer, unit: Unit) -> Pairing | None:
         """The date that a unit is paired with, if it is."""
-        if "label_date" not in unit:
+        if "label_date" not in unit or not layer.is_dated:
             return None
         _, first, last = self._moments(unit["label_date"])
         return Pairing(unit["label_date"], iso(first), iso(last))

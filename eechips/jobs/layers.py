@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from eechips.datasets import find
 from eechips.errors import UsageError
@@ -19,11 +19,18 @@ class Layer(OfDataset):
         dataset: as the user names it.
         name: of its files; empty if it is the only one.
         chosen: bands that the user wants; None for the dataset's own.
+        is_further: whether another dataset comes before it, whose pixels it has.
     """
 
     dataset: str
     name: str = ""
-    chosen: tuple[str, ...] | None = field(default=None)
+    chosen: tuple[str, ...] | None = None
+    is_further: bool = False
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether dates choose its images: not of a map of one time that goes with another dataset."""
+        return not (self.is_further and self.known is not None and self.known.is_of_one_time)
 
     @property
     def usual_bands(self) -> tuple[str, ...]:
@@ -58,7 +65,10 @@ def layers_of(datasets: str | Sequence[str], bands: Bands) -> tuple[Layer, ...]:
     chosen = _bands_of(names, bands)
     if len(names) == 1:
         return (Layer(names[0], "", chosen.get(names[0])),)
-    return tuple(Layer(name, label, chosen.get(name)) for name, label in zip(names, _labels(names, ids), strict=True))
+    return tuple(
+        Layer(name, label, chosen.get(name), name != names[0])
+        for name, label in zip(names, _labels(names, ids), strict=True)
+    )
 
 
 def bands_of(text: str | Sequence[str]) -> tuple[str, ...]:
