@@ -11,7 +11,7 @@ import ast
 import hashlib
 import json
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
@@ -497,9 +497,16 @@ def _imports(tree: ast.Module) -> tuple[str, ...]:
 
 
 def _datasets(tree: ast.Module) -> tuple[str, ...]:
+    """The texts in the list ``DATASETS``, and in the variables that it names."""
+    values = dict(_variables(tree))
+    found = values.get("DATASETS")
+    if not isinstance(found, (ast.List, ast.Tuple)):
+        return ()
+    items = (values.get(item.id) if isinstance(item, ast.Name) else item for item in found.elts)
+    return tuple(str(item.value) for item in items if isinstance(item, ast.Constant))
+
+
+def _variables(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
     for node in tree.body:
-        if isinstance(node, ast.Assign) and [getattr(t, "id", None) for t in node.targets] == ["DATASETS"]:
-            value = _literal(node.value)
-            if isinstance(value, (list, tuple)):
-                return tuple(str(item) for item in value)
-    return ()
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value
