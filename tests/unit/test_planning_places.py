@@ -1,0 +1,149 @@
+"""Files of places: what is read, what is kept, what is refused and how that is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import shapely
+
+from eechips.errors import RegionError
+from eechips.planning.places import read_places
+
+
+def written(folder: Path, text: str, name: str = "places.csv") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("names", ["lon,lat", "Longitude,LATITUDE", "x,y", "lng,lat", "Long,Lat"])
+def test_names_of_coordinates_are_guessed(tmp_path: Path, names: str) -> None:
+    found = read_places(written(tmp_path, f"id,{names}\n1,8.5,47\n"))
+    assert found.geometries[0] == shapely.Point(8.5, 47)
+    assert found.kind == "points"
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t", "|"])
+def test_marks_between_columns(tmp_path: Path, mark: str) -> None:
+    text = "id,lon,lat,what\n007,8.5,47.0,a\n".replace(",", mark)
+    found = read_places(written(tmp_path, "\ufeff" + text))
+    assert found.table.to_pylist() == [{"id": "007", "lon": "8.5", "lat": "47.0", "what": "a"}]
+
+
+def test_numbers_become_numbers_only_where_nothing_is_lost(tmp_path: Path) -> None:
+    text = "id,plot,n,share,lon,lat,note,none\n007,1,,0.5,8,47,a,\n010,2,3,1e-3,9,47.5,,\n"
+    found = read_places(written(tmp_path, text))
+    assert found.typed().to_pydict() == {
+        "id": ["007", "010"], "plot": [1, 2], "n": [None, 3], "share": [0.5, 1e-3], "lon": [8, 9], "lat": [47.0, 47.5],
+        "note": ["a", None], "none": [None, None],
+    }  # fmt: skip
+    assert found.typed().schema.field("n").type == pa.int64()
+
+
+def test_rows_without_coordinates_are_kept(tmp_path: Path) -> None:
+    found = read_places(written(tmp_path, "id,lon,lat\na,8,47\nb,,\nc,NaN,nan\nd,9,48\n"))
+    assert found.known.tolist() == [0, 3]
+    assert len(found) == 4
+
+
+def test_longitudes_from_0_to_360(tmp_path: Path) -> None:
+    found = read_places(written(tmp_path, "lon,lat\n350,0\n180,0\n-180,0\n"))
+    assert shapely.get_x(found.geometries).tolist() == [-10, 180, -180]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,lon,lat\na,8,47\nb,8,91\nc,9,-91\n", "rows 2, 3: the latitude 91 is not within -90 and 90 degrees"),
+        ("id,x,y\na,500000,5200000\n", "row 1: the latitude 5.2e"),
+        ("lon,lat\n-181,0\n", "row 1: the longitude -181 is not within"),
+        ("lon,lat\n8,47\nabc,47\n", "row 2: lon is not a number: 'abc'"),
+        ("lon,lat\ninf,47\n", "row 1: lon is not a number"),
+        ("lon,lat\n8,\n", "row 1: one coordinate without the other"),
+        ("a,b\n1,2\n", "say with --lon-field which column of .* it is: a, b"),
+        ("lon,b\n1,2\n", "say with --lat-field which column"),
+        ("lon,lat\n", "holds no rows"),
+        ("lon,lat,lon\n1,2,3\n", "more than one column 'lon'"),
+        ("", "cannot be read as CSV|say with"),
+        ("lon,lat\n1,2\n1,2,3,4\n", "cannot be read as CSV"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_rows(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(RegionError, match=message):
+        read_places(written(tmp_path, text))
+
+
+def test_a_column_that_there_is_not(tmp_path: Path) -> None:
+    with pytest.raises(RegionError, match=r"has no column 'lom'; did you mean 'lon'\?"):
+        read_places(written(tmp_path, "lon,lat\n1,2\n"), lon_field="lom")
+    with pytest.raises(RegionError, match="there is no file"):
+        read_places(tmp_path / "none.csv")
+
+
+def test_parquet_keeps_types(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"lat": [47.0, np.nan], "lon": [8.0, np.nan], "n": pd.array([1, 2], "int16"), "s": ["a", "b"]})
+    frame.to_parquet(tmp_path / "places.parquet")
+    found = read_places(tmp_path / "places.parquet")
+    assert found.known.tolist() == [0]
+    assert found.typed().schema.field("n").type == pa.int16()
+
+
+@pytest.mark.parametrize("name", ["places.parquet", "places.gpkg", "places.geojson"])
+def test_points_of_vector_files_are_reprojected(tmp_path: Path, name: str) -> None:
+    points = [shapely.Point(8, 47), shapely.Point(9, 46)]
+    frame = geopandas.GeoDataFrame({"id": [1, 2]}, geometry=points, crs="EPSG:4326")
+    frame = frame if name.endswith("geojson") else frame.to_crs("EPSG:32632")
+    if name.endswith("parquet"):
+        frame.to_parquet(tmp_path / name)
+    else:
+        frame.to_file(tmp_path / name)
+    found = read_places(tmp_path / name)
+    np.testing.assert_allclose(shapely.get_coordinates(found.geometries), [(8, 47), (9, 46)], atol=1e-9)
+    assert found.table.column_names == ["id"]
+    with pytest.raises(RegionError, match="leave --lon-field and --lat-field out"):
+        read_places(tmp_path / name, lon_field="x")
+
+
+def test_polygons_or_points_but_not_both(tmp_path: Path) -> None:
+    square = shapely.box(8, 47, 8.1, 47.1)
+    frame = geopandas.GeoDataFrame({"id": [1, 2]}, geometry=[square, None], crs="EPSG:4326")
+    frame.to_file(tmp_path / "squares.gpkg")
+    found = read_places(tmp_path / "squares.gpkg")
+    assert (found.kind, found.known.tolist()) == ("polygons", [0])
+    for other, message in [(shapely.Point(1, 1), "point and polygon"), (shapely.LineString([(0, 0), (1, 1)]), "line")]:
+        mixed = geopandas.GeoDataFrame({"id": [1, 2]}, geometry=[square, other], crs="EPSG:4326")
+        mixed.to_parquet(tmp_path / "mixed.parquet")
+        with pytest.raises(RegionError, match=message):
+            read_places(tmp_path / "mixed.parquet")
+    bow = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
+    geopandas.GeoDataFrame({"id": [1]}, geometry=[bow], crs="EPSG:4326").to_parquet(tmp_path / "bow.parquet")
+    with pytest.raises(RegionError, match=r"row 1: the polygon is invalid: Self-intersection"):
+        read_places(tmp_path / "bow.parquet")
+
+
+def test_dates(tmp_path: Path) -> None:
+    path = written(tmp_path, "lon,lat,day,bad\n1,2,2020-01-31,x\n1,2,,2020-01-31\n1,2,2020-02-01T12:30:00Z,\n")
+    found = read_places(path)
+    expected = [
+        np.datetime64("2020-01-31", "ms").astype(float),
+        np.nan,
+        np.datetime64("2020-02-01T12:30", "ms").astype(float),
+    ]
+    np.testing.assert_array_equal(found.moments("day"), expected)
+    with pytest.raises(RegionError, match="row 1: bad is not a date"):
+        found.moments("bad")
+    with pytest.raises(RegionError, match="has no column 'dya'"):
+        found.moments("dya")
+
+
+def test_what_is_to_tell_rows_apart(tmp_path: Path) -> None:
+    found = read_places(written(tmp_path, "id,key,lon,lat\n1,a,1,2\n2,b,1,2\n1,,1,2\n"))
+    with pytest.raises(RegionError, match="rows 1, 3 have the same id: '1'"):
+        found.check_unique("id")
+    with pytest.raises(RegionError, match="row 3: no key"):
+        found.check_unique("key")
