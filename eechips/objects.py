@@ -1,10 +1,10 @@
 """Where results go that are objects of a store: ``s3://…``, ``gs://…``, ``az://…``, whatever fsspec knows.
 
-Object stores show an object when the whole of it has arrived, so that an upload is staged and committed at once: nothing
-is sent twice. Two units of one name are found out when the second is recorded, and both are failures then.
+Object stores show an object when the whole of it has arrived, so that an upload is staged and committed at once:
+nothing is sent twice. Two units of one name are found out when the second is recorded; both are failures then.
 
 What a store needs to know besides the address, such as an endpoint, fsspec takes from its own configuration
-(https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration) and from the usual variables of the store.
+(https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration) and from the store's usual variables.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ class ObjectStore:
     Attributes:
         url: ``protocol://bucket/prefix``.
     """
+
+    is_overwritten = True
 
     def __init__(self, url: str) -> None:
         if not is_address(url):
@@ -72,9 +74,9 @@ class ObjectStore:
         digest = hashlib.sha256(data)
         files, root = self._opened
         options = {}
-        if files.protocol == "s3" or "s3" in files.protocol:
-            if len(data) < _CHECKED_AT_ONCE:  # S3 refuses what arrives otherwise
-                options["ChecksumSHA256"] = base64.b64encode(digest.digest()).decode()
+        protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
+        if "s3" in protocols and len(data) < _CHECKED_AT_ONCE:  # S3 refuses what arrives otherwise
+            options["ChecksumSHA256"] = base64.b64encode(digest.digest()).decode()
         key = f"{root}/{check_name(name)}"
         try:
             files.pipe_file(key, data, **options)

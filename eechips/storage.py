@@ -1,8 +1,8 @@
 """Where results go: names that cannot leave the output folder, and files that are whole or not there.
 
 A file is staged by the worker (written under a temporary name in its final folder, flushed to the disk) and
-committed by the parent (renamed), so that one process alone decides what a name means. Other stores (any
-fsspec URL) would offer the same few methods as :class:`LocalStore`.
+committed by the parent (renamed), so that one process alone decides what a name means. Object stores are in
+:mod:`eechips.objects`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from eechips.errors import StorageError, UsageError
 
@@ -56,12 +56,46 @@ class Staged:
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
 
 
+class Stage(Protocol):
+    """Where a worker puts its results until the parent commits them. Picklable."""
+
+    def stage(self, name: str, data: bytes, token: str) -> Staged:
+        """Takes a result; see :meth:`LocalStore.stage`."""
+
+    def discard(self, staged: Staged) -> None:
+        """Removes what will not be committed."""
+
+
+class Store(Stage, Protocol):
+    """Where results are kept: a local folder, or an object store."""
+
+    is_overwritten: bool
+    """Whether staging a result replaces what has its name."""
+
+    def commit(self, staged: Staged) -> None:
+        """Gives a staged result its name."""
+
+    def flush(self) -> None:
+        """Has everything written that is on its way."""
+
+    def sweep(self) -> int:
+        """Removes what interrupted writers left behind; returns how many that was."""
+
+    def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """Names and sizes in bytes of what is in the given folders, and perhaps elsewhere."""
+
+    def read(self, name: str) -> bytes:
+        """The content of a result; FileNotFoundError if there is none."""
+
+
 class LocalStore:
     """A folder of results on a local disk.
 
     Attributes:
         root: the folder.
     """
+
+    is_overwritten = False
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -75,10 +109,16 @@ class LocalStore:
         """
         return Path(self._inside(name))
 
+    def read(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        return self.path(name).read_bytes()
+
     def _inside(self, name: str) -> str:
-        if not name or name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
-            raise UsageError(f"'{name}' is no name for a result: it must stay inside the output folder")
-        return self._prefix + name
+        return self._prefix + check_name(name)
 
     def stage(self, name: str, data: bytes, token: str) -> Staged:
         """Writes a file under a temporary name in its final folder.
@@ -173,8 +213,15 @@ class RemoteStore:
         """There is nothing to remove."""
 
 
-Store = LocalStore | RemoteStore
-"""Where a worker stages its results."""
+def check_name(name: str) -> str:
+    """The name itself.
+
+    Raises:
+        UsageError: if it is absolute or leads out of where results go.
+    """
+    if not name or name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
+        raise UsageError(f"'{name}' is no name for a result: it must stay inside the output folder")
+    return name
 
 
 def _temporary(name: str, token: str) -> str:

@@ -101,7 +101,9 @@ def _achieved(done: Run) -> str:
     blank = f", {empty:,} of them without data" if empty else ""
     dropped = f", {status.dropped:,} without data left out" if status.dropped else ""
     wanted = status.total - status.dropped
-    return f"{whole:,} of {wanted:,} results{blank}{dropped}, {human_bytes(status.bytes)}, in {done.path}"
+    results = done.info.get("results")
+    place = f"{results}; the ledger is in {done.path}" if results else str(done.path)
+    return f"{whole:,} of {wanted:,} results{blank}{dropped}, {human_bytes(status.bytes)}, in {place}"
 
 
 def _lost(done: Run) -> list[str]:

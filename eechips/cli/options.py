@@ -232,9 +232,14 @@ def run_options(function: FunctionT) -> FunctionT:
         ),
         click.option(
             "--out",
+            metavar="DIR|URL",
+            help="Folder of the results, or an object store: s3://bucket/folder. [default: outputs/<job>-<dataset>]",
+        ),
+        click.option(
+            "--ledger",
             type=click.Path(path_type=Path, file_okay=False),
             metavar="DIR",
-            help="Folder of the results. [default: outputs/<job>-<dataset>]",
+            help="With an object store: local folder of the ledger and the log. [default: outputs/<url>]",
         ),
         click.option("--name", metavar="TEMPLATE", help="Names of the results, as in '{eco_name}/{id}'."),
         click.option(

@@ -178,6 +178,10 @@ class Transport:
             self._opened.close()
             self._opened = None
 
+    def pause(self, seconds: float) -> None:
+        """Waits, without a slot, before something is repeated; may raise to stop."""
+        self._seat.pause(seconds)
+
     @contextlib.contextmanager
     def metered(self, *, logs: bool = False) -> Iterator[Usage]:
         """Counts what this thread sends inside the block.
@@ -324,7 +328,7 @@ class Transport:
                 self._usage.repeats += 1
             return attempt()
 
-        return retry.call(counted, self.policy, pause=self._seat.pause, await_service=self._seat.await_service)
+        return retry.call(counted, self.policy, pause=self.pause, await_service=self._seat.await_service)
 
     @property
     def _usage(self) -> Usage:

@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -25,7 +25,7 @@ from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned, Record, State
 from eechips.moment import utc_now
-from eechips.storage import LocalStore
+from eechips.storage import Staged, Store
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _SHORT_TICK = 0.05  # while units are drawn, of which nobody tells when they are there
@@ -106,7 +106,7 @@ class Dispatcher:
     def __init__(
         self,
         ledger: Ledger,
-        store: LocalStore,
+        store: Store,
         executor: Executor[Any],
         progress: Progress,
         log: RunLog,
@@ -278,7 +278,7 @@ class Dispatcher:
         """Commits files and stores records: first the file, then the ledger, so that no record is a lie."""
         records: list[Record] = []
         dropped: list[int] = []
-        files: set[str] = set()
+        files: dict[str, int] = {}
         failure: Exception | None = None
         further: list[tuple[int, str, int, str]] = []
         layers: list[tuple[int, str, str, str]] = []
@@ -307,7 +307,7 @@ class Dispatcher:
             self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
             raise failure
 
-    def _commit(self, task: Planned, outcome: Outcome, files: set[str]) -> Record | None:
+    def _commit(self, task: Planned, outcome: Outcome, files: dict[str, int]) -> Record | None:
         record, staged = outcome.record, outcome.staged
         if record is None:
             return None
@@ -320,15 +320,23 @@ class Dispatcher:
                 self._store.discard(unwanted)
             return replace(record, file=None, bytes=None, sha256=None)
         for each in every:
-            if each.name in files or self._ledger.owner(each.name) not in (None, task.position):
-                for unwanted in every:
-                    self._store.discard(unwanted)
-                error = UsageError(f"two units have the same name, {each.name}: results must be named apart")
-                return _failure(task, error, record.attempts, record.requests)
+            owner = files.get(each.name, self._ledger.owner(each.name))
+            if owner not in (None, task.position):
+                return self._refuse_name(each.name, owner, task, record, every)
         for each in every:
             self._store.commit(each)
-            files.add(each.name)
+            files[each.name] = task.position
         return record
+
+    def _refuse_name(self, name: str, owner: int, task: Planned, record: Record, staged: Sequence[Staged]) -> Record:
+        """Fails a unit whose result has the name of another's, and that other one if its result is overwritten."""
+        error = UsageError(f"two units have the same name, {name}: results must be named apart")
+        if self._store.is_overwritten:
+            self._ledger.record([_failure(self._ledger.unit(owner), error, 1, 0)])
+        else:
+            for unwanted in staged:
+                self._store.discard(unwanted)
+        return _failure(task, error, record.attempts, record.requests)
 
     def _lost(self, event: Lost) -> Record | None:
         """Gives a unit back whose worker ended; the third worker that it ends is the last."""

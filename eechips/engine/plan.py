@@ -36,6 +36,7 @@ def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
         "parameters": json.loads(canonical_json(dict(recipe.parameters))),
         "name": name_template(recipe, config).text,
         "source": config.source,
+        **({"results": config.results} if config.results else {}),
     }
 
 

@@ -25,7 +25,7 @@ from eechips.client.documents import Briefing
 from eechips.client.scrub import scrub
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
-from eechips.engine.assembly import assemble, is_assembled
+from eechips.engine.assembly import assemble, assembler, is_assembled
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
 from eechips.engine.executors.executor import Executor
@@ -40,14 +40,22 @@ from eechips.engine.redraw import redraw_of
 from eechips.engine.settlement import Settlement, stopped
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, EechipsError, UsageError
-from eechips.manifest.export import PARQUET_NAME, export_failures, export_layers, export_parquet
+from eechips.manifest.export import (
+    FAILURES_NAME,
+    LAYERS_NAME,
+    PARQUET_NAME,
+    export_failures,
+    export_layers,
+    export_parquet,
+)
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.moment import utc_now
+from eechips.objects import ObjectStore
 from eechips.recipe import Recipe
-from eechips.storage import SCRATCH_PREFIX, LocalStore, make_folder, write_file
+from eechips.storage import SCRATCH_PREFIX, LocalStore, Store, make_folder, write_file
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _SERVER_LOG_NAME = "local.log"
@@ -192,13 +200,18 @@ class _Run:
 
     def __init__(self, recipe: Recipe, config: RunConfig, ledger: Ledger, interrupt: Interrupt) -> None:
         self._recipe, self._config, self._ledger, self._interrupt = recipe, config, ledger, interrupt
-        self._store = LocalStore(config.out.absolute())  # scripts change the working directory
+        # Scripts change the working directory.
+        self._store: Store = ObjectStore(config.results) if config.results else LocalStore(config.out.absolute())
         self._described = describe(recipe, config)
         self._is_paused = False
         self._drive: Callable[[Bench], bool] | None = getattr(recipe, "drive", None)
 
     def execute(self) -> Run:
         folder = self._config.out
+        if isinstance(self._store, ObjectStore):
+            if self._drive is not None or assembler(self._recipe) is not None:
+                raise UsageError(f"{self._recipe.name} puts its results together in a folder: give --out one")
+            self._store.check()
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
         is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
         is_whole = is_done and is_assembled(self._recipe, self._ledger, folder)
@@ -259,7 +272,7 @@ class _Run:
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
-            out=config.out.absolute(),
+            store=self._store,
             token=f"{os.getpid()}-{time.time_ns():x}",
             logs=config.verbose or config.estimate_first is not None,
         )
@@ -343,6 +356,16 @@ class _Run:
             export_parquet(self._ledger, folder)
             export_layers(self._ledger, folder)
             self._finish_info()
+            self._copy_exports()
+
+    def _copy_exports(self) -> None:
+        """Puts the manifest beside the results, where these are elsewhere."""
+        if not self._config.results:
+            return
+        for name in (PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME):
+            path = self._config.out / name
+            if path.exists():
+                self._store.commit(self._store.stage(name, path.read_bytes(), "export"))
 
     def _write_info(self, session: Session, finished: str | None) -> None:
         target = session.connection.target
@@ -355,6 +378,7 @@ class _Run:
             "parameters": parameters,
             "seed": parameters.get("seed"),
             "source": self._config.source,
+            "results": self._config.results,
             "endpoint": target.endpoint,
             "project": target.project,
             "datasets": [_dataset(identifier) for identifier in self._recipe.datasets],

@@ -19,7 +19,7 @@ from eechips.engine.redraw import Redraws
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe
-from eechips.storage import LocalStore
+from eechips.storage import Store
 
 if TYPE_CHECKING:
     from eechips.engine.run import Session
@@ -50,7 +50,7 @@ class Settlement:
         recipe: Recipe,
         config: RunConfig,
         ledger: Ledger,
-        store: LocalStore,
+        store: Store,
         session: Session,
         executor: Executor[Any],
         log: RunLog,

@@ -11,14 +11,17 @@ import sys
 import threading
 import time
 import traceback
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from multiprocessing import connection as mp_connection
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection as Pipe
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from rasterio.errors import NotGeoreferencedWarning
+
+from eechips.client import retry
 from eechips.client.classify import classify_exception
 from eechips.client.connection import Connection, Target, attach
 from eechips.client.documents import DocumentsFile
@@ -40,7 +43,7 @@ from eechips.errors import (
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
 from eechips.moment import utc_now
 from eechips.recipe import Chip, NoData, Recipe, Table, unit_value
-from eechips.storage import ID_LENGTH, LocalStore, Staged, Store, safe_component
+from eechips.storage import ID_LENGTH, Stage, Staged, Store, safe_component
 from eechips.writers import Expectation, Facts, Written, sniff, validate, writer
 
 if TYPE_CHECKING:
@@ -66,7 +69,7 @@ class WorkerSetup:
         policy: of retries.
         timeouts: of requests.
         method: how pixels are asked for.
-        out: output folder.
+        store: where results go.
         token: marks this run's temporary files.
         logs: whether every request is noted.
     """
@@ -77,7 +80,7 @@ class WorkerSetup:
     policy: RetryPolicy
     timeouts: Timeouts
     method: Method
-    out: Path
+    store: Store
     token: str
     logs: bool = False
 
@@ -235,17 +238,19 @@ def _die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
 
 
-def enlist(setup: WorkerSetup, seat: Seat, store: Store | None = None) -> Worker:
+def enlist(setup: WorkerSetup, seat: Seat, stage: Stage | None = None) -> Worker:
     """Makes this process a worker: for good, as what it sends by ``requests`` passes the throttle as well.
 
     Args:
         setup: what to do.
         seat: of this process at the throttle.
-        store: where results are staged; the output folder if None.
+        stage: where results are put until they are committed, if that is not where they go.
     """
+    # Its threads decode at the same time, and what would hide a warning for one of them shows it to another.
+    warnings.simplefilter("ignore", NotGeoreferencedWarning)
     connection = attach(setup.target, seat, setup.policy, setup.timeouts, setup.documents)
     throttle_others(seat, setup.target.endpoint)
-    return Worker(setup, connection, store)
+    return Worker(setup, connection, stage)
 
 
 class Worker:
@@ -254,17 +259,18 @@ class Worker:
     Args:
         setup: what to do.
         connection: of this process.
-        store: where results are staged; the output folder if None.
+        stage: where results are put until they are committed, if that is not where they go.
     """
 
-    def __init__(self, setup: WorkerSetup, connection: Connection, store: Store | None = None) -> None:
+    def __init__(self, setup: WorkerSetup, connection: Connection, stage: Stage | None = None) -> None:
         self._setup = setup
         self._recipe = setup.recipe
-        self._store: Store = LocalStore(setup.out) if store is None else store
+        self._store: Stage = setup.store if stage is None else stage
         settle_in = getattr(setup.recipe, "settle_in", None)
         if settle_in is not None:  # a recipe that wants to know where it is
             settle_in(connection, setup.documents)
         self._transport: Transport = connection.transport
+        self._pause = self._transport.pause
         # Recipes need not be written for threads: only the fetching happens in several at once.
         self._is_concurrent = getattr(setup.recipe, "is_concurrent", False)
         self._recipe_turn = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
@@ -296,7 +302,7 @@ class Worker:
             return replace(self._fetch_layers(task, result), is_exclusive=is_exclusive)
         written = self._materialize(result)
         name = _own_name(result) or task.name
-        staged = self._store.stage(f"{name}.{written.suffix}", written.data, self._token(task))
+        staged = self._put(task, f"{name}.{written.suffix}", written.data)
         record = _record(task, written.facts, staged, result)
         return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
 
@@ -314,7 +320,7 @@ class Worker:
         staged: list[Staged] = []
         try:
             for layer, (_, written) in made.items():
-                staged.append(self._store.stage(names[layer], written.data, self._token(task)))
+                staged.append(self._put(task, names[layer], written.data))
         except StorageError:
             for each in staged:
                 self._store.discard(each)
@@ -329,13 +335,14 @@ class Worker:
     def _stage(self, task: Planned, files: tuple[File, ...]) -> Outcome:
         if not files:
             return Outcome(task.position, Record(position=task.position, state=State.DONE), is_exclusive=True)
-        staged = [self._store.stage(file.name, file.data, self._token(task)) for file in files]
+        staged = [self._put(task, file.name, file.data) for file in files]
         record = _record(task, files[0].facts, staged[0], files[0])
         return Outcome(task.position, record, staged[0], further=tuple(staged[1:]), is_exclusive=True)
 
-    def _token(self, task: Planned) -> str:
-        """What marks a unit's temporary files: its own, should two units share a name."""
-        return f"{self._setup.token}-{task.id[:ID_LENGTH]}"
+    def _put(self, task: Planned, name: str, data: bytes) -> Staged:
+        # Marked with the unit: temporary files of their own, should two units share a name.
+        token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"
+        return retry.call(lambda: self._store.stage(name, data, token), self._setup.policy, pause=self._pause)
 
     def _is_exclusive(self, result: Any) -> bool:
         """Whether nothing of the work was left to do outside the recipe's turn."""

@@ -16,6 +16,7 @@ from eechips.datasets import Dataset, find, suggestion
 from eechips.engine import Estimate, RunConfig, estimate, run
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
+from eechips.objects import is_address
 from eechips.recipe import Recipe
 from eechips.storage import NameTemplate
 
@@ -64,14 +65,19 @@ def split(
     Raises:
         UsageError: if there is no such option; the message names one that looks like it.
     """
-    run_names = {field.name for field in dataclasses.fields(RunConfig)}
+    run_names = {field.name for field in dataclasses.fields(RunConfig)} - {"results"} | {"ledger"}
     for option in options:
         if option not in names and option not in run_names:
             alike = difflib.get_close_matches(option, names | run_names, n=1)
             raise UsageError(f"there is no option {option!r}" + (f"; did you mean {alike[0]!r}?" if alike else ""))
     made = recipe(**{name: value for name, value in options.items() if name in names})
     rest = {name: value for name, value in options.items() if name not in names}
-    folder = rest.pop("out", None)
+    folder, ledger = rest.pop("out", None), rest.pop("ledger", None)
+    if folder is not None and is_address(str(folder)):
+        rest["results"] = str(folder).rstrip("/")
+        folder = ledger or Path("outputs") / slug(rest["results"])
+    elif ledger is not None:
+        raise UsageError("--ledger is for results in an object store: --out s3://bucket/folder")
     if rest.get("name"):
         NameTemplate(rest["name"])  # a mistake in it is told before the folder is made
     return made, RunConfig(out=Path(folder) if folder else Path("outputs") / out(made), **rest)

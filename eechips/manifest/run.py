@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ from eechips.manifest.history import History, history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
-from eechips.storage import LocalStore, sha256_of
+from eechips.objects import ObjectStore
+from eechips.storage import LocalStore, Store, sha256_of
 from eechips.writers import inspect, validate
 
 if TYPE_CHECKING:
@@ -206,21 +208,22 @@ class Run:
         Returns:
             What is wrong, in the order of the plan; empty if nothing is.
         """
-        store = LocalStore(self.path)
         problems = []
         with self._ledger() as ledger:
+            results = ledger.meta().get("results")
+            store = ObjectStore(results) if results else LocalStore(self.path)
             check = inspect if ledger.meta().get(AS_IT_GOES) else validate  # scripts call their files what they like
             for batch in ledger.batches(("lower(hex(id))", "file", "sha256")):
                 for identifier, file, digest in batch:
-                    reason = None if file is None else _check(store.path(file), digest, check)
+                    reason = None if file is None else _check(store, file, digest, check)
                     if reason is not None:
                         problems.append(Problem(identifier, file, reason))
             for made in ledger.meta().get(ASSEMBLED) or ():
-                reason = _changed(store.path(made["file"]), made["sha256"])
+                reason = _changed(LocalStore(self.path).path(made["file"]), made["sha256"])
                 if reason is not None:
                     problems.append(Problem(ASSEMBLED, made["file"], reason))
             for identifier, file, digest in ledger.further_files():
-                reason = _check(store.path(file), digest, check)
+                reason = _check(store, file, digest, check)
                 if reason is not None:
                     problems.append(Problem(identifier, file, reason))
         return problems
@@ -265,12 +268,17 @@ def _parsed(text: str | None) -> Any:
     return None if text is None else json.loads(text)
 
 
-def _check(path: Path, digest: str, check: Callable[[bytes, str], object]) -> str | None:
-    reason = _changed(path, digest)
-    if reason is not None:
-        return reason
+def _check(store: Store, file: str, digest: str, check: Callable[[bytes, str], object]) -> str | None:
     try:
-        check(path.read_bytes(), path.suffix.lstrip("."))
+        data = store.read(file)
+    except FileNotFoundError:
+        return "the file is missing"
+    except OSError as error:
+        return f"the file cannot be read: {error.strerror or error}"
+    if hashlib.sha256(data).hexdigest() != digest:
+        return "the file has changed: its sha256 is another"
+    try:
+        check(data, Path(file).suffix.lstrip("."))
     except ValidationError as error:
         return str(error)
     return None

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,12 @@ def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, t
     assert service.most_in_flight == options["in_flight"]
 
 
+def kill_after(service: Service, pixels: int, pid: int) -> None:
+    while service.count("pixels") + service.count("compute") < pixels:
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     service.latency = 0.1
@@ -100,11 +107,11 @@ def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_pat
         distributed.Client(cluster) as client,
     ):
         pids = client.run(os.getpid)
-        timer = threading.Timer(2.0, lambda: os.kill(next(iter(pids.values())), signal.SIGKILL))
-        timer.start()
+        killer = threading.Thread(target=kill_after, args=(service, 60, min(pids.values())))
+        killer.start()
         options = {"engine": "dask", "scheduler": cluster.scheduler_address, "in_flight": 8}
         run = run_chips(tmp_path, service.url, parameters={"count": 300}, **options)
-        assert not timer.is_alive()
+        killer.join(30)
     assert run.counts == {"done": 300}
     assert run.verify() == []
     assert list(run.path.rglob("*.part")) == []

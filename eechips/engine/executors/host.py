@@ -12,7 +12,7 @@ from eechips.client.throttle import Limits, Tally, Throttle
 from eechips.engine.executors.processes import worker_context
 from eechips.engine.worker import Outcome, WorkerSetup, enlist
 from eechips.manifest.record import Planned
-from eechips.storage import RemoteStore
+from eechips.storage import LocalStore, RemoteStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +44,9 @@ class Host:
         documents = orders.documents.save(Path(self._folder.name) / "documents.json")
         limits = Limits(in_flight=1, start=1, rate=orders.rate, learns=False)
         self._throttle = Throttle(worker_context(), limits, seats=1)
-        store = None if orders.probe.exists() else RemoteStore()
+        is_elsewhere = isinstance(orders.setup.store, LocalStore) and not orders.probe.exists()
         setup = replace(orders.setup, documents=documents)
-        self._worker = enlist(setup, self._throttle.seat(0), store)
+        self._worker = enlist(setup, self._throttle.seat(0), RemoteStore() if is_elsewhere else None)
         self._telling = threading.Lock()
         self._told = (0, 0, 0)
 
