@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -190,9 +191,11 @@ def test_an_interrupt_leaves_nothing(demo_server: Server, folder: Path) -> None:
     with process:
         while not (folder / "begun").exists():
             assert process.poll() is None
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         while not any('"interrupted"' in log.read_text() for log in (folder / "tmp").glob("*/run.log")):
             assert process.poll() is None
+            time.sleep(0.05)
         process.send_signal(signal.SIGINT)  # the second stops at once
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130, err

@@ -1,0 +1,173 @@
+"""Pictures of chips for notebooks."""
+
+from __future__ import annotations
+
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pytest
+import rasterio
+from affine import Affine
+from PIL import Image
+
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.preview import MOST_BYTES, contact_sheet
+from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.run import Run
+from eechips.manifest.sheet import GAP, picture, png, sheet
+from eechips.writers import npy
+
+Pixels = npt.NDArray[Any]
+
+
+def random_pixels(seed: int, shape: tuple[int, ...], high: int = 256, dtype: str = "uint8") -> Pixels:
+    return np.random.default_rng(seed).integers(0, high, shape).astype(dtype)
+
+
+def geotiff(path: Path, pixels: Pixels, mask: Pixels | None = None) -> Path:
+    count, height, width = pixels.shape
+    profile = {"driver": "GTiff", "count": count, "height": height, "width": width, "dtype": pixels.dtype}
+    with rasterio.open(path, "w", crs="EPSG:32613", transform=Affine(10, 0, 5e5, 0, -10, 4e6), **profile) as file:
+        file.write(pixels)
+        if mask is not None:
+            file.write_mask(mask)
+    return path
+
+
+def test_pictures_are_shown_as_they_are(tmp_path: Path) -> None:
+    pixels = random_pixels(0, (32, 32, 3))
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    assert (picture(tmp_path / "a.png", 32) == pixels.transpose(2, 0, 1)).all()
+    grey = random_pixels(1, (32, 32))
+    Image.fromarray(grey).save(tmp_path / "b.png")
+    assert (picture(tmp_path / "b.png", 32) == np.stack([grey] * 3)).all()
+
+
+def test_what_is_transparent_is_grey(tmp_path: Path) -> None:
+    pixels = random_pixels(0, (8, 8, 4))
+    pixels[..., 3] = 255
+    pixels[2:4, :, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    shown = picture(tmp_path / "a.png", 8)
+    assert (shown[:, 2:4] == 225).all()
+    assert (shown[:, :2] == pixels[:2, :, :3].transpose(2, 0, 1)).all()
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "int16", "float32"])
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+def test_data_are_stretched_from_the_2nd_to_the_98th_percentile(dtype: str, suffix: str, tmp_path: Path) -> None:
+    pixels = random_pixels(2, (4, 50, 50), 3000, dtype)
+    valid = np.ones((50, 50), dtype=bool)
+    valid[:10] = False
+    pixels[:, :10] = 32000  # what is masked does not count
+    path = tmp_path / f"chip.{suffix}"
+    if suffix == "tif":
+        geotiff(path, pixels, valid)
+    else:
+        array = np.zeros((50, 50), dtype=[*((name, dtype) for name in "abcd"), ("mask", "bool")])
+        for name, band in zip("abcd", pixels, strict=True):
+            array[name] = band
+        array["mask"] = valid
+        path.write_bytes(npy.encode(array))
+    shown = picture(path, 50)
+    assert shown.shape == (3, 50, 50)
+    assert (shown[:, :10] == 225).all()
+    for band, found in zip(pixels, shown, strict=False):
+        low, high = np.percentile(band[valid], (2, 98))
+        expected = np.clip((band - low) / (high - low), 0, 1) * 255
+        assert np.abs(found[valid] - expected[valid]).max() <= 1
+
+
+def test_what_is_no_number_is_no_obstacle(tmp_path: Path) -> None:
+    pixels = np.full((1, 8, 8), np.nan, dtype="float32")
+    assert picture(geotiff(tmp_path / "nan.tif", pixels), 8).shape == (3, 8, 8)
+    pixels[0, 0, 0] = 5.0
+    assert (picture(geotiff(tmp_path / "one.tif", pixels), 8)[:, 0, 0] == 127).all()
+    np.save(tmp_path / "plain.npy", np.zeros((4, 6)))
+    assert picture(tmp_path / "plain.npy", 12).shape == (3, 8, 12)
+    np.save(tmp_path / "bands.npy", np.zeros((4, 6, 5)))
+    assert picture(tmp_path / "bands.npy", 6).shape == (3, 4, 6)
+    np.save(tmp_path / "row.npy", np.zeros(4))
+    with pytest.raises(ValueError, match="is no picture"):
+        picture(tmp_path / "row.npy", 6)
+
+
+def test_chips_lie_side_by_side(tmp_path: Path) -> None:
+    for name, value, size in (("a", 10, (16, 16)), ("b", 20, (16, 8)), ("c", 30, (4, 4))):
+        Image.fromarray(np.full(size, value, dtype="uint8")).save(tmp_path / f"{name}.png")
+    paths = [tmp_path / f"{name}.png" for name in "abc"]
+    whole = sheet([paths[:2], paths[2:]], 16)
+    assert whole.shape == (3, 2 * (16 + GAP) + GAP, 2 * (16 + GAP) + GAP)
+    assert (whole[:, GAP : GAP + 16, GAP : GAP + 16] == 10).all()
+    assert (whole[:, GAP : GAP + 16, 2 * GAP + 16 + 4 : 2 * GAP + 16 + 12] == 20).all()  # in the middle of its square
+    assert (whole[:, 2 * GAP + 16 : 2 * GAP + 32, GAP : GAP + 16] == 30).all()
+    with Image.open(io.BytesIO(png(whole))) as image:
+        assert (np.asarray(image) == whole.transpose(1, 2, 0)).all()
+
+
+def test_noise_is_made_small_enough(tmp_path: Path) -> None:
+    """Noise cannot be compressed: the worst there is."""
+    paths = [tmp_path / f"{i}.png" for i in range(12)]
+    for i, path in enumerate(paths):
+        Image.fromarray(random_pixels(i, (128, 128, 3))).save(path)
+    found = contact_sheet(paths)
+    assert len(found) <= MOST_BYTES
+    with Image.open(io.BytesIO(found)) as image:
+        assert image.width == 6 * (80 + GAP) + GAP
+
+
+def test_a_single_large_file_is_read_at_the_size_of_the_picture(tmp_path: Path) -> None:
+    path = geotiff(tmp_path / "mosaic.tif", np.tile(np.arange(3000, dtype="uint16"), (1, 2000, 1)))
+    with Image.open(io.BytesIO(contact_sheet([path]))) as image:
+        assert image.width == 512 + 2 * GAP
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Run:
+    """A run of 30,000 chips, of which a few are there."""
+    units = 30_000
+    folder = tmp_path / "run"
+    (folder / "chips").mkdir(parents=True)
+    with Ledger(folder / LEDGER_NAME) as ledger:
+        planned = [Planned(i, f"{i:064x}", '{"kind":"call","value":1}', f"chips/{i}") for i in range(units)]
+        ledger.store_plan({}, planned)
+        ledger.record([Record(position=i, state=State.DONE, file=f"chips/{i}.png", bytes=1) for i in range(units)])
+    return Run(folder)
+
+
+def test_of_a_large_run_a_few_chips_are_read(large: Run) -> None:
+    wanted = large.some_files(12)
+    assert len(wanted) == 12
+    assert [wanted[0].name, wanted[-1].name] == ["0.png", "29999.png"]
+    for i, path in enumerate(wanted):
+        Image.fromarray(random_pixels(i, (32, 32, 3))).save(path)
+    began = time.process_time()
+    assert "base64" in large._repr_html_()
+    assert time.process_time() - began < 2.0
+
+
+def test_what_is_gone_is_left_out(large: Run) -> None:
+    shown = large._repr_html_()
+    assert "30,000 done" in shown
+    assert "<img" not in shown
+    (large.path / "chips" / "0.png").write_bytes(b"no picture")
+    assert "No picture: " in large._repr_html_()
+
+
+def test_tables_show_their_head(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"name": ["<b>", "x"] * 10, "value": range(20)})
+    (tmp_path / "chips").mkdir()
+    frame.to_parquet(tmp_path / "chips" / "a.parquet")
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan({}, [Planned(0, "0" * 64, '{"kind":"call","value":1}', "a")])
+        ledger.record([Record(position=0, state=State.DONE, file="chips/a.parquet", bytes=1, rows=20)])
+    shown = Run(tmp_path)._repr_html_()
+    assert "&lt;b&gt;" in shown
+    assert "<td>4</td>" in shown
+    assert "<td>5</td>" not in shown
+    assert "<script" not in shown
