@@ -34,7 +34,14 @@ from eechips.recipe import TABLE_FORMATS
     metavar="REDUCER",
     help="With --every: what makes one image of a period's; also mosaic, the latest on top.",
 )
-@click.option("--mask", metavar="MASK", help="Cloud mask of the dataset: auto, or a name as in qa_pixel:cloud,shadow.")
+@click.option(
+    "--mask",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[MASK]",
+    help="Leave out clouds, as the dataset's own quality bands see them. --mask alone: the usual way. Or one of its"
+    " ways, perhaps with what to leave out: scl, qa_pixel:cloud,shadow.",
+)
 @click.option("--bbox", metavar="W,S,E,N", help="Only regions that meet this box. A west below 0: --bbox=-80,…")
 @click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]")
 @click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]")

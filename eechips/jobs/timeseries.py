@@ -322,7 +322,9 @@ class TimeSeries(OfDataset):
         return geometry
 
     def _shapes(self, zones: Zones) -> Shapes:
-        return file_shapes(zones) if self.is_file else table_shapes(self.regions, str(self.id_field), zones)
+        if self.is_file:
+            return file_shapes(zones)
+        return table_shapes(self.regions, str(self.id_field), zones, is_whole=self.box is None)
 
     def _lattices(self, about: Facts, shapes: Shapes) -> list[Grid]:
         """For each region the pixels that are reduced: on the latest image's grid there, unless placed elsewhere."""

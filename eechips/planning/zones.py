@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ Floats = npt.NDArray[np.float64]
 _METRES = 111_320.0  # in a degree of latitude, or of the equator
 _WIDE = 180.0  # degrees: what is wider may be meant to cross the antimeridian
 _MARGIN = 100  # metres that a box or an area of the server may be off; they are only for orientation
+
+_IDS_PER_REQUEST = 1000
 
 _log = logging.getLogger(__name__)
 
@@ -142,18 +145,29 @@ def file_shapes(zones: Zones) -> Shapes:
     return Shapes(points, bounds, areas, shapely.get_num_coordinates(geometries).astype(np.float64))
 
 
-def table_shapes(asset: str, id_field: str, zones: Zones) -> Shapes:
-    """Where the zones of a table lie, by its pages; of zones that have several features, all around them."""
+def table_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool) -> Shapes:
+    """Where the zones of a table lie, by its pages; of zones that have several features, all around them.
+
+    Args:
+        asset: id of the table.
+        id_field: the column of the ids.
+        zones: of the table.
+        is_whole: they are all that the table has.
+    """
 
     def describe(feature: Any) -> Any:
         geometry = ee.Feature(feature).geometry()
         corners = ee.List(geometry.bounds(_MARGIN).coordinates().get(0))
         return ee.Feature(None, {"id": feature.get(id_field), "ring": corners, "area": geometry.area(_MARGIN)})
 
+    table = ee.FeatureCollection(asset)
+    starts = () if is_whole else range(0, len(zones), _IDS_PER_REQUEST)
+    tables = [table.filter(ee.Filter.inList(id_field, zones.ids[start : start + _IDS_PER_REQUEST])) for start in starts]
     index = {region: number for number, region in enumerate(zones.ids)}
     bounds = np.tile([np.inf, np.inf, -np.inf, -np.inf], (len(zones), 1))
     areas = np.zeros(len(zones))
-    for feature in service.features(ee.FeatureCollection(ee.FeatureCollection(asset).map(describe))):
+    pages = (service.features(ee.FeatureCollection(part.map(describe))) for part in tables or [table])
+    for feature in chain.from_iterable(pages):
         found = feature["properties"]
         number = index.get(found.get("id"))
         if number is not None:
