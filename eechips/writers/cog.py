@@ -103,7 +103,7 @@ class Mosaic:
         """Of its pixels, uncompressed, without overviews and mask."""
         return self.grid.width * self.grid.height * len(self.bands) * np.dtype(self.dtype).itemsize
 
-    def write(self, path: Path, watch: Callable[[int], None]) -> None:
+    def write(self, path: Path, watch: Callable[[int], None] = lambda _: None) -> None:
         """Writes the file.
 
         Args:

@@ -1,0 +1,48 @@
+"""How green a region is, in one raster of any size: windows of an index that Earth Engine computes, put together.
+
+    eechips run recipes/ndvi_mosaic.py -p west=-105.1 -p south=39.95 -p east=-105.0 -p north=40.0 --local
+
+The command `eechips mosaic` does this with the bands of a dataset. This is the recipe to copy for what is computed.
+"""
+
+import ee
+import shapely
+
+from eechips import Chip, Grid
+from eechips.grid import Window
+from eechips.planning.lattice import cover, lattice_of, utm_of
+from eechips.planning.windows import tile
+from eechips.writers.cog import Mosaic, Tile
+
+DATASETS = ["USDA/NAIP/DOQQ"]  # for licence and citation in run.json
+
+
+def get_requests(west=-105.1, south=39.95, east=-105.0, north=40.0, scale=10.0):
+    """Once, in the parent: windows that fit a request, of a grid that holds the region."""
+    lattice = lattice_of(utm_of((west + east) / 2, (south + north) / 2), scale)
+    grid = cover(lattice, shapely.box(west, south, east, north))
+    return [
+        {"kind": "tile", "window": [window.column, window.row, window.width, window.height], "whole": grid.to_json()}
+        for window in tile(grid, lattice, bands=1, dtype="float32")
+    ]
+
+
+def get_result(index, unit):
+    """Once for each window, in a worker."""
+    grid = Grid.from_json(unit["whole"]).window(*unit["window"])
+    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterDate("2019-01-01", "2022-01-01")
+    greenness = images.sort("system:time_start").mosaic().normalizedDifference(["N", "R"]).toFloat()
+    return Chip(greenness.rename("ndvi"), grid=grid, bands=("ndvi",), dtype="float32", format="tif")
+
+
+def assemble(results):
+    """Once, in the parent, when all windows are there: one cloud-optimised GeoTIFF."""
+    if results.failed:
+        return  # eechips retry, and then this is called again
+    settled = list(results)
+    grid = Grid.from_json(settled[0].unit["whole"])
+    tiles = [Tile(Window(*each.unit["window"]), each.path) for each in settled]
+    mosaic = Mosaic(grid=grid, bands=("ndvi",), dtype="float32", tiles=tiles)
+    with results.make("ndvi.tif") as path:
+        mosaic.write(path)
+        list(mosaic.check(path))  # raises if a pixel is not what came
