@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 from PIL import Image
 
 import eechips
@@ -20,7 +22,7 @@ def run(server: Server, out: Path, name: str, **parameters: object) -> eechips.R
 
 
 def test_every_recipe_is_run_here() -> None:
-    assert sorted(path.name for path in RECIPES.glob("*.py")) == ["modis_lst.py", "naip_chips.py"]
+    assert sorted(path.name for path in RECIPES.glob("*.py")) == ["modis_lst.py", "naip_chips.py", "ndvi_mosaic.py"]
 
 
 def test_naip_chips(demo_server: Server, tmp_path: Path) -> None:
@@ -58,6 +60,27 @@ def test_modis_lst(demo_server: Server, tmp_path: Path) -> None:
     for _, unit in verb.units.iterrows():
         table = pd.read_csv(tmp_path / "recipe" / f"{unit['unit']['region']}.csv")
         pd.testing.assert_frame_equal(table, pd.read_csv(verb.path / unit["file"]))
+
+
+def test_ndvi_mosaic(demo_server: Server, tmp_path: Path) -> None:
+    """The index of what ``eechips mosaic`` makes of the bands."""
+    box = {"west": -105.08, "south": 39.97, "east": -105.0, "north": 40.0}
+    made = run(demo_server, tmp_path / "recipe", "ndvi_mosaic.py", **box)
+    assert made.is_complete
+    assert [path.name for path in made.assembled] == ["ndvi.tif"]
+    verb = eechips.mosaic(
+        "NAIP", roi=",".join(map(str, box.values())), crs="utm", scale=10.0, bands="R,N", start="2019-01-01",
+        end="2022-01-01", endpoint=demo_server.url, rate=None, processes=2, quiet=True, out=tmp_path / "verb",
+    )  # fmt: skip
+    with rasterio.open(made.assembled[0]) as index, rasterio.open(verb.assembled[0]) as bands:
+        red, infrared = bands.read().astype("float64")
+        assert index.transform == bands.transform
+        assert index.shape == bands.shape
+        assert index.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
+        expected = (infrared - red) / np.maximum(infrared + red, 1e-9)
+        valid = (infrared + red > 0) & (index.dataset_mask() != 0)
+        assert valid.mean() > 0.9
+        np.testing.assert_allclose(index.read(1)[valid], expected[valid], rtol=1e-6)
 
 
 def test_a_recipe_that_raises_is_told_with_its_own_words(demo_server: Server, tmp_path: Path) -> None:
