@@ -40,11 +40,11 @@ def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...]) -> Non
       eechips retry outputs/sample-naip --unit 3f2a9c71
     """
     run = open_run(folder)
-    words = _words(run)
+    words, place = _words(run), run.path.resolve()
     if not classes and not ids and not any(State(s).is_failure or State(s).is_open for s in run.counts):
         click.echo("no unit failed: there is nothing to try again")
         return
-    with _as_typed(words, run) as again, reopened(again.params["out"], classes, ids) as count:
+    with _as_typed(words, run) as again, reopened(place, classes, ids) as count:
         click.echo(f"Failed units planned again: {count:,}. Going on with: {shlex.join(words)}", err=True)
         with again:
             again.command.invoke(again)
@@ -90,10 +90,11 @@ def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
     verb = root.command.get_command(root, words[1])
     if verb is None:
         raise UsageError(f"{run.path} was made by `eechips {words[1]}`, which this version does not have")
-    out = verb.make_context(words[1], list(words[2:]), parent=root, resilient_parsing=True).params.get("out")
-    with _inside(_directory(info, out, place)):
+    option = "ledger" if info.get("results") else "out"  # names the folder of the run
+    named = verb.make_context(words[1], list(words[2:]), parent=root, resilient_parsing=True).params.get(option)
+    with _inside(_directory(info, named, place)):
         again = verb.make_context(words[1], list(words[2:]), parent=root)
-        again.params["out"] = place
+        again.params[option] = place
         again.meta[TYPED] = list(words)
         kept = ("project",) if again.params.get("local") else ("endpoint", "project")  # a local server has any port
         for name in kept:
@@ -102,19 +103,19 @@ def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
         yield again
 
 
-def _directory(info: Mapping[str, Any], out: Path | None, place: Path) -> Path:
+def _directory(info: Mapping[str, Any], named: str | Path | None, place: Path) -> Path:
     """Where a command was typed.
 
     Args:
         info: run.json.
-        out: the command's ``--out``, if it has one.
+        named: the folder of the run as the command names it, if it does.
         place: of the run, absolute.
 
     Returns:
         The first folder from which the command writes to ``place``: the recorded one; or, if the whole project has
         moved, the one above ``place``; else the recorded one if it is there still, or the present one.
     """
-    relative = out or Path("outputs") / place.name
+    relative = Path(named or Path("outputs") / place.name)
     recorded = Path(info["directory"]) if info.get("directory") else None
     depth = len(relative.parts)
     above = None if relative.is_absolute() or depth >= len(place.parts) else place.parents[depth - 1]

@@ -174,3 +174,13 @@ def test_the_run_says_where_its_results_are(tmp_path: Path, service: Service, ob
     ended = subprocess.run(other, env=environment(objects), capture_output=True, text=True, timeout=90)
     assert ended.returncode == 2
     assert "results" in ended.stderr
+
+
+def test_failures_are_tried_again_where_the_ledger_is(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
+    service.plan(7, "400")
+    assert run(tmp_path, service, objects).returncode == 1
+    arguments = [sys.executable, "-m", "eechips", "retry", str(tmp_path / "ledger")]
+    ended = subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
+    assert ended.returncode == 0, ended.stderr
+    assert open_run(tmp_path / "ledger").counts == {"done": 40}
+    assert {objects.puts[key] for key in objects.puts if key.endswith(".png")} == {1}
