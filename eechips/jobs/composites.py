@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -86,6 +86,11 @@ class Composites(Imagery):
     def parameters(self) -> Mapping[str, Any]:
         """All parameters as JSON."""
         return {**super().parameters, "every": str(self.step)}
+
+    def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
+        """Bands that the images must have beside those that are taken."""
+        deciding = (self.reducer.removeprefix(_QUALITY),) if self.reducer.startswith(_QUALITY) else ()
+        return (*super().further_bands(bands), *deciding)
 
     def get_requests(self) -> Iterator[Unit]:
         """Plans the periods: a few requests, and one for a thousand images.
@@ -232,8 +237,8 @@ def _check_reducer(name: str) -> None:
     if percentile and float(percentile[1]) > 100:
         raise UsageError(f"--reducer {name}: a percentile is at most 100")
     if not (percentile or name in REDUCERS or (name.startswith(_QUALITY) and name != _QUALITY)):
-        known = choices(name, [*REDUCERS, "p10", f"{_QUALITY}BAND"])
-        raise UsageError(f"unknown reducer {name!r}; {known}; pNN is a percentile")
+        known = choices(name, [*REDUCERS, f"{_QUALITY}BAND"])
+        raise UsageError(f"unknown reducer {name!r}, nor is it a percentile such as p10; {known}")
 
 
 _OPTIONS = field_names(Composites)

@@ -170,6 +170,9 @@ class Imagery(OfDataset):
             given = getattr(self, option)
             if isinstance(given, str):  # "R,G,B", as on the command line, and not its letters
                 object.__setattr__(self, option, tuple(name.strip() for name in given.split(",")))
+        if self.transform is not None:
+            a, b, c, d, e, f = map(float, self.transform)
+            object.__setattr__(self, "transform", (a, b, c, d, e, f))
         where = (self.where,) if isinstance(self.where, str) else tuple(self.where)
         object.__setattr__(self, "where", where)
         _check(self)
@@ -231,7 +234,7 @@ class Imagery(OfDataset):
         return options
 
     def survey(self) -> Survey:
-        """Asks the server what there is: two to four requests.
+        """Asks the server what there is: a few requests.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -245,12 +248,13 @@ class Imagery(OfDataset):
         named = self.bands or (self.known.bands if self.known else None)
         bands = about.select(named) if named else about.bands
         self._check_picture(bands)
-        if self.chosen_mask:
-            about.select(self.chosen_mask.quality_bands([band.name for band in bands]))
+        about.select(self.further_bands([band.name for band in bands]))
         collection = facts.images(self.dataset_id, about.kind, self.start, self.end)
         tests = settle(self.conditions, collection.filterBounds(region))
         for test in tests:
             collection = collection.filter(test.filter())
+        if tests and not collection.filterBounds(region).limit(1).size().getInfo():
+            raise self.none_found()
         return Survey(bands, region, polygon_of(self.region), tests, collection)
 
     def treatment(self, unit: Unit) -> Treatment:
@@ -258,6 +262,10 @@ class Imagery(OfDataset):
         bands = tuple(unit.get("bands") or self.bands or (self.known.bands if self.known else ()))
         area = Area.of(self.region) if self.clip else None
         return Treatment(bands, self.chosen_mask, unit.get("dtype"), area)
+
+    def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
+        """Bands that the images must have beside those that are taken."""
+        return self.chosen_mask.quality_bands(bands) if self.chosen_mask else ()
 
     def told(self, survey: Survey) -> dict[str, Any]:
         """What a worker must know of the dataset, beside the options: part of each unit."""

@@ -125,7 +125,7 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="scl",
         datasets=r"COPERNICUS/S2_SR(_HARMONIZED)?",
-        title="Sentinel-2 surface reflectance",
+        title="Sentinel-2",
         url=_CATALOG + "COPERNICUS_S2_SR_HARMONIZED",
         kinds=tuple(
             Kind(name, (Bits("SCL", 0, 7, values),))
@@ -148,7 +148,7 @@ SOURCES: tuple[Source, ...] = (
         Source(
             name=band,
             datasets=_S2,
-            title="Sentinel-2 (Cloud Score+)",
+            title="Sentinel-2",
             url=_CATALOG + "GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED",
             score=Score("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", band, 0.6),  # as in the catalog's example
         )
@@ -175,7 +175,7 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="qc",
         datasets=r"MODIS/0(06|61)/M[OY]D11A[12]",
-        title="MODIS land surface temperature",
+        title="MODIS temperatures",
         url=_CATALOG + "MODIS_061_MOD11A2",
         kinds=(
             Kind("unproduced", (Bits(f"QC_{_HALF}", 0, 1, (2, 3)),)),  # because of clouds, or else
@@ -200,7 +200,7 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="state",
         datasets=r"MODIS/0(06|61)/M[OY]D09GA",
-        title="MODIS surface reflectance, daily",
+        title="MODIS reflectance",
         url=_CATALOG + "MODIS_061_MOD09GA",
         kinds=_state("state_1km"),
         usual=_STATE_USUAL,
@@ -208,7 +208,7 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="state",
         datasets=r"MODIS/0(06|61)/M[OY]D09A1",
-        title="MODIS surface reflectance, 8 days, 500 m",
+        title="MODIS reflectance",
         url=_CATALOG + "MODIS_061_MOD09A1",
         kinds=_state("StateQA"),
         usual=_STATE_USUAL,
@@ -216,7 +216,7 @@ SOURCES: tuple[Source, ...] = (
     Source(
         name="state",
         datasets=r"MODIS/0(06|61)/M[OY]D09Q1",
-        title="MODIS surface reflectance, 8 days, 250 m",
+        title="MODIS reflectance",
         url=_CATALOG + "MODIS_061_MOD09Q1",
         kinds=_state("State"),
         usual=_STATE_USUAL,
@@ -359,7 +359,7 @@ def _listed(sources: Sequence[Source]) -> str:
 
 
 def _overview() -> str:
-    titles: dict[str, list[str]] = {}
+    titles: dict[str, dict[str, None]] = {}
     for source in SOURCES:
-        titles.setdefault(source.title, []).append(source.name)
+        titles.setdefault(source.title, {})[source.name] = None
     return ", ".join(f"{title} ({', '.join(names)})" for title, names in titles.items())

@@ -88,7 +88,7 @@ def test_a_mask_has_one_text_however_it_was_asked_for(dataset: str, text: str, w
         (
             "USDA/NAIP/DOQQ",
             "auto",
-            r"no mask is known for USDA/NAIP/DOQQ; there are masks for Sentinel-2 surface.*\(scl\)",
+            r"no mask is known for USDA/NAIP/DOQQ; there are masks for Sentinel-2 \(scl,.*\(fmask\)",
         ),
         (S2, "qa_pixel", r"has no such mask; it has scl, cs_cdf, cs, qa60, and auto is scl"),
         (S2, "scl:clouds", r"scl knows defective, dark, .*, not 'clouds'"),
