@@ -30,7 +30,8 @@ def get_requests(west=-105.1, south=39.95, east=-105.0, north=40.0, scale=10.0):
 def get_result(index, unit):
     """Once for each window, in a worker."""
     grid = Grid.from_json(unit["whole"]).window(*unit["window"])
-    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterDate("2019-01-01", "2022-01-01")
+    box = ee.Geometry.Rectangle(list(grid.bounds), grid.crs, False)
+    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(box).filterDate("2019-01-01", "2022-01-01")
     greenness = images.sort("system:time_start").mosaic().normalizedDifference(["N", "R"]).toFloat()
     return Chip(greenness.rename("ndvi"), grid=grid, bands=("ndvi",), dtype="float32", format="tif")
 

@@ -64,7 +64,7 @@ def test_modis_lst(demo_server: Server, tmp_path: Path) -> None:
 
 def test_ndvi_mosaic(demo_server: Server, tmp_path: Path) -> None:
     """The index of what ``eechips mosaic`` makes of the bands."""
-    box = {"west": -105.08, "south": 39.97, "east": -105.0, "north": 40.0}
+    box = {"west": -105.04, "south": 39.98, "east": -105.0, "north": 40.0}
     made = run(demo_server, tmp_path / "recipe", "ndvi_mosaic.py", **box)
     assert made.is_complete
     assert [path.name for path in made.assembled] == ["ndvi.tif"]
