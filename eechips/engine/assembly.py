@@ -14,7 +14,7 @@ from eechips.engine.progress import Progress
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Record, State
-from eechips.manifest.run import ASSEMBLED
+from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.recipe import Recipe, unit_value
 from eechips.storage import LocalStore, sha256_of
 
@@ -130,8 +130,11 @@ def is_assembled(recipe: Recipe, ledger: Ledger, folder: Path) -> bool:
     """Whether there is nothing to assemble, or all that was assembled is still there."""
     if assembler(recipe) is None:
         return True
-    made = ledger.meta().get(ASSEMBLED)
-    return made is not None and all(_size(folder / found["file"]) == found["bytes"] for found in made)
+    meta = ledger.meta()
+    made = meta.get(ASSEMBLED)
+    if made is None or meta.get(ASSEMBLY) != assembly_of(recipe):
+        return False
+    return all(_size(folder / found["file"]) == found["bytes"] for found in made)
 
 
 def assemble(recipe: Recipe, ledger: Ledger, folder: Path, *, quiet: bool = False) -> None:
@@ -146,12 +149,19 @@ def assemble(recipe: Recipe, ledger: Ledger, folder: Path, *, quiet: bool = Fals
     ledger.note(ASSEMBLED, None)
     results = Results(ledger, folder, quiet=quiet)
     function(results)
+    ledger.note(ASSEMBLY, assembly_of(recipe))
     ledger.note(ASSEMBLED, results.made)
 
 
 def assembler(recipe: Recipe) -> Callable[[Results], None] | None:
     """What a recipe makes of all results together, if it makes anything."""
     found: Callable[[Results], None] | None = getattr(recipe, "assemble", None)
+    return found
+
+
+def assembly_of(recipe: Recipe) -> dict[str, Any] | None:
+    """How a recipe makes it, as JSON: if that changes, it is made again, of the same results."""
+    found: dict[str, Any] | None = getattr(recipe, "assembly", None)
     return found
 
 

@@ -25,7 +25,7 @@ from eechips.client.documents import Briefing
 from eechips.client.scrub import scrub
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
-from eechips.engine.assembly import assemble, assembler, is_assembled
+from eechips.engine.assembly import assemble, assembler, assembly_of, is_assembled
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
 from eechips.engine.executors.executor import Executor
@@ -393,6 +393,9 @@ class _Run:
         path = self._config.out / INFO_NAME
         info = json.loads(path.read_text()) if path.exists() else {}
         counts = self._ledger.counts()
+        how = assembly_of(self._recipe)
+        if how is not None:  # perhaps by another command than that which fetched the results
+            info |= {"command": scrub(self._config.command), "assembly": how}
         self._save_info({**info, "finished": utc_now(), "units": {s.value: counts[s] for s in State if s in counts}})
 
     def _save_info(self, info: dict[str, Any]) -> None:

@@ -30,6 +30,9 @@ AS_IT_GOES = "as_it_goes"
 ASSEMBLED = "assembled"
 """In the ledger: what was made of all results together, ``file``, ``bytes`` and ``sha256`` of each."""
 
+ASSEMBLY = "assembly"
+"""In the ledger: how that was made."""
+
 _JSON = LISTS | {"unit"}
 _FAILURE = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
 
