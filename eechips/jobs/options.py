@@ -20,8 +20,15 @@ from eechips.objects import is_address
 from eechips.recipe import Recipe
 from eechips.storage import NameTemplate
 
+_PATHS = frozenset({"credentials", "local_assets"})
+"""Options that are paths; in Python they may be given as text."""
+
 RecipeT = TypeVar("RecipeT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+
+
+RUN_OPTIONS = frozenset({field.name for field in dataclasses.fields(RunConfig)} - {"results"} | {"ledger"})
+"""Options of every run."""
 
 
 def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], FunctionT]:
@@ -65,10 +72,9 @@ def split(
     Raises:
         UsageError: if there is no such option; the message names one that looks like it.
     """
-    run_names = {field.name for field in dataclasses.fields(RunConfig)} - {"results"} | {"ledger"}
     for option in options:
-        if option not in names and option not in run_names:
-            alike = difflib.get_close_matches(option, names | run_names, n=1)
+        if option not in names and option not in RUN_OPTIONS:
+            alike = difflib.get_close_matches(option, names | RUN_OPTIONS, n=1)
             raise UsageError(f"there is no option {option!r}" + (f"; did you mean {alike[0]!r}?" if alike else ""))
     made = recipe(**{name: value for name, value in options.items() if name in names})
     rest = {name: value for name, value in options.items() if name not in names}
@@ -78,6 +84,8 @@ def split(
         folder = ledger or Path("outputs") / slug(rest["results"])
     elif ledger is not None:
         raise UsageError("--ledger is for results in an object store: --out s3://bucket/folder")
+    for name in _PATHS & rest.keys():
+        rest[name] = None if rest[name] is None else Path(rest[name])
     if rest.get("name"):
         NameTemplate(rest["name"])  # a mistake in it is told before the folder is made
     return made, RunConfig(out=Path(folder) if folder else Path("outputs") / out(made), **rest)

@@ -14,14 +14,14 @@ from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.jobs.check import Check, check
 from eechips.jobs.functions import FunctionRecipe, parameter_names
-from eechips.jobs.options import fetch, field_names, slug, split, takes
+from eechips.jobs.options import RUN_OPTIONS, fetch, slug, split, takes
 from eechips.manifest.run import Run
+from eechips.objects import is_address
 from eechips.recipe import Recipe, load_recipe
 from eechips.scripts.source import read_source
 
 _OPTIONS = frozenset({"path", "parameters"})
 _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters"})
-_OF_RUNS = field_names(RunConfig)
 
 
 def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
@@ -63,7 +63,7 @@ def function_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
 
 
 def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> Check:
-    """Tries three units of a recipe in a temporary folder; with ``out`` their files stay, in ``out/check``.
+    """Tries three units of a recipe in a temporary folder; with a folder ``out`` their files stay, in ``out/check``.
 
     Args:
         make: makes the recipe and its config.
@@ -73,9 +73,11 @@ def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], optio
         UsageError, ConfigurationError, RecipeError, RequestError: as a run does.
     """
     out = options.get("out")
+    keep = None if out is None or is_address(str(out)) else Path(out)
+    options = {name: value for name, value in options.items() if name != "ledger"}
     with tempfile.TemporaryDirectory(prefix="eechips-check-") as folder:
         recipe, config = make({**options, "out": Path(folder)})
-        return check(recipe, config, keep=None if out is None else Path(out))
+        return check(recipe, config, keep=keep)
 
 
 @overload
@@ -157,8 +159,8 @@ def run(
     if isinstance(get_result, Mapping):  # run(path, {"name": value})
         parameters = {**get_result, **(parameters or {})}
         get_result = None
-    options = {name: value for name, value in keywords.items() if name in _OF_RUNS}
-    further = {name: value for name, value in keywords.items() if name not in _OF_RUNS}
+    options = {name: value for name, value in keywords.items() if name in RUN_OPTIONS}
+    further = {name: value for name, value in keywords.items() if name not in RUN_OPTIONS}
     options.update(out=out, dry_run=dry_run)
     given = {**(parameters or {}), **further}
     if callable(recipe):
@@ -190,7 +192,7 @@ def _names_in(path: Path) -> tuple[str, ...]:
 def _refuse_unknown(keywords: Mapping[str, Any], parameters: Sequence[str]) -> None:
     for name in keywords:
         if name not in parameters:
-            alike = difflib.get_close_matches(name, [*parameters, *_OF_RUNS, "check", "arguments"], n=1)
+            alike = difflib.get_close_matches(name, [*parameters, *RUN_OPTIONS, "check", "arguments"], n=1)
             takes = f"; the recipe's parameters: {', '.join(parameters)}" if parameters else ""
             raise UsageError(f"there is no option {name!r}" + (f"; did you mean {alike[0]!r}?" if alike else takes))
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eechips.human import human_bytes
+from eechips.objects import ObjectStore
 
 if TYPE_CHECKING:
     from eechips.manifest.run import Run
@@ -35,19 +38,36 @@ def preview(run: Run) -> str:
     if not run.counts:
         return f"<div>{html.escape(repr(run))}</div>"
     parts = [f"<div>{_summary(run)}</div>"]
-    made = run.assembled
-    files = made or run.some_files(CHIPS)
-    pictures = [path for path in files if _suffix(path) in PICTURES and path.is_file()]
-    tables = [path for path in files if _suffix(path) in _TABLES and path.is_file()]
-    if pictures:
-        try:
-            image = base64.b64encode(contact_sheet(pictures)).decode()
-            parts.append(f'<img alt="some of the results" src="data:image/png;base64,{image}">')
-        except (OSError, ValueError) as error:  # somebody has changed it: the rest can still be shown
-            parts.append(f"<div>No picture: {html.escape(str(error))}</div>")
-    if tables:
-        parts += [f"<div><code>{html.escape(str(tables[0].relative_to(run.path)))}</code></div>", _head(tables[0])]
+    with _files(run) as files:
+        pictures = [path for path in files if _suffix(path) in PICTURES]
+        tables = [path for path in files if _suffix(path) in _TABLES]
+        if pictures:
+            try:
+                image = base64.b64encode(contact_sheet(pictures)).decode()
+                parts.append(f'<img alt="some of the results" src="data:image/png;base64,{image}">')
+            except (OSError, ValueError) as error:  # somebody has changed it: the rest can still be shown
+                parts.append(f"<div>No picture: {html.escape(str(error))}</div>")
+        if tables:
+            parts += [f"<div><code>{html.escape(tables[0].name)}</code></div>", _head(tables[0])]
     return "\n".join(parts)
+
+
+@contextlib.contextmanager
+def _files(run: Run) -> Iterator[list[Path]]:
+    """What was made of all results, else some of them: those that are there, or copies of those in an object store."""
+    made = run.assembled
+    if made or run.address is None:
+        yield [path for path in made or run.some_files(CHIPS) if path.is_file()]
+        return
+    store = ObjectStore(run.address)
+    with tempfile.TemporaryDirectory(prefix="eechips-preview-") as folder:
+        copies = []
+        for number, path in enumerate(run.some_files(CHIPS)):
+            copy = Path(folder) / f"{number}-{path.name}"
+            with contextlib.suppress(FileNotFoundError):
+                copy.write_bytes(store.read(path.relative_to(run.path).as_posix()))
+                copies.append(copy)
+        yield copies
 
 
 def contact_sheet(paths: Sequence[Path], *, most_bytes: int = MOST_BYTES) -> bytes:
@@ -75,7 +95,7 @@ def _summary(run: Run) -> str:
     status = run.status(intervals=1)
     counts = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in status.counts.items())
     text = f"<b>{html.escape(run.info.get('recipe') or 'run')}</b>: {counts or 'not planned yet'}"
-    text += f"; {human_bytes(status.bytes)} in <code>{html.escape(str(run.path))}</code>"
+    text += f"; {human_bytes(status.bytes)} in <code>{html.escape(run.address or str(run.path))}</code>"
     if run.interrupted:
         text += "; interrupted: run the cell again to go on"
     elif status.failures:

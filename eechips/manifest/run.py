@@ -167,6 +167,13 @@ class Run:
             return _frame(_FAILURE, list(ledger.failures()))
 
     @property
+    def address(self) -> str | None:
+        """Where the results are, if that is an object store."""
+        with self._ledger() as ledger:
+            found: str | None = ledger.meta().get("results")
+        return found
+
+    @property
     def assembled(self) -> list[Path]:
         """The files that were made of all results together, such as a mosaic or a table; most runs have none."""
         with self._ledger() as ledger:

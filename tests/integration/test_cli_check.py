@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -164,6 +165,21 @@ if __name__ == "__main__":
     with multiprocessing.Pool(4) as pool:
         print("sum", sum(pool.map(work, range(100))))
 """
+
+
+def test_results_in_an_object_store(demo_server: Server, folder: Path) -> None:
+    """A check keeps nothing there; a run shows what is there."""
+    options: dict[str, Any] = {"out": f"file://{folder}/bucket", "ledger": folder / "ledger"}
+    options |= {"endpoint": demo_server.url, "rate": None, "processes": 2, "quiet": True}
+    found = eechips.run("recipe.py", count=3, check=True, **options)
+    assert (found.failed, found.kept) == (0, None)
+    assert left(folder) == []
+    for name in ("chips", "tables"):  # real stores have no folders
+        (folder / "bucket" / name).mkdir(parents=True)
+    shown = eechips.run("recipe.py", count=3, **options)._repr_html_()
+    assert f"in <code>file://{folder}/bucket</code>" in shown
+    assert "data:image/png;base64," in shown
+    assert "<th>square</th>" in shown
 
 
 def test_old_scripts(demo_server: Server, folder: Path) -> None:
