@@ -27,7 +27,9 @@ MOST_CLASSES = 256
 MOST_PIXELS = 1 << 28
 """Pixels of a region that are all looked at for rare classes: at 10 m, a square of 160 km."""
 
-_FEW_PIXELS = 1 << 23  # that are looked at straight away: two requests cost less than drawing points
+FEW_PIXELS = 1 << 26
+"""Those that are all looked at straight away, by 16 requests: so no class is overlooked. At 10 m, a square of 80 km."""
+
 _EDGE = 2048  # pixels of a window: 21 MB of 32-bit numbers and their masks, of the 48 MB that a request may hold
 _FIRST = 1_000  # points of the first draw
 _MOST_POINTS = 50_000  # that are asked about
@@ -54,9 +56,18 @@ class ClassPool:
         region: polygons in longitude and latitude.
         seed: of the plan.
         classes: which; None for all that are found.
+        few_pixels: pixels of a region, at most, that are all looked at straight away.
     """
 
-    def __init__(self, layer: Map, region: BaseGeometry, seed: int, classes: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        layer: Map,
+        region: BaseGeometry,
+        seed: int,
+        classes: Sequence[int] | None = None,
+        *,
+        few_pixels: int = FEW_PIXELS,
+    ) -> None:
         self._map, self._region, self._seed = layer, region, seed
         self._wanted = tuple(classes) if classes is not None else None
         try:
@@ -64,7 +75,7 @@ class ClassPool:
         except RegionError:  # it is too large for the projection: only points are drawn
             self._window = None
         self._stream = Stream(region, seed, f"classes of {layer.name}")
-        self._drawn = 0
+        self._few, self._drawn = few_pixels, 0
         self._found: dict[int, list[Point]] = {}
         self._given: dict[int, int] = {}
         self._seen: set[Pixel] = set()
@@ -84,10 +95,15 @@ class ClassPool:
             UsageError: if the values of the map are no classes, or too many.
             RegionError: if the map has no value in the region.
         """
-        if self._pixels <= _FEW_PIXELS:
+        if self._pixels <= self._few:
             self._search(target)
         else:
             self._draw(max(_FIRST, 4 * target))
+            if self._wanted is None:
+                _log.info(
+                    "Classes of which %s points of the region hit none are left out: name them with --classes",
+                    f"{self._drawn:,}",
+                )
         if self._wanted is None and not self._found:
             raise RegionError(f"{self._map.name} has no value in the region")
         return self.classes
@@ -126,7 +142,7 @@ class ClassPool:
         if self._drawn >= _MOST_POINTS:
             return False
         if not self._drawn:
-            return self._pixels > _FEW_PIXELS
+            return self._pixels > self._few
         return self._pixels > MOST_PIXELS or self._effort(lacking) * _PIXELS_PER_POINT < self._pixels
 
     def _draw(self, count: int) -> None:
