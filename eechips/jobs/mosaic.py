@@ -32,7 +32,7 @@ from eechips.manifest.run import Run
 from eechips.planning import facts, grids, windows
 from eechips.planning.conditions import Condition, Test, parse_condition, settle
 from eechips.planning.lattice import Placement, cover, joined_at_antimeridian
-from eechips.planning.masks import Mask, parse_mask
+from eechips.planning.masks import Mask, masks_of, parse_mask
 from eechips.planning.outlines import middle, outline, polygon_of
 from eechips.planning.overlaps import Overlap
 from eechips.planning.regions import Region, choices, parse_region
@@ -167,7 +167,13 @@ class MosaicRecipe(OfDataset):
         put("placement", Placement(**placed))
         put("region", None if self.roi is None else parse_region(self.roi))
         put("conditions", tuple(map(parse_condition, self.where)))
-        put("clearing", parse_mask(self.mask, self.dataset_id))
+        put("clearing", parse_mask(self.mask, self._masked_dataset))
+
+    @property
+    def _masked_dataset(self) -> str:
+        """The dataset, or the collection that it is an image of, if that has masks."""
+        parent = self.dataset_id.rpartition("/")[0]
+        return parent if masks_of(parent) else self.dataset_id
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -192,15 +198,18 @@ class MosaicRecipe(OfDataset):
         return hashlib.sha256(canonical_json({"recipe": self.name, **self.results}).encode()).hexdigest()
 
     @property
+    def assembly(self) -> dict[str, Any]:
+        """The parameters of the mosaic, which is made again of the same windows if one of them changes."""
+        nodata = None if self.nodata is None else repr(float(self.nodata))  # JSON has no NaN
+        return {"nodata": nodata, "compress": self.compress, "overview_resampling": self.overview_resampling}
+
+    @property
     def parameters(self) -> Mapping[str, Any]:
-        """All parameters as JSON."""
+        """The parameters of the windows as JSON."""
         whole = {
             "bands": list(self.bands) if self.bands else None,
             "clip": self.clip,
             "dtype": self.dtype,
-            "nodata": None if self.nodata is None else repr(float(self.nodata)),  # JSON has no NaN
-            "compress": self.compress,
-            "overview_resampling": self.overview_resampling,
             "window": self.window,
         }
         region = {"roi": None} if self.region is None else self.region.parameters
@@ -272,6 +281,7 @@ class MosaicRecipe(OfDataset):
             results.say("No mosaic: no window has data")
             return
         mosaic = self._mosaic(pieces)
+        cog.check_nodata(self.nodata, mosaic.dtype)
         stored = sum(piece.bytes for piece in pieces)
         written = round(_WRITTEN * (mosaic.bytes if self.compress == "none" else stored))
         _refuse_small_disk(pieces[0].path.parent, written)

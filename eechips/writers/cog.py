@@ -111,11 +111,26 @@ class Mosaic:
             watch: told now and then how many bytes were written so far, overviews counted twice.
 
         Raises:
+            UsageError: if a valid pixel has the value that stands for no data.
             StorageError: if it cannot be written.
         """
+        self._refuse_valid_nodata()
         with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=path.parent) as scratch:
             source = self._describe(Path(scratch))
             _copy(source, path, Path(scratch), self._options, watch)
+
+    def _refuse_valid_nodata(self) -> None:
+        """Looks through all windows, before hours are spent on writing what would be refused."""
+        if self.nodata is None:
+            return
+        for tile in self.tiles:
+            with _opened(tile.path) as source:
+                pixels, mask = source.read(), source.dataset_mask() != 0
+            if (pixels == np.array(self.nodata, dtype=self.dtype))[:, mask].any():
+                raise UsageError(
+                    f"--nodata {self.nodata:g} is also the value of valid pixels, in {tile.path.name}: choose a value"
+                    " that no pixel has, or leave it out for a mask"
+                )
 
     @property
     def _options(self) -> dict[str, Any]:
@@ -138,7 +153,6 @@ class Mosaic:
 
         Raises:
             ValidationError: if anything differs, or the file is not laid out as it should be.
-            UsageError: if a valid pixel has the value that stands for no data.
         """
         with _opened(path) as mosaic:
             self._check_profile(mosaic)
@@ -163,14 +177,7 @@ class Mosaic:
         if self.nodata is None:
             is_same = np.array_equal(mosaic.read_masks(1, window=place) != 0, mask)
         else:
-            filler = np.array(self.nodata, dtype=self.dtype)
-            if (pixels == filler)[:, mask].any():
-                raise UsageError(
-                    f"--nodata {self.nodata:g} is also the value of valid pixels, in {window.width}x{window.height} at"
-                    f" column {window.column}, row {window.row}: choose a value that no pixel has, or leave it out for"
-                    " a mask"
-                )
-            pixels, is_same = np.where(mask, pixels, filler), True
+            pixels, is_same = np.where(mask, pixels, np.array(self.nodata, dtype=self.dtype)), True
         if not is_same or not np.array_equal(found, pixels, equal_nan=pixels.dtype.kind == "f"):
             raise ValidationError(
                 f"the window at column {window.column}, row {window.row} is not in the mosaic as it came"

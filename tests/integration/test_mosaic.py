@@ -29,7 +29,7 @@ from rio_cogeo import cog_validate
 import eechips
 from eechips.cli import main
 from eechips.emulator.assets import ingest
-from eechips.errors import EechipsError, RegionError, StorageError, UnknownDatasetError, UsageError
+from eechips.errors import EechipsError, RegionError, RunMismatchError, StorageError, UnknownDatasetError, UsageError
 from tests.conftest import Server
 from tests.integration.stack_store import CRS, SHAPE, STACK, TRANSFORM, Stack
 
@@ -221,6 +221,26 @@ def test_the_same_command_does_nothing_and_a_mosaic_that_is_gone_is_made_again(
     assert make(stack_server, tmp_path / "out").verify() == []
     assert stack_server.requests()["image:computePixels"] == before["image:computePixels"] + 1
     assert made.read_bytes() == content
+
+
+def test_the_mosaic_is_made_in_another_way_of_the_same_windows(
+    stack: Stack, stack_server: Server, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="--nodata 7 is also the value of valid pixels, in 0-0"):
+        make(stack_server, tmp_path / "out", nodata=7)
+    make(stack_server, tmp_path / "out", nodata=0)
+    before = stack_server.requests()
+    run = make(stack_server, tmp_path / "out", compress="lzw", overview_resampling="mode")
+    assert stack_server.requests() == before
+    assert np.array_equal(read(run)[0], stack.pixels[0])
+    assert run.info["assembly"] == {"nodata": None, "compress": "lzw", "overview_resampling": "mode"}
+    assert run.verify() == []
+    with rasterio.open(run.assembled[0]) as file:
+        assert (file.nodata, file.profile["compress"]) == (None, "lzw")
+    with pytest.raises(UsageError, match="nodata -7 is no uint16"):
+        make(stack_server, tmp_path / "out", nodata=-7)
+    with pytest.raises(RunMismatchError, match="window: 128 there, 64 here"):
+        make(stack_server, tmp_path / "out", window=64)
 
 
 def test_without_a_window_there_is_no_mosaic(stack: Stack, serve: Callable[..., Server], tmp_path: Path) -> None:
