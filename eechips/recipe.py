@@ -216,7 +216,8 @@ class Recipe(Protocol):
 
     A recipe may also have ``redraw``, a :data:`Redraw`, for runs that replace empty units, and ``assemble(results)``,
     which makes files of all results together: called in the parent with an ``eechips.engine.assembly.Results`` when
-    every unit is settled, and again by the next run if it was stopped or a file is gone.
+    every unit is settled, and again by the next run if it was stopped, a file is gone, or ``assembly``, JSON that says
+    how the files are made, has changed.
     """
 
     @property
