@@ -6,11 +6,14 @@ import dataclasses
 import logging
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 
 import click
 
 from eechips.cli.group import INTERRUPTED
 from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
+from eechips.engine.tickets import Ticket, emit
+from eechips.errors import UsageError
 from eechips.human import human_bytes, human_time
 from eechips.manifest.failures import failures_of, kinds_of
 from eechips.manifest.run import Run
@@ -22,17 +25,42 @@ FAILURES = 1
 TYPED = "eechips.typed"
 """Key of click's ``meta`` for the words of the command, where they are not those that the process was started with."""
 
+EMIT = "eechips.emit"
+"""Key of click's ``meta`` for an :class:`Emission`: the plan is to be written, and nothing fetched."""
+_TAKE = "eechips.take"
+
 _SHOWN = 3  # kinds of failure that are named; failures.csv has them all
+
+
+@dataclasses.dataclass(frozen=True)
+class Emission:
+    """How a plan is written.
+
+    Attributes:
+        job: words of the command whose plan it is, from the verb on.
+        write: receives each unit.
+    """
+
+    job: tuple[str, ...]
+    write: Callable[[Ticket], object]
 
 
 def finish(recipe: Recipe, config: RunConfig) -> None:
     """Runs a recipe, or estimates it for ``--dry-run``, and leaves with the status that says how it went."""
+    if (take := click.get_current_context().meta.get(_TAKE)) is not None:
+        take(recipe, config)
+        return
     _show_log(logging.WARNING if config.quiet else logging.INFO)
     if config.dry_run:
         for line in _foreseen(estimate(recipe, config)):
             click.echo(line)
         return
     context = click.get_current_context()
+    emission: Emission | None = context.meta.get(EMIT)
+    if emission is not None:
+        for ticket in emit(recipe, config, emission.job):
+            emission.write(ticket)
+        return
     typed = shlex.join(context.meta.get(TYPED) or ["eechips", *sys.argv[1:]])
     done = run(recipe, dataclasses.replace(config, command=typed, confirm=_confirm))
     if done.paused:
@@ -46,6 +74,35 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         for line in _lost(done):
             click.echo(line, err=True)
         context.exit(FAILURES)
+
+
+def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, RunConfig]:
+    """The recipe and the config that a command would run.
+
+    Args:
+        context: of the present command.
+        words: of the other one, from its verb on.
+
+    Raises:
+        UsageError: if it is no command that fetches.
+    """
+    root, taken = context.find_root(), []
+    assert isinstance(root.command, click.Group)
+    verb = root.command.get_command(root, words[0])
+    if verb is None:
+        raise UsageError(f"there is no `eechips {words[0]}` in this version")
+    inner = verb.make_context(words[0], list(words[1:]), parent=root)
+    before = dict(inner.meta)
+    inner.meta[_TAKE] = lambda recipe, config: taken.append((recipe, config))
+    try:
+        with inner:
+            verb.invoke(inner)
+    finally:
+        inner.meta.clear()
+        inner.meta.update(before)
+    if not taken:
+        raise UsageError(f"eechips {words[0]} fetches nothing")
+    return taken[0]
 
 
 def _show_log(level: int) -> None:

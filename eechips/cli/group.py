@@ -25,6 +25,8 @@ _VERBS = {
     "failures": "The units of a run that failed, by kind and one by one.",
     "retry": "Try failed units of a run again.",
     "verify": "Check that every file of a run is there and whole.",
+    "plan": "The units of a verb as lines of JSON, for workers elsewhere.",
+    "work": "Fetch units that were planned elsewhere.",
     "doctor": "What would keep a run from working, and what to do about it.",
     "datasets": "The datasets that have a short name.",
     "serve": "The local Earth Engine, for this machine only.",

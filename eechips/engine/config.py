@@ -39,8 +39,8 @@ class RunConfig:
 
     Attributes:
         out: output folder; made if need be.
-        results: address of an object store for the results, such as ``s3://bucket/folder``; then ``out`` has the ledger
-            and the log only. None for ``out``.
+        results: address of an object store for the results, such as ``s3://bucket/folder``, or another folder; then
+            ``out`` has the ledger and the log only. None for ``out``.
         endpoint: base URL of the service; None for Earth Engine's high-volume endpoint.
         local: start a local Earth Engine for this run and ask that.
         local_assets: with ``local``: the folder of assets that it serves; None for the demo planet.

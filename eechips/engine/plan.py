@@ -48,6 +48,10 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[Planned]:
         RecipeError: if the planner raises for itself.
         UsageError: see :func:`plan_units`; or if the run may send no more requests.
     """
+    delivered: Iterable[Planned] | None = getattr(recipe, "planned", None)
+    if delivered is not None:  # planned elsewhere
+        yield from delivered
+        return
     try:
         yield from plan_units(recipe.get_requests(), recipe.identity, template)
     except Stopped:  # nothing else stops a planner

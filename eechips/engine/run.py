@@ -53,7 +53,7 @@ from eechips.manifest.lock import locked
 from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.moment import utc_now
-from eechips.objects import ObjectStore
+from eechips.objects import ObjectStore, is_address
 from eechips.recipe import Recipe
 from eechips.storage import SCRATCH_PREFIX, LocalStore, Store, make_folder, write_file
 
@@ -195,13 +195,20 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
             return Run(config.out, interrupted=True)
 
 
+def store_of(config: RunConfig) -> Store:
+    """Where the results of a run go."""
+    if config.results and is_address(config.results):
+        return ObjectStore(config.results)
+    return LocalStore(Path(config.results or config.out).absolute())
+
+
 class _Run:
     """The steps of :func:`run`, which share the ledger, the log and the store."""
 
     def __init__(self, recipe: Recipe, config: RunConfig, ledger: Ledger, interrupt: Interrupt) -> None:
         self._recipe, self._config, self._ledger, self._interrupt = recipe, config, ledger, interrupt
         # Scripts change the working directory.
-        self._store: Store = ObjectStore(config.results) if config.results else LocalStore(config.out.absolute())
+        self._store = store_of(config)
         self._described = describe(recipe, config)
         self._is_paused = False
         self._drive: Callable[[Bench], bool] | None = getattr(recipe, "drive", None)
@@ -360,8 +367,8 @@ class _Run:
 
     def _copy_exports(self) -> None:
         """Puts the manifest beside the results, where these are elsewhere."""
-        if not self._config.results:
-            return
+        if not isinstance(self._store, ObjectStore) or hasattr(self._recipe, "planned"):
+            return  # they are there already; or of a part of the results, which says nothing of the whole
         for name in (PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME):
             path = self._config.out / name
             if path.exists():

@@ -221,7 +221,7 @@ class Run:
         problems = []
         with self._ledger() as ledger:
             results = ledger.meta().get("results")
-            store = ObjectStore(results) if results else LocalStore(self.path)
+            store: Store = ObjectStore(results) if results else LocalStore(self.path)
             check = inspect if ledger.meta().get(AS_IT_GOES) else validate  # scripts call their files what they like
             for batch in ledger.batches(("lower(hex(id))", "file", "sha256")):
                 for identifier, file, digest in batch:

@@ -51,7 +51,7 @@ def service() -> Iterator[Service]:
 
 
 def command(tmp_path: Path, service: Service, *options: str) -> list[str]:
-    recipe = tmp_path / "numbers.py"
+    recipe = tmp_path / "squares.py"
     recipe.write_text(RECIPE)
     start = [sys.executable, "-m", "eechips", "run", str(recipe), "--endpoint", service.url, "--processes", "4"]
     return [*start, "--out", f"s3://{BUCKET}/run", "--ledger", str(tmp_path / "ledger"), *options]

@@ -1,0 +1,47 @@
+"""``eechips work``."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import IO
+
+import click
+
+from eechips.cli.finish import FAILURES, recipe_of
+from eechips.cli.options import HELP, debug_option
+from eechips.engine.tickets import read_tickets, work
+from eechips.manifest.record import State
+
+
+@click.command("work", context_settings={**HELP, "ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF A RUN]...")
+@click.option("--units", type=click.File("r"), required=True, metavar="FILE|-", help="Lines of eechips plan.")
+@click.option("--out", required=True, metavar="DIR|URL", help="For the results: a folder, or s3://bucket/folder.")
+@click.option(
+    "--outcomes", type=click.File("w"), default="-", metavar="FILE", help="For what became of each. [default: stdout]"
+)
+@debug_option
+@click.pass_context
+def command(context: click.Context, words: tuple[str, ...], units: IO[str], out: str, outcomes: IO[str]) -> None:
+    """Fetch units that were planned elsewhere (eechips plan), and tell what became of each, one JSON line.
+
+    It keeps nothing: the same unit, delivered twice, gives the same file again. Options of a run that are added here,
+    such as --in-flight or --project, replace those of the plan. The exit status is 1 if some units failed, and 2 if
+    nothing could be done: then deliver them again.
+
+    \b
+    Examples:
+      eechips work --units units.jsonl --out outputs/naip
+      split -n r/8 units.jsonl part- && eechips work --units part-aa --out s3://bucket/naip --in-flight 5
+      aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
+    """
+    failed = False
+    for job, tickets in itertools.groupby(read_tickets(units), key=lambda ticket: ticket.job):
+        recipe, config = recipe_of(context, (*job, *words))
+        for outcome in work(recipe, config, list(tickets), out):
+            failed = failed or State(outcome["state"]).is_failure
+            outcomes.write(json.dumps(outcome, ensure_ascii=False) + "\n")
+        outcomes.flush()
+    if failed:
+        context.exit(FAILURES)

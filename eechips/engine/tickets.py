@@ -1,0 +1,169 @@
+"""Units on their way through a queue: what a worker somewhere needs to fetch one, as a line of JSON.
+
+A plan is written as tickets; whoever gets some of them, from a file, a pipe or a message, fetches these units and tells
+what became of each. Nobody keeps a ledger, so that a ticket may be delivered more than once: the same unit gives the
+same result under the same name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.engine.config import RunConfig
+from eechips.engine.plan import name_template, units_of
+from eechips.engine.run import connect, run
+from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.record import LISTS, RECORD_COLUMNS, Planned
+from eechips.recipe import Recipe, canonical_json
+
+_REQUIRED = ("job", "identity", "position", "id", "unit", "name")
+_TOLD = ("id", "name", *RECORD_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A unit, and whose it is.
+
+    Attributes:
+        job: words of the command that planned it, from the verb on.
+        identity: of the recipe: another one would give other results.
+        planned: the unit.
+    """
+
+    job: tuple[str, ...]
+    identity: str
+    planned: Planned
+
+    def to_json(self) -> str:
+        """One line."""
+        planned = self.planned
+        content = {
+            "id": planned.id,
+            "name": planned.name,
+            "unit": json.loads(planned.unit),
+            "position": planned.position,
+            "identity": self.identity,
+            "job": list(self.job),
+        }
+        return json.dumps(content, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, line: str) -> Ticket:
+        """What :meth:`to_json` wrote.
+
+        Raises:
+            UsageError: if it is something else.
+        """
+        try:
+            content = json.loads(line)
+            job, identity, position, identifier, unit, name = (content[key] for key in _REQUIRED)
+            planned = Planned(int(position), str(identifier), canonical_json(unit), str(name))
+            return cls(tuple(map(str, job)), str(identity), planned)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"no unit as `eechips plan` writes it ({error!r}): {line:.120}") from None
+
+
+class Delivered:
+    """A recipe of which only some units are there.
+
+    Attributes:
+        planned: these units; their positions are those in the delivery.
+        assemble: None: nobody has all results.
+        redraw: None: nobody knows what else was drawn.
+
+    Args:
+        recipe: the whole one.
+        tickets: that were delivered.
+
+    Raises:
+        RunMismatchError: if a ticket is another recipe's, such as that of an older version.
+    """
+
+    assemble = None
+    redraw = None
+
+    def __init__(self, recipe: Recipe, tickets: Sequence[Ticket]) -> None:
+        self._recipe = recipe
+        for ticket in tickets:
+            if ticket.identity != recipe.identity:
+                raise RunMismatchError(
+                    f"unit {ticket.planned.id[:16]} was planned by another version of {recipe.name}: plan again"
+                )
+        different = {ticket.planned.id: ticket.planned for ticket in tickets}  # delivered twice, fetched once
+        self.planned = [dataclasses.replace(p, position=position) for position, p in enumerate(different.values())]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._recipe, name)
+
+
+def emit(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[Ticket]:
+    """Plans, and gives the plan as tickets.
+
+    Args:
+        recipe: what to plan.
+        config: whom to ask.
+        job: words of the command.
+
+    Raises:
+        UsageError: if the recipe plans as it goes.
+        ConfigurationError, RequestError, RecipeError: as a run does.
+    """
+    if getattr(recipe, "drive", None) is not None:
+        raise UsageError(f"{recipe.name} plans as it goes: its units cannot be known before it runs")
+    with connect(config):
+        for planned in units_of(recipe, name_template(recipe, config)):
+            yield Ticket(tuple(job), recipe.identity, planned)
+
+
+def work(recipe: Recipe, config: RunConfig, tickets: Sequence[Ticket], place: str) -> list[dict[str, Any]]:
+    """Fetches what was delivered.
+
+    Args:
+        recipe: that planned it.
+        config: how; its folder is not used.
+        tickets: what was delivered.
+        place: folder, or address of an object store, for the results.
+
+    Returns:
+        What became of each unit, once each, in the order of their delivery: columns of the manifest.
+
+    Raises:
+        EechipsError: as a run does; then nothing is known of the units, and all are to be delivered again.
+    """
+    delivered = Delivered(recipe, tickets)
+    with tempfile.TemporaryDirectory(prefix="eechips-work-") as folder:
+        done = run(delivered, dataclasses.replace(config, out=Path(folder), results=place))
+        with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
+            rows = [row for batch in ledger.batches(("lower(hex(id))", *_TOLD[1:])) for row in batch]
+    return [_outcome(dict(zip(_TOLD, row, strict=True))) for row in rows]
+
+
+def _outcome(record: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: json.loads(value) if name in LISTS or name == "transform" else value
+        for name, value in record.items()
+        if value is not None
+    }
+
+
+def read_tickets(lines: Iterable[str]) -> Iterator[Ticket]:
+    """Tickets, a line each; empty lines are skipped.
+
+    Raises:
+        UsageError: naming the line.
+    """
+    for number, line in enumerate(lines, start=1):
+        if line.strip():
+            try:
+                yield Ticket.from_json(line)
+            except UsageError as error:
+                raise UsageError(f"line {number}: {error}") from None

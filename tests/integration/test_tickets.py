@@ -1,0 +1,129 @@
+"""Units that go through a queue: planned here, fetched there, delivered twice, and never lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine_recipes import run_chips
+from tests.engine_service import Service, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+RECIPE = """
+import ee
+from eechips import Chip, Grid
+
+GRID = Grid("EPSG:32613", (1.0, 0.0, 500000.0, 0.0, -1.0, 4400000.0), 24, 24)
+
+def get_requests(count=12):
+    return list(range(1, count + 1))
+
+def get_result(index, number):
+    return Chip(ee.Image(number), grid=GRID)
+"""
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with serving() as found:
+        yield found
+
+
+def eechips(tmp_path: Path, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "eechips", *words],
+        cwd=tmp_path, input=given, capture_output=True, text=True, timeout=90,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def plan(tmp_path: Path, service: Service) -> list[str]:
+    (tmp_path / "squares.py").write_text(RECIPE)
+    ended = eechips(
+        tmp_path, "plan", "run", "squares.py", "--endpoint", service.url, "--processes", "2", "--emit", "jsonl"
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+def outcomes(ended: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in ended.stdout.splitlines()]
+
+
+def test_a_plan_is_a_line_for_each_unit_and_asks_for_no_pixel(tmp_path: Path, service: Service) -> None:
+    lines = [json.loads(line) for line in plan(tmp_path, service)]
+    assert [line["unit"]["value"] for line in lines] == list(range(1, 13))
+    assert len({line["id"] for line in lines}) == 12
+    assert service.count("pixels") == service.count("compute") == 0
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)
+    told = []
+    for some in (lines[:5], lines[5:]):
+        ended = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(some))
+        assert ended.returncode == 0, ended.stderr
+        told += outcomes(ended)
+    assert [each["id"] for each in told] == [json.loads(line)["id"] for line in lines]
+    for each in told:
+        data = (tmp_path / "res" / each["file"]).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == each["sha256"]
+        assert (each["state"], each["width"], each["height"]) == ("done", 24, 24)
+    assert sorted(path.name for path in (tmp_path / "res").rglob("*") if path.is_file()) == sorted(
+        Path(each["file"]).name for each in told
+    )  # nothing but results
+    reference = run_chips(tmp_path / "reference", service.url)
+    assert set(reference.units["sha256"]) == {each["sha256"] for each in told}
+
+
+def test_what_is_delivered_twice_is_fetched_once_and_again_gives_the_same(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)[:3]
+    first = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(lines + lines))
+    assert len(outcomes(first)) == service.count("compute") + service.count("pixels") == 3
+    again = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(lines))
+    assert [each["sha256"] for each in outcomes(again)] == [each["sha256"] for each in outcomes(first)]
+
+
+def test_failures_are_told_and_the_others_are_there(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)
+    service.plan(4, "400")
+    ended = eechips(
+        tmp_path, "work", "--units", "-", "--out", "res", "-q", "--outcomes", "o.jsonl", given="\n".join(lines)
+    )
+    assert ended.returncode == 1
+    told = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [each["state"] for each in told].count("done") == 11
+    (failed,) = [each for each in told if each["state"] == "failed_permanent"]
+    assert failed["id"] == json.loads(lines[3])["id"]
+    assert failed["error_class"] == "PermanentError"
+
+
+def test_another_version_of_the_recipe_is_refused(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)
+    (tmp_path / "squares.py").write_text(RECIPE + "\n# changed\n")
+    ended = eechips(tmp_path, "work", "--units", "-", "--out", "res", given="\n".join(lines))
+    assert ended.returncode == 2
+    assert "planned by another version of squares: plan again" in ended.stderr
+    assert not (tmp_path / "res").exists()
+
+
+@pytest.mark.parametrize("line", ["no JSON", "{}", '{"id": 3}', "[]"])
+def test_what_is_no_unit_is_refused(tmp_path: Path, service: Service, line: str) -> None:
+    ended = eechips(tmp_path, "work", "--units", "-", "--out", "res", given=line)
+    assert ended.returncode == 2
+    assert "line 1: no unit as `eechips plan` writes it" in ended.stderr
+
+
+def test_verbs_that_fetch_nothing_have_no_plan(tmp_path: Path) -> None:
+    ended = eechips(tmp_path, "plan", "datasets")
+    assert ended.returncode == 2
+    assert "fetches nothing" in ended.stderr
