@@ -17,9 +17,14 @@ from rasterio.features import geometry_mask
 
 import eechips
 from eechips.cli import main
+from eechips.client.pixels import rendered
+from eechips.client.requests import Requests
+from eechips.client.transport import Request
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.grid import Grid
+from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
+from eechips.recipe import Chip
 from tests.conftest import Server
 
 ROI = "-105.3,39.9,-105.29,39.91"
@@ -179,6 +184,31 @@ def test_an_image_without_an_id_is_found_in_its_collection(demo_server: Server, 
     assert np.array_equal(pixels(demo_ee, by_id, grid), pixels(demo_ee, found, grid))
 
 
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [(Images, {"mask": "cs"}), (Images, {"clip": True}), (Composites, {"mask": "scl", "every": "week"})],
+)
+def test_the_expression_is_turned_to_json_once(demo_ee: Any, recipe: type[Images], options: dict[str, Any]) -> None:
+    """What units differ in is written into the text: their requests are never built one by one."""
+    asked: list[Chip] = []
+
+    def capture(chip: Chip) -> Request:
+        asked.append(chip)
+        expression = demo_ee.serializer.encode(rendered(chip), for_cloud_api=True)
+        assert chip.grid is not None
+        return Request("", json.dumps({"expression": expression, "grid": chip.grid.to_pixel_grid()}), {})
+
+    planned = recipe(dataset="S2", **options, **JUNE)
+    requests = Requests(capture)
+    units = list(planned.get_requests())
+    assert len(units) >= 5
+    for unit in units:
+        chip = planned.get_result(0, unit)
+        assert isinstance(chip, Chip)
+        assert requests.fill(chip) is not None
+    assert len(asked) == 2  # with holes, and one filled in to compare
+
+
 def test_more_images_than_a_page_in_order_of_time(demo_server: Server, demo_ee: Any) -> None:
     before = demo_server.requests()
     units = list(Images(dataset="MODIS_LST", roi=ROI).get_requests())
@@ -195,12 +225,13 @@ def test_more_images_than_a_page_in_order_of_time(demo_server: Server, demo_ee: 
 def test_more_images_than_a_collection_may_return(demo_server: Server, demo_ee: Any) -> None:
     """Beyond 5,000, where getInfo gives up."""
     box = [-109.0, 37.0, -102.0, 41.0]
-    recipe = Images(dataset="S2", roi=",".join(map(str, box)), start="2021-01-01", end="2022-01-01", bands="B4")
+    recipe = Images(dataset="S2", roi=",".join(map(str, box)), start="2020-01-01", end="2022-06-01", bands="B4")
     units = list(recipe.get_requests())
     there = demo_ee.ImageCollection(S2).filterBounds(demo_ee.Geometry.Rectangle(box, None, False))
-    count = there.filterDate("2021-01-01", "2022-01-01").size().getInfo()
-    assert len({unit["image"] for unit in units}) == len(units) > 2_000
+    count = there.filterDate("2020-01-01", "2022-06-01").size().getInfo()
+    assert len({unit["image"] for unit in units}) == len(units) > 5_000
     assert count * 0.95 < len(units) <= count  # footprints that only touch the region have no pixel of it
+    assert [unit["time"] for unit in units] == sorted(unit["time"] for unit in units)
 
 
 def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:

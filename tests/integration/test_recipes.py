@@ -22,7 +22,12 @@ def run(server: Server, out: Path, name: str, **parameters: object) -> eechips.R
 
 
 def test_every_recipe_is_run_here() -> None:
-    assert sorted(path.name for path in RECIPES.glob("*.py")) == ["modis_lst.py", "naip_chips.py", "ndvi_mosaic.py"]
+    assert sorted(path.name for path in RECIPES.glob("*.py")) == [
+        "modis_lst.py",
+        "naip_chips.py",
+        "ndvi_mosaic.py",
+        "s2_composites.py",
+    ]
 
 
 def test_naip_chips(demo_server: Server, tmp_path: Path) -> None:
@@ -81,6 +86,18 @@ def test_ndvi_mosaic(demo_server: Server, tmp_path: Path) -> None:
         valid = (infrared + red > 0) & (index.dataset_mask() != 0)
         assert valid.mean() > 0.9
         np.testing.assert_allclose(index.read(1)[valid], expected[valid], rtol=1e-6)
+
+
+def test_s2_composites(demo_server: Server, tmp_path: Path) -> None:
+    """The same pixels as ``eechips composites``."""
+    months = {"start": "2020-06-01", "end": "2020-08-01"}
+    made = run(demo_server, tmp_path / "recipe", "s2_composites.py", **months)
+    assert made.units["file"].tolist() == ["months/2020-06-01.tif", "months/2020-07-01.tif"]
+    verb = eechips.composites(
+        "S2", roi="-105.3,39.9,-105.28,39.92", bands="B4,B3,B2,B8", mask="scl:shadow,cloud,cirrus", crs="utm",
+        endpoint=demo_server.url, rate=None, processes=2, quiet=True, out=tmp_path / "verb", **months,
+    )  # fmt: skip
+    assert verb.units["sha256"].tolist() == made.units["sha256"].tolist()
 
 
 def test_a_recipe_that_raises_is_told_with_its_own_words(demo_server: Server, tmp_path: Path) -> None:
