@@ -23,8 +23,8 @@ from eechips.recipe import TableFormat
 
 Rows = npt.NDArray[np.int64]
 
-_TOGETHER = 2_000_000
-"""Rows that are put in order in memory at once: some 200 MB with a few columns."""
+_TOGETHER = 1_000_000
+"""Rows that are put in order in memory at once: some 150 MB with a few columns."""
 _MOST_PARTS = 256  # files that are open at once
 _ROW, _SOURCE = "row", "source"
 _NOWHERE = -1  # the image of a row that has none
