@@ -137,7 +137,7 @@ def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
     Raises:
         RegionError: if the lattice's CRS has no coordinates there.
     """
-    x, y = project(grid.crs, [point])[0].tolist()
+    x, y = point if parse_crs(grid.crs).to_epsg() == 4326 else project(grid.crs, [point])[0].tolist()
     if not (math.isfinite(x) and math.isfinite(y)):
         raise RegionError(f"{grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}: choose another --crs")
     return grid.snap_around(x, y, size)
@@ -158,6 +158,9 @@ def placed(placement: Placement, native: Grid, point: tuple[float, float], size:
     lattice = placement.lattice(native, point)
     if not placement.is_native:
         cover(lattice, shapely.Point(point))  # refuses what is far from a zone
+    elif parse_crs(native.crs).is_geographic and point[0] < native.transform[2] - 180.0:
+        # An image that begins so much further east and shows the place reaches over the antimeridian.
+        point = (point[0] + 360.0, point[1])
     return snap(lattice, point, size)
 
 

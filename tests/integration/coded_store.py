@@ -18,6 +18,8 @@ MAP = f"{ROOT}/classes"
 MASK = f"{ROOT}/mask"
 LARGE = f"{ROOT}/large"
 YEARS = f"{ROOT}/years"
+EDGES = f"{ROOT}/edges"
+"""A collection of images at the antimeridian and the pole."""
 
 # Near the seam of two UTM zones, across the antimeridian, at the pole, and on pixels that are not square.
 PLACES = {
@@ -26,7 +28,7 @@ PLACES = {
     "albers": ("EPSG:5070", Affine(12.5, 0, -766_003.25, 0, -7.25, 1_900_001.5)),
     "west": ("EPSG:32612", Affine(10, 0, 754_000, 0, -10, 4_432_000)),
     "east": ("EPSG:32613", Affine(10, 0, 244_000, 0, -10, 4_432_000)),
-    "dateline": ("EPSG:32660", Affine(10, 0, 818_000, 0, -10, 1_109_000)),
+    "dateline": ("EPSG:32660", Affine(10, 0, 827_000, 0, -10, 1_109_000)),
     "dateline-degrees": ("EPSG:4326", Affine(1e-4, 0, 179.98, 0, -1e-4, 10.01)),
     "pole": ("EPSG:3413", Affine(100, 0, -20_000, 0, -100, 15_000)),
 }
@@ -85,7 +87,8 @@ def fill(folder: Path) -> Path:
     store = folder / "store"
     for name, (crs, transform) in PLACES.items():
         write(folder / f"{name}.tif", crs, transform, coded())
-        ingest(folder / f"{name}.tif", store, f"{ROOT}/{name}", bands=["row", "column"], time_start="2020-06-15")
+        for asset in [f"{ROOT}/{name}", *([f"{EDGES}/{name}"] if name in ("dateline", "pole") else [])]:
+            ingest(folder / f"{name}.tif", store, asset, bands=["row", "column"], time_start="2020-06-15")
     crs, transform = PLACES["utm"]
     maps = {"classes": classes()[None], "mask": (coded()[1:] % 2).astype(np.uint8)}
     for name, values in maps.items():
