@@ -10,7 +10,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.jobs.fingerprint import fingerprint, read_globals
-from eechips.recipe import RecipeErrors
+from eechips.recipe import RecipeErrors, Redraw
 from eechips.scripts.shipping import describe, function_name, pack, unpack
 
 _NOTEBOOK = "notebook"
@@ -26,6 +26,8 @@ class FunctionRecipe:
         name: stem of the file that the functions are from; ``notebook`` if they are from none.
         parameters: values of parameters of the functions, as JSON.
         identity: sha256 of the functions, all that they refer to, and the parameters.
+        redraw: a :data:`eechips.recipe.Redraw` of the function that was given, if one was.
+        assemble: the function that was given, if one was.
         datasets: the variable ``DATASETS`` beside the functions, a list of asset ids, if there is one.
         imports: packages that the functions use.
 
@@ -33,6 +35,8 @@ class FunctionRecipe:
         get_requests: gives the units; called with the parameters that it takes.
         get_result: makes the result of one; called with its number, itself, and the parameters that it takes.
         parameters: values by name, of any type that can be given to another process.
+        redraw: draws another unit in the place of an empty one, ``redraw(unit, number)``; with the parameters it takes.
+        assemble: makes files of all results together, ``assemble(results)``.
 
     Raises:
         UsageError: if the functions do not take these arguments.
@@ -40,9 +44,14 @@ class FunctionRecipe:
     """
 
     def __init__(
-        self, get_requests: Callable[..., Any], get_result: Callable[..., Any], parameters: Mapping[str, Any]
+        self,
+        get_requests: Callable[..., Any],
+        get_result: Callable[..., Any],
+        parameters: Mapping[str, Any],
+        redraw: Callable[..., Any] | None = None,
+        assemble: Callable[[Any], None] | None = None,
     ) -> None:
-        names = parameter_names(get_requests, get_result)
+        names = parameter_names(get_requests, get_result, redraw)
         unknown = [name for name in parameters if name not in names]
         if unknown:
             both = f"{function_name(get_requests)} and {function_name(get_result)}"
@@ -51,15 +60,33 @@ class FunctionRecipe:
         for_result = _fitting(get_result, (0, None), parameters, "get_result(index, unit)")
         self.name = _name(get_requests)
         self.parameters: Mapping[str, Any] = {name: describe(value) for name, value in parameters.items()}
-        self.identity = fingerprint((get_requests, get_result), parameters)
+        every = tuple(function for function in (get_requests, get_result, redraw, assemble) if function is not None)
+        self.identity = fingerprint(every, parameters)
         self.datasets = _datasets(get_requests)
         self.imports = tuple(_packages(get_requests, get_result))
         self._packed = pack((get_result, for_result), function_name(get_result))
         self._get_requests: Callable[[], Any] | None = functools.partial(get_requests, **for_requests)
         self._get_result: Callable[[int, Any], Any] | None = functools.partial(get_result, **for_result)
+        # The parent's business, as the plan is.
+        self._redraw: Callable[[Any, int], Any] | None = None
+        if redraw is not None:
+            self._redraw = functools.partial(redraw, **_fitting(redraw, (None, 1), parameters, "redraw(unit, number)"))
+        if assemble is not None:
+            _fitting(assemble, (None,), {}, "assemble(results)")
+        self._assemble = assemble
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_get_requests": None, "_get_result": None}
+        return {**self.__dict__, "_get_requests": None, "_get_result": None, "_redraw": None, "_assemble": None}
+
+    @property
+    def redraw(self) -> Redraw | None:
+        """What draws other units in the place of empty ones, if a function was given."""
+        return self._drawn if self._redraw is not None else None
+
+    @property
+    def assemble(self) -> Callable[[Any], None] | None:
+        """What makes files of all results together, if a function was given."""
+        return self._assembled if self._assemble is not None else None
 
     def get_requests(self) -> list[Any]:
         """Calls the function, with the parameters that it takes.
@@ -82,14 +109,27 @@ class FunctionRecipe:
             self._get_result = functools.partial(function, **parameters)
         return self._get_result(index, unit)
 
+    def _drawn(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
+        assert self._redraw is not None
+        with RecipeErrors(function_name(self._redraw)):
+            return [self._redraw(unit, number) for unit, number in wanted]
 
-def parameter_names(get_requests: Callable[..., Any], get_result: Callable[..., Any]) -> tuple[str, ...]:
-    """The parameters of the two functions of a recipe.
+    def _assembled(self, results: Any) -> None:
+        assert self._assemble is not None
+        with RecipeErrors(function_name(self._assemble)):
+            self._assemble(results)
+
+
+def parameter_names(
+    get_requests: Callable[..., Any], get_result: Callable[..., Any], redraw: Callable[..., Any] | None = None
+) -> tuple[str, ...]:
+    """The parameters of the functions of a recipe, beyond what they are always given.
 
     Raises:
         UsageError: if one of them is no function.
     """
-    return tuple(dict.fromkeys((*_parameters(get_requests, 0), *_parameters(get_result, 2))))
+    of_redraw = () if redraw is None else _parameters(redraw, 2)
+    return tuple(dict.fromkeys((*_parameters(get_requests, 0), *_parameters(get_result, 2), *of_redraw)))
 
 
 def _parameters(function: Callable[..., Any], skip: int) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from eechips.recipe import Recipe, load_recipe
 from eechips.scripts.source import read_source
 
 _OPTIONS = frozenset({"path", "parameters"})
-_OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters"})
+_OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw", "assemble"})
 
 
 def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
@@ -126,6 +126,8 @@ def run(
     out: str | Path | None = None,
     dry_run: bool = False,
     check: bool = False,
+    redraw: Callable[..., Any] | None = None,
+    assemble: Callable[[Any], None] | None = None,
     **keywords: Any,
 ) -> Run | Estimate | Check:
     """Runs a recipe: two functions, or a Python file with them; or a script that has a pool of its own.
@@ -141,6 +143,9 @@ def run(
         out: folder of the results; None for ``outputs/<name of the file>``, or ``outputs/notebook``.
         dry_run: estimate only: plan, and send no pixel request.
         check: try three units only, in a temporary folder; with ``out`` the files stay, in ``out/check``.
+        redraw: with two functions: a third, ``redraw(unit, number)``, which ``on_empty="redraw"`` asks for another unit
+            in the place of one without data.
+        assemble: with two functions: ``assemble(results)``, which makes files of all results together.
         keywords: the options of ``RunConfig``; others are parameters of the two functions, as ``-p`` of the command.
 
     Returns:
@@ -169,13 +174,13 @@ def run(
         if arguments:
             raise UsageError("arguments are for scripts: functions have parameters, given by name")
         _refuse_within_recipe(recipe)
-        _refuse_unknown(further, parameter_names(recipe, get_result))
-        options.update(get_requests=recipe, get_result=get_result, parameters=given)
+        _refuse_unknown(further, parameter_names(recipe, get_result, redraw))
+        options.update(get_requests=recipe, get_result=get_result, parameters=given, redraw=redraw, assemble=assemble)
         make = function_recipe
     else:
-        if get_result is not None:
+        if get_result is not None or redraw is not None or assemble is not None:
             raise UsageError(
-                f"a file has both functions: run({str(recipe)!r}, ...), or run(get_requests, get_result, ...)"
+                f"a file has its functions in it: run({str(recipe)!r}, ...), or run(get_requests, get_result, ...)"
             )
         _refuse_unknown(further, _names_in(Path(recipe)) if further else ())
         texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}

@@ -23,7 +23,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 import eechips
-from eechips.errors import UsageError
+from eechips.errors import RunMismatchError, UsageError
 from tests.conftest import Server
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example.ipynb"
@@ -362,7 +362,10 @@ def test_a_recipe_that_calls_run_itself_is_told_how(demo_server: Server, tmp_pat
         ((lambda: [1], lambda i, u: None), {"xyz": 1, "parameters": {}}, "there is no option 'xyz'"),
         ((lambda: [1], lambda i, u: None), {"parameters": {"xyz": 1}}, "have no parameter 'xyz'; they take: none"),
         ((lambda: [1], lambda i, u: None), {"arguments": ["x"]}, "arguments are for scripts"),
-        (("recipe.py", lambda i, u: None), {}, "a file has both functions"),
+        ((lambda: [1], lambda i, u: None), {"redraw": lambda unit: 1}, r"cannot be called as redraw\(unit, number\)"),
+        ((lambda: [1], lambda i, u: None), {"assemble": lambda: 1}, r"cannot be called as assemble\(results\)"),
+        (("recipe.py",), {"assemble": lambda results: 1}, "a file has its functions in it"),
+        (("recipe.py", lambda i, u: None), {}, "a file has its functions in it"),
     ],
 )
 def test_wrong_calls(arguments: tuple[Any, ...], keywords: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -386,3 +389,36 @@ def test_parameters_that_are_options_as_well(demo_server: Server, tmp_path: Path
     )  # fmt: skip
     assert [unit["value"] for unit in run.units["unit"]] == [["x", 1], ["x", 2]]
     assert json.dumps(run.info["parameters"]) == '{"name": "x", "places": [1, 2]}'
+
+
+def test_further_functions(demo_server: Server, tmp_path: Path) -> None:
+    """Another unit in the place of an empty one, and a file of all results."""
+
+    def get_requests() -> list[int]:
+        return [0, 1, 2]
+
+    def get_result(index: int, unit: int) -> Any:
+        import numpy as np
+
+        array = np.zeros((2, 2), dtype=[("value", "int16"), ("mask", "bool")])
+        array["value"], array["mask"] = unit, unit != 1
+        return array
+
+    def redraw(unit: int, number: int, step: int = 10) -> int:
+        return unit + number * step
+
+    def assemble(results: Any) -> None:
+        with results.make("units.json") as path:
+            path.write_text(json.dumps([result.unit for result in results if result.path]))
+
+    def start(**further: Any) -> eechips.Run:
+        return eechips.run(
+            get_requests, get_result, redraw=redraw, on_empty="redraw", endpoint=demo_server.url, rate=None,
+            processes=2, quiet=True, out=tmp_path / "out", **further,
+        )  # fmt: skip
+
+    run = start(assemble=assemble, step=100)
+    assert run.counts == {"done": 3, "empty": 1}
+    assert [made.read_text() for made in run.assembled] == ["[0, 2, 101]"]
+    with pytest.raises(RunMismatchError, match="step"):
+        start(assemble=assemble, step=5)
