@@ -289,7 +289,8 @@ class ScriptRecipe:
         self._result_name = _find(functions, ("get_result", "getResult"), path)
         self._requests_signature = _signature(functions[self._requests_name], skip=0)
         self._result_signature = _signature(functions[self._result_name], skip=2)
-        self._has_assemble = "assemble" in functions
+        assembles = functions.get("assemble")
+        self._assemble_signature = _signature(assembles, skip=1) if assembles is not None else None
         redraws = functions.get("redraw")
         self._redraw_signature = _signature(redraws, skip=2) if redraws is not None else None
         self.parameters = self._convert(parameters)
@@ -329,7 +330,9 @@ class ScriptRecipe:
 
     @property
     def _signatures(self) -> list[_Signature]:
-        found = (self._requests_signature, self._result_signature, self._redraw_signature)
+        found = (
+            self._requests_signature, self._result_signature, self._redraw_signature, self._assemble_signature,
+        )  # fmt: skip
         return [signature for signature in found if signature is not None]
 
     @property
@@ -340,17 +343,19 @@ class ScriptRecipe:
     @property
     def assemble(self) -> Callable[[Any], None] | None:
         """What makes files of all results together, if the script does."""
-        return self._assemble if self._has_assemble else None
+        return self._assemble if self._assemble_signature is not None else None
 
     def _assemble(self, results: Any) -> None:
-        """Runs the script's ``assemble``.
+        """Runs the script's ``assemble`` with the parameters that it takes.
 
         Raises:
             RecipeError: if it raises.
         """
+        assert self._assemble_signature is not None
         function = self._function("assemble")
+        arguments = {k: v for k, v in self.parameters.items() if k in self._assemble_signature.names}
         with RecipeErrors(self.path):
-            function(results)
+            function(results, **arguments)
 
     def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
         """Runs the script's ``redraw`` for each pair.

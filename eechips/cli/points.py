@@ -34,7 +34,14 @@ from eechips.recipe import TABLE_FORMATS
     type=click.Choice(COMPOSITES),
     help="One value of all images' at the place. [default: latest, the last that is not masked]",
 )
-@click.option("--mask", metavar="MASK", help="Cloud mask: auto, or one of the dataset's by name. [default: none]")
+@click.option(
+    "--mask",
+    is_flag=False,
+    flag_value="auto",
+    metavar="[MASK]",
+    help="Leave out clouds, as the dataset's own quality bands see them. --mask alone: the usual way. Or one of its"
+    " ways, perhaps with what to leave out: scl, qa_pixel:cloud,shadow.",
+)
 @click.option("--scale", type=float, metavar="M", help="Edge of a pixel in metres. [default: the images' own pixels]")
 @click.option("--reducer", metavar="A,B,…", help="Over polygons: mean, median, p90, … [default: mean]")
 @click.option("--prefix", default="", metavar="TEXT", help="Put before the names of columns that are added.")
@@ -51,7 +58,7 @@ def command(**options: Any) -> None:
     Examples:
       eechips points --dataset SRTM --points plots.csv --local
       eechips points --dataset MODIS_LST --points plots.csv --each-image --start 2019-01-01 --end 2020-01-01
-      eechips points --dataset S2 --points labels.gpkg --date-field observed --window 10d --mask auto
+      eechips points --dataset S2 --points labels.gpkg --date-field observed --window 10d --mask
       eechips points --dataset S2 --points fields.gpkg --start 2023-06-01 --end 2023-09-01 --composite median \\
           --reducer mean,stdDev
     """

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from eechips.jobs.pairs import IMAGE, IMAGE_DATE, MOMENT, PLACE
 from eechips.planning.places import Places
 from eechips.recipe import TableFormat
+from eechips.storage import SCRATCH_PREFIX
 
 Rows = npt.NDArray[np.int64]
 
@@ -102,7 +103,7 @@ class Harvest:
         count = min(_MOST_PARTS, math.ceil(total / _TOGETHER)) or 1
         edges = np.linspace(0, len(self._table), count + 1).astype(np.int64)
         layout = pa.schema([(_ROW, pa.int64()), (_SOURCE, pa.int32()), *types.items()])
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".points-") as folder:
+        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=path.parent) as folder:
             parts = [_Part(Path(folder) / str(number), layout, count > 1) for number in range(count)]
             for cell in self._cells:
                 for part, piece in zip(parts, self._dealt(cell, edges, images, layout), strict=True):

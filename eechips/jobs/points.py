@@ -175,14 +175,13 @@ class PointValues(OfDataset):
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """All parameters as JSON."""
+        """The parameters of the values as JSON."""
         return {
             "dataset": self.dataset_id,
             "points": self.points,
             "points_sha256": self.sha256,
             "lon_field": self.lon_field,
             "lat_field": self.lat_field,
-            "id_field": self.id_field,
             "bands": list(self.bands) if self.bands else None,
             "start": self.start,
             "end": self.end,
@@ -193,9 +192,12 @@ class PointValues(OfDataset):
             "mask": self.cloud_mask.text if self.cloud_mask else None,
             "scale": self.scale,
             "reducer": self.reducer,
-            "prefix": self.prefix,
-            "format": self.format,
         }
+
+    @property
+    def assembly(self) -> dict[str, Any]:
+        """The parameters of the table, which is made again of the same values if one of them changes."""
+        return {"id_field": self.id_field, "prefix": self.prefix, "format": self.format}
 
     @property
     def identity(self) -> str:

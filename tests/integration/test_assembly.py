@@ -62,6 +62,15 @@ def test_results_are_assembled_in_the_order_of_the_plan(service: Service, tmp_pa
     assert list(run.path.rglob("*.part")) == []
 
 
+def test_parameters_reach_what_assembles(service: Service, tmp_path: Path) -> None:
+    script = SCRIPT.replace(
+        "def assemble(results):", "def assemble(results, count=0, title='none'):\n"
+        "    with results.make(f'{title}-{count}.txt') as path:\n        path.write_text(title)"
+    )  # fmt: skip
+    run = start(tmp_path, service, script, count="4", title="squares")
+    assert run.assembled[0].name == "squares-4.txt"
+
+
 def test_what_was_assembled_is_made_again_only_if_it_is_gone(service: Service, tmp_path: Path) -> None:
     (made,) = start(tmp_path, service).assembled
     digest, moment = hashlib.sha256(made.read_bytes()).hexdigest(), made.stat().st_mtime_ns

@@ -26,6 +26,7 @@ def test_every_recipe_is_run_here() -> None:
         "modis_lst.py",
         "naip_chips.py",
         "ndvi_mosaic.py",
+        "plot_elevation.py",
         "s2_composites.py",
     ]
 
@@ -98,6 +99,18 @@ def test_s2_composites(demo_server: Server, tmp_path: Path) -> None:
         endpoint=demo_server.url, rate=None, processes=2, quiet=True, out=tmp_path / "verb", **months,
     )  # fmt: skip
     assert verb.units["sha256"].tolist() == made.units["sha256"].tolist()
+
+
+def test_plot_elevation(demo_server: Server, tmp_path: Path) -> None:
+    """The same elevations as ``eechips points``, and a slope that is one."""
+    plots = tmp_path / "plots.csv"
+    plots.write_text((RECIPES / "plots.csv").read_text() + "009,none,,0.5,0.5\n")
+    made = run(demo_server, tmp_path / "recipe", "plot_elevation.py", plots=str(plots))
+    table = pd.read_csv(made.assembled[0])
+    verb = eechips.points("SRTM", plots, endpoint=demo_server.url, rate=None, quiet=True, out=tmp_path / "verb")
+    np.testing.assert_array_equal(table["elevation"], pd.read_parquet(verb.assembled[0])["elevation"])
+    assert table["slope"].dropna().between(0, 90).all()
+    assert len(table) == 9
 
 
 def test_a_recipe_that_raises_is_told_with_its_own_words(demo_server: Server, tmp_path: Path) -> None:

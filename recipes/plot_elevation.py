@@ -1,0 +1,46 @@
+"""Elevation and slope at places of a table, many places in one request.
+
+    eechips run recipes/plot_elevation.py -p plots=recipes/plots.csv --local
+
+The command `eechips points` does the same for bands of any dataset, with dates, masks and polygons. This is the recipe
+to copy and change: something that is computed, here the slope.
+"""
+
+import ee
+import numpy as np
+import pandas as pd
+
+from eechips import Table
+from eechips.planning.cells import TILE, Cost, cut
+
+DATASETS = ["USGS/SRTMGL1_003"]  # for licence and citation in run.json
+COLUMNS = ("row", "elevation", "slope")
+
+
+def get_requests(plots="recipes/plots.csv"):
+    """Once, in the parent: places near each other, as many as fit one request."""
+    at = pd.read_csv(plots)[["lon", "lat"]].to_numpy()
+    cost = Cost(values=len(COLUMNS), images=1, tile=TILE * 30)
+    return [{"kind": "cell", "rows": rows.tolist(), "at": at[rows].tolist()} for rows in cut(at, cost)]
+
+
+def get_result(index, cell):
+    """Once for each cell, in a worker."""
+    places = ee.List([[lon, lat, row] for (lon, lat), row in zip(cell["at"], cell["rows"], strict=True)])
+    features = places.map(
+        lambda place: ee.Feature(ee.Geometry.Point(ee.List(place).slice(0, 2)), {"row": ee.List(place).get(2)})
+    )
+    elevation = ee.Image(DATASETS[0])
+    image = elevation.addBands(ee.Terrain.slope(elevation))
+    # On the image's own pixels: nothing is resampled.
+    values = image.reduceRegions(ee.FeatureCollection(features), ee.Reducer.first(), crs=elevation.projection())
+    return Table(values, columns=COLUMNS, format="parquet")
+
+
+def assemble(results, plots="recipes/plots.csv"):
+    """Once, when all cells are there: the caller's table with the values beside it."""
+    table = pd.read_csv(plots)
+    found = pd.concat([pd.read_parquet(settled.path) for settled in results if settled.path])
+    values = found.set_index("row").reindex(np.arange(len(table)))
+    with results.make("plots.csv") as path:
+        table.join(values).to_csv(path, index=False)
