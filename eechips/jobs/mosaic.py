@@ -99,7 +99,8 @@ class MosaicRecipe(OfDataset):
 
     Attributes:
         dataset: alias ("NAIP") or Earth Engine id of an image or a collection.
-        roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``; None for the whole of a single image.
+        roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``; None for the whole of a single image. A single image
+            gives no more than it has of the region.
         start: first day, inclusive, YYYY-MM-DD; None for no bound. Collections only.
         end: last day, exclusive; None for no bound.
         where: conditions on the images' properties, all of which hold: ``CLOUDY_PIXEL_PERCENTAGE < 20``.
@@ -233,12 +234,12 @@ class MosaicRecipe(OfDataset):
         names = self.bands or (self.known.bands if self.known else None)
         bands = about.select(names) if names else about.bands
         polygon = None if self.region is None else joined_at_antimeridian(polygon_of(self.region))
-        native = self._native(about, bands[0], polygon)
+        tests = self._settled()
+        native = self._native(about, bands[0], polygon, tests)
         lattice, grid = self._place(about, native, polygon)
         dtype = self.dtype or _dtype(self.reducer, about.kind, [band.dtype for band in bands])
         cog.check_nodata(self.nodata, dtype)
-        tests = [canonical_json(test.to_json()) for test in settle(self.conditions, self._images(about.kind))]
-        layout = _Layout(grid, about.kind, tuple(band.name for band in bands), dtype, tuple(tests))
+        layout = _Layout(grid, about.kind, tuple(band.name for band in bands), dtype, tests)
         tiling = windows.tile(grid, lattice, len(bands), dtype, self.window)
         self._announce(layout, tiling)
         if self.folder is not None:
@@ -333,14 +334,25 @@ class MosaicRecipe(OfDataset):
             raise UsageError(f"{self.dataset_id} is a single image: there is nothing to make a {self.reducer} of")
         return about
 
-    def _images(self, kind: Kind) -> ee.ImageCollection:
-        return facts.images(self.dataset_id, kind, self.start, self.end)
+    def _settled(self) -> tuple[str, ...]:
+        """The conditions, as the images have their values; refused if no image over the region meets them."""
+        if not self.conditions or self.region is None:
+            return ()
+        over = _collection(self.dataset_id, self.start, self.end, ()).filterBounds(self.region.geometry())
+        tests = tuple(canonical_json(test.to_json()) for test in settle(self.conditions, over))
+        if not _that_meet(over, tests).limit(1).size().getInfo():
+            which = " and ".join(map(str, self.conditions))
+            raise UsageError(f"{self.dataset_id} has no image with {which} that meets the region")
+        return tests
 
-    def _native(self, about: facts.Facts, band: facts.Band, polygon: BaseGeometry | None) -> Grid:
+    def _native(
+        self, about: facts.Facts, band: facts.Band, polygon: BaseGeometry | None, tests: tuple[str, ...]
+    ) -> Grid:
         """The source's own grid: of an image, or of the latest image in the middle of the region."""
         if about.kind == "image" or not self.placement.is_native or polygon is None:
             return band.grid
-        found = next(iter(grids.sources(self._images(about.kind), band.name, [middle(polygon)])))
+        images = _collection(self.dataset_id, self.start, self.end, tests)
+        found = next(iter(grids.sources(images, band.name, [middle(polygon)])))
         return band.grid if found is None else found.grid
 
     def _place(self, about: facts.Facts, native: Grid, polygon: BaseGeometry | None) -> tuple[Grid, Grid]:
@@ -453,9 +465,7 @@ class _Composite:
 
     def image(self, box: ee.Geometry) -> ee.Image:
         """Over a box."""
-        found = facts.images(self.dataset, "collection", self.start, self.end).filterBounds(box)
-        for test in self.tests:
-            found = found.filter(Test.from_json(json.loads(test)).filter())
+        found = _collection(self.dataset, self.start, self.end, self.tests).filterBounds(box)
         found = found.sort("system:time_start", self.reducer != "first").map(self._selected)
         # Where there is no image a composite has no bands, and asking for them would be an error. With an image below
         # that has the bands, and no valid pixel, such a window is empty instead.
@@ -468,6 +478,16 @@ class _Composite:
 
     def _selected(self, image: Any) -> Any:
         return _masked(ee.Image(image), self.bands, self.mask)
+
+
+def _collection(dataset: str, start: str | None, end: str | None, tests: tuple[str, ...]) -> ee.ImageCollection:
+    return _that_meet(facts.images(dataset, "collection", start, end), tests)
+
+
+def _that_meet(images: ee.ImageCollection, tests: tuple[str, ...]) -> ee.ImageCollection:
+    for test in tests:
+        images = images.filter(Test.from_json(json.loads(test)).filter())
+    return images
 
 
 def _stored(dataset: str, bands: tuple[str, ...], dtype: str, mask: Mask | None) -> ee.Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -302,6 +303,13 @@ def start(server: Server, out: Path) -> subprocess.Popen[str]:
     )
 
 
+def settled(out: Path) -> int:
+    """Windows that the ledger has."""
+    with contextlib.suppress(UsageError):  # no plan yet
+        return eechips.open_run(out).counts.get("done", 0)
+    return 0
+
+
 def wait_for(is_there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 60
     while not is_there():
@@ -319,7 +327,7 @@ def test_killed_at_any_point_the_same_command_goes_on(
     out = tmp_path / "out"
     process = start(large_server, out)
     if phase == "windows":
-        wait_for(lambda: len(list(out.glob("windows/*.tif"))) >= 5, process)
+        wait_for(lambda: settled(out) >= 5, process)
     else:
         wait_for(lambda: any(path.stat().st_size > 0 for path in out.glob(".mosaic.tif.*.part")), process)
     os.kill(process.pid, number)
@@ -334,7 +342,7 @@ def test_killed_at_any_point_the_same_command_goes_on(
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     sent = large_server.requests()["image:computePixels"] - before
-    assert sent == 0 if phase == "mosaic" else 0 < sent < 49
+    assert sent == 0 if phase == "mosaic" else 0 < sent <= 49 - 5
     run = eechips.open_run(out)
     assert np.array_equal(read(run)[0], large[1])
     assert run.verify() == []
@@ -359,6 +367,12 @@ def test_killed_at_any_point_the_same_command_goes_on(
         (IMAGE, {"clip": True}, UsageError, "--clip needs a region"),
         (IMAGE, {"mask": "auto"}, UsageError, "no mask is known for"),
         (IMAGE, {"bands": "red,red"}, UsageError, "names a band twice"),
+        (
+            STACK,
+            {"roi": WHOLE, "where": ["cloud > 90"]},
+            UsageError,
+            "has no image with cloud > 90 that meets the region",
+        ),
         (STACK, {"roi": WHOLE, "end": "2019-01-01"}, UsageError, "has no image between the beginning and 2019-01-01"),
     ],
 )
