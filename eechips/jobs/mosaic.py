@@ -405,7 +405,8 @@ class MosaicRecipe(OfDataset):
         width, height = tiling.largest
         pixels = f"{layout.grid.width:,}x{layout.grid.height:,} pixels"
         _log.info("Mosaic: %s, %s x %s, %s", pixels, len(layout.bands), layout.dtype, layout.grid.crs[:60])
-        _log.info("Windows: %s of %sx%s pixels at most", f"{len(tiling):,}", f"{width:,}", f"{height:,}")
+        count = f"{'up to ' if self.clip else ''}{len(tiling):,}"
+        _log.info("Windows: %s of %sx%s pixels at most", count, f"{width:,}", f"{height:,}")
         need = _megabytes(_need(layout, self.compress))
         _log.info("Disk: about %s, of windows, mosaic and overviews", need)
 
