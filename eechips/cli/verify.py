@@ -27,7 +27,7 @@ def command(ctx: click.Context, folder: Path) -> None:
     problems = run.verify()
     for problem in problems:
         click.echo(f"{problem.file}: {problem.reason}")
-    files = int(run.units["file"].notna().sum())
+    files = run.file_count
     if problems:
         click.echo(f"{len(problems):,} of {files:,} files are not as they were recorded", err=True)
         ctx.exit(1)

@@ -174,6 +174,12 @@ class Run:
         return found
 
     @property
+    def file_count(self) -> int:
+        """How many files there are: those of the units, and what was made of all of them."""
+        with self._ledger() as ledger:
+            return sum(1 for _ in ledger.files()) + len(ledger.meta().get(ASSEMBLED) or ())
+
+    @property
     def assembled(self) -> list[Path]:
         """The files that were made of all results together, such as a mosaic or a table; most runs have none."""
         with self._ledger() as ledger:

@@ -34,7 +34,9 @@ _EDGE = 2048  # pixels of a window: 21 MB of 32-bit numbers and their masks, of 
 _FIRST = 1_000  # points of the first draw
 _MOST_POINTS = 50_000  # that are asked about
 _PIXELS_PER_POINT = 5_000  # that are read in the time in which one point is asked about; measured
-_KEPT = 20  # times the points that are wanted of a class are remembered of all its pixels
+# Pixels of each class that a search remembers: as many candidates as are worth the effort where points are kept apart.
+_KEPT = 10_000
+_KEPT_EACH = 100
 
 Pixel = tuple[int, int]
 _log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class ClassPool:
         self._given: dict[int, int] = {}
         self._seen: set[Pixel] = set()
         self._cut: set[int] = set()  # classes of which not all pixels were remembered
+        self._kept = 0
         self.is_complete = False
         shapely.prepare(region)
 
@@ -114,7 +117,8 @@ class ClassPool:
         while lacking and not self.is_complete and self._is_worth_drawing(lacking):
             self._draw(max(_FIRST, min(self._effort(lacking), self._drawn)))
             lacking = self._lacking(wanted)
-        if lacking and self._pixels <= MOST_PIXELS and (not self.is_complete or self._cut & set(lacking)):
+        is_cut = bool(self._cut & set(lacking)) and self._kept < _KEPT + _KEPT_EACH * target
+        if lacking and self._pixels <= MOST_PIXELS and (not self.is_complete or is_cut):
             self._search(target)
         found: dict[Key, Sequence[Point]] = {}
         for key in wanted:
@@ -184,7 +188,7 @@ class ClassPool:
     def _search(self, target: int) -> None:
         """Looks at every pixel of the region, and remembers those of each class that have the lowest lots."""
         assert self._window is not None
-        keep = _KEPT * target
+        self._kept = keep = _KEPT + _KEPT_EACH * target
         windows = list(_windows(self._window))
         _log.info("Looking for classes in all %s pixels of the region", f"{int(self._pixels):,}")
         self._cut = set()
