@@ -14,7 +14,11 @@ from eechips.planning.cells import Cost, Indices
 from eechips.planning.zones import Shapes
 
 SLOTS = 40
-"""Requests that a project may have in flight: so many batches, at least, keep all of them busy."""
+"""Requests that a project may have in flight: so many batches keep all of them busy."""
+
+LEAST = 16
+"""Regions of a batch, however few there are altogether. Below that a request for several costs as much as several
+requests (benchmarks/region_batches.py); from there on an image's price is shared."""
 
 _BYTES_PER_VERTEX, _BYTES_PER_REGION = 40, 200  # of a request's body
 _LOOKED_AT = 16  # regions that are asked how many images there are
@@ -65,7 +69,7 @@ def batches(
     """Divides regions into batches; every region is in one of them.
 
     Regions that lie farther apart than an image is wide do not come together: most images would meet only some of
-    them. Batches are small enough to be ``SLOTS`` at least, if there are as many regions.
+    them. If there are enough regions, batches are small enough to be ``SLOTS`` at least.
 
     Args:
         shapes: of the regions.
@@ -78,7 +82,7 @@ def batches(
         Indices of the regions of a batch, ascending. Batches that follow each other are mostly near each other.
     """
     count = len(shapes.points)
-    usual = -(-count // SLOTS) if most is None else most
+    usual = max(LEAST, -(-count // SLOTS)) if most is None else most
     sizes = (shapes.vertices * _BYTES_PER_VERTEX + _BYTES_PER_REGION).astype(np.int64)
     columns = np.floor((shapes.points[:, 0] + 180.0) / max(imagery.width, 1e-3)).tolist()
     rows = np.floor((shapes.points[:, 1] + 90.0) / max(imagery.height, 1e-3)).tolist()

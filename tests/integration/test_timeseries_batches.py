@@ -114,6 +114,18 @@ def test_few_requests_and_nothing_twice(real_server: Server, fields: Path, one: 
         timeseries(real_server, one.path, **{**options, "batch": 8})
 
 
+def test_a_thousand_regions_take_few_requests(real_server: Server, tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    points = shapely.points(random.uniform(-78.9, -78.6, 1000), random.uniform(42.78, 43.0, 1000))
+    path = tmp_path / "many.parquet"
+    gpd.GeoDataFrame(geometry=shapely.buffer(points, 0.01), crs="EPSG:4326").to_parquet(path)
+    initialize(real_server)
+    recipe = TimeSeries(dataset="MODIS_LST", regions=str(path), bands=BAND, output="one")
+    units = list(recipe.get_requests())
+    assert sorted(region["region"] for unit in units for region in unit["regions"]) == list(range(1, 1001))
+    assert 40 <= len(units) <= 80
+
+
 def projected(fields: Path, crs: Any) -> gpd.GeoDataFrame:
     frame = gpd.read_file(fields).sort_values("field", ignore_index=True)
     return frame.set_geometry(frame.segmentize(0.0002)).to_crs(crs)
