@@ -171,3 +171,15 @@ def test_a_chip_on_the_antimeridian_reads_both_ends_only() -> None:
     windows = [window for window, _ in found.bands[0].source.windows]  # type: ignore[attr-defined]
     assert len(windows) == 2
     assert sum(window.width for window in windows) < 100
+
+
+@pytest.mark.parametrize("columns", [446, 447, 448])
+def test_the_scale_of_a_chip_whose_middle_is_on_the_antimeridian(columns: int) -> None:
+    """In the sinusoidal projection the neighbours there are far apart; pixels are no larger for that."""
+    sinusoidal = Projection("SR-ORG:6974", Affine(926.625433056, 0, -20015109.354, 0, -926.625433055, 10007554.677))
+    edge = 0.01
+    for west in (178.0, 180.0 - columns * edge / 2, 180.5):
+        located = locate(Grid("EPSG:4326", Affine(edge, 0, west, 0, -edge, 67), columns, 112), sinusoidal)
+        latitude = np.deg2rad(67 - edge * 56)
+        area = np.deg2rad(edge) ** 2 * 6_371_007.181**2 * np.cos(latitude)
+        assert located.scale == pytest.approx(np.sqrt(area) / 926.625433, rel=1e-3)

@@ -105,13 +105,22 @@ def centres_of(size: int) -> Floats:
 
 
 def _jacobian_scale(grid: Grid, exact: Callable[[Floats, Floats], tuple[Floats, Floats]]) -> float:
-    middle = (grid.width / 2, grid.height / 2)
+    column, row = grid.width / 2, grid.height / 2
     x, y = exact(
-        np.array([middle[0] - 0.5, middle[0] + 0.5, middle[0], middle[0]]),
-        np.array([middle[1], middle[1], middle[1] - 0.5, middle[1] + 0.5]),
+        np.array([column - 0.5, column, column + 0.5, column, column, column]),
+        np.array([row, row, row, row - 0.5, row, row + 0.5]),
     )
-    determinant = (x[1] - x[0]) * (y[3] - y[2]) - (x[3] - x[2]) * (y[1] - y[0])
+    places = np.column_stack([x, y])
+    across, down = _step(places[:3]), _step(places[3:])
+    determinant = across[0] * down[1] - down[0] * across[1]
     return math.sqrt(abs(determinant)) if np.isfinite(determinant) else 1.0
+
+
+def _step(places: Floats) -> Floats:
+    """From the first of three places in a row to the last; twice the shorter half where a seam lies in between."""
+    whole: Floats = places[2] - places[0]
+    shorter: Floats = 2 * min(places[1] - places[0], places[2] - places[1], key=lambda half: float(np.hypot(*half)))
+    return shorter if np.hypot(*whole) > 2 * np.hypot(*shorter) else whole
 
 
 def _interpolated(
