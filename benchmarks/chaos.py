@@ -40,9 +40,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from harness import HERE, Command, Server, adopt_orphans, known_options, serving, workers
+from harness import HERE, Command, Server, serving
 from pictures import Asked, picture
 from points import points, trouble
+from processes import adopt_orphans, workers
 
 import eechips
 
@@ -176,7 +177,7 @@ def start(server: Server, plan: Plan, folder: Path, *, troubled: bool) -> Comman
         sys.executable, "-m", "eechips", "run", HERE / "points.py", "--quiet",
         "-p", f"count={plan.units}", "-p", f"troubled={str(troubled).lower()}",
         "--endpoint", server.url, "--method", plan.method, "--out", folder / "out",
-        *known_options({"--unit-timeout": f"{plan.unit_timeout:g}", "--read-timeout": "5", "--rate": "none"}),
+        "--unit-timeout", f"{plan.unit_timeout:g}", "--read-timeout", "5", "--rate", "none",
     ]  # fmt: skip
     (folder / "tmp").mkdir(exist_ok=True)
     places = {"EECHIPS_CACHE": str(folder / "cache"), "TMPDIR": str(folder / "tmp")}

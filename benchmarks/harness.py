@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
 import json
 import os
 import signal
@@ -19,15 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from processes import children, command_line, cpu_of, descendants, fields, parent, pss
 
 HERE = Path(__file__).resolve().parent
 PIXELS = ("thumbnails:getPixels", "image:computePixels")
 """The kinds of request that return a chip."""
 ASKING = ("thumbnails:create", "image:computePixels")
 """The kinds of request that begin one."""
-
-_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER, linux/prctl.h
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
@@ -58,7 +54,7 @@ class Server:
 
     def cpu(self) -> float:
         """Seconds of processor time of the server and its processes so far."""
-        return sum(_cpu(pid) for pid in (self.process.pid, *descendants(self.process.pid)))
+        return sum(cpu_of(pid) for pid in (self.process.pid, *descendants(self.process.pid)))
 
 
 @contextmanager
@@ -94,70 +90,7 @@ def serving(kind: str, *options: str) -> Iterator[Server]:
                 process.wait(30)
 
 
-# Processes, as /proc shows them
-
-
-def _fields(pid: int) -> list[str]:
-    """The fields of a process's status from the third on; none if it has ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    except OSError:
-        return []
-
-
-def _cpu(pid: int) -> float:
-    fields = _fields(pid)
-    return sum(int(n) for n in fields[11:15]) / _TICKS if fields else 0.0  # its own, and that of children it waited for
-
-
-def children() -> dict[int, list[int]]:
-    """The children of every process; those that have ended and were not waited for are left out."""
-    found: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        fields = _fields(int(entry.name)) if entry.name.isdigit() else []
-        if fields and fields[0] != "Z":
-            found.setdefault(int(fields[1]), []).append(int(entry.name))
-    return found
-
-
-def descendants(root: int) -> list[int]:
-    """The processes under one."""
-    below, found = children(), []
-    waiting = [root]
-    while waiting:
-        here = below.get(waiting.pop(), [])
-        found += here
-        waiting += here
-    return found
-
-
-def command_line(pid: int) -> str:
-    """What a process was started with; empty if it has ended."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except OSError:
-        return ""
-
-
-def workers(root: int) -> list[int]:
-    """The worker processes under a run: those without children that are no helpers of multiprocessing."""
-    below, found = children(), []
-    waiting = [(root, 0)]
-    while waiting:
-        pid, depth = waiting.pop()
-        here = below.get(pid, [])
-        waiting += [(child, depth + 1) for child in here]
-        line = command_line(pid)
-        helper = "resource_tracker" in line or ("forkserver" in line and depth == 1)
-        if depth and not here and not helper:
-            found.append(pid)
-    return found
-
-
-def adopt_orphans() -> None:
-    """Makes this process the parent of processes under it whose own parent ends: none is lost from sight."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_SUBREAPER, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl")
+# Commands and what they cost
 
 
 @dataclass(frozen=True)
@@ -204,7 +137,7 @@ class Command:
     @property
     def is_running(self) -> bool:
         """Whether its first process is."""
-        state = _fields(self.pid)
+        state = fields(self.pid)
         return bool(state) and state[0] != "Z"
 
     def signal(self, number: signal.Signals) -> None:
@@ -252,24 +185,7 @@ class Command:
     def _left(self) -> set[int]:
         """Our children, the ones waiting to be waited for among them, that were not there before the command."""
         pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-        return {pid for pid in pids if _parent(pid) == os.getpid()} - self._ours
-
-
-def _parent(pid: int) -> int:
-    fields = _fields(pid)
-    return int(fields[1]) if fields else 0
-
-
-@functools.lru_cache(maxsize=1)
-def run_options() -> str:
-    """What ``eechips run --help`` says."""
-    command = [sys.executable, "-m", "eechips", "run", "--help"]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-
-def known_options(wanted: dict[str, str]) -> list[str]:
-    """The options, with their values, that ``eechips run`` has."""
-    return [text for name, value in wanted.items() if f"{name} " in run_options() for text in (name, value)]
+        return {pid for pid in pids if parent(pid) == os.getpid()} - self._ours
 
 
 class Memory(threading.Thread):
@@ -294,15 +210,7 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(self._every):
-            self.peak = max(self.peak, sum(_pss(pid) for pid in (self._root, *descendants(self._root))))
-
-
-def _pss(pid: int) -> float:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0.0  # it has just ended
-    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:"))
+            self.peak = max(self.peak, sum(pss(pid) for pid in (self._root, *descendants(self._root))))
 
 
 # What a server saw over time

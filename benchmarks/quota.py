@@ -45,10 +45,11 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from harness import HERE, Command, Memory, Sample, Server, Watch, adopt_orphans, known_options, serving
+from harness import HERE, Command, Memory, Sample, Server, Watch, serving
 from pictures import Asked, picture, unit_of
 from PIL import Image, UnidentifiedImageError
 from points import points
+from processes import adopt_orphans
 
 _LATENCY = (
     "thumbnails:create=lognormal:0.15,0.5;thumbnails:getPixels=lognormal:0.9,0.5;image:computePixels=lognormal:1.05,0.5"

@@ -23,6 +23,8 @@ import threading
 import time
 from pathlib import Path
 
+from processes import command_line, cpu_of, descendants, parent, pss
+
 HERE = Path(__file__).parent
 
 
@@ -39,9 +41,10 @@ class Usage(threading.Thread):
     def run(self) -> None:
         while not self.done.wait(0.5):
             now: dict[str, float] = {}
-            for pid, role, seconds in descendants(self.root):
+            for pid in (self.root, *descendants(self.root)):
+                role = role_of(pid, self.root)
                 now[role] = now.get(role, 0) + pss(pid)
-                self._seconds[pid, role] = seconds
+                self._seconds[pid, role] = max(cpu_of(pid), self._seconds.get((pid, role), 0.0))
             for role, size in now.items():
                 self.peaks[role] = max(self.peaks.get(role, 0), size)
 
@@ -52,47 +55,14 @@ class Usage(threading.Thread):
         return ", ".join(f"{role} {seconds[role]:.1f} s, {size:.0f} MB" for role, size in sorted(self.peaks.items()))
 
 
-def descendants(root: int) -> list[tuple[int, str, float]]:
-    """Processes under one, with what they are (parent, workers or server) and the seconds that they computed."""
-    parents: dict[int, int] = {}
-    seconds: dict[int, float] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue  # it has just ended
-            parents[int(entry.name)] = int(fields[1])
-            seconds[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    found = []
-    for pid in parents:
-        chain = [pid]
-        while chain[-1] in parents and chain[-1] != root:
-            chain.append(parents[chain[-1]])
-        if chain[-1] != root:
-            continue
-        lines = [command(p) for p in chain]
-        server = any("eechips.emulator" in line and "-m" in line for line in lines)
-        found.append((pid, "server" if server else "parent" if pid == root else "workers", seconds[pid]))
-    return found
-
-
-def command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except OSError:
-        return ""
-
-
-def pss(pid: int) -> float:
-    """Proportional set size in MB."""
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) / 1024
-    except OSError:
-        pass  # it has just ended
-    return 0.0
+def role_of(pid: int, root: int) -> str:
+    """What a process under a command is."""
+    if pid == root:
+        return "parent"
+    chain = [pid]
+    while chain[-1] not in (root, 0):
+        chain.append(parent(chain[-1]))
+    return "server" if any("-m eechips.emulator" in command_line(each) for each in chain) else "workers"
 
 
 def eechips(out: Path, per_ecoregion: int, method: str) -> tuple[float, Usage, int]:

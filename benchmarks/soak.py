@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -37,10 +36,10 @@ import pandas as pd
 import requests
 from google.auth.credentials import AnonymousCredentials
 from PIL import Image as Picture
+from processes import cpu_of, descendants, pss
 
 EVERY = 5.0  # seconds between samples
 MINUTE = 12  # samples
-TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -56,32 +55,10 @@ class Sample:
         return sum(self.sizes.values())
 
 
-def tree(root: int) -> list[int]:
-    """A process and all under it."""
-    parents: dict[int, int] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rsplit(")", 1)[1].split()[1])
-            except OSError:
-                continue  # it has just ended
-    found = [root]
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
-
-
 def sample(root: int) -> Sample:
-    sizes, cpu = {}, {}
-    for pid in tree(root):
-        try:
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            times = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue  # it has just ended
-        sizes[pid] = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
-        cpu[pid] = (int(times[11]) + int(times[12])) / TICK
-    return Sample(time.monotonic(), sizes, cpu)
+    """What the processes under one are at the moment."""
+    pids = [root, *descendants(root)]
+    return Sample(time.monotonic(), {pid: pss(pid) for pid in pids}, {pid: cpu_of(pid) for pid in pids})
 
 
 @dataclass

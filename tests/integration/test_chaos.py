@@ -174,7 +174,8 @@ subprocess.Popen(["sleep", "61"])
 OBSERVES = """
 import sys
 from pathlib import Path
-from harness import Command, adopt_orphans
+from harness import Command
+from processes import adopt_orphans
 adopt_orphans()
 ended = Command([sys.executable, "-c", sys.argv[1]], Path("/dev/null")).wait(grace=4.0)
 print(ended.status, ended.cpu >= 0.4, ended.orphans)
