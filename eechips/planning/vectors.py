@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyogrio
 import shapely
+import shapely.affinity
 from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
+from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 
@@ -140,4 +142,51 @@ def _to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) 
     moved = shapely.transform(geometries, lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])))
     if not np.isfinite(shapely.get_coordinates(moved)).all():
         raise RegionError(f"{path} has coordinates outside the area of its coordinate reference system")
+    if not source.is_geographic:
+        bounds = shapely.bounds(moved)
+        # Edges are short now: what is so wide has vertices on both sides of the antimeridian.
+        for index in np.flatnonzero(bounds[:, 2] - bounds[:, 0] > 180.0):
+            moved[index] = within_180(_unwrapped(path, int(index), moved[index]))
     return np.asarray(moved)
+
+
+def within_180(region: BaseGeometry) -> BaseGeometry:
+    """Polygons in degrees, with what lies beyond 180 in the east or the west on the other side."""
+    west, south, east, north = region.bounds
+    if west >= -180.0 and east <= 180.0:
+        return region
+    parts = []
+    for turn in range(int((west + 180.0) // 360.0), int((east + 180.0) // 360.0) + 1):
+        strip = shapely.box(360.0 * turn - 180.0, south, 360.0 * turn + 180.0, north)
+        cut = shapely.get_parts(shapely.intersection(region, strip))
+        parts += [shapely.affinity.translate(part, -360.0 * turn) for part in cut if part.area > 0]
+    return shapely.union_all(parts)
+
+
+def _unwrapped(path: Path, index: int, geometry: BaseGeometry) -> BaseGeometry:
+    """Polygons whose longitudes jump at the antimeridian, with longitudes that go on beyond 180.
+
+    Raises:
+        RegionError: if one goes around a pole.
+    """
+    return shapely.union_all(
+        [
+            shapely.Polygon(
+                _ring(path, index, part.exterior), [_ring(path, index, hole, part.exterior) for hole in part.interiors]
+            )
+            if part.geom_type == "Polygon"
+            else part
+            for part in shapely.get_parts(geometry)
+        ]
+    )
+
+
+def _ring(path: Path, index: int, ring: BaseGeometry, around: BaseGeometry | None = None) -> npt.NDArray[np.float64]:
+    coordinates = shapely.get_coordinates(ring)
+    longitudes = np.unwrap(coordinates[:, 0], period=360.0)
+    if abs(longitudes[-1] - longitudes[0]) > 180.0:
+        raise RegionError(f"{path}: feature {index + 1} goes around a pole, which is no point in degrees: divide it")
+    if around is not None:  # a hole begins anywhere, but lies in its shell
+        shell = np.unwrap(shapely.get_coordinates(around)[:, 0], period=360.0)
+        longitudes += 360.0 * np.round((shell.min() + shell.max() - longitudes.min() - longitudes.max()) / 720.0)
+    return np.column_stack([longitudes, coordinates[:, 1]])

@@ -13,7 +13,6 @@ import ee
 import numpy as np
 import numpy.typing as npt
 import shapely
-from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.planning import service, vectors
@@ -96,7 +95,9 @@ def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None) -
     if nameless:
         _log.warning("%s: %s without %s are left out", path, _regions(nameless), id_field)
     geometries = [
-        _within_180(read.geometries[indices[0]] if len(indices) == 1 else shapely.union_all(read.geometries[indices]))
+        vectors.within_180(
+            read.geometries[indices[0]] if len(indices) == 1 else shapely.union_all(read.geometries[indices])
+        )
         for indices in parts.values()
     ]
     shapes = np.array(geometries, dtype=object)
@@ -176,23 +177,6 @@ def table_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool) -> 
             bounds[number, 2:] = np.maximum(bounds[number, 2:], corners.max(axis=0))
             areas[number] += found["area"]
     return Shapes((bounds[:, :2] + bounds[:, 2:]) / 2.0, bounds, areas, np.zeros(len(zones)))
-
-
-def _within_180(region: BaseGeometry) -> BaseGeometry:
-    """A region with what lies beyond 180 degrees, in the east or the west, on the other side."""
-    west, south, east, north = region.bounds
-    if west >= -180.0 and east <= 180.0:
-        return region
-    parts = []
-    for turn in range(int((west + 180.0) // 360.0), int((east + 180.0) // 360.0) + 1):
-        strip = shapely.box(360.0 * turn - 180.0, south, 360.0 * turn + 180.0, north)
-        cut = shapely.intersection(region, strip)
-        parts += [part for part in shapely.get_parts(shapely.transform(cut, _turned(turn))) if part.area > 0]
-    return shapely.union_all(parts)
-
-
-def _turned(turn: int) -> Any:
-    return lambda xy: xy - np.array([360.0 * turn, 0.0])
 
 
 def _warn_of_wide(zones: Zones) -> None:

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import numpy as np
 import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from pyproj import Transformer
 
 from eechips.errors import RegionError
 from eechips.planning.regions import parse_box
-from eechips.planning.zones import _within_180, file_shapes, file_zones
+from eechips.planning.vectors import within_180
+from eechips.planning.zones import file_shapes, file_zones
 
 SQUARE = shapely.box(10, 50, 11, 51)
 
@@ -57,7 +60,7 @@ def test_what_lies_beyond_180_degrees_is_on_the_other_side(tmp_path: Path) -> No
 @given(st.floats(-400, 400), st.floats(0.1, 300), st.floats(-80, 70))
 def test_nothing_is_lost_at_the_antimeridian(west: float, width: float, south: float) -> None:
     region = shapely.box(west, south, west + width, south + 5)
-    moved = _within_180(region)
+    moved = within_180(region)
     assert moved.bounds[0] >= -180
     assert moved.bounds[2] <= 180
     assert moved.area == pytest.approx(region.area)
@@ -76,3 +79,33 @@ def test_where_regions_lie(tmp_path: Path) -> None:
     assert SQUARE.contains(shapely.Point(shapes.points[0]))
     assert shapes.areas[0] == pytest.approx(7.87e9, rel=0.02)  # of the ellipsoid
     assert shapes.vertices.tolist() == [5]
+
+
+@pytest.mark.parametrize("crs", ["EPSG:3832", "EPSG:32660", "EPSG:3460"])
+def test_a_region_of_another_projection_is_cut_at_the_antimeridian(tmp_path: Path, crs: str) -> None:
+    """Pacific Mercator, UTM zone 60 north, Fiji Map Grid: all go on beyond 180 degrees. With a hole on one side."""
+    sign = 1 if crs == "EPSG:32660" else -1
+    south, north = sorted((sign * 16.0, sign * 18.0))
+    degrees = shapely.Polygon(
+        shapely.box(178.5, south, 181.0, north).exterior, [shapely.box(180.2, south + 0.5, 180.6, north - 0.5).exterior]
+    )
+    dense = shapely.segmentize(degrees, 0.01)
+    to_crs = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    there = shapely.transform(dense, lambda xy: np.column_stack(to_crs.transform(xy[:, 0], xy[:, 1])))
+    gpd.GeoDataFrame(geometry=[there], crs=crs).to_file(tmp_path / "fiji.gpkg")
+    zones = file_zones(tmp_path / "fiji.gpkg", None)
+    assert zones.geometries is not None
+    (found,) = zones.geometries
+    assert found.is_valid
+    assert found.bounds[0] == pytest.approx(-180)
+    assert found.bounds[2] == pytest.approx(180)
+    assert found.area == pytest.approx(degrees.area, rel=1e-4)
+    assert found.intersects(shapely.Point(-179.1, (south + north) / 2))
+    assert not found.intersects(shapely.Point(-179.6, (south + north) / 2))
+    assert not found.intersects(shapely.Point(0, (south + north) / 2))
+
+
+def test_a_region_around_a_pole_is_refused(tmp_path: Path) -> None:
+    gpd.GeoDataFrame(geometry=[shapely.box(-1e6, -1e6, 1e6, 1e6)], crs="EPSG:3031").to_file(tmp_path / "pole.gpkg")
+    with pytest.raises(RegionError, match="feature 1 goes around a pole, which is no point in degrees: divide it"):
+        file_zones(tmp_path / "pole.gpkg", None)
