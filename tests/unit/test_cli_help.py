@@ -20,6 +20,7 @@ VERBS = [
     "composites",
     "mosaic",
     "timeseries",
+    "points",
     "run",
     "init",
     "status",
