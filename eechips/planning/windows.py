@@ -131,7 +131,8 @@ def box_of(grid: Grid) -> tuple[float, float, float, float]:
     west, east = west - wide, east + wide
     if east - west > 180.0 or west < -180.0 or east > 180.0:
         west, east = -180.0, 180.0
-    return west, _to_pole(south - room), east, _to_pole(north + room)
+    south, north = max(south - room, -90.0), min(north + room, 90.0)
+    return west, -90.0 if south < -_POLAR else south, east, 90.0 if north > _POLAR else north
 
 
 def within(grid: Grid, region: BaseGeometry) -> BaseGeometry:
@@ -152,10 +153,6 @@ def within(grid: Grid, region: BaseGeometry) -> BaseGeometry:
         return found + np.column_stack([turns, np.zeros(len(turns))]) if is_geographic else found
 
     return shapely.make_valid(shapely.transform(fine, to_grid))
-
-
-def _to_pole(latitude: float) -> float:
-    return math.copysign(90.0, latitude) if abs(latitude) > _POLAR else latitude
 
 
 def _antimeridian(grid: Grid) -> int | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.client.split import LIMITS
@@ -98,6 +98,8 @@ def test_what_lies_on_earth_stays_where_it_is() -> None:
         assert on_earth(grid) is grid
 
 
+@example(crs="EPSG:4326", longitude=0.0, latitude=81.0, scale=1.0, width=1, height=1)
+@example(crs="EPSG:3031", longitude=40.0, latitude=-84.0, scale=100.0, width=30, height=20)
 @given(
     crs=st.sampled_from(["EPSG:4326", "EPSG:3857", "EPSG:32601", "EPSG:32733", "EPSG:3413", "EPSG:3031", "EPSG:5070"]),
     longitude=st.floats(-179.9, 179.9),
