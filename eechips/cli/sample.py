@@ -13,7 +13,7 @@ from eechips.jobs.chips import sample_recipe
 from eechips.recipe import CHIP_FORMATS
 
 _SECTIONS = {
-    "What": ("dataset", "bands", "start", "end", "format", "minimum", "maximum", "palette"),
+    "What": ("dataset", "bands", "start", "end", "format", "minimum", "maximum", "palette", "provenance"),
     "Where: exactly one of": ("per_ecoregion", "per_class", "total", "spacing", "points"),
     "Where, in detail": (
         *("roi", "class_image", "classes", "ecoregions", "ecoregion_field", "lon_field", "lat_field", "date_field"),
@@ -78,6 +78,11 @@ _SECTIONS = {
     help="Leave out points nearer than this to one before. chip: so near that chips could overlap.",
 )
 @click.option("--mask-image", metavar="ID:BAND", help="Only where this is not zero, and not masked.")
+@click.option(
+    "--provenance",
+    is_flag=True,
+    help="Note all images of which a chip shows a pixel, and their dates; else only the one whose pixels it has.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="The same seed draws the same points.")
 @click.option("--limit", type=int, metavar="N", help="Stop after N chips in all, spread over the strata.")
 @chip_options

@@ -7,6 +7,7 @@ import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -27,12 +28,13 @@ from eechips.planning.draws import Draws, StrataPool
 from eechips.planning.lattice import Placement
 from eechips.planning.maps import find_map, parse_map
 from eechips.planning.outlines import polygon_of
-from eechips.planning.pairing import iso, milliseconds, parse_window
+from eechips.planning.pairing import Pairing, iso, milliseconds, parse_window
 from eechips.planning.places import Places, read_places
+from eechips.planning.provenance import Shown, contributors
 from eechips.planning.regions import Region, parse_region
 from eechips.planning.spacing import Apart, parse_distance
 from eechips.planning.strategies import Drawn, Given, Site, Strategy, in_rows, inside, listed
-from eechips.planning.views import Images, Pairing, view
+from eechips.planning.views import Images, view
 from eechips.recipe import Chip, ChipFormat, Unit, canonical_json
 
 GridMode = Literal["native", "thumb"]
@@ -41,6 +43,8 @@ _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 # Strata that are named in the log; there may be hundreds.
 _NAMED = 6
+
+_BATCH = 500  # units whose images are asked about at a time
 
 _log = logging.getLogger(__name__)
 
@@ -115,6 +119,8 @@ class ChipSample:
         crs: ``native``, ``utm`` (the zone of the point), or a code.
         align: id of an image on whose pixels all chips lie.
         transform: of the grid, in the units of ``crs``.
+        provenance: whether the manifest is to name all images of which a chip shows a pixel, with their dates; else
+            only the one whose grid it is. It costs the service about as much as the chips.
         seed: of the points.
         limit: stop after so many points in all; they are spread over the strata.
         minimum: value that becomes black in a picture; None for the dataset's default.
@@ -153,6 +159,7 @@ class ChipSample:
     crs: str = "native"
     align: str | None = None
     transform: tuple[float, float, float, float, float, float] | None = None
+    provenance: bool = False
     seed: int = 0
     limit: int | None = None
     minimum: float | None = None
@@ -260,6 +267,8 @@ class ChipSample:
         if self.per_ecoregion is not None:
             plan |= {"per_ecoregion": self.per_ecoregion, "ecoregions": self.ecoregions}
             plan["ecoregion_field"] = self.ecoregion_field
+        if self.provenance:
+            plan["provenance"] = True
         options = ("per_class", "total", "spacing", "class_image", "min_distance", "mask_image", "date_field")
         plan |= {name: value for name in options if (value := getattr(self, name)) is not None}
         if self.classes is not None:
@@ -405,8 +414,39 @@ class ChipSample:
 
     def _units(self, survey: _Survey, sites: Sequence[Site]) -> Iterator[Unit]:
         extra = self._sources(survey)
-        for site, place in zip(sites, self._places(survey, sites), strict=True):
-            yield {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
+        units = (
+            {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
+            for site, place in zip(sites, self._places(survey, sites), strict=True)
+        )
+        yield from self._with_provenance(units) if self.provenance else units
+
+    def _with_provenance(self, units: Iterator[Unit]) -> Iterator[Unit]:
+        """Units with ``provenance``: of each layer, ids and dates of the images that chips show."""
+        while batch := list(islice(units, _BATCH)):
+            _log.info("Asking which images each of %s chips shows", f"{len(batch):,}")
+            found = [self._provenance(layer, batch) for layer in self.layers]
+            for unit, *each in zip(batch, *found, strict=True):
+                told = {layer.name: one for layer, one in zip(self.layers, each, strict=True)}
+                yield {**unit, "provenance": told if len(self.layers) > 1 else each[0]}
+
+    def _provenance(self, layer: Layer, units: Sequence[Unit]) -> list[dict[str, list[Any]]]:
+        """Sources and dates of a layer of units."""
+        images = self._images(layer, units[0])
+        if images.kind == "image":
+            return [{"sources": [images.dataset], "dates": []}] * len(units)
+        chips = []
+        for unit in units:
+            longitude, latitude = unit["coordinates"]
+            source = unit.get("image") if layer == self.first else None
+            grid = Grid.from_json(unit["grid"])
+            chips.append(Shown(grid, (longitude, latitude), source, self._pairing(layer, unit)))
+        return [
+            {
+                "sources": [f"{images.dataset}/{each.index}" for each in found],
+                "dates": [_date(each.time).get("date") for each in found],
+            }
+            for found in contributors(images, chips)
+        ]
 
     def _sources(self, survey: _Survey) -> dict[str, Any]:
         """What a worker must know of datasets that have no record."""
@@ -426,26 +466,34 @@ class ChipSample:
         return chips if len(chips) > 1 else next(iter(chips.values()))
 
     def _chip(self, layer: Layer, unit: Unit, grid: Grid) -> Chip:
-        if layer.known:
-            kind, bands = layer.known.kind, layer.usual_bands
-        else:
-            source = unit["source"][layer.name] if layer.name else unit["source"]
-            kind, bands = source["kind"], tuple(source["bands"])
+        images = self._images(layer, unit)
         image = f"{layer.dataset_id}/{unit['image']}" if "image" in unit and layer == self.first else None
-        images = Images(layer.dataset_id, kind, *self._dates(layer), bands)
         is_thumb = self.grid_mode == "thumb"
-        shown = view(
-            images, grid, unit["coordinates"], source=image, pairing=self._pairing(layer, unit), is_thumb=is_thumb
-        )
+        pairing = self._pairing(layer, unit)
+        shown = view(images, grid, unit["coordinates"], source=image, pairing=pairing, is_thumb=is_thumb)
+        sources: Sequence[str] = (image,) if image is not None else ()
+        dates: Sequence[str] = (unit["date"],) if image is not None and "date" in unit else ()
+        if "provenance" in unit:
+            told = unit["provenance"][layer.name] if layer.name else unit["provenance"]
+            sources, dates = told["sources"], told["dates"]
+        elif images.kind == "image" and layer.name:
+            sources = (layer.dataset_id,)
         return Chip(
             image=shown,
             grid=grid,
-            bands=bands,
+            bands=images.bands,
             format=self._format,
-            visualization=self._looks(layer, bands),
-            sources=(image,) if image is not None else (layer.dataset_id,) if kind == "image" and layer.name else (),
-            dates=(unit["date"],) if image is not None and "date" in unit else (),
+            visualization=self._looks(layer, images.bands),
+            sources=tuple(sources),
+            dates=tuple(dates),
         )
+
+    def _images(self, layer: Layer, unit: Unit) -> Images:
+        """The images of a layer that chips show."""
+        if layer.known:
+            return Images(layer.dataset_id, layer.known.kind, *self._dates(layer), layer.usual_bands)
+        source = unit["source"][layer.name] if layer.name else unit["source"]
+        return Images(layer.dataset_id, source["kind"], *self._dates(layer), tuple(source["bands"]))
 
     @property
     def _format(self) -> ChipFormat:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import ee
 import numpy as np
@@ -189,29 +190,25 @@ class ClassPool:
         """Looks at every pixel of the region, and remembers those of each class that have the lowest lots."""
         assert self._window is not None
         self._kept = keep = _KEPT + _KEPT_EACH * target
-        windows = list(_windows(self._window))
         _log.info("Looking for classes in all %s pixels of the region", f"{int(self._pixels):,}")
         self._cut = set()
-        best: dict[int, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]] = {}
-        for window in windows:
-            for number, (lots, pixels) in self._read(window).items():
-                lots, pixels = (
-                    (np.concatenate([best[number][0], lots]), np.concatenate([best[number][1], pixels]))
-                    if number in best
-                    else (lots, pixels)
-                )
-                order = np.argsort(lots, kind="stable")[: keep + len(self._seen)]
-                self._cut |= {number} if len(order) < len(lots) else set()
-                best[number] = lots[order], pixels[order]
+        most = keep + len(self._seen)
+        best: dict[int, _Lots] = {}
+        for window in _windows(self._window):
+            for number, found in self._read(window, most).items():
+                both = best[number].joined(found) if number in best else found
+                if len(both.lots) > most:
+                    self._cut.add(number)
+                best[number] = both.lowest(most)
         for number in sorted(best):
-            centres = self._map.locate(best[number][1]).round(DIGITS).tolist()
-            for (column, row), (lon, lat) in zip(best[number][1].tolist(), centres, strict=True):
+            centres = self._map.locate(best[number].pixels).round(DIGITS).tolist()
+            for (column, row), (lon, lat) in zip(best[number].pixels.tolist(), centres, strict=True):
                 if (column, row) not in self._seen:
                     self._note(number, (column, row), (lon, lat))
         self.is_complete = True
 
-    def _read(self, window: Window) -> dict[int, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]:
-        """Lots, and columns and rows on the map's lattice, of the pixels of each class in a window of the region."""
+    def _read(self, window: Window, most: int) -> dict[int, _Lots]:
+        """The pixels of each class in a window of the region; those with the lowest lots, if there are more."""
         assert self._window is not None
         grid = self._window.window(window.column, window.row, window.width, window.height)
         image = self._map.image()
@@ -220,33 +217,73 @@ class ClassPool:
         both = whole.rename("value").unmask(0).addBands(image.mask().gt(0).toInt32().rename("valid"))
         array = ee.data.computePixels({"expression": both, "fileFormat": "NUMPY_NDARRAY", "grid": grid.to_pixel_grid()})
         values, valid = array["value"], array["valid"] > 0
-        classes = np.unique(values[valid]).tolist()
-        if self._wanted is not None:
-            classes = [number for number in classes if number in self._wanted]
+        classes = map(self._class, np.unique(values[valid]).tolist())
         origin = self._map.centres(unproject(grid.crs, [grid.xy(0.5, 0.5)]))[0][0]
         found = {}
-        for number in map(self._class, classes):
-            rows, columns = np.nonzero((values == number) & valid)
-            pixels = np.column_stack([columns, rows]).astype(np.int64) + origin
-            centres = self._map.locate(pixels)
-            inside = shapely.contains_xy(self._region, centres[:, 0], centres[:, 1])
-            if inside.any():
-                found[number] = self._lots(pixels[inside], centres[inside, 1]), pixels[inside]
+        for number in classes:
+            if self._wanted is None or number in self._wanted:
+                rows, columns = np.nonzero((values == number) & valid)
+                pixels = np.column_stack([columns, rows]).astype(np.int64) + origin
+                drawn = self._inside(_Lots(self._lots(pixels), pixels), most)
+                if len(drawn.lots):
+                    found[number] = drawn
         return found
 
-    def _lots(self, pixels: npt.NDArray[np.int64], latitudes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _inside(self, lots: _Lots, most: int) -> _Lots:
+        """Those with the lowest lots whose centres lie in the region; one more than wanted if there are more.
+
+        Looking where pixels lie takes longer than all else: only as many are looked at as are needed.
+        """
+        tried = 2 * most
+        while True:
+            lowest = lots.lowest(tried)
+            centres = self._map.locate(lowest.pixels)
+            kept = lowest.where(shapely.contains_xy(self._region, centres[:, 0], centres[:, 1]))
+            if len(kept.lots) > most or tried >= len(lots.lots):
+                return kept.lowest(most + 1)
+            tried *= 4
+
+    def _lots(self, pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """A number for each pixel: those with the lowest are a sample without replacement, weighted by area.
 
         Exponential variates over weights, as Efraimidis and Spirakis (2006) have them; each made of nothing but the
-        seed and the pixel's place, by the finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
+        seed and the pixel's place, by the finaliser of SplitMix64 (Steele, Lea and Flood, 2014). Where coordinates are
+        degrees, pixels are smaller towards the poles; projections in metres are taken to keep areas.
         """
         digest = hashlib.sha256(json.dumps([self._seed, str(self._map.name)]).encode()).digest()
         salt = np.frombuffer(digest[:16], dtype=np.uint64)
         bits = _mixed(_mixed(pixels[:, 0].astype(np.uint64) ^ salt[0]) ^ pixels[:, 1].astype(np.uint64) ^ salt[1])
         uniform = np.ldexp((bits >> np.uint64(11)).astype(np.float64) + 0.5, -53)
-        areas = np.cos(np.radians(latitudes)) if parse_crs(self._map.grid.crs).is_geographic else 1.0
-        lots: npt.NDArray[np.float64] = -np.log(uniform) / areas
+        lots: npt.NDArray[np.float64] = -np.log(uniform)
+        if parse_crs(self._map.grid.crs).is_geographic:
+            lots /= np.maximum(np.cos(np.radians(self._map.locate(pixels)[:, 1])), 1e-12)
         return lots
+
+
+@dataclass(frozen=True, slots=True)
+class _Lots:
+    """Pixels, and what each has drawn.
+
+    Attributes:
+        lots: numbers, (n,).
+        pixels: columns and rows, (n, 2).
+    """
+
+    lots: npt.NDArray[np.float64]
+    pixels: npt.NDArray[np.int64]
+
+    def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> _Lots:
+        """Some of them."""
+        return _Lots(self.lots[mask], self.pixels[mask])
+
+    def joined(self, other: _Lots) -> _Lots:
+        """These and others."""
+        return _Lots(np.concatenate([self.lots, other.lots]), np.concatenate([self.pixels, other.pixels]))
+
+    def lowest(self, count: int) -> _Lots:
+        """Those with the lowest numbers, in their order."""
+        few = self if count >= len(self.lots) else self.where(np.argpartition(self.lots, count)[:count])
+        return few.where(np.argsort(few.lots, kind="stable"))
 
 
 def _windows(grid: Grid) -> Iterator[Window]:

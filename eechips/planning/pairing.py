@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from dataclasses import dataclass
 
 from eechips.errors import UsageError
 
 _WINDOW = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(h|d|w)\s*", re.IGNORECASE)
 _UNITS = {"h": dt.timedelta(hours=1), "d": dt.timedelta(days=1), "w": dt.timedelta(weeks=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Pairing:
+    """The date that a chip is paired with.
+
+    Attributes:
+        moment: ISO 8601.
+        first: moment of the earliest image that may be shown.
+        last: the moment after that of the latest.
+    """
+
+    moment: str
+    first: str
+    last: str
 
 
 def parse_window(text: str) -> dt.timedelta:

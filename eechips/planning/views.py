@@ -14,6 +14,7 @@ import ee
 from eechips.datasets import Kind
 from eechips.grid import Grid
 from eechips.planning import facts
+from eechips.planning.pairing import Pairing
 from eechips.planning.projection import nominal_scale
 from eechips.template import Template
 
@@ -82,21 +83,6 @@ def nearest_first(images: ee.ImageCollection, moment: Any, *, ascending: bool = 
     return ordered
 
 
-@dataclass(frozen=True, slots=True)
-class Pairing:
-    """The date that a chip is paired with.
-
-    Attributes:
-        moment: ISO 8601.
-        first: moment of the earliest image that may be shown.
-        last: the moment after that of the latest.
-    """
-
-    moment: str
-    first: str
-    last: str
-
-
 def view(
     images: Images,
     grid: Grid,
@@ -120,9 +106,7 @@ def view(
         return Template(_stored, (images.dataset,))
     if is_thumb and pairing is None:
         return Template(_shown, (images,), {"corners": list(grid.bounds)})
-    # The greater side, where half the diagonal is the least: a projection stretches some distances.
-    reach = nominal_scale(grid) * max(grid.width, grid.height)
-    values: dict[str, Any] = {"coordinates": list(coordinates), "reach": reach}
+    values: dict[str, Any] = {"coordinates": list(coordinates), "reach": reach_of(grid)}
     if pairing is not None:
         values |= {"moment": pairing.moment, "first": pairing.first, "last": pairing.last}
     if source is not None:
@@ -142,7 +126,7 @@ def _shown(images: Images, corners: Sequence[float]) -> ee.Image:
 
 def _shown_around(images: Images, coordinates: Sequence[float], reach: float, **near: str) -> ee.Image:
     """What lies around a point."""
-    box = _around(coordinates, reach)
+    box = around(coordinates, reach)
     return images.mosaic(images.near(box, **near) if near else images.over(box), images.nothing())
 
 
@@ -152,12 +136,21 @@ def _shown_above(images: Images, coordinates: Sequence[float], reach: float, sou
     So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,
     resampled, only beyond its edge.
     """
-    box = _around(coordinates, reach)
+    box = around(coordinates, reach)
     below = images.mosaic(images.near(box, **near) if near else images.over(box))
     image: ee.Image = ee.ImageCollection([below, images.select(ee.Image(source))]).mosaic()
     return image
 
 
-def _around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
+def reach_of(grid: Grid) -> float:
+    """Metres around a chip's place within which all that it shows lies.
+
+    The greater side, where half the diagonal is the least: a projection stretches some distances.
+    """
+    return nominal_scale(grid) * max(grid.width, grid.height)
+
+
+def around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
+    """A box around a place."""
     box: ee.Geometry = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
     return box

@@ -90,11 +90,13 @@ def test_every_class_has_exactly_its_points_on_its_pixels(
     assert truth[rows, columns].tolist() == [unit["class"] for unit in units]
     assert len(set(zip(columns.tolist(), rows.tolist(), strict=True))) == len(units), "a pixel comes twice"
     west, south, east, north = map(float, box.split(","))
-    all_columns, all_rows = np.meshgrid(np.arange(width), np.arange(height))
-    centres = np.column_stack([c.ravel() for c in TRANSFORM * (all_columns + 0.5, all_rows + 0.5)])
-    lon, lat = unproject(CRS, centres).T
-    inside = ((lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)).reshape(truth.shape)
-    there = {c: int(((truth == c) & inside).sum()) for c in np.unique(truth) if c}
+    there = {}
+    for number in np.unique(truth[truth > 0]).tolist():
+        all_rows, all_columns = np.nonzero(truth == number)
+        step = max(1, len(all_rows) // 5000)  # enough of the common ones
+        all_rows, all_columns = all_rows[::step], all_columns[::step]
+        lon, lat = unproject(CRS, np.column_stack(TRANSFORM * (all_columns + 0.5, all_rows + 0.5))).T
+        there[number] = int(((lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)).sum())
     assert Counter(unit["class"] for unit in units) == {c: min(n, count) for c, n in there.items()}
     for number, n in there.items():
         told = any(f"class {number} has only {n} of {count} points" in record.message for record in caplog.records)

@@ -1,0 +1,114 @@
+"""Which images a chip's pixels are of: not those that lie somewhere below it, but those that show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+
+from eechips.grid import Grid
+from eechips.planning import service
+from eechips.planning.pairing import Pairing
+from eechips.planning.views import Images, around, reach_of
+
+_PIXELS = 1 << 22  # of the chips that are asked about in one request
+_MOST_CHIPS = 500
+_INSET = 0.25  # of a pixel: so much smaller is the rectangle whose pixels are counted, so that no neighbours are
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A chip, as far as it matters which images it shows.
+
+    Attributes:
+        grid: its pixels.
+        coordinates: of its place, longitude and latitude in degrees.
+        source: ``system:index`` of the image on top; None for the latest, or the nearest to the date.
+        pairing: its date, if it has one.
+    """
+
+    grid: Grid
+    coordinates: tuple[float, float]
+    source: str | None = None
+    pairing: Pairing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Contributor:
+    """An image that shows.
+
+    Attributes:
+        index: its ``system:index``.
+        time: its ``system:time_start`` in milliseconds since 1970, or None.
+    """
+
+    index: str
+    time: int | None
+
+
+def contributors(images: Images, chips: Sequence[Shown]) -> Iterator[tuple[Contributor, ...]]:
+    """The images of which chips have at least one pixel in one band, by time.
+
+    The server puts the numbers of the images on top of each other, with their masks, as it does with the images
+    themselves, and counts them on the chip's own pixels: that costs about what the chips cost, but what comes back is
+    small. Hundreds of small chips, or some dozen of 256 pixels, are one request.
+
+    Args:
+        images: of the dataset.
+        chips: of one dataset, with or without a date all of them.
+    """
+    size = max((chip.grid.width * chip.grid.height for chip in chips), default=1)
+    step = max(1, min(_MOST_CHIPS, _PIXELS // size))
+    for start in range(0, len(chips), step):
+        yield from _ask(images, chips[start : start + step])
+
+
+def _ask(images: Images, chips: Sequence[Shown]) -> list[tuple[Contributor, ...]]:
+    """One request; in halves where the server finds that too much at once."""
+    try:
+        answers: Any = ee.List([_contributing(images, chip) for chip in chips]).getInfo()
+    except ee.EEException as error:
+        if len(chips) == 1 or not service.is_too_large(error):
+            raise
+        half = len(chips) // 2
+        return [*_ask(images, chips[:half]), *_ask(images, chips[half:])]
+    found = []
+    for names, times in answers:
+        each = [Contributor(n, None if t is None else int(t)) for n, t in zip(names, times, strict=True)]
+        found.append(tuple(sorted(each, key=lambda c: (c.time is not None, c.time or 0, c.index))))
+    return found
+
+
+def _contributing(images: Images, chip: Shown) -> Any:
+    """Names and times of the images that a chip shows, two lists."""
+    box = around(chip.coordinates, reach_of(chip.grid))
+    pairing = chip.pairing
+    there = images.over(box) if pairing is None else images.near(box, pairing.moment, pairing.first, pairing.last)
+    names = there.aggregate_array("system:index")
+
+    def numbered(element: Any) -> Any:
+        image = ee.Image(element)
+        number = ee.Image.constant(names.indexOf(image.get("system:index"))).toInt32()
+        return images.select(image).multiply(0).toInt32().add(number)
+
+    numbers: Any = there.map(numbered).mosaic()
+    if chip.source is not None:
+        top = there.filter(ee.Filter.eq("system:index", chip.source)).map(numbered)
+        numbers = ee.ImageCollection([numbers, top.mosaic()]).mosaic()
+    grid = chip.grid
+    inner = [grid.xy(_INSET, _INSET), grid.xy(grid.width - _INSET, grid.height - _INSET)]
+    corners = [inner[0], (grid.xy(grid.width - _INSET, _INSET)), inner[1], grid.xy(_INSET, grid.height - _INSET)]
+    projection = ee.Projection(grid.crs, list(grid.transform))
+    counted = ee.Image(numbers).reduceRegion(
+        reducer=ee.Reducer.frequencyHistogram(),
+        geometry=ee.Geometry.Polygon([list(map(list, corners))], ee.Projection(grid.crs), False),
+        crs=projection,
+        maxPixels=1e9,
+    )
+    keys = counted.values().map(lambda histogram: ee.Dictionary(histogram).keys()).flatten().distinct()
+    positions = keys.map(lambda key: ee.Number.parse(key).int())
+    shown = positions.map(lambda position: names.get(ee.Number(position)))
+    times = there.toList(1_000_000).map(lambda image: ee.Image(image).get("system:time_start"))
+    return ee.List([shown, positions.map(lambda position: times.get(ee.Number(position)))])
