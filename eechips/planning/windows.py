@@ -32,7 +32,8 @@ USUAL_BYTES = 16_000_000
 _MOST_BYTES = 32_000_000  # of a window that cannot be smaller than a block; both ways of asking take it
 _LEAST_EDGE = 16
 _SMALL_BLOCKS = 2  # blocks a side of the smallest windows that are made to have more of them
-_SAMPLES = 9  # points along a side of a window, by which its place on Earth is found
+_SAMPLES = 17  # points along a side of a window, by which its place on Earth is found
+_ROOM = 0.2  # of its height and width, more than projections bend between those points
 _POLAR = 80.0  # degrees of latitude beyond which a pole may be within a window
 _ROUND = 360
 
@@ -126,8 +127,8 @@ def box_of(grid: Grid) -> tuple[float, float, float, float]:
     if not len(lonlat):
         return -180.0, -90.0, 180.0, 90.0
     (west, south), (east, north) = lonlat.min(axis=0).tolist(), lonlat.max(axis=0).tolist()
-    room = max(north - south, 1e-6) / (_SAMPLES - 1)
-    wide = max(east - west, 1e-6) / (_SAMPLES - 1)
+    room = max(north - south, 1e-6) * _ROOM
+    wide = max(east - west, 1e-6) * _ROOM
     west, east = west - wide, east + wide
     if east - west > 180.0 or west < -180.0 or east > 180.0:
         west, east = -180.0, 180.0
