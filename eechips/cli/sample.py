@@ -12,7 +12,7 @@ from eechips.cli.sections import sectioned
 from eechips.jobs.chips import sample_recipe
 from eechips.recipe import CHIP_FORMATS
 
-_SECTIONS = {
+SECTIONS = {
     "What": ("dataset", "bands", "start", "end", "format", "minimum", "maximum", "palette", "provenance"),
     "Where: exactly one of": ("per_ecoregion", "per_class", "total", "spacing", "points"),
     "Where, in detail": (
@@ -23,7 +23,7 @@ _SECTIONS = {
 }
 
 
-@click.command("sample", cls=sectioned(_SECTIONS), context_settings=HELP)
+@click.command("sample", cls=sectioned(SECTIONS), context_settings=HELP)
 @click.option(
     "--dataset",
     required=True,

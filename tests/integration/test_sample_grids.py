@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyproj import Transformer
@@ -267,3 +268,45 @@ def test_chips_at_the_edges_of_the_world_are_whole_through_a_run(
             array = {band: chip.read(n) for n, band in enumerate(raster.bands, start=1)}
             array["valid"] = chip.read_masks(1)
             assert assert_is_source(raster, grid, array) == 32 * 32
+
+
+MONTANA = (
+    "optical/lc08_041027_montana_2015-06-04.tif",
+    "optical/le07_041027_montana_2007-05-05.tif",
+    "optical/lt05_041027_montana_1997-06-02.tif",
+)
+
+
+def test_samples_of_three_landsats_are_aligned_to_the_pixel(
+    real_data: Path, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    """Real images of 1997, 2007 and 2015, and a coarser one of the world: every file of a place has the same pixels."""
+    for name in MONTANA:
+        ingest(real_data / name, tmp_path / "store", real_id(name), bands=real_bands(name))
+    world = np.arange(180 * 360, dtype=np.float32).reshape(1, 180, 360)
+    coded_store.write(tmp_path / "world.tif", "EPSG:4326", Affine(1, 0, -180, 0, -1, 90), world)
+    ingest(tmp_path / "world.tif", tmp_path / "store", "users/someone/world", bands=["n"])
+    server = serve("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none", "--workers", "2")
+    rasters = [coded_store.read(real_data / name, real_id(name), tuple(real_bands(name))[:3]) for name in MONTANA]
+    rasters.append(coded_store.read(tmp_path / "world.tif", "users/someone/world", ("n",)))
+    points = tmp_path / "points.csv"
+    places = [point_in(rasters[0], x, y) for x in (0.1, 0.5, 0.8) for y in (0.2, 0.6)]
+    points.write_text("\n".join(["lon,lat", *(f"{lon!r},{lat!r}" for lon, lat in places)]))
+    run = eechips.sample(
+        [raster.id for raster in rasters], bands={raster.id: raster.bands for raster in rasters}, points=str(points),
+        size=(50, 40), endpoint=server.url, rate=None, processes=2, quiet=True, out=tmp_path / "out",
+    )  # fmt: skip
+    assert run.counts == {"done": 6}
+    layers = run.layers
+    assert len(layers) == 24
+    for position in run.units.index:
+        grids = set()
+        for (_, name), row in layers.loc[[position]].iterrows():
+            (raster,) = [raster for raster in rasters if raster.id.endswith(name)]
+            with rasterio.open(run.path / row["file"]) as chip:
+                grid = Grid(chip.crs.to_string(), tuple(chip.transform)[:6], chip.width, chip.height)
+                array = {band: chip.read(n) for n, band in enumerate(raster.bands, start=1)}
+                array["valid"] = chip.read_masks(1)
+                assert assert_is_source(raster, grid, array) > 1000
+            grids.add(grid)
+        assert len(grids) == 1

@@ -321,6 +321,18 @@ def test_several_datasets_lie_on_the_same_pixels(server: Server, store: Path, tm
     assert (run.units["state"] == np.where(fractions == 0, "empty", "done")).all()
 
 
+def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) -> None:
+    """The map covers a part of the image only: without it there is no file of the others, and others are drawn."""
+    datasets, options = [UTM, MAP], {"total": 6, "roi": roi(600, 300), "seed": 3}
+    skipped = sample(server, tmp_path / "skip", dataset=datasets, on_empty="skip", **options)
+    assert set(skipped.counts) == {"done", "empty"}
+    assert len(list(skipped.path.rglob("*.tif"))) == 2 * skipped.counts["done"] == len(skipped.layers)
+    full = sample(server, tmp_path / "redraw", dataset=datasets, on_empty="redraw", **options)
+    assert full.counts["done"] == 6
+    assert len(full.layers) == 12
+    assert full.verify() == []
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
