@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +17,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eechips.engine.assembly import Results
-from eechips.recipe import TableFormat
+from eechips.recipe import TableFormat, Unit
 from eechips.storage import SCRATCH_PREFIX
 
 Output = Literal["region", "one", "year"]
 OUTPUTS: tuple[Output, ...] = ("region", "one", "year")
 
-MOST_ROWS = 2_000_000
-"""Rows that are sorted at once, in memory: some 300 MB."""
+MOST_ROWS = 1_000_000
+"""Rows that are sorted at once, in memory: some 250 MB, with ids that are text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Layout:
         return pa.schema([(self.id_column, ids), ("date", pa.string()), *numbers])
 
 
-def collate(results: Results, layout: Layout, most_rows: int = MOST_ROWS) -> None:
+def collate(results: Results, layout_for: Callable[[Unit], Layout], most_rows: int = MOST_ROWS) -> None:
     """Puts the parts of a run, Parquet files of some regions each, together to one table.
 
     Its rows are in the order of the regions' ids, and of each region in that of its part, whatever regions were asked
@@ -61,17 +61,20 @@ def collate(results: Results, layout: Layout, most_rows: int = MOST_ROWS) -> Non
 
     Args:
         results: of units with ``"regions"``, a list of ``{"region": id, …}``.
-        layout: of the table.
+        layout_for: the layout of the table, by any of the units.
         most_rows: that are sorted at once.
     """
     parts: list[Path] = []
     missing = rows = 0
+    layout: Layout | None = None
     for settled in results:
+        layout = layout or layout_for(settled.unit)
         if settled.path is None:
             missing += len(settled.unit["regions"])
         else:
             parts.append(settled.path)
             rows += settled.record.rows or 0
+    assert layout is not None, "a plan has units"
     schema = layout.schema(_id_type(layout.id_column, parts))
     # The scratch is beside the results, and not in /tmp, which may be small.
     with (

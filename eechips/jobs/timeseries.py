@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 
 import ee
 import shapely
+from shapely.geometry.base import BaseGeometry
 
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
@@ -43,7 +44,7 @@ from eechips.planning.zones import Shapes, Zones, file_shapes, file_zones, table
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
 
 # Degrees around a batch of regions within which images are looked for: bounds from the server are not exact.
-_AROUND = 0.01
+_MARGIN = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +84,8 @@ class TimeSeries(OfDataset):
         multiply: factor for the values, on the server, before anything is reduced.
         add: summand for the values, after the factor.
         output: ``region`` for a file for each region; ``one`` for one table; ``year`` for one in a file for each year.
+            The values are those of a file for each region to rounding (the server adds up the pixels of one and of
+            several regions in different orders), and the same to the byte however regions are put together.
         batch: regions of a request at most, ``auto`` to choose by their size. With one table only: a file for each
             region is a request for each.
         format: ``csv`` or ``parquet``; None for csv, and parquet for one table.
@@ -256,9 +259,8 @@ class TimeSeries(OfDataset):
             }
 
     def get_result(self, index: int, unit: Unit) -> Table:
-        """The table of a region, or of several: one request, and more where the rows take several pages, or are too
-        large for one."""
-        bands = tuple(self.bands or unit.get("bands") or (self.known.bands if self.known else ()))
+        """The table of a region, or of several: one request, and more where the rows are too many or too large for it."""
+        bands = self._bands(unit)
         reduction = Reduction(
             bands=bands,
             statistics=self.statistics,
@@ -272,9 +274,7 @@ class TimeSeries(OfDataset):
             geometry = self._geometry(unit)
             chosen = self._elements(images.filterBounds(geometry), bands)
             return alone(chosen, reduction, unit["region"], geometry, self.table_format)
-        west, south, east, north = unit["bounds"]
-        around = shapely.box(west, south, east, north).buffer(_AROUND, join_style="mitre")
-        chosen = self._elements(images.filterBounds(planar(around)), bands)
+        chosen = self._elements(images.filterBounds(planar(_around(*unit["bounds"]))), bands)
         regions = [(region["region"], self._geometry(region)) for region in unit["regions"]]
         return together(chosen, reduction, regions)
 
@@ -284,17 +284,20 @@ class TimeSeries(OfDataset):
         return self._collate if self.output != "region" else None
 
     def _collate(self, results: Results) -> None:
-        first = next(iter(results), None)
-        unit: Unit = first.unit if first is not None else {}
-        bands = tuple(self.bands or unit.get("bands") or (self.known.bands if self.known else ()))
-        layout = Layout(
+        collate(results, self._layout)
+
+    def _layout(self, unit: Unit) -> Layout:
+        bands = self._bands(unit)
+        return Layout(
             id_column=self.id_column,
             values=self.statistics.columns(bands),
             counts=self.statistics.counts(bands),
             format=self.table_format,
             by_year=self.output == "year",
         )
-        collate(results, layout)
+
+    def _bands(self, unit: Unit) -> tuple[str, ...]:
+        return tuple(self.bands or unit.get("bands") or (self.known.bands if self.known else ()))
 
     @property
     def _has_lattice(self) -> bool:
@@ -347,6 +350,12 @@ class TimeSeries(OfDataset):
         cost = Cost(values=rows * (1 + len(names)), images=imagery.images, tile=TILE * scale)
         most = None if self.batch == "auto" else self.batch
         return batches(shapes, cost, imagery, groups=[_key(lattice) for lattice in lattices], most=most)
+
+
+def _around(west: float, south: float, east: float, north: float) -> BaseGeometry:
+    return shapely.box(
+        max(west - _MARGIN, -180.0), max(south - _MARGIN, -90.0), min(east + _MARGIN, 180.0), min(north + _MARGIN, 90.0)
+    )
 
 
 def _region(zones: Zones, index: int) -> dict[str, Any]:

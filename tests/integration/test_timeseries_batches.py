@@ -239,7 +239,7 @@ def test_what_does_not_fit_in_memory_is_sorted_on_disk(one: eechips.Run, tmp_pat
             def make(self, name: str) -> Any:
                 return Results(ledger, tmp_path, quiet=True).make(name)
 
-        collate(Elsewhere(ledger, one.path, quiet=True), layout, most_rows=100)
+        collate(Elsewhere(ledger, one.path, quiet=True), lambda unit: layout, most_rows=100)
     found = pd.read_parquet(tmp_path / "series.parquet")
     pd.testing.assert_frame_equal(found, table_of(one))
     assert [path.name for path in tmp_path.iterdir()] == ["series.parquet"]
