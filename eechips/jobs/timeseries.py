@@ -259,7 +259,7 @@ class TimeSeries(OfDataset):
             }
 
     def get_result(self, index: int, unit: Unit) -> Table:
-        """The table of a region, or of several: one request, and more where the rows are too many or too large for it."""
+        """The table of a region, or of several: one request, and more where the rows are too many or too large."""
         bands = self._bands(unit)
         reduction = Reduction(
             bands=bands,
