@@ -12,6 +12,7 @@ from PIL import Image
 
 import eechips
 from eechips.errors import RecipeError, UsageError
+from eechips.planning.projection import project
 from tests.conftest import Server
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes"
@@ -23,6 +24,7 @@ def run(server: Server, out: Path, name: str, **parameters: object) -> eechips.R
 
 def test_every_recipe_is_run_here() -> None:
     assert sorted(path.name for path in RECIPES.glob("*.py")) == [
+        "aligned_samples.py",
         "modis_lst.py",
         "naip_chips.py",
         "ndvi_mosaic.py",
@@ -49,6 +51,30 @@ def test_naip_chips(demo_server: Server, tmp_path: Path) -> None:
     first, second = (run.path / run.units["file"].iloc[0] for run in (made, verb))
     with Image.open(first) as left, Image.open(second) as right:
         assert left.tobytes() == right.tobytes()
+
+
+def test_aligned_samples(demo_server: Server, tmp_path: Path) -> None:
+    """As many of every class as ``eechips sample`` makes, at the same places; the label in the middle is the class."""
+    box = {"west": -105.25, "south": 39.95, "east": -105.2, "north": 40.0}
+    made = run(demo_server, tmp_path / "recipe", "aligned_samples.py", per_class=2, size=16, **box)
+    assert made.is_complete
+    for position, unit in made.units["unit"].items():
+        files = made.layers.loc[position, "file"]
+        assert list(files.index) == ["image", "elevation", "label"]
+        grids = set()
+        for name in files:
+            with rasterio.open(made.path / name) as chip:
+                grids.add((chip.transform, chip.crs, chip.shape))
+        assert len(grids) == 1
+        with rasterio.open(made.path / files["label"]) as chip:
+            ((value,),) = chip.sample([project(chip.crs.to_string(), [unit["coordinates"]])[0]], indexes=1)
+        assert value == unit["class"]
+    verb = eechips.sample(
+        ["S2", "SRTM", "WORLDCOVER"], per_class=2, class_image="WORLDCOVER", roi=",".join(map(str, box.values())),
+        start="2021-06-01", end="2021-09-01", size=16, endpoint=demo_server.url, rate=None, processes=2, quiet=True,
+        out=tmp_path / "verb",
+    )  # fmt: skip
+    assert [u["coordinates"] for u in verb.units["unit"]] == [u["coordinates"] for u in made.units["unit"]]
 
 
 def test_modis_lst(demo_server: Server, tmp_path: Path) -> None:
