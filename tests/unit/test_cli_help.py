@@ -28,6 +28,8 @@ VERBS = [
     "failures",
     "retry",
     "verify",
+    "plan",
+    "work",
     "doctor",
     "datasets",
     "serve",

@@ -36,9 +36,9 @@ def refuse(*arguments: str) -> str:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--scale", "0"], "--scale must be above 0, not 0"),
-        (["--scale=-5"], "--scale must be above 0, not -5"),
-        (["--scale", "nan"], "--scale must be above 0, not nan"),
+        (["--scale", "0"], "--scale must be above 0 metres, not 0"),
+        (["--scale=-5"], "--scale must be above 0 metres, not -5"),
+        (["--scale", "nan"], "--scale must be above 0 metres, not nan"),
         (["--start", "2020-06-01", "--end", "2020-01-01"], "the start (2020-06-01) must be before the end"),
         (["--start", "2020-06-01", "--end", "2020-06-01"], "the start (2020-06-01) must be before the end"),
         (["--start", "yesterday"], "the start 'yesterday' is not a date (YYYY-MM-DD)"),
@@ -71,9 +71,9 @@ def test_sample(arguments: list[str], sentence: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--scale", "0"], "--scale must be above 0, not 0"),
+        (["--scale", "0"], "--scale must be above 0 metres, not 0"),
         (["--start", "2020-06-01", "--end", "2020-01-01"], "the start (2020-06-01) must be before the end"),
-        (["--reducer", "maximum"], "'maximum' is not one of"),
+        (["--reducer", "maximum"], "unknown reducer 'maximum': there are mean,"),
         (["--bbox", "1,2"], "'1,2' is not W,S,E,N in degrees"),
         (["--regions", "nowhere.gpkg"], "there is no file nowhere.gpkg"),
         (["--id-field", "date"], "--id-field date is also the name of another column"),
@@ -92,7 +92,7 @@ def test_a_dataset_without_a_default_region() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["sample", "--dataset", "NAIP"], "Missing option '--per-ecoregion'"),
+        (["sample", "--dataset", "NAIP"], "give exactly one of --per-ecoregion, --per-class, --total,"),
         (["sampel"], "No such command 'sampel'"),
         (["run", "nowhere.py"], "cannot read the recipe nowhere.py"),
         (["run", "nowhere.py", "-p", "novalue"], "'novalue' is not NAME=VALUE"),

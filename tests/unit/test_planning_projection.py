@@ -12,6 +12,7 @@ from pyproj import Transformer
 from eechips.errors import UsageError
 from eechips.grid import Grid
 from eechips.planning.grids import snap, utm_grid
+from eechips.planning.lattice import rescaled
 from eechips.planning.projection import nominal_scale, parse_crs, project, utm_crs
 
 NAIP = Grid("EPSG:26913", (0.6, 0.0, 500000.4, 0.0, -0.6, 4400000.2), 10000, 12000)
@@ -50,7 +51,7 @@ def test_snapped_chips_are_centred_on_the_point(lon: float, lat: float, size: in
 
 
 def test_another_scale_keeps_origin_and_axes() -> None:
-    chip = snap(NAIP, (-105.0, 39.7), (64, 64), scale=2.4)
+    chip = snap(rescaled(NAIP, 2.4), (-105.0, 39.7), (64, 64))
     assert chip.resolution == pytest.approx((2.4, 2.4))
     columns = (chip.transform[2] - NAIP.transform[2]) / 2.4
     assert columns == pytest.approx(round(columns), abs=1e-6)
