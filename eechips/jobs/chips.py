@@ -6,14 +6,10 @@ import datetime as dt
 import hashlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
-
-import ee
-import shapely
-from shapely.geometry.base import BaseGeometry
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import RegionError, UsageError
@@ -21,28 +17,20 @@ from eechips.grid import Grid
 from eechips.jobs.layers import Bands, Layer, layers_of
 from eechips.jobs.options import fetch, field_names, slug, split, takes
 from eechips.jobs.refusals import check, check_places, parse_classes
+from eechips.jobs.siting import Siting, tell
 from eechips.manifest.run import Run
 from eechips.planning import facts, grids, samplers
-from eechips.planning.classes import MOST_PIXELS, ClassPool
-from eechips.planning.draws import Draws, StrataPool
 from eechips.planning.lattice import Placement
-from eechips.planning.maps import find_map, parse_map
-from eechips.planning.outlines import polygon_of
+from eechips.planning.maps import parse_map
 from eechips.planning.pairing import Pairing, iso, milliseconds, parse_window
 from eechips.planning.places import Places, read_places
 from eechips.planning.provenance import Shown, contributors
 from eechips.planning.regions import Region, parse_region
-from eechips.planning.spacing import Apart, parse_distance
-from eechips.planning.strategies import Drawn, Given, Site, Strategy, in_rows, inside, listed
+from eechips.planning.strategies import Site, Strategy
 from eechips.planning.views import Images, view
 from eechips.recipe import Chip, ChipFormat, Unit, canonical_json
 
 GridMode = Literal["native", "thumb"]
-
-_WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
-
-# Strata that are named in the log; there may be hundreds.
-_NAMED = 6
 
 _BATCH = 500  # units whose images are asked about at a time
 
@@ -299,7 +287,7 @@ class ChipSample:
         sites = survey.strategy.sites()
         if not sites:
             raise RegionError("no place is left to take a chip at: --mask-image, --min-distance or --roi leave none")
-        self._tell(survey.strategy, sites)
+        tell(self, survey.strategy, sites)
         yield from self._units(survey, sites[: self.limit])
 
     def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
@@ -328,89 +316,14 @@ class ChipSample:
             about = facts.describe(layer.dataset_id, kind, region, *self._dates(layer))
             seen.append(_Seen(about, self._default_bands(layer, about)))
         placement = self.placement.resolved()
-        survey = _Survey(tuple(seen), placement, self._strategy(region, seen[0], placement))
+        siting = Siting(self, region, self.thumb_reach(seen[0].bands[0]), seen[0].bands[0].grid, placement)
+        survey = _Survey(tuple(seen), placement, siting.strategy())
         self._set("_surveyed", survey)
         return survey
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers draw no points, and what they need of a file of them is in the units.
         return {**self.__dict__, "_surveyed": None, "places": None}
-
-    def _strategy(self, region: ee.Geometry | None, seen: _Seen, placement: Placement) -> Strategy:
-        """The way to choose places that the options say."""
-        apart = self._apart(seen, placement)
-        mask = None
-        if self.mask_image is not None:
-            mask = find_map("--mask-image", parse_map("--mask-image", self.mask_image), region)
-        keep = mask.counts if mask is not None else None
-        if self.per_ecoregion is not None:
-            assert region is not None
-            strata = samplers.fetch_strata(region, self.ecoregions, self.ecoregion_field, self._name_field())
-            fields = {stratum.id: {"eco_id": stratum.id, "eco_name": stratum.name} for stratum in strata}
-            pool = StrataPool(strata, self.seed, keep, is_thinned=apart is not None)
-            return Drawn(Draws(pool, list(fields), self.per_ecoregion, apart), fields, "eco_id")
-        if self.places is not None:
-            sites = listed(self.places, self.date_field)
-            return Given(sites if self.region is None else inside(sites, self._outline()), keep, apart)
-        if self.spacing is not None:
-            return Given(in_rows(self._outline(), parse_distance("--spacing", self.spacing)), keep)
-        if self.per_class is not None:
-            assert self.class_image is not None
-            layer = find_map("--class-image", parse_map("--class-image", self.class_image), region)
-            wanted = None if self.classes is None else parse_classes(self.classes)
-            classes = ClassPool(replace(layer, within=mask), self._outline(), self.seed, wanted)
-            found = classes.survey(self.per_class)
-            draws = Draws(classes, list(found), self.per_class, apart)
-            return Drawn(draws, {number: {"class": number} for number in found}, "class")
-        assert self.total is not None
-        stratum = samplers.Stratum("total", "the region", self._outline())
-        pool = StrataPool([stratum], self.seed, keep, is_thinned=apart is not None)
-        return Drawn(Draws(pool, [stratum.id], self.total, apart), {stratum.id: {}})
-
-    def _outline(self) -> BaseGeometry:
-        """The region in degrees; the whole world where there is none."""
-        return _WORLD if self.region is None else samplers.polygons_of(polygon_of(self.region))
-
-    def _apart(self, seen: _Seen, placement: Placement) -> Apart | None:
-        """What keeps points apart, if they are to be."""
-        if self.min_distance is None:
-            return None
-        if self.min_distance != "chip":
-            return Apart.of_distance(parse_distance("--min-distance", self.min_distance))
-        band = seen.bands[0]
-        if self.grid_mode == "thumb":
-            return Apart.of_distance(2.0 * grids.thumb_reach(self.dimensions, self._thumb_scale(band)))
-        return Apart(lambda points: grids.reaches(placement, band.grid, points, self.dimensions))
-
-    def _tell(self, strategy: Strategy, sites: Sequence[Site]) -> None:
-        """Says what was planned, and what could not be."""
-        if not isinstance(strategy, Drawn):
-            _log.info("Places: %s", f"{len(sites):,}")
-            return
-        names = [str(f.get("eco_name", f.get("class", "the region"))) for f in strategy.fields.values()]
-        shown = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
-        count = self.per_ecoregion or self.per_class or self.total or 0
-        kind = "ecoregion" if self.per_ecoregion else "class"
-        if self.total is not None:
-            _log.info("Points: %s", f"{count:,}")
-        else:
-            _log.info("Points per %s: %s, in %s: %s", kind, f"{count:,}", f"{len(names):,}", shown)
-        for (key, _), name in zip(strategy.fields.items(), names, strict=True):
-            missing = strategy.draws.missing.get(key)
-            if missing:
-                where = f"class {name}" if self.per_class else name
-                _log.warning("%s has only %s of %s points: %s", where, count - missing, count, self._why())
-
-    def _why(self) -> str:
-        """Why a stratum has fewer points than it should."""
-        if self.min_distance is not None:
-            return "no more were found that are far enough from all others"
-        if self.per_class is not None:
-            return (
-                f"no more of its pixels were found in the region; up to {MOST_PIXELS:,} pixels of the class image, all"
-                " of them are looked at, in a larger region only some"
-            )
-        return "no more were found where --mask-image is not zero"
 
     def _units(self, survey: _Survey, sites: Sequence[Site]) -> Iterator[Unit]:
         extra = self._sources(survey)
@@ -518,17 +431,18 @@ class ChipSample:
         window = round(parse_window(self.window).total_seconds() * 1000)
         return moment, moment - window, moment + window + 1
 
-    def _thumb_scale(self, band: facts.Band) -> float:
+    def thumb_reach(self, band: facts.Band) -> float:
+        """Metres of the buffer whose bounds a thumb chip is."""
         known = self.first.known
-        return self.scale or (known.scale if known else facts.scale(band))
+        scale = self.scale or (known.scale if known else facts.scale(band))
+        return (self.dimensions[0] / 2 - 1) * scale
 
     def _places(self, survey: _Survey, sites: Sequence[Site]) -> Iterator[dict[str, Any]]:
         """For each site, what its unit says of the grid."""
         points = [site.point for site in sites]
         about, band = survey.seen[0].about, survey.seen[0].bands[0]
         if self.grid_mode == "thumb":
-            width, _ = self.dimensions
-            for grid in grids.around(points, (width / 2 - 1) * self._thumb_scale(band), self.dimensions):
+            for grid in grids.around(points, self.thumb_reach(band), self.dimensions):
                 yield {"grid": grid.to_json()}
         elif about.kind == "image":
             for point in points:
@@ -570,9 +484,6 @@ class ChipSample:
         given = {"min": self.minimum, "max": self.maximum, "palette": list(self.palette) if self.palette else None}
         options.update({name: value for name, value in given.items() if value is not None})
         return options
-
-    def _name_field(self) -> str:
-        return "ECO_NAME" if self.ecoregions == samplers.ECOREGIONS else self.ecoregion_field
 
 
 _OPTIONS = field_names(ChipSample)

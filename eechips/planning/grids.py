@@ -197,11 +197,6 @@ def reaches(
     return reach
 
 
-def thumb_reach(size: tuple[int, int], scale: float) -> float:
-    """The same for the bounds of a buffer around a place: half the diagonal of a square."""
-    return math.sqrt(2.0) * (size[0] / 2.0 - 1.0) * scale * _ZONE_MARGIN
-
-
 def utm_grid(point: tuple[float, float], scale: float) -> Grid:
     """A grid for a point that no image contains: its UTM zone, pixel corners at multiples of the scale."""
     return lattice_of(utm_crs(*point), scale)
