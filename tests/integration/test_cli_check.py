@@ -206,7 +206,7 @@ def test_an_interrupt_leaves_nothing(demo_server: Server, folder: Path) -> None:
     )
     with process:
         while not (folder / "begun").exists():
-            assert process.poll() is None
+            assert process.poll() is None, process.communicate()
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         while not any('"interrupted"' in log.read_text() for log in (folder / "tmp").glob("*/run.log")):

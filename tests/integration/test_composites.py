@@ -54,7 +54,8 @@ def test_a_composite_is_that_of_the_images_it_names(demo_server: Server, tmp_pat
     assert demo_server.requests() == before
 
 
-def test_without_dates_periods_are_those_of_the_calendar(demo_server: Server) -> None:
+@pytest.mark.usefixtures("demo_ee")
+def test_without_dates_periods_are_those_of_the_calendar() -> None:
     recipe = Composites(
         dataset="ERA5_LAND_MONTHLY", roi="-106,39,-105,40", every="10 years", start=None, reducer="mean"
     )
@@ -66,6 +67,7 @@ def test_without_dates_periods_are_those_of_the_calendar(demo_server: Server) ->
     assert max(len(unit["sources"]) for unit in units) == MOST_SOURCES
 
 
+@pytest.mark.usefixtures("demo_ee")
 def test_planning_takes_few_requests_whatever_the_number_of_periods(demo_server: Server) -> None:
     before = demo_server.requests()
     units = list(

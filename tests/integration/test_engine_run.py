@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -311,3 +313,19 @@ class Squares:
 
     def get_result(self, index: int, unit: dict[str, int]) -> object:
         return np.full((2, 2), unit["n"] ** 2)
+
+
+def test_a_temporary_folder_of_any_length_will_do(service: Service, tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    script = tmp_path / "recipe.py"
+    script.write_text(
+        "import ee\nfrom eechips import Chip\n"
+        "def get_requests(): return [1, 2]\n"
+        "def get_result(i, n): return Chip(ee.Image(n), region=ee.Geometry.Point(0, 0).buffer(9), dimensions=(9, 9))\n"
+    )
+    command = [sys.executable, "-m", "eechips", "run", str(script), "--endpoint", service.url, "--out", "out"]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert list(folder.iterdir()) == []

@@ -78,7 +78,7 @@ def test_one_layer_that_fails_leaves_no_file_of_the_others(service: Service, tmp
     run = start(tmp_path, service)
     assert run.counts == {"done": 2, "failed_permanent": 1}
     assert len(run.layers) == 6
-    assert len([path for path in (run.path / "chips").iterdir()]) == 6
+    assert len(list((run.path / "chips").iterdir())) == 6
     assert run.verify() == []
 
 

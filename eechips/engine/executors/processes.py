@@ -8,9 +8,11 @@ import multiprocessing
 import os
 import selectors
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import util
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -27,6 +29,10 @@ from eechips.manifest.record import Planned
 _STOP_TIMEOUT = 5.0  # seconds that idle workers get to leave by themselves
 _MAX_BROKEN_STARTS = 3
 _STARTS_AT_ONCE = 3
+_LONGEST_FOLDER = 70
+"""Bytes of a temporary folder in which multiprocessing's sockets have paths that Unix takes: 103 on macOS, of which it
+adds 32 itself."""
+_SHORT_FOLDER = "/tmp"
 _TASKS_PER_WORKER = 8
 """Tasks that a worker has before a further one is started: each worker costs as much memory as many threads."""
 _WORKERS_PER_CORE = 4
@@ -225,6 +231,7 @@ def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> N
     }
     before = {name: os.environ.get(name) for name in added}
     os.environ.update(added)
+    _settle_sockets()
     try:
         context.set_forkserver_preload([preload.__name__])
         forkserver.ensure_running()
@@ -234,6 +241,17 @@ def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> N
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def _settle_sockets() -> None:
+    """Has multiprocessing put its sockets where their paths are short enough, once for the process."""
+    if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
+        return
+    before, tempfile.tempdir = tempfile.tempdir, _SHORT_FOLDER
+    try:
+        util.get_temp_dir()
+    finally:
+        tempfile.tempdir = before
 
 
 @contextlib.contextmanager
