@@ -60,6 +60,7 @@ def all_there(run: Run) -> bool:
     return run.counts == {"done": 40} and run.verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [1, 2, 17])
 def test_no_more_requests_than_allowed_and_it_goes_on_later(service: Service, home: Path, most: int) -> None:
     """Whatever is repeated counts as well; the last run needs no limit."""
@@ -96,6 +97,7 @@ def test_nothing_is_asked_once_so_many_bytes_came(service: Service, home: Path) 
     assert all_there(open_run(home / "outputs" / "recipe"))
 
 
+@pytest.mark.slow
 def test_nothing_is_begun_when_the_time_is_over(service: Service, home: Path) -> None:
     service.latency = 0.2
     command = ["run", "recipe.py", *FAST, "--in-flight", "2", "--endpoint", service.url]
@@ -112,6 +114,7 @@ def test_nothing_is_begun_when_the_time_is_over(service: Service, home: Path) ->
     assert all_there(run)
 
 
+@pytest.mark.slow
 def test_the_rest_is_foreseen_from_the_first_units(service: Service, tmp_path: Path) -> None:
     """240 chips of a tenth of a second, four at once, one of the first repeated: and so it comes."""
     service.latency = 0.1
@@ -168,6 +171,7 @@ def test_without_an_answer_it_stops_and_goes_on_when_it_is_given(service: Servic
     assert run_chips(tmp_path, service.url, **options, confirm=lambda _: True).counts == {"done": 20}
 
 
+@pytest.mark.slow
 def test_as_it_is_typed(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url, "--estimate", "10"]
     result = eechips(*command, cwd=home)

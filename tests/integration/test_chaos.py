@@ -182,6 +182,7 @@ print(ended.status, ended.cpu >= 0.4, ended.orphans)
 """
 
 
+@pytest.mark.slow
 def test_no_process_is_lost_from_sight() -> None:
     command = [sys.executable, "-c", OBSERVES, LEAVES]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, cwd=BENCHMARKS)

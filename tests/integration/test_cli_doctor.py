@@ -7,10 +7,13 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import Server
 from tests.integration.test_cli_verbs import eechips, one_sentence
 
 
+@pytest.mark.slow
 def test_a_machine_on_which_a_local_run_would_work(tmp_path: Path) -> None:
     result = eechips("doctor", "--local", cwd=tmp_path, EECHIPS_ENDPOINT="http://127.0.0.1:1")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -37,6 +40,7 @@ def test_a_run_that_would_fail(tmp_path: Path) -> None:
     assert "http or https" in one_sentence(eechips("doctor", "--endpoint", "ftp://x", cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_restricted_mode_is_seen(serve: Callable[..., Server], tmp_path: Path) -> None:
     plan = tmp_path / "faults.json"
     plan.write_text(json.dumps({"faults": [{"type": "restricted"}]}))

@@ -262,6 +262,7 @@ def test_the_recorded_folder_counts_where_the_results_are_elsewhere(service: Ser
     assert not (project / "outputs" / "half").exists()
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_it_goes_on(service: Service, project: Path) -> None:
     (project / "recipes" / "bad").unlink()
     service.latency = 5.0

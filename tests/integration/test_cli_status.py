@@ -81,6 +81,7 @@ def on_a_terminal(*arguments: str, cwd: Path, columns: int, **environment: str) 
     return shown.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_a_run_is_watched_to_its_end(slow: Path) -> None:
     early = json.loads(eechips("status", "out", "--json", cwd=slow.parent).stdout)
     assert early["is_running"]
@@ -124,6 +125,7 @@ def test_elsewhere_it_is_plain(service: Service, tmp_path: Path) -> None:
     assert open_run(run.path).status().history.commands == 1
 
 
+@pytest.mark.slow
 def test_a_look_replaces_the_last_one(tmp_path: Path, service: Service) -> None:
     (tmp_path / "slow.py").write_text(RECIPE)
     service.latency = 0.5

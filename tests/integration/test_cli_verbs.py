@@ -135,6 +135,7 @@ def test_no_credentials_says_both_ways_out(tmp_path: Path) -> None:
     assert "--local" in message
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -220,6 +220,7 @@ def test_nothing_is_asked_for_a_draw_once_the_budget_is_spent(service: Service, 
     assert cut.counts == {"done": 8, "empty": 3}
 
 
+@pytest.mark.slow
 def test_as_it_is_typed(service: Service, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(DRAWN)
     command = ["run", "recipe.py", "--endpoint", service.url, "--processes", "2"]
@@ -247,6 +248,7 @@ print("interrupted" if found.interrupted else "complete")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 @pytest.mark.parametrize("after", [6, 25, 44])
 def test_stopped_anywhere_it_goes_on_as_if_it_had_not_been(

@@ -20,13 +20,16 @@ from tests.integration.stack_store import SHAPE, STACK, TRANSFORM, Stack
 if sys.version_info < (3, 11):
     pytest.skip("geedim and xee need Python 3.11", allow_module_level=True)
 
-pytestmark = pytest.mark.filterwarnings(
-    # Of the clients and what they are built on, none of them about the server.
-    "ignore::DeprecationWarning",
-    "ignore::FutureWarning",
-    "ignore:Couldn't find STAC entry:RuntimeWarning",
-    "ignore::ResourceWarning",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        # Of the clients and what they are built on, none of them about the server.
+        "ignore::DeprecationWarning",
+        "ignore::FutureWarning",
+        "ignore:Couldn't find STAC entry:RuntimeWarning",
+        "ignore::ResourceWarning",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,7 @@ def test_what_would_fill_the_memory(server: Server, name: str) -> None:
     assert "timed out" not in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", hostile.ENDLESS)
 def test_what_would_take_for_ever(server: Server, name: str) -> None:
     message = refused(server, "value:compute", {"expression": hostile.ENDLESS[name]})
@@ -213,6 +214,7 @@ def test_workers_that_are_killed_are_replaced(server: Server) -> None:
     assert not workers(server) & before
 
 
+@pytest.mark.slow
 def test_the_server_neither_dies_nor_grows(server: Server) -> None:
     quick = [graph for name, graph in hostile.ENORMOUS.items() if not name.startswith("a million")]
     bodies = [{"expression": graph} for graph in quick]

@@ -98,6 +98,7 @@ def test_options_that_cannot_be_used(command: list[str], options: list[str], mes
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_serve_ends_cleanly(ending: signal.Signals) -> None:
     command = [sys.executable, "-m", "eechips", "serve", "--demo", "--port", "0", "--workers", "2"]

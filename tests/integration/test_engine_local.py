@@ -66,6 +66,7 @@ def test_geotiffs_carry_grid_names_values_and_mask(tif_by_url: Run) -> None:
         assert not values[:, ~mask].any()  # what the service sends for masked pixels, told apart by the mask
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameters", "method"),
     [({"format": "tif", "dtype": "uint8"}, "pixels"), ({"format": "npy"}, "url"), ({"format": "npy"}, "pixels")],
@@ -92,6 +93,7 @@ def test_a_run_on_the_demo_planet_says_so(tif_by_url: Run) -> None:
     assert "synthetic" in tif_by_url.info["notes"][0]
 
 
+@pytest.mark.slow
 def test_the_server_goes_with_the_run() -> None:
     config = RunConfig(out=Path("unused"), local=True)
     with connect(config) as session:

@@ -83,6 +83,7 @@ def test_nothing_is_fetched_twice(service: Service, tmp_path: Path, engine: str)
     assert service.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, tmp_path: Path, engine: str) -> None:
     needs(engine)
@@ -99,11 +100,12 @@ def kill_after(service: Service, pixels: int, pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     service.latency = 0.1
     with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         distributed.Client(cluster) as client,
     ):
         pids = client.run(os.getpid)
@@ -121,7 +123,22 @@ def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_pat
     assert 0 <= repeats <= 2 * 8  # what was under way with the worker, and no more
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_told(service: Service, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ConfigurationError, match=r"no Dask cluster at tcp://127\.0\.0\.1:1"):
         run_chips(tmp_path, service.url, engine="dask", scheduler="tcp://127.0.0.1:1")
+
+
+@pytest.mark.slow
+def test_a_cluster_on_this_machine_listens_to_it_alone() -> None:
+    pytest.importorskip("distributed")
+    import psutil
+
+    from eechips.engine.executors.dask import _connect
+
+    with _connect(None, 2):
+        processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        listening = [c for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+        assert listening
+        assert {connection.laddr.ip for connection in listening} == {"127.0.0.1"}

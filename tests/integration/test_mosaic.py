@@ -106,6 +106,7 @@ REDUCED: dict[str, tuple[Callable[[Any], Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reducer", REDUCED)
 def test_composites_are_those_of_numpy(stack: Stack, stack_server: Server, tmp_path: Path, reducer: str) -> None:
     run = make(stack_server, tmp_path / "out", STACK, roi=WHOLE, reducer=reducer)
@@ -244,6 +245,7 @@ def test_the_mosaic_is_made_in_another_way_of_the_same_windows(
         make(stack_server, tmp_path / "out", window=64)
 
 
+@pytest.mark.slow
 def test_without_a_window_there_is_no_mosaic(stack: Stack, serve: Callable[..., Server], tmp_path: Path) -> None:
     server = serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--workers", "1")
     fault = {"type": "status", "status": 400, "times": 1, "on": "image:computePixels", "after": 2}
@@ -318,6 +320,7 @@ def wait_for(is_there: Callable[[], bool], process: subprocess.Popen[str]) -> No
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("phase", "number"), [("windows", signal.SIGKILL), ("mosaic", signal.SIGKILL), ("mosaic", signal.SIGINT)]
 )

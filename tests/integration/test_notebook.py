@@ -109,6 +109,7 @@ def picture(html: str) -> bytes:
     return base64.b64decode(found[1])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_the_example_runs_as_it_is(tmp_path: Path) -> None:
     notebook = nbformat.read(EXAMPLE, as_version=4)

@@ -85,6 +85,7 @@ def test_every_result_is_uploaded_once(tmp_path: Path, service: Service, objects
     assert not any(path.suffix == ".png" for path in (tmp_path / "ledger").rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_finished_run_lists_once_and_does_nothing(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     run(tmp_path, service, objects)
     objects.asked.clear()
@@ -95,6 +96,7 @@ def test_a_finished_run_lists_once_and_does_nothing(tmp_path: Path, service: Ser
     assert objects.asked["LIST"] <= 2
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     service.latency = 0.05
     process = subprocess.Popen(
@@ -115,12 +117,14 @@ def test_a_killed_run_goes_on(tmp_path: Path, service: Service, objects: ObjectS
     assert open_run(tmp_path / "ledger").counts == {"done": 200}
 
 
+@pytest.mark.slow
 def test_an_upload_that_fails_is_tried_again(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     objects.broken = 25
     assert run(tmp_path, service, objects).returncode == 0
     assert verify(tmp_path, objects).returncode == 0
 
 
+@pytest.mark.slow
 def test_two_units_of_one_name_are_both_failures(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     ended = run(tmp_path, service, objects, "-p", "same=2")
     assert ended.returncode == 1
@@ -129,6 +133,7 @@ def test_two_units_of_one_name_are_both_failures(tmp_path: Path, service: Servic
     assert found.failures["error"].str.contains("two units have the same name").all()
 
 
+@pytest.mark.slow
 def test_what_is_gone_is_told_and_fetched_again(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     run(tmp_path, service, objects)
     client = objects.client()
@@ -141,6 +146,7 @@ def test_what_is_gone_is_told_and_fetched_again(tmp_path: Path, service: Service
     assert verify(tmp_path, objects).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_bucket_that_is_not_there_is_told(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     arguments = [*command(tmp_path, service)[:-3], f"s3://no-{BUCKET}/run", "--ledger", str(tmp_path / "ledger")]
     ended = subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
@@ -166,6 +172,7 @@ def test_an_address_is_no_place_for_what_is_put_together(tmp_path: Path, objects
     assert "puts its results together in a folder" in ended.stderr
 
 
+@pytest.mark.slow
 def test_the_run_says_where_its_results_are(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     run(tmp_path, service, objects)
     assert json.loads((tmp_path / "ledger" / "run.json").read_text())["results"] == f"s3://{BUCKET}/run"
@@ -176,6 +183,7 @@ def test_the_run_says_where_its_results_are(tmp_path: Path, service: Service, ob
     assert "results" in ended.stderr
 
 
+@pytest.mark.slow
 def test_failures_are_tried_again_where_the_ledger_is(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     service.plan(7, "400")
     assert run(tmp_path, service, objects).returncode == 1

@@ -57,6 +57,7 @@ def scripts(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "arguments", "units"),
     [
@@ -225,6 +226,7 @@ def test_globals_that_belong_to_one_process_have_stand_ins(demo_server: Server, 
     assert open_run(tmp_path / "run").counts == {"done": 5}
 
 
+@pytest.mark.slow
 def test_what_the_network_does_to_answers_does_not_reach_the_files(
     scripts: Path, demo_server: Server, tmp_path: Path
 ) -> None:
@@ -245,6 +247,7 @@ def test_what_the_network_does_to_answers_does_not_reach_the_files(
     assert files(tmp_path / "run") == files(tmp_path / "good")
 
 
+@pytest.mark.slow
 def test_many_short_calls_are_made_once(demo_server: Server, tmp_path: Path) -> None:
     """Files of one call are staged while the next one runs in the same process."""
     script = tmp_path / "many.py"

@@ -251,6 +251,7 @@ def test_bands_of_different_pixels_and_one_request_per_cell(demo_server: Server,
             assert row[band] == alone.getInfo()[band]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "limits", [("--response", "20000"), ("--payload", "12000"), ("--response", "20000", "--payload", "12000")]
 )
@@ -270,6 +271,7 @@ def test_what_is_too_large_is_asked_for_in_parts(
     np.testing.assert_array_equal(found.reshape(-1, 4, 2), values[some])
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on(stack: Stack, tmp_path: Path, serve: Callable[..., Server]) -> None:
     server = serve("--assets", str(stack.path), "--no-demo", "--latency", "0.5")
     column, row = np.random.default_rng(9).uniform(8, 200, (2, 12_000))

@@ -93,6 +93,7 @@ def test_a_region_is_the_window_of_the_source(
         assert south < 37.60 < 37.70 < north
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reducer", ["median", "mosaic"])
 def test_a_composite_above_the_limit_is_that_of_numpy(
     scenes: tuple[Path, list[Path]], scenes_server: Server, tmp_path: Path, reducer: str

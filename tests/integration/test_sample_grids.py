@@ -236,6 +236,7 @@ def test_where_a_projection_ends_is_refused_with_the_reason(
     assert isinstance(caught.value, RegionError) or crs == "EPSG:99999"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "name", "crs"),
     [

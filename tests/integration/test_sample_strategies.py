@@ -78,6 +78,7 @@ def pixels(units: list[dict[str, Any]]) -> np.ndarray:
     return np.floor(np.column_stack(~TRANSFORM * xy.T)).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("of", "truth"), [(MAP, classes()), (LARGE, large_classes())], ids=["small", "large"])
 @pytest.mark.parametrize("count", [3, 30])
 def test_every_class_has_exactly_its_points_on_its_pixels(
@@ -245,6 +246,7 @@ def test_points_of_a_file_keep_their_columns(server: Server, tmp_path: Path, suf
     assert [unit["properties"]["plot"] for unit in inside] == ["A 1"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("date", "window", "month"),
     [

@@ -94,6 +94,7 @@ def arrays(written: Written) -> Any:
 REQUESTS = [("png", "url"), ("tif", "pixels"), ("tif", "url"), ("jpg", "pixels"), ("npy", "url")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("file_format", "method"), REQUESTS)
 def test_chips_in_parts_are_those_in_one_piece(
     stack_server: Server, small_server: Server, file_format: str, method: Method

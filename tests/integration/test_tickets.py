@@ -66,6 +66,7 @@ def test_a_plan_is_a_line_for_each_unit_and_asks_for_no_pixel(tmp_path: Path, se
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)
     told = []
@@ -85,6 +86,7 @@ def test_workers_share_a_plan(tmp_path: Path, service: Service) -> None:
     assert set(reference.units["sha256"]) == {each["sha256"] for each in told}
 
 
+@pytest.mark.slow
 def test_what_is_delivered_twice_is_fetched_once_and_again_gives_the_same(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)[:3]
     first = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(lines + lines))

@@ -58,6 +58,7 @@ def series(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "polygon"), [(7, BOX), (8, HOLED)])
 def test_811_dates_equal_an_independent_computation(
     series: tuple[eechips.Run, eechips.Run], real_data: Path, code: int, polygon: shapely.Polygon

@@ -87,6 +87,7 @@ NAMES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())
@@ -109,6 +110,7 @@ def test_any_window_is_the_crop_of_a_larger_one(name: str, data: st.DataObject) 
         assert np.array_equal(seen, valid[dy : dy + h, dx : dx + w])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["naip", "naip fine", "s2 red", "s2 scl", "label", "landsat nir", "landsat qa"])
 @settings(max_examples=4, deadline=None)
 @given(data=st.data())

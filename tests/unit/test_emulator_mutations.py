@@ -178,6 +178,7 @@ ODD = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ODD)
 def test_every_function_on_one_thing_for_all_its_arguments(answer: Callable[..., Answer], kind: str) -> None:
     for name in sorted(registry()):

@@ -119,6 +119,7 @@ def check(name: str, every: int) -> int:
 CLASSES = sorted({name.split(".")[0] for name in registry()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CLASSES)
 def test_a_sample_of_all_calls(kind: str) -> None:
     """Each eleventh value: over the arguments of all functions every value has its turn."""

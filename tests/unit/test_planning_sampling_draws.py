@@ -127,6 +127,7 @@ def test_a_stratum_too_small_is_refused_where_all_points_count() -> None:
         Draws(pool, ["tiny"], 900).interleaved()
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_points_apart_take_seconds() -> None:
     world = Stratum("world", "World", shapely.box(-180, -90, 180, 90))
     began = time.process_time()

@@ -292,7 +292,8 @@ def _connect(scheduler: str | None, size: int) -> Iterator[distributed.Client]:
             cluster = distributed.LocalCluster(
                 n_workers=min(size, _LOCAL_WORKERS),
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",  # None would serve the whole network
+                worker_dashboard_address="127.0.0.1:0",
                 host="127.0.0.1",
                 silence_logs=logging.ERROR,
             )
