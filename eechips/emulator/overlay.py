@@ -22,17 +22,25 @@ def kinds(shape: BaseGeometry) -> list[BaseGeometry]:
 
 def intersection(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
     """What both shapes cover; of mixed kinds where the operands are."""
-    return union_all([shapely.intersection(x, y) for x in kinds(a) for y in kinds(b)])
+    with _quiet():
+        return union_all([shapely.intersection(x, y) for x in kinds(a) for y in kinds(b)])
 
 
 def difference(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
     """What the first shape covers and the second does not."""
-    return union_all([reduce(shapely.difference, kinds(b), part) for part in kinds(a)])
+    with _quiet():
+        return union_all([reduce(shapely.difference, kinds(b), part) for part in kinds(a)])
+
+
+def _quiet() -> np.errstate:
+    """For GEOS, which divides by zero on its way to a right answer: numpy would warn of it."""
+    return np.errstate(divide="ignore", invalid="ignore", over="ignore")
 
 
 def union(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
     """What either shape covers."""
-    return union_all([*kinds(a), *kinds(b)])
+    with _quiet():
+        return union_all([*kinds(a), *kinds(b)])
 
 
 def symmetric_difference(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
@@ -43,7 +51,8 @@ def symmetric_difference(a: BaseGeometry, b: BaseGeometry) -> BaseGeometry:
 def union_all(shapes: list[BaseGeometry]) -> BaseGeometry:
     """Shapes united; points on lines and lines in polygons do not count on their own."""
     parts = [leaf for shape in shapes for leaf in leaves(shape)]
-    return parts[0] if len(parts) == 1 else gather([shapely.union_all(parts)])
+    with _quiet():
+        return parts[0] if len(parts) == 1 else gather([shapely.union_all(parts)])
 
 
 def on_globe(shape: BaseGeometry) -> BaseGeometry:

@@ -83,6 +83,7 @@ def test_no_more_requests_than_allowed_and_it_goes_on_later(service: Service, ho
     assert all_there(open_run(home / "outputs" / "recipe"))
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_once_so_many_bytes_came(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--in-flight", "2", "--endpoint", service.url]
     documents = 2 * len(DISCOVERY) + len(ALGORITHMS)
@@ -189,6 +190,7 @@ def test_as_it_is_typed(service: Service, home: Path) -> None:
     assert all_there(open_run(home / "outputs" / "recipe"))
 
 
+@pytest.mark.slow
 def test_somebody_is_asked_on_a_terminal(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url, "--estimate", "10"]
     text = answered("n\n", *command, cwd=home)

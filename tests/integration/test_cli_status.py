@@ -97,6 +97,7 @@ def test_a_run_is_watched_to_its_end(slow: Path) -> None:
     assert looks[-1]["finished"]
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_draws(slow: Path) -> None:
     eechips("status", "out", "--watch", cwd=slow.parent)  # up to the end of the run
     for columns in (50, 100):

@@ -199,6 +199,7 @@ def test_no_thumbnail_name_is_left_anywhere(
     assert not [secret for secret in service.secrets if secret in written]
 
 
+@pytest.mark.slow
 def test_a_network_that_is_away_is_waited_for(
     service: Service, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

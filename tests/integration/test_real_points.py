@@ -68,7 +68,8 @@ def check(table: Path, points: pd.DataFrame, data: Path) -> int:
     return masked
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [400, 100_000])
 def test_random_points_equal_direct_reads_with_few_requests(
     count: int, real_data: Path, real_server: Server, tmp_path: Path
 ) -> None:

@@ -328,6 +328,7 @@ def test_a_unit_in_parts_is_one_unit_with_one_file(stack: Stack, small_server: S
             assert source.transform == TRANSFORM * TRANSFORM.translation(number, 0)
 
 
+@pytest.mark.slow
 def test_time_series_by_ranges_of_dates_are_the_same_files(
     demo_server: Server, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
