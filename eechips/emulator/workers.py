@@ -17,7 +17,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -84,9 +84,23 @@ def _context(store: StoreConfig) -> Any:
     return context
 
 
+@contextlib.contextmanager
+def _unheard(number: signal.Signals) -> Iterator[None]:
+    """Keeps a signal from processes that are started in the block: Ctrl-C is for who started them.
+
+    They ignore it by themselves, but a Python that is just starting cannot know that yet, and would show a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _main(connection: Connection, store: StoreConfig, limits: Limits) -> None:
     """A worker's life: take a job, answer it, until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     gc.freeze()  # what was loaded before the fork stays: looking through it would copy its pages, again and again
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory + _BASE_MEMORY, resource.RLIM_INFINITY))
     sys.setrecursionlimit(_RECURSION)
@@ -143,7 +157,8 @@ class _Worker:
             context, store, limits = self._arguments
             self._connection, other = context.Pipe()
             process = context.Process(target=_main, args=(other, store, limits), daemon=True)
-            process.start()
+            with _unheard(signal.SIGINT):
+                process.start()
             other.close()
             self._process = process
 

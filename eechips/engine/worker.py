@@ -168,6 +168,7 @@ def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe) -> None:
         pipe: to the parent.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _die_with_parent()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:

@@ -217,7 +217,8 @@ def test_workload_tags(ee: Any, server: Server) -> None:
 def test_names_cannot_be_guessed_or_used_for_other_things(ee: Any, server: Server) -> None:
     name = ee.Image(1).getMapId()["mapid"]
     assert len(name.rpartition("/")[2]) > 60
-    for other in (f"{name[:-1]}0", name.replace("maps", "thumbnails")):
+    guessed = name[:-1] + ("1" if name.endswith("0") else "0")
+    for other in (guessed, name.replace("maps", "thumbnails")):
         response = requests.get(f"{server.url}/v1/{other}/tiles/0/0/0")
         assert response.status_code == 404
         assert response.json()["error"]["status"] == "NOT_FOUND"

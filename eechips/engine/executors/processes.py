@@ -7,6 +7,7 @@ import math
 import multiprocessing
 import os
 import selectors
+import signal
 import sys
 import tempfile
 import time
@@ -234,7 +235,12 @@ def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> N
     _settle_sockets()
     try:
         context.set_forkserver_preload([preload.__name__])
-        forkserver.ensure_running()
+        # Ctrl-C is our business. A Python that is just starting cannot know that yet, and would show a traceback.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     finally:
         for name, value in before.items():
             if value is None:
