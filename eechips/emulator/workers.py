@@ -20,6 +20,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,7 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
 
     They ignore it by themselves, but a Python that is just starting cannot know that yet, and would show a traceback.
     """
+    resource_tracker.ensure_running()  # it would let the signal through again once it has started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
         yield

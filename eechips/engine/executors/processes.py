@@ -13,7 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from multiprocessing import util
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -236,6 +236,7 @@ def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> N
     try:
         context.set_forkserver_preload([preload.__name__])
         # Ctrl-C is our business. A Python that is just starting cannot know that yet, and would show a traceback.
+        resource_tracker.ensure_running()  # it would let the signal through again once it has started
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             forkserver.ensure_running()
