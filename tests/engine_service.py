@@ -38,6 +38,7 @@ class Service:
         self.url = ""
         self.lock = threading.Lock()
         self.requests: list[tuple[str, str]] = []
+        self.moments: list[float] = []
         self.headers: list[dict[str, str]] = []
         self.connections: set[int] = set()
         self.names: dict[str, dict[str, Any]] = {}
@@ -65,6 +66,7 @@ class Service:
         """Forgets which requests were made."""
         with self.lock:
             self.requests.clear()
+            self.moments.clear()
 
     @property
     def secrets(self) -> list[str]:
@@ -150,6 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         kind, key = self._classify(body)
         with service.lock:
             service.requests.append((kind, self.path))
+            service.moments.append(time.monotonic())
             service.headers.append({k.lower(): v for k, v in self.headers.items()})
             service.connections.add(self.client_address[1])
             service.in_flight += 1

@@ -89,6 +89,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What a process on another machine may use of a quota.
+
+    Attributes:
+        slots: requests in flight.
+        rate: requests a second; None for no limit.
+    """
+
+    slots: int
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """What a process on another machine has sent, since it told last, and how it stands.
 
@@ -279,10 +292,10 @@ class Throttle:
                 cells[base + cell] = 0.0
             self._wake_everybody()  # it may have died of a wake-up that was meant for others
 
-    def share(self, slots: int) -> None:
-        """Sets the number of slots, of a throttle that does not learn it."""
+    def share(self, share: Share) -> None:
+        """Sets what may be used, of a throttle that does not learn it."""
         with self._locked() as cells:
-            cells[Cell.LIMIT] = float(slots)
+            cells[Cell.LIMIT], cells[_RATE] = float(share.slots), share.rate or 0.0
             self._wake_some()
 
     def absorb(self, number: int, tally: Tally, wanted: int) -> None:

@@ -271,7 +271,6 @@ class Worker:
         if settle_in is not None:  # a recipe that wants to know where it is
             settle_in(connection, setup.documents)
         self._transport: Transport = connection.transport
-        self._pause = self._transport.pause
         # Recipes need not be written for threads: only the fetching happens in several at once.
         self._is_concurrent = getattr(setup.recipe, "is_concurrent", False)
         self._recipe_turn = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
@@ -343,7 +342,7 @@ class Worker:
     def _put(self, task: Planned, name: str, data: bytes) -> Staged:
         # Marked with the unit: temporary files of their own, should two units share a name.
         token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"
-        return retry.call(lambda: self._store.stage(name, data, token), self._setup.policy, pause=self._pause)
+        return retry.call(lambda: self._store.stage(name, data, token), self._setup.policy, pause=self._transport.pause)
 
     def _is_exclusive(self, result: Any) -> bool:
         """Whether nothing of the work was left to do outside the recipe's turn."""

@@ -94,6 +94,16 @@ def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, t
     assert service.most_in_flight == options["in_flight"]
 
 
+@pytest.mark.slow
+def test_workers_of_a_cluster_share_the_rate(service: Service, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    options = {**ENGINES["dask"], "method": "pixels", "rate": 20.0, "in_flight": 40}
+    run = run_chips(tmp_path, service.url, parameters={"count": 80}, **options)
+    assert run.counts == {"done": 80}
+    first, *_, last = service.moments[-80:]
+    assert last - first >= (80 - 4) / 20.0  # each of the two may send a little more at once at the beginning
+
+
 def kill_after(service: Service, pixels: int, pid: int) -> None:
     while service.count("pixels") + service.count("compute") < pixels:
         time.sleep(0.01)

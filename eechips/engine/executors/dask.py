@@ -1,9 +1,9 @@
 """Workers of a Dask cluster, on this machine or on many.
 
-Every worker has a share of the project's slots, which travels with each task; together they are the limit that the
-parent has learned from what the workers tell with every result. Tasks are sent to a worker of our choice and leave
-Dask's own pool of threads at once (``distributed.secede``), so that a worker with a single thread can use its whole
-share. Credentials travel with the plugin that makes a worker ours, not with the tasks.
+Every worker has a share of the project's slots and of its rate, which travels with each task. Together the slots are
+the limit that the parent has learned from what the workers tell with every result. Tasks are sent to a worker of our
+choice and leave Dask's own pool of threads at once (``distributed.secede``), so that a worker with a single thread can
+use its whole share. Credentials travel with the plugin that makes a worker ours, not with the tasks.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import queue
 import threading
 import time
@@ -21,7 +22,7 @@ from typing import Any, cast
 
 import distributed
 
-from eechips.client.throttle import Tally, Throttle
+from eechips.client.throttle import Share, Tally, Throttle
 from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
 from eechips.engine.executors.host import Host, Orders
 from eechips.engine.worker import Outcome
@@ -142,13 +143,13 @@ class Dask(Executor[_Seat]):
     def _depth(self, desk: _Seat) -> int:
         if self._is_exclusive:
             return 1
-        share = self._share(desk)
-        return -(-self._slots * share // max(1, self.throttle.limit)) if share else 0
+        return math.ceil(self._slots * self._share(desk).slots / max(1, self.throttle.limit))
 
-    def _share(self, desk: _Seat) -> int:
-        """The slots of a worker: as many as every other's, or one more."""
+    def _share(self, desk: _Seat) -> Share:
+        """The share of a worker: as many slots as every other's, or one more, and its part of the rate."""
         whole, rest = divmod(self.throttle.limit, len(self._desks))
-        return whole + (self._desks.index(desk) < rest)
+        rate = self._orders.rate
+        return Share(whole + (self._desks.index(desk) < rest), None if rate is None else rate / len(self._desks))
 
     @property
     def _plugin_name(self) -> str:
@@ -158,12 +159,13 @@ class Dask(Executor[_Seat]):
         events: list[Finished | Lost] = []
         present = [each for each in found if each[0].futures.get(each[1]) is each[2]]
         good = [future for _, _, future in present if future.status == "finished"]
-        results = dict(zip([f.key for f in good], self._client.gather(good, errors="skip"), strict=False))
+        # A result that was lost with its worker is left out: each says itself whose it is.
+        results = {outcome.position: (outcome, tally) for outcome, tally in self._client.gather(good, errors="skip")}
         under_way = sum(len(seat.tasks) for seat in self._desks)
         for seat, position, future in present:
             del seat.futures[position]
-            if future.key in results:
-                outcome, tally = results[future.key]
+            if position in results:
+                outcome, tally = results[position]
                 self._broken = 0
                 self.throttle.absorb(seat.number, tally, under_way)
                 finished = self._finish(seat, outcome)
@@ -224,17 +226,17 @@ class Dask(Executor[_Seat]):
             self._client.unregister_worker_plugin(self._plugin_name)
 
 
-def execute(plugin: str, task: Planned, slots: int) -> tuple[Outcome, Tally]:
+def execute(plugin: str, task: Planned, share: Share) -> tuple[Outcome, Tally]:
     """Executes a task in a worker of the cluster.
 
     Args:
         plugin: name of the :class:`Membership` that made it ours.
         task: the task.
-        slots: the worker's share of the quota.
+        share: of the quota, of the worker.
     """
     membership = cast(Membership, distributed.get_worker().plugins[plugin])
     distributed.secede()
-    return membership.host().execute(task, slots)
+    return membership.host().execute(task, share)
 
 
 class Membership(distributed.WorkerPlugin):

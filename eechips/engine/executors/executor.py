@@ -162,7 +162,7 @@ class Executor(abc.ABC, Generic[DeskT]):
         return {position for position, (_, since) in desk.tasks.items() if now - since > self._timeout}
 
     def _idle(self) -> DeskT | None:
-        return next((desk for desk in self._desks if desk.is_ready and not desk.tasks), None)
+        return next((d for d in self._desks if d.is_ready and not d.tasks and self._depth(d) > 0), None)
 
     def _roomy(self) -> DeskT | None:
         able = sorted((d for d in self._desks if d.is_ready and not d.is_alone), key=lambda d: len(d.tasks))

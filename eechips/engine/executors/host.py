@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eechips.client.documents import Documents
-from eechips.client.throttle import Limits, Tally, Throttle
+from eechips.client.throttle import Limits, Share, Tally, Throttle
 from eechips.engine.executors.processes import worker_context
 from eechips.engine.worker import Outcome, WorkerSetup, enlist
 from eechips.manifest.record import Planned
@@ -23,7 +23,7 @@ class Orders:
         setup: as for workers here, but that its documents are a file of this machine.
         documents: their content.
         probe: file in the output folder, by which a worker sees whether the folder is its own as well.
-        rate: requests a second; None for no limit.
+        rate: requests a second of all workers together; None for no limit.
     """
 
     setup: WorkerSetup
@@ -42,25 +42,24 @@ class Host:
     def __init__(self, orders: Orders) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="eechips-host-")
         documents = orders.documents.save(Path(self._folder.name) / "documents.json")
-        limits = Limits(in_flight=1, start=1, rate=orders.rate, learns=False)
-        self._throttle = Throttle(worker_context(), limits, seats=1)
+        self._throttle = Throttle(worker_context(), Limits(in_flight=1, start=1, learns=False), seats=1)
         is_elsewhere = isinstance(orders.setup.store, LocalStore) and not orders.probe.exists()
         setup = replace(orders.setup, documents=documents)
         self._worker = enlist(setup, self._throttle.seat(0), RemoteStore() if is_elsewhere else None)
         self._telling = threading.Lock()
         self._told = (0, 0, 0)
 
-    def execute(self, task: Planned, slots: int) -> tuple[Outcome, Tally]:
+    def execute(self, task: Planned, share: Share) -> tuple[Outcome, Tally]:
         """Executes a task.
 
         Args:
             task: the task.
-            slots: this host's share of the quota at present.
+            share: of the quota, at present.
 
         Returns:
             What became of it, and what the host has sent since it returned the last time.
         """
-        self._throttle.share(slots)
+        self._throttle.share(share)
         outcome = self._worker.execute(task)
         return outcome, self._tally()
 
