@@ -33,6 +33,8 @@ Unit = dict[str, Any]
 """A work unit: ``{"kind": "point", ...}``, JSON, small enough to store a million of them."""
 
 CHIP_FORMATS: tuple[ChipFormat, ...] = ("png", "jpg", "tif", "npy")
+PICTURE_FORMATS: tuple[ChipFormat, ...] = ("png", "jpg")
+"""Those that are for looking at: 8 bits, 1 or 3 bands."""
 TABLE_FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
 MASK_BAND = "eechips_mask"
 """The band that travels with data to say which pixels are valid (1) and which are masked (0)."""
@@ -152,7 +154,7 @@ class Chip(_Named):
     @property
     def is_picture(self) -> bool:
         """Whether the result is for looking at (PNG, JPEG) and not data (GeoTIFF, NPY)."""
-        return self.format in ("png", "jpg")
+        return self.format in PICTURE_FORMATS
 
     @property
     def size(self) -> tuple[int, int] | None:

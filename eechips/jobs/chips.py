@@ -16,6 +16,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.grid import Grid
 from eechips.jobs.layers import Bands, Layer, layers_of
 from eechips.jobs.options import fetch, field_names, slug, split, takes
+from eechips.jobs.pictures import Look
 from eechips.jobs.refusals import check, check_places, parse_classes
 from eechips.jobs.siting import Siting, tell
 from eechips.manifest.run import Run
@@ -212,7 +213,12 @@ class ChipSample:
     @property
     def is_picture(self) -> bool:
         """Whether the chips are for looking at (PNG, JPEG), not data."""
-        return self.format in ("png", "jpg")
+        return self.look.is_picture
+
+    @property
+    def look(self) -> Look:
+        """What the user says of colours."""
+        return Look(self._format, self.minimum, self.maximum, tuple(self.palette or ()))
 
     @property
     def grid_mode(self) -> GridMode:
@@ -240,7 +246,8 @@ class ChipSample:
 
     def _layer_results(self, layer: Layer) -> dict[str, Any]:
         bands = list(layer.chosen) if layer.chosen else None
-        found = {"dataset": layer.dataset_id, "bands": bands, "visualization": self._looks(layer, layer.usual_bands)}
+        colours = self.look.visualization(layer.usual_bands, layer.known)
+        found = {"dataset": layer.dataset_id, "bands": bands, "visualization": colours}
         return {**found, "layer": layer.name} if layer.name else found
 
     @property
@@ -312,9 +319,10 @@ class ChipSample:
         region = self.region.geometry() if self.region is not None else None
         seen = []
         for layer in self.layers:
-            kind = layer.known.kind if layer.known else None
-            about = facts.describe(layer.dataset_id, kind, region, *self._dates(layer))
-            seen.append(_Seen(about, self._default_bands(layer, about)))
+            about = facts.describe(layer.dataset_id, layer.known_kind, region, *self._dates(layer))
+            bands = about.select(layer.usual_bands) if layer.usual_bands else about.bands
+            self.look.check_found(bands, layer.known)
+            seen.append(_Seen(about, bands))
         placement = self.placement.resolved()
         siting = Siting(self, region, self.thumb_reach(seen[0].bands[0]), seen[0].bands[0].grid, placement)
         survey = _Survey(tuple(seen), placement, siting.strategy())
@@ -396,7 +404,7 @@ class ChipSample:
             grid=grid,
             bands=images.bands,
             format=self._format,
-            visualization=self._looks(layer, images.bands),
+            visualization=self.look.visualization(images.bands, layer.known),
             sources=tuple(sources),
             dates=tuple(dates),
         )
@@ -458,32 +466,6 @@ class ChipSample:
                 grid = grids.placed(survey.placement, native, point, self.dimensions)
                 found = {} if source is None else {"image": source.index, **_date(source.time)}
                 yield {"grid": grid.to_json(), **found}
-
-    def _default_bands(self, layer: Layer, about: facts.Facts) -> tuple[facts.Band, ...]:
-        """The bands to take, all known to the server, and fit for the format."""
-        bands = about.select(layer.usual_bands) if layer.usual_bands else about.bands
-        names = ", ".join(band.name for band in bands)
-        if self.is_picture and len(bands) not in (1, 3):
-            raise UsageError(f"{self.format} takes 1 or 3 bands: choose them with --bands from {names}")
-        if self.is_picture and not self._looks(layer, [b.name for b in bands]):
-            wide = sorted({band.dtype for band in bands} - {"uint8"})
-            if wide:
-                raise UsageError(
-                    f"the values of {names} are {wide[0]} and {self.format} holds 8 bits: say with --min and --max"
-                    " which values become black and white, or take --format tif"
-                )
-        return bands
-
-    def _looks(self, layer: Layer, bands: Sequence[str]) -> dict[str, Any]:
-        """What getThumbURL is told about colours; nothing for data."""
-        if not self.is_picture:
-            return {}
-        options = dict(layer.known.visualization) if layer.known else {}
-        if len(bands) != 1 or (layer.known and tuple(bands) != layer.known.bands):
-            options.pop("palette", None)
-        given = {"min": self.minimum, "max": self.maximum, "palette": list(self.palette) if self.palette else None}
-        options.update({name: value for name, value in given.items() if value is not None})
-        return options
 
 
 _OPTIONS = field_names(ChipSample)

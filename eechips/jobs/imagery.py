@@ -16,7 +16,8 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine import RunConfig
 from eechips.errors import UsageError
 from eechips.grid import Transform
-from eechips.jobs.options import OfDataset, check_dataset, check_dates
+from eechips.jobs.options import OfDataset, check_bands, check_dataset, check_dates, names_of
+from eechips.jobs.pictures import Look
 from eechips.planning import facts
 from eechips.planning.conditions import Condition, Test, parse_condition, settle
 from eechips.planning.lattice import Placement
@@ -168,8 +169,7 @@ class Imagery(OfDataset):
     def __post_init__(self) -> None:
         for option in ("bands", "palette"):
             given = getattr(self, option)
-            if isinstance(given, str):  # "R,G,B", as on the command line, and not its letters
-                object.__setattr__(self, option, tuple(name.strip() for name in given.split(",")))
+            object.__setattr__(self, option, None if given is None else names_of(given))
         if self.transform is not None:
             a, b, c, d, e, f = map(float, self.transform)
             object.__setattr__(self, "transform", (a, b, c, d, e, f))
@@ -189,9 +189,14 @@ class Imagery(OfDataset):
         return (self.dataset_id, *(self.chosen_mask.collections if self.chosen_mask else ()), *table)
 
     @property
+    def look(self) -> Look:
+        """What the user says of colours."""
+        return Look(self.format, self.minimum, self.maximum, tuple(self.palette or ()))
+
+    @property
     def is_picture(self) -> bool:
         """Whether the results are for looking at (PNG, JPEG), not data."""
-        return self.format in ("png", "jpg")
+        return self.look.is_picture
 
     @property
     def results(self) -> dict[str, Any]:
@@ -202,7 +207,7 @@ class Imagery(OfDataset):
             "mask": self.chosen_mask.text if self.chosen_mask else "none",
             "format": self.format,
             "clip": self.region.parameters if self.clip else None,
-            "visualization": self.visualization(self.bands or (self.known.bands if self.known else ())),
+            "visualization": self.visualization(self.bands or self.known_bands),
         }
 
     @property
@@ -224,14 +229,7 @@ class Imagery(OfDataset):
 
     def visualization(self, bands: Sequence[str]) -> dict[str, Any]:
         """What ``ee.Image.visualize`` is told about colours; nothing for data."""
-        if not self.is_picture:
-            return {}
-        options = dict(self.known.visualization) if self.known else {}
-        if len(bands) != 1 or (self.known and tuple(bands) != self.known.bands):
-            options.pop("palette", None)
-        given = {"min": self.minimum, "max": self.maximum, "palette": list(self.palette) if self.palette else None}
-        options.update({name: value for name, value in given.items() if value is not None})
-        return options
+        return self.look.visualization(bands, self.known)
 
     def survey(self) -> Survey:
         """Asks the server what there is: a few requests.
@@ -242,12 +240,12 @@ class Imagery(OfDataset):
             UsageError: if the dataset is no collection, has no image there and then, or none has a property.
         """
         region = self.region.geometry()
-        about = facts.describe(self.dataset_id, self.known.kind if self.known else None, region, self.start, self.end)
+        about = facts.describe(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind != "collection":
             raise UsageError(f"{self.dataset_id} is a single image, not a collection of them: take `eechips mosaic`")
-        named = self.bands or (self.known.bands if self.known else None)
+        named = self.bands or self.known_bands
         bands = about.select(named) if named else about.bands
-        self._check_picture(bands)
+        self.look.check_found(bands, self.known)
         about.select(self.further_bands([band.name for band in bands]))
         collection = facts.images(self.dataset_id, about.kind, self.start, self.end)
         tests = settle(self.conditions, collection.filterBounds(region))
@@ -259,7 +257,7 @@ class Imagery(OfDataset):
 
     def treatment(self, unit: Unit) -> Treatment:
         """What is done to the images of a unit."""
-        bands = tuple(unit.get("bands") or self.bands or (self.known.bands if self.known else ()))
+        bands = tuple(unit.get("bands") or self.bands or self.known_bands)
         area = Area.of(self.region) if self.clip else None
         return Treatment(bands, self.chosen_mask, unit.get("dtype"), area)
 
@@ -278,19 +276,6 @@ class Imagery(OfDataset):
         where = f" with {' and '.join(map(str, self.conditions))}" if self.conditions else ""
         dates = f" between {self.start or 'the beginning'} and {self.end or 'today'}" if self.start or self.end else ""
         return UsageError(f"{self.dataset_id} has no image{where}{dates} that meets the region")
-
-    def _check_picture(self, bands: Sequence[facts.Band]) -> None:
-        if not self.is_picture:
-            return
-        names = [band.name for band in bands]
-        if len(bands) not in (1, 3):
-            raise UsageError(f"{self.format} takes 1 or 3 bands: choose them with --bands from {', '.join(names)}")
-        wide = sorted({band.dtype for band in bands} - {"uint8"})
-        if wide and not self.visualization(names):
-            raise UsageError(
-                f"the values of {', '.join(names)} are {wide[0]} and {self.format} holds 8 bits: say with --min and"
-                " --max which values become black and white, or take --format tif"
-            )
 
 
 def check_empty(recipe: Imagery, config: RunConfig) -> None:
@@ -311,12 +296,6 @@ def _check(recipe: Imagery) -> None:
     check_dates(recipe.start, recipe.end)
     if recipe.format not in CHIP_FORMATS:
         raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(CHIP_FORMATS)}")
-    if recipe.bands is not None and (not recipe.bands or not all(recipe.bands)):
-        raise UsageError("--bands must name at least one band: A,B,C")
-    if recipe.is_picture and recipe.bands and len(recipe.bands) not in (1, 3):
-        raise UsageError(f"{recipe.format} takes 1 or 3 bands, not {len(recipe.bands)}: tif and npy take any")
-    low, high = recipe.minimum, recipe.maximum
-    if low is not None and high is not None and low >= high:
-        raise UsageError(f"--min ({low:g}) must be below --max ({high:g})")
-    if not recipe.is_picture and (low is not None or high is not None or recipe.palette):
-        raise UsageError(f"--min, --max and --palette make pictures (png, jpg); {recipe.format} holds the values")
+    check_bands(recipe.bands)
+    recipe.look.check_chosen(recipe.bands)
+    recipe.look.check()

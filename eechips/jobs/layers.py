@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from eechips.datasets import find
 from eechips.errors import UsageError
-from eechips.jobs.options import OfDataset, check_dataset
+from eechips.jobs.options import OfDataset, check_dataset, names_of
 from eechips.storage import safe_component
 
 
@@ -35,7 +35,7 @@ class Layer(OfDataset):
     @property
     def usual_bands(self) -> tuple[str, ...]:
         """The bands, as far as they are known without asking the server."""
-        return self.chosen or (self.known.bands if self.known else ())
+        return self.chosen or self.known_bands
 
 
 Bands = Sequence[str] | str | Mapping[str, Sequence[str] | str] | None
@@ -71,23 +71,17 @@ def layers_of(datasets: str | Sequence[str], bands: Bands) -> tuple[Layer, ...]:
     )
 
 
-def bands_of(text: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of bands: ``"R, G"`` or a sequence of names."""
-    parts = text.split(",") if isinstance(text, str) else text
-    return tuple(part.strip() for part in parts)
-
-
 def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
     """The bands that are named for each dataset."""
     if bands is None:
         return {}
     if isinstance(bands, Mapping):
-        given = [(str(name), bands_of(chosen)) for name, chosen in bands.items()]
+        given = [(str(name), names_of(chosen)) for name, chosen in bands.items()]
     else:
         parts = [bands] if isinstance(bands, str) else list(bands)
         prefixed = [":" in part for part in parts]
         if not any(prefixed):
-            flat = bands_of(bands if isinstance(bands, str) else [band for part in parts for band in part.split(",")])
+            flat = names_of(bands if isinstance(bands, str) else [band for part in parts for band in part.split(",")])
             if len(names) > 1:
                 raise UsageError(
                     f"--bands {','.join(flat)}: say of which dataset, as --bands {names[0]}:{','.join(flat)}"
@@ -95,7 +89,7 @@ def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
             return {names[0]: flat}
         if not all(prefixed):
             raise UsageError("--bands names a dataset in one place and none in another: say of which all are")
-        given = [(part.rpartition(":")[0].strip(), bands_of(part.rpartition(":")[2])) for part in parts]
+        given = [(part.rpartition(":")[0].strip(), names_of(part.rpartition(":")[2])) for part in parts]
     by_lower = {name.lower(): name for name in names}
     for name, _ in given:
         if name.lower() not in by_lower:

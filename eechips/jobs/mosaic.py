@@ -27,7 +27,18 @@ from eechips.engine.assembly import Results, Settled
 from eechips.engine.progress import Progress
 from eechips.errors import RegionError, StorageError, UsageError
 from eechips.grid import Grid, Window
-from eechips.jobs.options import OfDataset, check_dataset, check_dates, fetch, field_names, slug, split, takes
+from eechips.jobs.options import (
+    OfDataset,
+    check_bands,
+    check_dataset,
+    check_dates,
+    fetch,
+    field_names,
+    names_of,
+    slug,
+    split,
+    takes,
+)
 from eechips.manifest.run import Run
 from eechips.planning import facts, grids, windows
 from eechips.planning.conditions import Condition, Test, parse_condition, settle
@@ -157,8 +168,8 @@ class MosaicRecipe(OfDataset):
         def put(name: str, value: object) -> None:
             object.__setattr__(self, name, value)
 
-        if isinstance(self.bands, str):  # "R,G,B", as on the command line, and not its letters
-            put("bands", tuple(name.strip() for name in self.bands.split(",")))
+        if self.bands is not None:
+            put("bands", names_of(self.bands))
         if isinstance(self.where, str):
             put("where", (self.where,))
         if self.transform is not None:
@@ -231,7 +242,7 @@ class MosaicRecipe(OfDataset):
             StorageError: if the disk is too small.
         """
         about = self._describe()
-        names = self.bands or (self.known.bands if self.known else None)
+        names = self.bands or self.known_bands
         bands = about.select(names) if names else about.bands
         polygon = None if self.region is None else joined_at_antimeridian(polygon_of(self.region))
         tests = self._settled()
@@ -320,9 +331,8 @@ class MosaicRecipe(OfDataset):
 
     def _describe(self) -> facts.Facts:
         """What the server says of the dataset there and then."""
-        kind = self.known.kind if self.known else None
         region = None if self.region is None else self.region.geometry()
-        about = facts.describe(self.dataset_id, kind, region, self.start, self.end)
+        about = facts.describe(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind == "collection":
             if region is None:
                 raise UsageError(f"{self.dataset_id} is a collection: say with --roi which region is meant")
@@ -657,8 +667,7 @@ def _check(recipe: MosaicRecipe) -> None:
     for option, (value, known) in among.items():
         if value is not None and value not in known:
             raise UsageError(f"{option} {value}: {choices(value, list(known))}")
-    if recipe.bands is not None and (not recipe.bands or not all(recipe.bands)):
-        raise UsageError("--bands must name at least one band: A,B,C")
+    check_bands(recipe.bands)
     if recipe.bands is not None and len(set(recipe.bands)) != len(recipe.bands):
         raise UsageError("--bands names a band twice")
     if recipe.window is not None and recipe.window < _LEAST_WINDOW:

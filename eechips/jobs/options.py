@@ -7,12 +7,12 @@ import datetime as dt
 import difflib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eechips.datasets import Dataset, find, suggestion
+from eechips.datasets import Dataset, Kind, find, suggestion
 from eechips.engine import Estimate, RunConfig, estimate, run
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
@@ -120,6 +120,31 @@ class OfDataset:
     def dataset_id(self) -> str:
         """The dataset's asset id."""
         return self.known.id if self.known else self.dataset
+
+    @property
+    def known_kind(self) -> Kind | None:
+        """One image or a collection, if the dataset has a record; else the server knows."""
+        return self.known.kind if self.known else None
+
+    @property
+    def known_bands(self) -> tuple[str, ...]:
+        """The bands of the record, taken unless the user names others; empty if there is none."""
+        return self.known.bands if self.known else ()
+
+
+def names_of(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Names as the command line has them, ``"R, G, B"`` (and not its letters), or in a sequence."""
+    return tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names))
+
+
+def check_bands(bands: Sequence[str] | str | None) -> None:
+    """Refuses a choice of no bands, or of one without a name; None, for the dataset's own, passes.
+
+    Raises:
+        UsageError: saying so.
+    """
+    if bands is not None and (not bands or not all(bands)):
+        raise UsageError("--bands must name at least one band: A,B,C")
 
 
 def check_dataset(name: str) -> None:

@@ -21,11 +21,13 @@ from eechips.grid import Grid
 from eechips.jobs.harvest import Harvest
 from eechips.jobs.options import (
     OfDataset,
+    check_bands,
     check_dataset,
     check_dates,
     check_positive,
     fetch,
     field_names,
+    names_of,
     slug,
     split,
     takes,
@@ -122,8 +124,8 @@ class PointValues(OfDataset):
     is_concurrent = True
 
     def __post_init__(self) -> None:
-        if isinstance(self.bands, str):  # "R,G,B", as on the command line, and not its letters
-            object.__setattr__(self, "bands", tuple(name.strip() for name in self.bands.split(",")))
+        if self.bands is not None:
+            object.__setattr__(self, "bands", names_of(self.bands))
         object.__setattr__(self, "points", str(self.points))
         _check(self)
 
@@ -329,7 +331,7 @@ class PointValues(OfDataset):
                 day_of(float(np.nanmax(moments)) + self.reach + DAY),
             )
             days = max(self.start or around[0], around[0]), min(self.end or around[1], around[1])
-        about = facts.describe(self.dataset_id, self.known.kind if self.known else None, start=days[0], end=days[1])
+        about = facts.describe(self.dataset_id, self.known_kind, start=days[0], end=days[1])
         mode: Mode = "each" if self.each_image else "paired" if self.date_field else "composite"
         if about.kind == "image":
             mode = "image"
@@ -337,7 +339,7 @@ class PointValues(OfDataset):
             for option, value in given.items():
                 if value:
                     raise UsageError(f"{self.dataset_id} is a single image: leave {option} out")
-        names = self.bands or (self.known.bands if self.known else [band.name for band in about.bands])
+        names = self.bands or self.known_bands or [band.name for band in about.bands]
         found = survey(about, tuple(names), mode)
         self._check_columns(found)
         if mode == "image":
@@ -487,8 +489,7 @@ def _check(recipe: PointValues) -> None:
         raise UsageError("--date-field and --window belong together: --date-field date --window 30d")
     if recipe.window is not None:
         parse_window(recipe.window)
-    if recipe.bands is not None and (not recipe.bands or not all(recipe.bands)):
-        raise UsageError("--bands must name at least one band: A,B,C")
+    check_bands(recipe.bands)
     if recipe.bands is not None and len(set(recipe.bands)) < len(recipe.bands):
         raise UsageError(f"a band is asked for twice: {','.join(recipe.bands)}")
     parse_mask(recipe.mask, recipe.dataset_id)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.options import check_dates, check_positive
+from eechips.jobs.options import check_bands, check_dates, check_positive
 from eechips.planning.maps import parse_map
 from eechips.planning.pairing import parse_window
 from eechips.planning.spacing import parse_distance
@@ -142,17 +142,10 @@ def _check_grid(recipe: ChipSample) -> None:
 
 def _check_bands(recipe: ChipSample) -> None:
     for layer in recipe.layers:
-        if layer.chosen is not None and (not layer.chosen or not all(layer.chosen)):
-            raise UsageError("--bands must name at least one band: A,B,C")
-        if recipe.is_picture and layer.chosen and len(layer.chosen) not in (1, 3):
-            raise UsageError(f"{recipe.format} takes 1 or 3 bands, not {len(layer.chosen)}: tif and npy take any")
-    low, high = recipe.minimum, recipe.maximum
-    if low is not None and high is not None and low >= high:
-        raise UsageError(f"--min ({low:g}) must be below --max ({high:g})")
-    looks = low is not None or high is not None or bool(recipe.palette)
-    if not recipe.is_picture and looks:
-        raise UsageError(f"--min, --max and --palette make pictures (png, jpg); {recipe.format} holds the values")
-    if len(recipe.layers) > 1 and looks:
+        check_bands(layer.chosen)
+        recipe.look.check_chosen(layer.chosen)
+    recipe.look.check()
+    if len(recipe.layers) > 1 and recipe.look.is_given:
         raise UsageError("--min, --max and --palette are for one dataset: with several, each has its usual colours")
 
 

@@ -20,10 +20,12 @@ from eechips.grid import Grid, Transform
 from eechips.jobs.collation import OUTPUTS, Layout, Output, collate
 from eechips.jobs.options import (
     OfDataset,
+    check_bands,
     check_dataset,
     check_dates,
     fetch,
     field_names,
+    names_of,
     slug,
     split,
     takes,
@@ -121,8 +123,8 @@ class TimeSeries(OfDataset):
     name = "timeseries"
 
     def __post_init__(self) -> None:
-        if isinstance(self.bands, str):  # "R,G,B", as on the command line, and not its letters
-            object.__setattr__(self, "bands", tuple(name.strip() for name in self.bands.split(",")))
+        if self.bands is not None:
+            object.__setattr__(self, "bands", names_of(self.bands))
         _check(self)
         object.__setattr__(self, "box", parse_box(self.bbox) if self.bbox else None)
         digest = hashlib.sha256(Path(self.regions).read_bytes()).hexdigest() if self.is_file else None
@@ -226,12 +228,11 @@ class TimeSeries(OfDataset):
             UnknownDatasetError: if the dataset or a band does not exist.
             RegionError: if the table of regions or its column does not, or no region is left.
         """
-        kind = self.known.kind if self.known else None
-        about = facts.describe(self.dataset_id, kind, start=self.start, end=self.end)
+        about = facts.describe(self.dataset_id, self.known_kind, start=self.start, end=self.end)
         if about.kind != "collection":
             raise UsageError(f"{self.dataset_id} is a single image: it has no time series")
         if self.bands or self.known:
-            bands = about.select(self.bands or (self.known.bands if self.known else ()))
+            bands = about.select(self.bands or self.known_bands)
             extra: dict[str, Any] = {}
         else:
             bands = about.bands
@@ -297,7 +298,7 @@ class TimeSeries(OfDataset):
         )
 
     def _bands(self, unit: Unit) -> tuple[str, ...]:
-        return tuple(self.bands or unit.get("bands") or (self.known.bands if self.known else ()))
+        return tuple(self.bands or unit.get("bands") or self.known_bands)
 
     @property
     def _has_lattice(self) -> bool:
@@ -425,8 +426,7 @@ def _check(recipe: TimeSeries) -> None:
     _check_batch(recipe)
     check_dates(recipe.start, recipe.end)
     _check_periods(recipe)
-    if recipe.bands is not None and (not recipe.bands or not all(recipe.bands)):
-        raise UsageError("--bands must name at least one band: A,B,C")
+    check_bands(recipe.bands)
     columns = recipe.statistics.columns(tuple(recipe.bands or ()))
     if recipe.id_field in ("date", "count", *columns):
         raise UsageError(f"--id-field {recipe.id_field} is also the name of another column of the table")

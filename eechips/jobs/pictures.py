@@ -1,0 +1,104 @@
+"""Pictures: which bands make one, and which of their values become which colours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eechips.datasets import Dataset
+from eechips.errors import UsageError
+from eechips.planning.facts import Band
+from eechips.recipe import PICTURE_FORMATS, ChipFormat
+
+_COUNTS = (1, 3)  # bands of a picture: grey or a palette's colours, or red, green and blue
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a user says of the colours of results.
+
+    Attributes:
+        format: of the results; data (GeoTIFF, NPY) have no colours.
+        minimum: value that becomes black; None for the dataset's default.
+        maximum: value that becomes white.
+        palette: colours (hexadecimal, from ``minimum`` to ``maximum``) for a picture of one band; empty for the
+            dataset's default.
+    """
+
+    format: ChipFormat
+    minimum: float | None = None
+    maximum: float | None = None
+    palette: tuple[str, ...] = ()
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the results are for looking at (PNG, JPEG), not data."""
+        return self.format in PICTURE_FORMATS
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the user says anything."""
+        return self.minimum is not None or self.maximum is not None or bool(self.palette)
+
+    def visualization(self, bands: Sequence[str], known: Dataset | None) -> dict[str, Any]:
+        """What ``ee.Image.visualize`` is told about colours; nothing for data.
+
+        Args:
+            bands: of the picture.
+            known: the record of their dataset, if it has one: its colours are the default.
+        """
+        if not self.is_picture:
+            return {}
+        options = dict(known.visualization) if known else {}
+        if len(bands) != 1 or (known and tuple(bands) != known.bands):
+            options.pop("palette", None)
+        given = {"min": self.minimum, "max": self.maximum, "palette": list(self.palette) or None}
+        options.update({name: value for name, value in given.items() if value is not None})
+        return options
+
+    def check(self) -> None:
+        """Refuses what contradicts itself.
+
+        Raises:
+            UsageError: saying what.
+        """
+        if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
+            raise UsageError(f"--min ({self.minimum:g}) must be below --max ({self.maximum:g})")
+        if not self.is_picture and self.is_given:
+            raise UsageError(f"--min, --max and --palette make pictures (png, jpg); {self.format} holds the values")
+
+    def check_chosen(self, bands: Sequence[str] | None) -> None:
+        """Refuses a number of bands that makes no picture.
+
+        Args:
+            bands: that the user names; None for the dataset's own.
+
+        Raises:
+            UsageError: saying how many there are.
+        """
+        if self.is_picture and bands and len(bands) not in _COUNTS:
+            raise UsageError(f"{self.format} takes 1 or 3 bands, not {len(bands)}: tif and npy take any")
+
+    def check_found(self, bands: Sequence[Band], known: Dataset | None) -> None:
+        """Refuses bands of a dataset that make no picture as they are.
+
+        Args:
+            bands: to take, as the server has them.
+            known: the record of their dataset, if it has one.
+
+        Raises:
+            UsageError: if they are neither 1 nor 3, or their values need more than 8 bits and nobody says which of them
+                are black and white.
+        """
+        if not self.is_picture:
+            return
+        names = [band.name for band in bands]
+        if len(bands) not in _COUNTS:
+            raise UsageError(f"{self.format} takes 1 or 3 bands: choose them with --bands from {', '.join(names)}")
+        wide = sorted({band.dtype for band in bands} - {"uint8"})
+        if wide and not self.visualization(names, known):
+            raise UsageError(
+                f"the values of {', '.join(names)} are {wide[0]} and {self.format} holds 8 bits: say with --min and"
+                " --max which values become black and white, or take --format tif"
+            )
