@@ -1,0 +1,91 @@
+"""splits.parquet: which unit of a run belongs to which split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.errors import UsageError
+from eechips.storage import write_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLITS_NAME = "splits.parquet"
+NONE = "none"
+"""The split of units that were left out, as they lie too near to another split."""
+
+_METADATA = b"eechips.split"
+
+
+def read(folder: str | Path) -> pd.Series[str]:
+    """The split of every unit of a run that has one: ``train``, …, or ``none`` for what was left out.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Names of splits by id of the unit, in the order of the plan.
+
+    Raises:
+        UsageError: if the run was not split.
+    """
+    frame = table(folder)
+    return frame["split"]
+
+
+def table(folder: str | Path) -> pd.DataFrame:
+    """splits.parquet as it is: columns split and block, by id of the unit.
+
+    Raises:
+        UsageError: if the run was not split.
+    """
+    import pyarrow.parquet
+
+    frame: pd.DataFrame = pyarrow.parquet.read_table(_path(folder)).to_pandas()
+    return frame.set_index("id")
+
+
+def options(folder: str | Path) -> dict[str, Any]:
+    """How the splits were made: the options of ``eechips split``, its seed included.
+
+    Raises:
+        UsageError: if the run was not split.
+    """
+    import pyarrow.parquet
+
+    found: dict[str, Any] = json.loads((pyarrow.parquet.read_schema(_path(folder)).metadata or {})[_METADATA])
+    return found
+
+
+def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
+    """Writes splits.parquet, whole or not at all.
+
+    Args:
+        folder: of the run.
+        frame: columns id, split and block, in the order of the plan.
+        options: how the splits were made: JSON values.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = pyarrow.schema([(name, pyarrow.string()) for name in ("id", "split", "block")])
+    made = pyarrow.Table.from_pandas(frame, schema=schema, preserve_index=False)
+    made = made.replace_schema_metadata({_METADATA: json.dumps(dict(options)).encode()})
+    buffer = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(made, buffer, compression="zstd")
+    path = folder / SPLITS_NAME
+    write_file(path, buffer.getvalue().to_pybytes())
+    return path
+
+
+def _path(folder: str | Path) -> Path:
+    path = Path(folder) / SPLITS_NAME
+    if not path.is_file():
+        raise UsageError(f"{folder} has no splits yet: eechips split {folder}")
+    return path
