@@ -5,13 +5,13 @@ Edges are straight lines of the plate carrée, as in GeoJSON and in what Earth E
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import shapely
-import shapely.affinity
 from shapely.geometry.base import BaseGeometry
+
+from eechips.footprints import polygons as polygons
+from eechips.footprints import wrap as wrap
 
 RADIUS = 6_371_007.2
 """Radius in metres of the sphere that has the area of the WGS84 ellipsoid."""
@@ -35,25 +35,6 @@ def mean_width(geometry: BaseGeometry) -> float:
             step = np.cos((lat[1:] + lat[:-1]) / 2) * np.diff(lon)
             perimeter += RADIUS * float(np.hypot(step, np.diff(lat)).sum())
     return area(geometry) / (perimeter / 2) if perimeter else 0.0
-
-
-def polygons(geometry: BaseGeometry) -> list[Any]:
-    """The polygons among a geometry's parts; lines and points, which have no area, are left out."""
-    parts = shapely.get_parts(shapely.get_parts(geometry))
-    return [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]
-
-
-def wrap(geometry: BaseGeometry) -> BaseGeometry:
-    """The same polygons with every longitude within -180 to 180, cut at the antimeridian where needed."""
-    west, _, east, _ = geometry.bounds
-    if west >= -180.0 and east <= 180.0:
-        return geometry
-    parts = []
-    for turn in range(int(np.floor((west + 180.0) / 360.0)), int(np.ceil((east + 180.0) / 360.0))):
-        offset = 360.0 * turn
-        part = geometry.intersection(shapely.box(offset - 180.0, -90.0, offset + 180.0, 90.0))
-        parts += [shapely.affinity.translate(polygon, xoff=-offset) for polygon in polygons(part)]
-    return shapely.union_all(parts)
 
 
 def _ring(ring: BaseGeometry) -> float:

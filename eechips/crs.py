@@ -1,0 +1,51 @@
+"""Coordinate reference systems by the names that Earth Engine gives them."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+from pyproj import CRS, Transformer
+from pyproj.exceptions import CRSError
+
+from eechips.errors import UsageError
+
+# Codes that Earth Engine uses and PROJ does not know. The sinusoidal grid of MODIS: "MODIS grids",
+# https://modis-land.gsfc.nasa.gov/MODLAND_grid.html (sphere of radius 6371007.181 m).
+_SR_ORG = {
+    "SR-ORG:6974": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
+    "SR-ORG:6842": "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs",
+}
+
+
+@cache
+def parse_crs(crs: str) -> CRS:
+    """The pyproj CRS of a code or WKT.
+
+    Raises:
+        UsageError: if neither PROJ nor the table of Earth Engine's own codes knows it.
+    """
+    try:
+        return CRS.from_user_input(_SR_ORG.get(crs.upper(), crs))
+    except CRSError as error:
+        raise UsageError(f"unknown coordinate reference system: {crs}") from error
+
+
+@cache
+def _transformer(crs: str) -> Transformer:
+    return Transformer.from_crs("EPSG:4326", parse_crs(crs), always_xy=True)
+
+
+def project(crs: str, lonlat: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Longitudes and latitudes (n, 2), in degrees of WGS84, as x, y (n, 2) of another CRS."""
+    points = np.asarray(lonlat, dtype=np.float64)
+    x, y = _transformer(crs).transform(points[:, 0], points[:, 1])
+    return np.column_stack([x, y])
+
+
+def unproject(crs: str, xy: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """x, y (n, 2) of a CRS as longitudes and latitudes (n, 2), in degrees of WGS84; infinite where there are none."""
+    points = np.asarray(xy, dtype=np.float64)
+    x, y = _transformer(crs).transform(points[:, 0], points[:, 1], direction="INVERSE")
+    return np.column_stack([x, y])
