@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,14 +11,14 @@ from types import TracebackType
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eechips.engine.assembly import Results
 from eechips.recipe import TableFormat, Unit
-from eechips.storage import SCRATCH_PREFIX
+from eechips.writers.appender import Appender
+from eechips.writers.spill import Spill
 
 Output = Literal["region", "one", "year"]
 OUTPUTS: tuple[Output, ...] = ("region", "one", "year")
@@ -76,13 +76,11 @@ def collate(results: Results, layout_for: Callable[[Unit], Layout], most_rows: i
             rows += settled.record.rows or 0
     assert layout is not None, "a plan has units"
     schema = layout.schema(_id_type(layout.id_column, parts))
-    # The scratch is beside the results, and not in /tmp, which may be small.
-    with (
-        tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=results.folder) as scratch,
-        _Files(results, layout, schema) as files,
-    ):
-        for table in _sorted(parts, schema, Path(scratch), -(-rows // most_rows)):
-            files.write(table)
+    count = max(1, math.ceil(rows / most_rows))
+    with Spill(results.folder, schema, count) as ranges, _Files(results, layout, schema) as files:
+        _deal(parts, schema, ranges, count)
+        for number in range(count):
+            files.write(_in_order(ranges.take(number)))
     if missing:
         results.say(f"{missing:,} regions are missing in the table: their requests failed")
 
@@ -95,26 +93,19 @@ def _id_type(column: str, parts: Sequence[Path]) -> pa.DataType:
     return pa.float64() if types == {pa.int64(), pa.float64()} else pa.string()
 
 
-def _sorted(parts: Sequence[Path], schema: pa.Schema, scratch: Path, count: int) -> Iterator[pa.Table]:
-    """The rows of all parts in the order of ids, in pieces."""
-    if count <= 1:
-        tables = [_read(path, schema) for path in parts]
-        yield _in_order(pa.concat_tables(tables) if tables else schema.empty_table())
+def _deal(parts: Sequence[Path], schema: pa.Schema, ranges: Spill, count: int) -> None:
+    """Distributes the rows of all parts to as many ranges of ids."""
+    if count == 1:
+        for path in parts:
+            ranges.add(0, _read(path, schema))
         return
     ids = np.unique(np.concatenate([_read(path, schema, 1).column(0).unique().to_pandas() for path in parts]))
     limits = ids[[len(ids) * number // count for number in range(1, count)]]
-    with ExitStack() as stack:
-        writers = [
-            stack.enter_context(pa.ipc.new_stream(str(scratch / f"{number}.arrows"), schema)) for number in range(count)
-        ]
-        for path in parts:
-            table = _read(path, schema)
-            which = np.searchsorted(limits, table.column(0).to_pandas().to_numpy(), side="right")
-            for number in np.unique(which):
-                writers[number].write_table(table.filter(pa.array(which == number)))
-    for number in range(count):
-        with pa.ipc.open_stream(str(scratch / f"{number}.arrows")) as reader:
-            yield _in_order(reader.read_all())
+    for path in parts:
+        table = _read(path, schema)
+        which = np.searchsorted(limits, table.column(0).to_pandas().to_numpy(), side="right")
+        for number in np.unique(which).tolist():
+            ranges.add(number, table.filter(pa.array(which == number)))
 
 
 def _read(path: Path, schema: pa.Schema, columns: int | None = None) -> pa.Table:
@@ -140,11 +131,11 @@ class _Files:
 
     def __init__(self, results: Results, layout: Layout, schema: pa.Schema) -> None:
         self._results, self._layout, self._schema = results, layout, schema
-        self._open: dict[str, tuple[ExitStack, pq.ParquetWriter | _CsvWriter]] = {}
+        self._open: dict[str, tuple[ExitStack, Appender]] = {}
 
     def __enter__(self) -> _Files:
         if not self._layout.by_year:
-            self._writer("series")  # also if there are no rows
+            self._file("series")  # also if there are no rows
         return self
 
     def __exit__(
@@ -156,37 +147,15 @@ class _Files:
     def write(self, table: pa.Table) -> None:
         """Appends rows."""
         if not self._layout.by_year:
-            self._writer("series").write_table(table)
+            self._file("series").write(table)
             return
         years = pc.utf8_slice_codeunits(table.column("date"), 0, 4)
         for year in sorted(pc.unique(years).to_pylist()):
-            self._writer(f"series/year={year}/series").write_table(table.filter(pc.equal(years, year)))
+            self._file(f"series/year={year}/series").write(table.filter(pc.equal(years, year)))
 
-    def _writer(self, stem: str) -> pq.ParquetWriter | _CsvWriter:
+    def _file(self, stem: str) -> Appender:
         if stem not in self._open:
             stack = ExitStack()
             path = stack.enter_context(self._results.make(f"{stem}.{self._layout.format}"))
-            if self._layout.format == "parquet":
-                made: pq.ParquetWriter | _CsvWriter = pq.ParquetWriter(path, self._schema, compression="zstd")
-            else:
-                made = _CsvWriter(path)
-                made.write_table(self._schema.empty_table())  # the header
-            stack.callback(made.close)
-            self._open[stem] = stack, made
+            self._open[stem] = stack, stack.enter_context(Appender(path, self._schema, self._layout.format))
         return self._open[stem][1]
-
-
-class _CsvWriter:
-    """A CSV file that grows, as ``eechips.writers.csv`` writes it: the header comes with the first rows."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("w", encoding="utf-8", newline="")
-
-    def write_table(self, table: pa.Table) -> None:
-        """Appends rows."""
-        frame = table.to_pandas(types_mapper={pa.int64(): pd.Int64Dtype()}.get)
-        frame.to_csv(self._file, index=False, header=self._file.tell() == 0, lineterminator="\n")
-
-    def close(self) -> None:
-        """Completes the file."""
-        self._file.close()

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from eechips.jobs.pairs import IMAGE, IMAGE_DATE, MOMENT, PLACE
+from eechips.jobs.pairs import IMAGE, IMAGE_DATE, PLACE
 from eechips.planning.places import Places
 from eechips.recipe import TableFormat
-from eechips.storage import SCRATCH_PREFIX
+from eechips.writers.appender import MOMENT, Appender
+from eechips.writers.spill import Spill
 
 Rows = npt.NDArray[np.int64]
 
@@ -103,15 +99,15 @@ class Harvest:
         count = min(_MOST_PARTS, math.ceil(total / _TOGETHER)) or 1
         edges = np.linspace(0, len(self._table), count + 1).astype(np.int64)
         layout = pa.schema([(_ROW, pa.int64()), (_SOURCE, pa.int32()), *types.items()])
-        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=path.parent) as folder:
-            parts = [_Part(Path(folder) / str(number), layout, count > 1) for number in range(count)]
+        with Spill(path.parent, layout, count) as parts:
             for cell in self._cells:
-                for part, piece in zip(parts, self._dealt(cell, edges, images, layout), strict=True):
-                    part.add(piece)
+                for number, piece in enumerate(self._dealt(cell, edges, images, layout)):
+                    parts.add(number, piece)
             order = images.ranks()
-            with _writer(path, self._schema(types, is_named), self._format) as write:
-                for part, first, last in zip(parts, edges, edges[1:], strict=False):
-                    write(self._joined(part.take(), int(first), int(last), images, order, types, is_named))
+            with Appender(path, self._schema(types, is_named), self._format) as file:
+                for number in range(count):
+                    first, last = int(edges[number]), int(edges[number + 1])
+                    file.write(self._joined(parts.take(number), first, last, images, order, types, is_named))
 
     def _dealt(self, cell: _Cell, edges: Rows, images: _Images, layout: pa.Schema) -> Iterator[pa.Table]:
         """A cell's values for each part of the caller's rows: a row of values for every row of the caller's."""
@@ -165,13 +161,10 @@ class Harvest:
         return pa.table(columns).cast(self._schema(types, is_named))
 
     def _schema(self, types: dict[str, pa.DataType], is_named: bool) -> pa.Schema:
-        fields = [*self._caller_schema()]
+        fields = [*self._table.schema]
         if is_named:
             fields += [pa.field(self._prefix + IMAGE, pa.string()), pa.field(self._prefix + IMAGE_DATE, MOMENT)]
         return pa.schema([*fields, *(pa.field(self._prefix + name, kind) for name, kind in types.items())])
-
-    def _caller_schema(self) -> pa.Schema:
-        return self._table.schema
 
 
 class _Images:
@@ -213,32 +206,6 @@ class _Images:
         return found
 
 
-class _Part:
-    """Values for a part of the caller's rows: in memory, or in a file while other parts are collected too."""
-
-    def __init__(self, path: Path, layout: pa.Schema, is_stored: bool) -> None:
-        self._path, self._layout = path, layout
-        self._pieces: list[pa.Table] = []
-        self._file = pa.ipc.new_stream(str(path), layout) if is_stored else None
-
-    def add(self, piece: pa.Table) -> None:
-        if self._file is None:
-            self._pieces.append(piece)
-        elif len(piece):
-            self._file.write_table(piece)
-
-    def take(self) -> pa.Table:
-        """All of it, which is then forgotten."""
-        if self._file is None:
-            pieces, self._pieces = self._pieces, []
-            return pa.concat_tables(pieces or [self._layout.empty_table()])
-        self._file.close()
-        with pa.ipc.open_stream(str(self._path)) as stream:
-            found = stream.read_all()
-        self._path.unlink()
-        return found
-
-
 def _types(schemas: Sequence[pa.Schema]) -> dict[str, pa.DataType]:
     """For each column of values the type that holds those of all cells."""
     found: dict[str, pa.DataType] = {}
@@ -253,31 +220,3 @@ def _length(cell: _Cell) -> int:
     """Rows of the table that a cell makes, about."""
     rows = pq.read_metadata(cell.path).num_rows
     return math.ceil(int(rows) * len(cell.rows) / (int(cell.places.max(initial=0)) + 1))
-
-
-@contextlib.contextmanager
-def _writer(path: Path, schema: pa.Schema, format: TableFormat) -> Iterator[Any]:
-    """What writes tables to a file, one after the other."""
-    if format == "parquet":
-        with pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            yield writer.write_table
-        return
-    with path.open("w", encoding="utf-8", newline="") as file:
-        is_first = [True]
-
-        def write(table: pa.Table) -> None:
-            _text(table).to_csv(file, index=False, header=is_first.pop() if is_first else False, lineterminator="\n")
-
-        yield write
-
-
-def _text(table: pa.Table) -> pd.DataFrame:
-    """A table as it stands in a CSV file: dates in ISO 8601, no decimal point in integers, nothing for no value."""
-    columns = [_iso(column) if column.type == MOMENT else column for column in table.columns]
-    kinds = {pa.int64(): pd.Int64Dtype(), pa.int32(): pd.Int32Dtype(), pa.bool_(): pd.BooleanDtype()}
-    found: pd.DataFrame = pa.table(columns, names=table.column_names).to_pandas(types_mapper=kinds.get)
-    return found
-
-
-def _iso(moments: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.replace_substring(pc.strftime(moments, format="%Y-%m-%dT%H:%M:%SZ"), ".000Z", "Z")

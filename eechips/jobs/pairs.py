@@ -15,8 +15,9 @@ import shapely
 from shapely import affinity
 from shapely.geometry.base import BaseGeometry
 
+from eechips.writers.appender import MOMENT
+
 PLACE, IMAGE, IMAGE_DATE = "place", "image", "image_date"
-MOMENT = pa.timestamp("ms", tz="UTC")
 
 _RADIUS = 6_371_008.8  # metres
 _DEGREE = math.radians(1) * _RADIUS
