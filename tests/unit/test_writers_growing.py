@@ -82,7 +82,11 @@ def test_a_part_to_which_nothing_was_added_has_no_rows(tmp_path: Path, count: in
 
 
 def test_nothing_is_left_behind_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="full"), Spill(tmp_path, SCHEMA, 3) as parts:
-        parts.add(1, TABLE)
-        raise OSError("the disk is full")
+    def fail() -> None:
+        with Spill(tmp_path, SCHEMA, 3) as parts:
+            parts.add(1, TABLE)
+            raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        fail()
     assert not list(tmp_path.iterdir())
