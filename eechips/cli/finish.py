@@ -6,13 +6,13 @@ import dataclasses
 import logging
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import click
 
 from eechips.cli.group import INTERRUPTED
+from eechips.cli.options import fetches
 from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
-from eechips.engine.tickets import Ticket, emit
 from eechips.errors import UsageError
 from eechips.human import human_bytes, human_time
 from eechips.manifest.failures import failures_of, kinds_of
@@ -25,24 +25,9 @@ FAILURES = 1
 TYPED = "eechips.typed"
 """Key of click's ``meta`` for the words of the command, where they are not those that the process was started with."""
 
-EMIT = "eechips.emit"
-"""Key of click's ``meta`` for an :class:`Emission`: the plan is to be written, and nothing fetched."""
-_TAKE = "eechips.take"
+_TAKE = "eechips.take"  # key of click's ``meta`` for what receives recipe and config, so that nothing is fetched
 
 _SHOWN = 3  # kinds of failure that are named; failures.csv has them all
-
-
-@dataclasses.dataclass(frozen=True)
-class Emission:
-    """How a plan is written.
-
-    Attributes:
-        job: words of the command whose plan it is, from the verb on.
-        write: receives each unit.
-    """
-
-    job: tuple[str, ...]
-    write: Callable[[Ticket], object]
 
 
 def finish(recipe: Recipe, config: RunConfig) -> None:
@@ -50,17 +35,12 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
     if (take := click.get_current_context().meta.get(_TAKE)) is not None:
         take(recipe, config)
         return
-    _show_log(logging.WARNING if config.quiet else logging.INFO)
+    show_log(config)
     if config.dry_run:
         for line in _foreseen(estimate(recipe, config)):
             click.echo(line)
         return
     context = click.get_current_context()
-    emission: Emission | None = context.meta.get(EMIT)
-    if emission is not None:
-        for ticket in emit(recipe, config, emission.job):
-            emission.write(ticket)
-        return
     typed = shlex.join(context.meta.get(TYPED) or ["eechips", *sys.argv[1:]])
     done = run(recipe, dataclasses.replace(config, command=typed, confirm=_confirm))
     if done.paused:
@@ -79,6 +59,8 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
 def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, RunConfig]:
     """The recipe and the config that a command would run.
 
+    The words may come from elsewhere, such as out of a queue: a verb that does anything but fetch is not called.
+
     Args:
         context: of the present command.
         words: of the other one, from its verb on.
@@ -91,7 +73,11 @@ def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, Run
     verb = root.command.get_command(root, words[0])
     if verb is None:
         raise UsageError(f"there is no `eechips {words[0]}` in this version")
+    if not fetches(verb):
+        raise UsageError(f"eechips {words[0]} fetches nothing: it has no units")
     inner = verb.make_context(words[0], list(words[1:]), parent=root)
+    if inner.params.get("check"):
+        raise UsageError(f"eechips {words[0]} --check tries a few units here, and hands none on: leave --check out")
     before = dict(inner.meta)
     inner.meta[_TAKE] = lambda recipe, config: taken.append((recipe, config))
     try:
@@ -100,18 +86,17 @@ def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, Run
     finally:
         inner.meta.clear()
         inner.meta.update(before)
-    if not taken:
-        raise UsageError(f"eechips {words[0]} fetches nothing")
-    return taken[0]
+    (found,) = taken
+    return found
 
 
-def _show_log(level: int) -> None:
-    """Shows on standard error what the planner has to say."""
+def show_log(config: RunConfig) -> None:
+    """Shows on standard error what the planner has to say, unless the run is quiet."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     log = logging.getLogger("eechips")
     log.handlers = [handler]
-    log.setLevel(level)
+    log.setLevel(logging.WARNING if config.quiet else logging.INFO)
 
 
 def _foreseen(foreseen: Estimate) -> list[str]:

@@ -13,6 +13,7 @@ import click
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_FETCHES = "eechips_fetches"  # attribute of the functions of verbs that do
 
 
 # ParamType is generic in the newest click only, and cannot be subscripted in older ones.
@@ -196,7 +197,7 @@ def chip_options(function: FunctionT) -> FunctionT:
 
 
 def run_options(function: FunctionT) -> FunctionT:
-    """Adds the options of a run, which every verb that fetches shares."""
+    """Adds the options of a run, which every verb that fetches shares; and no other verb has, see :func:`fetches`."""
     options = [
         click.option("--local", is_flag=True, help="Start a local Earth Engine for this run; needs no account."),
         click.option(
@@ -309,7 +310,13 @@ def run_options(function: FunctionT) -> FunctionT:
     ]
     for option in reversed(options):
         function = option(function)
+    function.__dict__[_FETCHES] = True
     return function
+
+
+def fetches(command: click.Command) -> bool:
+    """Whether a verb fetches: has the options of a run, and ends with ``finish``."""
+    return getattr(command.callback, _FETCHES, False)
 
 
 def given(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,9 @@ from typing import IO
 
 import click
 
-from eechips.cli.finish import EMIT, Emission
+from eechips.cli.finish import finish, recipe_of, show_log
 from eechips.cli.options import HELP
-from eechips.errors import UsageError
+from eechips.engine import tickets
 
 
 @click.command("plan", context_settings={**HELP, "ignore_unknown_options": True})
@@ -27,12 +27,11 @@ def command(context: click.Context, verb: str, words: tuple[str, ...], emit: str
       eechips plan sample --dataset NAIP --per-ecoregion 1000 --project my-project > units.jsonl
       eechips plan run recipe.py -p year=2020 --to units.jsonl
     """
-    root = context.find_root()
-    assert isinstance(root.command, click.Group)
-    found = root.command.get_command(root, verb)
-    if found is None or not any(parameter.name == "dry_run" for parameter in found.params):
-        raise UsageError(f"eechips {verb} fetches nothing: there is nothing to plan")
-    inner = found.make_context(verb, list(words), parent=root)
-    inner.meta[EMIT] = Emission((verb, *words), lambda ticket: file.write(ticket.to_json() + "\n"))
-    with inner:
-        found.invoke(inner)
+    job = (verb, *words)
+    recipe, config = recipe_of(context, job)
+    if config.dry_run:
+        finish(recipe, config)
+        return
+    show_log(config)
+    for ticket in tickets.emit(recipe, config, job):
+        file.write(ticket.to_json() + "\n")

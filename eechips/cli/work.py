@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from typing import IO
 
 import click
@@ -11,6 +12,7 @@ import click
 from eechips.cli.finish import FAILURES, recipe_of
 from eechips.cli.options import HELP, debug_option
 from eechips.engine.tickets import read_tickets, work
+from eechips.errors import UsageError
 from eechips.manifest.record import State
 
 
@@ -38,7 +40,10 @@ def command(context: click.Context, words: tuple[str, ...], units: IO[str], out:
     """
     failed = False
     for job, tickets in itertools.groupby(read_tickets(units), key=lambda ticket: ticket.job):
-        recipe, config = recipe_of(context, (*job, *words))
+        try:
+            recipe, config = recipe_of(context, (*job, *words))
+        except click.exceptions.Exit:  # of --help, with status 0, as if all were there
+            raise UsageError(f"eechips {shlex.join(job)} fetches nothing: it has no units") from None
         for outcome in work(recipe, config, list(tickets), out):
             failed = failed or State(outcome["state"]).is_failure
             outcomes.write(json.dumps(outcome, ensure_ascii=False) + "\n")

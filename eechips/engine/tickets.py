@@ -64,6 +64,8 @@ class Ticket:
         try:
             content = json.loads(line)
             job, identity, position, identifier, unit, name = (content[key] for key in _REQUIRED)
+            if not job:
+                raise ValueError("job is empty")
             planned = Planned(int(position), str(identifier), canonical_json(unit), str(name))
             return cls(tuple(map(str, job)), str(identity), planned)
         except (ValueError, KeyError, TypeError) as error:

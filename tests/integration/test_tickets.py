@@ -11,8 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from eechips.cli import main
+from eechips.cli.options import fetches
 from tests.engine_recipes import run_chips
 from tests.engine_service import Service, serving
 
@@ -125,10 +129,55 @@ def test_what_is_no_unit_is_refused(tmp_path: Path, service: Service, line: str)
     assert "line 1: no unit as `eechips plan` writes it" in ended.stderr
 
 
+def ticket(*job: str) -> str:
+    return json.dumps({"job": job, "identity": "0", "position": 0, "id": "00", "unit": {"kind": "call"}, "name": "a"})
+
+
 def test_verbs_that_fetch_nothing_have_no_plan(tmp_path: Path) -> None:
     ended = eechips(tmp_path, "plan", "datasets")
     assert ended.returncode == 2
     assert "fetches nothing" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        ("init", "made.py"),
+        ("assets", "ingest", "made.tif", "--into", "made", "--id", "a/b"),
+        ("serve",),
+        ("work", "--units", "made.jsonl", "--out", "made"),
+        ("plan", "sample", "--to", "made.jsonl"),
+        ("sample", "--help"),
+        ("run", "made.py", "--check", "--out", "made", "--local"),
+        ("no-such-verb",),
+        (),
+    ],
+    ids=lambda job: " ".join(job[:1]) or "nothing",
+)
+def test_a_line_makes_a_worker_do_nothing_but_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: tuple[str, ...]
+) -> None:
+    """Lines come from where others may write: none of their words may start a server or write a file of its own."""
+    monkeypatch.chdir(tmp_path)
+    ended = CliRunner().invoke(main, ["work", "--units", "-", "--out", "res"], input=ticket(*job))
+    assert ended.exit_code == 2
+    assert "fault of eechips" not in ended.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_verbs_that_fetch_are_those_that_end_with_a_run() -> None:
+    context = click.Context(main)
+    verbs = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    fetching = {name for name, verb in verbs.items() if verb is not None and fetches(verb)}
+    ending = {name for name in verbs if "finish(*" in (ROOT / "eechips" / "cli" / f"{name}.py").read_text()}
+    assert fetching == ending >= {"sample", "images", "composites", "mosaic", "timeseries", "points", "run"}
+
+
+def test_a_plan_can_be_estimated(tmp_path: Path, service: Service) -> None:
+    (tmp_path / "squares.py").write_text(RECIPE)
+    ended = eechips(tmp_path, "plan", "run", "squares.py", "--endpoint", service.url, "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    assert "units     12" in ended.stdout
 
 
 @pytest.mark.slow
