@@ -262,6 +262,10 @@ class _Signature:
     names: tuple[str, ...]
     defaults: Mapping[str, Any]
 
+    def taken(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some parameters that the function takes."""
+        return {name: value for name, value in parameters.items() if name in self.names}
+
 
 class ScriptRecipe:
     """A recipe in a Python file.
@@ -312,9 +316,8 @@ class ScriptRecipe:
             RecipeError: if it raises, or returns no list.
         """
         function = self._function(self._requests_name)
-        arguments = {k: v for k, v in self.parameters.items() if k in self._requests_signature.names}
         with RecipeErrors(self.path):
-            requests = function(**arguments)
+            requests = function(**self._requests_signature.taken(self.parameters))
             if requests is None:
                 raise TypeError(f"{self._requests_name} returned nothing: it must return a list of JSON values")
             return list(requests)
@@ -322,8 +325,7 @@ class ScriptRecipe:
     def get_result(self, index: int, unit: Any) -> Result:
         """Runs the script's ``get_result``; exceptions pass through, for the worker to classify."""
         function = self._function(self._result_name)
-        arguments = {k: v for k, v in self.parameters.items() if k in self._result_signature.names}
-        return cast("Result", function(index, unit, **arguments))
+        return cast("Result", function(index, unit, **self._result_signature.taken(self.parameters)))
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
@@ -355,9 +357,8 @@ class ScriptRecipe:
         """
         assert self._assemble_signature is not None
         function = self._function("assemble")
-        arguments = {k: v for k, v in self.parameters.items() if k in self._assemble_signature.names}
         with RecipeErrors(self.path):
-            function(results, **arguments)
+            function(results, **self._assemble_signature.taken(self.parameters))
 
     def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
         """Runs the script's ``redraw`` for each pair.
@@ -367,7 +368,7 @@ class ScriptRecipe:
         """
         assert self._redraw_signature is not None
         function = self._function("redraw")
-        arguments = {k: v for k, v in self.parameters.items() if k in self._redraw_signature.names}
+        arguments = self._redraw_signature.taken(self.parameters)
         with RecipeErrors(self.path):
             return [function(unit, number, **arguments) for unit, number in wanted]
 
