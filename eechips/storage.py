@@ -69,8 +69,9 @@ class Stage(Protocol):
 class Store(Stage, Protocol):
     """Where results are kept: a local folder, or an object store."""
 
-    is_overwritten: bool
-    """Whether staging a result replaces what has its name."""
+    @property
+    def is_overwritten(self) -> bool:
+        """Whether staging a result replaces what has its name."""
 
     def commit(self, staged: Staged) -> None:
         """Gives a staged result its name."""
@@ -133,7 +134,7 @@ class LocalStore:
         Raises:
             StorageError: if it cannot be written; nothing is left behind.
         """
-        temporary = _temporary(name, token)
+        temporary = temporary_name(name, token)
         path = self._inside(temporary)
         try:
             try:
@@ -160,7 +161,7 @@ class LocalStore:
         """
         if staged.data is not None:
             self.stage(staged.name, staged.data, "relayed")
-            staged = replace(staged, temporary=_temporary(staged.name, "relayed"))
+            staged = replace(staged, temporary=temporary_name(staged.name, "relayed"))
         try:
             os.replace(self._inside(staged.temporary), self._inside(staged.name))  # noqa: PTH105 - see _prefix
         except OSError as error:
@@ -191,7 +192,7 @@ class LocalStore:
         for directory, folders, files in os.walk(self.root):
             folders[:] = [name for name in folders if not name.startswith(SCRATCH_PREFIX)]
             for name in files:
-                if _TEMPORARY.match(name):
+                if is_temporary(name):
                     Path(directory, name).unlink(missing_ok=True)
                     count += 1
         return count
@@ -207,7 +208,7 @@ class RemoteStore:
 
     def stage(self, name: str, data: bytes, token: str) -> Staged:
         """As :meth:`LocalStore.stage`, in memory."""
-        return Staged(name, _temporary(name, token), len(data), hashlib.sha256(data).hexdigest(), data)
+        return Staged(name, temporary_name(name, token), len(data), hashlib.sha256(data).hexdigest(), data)
 
     def discard(self, staged: Staged) -> None:
         """There is nothing to remove."""
@@ -224,9 +225,20 @@ def check_name(name: str) -> str:
     return name
 
 
-def _temporary(name: str, token: str) -> str:
+def temporary_name(name: str, token: str) -> str:
+    """The name that a result has until it is committed, in the same folder.
+
+    Args:
+        name: that it is to have.
+        token: tells the temporary files of one writer from another's.
+    """
     folder, slash, last = name.rpartition("/")
     return f"{folder}{slash}.{last}.{token}.part"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is one of :func:`temporary_name`."""
+    return _TEMPORARY.match(name) is not None
 
 
 def make_folder(path: Path) -> None:

@@ -1,0 +1,243 @@
+"""A prefix of an object store as a place for results.
+
+S3, Google Cloud Storage and Azure show an object when the whole of it has arrived, so that an upload is staged and
+committed at once: nothing is sent twice. Two units of one name are found out when the second is recorded; both are
+failures then. With any other file system of fsspec, results are written under a temporary name and moved.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import ConfigurationError, EechipsError, UsageError
+from eechips.objects.dialect import Dialect, dialect_of
+from eechips.objects.refusal import explained
+from eechips.storage import Staged, check_name, is_temporary, temporary_name
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
+_BLOCK = 8 << 20  # bytes of a large object that are read at a time
+
+
+def is_address(out: str) -> bool:
+    """Whether a place for results is an address, and not a local folder."""
+    return _ADDRESS.fullmatch(out) is not None
+
+
+class ObjectStore:
+    """A prefix of an object store. Picklable; every process opens connections of its own. Threads may share it.
+
+    Attributes:
+        url: ``protocol://bucket/prefix``.
+    """
+
+    def __init__(self, url: str) -> None:
+        if not is_address(url):
+            raise UsageError(f"'{url}' is no address such as s3://bucket/folder")
+        self.url = url.rstrip("/")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.url}
+
+    @property
+    def is_overwritten(self) -> bool:
+        """Whether staging a result replaces what has its name."""
+        return self._dialect.is_atomic
+
+    def check(self) -> None:
+        """Asks for the first object, by one request.
+
+        Raises:
+            ConfigurationError: if that fails: what to install, or what the store says.
+        """
+        with self._listing():
+            next(self._dialect.pages(self._files, f"{self._root}/", 1), None)
+
+    def stage(self, name: str, data: bytes, token: str) -> Staged:
+        """Uploads an object: under its final name, if it appears there when it is complete.
+
+        Args:
+            name: below the prefix.
+            data: the content.
+            token: tells the temporary objects of one writer from another's.
+
+        Raises:
+            TransientError: if the store did not take it, although it may the next time.
+            StorageError: if it will not.
+        """
+        digest = hashlib.sha256(data)
+        stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), token)
+        with self._doing(f"upload {self.url}/{name}"):
+            self._dialect.put(self._files, self._key(stored), data, digest.digest())
+        return Staged(name=name, temporary=stored, size=len(data), sha256=digest.hexdigest())
+
+    def upload(self, name: str, path: Path, tell: Callable[[int], None]) -> None:
+        """Uploads a file of any size, in little memory.
+
+        Args:
+            name: below the prefix.
+            path: of the file.
+            tell: called with the bytes that have been sent so far.
+
+        Raises:
+            TransientError, StorageError: as :meth:`stage`.
+        """
+        from fsspec.callbacks import Callback
+
+        stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), "upload")
+        callback = Callback(hooks={"tell": lambda size, value, **_: tell(value)})
+        with self._doing(f"upload {self.url}/{name}"):
+            self._dialect.upload(self._files, path, self._key(stored), callback)
+        self._rename(stored, name)
+
+    def commit(self, staged: Staged) -> None:
+        """Gives an object its name, if it does not have it already.
+
+        Raises:
+            TransientError, StorageError: as :meth:`stage`.
+        """
+        self._rename(staged.temporary, staged.name)
+
+    def _rename(self, stored: str, name: str) -> None:
+        if stored != name:
+            with self._doing(f"move {self.url}/{stored} to {name}"):
+                self._files.mv(self._key(stored), self._key(name))
+
+    def discard(self, staged: Staged) -> None:
+        """Removes an object that is not wanted after all."""
+        self.remove(staged.temporary)
+
+    def remove(self, name: str) -> None:
+        """Removes an object, if there is one of that name."""
+        with self._doing(f"remove {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._key(name))
+
+    def flush(self) -> None:
+        """What has arrived is safe."""
+
+    def sweep(self) -> int:
+        """Removes what interrupted writers left behind, where there can be any; returns how many objects that was.
+
+        What has broken off in a store that shows complete objects only has left none.
+        """
+        if self.is_overwritten:
+            return 0
+        left = [name for name, _ in self.sizes([""]) if is_temporary(posixpath.basename(name))]
+        for name in left:
+            self.remove(name)
+        return len(left)
+
+    def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
+        """Names and sizes in bytes of the objects in the given folders, and perhaps others, page by page.
+
+        It is one listing, of what the folders have in common.
+
+        Raises:
+            ConfigurationError: if the store does not answer.
+        """
+        given = list(folders)
+        if not given:
+            return
+        common = posixpath.commonpath(given)
+        prefix = f"{self._root}/{common}/" if common else f"{self._root}/"
+        with self._listing():
+            for page in self._dialect.pages(self._files, prefix):
+                yield from ((key[len(self._root) + 1 :], size) for key, size in page)
+
+    def size(self, name: str) -> int | None:
+        """Bytes of an object; None if there is none."""
+        with self._doing(f"find {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
+            return int(self._files.size(self._key(name)))
+        return None
+
+    def read(self, name: str) -> bytes:
+        """The content of an object.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            TransientError, StorageError: if it cannot be read.
+        """
+        with self._doing(f"read {self.url}/{name}", absent=True):
+            content: bytes = self._files.cat_file(self._key(name))
+        return content
+
+    def fetch(self, name: str, path: Path) -> None:
+        """Writes the content of an object to a local file.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            TransientError, StorageError: if it cannot be read.
+        """
+        with self._doing(f"fetch {self.url}/{name}", absent=True):
+            self._files.get_file(self._key(name), str(path))
+
+    def sha256(self, name: str) -> str:
+        """Sha256 of an object, hexadecimal, read piece by piece.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            TransientError, StorageError: if it cannot be read.
+        """
+        digest = hashlib.sha256()
+        with (
+            self._doing(f"read {self.url}/{name}", absent=True),
+            self._files.open(self._key(name), "rb", block_size=_BLOCK, cache_type="readahead") as file,
+        ):
+            while block := file.read(_BLOCK):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _key(self, name: str) -> str:
+        return f"{self._root}/{check_name(name)}"
+
+    @property
+    def _files(self) -> Any:
+        return self._opened[0]
+
+    @property
+    def _root(self) -> str:
+        return self._opened[1]
+
+    @property
+    def _dialect(self) -> Dialect:
+        return self._opened[2]
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str, Dialect]:
+        import fsspec
+
+        try:
+            files, root = fsspec.url_to_fs(self.url, use_listings_cache=False)
+        except ImportError as error:
+            raise ConfigurationError(f"{self.url} needs a package that is not installed: {error}") from None
+        except ValueError as error:
+            raise UsageError(f"'{self.url}' is no address of a store: {error}") from None
+        return files, root.rstrip("/"), dialect_of(files)
+
+    @contextlib.contextmanager
+    def _doing(self, what: str, *, absent: bool = False) -> Iterator[None]:
+        """Explains what goes wrong in the block; that there is no such object is told as it is, if that is wanted."""
+        try:
+            yield
+        except EechipsError:
+            raise
+        except Exception as error:  # every package has exceptions of its own
+            if absent and isinstance(error, FileNotFoundError):
+                raise
+            raise explained(error, what) from error
+
+    @contextlib.contextmanager
+    def _listing(self) -> Iterator[None]:
+        try:
+            with self._doing(f"list {self.url}"):
+                yield
+        except EechipsError as error:
+            if isinstance(error, (ConfigurationError, UsageError)):
+                raise
+            raise ConfigurationError(f"{self.url} does not answer as it should: {error}") from error
