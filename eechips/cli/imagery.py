@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from eechips.cli.options import Names, grid_options
+from eechips.cli.options import Names, colour_options, date_options, grid_options
 from eechips.recipe import CHIP_FORMATS
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -25,8 +25,7 @@ def imagery_options(function: FunctionT) -> FunctionT:
             metavar="REGION",
             help="W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. A west below 0: --roi=-105.3,…",
         ),
-        click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]"),
-        click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]"),
+        date_options,
         click.option(
             "--where",
             multiple=True,
@@ -60,9 +59,7 @@ def imagery_options(function: FunctionT) -> FunctionT:
             help="Mask what lies outside the region, or keep the whole window around it.",
         ),
         grid_options,
-        click.option("--min", "minimum", type=float, metavar="V", help="Value that is black. [default: the dataset's]"),
-        click.option("--max", "maximum", type=float, metavar="V", help="Value that is white. [default: the dataset's]"),
-        click.option("--palette", type=Names(), help="Colours of a picture of one band, as 000000,ffffff."),
+        colour_options,
         click.option(
             "--on-empty",
             type=click.Choice(["keep", "skip"]),

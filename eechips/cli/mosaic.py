@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, given, grid_options, run_options
+from eechips.cli.options import HELP, Names, date_options, given, grid_options, run_options
 from eechips.jobs.mosaic import REDUCERS, mosaic_recipe
 from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS
 
@@ -21,8 +21,7 @@ from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS
     metavar="REGION",
     help="W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. [default: the whole of a single image]",
 )
-@click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]")
-@click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]")
+@date_options
 @click.option(
     "--where",
     multiple=True,

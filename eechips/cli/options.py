@@ -161,6 +161,25 @@ def yes_option(function: FunctionT) -> FunctionT:
     )(function)
 
 
+def date_options(function: FunctionT) -> FunctionT:
+    """Adds the dates between which images are taken."""
+    end = click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]")
+    start = click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]")
+    return start(end(function))
+
+
+def colour_options(function: FunctionT) -> FunctionT:
+    """Adds the options that say how values look in a picture, the fields of ``jobs.pictures.Look``."""
+    options = [
+        click.option("--min", "minimum", type=float, metavar="V", help="Value that is black. [default: the dataset's]"),
+        click.option("--max", "maximum", type=float, metavar="V", help="Value that is white. [default: the dataset's]"),
+        click.option("--palette", type=Names(), help="Colours of a picture of one band, as 000000,ffffff."),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 def grid_options(function: FunctionT) -> FunctionT:
     """Adds the options that say where pixels lie, the fields of ``planning.lattice.Placement``."""
     options = [

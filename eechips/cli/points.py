@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, given, run_options
+from eechips.cli.options import HELP, Names, date_options, given, run_options
 from eechips.jobs.points import COMPOSITES, points_recipe
 from eechips.recipe import TABLE_FORMATS
 
@@ -24,8 +24,7 @@ from eechips.recipe import TABLE_FORMATS
 @click.option("--lat-field", metavar="FIELD", help="Column of the latitude. [default: latitude, lat, y]")
 @click.option("--id-field", metavar="FIELD", help="Keep this column only; its values must differ. [default: all]")
 @click.option("--bands", type=Names(), help="Bands, in order. [default: the dataset's]")
-@click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]")
-@click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]")
+@date_options
 @click.option("--each-image", is_flag=True, help="A row for every image that holds the place, with its id and date.")
 @click.option("--date-field", metavar="FIELD", help="Column of dates: the values of the image nearest to a row's.")
 @click.option("--window", metavar="30d", help="With --date-field: days before and after in which it must be.")

@@ -7,7 +7,16 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, Size, chip_options, given, grid_options, run_options
+from eechips.cli.options import (
+    HELP,
+    Size,
+    chip_options,
+    colour_options,
+    date_options,
+    given,
+    grid_options,
+    run_options,
+)
 from eechips.cli.sections import sectioned
 from eechips.jobs.chips import sample_recipe
 from eechips.recipe import CHIP_FORMATS
@@ -38,17 +47,14 @@ SECTIONS = {
     metavar="[NAME:]A,B,…",
     help="Bands, in order; of several datasets --bands S2:B4,B3 --bands SRTM:elevation. [default: the dataset's]",
 )
-@click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]")
-@click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]")
+@date_options
 @click.option(
     "--format",
     type=click.Choice(CHIP_FORMATS),
     help="png and jpg: pictures, 1 or 3 bands of 8 bits. tif (GeoTIFF) and npy: the data. [default: png; tif for"
     " several datasets]",
 )
-@click.option("--min", "minimum", type=float, metavar="V", help="Value that is black. [default: the dataset's]")
-@click.option("--max", "maximum", type=float, metavar="V", help="Value that is white. [default: the dataset's]")
-@click.option("--palette", type=Names(), help="Colours of a picture of one band, as 000000,ffffff.")
+@colour_options
 @click.option("--per-ecoregion", type=int, metavar="N", help="N random points in each ecoregion that meets the region.")
 @click.option("--per-class", type=int, metavar="N", help="N random points in each class of --class-image.")
 @click.option("--total", type=int, metavar="N", help="N random points, uniform on the sphere.")

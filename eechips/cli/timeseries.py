@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, Slots, given, grid_options, run_options
+from eechips.cli.options import HELP, Names, Slots, date_options, given, grid_options, run_options
 from eechips.jobs.collation import OUTPUTS
 from eechips.jobs.timeseries import timeseries_recipe
 from eechips.planning.statistics import REDUCERS
@@ -43,8 +43,7 @@ from eechips.recipe import TABLE_FORMATS
     " ways, perhaps with what to leave out: scl, qa_pixel:cloud,shadow.",
 )
 @click.option("--bbox", metavar="W,S,E,N", help="Only regions that meet this box. A west below 0: --bbox=-80,…")
-@click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]")
-@click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]")
+@date_options
 @grid_options
 @click.option("--multiply", type=float, metavar="X", help="Multiply values by this, on the server.")
 @click.option("--add", type=float, metavar="X", help="Then add this.")
