@@ -16,6 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eechips.dataset.frame import load as load
+    from eechips.dataset.stack import stack as stack
     from eechips.engine import RunConfig as RunConfig
     from eechips.errors import ConfigurationError as ConfigurationError
     from eechips.errors import EechipsError as EechipsError
@@ -51,12 +53,14 @@ _MODULES = {
     "UsageError": "eechips.errors",
     "composites": "eechips.jobs.composites",
     "images": "eechips.jobs.images",
+    "load": "eechips.dataset.frame",
     "mosaic": "eechips.jobs.mosaic",
     "open_run": "eechips.manifest.run",
     "plot": "eechips.report.figure",
     "points": "eechips.jobs.points",
     "run": "eechips.jobs.scripts",
     "sample": "eechips.jobs.chips",
+    "stack": "eechips.dataset.stack",
     "timeseries": "eechips.jobs.timeseries",
 }
 
@@ -75,12 +79,14 @@ __all__ = [
     "__version__",
     "composites",
     "images",
+    "load",
     "mosaic",
     "open_run",
     "plot",
     "points",
     "run",
     "sample",
+    "stack",
     "timeseries",
 ]
 

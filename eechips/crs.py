@@ -19,6 +19,11 @@ _SR_ORG = {
 }
 
 
+LON_NAMES = ("longitude", "lon", "long", "lng", "x")
+LAT_NAMES = ("latitude", "lat", "y")
+"""Names of columns that are taken for coordinates in degrees, in any case; the first that a table has."""
+
+
 @cache
 def parse_crs(crs: str) -> CRS:
     """The pyproj CRS of a code or WKT.

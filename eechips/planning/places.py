@@ -18,15 +18,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
+from eechips.crs import LAT_NAMES, LON_NAMES
 from eechips.errors import RegionError
 from eechips.planning.regions import choices
 from eechips.planning.vectors import read_features
 
 Kind = Literal["points", "polygons"]
-
-LON_NAMES = ("longitude", "lon", "long", "lng", "x")
-LAT_NAMES = ("latitude", "lat", "y")
-"""Names of columns that are taken for coordinates, in any case; the first that a file has."""
 
 _DELIMITERS = ",;\t|"
 _TEXTS = (".csv", ".tsv", ".txt")

@@ -27,12 +27,14 @@ def test_the_public_names_are_these() -> None:
         "__version__",
         "composites",
         "images",
+        "load",
         "mosaic",
         "open_run",
         "plot",
         "points",
         "run",
         "sample",
+        "stack",
         "timeseries",
     ]
 
