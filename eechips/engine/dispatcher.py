@@ -96,7 +96,6 @@ class Dispatcher:
         log: told about what is out of the ordinary.
         check: called now and then; raises if the run cannot go on.
         deadline: when to begin nothing new any more, on the clock.
-        keeps_empty: whether results without a valid pixel keep their file.
         redraws: replaces such results; None to leave it at them.
         meter: told what every unit has cost, if that is wanted.
         verbose: whether failures are shown, and requests logged, as well.
@@ -113,7 +112,6 @@ class Dispatcher:
         *,
         check: Callable[[], None],
         deadline: float = math.inf,
-        keeps_empty: bool = True,
         redraws: Redraws | None = None,
         meter: Meter | None = None,
         verbose: bool = False,
@@ -121,7 +119,7 @@ class Dispatcher:
     ) -> None:
         self._ledger, self._store, self._executor = ledger, store, executor
         self._progress, self._log, self._check, self._verbose = progress, log, check, verbose
-        self._keeps_empty, self._redraws, self._meter = keeps_empty, redraws, meter
+        self._redraws, self._meter = redraws, meter
         self._clock, self._end = clock, deadline
         self._again: deque[Planned] = deque()
         self._suspects: deque[Planned] = deque()
@@ -315,10 +313,6 @@ class Dispatcher:
         if staged is None:
             return record
         every = (staged, *outcome.further)
-        if record.state is State.EMPTY and not self._keeps_empty:
-            for unwanted in every:
-                self._store.discard(unwanted)
-            return replace(record, file=None, bytes=None, sha256=None)
         for each in every:
             owner = files.get(each.name, self._ledger.owner(each.name))
             if owner not in (None, task.position):

@@ -282,6 +282,7 @@ class _Run:
             store=self._store,
             token=f"{os.getpid()}-{time.time_ns():x}",
             logs=config.verbose or config.estimate_first is not None,
+            keeps_empty=config.on_empty == "keep",
         )
         executor = stack.enter_context(self._executor(setup, session, scratch))
         if not is_planned:

@@ -110,7 +110,6 @@ class Settlement:
                 self._log,
                 check=self._session.check,
                 deadline=self._deadline,
-                keeps_empty=config.on_empty == "keep",
                 redraws=redraws,
                 meter=meter,
                 verbose=config.verbose,

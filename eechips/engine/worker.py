@@ -72,6 +72,7 @@ class WorkerSetup:
         store: where results go.
         token: marks this run's temporary files.
         logs: whether every request is noted.
+        keeps_empty: whether results without a valid pixel have files.
     """
 
     recipe: Recipe
@@ -83,6 +84,7 @@ class WorkerSetup:
     store: Store
     token: str
     logs: bool = False
+    keeps_empty: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,8 @@ class Worker:
         if isinstance(result, Mapping):
             return replace(self._fetch_layers(task, result), is_exclusive=is_exclusive)
         written = self._materialize(result)
+        if self._is_unwanted(written.facts):
+            return Outcome(task.position, _record(task, written.facts, None, result), is_exclusive=is_exclusive)
         name = _own_name(result) or task.name
         staged = self._put(task, f"{name}.{written.suffix}", written.data)
         record = _record(task, written.facts, staged, result)
@@ -317,6 +321,9 @@ class Worker:
         }
         if len(set(names.values())) < len(names):
             raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
+        if self._is_unwanted(*(written.facts for _, written in made.values())):
+            records = [_record(task, written.facts, None, result) for result, written in made.values()]
+            return Outcome(task.position, _together(records))
         staged: list[Staged] = []
         try:
             for layer, (_, written) in made.items():
@@ -335,9 +342,15 @@ class Worker:
     def _stage(self, task: Planned, files: tuple[File, ...]) -> Outcome:
         if not files:
             return Outcome(task.position, Record(position=task.position, state=State.DONE), is_exclusive=True)
+        if self._is_unwanted(files[0].facts):
+            return Outcome(task.position, _record(task, files[0].facts, None, files[0]), is_exclusive=True)
         staged = [self._put(task, file.name, file.data) for file in files]
         record = _record(task, files[0].facts, staged[0], files[0])
         return Outcome(task.position, record, staged[0], further=tuple(staged[1:]), is_exclusive=True)
+
+    def _is_unwanted(self, *facts: Facts) -> bool:
+        """Whether results, of which one has no valid pixel, are to have no files."""
+        return not self._setup.keeps_empty and any(_is_empty(each) for each in facts)
 
     def _put(self, task: Planned, name: str, data: bytes) -> Staged:
         # Marked with the unit: temporary files of their own, should two units share a name.
@@ -428,17 +441,20 @@ def _rows(fetcher: Fetcher, table: Table) -> list[dict[str, Any]]:
     return rows
 
 
-def _record(task: Planned, facts: Facts, staged: Staged, result: Any) -> Record:
-    is_empty = facts.valid_fraction == 0.0
+def _is_empty(facts: Facts) -> bool:
+    return facts.valid_fraction == 0.0
+
+
+def _record(task: Planned, facts: Facts, staged: Staged | None, result: Any) -> Record:
     # Pictures do not say where they lie: the request did.
     grid = result.grid if isinstance(result, Chip) else None
     crs, transform = (facts.crs, facts.transform) if grid is None else (grid.crs, grid.transform)
     return Record(
         position=task.position,
-        state=State.EMPTY if is_empty else State.DONE,
-        file=staged.name,
-        bytes=staged.size,
-        sha256=staged.sha256,
+        state=State.EMPTY if _is_empty(facts) else State.DONE,
+        file=None if staged is None else staged.name,
+        bytes=None if staged is None else staged.size,
+        sha256=None if staged is None else staged.sha256,
         width=facts.width,
         height=facts.height,
         bands=_json(facts.bands),
