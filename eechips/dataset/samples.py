@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from operator import itemgetter
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 import numpy as np
@@ -27,6 +27,12 @@ from eechips.storage import LocalStore, Store, name_fields
 
 ONLY = ""
 """The layer of a unit that has one file."""
+
+PIXELS = frozenset({"png", "jpg", "jpeg", "tif", "tiff", "npy"})
+"""Suffixes of files that have pixels."""
+
+UNNAMED = ("image", "file")
+"""What the layer is called, where it needs a name, of a sample that has one file: with pixels, or without."""
 
 STRATA = ("class", "eco_name", "eco_id")
 """Fields of a unit that say which stratum it was drawn in: the first that it has."""
@@ -79,8 +85,13 @@ class SampleFile:
 
     @property
     def suffix(self) -> str:
-        """Of its name, in lower case and without the dot."""
-        return self.name.rpartition("/")[2].rpartition(".")[2].lower()
+        """Of its name, in lower case and without the dot; empty if it has none."""
+        return suffix_of(self.name)
+
+    @property
+    def label(self) -> str:
+        """What its layer is called where it needs a name: see ``UNNAMED``."""
+        return self.layer or UNNAMED[self.suffix not in PIXELS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +258,11 @@ def read_samples(run: Run | str | Path) -> Samples:
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         units, files, starts = _tables(_rows(ledger))
     return Samples(run, _with_findings(run.path, units), files, starts)
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a file's name, in lower case and without the dot; empty if it has none."""
+    return PurePosixPath(name).suffix.lstrip(".").lower()
 
 
 def fields_of(unit: Mapping[str, Any]) -> dict[str, Any]:

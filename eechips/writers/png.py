@@ -81,7 +81,7 @@ def merge(parts: Sequence[Part[Written]]) -> tuple[Any, Any | None]:
     Raises:
         ValidationError: if they are not parts of one picture.
     """
-    pieces = [(part.window, *_decode(part.content.data)) for part in parts]
+    pieces = [(part.window, *decode(part.content.data)) for part in parts]
     colours = paste([Part(window, piece) for window, piece, _ in pieces])
     if all(alpha is None for _, _, alpha in pieces):
         return colours, None
@@ -101,8 +101,12 @@ def encode(colours: Any, alpha: Any | None) -> bytes:
     return encode_picture(bands, "PNG", has_alpha=alpha is not None)
 
 
-def _decode(data: bytes) -> tuple[Any, Any | None]:
-    """Colours, (bands, rows, columns), and alpha, if there is any; palettes and transparent colours are looked up."""
+def decode(data: bytes) -> tuple[Any, Any | None]:
+    """Colours, (bands, rows, columns), and alpha, if there is any; palettes and transparent colours are looked up.
+
+    Raises:
+        ValidationError: if it does not decode.
+    """
     with decoding(data, "PNG") as source:
         bands = source.read()
         if source.colorinterp[0] == ColorInterp.palette:

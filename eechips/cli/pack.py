@@ -1,0 +1,92 @@
+"""``eechips pack``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from eechips.cli.options import HELP, Bytes, debug_option
+from eechips.dataset.formats import FORMATS
+from eechips.dataset.pack import SHARD_BYTES, SHARD_COUNT, pack
+from eechips.dataset.shards import Index
+from eechips.human import human_bytes
+
+
+@click.command("pack", context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--to", type=click.Choice(FORMATS), required=True, help="What shards are.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR2",
+    help="Folder of the shards. [default: DIR/packs/FORMAT]",
+)
+@click.option(
+    "--split", "splits", multiple=True, metavar="NAME", help="A split of eechips split; repeatable. [default: all]"
+)
+@click.option(
+    "--shard-count",
+    type=click.IntRange(min=1),
+    default=SHARD_COUNT,
+    show_default=True,
+    metavar="N",
+    help="Samples of a shard at most.",
+)
+@click.option(
+    "--shard-bytes",
+    type=Bytes(),
+    default=SHARD_BYTES,
+    show_default="250MB",
+    help="Bytes of a shard at most, before compression.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order of samples.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+@debug_option
+def command(
+    folder: Path,
+    to: str,
+    out: Path | None,
+    splits: tuple[str, ...],
+    shard_count: int,
+    shard_bytes: int,
+    seed: int,
+    quiet: bool,
+) -> None:
+    """Pack the samples of a run into shards for training, in an order that is mixed and always the same.
+
+    Every sample comes once, with all its files and JSON metadata (id, split, unit, crs, transform, dates, sources).
+    Shards hold one split each. webdataset, tfrecord and parquet hold the files as they are; zarr and hdf5 hold arrays,
+    for chips of one size. shards.json lists shards with counts and sha256; it is there when the pack is whole. The
+    same command goes on where it was stopped, and does nothing if all is there and unchanged. Needs the extra pack for
+    tfrecord, zarr and hdf5: pip install 'eechips[pack]'.
+
+    \b
+    Examples:
+      eechips pack outputs/naip --to webdataset
+      eechips pack outputs/naip --to parquet --split train --split validation --out shards
+      eechips pack outputs/landcover --to zarr --shard-count 256
+    """
+    path = out if out is not None else folder / "packs" / to
+    index = pack(
+        folder,
+        to,
+        out=path,
+        splits=splits,
+        shard_count=shard_count,
+        shard_bytes=shard_bytes,
+        seed=seed,
+        quiet=quiet,
+    )
+    for line in _lines(index, path):
+        click.echo(line)
+
+
+def _lines(index: Index, path: Path) -> list[str]:
+    lines = []
+    for split, count in index.splits.items():
+        shards = [stored for stored in index.shards if stored.shard.split == split]
+        size = sum(file.bytes for stored in shards for file in stored.files)
+        lines.append(f"{split}: {count:,} samples in {len(shards):,} shards, {human_bytes(size)}")
+    lines += [f"left out: {count:,} samples of split {name}" for name, count in index.left_out.items()]
+    return [*lines, f"{index.samples:,} samples, {human_bytes(index.bytes)}, in {path}"]

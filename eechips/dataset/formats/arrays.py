@@ -1,0 +1,56 @@
+"""What the formats of arrays, Zarr and HDF5, have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from eechips.dataset.pixels import Pixels
+from eechips.dataset.shards import Entry, Layer, Layout
+from eechips.errors import UsageError
+
+ID, METADATA = "id", "metadata"
+VALID = "_valid"
+"""What is appended to the name of a layer for the array that says where its pixels are valid."""
+
+
+def check_layout(layout: Layout) -> None:
+    """Raises UsageError if two arrays would have one name."""
+    names = [ID, METADATA, *layout, *(layer + VALID for layer in layout)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"a layer cannot be called {twice[0]} here: that is another array's name")
+    for layer in layout:
+        if "/" in layer or layer.startswith((".", "__")):
+            raise UsageError(f"a layer cannot be called {layer} here: that is no name of an array")
+
+
+def decoded(entry: Entry, name: str, layer: Layer) -> Pixels:
+    """The pixels of a layer, which must be as those of the other samples.
+
+    Raises:
+        UsageError: if they are not.
+    """
+    pixels = entry.layers[name]
+    assert isinstance(pixels, Pixels)
+    if pixels.values.shape != layer.shape or pixels.values.dtype.name != layer.dtype:
+        found = f"{pixels.values.shape} of {pixels.values.dtype.name}"
+        file = json.loads(entry.metadata)["layers"][name]["file"]
+        raise UsageError(
+            f"{file} has {found} where others have {layer.shape} of {layer.dtype}: arrays cannot hold both"
+        )
+    return pixels
+
+
+def weight(sizes: Sequence[int], metadata: int) -> int:
+    """Bytes of a sample at most, before compression."""
+    return sum(sizes) + metadata + _OF_SAMPLE
+
+
+def attributes(layer: Layer) -> dict[str, Any]:
+    """What is noted with the array of a layer."""
+    return {"bands": list(layer.bands)} if layer.bands is not None else {}
+
+
+_OF_SAMPLE = 4_000  # id, and what is kept around chunks

@@ -1,0 +1,83 @@
+"""HDF5: a file for each shard, with an array for each layer.
+
+Arrays: ``<layer>`` (samples, bands, rows, columns), ``<layer>_valid`` (samples, rows, columns), a chunk for each
+sample, compressed without loss; ``id`` and ``metadata`` (JSON).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from eechips.dataset.formats.arrays import ID, METADATA, VALID, attributes, check_layout, decoded, weight
+from eechips.dataset.pixels import Pixels
+from eechips.dataset.shards import Entry, Layout, Shard
+from eechips.errors import UsageError
+
+SUFFIX = ".h5"
+IS_DECODED = True
+CLOSING = frozenset[str]()
+
+_COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+
+
+def write(folder: Path, shard: Shard, layout: Layout, entries: Iterable[Entry]) -> None:
+    """Writes a shard.
+
+    Raises:
+        UsageError: if samples differ in shape or type, or h5py is missing.
+    """
+    h5py = _h5py()
+    check_layout(layout)
+    with h5py.File(folder / f"{shard.stem}{SUFFIX}", "w", libver="latest") as file:
+        for name, layer in layout.items():
+            assert layer.shape is not None
+            bands, height, width = layer.shape
+            array = file.create_dataset(
+                name, (shard.count, *layer.shape), layer.dtype, chunks=(1, bands, height, width), **_COMPRESSION
+            )
+            array.attrs.update(attributes(layer))
+            file.create_dataset(
+                name + VALID, (shard.count, height, width), "bool", chunks=(1, height, width), **_COMPRESSION
+            )
+        texts = h5py.string_dtype()
+        identifiers = file.create_dataset(ID, (shard.count,), texts)
+        metadata = file.create_dataset(METADATA, (shard.count,), texts)
+        for number, entry in enumerate(entries):
+            identifiers[number], metadata[number] = entry.id, entry.metadata
+            for name, layer in layout.items():
+                pixels = decoded(entry, name, layer)
+                file[name][number], file[name + VALID][number] = pixels.values, pixels.valid
+
+
+def ids(folder: Path, shard: Shard) -> list[str]:
+    """The ids of the samples in a shard."""
+    with _h5py().File(folder / f"{shard.stem}{SUFFIX}") as file:
+        found: list[str] = file[ID].asstr()[:].tolist()
+        return found
+
+
+def read(folder: Path, shard: Shard) -> Iterator[Entry]:
+    """The samples of a shard."""
+    with _h5py().File(folder / f"{shard.stem}{SUFFIX}") as file:
+        layers = [name for name in file if name + VALID in file]
+        identifiers, metadata = file[ID].asstr()[:], file[METADATA].asstr()[:]
+        for number in range(shard.count):
+            pixels = {name: Pixels(file[name][number], file[name + VALID][number]) for name in layers}
+            yield Entry(identifiers[number], metadata[number], pixels)
+
+
+def finish(folder: Path, shards: Sequence[Shard], layout: Layout) -> None:
+    """There is nothing to add."""
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as error:
+        raise UsageError("HDF5 needs h5py: pip install 'eechips[pack]'") from error
+    return h5py
+
+
+__all__ = ["CLOSING", "IS_DECODED", "SUFFIX", "finish", "ids", "read", "weight", "write"]

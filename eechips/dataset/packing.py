@@ -1,0 +1,261 @@
+"""How a pack is made: shard by shard, each of them whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from eechips.dataset.formats import format_of
+from eechips.dataset.pixels import Pixels
+from eechips.dataset.samples import Sample, Samples
+from eechips.dataset.shards import (
+    INDEX_NAME,
+    Content,
+    Entry,
+    Index,
+    Shard,
+    Stored,
+    StoredShard,
+    metadata_of,
+    read_index,
+)
+from eechips.errors import StorageError, UsageError
+from eechips.manifest.run import Run
+from eechips.storage import SCRATCH_PREFIX, Store, sha256_of, write_file
+
+JOURNAL_NAME = "shards.jsonl"
+"""What is complete of a pack that is not: what it is, and a line for each shard."""
+
+_TELL_APART = ("format", "seed", "shard_count", "shard_bytes", "selected", "identity")
+"""What makes a pack this pack and no other."""
+
+_READERS = 8  # threads that read files: object stores answer slowly
+_AHEAD = 32  # samples that are read before they are needed
+
+
+class Packing:
+    """A pack that is made, gone on with, or found to be there.
+
+    Args:
+        samples: in the order in which they are packed.
+        shards: one after the other, they take up the samples.
+        index: of the pack, but for what is known of shards when they are there.
+        folder: of the pack; held by this process.
+        quiet: no progress.
+    """
+
+    def __init__(self, samples: Samples, shards: Sequence[Shard], index: Index, folder: Path, *, quiet: bool) -> None:
+        self._samples, self._shards, self._index = samples, shards, index
+        self._folder, self._quiet = folder, quiet
+        self._scratch = folder / f"{SCRATCH_PREFIX}pack"
+        self._journal = folder / JOURNAL_NAME
+        self._module = format_of(index.format)
+
+    def run(self) -> Index:
+        """Makes what is missing.
+
+        Raises:
+            UsageError: if the folder holds something else, or a file is not as the manifest has it.
+            StorageError: if a shard cannot be written, or does not read back with every sample.
+        """
+        known, whole = self._known()
+        kept = {stored.shard: stored for stored in known if self._is_there(stored.files)}
+        if whole is not None and len(kept) == len(self._shards) and self._is_there(whole.files):
+            return whole
+        with _failures(self._folder):
+            self._begin(kept)
+            with self._bar() as bar:
+                first = 0
+                for shard in self._shards:
+                    if shard in kept:
+                        bar.update(shard.count)
+                    else:
+                        kept[shard] = self._make(shard, self._samples[first : first + shard.count], bar)
+                        self._note(kept[shard])
+                    first += shard.count
+            files = self._finish()
+            index = replace(self._index, shards=tuple(kept[shard] for shard in self._shards), files=files)
+            index.write(self._folder)
+            self._journal.unlink(missing_ok=True)
+        return index
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return {name: getattr(self._index, name) for name in _TELL_APART}
+
+    def _known(self) -> tuple[Sequence[StoredShard], Index | None]:
+        """The shards of this pack that were complete once, and its index if it has one.
+
+        Raises:
+            UsageError: if the folder holds another pack, or files that are none of ours.
+        """
+        if (self._folder / INDEX_NAME).exists():
+            index = read_index(self._folder)
+            self._check_same({name: getattr(index, name) for name in _TELL_APART})
+            return index.shards, index
+        if self._journal.exists():
+            head, *lines = _lines(self._journal) or [self._identity]
+            self._check_same(head)
+            return [StoredShard.from_json(line) for line in lines], None
+        names = {shard.split + self._module.SUFFIX for shard in self._shards}
+        names |= {shard.stem + self._module.SUFFIX for shard in self._shards}
+        there = sorted(name for name in names if (self._folder / name).exists())
+        if there:
+            raise UsageError(f"{self._folder / there[0]} is there already, and no pack of ours: choose another --out")
+        return [], None
+
+    def _check_same(self, other: Mapping[str, Any]) -> None:
+        differing = [name for name, value in self._identity.items() if _plain(other.get(name)) != _plain(value)]
+        if not differing:
+            return
+        words = ", ".join(f"{name} {_plain(other.get(name))}" for name in differing if name != "identity")
+        what = f"made with {words}" if words else "made of other samples: the run, its splits or its flags have changed"
+        raise UsageError(f"{self._folder} holds a pack that was {what}: remove it, or choose another --out")
+
+    def _is_there(self, files: Iterable[Stored]) -> bool:
+        """Whether files are as they were when they were complete."""
+        for file in files:
+            path = self._folder / file.name
+            if not path.is_file() or path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+                return False
+        return True
+
+    def _begin(self, kept: Mapping[Shard, StoredShard]) -> None:
+        """Notes what is complete, and that the whole is not."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        lines = [self._identity, *(stored.to_json() for stored in kept.values())]
+        write_file(self._journal, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        (self._folder / INDEX_NAME).unlink(missing_ok=True)
+
+    def _note(self, stored: StoredShard) -> None:
+        with self._journal.open("a") as file:
+            file.write(json.dumps(stored.to_json()) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _make(self, shard: Shard, samples: Samples, bar: Any) -> StoredShard:
+        """Writes a shard, reads back what is in it, and gives it its name."""
+        with self._scratching():
+            self._module.write(self._scratch, shard, self._index.layers, self._entries(samples, bar))
+            found = self._module.ids(self._scratch, shard)
+            if found != samples.ids:
+                raise StorageError(
+                    f"{shard.stem} reads back with {len(found):,} samples, or others than the {shard.count:,} that were"
+                    f" written: the disk of {self._folder} may be failing"
+                )
+            return StoredShard(shard, self._commit(is_closing=False))
+
+    def _finish(self) -> tuple[Stored, ...]:
+        with self._scratching():
+            self._module.finish(self._scratch, self._shards, self._index.layers)
+            return self._commit(is_closing=True)
+
+    def _commit(self, *, is_closing: bool) -> tuple[Stored, ...]:
+        """Gives files of the scratch folder their names: those that say that others are there, or those others."""
+        paths = [path for path in self._scratch.rglob("*") if path.is_file()]
+        chosen = sorted(path for path in paths if (path.name in self._module.CLOSING) == is_closing)
+        stored = []
+        for path in sorted(chosen, key=lambda path: -len(path.parts)):  # a group after its arrays
+            name = path.relative_to(self._scratch)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            stored.append(Stored(name.as_posix(), path.stat().st_size, sha256_of(path)))
+            (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
+            path.replace(self._folder / name)
+        return tuple(stored)
+
+    @contextlib.contextmanager
+    def _scratching(self) -> Iterator[None]:
+        self._scratch.mkdir()
+        try:
+            yield
+        finally:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+
+    def _entries(self, samples: Samples, bar: Any) -> Iterator[Entry]:
+        for sample, contents in _read_ahead(samples):
+            layers: dict[str, Content | Pixels] = dict(contents)
+            if self._module.IS_DECODED:
+                layers = {layer: content.pixels() for layer, content in contents.items()}
+            yield Entry(sample.id, metadata_of(sample), layers)
+            bar.update(1)
+
+    def _bar(self) -> Any:
+        from tqdm import tqdm
+
+        hidden = True if self._quiet else None  # None: where there is no terminal
+        return tqdm(total=self._index.samples, unit=" samples", dynamic_ncols=True, delay=1.0, disable=hidden)
+
+
+def _read_ahead(samples: Samples) -> Iterator[tuple[Sample, dict[str, Content]]]:
+    """Samples and their files, some of which are being read while the first ones are used."""
+    store = samples.store
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="pack") as pool:
+        waiting: deque[tuple[Sample, Future[dict[str, Content]]]] = deque()
+        try:
+            for sample in samples:
+                waiting.append((sample, pool.submit(_contents, samples.run, store, sample)))
+                if len(waiting) > _AHEAD:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            for first, future in waiting:
+                yield first, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _contents(run: Run, store: Store, sample: Sample) -> dict[str, Content]:
+    """The files of a sample by layer, which must be those that were recorded.
+
+    Raises:
+        UsageError: if they are not.
+    """
+    contents = {}
+    for file in sample.files:
+        try:
+            data = store.read(file.name)
+        except OSError as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            raise UsageError(f"{file.name} {reason}: eechips verify {run.path} lists what is wrong") from error
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise UsageError(
+                f"{file.name} has changed since it was fetched: eechips verify {run.path} lists such files"
+            )
+        contents[file.label] = Content(file.suffix, data)
+    return contents
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The values of a file of JSON lines, up to one that was cut off."""
+    values = []
+    for line in path.read_text().splitlines():
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            break
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+@contextlib.contextmanager
+def _failures(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(f"the disk is full: could not write into {folder}") from error
+        raise StorageError(f"could not write into {folder}: {error.strerror or error}") from error
