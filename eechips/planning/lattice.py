@@ -182,6 +182,19 @@ def cover(lattice: Grid, region: BaseGeometry) -> Grid:
     return _window(lattice, xy)
 
 
+def span(places: Sequence[Fraction]) -> tuple[int, int]:
+    """The pixels along an axis that cover some places.
+
+    Args:
+        places: in pixels, as :meth:`eechips.grid.Grid.pixel` has them. What is nearer to a corner than a millionth of
+            a pixel counts as on it.
+
+    Returns:
+        The first, and the one after the last; they are the same if all places are one corner.
+    """
+    return math.floor(min(places) + _CLOSE), math.ceil(max(places) - _CLOSE)
+
+
 def joined_at_antimeridian(region: BaseGeometry) -> BaseGeometry:
     """A region whose parts touch 180 degrees from both sides, with those in the west moved beyond 180."""
     west, _, east, _ = shapely.bounds(region)
@@ -220,11 +233,5 @@ def _refuse_cut(crs: str, latitude: float) -> None:
 def _window(lattice: Grid, xy: npt.NDArray[np.float64]) -> Grid:
     (west, south), (east, north) = xy.min(axis=0).tolist(), xy.max(axis=0).tolist()
     corners = [lattice.pixel(x, y) for x in (west, east) for y in (south, north)]
-    (first_column, last_column), (first_row, last_row) = map(_span, zip(*corners, strict=True))
-    return lattice.window(first_column, first_row, last_column - first_column, last_row - first_row)
-
-
-def _span(places: Sequence[Fraction]) -> tuple[int, int]:
-    """First pixel and the one after the last that cover some places; at least one."""
-    first, last = math.floor(min(places) + _CLOSE), math.ceil(max(places) - _CLOSE)
-    return first, max(last, first + 1)
+    (column, end_column), (row, end_row) = map(span, zip(*corners, strict=True))
+    return lattice.window(column, row, max(1, end_column - column), max(1, end_row - row))

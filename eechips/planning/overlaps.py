@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
-
 import shapely
 import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
 from eechips.grid import Grid
-from eechips.planning.lattice import Placement, cover, joined_at_antimeridian
+from eechips.planning.lattice import Placement, cover, joined_at_antimeridian, span
 from eechips.planning.outlines import middle, outline
 
 _ZONE = 6.0  # degrees: a region that is wider has no UTM zone of its own
-_CLOSE = Fraction(1, 10**6)  # of a pixel: a bound so near to a corner counts as on it
 
 
 class Overlap:
@@ -78,8 +74,9 @@ def _trimmed(window: Grid, lattice: Grid, image: Grid) -> Grid | None:
     first = [round(place) for place in lattice.pixel(*window.xy(0, 0))]
     last = [first[0] + window.width, first[1] + window.height]
     low, high = lattice.pixel(*image.xy(0, 0)), lattice.pixel(*image.xy(image.width, image.height))
-    column, row = (max(f, math.floor(place + _CLOSE)) for f, place in zip(first, low, strict=True))
-    end_column, end_row = (min(e, math.ceil(place - _CLOSE)) for e, place in zip(last, high, strict=True))
+    firsts, ends = zip(*map(span, zip(low, high, strict=True)), strict=True)
+    column, row = map(max, first, firsts)
+    end_column, end_row = map(min, last, ends)
     if end_column <= column or end_row <= row:
         return None
     return lattice.window(column, row, end_column - column, end_row - row)
