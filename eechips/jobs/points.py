@@ -43,6 +43,7 @@ from eechips.planning.places import Places, read_places
 from eechips.planning.projection import METRES_PER_DEGREE, project
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
+from eechips.storage import sha256_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,7 +151,7 @@ class PointValues(OfDataset):
     @cached_property
     def sha256(self) -> str:
         """Of the file."""
-        return hashlib.sha256(Path(self.points).read_bytes()).hexdigest()
+        return sha256_of(Path(self.points))
 
     @cached_property
     def cloud_mask(self) -> Mask | None:

@@ -44,6 +44,7 @@ from eechips.planning.regions import BoxRegion, parse_box, planar
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.planning.zones import Shapes, Zones, file_shapes, file_zones, table_shapes, table_zones
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
+from eechips.storage import sha256_of
 
 # Degrees around a batch of regions within which images are looked for: bounds from the server are not exact.
 _MARGIN = 0.01
@@ -127,7 +128,7 @@ class TimeSeries(OfDataset):
             object.__setattr__(self, "bands", names_of(self.bands))
         _check(self)
         object.__setattr__(self, "box", parse_box(self.bbox) if self.bbox else None)
-        digest = hashlib.sha256(Path(self.regions).read_bytes()).hexdigest() if self.is_file else None
+        digest = sha256_of(Path(self.regions)) if self.is_file else None
         object.__setattr__(self, "sha256", digest)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.planning import service
 from eechips.planning.vectors import read_vectors
+from eechips.storage import sha256_of
 
 _NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
 _BOX = re.compile(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
@@ -152,7 +152,7 @@ def parse_region(text: str | Path) -> Region:
     if not path.is_file():
         raise RegionError(f"{str(text)!r} is no file, and {_FORMS}")
     vectors = read_vectors(path)
-    return FileRegion(path, shapely.union_all(vectors.geometries), hashlib.sha256(path.read_bytes()).hexdigest())
+    return FileRegion(path, shapely.union_all(vectors.geometries), sha256_of(path))
 
 
 def parse_box(text: str) -> BoxRegion:
