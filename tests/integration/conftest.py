@@ -1,16 +1,31 @@
-"""Servers over the real data."""
+"""Servers over the real data, and services that fail as planned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Server
+from tests.engine_service import Service, serving
 from tests.integration import stack_store
 from tests.integration.real_store import fill
 from tests.integration.stack_store import Stack
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    """A small service that can be told to fail, for one test."""
+    with serving() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def shared_service() -> Iterator[Service]:
+    """The same for all tests of a module."""
+    with serving() as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 import eechips
 from eechips.errors import RecipeError
 from eechips.manifest.run import Run
-from tests.engine_service import Service, serving
+from tests.engine_service import Service
 
 SCRIPT = """
 import ee
@@ -35,12 +34,6 @@ def assemble(results):
         raise RuntimeError("not all there")
 BROKEN = False
 """
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as found:
-        yield found
 
 
 def start(tmp_path: Path, service: Service, text: str = SCRIPT, **parameters: str) -> Run:

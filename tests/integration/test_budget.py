@@ -8,7 +8,6 @@ import pty
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,16 +15,10 @@ import pytest
 from eechips import Run, open_run
 from eechips.engine import Forecast
 from tests.engine_recipes import CHIPS, run_chips
-from tests.engine_service import ALGORITHMS, DISCOVERY, Service, serving
+from tests.engine_service import ALGORITHMS, DISCOVERY, Service
 from tests.integration.test_cli_verbs import eechips, one_sentence
 
 FAST = ["--processes", "2", "--method", "pixels", "--rate", "none"]
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as service:
-        yield service
 
 
 @pytest.fixture

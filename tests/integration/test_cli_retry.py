@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +20,7 @@ from eechips.cli import main
 from eechips.errors import RunMismatchError
 from eechips.manifest.failures import reopened
 from tests.engine_recipes import run_chips
-from tests.engine_service import Service, serving
+from tests.engine_service import Service
 from tests.integration.test_cli_status import on_a_terminal
 from tests.integration.test_cli_verbs import eechips, one_sentence
 
@@ -46,28 +45,22 @@ RUN = ["run", "recipes/half.py", "--processes", "2", "--retries", "0", "--method
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with serving() as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def original(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def original(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run of six units of which 2 and 4 raised, and 6 was refused by the service."""
     home = tmp_path_factory.mktemp("original") / "project"
     (home / "recipes").mkdir(parents=True)
     (home / "recipes" / "half.py").write_text(RECIPE)
     (home / "recipes" / "bad").touch()
-    service.plan(6, "400")
-    result = eechips(*RUN, cwd=home, EECHIPS_ENDPOINT=service.url, EECHIPS_PROJECT="mine")
+    shared_service.plan(6, "400")
+    result = eechips(*RUN, cwd=home, EECHIPS_ENDPOINT=shared_service.url, EECHIPS_PROJECT="mine")
     assert result.returncode == 1, result.stderr
     return home
 
 
 @pytest.fixture
-def project(original: Path, service: Service, tmp_path: Path) -> Path:
+def project(original: Path, shared_service: Service, tmp_path: Path) -> Path:
     """A copy of it for one test: the paths of its command are relative."""
-    service.forget()
+    shared_service.forget()
     return Path(shutil.copytree(original, tmp_path / "project"))
 
 
@@ -136,7 +129,7 @@ def test_failures_as_json_and_csv(project: Path) -> None:
     assert json.loads(rows[0]["unit"]) == expected["unit"].iloc[0]
 
 
-def test_retry_goes_on_without_an_option_typed_again(service: Service, project: Path, tmp_path: Path) -> None:
+def test_retry_goes_on_without_an_option_typed_again(shared_service: Service, project: Path, tmp_path: Path) -> None:
     """From another folder, with another environment, after the cause was removed."""
     before = open_run(project / "outputs" / "half").units
     (project / "recipes" / "bad").unlink()
@@ -151,10 +144,10 @@ def test_retry_goes_on_without_an_option_typed_again(service: Service, project: 
     assert states(run.path) == ["done"] * 6
     assert run.verify() == []
     assert run.info["command"] == f"eechips {' '.join(RUN)}"
-    assert (run.info["endpoint"], run.info["project"]) == (service.url, "mine")
+    assert (run.info["endpoint"], run.info["project"]) == (shared_service.url, "mine")
     assert not (run.path / "failures.csv").exists()
     assert pd.read_parquet(run.path / "manifest.parquet")["state"].tolist() == ["done"] * 6
-    assert service.count("pixels") == 3
+    assert shared_service.count("pixels") == 3
     settled = before["state"] == "done"
     assert run.units.loc[settled, "sha256"].tolist() == before.loc[settled, "sha256"].tolist()
     assert run.units["attempts"].tolist() == [1, 2, 1, 2, 1, 2]
@@ -164,7 +157,7 @@ def test_retry_goes_on_without_an_option_typed_again(service: Service, project: 
     assert eechips("failures", str(run.path), cwd=elsewhere).stdout == "no unit failed\n"
 
 
-def test_a_class_or_a_unit_is_tried_again_alone(service: Service, project: Path) -> None:
+def test_a_class_or_a_unit_is_tried_again_alone(shared_service: Service, project: Path) -> None:
     out = project / "outputs" / "half"
     (project / "recipes" / "bad").unlink()
     assert typed("retry", "outputs/half", "--class", "permanent", cwd=project).exit_code == 1
@@ -211,7 +204,7 @@ def test_a_project_that_has_moved_is_found(project: Path, tmp_path: Path) -> Non
     assert not project.exists()
 
 
-def test_what_cannot_be_tried_again_is_refused(service: Service, project: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_tried_again_is_refused(shared_service: Service, project: Path, tmp_path: Path) -> None:
     retry = ["retry", "outputs/half"]
     there = "there are RecipeError, PermanentError"
     assert refused(*retry, "--class", "big", cwd=project) == f"no unit failed with 'big': {there}"
@@ -219,33 +212,33 @@ def test_what_cannot_be_tried_again_is_refused(service: Service, project: Path, 
     assert message == "no failed unit has an id that begins with ffffffffffffffff"
     assert "'xyz' is no id of a unit" in refused(*retry, "--unit", "xyz", cwd=project)
     assert len(open_run(project / "outputs" / "half").failures) == 3
-    made = run_chips(tmp_path / "secret", service.url, command="eechips run r.py -p access_token=s3cret")
+    made = run_chips(tmp_path / "secret", shared_service.url, command="eechips run r.py -p access_token=s3cret")
     assert "s3cret" not in (made.path / "run.json").read_text() + (made.path / "run.log").read_text()
     message = refused("retry", str(made.path), cwd=tmp_path)
     assert "a secret in it, which run.json does not keep (eechips run r.py -p access_token=[hidden])" in message
-    made = run_chips(tmp_path / "python", service.url, command="")
+    made = run_chips(tmp_path / "python", shared_service.url, command="")
     assert "was made by a program" in refused("retry", str(made.path), cwd=tmp_path)
 
 
-def test_a_program_tries_again(service: Service, tmp_path: Path) -> None:
-    service.plan(3, "400")
-    first = run_chips(tmp_path, service.url, command="")
+def test_a_program_tries_again(shared_service: Service, tmp_path: Path) -> None:
+    shared_service.plan(3, "400")
+    first = run_chips(tmp_path, shared_service.url, command="")
     assert first.counts == {"done": 11, "failed_permanent": 1}
-    service.plan(3, "400")
+    shared_service.plan(3, "400")
     with reopened(first.path) as count:
         assert count == 1
-        assert run_chips(tmp_path, service.url, command="").counts == first.counts
+        assert run_chips(tmp_path, shared_service.url, command="").counts == first.counts
     before = first.units
     with pytest.raises(RunMismatchError), reopened(str(first.path), classes=["PERMANENT"]):
-        run_chips(tmp_path, service.url, command="", parameters={"count": 13})
+        run_chips(tmp_path, shared_service.url, command="", parameters={"count": 13})
     pd.testing.assert_frame_equal(first.units, before)
     with reopened(first.path):
-        assert run_chips(tmp_path, service.url, command="").counts == {"done": 12}
+        assert run_chips(tmp_path, shared_service.url, command="").counts == {"done": 12}
     with reopened(first.path) as count:
         assert count == 0
 
 
-def test_the_recorded_folder_counts_where_the_results_are_elsewhere(service: Service, project: Path) -> None:
+def test_the_recorded_folder_counts_where_the_results_are_elsewhere(shared_service: Service, project: Path) -> None:
     (project / "recipes" / "bad").unlink()
     elsewhere = project.parent / "elsewhere"
     shutil.move(project / "outputs" / "half", elsewhere)
@@ -263,18 +256,18 @@ def test_the_recorded_folder_counts_where_the_results_are_elsewhere(service: Ser
 
 
 @pytest.mark.slow
-def test_stopped_in_the_middle_it_goes_on(service: Service, project: Path) -> None:
+def test_stopped_in_the_middle_it_goes_on(shared_service: Service, project: Path) -> None:
     (project / "recipes" / "bad").unlink()
-    service.latency = 5.0
+    shared_service.latency = 5.0
     with subprocess.Popen(
         [sys.executable, "-m", "eechips", "retry", "outputs/half"], cwd=project, stderr=subprocess.DEVNULL
     ) as process:
-        while service.count("create") < 2:
+        while shared_service.count("create") < 2:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.05)
         assert "is running in" in one_sentence(eechips("retry", "outputs/half", cwd=project))
         process.kill()
-    service.latency = 0.0
+    shared_service.latency = 0.0
     assert states(project / "outputs" / "half").count("planned") == 3
     result = eechips("retry", "outputs/half", cwd=project)
     assert result.returncode == 0, result.stderr

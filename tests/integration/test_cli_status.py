@@ -15,7 +15,7 @@ import pytest
 
 from eechips import open_run
 from tests.engine_recipes import run_chips
-from tests.engine_service import Service, serving
+from tests.engine_service import Service
 from tests.integration.test_cli_verbs import eechips
 
 RECIPE = """
@@ -36,27 +36,21 @@ SLOWLY = ["--processes", "2", "--in-flight", "4", "--method", "pixels", "--out",
 
 
 @pytest.fixture(scope="module")
-def service() -> Iterator[Service]:
-    with serving() as service:
-        yield service
-
-
-@pytest.fixture(scope="module")
-def slow(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def slow(shared_service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run of some seconds that has begun to settle units."""
     home = tmp_path_factory.mktemp("slow")
     (home / "slow.py").write_text(RECIPE)
-    service.latency = 0.5
-    command = ["run", "slow.py", "--endpoint", service.url, *SLOWLY, "--verbose"]
+    shared_service.latency = 0.5
+    command = ["run", "slow.py", "--endpoint", shared_service.url, *SLOWLY, "--verbose"]
     with subprocess.Popen(
         [sys.executable, "-m", "eechips", *command], cwd=home, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        while service.count("compute") < 9:
+        while shared_service.count("compute") < 9:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(0.05)
         yield home / "out"
         assert process.wait() == 0
-    service.latency = 0.0
+    shared_service.latency = 0.0
 
 
 def on_a_terminal(*arguments: str, cwd: Path, columns: int, **environment: str) -> str:
@@ -112,9 +106,9 @@ def test_on_a_terminal_it_draws(slow: Path) -> None:
     assert 0 < max(open_run(slow).status(intervals=1).history.in_flight) <= 4
 
 
-def test_elsewhere_it_is_plain(service: Service, tmp_path: Path) -> None:
-    service.plan(2, "400")
-    run = run_chips(tmp_path, service.url, retries=0)
+def test_elsewhere_it_is_plain(shared_service: Service, tmp_path: Path) -> None:
+    shared_service.plan(2, "400")
+    run = run_chips(tmp_path, shared_service.url, retries=0)
     result = eechips("status", str(run.path), cwd=tmp_path)
     facts = dict(line.split(maxsplit=1) for line in result.stdout.splitlines() if not line.startswith(" "))
     assert facts["units"] == "12"
@@ -127,18 +121,18 @@ def test_elsewhere_it_is_plain(service: Service, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_look_replaces_the_last_one(tmp_path: Path, service: Service) -> None:
+def test_a_look_replaces_the_last_one(tmp_path: Path, shared_service: Service) -> None:
     (tmp_path / "slow.py").write_text(RECIPE)
-    service.latency = 0.5
-    command = ["run", "slow.py", "--endpoint", service.url, *SLOWLY, "-q"]
-    service.forget()
+    shared_service.latency = 0.5
+    command = ["run", "slow.py", "--endpoint", shared_service.url, *SLOWLY, "-q"]
+    shared_service.forget()
     with subprocess.Popen([sys.executable, "-m", "eechips", *command], cwd=tmp_path, stdout=subprocess.DEVNULL) as run:
-        while service.count("compute") < 9:
+        while shared_service.count("compute") < 9:
             with pytest.raises(subprocess.TimeoutExpired):
                 run.wait(0.05)
         text = on_a_terminal("status", "out", "--watch", cwd=tmp_path, columns=60)
         assert run.wait() == 0
-    service.latency = 0.0
+    shared_service.latency = 0.0
     first, *others = re.split(r"\x1b\[(\d+)F\x1b\[J", text)
     assert "time left" in first
     assert others, text

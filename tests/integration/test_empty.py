@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from eechips.engine import RunConfig, run
 from eechips.errors import ConfigurationError, RecipeError, UsageError
 from eechips.manifest import Run, open_run
 from tests.engine_recipes import CHIPS, run_script, script
-from tests.engine_service import Service, serving
+from tests.engine_service import Service
 from tests.integration.test_cli_verbs import eechips, one_sentence
 
 # The service's picture of 999 is masked altogether. A unit's replacements are its number plus 100 a draw, and the
@@ -46,12 +45,6 @@ def redraw(unit, number, least=0, raises=False):
         return None
     return {"kind": "point", "number": unit["number"] + 100 * number, "draw": number}
 """
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as service:
-        yield service
 
 
 def fetch(folder: Path, service: Service, on_empty: str = "redraw", **options: Any) -> Run:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +18,6 @@ from eechips.manifest import Run, open_run
 from tests.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.engine_service import Service, serving
 from tests.proxy import wired
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as service:
-        yield service
 
 
 def hashes_of(finished: Run) -> dict[str, str]:

@@ -27,12 +27,6 @@ from tests.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.engine_service import Service, picture, serving
 
 
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as service:
-        yield service
-
-
 def files_of(finished: Run) -> dict[str, bytes]:
     frame = finished.units
     return {file: (finished.path / file).read_bytes() for file in frame["file"].dropna()}

@@ -8,7 +8,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,6 @@ def needs(engine: str) -> None:
 
 def alike(run: Run) -> pd.DataFrame:
     return run.units[list(SAME)]
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

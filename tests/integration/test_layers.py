@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +10,7 @@ import pytest
 import eechips
 from eechips.engine import Estimate
 from eechips.manifest.run import Run
-from tests.engine_service import Service, serving
+from tests.engine_service import Service
 
 SCRIPT = """
 import ee
@@ -28,12 +27,6 @@ def get_result(index, number):
     other = Chip(ee.Image(100 + number), grid=GRID, format="png", sources=("B",))
     return {"S2": optical, "DEM": other, "labels": Table([{"label": number}])}
 """
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as found:
-        yield found
 
 
 def start(tmp_path: Path, service: Service, text: str = SCRIPT, **options: object) -> Run:

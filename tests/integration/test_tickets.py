@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from click.testing import CliRunner
 from eechips.cli import main
 from eechips.cli.options import fetches
 from tests.engine_recipes import run_chips
-from tests.engine_service import Service, serving
+from tests.engine_service import Service
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = """
@@ -33,12 +32,6 @@ def get_requests(count=12):
 def get_result(index, number):
     return Chip(ee.Image(number), grid=GRID)
 """
-
-
-@pytest.fixture
-def service() -> Iterator[Service]:
-    with serving() as found:
-        yield found
 
 
 def eechips(tmp_path: Path, *words: str, given: str | None = None) -> subprocess.CompletedProcess[str]:
