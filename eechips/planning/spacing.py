@@ -1,9 +1,8 @@
-"""How far apart places are: distances as text, points that keep a distance from each other, points in regular rows."""
+"""How far apart places are: points that keep a distance from each other, points in regular rows."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from itertools import product
 
@@ -12,7 +11,8 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.errors import RegionError, UsageError
+from eechips.distance import parse_distance as parse_distance
+from eechips.errors import RegionError
 from eechips.planning.lattice import joined_at_antimeridian
 from eechips.planning.sphere import RADIUS
 
@@ -20,22 +20,8 @@ Array = npt.NDArray[np.float64]
 Radii = Callable[[Array], Array]
 """Of places (n, 2), longitudes and latitudes in degrees, the metres around each that nobody else may touch."""
 
-_DISTANCE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(m|km)\s*", re.IGNORECASE)
 _NEIGHBOURS = tuple(product((-1, 0, 1), repeat=3))
 _MOST_PLACES = 10_000_000  # of regular rows
-
-
-def parse_distance(option: str, text: str) -> float:
-    """Metres of ``500m`` or ``10km``.
-
-    Raises:
-        UsageError: if it is no distance, or not above zero.
-    """
-    found = _DISTANCE.fullmatch(text)
-    metres = float(found[1]) * (1000.0 if found[2].lower() == "km" else 1.0) if found else 0.0
-    if not metres:
-        raise UsageError(f"{option} {text!r} is not a distance such as 500m or 10km")
-    return metres
 
 
 def great_circle(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
