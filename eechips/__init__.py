@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eechips.dataset.frame import load as load
+    from eechips.dataset.pack import pack as pack
     from eechips.dataset.stack import stack as stack
     from eechips.engine import RunConfig as RunConfig
     from eechips.errors import ConfigurationError as ConfigurationError
@@ -56,6 +57,7 @@ _MODULES = {
     "load": "eechips.dataset.frame",
     "mosaic": "eechips.jobs.mosaic",
     "open_run": "eechips.manifest.run",
+    "pack": "eechips.dataset.pack",
     "plot": "eechips.report.figure",
     "points": "eechips.jobs.points",
     "run": "eechips.jobs.scripts",
@@ -82,6 +84,7 @@ __all__ = [
     "load",
     "mosaic",
     "open_run",
+    "pack",
     "plot",
     "points",
     "run",

@@ -25,6 +25,7 @@ _VERBS = {
     "failures": "The units of a run that failed, by kind and one by one.",
     "retry": "Try failed units of a run again.",
     "verify": "Check that every file of a run is there and whole.",
+    "pack": "Shards of a run for training: WebDataset, TFRecord, Parquet, Zarr or HDF5.",
     "plan": "The units of a verb as lines of JSON, for workers elsewhere.",
     "work": "Fetch units that were planned elsewhere.",
     "doctor": "What would keep a run from working, and what to do about it.",

@@ -28,6 +28,7 @@ VERBS = [
     "failures",
     "retry",
     "verify",
+    "pack",
     "plan",
     "work",
     "doctor",

@@ -30,6 +30,7 @@ def test_the_public_names_are_these() -> None:
         "load",
         "mosaic",
         "open_run",
+        "pack",
         "plot",
         "points",
         "run",
