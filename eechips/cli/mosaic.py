@@ -8,7 +8,8 @@ import click
 
 from eechips.cli.finish import finish
 from eechips.cli.options import HELP, Names, date_options, given, grid_options, run_options
-from eechips.jobs.mosaic import REDUCERS, mosaic_recipe
+from eechips.jobs.mosaic import mosaic_recipe
+from eechips.jobs.tiles import REDUCERS
 from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS
 
 

@@ -1,0 +1,162 @@
+"""The windows of a mosaic that were fetched, and how they are put together on the disk."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eechips.engine.assembly import Results, Settled
+from eechips.engine.progress import Progress
+from eechips.errors import StorageError
+from eechips.grid import Window
+from eechips.jobs.tiles import Layout
+from eechips.recipe import canonical_json
+from eechips.storage import sha256_of
+from eechips.writers import cog
+
+MOSAIC_NAME = "mosaic.tif"
+WINDOWS_NAME = "mosaic.windows.parquet"
+
+_COMPRESSION = 0.7  # bytes of a window's file for one of its pixels'; as engine.estimate has it
+_WRITTEN = 2 * cog.GROWTH - 1  # bytes that are written for one of a mosaic: overviews twice
+_MEGABYTE = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A window that was fetched, and is what it was then.
+
+    Attributes:
+        layout: of the mosaic.
+        window: its place.
+        path: of its file.
+        file: path below the output folder.
+        bytes: of the file.
+        sha256: of the file.
+        valid_fraction: share of its pixels that are not masked.
+    """
+
+    layout: Layout
+    window: Window
+    path: Path
+    file: str
+    bytes: int
+    sha256: str
+    valid_fraction: float
+
+    @classmethod
+    def of(cls, settled: Settled) -> Piece:
+        """Looks whether the file is still the one that was checked when it came.
+
+        Raises:
+            StorageError: if it is not.
+        """
+        record, path, unit = settled.record, settled.path, settled.unit
+        assert path is not None
+        if sha256_of(path) != record.sha256:
+            raise StorageError(
+                f"{path} has changed since it was fetched: remove it, and the same command fetches it again"
+            )
+        window = Window(unit["column"], unit["row"], unit["width"], unit["height"])
+        facts_of = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
+        return cls(Layout.from_json(unit["mosaic"]), window, path, *facts_of)
+
+
+def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic) -> None:
+    """Makes ``mosaic.tif``, compares it with its windows, and lists them in ``mosaic.windows.parquet``.
+
+    Args:
+        results: of the run.
+        pieces: all windows that have data.
+        mosaic: how it is written.
+
+    Raises:
+        StorageError: if the disk is too small, or the mosaic cannot be written.
+        ValidationError: if the mosaic turns out to be other than its windows.
+    """
+    stored = sum(piece.bytes for piece in pieces)
+    written = round(_WRITTEN * (mosaic.bytes if mosaic.compress == "none" else stored))
+    refuse_small_disk(pieces[0].path.parent, written)
+    with results.make(MOSAIC_NAME) as path:
+        with results.progress(math.ceil(written / _MEGABYTE), "MB") as progress:
+            mosaic.write(path, _Gauge(progress).show)
+        with results.progress(len(pieces), "windows checked") as progress:
+            digests = []
+            for _, digest in mosaic.check(path):
+                digests.append(digest)
+                progress.settle(failed=False)
+                progress.show(0, 0)
+        size = path.stat().st_size
+    with results.make(WINDOWS_NAME) as path:
+        _list(pieces, digests, path)
+    what = f"{mosaic.grid.width:,}x{mosaic.grid.height:,} pixels, {', '.join(mosaic.bands[:8])} of {mosaic.dtype}"
+    results.say(f"{MOSAIC_NAME}: {what}, {megabytes(size)}, of {len(pieces):,} windows")
+
+
+def need_of(layout: Layout, compress: str) -> int:
+    """Bytes of disk that a mosaic takes while it is made: windows, mosaic, and a file of overviews."""
+    grid = layout.grid
+    raw = grid.width * grid.height * len(layout.bands) * np.dtype(layout.dtype).itemsize
+    return round(raw * (_COMPRESSION + _WRITTEN * (1.0 if compress == "none" else _COMPRESSION)))
+
+
+def refuse_small_disk(folder: Path, need: int) -> None:
+    """Refuses to write where there is too little room.
+
+    Args:
+        folder: where; it need not be there yet.
+        need: bytes.
+
+    Raises:
+        StorageError: saying how much is free.
+    """
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(there).free
+    if free < need:
+        raise StorageError(
+            f"the disk of {folder} has {megabytes(free)} free, and this takes about {megabytes(need)}: choose another"
+            " folder with --out, a smaller region, or a coarser scale"
+        )
+
+
+def megabytes(count: float) -> str:
+    """A number of bytes, for the user."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
+class _Gauge:
+    """Shows how many megabytes were written."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._shown = progress, 0
+
+    def show(self, written: int) -> None:
+        """Brings the display up to date."""
+        while self._shown < written // _MEGABYTE:
+            self._progress.settle(failed=False)
+            self._shown += 1
+        self._progress.show(0, 0)
+
+
+def _list(pieces: Sequence[Piece], digests: Sequence[str], path: Path) -> None:
+    """Writes which windows a mosaic is made of, and their checksums."""
+    columns = {
+        "row": [piece.window.row for piece in pieces],
+        "column": [piece.window.column for piece in pieces],
+        "width": [piece.window.width for piece in pieces],
+        "height": [piece.window.height for piece in pieces],
+        "file": [piece.file for piece in pieces],
+        "bytes": [piece.bytes for piece in pieces],
+        "sha256": [piece.sha256 for piece in pieces],
+        "pixels_sha256": list(digests),
+        "valid_fraction": [piece.valid_fraction for piece in pieces],
+    }
+    layout = canonical_json({"mosaic": MOSAIC_NAME, **pieces[0].layout.to_json()})
+    pq.write_table(pa.table(columns).replace_schema_metadata({"eechips": layout}), path)

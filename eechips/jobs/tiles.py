@@ -1,0 +1,169 @@
+"""What the windows of a mosaic show: one image, or a composite of many, in one type and on one grid."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ee
+
+from eechips.datasets import Kind
+from eechips.grid import Grid
+from eechips.planning import facts, windows
+from eechips.planning.conditions import Test
+from eechips.planning.masks import Mask
+from eechips.template import Template
+from eechips.writers import cog
+
+REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "count", "sum", "stdDev")
+"""Ways to make one image of many: ``mosaic`` has the latest on top, ``first`` the earliest."""
+
+# What these make of whole numbers has fractions.
+_FRACTIONAL = frozenset({"median", "mean", "stdDev"})
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the windows of a mosaic have in common.
+
+    Attributes:
+        grid: of the whole.
+        kind: of the dataset.
+        bands: that are taken.
+        dtype: of all of them.
+        tests: conditions on properties, as JSON.
+    """
+
+    grid: Grid
+    kind: Kind
+    bands: tuple[str, ...]
+    dtype: str
+    tests: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Layout:
+        """What :meth:`to_json` made."""
+        bands, tests = tuple(value["bands"]), tuple(value["tests"])
+        return cls(Grid.from_json(value["grid"]), value["kind"], bands, value["dtype"], tests)
+
+    def to_json(self) -> dict[str, Any]:
+        """For units."""
+        bands, tests = list(self.bands), list(self.tests)
+        return {"grid": self.grid.to_json(), "kind": self.kind, "bands": bands, "dtype": self.dtype, "tests": tests}
+
+
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """One image of a collection's, the same for all windows: what is fixed in their templates.
+
+    Attributes:
+        dataset: id of the collection.
+        start: first day of the images, inclusive; None for no bound.
+        end: last day, exclusive.
+        tests: conditions on their properties, as JSON.
+        mask: of clouds, applied to every image.
+        reducer: what makes one image of them.
+        bands: that are taken, in order.
+        dtype: of all of them.
+    """
+
+    dataset: str
+    start: str | None
+    end: str | None
+    tests: tuple[str, ...]
+    mask: Mask | None
+    reducer: str
+    bands: tuple[str, ...]
+    dtype: str
+
+    def image(self, box: ee.Geometry) -> ee.Image:
+        """Over a box."""
+        found = collection(self.dataset, self.start, self.end, self.tests).filterBounds(box)
+        found = found.sort("system:time_start", self.reducer != "first").map(self._selected)
+        # Where there is no image a composite has no bands, and asking for them would be an error. With an image below
+        # that has the bands, and no valid pixel, such a window is empty instead.
+        nothing = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
+        whole = ee.ImageCollection([nothing]).merge(found)
+        if self.reducer in ("mosaic", "first"):
+            return _cast(whole.mosaic(), self.bands, self.dtype)
+        reducer = getattr(ee.Reducer, self.reducer)()
+        return _cast(whole.reduce(reducer).rename(list(self.bands)), self.bands, self.dtype)
+
+    def _selected(self, image: Any) -> Any:
+        return _masked(ee.Image(image), self.bands, self.mask)
+
+
+def collection(dataset: str, start: str | None, end: str | None, tests: tuple[str, ...]) -> ee.ImageCollection:
+    """The images of a collection between two days that meet conditions."""
+    return that_meet(facts.images(dataset, "collection", start, end), tests)
+
+
+def that_meet(images: ee.ImageCollection, tests: tuple[str, ...]) -> ee.ImageCollection:
+    """Those of some images that meet conditions, which are JSON."""
+    for test in tests:
+        images = images.filter(Test.from_json(json.loads(test)).filter())
+    return images
+
+
+def stored_image(dataset: str, layout: Layout, mask: Mask | None) -> Template:
+    """A single image, for all windows.
+
+    Args:
+        dataset: its id.
+        layout: of the mosaic.
+        mask: of clouds.
+    """
+    return Template(_stored, (dataset, layout.bands, layout.dtype, mask))
+
+
+def composed_image(composite: Composite, place: Grid) -> Template:
+    """A composite, for a window.
+
+    Args:
+        composite: what is the same for all windows.
+        place: of the window.
+    """
+    return Template(_composed, (composite,), {"box": list(windows.box_of(place))})
+
+
+def _stored(dataset: str, bands: tuple[str, ...], dtype: str, mask: Mask | None) -> ee.Image:
+    return _cast(_masked(ee.Image(dataset), bands, mask), bands, dtype)
+
+
+def _composed(composite: Composite, box: Sequence[float]) -> ee.Image:
+    return composite.image(ee.Geometry.Rectangle(list(box), None, False))
+
+
+def _masked(image: ee.Image, bands: tuple[str, ...], mask: Mask | None) -> ee.Image:
+    found: ee.Image = image.select(list(bands)) if mask is None else mask.apply(image, bands)
+    return found
+
+
+def _cast(image: ee.Image, bands: tuple[str, ...], dtype: str) -> ee.Image:
+    """An image all of whose bands have a type: a GeoTIFF has but one."""
+    name = {"float32": "float", "float64": "double"}.get(dtype, dtype)
+    cast: ee.Image = image.cast(dict.fromkeys(bands, name), list(bands))
+    return cast
+
+
+def clipped(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Image:
+    """An image that is masked outside of polygons.
+
+    Args:
+        image: to clip.
+        place: in whose CRS the polygons are.
+        polygons: coordinates of a GeoJSON MultiPolygon.
+    """
+    clipped: ee.Image = image.clip(ee.Geometry.MultiPolygon(polygons, ee.Projection(place.crs), False))
+    return clipped
+
+
+def dtype_of(reducer: str, kind: Kind, dtypes: Sequence[str]) -> str:
+    """The type of what a reducer makes of bands of some types."""
+    if kind == "collection" and reducer in _FRACTIONAL:
+        return cog.common_dtype([*dtypes, "float32"])
+    if kind == "collection" and reducer in ("sum", "count"):
+        return "float64" if reducer == "sum" else "int32"
+    return cog.common_dtype(dtypes)
