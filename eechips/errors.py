@@ -16,6 +16,7 @@
     │   ├── TooLargeError           split the unit; never resend it as it is
     │   └── PermanentError          record it and go on
     ├── RecipeError             an exception from the recipe's own code
+    ├── LeakageError            chips of different splits lie too near to each other: exit status 1
     ├── WorkerLostError         the unit took its worker process down, or hung, too often
     └── StorageError            a result could not be written (disk full, no permission)
 
@@ -103,6 +104,18 @@ class RecipeError(EechipsError):
     def __init__(self, message: str, *, traceback: str = "") -> None:
         super().__init__(message)
         self.traceback = traceback
+
+
+class LeakageError(EechipsError):
+    """Chips of different splits show the same ground, or ground too near to it.
+
+    Attributes:
+        pairs: the nearest of them: split and id of one, split and id of the other, metres between them.
+    """
+
+    def __init__(self, message: str, *, pairs: tuple[tuple[str, str, str, str, float], ...] = ()) -> None:
+        super().__init__(message)
+        self.pairs = pairs
 
 
 class WorkerLostError(EechipsError):

@@ -37,7 +37,7 @@ def read(folder: str | Path) -> pd.Series[str]:
 
 
 def table(folder: str | Path) -> pd.DataFrame:
-    """splits.parquet as it is: columns split and block, by id of the unit.
+    """splits.parquet as it is: columns split, block, and home (the split of the block), by id of the unit.
 
     Raises:
         UsageError: if the run was not split.
@@ -65,7 +65,7 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
 
     Args:
         folder: of the run.
-        frame: columns id, split and block, in the order of the plan.
+        frame: columns id, split, block and home, in the order of the plan.
         options: how the splits were made: JSON values.
 
     Raises:
@@ -74,7 +74,7 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
     import pyarrow
     import pyarrow.parquet
 
-    schema = pyarrow.schema([(name, pyarrow.string()) for name in ("id", "split", "block")])
+    schema = pyarrow.schema([(name, pyarrow.string()) for name in ("id", "split", "block", "home")])
     made = pyarrow.Table.from_pandas(frame, schema=schema, preserve_index=False)
     made = made.replace_schema_metadata({_METADATA: json.dumps(dict(options)).encode()})
     buffer = pyarrow.BufferOutputStream()

@@ -1,0 +1,143 @@
+"""``eechips split``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eechips.cli.options import HELP, debug_option
+from eechips.dataset.split import NEAR, WAYS, Division, check_splits, split
+from eechips.dataset.splits import NONE, SPLITS_NAME
+from eechips.distance import human_distance
+from eechips.errors import LeakageError
+
+_ROWS = 30  # strata that are shown
+
+
+@click.command("split", context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--by",
+    default="blocks",
+    show_default=True,
+    metavar="|".join((*WAYS, "column:NAME")),
+    help="What is kept together: equal-area squares, cells of H3, days, single places, or a field's values.",
+)
+@click.option(
+    "--ratios",
+    default="0.7,0.15,0.15",
+    show_default=True,
+    metavar="R,R[,R]",
+    help="Shares of train, validation and test; of train and test; or with names: a=0.6,b=0.4.",
+)
+@click.option("--block-size", default="10km", show_default=True, metavar="DISTANCE", help="Edge of a square.")
+@click.option("--resolution", type=click.IntRange(0, 15), default=5, show_default=True, help="Of H3's cells.")
+@click.option(
+    "--cuts", metavar="DAY[,DAY]", help="With --by time: when the later splits begin. [default: as the ratios are]"
+)
+@click.option("--date-field", metavar="NAME", help="With --by time: the units' field that has the date.")
+@click.option(
+    "--stratum",
+    default="auto",
+    show_default=True,
+    metavar="auto|none|NAME",
+    help="Field whose values keep the ratios each; auto: the class or ecoregion that chips were drawn in.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which blocks are dealt out.")
+@click.option(
+    "--buffer",
+    metavar="DISTANCE",
+    help="Least distance of chips of different splits. [default: they may not overlap; with --by time they may]",
+)
+@click.option(
+    "--near",
+    type=click.Choice(NEAR),
+    default="refuse",
+    show_default=True,
+    help="Chips that are too near: refuse to split, or drop those of the larger split.",
+)
+@click.option("--fresh", is_flag=True, help="Forget where an earlier command has put blocks.")
+@click.option("--check", is_flag=True, help="Divide nothing: measure whether the splits that are there are apart.")
+@debug_option
+@click.pass_context
+def command(ctx: click.Context, /, folder: Path, check: bool, buffer: str | None, **options: Any) -> None:
+    """Divide the chips of a run into training, validation and test set, kept apart in space.
+
+    Whole blocks go into one split, so that every stratum has its share in each, as far as blocks allow. Then the
+    outlines of all chips are measured on the ellipsoid: chips of different splits that overlap, or lie nearer than
+    --buffer, are listed, nothing is written, and the exit status is 1; or they are left out, with --near drop.
+
+    DIR/splits.parquet says which unit is in which split. Asked again with the same options, blocks stay where they
+    are, whatever came since.
+
+    \b
+    Examples:
+      eechips split outputs/sample-naip --block-size 20km --buffer 1km --near drop
+      eechips split outputs/sample-naip --by column:eco_name --ratios 0.8,0.2
+      eechips split outputs/sample-naip --by time --cuts 2019-01-01,2020-01-01
+      eechips split outputs/sample-naip --check --buffer 5km
+    """
+    try:
+        done = check_splits(folder, buffer=buffer) if check else split(folder, buffer=buffer, **options)
+    except LeakageError as error:
+        click.echo(f"Leakage: {error}; {'the splits are not apart' if check else 'nothing was written'}", err=True)
+        for first_split, second_split, first, second, metres in error.pairs:
+            apart = "overlap" if metres == 0.0 else f"{metres:,.1f} m apart"
+            click.echo(f"  {first_split} {first[:16]}  {second_split} {second[:16]}  {apart}", err=True)
+        if not check:
+            click.echo("Take larger blocks, or leave some out: --near drop", err=True)
+        ctx.exit(1)
+    for line in [*_shares(done), *_strata(done), *_notes(done)]:
+        click.echo(line)
+    if not check:
+        click.echo(f"Written: {folder / SPLITS_NAME}")
+
+
+def _shares(done: Division) -> list[str]:
+    """How many chips each split has, and how many it was to have."""
+    frame, wanted = done.splits, dict(zip(done.ratios.names, done.ratios.shares, strict=True))
+    lines = [f"{'split':<16}{'chips':>9}{'share':>9}{'wanted':>9}{'blocks':>9}"]
+    for name in done.names:
+        own = frame[frame["split"] == name]
+        share = f"{len(own) / len(frame):.1%}"
+        asked = f"{wanted[name]:.1%}" if name in wanted else ""
+        lines.append(f"{name:<16}{len(own):>9,}{share:>9}{asked:>9}{own['block'].nunique():>9,}")
+    return lines
+
+
+def _strata(done: Division) -> list[str]:
+    """What each stratum came to: those that are farthest from what was wanted come first."""
+    counts = done.counts
+    if len(counts) < 2:
+        return []
+    names = [name for name in done.names if name != NONE]
+    shares = counts[names].div(counts[names].sum(axis=1).clip(lower=1), axis=0)
+    wanted = dict(zip(done.ratios.names, done.ratios.shares, strict=True))
+    away = (shares - [wanted[name] for name in names]).abs().sum(axis=1).sort_values(ascending=False, kind="stable")
+    lines = ["", f"{'stratum':<32}" + "".join(f"{name[:12]:>13}" for name in names) + f"{'chips':>9}"]
+    for stratum in away.index[:_ROWS]:
+        row = "".join(f"{shares.loc[stratum, name]:>13.1%}" for name in names)
+        lines.append(f"{str(stratum)[:31]:<32}{row}{int(counts.loc[stratum].sum()):>9,}")
+    if len(away) > _ROWS:
+        lines.append(f"and {len(away) - _ROWS:,} strata that are nearer to what was wanted")
+    return [*lines, ""]
+
+
+def _notes(done: Division) -> list[str]:
+    lines = []
+    if done.kept:
+        lines.append(f"Blocks that stayed where an earlier command has put them: {done.kept:,}")
+    left_out = int((done.splits["split"] == NONE).sum())
+    if left_out:
+        lines.append(f"Left out, in no split: {left_out:,}")
+    if done.leakage is None:
+        lines.append("Not measured: how near chips of different splits are (--buffer 0m does)")
+    else:
+        metres = float(done.options.get("buffer") or 0.0)
+        how = f"lie nearer than {human_distance(metres)} to each other" if metres else "overlap"
+        lines.append(f"No two chips of different splits {how}")
+        if done.leakage.unmeasured:
+            lines.append(f"Not measured: {done.leakage.unmeasured:,} results that have no crs and transform")
+    return lines
