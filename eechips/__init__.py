@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eechips.dataset.frame import load as load
     from eechips.dataset.pack import pack as pack
+    from eechips.dataset.split import split as split
     from eechips.dataset.stack import stack as stack
     from eechips.engine import RunConfig as RunConfig
     from eechips.errors import ConfigurationError as ConfigurationError
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from eechips.manifest.run import open_run as open_run
     from eechips.recipe import Chip as Chip
     from eechips.recipe import Table as Table
-    from eechips.report.figure import plot as plot
+    from eechips.reports.figure import plot as plot
+    from eechips.reports.page import report as report
     from eechips.scripts.pools import Pool as Pool
     from eechips.series import Series as Series
     from eechips.template import Template as Template
@@ -58,10 +60,12 @@ _MODULES = {
     "mosaic": "eechips.jobs.mosaic",
     "open_run": "eechips.manifest.run",
     "pack": "eechips.dataset.pack",
-    "plot": "eechips.report.figure",
+    "plot": "eechips.reports.figure",
     "points": "eechips.jobs.points",
+    "report": "eechips.reports.page",
     "run": "eechips.jobs.scripts",
     "sample": "eechips.jobs.chips",
+    "split": "eechips.dataset.split",
     "stack": "eechips.dataset.stack",
     "timeseries": "eechips.jobs.timeseries",
 }
@@ -87,8 +91,10 @@ __all__ = [
     "pack",
     "plot",
     "points",
+    "report",
     "run",
     "sample",
+    "split",
     "stack",
     "timeseries",
 ]

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eechips.cli.options import HELP, debug_option
-from eechips.report.figure import plot
+from eechips.reports.figure import plot
 
 _NAME = "plot.png"
 

@@ -35,6 +35,9 @@ class History:
         duration: seconds in which a command ran, up to the last unit, or to now.
         commands: that settled units.
         recent: units settled a second in the last minute; None if nothing runs, or nothing was settled.
+        failed: units that failed, in each interval.
+        rejected: requests that the service rejected in each interval, as far as looks every few seconds tell; empty for
+            runs of less than that.
     """
 
     seconds: int
@@ -44,6 +47,8 @@ class History:
     duration: float
     commands: int
     recent: float | None
+    failed: tuple[int, ...] = ()
+    rejected: tuple[int, ...] = ()
 
     @property
     def rate(self) -> float | None:
@@ -63,13 +68,13 @@ class _HistoryLedger(Ledger):
     def __enter__(self) -> _HistoryLedger:
         return self
 
-    def settled(self) -> list[tuple[int, int]]:
-        """Seconds since 1970 in which units were settled, and how many in each, in order."""
+    def settled(self) -> list[tuple[int, int, int]]:
+        """Seconds since 1970 in which units were settled, how many in each, and how many of these failed, in order."""
         query = (
-            "SELECT substr(finished, 1, 19) AS second, count(*) FROM units"
+            "SELECT substr(finished, 1, 19) AS second, count(*), sum(state LIKE 'failed%') FROM units"
             " WHERE finished IS NOT NULL GROUP BY second ORDER BY second"
         )
-        return [(int(_seconds(text)), count) for text, count in self._db.execute(query)]
+        return [(int(_seconds(text)), count, failed) for text, count, failed in self._db.execute(query)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +93,13 @@ class _Axis:
     def duration(self) -> float:
         return sum(end - begin for begin, end in zip(self.begins, self.ends, strict=True))
 
+    def stretch(self, moment: float) -> int:
+        """Number of the stretch that a moment belongs to; -1 before the first."""
+        return bisect_right(self.begins, moment) - 1
+
     def place(self, moment: float) -> float:
         """Seconds of running time before a moment."""
-        number = bisect_right(self.begins, moment) - 1
+        number = self.stretch(moment)
         if number < 0:
             return 0.0
         before = sum(self.ends[n] - self.begins[n] for n in range(number))
@@ -107,14 +116,17 @@ def history_of(folder: Path, now: float, *, intervals: int = 60, is_running: boo
         is_running: whether the last command still runs.
     """
     with _HistoryLedger(folder / LEDGER_NAME, readonly=True) as ledger:
-        settled = ledger.settled()
+        outcomes = ledger.settled()
+    settled = [(second, count) for second, count, _ in outcomes]
     log = folder / LOG_NAME
     axis = _axis(settled, [_seconds(line) for line in _moments(log, _STARTED)], now if is_running else None)
     length = max(1, math.ceil(axis.duration / intervals))
     count = math.ceil(axis.duration / length)
-    counts = [0] * count
-    for second, number in settled:
-        counts[min(int(axis.place(second) / length), count - 1)] += number
+    counts, failed = [0] * count, [0] * count
+    for second, number, failures in outcomes:
+        interval = min(int(axis.place(second) / length), count - 1)
+        counts[interval] += number
+        failed[interval] += failures
     lengths = [min(length, axis.duration - number * length) for number in range(count)]
     looks = _looks(log, axis)
     since = max(now - _RECENT, axis.begins[-1]) if axis.begins else now
@@ -122,11 +134,13 @@ def history_of(folder: Path, now: float, *, intervals: int = 60, is_running: boo
     return History(
         seconds=length,
         rates=tuple(number / seconds for number, seconds in zip(counts, lengths, strict=True)),
-        in_flight=_in_flight(log, axis, length, lengths) or _means([(at, n) for at, n, _ in looks], length, count),
-        limits=_means([(at, limit) for at, _, limit in looks], length, count),
+        in_flight=_in_flight(log, axis, length, lengths) or _means([(at, n) for at, n, *_ in looks], length, count),
+        limits=_means([(at, limit) for at, _, limit, _ in looks], length, count),
         duration=axis.duration,
         commands=len(axis.begins),
         recent=recent / max(1.0, now - since) if recent else None,
+        failed=tuple(failed),
+        rejected=_sums([(at, rejected) for at, *_, rejected in looks], length, count),
     )
 
 
@@ -158,15 +172,26 @@ def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) ->
     return tuple(seconds / span for seconds, span in zip(busy, lengths, strict=True)) if found else ()
 
 
-def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float]]:
-    """The log's lines on the pace: seconds of running time, requests in flight, and how many could be."""
-    lines = map(json.loads, _moments(log, _PACE))
-    return [(axis.place(_seconds(line["time"])), line["in_flight"], line["limit"]) for line in lines]
+def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float, int]]:
+    """The log's lines on the pace.
+
+    Returns:
+        Seconds of running time, requests in flight, how many could be, and how many were rejected since the last look.
+    """
+    looks = []
+    stretch, before = -1, 0
+    for line in map(json.loads, _moments(log, _PACE)):
+        moment, rejected = _seconds(line["time"]), line.get("rejected", 0)
+        if (number := axis.stretch(moment)) != stretch:
+            stretch, before = number, 0  # each command counts from 0
+        looks.append((axis.place(moment), line["in_flight"], line["limit"], rejected - before))
+        before = rejected
+    return looks
 
 
 def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tuple[float, ...]:
     """Means of values at moments for each interval; those of the interval before, or of the first, where none is."""
-    if not values:
+    if not values or not count:
         return ()
     found: list[list[float]] = [[] for _ in range(count)]
     for moment, value in values:
@@ -177,6 +202,14 @@ def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tu
         last = sum(each) / len(each) if each else last
         means.append(last)
     return tuple(means)
+
+
+def _sums(values: Sequence[tuple[float, int]], length: int, count: int) -> tuple[int, ...]:
+    """Sums of values at moments for each interval; empty if there are none."""
+    found = [0] * count if values else []
+    for moment, value in values if count else ():
+        found[min(int(moment / length), count - 1)] += value
+    return tuple(found)
 
 
 def _moments(log: Path, event: str) -> Iterator[str]:

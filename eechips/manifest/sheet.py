@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -60,36 +61,65 @@ def png(image: Picture) -> bytes:
 def picture(path: Path, edge: int) -> Picture:
     """A file's first three bands, or its first, as a picture that fits into a square.
 
-    Pictures (PNG, JPEG) of 8 bits are shown as they are. Data (GeoTIFF, NPY) are stretched, each band from its 2nd to
-    its 98th percentile. What is masked is light grey. Of large files only as many pixels are read as are shown.
+    See :func:`look` for what is read and what is raised.
+    """
+    return look(path, edge).picture()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """Some pixels of a file: as many as a picture of it shows.
+
+    Attributes:
+        values: of the first three bands, or of the first: (bands, rows, columns), of the file's type.
+        valid: where they are not masked: (rows, columns).
+        is_data: whether they are data, and no colours.
+    """
+
+    values: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+    is_data: bool
+
+    def picture(self) -> Picture:
+        """As colours: data are stretched, each band from its 2nd to its 98th percentile; masked pixels are grey."""
+        shown = np.stack([_stretched(band, self.valid) for band in self.values]) if self.is_data else self.values
+        pixels = np.where(self.valid, shown, _MASKED).astype(np.uint8)
+        return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
+
+
+def look(path: Path, edge: int, *, enlarges: bool = True) -> Look:
+    """Reads a file's first three bands, or its first, at the size at which they fit into a square.
+
+    PNG and JPEG of 8 bits are colours; GeoTIFF, NPY and the rest are data. Of large files only as many pixels are read
+    as are shown.
+
+    Args:
+        path: of the file.
+        edge: of the square, in pixels.
+        enlarges: whether files that are smaller than that are made larger.
 
     Raises:
         OSError: if the file cannot be read.
         ValueError: if it is no picture.
     """
     if path.suffix == ".npy":
-        values, valid = _array(path, edge)
-        is_data = True
-    else:
-        values, valid = _raster(path, edge)
-        is_data = path.suffix in (".tif", ".tiff") or values.dtype != np.uint8
-    shown = np.stack([_stretched(band, valid) for band in values]) if is_data else values
-    pixels = np.where(valid, shown, _MASKED).astype(np.uint8)
-    return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
+        return Look(*_array(path, edge, enlarges), is_data=True)
+    values, valid = _raster(path, edge, enlarges)
+    return Look(values, valid, is_data=path.suffix in (".tif", ".tiff") or values.dtype != np.uint8)
 
 
-def _raster(path: Path, edge: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def _raster(path: Path, edge: int, enlarges: bool) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as file:
             alpha = ColorInterp.alpha in file.colorinterp
-            height, width = _size(file.height, file.width, edge)
+            height, width = _size(file.height, file.width, edge, enlarges)
             bands = [1, 2, 3] if file.count - alpha >= 3 else [1]
             values = file.read(bands, out_shape=(len(bands), height, width), resampling=Resampling.average)
             return values, file.dataset_mask(out_shape=(height, width)) != 0
 
 
-def _array(path: Path, edge: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+def _array(path: Path, edge: int, enlarges: bool) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
     array = np.load(path, allow_pickle=False, mmap_mode="r")
     mask: Any = None
     if array.dtype.names is not None:
@@ -106,7 +136,7 @@ def _array(path: Path, edge: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool
     else:
         raise ValueError(f"{path} is no picture: it has {array.ndim} dimensions")
     height, width = bands[0].shape
-    size = _size(height, width, edge)
+    size = _size(height, width, edge, enlarges)
     rows, columns = (
         np.linspace(0, old - 1, new).round().astype(int) for old, new in zip((height, width), size, strict=True)
     )
@@ -115,9 +145,11 @@ def _array(path: Path, edge: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool
     return values, np.ones(values.shape[1:], dtype=bool) if mask is None else np.asarray(mask[pixels]) != 0
 
 
-def _size(height: int, width: int, edge: int) -> tuple[int, int]:
+def _size(height: int, width: int, edge: int, enlarges: bool) -> tuple[int, int]:
     """The size at which an image fits into a square."""
     factor = edge / max(height, width)
+    if factor > 1.0 and not enlarges:
+        return height, width
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
-from eechips.report.figure import with_gaps
+from eechips.reports.figure import with_gaps
 from tests.conftest import Server
 
 BAND = "LST_Day_1km"

@@ -33,8 +33,10 @@ def test_the_public_names_are_these() -> None:
         "pack",
         "plot",
         "points",
+        "report",
         "run",
         "sample",
+        "split",
         "stack",
         "timeseries",
     ]

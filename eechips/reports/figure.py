@@ -13,7 +13,7 @@ import pandas as pd
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
-from eechips.report.series import Curves, read_curves
+from eechips.reports.series import Curves, read_curves
 from eechips.storage import write_file
 
 if TYPE_CHECKING:

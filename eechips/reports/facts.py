@@ -1,0 +1,122 @@
+"""What a report is made of: a run, read once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.manifest.failures import Failure, failures_of
+from eechips.manifest.run import Run, Status
+from eechips.manifest.sheet import PICTURES
+from eechips.reports.pictures import Pictures, Thumbnail, draw_pictures, picture_of
+from eechips.reports.series import Curves, read_curves
+from eechips.reports.tables import Head, head_of, places_of
+from eechips.reports.units import Units, read_units
+
+_INTERVALS = 120  # of the charts over time
+_CURVES = 24  # regions whose series are drawn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """All that a page shows.
+
+    Attributes:
+        run: the run itself.
+        info: run.json.
+        status: counts and history.
+        units: one by one, or a draw of them.
+        places: what the map shows: the units, or the rows of a table.
+        pictures: of some units.
+        made: file and picture of what was made of all results.
+        curves: time series, if the run has any.
+        head: first rows of a table, if the run has one.
+        failures: all units that failed.
+        roi: west, south, east, north of the region, if it was given so.
+        is_beside: whether the page lies beside the results, so that it can name their files.
+    """
+
+    run: Run
+    info: dict[str, Any]
+    status: Status
+    units: Units
+    places: Units
+    pictures: Pictures
+    made: Sequence[tuple[str, Thumbnail]]
+    curves: Curves | None
+    head: Head | None
+    failures: Sequence[Failure]
+    roi: tuple[float, float, float, float] | None
+    is_beside: bool
+
+
+def read_facts(run: Run, *, thumbnails: int, seed: int, is_beside: bool) -> Facts:
+    """Reads a run.
+
+    Args:
+        run: finished, or as far as it is.
+        thumbnails: chips that are shown at most.
+        seed: of all draws.
+        is_beside: whether the page is to lie in the run's folder.
+    """
+    address = run.address
+    units = read_units(run.path, seed=seed)
+    tables = [path for path in run.assembled if path.suffix in (".csv", ".parquet") and path.is_file()]
+    rows = None if units.has_places or not tables else places_of(tables[0], seed=seed)
+    return Facts(
+        run=run,
+        info=run.info,
+        status=run.status(intervals=_INTERVALS),
+        units=units,
+        places=rows if rows is not None else units,
+        pictures=draw_pictures(run.path, units, count=thumbnails, seed=seed, address=address),
+        made=list(_made(run)),
+        curves=_curves(run) if address is None else None,
+        head=_head(run, tables) if address is None else None,
+        failures=failures_of(run.path),
+        roi=_roi(run.info),
+        is_beside=is_beside and address is None,
+    )
+
+
+def _made(run: Run) -> list[tuple[str, Thumbnail]]:
+    """Pictures of what was made of all results, as far as these can be read."""
+    return [
+        (path.name, picture_of(path))
+        for path in run.assembled
+        if path.suffix.lstrip(".").lower() in PICTURES and path.is_file()
+    ]
+
+
+def _curves(run: Run) -> Curves | None:
+    try:
+        return read_curves(run, most=_CURVES)
+    except UsageError:  # its results are something else
+        return None
+
+
+def _head(run: Run, tables: Sequence[Path]) -> Head | None:
+    if tables:
+        return head_of(tables[0])
+    for path in run.some_files(1):
+        if path.suffix in (".csv", ".parquet") and path.is_file():
+            return head_of(path)
+    return None
+
+
+def _roi(info: dict[str, Any]) -> tuple[float, float, float, float] | None:
+    """The box of the run's region, if it was given as numbers."""
+    given = info.get("parameters") or {}
+    for name in ("roi", "bbox", "region"):
+        value = given.get(name)
+        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+        try:
+            numbers = [float(part) for part in parts]
+        except (TypeError, ValueError):
+            continue
+        if len(numbers) == 4 and -540 <= numbers[0] < numbers[2] <= 540 and -90 <= numbers[1] < numbers[3] <= 90:
+            return numbers[0], numbers[1], numbers[2], numbers[3]
+    return None

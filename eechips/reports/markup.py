@@ -1,0 +1,54 @@
+"""HTML and SVG, written so that no text can become markup."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import Any
+
+_VOID = frozenset({"br", "img", "input", "link", "meta"})
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+# What no text holds: HTML has no place for it, and browsers put something else there.
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+class Markup(str):
+    """Text that is HTML already."""
+
+    __slots__ = ()
+
+
+def escape(value: Any) -> Markup:
+    """A value as text of a page; what is markup stays as it is."""
+    if isinstance(value, Markup):
+        return value
+    return Markup(html.escape(_FORBIDDEN.sub("\ufffd", str(value)), quote=True))
+
+
+def element(name: str, /, *children: Any, **attributes: Any) -> Markup:
+    """An element.
+
+    Args:
+        name: of the element.
+        *children: markup, or values that are shown as text; None for nothing.
+        **attributes: ``class_`` and ``for_`` lose their underscore, others have dashes in its place. True is an
+            attribute without a value; None and False are none.
+    """
+    parts = [name]
+    for key, value in attributes.items():
+        attribute = key.removesuffix("_").replace("_", "-")
+        if not _NAME.fullmatch(attribute):
+            raise ValueError(f"{attribute!r} is no name of an attribute")
+        if value is True:
+            parts.append(attribute)
+        elif value is not None and value is not False:
+            parts.append(f'{attribute}="{escape(value)}"')
+    opening = f"<{' '.join(parts)}>"
+    if name in _VOID:
+        return Markup(opening)
+    return Markup(f"{opening}{''.join(escape(child) for child in children if child is not None)}</{name}>")
+
+
+def join(*parts: Any) -> Markup:
+    """Markup one after the other; None is left out."""
+    return Markup("".join(escape(part) for part in parts if part is not None))

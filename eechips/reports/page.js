@@ -1,0 +1,137 @@
+// What moves on the page. No library, no request: everything is in the element "data".
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const byId = (id) => document.getElementById(id);
+
+/** Numbers out of base64 of their bytes, least significant first. */
+function unpack({ type, data: text }) {
+  const raw = atob(text);
+  const bytes = new Uint8Array(raw.length);
+  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
+  return new globalThis[`${type}Array`](bytes.buffer);
+}
+
+/** Values that are numbers of a list; null where there is none. */
+function decode({ values, codes }) {
+  const numbers = unpack(codes);
+  return { values, codes: numbers, at: (i) => (numbers[i] ? values[numbers[i] - 1] : null) };
+}
+
+/** An element with text; nothing is ever parsed as HTML. */
+function make(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "class") element.className = value;
+    else if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (value !== null && value !== false) element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+const units = {
+  count: data.count,
+  id: (i) => data.ids.slice(16 * i, 16 * i + 16).trim(),
+  states: decode(data.states),
+  errors: decode(data.errors),
+  bytes: unpack(data.bytes),
+  valid: unpack(data.valid),
+  patterns: decode(data.files),
+  file(i) {
+    const pattern = this.patterns.at(i);
+    return pattern === null ? null : pattern.replaceAll("*", this.id(i));
+  },
+  columns: data.columns.map((column) =>
+    column.kind === "number" ? { ...column, numbers: unpack(column.numbers) } : { ...column, ...decode(column) }),
+  pictures: new Map(Object.entries(data.pictures).map(([key, value]) => [Number(key), value])),
+};
+
+const number = (value, digits = 6) => Number(value.toPrecision(digits)).toLocaleString("en");
+
+function size(bytes) {
+  for (const unit of ["bytes", "kB", "MB", "GB"]) {
+    if (bytes < 1000) return unit === "bytes" ? `${bytes} bytes` : `${bytes.toFixed(1)} ${unit}`;
+    bytes /= 1000;
+  }
+  return `${bytes.toFixed(1)} TB`;
+}
+
+/** What a unit is called in one line. */
+function label(i) {
+  const stratum = units.columns.find((column) => column.name === data.stratum);
+  const value = stratum && stratum.kind !== "number" ? stratum.at(i) : null;
+  return [value, units.id(i) || `row ${i + 1}`].filter((part) => part !== null && part !== undefined).join(", ");
+}
+
+/** Names and values that are known of a unit. */
+function facts(i) {
+  const found = [];
+  if (units.id(i)) found.push(["id", units.id(i)]);
+  found.push(["state", units.states.at(i).replaceAll("_", " ")]);
+  for (const column of units.columns) {
+    if (column.kind === "number") {
+      if (!Number.isNaN(column.numbers[i])) found.push([column.name, number(column.numbers[i])]);
+    } else if (column.at(i) !== null) found.push([column.name, String(column.at(i))]);
+  }
+  if (!Number.isNaN(units.valid[i])) found.push(["valid fraction", units.valid[i].toFixed(3)]);
+  if (world && world.known[i]) found.push(["place", place(world.longitude(i), world.latitude(i))]);
+  const shown = units.pictures.get(i) ?? [];
+  for (const picture of shown) {
+    const means = picture.means.filter((mean) => mean !== null).map((mean) => number(mean, 4));
+    if (means.length) found.push([picture.layer ? `mean of ${picture.layer}` : "mean of bands", means.join(", ")]);
+  }
+  if (units.bytes[i]) found.push(["size", size(units.bytes[i])]);
+  if (units.errors.at(i)) found.push(["error", units.errors.at(i)]);
+  return found;
+}
+
+function place(longitude, latitude) {
+  const east = ((((longitude + 180) % 360) + 360) % 360) - 180;
+  const degrees = (value, plus, minus) => `${Math.abs(value).toFixed(5)}° ${value < 0 ? minus : plus}`;
+  return `${degrees(latitude, "N", "S")}, ${degrees(east, "E", "W")}`;
+}
+
+// One unit at a time is chosen; the map, the sheets and the panel show it.
+const listeners = [];
+let chosen = null;
+
+function choose(i, source) {
+  chosen = i;
+  for (const listener of listeners) listener(i, source);
+}
+
+/** Path below the folder of the report as the address of a link; no scheme can be in it. */
+const address = (file) => `./${file.split("/").map(encodeURIComponent).join("/")}`;
+
+function showChosen(i) {
+  const panel = byId("chip");
+  if (i === null || !panel) return;
+  const pictures = (units.pictures.get(i) ?? []).map((picture) =>
+    make("figure", {},
+      make("img", { src: picture.source, alt: `${picture.layer} ${label(i)}`.trim(), class: "chip" }),
+      picture.layer ? make("figcaption", {}, picture.layer) : null));
+  const file = units.file(i);
+  if (!pictures.length && file !== null && /\.(png|jpe?g)$/i.test(file) && data.beside) {
+    const image = make("img", { alt: label(i), class: "chip" });
+    image.addEventListener("error", () =>
+      image.replaceWith(make("p", { class: "note" }, "Its picture is not in this page, nor in the folder beside it.")));
+    image.src = address(file);
+    pictures.push(make("figure", {}, image));
+  }
+  const list = make("dl");
+  for (const [name, value] of facts(i)) list.append(make("dt", {}, name), make("dd", {}, value));
+  if (file !== null) {
+    list.append(make("dt", {}, "file"),
+      make("dd", {}, data.beside ? make("a", { href: address(file) }, file) : file));
+  }
+  const step = (by) => make("button", { type: "button", onclick: () => choose((i + by + units.count) % units.count, "panel") },
+    by < 0 ? "‹ previous" : "next ›");
+  panel.replaceChildren(
+    make("h3", {}, label(i)),
+    make("div", { class: "pictures" }, ...pictures),
+    pictures.length ? null : make("p", { class: "note" }, "No picture of this one is in this page."),
+    list,
+    make("p", { class: "steps" }, step(-1), step(1)));
+}
+
+listeners.push(showChosen);

@@ -1,0 +1,127 @@
+"""The report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from eechips.errors import UsageError
+from eechips.manifest.run import Run, open_run
+from eechips.reports import sections
+from eechips.reports.facts import Facts, read_facts
+from eechips.reports.markup import Markup, element
+from eechips.reports.payload import as_script, payload
+from eechips.reports.pictures import MOST_THUMBNAILS, THUMBNAILS
+from eechips.storage import write_file
+
+REPORT_NAME = "report.html"
+
+_SCRIPTS = ("page.js", "colours.js", "map.js", "sheets.js")
+_STYLE = "page.css"
+
+
+def report(
+    run: Run | str | Path, *, out: str | Path | None = None, thumbnails: int = THUMBNAILS, seed: int = 0
+) -> Path:
+    """Makes the report of a run: one HTML file that asks nothing of any network.
+
+    What was asked and what came, a map, chips by stratum, histograms, throughput and errors over time, failures, and
+    licences; for time series, a chart for each region. Of more than 100,000 units so many are drawn at random for the
+    map; counts are of all. The same run and seed make the same file.
+
+    Args:
+        run: finished, or as far as it is; or its folder. If its results are in an object store, the chips that are
+            shown are fetched from there.
+        out: the file; None for report.html in the run's folder. Elsewhere it does not refer to the run's files.
+        thumbnails: chips that are shown at most, as many of each stratum as there are; 0 for none.
+        seed: of what is drawn.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: if the folder holds no run, or there are to be too many thumbnails.
+        StorageError: if the file cannot be written.
+
+    Example:
+        >>> eechips.reports("outputs/sample-naip")
+    """
+    if not 0 <= thumbnails <= MOST_THUMBNAILS:
+        raise UsageError(f"a report shows 0 to {MOST_THUMBNAILS:,} chips, not {thumbnails:,}")
+    run = run if isinstance(run, Run) else open_run(run)
+    path = run.path / REPORT_NAME if out is None else Path(out)
+    is_beside = path.absolute().parent == run.path.absolute()
+    facts = read_facts(run, thumbnails=thumbnails, seed=seed, is_beside=is_beside)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, render(facts).encode())
+    return path
+
+
+def render(facts: Facts) -> str:
+    """The page."""
+    made = (
+        sections.asked,
+        sections.atlas,
+        sections.made,
+        sections.series,
+        sections.rows,
+        sections.sheets,
+        sections.strata,
+        sections.distributions,
+        sections.pace,
+        sections.failures,
+        sections.licences,
+    )
+    parts = [part for make in made if (part := make(facts)) is not None]
+    data = payload(facts.places, facts.pictures, roi=facts.roi) | {"beside": facts.is_beside}
+    body = element(
+        "body",
+        sections.head(facts),
+        element("main", *parts),
+        element("footer", element("p", "Made by eechips; this file needs no network.")),
+        element("noscript", element("p", "The map and the chips need JavaScript.", class_="notice")),
+        element("script", Markup(as_script(data)), id="data", type="application/json"),
+        element("script", Markup(_script())),
+    )
+    title = element("title", f"{sections.title(facts)} · eechips")
+    return f"<!doctype html>\n{element('html', _head(title), body, lang='en')}\n"
+
+
+def _head(title: Markup) -> Markup:
+    return element(
+        "head",
+        element("meta", charset="utf-8"),
+        Markup(f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">'),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", name="color-scheme", content="light dark"),
+        element("meta", name="referrer", content="no-referrer"),
+        title,
+        element("link", rel="icon", href="data:,"),
+        element("style", Markup(_file(_STYLE))),
+    )
+
+
+def _policy() -> str:
+    """Nothing may be loaded but pictures of the page itself and of its folder; only its own script and style count."""
+    return (
+        "default-src 'none'; img-src data: 'self' file:; "
+        f"script-src '{_hash(_script())}'; style-src '{_hash(_file(_STYLE))}'; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+@cache
+def _script() -> str:
+    """All scripts as one, whose names stay among themselves."""
+    return "".join(['(() => {\n"use strict";\n', *map(_file, _SCRIPTS), "})();"])
+
+
+@cache
+def _file(name: str) -> str:
+    return (files("eechips.reports") / name).read_text(encoding="utf-8")

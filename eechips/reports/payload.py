@@ -1,0 +1,148 @@
+"""What the page's scripts work with: the units as packed columns, pictures, outlines."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.reports.outlines import names_of, outlines
+from eechips.reports.pictures import Pictures
+from eechips.reports.units import Column, Units
+
+_MICRO = 1e6  # places are whole millionths of a degree: 0.1 m
+_BREAK = -32768  # between two rings of an outline
+_FURTHEST = 32767
+_TYPES = {"u1": "Uint8", "u2": "Uint16", "u4": "Uint32", "i2": "Int16", "i4": "Int32", "f4": "Float32"}
+_PLACE = "state or country"
+
+
+def payload(units: Units, pictures: Pictures, *, roi: Sequence[float] | None = None) -> dict[str, Any]:
+    """A JSON value for the scripts of the page.
+
+    Args:
+        units: that are told.
+        pictures: of some of them.
+        roi: west, south, east and north of the run's region, if it is known.
+    """
+    centres = _joined(units.centres)
+    return {
+        "total": units.total,
+        "count": len(units),
+        "ids": "".join(f"{identifier:<16.16}" for identifier in units.ids),
+        "files": _files(units),
+        "states": _coded(units.states),
+        "errors": _coded(units.errors),
+        "bytes": _packed(units.bytes, "u4"),
+        "valid": _packed(units.valid, "f4"),
+        "columns": [_column(column) for column in with_place(units)],
+        "stratum": units.stratum.name if units.stratum is not None else None,
+        "pictures": {
+            str(number): [
+                {
+                    "layer": picture.layer,
+                    "source": f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode()}",
+                    "means": [None if np.isnan(mean) else round(mean, 4) for mean in picture.means],
+                }
+                for picture in pictures.of[number]
+            ]
+            for number in sorted(pictures.of)
+        },
+        "map": _map(units, centres, roi) if units.has_places else None,
+    }
+
+
+def with_place(units: Units) -> list[Column]:
+    """Columns, and the state or country of each unit if that tells units apart."""
+    names = names_of(units.centres)
+    if len(set(names) - {None}) < 2:
+        return list(units.columns)
+    return [*units.columns, Column(_PLACE, "category", names)]
+
+
+def as_script(value: Any) -> str:
+    """JSON that can stand in a script element: nothing in it ends the element or begins a comment."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _map(units: Units, centres: npt.NDArray[np.float64], roi: Sequence[float] | None) -> dict[str, Any]:
+    whole = np.logical_and.reduce(np.isfinite(centres), axis=1)
+    places = np.where(whole[:, None], centres, 0.0)
+    return {
+        "places": _packed(np.round(places.ravel() * _MICRO), "i4"),
+        "known": _packed(whole, "u1"),
+        "shapes": _shapes(units.outlines, centres),
+        "outlines": outlines(),
+        "roi": None if roi is None else list(roi),
+    }
+
+
+def _joined(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Longitudes turned so that the widest stretch without units lies behind the map, and not in its middle."""
+    found = centres.copy()
+    longitudes = np.sort(centres[np.isfinite(centres[:, 0]), 0] % 360.0)
+    if not longitudes.size:
+        return found
+    gaps = np.diff(np.append(longitudes, longitudes[0] + 360.0))
+    west = longitudes[(int(np.argmax(gaps)) + 1) % len(longitudes)]
+    found[:, 0] = (found[:, 0] - west) % 360.0 + west
+    if np.nanmean(found[:, 0]) > 180.0:
+        found[:, 0] -= 360.0
+    return found
+
+
+def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Corners of outlines, from the centre of each: whole numbers of ``scale`` degrees, and where those of each end."""
+    import shapely
+
+    rings, owners = shapely.get_rings(shapes, return_index=True)
+    corners, ring_of = shapely.get_coordinates(rings, return_index=True)
+    if not len(corners):
+        return {"scale": 1.0, "corners": _packed(np.empty(0), "i2"), "ends": _packed(np.zeros(len(shapes)), "u4")}
+    owner_of = owners[ring_of]
+    offsets = corners - centres[owner_of]
+    offsets[:, 0] = (offsets[:, 0] + 180.0) % 360.0 - 180.0
+    is_last = np.append(np.diff(ring_of) != 0, True)
+    kept = ~is_last  # a ring's last corner is its first
+    scale = max(float(np.abs(offsets).max()), 1e-6) / _FURTHEST
+    numbers = np.round(offsets / scale).astype(np.int16)
+    # Between two rings of one outline stands a break, in the place of the corner that is left out.
+    breaks = is_last & np.append(owner_of[1:] == owner_of[:-1], False)
+    numbers[breaks] = _BREAK
+    kept |= breaks
+    counts = np.bincount(owner_of[kept], minlength=len(shapes))
+    return {"scale": scale, "corners": _packed(numbers[kept].ravel(), "i2"), "ends": _packed(np.cumsum(counts), "u4")}
+
+
+def _files(units: Units) -> dict[str, Any]:
+    """Paths, with ``*`` in place of the unit's id: most paths of a folder are one pattern then."""
+    patterns = [
+        None if file is None else file.replace(identifier, "*") if identifier and "*" not in file else file
+        for file, identifier in zip(units.files, units.ids, strict=True)
+    ]
+    return _coded(patterns)
+
+
+def _column(column: Column) -> dict[str, Any]:
+    if column.kind == "number":
+        return {"name": column.name, "kind": column.kind, "numbers": _packed(np.asarray(column.values, float), "f4")}
+    return {"name": column.name, "kind": column.kind, **_coded(column.values, column.categories())}
+
+
+def _coded(values: Sequence[Any], known: Sequence[Any] | None = None) -> dict[str, Any]:
+    """Values as numbers of a list; 0 is none."""
+    names = list(dict.fromkeys(value for value in values if value is not None)) if known is None else list(known)
+    codes: Mapping[Any, int] = {name: number for number, name in enumerate(names, start=1)}
+    kind = "u1" if len(names) < 256 else "u2" if len(names) < 65536 else "u4"
+    return {"values": names, "codes": _packed([codes.get(value, 0) for value in values], kind)}
+
+
+def _packed(values: npt.ArrayLike, kind: str) -> dict[str, str]:
+    """Numbers as base64 of their bytes, the least significant first."""
+    data = np.asarray(values).astype(f"<{kind}").tobytes()
+    return {"type": _TYPES[kind], "data": base64.b64encode(data).decode()}

@@ -1,0 +1,186 @@
+"""Small pictures of some chips of a run, and how bright these are."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sheet import PICTURES, Look, Picture, look
+from eechips.objects import ObjectStore
+from eechips.reports.units import Units
+from eechips.writers.raster import encode_picture
+
+THUMBNAILS = 400
+"""Chips that are shown unless the caller says how many."""
+MOST_THUMBNAILS = 2000
+"""Chips that a page can show: it is to open at once."""
+MOST_BYTES = 7_000_000
+"""Of all pictures of a page."""
+
+_EDGE = 144  # pixels of a chip's picture
+_LARGE_EDGE = 900  # of what was made of all results
+_TINY = 32  # pixels: smaller chips are kept to the pixel
+_QUALITY = 80  # of JPEG
+_AT_ONCE = 8  # objects that are fetched from a store
+_THREADS = 2  # that read files: GDAL leaves Python meanwhile
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Thumbnail:
+    """A picture of a file.
+
+    Attributes:
+        layer: name of the file among those of its unit; empty if there is one only.
+        data: PNG or JPEG.
+        means: of each band shown, over the pixels that are not masked; NaN if all are.
+    """
+
+    layer: str
+    data: bytes
+    means: tuple[float, ...]
+
+    @property
+    def media_type(self) -> str:
+        """What ``data`` is, for a data URL."""
+        return "image/png" if self.data.startswith(b"\x89PNG") else "image/jpeg"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """Pictures of some units.
+
+    Attributes:
+        of: pictures by number of the unit among those that are told, a layer each.
+        candidates: units that have a file which can be shown.
+        unreadable: files that should be there and cannot be read, with the reason.
+    """
+
+    of: Mapping[int, Sequence[Thumbnail]]
+    candidates: int
+    unreadable: Sequence[tuple[str, str]]
+
+
+def draw_pictures(
+    folder: Path, units: Units, *, count: int = THUMBNAILS, seed: int = 0, address: str | None = None
+) -> Pictures:
+    """Reads some chips of a run, as many of each stratum as there are, and makes small pictures of them.
+
+    Args:
+        folder: of the run.
+        units: of the run.
+        count: chips at most.
+        seed: of the draw.
+        address: of the object store that has the results, if one has.
+    """
+    layers = _layers(folder)
+    shown = [number for number, file in enumerate(units.files) if file is not None and _is_picture(file)]
+    chosen = drawn(shown, [] if units.stratum is None else units.stratum.values, min(count, MOST_THUMBNAILS), seed)
+    wanted = []
+    for number in chosen:
+        file = units.files[number]
+        assert file is not None
+        wanted += [(number, layer, name) for layer, name in layers.get(file, [("", file)]) if _is_picture(name)]
+    found: dict[int, list[Thumbnail]] = defaultdict(list)
+    unreadable = []
+    with _opened(folder, address) as read, ThreadPoolExecutor(_AT_ONCE if address else _THREADS) as pool:
+        size = 0
+        for (number, layer, name), result in zip(
+            wanted, pool.map(lambda each: _tried(read, each[2]), wanted), strict=True
+        ):
+            if isinstance(result, str):
+                unreadable.append((name, result))
+            elif size + len(result[0]) <= MOST_BYTES:
+                size += len(result[0])
+                found[number].append(Thumbnail(layer, *result))
+    return Pictures(found, len(shown), unreadable)
+
+
+def picture_of(path: Path) -> Thumbnail:
+    """A large picture of a file, such as a mosaic.
+
+    Raises:
+        OSError, ValueError: if it is none.
+    """
+    return Thumbnail("", *_encoded(look(path, _LARGE_EDGE)))
+
+
+def drawn(numbers: Sequence[int], strata: Sequence[Any], count: int, seed: int) -> list[int]:
+    """Some numbers, as many of each stratum as there are: one of each, then the second of each, and so on.
+
+    Args:
+        numbers: to draw from.
+        strata: stratum of each number; empty for one stratum.
+        count: how many, at most.
+        seed: of the draw.
+    """
+    groups: dict[Any, list[int]] = defaultdict(list)
+    for index in np.random.default_rng(seed).permutation(len(numbers)):
+        number = numbers[index]
+        groups[strata[number] if strata else None].append(number)
+    turns = zip_longest(*(groups[stratum] for stratum in sorted(groups, key=str)))
+    return list(islice((number for turn in turns for number in turn if number is not None), count))
+
+
+def _is_picture(file: str) -> bool:
+    return Path(file).suffix.lstrip(".").lower() in PICTURES
+
+
+def _layers(folder: Path) -> dict[str, list[tuple[str, str]]]:
+    """Layer and path of every file of units that have several, by their first file."""
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        rows = [(position, layer, file) for position, _, layer, file, *_ in ledger.layers()]
+    units: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for position, layer, file in rows:
+        units[position].append((layer, file))
+    return {files[0][1]: files for files in units.values()}
+
+
+def _tried(read: Any, name: str) -> tuple[bytes, tuple[float, ...]] | str:
+    try:
+        return _encoded(read(name))
+    except (OSError, ValueError) as error:  # somebody has changed it: the page says so, and shows the rest
+        return str(error)
+
+
+def _encoded(seen: Look) -> tuple[bytes, tuple[float, ...]]:
+    picture = seen.picture()
+    is_tiny = max(picture.shape[1:]) <= _TINY
+    data = encode_picture(picture, "PNG", zlevel=9) if is_tiny else encode_picture(picture, "JPEG", QUALITY=_QUALITY)
+    return data, tuple(_mean(band, seen.valid) for band in seen.values)
+
+
+def _mean(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> float:
+    known = band[valid & np.isfinite(band)]
+    return float(known.mean(dtype=np.float64)) if known.size else float("nan")
+
+
+@contextlib.contextmanager
+def _opened(folder: Path, address: str | None) -> Iterator[Any]:
+    """Reads a file of the run at the size of a thumbnail; copies it first if it is in an object store."""
+    if address is None:
+        yield lambda name: look(folder / name, _EDGE, enlarges=False)
+        return
+    store = ObjectStore(address)
+    with tempfile.TemporaryDirectory(prefix="eechips-report-") as scratch:
+
+        def read(name: str) -> Look:
+            with tempfile.NamedTemporaryFile(dir=scratch, suffix=Path(name).suffix) as copy:
+                copy.write(store.read(name))
+                copy.flush()
+                return look(Path(copy.name), _EDGE, enlarges=False)
+
+        yield read
+
+
+__all__ = ["MOST_THUMBNAILS", "THUMBNAILS", "Picture", "Pictures", "Thumbnail", "draw_pictures", "drawn", "picture_of"]

@@ -1,0 +1,511 @@
+"""The sections of a report, one function for each; those that show nothing of a run are None."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.human import human_bytes, human_time
+from eechips.manifest.failures import kinds_of
+from eechips.reports.chart import Axis, Line, bars, legend, lines, round_axis, time_axis
+from eechips.reports.facts import Facts
+from eechips.reports.figure import with_gaps
+from eechips.reports.markup import Markup, element, join
+from eechips.reports.outlines import outlines
+from eechips.reports.units import Column
+
+_BINS = 40
+_FAILURES = 200  # units that the table of failures names
+_KINDS = 12
+_STRATA = 200
+_LENGTH = 300  # characters of a message
+_PERCENTILES = (1.0, 99.0)
+_SECONDS_PER_DAY = 86400.0
+_EIGHT_BITS = Axis(0.0, 255.0, [(value, f"{value}") for value in (0, 50, 100, 150, 200, 255)])
+_SHARES = Axis(0.0, 1.0, [(n / 4, f"{n / 4:g}") for n in range(5)])
+
+
+def title(facts: Facts) -> str:
+    """What the run fetched, in a few words."""
+    used = [dataset.get("title") or dataset.get("id") for dataset in (facts.info.get("datasets") or [])[:1]]
+    return ": ".join(str(part) for part in (facts.info.get("recipe") or "run", *used) if part)
+
+
+def head(facts: Facts) -> Markup:
+    """Title, notes, and how the run stands."""
+    status = facts.status
+    results = status.counts.get("done", 0) + status.counts.get("empty", 0) - status.dropped
+    failed = sum(count for state, count in status.counts.items() if state.startswith("failed"))
+    cards: list[tuple[str, Any]] = [
+        ("results", join(f"{results:,}", element("small", f" of {status.total:,} units"))),
+        ("failed", element("span", f"{failed:,}", class_="bad" if failed else "good")),
+    ]
+    if empty := status.counts.get("empty", 0):
+        cards.append(("without data", f"{empty:,}"))
+    if left := status.counts.get("planned", 0):
+        cards.append(("still planned", f"{left:,}"))
+    cards += [("size", human_bytes(status.bytes)), ("requests", f"{status.requests:,}")]
+    if status.history.duration:
+        cards.append(("time", human_time(status.history.duration)))
+    if status.rate is not None:
+        cards.append(("pace", join(f"{status.rate:.1f}", element("small", " a second"))))
+    return element(
+        "header",
+        element("h1", title(facts)),
+        element("p", element("code", facts.run.address or facts.run.path), class_="note"),
+        *(element("p", note, class_="notice") for note in facts.info.get("notes") or ()),
+        element(
+            "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in cards), class_="cards"
+        ),
+        _state_bar(facts),
+    )
+
+
+def asked(facts: Facts) -> Markup:
+    """What was asked."""
+    info = facts.info
+    told = [
+        ("command", element("code", info["command"]) if info.get("command") else None),
+        ("of", info.get("source") or info.get("endpoint")),
+        ("project", info.get("project")),
+        ("seed", info.get("seed")),
+        ("begun", info.get("started")),
+        ("finished", info.get("finished") or "no: it was stopped, or goes on"),
+    ]
+    parameters = [
+        (name, value) for name, value in (info.get("parameters") or {}).items() if value not in (None, {}, [])
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in (info.get("versions") or {}).items())
+    return _section(
+        "asked",
+        "What was asked",
+        element(
+            "div",
+            _facts([(name, value) for name, value in told if value not in (None, "")]),
+            _facts([(name, element("code", _plain(value))) for name, value in parameters]),
+            class_="columns",
+        ),
+        element("p", f"Made with {versions}.", class_="note") if versions else None,
+    )
+
+
+def atlas(facts: Facts) -> Markup | None:
+    """The map, which a script draws, and the panel of the unit that is chosen."""
+    if not facts.places.has_places:
+        return None
+    places = facts.places
+    what = "units" if places is facts.units else "rows"
+    share = "" if len(places) == places.total else f"{len(places):,} of {places.total:,} {what}, drawn at random. "
+    instructions = "Drag to pan; click the map, then scroll to zoom. Keys: arrows, + and -, 0, Enter, N and P."
+    canvas = element(
+        "div",
+        element("canvas"),
+        element("canvas"),
+        element("div", id="tip", hidden=True),
+        element("div", "Click the map first, or hold Ctrl, to zoom by scrolling", id="hint", hidden=True),
+        element(
+            "div",
+            element("button", "+", type="button", id="nearer", aria_label="zoom in"),
+            element("button", "−", type="button", id="farther", aria_label="zoom out"),
+            element("button", "all", type="button", id="whole", aria_label="show all"),
+            class_="zoom",
+        ),
+        id="map",
+        class_="map",
+        tabindex="0",
+        role="application",
+        aria_label=f"Map of {len(places):,} {what}. {instructions}",
+    )
+    return _section(
+        "where",
+        "Where they lie",
+        element(
+            "div",
+            element("label", "Colour by ", element("select", id="colouring")),
+            element("span", instructions, class_="note"),
+            class_="tools",
+        ),
+        element(
+            "div",
+            element("div", canvas, element("ul", id="legend", class_="legend", aria_label="classes; press to hide")),
+            _panel("Click a chip on the map." if what == "units" else "Click a place on the map."),
+            class_="atlas",
+        ),
+        element("p", f"{share}Outlines: {outlines()['source']}; right to a few kilometres.", class_="note"),
+    )
+
+
+def sheets(facts: Facts) -> Markup | None:
+    """Pictures by stratum, which a script lays out."""
+    pictures = facts.pictures
+    if not pictures.of and not pictures.unreadable:
+        return None
+    share = "" if len(pictures.of) == pictures.candidates else " drawn at random, as many of each stratum as there are"
+    lost = None
+    if pictures.unreadable:
+        name, reason = pictures.unreadable[0]
+        told = _cut(f"{len(pictures.unreadable):,} files cannot be read, such as {name}: {reason}")
+        lost = element("p", told, class_="notice")
+    return _section(
+        "chips",
+        "Chips",
+        element(
+            "div",
+            element("label", "Group by ", element("select", id="grouping")),
+            element(
+                "span",
+                f"{len(pictures.of):,} of {pictures.candidates:,}{share}. Data are stretched chip by chip.",
+                class_="note",
+            ),
+            class_="tools",
+        ),
+        lost,
+        None if facts.places.has_places else _panel("Click a chip."),
+        element("div", id="groups"),
+    )
+
+
+def made(facts: Facts) -> Markup | None:
+    """Pictures of what was made of all results."""
+    import base64
+
+    if not facts.made:
+        return None
+    figures = [
+        element(
+            "figure",
+            element("figcaption", element("code", name)),
+            element(
+                "img",
+                src=f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode()}",
+                alt=f"{name}, made of all results",
+                class_="made",
+            ),
+            class_="plot",
+        )
+        for name, picture in facts.made
+    ]
+    return _section("whole", "Made of all results", *figures)
+
+
+def strata(facts: Facts) -> Markup | None:
+    """What came, by stratum."""
+    column = facts.units.stratum
+    if column is None:
+        return None
+    counts = facts.units.tallies[column.name]
+    names = sorted({value for value, _ in counts}, key=lambda value: (isinstance(value, str), str(value).zfill(12)))
+    states = [state for state in facts.status.counts if any(counts.get((name, state)) for name in names)]
+    fractions = _mean_by(column, facts.units.valid)
+    rows = [
+        [
+            str(name),
+            *(f"{counts.get((name, state), 0):,}" for state in states),
+            "" if math.isnan(fractions.get(str(name), math.nan)) else f"{fractions[str(name)]:.3f}",
+        ]
+        for name in names[:_STRATA]
+    ]
+    more = (
+        element("p", f"{len(names) - _STRATA:,} more are not shown.", class_="note") if len(names) > _STRATA else None
+    )
+    heads = [column.name, *(state.replace("_", " ") for state in states), "mean valid fraction"]
+    return _section("strata", f"By {column.name}", _table(heads, rows, numbers=range(1, len(heads))), more)
+
+
+def distributions(facts: Facts) -> Markup | None:
+    """Histograms of brightness and of valid fraction."""
+    plots = []
+    for layer, values in _brightness(facts).items():
+        means = np.array([value for value in values if np.isfinite(value)])
+        if len(means) < 2:
+            continue
+        low, high = np.percentile(means, _PERCENTILES)
+        is_colour = means.min() >= 0 and means.max() <= 255 and _is_colour(facts)
+        x = _EIGHT_BITS if is_colour else round_axis(float(low), float(high), 5)
+        counts, edges = np.histogram(np.clip(means, x.low, x.high), bins=_BINS, range=(x.low, x.high))
+        name = f"Brightness{f' of {layer}' if layer else ''}"
+        caption = f"{name}: mean of the bands shown, of {len(means):,} chips"
+        plots.append(_figure(caption, bars(caption, edges, [counts.tolist()], ["chips"], x)))
+    valid = facts.units.valid[np.isfinite(facts.units.valid)]
+    if len(valid):
+        counts, edges = np.histogram(valid, bins=_BINS, range=(0.0, 1.0))
+        whole = f"{np.count_nonzero(valid >= 1.0) / len(valid):.1%} have no masked pixel"
+        caption = f"Valid fraction of {len(valid):,} chips: {whole}"
+        plots.append(_figure(caption, bars(caption, edges, [counts.tolist()], ["chips"], _SHARES)))
+    return (
+        _section("values", "Brightness and valid fraction", element("div", *plots, class_="columns")) if plots else None
+    )
+
+
+def pace(facts: Facts) -> Markup | None:
+    """Throughput, slots and errors over time."""
+    history = facts.status.history
+    if len(history.rates) < 2:
+        return None
+    x = time_axis(history.duration)
+    starts = [number * history.seconds for number in range(len(history.rates))]
+    ends = [*starts[1:], history.duration]
+
+    def steps(label: str, values: Sequence[float]) -> Line:
+        return Line(label, [*starts, ends[-1]], [*values, values[-1]], steps=True)
+
+    caption = f"Units a second, over {human_time(history.duration)}"
+    plots = [_figure(caption, lines(caption, [steps("units a second", history.rates)], x, fills=True))]
+    if history.in_flight:
+        drawn = [steps("requests in flight", history.in_flight)]
+        if history.limits:
+            drawn.append(steps("limit", history.limits))
+        caption = "Requests in flight, and how many could be"
+        plots.append(_figure(caption, lines(caption, drawn, x, fills=True), legend([line.label for line in drawn])))
+    edges = np.array([*starts, ends[-1]])
+    failed = list(history.failed)
+    series, names = [failed], ["units failed"]
+    if any(history.rejected):
+        series, names = [failed, list(history.rejected)], ["units failed", "requests rejected"]
+    if any(map(any, series)):
+        caption = "Errors: units that failed, and requests that the service rejected"
+        plots.append(_figure(caption, bars(caption, edges, series, names, x), legend(names)))
+    else:
+        plots.append(
+            element("p", "No unit failed, and no request was rejected, as far as the log tells.", class_="note")
+        )
+    commands = f" It was made by {history.commands} commands; the pauses are left out." if history.commands > 1 else ""
+    return _section(
+        "pace",
+        "How it went",
+        element("div", *plots, class_="columns"),
+        element("p", commands, class_="note") if commands else None,
+    )
+
+
+def series(facts: Facts) -> Markup | None:
+    """Time series: a small chart for each region."""
+    curves = facts.curves
+    if curves is None:
+        return None
+    values = [curve.values.to_numpy(float, na_value=np.nan) for curve in curves.curves]
+    known = np.concatenate([each[np.isfinite(each)] for each in values]) if values else np.empty(0)
+    if not known.size:
+        return None
+    columns = list(dict.fromkeys(str(column) for curve in curves.curves for column in curve.values.columns))[:6]
+    days = [_days(curve.values.index) for curve in curves.curves]
+    x = _date_axis(min(day.min() for day in days if len(day)), max(day.max() for day in days if len(day)))
+    y = round_axis(float(known.min()), float(known.max()))
+    plots = []
+    for curve in curves.curves:
+        drawn = []
+        for column in columns:
+            if column in curve.values:
+                broken = with_gaps(curve.values[column])
+                drawn.append(
+                    Line(column, _days(broken.index).tolist(), broken.to_numpy(float, na_value=np.nan).tolist())
+                )
+        caption = f"{curves.id_column} {curve.region}"
+        plots.append(_figure(caption, lines(f"{', '.join(columns)} of {caption}", drawn, x, y)))
+    of = f"The first {len(curves.curves)} of {curves.total:,} regions." if curves.total > len(curves.curves) else ""
+    note = f"{', '.join(columns) if len(columns) == 1 else ''} {of}".strip()
+    return _section(
+        "series",
+        "Series",
+        legend(columns),
+        element("div", *plots, class_="columns"),
+        element("p", note, class_="note") if note else None,
+    )
+
+
+def rows(facts: Facts) -> Markup | None:
+    """First rows of a table."""
+    table = facts.head
+    if table is None:
+        return None
+    more = f", {table.left_out} more columns" if table.left_out else ""
+    caption = f"{table.name}: the first of {table.total:,} rows{more}"
+    return _section("rows", "Table", _table(table.columns, table.rows, caption=caption))
+
+
+def failures(facts: Facts) -> Markup | None:
+    """What failed: by kind, and one by one."""
+    if not facts.failures:
+        return _section("failures", "Failures", element("p", "No unit failed.", class_="good"))
+    kinds = kinds_of(facts.failures)
+    summary = _table(
+        ["count", "class", "message"],
+        [[f"{kind.count:,}", kind.error_class, _cut(kind.error)] for kind in kinds[:_KINDS]],
+        numbers=(0,),
+        caption=f"{len(facts.failures):,} units failed" + (f", in {len(kinds)} kinds" if len(kinds) > 1 else ""),
+    )
+    each = _table(
+        ["unit", "name", "class", "message", "attempts", "finished"],
+        [
+            [f.id[:16], f.name, f.error_class, _cut(f.error), f"{f.attempts}", (f.finished or "")[:19]]
+            for f in facts.failures[:_FAILURES]
+        ],
+        numbers=(4,),
+        caption=f"The first {_FAILURES} of {len(facts.failures):,}; failures.csv has all"
+        if len(facts.failures) > _FAILURES
+        else None,
+    )
+    command = element("code", f"eechips retry {facts.run.path}")
+    return _section(
+        "failures",
+        "Failures",
+        summary,
+        element("details", element("summary", "One by one"), each),
+        element("p", "To try them again: ", command),
+    )
+
+
+def licences(facts: Facts) -> Markup | None:
+    """Whose the data are."""
+    datasets = facts.info.get("datasets") or []
+    if not datasets:
+        return None
+    parts = []
+    for dataset in datasets:
+        source = str(dataset.get("source") or "")
+        told = [
+            ("id", element("code", dataset.get("id", ""))),
+            ("licence", dataset.get("licence") or "not known here: see the data catalog"),
+            ("citation", dataset.get("citation")),
+            ("page", element("a", source, href=source, rel="noreferrer") if source.startswith("https://") else source),
+        ]
+        parts.append(
+            element(
+                "div",
+                element("h3", dataset.get("title") or dataset.get("id", "")),
+                _facts([(n, v) for n, v in told if v]),
+            )
+        )
+    return _section("licence", "Licence and citation", element("div", *parts, class_="columns"))
+
+
+def _state_bar(facts: Facts) -> Markup | None:
+    """Shares of the states as one bar."""
+    if not facts.status.total:
+        return None
+    colours = {"done": "s2", "empty": "s3", "planned": "s5", "skipped": "s4"}
+    parts, at = [], 0.0
+    for state, count in facts.status.counts.items():
+        share = 100.0 * count / facts.status.total
+        kind = colours.get(state, "s1")
+        tip = element("title", f"{state.replace('_', ' ')}: {count:,}")
+        parts.append(element("rect", tip, x=f"{at:.3f}", y="0", width=f"{share:.3f}", height="10", class_=kind))
+        at += share
+    told = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in facts.status.counts.items())
+    drawing = element("svg", *parts, viewBox="0 0 100 10", preserveAspectRatio="none", role="img", aria_label=told)
+    return join(element("div", drawing, class_="bar"), element("p", told, class_="note"))
+
+
+def _panel(text: str) -> Markup:
+    return element(
+        "aside", element("p", text, class_="note"), id="chip", class_="panel", aria_live="polite", aria_label="chosen"
+    )
+
+
+def _section(identifier: str, heading: str, *parts: Any) -> Markup:
+    return element(
+        "section",
+        element("h2", heading, id=f"{identifier}-title"),
+        *parts,
+        id=identifier,
+        aria_labelledby=f"{identifier}-title",
+    )
+
+
+def _figure(caption: str, *parts: Any) -> Markup:
+    return element("figure", element("figcaption", caption), *parts, class_="plot")
+
+
+def _facts(pairs: Iterable[tuple[str, Any]]) -> Markup:
+    return element(
+        "dl", *(part for name, value in pairs for part in (element("dt", name), element("dd", value))), class_="facts"
+    )
+
+
+def _table(
+    heads: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Iterable[int] = (), caption: str | None = None
+) -> Markup:
+    right = set(numbers)
+
+    def cell(name: str, column: int, value: Any) -> Markup:
+        kind = "number" if column in right else "message" if heads[column] == "message" else None
+        return element(name, value, class_=kind, scope="col" if name == "th" else None)
+
+    body = [element("tr", *(cell("td", column, value) for column, value in enumerate(row))) for row in rows]
+    top = element("tr", *(cell("th", column, name) for column, name in enumerate(heads)))
+    named = element("caption", caption) if caption else None
+    return element(
+        "div", element("table", named, element("thead", top), element("tbody", *body)), class_="wide", tabindex="0"
+    )
+
+
+def _brightness(facts: Facts) -> dict[str, list[float]]:
+    """Means of the bands shown, by layer."""
+    found: dict[str, list[float]] = {}
+    for pictures in facts.pictures.of.values():
+        for picture in pictures:
+            known = [mean for mean in picture.means if not math.isnan(mean)]
+            found.setdefault(picture.layer, []).append(sum(known) / len(known) if known else math.nan)
+    return found
+
+
+def _is_colour(facts: Facts) -> bool:
+    return any(
+        file is not None and file.lower().endswith((".png", ".jpg", ".jpeg")) for file in facts.units.files[:1000]
+    )
+
+
+def _mean_by(column: Column, values: npt.NDArray[np.float64]) -> dict[str, float]:
+    sums: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for name, value in zip(column.values, values.tolist(), strict=True):
+        if name is not None and not math.isnan(value):
+            sums[str(name)] += value
+            counts[str(name)] += 1
+    return {name: sums[name] / counts[name] for name in counts}
+
+
+def _days(index: Any) -> npt.NDArray[np.float64]:
+    """Days since 1970 of dates."""
+    days: npt.NDArray[np.float64] = index.to_numpy().astype("datetime64[s]").astype(np.int64) / _SECONDS_PER_DAY
+    return days
+
+
+def _date_axis(first: float, last: float) -> Axis:
+    """An axis of days since 1970, with years or months on it."""
+    last = max(last, first + 1.0)
+    begin, end = (np.datetime64(int(day), "D") for day in (math.floor(first), math.ceil(last)))
+    years = (end.astype("datetime64[Y]") - begin.astype("datetime64[Y]")).astype(int)
+    if years >= 3:
+        every = max(1, math.ceil(years / 6))
+        moments = np.arange(begin.astype("datetime64[Y]"), end.astype("datetime64[Y]") + 1)
+        moments = moments[moments.astype(int) % every == 0]
+        marks = [(moment, str(moment)) for moment in moments]
+    elif (end - begin).astype(int) > 70:
+        every = max(1, math.ceil((end - begin).astype(int) / 30.4 / 6))
+        months = np.arange(begin.astype("datetime64[M]"), end.astype("datetime64[M]") + 1)
+        marks = [(month, str(month)) for month in months[months.astype(int) % every == 0]]
+    else:
+        every = max(1, math.ceil((end - begin).astype(int) / 5))
+        marks = [(day, str(day)[5:]) for day in np.arange(begin, end + 1)[::every]]
+    ticks = [(float(moment.astype("datetime64[D]").astype(int)), text) for moment, text in marks]
+    return Axis(first, last, [(day, text) for day, text in ticks if first <= day <= last])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        text = ", ".join(map(str, value))
+    elif isinstance(value, dict):
+        text = ", ".join(f"{name}: {each}" for name, each in value.items())
+    else:
+        text = str(value)
+    return _cut(text)

@@ -1,0 +1,74 @@
+// Contact sheets: the pictures of this page, by any column that sorts units.
+
+const AT_FIRST = 48; // pictures of a group before somebody asks for more
+const MOST_GROUPS = 60;
+
+function drawSheets() {
+  const select = byId("grouping");
+  const columns = units.columns.filter((column) => column.kind === "category");
+  columns.sort((a, b) => (b.name === data.stratum) - (a.name === data.stratum));
+  for (const column of columns) select.append(make("option", { value: column.name }, column.name));
+  select.append(make("option", { value: "" }, "nothing"));
+  if (data.stratum === null) select.value = "";
+  select.addEventListener("change", () => showGroups(columns.find((column) => column.name === select.value)));
+  showGroups(columns.find((column) => column.name === select.value));
+}
+
+function showGroups(column) {
+  const groups = new Map();
+  for (const i of [...units.pictures.keys()].sort((a, b) => a - b)) {
+    const value = column ? column.at(i) : null;
+    if (!groups.has(value)) groups.set(value, []);
+    groups.get(value).push(i);
+  }
+  const whole = new Map();
+  for (let i = 0; i < units.count; i++) {
+    const value = column ? column.at(i) : null;
+    whole.set(value, (whole.get(value) ?? 0) + 1);
+  }
+  const names = [...groups.keys()].sort((a, b) => (a === null) - (b === null) || String(a).localeCompare(String(b), "en", { numeric: true }));
+  const sections = names.slice(0, MOST_GROUPS).map((name) => group(name, groups.get(name), whole.get(name), column));
+  if (names.length > MOST_GROUPS) sections.push(make("p", { class: "note" }, `${names.length - MOST_GROUPS} more groups are not shown.`));
+  byId("groups").replaceChildren(...sections);
+}
+
+function group(name, members, total, column) {
+  const grid = make("div", { class: "sheet" });
+  const section = make("section", { class: "group" });
+  if (column) {
+    section.append(make("h3", {}, name === null ? "none" : String(name),
+      make("span", { class: "count" }, ` ${members.length.toLocaleString("en")} of ${total.toLocaleString("en")}`)));
+  }
+  section.append(grid);
+  const add = (some) => grid.append(...some.map(thumbnail));
+  add(members.slice(0, AT_FIRST));
+  if (members.length > AT_FIRST) {
+    const more = make("button", { type: "button" }, `Show ${members.length - AT_FIRST} more`);
+    more.addEventListener("click", () => {
+      add(members.slice(AT_FIRST));
+      more.remove();
+    });
+    section.append(more);
+  }
+  return section;
+}
+
+function thumbnail(i) {
+  const images = units.pictures.get(i).map((picture) =>
+    make("img", { src: picture.source, alt: `${picture.layer} ${label(i)}`.trim(), decoding: "async", title: picture.layer || null }));
+  const button = make("button", { type: "button", class: "thumbnail", "data-unit": String(i), title: label(i) }, ...images);
+  button.addEventListener("click", () => {
+    choose(i, "sheet");
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    byId("chip").scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "nearest" });
+  });
+  return button;
+}
+
+listeners.push((i) => {
+  for (const marked of document.querySelectorAll(".thumbnail[aria-current]")) marked.removeAttribute("aria-current");
+  document.querySelector(`.thumbnail[data-unit="${Number(i)}"]`)?.setAttribute("aria-current", "true");
+});
+
+if (world) drawMap();
+if (byId("groups")) drawSheets();
