@@ -218,6 +218,7 @@ def chip_options(function: FunctionT) -> FunctionT:
 def run_options(function: FunctionT) -> FunctionT:
     """Adds the options of a run, which every verb that fetches shares; and no other verb has, see :func:`fetches`."""
     options = [
+        click.argument("pipeline_options", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]"),
         click.option("--local", is_flag=True, help="Start a local Earth Engine for this run; needs no account."),
         click.option(
             "--local-assets",
@@ -264,10 +265,11 @@ def run_options(function: FunctionT) -> FunctionT:
         click.option("--name", metavar="TEMPLATE", help="Names of the results, as in '{eco_name}/{id}'."),
         click.option(
             "--engine",
-            type=click.Choice(["processes", "threads", "dask"]),
+            type=click.Choice(["processes", "threads", "dask", "beam"]),
             default="processes",
             show_default=True,
-            help="What does the work: processes of this machine, threads of this process, or a Dask cluster.",
+            help="What does the work: processes of this machine, threads of this process, a Dask cluster, or a Beam"
+            " pipeline, whose options follow after --.",
         ),
         click.option("--scheduler", metavar="ADDRESS", help="Of the Dask cluster. [default: one on this machine]"),
         click.option("--processes", type=click.IntRange(1), default=25, show_default=True, help="Worker processes."),

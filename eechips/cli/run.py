@@ -14,7 +14,6 @@ from eechips.jobs.scripts import checked, script_recipe
 
 @click.command("run", context_settings=HELP)
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
 @click.option("-p", "parameters", type=Assignment(), multiple=True, help="Value for a parameter of the recipe.")
 @click.option(
     "--check",
@@ -24,9 +23,7 @@ from eechips.jobs.scripts import checked, script_recipe
 )
 @chip_options
 @run_options
-def command(
-    recipe: Path, arguments: tuple[str, ...], parameters: tuple[tuple[str, str], ...], check: bool, **options: Any
-) -> None:
+def command(recipe: Path, parameters: tuple[tuple[str, str], ...], check: bool, **options: Any) -> None:
     """Run a recipe: a Python file with get_requests and get_result. Or a script that has a pool of its own, as it is.
 
     get_requests returns a list of small JSON values; get_result takes the number and value of each, in one of the
@@ -35,14 +32,17 @@ def command(
     A script is executed with what it calls through multiprocessing.Pool, or any other pool of Python's, made units of
     the run. What follows after -- are its arguments. Files that it writes by relative paths go into the run's folder.
 
+    With --engine beam, what follows after -- are options of Beam; those of a script stand before, with another --.
+
     \b
     Examples:
       eechips run recipes/naip_chips.py -p per_ecoregion=25 --local --check
       eechips run recipes/naip_chips.py -p per_ecoregion=25 --local
       eechips run recipes/modis_lst.py --project my-project --out outputs/lst
       eechips run my_script.py --local -- 500 --fast
+      eechips run my_script.py --local --engine beam -- 500 --fast -- --runner=DirectRunner
     """
-    chosen = {"path": recipe, "parameters": dict(parameters), "arguments": arguments, **given(options)}
+    chosen = {"path": recipe, "parameters": dict(parameters), **_shared_out(given(options))}
     if not check:
         finish(*script_recipe(chosen))
         return
@@ -51,3 +51,12 @@ def command(
         click.echo(line)
     if found.failed:
         click.get_current_context().exit(FAILURES)
+
+
+def _shared_out(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with what follows after ``--`` given to whom it is for: the script, or Beam."""
+    words = options.pop("pipeline_options")
+    if options["engine"] != "beam":
+        return {**options, "arguments": words}
+    last = max((number for number, word in enumerate(words) if word == "--"), default=-1)
+    return {**options, "arguments": words[: max(last, 0)], "pipeline_options": words[last + 1 :]}

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from eechips.engine.estimate import Forecast
 
 OnEmpty = Literal["keep", "skip", "redraw"]
-EngineName = Literal["processes", "threads", "dask"]
-ENGINES: tuple[EngineName, ...] = ("processes", "threads", "dask")
+EngineName = Literal["processes", "threads", "dask", "beam"]
+ENGINES: tuple[EngineName, ...] = ("processes", "threads", "dask", "beam")
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
 
 SERVICE_RATE = 100.0
@@ -48,8 +48,10 @@ class RunConfig:
         credentials: key file of a service account; None for the user's stored credentials.
         send_credentials: send credentials to ``endpoint`` although it is not https at a host of Google's.
         engine: what carries units out: ``processes`` of this machine, ``threads`` of this process, or the workers of a
-            ``dask`` cluster.
+            ``dask`` cluster or of a ``beam`` pipeline.
         scheduler: address of a Dask scheduler; None to start a cluster on this machine.
+        pipeline_options: of Beam, as on a command line, such as ``--runner=DataflowRunner``; none for processes of this
+            machine.
         processes: worker processes; of a Dask cluster, workers.
         retries: repeats of one request after transient failures.
         retry_delay: seconds before the first of them, at most; each further one waits twice as long.
@@ -90,6 +92,7 @@ class RunConfig:
     send_credentials: bool = False
     engine: EngineName = "processes"
     scheduler: str | None = None
+    pipeline_options: tuple[str, ...] = ()
     processes: int = 25
     retries: int = 10
     retry_delay: float = 1.0
@@ -124,6 +127,7 @@ class RunConfig:
             raise UsageError(f"--engine is {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, not {self.engine!r}")
         if self.scheduler is not None and self.engine != "dask":
             raise UsageError("--scheduler is of Dask: it needs --engine dask")
+        self._check_pipeline()
         if self.on_empty not in ON_EMPTY:
             raise UsageError(f"--on-empty is {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
         if self.estimate_first is not None and self.estimate_first < 1:
@@ -141,6 +145,12 @@ class RunConfig:
                 raise UsageError(f"--{name.replace('_', '-')} must be above 0")
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
+
+    def _check_pipeline(self) -> None:
+        if self.pipeline_options and self.engine != "beam":
+            raise UsageError(f"unexpected argument {self.pipeline_options[0]!r}; options of Beam need --engine beam")
+        if self.pipeline_options and not self.pipeline_options[0].startswith("--"):
+            raise UsageError(f"options of Beam look like --runner=DirectRunner, not {self.pipeline_options[0]!r}")
 
     @property
     def service(self) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 from eechips import datasets
 from eechips.client import limits
+from eechips.client.congestion import USUAL
 from eechips.client.connection import Connection, Target
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
@@ -37,7 +38,9 @@ from eechips.engine.log import RunLog
 from eechips.engine.plan import SPENT, check_same, describe, name_template, units_of
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import redraw_of
+from eechips.engine.salvage import MAILBOXES, note_mailbox, salvage
 from eechips.engine.settlement import Settlement, stopped
+from eechips.engine.station import Posting, PromptStore
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, EechipsError, UsageError
 from eechips.manifest.export import (
@@ -140,6 +143,10 @@ def connect(config: RunConfig, server_log: Path | None = None) -> Iterator[Sessi
 def _limits(config: RunConfig, target: Target) -> Limits:
     """What the run may use; it begins with what the project's last run has learned."""
     known = limits.recall(target.endpoint, target.project) if config.in_flight == "auto" else None
+    if config.engine == "beam":  # nobody can tell its workers that they may have more than they were given
+        slots = known.in_flight if known is not None else int(USUAL)
+        slots = slots if config.in_flight == "auto" else config.in_flight
+        return Limits(slots, slots, rate=None, requests=config.max_requests, received=config.max_bytes)
     return Limits(
         in_flight=config.most_in_flight,
         start=min(known.in_flight, config.most_in_flight) if known is not None else None,
@@ -199,7 +206,8 @@ def store_of(config: RunConfig) -> Store:
     """Where the results of a run go."""
     if config.results and is_address(config.results):
         return ObjectStore(config.results)
-    return LocalStore(Path(config.results or config.out).absolute())
+    folder = Path(config.results or config.out).absolute()
+    return PromptStore(folder) if config.engine == "beam" else LocalStore(folder)
 
 
 class _Run:
@@ -221,6 +229,7 @@ class _Run:
             self._store.check()
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
         is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
+        is_done = is_done and not self._ledger.meta().get(MAILBOXES)
         is_whole = is_done and is_assembled(self._recipe, self._ledger, folder)
         if is_whole and (folder / PARQUET_NAME).exists():
             return Run(folder)
@@ -285,7 +294,9 @@ class _Run:
             keeps_empty=config.on_empty == "keep",
         )
         executor = stack.enter_context(self._executor(setup, session, scratch))
-        if not is_planned:
+        if is_planned:
+            salvage(self._ledger, self._store, session.throttle, log, self._interrupt)
+        else:
             self._plan(log)
         self._store.sweep()
         deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
@@ -324,12 +335,43 @@ class _Run:
             rate = config.requests_per_second
             orders = Orders(setup, session.connection.documents, scratch / "documents.json", rate)
             return Dask(orders, throttle, config.scheduler, config.processes, config.unit_timeout)
+        if config.engine == "beam":
+            return self._beam(setup, throttle, scratch)
         return Processes(worker_context(), setup, throttle, config.processes, config.unit_timeout)
+
+    def _beam(self, setup: WorkerSetup, throttle: Throttle, scratch: Path) -> Executor[Any]:
+        from eechips.engine.executors.beam import LOG_NAME, Beam
+
+        config, slots = self._config, throttle.limit
+        rate = config.requests_per_second
+        posting = Posting(
+            recipe=setup.recipe,
+            endpoint=setup.target.endpoint,
+            project=setup.target.project,
+            key_file=None if config.credentials is None else config.credentials.absolute(),
+            send_credentials=config.send_credentials,
+            policy=setup.policy,
+            timeouts=setup.timeouts,
+            method=setup.method,
+            store=setup.store,
+            token=setup.token,
+            rate=None if rate is None else rate / slots,
+            unit_timeout=config.unit_timeout,
+            logs=setup.logs,
+            keeps_empty=setup.keeps_empty,
+        )
+
+        def note(token: str, is_begun: bool) -> None:
+            note_mailbox(self._ledger, token, is_begun)
+
+        options, log = tuple(config.pipeline_options), config.out.absolute() / LOG_NAME
+        return Beam(posting, throttle, config.processes + 1, slots, options, scratch, log, note, config.unit_timeout)
 
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""
         throttle, target = session.throttle, session.connection.target
-        if self._config.in_flight == "auto" and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
+        is_learned = self._config.in_flight == "auto" and self._config.engine != "beam"
+        if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
             learned = limits.Learned(throttle.limit, throttle.is_restricted, utc_now())
             limits.remember(target.endpoint, target.project, learned)
 

@@ -24,13 +24,21 @@ ENGINES: dict[str, dict[str, Any]] = {
     "threads": {"engine": "threads"},
     "processes": {"engine": "processes", "processes": 3},
     "dask": {"engine": "dask", "processes": 2},
-}
+    "beam": {
+        "engine": "beam",
+        "pipeline_options": (
+            "--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2",
+        ),
+    },
+}  # fmt: skip
+EVERY = [pytest.param(name, marks=pytest.mark.slow if name == "beam" else ()) for name in ENGINES]
 SAME = ("id", "unit", "name", "state", "error_class", "error", "file", "bytes", "sha256", "width", "height", "crs")
 
 
 def needs(engine: str) -> None:
-    if engine == "dask" and importlib.util.find_spec("distributed") is None:
-        pytest.skip("Dask is not installed")
+    for name, package in (("dask", "distributed"), ("beam", "apache_beam")):
+        if engine == name and importlib.util.find_spec(package) is None:
+            pytest.skip(f"{package} is not installed")
 
 
 def alike(run: Run) -> pd.DataFrame:
@@ -55,7 +63,7 @@ def plan_faults(service: Service) -> None:
     service.plan(6, "429")
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EVERY)
 def test_the_results_are_the_same(service: Service, tmp_path: Path, expected: pd.DataFrame, engine: str) -> None:
     needs(engine)
     plan_faults(service)
@@ -67,7 +75,7 @@ def test_the_results_are_the_same(service: Service, tmp_path: Path, expected: pd
     assert list(run.path.rglob("*.part")) == []
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EVERY)
 def test_nothing_is_fetched_twice(service: Service, tmp_path: Path, engine: str) -> None:
     needs(engine)
     run_chips(tmp_path, service.url, **ENGINES[engine])
@@ -77,7 +85,7 @@ def test_nothing_is_fetched_twice(service: Service, tmp_path: Path, engine: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", EVERY)
 def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, tmp_path: Path, engine: str) -> None:
     needs(engine)
     service.latency = 0.05

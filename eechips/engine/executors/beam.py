@@ -1,0 +1,300 @@
+"""Workers of a Beam pipeline, wherever its runner has them.
+
+Nobody can talk to them: they are told by a folder of files (:mod:`eechips.engine.mailbox`), which lies where the
+results go, and tell by it. Units are dealt into as many lanes as the run has slots. Whoever works at a lane has its
+slot, so that all workers together never have more requests in flight than the quota, however many they are and whatever
+the runner does with them. A worker is at the units of all its lanes at once, so that a slow one holds up no other.
+
+A runner may do work again. Results and outcomes are then there twice, and count once. What a pipeline that failed has
+left undone is given to another.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import os
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from eechips.client.scrub import scrub
+from eechips.client.throttle import Throttle
+from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
+from eechips.engine.executors.submission import Submission
+from eechips.engine.mailbox import Mailbox, Shard, Stop
+from eechips.engine.station import Posting
+from eechips.engine.worker import Outcome
+from eechips.errors import ConfigurationError
+from eechips.manifest.record import Planned
+from eechips.objects import ObjectStore
+
+LOG_NAME = "beam.log"
+"""What Beam and its workers have to say, in the folder of the ledger."""
+_MODULE = "eechips.engine.executors.pipeline"
+_MOST_TASKS = 250_000
+"""Units of one pipeline: they are held in memory here."""
+_LOOK, _LOOK_FAR = 0.5, 3.0  # seconds between two looks into a folder, and into an object store
+_MAX_BARREN = 3
+"""So many pipelines in a row that end without a single outcome end the run."""
+_END_TIMEOUT = 60.0  # seconds that a pipeline gets to end when it has nothing left to do
+_CANCEL_TIMEOUT = 10.0  # seconds that it gets to be cancelled
+
+
+class Beam(Executor[Desk]):
+    """Beam pipelines, one after the other: all units that there are to do at a time are one's.
+
+    Args:
+        posting: what every worker is told.
+        throttle: of the run; it shows what the workers tell.
+        seats: of the throttle.
+        slots: requests in flight at most, of all workers together.
+        options: of Beam, as on a command line.
+        scratch: folder for what is needed while this lasts.
+        log: file for what Beam says.
+        begun: told the token of every mailbox that holds something, and again when it does not: ``begun(token, True)``.
+        task_timeout: seconds after which a worker gives a task up.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        posting: Posting,
+        throttle: Throttle,
+        seats: int,
+        slots: int,
+        options: tuple[str, ...],
+        scratch: Path,
+        log: Path,
+        begun: Callable[[str, bool], None],
+        task_timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(throttle, task_timeout, clock)
+        self._posting, self._seats, self._slots, self._options = posting, seats, slots, options
+        self._scratch, self._log, self._begun = scratch, log, begun
+        self._desks.append(Desk(is_ready=True))
+        self._numbers = itertools.count()
+        self._running: _Pipeline | None = None
+        self._settled: list[Mailbox] = []
+        self._barren = 0
+
+    def __enter__(self) -> Beam:
+        if importlib.util.find_spec("apache_beam") is None:
+            raise ConfigurationError("--engine beam needs Apache Beam: pip install 'eechips[beam]'")
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and self._running is not None and not self.is_busy:
+            self._running.has_ended(_END_TIMEOUT)  # all is told: it only has to find that out
+            self._settled.append(self._running.mailbox)
+            self._running.kill()
+            self._running = None
+        self.kill()
+        if kind is None:
+            self._clear()
+
+    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+        """Workers are the runner's business."""
+        return False
+
+    def wait(self, timeout: float) -> list[Finished | Lost]:
+        """Waits until something is told, or for so many seconds.
+
+        Raises:
+            ConfigurationError: if pipelines do not work at all.
+        """
+        self._clear()
+        (desk,) = self._desks
+        if self._running is None:
+            if desk.tasks:
+                self._begin(desk)
+            return []
+        running = self._running
+        if self.throttle.is_stopped:
+            running.stop("finish")
+        has_ended = running.has_ended(timeout)
+        is_lost = not has_ended and running.has_lost_worker
+        if is_lost:
+            running.kill()
+        events = self._collect(desk, running, is_over=has_ended or is_lost)
+        return events + self._end(desk, running, is_lost=is_lost) if has_ended or is_lost else events
+
+    def kill(self) -> None:
+        """Ends the pipeline. What its workers have told is there for the next run."""
+        if self._running is not None:
+            self._running.stop("now")
+            self._running.kill()
+            self._running = None
+        self._desks[0].tasks.clear()
+
+    def _send(self, desk: Desk, task: Planned) -> None:
+        """It waits until no further task comes."""
+
+    def _depth(self, desk: Desk) -> int:
+        return 0 if self._running is not None else _MOST_TASKS
+
+    def _begin(self, desk: Desk) -> None:
+        mailbox = Mailbox(self._posting.store, f"{self._posting.token}-{next(self._numbers)}")
+        self._begun(mailbox.token, True)
+        lanes = mailbox.deal([task for task, _ in desk.tasks.values()], self._slots)
+        failure = self._scratch / f"{mailbox.token}.txt"
+        submission = Submission(self._posting, mailbox, tuple(lanes), self._options, failure)
+        submission.save(self._scratch / f"{mailbox.token}.pickle")
+        look = _LOOK_FAR if isinstance(self._posting.store, ObjectStore) else _LOOK
+        self._running = _Pipeline(submission, self._scratch / f"{mailbox.token}.pickle", self._log, look, self._clock)
+
+    def _collect(self, desk: Desk, running: _Pipeline, *, is_over: bool) -> list[Finished | Lost]:
+        """What was told since the last time."""
+        events: list[Finished | Lost] = []
+        for shard in running.shards(is_over=is_over):
+            if shard.tally is not None:
+                seat = 1 + running.number_of(shard.worker) % (self._seats - 1)
+                self.throttle.absorb(seat, shard.tally, min(len(desk.tasks), self._slots))
+            for event in shard.events:
+                if desk.tasks.pop(event.task.position, None) is not None:  # else it was done twice
+                    events.append(event)
+        if events:
+            self._barren = 0
+        return events
+
+    def _end(self, desk: Desk, running: _Pipeline, *, is_lost: bool) -> list[Finished | Lost]:
+        """What becomes of the tasks that a pipeline has not done.
+
+        Raises:
+            ConfigurationError: if one pipeline after the other does nothing.
+        """
+        running.kill()
+        self._running = None
+        self._settled.append(running.mailbox)
+        for seat in range(1, self._seats):
+            self.throttle.reclaim(seat)
+        left = [task for task, _ in desk.tasks.values()]
+        if not left:
+            return []
+        desk.is_alone = False
+        if self.throttle.is_stopped:
+            desk.tasks.clear()
+            return [Finished(task, Outcome(task.position, None)) for task in left]
+        self._barren += 1
+        reason = "its worker died" if is_lost else running.failure or "the pipeline ended without it"
+        if self._barren >= _MAX_BARREN and not (is_lost and len(left) <= self._slots):
+            raise ConfigurationError(f"the pipeline does not work: {reason}; {self._log} has what Beam says")
+        # Those that may have done it get a pipeline each; while others are being done, nobody is blamed.
+        is_suspect = self._barren > 1 and len(left) <= self._slots
+        suspects = lost(desk, reason, set()) if is_suspect else []
+        desk.tasks.clear()
+        return suspects or [Lost(task, reason, blame=False) for task in left]
+
+    def _clear(self) -> None:
+        """Removes mailboxes of which everything is in the ledger by now."""
+        while self._settled:
+            mailbox = self._settled.pop()
+            mailbox.clear()
+            self._begun(mailbox.token, False)
+
+
+class _Pipeline:
+    """A pipeline that was submitted.
+
+    Args:
+        submission: what it is.
+        path: where it was saved.
+        log: file for what Beam says.
+        look: seconds between two looks into the mailbox.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, submission: Submission, path: Path, log: Path, look: float, clock: Callable[[], float]) -> None:
+        self.mailbox = submission.mailbox
+        self._submission, self._look, self._clock = submission, look, clock
+        self._looked = clock()
+        self._read: set[str] = set()
+        self._workers: dict[str, tuple[str, int] | None] = {}
+        self._told: Stop | None = None
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", _MODULE, str(path)],
+                stdin=subprocess.PIPE,  # it ends when we do
+                stdout=file,
+                stderr=file,
+                start_new_session=True,
+            )
+
+    @property
+    def failure(self) -> str | None:
+        """Why it failed, if it did."""
+        if self._process.returncode == 0:
+            return None
+        try:
+            reason = scrub(self._submission.failure.read_text())
+        except FileNotFoundError:
+            return f"its process ended with status {self._process.returncode}"
+        return reason
+
+    @property
+    def has_lost_worker(self) -> bool:
+        """Whether a worker process of this machine is no more, which not every runner notices."""
+        here = platform.node()
+        return any(host is not None and host[0] == here and not _lives(host[1]) for host in self._workers.values())
+
+    def number_of(self, worker: str) -> int:
+        """A number for a worker: 0, 1, 2 in the order in which they were heard of."""
+        return list(self._workers).index(worker)
+
+    def has_ended(self, timeout: float) -> bool:
+        """Waits for its end, for so many seconds at most; whether it has come."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout)
+        return self._process.returncode is not None
+
+    def shards(self, *, is_over: bool) -> list[Shard]:
+        """What was told since the last time, if it is time to look.
+
+        Args:
+            is_over: whether nothing more will be told.
+        """
+        if not is_over and self._clock() - self._looked < self._look:
+            return []
+        self._looked = self._clock()
+        found = []
+        for name in self.mailbox.told():
+            if name not in self._read:
+                self._read.add(name)
+                shard = self.mailbox.read(name)
+                found.append(shard)
+                self._workers[shard.worker] = shard.host or self._workers.get(shard.worker)
+        return found
+
+    def stop(self, how: Stop) -> None:
+        """Tells the workers to stop, once."""
+        if self._told != how:
+            self._told = how
+            self.mailbox.stop(how)
+
+    def kill(self) -> None:
+        """Cancels it; ends what of it runs here."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_CANCEL_TIMEOUT)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # workers may be left
+        self._process.wait()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

@@ -1,0 +1,164 @@
+"""Submits a pipeline, in a process of its own, and stays until it has ended: ``python -m … FILE``.
+
+Beam starts threads, servers and processes that only its own end gets rid of. So what submits is a process with a
+session of its own: Ctrl-C in the terminal does not reach it, and whoever kills its process group leaves nothing behind.
+It ends with its parent, and cancels what runs elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import apache_beam as beam
+import cloudpickle  # type: ignore[import-untyped]
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.utils.shared import Shared
+
+from eechips.engine.executors.submission import Submission
+from eechips.engine.mailbox import Mailbox
+from eechips.engine.station import Station, work_lanes
+from eechips.storage import write_file
+
+FAILED = 1
+"""Exit status after a pipeline that failed; the submission's file of failure says why."""
+_LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
+_MOST_REASON = 2000  # characters
+
+
+class Lanes(beam.DoFn):
+    """Works at the lanes of a bundle, all at once, when it has seen all of them.
+
+    Args:
+        posting: pickled.
+        mailbox: of the run.
+    """
+
+    def __init__(self, posting: bytes, mailbox: Mailbox) -> None:
+        self._posting, self._mailbox, self._shared = posting, mailbox, Shared()
+
+    def setup(self) -> None:
+        """Joins the station of the process."""
+        self._station: Station = self._shared.acquire(lambda: Station(pickle.loads(self._posting)))
+        self._station.enter()
+
+    def teardown(self) -> None:
+        """Leaves the station."""
+        self._station.leave()
+
+    def start_bundle(self) -> None:
+        """Begins a bundle."""
+        self._lanes: list[int] = []
+
+    def process(self, lane: int) -> None:
+        """Takes note of a lane."""
+        self._lanes.append(lane)
+
+    def finish_bundle(self) -> None:
+        """Works."""
+        work_lanes(self._station, self._mailbox, self._lanes)
+
+
+def parse(options: Sequence[str]) -> PipelineOptions:
+    """Beam's options; by default processes of this machine, one for each core.
+
+    Args:
+        options: as on a command line.
+    """
+    parsed = PipelineOptions(list(options), **_defaults(options))
+    # Everything that workers need is in the graph; a main session of ours would be this module's.
+    parsed.view_as(SetupOptions).save_main_session = False
+    return parsed
+
+
+def _defaults(options: Sequence[str]) -> dict[str, Any]:
+    given = {option.partition("=")[0] for option in options}
+    if given & {"--runner", "--direct_running_mode", "--direct_num_workers"}:
+        return {}
+    return {"direct_running_mode": "multi_processing", "direct_num_workers": 0}
+
+
+def submit(submission: Submission, options: PipelineOptions) -> Any:
+    """Runs the pipeline; Beam's own result, which may still be running."""
+    # DirectRunner would look for another runner on the network first.
+    is_local = options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
+    runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if is_local else None
+    pipeline = beam.Pipeline(runner=runner, options=options)
+    _ = (
+        pipeline
+        | "Lanes" >> beam.Create(submission.lanes)
+        | "Spread" >> beam.Reshuffle()
+        | "Fetch" >> beam.ParDo(Lanes(cloudpickle.dumps(submission.posting), submission.mailbox))
+    )
+    return pipeline.run()
+
+
+class _Ends:
+    """Ends the pipeline when this process is told to, or its parent is gone."""
+
+    def __init__(self) -> None:
+        self.result: Any = None
+
+    def watch(self) -> None:
+        """Waits for the end of the parent, which holds the other end of standard input."""
+        sys.stdin.buffer.read()
+        self.end()
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Of SIGTERM."""
+        self.end()
+
+    def end(self) -> None:
+        """Cancels what runs elsewhere; ends what runs here."""
+        if self.result is not None:
+            with contextlib.suppress(Exception):  # whatever it says, this process ends
+                self.result.cancel()
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _ending() -> Iterator[_Ends]:
+    ends = _Ends()
+    signal.signal(signal.SIGTERM, ends.handle)
+    threading.Thread(target=ends.watch, daemon=True, name="eechips-watch-parent").start()
+    yield ends
+
+
+def main(path: Path) -> int:
+    """Submits what is in a file.
+
+    Returns:
+        The exit status.
+    """
+    submission: Submission = pickle.loads(path.read_bytes())
+    try:
+        with _ending() as ends:
+            ends.result = submit(submission, parse(submission.options))
+            state = ends.result.wait_until_finish()
+    except Exception as error:  # noqa: BLE001 - told to the parent
+        return _fail(submission.failure, f"{type(error).__name__}: {error}")
+    if state not in (None, "DONE"):
+        return _fail(submission.failure, f"the runner says {state}")
+    return 0
+
+
+def _fail(path: Path, reason: str) -> int:
+    write_file(path, reason[-_MOST_REASON:].encode())
+    return FAILED
+
+
+if __name__ == "__main__":
+    # Pickled by their names in this module, not in __main__, so that workers find them.
+    from eechips.engine.executors import pipeline
+
+    status = pipeline.main(Path(sys.argv[1]))
+    sys.stderr.flush()
+    os._exit(status)  # threads of a runner that has failed would keep it from ending

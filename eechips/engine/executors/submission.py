@@ -1,0 +1,35 @@
+"""What is given to the process that submits a pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cloudpickle  # type: ignore[import-untyped]
+
+from eechips.engine.mailbox import Mailbox
+from eechips.engine.station import Posting
+from eechips.storage import write_file
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A pipeline.
+
+    Attributes:
+        posting: what every worker is told.
+        mailbox: where units are, and outcomes go.
+        lanes: numbers of the lanes.
+        options: of Beam, as on a command line.
+        failure: file for the reason if the pipeline fails.
+    """
+
+    posting: Posting
+    mailbox: Mailbox
+    lanes: tuple[int, ...]
+    options: tuple[str, ...]
+    failure: Path
+
+    def save(self, path: Path) -> None:
+        """Writes it to a file; it appears whole."""
+        write_file(path, cloudpickle.dumps(self))

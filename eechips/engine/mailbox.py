@@ -1,0 +1,209 @@
+"""A folder through which a parent and workers that cannot talk to each other tell what is to be done, and what was.
+
+The parent deals the units into lanes, a file each, of which there are as many as the run has slots: who works at a
+lane has its slot. Workers tell what became of units in shards, files of JSON lines that have names of their own and
+appear whole: two shards may tell of the same unit, none of half a unit. The folder lies where the results go, on a disk
+or in an object store, until everything in it stands in the ledger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from eechips import errors
+from eechips.client.throttle import Tally
+from eechips.client.transport import Exchange
+from eechips.engine.executors.executor import Finished, Lost
+from eechips.engine.worker import Outcome
+from eechips.errors import EechipsError
+from eechips.manifest.record import Planned, Record, State
+from eechips.objects import ObjectStore
+from eechips.recipe import canonical_json
+from eechips.storage import LocalStore, Staged, Store
+
+FOLDER = "beam"
+"""Of all mailboxes, below the output folder."""
+_UNITS, _OUTCOMES, _STOP = "units", "outcomes", "stop"
+
+Stop = Literal["finish", "now"]
+"""How to stop: after what is in flight, or at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """What a worker has told at once.
+
+    Attributes:
+        events: what became of units, in the order in which they were done.
+        worker: a word for the worker process.
+        tally: what it has sent since it told last, and how it stands; None of one that only begins.
+        host: name of the machine and number of the process, for who can see whether it lives.
+    """
+
+    worker: str
+    events: tuple[Finished | Lost, ...] = ()
+    tally: Tally | None = None
+    host: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class Mailbox:
+    """One such folder. Picklable; every process reads and writes for itself.
+
+    Attributes:
+        store: of the results.
+        token: name of the folder.
+    """
+
+    store: Store
+    token: str
+    _box: Store = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        place = f"{FOLDER}/{self.token}"
+        if isinstance(self.store, ObjectStore):
+            box: Store = ObjectStore(f"{self.store.url}/{place}")
+        else:
+            assert isinstance(self.store, LocalStore)
+            box = LocalStore(self.store.root / place)
+        object.__setattr__(self, "_box", box)
+
+    def deal(self, tasks: Sequence[Planned], lanes: int) -> list[int]:
+        """Deals units into lanes, in turns, so that all lanes are as long and the first units come first.
+
+        Returns:
+            The numbers of the lanes: one for each slot, at most one for each unit.
+        """
+        dealt = list(range(min(lanes, len(tasks))))
+        for lane in dealt:
+            self._put(_lane_name(lane), map(_of_task, tasks[lane :: len(dealt)]))
+        return dealt
+
+    def units(self, lane: int) -> list[Planned]:
+        """The units of a lane.
+
+        Raises:
+            FileNotFoundError: if the folder is not to be seen from here.
+        """
+        return [_task(line) for line in self._lines(_lane_name(lane))]
+
+    def tell(self, lane: int, shard: Shard) -> None:
+        """Writes a shard.
+
+        Args:
+            lane: where the worker works; the least, if it works at several.
+            shard: what it has to tell.
+        """
+        about = {"worker": shard.worker, "host": shard.host, "tally": shard.tally and dataclasses.asdict(shard.tally)}
+        name = f"{_OUTCOMES}-{lane:05d}-{uuid.uuid4().hex}.jsonl"
+        self._put(name, (about, *map(_of_event, shard.events)))
+
+    def told(self, lanes: Iterable[int] | None = None) -> list[str]:
+        """Names of the shards, of some lanes or of all."""
+        beginnings = tuple(f"{_OUTCOMES}-{lane:05d}-" for lane in lanes) if lanes is not None else (f"{_OUTCOMES}-",)
+        return sorted(name for name, _ in self._box.sizes(["."]) if name.startswith(beginnings))
+
+    def read(self, name: str) -> Shard:
+        """A shard."""
+        about, *lines = self._lines(name)
+        tally = None if about["tally"] is None else Tally(**about["tally"])
+        host = None if about["host"] is None else (str(about["host"][0]), int(about["host"][1]))
+        return Shard(about["worker"], tuple(map(_event, lines)), tally, host)
+
+    def settled(self, lanes: Iterable[int]) -> set[str]:
+        """Ids of the units of which workers of these lanes have told already."""
+        return {event.task.id for name in self.told(lanes) for event in self.read(name).events}
+
+    def stop(self, how: Stop) -> None:
+        """Tells every worker to stop."""
+        self._put(_STOP, ({"how": how},))
+
+    @property
+    def stopped(self) -> Stop | None:
+        """How workers are to stop, if they are."""
+        try:
+            (found,) = self._lines(_STOP)
+        except FileNotFoundError:
+            return None
+        return "now" if found["how"] == "now" else "finish"
+
+    def clear(self) -> None:
+        """Removes the folder and all that is in it."""
+        for name, size in self._box.sizes(["."]):
+            self._box.discard(Staged(name, name, size, ""))
+        if isinstance(self._box, LocalStore):
+            shutil.rmtree(self._box.root, ignore_errors=True)  # with what writers that were killed have left
+            with contextlib.suppress(OSError):  # another's is there
+                self._box.root.parent.rmdir()
+
+    def _put(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        self._box.commit(self._box.stage(name, text.encode(), uuid.uuid4().hex))
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        return map(json.loads, self._box.read(name).decode().splitlines())
+
+
+def _lane_name(lane: int) -> str:
+    return f"{_UNITS}-{lane:05d}.jsonl"
+
+
+def _of_task(task: Planned) -> dict[str, Any]:
+    return {**dataclasses.asdict(task), "unit": json.loads(task.unit)}
+
+
+def _task(line: dict[str, Any]) -> Planned:
+    return Planned(**{**line, "unit": canonical_json(line["unit"])})
+
+
+def _of_event(event: Finished | Lost) -> dict[str, Any]:
+    if isinstance(event, Lost):
+        return {"task": _of_task(event.task), "lost": event.reason, "blame": event.blame}
+    outcome = event.outcome
+    staged = () if outcome.staged is None else (outcome.staged, *outcome.further)
+    told = {
+        "record": None if outcome.record is None else _given(dataclasses.asdict(outcome.record)),
+        "files": [[each.name, each.size, each.sha256] for each in staged],
+        "layers": list(outcome.layers),
+        "fatal": None if outcome.fatal is None else [type(outcome.fatal).__name__, str(outcome.fatal)],
+        "alike": outcome.alike,
+        "exchanges": [dataclasses.asdict(each) for each in outcome.exchanges],
+        "is_exclusive": outcome.is_exclusive,
+    }
+    return {"task": _of_task(event.task), **{name: value for name, value in told.items() if value}}
+
+
+def _event(line: dict[str, Any]) -> Finished | Lost:
+    task = _task(line["task"])
+    if "lost" in line:
+        return Lost(task, line["lost"], line["blame"])
+    record = line.get("record")
+    staged = [Staged(name, name, size, sha256) for name, size, sha256 in line.get("files", ())]
+    outcome = Outcome(
+        task.position,
+        None if record is None else Record(**{**record, "state": State(record["state"])}),
+        staged[0] if staged else None,
+        fatal=_error(*line["fatal"]) if "fatal" in line else None,
+        alike=line.get("alike"),
+        exchanges=tuple(Exchange(**each) for each in line.get("exchanges", ())),
+        further=tuple(staged[1:]),
+        layers=tuple((path, layer, facts) for path, layer, facts in line.get("layers", ())),
+        is_exclusive=line.get("is_exclusive", False),
+    )
+    return Finished(task, outcome)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _error(name: str, text: str) -> EechipsError:
+    kind: type[EechipsError] = getattr(errors, name)
+    return kind(text)

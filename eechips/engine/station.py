@@ -1,0 +1,429 @@
+"""A worker process of a pipeline, which nobody can talk to: it has a share of the quota, and keeps to it by itself.
+
+A share is slots, lent to the process by the bundles that it works at, one for each lane. Within its share a process
+does what the throttle of a run does within the quota: it has fewer requests in flight while the service rejects some,
+and as many as it may as soon as it can. All shares together are never more than the quota.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import math
+import os
+import platform
+import queue
+import tempfile
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rasterio.errors import NotGeoreferencedWarning
+
+from eechips.client.congestion import Cell, Controller
+from eechips.client.connection import Target, connect
+from eechips.client.credentials import find_credentials
+from eechips.client.pixels import Method
+from eechips.client.retry import RetryPolicy
+from eechips.client.sessions import throttle_others
+from eechips.client.throttle import Limits, Share, Tally, Throttle
+from eechips.client.transport import Timeouts
+from eechips.engine.executors.executor import Finished, Lost
+from eechips.engine.executors.processes import worker_context
+from eechips.engine.mailbox import Mailbox, Shard, Stop
+from eechips.engine.worker import Outcome, Worker, WorkerSetup
+from eechips.errors import ConfigurationError
+from eechips.manifest.record import Planned
+from eechips.recipe import Recipe
+from eechips.storage import LocalStore, Staged, Store
+
+_SPARE = 1.3
+"""Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
+_TICK = 0.5  # seconds between two looks at the clock, if nothing happens
+_TELL = 2.0  # seconds after which a worker tells what it has done
+_MOST_TOLD = 1000  # events that are told at once
+_TOKEN_LENGTH = 16
+
+
+class PromptStore(LocalStore):
+    """A folder in which a result has its name as soon as it is whole, as in an object store: nobody commits it later.
+
+    Two that write the same result at the same time do not meet: each has a temporary file of its own.
+    """
+
+    is_overwritten = True
+
+    def stage(self, name: str, data: bytes, token: str) -> Staged:
+        """As :meth:`LocalStore.stage`, and gives the file its name."""
+        staged = super().stage(name, data, f"{token}-{uuid.uuid4().hex[:_TOKEN_LENGTH]}")
+        super().commit(staged)
+        return replace(staged, temporary=name)
+
+    def commit(self, staged: Staged) -> None:
+        """It is there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What the workers of a pipeline are told. Picklable; it holds no credentials: workers find them where they are.
+
+    Attributes:
+        recipe: what to run.
+        endpoint: base URL of the service.
+        project: whose quota is used.
+        key_file: key of a service account, where the workers have it; None for the credentials that the client finds.
+        send_credentials: send them to an endpoint that is not Google's.
+        policy: of retries.
+        timeouts: of requests.
+        method: how pixels are asked for.
+        store: where results go; one in which they have their names at once.
+        token: marks temporary files.
+        rate: requests a second, for each slot; None for no limit.
+        unit_timeout: seconds after which a unit is given up.
+        logs: whether every request is noted.
+        keeps_empty: whether results without a valid pixel have files.
+    """
+
+    recipe: Recipe
+    endpoint: str
+    project: str
+    key_file: Path | None
+    send_credentials: bool
+    policy: RetryPolicy
+    timeouts: Timeouts
+    method: Method
+    store: Store
+    token: str
+    rate: float | None
+    unit_timeout: float
+    logs: bool = False
+    keeps_empty: bool = True
+
+
+class Allowance:
+    """The slots of a process, of which it uses fewer while the service rejects requests. One lock guards it.
+
+    Args:
+        throttle: of the process; it does not learn by itself.
+        rate: requests a second, for each slot; None for no limit.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, throttle: Throttle, rate: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._throttle, self._rate, self._clock = throttle, rate, clock
+        self._cells = memoryview(bytearray(8 * len(Cell))).cast("d")
+        self._controller = Controller(self._cells)
+        self._lock = threading.Lock()
+        self._lent = self._sent = self._rejected = 0
+
+    @contextlib.contextmanager
+    def lent(self, slots: int) -> Iterator[None]:
+        """Has so many slots more for the duration of the block."""
+        self._lend(slots)
+        try:
+            yield
+        finally:
+            self._lend(-slots)
+
+    @property
+    def limit(self) -> int:
+        """Requests that may be in flight at present."""
+        return int(self._cells[Cell.LIMIT])
+
+    def part(self, slots: int) -> float:
+        """The part of the limit that so many of the slots are."""
+        return self.limit * slots / max(1, self._lent)
+
+    def learn(self) -> None:
+        """Takes note of what the service has answered since the last time."""
+        with self._lock:
+            now, throttle = self._clock(), self._throttle
+            sent, rejected = throttle.sent, throttle.rejected
+            refused, answered = rejected - self._rejected, sent - self._sent - (rejected - self._rejected)
+            self._sent, self._rejected = sent, rejected
+            for _ in range(refused):
+                self._controller.rejected(min(throttle.in_flight, self.limit - 1), now, restricted=False)
+            for _ in range(answered):
+                self._controller.answered(self.limit, now, restricted=False)
+            self._apply()
+
+    def _lend(self, slots: int) -> None:
+        with self._lock:
+            before, self._lent = self._lent, self._lent + slots
+            if not before:
+                self._controller.begin(self._lent, self._lent, self._clock(), ramps=False)
+            elif self._lent:
+                self._cells[Cell.CEILING] = self._cells[Cell.FREE] = float(self._lent)
+                self._cells[Cell.LIMIT] = max(1.0, self._cells[Cell.LIMIT] * self._lent / before)
+            self._apply()
+
+    def _apply(self) -> None:
+        rate = None if self._rate is None else self._rate * max(1, self._lent)
+        self._throttle.share(Share(max(1, self.limit), rate))
+
+
+@dataclass(frozen=True, slots=True)
+class _Desk:
+    """What a station works with while somebody uses it."""
+
+    worker: Worker
+    throttle: Throttle
+    allowance: Allowance
+
+
+class Station:
+    """A worker process. Several bundles may use it at once; it is connected from the first to the last.
+
+    Args:
+        posting: what to do.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, posting: Posting, clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = uuid.uuid4().hex
+        self._posting, self._clock = posting, clock
+        self._lock = threading.Lock()
+        self._users = 0
+        self._stack = contextlib.ExitStack()
+        self._desk: _Desk | None = None
+        self._tallied = (0, 0, 0)
+
+    def enter(self) -> None:
+        """Connects, if nobody else has.
+
+        Raises:
+            ConfigurationError: if credentials, project or endpoint do not work here.
+        """
+        with self._lock:
+            if self._desk is None:
+                with contextlib.ExitStack() as stack:
+                    self._desk = self._set_up(stack)
+                    self._stack = stack.pop_all()
+            self._users += 1
+
+    def leave(self) -> None:
+        """Puts everything back as it was, if nobody else works here."""
+        with self._lock:
+            self._users -= 1
+            if not self._users:
+                self._desk = None
+                self._tallied = (0, 0, 0)
+                self._stack.close()
+
+    def work(
+        self,
+        slots: int,
+        tasks: Iterable[Planned],
+        take: Callable[[Finished | Lost], object],
+        pulse: Callable[[], Stop | None] = lambda: None,
+    ) -> None:
+        """Executes units, several at once, with further slots for as long.
+
+        Args:
+            slots: requests that may be in flight for them, beside those of other bundles.
+            tasks: the units.
+            take: told what became of each, by the calling thread. Units that are given back, because the work stops,
+                are not told of.
+            pulse: called now and then; says whether to stop.
+        """
+        desk = self._desk
+        assert desk is not None, "enter() comes first"
+        left = iter(tasks)
+        under_way: dict[int, tuple[Planned, float]] = {}
+        is_exclusive = is_dry = is_stopping = False
+        with desk.allowance.lent(slots), _Hands(desk.worker.execute) as hands:
+            while True:
+                how = pulse()
+                if how is not None and not is_stopping:
+                    is_stopping = is_dry = True
+                    desk.throttle.stop()
+                depth = 1 if is_exclusive else math.ceil(_SPARE * desk.allowance.part(slots))
+                while not is_dry and len(under_way) < depth:
+                    task = next(left, None)
+                    is_dry = task is None
+                    if task is not None:
+                        under_way[task.position] = task, self._clock()
+                        hands.take(task)
+                if not under_way or how == "now":
+                    return
+                for outcome in hands.done(_TICK):
+                    desk.allowance.learn()
+                    found = under_way.pop(outcome.position, None)
+                    if found is None or (outcome.record is None and outcome.fatal is None):
+                        continue
+                    is_exclusive = is_exclusive or outcome.is_exclusive
+                    take(Finished(found[0], outcome))
+                for lost in self._overdue(under_way):
+                    take(lost)
+
+    def tally(self) -> Tally | None:
+        """What was sent since the last time, and how it stands."""
+        with self._lock:
+            if self._desk is None:
+                return None
+            throttle = self._desk.throttle
+            now = (throttle.sent, throttle.rejected, throttle.received)
+            sent, rejected, received = (new - old for new, old in zip(now, self._tallied, strict=True))
+            self._tallied = now
+            return Tally(sent, rejected, received, throttle.in_flight, throttle.is_restricted)
+
+    def _overdue(self, under_way: dict[int, tuple[Planned, float]]) -> list[Lost]:
+        """Gives up what takes too long. What hangs cannot be ended."""
+        limit = self._posting.unit_timeout
+        late = [task for task, since in under_way.values() if self._clock() - since > limit]
+        for task in late:
+            del under_way[task.position]
+        return [Lost(task, f"it was not done after {limit:g} s", blame=True) for task in late]
+
+    def _set_up(self, stack: contextlib.ExitStack) -> _Desk:
+        posting = self._posting
+        # Its threads decode at the same time, and what would hide a warning for one of them shows it to another.
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        credentials = find_credentials(posting.endpoint, posting.key_file, send_anywhere=posting.send_credentials)
+        target = Target(posting.endpoint, posting.project, credentials)
+        throttle = Throttle(worker_context(), Limits(in_flight=1, start=1, learns=False), seats=1)
+        seat = throttle.seat(0)
+        connection = stack.enter_context(connect(target, seat, posting.policy, posting.timeouts))
+        stack.callback(throttle_others(seat, posting.endpoint))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-station-")))
+        setup = WorkerSetup(
+            recipe=posting.recipe,
+            target=target,
+            documents=connection.documents.save(folder / "documents.json"),
+            policy=posting.policy,
+            timeouts=posting.timeouts,
+            method=posting.method,
+            store=posting.store,
+            token=posting.token,
+            logs=posting.logs,
+            keeps_empty=posting.keeps_empty,
+        )
+        return _Desk(Worker(setup, connection), throttle, Allowance(throttle, posting.rate, self._clock))
+
+
+class _Hands:
+    """Threads that execute units: as many as there ever were at once. Leaving the block ends those that are idle.
+
+    Args:
+        execute: what they do.
+    """
+
+    def __init__(self, execute: Callable[[Planned], Outcome]) -> None:
+        self._execute = execute
+        self._tasks: queue.SimpleQueue[Planned | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        self._threads = 0
+        self._busy = 0
+
+    def __enter__(self) -> _Hands:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for _thread in range(self._threads):
+            self._tasks.put(None)
+
+    def take(self, task: Planned) -> None:
+        """Has a thread execute a unit."""
+        self._busy += 1
+        if self._busy > self._threads:
+            self._threads += 1
+            threading.Thread(target=self._run, daemon=True, name="eechips-unit").start()
+        self._tasks.put(task)
+
+    def done(self, timeout: float) -> list[Outcome]:
+        """What was done meanwhile; waits for so many seconds if there is nothing.
+
+        Raises:
+            BaseException: what a thread broke with.
+        """
+        found: list[Outcome] = []
+        with contextlib.suppress(queue.Empty):
+            found.append(self._received(self._done.get(timeout=timeout)))
+            while True:
+                found.append(self._received(self._done.get_nowait()))
+        return found
+
+    def _received(self, outcome: Outcome | BaseException) -> Outcome:
+        self._busy -= 1
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    def _run(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            try:
+                self._done.put(self._execute(task))
+            except BaseException as error:  # noqa: BLE001 - raised again where it is seen
+                self._done.put(error)
+
+
+def work_lanes(
+    station: Station, mailbox: Mailbox, lanes: Sequence[int], clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Executes the units of some lanes, of which nothing was told yet, and tells what became of them.
+
+    Args:
+        station: that executes.
+        mailbox: of the run.
+        lanes: their numbers.
+        clock: seconds, monotonic.
+
+    Raises:
+        ConfigurationError: if the mailbox is not to be seen from here.
+    """
+    try:
+        every = [mailbox.units(lane) for lane in lanes]
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"a worker on {platform.node()} does not see the folder of the results ({error}): give --out a folder"
+            " that all machines share, or the address of an object store, such as s3://bucket/folder"
+        ) from None
+    settled = mailbox.settled(lanes)  # by one that was lost before it had done with these lanes
+    tasks = [task for task in heapq.merge(*every, key=lambda task: task.position) if task.id not in settled]
+    report = _Report(station, mailbox, min(lanes), clock)
+    report.begin()
+    try:
+        station.work(len(lanes), tasks, report.add, report.pulse)
+    finally:
+        report.tell()
+
+
+class _Report:
+    """Collects what became of units, and tells it every few seconds."""
+
+    def __init__(self, station: Station, mailbox: Mailbox, lane: int, clock: Callable[[], float]) -> None:
+        self._station, self._mailbox, self._lane, self._clock = station, mailbox, lane, clock
+        self._events: list[Finished | Lost] = []
+        self._told = clock()
+        self._stop: Stop | None = None
+
+    def begin(self) -> None:
+        """Tells who works here."""
+        self._mailbox.tell(self._lane, Shard(self._station.name, host=(platform.node(), os.getpid())))
+
+    def add(self, event: Finished | Lost) -> None:
+        """Takes note of an event; what concerns every unit is told at once, and nothing begun after it."""
+        self._events.append(event)
+        if isinstance(event, Finished) and event.outcome.fatal is not None:
+            self._stop = "finish"
+        if len(self._events) >= _MOST_TOLD:
+            self.tell()
+
+    def pulse(self) -> Stop | None:
+        """Tells what there is to tell, if it is time; returns whether to stop."""
+        if self._clock() - self._told >= _TELL:
+            self.tell()
+            self._stop = self._mailbox.stopped or self._stop
+        return self._stop
+
+    def tell(self) -> None:
+        """Tells what there is to tell."""
+        self._told = self._clock()
+        events, self._events = self._events, []
+        tally = self._station.tally()
+        if events or (tally is not None and tally.sent):
+            self._mailbox.tell(self._lane, Shard(self._station.name, tuple(events), tally))
