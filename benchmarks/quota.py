@@ -18,7 +18,8 @@ The original (original_pattern.py) has 25 processes, ``@retry(tries=10, delay=1,
 server is the light one (service.py) or the local Earth Engine; each run has one of its own.
 
 Columns: chips a second of the whole command, start included, and between the first and last 5% of the units; mean in
-flight, as the server counts it, between those, and its share of the quota; requests that the quota rejected, as a share
+flight, as the server counts it, between those, and its share of the quota; the most in flight at once, those that it
+rejected included (only the light server tells); requests that the quota rejected, as a share
 of all between those; files missing, broken, or mixed up (another unit's picture), each compared with what the server
 sent; processor time of all processes of the client, a chip, and of the server, a request; requests a chip, repeats
 included; seconds until the first request for a chip, to a tenth; peak memory of all processes of the client
@@ -130,6 +131,7 @@ class Result:
     steady_chips_per_second: float
     in_flight: float
     share: float | None
+    most: int | None
     rejected: float
     missing: int
     broken: int
@@ -229,6 +231,7 @@ def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
                 ended = command.wait()
         samples = watch.samples
         server_cpu = server.cpu() - before
+        most = server.get("_most") if setting.server == "light" else None
     files = checked(out, setting)
     good = files["good"]
     first, last = steady(samples, setting.units)
@@ -247,6 +250,7 @@ def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
         steady_chips_per_second=(last.chips - first.chips) / time,
         in_flight=in_flight,
         share=in_flight / scenario.concurrency if scenario.concurrency and not scenario.changes else None,
+        most=most,
         rejected=(last.rejected - first.rejected) / max(1, last.requests - first.requests),
         missing=files["missing"],
         broken=files["broken"],
@@ -346,8 +350,8 @@ def windows(samples: Sequence[Sample]) -> Iterator[tuple[Sample, Sample]]:
 
 
 _COLUMNS = (
-    "scenario", "method", "client", "units", "chips/s", "steady", "in flight", "share", "429s", "missing", "broken",
-    "mixed", "client ms", "server ms", "req/chip", "first s", "MB",
+    "scenario", "method", "client", "units", "chips/s", "steady", "in flight", "share", "most", "429s", "missing",
+    "broken", "mixed", "client ms", "server ms", "req/chip", "first s", "MB",
 )  # fmt: skip
 
 
@@ -356,7 +360,8 @@ def row(result: Result) -> list[str]:
     cells = [
         result.scenario, result.method, result.client, f"{result.units:,}",
         f"{result.chips_per_second:.1f}", f"{result.steady_chips_per_second:.1f}", f"{result.in_flight:.1f}",
-        "" if result.share is None else f"{result.share:.1%}", f"{result.rejected:.1%}",
+        "" if result.share is None else f"{result.share:.1%}",
+        "" if result.most is None else str(result.most), f"{result.rejected:.1%}",
         str(result.missing), str(result.broken), str(result.mixed),
         f"{result.client_ms_per_chip:.2f}", f"{result.server_ms_per_request:.2f}", f"{result.requests_per_chip:.2f}",
         f"{result.first_request_after:.1f}", f"{result.client_mb:.0f}",
@@ -367,7 +372,7 @@ def row(result: Result) -> list[str]:
 
 
 def tell(cells: Sequence[str]) -> None:
-    widths = (10, 6, 8, 7, 7, 7, 9, 7, 6, 7, 6, 5, 9, 9, 8, 7, 5, 0)
+    widths = (10, 6, 8, 7, 7, 7, 9, 7, 4, 6, 7, 6, 5, 9, 9, 8, 7, 5, 0)
     print(
         "  ".join(f"{c:<{w}}" if i < 3 else f"{c:>{w}}" for i, (c, w) in enumerate(zip(cells, widths, strict=False))),
         flush=True,

@@ -135,11 +135,15 @@ class Witness:
         app: what answers.
         units: by unit, the requests in order: [seconds on the clock of ``/_stats``, kind, outcome]. The outcome is
             None as long as there is none.
+        in_flight: requests for chips that were received and not yet answered, those that the quota rejects included.
+        most: of these, at once.
     """
 
     app: ASGIApp
     units: dict[str, list[list[Any]]] = field(default_factory=lambda: defaultdict(list))
     names: dict[str, str] = field(default_factory=dict)
+    in_flight: int = 0
+    most: int = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -148,6 +152,8 @@ class Witness:
         _struck.set([])
         if path == "/_units":
             await _send_json(send, self.units)
+        elif path == "/_most":
+            await _send_json(send, self.most)
         elif path.endswith(("/thumbnails", "/image:computePixels")):
             body = await _body(receive)
             if body is None:
@@ -176,7 +182,12 @@ class Witness:
                     self._learn(unit, answer)
             await send(message)
 
-        await self.app(scope, receive, noting)
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            self.in_flight -= 1
         faults = _struck.get()
         note[2] = faults[0] if faults else status
 

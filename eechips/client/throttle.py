@@ -46,7 +46,7 @@ _FIRST = len(Cell)
     _LEARNS,
     _END,
 ) = range(_FIRST, _FIRST + 12)
-_HELD, _PACED, _WAITING, _WAITING_NEXT, _SENT, _REJECTED, _RECEIVED, _SEAT_SIZE = range(8)
+_HELD, _PACED, _WAITING, _WAITING_NEXT, _SENT, _REJECTED, _RECEIVED, _SHARE, _SEAT_SIZE = range(9)
 
 _BURST_SECONDS = 0.1
 """The bucket holds this many seconds of the rate: enough to start, too little to break a limit per second."""
@@ -95,10 +95,12 @@ class Share:
     Attributes:
         slots: requests in flight.
         rate: requests a second; None for no limit.
+        rejected: requests of the process that were rejected, as far as was known when the share was made.
     """
 
     slots: int
     rate: float | None
+    rejected: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ class Tally:
         rejected: those that were answered with 429.
         received: bytes of answers.
         in_flight: requests that are with the service now.
+        slots: that it uses at most, now.
         is_restricted: whether the service announces its restricted mode.
     """
 
@@ -117,6 +120,7 @@ class Tally:
     rejected: int
     received: int
     in_flight: int
+    slots: int
     is_restricted: bool
 
 
@@ -288,15 +292,24 @@ class Throttle:
         """Gives back the slots of a process that died."""
         base = _END + number * _SEAT_SIZE
         with self._locked() as cells:
-            for cell in (_HELD, _PACED, _WAITING, _WAITING_NEXT):
+            for cell in (_HELD, _PACED, _WAITING, _WAITING_NEXT, _SHARE):
                 cells[base + cell] = 0.0
             self._wake_everybody()  # it may have died of a wake-up that was meant for others
 
     def share(self, share: Share) -> None:
-        """Sets what may be used, of a throttle that does not learn it."""
+        """Sets what may be used, of a throttle that does not learn it.
+
+        A share that was made before the last rejection was known raises nothing: it would be rejected again.
+        """
         with self._locked() as cells:
-            cells[Cell.LIMIT], cells[_RATE] = float(share.slots), share.rate or 0.0
+            is_known = share.rejected >= self.rejected
+            cells[Cell.LIMIT] = float(share.slots if is_known else min(share.slots, self.limit))
+            cells[_RATE] = share.rate or 0.0
             self._wake_some()
+
+    def rejected_of(self, number: int) -> int:
+        """Requests of one seat that the server answered with 429."""
+        return int(self._cells[_END + number * _SEAT_SIZE + _REJECTED])
 
     def absorb(self, number: int, tally: Tally, wanted: int) -> None:
         """Learns from what a process on another machine has seen, as if its requests had passed here.
@@ -312,11 +325,12 @@ class Throttle:
             now = self._clock()
             for cell, count in ((_SENT, tally.sent), (_REJECTED, tally.rejected), (_RECEIVED, tally.received)):
                 cells[base + cell] += count
-            cells[base + _HELD] = tally.in_flight
+            cells[base + _HELD], cells[base + _SHARE] = tally.in_flight, tally.slots
             for _ in range(tally.rejected):
                 self._controller.rejected(min(self.in_flight, self.limit - 1), now, restricted=tally.is_restricted)
             for _ in range(tally.sent - tally.rejected):
-                self._controller.answered(min(wanted, self.limit), now, restricted=tally.is_restricted)
+                if self._sum(_SHARE) >= self.limit:  # else the limit is not in force yet: it is not what was borne
+                    self._controller.answered(min(wanted, self.limit), now, restricted=tally.is_restricted)
 
     def _sum(self, cell: int) -> int:
         return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))
@@ -397,6 +411,8 @@ class Throttle:
                 cells[base + _REJECTED] += 1.0
                 if cells[_LEARNS]:
                     self._controller.rejected(self.in_flight, now, restricted=slot.is_restricted)
+                else:  # until a share comes that takes it into account: what waits would be turned away as well
+                    cells[Cell.LIMIT] = max(1.0, min(cells[Cell.LIMIT], float(self.in_flight)))
                 if slot.retry_after:
                     until = now + min(slot.retry_after, _MAX_CLOSED)
                     cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)

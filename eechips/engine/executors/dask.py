@@ -148,8 +148,8 @@ class Dask(Executor[_Seat]):
     def _share(self, desk: _Seat) -> Share:
         """The share of a worker: as many slots as every other's, or one more, and its part of the rate."""
         whole, rest = divmod(self.throttle.limit, len(self._desks))
-        rate = self._orders.rate
-        return Share(whole + (self._desks.index(desk) < rest), None if rate is None else rate / len(self._desks))
+        rate = None if self._orders.rate is None else self._orders.rate / len(self._desks)
+        return Share(whole + (self._desks.index(desk) < rest), rate, self.throttle.rejected_of(desk.number))
 
     @property
     def _plugin_name(self) -> str:

@@ -74,4 +74,4 @@ class Host:
             now = (throttle.sent, throttle.rejected, throttle.received)
             sent, rejected, received = (new - old for new, old in zip(now, self._told, strict=True))
             self._told = now
-            return Tally(sent, rejected, received, throttle.in_flight, throttle.is_restricted)
+            return Tally(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
