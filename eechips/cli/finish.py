@@ -15,8 +15,9 @@ from eechips.cli.options import fetches
 from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
 from eechips.errors import UsageError
 from eechips.human import human_bytes, human_time
+from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import failures_of, kinds_of
-from eechips.manifest.run import Run
+from eechips.manifest.run import REPORT_NAME, Run
 from eechips.recipe import Recipe
 
 FAILURES = 1
@@ -50,6 +51,8 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         context.exit(INTERRUPTED)
     if not config.quiet:
         click.echo(_achieved(done))
+    if not context.meta.get("no report"):
+        _report(done, quiet=config.quiet)
     if not done.is_complete:
         for line in _lost(done):
             click.echo(line, err=True)
@@ -146,6 +149,29 @@ def _achieved(done: Run) -> str:
     results = done.info.get("results")
     place = f"{results}; the ledger is in {done.path}" if results else str(done.path)
     return f"{whole:,} of {wanted:,} results{blank}{dropped}, {human_bytes(status.bytes)}, in {place}"
+
+
+def _report(done: Run, *, quiet: bool) -> None:
+    """Makes the page of a run, unless it is there, or the results are in an object store.
+
+    The run is done: what goes wrong here is told, and changes nothing.
+    """
+    page, manifest = done.path / REPORT_NAME, done.path / PARQUET_NAME
+    if done.info.get("results"):
+        return
+    if page.exists() and manifest.exists() and page.stat().st_mtime_ns >= manifest.stat().st_mtime_ns:
+        return
+    from eechips.reports.page import report
+
+    try:
+        report(done)
+    except KeyboardInterrupt:
+        click.echo(f"No report was made. To make it: eechips report {shlex.quote(str(done.path))}", err=True)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the results are there
+        click.echo(f"No report was made: {type(error).__name__}: {error}", err=True)
+    else:
+        if not quiet:
+            click.echo(f"report: {page}")
 
 
 def _lost(done: Run) -> list[str]:

@@ -180,6 +180,18 @@ def colour_options(function: FunctionT) -> FunctionT:
     return function
 
 
+def report_option(function: FunctionT) -> FunctionT:
+    """Adds ``--no-report``: the page that a run makes at its end is left out."""
+
+    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta["no report"] = True
+
+    return click.option(
+        "--no-report", is_flag=True, expose_value=False, callback=remember, help="Do not make report.html at the end."
+    )(function)
+
+
 def grid_options(function: FunctionT) -> FunctionT:
     """Adds the options that say where pixels lie, the fields of ``planning.lattice.Placement``."""
     options = [
@@ -325,6 +337,7 @@ def run_options(function: FunctionT) -> FunctionT:
             help="Fetch N results first, foresee what the others take, and ask whether to go on.",
         ),
         yes_option,
+        report_option,
         click.option("-q", "--quiet", is_flag=True, help="No progress, errors only."),
         click.option("-v", "--verbose", is_flag=True, help="A line for every retry and failure."),
         debug_option,

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from eechips.cli.options import HELP, debug_option
-from eechips.reports.page import REPORT_NAME, report
+from eechips.manifest.run import REPORT_NAME
+from eechips.reports.page import report
 from eechips.reports.pictures import MOST_THUMBNAILS, THUMBNAILS
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INFO_NAME = "run.json"
+REPORT_NAME = "report.html"
 AS_IT_GOES = "as_it_goes"
 """In the ledger: its recipe is a script, which plans as it goes and writes its files itself."""
 

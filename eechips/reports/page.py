@@ -9,15 +9,13 @@ from importlib.resources import files
 from pathlib import Path
 
 from eechips.errors import UsageError
-from eechips.manifest.run import Run, open_run
+from eechips.manifest.run import REPORT_NAME, Run, open_run
 from eechips.reports import sections
 from eechips.reports.facts import Facts, read_facts
 from eechips.reports.markup import Markup, element
 from eechips.reports.payload import as_script, payload
 from eechips.reports.pictures import MOST_THUMBNAILS, THUMBNAILS
 from eechips.storage import write_file
-
-REPORT_NAME = "report.html"
 
 _SCRIPTS = ("page.js", "colours.js", "map.js", "sheets.js")
 _STYLE = "page.css"
