@@ -1,0 +1,57 @@
+"""Recipes: what to fetch, as two functions, and the small JSON units that pass between them.
+
+A recipe is anything with the attributes of :class:`Recipe`. The built-in jobs are recipes; a Python file
+with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) becomes one by
+:func:`load_recipe`.
+"""
+
+from __future__ import annotations
+
+from eechips.recipe.faults import RecipeErrors
+from eechips.recipe.protocol import Recipe, Redraw
+from eechips.recipe.results import (
+    CHIP_FORMATS,
+    MASK_BAND,
+    PICTURE_FORMATS,
+    TABLE_FORMATS,
+    Chip,
+    ChipFormat,
+    NoData,
+    Result,
+    Single,
+    Table,
+    TableFormat,
+)  # fmt: skip
+from eechips.recipe.script import ScriptRecipe, convert_parameter, load_recipe, parse_script
+from eechips.recipe.units import UNIT_KINDS, Unit, as_unit, canonical_json, unit_id, unit_value
+
+# Where recipes import them from: their name there is part of the identity of recipes that use them.
+for _kind in (Chip, NoData, Table):
+    _kind.__module__ = __name__
+
+__all__ = [
+    "CHIP_FORMATS",
+    "MASK_BAND",
+    "PICTURE_FORMATS",
+    "TABLE_FORMATS",
+    "UNIT_KINDS",
+    "Chip",
+    "ChipFormat",
+    "NoData",
+    "Recipe",
+    "RecipeErrors",
+    "Redraw",
+    "Result",
+    "ScriptRecipe",
+    "Single",
+    "Table",
+    "TableFormat",
+    "Unit",
+    "as_unit",
+    "canonical_json",
+    "convert_parameter",
+    "load_recipe",
+    "parse_script",
+    "unit_id",
+    "unit_value",
+]

@@ -1,0 +1,149 @@
+"""What a recipe returns for a unit: an image to fetch, a table, or several of them by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from eechips.errors import UsageError
+
+if TYPE_CHECKING:
+    import ee
+    import numpy as np
+    import pandas as pd
+
+    from eechips.grid import Grid
+    from eechips.series import Divisible, Series
+    from eechips.template import Template
+
+ChipFormat = Literal["png", "jpg", "tif", "npy"]
+TableFormat = Literal["csv", "parquet"]
+
+CHIP_FORMATS: tuple[ChipFormat, ...] = ("png", "jpg", "tif", "npy")
+PICTURE_FORMATS: tuple[ChipFormat, ...] = ("png", "jpg")
+"""Those that are for looking at: 8 bits, 1 or 3 bands."""
+TABLE_FORMATS: tuple[TableFormat, ...] = ("csv", "parquet")
+MASK_BAND = "eechips_mask"
+"""The band that travels with data to say which pixels are valid (1) and which are masked (0)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Named:
+    """What every kind of result may say about itself.
+
+    Attributes:
+        name: path below the output folder, without suffix; None for the name template of the run.
+        sources: ids of the assets that the result was made from, if the recipe knows them.
+        dates: their dates, ISO 8601.
+    """
+
+    name: str | None = None
+    sources: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chip(_Named):
+    """An image to fetch.
+
+    Either ``grid`` places every pixel, or ``region`` does together with ``dimensions`` or ``scale``.
+
+    Attributes:
+        image: what to compute; a template if chips with a grid differ only in some values.
+        region: where; with ``dimensions``, or ``scale`` and perhaps ``crs``.
+        dimensions: width and height in pixels.
+        grid: the exact pixels; excludes region, dimensions, scale and crs.
+        scale: edge of a pixel in metres.
+        crs: code or WKT of the result's coordinate reference system; Earth Engine's choice if None.
+        format: ``png`` or ``jpg`` for pictures (8 bits, 1 or 3 bands), ``tif`` or ``npy`` for data.
+        bands: names of the bands to take, in this order; all of them if None.
+        visualization: min, max, gain, bias, gamma, palette, opacity: as ``ee.Image.visualize`` takes them.
+            Only for pictures.
+        dtype: numpy name of the data's type, if known: what comes back is checked against it. Only for data.
+
+    Raises:
+        UsageError: if the arguments contradict each other.
+    """
+
+    image: ee.Image | Template
+    region: ee.Geometry | None = None
+    dimensions: tuple[int, int] | None = None
+    grid: Grid | None = None
+    scale: float | None = None
+    crs: str | None = None
+    format: ChipFormat = "png"
+    bands: tuple[str, ...] | None = None
+    visualization: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.format not in CHIP_FORMATS:
+            raise UsageError(f"unknown chip format '{self.format}': one of {', '.join(CHIP_FORMATS)}")
+        placed = (self.region, self.dimensions, self.scale, self.crs)
+        if self.grid is not None and any(value is not None for value in placed):
+            raise UsageError("a chip with a grid takes no region, dimensions, scale or crs: the grid says it all")
+        if self.grid is None and self.region is None:
+            raise UsageError("a chip needs a grid, or a region with dimensions or a scale")
+        if self.grid is None and (self.dimensions is None) == (self.scale is None):
+            raise UsageError("a chip with a region needs either dimensions or a scale")
+        if self.dimensions is not None and (len(self.dimensions) != 2 or min(self.dimensions) < 1):
+            raise UsageError(f"dimensions are (width, height), both at least 1, not {self.dimensions}")
+        if self.scale is not None and not self.scale > 0:
+            raise UsageError(f"the scale must be more than 0 metres, not {self.scale}")
+        if self.visualization and not self.is_picture:
+            raise UsageError(f"visualization makes a picture: it needs format png or jpg, not {self.format}")
+        if self.bands is not None and len(set(self.bands)) != len(self.bands):
+            raise UsageError(f"a band is asked for twice: {', '.join(self.bands)}")
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the result is for looking at (PNG, JPEG) and not data (GeoTIFF, NPY)."""
+        return self.format in PICTURE_FORMATS
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Width and height in pixels, if the request settles them."""
+        return (self.grid.width, self.grid.height) if self.grid is not None else self.dimensions
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Table(_Named):
+    """Rows to fetch, or rows that the recipe made itself.
+
+    Attributes:
+        source: a feature collection (its properties become columns), a series, whose rows can be asked for date by
+            date, a table of many places, which can be asked for some at a time, a data frame, or a list of mappings.
+        columns: names and order of the columns; those of the rows, in order of appearance, if None.
+            ``system:index`` and ``.geo`` name a feature's id and its geometry as GeoJSON.
+        format: ``csv`` or ``parquet``.
+        unpack: makes columns, by name, of the rows that were fetched, for features that hold many rows' values each:
+            what they cost is counted by the feature. Excludes ``columns``.
+    """
+
+    source: ee.FeatureCollection | Series | Divisible | pd.DataFrame | Sequence[Mapping[str, Any]]
+    columns: tuple[str, ...] | None = None
+    format: TableFormat = "csv"
+    unpack: Callable[[list[dict[str, Any]]], Mapping[str, Sequence[Any]]] | None = None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the recipe has made the rows itself, so that none are to be fetched."""
+        is_frame = hasattr(self.source, "to_dict") and hasattr(self.source, "columns")  # without importing pandas
+        return is_frame or isinstance(self.source, (list, tuple))
+
+    def __post_init__(self) -> None:
+        if self.format not in TABLE_FORMATS:
+            raise UsageError(f"unknown table format '{self.format}': one of {', '.join(TABLE_FORMATS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class NoData:
+    """A result that needs no request: the planner knew that there is no data. The unit is ``empty`` and has no file."""
+
+
+Single: TypeAlias = "Chip | Table | bytes | np.ndarray[Any, Any]"
+"""What becomes one file."""
+
+Result: TypeAlias = "Single | Mapping[str, Single] | NoData | None"
+"""What ``get_result`` returns: a file, several by name, none for want of data, or None if it wrote them itself."""

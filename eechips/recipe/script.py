@@ -1,0 +1,267 @@
+"""Recipes in a Python file: two functions, and parameters from the command line."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from eechips.errors import UsageError
+from eechips.recipe.faults import RecipeErrors
+from eechips.recipe.protocol import Redraw
+from eechips.recipe.results import Result
+from eechips.recipe.units import canonical_json
+
+
+@dataclass(frozen=True, slots=True)
+class _Signature:
+    """The parameters of a script's function, read without running the script.
+
+    Attributes:
+        names: every parameter that can be given by name.
+        defaults: defaults that are literals.
+    """
+
+    names: tuple[str, ...]
+    defaults: Mapping[str, Any]
+
+    def taken(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of some parameters that the function takes."""
+        return {name: value for name, value in parameters.items() if name in self.names}
+
+
+class ScriptRecipe:
+    """A recipe in a Python file.
+
+    The file is parsed when the recipe is loaded and executed only when one of its functions is needed, once
+    per process: a finished run can be opened without running anything. Pickling carries the source, so that
+    every worker runs the text that was loaded, whatever happens to the file meanwhile.
+
+    Attributes:
+        path: the file.
+        name: its stem.
+        parameters: values given on the command line, converted.
+        identity: sha256 of source and parameters.
+        datasets: the file's ``DATASETS``, a list of asset ids, if it has one.
+        imports: packages that the file imports when it is executed.
+        redraw: a :data:`Redraw` if the file defines ``redraw(unit, number)``, which returns one unit, or None.
+        assemble: the file's ``assemble(results)``, if it defines one.
+    """
+
+    def __init__(self, path: Path, source: str, parameters: Mapping[str, str]) -> None:
+        self.path = path
+        self.name = path.stem
+        self._source = source
+        tree = parse_script(path, source)
+        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+        self._requests_name = _find(functions, ("get_requests", "getRequests"), path)
+        self._result_name = _find(functions, ("get_result", "getResult"), path)
+        self._requests_signature = _signature(functions[self._requests_name], skip=0)
+        self._result_signature = _signature(functions[self._result_name], skip=2)
+        assembles = functions.get("assemble")
+        self._assemble_signature = _signature(assembles, skip=1) if assembles is not None else None
+        redraws = functions.get("redraw")
+        self._redraw_signature = _signature(redraws, skip=2) if redraws is not None else None
+        self.parameters = self._convert(parameters)
+        self.datasets = _datasets(tree)
+        self.imports = _imports(tree)
+        content = {"source": source, "parameters": self.parameters}
+        self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        self._namespace: dict[str, Any] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_namespace": None}
+
+    def get_requests(self) -> list[Any]:
+        """Runs the script's ``get_requests`` with the parameters that it takes.
+
+        Raises:
+            RecipeError: if it raises, or returns no list.
+        """
+        function = self._function(self._requests_name)
+        with RecipeErrors(self.path):
+            requests = function(**self._requests_signature.taken(self.parameters))
+            if requests is None:
+                raise TypeError(f"{self._requests_name} returned nothing: it must return a list of JSON values")
+            return list(requests)
+
+    def get_result(self, index: int, unit: Any) -> Result:
+        """Runs the script's ``get_result``; exceptions pass through, for the worker to classify."""
+        function = self._function(self._result_name)
+        return cast("Result", function(index, unit, **self._result_signature.taken(self.parameters)))
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """The parameters that the script's functions take."""
+        return tuple(dict.fromkeys(name for signature in self._signatures for name in signature.names))
+
+    @property
+    def _signatures(self) -> list[_Signature]:
+        found = (
+            self._requests_signature, self._result_signature, self._redraw_signature, self._assemble_signature,
+        )  # fmt: skip
+        return [signature for signature in found if signature is not None]
+
+    @property
+    def redraw(self) -> Redraw | None:
+        """What draws other units in the place of empty ones, if the script does."""
+        return self._redraw if self._redraw_signature is not None else None
+
+    @property
+    def assemble(self) -> Callable[[Any], None] | None:
+        """What makes files of all results together, if the script does."""
+        return self._assemble if self._assemble_signature is not None else None
+
+    def _assemble(self, results: Any) -> None:
+        """Runs the script's ``assemble`` with the parameters that it takes.
+
+        Raises:
+            RecipeError: if it raises.
+        """
+        assert self._assemble_signature is not None
+        function = self._function("assemble")
+        with RecipeErrors(self.path):
+            function(results, **self._assemble_signature.taken(self.parameters))
+
+    def _redraw(self, wanted: Sequence[tuple[Any, int]]) -> list[Any]:
+        """Runs the script's ``redraw`` for each pair.
+
+        Raises:
+            RecipeError: if it raises.
+        """
+        assert self._redraw_signature is not None
+        function = self._function("redraw")
+        arguments = self._redraw_signature.taken(self.parameters)
+        with RecipeErrors(self.path):
+            return [function(unit, number, **arguments) for unit, number in wanted]
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        if self._namespace is None:
+            namespace: dict[str, Any] = {"__name__": f"recipe_{self.name}", "__file__": str(self.path)}
+            with RecipeErrors(self.path):
+                exec(compile(self._source, str(self.path), "exec"), namespace)
+            self._namespace = namespace
+        return cast("Callable[..., Any]", self._namespace[name])
+
+    def _convert(self, parameters: Mapping[str, str]) -> dict[str, Any]:
+        signatures = self._signatures
+        known = {name: value for signature in reversed(signatures) for name, value in signature.defaults.items()}
+        names = self.parameter_names
+        unknown = [name for name in parameters if name not in names]
+        if unknown:
+            there = ", ".join(names) or "none"
+            raise UsageError(f"{self.path} has no parameter '{unknown[0]}'; it takes: {there}")
+        return {name: convert_parameter(name, text, known.get(name)) for name, text in parameters.items()}
+
+
+def load_recipe(path: str | Path, parameters: Mapping[str, str] | None = None) -> ScriptRecipe:
+    """Loads a recipe script without running it.
+
+    Args:
+        path: the Python file.
+        parameters: values as typed (``-p name=value``); each is converted to the type of the default that
+            the script's function gives it.
+
+    Raises:
+        UsageError: if the file cannot be read or parsed, lacks one of the two functions, or takes no such
+            parameter.
+    """
+    path = Path(path)
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read the recipe {path}: {reason}") from None
+    return ScriptRecipe(path, source, parameters or {})
+
+
+def convert_parameter(name: str, text: str, default: Any) -> Any:
+    """A value from the command line as the type of a default.
+
+    Text stays text where the default is text or unknown; lists, tuples and dicts are JSON.
+
+    Raises:
+        UsageError: if the text is no such value.
+    """
+    try:
+        if isinstance(default, bool):
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        if isinstance(default, int):
+            return int(text)
+        if isinstance(default, float):
+            return float(text)
+        if isinstance(default, (list, tuple, dict)):
+            return json.loads(text)
+    except (KeyError, ValueError):
+        raise UsageError(f"-p {name}={text}: expected a value like {default!r}") from None
+    return text
+
+
+def parse_script(path: Path, source: str) -> ast.Module:
+    """The syntax tree of a script.
+
+    Raises:
+        UsageError: if it is not Python; says where.
+    """
+    try:
+        return ast.parse(source, filename=str(path))
+    except (SyntaxError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        where = f"{path}, line {line}" if line else str(path)
+        raise UsageError(f"{where}: not Python: {getattr(error, 'msg', error)}") from None
+
+
+def _find(functions: Mapping[str, ast.FunctionDef], names: tuple[str, str], path: Path) -> str:
+    for name in names:
+        if name in functions:
+            return name
+    raise UsageError(f"{path} is no recipe: it defines no function {names[0]} (nor {names[1]})")
+
+
+def _signature(node: ast.FunctionDef, skip: int) -> _Signature:
+    positional = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+    defaults: dict[str, ast.expr] = {}
+    if node.args.defaults:
+        defaults.update(zip(positional[-len(node.args.defaults) :], node.args.defaults, strict=True))
+    keywords = [argument.arg for argument in node.args.kwonlyargs]
+    defaults.update(
+        {name: value for name, value in zip(keywords, node.args.kw_defaults, strict=True) if value is not None}
+    )
+    return _Signature((*positional[skip:], *keywords), {k: _literal(v) for k, v in defaults.items()})
+
+
+def _literal(node: ast.expr) -> Any:
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+def _imports(tree: ast.Module) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Import):
+            found.update(dict.fromkeys(alias.name.partition(".")[0] for alias in node.names))
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found[node.module.partition(".")[0]] = None
+    return tuple(found)
+
+
+def _datasets(tree: ast.Module) -> tuple[str, ...]:
+    """The texts in the list ``DATASETS``, and in the variables that it names."""
+    values = dict(_variables(tree))
+    found = values.get("DATASETS")
+    if not isinstance(found, (ast.List, ast.Tuple)):
+        return ()
+    items = (values.get(item.id) if isinstance(item, ast.Name) else item for item in found.elts)
+    return tuple(str(item.value) for item in items if isinstance(item, ast.Constant))
+
+
+def _variables(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
+            yield node.targets[0].id, node.value

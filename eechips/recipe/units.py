@@ -1,0 +1,55 @@
+"""Work units: small JSON, and what it is called for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from eechips.errors import UsageError
+
+Unit = dict[str, Any]
+"""A work unit: ``{"kind": "point", ...}``, JSON, small enough to store a million of them."""
+
+UNIT_KINDS = frozenset({"point", "image", "region", "dates", "cell", "tile", "call"})
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of a value: keys sorted, no spaces, no NaN.
+
+    Raises:
+        UsageError: if the value is not JSON.
+    """
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"a work unit must be JSON, and this one is not ({error}): {value!r:.200}") from None
+
+
+def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:
+    """The id of a unit: sha256, in hexadecimal, of its canonical JSON and the recipe's identity.
+
+    Args:
+        unit: the unit.
+        identity: the identity of the recipe.
+        repeat: how many equal units come before this one in the plan; 0 unless the plan repeats itself.
+    """
+    content: dict[str, Any] = {"recipe": identity, "unit": unit}
+    if repeat:
+        content["repeat"] = repeat
+    return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+
+
+def as_unit(value: Any) -> Unit:
+    """A value of ``get_requests`` as a unit; whatever has no known ``kind`` becomes a call.
+
+    The inverse is :func:`unit_value`: a recipe gets back what it gave.
+    """
+    if isinstance(value, dict) and value.get("kind") in UNIT_KINDS and value["kind"] != "call":
+        return value
+    return {"kind": "call", "value": value}
+
+
+def unit_value(unit: Unit) -> Any:
+    """What ``get_result`` receives for a unit: the value that ``get_requests`` gave."""
+    return unit["value"] if unit["kind"] == "call" else unit
