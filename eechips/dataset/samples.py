@@ -38,7 +38,7 @@ STRATA = ("class", "eco_name", "eco_id")
 """Fields of a unit that say which stratum it was drawn in: the first that it has."""
 
 _BATCH = 1000  # samples that are made at a time
-_UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates")
+_UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates", "finished")
 _UNIT_NAMES = ("position", "id", *_UNITS[2:])
 _OWN = ("file", "bytes", "sha256")
 _FACTS = LAYER_COLUMNS
@@ -109,6 +109,7 @@ class Sample:
         split: its split; None if the run was not split, or had not this unit then.
         flags: what ``eechips check`` has found wrong with it; None if it was not checked.
         files: in the order in which the recipe made them.
+        finished: when it was settled, ISO 8601, UTC.
     """
 
     id: str
@@ -121,6 +122,7 @@ class Sample:
     split: str | None
     flags: tuple[str, ...] | None
     files: tuple[SampleFile, ...]
+    finished: str | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -238,6 +240,7 @@ class Samples(Sequence[Sample]):
                 split=row["split"],
                 flags=None if row["flags"] is None else tuple(row["flags"]),
                 files=tuple(own),
+                finished=row["finished"],
             )
 
 
@@ -320,7 +323,7 @@ def _tables(rows: Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]) -> tu
     import pyarrow as pa
 
     texts, number = pa.large_string(), pa.int64()  # large: of all samples together
-    of_unit = (number, texts, texts, texts, pa.float64(), texts, texts)
+    of_unit = (number, texts, texts, texts, pa.float64(), texts, texts, texts)
     of_file = (pa.dictionary(pa.int32(), pa.string()), texts, number, texts, texts)
     unit_schema = pa.schema(list(zip(_UNIT_NAMES, of_unit, strict=True)))
     file_schema = pa.schema(list(zip(_FILE_NAMES, of_file, strict=True)))
