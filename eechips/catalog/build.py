@@ -1,0 +1,162 @@
+"""``eechips catalog DIR``: the units of a run become items of a catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from eechips.catalog.catalog import Catalog
+from eechips.catalog.extents import union_of
+from eechips.catalog.grids import grid_of
+from eechips.catalog.items import Left, Source, collection_of, items
+from eechips.catalog.layout import MOST_CELLS, RESOLUTION, Layout, Period
+from eechips.catalog.merge import Outcome
+from eechips.catalog.schema import Schema
+from eechips.catalog.update import progress, update
+from eechips.dataset.samples import read_samples
+from eechips.errors import UsageError
+from eechips.manifest.run import Run, open_run
+
+FOLDER = "catalog"
+"""The folder of a run's catalogue, below the run's, unless the caller says otherwise."""
+
+_BATCH = 20_000  # items of a shard
+_DAY = len("2021-01-01")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What became of the units of a run.
+
+    Attributes:
+        catalog: as it is now.
+        outcome: of the items that were merged.
+        without_place: units that lie nowhere, such as tables: they are no items.
+    """
+
+    catalog: Catalog
+    outcome: Outcome
+    without_place: int
+
+
+def build_catalog(
+    run: Run | str | Path,
+    *,
+    out: str | Path | None = None,
+    collection: str | None = None,
+    base: str | None = None,
+    date: str | None = None,
+    grid: str | None = None,
+    resolution: int | None = None,
+    period: Period | None = None,
+    most_cells: int | None = None,
+    quiet: bool = False,
+) -> Built:
+    """Writes the chips of a run into a catalogue of STAC items, as GeoParquet in Hive-style partitions.
+
+    What the catalogue has already stays; of two versions of an item the one that was settled later wins. Partitions in
+    which nothing changes keep their files.
+
+    Args:
+        run: the run, finished or going on, or its folder.
+        out: folder of the catalogue; several runs may share one. None for ``catalog`` in the run's folder.
+        collection: id of the STAC collection; None for the name of the run's folder.
+        base: where the run's files are, for those who read the catalogue; None for where they are now.
+        date: ``2021-01-01``, or ``2021-01-01/2021-12-31``, for units of which no date is known.
+        grid: of the partitions' cells; None for the catalogue's, or ``h3``.
+        resolution: of the grid; None for the catalogue's, or 2.
+        period: of the partitions: ``year``, ``month``, ``day`` or ``none``; None for the catalogue's, or ``month``.
+        most_cells: items that meet more cells go to ``global``; None for the catalogue's, or 10.
+        quiet: show no progress.
+
+    Returns:
+        The catalogue, and what became of the units.
+
+    Raises:
+        UsageError: if the folder holds no run, the run has no chips, the date of a chip is unknown, the catalogue is
+            laid out otherwise, or an extra is missing.
+        RunLockedError: if another process works in the catalogue.
+        StorageError: if something cannot be written.
+
+    Example:
+        >>> built = eechips.build_catalog("outputs/sample-naip", out="outputs/catalog")
+        >>> built.catalog.partitions(bbox=(-105.3, 39.9, -105.2, 40.0))
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    samples = read_samples(run)
+    folder = run.path / FOLDER if out is None else Path(out)
+    source = Source(
+        collection=collection or run.path.resolve().name,
+        base=(base or run.address or str(run.path.resolve())).rstrip("/"),
+        info=run.info,
+        dates=None if date is None else _dates(date),
+    )
+    left = Left()
+
+    def described(schema: Schema) -> list[dict[str, Any]]:
+        own = [partition for partition in schema.partitions.values() if partition.collection == source.collection]
+        if not own:
+            return []
+        starts = [partition.start for partition in own if partition.start is not None]
+        ends = [partition.end for partition in own if partition.end is not None]
+        extent = union_of([partition.extent for partition in own])
+        return [collection_of(source, extent, min(starts, default=None), max(ends, default=None))]
+
+    def choose(known: Layout | None) -> Layout:
+        old = known.grid.to_json() if known else {"name": "h3", "resolution": RESOLUTION}
+        new = old if grid in (None, old["name"]) else {"name": grid, "resolution": RESOLUTION}
+        if resolution is not None:
+            new = new | {"resolution": resolution}
+        most = most_cells if most_cells is not None else known.most_cells if known else MOST_CELLS
+        return Layout(grid_of(new), period or (known.period if known else "month"), most)
+
+    with progress(len(samples), "chips", is_shown=not quiet) as bar:
+        batches = _batches(items(samples, source, left), bar.update, run, left)
+        catalog, outcome = update(folder, choose, batches, described, is_shown=not quiet)
+    return Built(catalog, outcome, left.without_place)
+
+
+def _batches(
+    found: Iterator[dict[str, Any]], advance: Callable[[int], object], run: Run, left: Left
+) -> Iterator[list[dict[str, Any]]]:
+    """The items, as many as a shard has. Refuses runs that have none, or some without a date, when all are through."""
+    count = 0
+    while batch := list(islice(found, _BATCH)):
+        yield batch
+        count += len(batch)
+        advance(len(batch))
+    if left.without_date:
+        total = count + left.without_date
+        raise UsageError(
+            f"{left.without_date:,} of {total:,} chips have no date, which STAC asks for: give one with --date, such as"
+            " --date 2021-01-01/2021-12-31"
+        )
+    if not count:
+        there = (
+            f"none of {left.without_place:,} results lies anywhere" if left.without_place else "there are no results"
+        )
+        raise UsageError(f"{run.path} has no chips for a catalogue: {there}")
+
+
+def _dates(text: str) -> tuple[str, str]:
+    """First and last moment of ``A``, ``A/B``, as RFC 3339 has them; a last day counts to its end.
+
+    Raises:
+        UsageError: if one is no date.
+    """
+    first, _, last = text.partition("/")
+    try:
+        found = [datetime.fromisoformat(part.replace("Z", "+00:00")) for part in (first, last or first)]
+    except ValueError:
+        raise UsageError(f"'{text}' is no date such as 2021-01-01, nor two such as 2021-01-01/2021-12-31") from None
+    start, end = (moment.replace(tzinfo=moment.tzinfo or timezone.utc).astimezone(timezone.utc) for moment in found)
+    if last and len(last) == _DAY:
+        end += timedelta(days=1) - timedelta(seconds=1)
+    if end < start:
+        raise UsageError(f"'{text}' ends before it begins")
+    texts = (moment.isoformat().replace("+00:00", "Z") for moment in (start, end))
+    return next(texts), next(texts)

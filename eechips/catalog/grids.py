@@ -1,0 +1,157 @@
+"""Grids that cut the Earth into cells: which cell an item is stored under.
+
+A grid only decides where items lie. What a partition's items really cover is recorded, and queries go by that.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.catalog.extents import centres, diameters
+from eechips.errors import UsageError
+
+GLOBAL = "global"
+"""In the place of a cell: for items over many cells, and for those in none."""
+
+_SPREAD = (
+    2.0  # the largest cells of H3 have less than twice the mean area (https://h3geo.org/docs/core-library/restable)
+)
+_SHRINK = 0.5  # and no edge is half as short as the mean edge
+
+
+class CellGrid(Protocol):
+    """A grid of cells."""
+
+    name: str
+    """How it is called on the command line."""
+
+    few: int
+    """So many cells, at most, does an item meet that is less than ``reach`` across."""
+
+    @property
+    def reach(self) -> float:
+        """In metres."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What the grid is, as a JSON value: ``{"name": …, …}``."""
+
+    def homes(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+        """The cells that places lie in, ``global`` for places in none."""
+
+    def is_over(self, geometry: BaseGeometry, cells: int) -> bool:
+        """Whether a geometry meets more than so many cells."""
+
+
+@dataclass(frozen=True)
+class H3:
+    """The hexagons of H3 (https://h3geo.org).
+
+    Attributes:
+        resolution: 0 (4,250,000 km² a cell) to 15; 2 is 86,800 km², 3 is 12,400 km².
+    """
+
+    resolution: int
+
+    name = "h3"
+    few = 3  # of any four hexagons two are not neighbours, and lie an edge apart
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.resolution <= 15:
+            raise UsageError(f"H3 has resolutions from 0 to 15, not {self.resolution}")
+
+    @functools.cached_property
+    def reach(self) -> float:
+        """Metres that the shortest edges exceed."""
+        return _SHRINK * float(_h3().average_hexagon_edge_length(self.resolution, unit="m"))
+
+    def to_json(self) -> dict[str, Any]:
+        """``{"name": "h3", "resolution": …}``."""
+        return {"name": self.name, "resolution": self.resolution}
+
+    def homes(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
+        """The hexagons, or pentagons, that places lie in."""
+        cell, resolution = _h3().latlng_to_cell, self.resolution
+        return [cell(y, x, resolution) for x, y in zip(longitudes.tolist(), latitudes.tolist(), strict=True)]
+
+    def is_over(self, geometry: BaseGeometry, cells: int) -> bool:
+        """Whether a geometry meets more than so many hexagons; edges are straight in longitude and latitude."""
+        h3 = _h3()
+        largest = _SPREAD * h3.average_hexagon_area(self.resolution, unit="m^2")
+        if _square_metres(geometry) > cells * largest:  # without listing them: there may be billions
+            return True
+        found: set[str] = set()
+        for part in shapely.get_parts(shapely.get_parts(geometry)):
+            found.update(self.cells(part))
+            if len(found) > cells:
+                return True
+        return False
+
+    def cells(self, part: BaseGeometry) -> set[str]:
+        """The hexagons that a point, a line or a polygon meets."""
+        h3 = _h3()
+        points = shapely.get_coordinates(part)
+        found = set(self.homes(points[:, 0], points[:, 1]))
+        if part.geom_type == "LineString":
+            part = part.buffer(1e-9)
+        if part.geom_type == "Polygon":
+            rings = [
+                [(y, x) for x, y in shapely.get_coordinates(ring)[:-1]] for ring in (part.exterior, *part.interiors)
+            ]
+            shape = h3.LatLngPoly(*rings)
+            found.update(h3.h3shape_to_cells_experimental(shape, self.resolution, contain="overlap"))
+        return found
+
+
+def grid_of(value: dict[str, Any]) -> CellGrid:
+    """The grid that ``to_json`` wrote.
+
+    Raises:
+        UsageError: if there is no such grid.
+    """
+    if value.get("name") == H3.name:
+        return H3(int(value["resolution"]))
+    raise UsageError(f"there is no grid '{value.get('name')}': there is {H3.name}")
+
+
+def assign(grid: CellGrid, boxes: npt.NDArray[np.float64], geometries: pa.ChunkedArray, most_cells: int) -> list[str]:
+    """The cells that items are stored under: those of their boxes' middles; ``global`` if they meet too many.
+
+    Args:
+        grid: of the cells.
+        boxes: of the items, (n, 4): west, south, east, north.
+        geometries: of the items, as WKB.
+        most_cells: so many cells may an item meet.
+    """
+    found = grid.homes(*centres(boxes))
+    is_small = diameters(boxes) < grid.reach if grid.few <= most_cells else np.zeros(len(boxes), dtype=bool)
+    for index in np.flatnonzero(~is_small):
+        if grid.is_over(shapely.from_wkb(geometries[int(index)].as_py()), most_cells):
+            found[index] = GLOBAL
+    return found
+
+
+def _square_metres(geometry: BaseGeometry) -> float:
+    """A lower bound of the area: as if every place was as near to a pole as the nearest is."""
+    _, south, _, north = geometry.bounds
+    if not math.isfinite(south):
+        return 0.0
+    shrink = max(0.0, math.cos(math.radians(min(90.0, max(abs(south), abs(north))))))
+    return float(geometry.area) * 110_574.0**2 * shrink  # metres of a degree of the meridian at the equator, the least
+
+
+@functools.cache
+def _h3() -> Any:
+    try:
+        import h3
+    except ImportError as error:
+        raise UsageError("catalogues by H3 cells need h3: pip install 'eechips[stac]'") from error
+    return h3

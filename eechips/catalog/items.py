@@ -1,0 +1,262 @@
+"""The units of a run as STAC items, and the run as a STAC collection.
+
+STAC 1.1.0 (https://github.com/radiantearth/stac-spec) with its extensions projection 2.0.0 and file 2.1.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips import datasets
+from eechips.catalog.extents import Extent, union
+from eechips.dataset.samples import ONLY, Sample, SampleFile, Samples
+from eechips.footprints import footprints
+from eechips.grid import Grid
+from eechips.storage import ID_LENGTH
+
+STAC_VERSION = "1.1.0"
+EXTENSIONS = (
+    "https://stac-extensions.github.io/file/v2.1.0/schema.json",
+    "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
+)
+IMAGE = "image"
+"""The asset of a unit that has one file."""
+
+PREFIX = "eechips:"
+"""Of properties that are not STAC's."""
+
+_BATCH = 2000  # samples that are made items of at a time
+_SHA256 = "1220"  # how a multihash of 32 bytes of sha2-256 begins (https://multiformats.io/multihash/)
+_TYPES = {
+    "tif": "image/tiff; application=geotiff",
+    "tiff": "image/tiff; application=geotiff",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "csv": "text/csv",
+    "json": "application/json",
+    "geojson": "application/geo+json",
+    "parquet": "application/vnd.apache.parquet",
+}
+_SPDX = frozenset({"CC-BY-4.0", "CC0-1.0", "CC-BY-SA-4.0"})
+_OTHER = "other"
+_HOST = {"name": "Google Earth Engine", "roles": ["host"], "url": "https://earthengine.google.com"}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What the items of a run have in common.
+
+    Attributes:
+        collection: id.
+        base: address, or path, below which the files are; no slash at the end.
+        info: run.json.
+        dates: first and last moment, ISO 8601, for units of which no date is known; None if there is none.
+    """
+
+    collection: str
+    base: str
+    info: Mapping[str, Any]
+    dates: tuple[str, str] | None
+
+    @property
+    def datasets(self) -> list[Mapping[str, Any]]:
+        """Those of the run's datasets that have terms of use."""
+        return [dataset for dataset in self.info.get("datasets", ()) if dataset.get("licence")]
+
+    @property
+    def licence(self) -> str:
+        """SPDX id, if all datasets have one and the same; else ``other``: links say what."""
+        found = {dataset["licence"] for dataset in self.datasets}
+        return found.pop() if len(found) == 1 and found <= _SPDX else _OTHER
+
+    @property
+    def links(self) -> list[dict[str, str]]:
+        """To the terms of use of the datasets."""
+        return [
+            {"rel": "license", "href": dataset["source"], "type": "text/html", "title": dataset["licence"]}
+            for dataset in self.datasets
+            if dataset.get("source")
+        ]
+
+    @property
+    def span(self) -> tuple[str, str] | None:
+        """The dates of units that have none of their own: as the caller, the run, or its datasets have them."""
+        given = self.info.get("parameters") or {}
+        if self.dates is not None:
+            return self.dates
+        if given.get("start") and given.get("end"):
+            return _moment(given["start"]), _moment(given["end"])
+        known = [datasets.find(dataset["id"]) for dataset in self.info.get("datasets", ())[:1]]
+        if known and known[0] is not None and known[0].end is not None:
+            return _moment(known[0].start), f"{known[0].end}T23:59:59Z"
+        return None
+
+
+@dataclass(slots=True)
+class Left:
+    """Units that are no items.
+
+    Attributes:
+        without_place: that lie nowhere, such as tables.
+        without_date: of which nobody knows when they show the Earth.
+    """
+
+    without_place: int = 0
+    without_date: int = 0
+
+
+def items(samples: Samples, source: Source, left: Left) -> Iterator[dict[str, Any]]:
+    """The items of a run's units, in the order of the plan.
+
+    Args:
+        samples: of the run.
+        source: what the items have in common.
+        left: counts the units that have no place or no date, which are left out.
+
+    Raises:
+        UsageError: if a CRS is unknown.
+    """
+    span, links = source.span, source.links
+    common = {"license": source.licence}
+    rest = iter(samples)
+    while batch := list(islice(rest, _BATCH)):
+        for sample, place in zip(batch, _places(batch), strict=True):
+            times = _times(sample, span)
+            if place is None or place.is_empty:
+                left.without_place += 1
+            elif times is None:
+                left.without_date += 1
+            else:
+                yield _item(sample, place, {**times, **common}, source, links)
+
+
+def collection_of(source: Source, extent: Extent, start: str | None, end: str | None) -> dict[str, Any]:
+    """The STAC collection of a run's items.
+
+    Args:
+        source: what they have in common.
+        extent: of all.
+        start: of the first, ISO 8601.
+        end: of the last.
+    """
+    used = [dataset.get("title") or dataset["id"] for dataset in source.datasets]
+    made = str(source.info.get("command", "")).strip()
+    notes = " ".join(source.info.get("notes", ()))
+    description = f"Chips of {', '.join(used) or 'Google Earth Engine'}, made by `{made}`." if made else "Chips."
+    producers = [{"name": dataset["citation"], "roles": ["producer"]} for dataset in source.datasets]
+    return {
+        "type": "Collection",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": [],
+        "id": source.collection,
+        "description": f"{description} {notes}".strip(),
+        "license": source.licence,
+        "providers": [*producers, _HOST],
+        "extent": {"spatial": {"bbox": [extent.bbox]}, "temporal": {"interval": [[start, end]]}},
+        "links": source.links,
+    }
+
+
+def _item(
+    sample: Sample, place: BaseGeometry, properties: dict[str, Any], source: Source, links: list[dict[str, str]]
+) -> dict[str, Any]:
+    grids = {file: _grid(file) for file in sample.files}
+    common = next((grid for grid in grids.values() if grid is not None), None)
+    return {
+        "type": "Feature",
+        "stac_version": STAC_VERSION,
+        "stac_extensions": list(EXTENSIONS),
+        "id": sample.id[:ID_LENGTH],
+        "collection": source.collection,
+        "geometry": shapely.geometry.mapping(place),
+        "bbox": union(shapely.bounds(shapely.get_parts(place))).bbox,
+        "properties": properties | _own(sample) | _projection(common),
+        "links": links,
+        "assets": {
+            file.layer if file.layer != ONLY else IMAGE: _asset(file, source.base)
+            | (_projection(grids[file]) if grids[file] != common else {})
+            for file in sample.files
+        },
+    }
+
+
+def _own(sample: Sample) -> dict[str, Any]:
+    """What is not STAC's: what the unit says of itself, what came of it, what was made of it."""
+    fields = {name: value for name, value in sample.fields.items() if name not in ("date", "time", "start", "end")}
+    found = {**fields, "valid_fraction": sample.valid_fraction, "split": sample.split, "sources": list(sample.sources)}
+    if sample.flags is not None:
+        found["flags"] = list(sample.flags)
+    own = {f"{PREFIX}{name}": value for name, value in found.items() if value is not None}
+    finished = {"updated": sample.finished} if sample.finished else {}
+    return finished | own
+
+
+def _asset(file: SampleFile, base: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "href": f"{base}/{file.name}",
+        "roles": ["data"],
+        "file:size": file.bytes,
+        "file:checksum": f"{_SHA256}{file.sha256}",
+    }
+    if file.suffix in _TYPES:
+        found["type"] = _TYPES[file.suffix]
+    if file.width is not None and file.bands:
+        found["bands"] = [{"name": name} for name in file.bands]
+    if file.width is not None and file.dtype:
+        found["data_type"] = file.dtype
+    return found
+
+
+def _projection(grid: Grid | None) -> dict[str, Any]:
+    """Properties of the extension ``projection``: shape is rows, columns."""
+    if grid is None:
+        return {}
+    is_code = ":" in grid.crs and len(grid.crs) < 40  # else it is WKT
+    crs = {"proj:code": grid.crs} if is_code else {"proj:wkt2": grid.crs}
+    return {**crs, "proj:shape": list(grid.shape), "proj:transform": list(grid.transform)}
+
+
+def _places(samples: Sequence[Sample]) -> list[BaseGeometry | None]:
+    """The footprints of samples: of all their files together."""
+    grids = [[grid for file in sample.files if (grid := _grid(file)) is not None] for sample in samples]
+    every = [list(dict.fromkeys(own)) for own in grids]
+    outlines = iter(footprints([grid for own in every for grid in own]))
+    found: list[BaseGeometry | None] = []
+    for own in every:
+        parts = [part for part in islice(outlines, len(own)) if part is not None]
+        found.append(parts[0] if len(parts) == 1 else shapely.union_all(parts) if parts else None)
+    return found
+
+
+def _grid(file: SampleFile) -> Grid | None:
+    if file.crs is None or file.transform is None or not file.width or not file.height:
+        return None
+    a, b, c, d, e, f = file.transform
+    return Grid(file.crs, (a, b, c, d, e, f), file.width, file.height)
+
+
+def _times(sample: Sample, span: tuple[str, str] | None) -> dict[str, str | None] | None:
+    """datetime, start_datetime and end_datetime: of the images that it shows, or of its period."""
+    dates = sorted({_moment(date) for date in sample.dates})
+    unit = sample.unit
+    if dates:
+        first, last = dates[0], dates[-1]
+    elif isinstance(unit.get("start"), str) and isinstance(unit.get("end"), str):
+        first, last = _moment(unit["start"]), _moment(unit["end"])
+    elif span is not None:
+        first, last = span
+    else:
+        return None
+    return {"datetime": first if first == last else None, "start_datetime": first, "end_datetime": last}
+
+
+def _moment(text: str) -> str:
+    """A date, or date and time, as RFC 3339 has it."""
+    return f"{text}T00:00:00Z" if len(text) == len("2020-06-01") else text

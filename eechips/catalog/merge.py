@@ -1,0 +1,388 @@
+"""New rows into a catalogue: newest wins by id, and nothing else is touched.
+
+What a catalogue has of the ids that come is found out first, wherever it lies: an item whose place or time has changed
+leaves its old partition as it enters the new one. Then each partition that this concerns is merged by itself, as a
+stream.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from eechips.catalog.columns import UNKNOWN, boxes_of, conformed, ends_of, stamps_of, starts_of, unified
+from eechips.catalog.commit import Change
+from eechips.catalog.extents import union
+from eechips.catalog.layout import collection_folder, fields
+from eechips.catalog.order import in_order, merged
+from eechips.catalog.schema import Partition, Schema, iso
+from eechips.catalog.shards import BATCH, Newest, Run, Shard, newest
+from eechips.storage import sha256_of
+
+ROW_GROUP = 16_384
+"""Rows of a row group: the least that engines read of a file."""
+
+_SCAN = 1_000_000  # ids that are looked up at a time
+_UNREADABLE = (pa.ArrowException, OSError)
+
+Advance = Callable[[int], object]
+"""Told of rows that are dealt with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of new rows.
+
+    Attributes:
+        new: that the catalogue did not have.
+        replaced: in the place of an older version, or of the same.
+        older: left out, since the catalogue has a newer version.
+        moved: of those replaced, whose older version lay in another partition.
+        blocked: not merged, since their partition cannot be read.
+        written: partitions that have changed, by path.
+        removed: partitions that have become empty.
+        stopped: partitions that cannot be read, and why: they are as they were.
+    """
+
+    new: int = 0
+    replaced: int = 0
+    older: int = 0
+    moved: int = 0
+    blocked: int = 0
+    written: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    stopped: Mapping[str, str] = field(default_factory=dict)
+
+
+def merge(
+    folder: Path, schema: Schema, shards: Sequence[Shard], change: Change, advance: Advance
+) -> tuple[Schema, Outcome]:
+    """Merges shards into a catalogue, as far as the change's scratch folder: nothing happens before it is committed.
+
+    Args:
+        folder: of the catalogue.
+        schema: of what is there.
+        shards: of new rows.
+        change: takes the new files.
+        advance: told of rows that are merged.
+
+    Returns:
+        The schema as it will be, and what became of the rows.
+
+    Raises:
+        OSError: if new files cannot be written.
+    """
+    rows = newest(shards)
+    stopped: dict[str, str] = {}
+    while True:  # a partition may turn out to be unreadable when all of it is read: what enters it stays where it was
+        plan = _Plan(folder, schema, shards, rows, stopped)
+        staged = _stage(plan, change.scratch, advance)
+        if staged is not None:
+            break
+    partitions, columns = dict(schema.partitions), {name: dict(types) for name, types in schema.columns.items()}
+    for number, (path, made) in enumerate(staged.items()):
+        if made is None:
+            change.remove(path)
+            del partitions[path]
+        else:
+            change.move(_staged_name(number), path)
+            partitions[path] = made.partition
+            columns.setdefault(made.partition.collection or "", {}).update(made.columns)
+    outcome = replace(
+        plan.outcome,
+        written=tuple(path for path, made in staged.items() if made is not None),
+        removed=tuple(path for path, made in staged.items() if made is None),
+    )
+    return Schema(schema.layout, partitions, columns), outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """A partition as it will be."""
+
+    partition: Partition
+    columns: dict[str, str]
+
+
+class _Plan:
+    """Which rows enter which partition, and which leave it."""
+
+    def __init__(
+        self, folder: Path, schema: Schema, shards: Sequence[Shard], rows: Newest, stopped: dict[str, str]
+    ) -> None:
+        self.folder, self.schema, self.shards, self.stopped = folder, schema, shards, stopped
+        self._rows = rows
+        paths = [*rows.paths, *sorted(set(schema.partitions) - set(rows.paths))]
+        code = {path: number for number, path in enumerate(paths)}
+        known = _known(folder, schema, rows, code, stopped)
+        is_blocked = np.isin(rows.codes, [code[path] for path in stopped])
+        is_older, is_known = np.zeros((2, len(rows.ids)), dtype=bool)
+        is_older[known.row[known.stamp > rows.stamps[known.row]]] = True
+        is_known[known.row] = True
+        enters = ~is_blocked & ~is_older
+        moves = enters[known.row] & (known.code != rows.codes[known.row])
+        self._entering = _groups(rows.codes[enters], np.flatnonzero(enters), paths)
+        self._leaving = _groups(known.code[moves], known.row[moves], paths)
+        self._keep = self._masks(rows.places[enters])
+        self._runs: dict[str, list[tuple[int, Run]]] = defaultdict(list)
+        for number, shard in enumerate(shards):
+            for run in shard.runs:
+                self._runs[run.path].append((number, run))
+        self.outcome = Outcome(
+            new=int(np.count_nonzero(enters & ~is_known)),
+            replaced=int(np.count_nonzero(enters & is_known)),
+            older=int(np.count_nonzero(is_older & ~is_blocked)),
+            moved=int(np.count_nonzero(moves)),
+            blocked=int(np.count_nonzero(is_blocked)),
+            stopped=dict(stopped),
+        )
+
+    @property
+    def paths(self) -> list[str]:
+        """The partitions that rows enter or leave."""
+        return sorted({*self._entering, *self._leaving})
+
+    def entering(self, path: str, schema: pa.Schema) -> list[Iterator[pa.Table]]:
+        """The rows that enter a partition, as streams in order."""
+        if path not in self._entering:
+            return []
+        return [self.shards[number].rows(run, self._keep[number], schema) for number, run in self._runs[path]]
+
+    def schemas(self, path: str) -> list[pa.Schema]:
+        """Of the shards whose rows enter a partition."""
+        if path not in self._entering:
+            return []
+        return [self.shards[number].schema for number in sorted({number for number, _ in self._runs[path]})]
+
+    def gone(self, path: str) -> pa.Array:
+        """The ids of rows that a partition has no longer: other versions enter it, or another partition."""
+        none = np.empty(0, dtype=np.int64)
+        numbers = np.concatenate([self._entering.get(path, none), self._leaving.get(path, none)])
+        return self._rows.ids.take(pa.array(numbers))
+
+    def _masks(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.bool_]]:
+        """For each shard which of its rows enter a partition."""
+        sizes = [shard.count for shard in self.shards]
+        keep = np.zeros(sum(sizes), dtype=bool)
+        keep[places] = True
+        return np.split(keep, np.cumsum(sizes)[:-1])
+
+
+def _groups(
+    codes: npt.NDArray[np.int64], values: npt.NDArray[np.int64], names: Sequence[str]
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Values by the names that their codes stand for."""
+    order = np.argsort(codes, kind="stable")
+    found, starts = np.unique(codes[order], return_index=True)
+    parts = np.split(values[order], starts[1:])
+    return {names[code]: part for code, part in zip(found.tolist(), parts, strict=False)}
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a catalogue has of ids: numbers of the rows that bring them, the partition's code, and how new it is."""
+
+    row: npt.NDArray[np.int64]
+    code: npt.NDArray[np.int64]
+    stamp: npt.NDArray[np.int64]
+
+
+def _known(folder: Path, schema: Schema, rows: Newest, code: Mapping[str, int], stopped: dict[str, str]) -> _Known:
+    """Looks ids up in all partitions of their collections. Notes those that cannot be read."""
+    found = [_Known(*np.empty((3, 0), dtype=np.int64))]
+    folders = np.array([path.partition("/")[0] for path in rows.paths])
+    for collection in np.unique(folders).tolist():
+        numbers = np.flatnonzero((folders == collection)[rows.codes])
+        wanted = rows.ids.take(pa.array(numbers))
+        block: list[tuple[int, pa.Table]] = []
+        there = (path for path in schema.partitions if path.startswith(f"{collection}/") and path not in stopped)
+        for path in sorted(there):
+            try:
+                block.append((code[path], _identities(folder / path)))
+            except _UNREADABLE as error:
+                stopped[path] = _reason(error)
+            if sum(len(table) for _, table in block) >= _SCAN:
+                found.append(_matches(block, wanted, numbers))
+                block = []
+        if block:
+            found.append(_matches(block, wanted, numbers))
+    return _Known(*(np.concatenate([getattr(part, name) for part in found]) for name in ("row", "code", "stamp")))
+
+
+def _identities(path: Path) -> pa.Table:
+    with pq.ParquetFile(path) as file:
+        table = file.read(columns=[name for name in ("id", "updated") if name in file.schema_arrow.names])
+    return pa.table({"id": table["id"], "stamp": stamps_of(table)})
+
+
+def _matches(block: Sequence[tuple[int, pa.Table]], wanted: pa.Array, numbers: npt.NDArray[np.int64]) -> _Known:
+    every = pa.concat_tables([table for _, table in block])
+    codes = np.repeat([code for code, _ in block], [len(table) for _, table in block])
+    at = pc.index_in(every["id"], value_set=wanted)
+    is_match = pc.is_valid(at).to_numpy()
+    return _Known(numbers[pc.drop_null(at).to_numpy()], codes[is_match], every["stamp"].to_numpy()[is_match])
+
+
+def _stage(plan: _Plan, scratch: Path, advance: Advance) -> dict[str, _Made | None] | None:
+    """Writes the partitions that change; None for those that become empty.
+
+    Returns:
+        None if a partition turned out to be unreadable, which is noted.
+    """
+    found: dict[str, _Made | None] = {}
+    for path in plan.paths:
+        staged = scratch / _staged_name(len(found))
+        try:
+            changed = _stage_one(plan, path, staged, advance)
+        except _Unreadable as error:
+            plan.stopped[path] = str(error)
+            return None
+        if changed is not _UNCHANGED:
+            found[path] = changed
+    return found
+
+
+class _Unreadable(Exception):  # noqa: N818 - not one that anybody else sees
+    """A partition that cannot be read."""
+
+
+_UNCHANGED: Any = object()
+
+
+def _stage_one(plan: _Plan, path: str, staged: Path, advance: Advance) -> _Made | None:
+    """Writes a partition as it will be; ``_UNCHANGED`` if its rows are those that it has."""
+    there = plan.folder / path if path in plan.schema.partitions else None
+    schema = unified([*([] if there is None else [_schema_of(there)]), *plan.schemas(path)])
+    if there is not None and not any(_differences(plan, path, there, schema)):
+        return _UNCHANGED  # type: ignore[no-any-return]
+    tally = _Tally(advance)
+    rows = _rebatched(tally.counted(after for _, after in _steps(plan, path, there, schema)))
+    first = next(rows, None)
+    if first is None:
+        return None
+    _write(staged, schema, _chained(first, rows))
+    columns = {column.name: str(column.type) for column in schema}
+    return _Made(tally.partition(path, staged), columns)
+
+
+def _differences(plan: _Plan, path: str, there: Path, schema: pa.Schema) -> Iterator[bool]:
+    """Whether rows change, stretch by stretch."""
+    for before, after in _steps(plan, path, there, schema):
+        yield before is None or not before.equals(after)
+
+
+def _steps(plan: _Plan, path: str, there: Path | None, schema: pa.Schema) -> Iterator[tuple[pa.Table | None, pa.Table]]:
+    """Stretch by stretch the rows of a partition as they are, and as they will be."""
+    gone = plan.gone(path)
+    existing = iter(()) if there is None else _rows(there, schema)
+    for before, *new in merged([existing, *plan.entering(path, schema)]):
+        kept = before if before is None else before.filter(pc.invert(pc.is_in(before["id"], value_set=gone)))
+        parts = [part for part in (kept, *new) if part is not None]
+        yield before, in_order(pa.concat_tables(parts)) if len(parts) > 1 else parts[0]
+
+
+def _rows(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH):
+                yield conformed(pa.Table.from_batches([batch]), schema)
+    except _UNREADABLE as error:
+        raise _Unreadable(_reason(error)) from error
+
+
+def _schema_of(path: Path) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except _UNREADABLE as error:
+        raise _Unreadable(_reason(error)) from error
+
+
+def _rebatched(tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
+    """Rows in batches of a row group each."""
+    waiting: list[pa.Table] = []
+    for table in tables:
+        waiting.append(table)
+        while sum(map(len, waiting)) >= ROW_GROUP:
+            whole = pa.concat_tables(waiting)
+            yield _batch(whole.slice(0, ROW_GROUP))
+            waiting = [whole.slice(ROW_GROUP)]
+    rest = [table for table in waiting if len(table)]
+    if rest:
+        yield _batch(pa.concat_tables(rest))
+
+
+def _batch(table: pa.Table) -> pa.RecordBatch:
+    return table.combine_chunks().to_batches()[0]
+
+
+def _chained(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield first
+    yield from rest
+
+
+def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:
+    from stac_geoparquet.arrow import to_parquet
+
+    to_parquet(pa.RecordBatchReader.from_batches(schema, batches), path, compression="zstd")
+
+
+class _Tally:
+    """What is in the rows of a partition, counted as they pass."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance = advance
+        self._items = 0
+        self._boxes: list[npt.NDArray[np.float64]] = []
+        self._starts: list[np.datetime64] = []
+        self._ends: list[np.datetime64] = []
+        self._stamp = UNKNOWN
+
+    def counted(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+        """The same tables."""
+        for table in tables:
+            if len(table):
+                self._count(table)
+            yield table
+
+    def _count(self, table: pa.Table) -> None:
+        self._items += len(table)
+        self._boxes.append(np.array([union(boxes_of(table)).bbox]))
+        starts, ends = starts_of(table), ends_of(table)
+        self._starts += [starts[~np.isnat(starts)].min()] if not np.isnat(starts).all() else []
+        self._ends += [ends[~np.isnat(ends)].max()] if not np.isnat(ends).all() else []
+        self._stamp = max(self._stamp, int(stamps_of(table).max()))
+        self._advance(len(table))
+
+    def partition(self, path: str, file: Path) -> Partition:
+        """The partition that a file of these rows is."""
+        named = fields(path)
+        collection = str(named["collection"])
+        return Partition(
+            path=path,
+            collection=None if path.startswith(f"{collection_folder(None)}/") else collection,
+            cell=str(named["cell"]),
+            items=self._items,
+            bytes=file.stat().st_size,
+            sha256=sha256_of(file),
+            extent=union(np.concatenate(self._boxes)),
+            start=iso(int(min(self._starts).astype(np.int64))) if self._starts else None,
+            end=iso(int(max(self._ends).astype(np.int64))) if self._ends else None,
+            updated=None if self._stamp == UNKNOWN else iso(self._stamp),
+        )
+
+
+def _staged_name(number: int) -> str:
+    return f"{number:06d}.staged"
+
+
+def _reason(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,136 @@
+"""The schema file of a catalogue: its layout, its partitions, statistics, columns."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from eechips.catalog.extents import Extent, union_of
+from eechips.catalog.layout import Layout
+from eechips.errors import StorageError, UsageError
+
+SCHEMA_NAME = "_schema.json"  # engines that read folders leave out what begins with an underscore
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A file of items.
+
+    Attributes:
+        path: below the catalogue, with forward slashes.
+        collection: id; None if its items have none.
+        cell: of the layout's grid, or ``global``.
+        items: how many. No other partition has any of them.
+        bytes: size of the file.
+        sha256: of the file, hexadecimal.
+        extent: box around all items.
+        start: when the first begins, ISO 8601, UTC; None if no item says.
+        end: when the last ends.
+        updated: when the newest was updated; None if no item says.
+    """
+
+    path: str
+    collection: str | None
+    cell: str
+    items: int
+    bytes: int
+    sha256: str
+    extent: Extent
+    start: str | None
+    end: str | None
+    updated: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value, with ``bbox`` as GeoJSON has it in the place of ``extent``."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "extent"}
+        return values | {"bbox": self.extent.bbox}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Partition:
+        """The partition that ``to_json`` wrote."""
+        return cls(extent=Extent(*value["bbox"]), **{name: part for name, part in value.items() if name != "bbox"})
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a catalogue holds.
+
+    Attributes:
+        layout: by which its items are stored.
+        partitions: by their paths.
+        columns: of each collection (by id, "" for none): Arrow's names of the columns' types.
+    """
+
+    layout: Layout
+    partitions: Mapping[str, Partition] = field(default_factory=dict)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def statistics(self) -> dict[str, Any]:
+        """Of all partitions, and of each collection: items, partitions, cells, bytes, bbox, start, end."""
+        names = sorted({partition.collection or "" for partition in self.partitions.values()})
+        return {
+            **_totals(self.partitions.values()),
+            "collections": {
+                name: _totals(p for p in self.partitions.values() if (p.collection or "") == name) for name in names
+            },
+        }
+
+    def dumps(self) -> bytes:
+        """The content of the schema file; the same for the same catalogue."""
+        value = {
+            "format": FORMAT,
+            **self.layout.to_json(),
+            "statistics": self.statistics,
+            "columns": self.columns,
+            "partitions": [self.partitions[path].to_json() for path in sorted(self.partitions)],
+        }
+        return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def load(cls, folder: Path) -> Schema:
+        """The schema of a catalogue.
+
+        Raises:
+            UsageError: if the folder is no catalogue, or one of another version.
+            StorageError: if its schema file cannot be read.
+        """
+        path = folder / SCHEMA_NAME
+        try:
+            value = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise UsageError(f"{folder} is no catalogue: there is no {SCHEMA_NAME}") from None
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{path} cannot be read: {error}") from error
+        if value.get("format") != FORMAT:
+            raise UsageError(f"{path} has format {value.get('format')}, this eechips writes {FORMAT}")
+        partitions = [Partition.from_json(partition) for partition in value["partitions"]]
+        return cls(Layout.from_json(value), {partition.path: partition for partition in partitions}, value["columns"])
+
+
+def iso(microseconds: int) -> str:
+    """A moment, in microseconds since 1970, as ISO 8601, UTC."""
+    seconds, rest = divmod(microseconds, 1_000_000)
+    text = datetime.fromtimestamp(seconds, timezone.utc).replace(microsecond=rest).isoformat()
+    return text.replace("+00:00", "Z")
+
+
+def _totals(partitions: Iterable[Partition]) -> dict[str, Any]:
+    found = list(partitions)
+    starts = [partition.start for partition in found if partition.start is not None]
+    ends = [partition.end for partition in found if partition.end is not None]
+    return {
+        "items": sum(partition.items for partition in found),
+        "partitions": len(found),
+        "cells": len({partition.cell for partition in found}),
+        "bytes": sum(partition.bytes for partition in found),
+        "bbox": union_of([partition.extent for partition in found]).bbox if found else None,
+        "start": min(starts, default=None),
+        "end": max(ends, default=None),
+    }

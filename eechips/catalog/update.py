@@ -1,0 +1,126 @@
+"""Items into a catalogue, from wherever they come: shards, merge, commit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eechips.catalog import commit
+from eechips.catalog.catalog import Catalog
+from eechips.catalog.columns import boxes_of, starts_of, table_of
+from eechips.catalog.grids import assign
+from eechips.catalog.layout import Layout, collection_folder
+from eechips.catalog.merge import Outcome, merge
+from eechips.catalog.schema import SCHEMA_NAME, Schema
+from eechips.catalog.shards import Shard, write_shard
+from eechips.errors import StorageError, UsageError
+from eechips.manifest.lock import locked
+from eechips.storage import make_folder
+
+COLLECTION_NAME = "_collection.json"
+
+_STAGED_SCHEMA = "schema.staged"
+_PATIENCE = 2.0  # seconds before a bar is shown
+
+Described = Callable[[Schema], Sequence[Mapping[str, Any]]]
+"""STAC collections that belong to a catalogue as it will be."""
+
+
+def update(
+    folder: Path,
+    choose: Callable[[Layout | None], Layout],
+    batches: Iterable[Sequence[Mapping[str, Any]]],
+    described: Described,
+    *,
+    is_shown: bool,
+) -> tuple[Catalog, Outcome]:
+    """Brings items into a catalogue, all of them or, if this is interrupted, none.
+
+    Args:
+        folder: of the catalogue; made if there is none.
+        choose: the layout that the caller wants, given that of the catalogue, or None if there is none yet.
+        batches: items of one collection each, as many as fit into memory.
+        described: the collections whose descriptions change.
+        is_shown: whether a bar is, if it takes long.
+
+    Returns:
+        The catalogue, and what became of the items.
+
+    Raises:
+        UsageError: if the catalogue has another layout.
+        RunLockedError: if another process works in the folder.
+        StorageError: if something cannot be written.
+    """
+    make_folder(folder)
+    with locked(folder):
+        commit.finish(folder)
+        change = commit.Change(folder)
+        shutil.rmtree(change.scratch, ignore_errors=True)
+        schema = _schema(folder, choose)
+        try:
+            change.scratch.mkdir()
+            shards = [_shard(change.scratch, number, batch, schema.layout) for number, batch in enumerate(batches)]
+            outcome = Outcome()
+            if shards:
+                with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
+                    schema, outcome = merge(folder, schema, shards, change, merging.update)
+            _stage_descriptions(described(schema), change)
+            _stage(change, _STAGED_SCHEMA, SCHEMA_NAME, schema.dumps())
+            change.commit()
+        except OSError as error:
+            raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
+        finally:
+            if not commit.is_pending(folder):
+                shutil.rmtree(change.scratch, ignore_errors=True)
+    return Catalog(folder, schema), outcome
+
+
+def progress(total: int, unit: str, *, is_shown: bool) -> Any:
+    """A bar, which appears on a terminal after two seconds."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=f" {unit}", delay=_PATIENCE, disable=not (is_shown and sys.stderr.isatty()))
+
+
+def _schema(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema:
+    """The schema of what is there, or of nothing."""
+    if (folder / SCHEMA_NAME).exists():
+        found = Schema.load(folder)
+        wanted = choose(found.layout)
+        if wanted != found.layout:
+            raise UsageError(
+                f"{folder} is laid out otherwise: {_told(found.layout)}, not {_told(wanted)}: leave these options out,"
+                " or choose another folder with --out"
+            )
+        return found
+    if any(folder.glob("collection=*")):
+        raise UsageError(f"{folder} has partitions, but no {SCHEMA_NAME}: choose another folder with --out")
+    return Schema(choose(None))
+
+
+def _shard(scratch: Path, number: int, items: Sequence[Mapping[str, Any]], layout: Layout) -> Shard:
+    table = table_of(items)
+    cells = assign(layout.grid, boxes_of(table), table["geometry"], layout.most_cells)
+    paths = layout.paths(table["collection"].to_pylist(), cells, starts_of(table))
+    return write_shard(scratch / f"{number:06d}.shard", table, paths)
+
+
+def _stage_descriptions(collections: Sequence[Mapping[str, Any]], change: commit.Change) -> None:
+    for number, collection in enumerate(collections):
+        path = f"{collection_folder(collection['id'])}/{COLLECTION_NAME}"
+        content = (json.dumps(collection, indent=1, ensure_ascii=False) + "\n").encode()
+        _stage(change, f"{number:06d}.collection", path, content)
+
+
+def _stage(change: commit.Change, staged: str, path: str, content: bytes) -> None:
+    (change.scratch / staged).write_bytes(content)
+    change.move(staged, path)
+
+
+def _told(layout: Layout) -> str:
+    grid = " ".join(f"{name} {value}" for name, value in layout.grid.to_json().items()).removeprefix("name ")
+    return f"{grid}, period {layout.period}, most cells {layout.most_cells}"
