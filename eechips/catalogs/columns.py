@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from eechips.catalog.extents import Extent
+from eechips.catalogs.extents import Extent
 from eechips.errors import UsageError
 
 TIMES = ("datetime", "start_datetime", "end_datetime", "created", "updated", "expires", "published", "unpublished")

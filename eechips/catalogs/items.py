@@ -5,6 +5,7 @@ STAC 1.1.0 (https://github.com/radiantearth/stac-spec) with its extensions proje
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,7 +15,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips import datasets
-from eechips.catalog.extents import Extent, union
+from eechips.catalogs.extents import Extent, union
+from eechips.crs import parse_crs
 from eechips.dataset.samples import ONLY, Sample, SampleFile, Samples
 from eechips.footprints import footprints
 from eechips.grid import Grid
@@ -218,9 +220,14 @@ def _projection(grid: Grid | None) -> dict[str, Any]:
     """Properties of the extension ``projection``: shape is rows, columns."""
     if grid is None:
         return {}
-    is_code = ":" in grid.crs and len(grid.crs) < 40  # else it is WKT
-    crs = {"proj:code": grid.crs} if is_code else {"proj:wkt2": grid.crs}
-    return {**crs, "proj:shape": list(grid.shape), "proj:transform": list(grid.transform)}
+    return {**_crs(grid.crs), "proj:shape": list(grid.shape), "proj:transform": list(grid.transform)}
+
+
+@functools.cache
+def _crs(crs: str) -> dict[str, Any]:
+    """A code that everybody knows, or WKT."""
+    authority = parse_crs(crs).to_authority(min_confidence=100)
+    return {"proj:code": ":".join(authority)} if authority else {"proj:wkt2": parse_crs(crs).to_wkt()}
 
 
 def _places(samples: Sequence[Sample]) -> list[BaseGeometry | None]:

@@ -8,10 +8,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from eechips.catalog import commit
-from eechips.catalog.extents import Extent
-from eechips.catalog.schema import Partition, Schema
+from eechips.catalogs import commit
+from eechips.catalogs.extents import Extent
+from eechips.catalogs.schema import Partition, Schema
 from eechips.errors import StorageError, UsageError
+from eechips.human import human_bytes
 from eechips.manifest.lock import locked
 
 
@@ -31,7 +32,13 @@ class Catalog:
         return sum(partition.items for partition in self.schema.partitions.values())
 
     def __repr__(self) -> str:
-        return f"<eechips catalogue {self.path}: {len(self):,} items in {len(self.schema.partitions):,} partitions>"
+        return f"<eechips catalogue: {self.summary}>"
+
+    @property
+    def summary(self) -> str:
+        """For people: how much there is, and where."""
+        size = human_bytes(sum(partition.bytes for partition in self.schema.partitions.values()))
+        return f"{len(self):,} items in {len(self.schema.partitions):,} partitions, {size}, in {self.path}"
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -87,7 +94,7 @@ class Catalog:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from eechips.catalog import columns
+        from eechips.catalogs import columns
 
         extent = _extent(bbox)
         first, last = _moment(start), _moment(end)

@@ -10,8 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from eechips.catalog.extents import Extent, union_of
-from eechips.catalog.layout import Layout
+from eechips.catalogs.extents import Extent, union_of
+from eechips.catalogs.layout import Layout
 from eechips.errors import StorageError, UsageError
 
 SCHEMA_NAME = "_schema.json"  # engines that read folders leave out what begins with an underscore

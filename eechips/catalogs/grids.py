@@ -16,7 +16,7 @@ import pyarrow as pa
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.catalog.extents import centres, diameters
+from eechips.catalogs.extents import centres, diameters
 from eechips.errors import UsageError
 
 GLOBAL = "global"

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eechips.catalog import commit
-from eechips.catalog.catalog import Catalog
-from eechips.catalog.columns import boxes_of, starts_of, table_of
-from eechips.catalog.grids import assign
-from eechips.catalog.layout import Layout, collection_folder
-from eechips.catalog.merge import Outcome, merge
-from eechips.catalog.schema import SCHEMA_NAME, Schema
-from eechips.catalog.shards import Shard, write_shard
+from eechips.catalogs import commit
+from eechips.catalogs.catalog import Catalog
+from eechips.catalogs.columns import boxes_of, starts_of, table_of
+from eechips.catalogs.grids import assign
+from eechips.catalogs.layout import Layout, collection_folder
+from eechips.catalogs.merge import Outcome, merge
+from eechips.catalogs.schema import SCHEMA_NAME, Schema
+from eechips.catalogs.shards import Shard, write_shard
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.lock import locked
 from eechips.storage import make_folder

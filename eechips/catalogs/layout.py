@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import numpy.typing as npt
 
-from eechips.catalog.grids import CellGrid, grid_of
+from eechips.catalogs.grids import CellGrid, grid_of
 from eechips.errors import UsageError
 
 Period = Literal["year", "month", "day", "none"]

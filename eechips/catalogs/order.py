@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eechips.catalog.columns import boxes_of, starts_of
-from eechips.catalog.extents import centres
+from eechips.catalogs.columns import boxes_of, starts_of
+from eechips.catalogs.extents import centres
 
 _BITS = 16  # of a longitude or latitude: 0.0055 degrees
 

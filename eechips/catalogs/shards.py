@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.ipc
 
-from eechips.catalog.columns import conformed, stamps_of
-from eechips.catalog.order import in_order
+from eechips.catalogs.columns import conformed, stamps_of
+from eechips.catalogs.order import in_order
 
 BATCH = 4096
 """Rows that are read at a time."""
@@ -59,7 +59,7 @@ class Shard:
             return reader.schema.remove(reader.schema.get_field_index(_NUMBER))
 
     def identities(self) -> pa.Table:
-        """Of every row: id, stamp (see :func:`~eechips.catalog.columns.stamps_of`), and number before it was sorted."""
+        """Of every row: id, stamp (see :func:`.columns.stamps_of`), and number before it was sorted."""
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as whole:
             names = whole.schema.names
         wanted = [names.index(name) for name in ("id", "updated", _NUMBER) if name in names]
@@ -120,7 +120,7 @@ class Newest:
 
     Attributes:
         ids: of the rows.
-        stamps: when they were updated, see :func:`~eechips.catalog.columns.stamps_of`; shape (n,).
+        stamps: when they were updated, see :func:`~eechips.catalogs.columns.stamps_of`; shape (n,).
         paths: of the partitions of the shards, sorted.
         codes: of the rows' partitions: numbers in ``paths``; shape (n,).
         places: numbers of the rows among those of all shards, as they lie there; shape (n,).

@@ -9,14 +9,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eechips.catalog.catalog import Catalog
-from eechips.catalog.extents import union_of
-from eechips.catalog.grids import grid_of
-from eechips.catalog.items import Left, Source, collection_of, items
-from eechips.catalog.layout import MOST_CELLS, RESOLUTION, Layout, Period
-from eechips.catalog.merge import Outcome
-from eechips.catalog.schema import Schema
-from eechips.catalog.update import progress, update
+from eechips.catalogs.catalog import Catalog
+from eechips.catalogs.extents import union_of
+from eechips.catalogs.grids import grid_of
+from eechips.catalogs.items import Left, Source, collection_of, items
+from eechips.catalogs.layout import MOST_CELLS, RESOLUTION, Layout, Period
+from eechips.catalogs.merge import Outcome
+from eechips.catalogs.schema import Schema
+from eechips.catalogs.update import progress, update
 from eechips.dataset.samples import read_samples
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
@@ -43,7 +43,7 @@ class Built:
     without_place: int
 
 
-def build_catalog(
+def catalog(
     run: Run | str | Path,
     *,
     out: str | Path | None = None,
@@ -83,7 +83,7 @@ def build_catalog(
         StorageError: if something cannot be written.
 
     Example:
-        >>> built = eechips.build_catalog("outputs/sample-naip", out="outputs/catalog")
+        >>> built = eechips.catalog("outputs/sample-naip", out="outputs/catalog")
         >>> built.catalog.partitions(bbox=(-105.3, 39.9, -105.2, 40.0))
     """
     run = run if isinstance(run, Run) else open_run(run)
@@ -116,8 +116,8 @@ def build_catalog(
 
     with progress(len(samples), "chips", is_shown=not quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)
-        catalog, outcome = update(folder, choose, batches, described, is_shown=not quiet)
-    return Built(catalog, outcome, left.without_place)
+        found, outcome = update(folder, choose, batches, described, is_shown=not quiet)
+    return Built(found, outcome, left.without_place)
 
 
 def _batches(

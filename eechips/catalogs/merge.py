@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from eechips.catalog.columns import UNKNOWN, boxes_of, conformed, ends_of, stamps_of, starts_of, unified
-from eechips.catalog.commit import Change
-from eechips.catalog.extents import union
-from eechips.catalog.layout import collection_folder, fields
-from eechips.catalog.order import in_order, merged
-from eechips.catalog.schema import Partition, Schema, iso
-from eechips.catalog.shards import BATCH, Newest, Run, Shard, newest
+from eechips.catalogs.columns import UNKNOWN, boxes_of, conformed, ends_of, stamps_of, starts_of, unified
+from eechips.catalogs.commit import Change
+from eechips.catalogs.extents import union
+from eechips.catalogs.layout import collection_folder, fields
+from eechips.catalogs.order import in_order, merged
+from eechips.catalogs.schema import Partition, Schema, iso
+from eechips.catalogs.shards import BATCH, Newest, Run, Shard, newest
 from eechips.storage import sha256_of
 
 ROW_GROUP = 16_384

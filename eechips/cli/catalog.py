@@ -1,0 +1,170 @@
+"""``eechips catalog``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from eechips.cli.options import HELP, debug_option
+
+if TYPE_CHECKING:
+    from eechips.catalogs.merge import Outcome
+
+_BUILD = "build"
+
+
+class _RunOrVerb(click.Group):
+    """A group whose first argument may be the folder of a run: then ``build`` is meant."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command, and what is left of the arguments."""
+        if args and args[0] not in self.commands:
+            args = [_BUILD, *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Leaves options before the folder to ``build``."""
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = [_BUILD, *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("catalog", cls=_RunOrVerb, context_settings=HELP, subcommand_metavar="DIR | COMMAND [OPTIONS]")
+def command() -> None:
+    """Catalogues of chips: STAC items as GeoParquet, partitioned for DuckDB and the like.
+
+    With the folder of a run, it is the command build.
+
+    \b
+    Examples:
+      eechips catalog outputs/sample-naip                            # into outputs/sample-naip/catalog
+      eechips catalog outputs/sample-naip --out outputs/catalog      # which other runs may share
+      eechips catalog partitions outputs/catalog --bbox=-105.3,39.9,-105.2,40.0 --start 2021-06-01
+    """
+
+
+@command.command(_BUILD, context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--out", type=click.Path(path_type=Path), metavar="CATALOG", help="Its folder. [default: DIR/catalog]")
+@click.option("--collection", metavar="ID", help="Id of the STAC collection. [default: the name of DIR]")
+@click.option("--base", metavar="URL", help="Where readers find the run's files. [default: where they are now]")
+@click.option("--date", metavar="D[/D]", help="For chips of which no date is known: a date, or the first and the last.")
+@click.option("--grid", type=click.Choice(["h3"]), help="Cells of the partitions. [default: h3]")
+@click.option("--resolution", type=int, metavar="N", help="Of the grid. [default: 2, cells of 86,800 km²]")
+@click.option(
+    "--period", type=click.Choice(["year", "month", "day", "none"]), help="Time of a partition. [default: month]"
+)
+@click.option("--most-cells", type=int, metavar="N", help="What meets more cells goes to 'global'. [default: 10]")
+@debug_option
+@click.pass_context
+def build_command(
+    ctx: click.Context,
+    folder: Path,
+    out: Path | None,
+    collection: str | None,
+    base: str | None,
+    date: str | None,
+    grid: str | None,
+    resolution: int | None,
+    period: str | None,
+    most_cells: int | None,
+) -> None:
+    """Write the chips of a run into a catalogue, or bring the catalogue up to date.
+
+    The catalogue is a folder of Parquet files, collection=…/cell=…/year=…/month=…/items.parquet, with a list of them
+    and statistics in _schema.json. What it has already stays; of two versions of a chip the newer wins; partitions in
+    which nothing changes keep their files. Grid, resolution, period and most cells are fixed once it is made.
+
+    Exit status: 1 if a partition cannot be read: it is left as it is, and all others are up to date.
+
+    \b
+    Examples:
+      eechips catalog outputs/sample-naip
+      eechips catalog outputs/sample-naip --out outputs/catalog --resolution 4 --period year
+      eechips catalog outputs/sample-naip --base https://example.org/naip
+      eechips catalog outputs/elevation --date 2000-02-11/2000-02-22
+    """
+    from eechips.catalogs.build import catalog
+
+    built = catalog(
+        folder,
+        out=out,
+        collection=collection,
+        base=base,
+        date=date,
+        grid=grid,
+        resolution=resolution,
+        period=period,  # type: ignore[arg-type]
+        most_cells=most_cells,
+    )
+    if built.without_place:
+        click.echo(f"{built.without_place:,} results lie nowhere and are left out", err=True)
+    _tell(built.outcome)
+    click.echo(built.catalog.summary)
+    if built.outcome.stopped:
+        ctx.exit(1)
+
+
+@command.command("partitions", context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="CATALOG")
+@click.option("--bbox", metavar="W,S,E,N", help="Only those that can hold items here.")
+@click.option("--point", metavar="LON,LAT", help="The same for a point.")
+@click.option("--start", metavar="T", help="Only of items that end at this date, or date and time (UTC), or later.")
+@click.option("--end", metavar="T", help="Only of items that begin before it.")
+@click.option("--collection", "collections", multiple=True, metavar="ID", help="Only of a collection; may be repeated.")
+@click.option("--json", "as_json", is_flag=True, help="With what is known of each, as JSON.")
+@debug_option
+def partitions_command(
+    folder: Path,
+    bbox: str | None,
+    point: str | None,
+    start: str | None,
+    end: str | None,
+    collections: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List the partitions of a catalogue that can hold items of a place and a time: files to read, one per line.
+
+    No other partition has any such item.
+
+    \b
+    Examples:
+      eechips catalog partitions outputs/catalog
+      eechips catalog partitions outputs/catalog --point=-105.25,39.95
+      eechips catalog partitions outputs/catalog --bbox=-105.3,39.9,-105.2,40.0 --start 2021-06-01 --end 2021-09-01
+    """
+    from eechips.catalogs.catalog import open_catalog
+    from eechips.errors import UsageError
+
+    if bbox is not None and point is not None:
+        raise UsageError("--bbox and --point exclude each other")
+    found = open_catalog(folder).partitions(
+        bbox=point if bbox is None else bbox, start=start, end=end, collections=collections
+    )
+    if as_json:
+        click.echo(json.dumps([partition.to_json() for partition in found], indent=1, ensure_ascii=False))
+        return
+    for partition in found:
+        click.echo(folder / partition.path)
+
+
+def _tell(outcome: Outcome) -> None:
+    """What became of the items."""
+    counts = {
+        "new": outcome.new,
+        "known": outcome.replaced,
+        "of them moved": outcome.moved,
+        "older than what is there": outcome.older,
+    }
+    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
+    changed = len(outcome.written) + len(outcome.removed)
+    click.echo(f"items: {told}; partitions changed: {changed:,}")
+    for path, reason in sorted(outcome.stopped.items()):
+        click.echo(f"{path} cannot be read, and is left as it is: {reason}", err=True)
+    if outcome.blocked:
+        click.echo(f"{outcome.blocked:,} items belong there: mend or remove these files, then try again", err=True)
