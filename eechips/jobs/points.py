@@ -17,7 +17,6 @@ import shapely
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import RegionError, UsageError
-from eechips.grid import Grid
 from eechips.jobs.harvest import Harvest
 from eechips.jobs.options import (
     OfDataset,
@@ -37,10 +36,11 @@ from eechips.jobs.questions import Question, columns_of
 from eechips.jobs.survey import DAY, Mode, Survey, count_images, day_of, survey
 from eechips.manifest.run import Run
 from eechips.planning import cells, facts
+from eechips.planning.duplicates import merge
 from eechips.planning.masks import Mask, parse_mask
 from eechips.planning.pairing import parse_window
 from eechips.planning.places import Places, read_places
-from eechips.planning.projection import METRES_PER_DEGREE, project
+from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
 from eechips.storage import sha256_of
@@ -53,10 +53,7 @@ if TYPE_CHECKING:
 COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
 """What makes one value of a pixel's values in all images; ``latest`` is the last one that is not masked."""
 
-_CLOSE = 1e-6  # of a pixel: a point so near to an edge is not taken to be on either side of it
 _VERTEX = 40  # bytes in a request
-_INTEGRAL = ("latest", "min", "max", "sum", "mode")  # composites that make integers of integers
-_SELECTING = ("first", "min", "max", "mode")  # reducers that do so over polygons
 
 _log = logging.getLogger(__name__)
 
@@ -235,7 +232,7 @@ class PointValues(OfDataset):
         shapes = places.geometries[rows]
         times = None if moments is None else moments[rows]
         is_shared = self.scale is None and self.cloud_mask is None and self.is_points
-        alike = _alike(shapes, times, found.shared if is_shared else None)
+        alike = merge(shapes, times, found.shared if is_shared else None)
         first = np.array([group[0] for group in alike])
         parts = list(self._cells(shapes[first], None if times is None else times[first], found))
         _log.info(
@@ -287,7 +284,7 @@ class PointValues(OfDataset):
             columns=question.columns,
             positions=tuple(question.properties.index(name) for name in question.names),
             counts=frozenset() if question.is_points else self.statistics.counts(unit["bands"]),
-            integral=self._integral(unit),
+            integral=question.integral,
             is_named=question.is_named,
             at=np.array(unit["at"]) if question.is_points else None,
             geometries=[shapely.geometry.shape(each) for each in unit.get("geometries", ())],
@@ -369,23 +366,6 @@ class PointValues(OfDataset):
                 f"{self.points} has a column {self.prefix + twice[0]!r} already: say with --prefix what to put before"
                 " the names of those added"
             )
-
-    def _integral(self, unit: Unit) -> frozenset[str]:
-        """Columns whose values are integers because the bands' are."""
-        composite = (self.composite or COMPOSITES[0]) if unit["mode"] == "composite" else None
-        bands = {
-            band
-            for band, dtype in zip(unit["bands"], unit["dtypes"], strict=True)
-            if composite == "count" or (not dtype.startswith("float") and composite in (None, *_INTEGRAL))
-        }
-        if "at" in unit:
-            return frozenset(bands)
-        columns, names = self.statistics.columns(unit["bands"]), self.statistics.names
-        # Column by column as Statistics has them; a sum over a polygon is weighted, and so no integer.
-        of = dict.fromkeys(unit["bands"], names[0]) if len(names) == 1 else {}
-        of |= {f"{band}_{name}": name for band in unit["bands"] for name in names if len(names) > 1}
-        found = {c for c in columns if of.get(c) in _SELECTING and c.removesuffix(f"_{of[c]}") in bands}
-        return frozenset(found) | self.statistics.counts(unit["bands"])
 
 
 _OPTIONS = field_names(PointValues)
@@ -497,25 +477,6 @@ def _check(recipe: PointValues) -> None:
     parse_statistics(recipe.reducer or "mean")
     if not Path(recipe.points).is_file():
         raise RegionError(f"there is no file {recipe.points}")
-
-
-def _alike(
-    shapes: npt.NDArray[np.object_], moments: npt.NDArray[np.float64] | None, lattice: Grid | None
-) -> list[npt.NDArray[np.int64]]:
-    """Places of which one stands for all: equal ones, and points of one pixel; in order of the first of each."""
-    keys = np.array(shapely.to_wkb(shapes), dtype=object)
-    if lattice is not None:
-        a, b, c, d, e, f = lattice.transform
-        xy = project(lattice.crs, shapely.get_coordinates(shapes)) - (c, f)
-        pixel = np.column_stack([e * xy[:, 0] - b * xy[:, 1], a * xy[:, 1] - d * xy[:, 0]]) / (a * e - b * d)
-        is_within: npt.NDArray[np.bool_] = np.isfinite(pixel) & (np.abs(pixel - np.round(pixel)) > _CLOSE)
-        inside = np.asarray(is_within.all(axis=1))
-        whole = np.floor(np.where(inside[:, None], pixel, 0)).astype(np.int64)
-        keys[inside] = [pair.tobytes() for pair in whole[inside]]
-    found: dict[Any, list[int]] = {}
-    for index, key in enumerate(keys.tolist()):
-        found.setdefault(key if moments is None else (key, moments[index]), []).append(index)
-    return [np.array(indices) for indices in found.values()]
 
 
 def _bounds_area(shapes: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:

@@ -18,6 +18,8 @@ from eechips.series import Divisible, Series
 
 _FOOTPRINT_SLACK = 10_000.0  # metres; what comes back is looked at more closely, see pairs
 _DAY = 86_400_000.0  # milliseconds
+_INTEGRAL = ("latest", "min", "max", "sum", "mode")  # composites that make integers of integers
+_SELECTING = ("first", "min", "max", "mode")  # reducers that do so over polygons
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +77,25 @@ class Question:
     def properties(self) -> tuple[str, ...]:
         """These properties, each once, in the order in which a place's values come."""
         return tuple(dict.fromkeys(self.names))
+
+    @property
+    def integral(self) -> frozenset[str]:
+        """Columns whose values are integers because the bands' are."""
+        unit = self.unit
+        composite = self.composite if unit["mode"] == "composite" else None
+        bands = {
+            band
+            for band, dtype in zip(unit["bands"], unit["dtypes"], strict=True)
+            if composite == "count" or (not dtype.startswith("float") and composite in (None, *_INTEGRAL))
+        }
+        if self.is_points:
+            return frozenset(bands)
+        columns, names = self.statistics.columns(unit["bands"]), self.statistics.names
+        # Column by column as Statistics has them; a sum over a polygon is weighted, and so no integer.
+        of = dict.fromkeys(unit["bands"], names[0]) if len(names) == 1 else {}
+        of |= {f"{band}_{name}": name for band in unit["bands"] for name in names if len(names) > 1}
+        found = {c for c in columns if of.get(c) in _SELECTING and c.removesuffix(f"_{of[c]}") in bands}
+        return frozenset(found) | self.statistics.counts(unit["bands"])
 
     def divisible(self) -> Divisible:
         """The features of all places, which can be asked for by halves of them."""
