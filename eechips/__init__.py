@@ -16,6 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eechips.catalogs.build import catalog as catalog
+    from eechips.catalogs.catalog import open_catalog as open_catalog
     from eechips.dataset.frame import load as load
     from eechips.dataset.pack import pack as pack
     from eechips.dataset.split import split as split
@@ -54,10 +56,12 @@ _MODULES = {
     "Table": "eechips.recipe",
     "Template": "eechips.template",
     "UsageError": "eechips.errors",
+    "catalog": "eechips.catalogs.build",
     "composites": "eechips.jobs.composites",
     "images": "eechips.jobs.images",
     "load": "eechips.dataset.frame",
     "mosaic": "eechips.jobs.mosaic",
+    "open_catalog": "eechips.catalogs.catalog",
     "open_run": "eechips.manifest.run",
     "pack": "eechips.dataset.pack",
     "plot": "eechips.reports.figure",
@@ -83,10 +87,12 @@ __all__ = [
     "Template",
     "UsageError",
     "__version__",
+    "catalog",
     "composites",
     "images",
     "load",
     "mosaic",
+    "open_catalog",
     "open_run",
     "pack",
     "plot",

@@ -31,6 +31,7 @@ VERBS = [
     "verify",
     "split",
     "pack",
+    "catalog",
     "plan",
     "work",
     "doctor",
