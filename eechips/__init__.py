@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eechips.catalogs.build import catalog as catalog
     from eechips.catalogs.catalog import open_catalog as open_catalog
+    from eechips.dataset.card import card as card
     from eechips.dataset.frame import load as load
     from eechips.dataset.pack import pack as pack
     from eechips.dataset.split import split as split
@@ -56,6 +57,7 @@ _MODULES = {
     "Table": "eechips.recipe",
     "Template": "eechips.template",
     "UsageError": "eechips.errors",
+    "card": "eechips.dataset.card",
     "catalog": "eechips.catalogs.build",
     "composites": "eechips.jobs.composites",
     "images": "eechips.jobs.images",
@@ -87,6 +89,7 @@ __all__ = [
     "Template",
     "UsageError",
     "__version__",
+    "card",
     "catalog",
     "composites",
     "images",

@@ -28,6 +28,7 @@ _VERBS = {
     "verify": "Check that every file of a run is there and whole.",
     "split": "Chips as training, validation and test set, kept apart in space.",
     "pack": "Shards of a run for training: WebDataset, TFRecord, Parquet, Zarr or HDF5.",
+    "card": "A run as a data set that others understand: README, Croissant, a picture.",
     "catalog": "Chips as STAC items in GeoParquet, for DuckDB and the like.",
     "plan": "The units of a verb as lines of JSON, for workers elsewhere.",
     "work": "Fetch units that were planned elsewhere.",

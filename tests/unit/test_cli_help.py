@@ -31,6 +31,7 @@ VERBS = [
     "verify",
     "split",
     "pack",
+    "card",
     "catalog",
     "plan",
     "work",
