@@ -85,8 +85,14 @@ class Store(Stage, Protocol):
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Names and sizes in bytes of what is in the given folders, and perhaps elsewhere."""
 
+    def size(self, name: str) -> int | None:
+        """Bytes of a result; None if there is none."""
+
     def read(self, name: str) -> bytes:
         """The content of a result; FileNotFoundError if there is none."""
+
+    def sha256(self, name: str) -> str:
+        """Sha256 of a result, hexadecimal, read piece by piece; FileNotFoundError if there is none."""
 
 
 class LocalStore:
@@ -117,6 +123,19 @@ class LocalStore:
             FileNotFoundError: if there is none.
         """
         return self.path(name).read_bytes()
+
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None if there is none."""
+        path = self.path(name)
+        return path.stat().st_size if path.is_file() else None
+
+    def sha256(self, name: str) -> str:
+        """Sha256 of a file, hexadecimal, read piece by piece.
+
+        Raises:
+            FileNotFoundError: if there is none.
+        """
+        return sha256_of(self.path(name))
 
     def _inside(self, name: str) -> str:
         return self._prefix + check_name(name)

@@ -35,6 +35,12 @@ class ObjectServer:
         self._lock = threading.Lock()
         self._application = DomainDispatcherApplication(create_backend_app)
 
+    def forget(self) -> None:
+        """Forgets what was asked for."""
+        with self._lock:
+            self.asked.clear()
+            self.puts.clear()
+
     @property
     def environment(self) -> dict[str, str]:
         """Variables by which clients find it."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from eechips.cli.options import HELP, debug_option
+from eechips.engine.progress import Progress
 from eechips.manifest.run import open_run
 
 
@@ -24,10 +25,16 @@ def command(ctx: click.Context, folder: Path) -> None:
       eechips verify outputs/sample-naip
     """
     run = open_run(folder)
-    problems = run.verify()
+    files = run.file_count
+    with Progress(files, 0, None, unit="files") as progress:
+
+        def tell() -> None:
+            progress.settle(failed=False)
+            progress.show(0, 0)
+
+        problems = run.verify(tell)
     for problem in problems:
         click.echo(f"{problem.file}: {problem.reason}")
-    files = run.file_count
     if problems:
         click.echo(f"{len(problems):,} of {files:,} files are not as they were recorded", err=True)
         ctx.exit(1)

@@ -1,22 +1,37 @@
-"""What is made of all results of a run together: one table of many cells, one raster of many windows."""
+"""What is made of all results of a run together: one table of many cells, one raster of many windows.
+
+It is made in a local folder. Results in an object store are fetched back for that, once, and what was made of them is
+uploaded; it stays in the folder as well.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eechips.client import retry
+from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Record, State
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
+from eechips.objects import ObjectStore, in_order
 from eechips.recipe import Recipe, unit_value
-from eechips.storage import LocalStore, sha256_of
+from eechips.storage import LocalStore, Store, sha256_of
+
+_PARTS = ".parts"
+"""Folder of the results that were fetched back from an object store, until all is made of them."""
+_FETCHERS = 8  # results that are fetched back at once
+_MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +42,7 @@ class Settled:
         unit: as the recipe gave it.
         name: path of its result below the output folder, without suffix.
         record: what became of it; the columns of the manifest.
-        path: of its file, if it has one.
+        path: of its file, if it has one; of a copy here, if results are in an object store.
     """
 
     unit: Any
@@ -41,18 +56,20 @@ class Results:
 
     Args:
         ledger: of the run.
-        folder: where the results are.
+        folder: where the results are, or at least the ledger.
+        remote: the object store that they are in, if they are.
         quiet: show no progress.
     """
 
-    def __init__(self, ledger: Ledger, folder: Path, *, quiet: bool = False) -> None:
-        self._ledger, self._folder, self._quiet = ledger, folder, quiet
+    def __init__(self, ledger: Ledger, folder: Path, *, remote: ObjectStore | None = None, quiet: bool = False) -> None:
+        self._ledger, self._folder, self._remote, self._quiet = ledger, folder, remote, quiet
         self._store = LocalStore(folder)
+        self._parts = self._store if remote is None else LocalStore(folder / _PARTS)
         self._made: list[dict[str, Any]] = []
 
     @property
     def folder(self) -> Path:
-        """Where the results are."""
+        """Where what is made of them is put."""
         return self._folder
 
     @property
@@ -77,13 +94,38 @@ class Results:
         columns = Record.__slots__
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
             for rows in self._ledger.batches(("unit", "name", *columns)):
-                for unit, name, *values in rows:
-                    given = dict(zip(columns, values, strict=True))
-                    record = Record(**{**given, "state": State(given["state"])})
-                    path = None if record.file is None else self._store.path(record.file)
+                for unit, name, record in self._brought([(row[0], row[1], _record(row[2:])) for row in rows]):
+                    path = None if record.file is None else self._parts.path(record.file)
                     yield Settled(unit_value(json.loads(unit)), name, record, path)
                     progress.settle(failed=False)
                     progress.show(0, 0)
+
+    def _brought(self, rows: Sequence[tuple[str, str, Record]]) -> Iterator[tuple[str, str, Record]]:
+        """The same rows, each as soon as its file is here."""
+        remote = self._remote
+        if remote is None:
+            return iter(rows)
+
+        def brought(row: tuple[str, str, Record]) -> tuple[str, str, Record]:
+            if row[2].file is not None:
+                self._bring(remote, row[2].file, row[2].sha256)
+            return row
+
+        return in_order(brought, rows, _FETCHERS)
+
+    def _bring(self, remote: ObjectStore, file: str, sha256: str | None) -> None:
+        """Fetches a result back, unless it is here, and sees that it is what it was when it was recorded."""
+        if self._parts.size(file) is not None and self._parts.sha256(file) == sha256:
+            return  # an assembly that was killed has fetched it
+        try:
+            data = retry.call(lambda: remote.read(file), RetryPolicy())
+        except FileNotFoundError:
+            raise StorageError(f"{remote.url}/{file} is gone: the same command fetches it again") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise StorageError(
+                f"{remote.url}/{file} has changed since it was recorded: remove it, and the same command fetches it"
+            )
+        self._parts.commit(self._parts.stage(file, data, "back"))
 
     def progress(self, total: int, unit: str) -> Progress:
         """Shows how far a part of the work is; use it in a ``with`` block.
@@ -106,11 +148,13 @@ class Results:
             name: its path below the output folder.
 
         Yields:
-            Where to write it. When the block ends without an error it gets its name, and is noted in the ledger.
+            Where to write it. When the block ends without an error it is uploaded, if results are in an object
+            store; it gets its name, and is noted in the ledger.
 
         Raises:
             UsageError: if the name leads out of the output folder.
             StorageError: if it cannot be written.
+            TransientError: if it cannot be uploaded at present.
         """
         final = self._store.path(name)
         temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
@@ -118,6 +162,8 @@ class Results:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             made = {"file": name, "bytes": temporary.stat().st_size, "sha256": sha256_of(temporary)}
+            if self._remote is not None:
+                self._upload(self._remote, name, temporary)
             temporary.replace(final)
         except OSError as error:
             raise StorageError(f"could not write {final}: {error.strerror or error}") from error
@@ -125,20 +171,50 @@ class Results:
             temporary.unlink(missing_ok=True)
         self._made.append(made)
 
+    def _upload(self, remote: ObjectStore, name: str, path: Path) -> None:
+        with self.progress(math.ceil(path.stat().st_size / _MEGABYTE), "MB uploaded") as progress:
+            done = 0
 
-def is_assembled(recipe: Recipe, ledger: Ledger, folder: Path) -> bool:
-    """Whether there is nothing to assemble, or all that was assembled is still there."""
+            def tell(count: int) -> None:
+                nonlocal done
+                for _ in range(done, count // _MEGABYTE):
+                    progress.settle(failed=False)
+                done = max(done, count // _MEGABYTE)
+                progress.show(0, 0)
+
+            retry.call(lambda: remote.upload(name, path, tell), RetryPolicy())
+
+    def forget_parts(self) -> None:
+        """Removes what was fetched back."""
+        if self._remote is not None:
+            shutil.rmtree(self._parts.root, ignore_errors=True)
+
+
+def _record(values: Sequence[Any]) -> Record:
+    given = dict(zip(Record.__slots__, values, strict=True))
+    return Record(**{**given, "state": State(given["state"])})
+
+
+def is_assembled(recipe: Recipe, ledger: Ledger, store: Store) -> bool:
+    """Whether there is nothing to assemble, or all that was assembled is still where the results are."""
     if assembler(recipe) is None:
         return True
     meta = ledger.meta()
     made = meta.get(ASSEMBLED)
     if made is None or meta.get(ASSEMBLY) != assembly_of(recipe):
         return False
-    return all(_size(folder / found["file"]) == found["bytes"] for found in made)
+    return all(store.size(found["file"]) == found["bytes"] for found in made)
 
 
-def assemble(recipe: Recipe, ledger: Ledger, folder: Path, *, quiet: bool = False) -> None:
+def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quiet: bool = False) -> None:
     """Has a recipe make what it makes of all results together, and notes it in the ledger.
+
+    Args:
+        recipe: of the run.
+        ledger: of the run.
+        folder: of the ledger; what is assembled is put there.
+        store: where the results are.
+        quiet: show no progress.
 
     Raises:
         EechipsError: if it cannot.
@@ -147,8 +223,9 @@ def assemble(recipe: Recipe, ledger: Ledger, folder: Path, *, quiet: bool = Fals
     if function is None:
         return
     ledger.note(ASSEMBLED, None)
-    results = Results(ledger, folder, quiet=quiet)
+    results = Results(ledger, folder, remote=store if isinstance(store, ObjectStore) else None, quiet=quiet)
     function(results)
+    results.forget_parts()
     ledger.note(ASSEMBLY, assembly_of(recipe))
     ledger.note(ASSEMBLED, results.made)
 
@@ -163,7 +240,3 @@ def assembly_of(recipe: Recipe) -> dict[str, Any] | None:
     """How a recipe makes it, as JSON: if that changes, it is made again, of the same results."""
     found: dict[str, Any] | None = getattr(recipe, "assembly", None)
     return found
-
-
-def _size(path: Path) -> int | None:
-    return path.stat().st_size if path.is_file() else None

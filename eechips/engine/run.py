@@ -12,12 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from eechips import datasets
-from eechips.client import limits
+from eechips.client import limits, retry
 from eechips.client.congestion import USUAL
 from eechips.client.connection import Connection, Target
 from eechips.client.connection import connect as connect_client
@@ -26,7 +27,7 @@ from eechips.client.documents import Briefing
 from eechips.client.scrub import scrub
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
-from eechips.engine.assembly import assemble, assembler, assembly_of, is_assembled
+from eechips.engine.assembly import assemble, assembly_of, is_assembled
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
 from eechips.engine.executors.executor import Executor
@@ -63,6 +64,7 @@ from eechips.storage import SCRATCH_PREFIX, LocalStore, Store, make_folder, writ
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _SERVER_LOG_NAME = "local.log"
 _REDRAWN = "redrawn"  # in the ledger: all empty units were replaced, as far as that goes
+_COPIED = "copied"  # in the ledger: the manifest is beside the results, in their object store
 _TELLING_REQUESTS = 200
 """Requests after which the limit of a run says something of the project's quota."""
 _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
@@ -223,15 +225,14 @@ class _Run:
 
     def execute(self) -> Run:
         folder = self._config.out
-        if isinstance(self._store, ObjectStore):
-            if self._drive is not None or assembler(self._recipe) is not None:
-                raise UsageError(f"{self._recipe.name} puts its results together in a folder: give --out one")
-            self._store.check()
+        if isinstance(self._store, ObjectStore) and self._drive is not None:
+            raise UsageError(f"{self._recipe.name} writes its files itself, into a folder: give --out one")
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
+        self._check_store(is_planned=is_planned)
         is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
         is_done = is_done and not self._ledger.meta().get(MAILBOXES)
-        is_whole = is_done and is_assembled(self._recipe, self._ledger, folder)
-        if is_whole and (folder / PARQUET_NAME).exists():
+        is_whole = is_done and is_assembled(self._recipe, self._ledger, self._store)
+        if is_whole and self._is_exported:
             return Run(folder)
         with RunLog(folder) as log:
             log.write("started", command=self._config.command, process=os.getpid())
@@ -247,12 +248,18 @@ class _Run:
             log.write("finished" if is_settled else "left", **{s.value: n for s, n in self._ledger.counts().items()})
         return Run(folder, interrupted=not is_settled and not self._is_paused, paused=self._is_paused)
 
+    def _check_store(self, *, is_planned: bool) -> None:
+        """Sees whether an object store answers, unless what it holds will be asked for anyway."""
+        has_results = is_planned and next(self._ledger.files(), None) is not None
+        if isinstance(self._store, ObjectStore) and not has_results:
+            self._store.check()
+
     def _assemble(self) -> None:
         """Makes what the recipe makes of all results together."""
         self._remove_scratch()  # of an assembly that was killed
-        self._store.sweep()
+        LocalStore(self._config.out).sweep()
         try:
-            assemble(self._recipe, self._ledger, self._config.out, quiet=self._config.quiet)
+            assemble(self._recipe, self._ledger, self._config.out, self._store, quiet=self._config.quiet)
         except EechipsError:
             self._export(finished=False)
             raise
@@ -403,19 +410,37 @@ class _Run:
         export_failures(self._ledger, folder)
         if finished:
             self._store.flush()
+            if self._is_copying:
+                self._ledger.note(_COPIED, False)
             export_parquet(self._ledger, folder)
             export_layers(self._ledger, folder)
             self._finish_info()
             self._copy_exports()
 
+    @property
+    def _is_copying(self) -> bool:
+        """Whether the manifest is to be put beside the results: they are elsewhere, and all of them."""
+        return isinstance(self._store, ObjectStore) and not hasattr(self._recipe, "planned")
+
+    @property
+    def _is_exported(self) -> bool:
+        """Whether all that tells of the results has been written, and copied beside them if need be."""
+        is_written = (self._config.out / PARQUET_NAME).exists()
+        return is_written and (not self._is_copying or bool(self._ledger.meta().get(_COPIED)))
+
     def _copy_exports(self) -> None:
-        """Puts the manifest beside the results, where these are elsewhere."""
-        if not isinstance(self._store, ObjectStore) or hasattr(self._recipe, "planned"):
-            return  # they are there already; or of a part of the results, which says nothing of the whole
+        if not self._is_copying:
+            return
         for name in (PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME):
-            path = self._config.out / name
-            if path.exists():
-                self._store.commit(self._store.stage(name, path.read_bytes(), "export"))
+            retry.call(partial(self._copy, name), self._config.policy)
+        self._ledger.note(_COPIED, True)
+
+    def _copy(self, name: str) -> None:
+        store, path = cast(ObjectStore, self._store), self._config.out / name
+        if path.exists():
+            store.upload(name, path)
+        else:
+            store.remove(name)  # such as failures that there are no more
 
     def _write_info(self, session: Session, finished: str | None) -> None:
         target = session.connection.target

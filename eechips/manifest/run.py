@@ -8,6 +8,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,8 @@ from eechips.manifest.history import History, history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
-from eechips.objects import ObjectStore
-from eechips.storage import LocalStore, Store, sha256_of
+from eechips.objects import ObjectStore, in_order
+from eechips.storage import LocalStore, Store
 from eechips.writers import inspect, validate
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ ASSEMBLED = "assembled"
 
 ASSEMBLY = "assembly"
 """In the ledger: how that was made."""
+
+_READERS = 16  # files of an object store that are checked at once
 
 _JSON = LISTS | {"unit"}
 _FAILURE = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
@@ -182,7 +185,10 @@ class Run:
 
     @property
     def assembled(self) -> list[Path]:
-        """The files that were made of all results together, such as a mosaic or a table; most runs have none."""
+        """The files that were made of all results together, such as a mosaic or a table; most runs have none.
+
+        If the results are in an object store, these are in the run's folder as well.
+        """
         with self._ledger() as ledger:
             return [self.path / made["file"] for made in ledger.meta().get(ASSEMBLED) or ()]
 
@@ -219,30 +225,39 @@ class Run:
             finished=info.get("finished"),
         )
 
-    def verify(self) -> list[Problem]:
+    def verify(self, tell: Callable[[], object] = lambda: None) -> list[Problem]:
         """Checks every file against the ledger: present, same sha256, decodes to the last byte.
+
+        Args:
+            tell: called after every file.
 
         Returns:
             What is wrong, in the order of the plan; empty if nothing is.
+
+        Raises:
+            TransientError, StorageError: if the object store that the files are in does not answer as it should.
         """
         problems = []
         with self._ledger() as ledger:
-            results = ledger.meta().get("results")
-            store: Store = ObjectStore(results) if results else LocalStore(self.path)
-            check = inspect if ledger.meta().get(AS_IT_GOES) else validate  # scripts call their files what they like
-            for batch in ledger.batches(("lower(hex(id))", "file", "sha256")):
-                for identifier, file, digest in batch:
-                    reason = None if file is None else _check(store, file, digest, check)
-                    if reason is not None:
-                        problems.append(Problem(identifier, file, reason))
-            for made in ledger.meta().get(ASSEMBLED) or ():
-                reason = _changed(LocalStore(self.path).path(made["file"]), made["sha256"])
-                if reason is not None:
-                    problems.append(Problem(ASSEMBLED, made["file"], reason))
-            for identifier, file, digest in ledger.further_files():
-                reason = _check(store, file, digest, check)
-                if reason is not None:
-                    problems.append(Problem(identifier, file, reason))
+            meta = ledger.meta()
+            store: Store = ObjectStore(meta["results"]) if meta.get("results") else LocalStore(self.path)
+            check = inspect if meta.get(AS_IT_GOES) else validate  # scripts call their files what they like
+
+            def problem(file: tuple[str, str, str]) -> Problem | None:
+                identifier, name, digest = file
+                whole = identifier == ASSEMBLED
+                reason = _changed(store, name, digest) if whole else _check(store, name, digest, check)
+                return None if reason is None else Problem(identifier, name, reason)
+
+            units = chain.from_iterable(ledger.batches(("lower(hex(id))", "file", "sha256")))
+            made = ((ASSEMBLED, found["file"], found["sha256"]) for found in meta.get(ASSEMBLED) or ())
+            files = chain((unit for unit in units if unit[1] is not None), made, ledger.further_files())
+            # A store answers many at once; a disk and a processor do not.
+            found = in_order(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
+            for each in found:
+                tell()
+                if each is not None:
+                    problems.append(each)
         return problems
 
     def _ledger(self) -> Ledger:
@@ -301,9 +316,9 @@ def _check(store: Store, file: str, digest: str, check: Callable[[bytes, str], o
     return None
 
 
-def _changed(path: Path, digest: str) -> str | None:
+def _changed(store: Store, file: str, digest: str) -> str | None:
     try:
-        return None if sha256_of(path) == digest else "the file has changed: its sha256 is another"
+        return None if store.sha256(file) == digest else "the file has changed: its sha256 is another"
     except FileNotFoundError:
         return "the file is missing"
     except OSError as error:

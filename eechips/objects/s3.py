@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,12 @@ class S3:
         _check_size(files, key, len(data))
 
     def upload(self, files: Any, path: Path, key: str, callback: Any) -> None:
-        """Uploads a file; its size is compared."""
+        """Uploads a file; of a large one the size is compared."""
+        if path.stat().st_size < _CHECKED_AT_ONCE:
+            data = path.read_bytes()
+            self.put(files, key, data, hashlib.sha256(data).digest())
+            callback.absolute_update(len(data))
+            return
         files.put_file(str(path), key, callback=callback, max_concurrency=_CONCURRENCY)
         _check_size(files, key, path.stat().st_size)
 

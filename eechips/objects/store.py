@@ -77,7 +77,7 @@ class ObjectStore:
             self._dialect.put(self._files, self._key(stored), data, digest.digest())
         return Staged(name=name, temporary=stored, size=len(data), sha256=digest.hexdigest())
 
-    def upload(self, name: str, path: Path, tell: Callable[[int], None]) -> None:
+    def upload(self, name: str, path: Path, tell: Callable[[int], None] = lambda _: None) -> None:
         """Uploads a file of any size, in little memory.
 
         Args:

@@ -37,6 +37,19 @@ def get_result(index, number, same=0):
     return Chip(ee.Image(number), grid=GRID, name=name)
 """
 
+OLD_SCRIPT = """
+from multiprocessing import Pool
+import ee
+
+def getResult(index, number):
+    return number
+
+if __name__ == "__main__":
+    ee.Initialize()
+    with Pool(2) as pool:
+        pool.starmap(getResult, enumerate(range(3)))
+"""
+
 
 @pytest.fixture
 def objects() -> Iterator[ObjectServer]:
@@ -155,21 +168,43 @@ def test_a_bucket_that_is_not_there_is_told(tmp_path: Path, service: Service, ob
     assert f"no-{BUCKET}" in ended.stderr
 
 
-def test_an_address_is_no_place_for_what_is_put_together(tmp_path: Path, objects: ObjectServer) -> None:
-    arguments = [
-        sys.executable,
-        "-m",
-        "eechips",
-        "mosaic",
-        "--dataset",
-        "NAIP",
-        "--roi=-105.1,40,-105.09,40.01",
-        "--local",
-    ]
-    arguments += ["--out", f"s3://{BUCKET}/mosaic", "--ledger", str(tmp_path / "ledger")]
+MOSAIC = ["mosaic", "--dataset", "NAIP", "--roi=-105.1,40,-105.09,40.01", "--scale", "4", "--window", "128", "--local"]
+
+
+@pytest.mark.slow
+def test_what_is_put_together_is_fetched_back_once_and_uploaded(tmp_path: Path, objects: ObjectServer) -> None:
+    arguments = [sys.executable, "-m", "eechips", *MOSAIC]
+    away = [*arguments, "--out", f"s3://{BUCKET}/mosaic", "--ledger", str(tmp_path / "ledger")]
+    ended = subprocess.run(away, env=environment(objects), capture_output=True, text=True, timeout=90)
+    assert ended.returncode == 0, ended.stderr
+    found = open_run(tmp_path / "ledger")
+    windows = found.counts["done"]
+    assert windows > 2
+    assert objects.asked["GET"] == windows
+    assert set(objects.puts.values()) == {1}
+    assert not [path for path in found.path.rglob("*") if "windows/" in path.as_posix() or ".parts" in path.name]
+    here = [*arguments, "--out", str(tmp_path / "here")]
+    assert subprocess.run(here, env=environment(objects), capture_output=True, timeout=90).returncode == 0
+    content = objects.client().get_object(Bucket=BUCKET, Key="mosaic/mosaic.tif")["Body"].read()
+    assert content == (tmp_path / "here" / "mosaic.tif").read_bytes() == found.assembled[0].read_bytes()
+    assert verify(tmp_path, objects).returncode == 0
+    objects.forget()
+    assert subprocess.run(away, env=environment(objects), capture_output=True, timeout=90).returncode == 0
+    assert (objects.asked["PUT"], objects.asked["GET"], objects.asked["LIST"]) == (0, 0, 1)
+    objects.client().delete_object(Bucket=BUCKET, Key="mosaic/mosaic.tif")
+    assert "mosaic.tif: the file is missing" in verify(tmp_path, objects).stdout
+    assert subprocess.run(away, env=environment(objects), capture_output=True, timeout=90).returncode == 0
+    assert verify(tmp_path, objects).returncode == 0
+
+
+def test_scripts_that_write_files_themselves_need_a_folder(tmp_path: Path, objects: ObjectServer) -> None:
+    script = tmp_path / "old.py"
+    script.write_text(OLD_SCRIPT)
+    arguments = [sys.executable, "-m", "eechips", "run", str(script), "--local", "--out", f"s3://{BUCKET}/old"]
+    arguments += ["--ledger", str(tmp_path / "ledger")]
     ended = subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
     assert ended.returncode == 2
-    assert "puts its results together in a folder" in ended.stderr
+    assert "writes its files itself, into a folder: give --out one" in ended.stderr
 
 
 @pytest.mark.slow
