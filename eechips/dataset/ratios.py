@@ -15,6 +15,7 @@ _NAMES = {2: ("train", "test"), 3: ("train", "validation", "test")}
 _MOST_PASSES = 20
 _LEAST_GAIN = 1e-9
 _ALL = "\0all"  # the stratum of everything
+_WEIGHT = 20.0  # of all chips together, beside the strata
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,8 @@ def assign(
     """Puts whole blocks into splits, so that each split has its share of all chips and of every stratum.
 
     Blocks are taken in an order that depends on the seed and their names alone. Each goes to the split where it makes
-    the sum of (count - wanted)² / wanted, over strata, everything and splits, grow least; then blocks are moved as
-    long as that makes it less. No split stays empty.
+    the sum of (count - wanted)² / wanted, over strata and splits, grow least; then blocks are moved as long as that
+    makes it less. All chips together count for twenty strata, or strata of one chip would all end in the largest split. No split stays empty.
 
     Args:
         blocks: of every chip, its block.
@@ -126,6 +127,7 @@ class _Fill:
             block: [(numbers[stratum], count) for stratum, count in content.items()]
             for block, content in contents.items()
         }
+        self._weights = [_WEIGHT if stratum is _ALL else 1.0 for stratum in totals]
         self._wanted = [[share * total for total in totals.values()] for share in ratios.shares]
         self._counts = [[0] * len(totals) for _ in ratios.shares]
         self._blocks = [0] * len(ratios.shares)
@@ -173,7 +175,8 @@ class _Fill:
     def _cost(self, block: str, split: int, sign: int) -> float:
         """How much the sum grows if a block comes to a split (1), or leaves it (-1)."""
         counts, wanted = self._counts[split], self._wanted[split]
-        return sum(n * (sign * 2 * (counts[s] - wanted[s]) + n) / wanted[s] for s, n in self._parts[block])
+        weights = self._weights
+        return sum(weights[s] * n * (sign * 2 * (counts[s] - wanted[s]) + n) / wanted[s] for s, n in self._parts[block])
 
 
 def _order(seed: int, block: str) -> bytes:

@@ -65,7 +65,7 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
 
     Args:
         folder: of the run.
-        frame: columns id, split, block and home, in the order of the plan.
+        frame: columns id, split and block, and home where that is not the split, in the order of the plan.
         options: how the splits were made: JSON values.
 
     Raises:
@@ -74,6 +74,8 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
     import pyarrow
     import pyarrow.parquet
 
+    if "home" not in frame:
+        frame = frame.assign(home=frame["split"])
     schema = pyarrow.schema([(name, pyarrow.string()) for name in ("id", "split", "block", "home")])
     made = pyarrow.Table.from_pandas(frame, schema=schema, preserve_index=False)
     made = made.replace_schema_metadata({_METADATA: json.dumps(dict(options)).encode()})
