@@ -15,7 +15,7 @@ from eechips.engine import Estimate, RunConfig
 from eechips.errors import RegionError, UsageError
 from eechips.grid import Grid
 from eechips.jobs.layers import Bands, Layer, layers_of
-from eechips.jobs.options import fetch, field_names, slug, split, takes
+from eechips.jobs.options import fetch, field_names, names_of, slug, split, takes
 from eechips.jobs.pictures import Look
 from eechips.jobs.refusals import check, check_places, parse_classes
 from eechips.jobs.siting import Siting, tell
@@ -153,7 +153,7 @@ class ChipSample:
     limit: int | None = None
     minimum: float | None = None
     maximum: float | None = None
-    palette: Sequence[str] | None = None
+    palette: Sequence[str] | str | None = None
     layers: tuple[Layer, ...] = field(init=False, repr=False)
     placement: Placement = field(init=False, repr=False)
     region: Region | None = field(init=False, repr=False)
@@ -171,6 +171,8 @@ class ChipSample:
             self._set("format", "png" if len(layers) == 1 else "tif")
         if self.classes is not None:
             self._set("classes", parse_classes(self.classes))
+        if self.palette is not None:
+            self._set("palette", names_of(self.palette))
         self._set("placement", Placement(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform))
         check(self)
         roi = self.roi

@@ -119,6 +119,10 @@ def test_visualization_is_the_dataset_s_unless_given() -> None:
     assert set(chips(**lst).results["visualization"]) == {"min", "max", "palette"}
     assert chips(**lst, minimum=0.0, maximum=1.0).results["visualization"]["max"] == 1.0
     assert "palette" not in chips(**lst, bands=("LST_Night_1km",)).results["visualization"]
+    blues = chips(**lst, palette="000000, 0000ff").results["visualization"]["palette"]
+    assert (
+        blues == chips(**lst, palette=["000000", "0000ff"]).results["visualization"]["palette"] == ["000000", "0000ff"]
+    )
     assert chips(**lst, format="tif").results["visualization"] == {}
     assert chips().results["visualization"] == {}
 
