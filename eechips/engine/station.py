@@ -163,7 +163,7 @@ class Allowance:
 
     def _apply(self) -> None:
         rate = None if self._rate is None else self._rate * max(1, self._lent)
-        self._throttle.share(Share(max(1, self.limit), rate))
+        self._throttle.share(Share(max(1, self.limit), rate, self._rejected))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,8 +250,9 @@ class Station:
                         hands.take(task)
                 if not under_way or how == "now":
                     return
-                for outcome in hands.done(_TICK):
-                    desk.allowance.learn()
+                done = hands.done(_TICK)
+                desk.allowance.learn()
+                for outcome in done:
                     found = under_way.pop(outcome.position, None)
                     if found is None or (outcome.record is None and outcome.fatal is None):
                         continue
@@ -269,7 +270,7 @@ class Station:
             now = (throttle.sent, throttle.rejected, throttle.received)
             sent, rejected, received = (new - old for new, old in zip(now, self._tallied, strict=True))
             self._tallied = now
-            return Tally(sent, rejected, received, throttle.in_flight, throttle.is_restricted)
+            return Tally(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
 
     def _overdue(self, under_way: dict[int, tuple[Planned, float]]) -> list[Lost]:
         """Gives up what takes too long. What hangs cannot be ended."""

@@ -1,0 +1,38 @@
+"""Units in Beam pipelines: a transform that fetches them, and a pipeline that takes them from a stream.
+
+``eechips … --engine beam`` runs a whole plan; this is for pipelines of your own::
+
+    outcomes = units | eechips.beam.FetchUnits("recipe.py", out="gs://bucket/chips", project="my-project")
+
+Beam is imported when a name is first used. It takes an extra: ``pip install 'eechips[beam]'``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from eechips.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from eechips.beam.fetched import Fetched as Fetched
+    from eechips.beam.transform import FetchUnits as FetchUnits
+
+_MODULES = {"FetchUnits": "eechips.beam.transform", "Fetched": "eechips.beam.fetched"}
+
+__all__ = ["FetchUnits", "Fetched"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "apache_beam":
+            raise
+        raise ConfigurationError(f"eechips.beam.{name} needs Apache Beam: pip install 'eechips[beam]'") from None
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,94 @@
+"""What became of a unit, as an element of a collection."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple, Optional
+
+from apache_beam.coders.row_coder import RowCoder
+from apache_beam.coders.typecoders import registry
+
+from eechips.engine.executors.executor import Finished, Lost
+from eechips.errors import WorkerLostError
+from eechips.manifest.record import LISTS, State
+from eechips.moment import utc_now
+
+
+# Beam makes a schema of it, so that Optional has to stand where `str | None` would.
+class Fetched(NamedTuple):
+    """What became of a unit.
+
+    Attributes:
+        id: of the unit: sha256 of it and the recipe.
+        unit: the value that came in, as JSON.
+        state: ``done``; ``empty``, of nothing but masked pixels; ``failed_transient``, which can be tried again;
+            ``failed_permanent``.
+        path: of the file, or its address; None if there is none.
+        bytes: its size.
+        sha256: of its content, hexadecimal.
+        facts: JSON of what it holds: width, height, bands, dtype, crs, transform, valid_fraction, rows, sources, dates.
+        layers: JSON list of files, for a unit that has several: path, bytes, sha256.
+        error_class: name of the class in ``eechips.errors``, if it failed.
+        error: what happened.
+        attempts: how often it was tried.
+        requests: sent for it, repeats included.
+        seconds: from taking the unit up to having its file.
+        finished: when, ISO 8601, UTC.
+    """
+
+    id: str
+    unit: str
+    state: str
+    path: Optional[str] = None  # noqa: UP045
+    bytes: Optional[int] = None  # noqa: UP045
+    sha256: Optional[str] = None  # noqa: UP045
+    facts: str = "{}"
+    layers: str = "[]"
+    error_class: Optional[str] = None  # noqa: UP045
+    error: Optional[str] = None  # noqa: UP045
+    attempts: int = 1
+    requests: int = 0
+    seconds: float = 0.0
+    finished: str = ""
+
+
+_FACTS = ("width", "height", "bands", "dtype", "crs", "transform", "valid_fraction", "rows", "sources", "dates")
+
+registry.register_coder(Fetched, RowCoder)
+
+
+def fetched(event: Finished | Lost, unit: Any, place: str) -> Fetched:
+    """The element for what became of a unit.
+
+    Args:
+        event: what became of it; has a record, if it is finished.
+        unit: the value that came in.
+        place: folder or address that names of files are below.
+    """
+    value = json.dumps(unit, ensure_ascii=False)
+    if isinstance(event, Lost):
+        failed = State.FAILED_TRANSIENT.value
+        return Fetched(
+            event.task.id, value, failed, error_class=WorkerLostError.__name__, error=event.reason, finished=utc_now()
+        )
+    record = event.outcome.record
+    assert record is not None
+    facts = {name: getattr(record, name) for name in _FACTS if getattr(record, name) is not None}
+    staged = () if event.outcome.staged is None else (event.outcome.staged, *event.outcome.further)
+    layers = [{"path": f"{place}/{file.name}", "bytes": file.size, "sha256": file.sha256} for file in staged]
+    return Fetched(
+        id=event.task.id,
+        unit=value,
+        state=record.state.value,
+        path=None if record.file is None else f"{place}/{record.file}",
+        bytes=record.bytes,
+        sha256=record.sha256,
+        facts=json.dumps({name: json.loads(fact) if name in LISTS else fact for name, fact in facts.items()}),
+        layers=json.dumps(layers if len(layers) > 1 else []),
+        error_class=record.error_class,
+        error=record.error,
+        attempts=record.attempts,
+        requests=record.requests,
+        seconds=record.seconds or 0.0,
+        finished=record.finished or "",
+    )

@@ -1,0 +1,259 @@
+"""The transform that fetches units: from a collection of JSON values to one of what became of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import secrets
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import apache_beam as beam
+import cloudpickle  # type: ignore[import-untyped]
+from apache_beam.metrics.metric import Metrics
+from apache_beam.pvalue import PCollection
+from apache_beam.transforms.ptransform import PTransform
+from apache_beam.transforms.util import ReshufflePerKey
+from apache_beam.typehints import KV
+from apache_beam.utils.shared import Shared
+from apache_beam.utils.windowed_value import WindowedValue
+
+from eechips.beam.fetched import Fetched, fetched
+from eechips.client.transport import is_loopback
+from eechips.engine.config import RunConfig
+from eechips.engine.executors.executor import Finished, Lost
+from eechips.engine.plan import name_template
+from eechips.engine.station import Posting, PromptStore, Station
+from eechips.errors import ConfigurationError, UsageError
+from eechips.manifest.record import Planned
+from eechips.objects import ObjectStore, is_address
+from eechips.recipe import Recipe, as_unit, canonical_json, load_recipe, unit_id
+from eechips.storage import NameTemplate
+
+_PROJECT_VARIABLE = "EECHIPS_PROJECT"
+_USUAL_SLOTS = 40
+_NAMESPACE = "eechips"
+
+
+class FetchUnits(PTransform[Any, Any]):
+    """Fetches units: a collection of JSON values becomes one of :class:`~eechips.beam.fetched.Fetched`.
+
+    A value is what ``get_requests`` of the recipe would have given. Every unit has one element in the output, in its
+    own window, whether it was fetched or failed; only what concerns all of them, such as credentials that do not work,
+    fails the pipeline. Its result has its name before the element is there. Names and ids are those that a run of the
+    recipe gives, so that what is delivered or tried twice gives the same file again.
+
+    The units are keyed into as many lanes as there are slots, and who works at a lane has its slot: all workers
+    together never have more than ``in_flight`` requests in flight. A worker is at the units of all lanes of its bundle
+    at once.
+
+    Credentials are not in the graph: workers find those that are where they run, or read ``credentials`` there.
+
+    Counters, in the namespace ``eechips``: a counter for each state, ``requests`` and ``bytes``, and a distribution
+    ``milliseconds`` of what units took.
+
+    Args:
+        recipe: file of a recipe, or a recipe. Its ``get_result`` is given a number without meaning as ``index``.
+        out: folder that all workers share, or the address of an object store.
+        parameters: for a file: values of the parameters of ``get_result``.
+        project: Google Cloud project whose quota is used; None for ``EECHIPS_PROJECT``.
+        endpoint: base URL of the service; None for Earth Engine's high-volume endpoint.
+        credentials: key file of a service account, where the workers are.
+        send_credentials: send credentials to an endpoint that is not https at a host of Google's.
+        in_flight: requests in flight at most, of all workers together.
+        rate: requests a second at most, of all workers together; ``auto`` is Earth Engine's limit, None is none.
+        retries: repeats of one request after transient failures.
+        method: how pixels are asked for: ``pixels`` (one request) or ``url`` (two); ``auto`` is ``pixels``.
+        name: template of the results' names; it cannot use ``{index}``.
+        on_empty: ``keep`` files that are masked altogether, or ``skip`` them.
+        unit_timeout: seconds that one unit may take; then it has failed.
+
+    Raises:
+        UsageError: if an option is wrong, or the file is no recipe.
+        ConfigurationError: if there is no project.
+    """
+
+    def __init__(
+        self,
+        recipe: str | Path | Recipe,
+        *,
+        out: str | Path,
+        parameters: Mapping[str, Any] | None = None,
+        project: str | None = None,
+        endpoint: str | None = None,
+        credentials: str | Path | None = None,
+        send_credentials: bool = False,
+        in_flight: int = _USUAL_SLOTS,
+        rate: float | Literal["auto"] | None = "auto",
+        retries: int = 10,
+        method: Literal["auto", "url", "pixels"] = "auto",
+        name: str | None = None,
+        on_empty: Literal["keep", "skip"] = "keep",
+        unit_timeout: float = 1800.0,
+    ) -> None:
+        super().__init__()
+        self.recipe = _recipe(recipe, parameters or {})
+        config = RunConfig(
+            out=Path(out),
+            endpoint=endpoint,
+            project=project,
+            send_credentials=send_credentials,
+            in_flight=in_flight,
+            rate=rate,
+            retries=retries,
+            method=method,
+            name=name,
+            on_empty=on_empty,
+            unit_timeout=unit_timeout,
+        )
+        self._slots, self._place = in_flight, str(out).rstrip("/")
+        self._template = _template(self.recipe, config)
+        per_second = config.requests_per_second
+        is_remote = is_address(str(out))
+        if not is_remote:
+            self._place = str(Path(out).absolute())
+        self._posting = Posting(
+            recipe=self.recipe,
+            endpoint=config.service,
+            project=_project(config),
+            key_file=None if credentials is None else Path(credentials),
+            send_credentials=send_credentials,
+            policy=config.policy,
+            timeouts=config.timeouts,
+            method=config.pixel_method,
+            store=ObjectStore(self._place) if is_remote else PromptStore(Path(self._place)),
+            token=secrets.token_hex(8),
+            rate=None if per_second is None else per_second / in_flight,
+            unit_timeout=unit_timeout,
+            keeps_empty=on_empty == "keep",
+        )
+
+    def expand(self, units: PCollection[Any]) -> PCollection[Fetched]:
+        """Keys the units into lanes, and fetches them."""
+        laned = beam.Map(_lane, self.recipe.identity, self._slots).with_output_types(KV[int, str])
+        fetch = _Fetch(self._posting, self._template.text, self._place)
+        found: PCollection[Fetched] = (
+            units
+            | "Lanes" >> laned
+            | "Spread" >> ReshufflePerKey()
+            | "Fetch" >> beam.ParDo(fetch).with_output_types(Fetched)
+        )
+        return found
+
+    def display_data(self) -> dict[str, Any]:
+        """What runners show."""
+        posting = self._posting
+        shown = {
+            "recipe": self.recipe.name,
+            "identity": self.recipe.identity,
+            "out": self._place,
+            "endpoint": posting.endpoint,
+            "project": posting.project,
+            "in_flight": self._slots,
+        }
+        return {**super().display_data(), **shown}
+
+
+class _Fetch(beam.DoFn):
+    """Fetches the units of a bundle, all at once, when it has seen all of them.
+
+    Args:
+        posting: what to do.
+        template: of names.
+        place: folder or address of the results.
+    """
+
+    def __init__(self, posting: Posting, template: str, place: str) -> None:
+        # By value, whatever Beam would make of a recipe of the main program.
+        self._posting, self._identity = cloudpickle.dumps(posting), posting.recipe.identity
+        self._template, self._place, self._shared = template, place, Shared()
+
+    def setup(self) -> None:
+        """Joins the station of the process."""
+        self._station: Station = self._shared.acquire(lambda: Station(pickle.loads(self._posting)))
+        self._station.enter()
+        self._names = NameTemplate(self._template)
+
+    def teardown(self) -> None:
+        """Leaves the station."""
+        self._station.leave()
+
+    def start_bundle(self) -> None:
+        """Begins a bundle."""
+        self._lanes: set[int] = set()
+        self._places: dict[str, list[tuple[Any, Any]]] = {}
+        self._values: dict[str, Any] = {}
+
+    def process(
+        self,
+        element: tuple[int, str],
+        timestamp: Any = beam.DoFn.TimestampParam,
+        window: Any = beam.DoFn.WindowParam,
+    ) -> None:
+        """Takes note of a unit; what is there twice is fetched once."""
+        lane, text = element
+        value = json.loads(text)
+        identifier = unit_id(as_unit(value), self._identity)
+        self._lanes.add(lane)
+        self._values[identifier] = value
+        self._places.setdefault(identifier, []).append((timestamp, window))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        """Fetches.
+
+        Raises:
+            EechipsError: what keeps every unit from being fetched.
+        """
+        events: list[Finished | Lost] = []
+        self._station.work(len(self._lanes), self._tasks(), events.append)
+        for event in events:
+            if isinstance(event, Finished) and event.outcome.fatal is not None:
+                raise event.outcome.fatal
+            found = fetched(event, self._values[event.task.id], self._place)
+            _count(found)
+            for timestamp, window in self._places[found.id]:
+                yield WindowedValue(found, timestamp, (window,))
+
+    def _tasks(self) -> Iterator[Planned]:
+        for number, (identifier, value) in enumerate(self._values.items()):
+            unit = as_unit(value)
+            yield Planned(number, identifier, canonical_json(unit), self._names.render(unit, identifier, 0))
+
+
+def _count(found: Fetched) -> None:
+    Metrics.counter(_NAMESPACE, found.state).inc()
+    Metrics.counter(_NAMESPACE, "requests").inc(found.requests)
+    Metrics.counter(_NAMESPACE, "bytes").inc(found.bytes or 0)
+    Metrics.distribution(_NAMESPACE, "milliseconds").update(round(1000 * found.seconds))
+
+
+def _lane(value: Any, identity: str, slots: int) -> tuple[int, str]:
+    """The lane of a unit, and the unit as JSON."""
+    return int(unit_id(as_unit(value), identity)[:8], 16) % slots, canonical_json(value)
+
+
+def _recipe(recipe: str | Path | Recipe, parameters: Mapping[str, Any]) -> Recipe:
+    if not isinstance(recipe, (str, Path)):
+        if parameters:
+            raise UsageError("parameters are for a recipe in a file: this one has its own")
+        return recipe
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in parameters.items()}
+    return load_recipe(recipe, texts)
+
+
+def _template(recipe: Recipe, config: RunConfig) -> NameTemplate:
+    template = name_template(recipe, config)
+    if "{index" in template.text:
+        raise UsageError(f"the name template '{template.text}' asks for 'index': units of a collection have no number")
+    return template
+
+
+def _project(config: RunConfig) -> str:
+    project = config.project or os.environ.get(_PROJECT_VARIABLE)
+    if not project and is_loopback(config.service):
+        project = "local"
+    if not project:
+        raise ConfigurationError(f"no Google Cloud project: give FetchUnits a project, or set {_PROJECT_VARIABLE}")
+    return project
