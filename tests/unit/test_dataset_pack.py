@@ -296,7 +296,8 @@ def test_what_is_damaged_is_made_again_and_nothing_else(run: Run, tmp_path: Path
     assert {path: path.stat().st_ino for path in times} == times
 
 
-@pytest.mark.parametrize("to", ["webdataset", pytest.param("zarr", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("to", ["webdataset", "zarr"])
 def test_killed_at_any_point_it_goes_on(tmp_path: Path, to: str) -> None:
     run = write_run(tmp_path / "run", layered(60))
     eechips.pack(run, to, out=tmp_path / "whole", shard_count=2)

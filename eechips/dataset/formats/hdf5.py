@@ -19,7 +19,7 @@ SUFFIX = ".h5"
 IS_DECODED = True
 CLOSING = frozenset[str]()
 
-_COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 4, "shuffle": True}
+_COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
 
 
 def write(folder: Path, shard: Shard, layout: Layout, entries: Iterable[Entry]) -> None:
