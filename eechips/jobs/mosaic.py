@@ -47,10 +47,11 @@ from eechips.manifest.run import Run
 from eechips.planning import facts, grids, windows
 from eechips.planning.conditions import Condition, parse_condition, settle
 from eechips.planning.lattice import Placement, cover, joined_at_antimeridian
-from eechips.planning.masks import Mask, masks_of, parse_mask
+from eechips.planning.masks import Mask, parse_mask
 from eechips.planning.outlines import middle, outline, polygon_of
 from eechips.planning.overlaps import Overlap
 from eechips.planning.regions import Region, choices, parse_region
+from eechips.quality_bands import masks_of
 from eechips.recipe import Chip, Unit, canonical_json
 from eechips.template import Template
 from eechips.writers import cog

@@ -21,7 +21,7 @@ import shapely
 from eechips.crs import LAT_NAMES, LON_NAMES
 from eechips.errors import RegionError
 from eechips.planning.regions import choices
-from eechips.planning.vectors import read_features
+from eechips.vectors import read_features
 
 Kind = Literal["points", "polygons"]
 

@@ -14,8 +14,8 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.planning import service
-from eechips.planning.vectors import read_vectors
 from eechips.storage import sha256_of
+from eechips.vectors import read_vectors
 
 _NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
 _BOX = re.compile(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")

@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from eechips import vectors
 from eechips.errors import RegionError, UsageError
-from eechips.planning import service, vectors
+from eechips.planning import service
 from eechips.planning.regions import BoxRegion, choices, table_fields
 
 Floats = npt.NDArray[np.float64]

@@ -16,8 +16,8 @@ from pyproj import Transformer
 
 from eechips.errors import RegionError
 from eechips.planning.regions import parse_box
-from eechips.planning.vectors import within_180
 from eechips.planning.zones import file_shapes, file_zones
+from eechips.vectors import within_180
 
 SQUARE = shapely.box(10, 50, 11, 51)
 
