@@ -91,7 +91,7 @@ class SampleFile:
     @property
     def label(self) -> str:
         """What its layer is called where it needs a name: see ``UNNAMED``."""
-        return self.layer or UNNAMED[self.suffix not in PIXELS]
+        return label_of(self.layer, self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +205,12 @@ class Samples(Sequence[Sample]):
         """The layers that samples have, in the order in which they come up; one that is empty if each has one file."""
         return tuple(dict.fromkeys(self._files["layer"].to_pylist()))
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the layers are called where they need names: see :attr:`SampleFile.label`."""
+        names = zip(self._files["layer"].to_pylist(), self._files["file"].to_pylist(), strict=True)
+        return tuple(dict.fromkeys(label_of(layer, name) for layer, name in names))
+
     def field(self, name: str) -> list[Any]:
         """A field of every sample's unit, see :attr:`Sample.fields`; None where a unit has no such field.
 
@@ -261,6 +267,16 @@ def read_samples(run: Run | str | Path) -> Samples:
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         units, files, starts = _tables(_rows(ledger))
     return Samples(run, _with_findings(run.path, units), files, starts)
+
+
+def label_of(layer: str, name: str) -> str:
+    """What the layer of a file of that name is called: see ``UNNAMED``."""
+    return layer or UNNAMED[suffix_of(name) not in PIXELS]
+
+
+def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
+    """The values that a field has, each once, in their order: numbers before texts; None left out."""
+    return tuple(sorted({v for v in values if v is not None}, key=lambda value: (isinstance(value, str), value)))
 
 
 def suffix_of(name: str) -> str:

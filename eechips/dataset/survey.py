@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.dataset.pixels import decode
-from eechips.dataset.samples import PIXELS, SampleFile, Samples
+from eechips.dataset.samples import PIXELS, SampleFile, Samples, values_of
 from eechips.dataset.shards import MOST_VALUES, Layer, Layout, metadata_of
 from eechips.errors import UsageError
 
@@ -45,11 +45,7 @@ class Survey:
         self.layout: Layout = {
             label: Layer(tuple(sorted(suffixes[label])), **_common(kinds[label])) for label in sorted(kinds)
         }
-        self.fields = {
-            name: tuple(sorted(known, key=lambda value: (isinstance(value, str), value)))
-            for name, known in sorted(values.items())
-            if known is not None
-        }
+        self.fields = {name: values_of(known) for name, known in sorted(values.items()) if known is not None}
         if is_decoded:
             self._check_alike(kinds)
             self.layout = {label: self._shaped(label, layer) for label, layer in self.layout.items()}

@@ -1,0 +1,355 @@
+"""Runs and packs as PyTorch datasets.
+
+::
+
+    from torch.utils.data import DataLoader
+    from eechips.torch import ChipDataset, ShardDataset
+
+    chips = ChipDataset("outputs/landcover", split="train", label="class")
+    loader = DataLoader(chips, batch_size=32, shuffle=True, num_workers=4, persistent_workers=True)
+
+    shards = ShardDataset("outputs/landcover/packs/webdataset", split="train", label="class", shuffle=True)
+    loader = DataLoader(shards, batch_size=32, num_workers=4, persistent_workers=True)
+
+An item is a dict that PyTorch's own collation puts together to batches:
+
+``<layer>``
+    pixels, (bands, rows, columns); ``image`` where samples have one file.
+``<layer>_valid``
+    bool, (rows, columns): false where a pixel is masked, and its values mean nothing.
+``label``
+    class number (int64), or the value of a field that has fractions (float32); if asked for.
+``id``
+    of the unit: what the tables of :func:`eechips.load` are joined by.
+``crs``, ``transform``, ``bounds``
+    of the first layer that has them: code or WKT; (a, b, c, d, e, f), pixel corners to coordinates; left, bottom,
+    right, top in units of the crs; float64.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.dataset.formats import format_of
+from eechips.dataset.pixels import Pixels, decode
+from eechips.dataset.samples import Samples, fields_of, read_samples, values_of
+from eechips.dataset.shards import Content, Entry, Shard, read_index
+from eechips.errors import UsageError
+from eechips.manifest.run import Run
+
+try:
+    import torch
+    from torch.utils.data import Dataset, IterableDataset, get_worker_info
+except ImportError as error:
+    raise UsageError("eechips.torch needs PyTorch: pip install 'eechips[torch]'") from error
+
+Item = dict[str, Any]
+Transform = Callable[[Item], Any]
+Types = torch.dtype | Mapping[str, torch.dtype] | None
+
+T = TypeVar("T")
+
+# What PyTorch calculates with: it knows the larger unsigned types by name only.
+_HELD_BY = {"uint16": torch.int32, "uint32": torch.int64}
+
+
+class ChipDataset(Dataset[Any]):
+    """The samples of a run, by number: for PyTorch's samplers.
+
+    Reads the files of the run, in a local folder or an object store. Workers share the list of samples.
+
+    Args:
+        run: the run, or its folder.
+        split: of ``eechips split``; None for all samples, those that were left out included.
+        layers: those that are wanted; None for all.
+        label: a field of the units, such as ``class`` or ``eco_name``. Texts and whole numbers become numbers of
+            classes, numbers with fractions stay what they are.
+        classes: values of the label in the order of their numbers; None for all that the run has, sorted, so that all
+            splits have the same.
+        dtype: type of all pixels, or of those of a layer; None for that of the file, or the next that holds it where
+            PyTorch does not calculate with it: uint16 becomes int32, uint32 int64.
+        fill: what masked pixels become; None for what the file has, which is 0 where Earth Engine made it.
+        transform: is given every item, and makes of it what comes out.
+
+    Attributes:
+        samples: what is known of each, in the order of the items.
+        classes: values of the label by number; empty if there is no label, or it has fractions.
+
+    Raises:
+        UsageError: if there is no such run, split, layer or field, or a sample has no label.
+    """
+
+    def __init__(
+        self,
+        run: Run | str | Path,
+        *,
+        split: str | None = None,
+        layers: Sequence[str] | None = None,
+        label: str | None = None,
+        classes: Sequence[Any] | None = None,
+        dtype: Types = None,
+        fill: float | None = None,
+        transform: Transform | None = None,
+    ) -> None:
+        every = read_samples(run)
+        self.samples: Samples = every if split is None else every.of_split(split)
+        known = classes if classes is not None or label is None else values_of(every.field(label))
+        self._items = _Items(_names(layers, every.labels), label, _classes(known), dtype, fill, transform)
+        self._targets = None if label is None else self._items.targets(self.samples.field(label))
+        self._store = self.samples.store
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """Values of the label by number."""
+        return self._items.classes
+
+    @property
+    def labels(self) -> torch.Tensor:
+        """The label of every sample, as items have it: for samplers that weigh classes.
+
+        Raises:
+            UsageError: if no label was asked for.
+        """
+        if self._targets is None:
+            raise UsageError("the dataset has no labels: give it label=")
+        return self._targets.clone()
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, number: int) -> Any:
+        sample = self.samples[number]
+        wanted = [file for file in sample.files if file.label in self._items.layers]
+        pixels = {file.label: decode(self._store.read(file.name), file.suffix) for file in wanted}
+        grids = {file.label: (file.crs, file.transform) for file in wanted}
+        target = None if self._targets is None else self._targets[number]
+        return self._items.make(sample.id, pixels, grids, target)
+
+
+class ShardDataset(IterableDataset[Any]):
+    """The samples of a pack, shard by shard: for storage where many small files are slow.
+
+    Every sample comes once in an epoch, however many workers there are: each has shards of its own. So there should be
+    at least as many shards as workers, and of about the same size. Of several processes that train together, each has
+    shards of its own too, and may have more or fewer samples than the others.
+
+    Args:
+        pack: folder that ``eechips pack`` has made.
+        split: of the shards; None for all.
+        layers, label, classes, dtype, fill, transform: as for :class:`ChipDataset`.
+        shuffle: whether shards come in another order in every epoch, and samples are mixed among ``buffer`` others.
+        buffer: samples that each worker holds for that.
+        seed: of that order; the same seed, epoch and number of workers make the same order.
+        rank: number of this process among those that train together; None to ask torch.distributed.
+        world_size: how many those are.
+
+    Attributes:
+        classes: values of the label by number; empty if there is no label, or it has fractions.
+
+    Raises:
+        UsageError: if the pack is not whole, or has no such split, layer or label.
+    """
+
+    def __init__(
+        self,
+        pack: str | Path,
+        *,
+        split: str | None = None,
+        layers: Sequence[str] | None = None,
+        label: str | None = None,
+        classes: Sequence[Any] | None = None,
+        dtype: Types = None,
+        fill: float | None = None,
+        transform: Transform | None = None,
+        shuffle: bool = False,
+        buffer: int = 1000,
+        seed: int = 0,
+        rank: int | None = None,
+        world_size: int | None = None,
+    ) -> None:
+        if buffer < 1:
+            raise UsageError(f"a buffer of {buffer} samples holds none")
+        index = read_index(pack)
+        if split is not None and split not in index.splits:
+            raise UsageError(f"{pack} has no split '{split}': there are {', '.join(index.splits)}")
+        known = classes if classes is not None or label is None else index.fields.get(label, ())
+        self._items = _Items(_names(layers, tuple(index.layers)), label, _classes(known), dtype, fill, transform)
+        self._folder, self._module = Path(pack), index.format
+        rank, world_size = _place(rank, world_size)
+        shards = [stored.shard for stored in index.shards if split in (None, stored.shard.split)]
+        self._shards: list[Shard] = shards[rank::world_size]
+        self._is_shuffled, self._buffer, self._seed, self._rank = shuffle, buffer, seed, rank
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # workers that go on see it change
+
+    @property
+    def classes(self) -> tuple[Any, ...]:
+        """Values of the label by number."""
+        return self._items.classes
+
+    def set_epoch(self, epoch: int) -> None:
+        """Says which epoch the next iteration is, for all workers: each has an order of its own."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return sum(shard.count for shard in self._shards)
+
+    def __iter__(self) -> Iterator[Any]:
+        info = get_worker_info()
+        worker, workers = (info.id, info.num_workers) if info is not None else (0, 1)
+        epoch = int(self._epoch)
+        shards = list(self._shards)
+        if self._is_shuffled:
+            order = np.random.default_rng([self._seed, epoch]).permutation(len(shards))
+            shards = [shards[number] for number in order]
+        items = self._read(shards[worker::workers])
+        if self._is_shuffled:
+            items = _mixed(items, self._buffer, np.random.default_rng([self._seed, epoch, self._rank, worker]))
+        return (self._make(entry) for entry in items)
+
+    def _read(self, shards: Sequence[Shard]) -> Iterator[Entry]:
+        module = format_of(self._module)
+        for shard in shards:
+            yield from module.read(self._folder, shard)
+
+    def _make(self, entry: Entry) -> Any:
+        metadata = json.loads(entry.metadata)
+        wanted = {layer: entry.layers[layer] for layer in self._items.layers if layer in entry.layers}
+        pixels = {name: each.pixels() if isinstance(each, Content) else each for name, each in wanted.items()}
+        facts = metadata["layers"]
+        grids = {layer: (facts[layer].get("crs"), facts[layer].get("transform")) for layer in pixels}
+        target = None
+        if self._items.label is not None:
+            [target] = self._items.targets([fields_of(metadata["unit"]).get(self._items.label)])
+        return self._items.make(entry.id, pixels, grids, target)
+
+
+@dataclass(frozen=True)
+class _Items:
+    """How samples become items."""
+
+    layers: tuple[str, ...]
+    label: str | None
+    classes: tuple[Any, ...]
+    dtype: Types
+    fill: float | None
+    transform: Transform | None
+
+    def make(
+        self,
+        identifier: str,
+        pixels: Mapping[str, Pixels],
+        grids: Mapping[str, tuple[str | None, Sequence[float] | None]],
+        target: torch.Tensor | None,
+    ) -> Any:
+        """An item."""
+        item: Item = {}
+        for layer, each in pixels.items():
+            item[layer] = self._tensor(layer, each)
+            item[f"{layer}_valid"] = torch.from_numpy(np.ascontiguousarray(each.valid))
+        if target is not None:
+            item["label"] = target
+        item["id"] = identifier
+        for layer, (crs, transform) in grids.items():
+            if crs is not None and transform is not None:
+                _, height, width = pixels[layer].values.shape
+                item["crs"] = crs
+                item["transform"] = torch.tensor(transform, dtype=torch.float64)
+                item["bounds"] = torch.tensor(_bounds(transform, width, height), dtype=torch.float64)
+                break
+        return item if self.transform is None else self.transform(item)
+
+    def targets(self, values: Sequence[Any]) -> torch.Tensor:
+        """Labels as items have them.
+
+        Raises:
+            UsageError: if a sample has none, or one that is no class.
+        """
+        missing = sum(value is None for value in values)
+        if missing:
+            raise UsageError(f"{missing:,} of {len(values):,} samples have no field '{self.label}'")
+        if not self.classes:
+            texts = [value for value in values if isinstance(value, str)]
+            if texts:
+                raise UsageError(f"'{self.label}' has too many values to be listed in the pack: give classes=")
+            return torch.tensor(values, dtype=torch.float32)
+        numbers = {value: number for number, value in enumerate(self.classes)}
+        others = [value for value in values if value not in numbers]
+        if others:
+            raise UsageError(f"'{self.label}' is {others[0]!r} in a sample, which is none of the classes")
+        return torch.tensor([numbers[value] for value in values], dtype=torch.int64)
+
+    def _tensor(self, layer: str, pixels: Pixels) -> torch.Tensor:
+        values = pixels.values
+        if self.fill is not None:
+            values = np.where(pixels.valid, values, np.asarray(self.fill, dtype=values.dtype))
+        if values.dtype.name == "uint64":
+            raise UsageError(f"PyTorch has no type that holds uint64, which {layer} is")
+        wanted = self.dtype.get(layer) if isinstance(self.dtype, Mapping) else self.dtype
+        held = _HELD_BY.get(values.dtype.name)
+        if held is not None:
+            values = values.astype(np.int64 if held is torch.int64 else np.int32)
+        found = torch.from_numpy(_owned(values))
+        return found if wanted is None else found.to(wanted)
+
+
+def _owned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The array in this machine's byte order, row after row, and writable: what PyTorch shares memory with."""
+    return np.require(values, dtype=values.dtype.newbyteorder("="), requirements=["C", "W"])
+
+
+def _bounds(transform: Sequence[float], width: int, height: int) -> tuple[float, float, float, float]:
+    a, b, c, d, e, f = transform
+    corners = [(a * i + b * j + c, d * i + e * j + f) for i in (0, width) for j in (0, height)]
+    across, up = zip(*corners, strict=True)
+    return min(across), min(up), max(across), max(up)
+
+
+def _names(layers: Sequence[str] | None, there: tuple[str, ...]) -> tuple[str, ...]:
+    wanted = there if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
+    for name in wanted:
+        if name not in there:
+            raise UsageError(f"there is no layer '{name}': there are {', '.join(there)}")
+    return wanted
+
+
+def _classes(values: Sequence[Any] | None) -> tuple[Any, ...]:
+    """The classes; none if values have fractions."""
+    if values is None or any(isinstance(value, float) for value in values):
+        return ()
+    return tuple(values)
+
+
+def _place(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    """The number of this process among those that train together, and how many those are."""
+    from torch import distributed
+
+    if rank is None and world_size is None and distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    rank, world_size = rank or 0, world_size or 1
+    if not 0 <= rank < world_size:
+        raise UsageError(f"rank {rank} is none of {world_size} processes")
+    return rank, world_size
+
+
+def _mixed(items: Iterator[T], size: int, rng: np.random.Generator) -> Iterator[T]:
+    """Items in another order: each waits among so many others until it is drawn."""
+    waiting: list[T] = []
+    for item in items:
+        if len(waiting) < size:
+            waiting.append(item)
+            continue
+        number = int(rng.integers(size))
+        yield waiting[number]
+        waiting[number] = item
+    for number in rng.permutation(len(waiting)):
+        yield waiting[number]
+
+
+__all__ = ["ChipDataset", "ShardDataset"]
