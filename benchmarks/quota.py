@@ -204,8 +204,10 @@ ENGINES = {
     "threads": ["--engine", "threads"],
     "dask2": ["--engine", "dask", "--processes", "2"],
     "dask4": ["--engine", "dask", "--processes", "4"],
+    "beam2": ["--engine", "beam", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=2"],
+    "beam4": ["--engine", "beam", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=4"],
 }
-"""Clients that are eechips with other executors: with Dask, so many workers on this machine."""
+"""Clients that are eechips with other executors: with Dask and Beam, so many workers on this machine."""
 
 
 def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:

@@ -1,0 +1,112 @@
+"""The pipeline between topics of Pub/Sub."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io import ReadFromPubSub, WriteToPubSub
+from apache_beam.io.gcp.pubsub import PubsubMessage
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.runners.runner import PipelineState
+
+from eechips.beam.stream import FetchMessages
+from eechips.beam.transform import FetchUnits
+from eechips.errors import ConfigurationError
+from eechips.manifest.record import State
+
+_LOOK = 0.5  # seconds between two looks at how the pipeline is
+_FAILURES = frozenset(state.value for state in State if state.is_failure)
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """Where messages come from and go to, as Pub/Sub names them.
+
+    Attributes:
+        input: topic of the units; None for a subscription.
+        subscription: to such a topic; None for the topic itself, of which only what comes from now on is seen.
+        output: topic for what became of them.
+        failures: topic for those that failed; may be the same.
+    """
+
+    input: str | None
+    subscription: str | None
+    output: str
+    failures: str
+
+
+def connected(pipeline: beam.Pipeline, fetch: FetchUnits, topics: Topics, window: float) -> None:
+    """Puts the steps into a pipeline.
+
+    Args:
+        pipeline: a streaming one.
+        fetch: what fetches the units.
+        topics: of Pub/Sub.
+        window: seconds.
+    """
+    messages = pipeline | "Take" >> ReadFromPubSub(topics.input, topics.subscription)
+    told = messages | "Fetch" >> FetchMessages(fetch, window)
+    if topics.failures == topics.output:
+        _publish(told, topics.output, "Publish")
+        return
+    _publish(told | "Good" >> beam.Filter(lambda message: not is_failure(message)), topics.output, "Publish")
+    _publish(told | "Failed" >> beam.Filter(is_failure), topics.failures, "Publish failures")
+
+
+def is_failure(message: PubsubMessage) -> bool:
+    """Whether a message says that a unit has failed."""
+    return message.attributes.get("state") in _FAILURES
+
+
+def stream(
+    fetch: FetchUnits,
+    topics: Topics,
+    window: float,
+    options: Sequence[str],
+    max_minutes: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Runs the pipeline: for ever, or for so many minutes.
+
+    Args:
+        fetch: what fetches the units.
+        topics: of Pub/Sub.
+        window: seconds.
+        options: of Beam, as on a command line.
+        max_minutes: after which it is cancelled; None for never.
+        clock: seconds, monotonic.
+        pause: waits for so many seconds.
+
+    Raises:
+        ConfigurationError: if what Pub/Sub needs is not installed.
+    """
+    if importlib.util.find_spec("google.cloud.pubsub") is None:
+        raise ConfigurationError("Pub/Sub needs more of Beam: pip install 'apache-beam[gcp]'")
+    parsed = PipelineOptions(list(options), streaming=True)
+    parsed.view_as(SetupOptions).save_main_session = False
+    # DirectRunner would look for another runner on the network first.
+    is_local = parsed.view_as(StandardOptions).runner in (None, "DirectRunner")
+    pipeline = beam.Pipeline(runner="BundleBasedDirectRunner" if is_local else None, options=parsed)
+    connected(pipeline, fetch, topics, window)
+    result: Any = pipeline.run()
+    end = clock() + (math.inf if max_minutes is None else 60.0 * max_minutes)
+    try:
+        # Not every runner can wait for so long and no longer.
+        while not PipelineState.is_terminal(result.state) and clock() < end:
+            pause(_LOOK)
+        if PipelineState.is_terminal(result.state):
+            result.wait_until_finish()  # raises what it has failed with
+    finally:
+        if not PipelineState.is_terminal(result.state):
+            result.cancel()
+
+
+def _publish(messages: Any, topic: str, label: str) -> None:
+    _ = messages | label >> WriteToPubSub(topic, with_attributes=True)

@@ -1,0 +1,144 @@
+"""Units that arrive as messages, and what became of them as messages: a stream that need not end."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.io.gcp.pubsub import PubsubMessage
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.transforms import window
+from apache_beam.transforms.ptransform import PTransform
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
+
+from eechips.beam.fetched import Fetched
+from eechips.beam.transform import FetchUnits
+from eechips.engine.tickets import Ticket
+from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest.record import State
+from eechips.moment import utc_now
+from eechips.recipe import as_unit, unit_id, unit_value
+
+_REFUSED = "refused"
+_LATENESS = 7 * 86400  # seconds: as long as Pub/Sub keeps a message that nobody takes
+
+
+class FetchMessages(PTransform[Any, Any]):
+    """From messages that are units to messages that say what became of them.
+
+    A message is the JSON of a unit, or a line of ``eechips plan``. What comes out, as ``PubsubMessage``:
+
+    - for each unit a message whose data are the JSON of :class:`~eechips.beam.fetched.Fetched`, with the attributes
+      ``kind`` (``unit``), ``id`` and ``state``; for what is no unit of this recipe one that has failed;
+    - for each window, when it is over, a message whose data count its units by state, with the attributes ``kind``
+      (``window``), ``start`` and ``end``; again, with all that have come by then, if one comes late.
+
+    Args:
+        fetch: what fetches them.
+        seconds: length of a window.
+
+    Raises:
+        UsageError: if that is not above 0.
+    """
+
+    def __init__(self, fetch: FetchUnits, seconds: float = 60.0) -> None:
+        super().__init__()
+        if not seconds > 0:
+            raise UsageError(f"--window must be above 0 seconds, not {seconds:g}")
+        self._fetch, self._seconds = fetch, seconds
+
+    def expand(self, messages: PCollection[bytes]) -> PCollection[PubsubMessage]:
+        """Reads, fetches, tells and counts."""
+        windows = beam.WindowInto(
+            window.FixedWindows(self._seconds),
+            trigger=AfterWatermark(late=AfterCount(1)),
+            accumulation_mode=AccumulationMode.ACCUMULATING,
+            allowed_lateness=_LATENESS,
+        )
+        read = (
+            messages
+            | "Windows" >> windows
+            | "Read" >> beam.FlatMap(read_message, self._fetch.recipe.identity).with_outputs(_REFUSED, main="units")
+        )
+        outcomes = (read["units"] | self._fetch, read[_REFUSED]) | beam.Flatten()
+        told = outcomes | "Tell" >> beam.Map(message_of).with_output_types(PubsubMessage)
+        counted = (
+            outcomes
+            | "States" >> beam.Map(_state).with_output_types(str)
+            | "Count" >> beam.CombineGlobally(_Count()).without_defaults()
+            | "Sum up" >> beam.Map(_summary).with_output_types(PubsubMessage)
+        )  # fmt: skip
+        found: PCollection[PubsubMessage] = (told, counted) | "All" >> beam.Flatten()
+        return found
+
+
+def read_message(message: bytes, identity: str) -> Iterator[Any]:
+    """The unit of a message, or what is to be told of one that has none.
+
+    Args:
+        message: its data.
+        identity: of the recipe.
+    """
+    try:
+        yield _unit(message, identity)
+    except (ValueError, UsageError) as error:
+        text = json.dumps(message.decode(errors="replace"), ensure_ascii=False)
+        reason = str(error) if isinstance(error, UsageError) else f"a message must be a unit as JSON ({error})"
+        permanent = State.FAILED_PERMANENT.value
+        kind = type(error).__name__ if isinstance(error, UsageError) else UsageError.__name__
+        failed = Fetched("", text, permanent, error_class=kind, error=reason, attempts=0, finished=utc_now())
+        yield TaggedOutput(_REFUSED, failed)
+
+
+def _unit(message: bytes, identity: str) -> Any:
+    value = json.loads(message)
+    if not (isinstance(value, dict) and {"job", "identity", "unit"} <= value.keys()):
+        unit_id(as_unit(value), identity)  # refuses NaN, which JSON has not
+        return value
+    ticket = Ticket.from_json(message.decode())
+    if ticket.identity != identity:
+        raise RunMismatchError(
+            f"unit {ticket.planned.id[:16]} was planned by another version of the recipe: plan again"
+        )
+    return unit_value(json.loads(ticket.planned.unit))
+
+
+def message_of(found: Fetched) -> PubsubMessage:
+    """The message that says what became of a unit."""
+    content = {name: value for name, value in found._asdict().items() if value is not None}
+    for name in ("unit", "facts", "layers"):
+        content[name] = json.loads(content[name])
+    data = json.dumps(content, ensure_ascii=False).encode()
+    return PubsubMessage(data, {"kind": "unit", "id": found.id, "state": found.state})
+
+
+def _state(found: Fetched) -> str:
+    return found.state
+
+
+def _summary(counts: dict[str, int], between: Any = beam.DoFn.WindowParam) -> PubsubMessage:
+    start, end = between.start.to_rfc3339(), between.end.to_rfc3339()
+    return PubsubMessage(json.dumps(counts).encode(), {"kind": "window", "start": start, "end": end})
+
+
+class _Count(beam.CombineFn):
+    """Counts values."""
+
+    def create_accumulator(self) -> dict[str, int]:
+        """Nothing yet."""
+        return {}
+
+    def add_input(self, counts: dict[str, int], value: str) -> dict[str, int]:
+        """One more."""
+        return {**counts, value: counts.get(value, 0) + 1}
+
+    def merge_accumulators(self, several: Iterable[dict[str, int]]) -> dict[str, int]:
+        """All together."""
+        return dict(sum((Counter(counts) for counts in several), Counter()))
+
+    def extract_output(self, counts: dict[str, int]) -> dict[str, int]:
+        """In the order of the names."""
+        return dict(sorted(counts.items()))
