@@ -16,7 +16,7 @@ from eechips.catalogs.items import Left, Source, collection_of, items
 from eechips.catalogs.layout import MOST_CELLS, RESOLUTION, Layout, Period
 from eechips.catalogs.merge import Outcome
 from eechips.catalogs.schema import Schema
-from eechips.catalogs.update import progress, update
+from eechips.catalogs.update import collection_path, progress, update
 from eechips.dataset.samples import read_samples
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
@@ -54,6 +54,7 @@ def catalog(
     resolution: int | None = None,
     period: Period | None = None,
     most_cells: int | None = None,
+    give_up_unreadable: bool = False,
     quiet: bool = False,
 ) -> Built:
     """Writes the chips of a run into a catalogue of STAC items, as GeoParquet in Hive-style partitions.
@@ -71,6 +72,8 @@ def catalog(
         resolution: of the grid; None for the catalogue's, or 2.
         period: of the partitions: ``year``, ``month``, ``day`` or ``none``; None for the catalogue's, or ``month``.
         most_cells: items that meet more cells go to ``global``; None for the catalogue's, or 10.
+        give_up_unreadable: whether partitions that cannot be read are removed, with what was in them; else they stay as
+            they are, and what belongs there is not merged.
         quiet: show no progress.
 
     Returns:
@@ -89,8 +92,10 @@ def catalog(
     run = run if isinstance(run, Run) else open_run(run)
     samples = read_samples(run)
     folder = run.path / FOLDER if out is None else Path(out)
+    name = collection or run.path.resolve().name
     source = Source(
-        collection=collection or run.path.resolve().name,
+        collection=name,
+        home=str(folder.resolve() / collection_path(name)),
         base=(base or run.address or str(run.path.resolve())).rstrip("/"),
         info=run.info,
         dates=None if date is None else _dates(date),
@@ -116,7 +121,7 @@ def catalog(
 
     with progress(len(samples), "chips", is_shown=not quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)
-        found, outcome = update(folder, choose, batches, described, is_shown=not quiet)
+        found, outcome = update(folder, choose, batches, described, give_up=give_up_unreadable, is_shown=not quiet)
     return Built(found, outcome, left.without_place)
 
 

@@ -38,7 +38,8 @@ class Catalog:
     def summary(self) -> str:
         """For people: how much there is, and where."""
         size = human_bytes(sum(partition.bytes for partition in self.schema.partitions.values()))
-        return f"{len(self):,} items in {len(self.schema.partitions):,} partitions, {size}, in {self.path}"
+        count = len(self.schema.partitions)
+        return f"{len(self):,} items in {count:,} partition{'' if count == 1 else 's'}, {size}, in {self.path}"
 
     @property
     def statistics(self) -> dict[str, Any]:

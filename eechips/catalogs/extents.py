@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips.errors import RegionError
 
-_METRES_PER_DEGREE = 111_320.0  # of the equator of WGS84, a little more than of any meridian's
+_METRES_PER_DEGREE = 111_700.0  # of WGS84 nowhere more: the most is 111,694, of the meridian at the poles
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ A grid only decides where items lie. What a partition's items really cover is re
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.catalogs.extents import centres, diameters
 from eechips.errors import UsageError
+from eechips.footprints import polygons
 
 GLOBAL = "global"
 """In the place of a cell: for items over many cells, and for those in none."""
@@ -26,6 +27,8 @@ _SPREAD = (
     2.0  # the largest cells of H3 have less than twice the mean area (https://h3geo.org/docs/core-library/restable)
 )
 _SHRINK = 0.5  # and no edge is half as short as the mean edge
+_RADIUS = 6_371_008.0  # metres, the mean
+_WIDEST = 60.0  # degrees of longitude
 
 
 class CellGrid(Protocol):
@@ -86,7 +89,7 @@ class H3:
         """Whether a geometry meets more than so many hexagons; edges are straight in longitude and latitude."""
         h3 = _h3()
         largest = _SPREAD * h3.average_hexagon_area(self.resolution, unit="m^2")
-        if _square_metres(geometry) > cells * largest:  # without listing them: there may be billions
+        if _square_metres(geometry) / 2 > cells * largest:  # without listing them: there may be billions
             return True
         found: set[str] = set()
         for part in shapely.get_parts(shapely.get_parts(geometry)):
@@ -102,13 +105,24 @@ class H3:
         found = set(self.homes(points[:, 0], points[:, 1]))
         if part.geom_type == "LineString":
             part = part.buffer(1e-9)
-        if part.geom_type == "Polygon":
-            rings = [
-                [(y, x) for x, y in shapely.get_coordinates(ring)[:-1]] for ring in (part.exterior, *part.interiors)
-            ]
-            shape = h3.LatLngPoly(*rings)
+        for piece in _pieces(part):
+            rings = (shapely.get_coordinates(ring)[:-1, ::-1] for ring in (piece.exterior, *piece.interiors))
+            shape = h3.LatLngPoly(*(list(map(tuple, ring.tolist())) for ring in rings))
             found.update(h3.h3shape_to_cells_experimental(shape, self.resolution, contain="overlap"))
         return found
+
+
+def _pieces(part: BaseGeometry) -> list[Any]:
+    """A polygon in pieces of which H3 does not think that they go the other way round the Earth."""
+    west, south, east, north = part.bounds
+    if east - west <= _WIDEST:
+        return polygons(part)
+    edges = np.linspace(west, east, int((east - west) // _WIDEST) + 2)
+    return [
+        piece
+        for left, right in pairwise(edges.tolist())
+        for piece in polygons(shapely.intersection(part, shapely.box(left, south, right, north)))
+    ]
 
 
 def grid_of(value: dict[str, Any]) -> CellGrid:
@@ -140,12 +154,11 @@ def assign(grid: CellGrid, boxes: npt.NDArray[np.float64], geometries: pa.Chunke
 
 
 def _square_metres(geometry: BaseGeometry) -> float:
-    """A lower bound of the area: as if every place was as near to a pole as the nearest is."""
-    _, south, _, north = geometry.bounds
-    if not math.isfinite(south):
-        return 0.0
-    shrink = max(0.0, math.cos(math.radians(min(90.0, max(abs(south), abs(north))))))
-    return float(geometry.area) * 110_574.0**2 * shrink  # metres of a degree of the meridian at the equator, the least
+    """The area on a sphere; where long edges do not follow meridians or parallels, about."""
+    cylinder = shapely.transform(
+        geometry, lambda c: np.column_stack([np.radians(c[:, 0]), np.sin(np.radians(c[:, 1]))])
+    )
+    return float(cylinder.area) * _RADIUS**2
 
 
 @functools.cache

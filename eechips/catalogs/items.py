@@ -57,12 +57,14 @@ class Source:
 
     Attributes:
         collection: id.
+        home: where the collection's description is: STAC wants a link to it.
         base: address, or path, below which the files are; no slash at the end.
         info: run.json.
         dates: first and last moment, ISO 8601, for units of which no date is known; None if there is none.
     """
 
     collection: str
+    home: str
     base: str
     info: Mapping[str, Any]
     dates: tuple[str, str] | None
@@ -125,7 +127,8 @@ def items(samples: Samples, source: Source, left: Left) -> Iterator[dict[str, An
     Raises:
         UsageError: if a CRS is unknown.
     """
-    span, links = source.span, source.links
+    span = source.span
+    links = [{"rel": "collection", "href": source.home, "type": "application/json"}, *source.links]
     common = {"license": source.licence}
     rest = iter(samples)
     while batch := list(islice(rest, _BATCH)):

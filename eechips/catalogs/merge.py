@@ -51,6 +51,7 @@ class Outcome:
         written: partitions that have changed, by path.
         removed: partitions that have become empty.
         stopped: partitions that cannot be read, and why: they are as they were.
+        lost: partitions that could not be read, and why, and were given up.
     """
 
     new: int = 0
@@ -61,10 +62,11 @@ class Outcome:
     written: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     stopped: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, str] = field(default_factory=dict)
 
 
 def merge(
-    folder: Path, schema: Schema, shards: Sequence[Shard], change: Change, advance: Advance
+    folder: Path, schema: Schema, shards: Sequence[Shard], change: Change, advance: Advance, *, give_up: bool = False
 ) -> tuple[Schema, Outcome]:
     """Merges shards into a catalogue, as far as the change's scratch folder: nothing happens before it is committed.
 
@@ -74,6 +76,7 @@ def merge(
         shards: of new rows.
         change: takes the new files.
         advance: told of rows that are merged.
+        give_up: partitions that cannot be read are removed, with their items, and made anew of what comes.
 
     Returns:
         The schema as it will be, and what became of the rows.
@@ -83,11 +86,19 @@ def merge(
     """
     rows = newest(shards)
     stopped: dict[str, str] = {}
+    lost: dict[str, str] = {}
     while True:  # a partition may turn out to be unreadable when all of it is read: what enters it stays where it was
         plan = _Plan(folder, schema, shards, rows, stopped)
-        staged = _stage(plan, change.scratch, advance)
-        if staged is not None:
-            break
+        if not (give_up and stopped):
+            staged = _stage(plan, change.scratch, advance)
+            if staged is not None:
+                break
+        if give_up:
+            lost |= stopped
+            there = {path: partition for path, partition in schema.partitions.items() if path not in stopped}
+            schema, stopped = replace(schema, partitions=there), {}
+    for path in lost.keys() - staged.keys():
+        change.remove(path)
     partitions, columns = dict(schema.partitions), {name: dict(types) for name, types in schema.columns.items()}
     for number, (path, made) in enumerate(staged.items()):
         if made is None:
@@ -101,6 +112,7 @@ def merge(
         plan.outcome,
         written=tuple(path for path, made in staged.items() if made is not None),
         removed=tuple(path for path, made in staged.items() if made is None),
+        lost=lost,
     )
     return Schema(schema.layout, partitions, columns), outcome
 

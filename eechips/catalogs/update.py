@@ -36,6 +36,7 @@ def update(
     batches: Iterable[Sequence[Mapping[str, Any]]],
     described: Described,
     *,
+    give_up: bool,
     is_shown: bool,
 ) -> tuple[Catalog, Outcome]:
     """Brings items into a catalogue, all of them or, if this is interrupted, none.
@@ -45,6 +46,7 @@ def update(
         choose: the layout that the caller wants, given that of the catalogue, or None if there is none yet.
         batches: items of one collection each, as many as fit into memory.
         described: the collections whose descriptions change.
+        give_up: see :func:`~eechips.catalogs.merge.merge`.
         is_shown: whether a bar is, if it takes long.
 
     Returns:
@@ -67,7 +69,7 @@ def update(
             outcome = Outcome()
             if shards:
                 with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
-                    schema, outcome = merge(folder, schema, shards, change, merging.update)
+                    schema, outcome = merge(folder, schema, shards, change, merging.update, give_up=give_up)
             _stage_descriptions(described(schema), change)
             _stage(change, _STAGED_SCHEMA, SCHEMA_NAME, schema.dumps())
             change.commit()
@@ -77,6 +79,11 @@ def update(
             if not commit.is_pending(folder):
                 shutil.rmtree(change.scratch, ignore_errors=True)
     return Catalog(folder, schema), outcome
+
+
+def collection_path(collection: str) -> str:
+    """Where the description of a collection is, below the catalogue."""
+    return f"{collection_folder(collection)}/{COLLECTION_NAME}"
 
 
 def progress(total: int, unit: str, *, is_shown: bool) -> Any:
@@ -111,9 +118,8 @@ def _shard(scratch: Path, number: int, items: Sequence[Mapping[str, Any]], layou
 
 def _stage_descriptions(collections: Sequence[Mapping[str, Any]], change: commit.Change) -> None:
     for number, collection in enumerate(collections):
-        path = f"{collection_folder(collection['id'])}/{COLLECTION_NAME}"
         content = (json.dumps(collection, indent=1, ensure_ascii=False) + "\n").encode()
-        _stage(change, f"{number:06d}.collection", path, content)
+        _stage(change, f"{number:06d}.collection", collection_path(collection["id"]), content)
 
 
 def _stage(change: commit.Change, staged: str, path: str, content: bytes) -> None:

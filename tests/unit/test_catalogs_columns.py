@@ -1,0 +1,111 @@
+"""Rows of items, beside those that stac-geoparquet makes."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pyarrow as pa
+import pystac
+import pytest
+import shapely
+from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items
+
+from eechips.catalogs.columns import conformed, items_of, stamps_of, table_of, unified
+from eechips.errors import UsageError
+from tests.catalog_items import item
+
+ITEMS = [
+    item("a", (7, 50, 8, 51), updated="2021-05-06T07:08:09.123456Z", gsd=10, **{"proj:shape": [3, 4]}),
+    item("b", (179, -1, -179, 1), created="2020-01-01T00:00:00Z", gsd=0.5, platform="x", **{"proj:code": "EPSG:1"}),
+    item("c", (0, 0, 0, 0), start_datetime="2020-01-01T00:00:00Z", end_datetime="2020-02-01T00:00:00Z",
+         assets={"S2": {"href": "s3://x/S2.tif", "bands": [{"name": "B4"}, {"name": "B3"}]}}),
+]  # fmt: skip
+
+
+def test_rows_are_those_of_the_library() -> None:
+    own = table_of(ITEMS)
+    other = parse_stac_items_to_arrow(copy.deepcopy(ITEMS)).read_all()
+    assert set(own.column_names) == set(other.column_names)
+    for name in own.column_names:
+        mine = own[name].cast(pa.string()) if name == "collection" else own[name]
+        assert mine.combine_chunks().to_pylist() == other[name].combine_chunks().to_pylist(), name
+        if name != "stac_extensions":  # of empty lists it does not know the type
+            assert mine.type == other[name].type, name
+
+
+def test_items_come_back() -> None:
+    assert_same(list(items_of(table_of(ITEMS))), ITEMS)
+    assert [found["id"] for found in stac_table_to_items(table_of(ITEMS))] == ["a", "b", "c"]
+
+
+def test_items_that_have_less_have_no_more_than_they_had() -> None:
+    """In rows of items with other assets and properties they have nulls."""
+    schema = unified([table_of([value]).schema for value in ITEMS])
+    rows = pa.concat_tables([conformed(table_of([value]), schema) for value in ITEMS])
+    assert_same(list(items_of(rows)), ITEMS)
+    for found in items_of(rows):
+        pystac.Item.from_dict(found).validate()
+
+
+def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    for one, other in zip(found, expected, strict=True):
+        assert one.keys() == other.keys()
+        for name in other.keys() - {"geometry", "properties"}:
+            assert one[name] == other[name], name
+        assert shapely.geometry.shape(one["geometry"]) == shapely.geometry.shape(other["geometry"])
+        assert one["properties"].keys() == other["properties"].keys()
+        for name, value in other["properties"].items():
+            is_time = name in ("created", "updated") or name.endswith("datetime")
+            same = pystac.utils.str_to_datetime(one["properties"][name]) if is_time else one["properties"][name]
+            assert same == (pystac.utils.str_to_datetime(value) if is_time else value), name
+
+
+def test_values_of_several_types_are_text() -> None:
+    values: list[Any] = [1, "x", None, True, [1], {"a": 2}]
+    table = table_of([item(str(i), (0, 0, 1, 1), thing=value) for i, value in enumerate(values)])
+    assert table["thing"].to_pylist() == ["1", "x", None, "true", "[1]", '{"a": 2}']
+    nested = table_of([item(str(i), (0, 0, 1, 1), thing={"a": [value], "b": 1}) for i, value in enumerate((1, "x"))])
+    assert nested["thing"].to_pylist() == [{"a": ["1"], "b": 1}, {"a": ["x"], "b": 1}]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        (1, 2.5, [1.0, 2.5]),
+        (1, "x", ["1", "x"]),
+        (True, "x", ["true", "x"]),
+        ([1], ["x"], [["1"], ["x"]]),
+        ([], [{"a": 1}], [[], [{"a": 1}]]),
+        ({"a": 1}, {"b": [2.5]}, [{"a": 1, "b": None}, {"a": None, "b": [2.5]}]),
+        ({"a": {"b": 1}}, {"a": {"b": "x"}}, [{"a": {"b": "1"}}, {"a": {"b": "x"}}]),
+        ({"a": 1}, "x", ['{"a": 1}', "x"]),
+        (2**40, 1, [2**40, 1]),
+    ],
+)
+def test_tables_of_several_types_are_put_together(one: Any, other: Any, expected: list[Any]) -> None:
+    tables = [table_of([item(str(i), (0, 0, 1, 1), thing=value)]) for i, value in enumerate((one, other))]
+    schema = unified([table.schema for table in tables])
+    whole = pa.concat_tables([conformed(table, schema) for table in tables])
+    assert whole["thing"].to_pylist() == expected
+    sliced = conformed(pa.concat_tables([tables[0], tables[0]]).slice(1), schema)
+    assert sliced["thing"].to_pylist() == expected[:1]
+
+
+def test_properties_that_have_a_column_s_name_are_left_out() -> None:
+    assert table_of([item("a", (0, 0, 1, 1), type="x", bbox=3)]).column_names.count("type") == 1
+
+
+def test_dates_that_are_none_are_refused() -> None:
+    with pytest.raises(UsageError, match="'datetime' is no date"):
+        table_of([item("a", (0, 0, 1, 1), when="yesterday")])
+
+
+def test_boxes_of_three_dimensions_lose_their_heights() -> None:
+    value = item("a", (0, 0, 1, 1)) | {"bbox": [0, 0, 10, 1, 1, 20]}
+    assert table_of([value])["bbox"].to_pylist() == [{"xmin": 0, "ymin": 0, "xmax": 1, "ymax": 1}]
+
+
+def test_stamps_are_microseconds() -> None:
+    assert stamps_of(table_of(ITEMS)).tolist()[0] == 1_620_284_889_123_456
+    assert stamps_of(table_of(ITEMS[1:])).max() == -(2**63)

@@ -1,0 +1,96 @@
+"""Cells: what meets which, beside cells taken as polygons."""
+
+from __future__ import annotations
+
+import h3
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eechips.catalogs.grids import GLOBAL, H3, assign, grid_of
+from eechips.errors import UsageError
+
+
+def outline(cell: str) -> shapely.Polygon:
+    return shapely.Polygon([(lon, lat) for lat, lon in h3.cell_to_boundary(cell)])
+
+
+@given(
+    st.floats(-100, 100),
+    st.floats(-60, 60),
+    st.floats(0.01, 6),
+    st.floats(0.01, 6),
+    st.floats(0, 90),
+    st.integers(2, 3),
+)
+@settings(max_examples=60, deadline=None)
+def test_polygons_meet_the_cells_that_they_intersect(
+    lon: float, lat: float, width: float, height: float, turn: float, resolution: int
+) -> None:
+    """All cells around are looked at, one by one, as polygons."""
+    box = shapely.box(lon - width, lat - height, lon + width, lat + height)
+    shape = shapely.affinity.rotate(box, turn)
+    centre = h3.latlng_to_cell(lat, lon, resolution)
+    around = h3.grid_disk(centre, 14 if resolution == 2 else 30)
+    expected = {cell for cell in around if outline(cell).intersects(shape)}
+    found = H3(resolution).cells(shape)
+    for cell in found ^ expected:  # cells whose edges only just touch the polygon
+        assert outline(cell).distance(shape) < 1e-6 or outline(cell).intersection(shape).area < 1e-6
+    assert H3(resolution).is_over(shape, len(found) - 1)
+    assert not H3(resolution).is_over(shape, len(found))
+
+
+@given(st.floats(-180, 180), st.floats(-89.9, 89.9), st.floats(0, 360), st.integers(0, 6))
+@settings(max_examples=200, deadline=None)
+def test_what_is_smaller_than_the_reach_meets_few_cells(
+    lon: float, lat: float, azimuth: float, resolution: int
+) -> None:
+    from pyproj import Geod
+
+    grid = H3(resolution)
+    geod = Geod(ellps="WGS84")
+    steps = np.linspace(0, 0.499 * grid.reach, 12)
+    angles = azimuth + np.arange(0, 360, 15)
+    lons, lats, _ = geod.fwd(*np.broadcast_arrays(lon, lat, angles[:, None], steps[None])[:4])
+    assert len(set(grid.homes(np.ravel(lons), np.ravel(lats)))) <= grid.few
+
+
+@pytest.mark.parametrize(
+    ("shape", "cells"),
+    [
+        (shapely.Point(8, 50), 1),
+        (shapely.LineString([(8, 50), (30, 50)]), 6),
+        (shapely.MultiPolygon([shapely.box(179.9, 0, 180, 0.1), shapely.box(-180, 0, -179.9, 0.1)]), 1),
+        (shapely.MultiPoint([(8, 50), (8.001, 50), (-100, 3)]), 2),
+        (shapely.box(-180, 85, 180, 90), 8),
+    ],
+)
+def test_shapes_of_every_kind(shape: shapely.Geometry, cells: int) -> None:
+    grid = H3(2)
+    assert grid.is_over(shape, cells - 1)
+    assert not grid.is_over(shape, 3 * cells)
+
+
+def test_the_world_in_small_cells_is_not_listed() -> None:
+    assert H3(12).is_over(shapely.box(-180, -90, 180, 90), 10_000)
+    assert H3(12).is_over(shapely.box(0, 0, 90, 60), 10_000)
+
+
+def test_items_lie_under_the_cell_of_their_middle_or_are_global() -> None:
+    shapes = [shapely.box(8, 50, 8.01, 50.01), shapely.box(0, 40, 20, 55), shapely.box(8, 50, 10, 51)]
+    boxes = np.array([shape.bounds for shape in shapes])
+    wkb = pa.chunked_array([pa.array(shapely.to_wkb(shapes))])
+    cells = assign(H3(2), boxes, wkb, 10)
+    assert cells == [h3.latlng_to_cell(50.005, 8.005, 2), GLOBAL, h3.latlng_to_cell(50.5, 9.0, 2)]
+    assert assign(H3(2), boxes, wkb, 1) == [cells[0], GLOBAL, GLOBAL]
+
+
+def test_grids_are_json_values() -> None:
+    assert grid_of(H3(5).to_json()) == H3(5)
+    with pytest.raises(UsageError, match="no grid 'squares': there is h3"):
+        grid_of({"name": "squares"})
+    with pytest.raises(UsageError, match="0 to 15, not 16"):
+        H3(16)
