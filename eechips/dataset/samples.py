@@ -17,7 +17,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from eechips.dataset import quality, splits
+from eechips.dataset import splits
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS
@@ -362,6 +362,8 @@ def _table(rows: list[tuple[Any, ...]], schema: Any) -> Any:
 def _with_findings(folder: Path, units: Any) -> Any:
     """The units with their splits and flags, if somebody has split or checked the run."""
     import pyarrow as pa
+
+    from eechips.dataset import quality  # which checks files, and so reads samples
 
     ids = units["id"].to_pylist()
     split = dict(splits.read(folder)) if (folder / splits.SPLITS_NAME).is_file() else {}
