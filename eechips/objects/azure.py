@@ -35,7 +35,7 @@ class Azure:
             try:
                 page, token = sync(files.loop, _page, files, container, start, size, token)
             except ResourceNotFoundError as error:
-                raise FileNotFoundError(f"there is no container {container}") from error
+                raise FileNotFoundError(container) from error
             yield page
             if not token:
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from eechips.objects.dialect import Page
 
 _CHECKED_AT_ONCE = 50_000_000
 """Bytes up to which gcsfs sends an object in one piece, and compares the md5 in the answer."""
+_log = logging.getLogger("gcsfs")
 _FIELDS = "items(name,size),nextPageToken"
 
 
@@ -20,6 +22,11 @@ class Gcs:
     """A bucket of Google Cloud Storage."""
 
     is_atomic = True
+
+    def __init__(self) -> None:
+        # Unless a program wants to see them: what gcsfs says of requests that failed is a page for each.
+        if not _log.handlers:
+            _log.addHandler(logging.NullHandler())
 
     def put(self, files: Any, key: str, data: bytes, sha256: bytes) -> None:
         """Uploads, and compares the md5 that the store has found."""

@@ -28,6 +28,7 @@ class Plain:
         files.put_file(str(path), key, callback=callback)
         if files.size(key) != path.stat().st_size:
             raise TransientError(f"{key} arrived incomplete")
+        callback.absolute_update(path.stat().st_size)  # not every file system tells
 
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
         """All files at once: there are no pages."""

@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eechips.errors import ConfigurationError, EechipsError, UsageError
+from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
 from eechips.objects.dialect import Dialect, dialect_of
 from eechips.objects.refusal import explained
 from eechips.storage import Staged, check_name, is_temporary, temporary_name
@@ -237,7 +237,5 @@ class ObjectStore:
         try:
             with self._doing(f"list {self.url}"):
                 yield
-        except EechipsError as error:
-            if isinstance(error, (ConfigurationError, UsageError)):
-                raise
-            raise ConfigurationError(f"{self.url} does not answer as it should: {error}") from error
+        except (TransientError, StorageError) as error:
+            raise ConfigurationError(str(error)) from error

@@ -1,0 +1,100 @@
+"""What errors of the stores' packages mean."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from eechips.errors import StorageError, TransientError
+from eechips.objects.refusal import explained, is_final, status_of
+
+
+def botocore_error(code: str, status: int) -> Exception:
+    exceptions = pytest.importorskip("botocore.exceptions")
+    errors = pytest.importorskip("s3fs.errors")
+    answer = {"Error": {"Code": code, "Message": f"{code} it is"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    translated: Exception = errors.translate_boto_error(exceptions.ClientError(answer, "PutObject"))
+    return translated
+
+
+def azure_error(name: str, status: int) -> Exception:
+    exceptions = pytest.importorskip("azure.core.exceptions")
+    error: Any = getattr(exceptions, name)(message=f"{name} it is")
+    error.status_code = status
+    return error  # type: ignore[no-any-return]
+
+
+def gcs_error(status: int) -> Exception:
+    retry = pytest.importorskip("gcsfs.retry")
+    try:
+        retry.validate_response(status, json.dumps({"error": {"message": "so it is"}}).encode(), "b/x")
+    except Exception as error:  # noqa: BLE001 - it is the result
+        return error
+    raise AssertionError(status)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "final"),
+    [
+        ("AccessDenied", 403, True),
+        ("NoSuchBucket", 404, True),
+        ("ExpiredToken", 400, True),
+        ("InvalidArgument", 400, True),
+        ("EntityTooLarge", 400, True),
+        ("BadDigest", 400, False),
+        ("RequestTimeout", 400, False),
+        ("SlowDown", 503, False),
+        ("InternalError", 500, False),
+        ("OperationAborted", 409, False),
+    ],
+)
+def test_what_s3_says(code: str, status: int, final: bool) -> None:
+    assert is_final(botocore_error(code, status)) is final
+
+
+@pytest.mark.parametrize(
+    ("status", "final"), [(400, True), (401, True), (403, True), (404, True), (429, False), (500, False), (503, False)]
+)
+def test_what_google_says(status: int, final: bool) -> None:
+    assert is_final(gcs_error(status)) is final
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "final"),
+    [
+        ("ClientAuthenticationError", 403, True),
+        ("ResourceNotFoundError", 404, True),
+        ("HttpResponseError", 400, True),
+        ("HttpResponseError", 429, False),
+        ("HttpResponseError", 503, False),
+    ],
+)
+def test_what_azure_says(name: str, status: int, final: bool) -> None:
+    error = azure_error(name, status)
+    assert is_final(error) is final
+    assert status_of(error) == status
+
+
+def test_connections_that_fail_may_be_made_later() -> None:
+    exceptions = pytest.importorskip("botocore.exceptions")
+    aiohttp = pytest.importorskip("aiohttp")
+    assert not is_final(exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"))
+    assert not is_final(exceptions.ReadTimeoutError(endpoint_url="http://127.0.0.1:1"))
+    assert not is_final(aiohttp.ServerDisconnectedError())
+    assert not is_final(ConnectionResetError())
+    assert not is_final(TimeoutError())
+    assert not is_final(json.JSONDecodeError("a proxy's page", "<html>", 0))
+    assert is_final(exceptions.NoCredentialsError())
+
+
+def test_the_message_says_what_and_why_in_a_line() -> None:
+    found = explained(botocore_error("AccessDenied", 403), "upload s3://bucket/run/a.png")
+    assert isinstance(found, StorageError)
+    assert str(found) == "could not upload s3://bucket/run/a.png: AccessDenied it is"
+    found = explained(OSError("first\nsecond"), "list s3://bucket/run")
+    assert isinstance(found, TransientError)
+    assert str(found) == "could not list s3://bucket/run: first"
+    assert explained(found, "read x") is found
+    assert str(explained(TimeoutError(), "read x")) == "could not read x: TimeoutError"
