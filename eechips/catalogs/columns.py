@@ -53,13 +53,13 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
         "geometry": pa.array(shapely.to_wkb(geometries(items), flavor="iso"), pa.binary()),
         "bbox": pa.StructArray.from_arrays(list(boxes(items).T), fields=list(_BOX)),
         "links": _array([item.get("links") or [] for item in items]),
-        "assets": _array([item.get("assets") or {} for item in items]),
+        "assets": _array([item.get("assets") or None for item in items]),
         "collection": pa.array([item.get("collection") for item in items], pa.string()).cast(_COLLECTION),
     }
     for name, column in _properties([item["properties"] for item in items]).items():
-        if name not in columns and not pa.types.is_null(column.type):
-            columns[name] = column
+        columns.setdefault(name, column)
     columns.setdefault("datetime", pa.nulls(len(items), MOMENT))
+    columns = {name: column for name, column in columns.items() if not pa.types.is_null(column.type)}
     fields = [
         pa.field(name, column.type, metadata=_WKB if name == "geometry" else None) for name, column in columns.items()
     ]
@@ -73,7 +73,7 @@ def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     for item in stac_table_to_items(table):
         found = _without_nulls(item)
         found["properties"].setdefault("datetime", None)
-        yield found
+        yield {**found, "assets": found.get("assets", {}), "links": found.get("links", [])}
 
 
 def geometries(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.object_]:
@@ -169,9 +169,10 @@ def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
 
 
 def _array(values: Sequence[Any]) -> pa.Array:
-    """Values as Arrow infers their type; what is not of one type becomes text."""
+    """Values as Arrow infers their type; what is not of one type becomes text, and an empty object null."""
     try:
-        return pa.array(values)
+        found = pa.array(values)
+        return _conformed(found, _storable(found.type))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         return _mixed(values)
 
@@ -199,6 +200,14 @@ def _moments(table: pa.Table, names: Sequence[str], pick: np.ufunc) -> npt.NDArr
     return found
 
 
+def _storable(type: pa.DataType) -> pa.DataType:
+    """The type without structs that have no fields, which Parquet does not know."""
+    if pa.types.is_struct(type):
+        fields = [field.with_type(_storable(field.type)) for field in type]
+        return pa.struct(fields) if fields else pa.null()
+    return pa.list_(_storable(type.value_type)) if pa.types.is_list(type) else type
+
+
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     """A type that holds the values of both."""
     if one == other or pa.types.is_null(other):
@@ -223,7 +232,7 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 def _conformed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
     if array.type == wanted:
         return array
-    if pa.types.is_null(array.type):
+    if pa.types.is_null(array.type) or pa.types.is_null(wanted):
         return pa.nulls(len(array), wanted)
     if pa.types.is_struct(wanted):
         there = {array.type.field(i).name: column for i, column in enumerate(array.flatten())}

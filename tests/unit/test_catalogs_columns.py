@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pystac
 import pytest
 import shapely
-from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items
+from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
 
 from eechips.catalogs.columns import conformed, items_of, stamps_of, table_of, unified
 from eechips.errors import UsageError
@@ -21,6 +23,9 @@ ITEMS = [
     item("c", (0, 0, 0, 0), start_datetime="2020-01-01T00:00:00Z", end_datetime="2020-02-01T00:00:00Z",
          assets={"S2": {"href": "s3://x/S2.tif", "bands": [{"name": "B4"}, {"name": "B3"}]}}),
 ]  # fmt: skip
+
+
+DATE = "2020-01-01T12:00:00.000000Z"
 
 
 def test_rows_are_those_of_the_library() -> None:
@@ -90,6 +95,15 @@ def test_tables_of_several_types_are_put_together(one: Any, other: Any, expected
     assert whole["thing"].to_pylist() == expected
     sliced = conformed(pa.concat_tables([tables[0], tables[0]]).slice(1), schema)
     assert sliced["thing"].to_pylist() == expected[:1]
+
+
+def test_empty_objects_are_none(tmp_path: Path) -> None:
+    values = [item("a", (0, 0, 1, 1), assets={}, thing={}, things=[{}, {}], more={"x": {}, "y": 1})]
+    table = table_of(values)
+    to_parquet(table, tmp_path / "items.parquet")
+    (found,) = items_of(pq.read_table(tmp_path / "items.parquet"))
+    assert found["assets"] == {}
+    assert found["properties"] == {"datetime": DATE, "things": [None, None], "more": {"y": 1}}
 
 
 def test_properties_that_have_a_column_s_name_are_left_out() -> None:

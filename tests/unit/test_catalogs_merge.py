@@ -1,0 +1,260 @@
+"""Merging, beside a dictionary that does the same; queries, beside looking at every item."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eechips.catalogs.catalog import Catalog, open_catalog
+from eechips.catalogs.extents import Extent
+from eechips.catalogs.grids import H3
+from eechips.catalogs.layout import Layout
+from eechips.errors import StorageError, UsageError
+from tests.catalog_items import BASE, DAYS, boxes, contents, digests, item, put
+
+HERE, THERE = (8.0, 50.0, 8.01, 50.01), (-105.0, 40.0, -104.99, 40.01)
+STAMPS = [None, "2021-01-01T00:00:00Z", "2021-01-02T00:00:00Z", "2021-01-03T00:00:00Z"]
+
+
+@st.composite
+def items(draw: st.DrawFn) -> dict[str, Any]:
+    """Items of few ids, so that many are versions of each other; places, dates, columns differ."""
+    extra = draw(st.sampled_from([{}, {"a": 1}, {"a": "x"}, {"b": [1, 2]}, {"c": {"d": 1.5}}, {"e": {}}, {"f": [{}]}]))
+    return item(
+        draw(st.sampled_from("abcdefgh")),
+        draw(st.one_of(boxes(), st.sampled_from([HERE, THERE]))),
+        when=draw(st.sampled_from(DAYS)),
+        updated=draw(st.sampled_from(STAMPS)),
+        collection=draw(st.sampled_from(["one", "a/b"])),
+        assets=draw(st.sampled_from([None, {}, {"S2": {"href": "x", "bands": [{"name": "B4"}]}}])),
+        **extra,
+    )
+
+
+def batches_of(values: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Batches of one collection each, in the order given."""
+    found: list[list[dict[str, Any]]] = []
+    for value in values:
+        if not found or len(found[-1]) == 3 or found[-1][0]["collection"] != value["collection"]:
+            found.append([])
+        found[-1].append(value)
+    return found
+
+
+@given(st.lists(st.lists(items(), min_size=1, max_size=8), min_size=1, max_size=4))
+@settings(max_examples=20, deadline=None)
+def test_a_catalogue_has_the_newest_of_every_item_whatever_came_when(merges: list[list[dict[str, Any]]]) -> None:
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "catalog"
+        for values in merges:
+            for value in values:
+                key = value["collection"], value["id"]
+                known = newest.get(key)
+                stamp = value["properties"].get("updated", "")
+                if known is None or stamp >= known["properties"].get("updated", ""):
+                    newest[key] = value
+            put(folder, *batches_of(values), layout=Layout(H3(1), "month", 5))
+            found = contents(open_catalog(folder))
+            assert found.keys() == newest.keys()
+            for key, value in newest.items():
+                assert found[key]["bbox"] == value["bbox"]
+                assert found[key]["assets"] == value["assets"]
+                assert found[key]["properties"].get("b") == value["properties"].get("b")
+                assert found[key]["properties"].get("c") == value["properties"].get("c")
+                assert found[key]["properties"]["datetime"][:10] == value["properties"]["datetime"][:10]
+            catalog = open_catalog(folder)
+            assert_statistics_are_right(catalog)
+            before = digests(folder)
+            put(folder, *batches_of([newest[key] for key in sorted(newest)]))  # all of it again
+            assert digests(folder) == before
+
+
+def assert_statistics_are_right(catalog: Catalog) -> None:
+    listed = {catalog.path / path for path in catalog.schema.partitions}
+    assert listed == set(catalog.path.rglob("*.parquet"))
+    for partition in catalog.schema.partitions.values():
+        path = catalog.path / partition.path
+        ids = pq.ParquetFile(path).read(columns=["id"])["id"].to_pylist()
+        assert partition.items == len(ids) == len(set(ids)) > 0
+        assert partition.bytes == path.stat().st_size
+    assert catalog.statistics["items"] == len(catalog)
+
+
+@given(st.lists(boxes(), min_size=1, max_size=12), st.lists(boxes(), min_size=1, max_size=5), st.integers(1, 20))
+@settings(max_examples=15, deadline=None)
+def test_no_query_misses_an_item(shapes: list[Any], queries: list[Any], most_cells: int) -> None:
+    values = [
+        item(f"{number:03}", box, when=DAYS[number % len(DAYS)], updated=STAMPS[1]) for number, box in enumerate(shapes)
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "catalog"
+        put(folder, values, layout=Layout(H3(2), "month", most_cells))
+        catalog = open_catalog(folder)
+        for number, query in enumerate(queries):
+            start, end = (None, None) if number % 2 else (DAYS[number % 4], DAYS[number % 4 + 2])
+            expected = {
+                value["id"]
+                for value, box in zip(values, shapes, strict=True)
+                if Extent(*box).meets(Extent(*query))
+                and (start is None or start <= value["properties"]["datetime"])
+                and (end is None or value["properties"]["datetime"] < end)
+            }
+            assert {found["id"] for found in catalog.items(bbox=query, start=start, end=end)} == expected
+            listed = {partition.path for partition in catalog.partitions(bbox=query, start=start, end=end)}
+            holding = {path for path, ids in ids_by_path(catalog).items() if ids & expected}
+            assert holding <= listed
+
+
+def ids_by_path(catalog: Catalog) -> dict[str, set[str]]:
+    return {
+        path: set(pq.ParquetFile(catalog.path / path).read(columns=["id"])["id"].to_pylist())
+        for path in catalog.schema.partitions
+    }
+
+
+def test_partitions_without_news_keep_their_files(tmp_path: Path) -> None:
+    put(tmp_path, [item("a", HERE, updated=STAMPS[1]), item("b", THERE, updated=STAMPS[1])])
+    before = digests(tmp_path)
+    outcome = put(tmp_path, [item("a", HERE, updated=STAMPS[2]), item("b", THERE, updated=None)])
+    changed = [path for path, value in digests(tmp_path).items() if before[path] != value]
+    assert (outcome.new, outcome.replaced, outcome.older, outcome.moved) == (0, 1, 1, 0)
+    assert len(changed) == 1
+    assert list(outcome.written) == changed
+
+
+def test_an_item_that_moves_leaves_its_old_place_and_an_empty_partition_goes(tmp_path: Path) -> None:
+    put(tmp_path, [item("a", HERE, updated=STAMPS[1]), item("b", THERE), item("c", THERE)])
+    outcome = put(tmp_path, [item("a", THERE, updated=STAMPS[2]), item("b", THERE, when=DAYS[5])])
+    assert (outcome.moved, len(outcome.removed), len(outcome.written)) == (2, 1, 2)
+    assert sorted(key[1] for key in contents(open_catalog(tmp_path))) == ["a", "b", "c"]
+    assert len(list(tmp_path.glob("collection=test/cell=*"))) == 1  # its folders have gone too
+    outcome = put(tmp_path, [item("a", HERE, updated=STAMPS[1])])
+    assert outcome.older == 1
+    assert contents(open_catalog(tmp_path))["test", "a"]["bbox"] == list(THERE)
+
+
+def test_of_one_stamp_the_later_wins(tmp_path: Path) -> None:
+    put(tmp_path, [item("a", HERE, n=1), item("a", THERE, n=2)], [item("a", HERE, n=3), item("a", HERE, n=4)])
+    assert contents(open_catalog(tmp_path))["test", "a"]["properties"]["n"] == 4
+    put(tmp_path, [item("a", HERE, n=5)])
+    assert contents(open_catalog(tmp_path))["test", "a"]["properties"]["n"] == 5
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "empty", "pages"])
+def test_a_partition_that_cannot_be_read_stops_its_own_merge_alone(tmp_path: Path, damage: str) -> None:
+    many = [item(f"{n}", HERE, updated=STAMPS[1], text=f"{n}" * 300) for n in range(200)]
+    put(tmp_path, many, [item("x", THERE, updated=STAMPS[1])])
+    (path,) = (p for p in open_catalog(tmp_path).partitions(bbox=HERE))
+    broken = tmp_path / path.path
+    whole = broken.read_bytes()
+    if damage == "gone":
+        broken.unlink()
+    else:
+        cut = {"cut": whole[:-20], "empty": b"", "pages": damaged_pages(broken, "text")}[damage]
+        broken.write_bytes(cut)
+    news = [item("0", HERE, updated=STAMPS[2]), item("y", HERE), item("x", THERE, updated=STAMPS[2])]
+    outcome = put(tmp_path, news)
+    assert list(outcome.stopped) == [path.path]
+    assert (outcome.blocked, outcome.replaced, outcome.new) == (2, 1, 0)
+    assert broken.exists() is (damage != "gone")
+    if damage != "gone":
+        assert broken.read_bytes() == cut
+    assert open_catalog(tmp_path).schema.partitions[path.path] == path
+    with pytest.raises(StorageError, match="cannot be read"):
+        list(open_catalog(tmp_path).items(bbox=HERE))
+    # An item does not leave a place for one that it cannot enter.
+    outcome = put(tmp_path, [item("x", HERE, updated=STAMPS[3])])
+    assert (outcome.blocked, outcome.moved) == (1, 0)
+    assert [found["id"] for found in open_catalog(tmp_path).items(bbox=THERE)] == ["x"]
+    broken.parent.mkdir(parents=True, exist_ok=True)
+    broken.write_bytes(whole)
+    outcome = put(tmp_path, news)
+    assert (outcome.blocked, outcome.replaced, outcome.new, len(contents(open_catalog(tmp_path)))) == (0, 2, 1, 202)
+
+
+def damaged_pages(path: Path, column: str) -> bytes:
+    """The file with another content of one column: its footer and its ids are as they were."""
+    data = bytearray(path.read_bytes())
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    chunk = next(group.column(n) for n in range(group.num_columns) if group.column(n).path_in_schema == column)
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    return bytes(data)
+
+
+def test_unreadable_partitions_can_be_given_up(tmp_path: Path) -> None:
+    put(tmp_path, [item("a", HERE), item("b", HERE), item("c", THERE)])
+    for partition in open_catalog(tmp_path).partitions():
+        (tmp_path / partition.path).write_bytes(b"PAR1")
+    outcome = put(tmp_path, [item("a", HERE)], give_up=True)
+    assert (len(outcome.lost), outcome.new, outcome.stopped) == (2, 1, {})
+    assert [key[1] for key in contents(open_catalog(tmp_path))] == ["a"]
+    assert len(list(tmp_path.rglob("*.parquet"))) == 1
+
+
+def test_a_catalogue_keeps_its_layout(tmp_path: Path) -> None:
+    put(tmp_path, [item("a", HERE)])
+    with pytest.raises(
+        UsageError, match="h3 resolution 2, period month, most cells 10, not h3 resolution 3, period day"
+    ):
+        put(tmp_path, [item("a", HERE)], layout=Layout(H3(3), "day", 10))
+    (tmp_path / "_schema.json").unlink()
+    with pytest.raises(UsageError, match="has partitions, but no _schema"):
+        put(tmp_path, [item("a", HERE)])
+
+
+@pytest.mark.parametrize(
+    ("period", "path"),
+    [("none", ""), ("year", "/year=2020"), ("month", "/year=2020/month=2"), ("day", "/year=2020/month=2/day=15")],
+)
+def test_periods(tmp_path: Path, period: Any, path: str) -> None:
+    put(tmp_path, [item("a", HERE, when=DAYS[3], collection="a/b=c %")], layout=Layout(H3(2), period))
+    (found,) = tmp_path.rglob("*.parquet")
+    assert found.relative_to(tmp_path).as_posix() == (
+        f"collection=a%2Fb%3Dc%20%25/cell=821faffffffffff{path}/items.parquet"
+    )
+    (partition,) = open_catalog(tmp_path).partitions(collections="a/b=c %")
+    assert (partition.collection, partition.cell, partition.start) == ("a/b=c %", "821faffffffffff", DAYS[3])
+    assert open_catalog(tmp_path).partitions(collections=["a"]) == []
+
+
+def test_layouts_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UsageError, match="no period 'week'"):
+        Layout(H3(2), "week")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="cannot be 0"):
+        Layout(H3(2), "month", 0)
+
+
+def test_a_schema_file_tells_what_there_is(tmp_path: Path) -> None:
+    put(tmp_path, [item("a", (179.5, 1, -179.5, 2), updated=STAMPS[1]), item("b", HERE, when=DAYS[5])])
+    value = json.loads((tmp_path / "_schema.json").read_text())
+    assert value["grid"] == {"name": "h3", "resolution": 2}
+    assert value["statistics"]["items"] == 2
+    assert value["statistics"]["cells"] == 2
+    assert (value["statistics"]["start"], value["statistics"]["end"]) == (DAYS[0], DAYS[5])
+    assert value["columns"]["test"]["bbox"].startswith("struct<xmin: double")
+    assert sorted(p["bbox"] for p in value["partitions"]) == [list(HERE), [179.5, 1.0, -179.5, 2.0]]
+    assert sorted(str(p["updated"]) for p in value["partitions"]) == [STAMPS[1], "None"]
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is no catalogue"):
+        open_catalog(tmp_path)
+    (tmp_path / "_schema.json").write_text("{")
+    with pytest.raises(StorageError, match="cannot be read"):
+        open_catalog(tmp_path)
+    (tmp_path / "_schema.json").write_text('{"format": 99}')
+    with pytest.raises(UsageError, match="has format 99"):
+        open_catalog(tmp_path)
+
+
+def test_base_is_the_usual_layout() -> None:
+    assert Layout.from_json(BASE.to_json()) == BASE
