@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from eechips.recipe import Table as Table
     from eechips.reports.figure import plot as plot
     from eechips.reports.page import report as report
+    from eechips.reports.preview import preview as preview
     from eechips.scripts.pools import Pool as Pool
     from eechips.series import Series as Series
     from eechips.template import Template as Template
@@ -68,6 +69,7 @@ _MODULES = {
     "pack": "eechips.dataset.pack",
     "plot": "eechips.reports.figure",
     "points": "eechips.jobs.points",
+    "preview": "eechips.reports.preview",
     "report": "eechips.reports.page",
     "run": "eechips.jobs.scripts",
     "sample": "eechips.jobs.chips",
@@ -100,6 +102,7 @@ __all__ = [
     "pack",
     "plot",
     "points",
+    "preview",
     "report",
     "run",
     "sample",

@@ -171,7 +171,7 @@ def _report(done: Run, *, quiet: bool) -> None:
         click.echo(f"No report was made: {type(error).__name__}: {error}", err=True)
     else:
         if not quiet:
-            click.echo(f"report: {page}")
+            click.echo(f"A look at them: {page}", err=True)
 
 
 def _lost(done: Run) -> list[str]:

@@ -22,6 +22,7 @@ _VERBS = {
     "init": "Write a recipe to start from.",
     "status": "What a run folder holds, and how fast it came: counts, failures, time left.",
     "report": "What a run fetched as one HTML page: map, chips, charts.",
+    "preview": "Some chips of a run as one picture.",
     "plot": "The time series of a run as a picture.",
     "failures": "The units of a run that failed, by kind and one by one.",
     "retry": "Try failed units of a run again.",

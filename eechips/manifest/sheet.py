@@ -30,6 +30,23 @@ _PERCENTILES = (2.0, 98.0)
 """Values between which data are stretched to 0–255."""
 
 
+_MOST_CLASSES = 16
+
+
+def _class_colours() -> npt.NDArray[np.uint8]:
+    """A colour for each of 256 codes, (3, 256): hues a golden angle apart, so that neighbours differ; 0 is dark."""
+    codes = np.arange(256)
+    hues = (codes * 0.381966) % 1.0
+    # Smooth hues as cosines, brighter and darker in turns (https://iquilezles.org/articles/palettes/, the idea).
+    waves = 0.5 + 0.38 * np.cos(2 * np.pi * (hues + np.array([[0.0], [0.33], [0.67]])))
+    colours = (waves * np.where(codes % 3 == 1, 0.72, 1.0) * 255).round().astype(np.uint8)
+    colours[:, 0] = 40
+    return colours
+
+
+_CLASS_COLOURS = _class_colours()
+
+
 def sheet(rows: Sequence[Sequence[Path]], edge: int) -> Picture:
     """Chips in rows, each in a square, white between them.
 
@@ -80,9 +97,25 @@ class Look:
     valid: npt.NDArray[np.bool_]
     is_data: bool
 
+    @property
+    def has_classes(self) -> bool:
+        """Whether the values look like codes of classes: one band of bytes, of few different values."""
+        if not self.is_data or len(self.values) != 1 or self.values.dtype != np.uint8:
+            return False
+        return len(np.unique(self.values[0][self.valid])) <= _MOST_CLASSES
+
     def picture(self) -> Picture:
-        """As colours: data are stretched, each band from its 2nd to its 98th percentile; masked pixels are grey."""
-        shown = np.stack([_stretched(band, self.valid) for band in self.values]) if self.is_data else self.values
+        """As colours.
+
+        Data are stretched, each band from its 2nd to its 98th percentile; each class has a colour of its own, the same
+        in every file. Masked pixels are grey.
+        """
+        if self.has_classes:
+            shown = _CLASS_COLOURS[:, self.values[0]]
+        elif self.is_data:
+            shown = np.stack([_stretched(band, self.valid) for band in self.values])
+        else:
+            shown = self.values
         pixels = np.where(self.valid, shown, _MASKED).astype(np.uint8)
         return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
 
@@ -115,7 +148,10 @@ def _raster(path: Path, edge: int, enlarges: bool) -> tuple[npt.NDArray[Any], np
             alpha = ColorInterp.alpha in file.colorinterp
             height, width = _size(file.height, file.width, edge, enlarges)
             bands = [1, 2, 3] if file.count - alpha >= 3 else [1]
-            values = file.read(bands, out_shape=(len(bands), height, width), resampling=Resampling.average)
+            # Codes of classes have no mean; and what has one, loses little.
+            may_be_classes = path.suffix in (".tif", ".tiff") and len(bands) == 1 and file.dtypes[0] == "uint8"
+            resampling = Resampling.nearest if may_be_classes else Resampling.average
+            values = file.read(bands, out_shape=(len(bands), height, width), resampling=resampling)
             return values, file.dataset_mask(out_shape=(height, width)) != 0
 
 

@@ -2,7 +2,7 @@
 
 const PALETTE = ["#1f77b4", "#e1812c", "#3a923a", "#c03d3e", "#9372b2", "#8c6d51", "#d684bd", "#7f7f7f", "#a9aa35", "#2ab7ca",
   "#5254a3", "#ad494a", "#637939", "#bd9e39", "#a55194", "#17806d"];
-const STATES = { done: "#2e8b57", empty: "#e0a030", failed_permanent: "#d0312d", failed_transient: "#d0312d", planned: "#8a8f98", skipped: "#7b5ea7" };
+const STATES = { done: "#2e8b57", empty: "#e0a030", failed_permanent: "#d0312d", failed_transient: "#e2725b", planned: "#8a8f98", skipped: "#7b5ea7" };
 // Of viridis (CC0, matplotlib), eleven of its steps.
 const RAMP = ["#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70", "#7ad151", "#bddf26", "#fde725"];
 const NONE = "#9aa0a6";
@@ -17,13 +17,25 @@ function ramp(share) {
   return `#${mixed.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
 }
 
+/** The colour of a category: of the palette, then hues a golden angle apart. */
+function paint(k) {
+  if (k < PALETTE.length) return PALETTE[k];
+  const [hue, light] = [(k * 137.508) % 360, [0.42, 0.55, 0.34][k % 3]];
+  const part = (n) => {
+    const at = (n + hue / 30) % 12;
+    const value = light - 0.55 * Math.min(light, 1 - light) * Math.max(-1, Math.min(at - 3, 9 - at, 1));
+    return Math.round(255 * value).toString(16).padStart(2, "0");
+  };
+  return `#${part(0)}${part(8)}${part(4)}`;
+}
+
 /** A way to colour units: classes with a name, a colour and a count, and the class of each unit. */
 function byCategory(name, coded, palette = null) {
   const counts = new Uint32Array(coded.values.length + 1);
   for (const code of coded.codes) counts[code]++;
   const classes = coded.values.map((value, k) => ({
     name: String(value).replaceAll("_", " "),
-    colour: palette ? (palette[value] ?? NONE) : PALETTE[k % PALETTE.length],
+    colour: palette ? (palette[value] ?? NONE) : paint(k),
     count: counts[k + 1],
   }));
   return { name, classes: [{ name: "none", colour: NONE, count: counts[0] }, ...classes], of: coded.codes, range: null };

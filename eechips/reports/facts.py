@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
 from eechips.manifest.failures import Failure, failures_of
 from eechips.manifest.run import Run, Status
 from eechips.manifest.sheet import PICTURES
 from eechips.reports.pictures import Pictures, Thumbnail, draw_pictures, picture_of
-from eechips.reports.series import Curves, read_curves
 from eechips.reports.tables import Head, head_of, places_of
 from eechips.reports.units import Units, read_units
+
+if TYPE_CHECKING:
+    from eechips.reports.series import Curves
 
 _INTERVALS = 120  # of the charts over time
 _CURVES = 24  # regions whose series are drawn
@@ -65,6 +67,7 @@ def read_facts(run: Run, *, thumbnails: int, seed: int, is_beside: bool) -> Fact
     address = run.address
     units = read_units(run.path, seed=seed)
     tables = [path for path in run.assembled if path.suffix in (".csv", ".parquet") and path.is_file()]
+    has_tables = address is None and (bool(tables) or any(map(_is_table, units.files)))
     rows = None if units.has_places or not tables else places_of(tables[0], seed=seed)
     return Facts(
         run=run,
@@ -74,12 +77,16 @@ def read_facts(run: Run, *, thumbnails: int, seed: int, is_beside: bool) -> Fact
         places=rows if rows is not None else units,
         pictures=draw_pictures(run.path, units, count=thumbnails, seed=seed, address=address),
         made=list(_made(run)),
-        curves=_curves(run) if address is None else None,
-        head=_head(run, tables) if address is None else None,
+        curves=_curves(run) if has_tables else None,
+        head=_head(run, tables) if has_tables else None,
         failures=failures_of(run.path),
         roi=_roi(run.info),
         is_beside=is_beside and address is None,
     )
+
+
+def _is_table(file: str | None) -> bool:
+    return file is not None and file.endswith((".csv", ".parquet"))
 
 
 def _made(run: Run) -> list[tuple[str, Thumbnail]]:
@@ -92,6 +99,8 @@ def _made(run: Run) -> list[tuple[str, Thumbnail]]:
 
 
 def _curves(run: Run) -> Curves | None:
+    from eechips.reports.series import read_curves  # imports pandas, which runs of chips do without
+
     try:
         return read_curves(run, most=_CURVES)
     except UsageError:  # its results are something else

@@ -310,7 +310,7 @@ function drawMap() {
     const length = [5, 2, 1].map((each) => each * power).find((each) => each <= metres) ?? power;
     const pixels = (length / METRES) * view.scale;
     const text = length >= 1000 ? `${length / 1000} km` : `${length} m`;
-    const [x, y] = [12, height - 12];
+    const [x, y] = [width - pixels - 14, height - 12];
     g.strokeStyle = g.fillStyle = style("--ink");
     g.lineWidth = 1.5;
     g.beginPath();

@@ -126,12 +126,13 @@ function showChosen(i) {
   }
   const step = (by) => make("button", { type: "button", onclick: () => choose((i + by + units.count) % units.count, "panel") },
     by < 0 ? "‹ previous" : "next ›");
-  panel.replaceChildren(
+  panel.replaceChildren(...[
     make("h3", {}, label(i)),
     make("div", { class: "pictures" }, ...pictures),
     pictures.length ? null : make("p", { class: "note" }, "No picture of this one is in this page."),
     list,
-    make("p", { class: "steps" }, step(-1), step(1)));
+    make("p", { class: "steps" }, step(-1), step(1)),
+  ].filter(Boolean));
 }
 
 listeners.push(showChosen);

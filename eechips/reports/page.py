@@ -62,11 +62,11 @@ def render(facts: Facts) -> str:
     """The page."""
     made = (
         sections.asked,
-        sections.atlas,
         sections.made,
         sections.series,
-        sections.rows,
+        sections.atlas,
         sections.sheets,
+        sections.rows,
         sections.strata,
         sections.distributions,
         sections.pace,

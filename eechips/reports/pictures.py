@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice, zip_longest
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sheet import PICTURES, Look, Picture, look
+from eechips.manifest.sheet import PICTURES, Look, look
 from eechips.objects import ObjectStore
 from eechips.reports.units import Units
 from eechips.writers.raster import encode_picture
@@ -33,7 +33,6 @@ _LARGE_EDGE = 900  # of what was made of all results
 _TINY = 32  # pixels: smaller chips are kept to the pixel
 _QUALITY = 80  # of JPEG
 _AT_ONCE = 8  # objects that are fetched from a store
-_THREADS = 2  # that read files: GDAL leaves Python meanwhile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +42,7 @@ class Thumbnail:
     Attributes:
         layer: name of the file among those of its unit; empty if there is one only.
         data: PNG or JPEG.
-        means: of each band shown, over the pixels that are not masked; NaN if all are.
+        means: of each band shown, over the pixels that are not masked; NaN if all are. None of codes of classes.
     """
 
     layer: str
@@ -84,25 +83,26 @@ def draw_pictures(
         address: of the object store that has the results, if one has.
     """
     layers = _layers(folder)
-    shown = [number for number, file in enumerate(units.files) if file is not None and _is_picture(file)]
+    shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
     chosen = drawn(shown, [] if units.stratum is None else units.stratum.values, min(count, MOST_THUMBNAILS), seed)
     wanted = []
     for number in chosen:
         file = units.files[number]
         assert file is not None
-        wanted += [(number, layer, name) for layer, name in layers.get(file, [("", file)]) if _is_picture(name)]
+        wanted += [(number, layer, name) for layer, name in layers.get(file, [("", file)]) if is_picture(name)]
     found: dict[int, list[Thumbnail]] = defaultdict(list)
     unreadable = []
-    with _opened(folder, address) as read, ThreadPoolExecutor(_AT_ONCE if address else _THREADS) as pool:
-        size = 0
-        for (number, layer, name), result in zip(
-            wanted, pool.map(lambda each: _tried(read, each[2]), wanted), strict=True
-        ):
-            if isinstance(result, str):
-                unreadable.append((name, result))
-            elif size + len(result[0]) <= MOST_BYTES:
-                size += len(result[0])
-                found[number].append(Thumbnail(layer, *result))
+    size = 0
+    with opened(folder, address) as fetched:
+        for (number, layer, name), path in zip(wanted, fetched([name for *_, name in wanted]), strict=True):
+            try:
+                data, means = _encoded(look(path, _EDGE, enlarges=False))
+            except (OSError, ValueError) as error:  # somebody has changed it: the page says so, and shows the rest
+                unreadable.append((name, str(error)))
+                continue
+            if size + len(data) <= MOST_BYTES:
+                size += len(data)
+                found[number].append(Thumbnail(layer, data, means))
     return Pictures(found, len(shown), unreadable)
 
 
@@ -132,7 +132,8 @@ def drawn(numbers: Sequence[int], strata: Sequence[Any], count: int, seed: int) 
     return list(islice((number for turn in turns for number in turn if number is not None), count))
 
 
-def _is_picture(file: str) -> bool:
+def is_picture(file: str) -> bool:
+    """Whether a file can be shown, by its name."""
     return Path(file).suffix.lstrip(".").lower() in PICTURES
 
 
@@ -146,18 +147,11 @@ def _layers(folder: Path) -> dict[str, list[tuple[str, str]]]:
     return {files[0][1]: files for files in units.values()}
 
 
-def _tried(read: Any, name: str) -> tuple[bytes, tuple[float, ...]] | str:
-    try:
-        return _encoded(read(name))
-    except (OSError, ValueError) as error:  # somebody has changed it: the page says so, and shows the rest
-        return str(error)
-
-
 def _encoded(seen: Look) -> tuple[bytes, tuple[float, ...]]:
     picture = seen.picture()
     is_tiny = max(picture.shape[1:]) <= _TINY
     data = encode_picture(picture, "PNG", zlevel=9) if is_tiny else encode_picture(picture, "JPEG", QUALITY=_QUALITY)
-    return data, tuple(_mean(band, seen.valid) for band in seen.values)
+    return data, () if seen.has_classes else tuple(_mean(band, seen.valid) for band in seen.values)
 
 
 def _mean(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> float:
@@ -166,21 +160,27 @@ def _mean(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> float:
 
 
 @contextlib.contextmanager
-def _opened(folder: Path, address: str | None) -> Iterator[Any]:
-    """Reads a file of the run at the size of a thumbnail; copies it first if it is in an object store."""
+def opened(folder: Path, address: str | None) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
+    """Finds files of a run: where they are, or copies of what an object store has, a few fetched ahead.
+
+    Args:
+        folder: of the run.
+        address: of the object store that has the results, if one has.
+
+    Yields:
+        What gives the paths of files by their names. Files that are missing have paths, too.
+    """
     if address is None:
-        yield lambda name: look(folder / name, _EDGE, enlarges=False)
+        yield lambda names: (folder / name for name in names)
         return
     store = ObjectStore(address)
-    with tempfile.TemporaryDirectory(prefix="eechips-report-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="eechips-report-") as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
 
-        def read(name: str) -> Look:
-            with tempfile.NamedTemporaryFile(dir=scratch, suffix=Path(name).suffix) as copy:
-                copy.write(store.read(name))
-                copy.flush()
-                return look(Path(copy.name), _EDGE, enlarges=False)
+        def fetch(numbered: tuple[int, str]) -> Path:
+            number, name = numbered
+            copy = Path(scratch) / f"{number}{Path(name).suffix}"
+            with contextlib.suppress(OSError):  # reading the copy tells
+                copy.write_bytes(store.read(name))
+            return copy
 
-        yield read
-
-
-__all__ = ["MOST_THUMBNAILS", "THUMBNAILS", "Picture", "Pictures", "Thumbnail", "draw_pictures", "drawn", "picture_of"]
+        yield lambda names: pool.map(fetch, enumerate(names))

@@ -14,7 +14,6 @@ from eechips.human import human_bytes, human_time
 from eechips.manifest.failures import kinds_of
 from eechips.reports.chart import Axis, Line, bars, legend, lines, round_axis, time_axis
 from eechips.reports.facts import Facts
-from eechips.reports.figure import with_gaps
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.outlines import outlines
 from eechips.reports.units import Column
@@ -32,8 +31,8 @@ _SHARES = Axis(0.0, 1.0, [(n / 4, f"{n / 4:g}") for n in range(5)])
 
 def title(facts: Facts) -> str:
     """What the run fetched, in a few words."""
-    used = [dataset.get("title") or dataset.get("id") for dataset in (facts.info.get("datasets") or [])[:1]]
-    return ": ".join(str(part) for part in (facts.info.get("recipe") or "run", *used) if part)
+    used = [dataset.get("title") or dataset.get("id") for dataset in facts.info.get("datasets") or []]
+    return ": ".join(str(part) for part in (facts.info.get("recipe") or "run", *used[:1]) if part)
 
 
 def head(facts: Facts) -> Markup:
@@ -238,7 +237,7 @@ def distributions(facts: Facts) -> Markup | None:
         caption = f"Valid fraction of {len(valid):,} chips: {whole}"
         plots.append(_figure(caption, bars(caption, edges, [counts.tolist()], ["chips"], _SHARES)))
     return (
-        _section("values", "Brightness and valid fraction", element("div", *plots, class_="columns")) if plots else None
+        _section("values", "Brightness and valid fraction", element("div", *plots, class_="plots")) if plots else None
     )
 
 
@@ -278,7 +277,7 @@ def pace(facts: Facts) -> Markup | None:
     return _section(
         "pace",
         "How it went",
-        element("div", *plots, class_="columns"),
+        element("div", *plots, class_="plots"),
         element("p", commands, class_="note") if commands else None,
     )
 
@@ -288,6 +287,8 @@ def series(facts: Facts) -> Markup | None:
     curves = facts.curves
     if curves is None:
         return None
+    from eechips.reports.figure import with_gaps
+
     values = [curve.values.to_numpy(float, na_value=np.nan) for curve in curves.curves]
     known = np.concatenate([each[np.isfinite(each)] for each in values]) if values else np.empty(0)
     if not known.size:
@@ -313,7 +314,7 @@ def series(facts: Facts) -> Markup | None:
         "series",
         "Series",
         legend(columns),
-        element("div", *plots, class_="columns"),
+        element("div", *plots, class_="plots"),
         element("p", note, class_="note") if note else None,
     )
 
@@ -502,10 +503,11 @@ def _cut(text: str) -> str:
 
 
 def _plain(value: Any) -> str:
+    """A parameter as a reader would write it; of what is nested only what was given."""
+    if isinstance(value, dict):
+        given = [(name, each) for name, each in value.items() if each not in (None, {}, [])]
+        return _cut("; ".join(f"{name} {_plain(each)}" for name, each in given))
     if isinstance(value, (list, tuple)):
-        text = ", ".join(map(str, value))
-    elif isinstance(value, dict):
-        text = ", ".join(f"{name}: {each}" for name, each in value.items())
-    else:
-        text = str(value)
-    return _cut(text)
+        separator = " / " if any(isinstance(each, dict) for each in value) else ", "
+        return _cut(separator.join(map(_plain, value)))
+    return _cut(str(value))

@@ -1,6 +1,6 @@
 // Contact sheets: the pictures of this page, by any column that sorts units.
 
-const AT_FIRST = 48; // pictures of a group before somebody asks for more
+const AT_FIRST = 24; // pictures of a group before somebody asks for more
 const MOST_GROUPS = 60;
 
 function drawSheets() {

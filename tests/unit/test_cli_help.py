@@ -25,6 +25,7 @@ VERBS = [
     "init",
     "status",
     "report",
+    "preview",
     "plot",
     "failures",
     "retry",
