@@ -56,6 +56,10 @@ Types = torch.dtype | Mapping[str, torch.dtype] | None
 
 T = TypeVar("T")
 
+_LABEL = "label"
+_OTHERS = ("id", "crs", "transform", "bounds")
+"""What items have besides."""
+
 # What PyTorch calculates with: it knows the larger unsigned types by name only.
 _HELD_BY = {"uint16": torch.int32, "uint32": torch.int64}
 
@@ -101,7 +105,7 @@ class ChipDataset(Dataset[Any]):
         every = read_samples(run)
         self.samples: Samples = every if split is None else every.of_split(split)
         known = classes if classes is not None or label is None else values_of(every.field(label))
-        self._items = _Items(_names(layers, every.labels), label, _classes(known), dtype, fill, transform)
+        self._items = _Items(_names(layers, every.labels, label), label, _classes(known), dtype, fill, transform)
         self._targets = None if label is None else self._items.targets(self.samples.field(label))
         self._store = self.samples.store
 
@@ -180,7 +184,8 @@ class ShardDataset(IterableDataset[Any]):
         if split is not None and split not in index.splits:
             raise UsageError(f"{pack} has no split '{split}': there are {', '.join(index.splits)}")
         known = classes if classes is not None or label is None else index.fields.get(label, ())
-        self._items = _Items(_names(layers, tuple(index.layers)), label, _classes(known), dtype, fill, transform)
+        names = _names(layers, tuple(index.layers), label)
+        self._items = _Items(names, label, _classes(known), dtype, fill, transform)
         self._folder, self._module = Path(pack), index.format
         rank, world_size = _place(rank, world_size)
         shards = [stored.shard for stored in index.shards if split in (None, stored.shard.split)]
@@ -254,7 +259,7 @@ class _Items:
             item[layer] = self._tensor(layer, each)
             item[f"{layer}_valid"] = torch.from_numpy(np.ascontiguousarray(each.valid))
         if target is not None:
-            item["label"] = target
+            item[_LABEL] = target
         item["id"] = identifier
         for layer, (crs, transform) in grids.items():
             if crs is not None and transform is not None:
@@ -311,11 +316,14 @@ def _bounds(transform: Sequence[float], width: int, height: int) -> tuple[float,
     return min(across), min(up), max(across), max(up)
 
 
-def _names(layers: Sequence[str] | None, there: tuple[str, ...]) -> tuple[str, ...]:
+def _names(layers: Sequence[str] | None, there: tuple[str, ...], label: str | None) -> tuple[str, ...]:
+    """The layers that are wanted, of those that are there."""
     wanted = there if layers is None else (layers,) if isinstance(layers, str) else tuple(layers)
     for name in wanted:
         if name not in there:
             raise UsageError(f"there is no layer '{name}': there are {', '.join(there)}")
+        if name in _OTHERS or (name == _LABEL and label is not None):
+            raise UsageError(f"a layer called '{name}' is in the way of what items have by that name: choose layers=")
     return wanted
 
 

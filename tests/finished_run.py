@@ -102,7 +102,7 @@ def png_of(values: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None = N
 
 
 def layered(count: int, *, size: int = 8, seed: int = 0) -> list[tuple[dict[str, Any], Files]]:
-    """Units with layers ``S2`` (tif), ``DEM`` (npy) and ``label`` (png), and fields ``class`` and ``zone``."""
+    """Units with layers ``S2`` (tif), ``DEM`` (npy) and ``cover`` (png), and fields ``class`` and ``zone``."""
     rng = np.random.default_rng(seed)
     units = []
     for number in range(count):
@@ -110,7 +110,7 @@ def layered(count: int, *, size: int = 8, seed: int = 0) -> list[tuple[dict[str,
         files = {
             "S2": ("tif", geotiff_of(rng.integers(0, 65535, (4, size, size), dtype=np.uint16), mask, column=number)),
             "DEM": ("npy", npy_of(rng.normal(size=(1, size, size)).astype(np.float32), mask)),
-            "label": ("png", png_of(rng.integers(0, 255, (1, size, size), dtype=np.uint8))),
+            "cover": ("png", png_of(rng.integers(0, 255, (1, size, size), dtype=np.uint8))),
         }
         units.append(({"kind": "point", "number": number, "class": 10 * (number % 3), "zone": "äb"[number % 2]}, files))
     return units

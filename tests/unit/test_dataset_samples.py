@@ -42,10 +42,10 @@ def test_samples_are_the_units_with_files_in_the_order_of_the_plan(tmp_path: Pat
 def test_layers_of_a_sample_stay_together(tmp_path: Path) -> None:
     run = write_run(tmp_path, layered(3))
     samples = read_samples(run)
-    assert samples.layers == ("S2", "DEM", "label")
+    assert samples.layers == ("S2", "DEM", "cover")
     rows = run.layers
     for sample in samples:
-        assert [file.layer for file in sample.files] == ["S2", "DEM", "label"]
+        assert [file.layer for file in sample.files] == ["S2", "DEM", "cover"]
         for file in sample.files:
             row = rows.loc[(sample.position, file.layer)]
             assert (file.name, file.sha256, file.dtype, file.width) == tuple(row[["file", "sha256", "dtype", "width"]])
