@@ -1,37 +1,49 @@
-"""quality.parquet: what was found out of every file of a run, and what is wrong with it."""
+"""quality.parquet: what was measured of every file of a run, and what is wrong with it."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from eechips.dataset.measures import Measures
 from eechips.errors import UsageError
+from eechips.storage import write_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 QUALITY_NAME = "quality.parquet"
 
+_VERSION = 1
+"""Of what is measured, and how: files that another version has measured are read again."""
+
+_METADATA = b"eechips.check"
+_TEXTS = ("id", "layer", "file", "sha256", "duplicate_of", "pixels", "dhash")
+_INTEGERS = ("bytes", "width", "height", "kinds")
+_COLUMNS = ("id", "layer", "file", "bytes", "sha256", "flags", "duplicate_of")
+
 
 def read(folder: str | Path) -> pd.DataFrame:
-    """quality.parquet: a row for every file, in the order of the plan.
+    """quality.parquet: a row for every file with pixels, in the order of the plan.
 
     Args:
         folder: of the run.
 
     Returns:
-        Columns id (of the unit), layer (None where a unit has one file), file, sha256, flags (list of names, empty if
-        nothing is wrong), and what was measured.
+        Columns id (of the unit), layer (None where a unit has one file), file, bytes, sha256 (of the content that was
+        read), flags (list of names, empty if nothing is wrong), duplicate_of (id of the unit that shows the same), and
+        those of :class:`~eechips.dataset.measures.Measures`.
 
     Raises:
         UsageError: if the run was not checked.
     """
     import pyarrow.parquet
 
-    path = Path(folder) / QUALITY_NAME
-    if not path.is_file():
-        raise UsageError(f"{folder} was not checked yet: eechips check {folder}")
-    frame: pd.DataFrame = pyarrow.parquet.read_table(path).to_pandas()
+    frame: pd.DataFrame = pyarrow.parquet.read_table(_path(folder)).to_pandas()
+    frame["flags"] = [list(names) for names in frame["flags"]]
     return frame
 
 
@@ -44,3 +56,69 @@ def flags(folder: str | Path) -> pd.Series[list[str]]:
     frame = read(folder)
     grouped = frame.groupby("id", sort=False)["flags"]
     return grouped.agg(lambda lists: sorted({flag for each in lists for flag in each}))
+
+
+def options(folder: str | Path) -> dict[str, Any]:
+    """How the run was checked: the options of ``eechips check``.
+
+    Raises:
+        UsageError: if the run was not checked.
+    """
+    return dict(_metadata(folder)["options"])
+
+
+def measured(folder: str | Path) -> dict[tuple[str, str], Measures]:
+    """What an earlier check has measured, by file and sha256 of its content; nothing if there was none."""
+    import pyarrow.parquet
+
+    if not (Path(folder) / QUALITY_NAME).is_file() or _metadata(folder)["version"] != _VERSION:
+        return {}
+    rows = pyarrow.parquet.read_table(_path(folder)).to_pylist()
+    names = [field.name for field in fields(Measures)]
+    return {
+        (row["file"], row["sha256"]): Measures(**{name: row[name] for name in names})
+        for row in rows
+        if row["pixels"] is not None
+    }
+
+
+def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
+    """Writes quality.parquet, whole or not at all.
+
+    Args:
+        folder: of the run.
+        frame: as :func:`read` gives it.
+        options: how the files were checked: JSON values.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    measures = [field.name for field in fields(Measures)]
+    types = dict.fromkeys(measures, pa.float64()) | dict.fromkeys(_TEXTS, pa.string())
+    types |= dict.fromkeys(_INTEGERS, pa.int64()) | {"is_constant": pa.bool_(), "flags": pa.list_(pa.string())}
+    schema = pa.schema([(name, types[name]) for name in (*_COLUMNS, *measures)])
+    content = json.dumps({"version": _VERSION, "options": dict(options)}).encode()
+    columns = [pa.array(frame[name].tolist(), type=types[name], from_pandas=True) for name in schema.names]
+    table = pa.table(columns, schema=schema).replace_schema_metadata({_METADATA: content})
+    buffer = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    path = folder / QUALITY_NAME
+    write_file(path, buffer.getvalue().to_pybytes())
+    return path
+
+
+def _metadata(folder: str | Path) -> dict[str, Any]:
+    import pyarrow.parquet
+
+    found: dict[str, Any] = json.loads((pyarrow.parquet.read_schema(_path(folder)).metadata or {})[_METADATA])
+    return found
+
+
+def _path(folder: str | Path) -> Path:
+    path = Path(folder) / QUALITY_NAME
+    if not path.is_file():
+        raise UsageError(f"{folder} was not checked yet: eechips check {folder}")
+    return path
