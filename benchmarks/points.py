@@ -34,12 +34,12 @@ def missing(point):
     return ee.Image("bench/missing").clip(ee.Geometry.Point(point))
 
 
-def square(point):
-    """The pixels around a point that ``buffer(127).bounds()`` at 256x256 gives, to a thousandth."""
+def square(point, edge):
+    """The pixels around a point that ``buffer(127).bounds()`` at so many gives, to a thousandth."""
     longitude, latitude = point
     width, height = (254 / (111_320 * shrink) for shrink in (math.cos(math.radians(latitude)), 1))
     corner = longitude - width / 2, latitude + height / 2
-    return Grid("EPSG:4326", (width / 256, 0.0, corner[0], 0.0, -height / 256, corner[1]), 256, 256)
+    return Grid("EPSG:4326", (width / edge, 0.0, corner[0], 0.0, -height / edge, corner[1]), edge, edge)
 
 
 def trouble(count):
@@ -51,7 +51,7 @@ def get_requests(count=1000):
     return points(count)
 
 
-def get_result(index, point, chip="naip", count=1000, troubled=False):
+def get_result(index, point, chip="naip", count=1000, troubled=False, edge=256):
     what = trouble(count).get(index) if troubled else None
     if what == "kills":
         os.kill(os.getpid(), signal.SIGKILL)
@@ -64,4 +64,4 @@ def get_result(index, point, chip="naip", count=1000, troubled=False):
         found = Template(constant, values={**values, "values": [index % 251, index % 241, index % 239]})
     else:
         found = Template(naip, values=values)
-    return Chip(found, grid=square(point), name=f"tile_{index:05d}")
+    return Chip(found, grid=square(point, edge), name=f"tile_{index:05d}")

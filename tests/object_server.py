@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import tempfile
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,7 +55,7 @@ class ObjectServer:
         environment: variables by which clients find it.
         asked: requests by method, such as PUT, and LIST for those that list.
         puts: by key (``run/a.png``), how often it was uploaded.
-        moments: by key, when the latest upload was complete, in seconds on the monotonic clock.
+        digests: by key, the sha256 of what was uploaded last, hexadecimal (S3 only).
         broken: uploads that are to be answered with 503 (S3 only).
         spoiled: uploads whose content is to change on its way (S3 only).
         content: what an object holds, by key; None if there is none.
@@ -69,7 +68,7 @@ class ObjectServer:
         self.environment: dict[str, str] = {}
         self.asked: Counter[str] = Counter()
         self.puts: Counter[str] = Counter()
-        self.moments: dict[str, float] = {}
+        self.digests: dict[str, str] = {}
         self.broken = self.spoiled = 0
         self.content: Callable[[str], bytes | None]
         self.remove: Callable[[str], None]
@@ -80,7 +79,6 @@ class ObjectServer:
         with self.lock:
             self.asked.clear()
             self.puts.clear()
-            self.moments.clear()
 
     def note(self, method: str, key: str | None = None) -> None:
         """Notes a request, and the key that it uploads, if it does."""
@@ -88,7 +86,6 @@ class ObjectServer:
             self.asked[method] += 1
             if key is not None:
                 self.puts[key] += 1
-                self.moments[key] = time.monotonic()
 
 
 @contextmanager
@@ -126,13 +123,14 @@ class _Counted:
             server.spoiled -= is_spoiled and not is_broken
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         environ["wsgi.input"] = io.BytesIO(body[:-1] + b"?" if is_spoiled else body)
-        arrived = hashlib.sha256(environ["wsgi.input"].getvalue()).digest()
+        arrived = hashlib.sha256(environ["wsgi.input"].getvalue())
         wanted = environ.get("HTTP_X_AMZ_CHECKSUM_SHA256")
         if is_broken:
             return _refused(start_response, "503 Slow Down", "SlowDown", "Reduce your request rate.")
-        if wanted and base64.b64decode(wanted) != arrived:
+        if wanted and base64.b64decode(wanted) != arrived.digest():
             return _refused(start_response, "400 Bad Request", "BadDigest", "The SHA256 did not match.")
         server.note(method, None if "partNumber" in query else key)
+        server.digests[key] = arrived.hexdigest()
         return self._application(environ, start_response)
 
 

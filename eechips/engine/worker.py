@@ -183,7 +183,7 @@ def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe) -> None:
     while True:
         try:
             task = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):  # the latter if the parent was killed
             return
         if task is None:
             return
