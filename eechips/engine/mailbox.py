@@ -30,6 +30,7 @@ from eechips.storage import LocalStore, Staged, Store
 
 FOLDER = "beam"
 """Of all mailboxes, below the output folder."""
+_MARKS = 64  # bits in the names of shards that say of which lanes they are
 _UNITS, _OUTCOMES, _STOP = "units", "outcomes", "stop"
 
 Stop = Literal["finish", "now"]
@@ -94,21 +95,22 @@ class Mailbox:
         """
         return [_task(line) for line in self._lines(_lane_name(lane))]
 
-    def tell(self, lane: int, shard: Shard) -> None:
+    def tell(self, lanes: Iterable[int], shard: Shard) -> None:
         """Writes a shard.
 
         Args:
-            lane: where the worker works; the least, if it works at several.
+            lanes: at which the worker works.
             shard: what it has to tell.
         """
         about = {"worker": shard.worker, "host": shard.host, "tally": shard.tally and dataclasses.asdict(shard.tally)}
-        name = f"{_OUTCOMES}-{lane:05d}-{uuid.uuid4().hex}.jsonl"
+        name = f"{_OUTCOMES}-{_marks(lanes):0{_MARKS // 4}x}-{uuid.uuid4().hex}.jsonl"
         self._put(name, (about, *map(_of_event, shard.events)))
 
     def told(self, lanes: Iterable[int] | None = None) -> list[str]:
-        """Names of the shards, of some lanes or of all."""
-        beginnings = tuple(f"{_OUTCOMES}-{lane:05d}-" for lane in lanes) if lanes is not None else (f"{_OUTCOMES}-",)
-        return sorted(name for name, _ in self._box.sizes(["."]) if name.startswith(beginnings))
+        """Names of the shards: of some lanes, and perhaps of a few others; or of all."""
+        names = (name for name, _ in self._box.sizes(["."]) if name.startswith(f"{_OUTCOMES}-"))
+        wanted = None if lanes is None else _marks(lanes)
+        return sorted(name for name in names if wanted is None or int(name.split("-")[1], 16) & wanted)
 
     def read(self, name: str) -> Shard:
         """A shard."""
@@ -149,6 +151,14 @@ class Mailbox:
 
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
         return map(json.loads, self._box.read(name).decode().splitlines())
+
+
+def _marks(lanes: Iterable[int]) -> int:
+    """A number that has a bit in common with that of lanes of which some are the same, and rarely with others'."""
+    marks = 0
+    for lane in lanes:
+        marks |= 1 << lane % _MARKS
+    return marks
 
 
 def _lane_name(lane: int) -> str:

@@ -385,7 +385,7 @@ def work_lanes(
         ) from None
     settled = mailbox.settled(lanes)  # by one that was lost before it had done with these lanes
     tasks = [task for task in heapq.merge(*every, key=lambda task: task.position) if task.id not in settled]
-    report = _Report(station, mailbox, min(lanes), clock)
+    report = _Report(station, mailbox, lanes, clock)
     report.begin()
     try:
         station.work(len(lanes), tasks, report.add, report.pulse)
@@ -396,15 +396,15 @@ def work_lanes(
 class _Report:
     """Collects what became of units, and tells it every few seconds."""
 
-    def __init__(self, station: Station, mailbox: Mailbox, lane: int, clock: Callable[[], float]) -> None:
-        self._station, self._mailbox, self._lane, self._clock = station, mailbox, lane, clock
+    def __init__(self, station: Station, mailbox: Mailbox, lanes: Sequence[int], clock: Callable[[], float]) -> None:
+        self._station, self._mailbox, self._lanes, self._clock = station, mailbox, lanes, clock
         self._events: list[Finished | Lost] = []
         self._told = clock()
         self._stop: Stop | None = None
 
     def begin(self) -> None:
         """Tells who works here."""
-        self._mailbox.tell(self._lane, Shard(self._station.name, host=(platform.node(), os.getpid())))
+        self._mailbox.tell(self._lanes, Shard(self._station.name, host=(platform.node(), os.getpid())))
 
     def add(self, event: Finished | Lost) -> None:
         """Takes note of an event; what concerns every unit is told at once, and nothing begun after it."""
@@ -427,4 +427,4 @@ class _Report:
         events, self._events = self._events, []
         tally = self._station.tally()
         if events or (tally is not None and tally.sent):
-            self._mailbox.tell(self._lane, Shard(self._station.name, tuple(events), tally))
+            self._mailbox.tell(self._lanes, Shard(self._station.name, tuple(events), tally))

@@ -1,0 +1,317 @@
+"""Runs on Beam, whose workers die, hang, work twice, and outlive nobody."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("apache_beam")
+
+from eechips.client.retry import RetryPolicy
+from eechips.client.transport import Timeouts
+from eechips.engine.mailbox import Mailbox
+from eechips.engine.salvage import MAILBOXES
+from eechips.engine.station import Posting, PromptStore, Station, work_lanes
+from eechips.errors import ConfigurationError, UsageError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.run import Run, open_run
+from tests.engine_recipes import CHIPS, ODD, run_chips, run_script, script
+from tests.engine_service import Service
+from tests.object_server import lacking, serving_objects
+
+ROOT = Path(__file__).resolve().parents[2]
+ONE = {"engine": "beam", "pipeline_options": ("--direct_running_mode=in_memory",)}
+TWO = {"engine": "beam", "pipeline_options": ("--direct_running_mode=multi_processing", "--direct_num_workers=2")}
+BUCKET = "beams"
+
+
+def is_tidy(run: Run) -> bool:
+    """Whether nothing is left of what a pipeline needs."""
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        mailboxes = ledger.meta().get(MAILBOXES)
+    return not mailboxes and not (run.path / "beam").exists() and list(run.path.rglob("*.part")) == []
+
+
+def test_a_pipeline_in_one_process(service: Service, tmp_path: Path) -> None:
+    service.plan(3, "503")
+    service.plan(4, "400")
+    run = run_chips(tmp_path, service.url, retry_delay=0.05, **ONE)
+    assert run.counts == {"done": 11, "failed_permanent": 1}
+    assert run.verify() == []
+    assert run.units["requests"].sum() == service.count("create") + service.count("pixels")
+    assert run.units["attempts"].max() == 2
+    assert is_tidy(run)
+
+
+def workers_of(pid: int) -> list[int]:
+    """The worker processes of a process, however far below."""
+    import psutil
+
+    below = psutil.Process(pid).children(recursive=True)
+    return [child.pid for child in below if any("sdk_worker_main" in word for word in child.cmdline())]
+
+
+def when(happened: Callable[[], bool], then: Callable[[], Any], limit: float = 60.0) -> threading.Thread:
+    """Does something, in a thread, as soon as something has happened."""
+
+    def wait() -> None:
+        end = time.monotonic() + limit
+        while not happened() and time.monotonic() < end:
+            time.sleep(0.02)
+        then()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_what_it_was_at(service: Service, tmp_path: Path) -> None:
+    """The runner does not notice: it would wait for ever."""
+    service.latency = 0.1
+    killer = when(lambda: service.count("pixels") >= 60, lambda: os.kill(min(workers_of(os.getpid())), signal.SIGKILL))
+    run = run_chips(tmp_path, service.url, parameters={"count": 300}, in_flight=8, **TWO)
+    killer.join()
+    assert run.counts == {"done": 300}
+    assert run.verify() == []
+    events = [json.loads(line) for line in (run.path / "run.log").read_text().splitlines()]
+    assert any(event["event"] == "worker lost" and event["reason"] == "its worker died" for event in events)
+    assert service.most_in_flight <= 8
+    # What was not told of yet is done again: two workers tell every two seconds, 40 units a second at most.
+    assert 0 <= service.count("pixels") - 300 <= 120
+    assert is_tidy(run)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(280)
+def test_a_unit_that_kills_its_worker_is_given_up(service: Service, tmp_path: Path) -> None:
+    run = run_script(tmp_path, ODD, service.url, parameters={"what": "dies", "count": 4}, **TWO)
+    assert run.counts == {"done": 3, "failed_permanent": 1}
+    failed = run.failures.iloc[0]
+    assert failed["error_class"] == "WorkerLostError"
+    assert "3 workers: its worker died" in failed["error"]
+    assert is_tidy(run)
+
+
+@pytest.mark.slow
+def test_a_unit_that_hangs_is_given_up_and_the_others_are_not(service: Service, tmp_path: Path) -> None:
+    run = run_script(tmp_path, ODD, service.url, parameters={"what": "hangs", "count": 4}, unit_timeout=2.0, **ONE)
+    assert run.counts == {"done": 3, "failed_permanent": 1}
+    assert "it was not done after 2 s" in run.failures.iloc[0]["error"]
+
+
+@pytest.mark.slow
+def test_bundles_that_are_done_twice_count_once(service: Service, tmp_path: Path) -> None:
+    """Beam's own runner repeats every bundle, after it has done all its work."""
+    options = (*TWO["pipeline_options"], "--direct_runner_bundle_repeat=2")
+    run = run_chips(tmp_path, service.url, parameters={"count": 40}, engine="beam", pipeline_options=options)
+    assert run.counts == {"done": 40}
+    assert run.units["attempts"].tolist() == [1] * 40
+    assert service.count("pixels") == 40  # the second time it is seen that all is told
+    assert "Traceback" not in (run.path / "beam.log").read_text()
+
+
+def posting(folder: Path, url: str, recipe: Any) -> Posting:
+    return Posting(
+        recipe=recipe, endpoint=url, project="local", key_file=None, send_credentials=False,
+        policy=RetryPolicy(retries=2, delay=0.05), timeouts=Timeouts(), method="pixels", store=PromptStore(folder),
+        token="t", rate=None, unit_timeout=60.0,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def left(service: Service, tmp_path: Path) -> tuple[Run, Mailbox]:
+    """A run that was stopped before its first unit, with a mailbox that holds its units."""
+    run = run_chips(tmp_path, service.url, max_minutes=1e-9, processes=1, method="pixels")
+    assert run.interrupted
+    service.forget()
+    with Ledger(run.path / LEDGER_NAME) as ledger:
+        mailbox = Mailbox(PromptStore(run.path), "earlier")
+        assert mailbox.deal(list(ledger.open_units()), 3) == [0, 1, 2]
+        ledger.note(MAILBOXES, ["earlier"])
+    return run, mailbox
+
+
+def resume(tmp_path: Path, service: Service, **options: Any) -> Run:
+    return run_chips(tmp_path, service.url, method="pixels", **options)
+
+
+def test_outcomes_that_nobody_has_read_are_in_the_manifest_of_the_next_run(
+    left: tuple[Run, Mailbox], service: Service, tmp_path: Path
+) -> None:
+    """The parent was killed: its workers have told of lanes 0 and 1, twice of lane 1, and not of lane 2."""
+    run, mailbox = left
+    service.plan(2, "400")
+    station = Station(posting(run.path, service.url, script(tmp_path, CHIPS)))
+    station.enter()
+    for lanes in ([0, 1], [1]):
+        work_lanes(station, mailbox, lanes)
+    station.leave()
+    assert service.count("compute") == 8
+    (name, *_) = [name for name in mailbox.told() if mailbox.read(name).events]
+    mailbox.tell([1], mailbox.read(name))  # a bundle that was done by two at a time
+    done = resume(tmp_path, service)
+    assert done.counts == {"done": 11, "failed_permanent": 1}
+    assert done.units["attempts"].tolist() == [1] * 12
+    assert service.count("compute") == 12
+    assert done.verify() == []
+    assert is_tidy(done)
+
+
+def test_a_bundle_that_two_workers_do_at_once_counts_once(
+    left: tuple[Run, Mailbox], service: Service, tmp_path: Path
+) -> None:
+    """The runner took one for dead, which was not."""
+    run, mailbox = left
+    service.latency = 0.05
+    station = Station(posting(run.path, service.url, script(tmp_path, CHIPS)))
+    station.enter()
+    both = [threading.Thread(target=work_lanes, args=(station, mailbox, [0, 1, 2])) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    station.leave()
+    assert 12 < service.count("compute") <= 24
+    done = resume(tmp_path, service, engine="threads")
+    assert done.counts == {"done": 12}
+    assert done.units["attempts"].tolist() == [1] * 12
+    assert done.verify() == []
+    assert is_tidy(done)
+
+
+def test_a_mailbox_of_another_plan_is_not_believed(left: tuple[Run, Mailbox], service: Service, tmp_path: Path) -> None:
+    run, mailbox = left
+    station = Station(posting(run.path, service.url, script(tmp_path, CHIPS)))
+    station.enter()
+    work_lanes(station, mailbox, [0, 1, 2])
+    station.leave()
+    with Ledger(run.path / LEDGER_NAME) as ledger:
+        units = list(ledger.open_units())
+        turned = [replace(unit, position=len(units) - 1 - unit.position) for unit in reversed(units)]
+        ledger.store_plan(ledger.meta(), turned)
+    service.forget()
+    done = resume(tmp_path, service)
+    assert done.counts == {"done": 12}
+    assert service.count("compute") == 12
+
+
+def command(tmp_path: Path, service: Service, *options: str) -> list[str]:
+    path = tmp_path / "recipe.py"
+    path.write_text(CHIPS)
+    start = [sys.executable, "-m", "eechips", "run", str(path), "-p", "count=200", "--endpoint", service.url]
+    return [*start, "--out", str(tmp_path / "out"), "--in-flight", "8", "--method", "pixels", *options]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_finished_by_any_other_executor(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.2
+    beam = ("--engine", "beam", "--", *TWO["pipeline_options"])
+    with subprocess.Popen(command(tmp_path, service, *beam), env=environment(), stderr=subprocess.DEVNULL) as process:
+        workers: list[int] = []
+        when(lambda: service.count("compute") >= 120, lambda: workers.extend(workers_of(process.pid))).join()
+        process.kill()
+        process.wait()
+    assert len(workers) == 2
+    end = time.monotonic() + 20
+    while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in workers)  # they have ended with their parent
+    asked = service.count("compute")
+    service.latency = 0.0
+    ended = subprocess.run(command(tmp_path, service), env=environment(), capture_output=True, text=True, timeout=90)
+    assert ended.returncode == 0, ended.stderr
+    run = open_run(tmp_path / "out")
+    assert run.counts == {"done": 200}
+    assert run.verify() == []
+    again = service.count("compute") - 200
+    assert again < asked  # what was told of is not fetched again
+    assert again <= 8 * 5 * 5  # at most what two workers do between two tellings
+    assert is_tidy(run)
+
+
+@pytest.mark.slow
+def test_ctrl_c_finishes_what_is_in_flight(service: Service, tmp_path: Path) -> None:
+    service.latency = 0.2
+    beam = ("--engine", "beam", "--", *TWO["pipeline_options"])
+    with subprocess.Popen(
+        command(tmp_path, service, *beam), env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        when(lambda: service.count("compute") >= 60, lambda: os.killpg(process.pid, signal.SIGINT)).join()
+        _, told = process.communicate(timeout=90)
+    assert process.returncode == 130, told
+    assert "Traceback" not in told
+    run = open_run(tmp_path / "out")
+    assert run.counts["done"] == service.count("compute") < 200
+    assert is_tidy(run)
+    ended = subprocess.run(command(tmp_path, service, *beam), env=environment(), capture_output=True, timeout=90)
+    assert ended.returncode == 0
+    assert open_run(tmp_path / "out").counts == {"done": 200}
+    assert service.count("compute") == 200
+
+
+@pytest.mark.slow
+def test_the_results_and_the_mailbox_may_lie_in_an_object_store(service: Service, tmp_path: Path) -> None:
+    if reason := lacking("s3"):
+        pytest.skip(reason)
+    place = ("--out", f"s3://{BUCKET}/run", "--ledger", str(tmp_path / "ledger"))
+    words = [*command(tmp_path, service), *place, "--engine", "beam", "--", *TWO["pipeline_options"]]
+    with serving_objects(BUCKET) as objects:
+        variables = {**environment(), **objects.environment}
+        ended = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=90)
+        assert ended.returncode == 0, ended.stderr
+        keys = set(objects.puts)
+    assert open_run(tmp_path / "ledger").counts == {"done": 200}
+    assert sum("chips/" in key for key in keys) == 200
+    assert {objects.puts[key] for key in keys if "chips/" in key} == {1}
+
+
+@pytest.mark.slow
+def test_a_pipeline_that_cannot_work_is_told(service: Service, tmp_path: Path) -> None:
+    options = {"engine": "beam", "pipeline_options": ("--runner=NoSuchRunner",)}
+    with pytest.raises(ConfigurationError, match=r"(?s)NoSuchRunner.*beam\.log"):
+        run_chips(tmp_path, service.url, **options)
+
+
+def test_options_of_beam_are_for_beam(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="unexpected argument '--runner=X'; options of Beam need --engine beam"):
+        run_chips(tmp_path, "http://127.0.0.1:1", pipeline_options=("--runner=X",))
+    with pytest.raises(UsageError, match="options of Beam look like --runner=DirectRunner, not 'NAIP'"):
+        run_chips(tmp_path, "http://127.0.0.1:1", engine="beam", pipeline_options=("NAIP",))
+
+
+def test_no_credentials_are_among_what_workers_are_told(tmp_path: Path) -> None:
+    """Nor in what is submitted: the file's address is, for workers to read it where they are."""
+    import cloudpickle
+
+    key = tmp_path / "key.json"
+    key.write_text('{"private_key": "5ecre7"}')
+    told = posting(tmp_path, "https://earthengine-highvolume.googleapis.com", script(tmp_path, CHIPS))
+    assert b"5ecre7" not in cloudpickle.dumps(replace(told, key_file=key))
+
+
+def test_a_mailbox_tells_how_to_stop_and_vanishes(left: tuple[Run, Mailbox]) -> None:
+    run, mailbox = left
+    assert mailbox.stopped is None
+    mailbox.stop("finish")
+    assert mailbox.stopped == "finish"
+    mailbox.stop("now")
+    assert mailbox.stopped == "now"
+    mailbox.clear()
+    assert mailbox.told() == []
+    assert not (run.path / "beam").exists()
