@@ -194,4 +194,8 @@ def _number(value: float, step: float) -> str:
         return f"{value / 1e6:g}M"
     if abs(value) >= 1e4 and step >= 10:
         return f"{value / 1e3:g}k"
-    return f"{value:.{max(0, -math.floor(math.log10(step) + 1e-9))}f}" if step < 1 else f"{value:g}"
+    if step >= 1:
+        return f"{value:g}"
+    digits = -math.floor(math.log10(step) + 1e-9)
+    is_half = abs(step * 10**digits - round(step * 10**digits)) > 1e-6  # 0.25 has a digit more
+    return f"{value:.{digits + is_half}f}"

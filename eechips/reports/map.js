@@ -22,11 +22,11 @@ const world = data.map && (() => {
     corners: unpack(shapes.corners),
     ends: unpack(shapes.ends),
     unit: shapes.scale,
+    gap: shapes.gap,
     outlines,
   };
 })();
 
-const BREAK = -32768;
 const METRES = 111195; // of a degree of latitude
 
 function drawMap() {
@@ -55,7 +55,7 @@ function drawMap() {
     let wide = 0;
     let tall = 0;
     for (let k = from; k < world.ends[i]; k++) {
-      if (world.corners[2 * k] === BREAK) continue;
+      if (world.corners[2 * k] === world.gap) continue;
       wide = Math.max(wide, Math.abs(world.corners[2 * k]));
       tall = Math.max(tall, Math.abs(world.corners[2 * k + 1]));
     }
@@ -207,7 +207,7 @@ function drawMap() {
   function drawUnits(g) {
     const seen = visible();
     if (usual * view.scale >= 4 && seen.length <= 20000) drawShapes(g, seen);
-    else if (seen.length <= 4000) drawDots(g, seen, seen.length < 800 ? 4 : 3);
+    else if (seen.length <= 4000) drawDots(g, seen, seen.length < (width > 600 ? 800 : 150) ? 4 : 3);
     else drawPixels(g, seen);
   }
 
@@ -248,7 +248,7 @@ function drawMap() {
     }
     let isFirst = true;
     for (let k = from; k < end; k++) {
-      if (world.corners[2 * k] === BREAK) {
+      if (world.corners[2 * k] === world.gap) {
         g.closePath();
         isFirst = true;
         continue;

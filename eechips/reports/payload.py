@@ -15,8 +15,7 @@ from eechips.reports.pictures import Pictures
 from eechips.reports.units import Column, Units
 
 _MICRO = 1e6  # places are whole millionths of a degree: 0.1 m
-_BREAK = -32768  # between two rings of an outline
-_FURTHEST = 32767
+_PRECISION = 1e-3  # of a usual outline's size: how exact its corners are
 _TYPES = {"u1": "Uint8", "u2": "Uint16", "u4": "Uint32", "i2": "Int16", "i4": "Int32", "f4": "Float32"}
 _PLACE = "state or country"
 
@@ -97,26 +96,36 @@ def _joined(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 
 def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Corners of outlines, from the centre of each: whole numbers of ``scale`` degrees, and where those of each end."""
+    """Corners of outlines, from the centre of each, as whole numbers of ``scale`` degrees.
+
+    ``ends`` says where those of each outline end; ``gap`` stands between two rings of one.
+    """
     import shapely
 
     rings, owners = shapely.get_rings(shapes, return_index=True)
     corners, ring_of = shapely.get_coordinates(rings, return_index=True)
     if not len(corners):
-        return {"scale": 1.0, "corners": _packed(np.empty(0), "i2"), "ends": _packed(np.zeros(len(shapes)), "u4")}
+        nothing = _packed(np.zeros(len(shapes)), "u4")
+        return {"scale": 1.0, "gap": 0, "corners": _packed(np.empty(0), "i2"), "ends": nothing}
     owner_of = owners[ring_of]
     offsets = corners - centres[owner_of]
     offsets[:, 0] = (offsets[:, 0] + 180.0) % 360.0 - 180.0
     is_last = np.append(np.diff(ring_of) != 0, True)
     kept = ~is_last  # a ring's last corner is its first
-    scale = max(float(np.abs(offsets).max()), 1e-6) / _FURTHEST
-    numbers = np.round(offsets / scale).astype(np.int16)
+    furthest = np.abs(offsets).max(axis=1)
+    scale = max(float(furthest.max()), 1e-6) / np.iinfo(np.int16).max
+    kind = "i2"
+    if scale > _PRECISION * float(np.median(furthest)):  # small shapes among large ones
+        scale, kind = 1e-7, "i4"
+    gap = int(np.iinfo(f"<{kind}").min)
+    numbers = np.round(offsets / scale).astype(f"<{kind}")
     # Between two rings of one outline stands a break, in the place of the corner that is left out.
     breaks = is_last & np.append(owner_of[1:] == owner_of[:-1], False)
-    numbers[breaks] = _BREAK
+    numbers[breaks] = gap
     kept |= breaks
     counts = np.bincount(owner_of[kept], minlength=len(shapes))
-    return {"scale": scale, "corners": _packed(numbers[kept].ravel(), "i2"), "ends": _packed(np.cumsum(counts), "u4")}
+    packed = _packed(numbers[kept].ravel(), kind)
+    return {"scale": scale, "gap": gap, "corners": packed, "ends": _packed(np.cumsum(counts), "u4")}
 
 
 def _files(units: Units) -> dict[str, Any]:

@@ -149,8 +149,8 @@ def _layers(folder: Path) -> dict[str, list[tuple[str, str]]]:
 
 def _encoded(seen: Look) -> tuple[bytes, tuple[float, ...]]:
     picture = seen.picture()
-    is_tiny = max(picture.shape[1:]) <= _TINY
-    data = encode_picture(picture, "PNG", zlevel=9) if is_tiny else encode_picture(picture, "JPEG", QUALITY=_QUALITY)
+    is_exact = seen.has_classes or max(picture.shape[1:]) <= _TINY
+    data = encode_picture(picture, "PNG", zlevel=9) if is_exact else encode_picture(picture, "JPEG", QUALITY=_QUALITY)
     return data, () if seen.has_classes else tuple(_mean(band, seen.valid) for band in seen.values)
 
 

@@ -1,0 +1,99 @@
+"""Text stays text, whatever it is."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eechips.reports.markup import Markup, element, escape, join
+from eechips.reports.payload import as_script
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "<!--<script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "]]>&lt;&amp;&#60;",
+    "\u2028\u2029\x00\ud800",
+]
+
+
+class Reader(HTMLParser):
+    """Elements with their attributes, and the text."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(markup: str) -> Reader:
+    reader = Reader()
+    reader.feed(markup)
+    reader.close()
+    return reader
+
+
+def shown(text: str) -> str:
+    """What of a text a page can hold."""
+    return "".join("\ufffd" if not c.isprintable() and ord(c) < 160 and c not in "\t\n\r" else c for c in text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_is_shown_as_it_is(text: str) -> None:
+    found = read(element("p", text, title=text))
+    assert [name for name, _ in found.elements] == ["p"]
+    expected = text.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
+    assert found.text == expected
+    assert found.elements[0][1] == {"title": expected}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"])))
+def test_any_text_is_one_text(text: str) -> None:
+    found = read(element("p", text, title=text))
+    assert found.elements == [("p", {"title": text})]
+    assert found.text == text
+
+
+def test_elements() -> None:
+    assert element("img", src="a", alt="") == '<img src="a" alt="">'
+    assert element("ul", element("li", 1), None, "&", class_="x", aria_label="y", hidden=True, id=None, open=False) == (
+        '<ul class="x" aria-label="y" hidden><li>1</li>&amp;</ul>'
+    )
+    assert element("meta", name="a") == '<meta name="a">'
+    assert escape(Markup("<b>")) == "<b>"
+    assert join("<", Markup("<br>"), None) == "&lt;<br>"
+    with pytest.raises(ValueError, match="is no name of an attribute"):
+        element("p", **{"on click": "x"})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_json_neither_ends_nor_comments_the_script_that_holds_it(value: Any) -> None:
+    text = as_script(value)
+    assert json.loads(text) == value
+    assert not set("<>&\u2028\u2029") & set(text)
+    assert text.isascii()
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_text_in_json(text: str) -> None:
+    assert json.loads(as_script({text: text})) == {text: text}
+    assert "<" not in as_script({text: text})
