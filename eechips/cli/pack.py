@@ -37,8 +37,7 @@ from eechips.human import human_bytes
     "--shard-bytes",
     type=Bytes(),
     default=SHARD_BYTES,
-    show_default="250MB",
-    help="Bytes of a shard at most, before compression.",
+    help=f"Bytes of a shard at most, before compression. [default: {SHARD_BYTES // 1_000_000}MB]",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the order of samples.")
 @click.option("--quiet", is_flag=True, help="No progress.")
@@ -87,6 +86,11 @@ def _lines(index: Index, path: Path) -> list[str]:
     for split, count in index.splits.items():
         shards = [stored for stored in index.shards if stored.shard.split == split]
         size = sum(file.bytes for stored in shards for file in stored.files)
-        lines.append(f"{split}: {count:,} samples in {len(shards):,} shards, {human_bytes(size)}")
-    lines += [f"left out: {count:,} samples of split {name}" for name, count in index.left_out.items()]
-    return [*lines, f"{index.samples:,} samples, {human_bytes(index.bytes)}, in {path}"]
+        what = f"{_counted(count, 'sample')} in {_counted(len(shards), 'shard')}"
+        lines.append(f"{split}: {what}, {human_bytes(size)}")
+    lines += [f"left out: {_counted(count, 'sample')} of split {name}" for name, count in index.left_out.items()]
+    return [*lines, f"{_counted(index.samples, 'sample')}, {human_bytes(index.bytes)}, in {path}"]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -118,9 +118,11 @@ class Packing:
         differing = [name for name, value in self._identity.items() if _plain(other.get(name)) != _plain(value)]
         if not differing:
             return
-        words = ", ".join(f"{name} {_plain(other.get(name))}" for name in differing if name != "identity")
-        what = f"made with {words}" if words else "made of other samples: the run, its splits or its flags have changed"
-        raise UsageError(f"{self._folder} holds a pack that was {what}: remove it, or choose another --out")
+        words = [_words(name, other.get(name)) for name in differing if name != "identity"]
+        what = (
+            f"made with {', '.join(words)}" if words else "made of other samples: the run, splits or flags have changed"
+        )
+        raise UsageError(f"{self._folder} holds a pack that was {what}; remove it, or choose another --out")
 
     def _is_there(self, files: Iterable[Stored]) -> bool:
         """Whether files are as they were when they were complete."""
@@ -244,6 +246,13 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return values
+
+
+def _words(name: str, value: Any) -> str:
+    """What makes a pack this one, as the command line has it."""
+    if name == "selected":
+        return " ".join(f"--split {split}" for split in value) or "all splits"
+    return f"--{'to' if name == 'format' else name.replace('_', '-')} {value}"
 
 
 def _plain(value: Any) -> Any:

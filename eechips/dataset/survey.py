@@ -70,10 +70,12 @@ class Survey:
         for label, counts in kinds.items():
             if counts.total() != len(self.samples):
                 missing = len(self.samples) - counts.total()
-                raise UsageError(f"{missing:,} samples have no {label}: arrays cannot leave them out; {_ELSE}")
+                of = f"{missing:,} of {len(self.samples):,} samples"
+                raise UsageError(f"{of} have no {label}: arrays cannot leave them out; {_ELSE}")
             if len(counts) > 1:
-                most = ", ".join(f"{count:,} of {kind.words}" for kind, count in counts.most_common(3))
-                raise UsageError(f"chips of {label} differ, and one array cannot hold them: {most}, …; {_ELSE}")
+                most = [f"{count:,} of {kind.words}" for kind, count in counts.most_common(3)]
+                what = ", ".join([*most, "…"] if len(counts) > len(most) else most)
+                raise UsageError(f"chips of {label} differ, and one array cannot hold them: {what}; {_ELSE}")
         for label, layer in self.layout.items():
             others = [suffix for suffix in layer.suffixes if suffix not in PIXELS]
             if others:

@@ -349,9 +349,9 @@ def test_a_line_that_was_cut_off_is_forgotten(run: Run, tmp_path: Path) -> None:
 def test_another_pack_is_not_written_over(run: Run, tmp_path: Path) -> None:
     eechips.pack(run, "webdataset", out=tmp_path, shard_count=4)
     before = contents(tmp_path)
-    with pytest.raises(UsageError, match=r"was made with seed 0: remove it, or choose another --out"):
+    with pytest.raises(UsageError, match="was made with --seed 0; remove it, or choose another --out"):
         eechips.pack(run, "webdataset", out=tmp_path, shard_count=4, seed=1)
-    with pytest.raises(UsageError, match="was made with format webdataset"):
+    with pytest.raises(UsageError, match="was made with --to webdataset; remove"):
         eechips.pack(run, "hdf5", out=tmp_path, shard_count=4)
     other = write_run(tmp_path / "other", layered(23, seed=1))
     split_run(other, ["train", "train", "test", "none"])
@@ -432,13 +432,15 @@ def test_what_no_array_can_hold_is_refused(tmp_path: Path, to: str) -> None:
         return {"kind": "point", "n": number}
 
     sizes = [(unit(n), chip((3, 8, 8 + (n == 4)))) for n in range(5)]
-    refused("sizes", sizes, r"differ, and one array cannot hold them: 4 of 3x8x8 uint8, 1 of 3x8x9 uint8")
+    refused(
+        "sizes", sizes, r"differ, and one array cannot hold them: 4 of 3x8x8 uint8, 1 of 3x8x9 uint8; --to webdataset"
+    )
     types = [(unit(n), chip((3, 8, 8), "uint16" if n else "uint8")) for n in range(2)]
     refused("types", types, "1 of 3x8x8 uint")
     refused("tables", [(unit(0), {"": ("csv", b"a,b\n1,2\n")})], "file is csv, which has no pixels")
     layers = layered(3)
     layers[1] = (layers[1][0], {k: v for k, v in layers[1][1].items() if k != "DEM"})
-    refused("layers", layers, "1 samples have no DEM")
+    refused("layers", layers, "1 of 3 samples have no DEM")
 
 
 def test_samples_may_differ_where_files_stay_as_they_are(tmp_path: Path) -> None:
@@ -483,7 +485,7 @@ def test_on_the_command_line(run: Run, tmp_path: Path) -> None:
     assert lines[3].endswith(f"in {tmp_path}")
     again = CliRunner().invoke(main, [*arguments, "--seed", "1"])
     assert again.exit_code == 2
-    assert "was made with seed 0" in again.output
+    assert "was made with --seed 0" in again.output
     wrong = CliRunner().invoke(main, ["pack", str(run.path), "--to", "zip"])
     assert wrong.exit_code == 2
 
