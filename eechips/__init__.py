@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eechips.catalogs.build import catalog as catalog
     from eechips.catalogs.catalog import open_catalog as open_catalog
     from eechips.dataset.card import card as card
+    from eechips.dataset.check import check as check
     from eechips.dataset.frame import load as load
     from eechips.dataset.pack import pack as pack
     from eechips.dataset.split import split as split
@@ -60,6 +61,7 @@ _MODULES = {
     "UsageError": "eechips.errors",
     "card": "eechips.dataset.card",
     "catalog": "eechips.catalogs.build",
+    "check": "eechips.dataset.check",
     "composites": "eechips.jobs.composites",
     "images": "eechips.jobs.images",
     "load": "eechips.dataset.frame",
@@ -93,6 +95,7 @@ __all__ = [
     "__version__",
     "card",
     "catalog",
+    "check",
     "composites",
     "images",
     "load",

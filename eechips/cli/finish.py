@@ -145,10 +145,12 @@ def _achieved(done: Run) -> str:
     whole = status.counts.get("done", 0) + empty
     blank = f", {empty:,} of them without data" if empty else ""
     dropped = f", {status.dropped:,} without data left out" if status.dropped else ""
-    wanted = status.total - status.dropped
+    skipped = status.counts.get("skipped", 0)
+    unwanted = f", {skipped:,} dropped" if skipped else ""
+    wanted = status.total - status.dropped - skipped
     results = done.info.get("results")
     place = f"{results}; the ledger is in {done.path}" if results else str(done.path)
-    return f"{whole:,} of {wanted:,} results{blank}{dropped}, {human_bytes(status.bytes)}, in {place}"
+    return f"{whole:,} of {wanted:,} results{blank}{dropped}{unwanted}, {human_bytes(status.bytes)}, in {place}"
 
 
 def _report(done: Run, *, quiet: bool) -> None:

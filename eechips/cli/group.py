@@ -27,6 +27,7 @@ _VERBS = {
     "failures": "The units of a run that failed, by kind and one by one.",
     "retry": "Try failed units of a run again.",
     "verify": "Check that every file of a run is there and whole.",
+    "check": "What is wrong with the chips of a run: black, masked, cloudy, doubled, shifted.",
     "split": "Chips as training, validation and test set, kept apart in space.",
     "pack": "Shards of a run for training: WebDataset, TFRecord, Parquet, Zarr or HDF5.",
     "card": "A run as a data set that others understand: README, Croissant, a picture.",

@@ -16,6 +16,7 @@ from eechips.cli.finish import TYPED
 from eechips.cli.options import HELP, debug_option
 from eechips.client.scrub import HIDDEN
 from eechips.errors import UsageError
+from eechips.manifest.drops import has_dropped
 from eechips.manifest.failures import reopened
 from eechips.manifest.record import State
 from eechips.manifest.run import Run, open_run
@@ -27,7 +28,7 @@ from eechips.manifest.run import Run, open_run
 @click.option("--unit", "ids", multiple=True, metavar="ID", help="Only this unit, by its id or the beginning of it.")
 @debug_option
 def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...]) -> None:
-    """Try failed units of a run again: all, or those of a class, or single ones.
+    """Try failed units of a run again: all, or those of a class, or single ones; replace those that were dropped.
 
     The command that made the run goes on, as run.json has it, in the folder where it was typed, with the endpoint
     and project of then: no option is typed again. Like any run that goes on, it also fetches what is still planned,
@@ -41,7 +42,8 @@ def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...]) -> Non
     """
     run = open_run(folder)
     words, place = _words(run), run.path.resolve()
-    if not classes and not ids and not any(State(s).is_failure or State(s).is_open for s in run.counts):
+    has_open = any(State(s).is_failure or State(s).is_open for s in run.counts)
+    if not classes and not ids and not has_open and not has_dropped(run.path):
         click.echo("no unit failed: there is nothing to try again")
         return
     with _as_typed(words, run) as again, reopened(place, classes, ids) as count:

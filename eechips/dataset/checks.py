@@ -36,6 +36,9 @@ FLAGS: Mapping[str, str] = {
 }
 """What can be wrong, in the order in which it is told."""
 
+DAMAGED = frozenset({"unreadable", "changed"})
+"""Flags of files that were right once: to fetch them again mends them."""
+
 _OF_VALUES = ("constant", "black", "saturated")  # of images: in a map of classes they mean nothing
 _MOST_CLASSES = 40
 _OFFSET = 0.01  # pixels: more than rounding

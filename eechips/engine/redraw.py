@@ -13,6 +13,7 @@ from typing import Any
 from eechips.client.throttle import Stopped
 from eechips.engine.plan import added_unit, explained
 from eechips.errors import UsageError
+from eechips.manifest.drops import DROPPED, OPEN
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe, Redraw, Unit, as_unit, unit_id, unit_value
@@ -21,6 +22,11 @@ from eechips.storage import NameTemplate
 MOST_REDRAWS = 10
 """Units that are drawn, one after the other, in the place of one: a region may have no data at all."""
 _BATCH = 500  # units that are drawn at a time
+
+
+def is_refilling(recipe: Recipe, ledger: Ledger) -> bool:
+    """Whether units that somebody has dropped are to be replaced, and the recipe can do that."""
+    return ledger.meta().get(DROPPED) == OPEN and getattr(recipe, "redraw", None) is not None
 
 
 def redraw_of(recipe: Recipe) -> Redraw:
@@ -66,15 +72,16 @@ class Redraws:
         recipe: draws.
         ledger: of the run; used by the thread that calls, alone.
         template: of the names.
+        of_empty: whether empty units are replaced; else only those that somebody has dropped.
 
     Raises:
         UsageError: if the recipe draws none.
     """
 
-    def __init__(self, recipe: Recipe, ledger: Ledger, template: NameTemplate) -> None:
+    def __init__(self, recipe: Recipe, ledger: Ledger, template: NameTemplate, *, of_empty: bool = True) -> None:
         self._draw, self._identity = redraw_of(recipe), recipe.identity
-        self._ledger, self._template = ledger, template
-        self._wanted = deque(ledger.dropped())  # positions: there may be many
+        self._ledger, self._template, self._is_of_empty = ledger, template, of_empty
+        self._wanted = deque(ledger.dropped(empty=of_empty))  # positions: there may be many
         self._asked: list[_Wanted] = []
         self._answers: SimpleQueue[Sequence[Unit | None] | BaseException] = SimpleQueue()
         self._failure: Exception | None = None
@@ -101,8 +108,9 @@ class Redraws:
         return self.waiting == 0
 
     def want(self, position: int) -> None:
-        """Asks for another unit in the place of the empty one at a position."""
-        self._wanted.append(position)
+        """Asks for another unit in the place of the empty one at a position, if empty ones are replaced."""
+        if self._is_of_empty:
+            self._wanted.append(position)
 
     def advance(self, *, asks: bool) -> list[Planned]:
         """Takes what was drawn meanwhile.

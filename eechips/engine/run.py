@@ -38,13 +38,15 @@ from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog
 from eechips.engine.plan import SPENT, check_same, describe, name_template, units_of
 from eechips.engine.progress import Progress
-from eechips.engine.redraw import redraw_of
+from eechips.engine.redraw import is_refilling, redraw_of
 from eechips.engine.salvage import MAILBOXES, note_mailbox, salvage
 from eechips.engine.settlement import Settlement, stopped
 from eechips.engine.station import Posting, PromptStore
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, EechipsError, UsageError
+from eechips.manifest.drops import DROPPED, SETTLED
 from eechips.manifest.export import (
+    COPIED,
     FAILURES_NAME,
     LAYERS_NAME,
     PARQUET_NAME,
@@ -64,7 +66,6 @@ from eechips.storage import SCRATCH_PREFIX, LocalStore, Store, make_folder, writ
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _SERVER_LOG_NAME = "local.log"
 _REDRAWN = "redrawn"  # in the ledger: all empty units were replaced, as far as that goes
-_COPIED = "copied"  # in the ledger: the manifest is beside the results, in their object store
 _TELLING_REQUESTS = 200
 """Requests after which the limit of a run says something of the project's quota."""
 _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
@@ -242,6 +243,8 @@ class _Run:
                     is_settled = self._fetch(stack, log, is_planned=is_planned)
             if is_settled and self._config.on_empty == "redraw":
                 self._ledger.note(_REDRAWN, True)
+            if is_settled and is_refilling(self._recipe, self._ledger):
+                self._ledger.note(DROPPED, SETTLED)
             if is_settled and not is_whole:
                 self._assemble()
             self._export(finished=is_settled)
@@ -266,7 +269,9 @@ class _Run:
 
     @property
     def _is_redrawn(self) -> bool:
-        """Whether every empty unit without a file has been replaced, as far as that goes, or need not be."""
+        """Whether every unit without a file has been replaced, as far as that goes, or need not be."""
+        if is_refilling(self._recipe, self._ledger):
+            return False
         if self._config.on_empty != "redraw" or self._ledger.meta().get(_REDRAWN):
             return True
         return next(self._ledger.dropped(), None) is None
@@ -411,7 +416,7 @@ class _Run:
         if finished:
             self._store.flush()
             if self._is_copying:
-                self._ledger.note(_COPIED, False)
+                self._ledger.note(COPIED, False)
             export_parquet(self._ledger, folder)
             export_layers(self._ledger, folder)
             self._finish_info()
@@ -426,14 +431,14 @@ class _Run:
     def _is_exported(self) -> bool:
         """Whether all that tells of the results has been written, and copied beside them if need be."""
         is_written = (self._config.out / PARQUET_NAME).exists()
-        return is_written and (not self._is_copying or bool(self._ledger.meta().get(_COPIED)))
+        return is_written and (not self._is_copying or bool(self._ledger.meta().get(COPIED)))
 
     def _copy_exports(self) -> None:
         if not self._is_copying:
             return
         for name in (PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME):
             retry.call(partial(self._copy, name), self._config.policy)
-        self._ledger.note(_COPIED, True)
+        self._ledger.note(COPIED, True)
 
     def _copy(self, name: str) -> None:
         store, path = cast(ObjectStore, self._store), self._config.out / name

@@ -15,7 +15,7 @@ from eechips.engine.log import RunLog
 from eechips.engine.notebook import same_again
 from eechips.engine.plan import name_template
 from eechips.engine.progress import Progress
-from eechips.engine.redraw import Redraws
+from eechips.engine.redraw import Redraws, is_refilling
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe
@@ -64,8 +64,9 @@ class Settlement:
         self._executor, self._log, self._interrupt = executor, log, interrupt
         self._units, self._left = ledger.open_units(first, end), self._count(is_open=True)
         self._redraws: Redraws | None = None
-        if config.on_empty == "redraw":
-            self._redraws = Redraws(recipe, ledger, name_template(recipe, config))
+        of_empty = config.on_empty == "redraw"
+        if of_empty or is_refilling(recipe, ledger):
+            self._redraws = Redraws(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
         self._deadline = deadline
         self.is_paused = False
 
@@ -119,7 +120,8 @@ class Settlement:
             if not is_settled:
                 progress.say(stopped(config))
             elif not self._left and redraws is not None and redraws.unfilled:
-                progress.say(f"Units that stay empty, as none with data was found in their place: {redraws.unfilled:,}")
+                what = "stay empty" if config.on_empty == "redraw" else "were dropped"
+                progress.say(f"Units that {what}, as none with data was found in their place: {redraws.unfilled:,}")
         return is_settled
 
     @property

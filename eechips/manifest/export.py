@@ -19,6 +19,9 @@ PARQUET_NAME = "manifest.parquet"
 LAYERS_NAME = "layers.parquet"
 FAILURES_NAME = "failures.csv"
 
+COPIED = "copied"
+"""In the ledger: the manifest is beside the results, in their object store."""
+
 _COLUMNS = ("position", "lower(hex(id))", "unit", "name", "replaces", *RECORD_COLUMNS)
 _BATCH = 10_000  # rows that are written at a time
 _FAILURE_COLUMNS = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")

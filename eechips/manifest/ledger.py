@@ -244,10 +244,15 @@ class Ledger:
             last = rows[-1][0]
             yield from map(_planned, rows)
 
-    def dropped(self) -> Iterator[int]:
-        """Positions of empty units that have neither a file nor another in their place, in order."""
+    def dropped(self, *, empty: bool = True) -> Iterator[int]:
+        """Positions of units that have neither a file nor another in their place, in order.
+
+        Args:
+            empty: of those that were empty too, not only of those that somebody has dropped.
+        """
+        states = "('empty', 'skipped')" if empty else "('skipped')"
         query = (
-            "SELECT position FROM units WHERE state = 'empty' AND file IS NULL"
+            f"SELECT position FROM units WHERE state IN {states} AND file IS NULL"
             " AND NOT EXISTS (SELECT 1 FROM units AS other WHERE other.replaces = units.position) ORDER BY position"
         )
         yield from (position for (position,) in self._db.execute(query))

@@ -30,6 +30,7 @@ VERBS = [
     "failures",
     "retry",
     "verify",
+    "check",
     "split",
     "pack",
     "card",
