@@ -198,12 +198,17 @@ class ShardDataset(IterableDataset[Any]):
         """Values of the label by number."""
         return self._items.classes
 
+    @property
+    def count(self) -> int:
+        """Samples of an epoch, in this process and its workers.
+
+        There is no ``len()``: PyTorch would count batches by it, and each worker's last batch may be a small one.
+        """
+        return sum(shard.count for shard in self._shards)
+
     def set_epoch(self, epoch: int) -> None:
         """Says which epoch the next iteration is, for all workers: each has an order of its own."""
         self._epoch.fill_(epoch)
-
-    def __len__(self) -> int:
-        return sum(shard.count for shard in self._shards)
 
     def __iter__(self) -> Iterator[Any]:
         info = get_worker_info()

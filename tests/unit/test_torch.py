@@ -89,7 +89,7 @@ def test_runs_and_packs_give_the_same_items(run: Run, packs: dict[str, Path], to
     chips, shards = ChipDataset(run, **options), ShardDataset(packs[to], **options)
     assert chips.classes == shards.classes == (0, 10, 20)
     by_id = {item["id"]: item for item in shards}
-    assert len(by_id) == len(shards) == len(chips) == 20
+    assert len(by_id) == shards.count == len(chips) == 20
     for item in chips:
         other = by_id[item["id"]]
         assert set(other) == set(item)
@@ -256,7 +256,7 @@ def test_more_workers_than_shards(run: Run, tmp_path: Path) -> None:
 def test_processes_that_train_together(run: Run, packs: dict[str, Path]) -> None:
     parts = [ShardDataset(packs["hdf5"], rank=rank, world_size=4, shuffle=True) for rank in range(4)]
     found = [[item["id"] for item in part] for part in parts]
-    assert [len(part) for part in parts] == [len(each) for each in found]
+    assert [part.count for part in parts] == [len(each) for each in found]
     assert sorted(identifier for each in found for identifier in each) == sorted(read_samples(run).ids)
 
 
