@@ -22,6 +22,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.manifest.run import Run
 from eechips.objects.crew import in_order
 from eechips.storage import LocalStore, Store
+from eechips.writers import validate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +31,7 @@ USUAL = Thresholds()
 """How much is too much, unless the user says otherwise."""
 
 _SUFFIXES = frozenset({"png", "jpg", "jpeg", "tif", "tiff", "npy"})
+_USUAL_SUFFIX = {"jpeg": "jpg", "tiff": "tif"}
 _MOST_THREADS = 8
 _REMOTE_THREADS = 16  # which wait most of the time
 _AT_ONCE = 500_000_000  # bytes of decoded pixels that are in memory, but for one file that has more
@@ -201,6 +203,8 @@ class _Reader:
                 return None, None
             digest = hashlib.sha256(data).hexdigest()
             try:
+                if digest != file.sha256:
+                    validate(data, _USUAL_SUFFIX.get(file.suffix, file.suffix))  # to the last byte
                 return digest, measure(data, file, self._datasets)
             except (ValidationError, UsageError, ValueError):  # an array of objects, or of other dimensions
                 return digest, None

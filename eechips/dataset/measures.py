@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.crs import parse_crs
 from eechips.dataset.clouds import cloud_share, is_quality
 from eechips.dataset.pixels import Pixels, decode
 from eechips.dataset.samples import SampleFile
-from eechips.errors import UsageError
-from eechips.writers.raster import decoding
+from eechips.errors import ValidationError
+from eechips.writers.raster import check_crs, decoding
 
 HASH_EDGE = 8
 """Bits of a perceptual hash in each row and column: 64 for differences to the right, 64 for those downwards."""
@@ -157,8 +156,10 @@ def _offset(data: bytes, file: SampleFile) -> float | None:
     with decoding(data, "GTiff") as source:
         if source.crs is None:
             return None
-        own, crs, width, height = tuple(source.transform)[:6], source.crs.to_wkt(), source.width, source.height
-    if not _is_same(file.crs, crs):
+        own, crs, width, height = tuple(source.transform)[:6], source.crs, source.width, source.height
+    try:
+        check_crs(file.crs, crs)
+    except ValidationError:
         return float("inf")
     return offset(file.transform, own, width, height)
 
@@ -170,12 +171,3 @@ def offset(one: Sequence[float], other: Sequence[float], width: int, height: int
     corners = np.array([[0, 0, 1], [width, 0, 1], [0, height, 1], [width, height, 1]])
     steps = np.array([[a, b, c], [d, e, f]]) - np.array(other, dtype=float).reshape(2, 3)
     return float(np.abs(corners @ steps.T @ linear.T).max())
-
-
-def _is_same(code: str, wkt: str) -> bool:
-    """Whether a GeoTIFF's crs is the one of the manifest: files forget names, and keep parameters."""
-    try:
-        asked, found = parse_crs(code), parse_crs(wkt)
-    except UsageError:
-        return True  # what PROJ does not know cannot be compared
-    return bool(asked.equals(found, ignore_axis_order=True)) or asked.to_proj4() == found.to_proj4()
