@@ -20,7 +20,7 @@ import numpy.typing as npt
 from eechips.dataset import splits
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import LAYER_COLUMNS, LISTS
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, State
 from eechips.manifest.run import Run, open_run
 from eechips.objects import ObjectStore
 from eechips.storage import LocalStore, Store, name_fields
@@ -296,7 +296,7 @@ def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...
     for batch in ledger.batches((*_UNITS, *_OWN, *_FACTS)):
         for row in batch:
             unit, (file, size, digest, *facts) = row[: len(_UNITS)], row[len(_UNITS) :]
-            if file is None:
+            if file is None or not State(unit[3]).has_result:
                 continue
             own = [(ONLY, file, size, digest, _facts(facts))]
             yield unit, layers(unit[0]) or own + further(unit[0])
