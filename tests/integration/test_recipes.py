@@ -30,6 +30,7 @@ def test_every_recipe_is_run_here() -> None:
         "ndvi_mosaic.py",
         "plot_elevation.py",
         "s2_composites.py",
+        "sentinel2_evi.py",
     ]
 
 
