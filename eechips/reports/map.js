@@ -460,7 +460,7 @@ function drawMap() {
 
   byId("nearer").addEventListener("click", () => zoom(1.6));
   byId("farther").addEventListener("click", () => zoom(1 / 1.6));
-  byId("whole").addEventListener("click", fit);
+  byId("fit").addEventListener("click", fit);
 
   const select = byId("colouring");
   ways.forEach((each, k) => select.append(make("option", { value: String(k) }, each.name)));

@@ -111,7 +111,7 @@ def atlas(facts: Facts) -> Markup | None:
             "div",
             element("button", "+", type="button", id="nearer", aria_label="zoom in"),
             element("button", "−", type="button", id="farther", aria_label="zoom out"),
-            element("button", "all", type="button", id="whole", aria_label="show all"),
+            element("button", "all", type="button", id="fit", aria_label="show all"),
             class_="zoom",
         ),
         id="map",
