@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,23 @@ def test_a_run_of_series(tmp_path: Path) -> None:
     ]
     paths = [a["d"] or "" for name, a in page.elements if name == "path" and a.get("class") == "line s0"]
     assert [len(re.findall("[ML]", path)) for path in paths] == [3, 3] * 2  # a gap in April
+
+
+def test_results_in_an_object_store_are_fetched_to_be_shown(tmp_path: Path) -> None:
+    import fsspec
+
+    made = finished_run.write_run(tmp_path, chips(6))
+    store = fsspec.filesystem("memory")
+    for file in made.units["file"].iloc[1:]:
+        store.pipe_file(f"/bucket/run/{file}", (tmp_path / file).read_bytes())
+    shutil.rmtree(tmp_path / "chips")
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.note("results", "memory://bucket/run")
+    page = Page(eechips.report(made))
+    assert sorted(page.data["pictures"]) == ["1", "2", "3", "4", "5"]
+    assert any("1 files cannot be read" in text for text in page.texts["p"])
+    assert page.data["beside"] is False
+    assert eechips.preview(made, by="nothing", edge=8, out=tmp_path / "x.png", rows=1, columns=1).exists()
 
 
 def test_a_run_that_is_not_done_yet(tmp_path: Path) -> None:

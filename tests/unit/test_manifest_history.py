@@ -155,3 +155,28 @@ def test_slots_over_time_come_from_a_look_every_few_seconds(tmp_path: Path) -> N
     assert found.in_flight == (10.0, 10.0, 20.0, 40.0, 40.0, 40.0)
     assert found.limits == (20.0, 20.0, 20.0, 40.0, 40.0, 40.0)
     assert open_run(tmp_path).status().to_json()["history"]["limits"][-1] == 40.0
+
+
+def test_errors_over_time(tmp_path: Path) -> None:
+    """Failed units by their own moment; rejected requests by how much the count grew, which begins anew each time."""
+    make(tmp_path, [n / 2 for n in range(60)], log=[(0, "started"), (20, "started")])
+    with (tmp_path / "run.log").open("a") as log:
+        for moment, rejected in [(5, 3), (11, 4), (24, 2), (29, 7)]:
+            line = {"time": iso(moment), "event": "pace", "in_flight": 1, "limit": 40, "rejected": rejected}
+            log.write(json.dumps(line) + "\n")
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        done = [n for n in range(60) if n not in (3, 4, 50)]
+        ledger.record([Record(position=n, state=State.DONE, finished=iso(n / 2)) for n in done])
+    found = history_of(tmp_path, BEGAN + 1e6, intervals=6)
+    assert found.seconds == 5
+    assert found.failed == (2, 0, 0, 0, 0, 1)
+    assert found.rejected == (0, 3, 1, 0, 2, 5)
+
+
+def test_a_run_that_was_killed_before_its_first_unit(tmp_path: Path) -> None:
+    make(tmp_path, [], planned=3, log=[(0, "started")])
+    with (tmp_path / "run.log").open("a") as log:
+        line = {"time": iso(5), "event": "pace", "in_flight": 1, "limit": 40, "rejected": 1}
+        log.write(json.dumps(line) + "\n")
+    found = history_of(tmp_path, BEGAN + 1e6)
+    assert (found.rates, found.in_flight, found.rejected) == ((), (), ())

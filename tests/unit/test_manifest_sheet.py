@@ -19,7 +19,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.preview import MOST_BYTES, contact_sheet
 from eechips.manifest.record import Planned, Record, State
 from eechips.manifest.run import Run
-from eechips.manifest.sheet import GAP, picture, png, sheet
+from eechips.manifest.sheet import GAP, look, picture, png, sheet
 from eechips.writers import npy
 
 Pixels = npt.NDArray[Any]
@@ -95,6 +95,40 @@ def test_what_is_no_number_is_no_obstacle(tmp_path: Path) -> None:
     np.save(tmp_path / "row.npy", np.zeros(4))
     with pytest.raises(ValueError, match="is no picture"):
         picture(tmp_path / "row.npy", 6)
+
+
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+def test_codes_of_classes_have_the_same_colour_in_every_file(suffix: str, tmp_path: Path) -> None:
+    codes = [np.array([[10, 10], [20, 80]], dtype="uint8"), np.array([[80, 80], [80, 10]], dtype="uint8")]
+    pictures = []
+    for number, values in enumerate(codes):
+        path = tmp_path / f"{number}.{suffix}"
+        if suffix == "tif":
+            geotiff(path, values[None])
+        else:
+            np.save(path, values)
+        assert look(path, 2).has_classes
+        pictures.append(picture(path, 2))
+    first, second = pictures
+    assert (first[:, 0, 0] == second[:, 1, 1]).all()
+    assert (first[:, 1, 1] == second[:, 0, 0]).all()
+    assert len(np.unique(first.reshape(3, -1), axis=1).T) == 3
+
+
+def test_what_are_no_classes(tmp_path: Path) -> None:
+    many = np.arange(64, dtype="uint8").reshape(1, 8, 8)
+    assert not look(geotiff(tmp_path / "many.tif", many), 8).has_classes
+    assert not look(geotiff(tmp_path / "deep.tif", many.astype("int16") // 60), 8).has_classes
+    assert not look(geotiff(tmp_path / "bands.tif", np.repeat(many // 60, 3, axis=0)), 8).has_classes
+    Image.fromarray(many[0] // 60).save(tmp_path / "grey.png")
+    assert not look(tmp_path / "grey.png", 8).has_classes
+
+
+def test_small_files_stay_small_unless_enlarged(tmp_path: Path) -> None:
+    path = geotiff(tmp_path / "a.tif", np.zeros((1, 10, 20), dtype="uint16"))
+    assert look(path, 40).values.shape == (1, 20, 40)
+    assert look(path, 40, enlarges=False).values.shape == (1, 10, 20)
+    assert look(path, 10, enlarges=False).values.shape == (1, 5, 10)
 
 
 def test_chips_lie_side_by_side(tmp_path: Path) -> None:
