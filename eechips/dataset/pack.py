@@ -75,7 +75,7 @@ def pack(
     samples = read_samples(run)
     folder = Path(out) if out is not None else samples.run.path / "packs" / to
     wanted = (splits,) if isinstance(splits, str) else tuple(splits)
-    plan = _plan(samples, to, wanted, shard_count, shard_bytes, seed)
+    plan = _plan(samples, to, wanted, shard_count, shard_bytes, seed, quiet)
     make_folder(folder)
     with locked(folder):
         return Packing(plan.samples, plan.shards, plan.index, folder, quiet=quiet).run()
@@ -96,7 +96,9 @@ class _Plan:
     index: Index
 
 
-def _plan(samples: Samples, to: str, wanted: tuple[str, ...], shard_count: int, shard_bytes: int, seed: int) -> _Plan:
+def _plan(
+    samples: Samples, to: str, wanted: tuple[str, ...], shard_count: int, shard_bytes: int, seed: int, quiet: bool
+) -> _Plan:
     splits = _splits(samples, wanted)
     names = sorted({name for name in splits if name in wanted or not wanted} - {splits_of_runs.NONE})
     _check_names(names)
@@ -105,14 +107,15 @@ def _plan(samples: Samples, to: str, wanted: tuple[str, ...], shard_count: int, 
     packed = samples.take(np.concatenate([order[of_each == name] for name in names]) if names else ())
     if not packed:
         raise UsageError(f"{samples.run.path} has no samples to pack")
-    survey = Survey(packed, is_decoded=format_of(to).IS_DECODED)
-    weights, digests = survey.measure(format_of(to).weight)
+    module = format_of(to)
+    survey = Survey(packed, is_decoded=module.IS_DECODED, quiet=quiet)
+    weights = survey.weigh(module.weight)
     shards: list[Shard] = []
     first = 0
     for name in names:
         total = splits.count(name)
         counts = divide(weights[first : first + total], shard_count, shard_bytes)
-        if survey.is_decoded:  # chunks of an array are alike, but for the last
+        if module.IS_DECODED:  # chunks of an array are alike, but for the last
             counts = _alike(total, len(counts))
         shards += _shards(safe_component(name), counts)
         first += total
@@ -122,7 +125,7 @@ def _plan(samples: Samples, to: str, wanted: tuple[str, ...], shard_count: int, 
         shard_count=shard_count,
         shard_bytes=shard_bytes,
         selected=tuple(sorted(wanted)),
-        identity=_identity(shards, digests),
+        identity=_identity(shards, survey.digests),
         samples=len(packed),
         left_out=dict(sorted(Counter(name for name in splits if name not in names).items())),
         layers=survey.layout,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -30,8 +29,7 @@ from eechips.dataset.shards import (
     read_index,
 )
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.run import Run
-from eechips.storage import SCRATCH_PREFIX, Store, sha256_of, write_file
+from eechips.storage import SCRATCH_PREFIX, sha256_of, write_file
 
 JOURNAL_NAME = "shards.jsonl"
 """What is complete of a pack that is not: what it is, and a line for each shard."""
@@ -69,12 +67,12 @@ class Packing:
             StorageError: if a shard cannot be written, or does not read back with every sample.
         """
         known, whole = self._known()
-        kept = {stored.shard: stored for stored in known if self._is_there(stored.files)}
+        kept = self._kept(known)
         if whole is not None and len(kept) == len(self._shards) and self._is_there(whole.files):
             return whole
         with _failures(self._folder):
             self._begin(kept)
-            with self._bar() as bar:
+            with progress("packing", self._index.samples, quiet=self._quiet) as bar:
                 first = 0
                 for shard in self._shards:
                     if shard in kept:
@@ -123,6 +121,16 @@ class Packing:
             f"made with {', '.join(words)}" if words else "made of other samples: the run, splits or flags have changed"
         )
         raise UsageError(f"{self._folder} holds a pack that was {what}; remove it, or choose another --out")
+
+    def _kept(self, known: Sequence[StoredShard]) -> dict[Shard, StoredShard]:
+        """The shards that are as they were when they were complete."""
+        kept = {}
+        with progress("comparing", sum(stored.shard.count for stored in known), quiet=self._quiet) as bar:
+            for stored in known:
+                if self._is_there(stored.files):
+                    kept[stored.shard] = stored
+                bar.update(stored.shard.count)
+        return kept
 
     def _is_there(self, files: Iterable[Stored]) -> bool:
         """Whether files are as they were when they were complete."""
@@ -192,21 +200,22 @@ class Packing:
             yield Entry(sample.id, metadata_of(sample), layers)
             bar.update(1)
 
-    def _bar(self) -> Any:
-        from tqdm import tqdm
 
-        hidden = True if self._quiet else None  # None: where there is no terminal
-        return tqdm(total=self._index.samples, unit=" samples", dynamic_ncols=True, delay=1.0, disable=hidden)
+def progress(what: str, total: int, *, quiet: bool) -> Any:
+    """A bar on a terminal, for what takes long."""
+    from tqdm import tqdm
+
+    hidden = True if quiet else None  # None: where there is no terminal
+    return tqdm(total=total, desc=what, unit=" samples", dynamic_ncols=True, delay=1.0, leave=False, disable=hidden)
 
 
 def _read_ahead(samples: Samples) -> Iterator[tuple[Sample, dict[str, Content]]]:
     """Samples and their files, some of which are being read while the first ones are used."""
-    store = samples.store
     with ThreadPoolExecutor(_READERS, thread_name_prefix="pack") as pool:
         waiting: deque[tuple[Sample, Future[dict[str, Content]]]] = deque()
         try:
             for sample in samples:
-                waiting.append((sample, pool.submit(_contents, samples.run, store, sample)))
+                waiting.append((sample, pool.submit(_contents, samples, sample)))
                 if len(waiting) > _AHEAD:
                     first, future = waiting.popleft()
                     yield first, future.result()
@@ -216,25 +225,9 @@ def _read_ahead(samples: Samples) -> Iterator[tuple[Sample, dict[str, Content]]]
             pool.shutdown(cancel_futures=True)
 
 
-def _contents(run: Run, store: Store, sample: Sample) -> dict[str, Content]:
-    """The files of a sample by layer, which must be those that were recorded.
-
-    Raises:
-        UsageError: if they are not.
-    """
-    contents = {}
-    for file in sample.files:
-        try:
-            data = store.read(file.name)
-        except OSError as error:
-            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-            raise UsageError(f"{file.name} {reason}: eechips verify {run.path} lists what is wrong") from error
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise UsageError(
-                f"{file.name} has changed since it was fetched: eechips verify {run.path} lists such files"
-            )
-        contents[file.label] = Content(file.suffix, data)
-    return contents
+def _contents(samples: Samples, sample: Sample) -> dict[str, Content]:
+    """The files of a sample by layer."""
+    return {file.label: Content(file.suffix, samples.read(file)) for file in sample.files}
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -6,9 +6,11 @@ so that processes that are forked share them and those that are spawned get them
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path, PurePosixPath
@@ -223,11 +225,28 @@ class Samples(Sequence[Sample]):
             raise UsageError(f"no sample has a field '{name}'; there are: {there or 'none'}")
         return [fields.get(name) for fields in found]
 
-    @property
+    @cached_property
     def store(self) -> Store:
         """Where the files are."""
         address = self.run.address
         return ObjectStore(address) if address else LocalStore(self.run.path)
+
+    def read(self, file: SampleFile) -> bytes:
+        """The content of a file, compared with what was recorded. Threads may call it.
+
+        Raises:
+            UsageError: if it is missing, cannot be read, or has changed.
+        """
+        try:
+            data = self.store.read(file.name)
+        except OSError as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            raise UsageError(f"{file.name} {reason}: eechips verify {self.run.path} lists what is wrong") from error
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise UsageError(
+                f"{file.name} has changed since it was fetched: eechips verify {self.run.path} lists such files"
+            )
+        return data
 
     def _made(self, numbers: range) -> Iterator[Sample]:
         first, end = self._starts[numbers.start], self._starts[numbers.stop]

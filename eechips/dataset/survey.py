@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.dataset.packing import progress
 from eechips.dataset.pixels import decode
 from eechips.dataset.samples import PIXELS, SampleFile, Samples, values_of
 from eechips.dataset.shards import MOST_VALUES, Layer, Layout, metadata_of
@@ -18,55 +19,57 @@ from eechips.errors import UsageError
 
 
 class Survey:
-    """What samples have in common.
+    """What samples have in common, and how large each is.
 
     Args:
         samples: at least one.
         is_decoded: whether they become arrays.
+        quiet: no progress.
+
+    Attributes:
+        layout: the layers.
+        fields: the values that fields of the units have, as far as they are few.
+        digests: of all that is packed of each sample.
 
     Raises:
         UsageError: if they are to become arrays, and cannot.
     """
 
-    def __init__(self, samples: Samples, *, is_decoded: bool) -> None:
-        self.samples, self.is_decoded = samples, is_decoded
+    def __init__(self, samples: Samples, *, is_decoded: bool, quiet: bool) -> None:
+        self.samples = samples
+        self.digests: list[bytes] = []
         kinds: dict[str, Counter[_Kind]] = {}
-        suffixes: dict[str, dict[str, None]] = {}
+        suffixes: dict[str, set[str]] = {}
         values: dict[str, set[Any] | None] = {}
-        for sample in samples:
-            for file in sample.files:
-                kinds.setdefault(file.label, Counter())[_kind(file)] += 1
-                suffixes.setdefault(file.label, {})[file.suffix] = None
-            for name, value in sample.fields.items():
-                known = values.setdefault(name, set())
-                if known is not None:
-                    known.add(value)
-                    values[name] = known if len(known) <= MOST_VALUES else None
-        self.layout: Layout = {
-            label: Layer(tuple(sorted(suffixes[label])), **_common(kinds[label])) for label in sorted(kinds)
-        }
-        self.fields = {name: values_of(known) for name, known in sorted(values.items()) if known is not None}
+        sizes: list[tuple[int, ...]] = []
+        with progress("listing", len(samples), quiet=quiet) as bar:
+            for sample in samples:
+                text = metadata_of(sample).encode()
+                self.digests.append(hashlib.sha256(text).digest())
+                sizes.append((len(text), *(file.bytes for file in sample.files)))
+                for file in sample.files:
+                    kinds.setdefault(file.label, Counter())[_kind(file)] += 1
+                    suffixes.setdefault(file.label, set()).add(file.suffix)
+                _add(values, sample.fields)
+                bar.update(1)
+        layout = {label: Layer(tuple(sorted(suffixes[label])), **_common(kinds[label])) for label in sorted(kinds)}
         if is_decoded:
-            self._check_alike(kinds)
-            self.layout = {label: self._shaped(label, layer) for label, layer in self.layout.items()}
+            self._check_alike(layout, kinds)
+            layout = {label: self._shaped(label, layer) for label, layer in layout.items()}
+            sizes = [(metadata, *_array_bytes(layout)) for metadata, *_ in sizes]
+        self.layout: Layout = layout
+        self.fields = {name: values_of(known) for name, known in sorted(values.items()) if known is not None}
+        self._sizes = sizes
 
-    def measure(self, weight: Callable[[Sequence[int], int], int]) -> tuple[npt.NDArray[np.int64], list[bytes]]:
-        """Bytes of every sample in a shard, and a digest of all that is packed of it."""
-        arrays = [
-            size
-            for layer in self.layout.values()
-            if layer.shape is not None and layer.dtype is not None
-            for size in (int(np.prod(layer.shape)) * np.dtype(layer.dtype).itemsize, layer.shape[1] * layer.shape[2])
-        ]
-        weights, digests = [], []
-        for sample in self.samples:
-            text = metadata_of(sample).encode()
-            sizes = arrays if self.is_decoded else [file.bytes for file in sample.files]
-            weights.append(weight(sizes, len(text)))
-            digests.append(hashlib.sha256(text).digest())
-        return np.array(weights, dtype=np.int64), digests
+    def weigh(self, weight: Callable[[Sequence[int], int], int]) -> npt.NDArray[np.int64]:
+        """Bytes of every sample in a shard.
 
-    def _check_alike(self, kinds: Mapping[str, Counter[_Kind]]) -> None:
+        Args:
+            weight: gives them for the sizes of files or arrays, and of metadata.
+        """
+        return np.array([weight(sizes, metadata) for metadata, *sizes in self._sizes], dtype=np.int64)
+
+    def _check_alike(self, layout: Layout, kinds: Mapping[str, Counter[_Kind]]) -> None:
         for label, counts in kinds.items():
             if counts.total() != len(self.samples):
                 missing = len(self.samples) - counts.total()
@@ -76,7 +79,7 @@ class Survey:
                 most = [f"{count:,} of {kind.words}" for kind, count in counts.most_common(3)]
                 what = ", ".join([*most, "…"] if len(counts) > len(most) else most)
                 raise UsageError(f"chips of {label} differ, and one array cannot hold them: {what}; {_ELSE}")
-        for label, layer in self.layout.items():
+        for label, layer in layout.items():
             others = [suffix for suffix in layer.suffixes if suffix not in PIXELS]
             if others:
                 raise UsageError(f"{label} is {others[0]}, which has no pixels: an array cannot hold it; {_ELSE}")
@@ -84,9 +87,29 @@ class Survey:
     def _shaped(self, label: str, layer: Layer) -> Layer:
         """A layer with the shape that its first file has: what is known of files does not always say how many bands."""
         [file] = (file for file in self.samples[0].files if file.label == label)
-        pixels = decode(self.samples.store.read(file.name), file.suffix)
+        pixels = decode(self.samples.read(file), file.suffix)
         bands, height, width = pixels.values.shape
         return replace(layer, dtype=pixels.values.dtype.name, shape=(bands, height, width))
+
+
+def _add(values: dict[str, set[Any] | None], fields: Mapping[str, Any]) -> None:
+    """Adds the fields of a unit to the values that are known of each; None of those that are too many."""
+    for name, value in fields.items():
+        known = values.setdefault(name, set())
+        if known is not None:
+            known.add(value)
+            if len(known) > MOST_VALUES:
+                values[name] = None
+
+
+def _array_bytes(layout: Layout) -> tuple[int, ...]:
+    """Bytes of the pixels of a sample, and of where they are valid, for each layer."""
+    found = []
+    for layer in layout.values():
+        assert layer.shape is not None
+        bands, height, width = layer.shape
+        found += [bands * height * width * np.dtype(layer.dtype).itemsize, height * width]
+    return tuple(found)
 
 
 _ELSE = "--to webdataset, tfrecord or parquet hold files as they are"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from eechips.dataset.pixels import Pixels
@@ -13,6 +13,12 @@ from eechips.errors import UsageError
 ID, METADATA = "id", "metadata"
 VALID = "_valid"
 """What is appended to the name of a layer for the array that says where its pixels are valid."""
+
+
+READ_AT_ONCE = 16
+"""Samples: each time costs something, and their pixels are held meanwhile."""
+
+_OF_SAMPLE = 4_000  # id, and what is kept around chunks
 
 
 def check_layout(layout: Layout) -> None:
@@ -43,6 +49,13 @@ def decoded(entry: Entry, name: str, layer: Layer) -> Pixels:
     return pixels
 
 
+def entries_of(arrays: Mapping[str, Any], layers: Sequence[str]) -> Iterator[Entry]:
+    """The samples of some rows of all arrays."""
+    for number, (identifier, text) in enumerate(zip(arrays[ID], arrays[METADATA], strict=True)):
+        pixels = {name: Pixels(arrays[name][number], arrays[name + VALID][number]) for name in layers}
+        yield Entry(str(identifier), str(text), pixels)
+
+
 def weight(sizes: Sequence[int], metadata: int) -> int:
     """Bytes of a sample at most, before compression."""
     return sum(sizes) + metadata + _OF_SAMPLE
@@ -51,6 +64,3 @@ def weight(sizes: Sequence[int], metadata: int) -> int:
 def attributes(layer: Layer) -> dict[str, Any]:
     """What is noted with the array of a layer."""
     return {"bands": list(layer.bands)} if layer.bands is not None else {}
-
-
-_OF_SAMPLE = 4_000  # id, and what is kept around chunks

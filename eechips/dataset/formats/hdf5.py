@@ -10,8 +10,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from eechips.dataset.formats.arrays import ID, METADATA, VALID, attributes, check_layout, decoded, weight
-from eechips.dataset.pixels import Pixels
+from eechips.dataset.formats.arrays import (
+    ID,
+    METADATA,
+    READ_AT_ONCE,
+    VALID,
+    attributes,
+    check_layout,
+    decoded,
+    entries_of,
+    weight,
+)
 from eechips.dataset.shards import Entry, Layout, Shard
 from eechips.errors import UsageError
 
@@ -62,10 +71,10 @@ def read(folder: Path, shard: Shard) -> Iterator[Entry]:
     """The samples of a shard."""
     with _h5py().File(folder / f"{shard.stem}{SUFFIX}") as file:
         layers = [name for name in file if name + VALID in file]
-        identifiers, metadata = file[ID].asstr()[:], file[METADATA].asstr()[:]
-        for number in range(shard.count):
-            pixels = {name: Pixels(file[name][number], file[name + VALID][number]) for name in layers}
-            yield Entry(identifiers[number], metadata[number], pixels)
+        arrays = {name: file[name].asstr() if name in (ID, METADATA) else file[name] for name in file}
+        for first in range(0, shard.count, READ_AT_ONCE):
+            part = {name: array[first : first + READ_AT_ONCE] for name, array in arrays.items()}
+            yield from entries_of(part, layers)
 
 
 def finish(folder: Path, shards: Sequence[Shard], layout: Layout) -> None:

@@ -14,8 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from eechips.dataset.formats.arrays import ID, METADATA, VALID, attributes, check_layout, decoded, weight
-from eechips.dataset.pixels import Pixels
+from eechips.dataset.formats.arrays import (
+    ID,
+    METADATA,
+    READ_AT_ONCE,
+    VALID,
+    attributes,
+    check_layout,
+    decoded,
+    entries_of,
+    weight,
+)
 from eechips.dataset.shards import Entry, Layout, Shard
 from eechips.errors import UsageError
 
@@ -59,11 +68,10 @@ def read(folder: Path, shard: Shard) -> Iterator[Entry]:
     """The samples of a shard."""
     group = _zarr().open_group(folder / f"{shard.split}{SUFFIX}", mode="r")
     layers = sorted(name for name in group.array_keys() if name + VALID in group)
-    numbers = range(shard.first, shard.first + shard.count)
-    identifiers, metadata = (group[name][numbers.start : numbers.stop] for name in (ID, METADATA))
-    for number, identifier, text in zip(numbers, identifiers, metadata, strict=True):
-        pixels = {name: Pixels(group[name][number], group[name + VALID][number]) for name in layers}
-        yield Entry(str(identifier), str(text), pixels)
+    end = shard.first + shard.count
+    for first in range(shard.first, end, READ_AT_ONCE):
+        part = {name: group[name][first : min(first + READ_AT_ONCE, end)] for name in group.array_keys()}
+        yield from entries_of(part, layers)
 
 
 def finish(folder: Path, shards: Sequence[Shard], layout: Layout) -> None:
