@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 import pytest
 import rasterio
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -236,6 +236,7 @@ def test_samples_that_came_after_the_split_are_not_forgotten(tmp_path: Path) -> 
         eechips.pack(run, "webdataset")
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 1000), min_size=1, max_size=200),
     st.integers(1, 50),
@@ -402,6 +403,7 @@ def test_a_sample_that_was_lost_on_the_way_is_noticed(
     assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["shards.jsonl"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(run: Run, tmp_path: Path) -> None:
     def limit() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
