@@ -59,7 +59,9 @@ def workers_of(pid: int) -> list[int]:
     import psutil
 
     below = psutil.Process(pid).children(recursive=True)
-    return [child.pid for child in below if any("sdk_worker_main" in word for word in child.cmdline())]
+    ours = ((child.pid, child.cmdline()) for child in below)
+    # Not the shells that Beam starts them with.
+    return [pid for pid, words in ours if words[1:2] == ["-m"] and "sdk_worker_main" in words[2]]
 
 
 def when(happened: Callable[[], bool], then: Callable[[], Any], limit: float = 60.0) -> threading.Thread:
@@ -282,10 +284,20 @@ def test_the_results_and_the_mailbox_may_lie_in_an_object_store(service: Service
 
 
 @pytest.mark.slow
-def test_a_pipeline_that_cannot_work_is_told(service: Service, tmp_path: Path) -> None:
-    options = {"engine": "beam", "pipeline_options": ("--runner=NoSuchRunner",)}
-    with pytest.raises(ConfigurationError, match=r"(?s)NoSuchRunner.*beam\.log"):
-        run_chips(tmp_path, service.url, **options)
+@pytest.mark.parametrize(
+    ("option", "told"), [("--runner=NoSuchRunner", "NoSuchRunner"), ("--direct_num_workers=x", "invalid int value")]
+)
+def test_options_that_beam_does_not_take_are_told(service: Service, tmp_path: Path, option: str, told: str) -> None:
+    with pytest.raises(UsageError, match=f"(?s)Beam does not take these options: .*{told}"):
+        run_chips(tmp_path, service.url, engine="beam", pipeline_options=(option,))
+    assert service.count("pixels") == 0
+
+
+@pytest.mark.slow
+def test_a_pipeline_that_does_not_work_is_told(service: Service, tmp_path: Path) -> None:
+    options = ("--runner=PortableRunner", "--job_endpoint=127.0.0.1:1", "--job_server_timeout=1")
+    with pytest.raises(ConfigurationError, match=r"(?s)the pipeline does not work: .*beam\.log"):
+        run_chips(tmp_path, service.url, engine="beam", pipeline_options=options)
 
 
 def test_options_of_beam_are_for_beam(tmp_path: Path) -> None:

@@ -26,11 +26,11 @@ from pathlib import Path
 from eechips.client.scrub import scrub
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
-from eechips.engine.executors.submission import Submission
+from eechips.engine.executors.submission import WRONG, Submission
 from eechips.engine.mailbox import Mailbox, Shard, Stop
 from eechips.engine.station import Posting
 from eechips.engine.worker import Outcome
-from eechips.errors import ConfigurationError
+from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.record import Planned
 from eechips.objects import ObjectStore
 
@@ -167,6 +167,7 @@ class Beam(Executor[Desk]):
         """What becomes of the tasks that a pipeline has not done.
 
         Raises:
+            UsageError: if Beam does not take its options.
             ConfigurationError: if one pipeline after the other does nothing.
         """
         running.kill()
@@ -174,6 +175,8 @@ class Beam(Executor[Desk]):
         self._settled.append(running.mailbox)
         for seat in range(1, self._seats):
             self.throttle.reclaim(seat)
+        if running.is_wrong:
+            raise UsageError(f"Beam does not take these options: {running.failure}")
         left = [task for task, _ in desk.tasks.values()]
         if not left:
             return []
@@ -225,6 +228,11 @@ class _Pipeline:
                 stderr=file,
                 start_new_session=True,
             )
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether there is no pipeline, because of its options."""
+        return self._process.returncode == WRONG
 
     @property
     def failure(self) -> str | None:

@@ -8,6 +8,7 @@ It ends with its parent, and cancels what runs elsewhere.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import pickle
 import signal
@@ -21,15 +22,14 @@ from typing import Any
 import apache_beam as beam
 import cloudpickle  # type: ignore[import-untyped]
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
-from eechips.engine.executors.submission import Submission
+from eechips.engine.executors.submission import FAILED, WRONG, Submission
 from eechips.engine.mailbox import Mailbox
 from eechips.engine.station import Station, work_lanes
 from eechips.storage import write_file
 
-FAILED = 1
-"""Exit status after a pipeline that failed; the submission's file of failure says why."""
 _LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
 _MOST_REASON = 2000  # characters
 
@@ -72,8 +72,17 @@ def parse(options: Sequence[str]) -> PipelineOptions:
 
     Args:
         options: as on a command line.
+
+    Raises:
+        ValueError: if a value is none of what an option takes.
     """
     parsed = PipelineOptions(list(options), **_defaults(options))
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):  # argparse ends the process
+            parsed.get_all_options()
+    except SystemExit:
+        raise ValueError(told.getvalue().strip().rpartition("\n")[2]) from None
     # Everything that workers need is in the graph; a main session of ours would be this module's.
     parsed.view_as(SetupOptions).save_main_session = False
     return parsed
@@ -86,8 +95,8 @@ def _defaults(options: Sequence[str]) -> dict[str, Any]:
     return {"direct_running_mode": "multi_processing", "direct_num_workers": 0}
 
 
-def submit(submission: Submission, options: PipelineOptions) -> Any:
-    """Runs the pipeline; Beam's own result, which may still be running."""
+def build(submission: Submission, options: PipelineOptions) -> beam.Pipeline:
+    """Makes the pipeline."""
     # DirectRunner would look for another runner on the network first.
     is_local = options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
     runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if is_local else None
@@ -98,7 +107,7 @@ def submit(submission: Submission, options: PipelineOptions) -> Any:
         | "Spread" >> beam.Reshuffle()
         | "Fetch" >> beam.ParDo(Lanes(cloudpickle.dumps(submission.posting), submission.mailbox))
     )
-    return pipeline.run()
+    return pipeline
 
 
 class _Ends:
@@ -139,20 +148,20 @@ def main(path: Path) -> int:
         The exit status.
     """
     submission: Submission = pickle.loads(path.read_bytes())
+    status = WRONG
     try:
         with _ending() as ends:
-            ends.result = submit(submission, parse(submission.options))
+            pipeline = build(submission, parse(submission.options))
+            status = FAILED
+            ends.result = pipeline.run()
             state = ends.result.wait_until_finish()
     except Exception as error:  # noqa: BLE001 - told to the parent
-        return _fail(submission.failure, f"{type(error).__name__}: {error}")
-    if state not in (None, "DONE"):
-        return _fail(submission.failure, f"the runner says {state}")
+        write_file(submission.failure, f"{type(error).__name__}: {error}"[-_MOST_REASON:].encode())
+        return status
+    if state not in (None, PipelineState.DONE):
+        write_file(submission.failure, f"the runner says {state}".encode())
+        return FAILED
     return 0
-
-
-def _fail(path: Path, reason: str) -> int:
-    write_file(path, reason[-_MOST_REASON:].encode())
-    return FAILED
 
 
 if __name__ == "__main__":

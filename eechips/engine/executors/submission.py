@@ -11,6 +11,11 @@ from eechips.engine.mailbox import Mailbox
 from eechips.engine.station import Posting
 from eechips.storage import write_file
 
+FAILED = 1
+"""Exit status after a pipeline that failed; the submission's file of failure says why."""
+WRONG = 2
+"""Exit status where there is no pipeline, because of its options; likewise."""
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
