@@ -112,8 +112,8 @@ def _flags(words: tuple[str, ...] | None) -> tuple[str, ...]:
 
 def _dropped(found: Quality, flags: tuple[str, ...]) -> list[str]:
     """Drops units with some flags; those of which only the files are wrong are planned again."""
-    units = found.units(flags)
-    again = [identifier for identifier, own in units.items() if DAMAGED & set(own)]
+    units, every = found.units(flags), found.units()
+    again = [identifier for identifier in units if DAMAGED & set(every[identifier])]
     reasons = {identifier: f"dropped: {', '.join(own)}" for identifier, own in units.items() if identifier not in again}
     dropped, reopened = drop(found.run.path, reasons, again)
     lines = [f"Dropped: {dropped:,} units"]

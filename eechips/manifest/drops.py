@@ -11,7 +11,7 @@ from eechips.manifest.export import COPIED, export_failures, export_layers, expo
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import RECORD_COLUMNS, State
-from eechips.manifest.run import AS_IT_GOES, ASSEMBLED, INFO_NAME
+from eechips.manifest.run import AS_IT_GOES, ASSEMBLED, INFO_NAME, open_run
 from eechips.objects import ObjectStore
 from eechips.storage import LocalStore, Store, write_file
 
@@ -61,14 +61,17 @@ def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] 
         How many were dropped, and how many were planned again: units that have no files are left alone.
 
     Raises:
-        UsageError: if a process is running in the folder, or what was made of the results is more than their files.
+        UsageError: if the folder holds no run, a process is running in it, or something counts on every result: a
+            script, or what was made of them all.
         StorageError: if the manifest cannot be written.
     """
-    folder = Path(folder)
+    folder = open_run(folder).path
     with locked(folder), _DropLedger(folder / LEDGER_NAME) as ledger:
         meta = ledger.meta()
         if meta.get(AS_IT_GOES) or meta.get(ASSEMBLED):
-            what = "its script" if meta.get(AS_IT_GOES) else f"{meta[ASSEMBLED][0]['file']}, which was made of them all"
+            what = (
+                "its script" if meta.get(AS_IT_GOES) else f"{meta[ASSEMBLED][0]['file']}, which was made of them all,"
+            )
             raise UsageError(f"no result of {folder} can be dropped: {what} counts on every one")
         by_id = {
             identifier: position
