@@ -6,11 +6,13 @@ STAC 1.1.0 (https://github.com/radiantearth/stac-spec) with its extensions proje
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -132,14 +134,20 @@ def items(samples: Samples, source: Source, left: Left) -> Iterator[dict[str, An
     common = {"license": source.licence}
     rest = iter(samples)
     while batch := list(islice(rest, _BATCH)):
-        for sample, place in zip(batch, _places(batch), strict=True):
+        grids = [[_grid(file) for file in sample.files] for sample in batch]
+        places = np.array(_places(grids), dtype=object)
+        texts, boxes = shapely.to_geojson(places).tolist(), shapely.bounds(places).tolist()
+        for sample, own, place, text, box in zip(batch, grids, places, texts, boxes, strict=True):
             times = _times(sample, span)
             if place is None or place.is_empty:
                 left.without_place += 1
             elif times is None:
                 left.without_date += 1
             else:
-                yield _item(sample, place, {**times, **common}, source, links)
+                is_whole = place.geom_type == "Polygon"
+                bbox = box if is_whole else union(shapely.bounds(shapely.get_parts(place))).bbox
+                geometry = {"geometry": json.loads(text), "bbox": bbox}
+                yield _item(sample, own, geometry, {**times, **common}, source, links)
 
 
 def collection_of(source: Source, extent: Extent, start: str | None, end: str | None) -> dict[str, Any]:
@@ -170,24 +178,27 @@ def collection_of(source: Source, extent: Extent, start: str | None, end: str | 
 
 
 def _item(
-    sample: Sample, place: BaseGeometry, properties: dict[str, Any], source: Source, links: list[dict[str, str]]
+    sample: Sample,
+    grids: Sequence[Grid | None],
+    geometry: dict[str, Any],
+    properties: dict[str, Any],
+    source: Source,
+    links: list[dict[str, str]],
 ) -> dict[str, Any]:
-    grids = {file: _grid(file) for file in sample.files}
-    common = next((grid for grid in grids.values() if grid is not None), None)
+    common = next((grid for grid in grids if grid is not None), None)
     return {
         "type": "Feature",
         "stac_version": STAC_VERSION,
         "stac_extensions": list(EXTENSIONS),
         "id": sample.id[:ID_LENGTH],
         "collection": source.collection,
-        "geometry": shapely.geometry.mapping(place),
-        "bbox": union(shapely.bounds(shapely.get_parts(place))).bbox,
+        **geometry,
         "properties": properties | _own(sample) | _projection(common),
         "links": links,
         "assets": {
             file.layer if file.layer != ONLY else IMAGE: _asset(file, source.base)
-            | (_projection(grids[file]) if grids[file] != common else {})
-            for file in sample.files
+            | (_projection(grid) if grid != common else {})
+            for file, grid in zip(sample.files, grids, strict=True)
         },
     }
 
@@ -210,8 +221,9 @@ def _asset(file: SampleFile, base: str) -> dict[str, Any]:
         "file:size": file.bytes,
         "file:checksum": f"{_SHA256}{file.sha256}",
     }
-    if file.suffix in _TYPES:
-        found["type"] = _TYPES[file.suffix]
+    media_type = _TYPES.get(file.suffix)
+    if media_type is not None:
+        found["type"] = media_type
     if file.width is not None and file.bands:
         found["bands"] = [{"name": name} for name in file.bands]
     if file.width is not None and file.dtype:
@@ -233,10 +245,9 @@ def _crs(crs: str) -> dict[str, Any]:
     return {"proj:code": ":".join(authority)} if authority else {"proj:wkt2": parse_crs(crs).to_wkt()}
 
 
-def _places(samples: Sequence[Sample]) -> list[BaseGeometry | None]:
-    """The footprints of samples: of all their files together."""
-    grids = [[grid for file in sample.files if (grid := _grid(file)) is not None] for sample in samples]
-    every = [list(dict.fromkeys(own)) for own in grids]
+def _places(grids: Sequence[Sequence[Grid | None]]) -> list[BaseGeometry | None]:
+    """The footprints of samples, whose files have these grids: of all their files together."""
+    every = [list(dict.fromkeys(grid for grid in own if grid is not None)) for own in grids]
     outlines = iter(footprints([grid for own in every for grid in own]))
     found: list[BaseGeometry | None] = []
     for own in every:

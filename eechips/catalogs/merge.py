@@ -7,9 +7,11 @@ stream.
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,13 @@ from eechips.catalogs.extents import union
 from eechips.catalogs.layout import collection_folder, fields
 from eechips.catalogs.order import in_order, merged
 from eechips.catalogs.schema import Partition, Schema, iso
-from eechips.catalogs.shards import BATCH, Newest, Run, Shard, newest
+from eechips.catalogs.shards import Newest, Reader, Run, Shard, newest
 from eechips.storage import sha256_of
 
 ROW_GROUP = 16_384
 """Rows of a row group: the least that engines read of a file."""
 
+_BATCH = 4096  # rows of a partition that are read at a time
 _SCAN = 1_000_000  # ids that are looked up at a time
 _UNREADABLE = (pa.ArrowException, OSError)
 
@@ -144,7 +147,8 @@ class _Plan:
         moves = enters[known.row] & (known.code != rows.codes[known.row])
         self._entering = _groups(rows.codes[enters], np.flatnonzero(enters), paths)
         self._leaving = _groups(known.code[moves], known.row[moves], paths)
-        self._keep = self._masks(rows.places[enters])
+        self._readers = [Reader(*pair) for pair in zip(shards, self._masks(rows.places[enters]), strict=True)]
+        self._schemas = [shard.schema for shard in shards]
         self._runs: dict[str, list[tuple[int, Run]]] = defaultdict(list)
         for number, shard in enumerate(shards):
             for run in shard.runs:
@@ -167,13 +171,13 @@ class _Plan:
         """The rows that enter a partition, as streams in order."""
         if path not in self._entering:
             return []
-        return [self.shards[number].rows(run, self._keep[number], schema) for number, run in self._runs[path]]
+        return [self._readers[number].rows(run, schema) for number, run in self._runs[path]]
 
     def schemas(self, path: str) -> list[pa.Schema]:
         """Of the shards whose rows enter a partition."""
         if path not in self._entering:
             return []
-        return [self.shards[number].schema for number in sorted({number for number, _ in self._runs[path]})]
+        return [self._schemas[number] for number in sorted({number for number, _ in self._runs[path]})]
 
     def gone(self, path: str) -> pa.Array:
         """The ids of rows that a partition has no longer: other versions enter it, or another partition."""
@@ -272,27 +276,33 @@ _UNCHANGED: Any = object()
 
 def _stage_one(plan: _Plan, path: str, staged: Path, advance: Advance) -> _Made | None:
     """Writes a partition as it will be; ``_UNCHANGED`` if its rows are those that it has."""
-    there = plan.folder / path if path in plan.schema.partitions else None
-    schema = unified([*([] if there is None else [_schema_of(there)]), *plan.schemas(path)])
-    if there is not None and not any(_differences(plan, path, there, schema)):
-        return _UNCHANGED  # type: ignore[no-any-return]
-    tally = _Tally(advance)
-    rows = _rebatched(tally.counted(after for _, after in _steps(plan, path, there, schema)))
-    first = next(rows, None)
-    if first is None:
-        return None
-    _write(staged, schema, _chained(first, rows))
+    with contextlib.ExitStack() as stack:
+        there = None
+        if path in plan.schema.partitions:
+            with _told():
+                there = stack.enter_context(pq.ParquetFile(plan.folder / path))
+        schema = unified([*([] if there is None else [there.schema_arrow]), *plan.schemas(path)])
+        if there is not None and not any(_differences(plan, path, there, schema)):
+            return _UNCHANGED  # type: ignore[no-any-return]
+        tally = _Tally(advance)
+        rows = _rebatched(tally.counted(after for _, after in _steps(plan, path, there, schema)))
+        first = next(rows, None)
+        if first is None:
+            return None
+        _write(staged, schema, chain([first], rows))
     columns = {column.name: str(column.type) for column in schema}
     return _Made(tally.partition(path, staged), columns)
 
 
-def _differences(plan: _Plan, path: str, there: Path, schema: pa.Schema) -> Iterator[bool]:
+def _differences(plan: _Plan, path: str, there: pq.ParquetFile, schema: pa.Schema) -> Iterator[bool]:
     """Whether rows change, stretch by stretch."""
     for before, after in _steps(plan, path, there, schema):
         yield before is None or not before.equals(after)
 
 
-def _steps(plan: _Plan, path: str, there: Path | None, schema: pa.Schema) -> Iterator[tuple[pa.Table | None, pa.Table]]:
+def _steps(
+    plan: _Plan, path: str, there: pq.ParquetFile | None, schema: pa.Schema
+) -> Iterator[tuple[pa.Table | None, pa.Table]]:
     """Stretch by stretch the rows of a partition as they are, and as they will be."""
     gone = plan.gone(path)
     existing = iter(()) if there is None else _rows(there, schema)
@@ -302,18 +312,16 @@ def _steps(plan: _Plan, path: str, there: Path | None, schema: pa.Schema) -> Ite
         yield before, in_order(pa.concat_tables(parts)) if len(parts) > 1 else parts[0]
 
 
-def _rows(path: Path, schema: pa.Schema) -> Iterator[pa.Table]:
-    try:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=BATCH):
-                yield conformed(pa.Table.from_batches([batch]), schema)
-    except _UNREADABLE as error:
-        raise _Unreadable(_reason(error)) from error
+def _rows(file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
+    with _told():
+        for batch in file.iter_batches(batch_size=_BATCH):
+            yield conformed(pa.Table.from_batches([batch]), schema)
 
 
-def _schema_of(path: Path) -> pa.Schema:
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
     try:
-        return pq.read_schema(path)
+        yield
     except _UNREADABLE as error:
         raise _Unreadable(_reason(error)) from error
 
@@ -334,11 +342,6 @@ def _rebatched(tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
 
 def _batch(table: pa.Table) -> pa.RecordBatch:
     return table.combine_chunks().to_batches()[0]
-
-
-def _chained(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    yield first
-    yield from rest
 
 
 def _write(path: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch]) -> None:

@@ -14,8 +14,8 @@ import pyarrow.ipc
 from eechips.catalogs.columns import conformed, stamps_of
 from eechips.catalogs.order import in_order
 
-BATCH = 4096
-"""Rows that are read at a time."""
+BATCH = 1024
+"""Rows of a shard that are read at a time: one batch of every shard is in memory as they are merged."""
 
 _PATH, _NUMBER = "_path", "_number"  # of the partition; of the row before it was sorted
 
@@ -56,7 +56,8 @@ class Shard:
     def schema(self) -> pa.Schema:
         """Of its rows."""
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as reader:
-            return reader.schema.remove(reader.schema.get_field_index(_NUMBER))
+            schema: pa.Schema = reader.schema
+        return schema.remove(schema.get_field_index(_NUMBER))
 
     def identities(self) -> pa.Table:
         """Of every row: id, stamp (see :func:`.columns.stamps_of`), and number before it was sorted."""
@@ -69,23 +70,35 @@ class Shard:
                 table = reader.read_all()
         return pa.table({"id": table["id"], "stamp": stamps_of(table), "number": table[_NUMBER]})
 
-    def rows(self, run: Run, keep: npt.NDArray[np.bool_] | None, schema: pa.Schema) -> Iterator[pa.Table]:
-        """The rows of a run, a few thousand at a time.
 
-        Args:
-            run: of this shard.
-            keep: which rows of the shard count; None for all.
-            schema: of the columns that they are to have.
-        """
+class Reader:
+    """Reads runs of a shard; best in the order of the rows, since it holds what it has read last.
+
+    Args:
+        shard: to be read.
+        keep: which of its rows count, shape (n,).
+    """
+
+    def __init__(self, shard: Shard, keep: npt.NDArray[np.bool_]) -> None:
+        self._file, self._keep = shard.file, keep
+        self._number, self._table = -1, pa.table({})
+
+    def rows(self, run: Run, schema: pa.Schema) -> Iterator[pa.Table]:
+        """The rows of a run that count, a few at a time, in the columns of a schema."""
         end = run.first + run.count
-        with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as reader:
-            for number in range(run.first // BATCH, (end - 1) // BATCH + 1):
-                start = max(run.first, number * BATCH)
-                stop = min(end, (number + 1) * BATCH)
-                table = pa.Table.from_batches([reader.get_batch(number)]).slice(start - number * BATCH, stop - start)
-                if keep is not None:
-                    table = table.filter(pa.array(keep[start:stop]))
-                yield conformed(table, schema)
+        for number in range(run.first // BATCH, (end - 1) // BATCH + 1):
+            start = max(run.first, number * BATCH)
+            stop = min(end, (number + 1) * BATCH)
+            keep = self._keep[start:stop]
+            table = self._batch(number).slice(start - number * BATCH, stop - start)
+            yield conformed(table if keep.all() else table.filter(pa.array(keep)), schema)
+
+    def _batch(self, number: int) -> pa.Table:
+        if number != self._number:
+            with pa.OSFile(str(self._file)) as source, pa.ipc.open_file(source) as reader:
+                self._table = pa.Table.from_batches([reader.get_batch(number)])
+            self._number = number
+        return self._table
 
 
 def write_shard(file: Path, table: pa.Table, paths: Sequence[str]) -> Shard:
