@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,9 +32,15 @@ def shared_service() -> Iterator[Service]:
 
 @pytest.fixture(scope="session")
 def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An asset store of the real imagery."""
-    store = tmp_path_factory.mktemp("assets")
-    fill(store, real_data)
+    """An asset store of the real imagery, for reading: all processes of pytest-xdist have the same."""
+    own = tmp_path_factory.getbasetemp()
+    store = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "real-store"
+    with store.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it takes ten seconds: the others wait for the first
+        if not store.exists():
+            made = tmp_path_factory.mktemp("assets")
+            fill(made, real_data)
+            made.rename(store)
     return store
 
 
