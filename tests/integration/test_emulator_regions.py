@@ -108,6 +108,7 @@ def test_ten_thousand_points_in_seconds(ee: Any, naip: Path) -> None:
     assert seconds < 60, "one read for each point would take minutes"
 
 
+@pytest.mark.slow
 def test_a_series_of_811_dates_in_one_request(ee: Any, real_data: Path) -> None:
     stack = real_data / "lst" / "MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif"
     with rasterio.open(stack) as file:

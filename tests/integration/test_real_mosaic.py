@@ -62,6 +62,7 @@ def make(server: Server, out: Path, dataset: str, **options: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_largest_raster_is_the_source_byte_for_byte(
     scenes: tuple[Path, list[Path]], scenes_server: Server, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from tests.graph import invoke
 from tests.images import UTM, asset, constant, evaluate, pixel, read, stored, values_of
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 4), st.booleans())
 def test_counts_are_the_areas_of_gdal_s_polygons(seed: int, classes: int, eight: bool) -> None:
     values = np.random.default_rng(seed).integers(0, classes, (48, 64)).astype(np.uint8)

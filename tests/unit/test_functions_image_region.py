@@ -79,7 +79,7 @@ def polygons(draw: st.DrawFn) -> shapely.Geometry:
     return shapely.MultiPolygon(parts) if len(parts) > 1 else parts[0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(polygons())
 def test_weighted_reductions_equal_exactextract(shape: shapely.Geometry) -> None:
     source = NumPyRasterSource(
