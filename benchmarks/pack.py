@@ -4,7 +4,7 @@
 
 Chips are PNG pictures of 256x256 pixels, some 90 kB each, of which there are 200 different ones under 20,000 names.
 ``tar`` is GNU tar over the same files. CPU seconds are of the process and its children; ``again`` is the same pack
-called once more, which reads every shard and compares its sha256.
+called once more, which reads every shard and compares its sha256: seconds of the CPU.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def main() -> None:
     write_run(folder, chips(options.chips))
     size = sum(path.stat().st_size for path in (folder / "chips").iterdir())
     print(f"{options.chips:,} chips, {human_bytes(size)}")
-    print(f"{'':12}{'seconds':>9}{'CPU s':>9}{'chips/s':>9}{'MB/s':>8}{'again s':>9}")
+    print(f"{'':12}{'seconds':>9}{'CPU s':>9}{'chips/s':>9}{'MB/s':>8}{'again':>9}")
 
     def show(name: str, seconds: float, used: float, again: float | None = None) -> None:
         more = "" if again is None else f"{again:9.1f}"
@@ -90,7 +90,7 @@ def main() -> None:
         for to in options.formats.split(","):
             out = options.into / to
             spent = measured(lambda to=to, out=out: eechips.pack(folder, to, out=out, quiet=True))
-            again, _ = measured(lambda to=to, out=out: eechips.pack(folder, to, out=out, quiet=True))
+            _, again = measured(lambda to=to, out=out: eechips.pack(folder, to, out=out, quiet=True))
             show(to, *spent, again)
             shutil.rmtree(out)
     finally:
