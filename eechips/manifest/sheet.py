@@ -39,7 +39,7 @@ def _class_colours() -> npt.NDArray[np.uint8]:
     hues = (codes * 0.381966) % 1.0
     # Smooth hues as cosines, brighter and darker in turns (https://iquilezles.org/articles/palettes/, the idea).
     waves = 0.5 + 0.38 * np.cos(2 * np.pi * (hues + np.array([[0.0], [0.33], [0.67]])))
-    colours = (waves * np.where(codes % 3 == 1, 0.72, 1.0) * 255).round().astype(np.uint8)
+    colours: npt.NDArray[np.uint8] = np.round(waves * np.where(codes % 3 == 1, 0.72, 1.0) * 255).astype(np.uint8)
     colours[:, 0] = 40
     return colours
 

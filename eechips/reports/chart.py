@@ -14,6 +14,7 @@ from eechips.reports.markup import Markup, element, join
 _WIDTH, _HEIGHT = 420.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 10.0, 26.0
 _TICKS = 4
+_LETTER = 6.2  # width of one in numbers along an axis
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +168,16 @@ def _svg(label: str, x: Axis, y: Axis, content: Markup) -> Markup:
         parts.append(
             element("text", text, class_="tick", x=_LEFT - 5, y=f"{_y(y, value) + 3.5:.1f}", text_anchor="end")
         )
+    free = 0.0
     for value, text in x.ticks:
-        place = _x(x, value)
-        anchor = "start" if place < _LEFT + 8 else "end" if place > _WIDTH - _RIGHT - 14 else "middle"
-        parts.append(element("text", text, class_="tick", x=f"{place:.1f}", y=_HEIGHT - 8, text_anchor=anchor))
+        wide = _LETTER * len(text)
+        left = min(max(_x(x, value) - wide / 2, _LEFT), _WIDTH - _RIGHT - wide)
+        if left < free:
+            continue  # it would stand on the one before
+        free = left + wide + _LETTER
+        parts.append(
+            element("text", text, class_="tick", x=f"{left + wide / 2:.1f}", y=_HEIGHT - 8, text_anchor="middle")
+        )
     return element(
         "svg", *parts, content, viewBox=f"0 0 {_WIDTH:g} {_HEIGHT:g}", role="img", aria_label=label, class_="chart"
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -89,13 +90,12 @@ def _is_table(file: str | None) -> bool:
     return file is not None and file.endswith((".csv", ".parquet"))
 
 
-def _made(run: Run) -> list[tuple[str, Thumbnail]]:
-    """Pictures of what was made of all results, as far as these can be read."""
-    return [
-        (path.name, picture_of(path))
-        for path in run.assembled
-        if path.suffix.lstrip(".").lower() in PICTURES and path.is_file()
-    ]
+def _made(run: Run) -> Iterator[tuple[str, Thumbnail]]:
+    """Pictures of what was made of all results; what is gone or damaged, as ``eechips verify`` tells, has none."""
+    for path in run.assembled:
+        if path.suffix.lstrip(".").lower() in PICTURES:
+            with contextlib.suppress(OSError, ValueError):
+                yield path.name, picture_of(path)
 
 
 def _curves(run: Run) -> Curves | None:

@@ -39,7 +39,7 @@ const units = {
   patterns: decode(data.files),
   file(i) {
     const pattern = this.patterns.at(i);
-    return pattern === null ? null : pattern.replaceAll("*", this.id(i));
+    return pattern === null ? null : pattern.replaceAll("\0", this.id(i));
   },
   columns: data.columns.map((column) =>
     column.kind === "number" ? { ...column, numbers: unpack(column.numbers) } : { ...column, ...decode(column) }),
@@ -128,10 +128,10 @@ function showChosen(i) {
     by < 0 ? "‹ previous" : "next ›");
   panel.replaceChildren(...[
     make("h3", {}, label(i)),
+    make("p", { class: "steps" }, step(-1), step(1)),
     make("div", { class: "pictures" }, ...pictures),
     pictures.length ? null : make("p", { class: "note" }, "No picture of this one is in this page."),
     list,
-    make("p", { class: "steps" }, step(-1), step(1)),
   ].filter(Boolean));
 }
 

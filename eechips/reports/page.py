@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eechips.errors import UsageError
 from eechips.manifest.run import REPORT_NAME, Run, open_run
-from eechips.reports import sections
+from eechips.reports import plots, sections
 from eechips.reports.facts import Facts, read_facts
 from eechips.reports.markup import Markup, element
 from eechips.reports.payload import as_script, payload
@@ -63,13 +63,13 @@ def render(facts: Facts) -> str:
     made = (
         sections.asked,
         sections.made,
-        sections.series,
+        plots.series,
         sections.atlas,
         sections.sheets,
         sections.rows,
         sections.strata,
-        sections.distributions,
-        sections.pace,
+        plots.distributions,
+        plots.pace,
         sections.failures,
         sections.licences,
     )

@@ -17,6 +17,7 @@ from eechips.reports.units import Column, Units
 _MICRO = 1e6  # places are whole millionths of a degree: 0.1 m
 _PRECISION = 1e-3  # of a usual outline's size: how exact its corners are
 _TYPES = {"u1": "Uint8", "u2": "Uint16", "u4": "Uint32", "i2": "Int16", "i4": "Int32", "f4": "Float32"}
+_ID = "\0"
 _PLACE = "state or country"
 
 
@@ -44,7 +45,7 @@ def payload(units: Units, pictures: Pictures, *, roi: Sequence[float] | None = N
             str(number): [
                 {
                     "layer": picture.layer,
-                    "source": f"data:{picture.media_type};base64,{base64.b64encode(picture.data).decode()}",
+                    "source": picture.address,
                     "means": [None if np.isnan(mean) else round(mean, 4) for mean in picture.means],
                 }
                 for picture in pictures.of[number]
@@ -129,9 +130,9 @@ def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -
 
 
 def _files(units: Units) -> dict[str, Any]:
-    """Paths, with ``*`` in place of the unit's id: most paths of a folder are one pattern then."""
+    """Paths, with a character that no path has in place of the unit's id: those of a folder are mostly one pattern."""
     patterns = [
-        None if file is None else file.replace(identifier, "*") if identifier and "*" not in file else file
+        None if file is None else file.replace(identifier, _ID) if identifier else file
         for file, identifier in zip(units.files, units.ids, strict=True)
     ]
     return _coded(patterns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import tempfile
 from collections import defaultdict
@@ -50,9 +51,10 @@ class Thumbnail:
     means: tuple[float, ...]
 
     @property
-    def media_type(self) -> str:
-        """What ``data`` is, for a data URL."""
-        return "image/png" if self.data.startswith(b"\x89PNG") else "image/jpeg"
+    def address(self) -> str:
+        """A URL that holds the picture itself."""
+        kind = "png" if self.data.startswith(b"\x89PNG") else "jpeg"
+        return f"data:image/{kind};base64,{base64.b64encode(self.data).decode()}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,16 +6,19 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from eechips.crs import parse_crs
 from eechips.errors import UsageError
 from eechips.footprints import footprints
 from eechips.grid import Grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.reports.places import bounds_of, grid_of, place_of
 from eechips.storage import ID_LENGTH, name_fields
 
 MOST_UNITS = 100_000
@@ -152,9 +155,6 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Units:
         folder: of the run.
         seed: of the draw, if the run has more than ``most`` units.
         most: units to tell one by one.
-
-    Raises:
-        UsageError: if a unit's coordinate reference system is unknown.
     """
     with _UnitLedger(folder / LEDGER_NAME, readonly=True) as ledger:
         total = sum(ledger.counts().values())
@@ -224,7 +224,7 @@ def _row(number: int, raw: tuple[Any, ...]) -> _Row:
     }
     listed = json.loads(dates) if dates else []
     message = None if error_class is None else f"{error_class}: {error}"[:_LENGTH]
-    grid = _grid(crs, transform, width, height) or _planned_grid(unit)
+    grid = _grid(crs, transform, width, height) or grid_of(unit)
     date = listed[0][:10] if listed else None
     return _Row(identifier, unit, state, file, size, valid, grid, date, message, fields)
 
@@ -235,28 +235,17 @@ def _grid(crs: str | None, transform: str | None, width: int | None, height: int
     return Grid.from_json({"crs": crs, "transform": json.loads(transform), "width": width, "height": height})
 
 
-def _planned_grid(unit: Mapping[str, Any]) -> Grid | None:
-    """Where the unit's pixels are to lie, if the plan says it: what failed has its place on the map, too."""
-    for layer in (unit, unit.get("value")):
-        if isinstance(layer, Mapping) and isinstance(layer.get("grid"), Mapping):
-            try:
-                return Grid.from_json(layer["grid"])
-            except (KeyError, TypeError, ValueError):  # a recipe's own idea of a grid
-                return None
-    return None
-
-
 def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float64]]:
     """Outlines and centres."""
     import shapely
 
-    outlines = footprints([row.grid for row in rows])
-    for number in (number for number, row in enumerate(rows) if row.grid is None):
-        if (bounds := _bounds(rows[number].unit)) is not None:
+    outlines = footprints([row.grid if row.grid is not None and _is_known(row.grid.crs) else None for row in rows])
+    for number in np.flatnonzero(outlines == None).tolist():  # noqa: E711 - element by element
+        if (bounds := bounds_of(rows[number].unit)) is not None:
             outlines[number] = shapely.box(*bounds)
     centres = np.full((len(rows), 2), np.nan)
     for number, row in enumerate(rows):
-        if (place := _place(row.unit)) is not None:
+        if (place := place_of(row.unit)) is not None:
             centres[number] = place
     missing = ~np.isfinite(centres).all(axis=1) & (outlines != None)  # noqa: E711 - element by element
     if missing.any():
@@ -266,49 +255,14 @@ def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[
     return outlines, centres
 
 
-def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """The mappings of a unit that may say where it is."""
-    value = unit.get("value")
-    for layer in (unit, value, unit.get("properties"), unit.get("geometry")):
-        if isinstance(layer, Mapping):
-            yield layer
-    if isinstance(value, Mapping):
-        for name in ("properties", "geometry"):
-            if isinstance(value.get(name), Mapping):
-                yield value[name]
-
-
-def _place(unit: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Longitude and latitude that a unit gives, if it does."""
-    if (place := _lonlat(unit.get("value"))) is not None:
-        return place
-    for layer in _layers(unit):
-        for candidate in (
-            layer.get("coordinates"),
-            [layer.get("lon"), layer.get("lat")],
-            [layer.get("longitude"), layer.get("latitude")],
-        ):
-            if (place := _lonlat(candidate)) is not None:
-                return place
-    return None
-
-
-def _bounds(unit: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    """West, south, east and north that a unit gives, if it does."""
-    for layer in _layers(unit):
-        bounds = layer.get("bounds")
-        if isinstance(bounds, list) and len(bounds) == 4 and _lonlat(bounds[:2]) and _lonlat(bounds[2:]):
-            west, south, east, north = map(float, bounds)
-            return (west, south, east, north) if west <= east and south <= north else None
-    return None
-
-
-def _lonlat(value: Any) -> tuple[float, float] | None:
-    if not isinstance(value, (list, tuple)) or len(value) != 2:
-        return None
-    if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in value):
-        return None
-    return (float(value[0]), float(value[1])) if abs(value[0]) <= 360 and abs(value[1]) <= 90 else None
+@cache
+def _is_known(crs: str) -> bool:
+    """Whether PROJ knows a coordinate reference system; recipes may name any."""
+    try:
+        parse_crs(crs)
+    except UsageError:
+        return False
+    return True
 
 
 def _columns(rows: Sequence[_Row], tally: _Tally, splits: Mapping[str, str]) -> list[Column]:
@@ -320,7 +274,7 @@ def _columns(rows: Sequence[_Row], tally: _Tally, splits: Mapping[str, str]) -> 
     if any(dates):
         few = len(set(dates)) <= MOST_CATEGORIES
         columns.append(Column("date", "category" if few else "text", dates))
-    if splits:
+    if splits and "split" not in names:
         columns.append(Column("split", "category", [splits.get(row.id) for row in rows]))
     return columns
 

@@ -101,6 +101,8 @@ def test_fields_are_sorted_by_what_they_say(tmp_path: Path) -> None:
         ({"kind": "call", "value": {"coordinates": "here"}}, None),
         ({"kind": "call", "value": 7}, None),
         ({"kind": "call", "grid": {"crs": "EPSG:4326"}}, None),
+        ({"kind": "call", "grid": {**GRID, "crs": "none of these"}}, None),
+        ({"kind": "call", "grid": {**GRID, "crs": "none of these"}, "value": [7.5, 46.5]}, (7.5, 46.5)),
     ],
 )
 def test_places_that_units_give(unit: Any, place: tuple[float, float] | None, tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ def test_places_are_what_they_were_but_for_full_turns(places: list[tuple[float, 
 
 def test_files_are_patterns_of_ids() -> None:
     found = payload(units_at([shapely.box(i, 0, i + 1, 1) for i in range(5)]), NOTHING)
-    assert found["files"]["values"] == ["chips/*.png"]
+    assert found["files"]["values"] == ["chips/\0.png"]
     assert found["ids"][16:32] == f"{1:016x}"
 
 
