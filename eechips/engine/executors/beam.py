@@ -189,7 +189,7 @@ class Beam(Executor[Desk]):
         if self._barren >= _MAX_BARREN and not (is_lost and len(left) <= self._slots):
             raise ConfigurationError(f"the pipeline does not work: {reason}; {self._log} has what Beam says")
         # Those that may have done it get a pipeline each; while others are being done, nobody is blamed.
-        is_suspect = self._barren > 1 and len(left) <= self._slots
+        is_suspect = (self._barren > 1 or len(left) == 1) and len(left) <= self._slots
         suspects = lost(desk, reason, set()) if is_suspect else []
         desk.tasks.clear()
         return suspects or [Lost(task, reason, blame=False) for task in left]
