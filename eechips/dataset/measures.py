@@ -84,7 +84,7 @@ def measure(data: bytes, file: SampleFile, datasets: Sequence[str]) -> Measures:
     valid = found.valid
     if np.issubdtype(values.dtype, np.floating):
         valid = valid & np.isfinite(values).all(axis=0)
-    known = values[:, valid]
+    known = values.reshape(len(values), -1) if valid.all() else values[:, valid]
     height, width = valid.shape
     clouds = None if bands is None else cloud_share(found, bands, (*file.sources, *datasets))
     return Measures(
@@ -104,25 +104,40 @@ def _statistics(known: npt.NDArray[Any]) -> dict[str, Any]:
     if not known.size:
         return {"black": 0.0, "saturated": 0.0, "is_constant": True}
     is_integer = np.issubdtype(known.dtype, np.integer)
-    saturated = (known == np.iinfo(known.dtype).max).any(axis=0).mean() if is_integer else None
-    kinds = min(len(np.unique(known)), _MOST_KINDS + 1) if is_integer and len(known) == 1 else None
+    lows, highs = known.min(axis=1), known.max(axis=1)
+    low, high = lows.min(), highs.max()
+    most = np.iinfo(known.dtype).max if is_integer else None
+    is_black = (low <= 0 <= high) and (lows <= 0).all()  # else no pixel can be 0 in every band
+    mean, std = _moments(known)
     return {
-        "min": float(known.min()),
-        "max": float(known.max()),
-        "mean": float(known.mean(dtype=np.float64)),
-        "std": float(known.std(dtype=np.float64)),
-        "black": float((known == 0).all(axis=0).mean()),
-        "saturated": None if saturated is None else float(saturated),
-        "kinds": kinds,
-        "is_constant": bool((known.min(axis=1) == known.max(axis=1)).all()),
+        "min": float(low),
+        "max": float(high),
+        "mean": mean,
+        "std": std,
+        "black": float((known == 0).all(axis=0).mean()) if is_black else 0.0,
+        "saturated": None if most is None else float((known == most).any(axis=0).mean()) if high == most else 0.0,
+        "kinds": min(len(np.unique(known)), _MOST_KINDS + 1) if is_integer and len(known) == 1 else None,
+        "is_constant": bool((lows == highs).all()),
     }
+
+
+def _moments(known: npt.NDArray[Any]) -> tuple[float, float]:
+    """Mean and standard deviation; of small integers by counting them, which is several times as fast."""
+    if known.dtype not in (np.uint8, np.uint16):
+        return float(known.mean(dtype=np.float64)), float(known.std(dtype=np.float64))
+    counts = np.bincount(known.ravel())
+    values = np.arange(len(counts), dtype=np.float64)
+    mean = float(counts @ values) / known.size
+    return mean, float(np.sqrt(counts @ (values - mean) ** 2 / known.size))
 
 
 def _digest(pixels: Pixels) -> str:
     """Sha256 of what a file shows, however it is compressed: values below the mask do not count."""
     digest = hashlib.sha256(f"{pixels.values.dtype.str}{pixels.values.shape}".encode())
+    is_whole = bool(pixels.valid.all())
     for band in pixels.values:
-        digest.update(np.ascontiguousarray(np.where(pixels.valid, band, np.zeros((), band.dtype))).data)
+        shown = band if is_whole else np.where(pixels.valid, band, np.zeros((), band.dtype))
+        digest.update(np.ascontiguousarray(shown).data)
     digest.update(np.packbits(pixels.valid).data)
     return digest.hexdigest()
 
@@ -135,12 +150,16 @@ def _dhash(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> str | None
     """
     if min(valid.shape) <= HASH_EDGE or not valid.any():
         return None
-    grey = np.where(valid, values.mean(axis=0, dtype=np.float64), 0.0)
     rows, columns = (np.linspace(0, size, HASH_EDGE + 2).astype(int)[:-1] for size in valid.shape)
-    sums, counts = (
-        np.add.reduceat(np.add.reduceat(part, rows, axis=0), columns, axis=1) for part in (grey, valid.astype(int))
-    )
-    cells = np.where(counts > 0, sums / np.maximum(counts, 1), grey.sum() / np.count_nonzero(valid))
+
+    def summed(part: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        by_row = np.add.reduceat(part, rows, axis=0, dtype=np.float64)
+        return np.asarray(np.add.reduceat(by_row, columns, axis=1))
+
+    is_whole = bool(valid.all())
+    sums = np.sum([summed(band if is_whole else np.where(valid, band, 0)) for band in values], axis=0)
+    counts = summed(valid)
+    cells = np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / counts.sum())
     across = cells[:HASH_EDGE, 1:] > cells[:HASH_EDGE, :-1]
     down = cells[1:, :HASH_EDGE] > cells[:-1, :HASH_EDGE]
     for half in (across, down):
