@@ -1,0 +1,85 @@
+"""A worker's share of the quota: slots that are lent to it, and fewer while the service rejects requests."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eechips.client.throttle import Limits, Throttle
+from eechips.engine.station import Allowance
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def throttle_of(clock: Clock) -> Throttle:
+    context = multiprocessing.get_context("spawn")
+    return Throttle(context, Limits(in_flight=1, start=1, learns=False), seats=1, clock=clock)
+
+
+def ask(throttle: Throttle, *, rejected: bool = False) -> None:
+    """One request, and its answer."""
+    with throttle.seat(0).slot() as slot:
+        slot.status = 429 if rejected else 200
+
+
+def test_slots_are_lent_and_given_back(clock: Clock) -> None:
+    throttle = throttle_of(clock)
+    allowance = Allowance(throttle, None, clock)
+    with allowance.lent(3):
+        assert throttle.limit == allowance.limit == 3
+        with allowance.lent(5):
+            assert throttle.limit == 8
+            assert allowance.part(5) == 5.0
+        assert throttle.limit == 3
+    with allowance.lent(2):
+        assert throttle.limit == 2
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 9), st.lists(st.booleans(), max_size=12)), min_size=1, max_size=6))
+def test_there_are_never_more_slots_than_were_lent(rounds: list[tuple[int, list[bool]]]) -> None:
+    clock = Clock()
+    throttle = throttle_of(clock)
+    allowance = Allowance(throttle, None, clock)
+    with allowance.lent(4):
+        for slots, answers in rounds:
+            with allowance.lent(slots):
+                for rejected in answers:
+                    clock.now += 0.3
+                    ask(throttle, rejected=rejected)
+                    allowance.learn()
+                    assert 1 <= throttle.limit <= 4 + slots
+            assert 1 <= throttle.limit <= 4
+
+
+def test_rejections_lower_the_share_and_answers_raise_it_again(clock: Clock) -> None:
+    throttle = throttle_of(clock)
+    allowance = Allowance(throttle, None, clock)
+    with allowance.lent(20):
+        for _ in range(60):
+            clock.now += 0.1
+            ask(throttle, rejected=True)
+            allowance.learn()
+        low = throttle.limit
+        assert low < 10
+        for _ in range(400):
+            clock.now += 0.1
+            ask(throttle)
+            allowance.learn()
+        assert throttle.limit == 20
