@@ -87,7 +87,8 @@ def test_every_verb_stands_in_the_readme() -> None:
 
 def test_every_command_is_one_that_the_tests_run() -> None:
     real = commands(section("The real Earth Engine"))
-    assert sorted(commands(TEXT)) == sorted([*LOCAL, *real])
+    training = commands(section("From a run to a model"))  # in test_train.py
+    assert sorted(commands(TEXT)) == sorted([*LOCAL, *real, *training])
     assert all("--local" not in line for line in real)
 
 
