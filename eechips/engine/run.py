@@ -43,7 +43,7 @@ from eechips.engine.salvage import MAILBOXES, note_mailbox, salvage
 from eechips.engine.settlement import Settlement, stopped
 from eechips.engine.station import Posting, PromptStore
 from eechips.engine.worker import WorkerSetup
-from eechips.errors import ConfigurationError, EechipsError, UsageError
+from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
 from eechips.manifest.drops import DROPPED, SETTLED
 from eechips.manifest.export import (
     COPIED,
@@ -377,7 +377,7 @@ class _Run:
             note_mailbox(self._ledger, token, is_begun)
 
         options, log = tuple(config.pipeline_options), config.out.absolute() / LOG_NAME
-        return Beam(posting, throttle, config.processes + 1, slots, options, scratch, log, note, config.unit_timeout)
+        return Beam(posting, throttle, config.processes, slots, options, scratch, log, note, config.unit_timeout)
 
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""
@@ -437,7 +437,11 @@ class _Run:
         if not self._is_copying:
             return
         for name in (PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME):
-            retry.call(partial(self._copy, name), self._config.policy)
+            try:
+                retry.call(partial(self._copy, name), self._config.policy)
+            except TransientError as error:
+                told = f"the manifest is not beside the results yet: {error}"
+                raise StorageError(f"{told.rstrip('.')}. The same command tries it again") from error
         self._ledger.note(COPIED, True)
 
     def _copy(self, name: str) -> None:

@@ -27,7 +27,8 @@ def explained(error: Exception, what: str) -> StorageError | TransientError:
     """
     if isinstance(error, (StorageError, TransientError)):
         return error
-    text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    said = (isinstance(error, OSError) and error.strerror) or str(error)  # without the number of an OSError
+    text = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
     if isinstance(error, FileNotFoundError):
         text = "there is no such bucket"
     return (StorageError if is_final(error) else TransientError)(f"could not {what}: {text.strip()}")
