@@ -60,6 +60,7 @@ _ROWS = 30  # strata that are shown
 )
 @click.option("--fresh", is_flag=True, help="Forget where an earlier command has put blocks.")
 @click.option("--check", is_flag=True, help="Divide nothing: measure whether the splits that are there are apart.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option
 @click.pass_context
 def command(ctx: click.Context, /, folder: Path, check: bool, buffer: str | None, **options: Any) -> None:
@@ -132,6 +133,11 @@ def _notes(done: Division) -> list[str]:
     left_out = int((done.splits["split"] == NONE).sum())
     if left_out:
         lines.append(f"Left out, in no split: {left_out:,}")
+    if done.doubled:
+        lines.append(
+            f"Look like a chip of another split, wherever they lie: {done.doubled:,} (`eechips check --drop"
+            " duplicate,near_duplicate` takes them out)"
+        )
     if done.leakage is None:
         lines.append("Not measured: how near chips of different splits are (--buffer 0m does)")
     else:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips.dataset import blocks, splits
+from eechips.dataset import blocks, quality, splits
 from eechips.dataset.days import cuts_of, parse_cuts, span_of, split_of
 from eechips.dataset.leakage import Leakage, Map
 from eechips.dataset.ratios import Ratios, assign
@@ -31,6 +32,7 @@ _COLUMN = "column:"
 _USUAL_RATIOS = "0.7,0.15,0.15"
 _USUAL_SIZE = "10km"
 _USUAL_RESOLUTION = 5
+_PATIENCE = 2.0  # seconds before there is a bar
 _KEPT = ("by", "block_size", "resolution", "ratios", "stratum", "seed")
 """Options under which blocks stay where an earlier division has put them."""
 
@@ -45,6 +47,7 @@ class Division:
         ratios: that were wanted.
         options: how it was made.
         leakage: what the check has found; None if distances do not count.
+        doubled: chips that show the same as one of another split, or look alike, as ``eechips check`` has found.
         kept: blocks that stayed where an earlier division had put them.
     """
 
@@ -52,6 +55,7 @@ class Division:
     ratios: Ratios
     options: Mapping[str, Any]
     leakage: Leakage | None
+    doubled: int = 0
     kept: int = 0
 
     @property
@@ -84,6 +88,7 @@ def split(
     buffer: str | None = None,
     near: str = "refuse",
     fresh: bool = False,
+    quiet: bool = False,
 ) -> Division:
     """Divides the chips of a run into splits, and writes ``splits.parquet`` beside the manifest.
 
@@ -106,6 +111,7 @@ def split(
             ``time``, for no check: the same places in other times are what that is for.
         near: ``refuse`` if chips are nearer, or ``drop`` some of them.
         fresh: forgets an earlier division.
+        quiet: no progress.
 
     Returns:
         The division, as it was written.
@@ -118,39 +124,43 @@ def split(
     Example:
         >>> eechips.split("outputs/sample-naip", block_size="20km", buffer="1km", near="drop").counts
     """
-    samples = read_samples(run)
-    wanted = Ratios.parse(ratios)
-    metres = _buffer(buffer, by)
+    wanted, metres = Ratios.parse(ratios), _buffer(buffer, by)
+    options = _options(by, wanted, block_size, resolution, date_field, stratum, seed)
     if near not in NEAR:
         raise UsageError(f"--near is {' or '.join(NEAR)}, not {near!r}")
+    if cuts is not None and by != "time":
+        raise UsageError("--cuts needs --by time")
+    samples = read_samples(run)
     if not len(samples):
         raise UsageError(f"{samples.run.path} has no files yet: there is nothing to split")
-    every = list(samples)
-    where = Map(samples.ids, [grids_of(sample) for sample in every])
-    strata = _strata(samples, every, stratum)
-    options = _options(by, wanted, block_size, resolution, date_field, stratum, seed)
-    kept: dict[str, str] = {}
-    if by == "time":
-        days, placed, cut = _by_time(every, wanted, cuts, date_field)
-        names, options = days, options | {"cuts": cut}
-    elif cuts is not None:
-        raise UsageError("--cuts needs --by time")
-    else:
-        names = _blocks(samples, where, by, block_size, resolution)
-        kept = {} if fresh else _earlier(samples.run.path, options)
-        homes = assign(names, strata, wanted, seed, kept)
-        kept = {block: home for block, home in kept.items() if block in homes}
-        placed = [homes[name] for name in names]
-    homes_of, leakage = placed, None
-    if metres is not None:
-        if near == "drop":
-            placed = where.thinned(placed, wanted, metres)
-        leakage = where.check(placed, metres)
+    with _steps(4, quiet=quiet) as step:
+        every = list(samples)
+        strata = _strata(samples, every, stratum)
+        step()
+        where = Map(samples.ids, [grids_of(sample) for sample in every])
+        step()
+        kept: dict[str, str] = {}
+        if by == "time":
+            names, homes, options["cuts"] = _by_time(every, wanted, cuts, date_field)
+        else:
+            names = _blocks(samples, where, by, block_size, resolution)
+            known = {} if fresh else _earlier(samples.run.path, options)
+            home_of = assign(names, strata, wanted, seed, known)
+            homes = [home_of[name] for name in names]
+            kept = {block: home for block, home in known.items() if block in home_of}
+        step()
+        placed, leakage = homes, None
+        if metres is not None:
+            placed = where.thinned(homes, wanted, metres) if near == "drop" else homes
+            leakage = where.check(placed, metres)
+        step()
+    if leakage is not None and metres is not None:
         _refuse(leakage, metres, buffer)
     options |= {"buffer": metres, "near": near}
-    found = Division(_frame(samples.ids, placed, names, homes_of, strata), wanted, options, leakage, len(kept))
+    frame = _frame(samples.ids, placed, names, homes, strata)
+    found = Division(frame, wanted, options, leakage, _doubled(samples.run.path, frame), len(kept))
     _refuse_empty(found)
-    splits.write(samples.run.path, found.splits.drop(columns="stratum"), options)
+    splits.write(samples.run.path, frame.drop(columns="stratum"), options)
     return found
 
 
@@ -179,11 +189,13 @@ def check_splits(run: Run | str | Path, *, buffer: str | None = None) -> Divisio
     where = Map(ids, [grids_of(sample) for sample in every])
     leakage = where.check(placed, metres or 0.0)
     strata = [sample.stratum for sample in every]
-    ratios = Ratios.parse(options["ratios"])
+    found = table["split"][table["split"] != NONE].value_counts(normalize=True, sort=False)
+    shares: dict[str, float] = options.get("ratios") or dict(zip(map(str, found.index), found, strict=True))
+    ratios = Ratios(tuple(shares), tuple(shares.values()))
     _refuse(leakage, metres or 0.0, "")
     table = table.reindex(ids)
     frame = _frame(ids, placed, list(table["block"]), list(table["home"]), strata)
-    return Division(frame, ratios, options, leakage)
+    return Division(frame, ratios, options, leakage, _doubled(samples.run.path, frame))
 
 
 def grids_of(sample: Sample) -> list[Grid]:
@@ -279,6 +291,25 @@ def _earlier(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
         return {}
     table = splits.table(folder)
     return dict(zip(table["block"], table["home"], strict=True))
+
+
+def _doubled(folder: Path, frame: pd.DataFrame) -> int:
+    """How many chips repeat one of another split."""
+    if not (folder / quality.QUALITY_NAME).is_file():
+        return 0
+    found = quality.read(folder)[["id", "duplicate_of"]].dropna()
+    placed = dict(zip(frame["id"], frame["split"], strict=True))
+    pairs = {(placed.get(one, NONE), placed.get(other, NONE), one) for one, other in found.itertuples(index=False)}
+    return sum(first != second and NONE not in (first, second) for first, second, _ in pairs)
+
+
+@contextmanager
+def _steps(count: int, *, quiet: bool) -> Iterator[Callable[[], object]]:
+    """A bar for the steps of a division, where there is a terminal and it takes long."""
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit=" steps", delay=_PATIENCE, disable=True if quiet else None) as bar:
+        yield bar.update
 
 
 def _refuse(leakage: Leakage, metres: float, buffer: str | None) -> None:

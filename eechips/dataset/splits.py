@@ -40,23 +40,26 @@ def table(folder: str | Path) -> pd.DataFrame:
     """splits.parquet as it is: columns split, block, and home (the split of the block), by id of the unit.
 
     Raises:
-        UsageError: if the run was not split.
+        UsageError: if the run was not split, or another program has left out a column that it takes.
     """
     import pyarrow.parquet
 
     frame: pd.DataFrame = pyarrow.parquet.read_table(_path(folder)).to_pandas()
-    return frame.set_index("id")
+    if not {"id", "split"} <= set(frame.columns):
+        raise UsageError(f"{_path(folder)} has no columns id and split: eechips split {folder} --fresh")
+    missing = {name: frame["split"] for name in ("block", "home") if name not in frame.columns}
+    return frame.assign(**missing).set_index("id")
 
 
 def options(folder: str | Path) -> dict[str, Any]:
-    """How the splits were made: the options of ``eechips split``, its seed included.
+    """How the splits were made: the options of ``eechips split``, its seed included; empty if another program did.
 
     Raises:
         UsageError: if the run was not split.
     """
     import pyarrow.parquet
 
-    found: dict[str, Any] = json.loads((pyarrow.parquet.read_schema(_path(folder)).metadata or {})[_METADATA])
+    found: dict[str, Any] = json.loads((pyarrow.parquet.read_schema(_path(folder)).metadata or {}).get(_METADATA, "{}"))
     return found
 
 

@@ -148,6 +148,38 @@ def test_splits_that_somebody_edited_are_checked(folder: Path) -> None:
     assert "Leakage: 2 chips overlap chips of another split; the splits are not apart" in done.output
 
 
+def test_splits_of_another_program_are_checked(tmp_path: Path) -> None:
+    """It need not know of blocks, nor of our metadata."""
+    write_run(tmp_path, [chip(0, 0), chip(320, 0), chip(9000, 0)])
+    table = pd.DataFrame({"id": read_samples(tmp_path).ids, "split": ["fit", "fit", "look"]})
+    table.to_parquet(tmp_path / "splits.parquet")
+    assert ask("split", tmp_path, "--check").exit_code == 0
+    assert eechips.split(tmp_path, ratios="1,1", block_size="2km").kept == 0
+    table.assign(split=["fit", "look", "look"]).to_parquet(tmp_path / "splits.parquet")
+    assert ask("split", tmp_path, "--check").exit_code == 1
+    table[["split"]].to_parquet(tmp_path / "splits.parquet")
+    refused = ask("split", tmp_path, "--check")
+    assert refused.exit_code == 2
+    assert "has no columns id and split" in refused.output
+
+
+def test_repetitions_in_another_split_are_told(tmp_path: Path) -> None:
+    """Far from each other, and the same picture."""
+    draw = np.random.default_rng(0)
+    units = [chip(9000.0 * n, 0.0, site="ab"[n % 2]) for n in range(6)]
+    for number, (_, files) in enumerate(units):
+        with rasterio.MemoryFile(files[""][1]) as memory, memory.open() as source:
+            grid, crs = source.transform, source.crs
+        source_of = np.random.default_rng(7) if number in (0, 3, 4) else draw
+        values = source_of.integers(0, 255, (1, 8, 8), dtype=np.uint8)
+        files[""] = ("tif", geotiff.encode(values, np.ones((8, 8), dtype=bool), ("B1",), crs, grid))  # type: ignore[index]
+    write_run(tmp_path, units)
+    assert eechips.split(tmp_path, by="column:site", ratios="1,1").doubled == 0  # nobody has looked
+    eechips.check(tmp_path)
+    done = ask("split", tmp_path, "--by", "column:site", "--ratios", "1,1")
+    assert "Look like a chip of another split, wherever they lie: 1 " in done.output
+
+
 def test_time_goes_on_through_the_splits(folder: Path) -> None:
     done = ask("split", folder, "--by", "time", "--date-field", "date", "--ratios", "0.6,0.2,0.2")
     assert done.exit_code == 0, done.output
