@@ -67,16 +67,12 @@ def command(
       eechips pack outputs/landcover --to zarr --shard-count 256
     """
     path = out if out is not None else folder / "packs" / to
-    index = pack(
-        folder,
-        to,
-        out=path,
-        splits=splits,
-        shard_count=shard_count,
-        shard_bytes=shard_bytes,
-        seed=seed,
-        quiet=quiet,
-    )
+    options = {"shard_count": shard_count, "shard_bytes": shard_bytes, "seed": seed}
+    try:
+        index = pack(folder, to, out=path, splits=splits, quiet=quiet, **options)
+    except KeyboardInterrupt:
+        click.echo("interrupted: the same command goes on where it stopped", err=True)
+        raise
     for line in _lines(index, path):
         click.echo(line)
 

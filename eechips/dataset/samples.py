@@ -375,7 +375,9 @@ def _table(rows: list[tuple[Any, ...]], schema: Any) -> Any:
     import pyarrow as pa
 
     columns = zip(*rows, strict=True)
-    return pa.table([pa.array(column, type=field.type) for field, column in zip(schema, columns, strict=True)], schema)
+    return pa.table(
+        [pa.array(column, type=field.type) for field, column in zip(schema, columns, strict=True)], schema=schema
+    )
 
 
 def _with_findings(folder: Path, units: Any) -> Any:

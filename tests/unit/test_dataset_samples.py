@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import eechips
 from eechips.dataset import splits
 from eechips.dataset.samples import fields_of, read_samples
+from eechips.dataset.shards import metadata_of
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from tests.finished_run import layered, pictures, write_run
+from tests.finished_run import layered, pictures, png_of, write_run
 
 
 def test_samples_are_the_units_with_files_in_the_order_of_the_plan(tmp_path: Path) -> None:
@@ -100,3 +102,16 @@ def test_fields_are_flat() -> None:
     assert fields_of(unit) == {"name": "x", "zone": 3}
     assert np.all([not isinstance(value, (list, dict)) for value in fields_of(unit).values()])
     assert json.dumps(fields_of({"id": 5, "index": 3})) == "{}"
+
+
+def test_what_a_check_has_found_goes_with_the_sample(tmp_path: Path) -> None:
+    units = pictures(3)
+    black = png_of(np.zeros((3, 8, 8), np.uint8))
+    units.append(({"kind": "point", "number": 3, "eco_name": "zone 0"}, {"": ("png", black)}))
+    run = write_run(tmp_path, units)
+    assert [sample.flags for sample in read_samples(run)] == [None] * 4
+    eechips.check(run, quiet=True)
+    samples = read_samples(run)
+    assert samples[0].flags == ()
+    assert "black" in (samples[3].flags or ())
+    assert json.loads(metadata_of(samples[3]))["flags"] == list(samples[3].flags or ())

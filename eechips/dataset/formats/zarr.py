@@ -106,10 +106,13 @@ def _create(zarr: Any, folder: Path, shard: Shard, layout: Layout) -> Any:
 
 
 def _zarr() -> Any:
+    needed = "Zarr needs zarr 3.1, which needs Python 3.11: pip install 'eechips[pack]'"
     try:
         import zarr
     except ImportError as error:
-        raise UsageError("Zarr needs zarr 3.1, which needs Python 3.11: pip install 'eechips[pack]'") from error
+        raise UsageError(needed) from error
+    if tuple(int(part) for part in zarr.__version__.split(".")[:2]) < (3, 1):
+        raise UsageError(f"{needed}; here is {zarr.__version__}")
     return zarr
 
 
