@@ -19,7 +19,8 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from rasterio.errors import NotGeoreferencedWarning
@@ -86,6 +87,7 @@ class Posting:
         unit_timeout: seconds after which a unit is given up.
         logs: whether every request is noted.
         keeps_empty: whether results without a valid pixel have files.
+        version: of eechips, which workers must have as well.
     """
 
     recipe: Recipe
@@ -102,6 +104,7 @@ class Posting:
     unit_timeout: float
     logs: bool = False
     keeps_empty: bool = True
+    version: str = field(default_factory=lambda: version("eechips"))
 
 
 class Allowance:
@@ -282,6 +285,9 @@ class Station:
 
     def _set_up(self, stack: contextlib.ExitStack) -> _Desk:
         posting = self._posting
+        if version("eechips") != posting.version:
+            here = f"workers have eechips {version('eechips')}"
+            raise ConfigurationError(f"{here}, this is {posting.version}: install the same")
         # Its threads decode at the same time, and what would hide a warning for one of them shows it to another.
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         credentials = find_credentials(posting.endpoint, posting.key_file, send_anywhere=posting.send_credentials)

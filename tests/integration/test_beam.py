@@ -300,6 +300,61 @@ def test_a_pipeline_that_does_not_work_is_told(service: Service, tmp_path: Path)
         run_chips(tmp_path, service.url, engine="beam", pipeline_options=options)
 
 
+BREAKS = """
+from pathlib import Path
+
+class Broken(BaseException):
+    pass
+
+def get_requests(count=60):
+    return list(range(count))
+
+def get_result(index, number, marks=""):
+    with (Path(marks) / "calls").open("a") as file:
+        file.write(f"{number}\\n")
+    mark = Path(marks) / "broken"
+    if number == 50 and not mark.exists():
+        mark.touch()
+        raise Broken
+    return str(number).encode()
+"""
+
+
+@pytest.mark.slow
+def test_a_bundle_that_fails_after_having_done_most_of_its_work_costs_little(service: Service, tmp_path: Path) -> None:
+    """What no unit can be blamed for: an error that is no Exception. The runner does not try the bundle again."""
+    run = run_script(tmp_path, BREAKS, service.url, parameters={"marks": str(tmp_path)}, **TWO)
+    assert run.counts == {"done": 60}
+    assert run.units["attempts"].tolist() == [1] * 60
+    assert sorted(run.units["file"]) == sorted(set(run.units["file"]))
+    calls = [int(line) for line in (tmp_path / "calls").read_text().split()]
+    assert set(calls) == set(range(60))
+    assert len(calls) < 90  # what was told of is not done again
+    assert "Broken" in (run.path / "beam.log").read_text()
+    assert is_tidy(run)
+
+
+def test_beam_is_an_extra(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    with pytest.raises(ConfigurationError, match=r"--engine beam needs Apache Beam: pip install 'eechips\[beam\]'"):
+        run_chips(tmp_path, service.url, engine="beam")
+    code = (
+        "import sys, eechips.beam as b; assert 'apache_beam' not in sys.modules; sys.modules['apache_beam'] = None\n"
+        "try: b.FetchUnits\n"
+        "except b.ConfigurationError as error: print(error)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=60)
+    assert ended.stdout.strip() == "eechips.beam.FetchUnits needs Apache Beam: pip install 'eechips[beam]'", (
+        ended.stderr
+    )
+
+
+def test_workers_of_another_version_do_nothing(service: Service, tmp_path: Path) -> None:
+    told = replace(posting(tmp_path, service.url, script(tmp_path, CHIPS)), version="0.0.1")
+    with pytest.raises(ConfigurationError, match=r"workers have eechips .*, this is 0\.0\.1: install the same"):
+        Station(told).enter()
+
+
 def test_options_of_beam_are_for_beam(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unexpected argument '--runner=X'; options of Beam need --engine beam"):
         run_chips(tmp_path, "http://127.0.0.1:1", pipeline_options=("--runner=X",))

@@ -43,6 +43,7 @@ _LOOK, _LOOK_FAR = 0.5, 3.0  # seconds between two looks into a folder, and into
 _MAX_BARREN = 3
 """So many pipelines in a row that end without a single outcome end the run."""
 _END_TIMEOUT = 60.0  # seconds that a pipeline gets to end when it has nothing left to do
+_TELLING = frozenset({"--runner", "--direct_running_mode", "--direct_num_workers"})
 _CANCEL_TIMEOUT = 10.0  # seconds that it gets to be cancelled
 
 
@@ -52,7 +53,8 @@ class Beam(Executor[Desk]):
     Args:
         posting: what every worker is told.
         throttle: of the run; it shows what the workers tell.
-        seats: of the throttle.
+        size: workers, where they are processes of this machine and the options do not say how many; seats at the
+            throttle for those of any other.
         slots: requests in flight at most, of all workers together.
         options: of Beam, as on a command line.
         scratch: folder for what is needed while this lasts.
@@ -66,7 +68,7 @@ class Beam(Executor[Desk]):
         self,
         posting: Posting,
         throttle: Throttle,
-        seats: int,
+        size: int,
         slots: int,
         options: tuple[str, ...],
         scratch: Path,
@@ -76,7 +78,8 @@ class Beam(Executor[Desk]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
-        self._posting, self._seats, self._slots, self._options = posting, seats, slots, options
+        self._posting, self._seats, self._slots = posting, size + 1, slots
+        self._options = _with_defaults(options, size)
         self._scratch, self._log, self._begun = scratch, log, begun
         self._desks.append(Desk(is_ready=True))
         self._numbers = itertools.count()
@@ -296,6 +299,14 @@ class _Pipeline:
         self._process.wait()
         assert self._process.stdin is not None
         self._process.stdin.close()
+
+
+def _with_defaults(options: tuple[str, ...], size: int) -> tuple[str, ...]:
+    """Options of Beam; those of processes of this machine, one for each core, unless they say what else."""
+    if {option.partition("=")[0] for option in options} & _TELLING:
+        return options
+    workers = min(size, os.cpu_count() or 1)
+    return (*options, "--direct_running_mode=multi_processing", f"--direct_num_workers={workers}")
 
 
 def _lives(pid: int) -> bool:

@@ -68,7 +68,7 @@ class Lanes(beam.DoFn):
 
 
 def parse(options: Sequence[str]) -> PipelineOptions:
-    """Beam's options; by default processes of this machine, one for each core.
+    """Beam's options.
 
     Args:
         options: as on a command line.
@@ -76,7 +76,7 @@ def parse(options: Sequence[str]) -> PipelineOptions:
     Raises:
         ValueError: if a value is none of what an option takes.
     """
-    parsed = PipelineOptions(list(options), **_defaults(options))
+    parsed = PipelineOptions(list(options))
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):  # argparse ends the process
@@ -86,13 +86,6 @@ def parse(options: Sequence[str]) -> PipelineOptions:
     # Everything that workers need is in the graph; a main session of ours would be this module's.
     parsed.view_as(SetupOptions).save_main_session = False
     return parsed
-
-
-def _defaults(options: Sequence[str]) -> dict[str, Any]:
-    given = {option.partition("=")[0] for option in options}
-    if given & {"--runner", "--direct_running_mode", "--direct_num_workers"}:
-        return {}
-    return {"direct_running_mode": "multi_processing", "direct_num_workers": 0}
 
 
 def build(submission: Submission, options: PipelineOptions) -> beam.Pipeline:
