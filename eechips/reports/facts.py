@@ -56,20 +56,21 @@ class Facts:
     is_beside: bool
 
 
-def read_facts(run: Run, *, thumbnails: int, seed: int, is_beside: bool) -> Facts:
+def read_facts(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bool) -> Facts:
     """Reads a run.
 
     Args:
         run: finished, or as far as it is.
         thumbnails: chips that are shown at most.
+        most: units that are told one by one.
         seed: of all draws.
         is_beside: whether the page is to lie in the run's folder.
     """
     address = run.address
-    units = read_units(run.path, seed=seed)
+    units = read_units(run.path, seed=seed, most=most)
     tables = [path for path in run.assembled if path.suffix in (".csv", ".parquet") and path.is_file()]
     has_tables = address is None and (bool(tables) or any(map(_is_table, units.files)))
-    rows = None if units.has_places or not tables else places_of(tables[0], seed=seed)
+    rows = None if units.has_places or not tables else places_of(tables[0], seed=seed, most=most)
     return Facts(
         run=run,
         info=run.info,

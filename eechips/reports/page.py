@@ -15,14 +15,24 @@ from eechips.reports.facts import Facts, read_facts
 from eechips.reports.markup import Markup, element
 from eechips.reports.payload import as_script, payload
 from eechips.reports.pictures import MOST_THUMBNAILS, THUMBNAILS
+from eechips.reports.units import MOST_UNITS
 from eechips.storage import write_file
 
+MOST_BYTES = 15_000_000
+"""Of a page, unless the caller says otherwise."""
+
+_LEAST_UNITS = 500  # are told in any case
 _SCRIPTS = ("page.js", "colours.js", "map.js", "sheets.js")
 _STYLE = "page.css"
 
 
 def report(
-    run: Run | str | Path, *, out: str | Path | None = None, thumbnails: int = THUMBNAILS, seed: int = 0
+    run: Run | str | Path,
+    *,
+    out: str | Path | None = None,
+    thumbnails: int = THUMBNAILS,
+    seed: int = 0,
+    most_bytes: int = MOST_BYTES,
 ) -> Path:
     """Makes the report of a run: one HTML file that asks nothing of any network.
 
@@ -36,6 +46,8 @@ def report(
         out: the file; None for report.html in the run's folder. Elsewhere it does not refer to the run's files.
         thumbnails: chips that are shown at most, as many of each stratum as there are; 0 for none.
         seed: of what is drawn.
+        most_bytes: of the page: if it had more, fewer units and chips are drawn. 100,000 units with a few fields are
+            some 10 MB.
 
     Returns:
         The file.
@@ -52,9 +64,15 @@ def report(
     run = run if isinstance(run, Run) else open_run(run)
     path = run.path / REPORT_NAME if out is None else Path(out)
     is_beside = path.absolute().parent == run.path.absolute()
-    facts = read_facts(run, thumbnails=thumbnails, seed=seed, is_beside=is_beside)
+    most = MOST_UNITS
+    while True:
+        facts = read_facts(run, thumbnails=thumbnails, most=most, seed=seed, is_beside=is_beside)
+        page = render(facts).encode()
+        if len(page) <= most_bytes or most <= _LEAST_UNITS:
+            break
+        most, thumbnails = min(most, len(facts.places)) // 2, thumbnails // 2
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_file(path, render(facts).encode())
+    write_file(path, page)
     return path
 
 

@@ -318,6 +318,25 @@ def test_a_large_run_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
     assert sizes[1] - sizes[0] < 2000 * 60  # bytes for each chip: 100,000 are 6 MB
 
 
+def test_a_page_that_would_be_too_large_tells_of_fewer(tmp_path: Path) -> None:
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        names = [f"a name of this unit and no other {i}" for i in range(2000)]
+        units = [
+            json.dumps({"kind": "point", "coordinates": [i % 100, 1], "plot": name}) for i, name in enumerate(names)
+        ]
+        ledger.store_plan(
+            {}, [Planned(i, hashlib.sha256(u.encode()).hexdigest(), u, f"{i}") for i, u in enumerate(units)]
+        )
+    whole = eechips.report(tmp_path)
+    assert Page(whole).data["count"] == 2000
+    limit = whole.stat().st_size - 50_000
+    page = Page(eechips.report(tmp_path, most_bytes=limit))
+    assert whole.stat().st_size <= limit
+    assert 500 <= page.data["count"] < 2000
+    assert page.data["total"] == 2000
+    assert any("of 2,000 units, drawn at random" in text for text in page.texts["p"])
+
+
 class TestPreview:
     def test_a_row_for_each_stratum(self, run: eechips.Run) -> None:
         result = CliRunner().invoke(main, ["preview", str(run.path), "--columns", "5", "--edge", "16"])
