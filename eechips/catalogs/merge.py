@@ -8,6 +8,8 @@ stream.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +30,7 @@ from eechips.catalogs.layout import collection_folder, fields
 from eechips.catalogs.order import in_order, merged
 from eechips.catalogs.schema import Partition, Schema, iso
 from eechips.catalogs.shards import Newest, Reader, Run, Shard, newest
-from eechips.storage import sha256_of
+from eechips.storage import sha256_of, write_file
 
 ROW_GROUP = 16_384
 """Rows of a row group: the least that engines read of a file."""
@@ -103,18 +105,18 @@ def merge(
     for path in lost.keys() - staged.keys():
         change.remove(path)
     partitions, columns = dict(schema.partitions), {name: dict(types) for name, types in schema.columns.items()}
-    for number, (path, made) in enumerate(staged.items()):
-        if made is None:
+    for path, made in staged.items():
+        if made.staged is None or made.partition is None:
             change.remove(path)
             del partitions[path]
         else:
-            change.move(_staged_name(number), path)
+            change.move(made.staged, path)
             partitions[path] = made.partition
             columns.setdefault(made.partition.collection or "", {}).update(made.columns)
     outcome = replace(
         plan.outcome,
-        written=tuple(path for path, made in staged.items() if made is not None),
-        removed=tuple(path for path, made in staged.items() if made is None),
+        written=tuple(path for path, made in staged.items() if made.staged is not None),
+        removed=tuple(path for path, made in staged.items() if made.staged is None),
         lost=lost,
     )
     return Schema(schema.layout, partitions, columns), outcome
@@ -122,10 +124,32 @@ def merge(
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A partition as it will be."""
+    """What becomes of a partition.
 
-    partition: Partition
-    columns: dict[str, str]
+    Attributes:
+        staged: name of its new file in the scratch folder; None if it has none.
+        partition: as it will be; None if nothing is left of it, or nothing changes.
+        columns: names and types.
+        is_changed: whether anything changes.
+    """
+
+    staged: str | None = None
+    partition: Partition | None = None
+    columns: dict[str, str] = field(default_factory=dict)
+    is_changed: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value, which :meth:`from_json` reads."""
+        partition = None if self.partition is None else self.partition.to_json()
+        return {
+            "staged": self.staged, "partition": partition, "columns": self.columns, "is_changed": self.is_changed
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> _Made:
+        """What ``to_json`` wrote."""
+        partition = None if value["partition"] is None else Partition.from_json(value["partition"])
+        return cls(**{**value, "partition": partition})
 
 
 class _Plan:
@@ -248,22 +272,27 @@ def _matches(block: Sequence[tuple[int, pa.Table]], wanted: pa.Array, numbers: n
     return _Known(numbers[pc.drop_null(at).to_numpy()], codes[is_match], every["stamp"].to_numpy()[is_match])
 
 
-def _stage(plan: _Plan, scratch: Path, advance: Advance) -> dict[str, _Made | None] | None:
-    """Writes the partitions that change; None for those that become empty.
+def _stage(plan: _Plan, scratch: Path, advance: Advance) -> dict[str, _Made] | None:
+    """Writes the partitions that change, but for those that an interrupted merge of the same rows has written.
 
     Returns:
         None if a partition turned out to be unreadable, which is noted.
     """
-    found: dict[str, _Made | None] = {}
+    found: dict[str, _Made] = {}
     for path in plan.paths:
-        staged = scratch / _staged_name(len(found))
-        try:
-            changed = _stage_one(plan, path, staged, advance)
-        except _Unreadable as error:
-            plan.stopped[path] = str(error)
-            return None
-        if changed is not _UNCHANGED:
-            found[path] = changed
+        name = hashlib.sha256(json.dumps([path, sorted(plan.stopped)]).encode()).hexdigest()[:32]
+        note = scratch / f"{name}.made"
+        if note.exists():
+            made = _Made.from_json(json.loads(note.read_text()))
+        else:
+            try:
+                made = _stage_one(plan, path, scratch, f"{name}.staged", advance)
+            except _Unreadable as error:
+                plan.stopped[path] = str(error)
+                return None
+            write_file(note, json.dumps(made.to_json()).encode())
+        if made.is_changed:
+            found[path] = made
     return found
 
 
@@ -271,11 +300,8 @@ class _Unreadable(Exception):  # noqa: N818 - not one that anybody else sees
     """A partition that cannot be read."""
 
 
-_UNCHANGED: Any = object()
-
-
-def _stage_one(plan: _Plan, path: str, staged: Path, advance: Advance) -> _Made | None:
-    """Writes a partition as it will be; ``_UNCHANGED`` if its rows are those that it has."""
+def _stage_one(plan: _Plan, path: str, scratch: Path, name: str, advance: Advance) -> _Made:
+    """Writes a partition as it will be, if its rows are not those that it has."""
     with contextlib.ExitStack() as stack:
         there = None
         if path in plan.schema.partitions:
@@ -283,15 +309,15 @@ def _stage_one(plan: _Plan, path: str, staged: Path, advance: Advance) -> _Made 
                 there = stack.enter_context(pq.ParquetFile(plan.folder / path))
         schema = unified([*([] if there is None else [there.schema_arrow]), *plan.schemas(path)])
         if there is not None and not any(_differences(plan, path, there, schema)):
-            return _UNCHANGED  # type: ignore[no-any-return]
+            return _Made(is_changed=False)
         tally = _Tally(advance)
         rows = _rebatched(tally.counted(after for _, after in _steps(plan, path, there, schema)))
         first = next(rows, None)
         if first is None:
-            return None
-        _write(staged, schema, chain([first], rows))
+            return _Made()
+        _write(scratch / name, schema, chain([first], rows))
     columns = {column.name: str(column.type) for column in schema}
-    return _Made(tally.partition(path, staged), columns)
+    return _Made(name, tally.partition(path, scratch / name), columns)
 
 
 def _differences(plan: _Plan, path: str, there: pq.ParquetFile, schema: pa.Schema) -> Iterator[bool]:
@@ -393,10 +419,6 @@ class _Tally:
             end=iso(int(max(self._ends).astype(np.int64))) if self._ends else None,
             updated=None if self._stamp == UNKNOWN else iso(self._stamp),
         )
-
-
-def _staged_name(number: int) -> str:
-    return f"{number:06d}.staged"
 
 
 def _reason(error: BaseException) -> str:

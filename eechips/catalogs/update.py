@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from eechips.catalogs import commit
 from eechips.catalogs.catalog import Catalog
@@ -57,28 +60,73 @@ def update(
         RunLockedError: if another process works in the folder.
         StorageError: if something cannot be written.
     """
-    make_folder(folder)
-    with locked(folder):
-        commit.finish(folder)
-        change = commit.Change(folder)
-        shutil.rmtree(change.scratch, ignore_errors=True)
-        schema = _schema(folder, choose)
+    with changing(folder) as change:
+        schema = schema_of(folder, choose)
         try:
+            shutil.rmtree(change.scratch, ignore_errors=True)
             change.scratch.mkdir()
-            shards = [_shard(change.scratch, number, batch, schema.layout) for number, batch in enumerate(batches)]
-            outcome = Outcome()
-            if shards:
-                with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
-                    schema, outcome = merge(folder, schema, shards, change, merging.update, give_up=give_up)
-            _stage_descriptions(described(schema), change)
-            _stage(change, _STAGED_SCHEMA, SCHEMA_NAME, schema.dumps())
-            change.commit()
-        except OSError as error:
-            raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
+            shards = [
+                shard(change.scratch / f"{number:06d}.shard", table_of(batch), schema.layout)
+                for number, batch in enumerate(batches)
+            ]
+            schema, outcome = put(folder, schema, shards, change, described, give_up=give_up, is_shown=is_shown)
         finally:
             if not commit.is_pending(folder):
                 shutil.rmtree(change.scratch, ignore_errors=True)
     return Catalog(folder, schema), outcome
+
+
+@contextlib.contextmanager
+def changing(folder: Path) -> Iterator[commit.Change]:
+    """Holds a catalogue, which is made if there is none, and finishes what an earlier command has left.
+
+    Raises:
+        RunLockedError: if another process works in the folder.
+        StorageError: if something cannot be written, also inside of the block.
+    """
+    make_folder(folder)
+    with locked(folder):
+        commit.finish(folder)
+        try:
+            yield commit.Change(folder)
+        except OSError as error:
+            raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
+
+
+def put(
+    folder: Path,
+    schema: Schema,
+    shards: Sequence[Shard],
+    change: commit.Change,
+    described: Described,
+    *,
+    give_up: bool,
+    is_shown: bool,
+) -> tuple[Schema, Outcome]:
+    """Merges shards into a catalogue that is held, and commits; options as of :func:`update`."""
+    outcome = Outcome()
+    if shards:
+        with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
+            schema, outcome = merge(folder, schema, shards, change, merging.update, give_up=give_up)
+    for number, collection in enumerate(described(schema)):
+        content = (json.dumps(collection, indent=1, ensure_ascii=False) + "\n").encode()
+        stage(change, f"{number:06d}.collection", collection_path(collection["id"]), content)
+    stage(change, _STAGED_SCHEMA, SCHEMA_NAME, schema.dumps())
+    change.commit()
+    return schema, outcome
+
+
+def shard(file: Path, table: pa.Table, layout: Layout) -> Shard:
+    """Writes rows of one collection as a shard."""
+    cells = assign(layout.grid, boxes_of(table), table["geometry"], layout.most_cells)
+    paths = layout.paths(table["collection"].to_pylist(), cells, starts_of(table))
+    return write_shard(file, table, paths)
+
+
+def stage(change: commit.Change, staged: str, path: str, content: bytes) -> None:
+    """Makes a file a part of a change."""
+    (change.scratch / staged).write_bytes(content)
+    change.move(staged, path)
 
 
 def collection_path(collection: str) -> str:
@@ -86,15 +134,20 @@ def collection_path(collection: str) -> str:
     return f"{collection_folder(collection)}/{COLLECTION_NAME}"
 
 
-def progress(total: int, unit: str, *, is_shown: bool) -> Any:
+def progress(total: int | None, unit: str, *, is_shown: bool) -> Any:
     """A bar, which appears on a terminal after two seconds."""
     from tqdm import tqdm
 
     return tqdm(total=total, unit=f" {unit}", delay=_PATIENCE, disable=not (is_shown and sys.stderr.isatty()))
 
 
-def _schema(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema:
-    """The schema of what is there, or of nothing."""
+def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema:
+    """The schema of what is there, or of nothing.
+
+    Raises:
+        UsageError: if the layout of what is there is not the one that is chosen.
+        StorageError: if its schema file cannot be read.
+    """
     if (folder / SCHEMA_NAME).exists():
         found = Schema.load(folder)
         wanted = choose(found.layout)
@@ -107,24 +160,6 @@ def _schema(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema:
     if any(folder.glob("collection=*")):
         raise UsageError(f"{folder} has partitions, but no {SCHEMA_NAME}: choose another folder with --out")
     return Schema(choose(None))
-
-
-def _shard(scratch: Path, number: int, items: Sequence[Mapping[str, Any]], layout: Layout) -> Shard:
-    table = table_of(items)
-    cells = assign(layout.grid, boxes_of(table), table["geometry"], layout.most_cells)
-    paths = layout.paths(table["collection"].to_pylist(), cells, starts_of(table))
-    return write_shard(scratch / f"{number:06d}.shard", table, paths)
-
-
-def _stage_descriptions(collections: Sequence[Mapping[str, Any]], change: commit.Change) -> None:
-    for number, collection in enumerate(collections):
-        content = (json.dumps(collection, indent=1, ensure_ascii=False) + "\n").encode()
-        _stage(change, f"{number:06d}.collection", collection_path(collection["id"]), content)
-
-
-def _stage(change: commit.Change, staged: str, path: str, content: bytes) -> None:
-    (change.scratch / staged).write_bytes(content)
-    change.move(staged, path)
 
 
 def _told(layout: Layout) -> str:
