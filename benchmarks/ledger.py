@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import random
 import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,6 @@ from eechips.storage import NameTemplate
 
 _BATCH = 50  # outcomes that are recorded at a time; a run has fewer if its parent is idle
 _REGION = "Colorado Rockies forests"
-_FINISHED = "2026-01-01T00:00:00.000Z"
 
 
 def units(count: int) -> Iterator[dict[str, Any]]:
@@ -41,13 +42,16 @@ def units(count: int) -> Iterator[dict[str, Any]]:
 
 def outcomes(planned: Iterator[Planned], grids: Iterator[dict[str, Any]]) -> Iterator[Record]:
     """What became of them."""
+    draws = random.Random(0)
+    began = datetime(2026, 1, 1, tzinfo=timezone.utc)
     for unit, value in zip(planned, grids, strict=True):
+        finished = began + timedelta(milliseconds=20 * unit.position + draws.randrange(2000))
         yield Record(
             position=unit.position,
             state=State.DONE,
             requests=1,
             file=f"{unit.name}.png",
-            bytes=111_903,
+            bytes=draws.randrange(90_000, 130_000),
             sha256=hashlib.sha256(unit.id.encode()).hexdigest(),
             width=256,
             height=256,
@@ -56,8 +60,8 @@ def outcomes(planned: Iterator[Planned], grids: Iterator[dict[str, Any]]) -> Ite
             crs="EPSG:4326",
             transform=str(value["grid"]["transform"]),
             valid_fraction=1.0,
-            seconds=0.615,
-            finished=_FINISHED,
+            seconds=round(draws.lognormvariate(0.0, 0.5), 3),
+            finished=f"{finished:%Y-%m-%dT%H:%M:%S}.{finished.microsecond // 1000:03d}Z",
         )
 
 

@@ -33,7 +33,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from harness import HERE, Command, Memory, Server, serving
 from pictures import Asked, picture
 from points import points
-from processes import adopt_orphans
+from processes import adopt_orphans, cpu_of
 
 import eechips
 from tests.object_server import ObjectServer, serving_objects
@@ -42,7 +42,9 @@ _BUCKET = "bucket-of-chips"
 _EDGE = 64  # pixels; a picture of 11 kB
 _PAGE = 1000  # objects that S3 lists at a time
 _PATIENCE = 3600.0  # seconds that one command may take
-_COLUMNS = ("command", "status", "seconds", "cpu s", "MB", "before", "PUT", "again", "LIST", "other", "recorded")
+_COLUMNS = (
+    "command", "status", "seconds", "cpu s", "parent s", "MB", "before", "PUT", "again", "LIST", "other", "recorded",
+)  # fmt: skip
 _EXPORTS = 2  # manifest.parquet and run.json, which are put beside the results
 
 
@@ -54,6 +56,7 @@ class Attempt:
         status: exit status; -9 if it was killed.
         seconds: from its start to its end.
         cpu: seconds of processor time of all its processes.
+        parent: of its first process alone.
         peak: of the memory of all its processes, in MB.
         before: objects that were there before.
         recorded: units that the ledger had as done afterwards.
@@ -64,6 +67,7 @@ class Attempt:
     status: int
     seconds: float
     cpu: float
+    parent: float
     peak: float
     before: int
     recorded: int
@@ -126,8 +130,10 @@ def one(service: Server, objects: ObjectServer, folder: Path, units: int, until:
     ]  # fmt: skip
     places = {**objects.environment, "EECHIPS_CACHE": str(folder / "cache")}
     command = Command(arguments, folder / "log.txt", places)
+    parent = 0.0
     with Memory(command.pid) as memory:
         while command.is_running:
+            parent = max(parent, cpu_of(command.pid))
             if until is not None and len(objects.puts) >= until:
                 command.signal(signal.SIGKILL)
                 break
@@ -135,7 +141,7 @@ def one(service: Server, objects: ObjectServer, folder: Path, units: int, until:
         ended = command.wait(_PATIENCE)
     asked = dict(objects.asked)
     recorded = len(known(folder / "ledger"))
-    return Attempt(ended.status, ended.seconds, ended.cpu, memory.peak, before, recorded, 0, asked)
+    return Attempt(ended.status, ended.seconds, ended.cpu, parent, memory.peak, before, recorded, 0, asked)
 
 
 def known(ledger: Path) -> set[str]:
@@ -195,8 +201,16 @@ def tell(told: Story, units: int) -> None:
     for number, each in enumerate(told.attempts, start=1):
         asked = dict(each.asked)
         put, listed = asked.pop("PUT", 0), asked.pop("LIST", 0)
-        cells = (number, each.status, f"{each.seconds:.1f}", f"{each.cpu:.1f}", f"{each.peak:.0f}", each.before)
-        cells = (*cells, put, each.again, listed, sum(asked.values()), each.recorded)
+        cells = (
+            number,
+            each.status,
+            f"{each.seconds:.1f}",
+            f"{each.cpu:.1f}",
+            f"{each.parent:.1f}",
+            f"{each.peak:.0f}",
+        )
+        cells = (*cells, each.before, put)
+        cells = (*cells, each.again, listed, sum(asked.values()), each.recorded)
         print("  ".join(f"{cell:>8}" for cell in cells))
     for problem in told.problems:
         print(f"  WRONG: {problem}")
