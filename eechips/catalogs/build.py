@@ -11,9 +11,8 @@ from typing import Any
 
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.extents import union_of
-from eechips.catalogs.grids import grid_of
 from eechips.catalogs.items import Left, Source, collection_of, items
-from eechips.catalogs.layout import MOST_CELLS, RESOLUTION, Layout, Period
+from eechips.catalogs.layout import Period, chooser
 from eechips.catalogs.merge import Outcome
 from eechips.catalogs.schema import Schema
 from eechips.catalogs.update import collection_path, progress, update
@@ -111,14 +110,7 @@ def catalog(
         extent = union_of([partition.extent for partition in own])
         return [collection_of(source, extent, min(starts, default=None), max(ends, default=None))]
 
-    def choose(known: Layout | None) -> Layout:
-        old = known.grid.to_json() if known else {"name": "h3", "resolution": RESOLUTION}
-        new = old if grid in (None, old["name"]) else {"name": grid, "resolution": RESOLUTION}
-        if resolution is not None:
-            new = new | {"resolution": resolution}
-        most = most_cells if most_cells is not None else known.most_cells if known else MOST_CELLS
-        return Layout(grid_of(new), period or (known.period if known else "month"), most)
-
+    choose = chooser(grid, resolution, period, most_cells)
     with progress(len(samples), "chips", is_shown=not quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)
         found, outcome = update(folder, choose, batches, described, give_up=give_up_unreadable, is_shown=not quiet)

@@ -45,6 +45,10 @@ class Pace:
             raise UsageError("requests in flight, requests per host and the time-out must be positive")
 
 
+PACE = Pace()
+"""What is usual."""
+
+
 @dataclass(slots=True)
 class Fetched:
     """What came of addresses.

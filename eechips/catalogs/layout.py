@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import quote, unquote
@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 import numpy.typing as npt
 
-from eechips.catalogs.grids import CellGrid, grid_of
+from eechips.catalogs.grids import H3, CellGrid, grid_of
 from eechips.errors import UsageError
 
 Period = Literal["year", "month", "day", "none"]
@@ -73,6 +73,22 @@ class Layout:
             f"{folders[collection]}/cell={cell}{time}/{FILE}"
             for collection, cell, time in zip(collections, cells, times, strict=True)
         ]
+
+
+def chooser(
+    grid: str | None, resolution: int | None, period: Period | None, most_cells: int | None
+) -> Callable[[Layout | None], Layout]:
+    """What a caller wants of a catalogue's layout; None for what the catalogue has, or new ones usually have."""
+
+    def choose(known: Layout | None) -> Layout:
+        old = known.grid.to_json() if known else {"name": H3.name, "resolution": RESOLUTION}
+        new = old if grid in (None, old["name"]) else {"name": grid, "resolution": RESOLUTION}
+        if resolution is not None:
+            new = new | {"resolution": resolution}
+        most = most_cells if most_cells is not None else known.most_cells if known else MOST_CELLS
+        return Layout(grid_of(new), period or (known.period if known else "month"), most)
+
+    return choose
 
 
 def collection_folder(collection: str | None) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eechips.cli.options import HELP, debug_option
+from eechips.cli.options import HELP, FunctionT, debug_option
 
 if TYPE_CHECKING:
     from eechips.catalogs.merge import Outcome
@@ -34,6 +34,26 @@ class _RunOrVerb(click.Group):
         return super().parse_args(ctx, args)
 
 
+def _layout_options(function: FunctionT) -> FunctionT:
+    """Adds the options that say how a catalogue is laid out, and what becomes of unreadable partitions."""
+    options = [
+        click.option("--grid", type=click.Choice(["h3"]), help="Cells of the partitions. [default: h3]"),
+        click.option("--resolution", type=int, metavar="N", help="Of the grid. [default: 2, cells of 86,800 km²]"),
+        click.option(
+            "--period", type=click.Choice(["year", "month", "day", "none"]), help="Of a partition. [default: month]"
+        ),
+        click.option(
+            "--most-cells", type=int, metavar="N", help="What meets more cells goes to 'global'. [default: 10]"
+        ),
+        click.option(
+            "--give-up-unreadable", is_flag=True, help="Remove partitions that cannot be read, with what was in them."
+        ),
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function
+
+
 @click.group("catalog", cls=_RunOrVerb, context_settings=HELP, subcommand_metavar="DIR | COMMAND [OPTIONS]")
 def command() -> None:
     """Catalogues of chips: STAC items as GeoParquet, partitioned for DuckDB and the like.
@@ -44,6 +64,7 @@ def command() -> None:
     Examples:
       eechips catalog outputs/sample-naip                            # into outputs/sample-naip/catalog
       eechips catalog outputs/sample-naip --out outputs/catalog      # which other runs may share
+      eechips catalog ingest 'lists/*.ndjson' --out outputs/scenes   # of items of your own
       eechips catalog partitions outputs/catalog --bbox=-105.3,39.9,-105.2,40.0 --start 2021-06-01
     """
 
@@ -54,12 +75,7 @@ def command() -> None:
 @click.option("--collection", metavar="ID", help="Id of the STAC collection. [default: the name of DIR]")
 @click.option("--base", metavar="URL", help="Where readers find the run's files. [default: where they are now]")
 @click.option("--date", metavar="D[/D]", help="For chips of which no date is known: a date, or the first and the last.")
-@click.option("--grid", type=click.Choice(["h3"]), help="Cells of the partitions. [default: h3]")
-@click.option("--resolution", type=int, metavar="N", help="Of the grid. [default: 2, cells of 86,800 km²]")
-@click.option(
-    "--period", type=click.Choice(["year", "month", "day", "none"]), help="Time of a partition. [default: month]"
-)
-@click.option("--most-cells", type=int, metavar="N", help="What meets more cells goes to 'global'. [default: 10]")
+@_layout_options
 @debug_option
 @click.pass_context
 def build_command(
@@ -73,6 +89,7 @@ def build_command(
     resolution: int | None,
     period: str | None,
     most_cells: int | None,
+    give_up_unreadable: bool,
 ) -> None:
     """Write the chips of a run into a catalogue, or bring the catalogue up to date.
 
@@ -101,12 +118,94 @@ def build_command(
         resolution=resolution,
         period=period,  # type: ignore[arg-type]
         most_cells=most_cells,
+        give_up_unreadable=give_up_unreadable,
     )
     if built.without_place:
         click.echo(f"{built.without_place:,} results lie nowhere and are left out", err=True)
     _tell(built.outcome)
     click.echo(built.catalog.summary)
     if built.outcome.stopped:
+        ctx.exit(1)
+
+
+@command.command("ingest", context_settings=HELP)
+@click.argument("lists", nargs=-1, required=True, metavar="LIST…")
+@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="CATALOG", help="Its folder.")
+@click.option("--column", metavar="NAME", help="That has the addresses. [default: url, href, …, whichever there is]")
+@click.option("--hook", metavar="HOOK", help="module:function or script:COMMAND, which makes an item from an address.")
+@click.option("--collection", metavar="ID", help="For items that name none.")
+@click.option("--strict", is_flag=True, help="Refuse items that would have to be mended.")
+@click.option("--in-flight", type=int, default=64, show_default=True, help="Requests at once, at most.")
+@click.option("--per-host", type=int, default=32, show_default=True, help="Of them to one host.")
+@click.option("--retries", type=int, default=5, show_default=True, help="Repeats of a request that failed for now.")
+@click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds that an answer may take.")
+@_layout_options
+@debug_option
+@click.pass_context
+def ingest_command(
+    ctx: click.Context,
+    lists: tuple[str, ...],
+    out: Path,
+    column: str | None,
+    hook: str | None,
+    collection: str | None,
+    strict: bool,
+    in_flight: int,
+    per_host: int,
+    retries: int,
+    timeout: float,
+    grid: str | None,
+    resolution: int | None,
+    period: str | None,
+    most_cells: int | None,
+    give_up_unreadable: bool,
+) -> None:
+    """Bring lists of STAC items, or of their addresses, into a catalogue.
+
+    A list is a Parquet, CSV, TSV, NDJSON, JSON or text file, here or wherever fsspec reaches; patterns with * work.
+    What is no item is listed in _failures.csv, what had to be mended is counted; _ingest.json has all counts.
+    Interrupted, the same command goes on where it stopped.
+
+    Exit status: 1 if an entry brought no item, or a partition cannot be read.
+
+    \b
+    Examples:
+      eechips catalog ingest items.ndjson --out outputs/scenes
+      eechips catalog ingest 's3://bucket/2020_*.parquet' --out outputs/scenes --in-flight 100
+      eechips catalog ingest urls.csv --column stac --out outputs/scenes --collection sentinel-2-l2a
+      eechips catalog ingest scenes.txt --hook my_hooks:item_of --out outputs/scenes
+    """
+    from eechips.catalogs.ingest import FAILURES_NAME, ingest
+
+    ingested = ingest(
+        lists,
+        out,
+        column=column,
+        hook=hook,
+        collection=collection,
+        strict=strict,
+        in_flight=in_flight,
+        per_host=per_host,
+        retries=retries,
+        timeout=timeout,
+        grid=grid,
+        resolution=resolution,
+        period=period,  # type: ignore[arg-type]
+        most_cells=most_cells,
+        give_up_unreadable=give_up_unreadable,
+    )
+    counts = ingested.counts
+    addresses = f" ({counts.addresses:,} addresses)" if counts.addresses else ""
+    click.echo(f"entries: {counts.entries:,}{addresses}; items: {counts.items:,}")
+    for name, kinds in (("failed", counts.failures), ("mended", counts.mended)):
+        if kinds:
+            told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
+            click.echo(f"{name}: {told}", err=name == "failed")
+    if counts.failures:
+        click.echo(f"{out / FAILURES_NAME} lists what failed", err=True)
+    _tell(ingested.outcome)
+    click.echo(ingested.catalog.summary)
+    if counts.failures or ingested.outcome.stopped:
         ctx.exit(1)
 
 
@@ -167,4 +266,9 @@ def _tell(outcome: Outcome) -> None:
     for path, reason in sorted(outcome.stopped.items()):
         click.echo(f"{path} cannot be read, and is left as it is: {reason}", err=True)
     if outcome.blocked:
-        click.echo(f"{outcome.blocked:,} items belong there: mend or remove these files, then try again", err=True)
+        click.echo(
+            f"{outcome.blocked:,} items belong there: restore these files and try again, or --give-up-unreadable",
+            err=True,
+        )
+    for path, reason in sorted(outcome.lost.items()):
+        click.echo(f"{path} could not be read, and was given up: {reason}", err=True)

@@ -1,0 +1,258 @@
+"""``eechips catalog ingest``: lists of STAC items become a catalogue, or a part of one."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eechips.catalogs.catalog import Catalog
+from eechips.catalogs.columns import table_of
+from eechips.catalogs.commit import Change
+from eechips.catalogs.fetch import PACE, Maker, Pace, fetch
+from eechips.catalogs.hooks import hook_of
+from eechips.catalogs.job import Counts, Failure, Job, Sharded
+from eechips.catalogs.layout import Period, chooser
+from eechips.catalogs.lists import Entry, chunks, find
+from eechips.catalogs.mending import judged
+from eechips.catalogs.merge import Outcome
+from eechips.catalogs.schema import SCHEMA_NAME, Schema
+from eechips.catalogs.update import changing, progress, put, schema_of, shard, stage
+from eechips.errors import UsageError
+
+REPORT_NAME = "_ingest.json"
+"""What the latest ingest has done, in the catalogue's folder."""
+
+FAILURES_NAME = "_failures.csv"
+"""Entries of its lists that brought no item; only if there are any."""
+
+_MARK = "merge.mark"
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What an ingest has done.
+
+    Attributes:
+        catalog: as it is now.
+        outcome: of the items that were merged.
+        counts: of the entries of the lists.
+        resumed: entries that an earlier command, which was interrupted, had dealt with.
+        seconds: by phase: fetch, shard, merge.
+    """
+
+    catalog: Catalog
+    outcome: Outcome
+    counts: Counts
+    resumed: int
+    seconds: dict[str, float]
+
+
+def ingest(
+    lists: Sequence[str | Path] | str | Path,
+    out: str | Path,
+    *,
+    column: str | None = None,
+    hook: str | None = None,
+    collection: str | None = None,
+    strict: bool = False,
+    in_flight: int = PACE.in_flight,
+    per_host: int = PACE.per_host,
+    retries: int = PACE.retries,
+    timeout: float = PACE.timeout,
+    grid: str | None = None,
+    resolution: int | None = None,
+    period: Period | None = None,
+    most_cells: int | None = None,
+    give_up_unreadable: bool = False,
+    quiet: bool = False,
+) -> Ingested:
+    """Brings lists of STAC items, or of their addresses, into a catalogue.
+
+    Items are checked, and mended where that is possible; what brings no item is counted and listed. Interrupted, the
+    same call goes on where it stopped: what was fetched is not fetched again.
+
+    Args:
+        lists: paths, addresses that fsspec knows, or patterns of either: Parquet, CSV, TSV, NDJSON, JSON, text.
+        out: folder of the catalogue.
+        column: that has the addresses, in lists with columns; None for ``url``, ``href`` or the like.
+        hook: ``module:function`` or ``script:COMMAND``, which makes an item from an address.
+        collection: id for items that name none.
+        strict: whether items that would have to be mended are refused.
+        in_flight: requests at once.
+        per_host: of them to one host.
+        retries: of a request.
+        timeout: seconds that an answer may take.
+        grid: of the partitions' cells; None for the catalogue's, or ``h3``.
+        resolution: of the grid; None for the catalogue's, or 2.
+        period: of the partitions; None for the catalogue's, or ``month``.
+        most_cells: items that meet more cells go to ``global``; None for the catalogue's, or 10.
+        give_up_unreadable: whether partitions that cannot be read are removed, with what was in them.
+        quiet: show no progress.
+
+    Raises:
+        UsageError: if there is no list, or none with entries, no hook, or the catalogue is laid out otherwise.
+        ConfigurationError: if a list cannot be read.
+        RunLockedError: if another process works in the catalogue.
+        StorageError: if something cannot be written.
+
+    Example:
+        >>> ingested = eechips.catalogs.ingest.ingest("s3://bucket/2020_*.ndjson", "outputs/catalog")
+    """
+    patterns = [str(pattern) for pattern in ([lists] if isinstance(lists, (str, Path)) else lists)]
+    files = find(patterns)
+    make = None if hook is None else hook_of(hook)
+    pace = Pace(in_flight, per_host, retries, timeout)
+    folder = Path(out)
+    with changing(folder) as change:
+        schema = schema_of(folder, chooser(grid, resolution, period, most_cells))
+        identity = [
+            [[known.address, known.size, known.stamp] for known in files],
+            [column, hook, collection, strict, schema.layout.to_json()],
+        ]
+        work = _Work(Job(folder, identity), schema, make, pace, collection, strict)
+        with progress(None, "entries", is_shown=not quiet) as bar:
+            for number, entries in enumerate(chunks(files, column)):
+                work.settle(number, entries, bar.update)
+        if not work.counts.entries:
+            raise UsageError(f"there is nothing in {', '.join(patterns)}")
+        began = time.monotonic()
+        _prepare(change, folder, work.job.identity)
+        _report(change, work, patterns)
+        schema, outcome = put(
+            folder, schema, work.shards, change, lambda _: [], give_up=give_up_unreadable, is_shown=not quiet
+        )
+        work.job.remove()
+        if not work.failures:
+            (folder / FAILURES_NAME).unlink(missing_ok=True)
+    seconds = {**work.seconds, "merge": round(time.monotonic() - began, 3)}
+    return Ingested(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds)
+
+
+@dataclass(slots=True)
+class _Work:
+    """Entries become shards, chunk by chunk."""
+
+    job: Job
+    schema: Schema
+    make: Maker | None
+    pace: Pace
+    collection: str | None
+    strict: bool
+    counts: Counts = field(default_factory=Counts)
+    failures: list[Failure] = field(default_factory=list)
+    shards: list[Any] = field(default_factory=list)
+    resumed: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "shard": 0.0})
+
+    def settle(self, number: int, entries: Sequence[Entry], advance: Callable[[int], object]) -> None:
+        """Sees to it that a chunk has its shards."""
+        sharded = self.job.sharded(number)
+        if sharded is not None:
+            self.resumed += sharded.counts.entries
+            advance(len(entries))
+        else:
+            began = time.monotonic()
+            bodies, failures, requests = self._bodies(number, entries, advance)
+            middle = time.monotonic()
+            sharded = self._sharded(number, entries, bodies, failures, requests)
+            self.job.keep_sharded(number, sharded)
+            self.seconds["fetch"] += middle - began
+            self.seconds["shard"] += time.monotonic() - middle
+        self.counts.add(sharded.counts)
+        self.failures += sharded.failures
+        self.shards += sharded.shards
+
+    def _bodies(
+        self, number: int, entries: Sequence[Entry], advance: Callable[[int], object]
+    ) -> tuple[list[bytes | None], list[Any], dict[str, int]]:
+        """What should be items, as text; of those that failed number, kind and reason; requests by host."""
+        places = [index for index, entry in enumerate(entries) if entry.address is not None]
+        advance(len(entries) - len(places))
+        if not places:
+            return [entry.item for entry in entries], [], {}
+        found = self.job.fetched(number)
+        if found is None:
+            addresses = [str(entries[index].address) for index in places]
+            fetched = fetch(addresses, self.pace, make=self.make, advance=advance, seed=number)
+            bodies = [entry.item for entry in entries]
+            for index, body in zip(places, fetched.bodies, strict=True):
+                bodies[index] = body
+            failures = [[places[index], kind, reason] for index, kind, reason in fetched.failures]
+            found = bodies, failures, dict(fetched.requests)
+            self.job.keep_fetched(number, *found)
+        else:
+            advance(len(places))
+        return found
+
+    def _sharded(
+        self,
+        number: int,
+        entries: Sequence[Entry],
+        bodies: Sequence[bytes | None],
+        failures: Sequence[Any],
+        requests: dict[str, int],
+    ) -> Sharded:
+        told = [(int(index), str(kind), str(reason)) for index, kind, reason in failures]
+        values, places = [], []
+        for index, body in enumerate(bodies):
+            if body is None:
+                continue
+            try:
+                values.append(json.loads(body))
+                places.append(index)
+            except ValueError as error:
+                told.append((index, "no JSON", str(error)))
+        verdict = judged(values, collection=self.collection, strict=self.strict)
+        told += [(places[index], kind, reason) for index, kind, reason in verdict.refused]
+        groups: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
+        for item in verdict.items:
+            groups[item.get("collection")].append(item)
+        shards = [
+            shard(self.job.shard_path(number, part), table_of(items), self.schema.layout)
+            for part, items in enumerate(groups.values())
+        ]
+        counts = Counts(
+            entries=len(entries),
+            addresses=sum(entry.address is not None for entry in entries),
+            items=len(verdict.items),
+            failures=Counter(kind for _, kind, _ in told),
+            mended=verdict.mended,
+            requests=Counter(requests),
+            bytes=sum(len(body) for body in bodies if body is not None),
+        )
+        failed = (Failure(entries[i].place, entries[i].address, kind, reason) for i, kind, reason in sorted(told))
+        return Sharded(counts, tuple(failed), tuple(shards))
+
+
+def _prepare(change: Change, folder: Path, identity: str) -> None:
+    """Leaves what an interrupted merge of the same shards into the same catalogue has made; removes all else."""
+    schema = folder / SCHEMA_NAME
+    there = schema.read_bytes() if schema.exists() else b""
+    mark = hashlib.sha256(identity.encode() + there).hexdigest()
+    note = change.scratch / _MARK
+    if not note.exists() or note.read_text() != mark:
+        shutil.rmtree(change.scratch, ignore_errors=True)
+        change.scratch.mkdir()
+        note.write_text(mark)
+
+
+def _report(change: Change, work: _Work, lists: Sequence[str]) -> None:
+    """Counts, and entries that failed, for people: parts of the change."""
+    seconds = {name: round(value, 3) for name, value in work.seconds.items()}
+    value = {"lists": list(lists), **work.counts.to_json(), "resumed": work.resumed, "seconds": seconds}
+    stage(change, "report.staged", REPORT_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+    if work.failures:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(("place", "address", "kind", "reason"))
+        writer.writerows((f.place, f.address or "", f.kind, f.reason) for f in work.failures)
+        stage(change, "failures.staged", FAILURES_NAME, buffer.getvalue().encode())

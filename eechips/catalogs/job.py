@@ -1,0 +1,177 @@
+"""What an ingest has done so far, on the disk: killed, the same command goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eechips.catalogs.shards import Run, Shard
+from eechips.storage import SCRATCH_PREFIX, write_file
+
+FOLDER = f"{SCRATCH_PREFIX}ingest"
+"""The folder of a job, below the catalogue."""
+
+_JOB = "job.json"
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of entries of lists.
+
+    Attributes:
+        entries: lines or rows.
+        addresses: of them addresses.
+        items: that were merged, as far as they were the newest of their ids.
+        failures: entries that brought no item, by kind.
+        mended: items by what was mended.
+        requests: by host.
+        bytes: of items as they came.
+    """
+
+    entries: int = 0
+    addresses: int = 0
+    items: int = 0
+    failures: Counter[str] = field(default_factory=Counter)
+    mended: Counter[str] = field(default_factory=Counter)
+    requests: Counter[str] = field(default_factory=Counter)
+    bytes: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Adds what became of further entries."""
+        self.entries += other.entries
+        self.addresses += other.addresses
+        self.items += other.items
+        self.bytes += other.bytes
+        self.failures.update(other.failures)
+        self.mended.update(other.mended)
+        self.requests.update(other.requests)
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value, which :meth:`from_json` reads; most frequent first."""
+        counters = {name: dict(getattr(self, name).most_common()) for name in ("failures", "mended", "requests")}
+        return {
+            "entries": self.entries, "addresses": self.addresses, "items": self.items, "bytes": self.bytes, **counters
+        }  # fmt: skip
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Counts:
+        """What ``to_json`` wrote."""
+        counters = {name: Counter(value[name]) for name in ("failures", "mended", "requests")}
+        return cls(**{**value, **counters})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An entry that brought no item.
+
+    Attributes:
+        place: list and line.
+        address: of the item, if the list has addresses.
+        kind: ``HTTP 404``, ``no geometry``, …
+        reason: what happened.
+    """
+
+    place: str
+    address: str | None
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sharded:
+    """What was made of a chunk of entries.
+
+    Attributes:
+        counts: of its entries.
+        failures: of its entries.
+        shards: of its items.
+    """
+
+    counts: Counts
+    failures: tuple[Failure, ...]
+    shards: tuple[Shard, ...]
+
+
+class Job:
+    """The folder of a job.
+
+    A folder of another job (other lists, or other options that matter) is removed.
+
+    Args:
+        folder: of the catalogue.
+        identity: JSON value that tells this job from others.
+    """
+
+    def __init__(self, folder: Path, identity: Any) -> None:
+        self._folder = folder / FOLDER
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        note = self._folder / _JOB
+        if not note.exists() or json.loads(note.read_text())["identity"] != digest:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder.mkdir()
+            write_file(note, json.dumps({"identity": digest}).encode())
+        self.identity = digest
+
+    def shard_path(self, number: int, part: int) -> Path:
+        """Where a shard of a chunk belongs."""
+        return self._folder / f"{number:06d}-{part:03d}.shard"
+
+    def keep_fetched(self, number: int, bodies: Sequence[bytes | None], failures: Sequence[Any], requests: Any) -> None:
+        """Keeps what came of a chunk's addresses."""
+        lengths = [None if body is None else len(body) for body in bodies]
+        write_file(self._folder / f"{number:06d}.bodies", b"".join(body for body in bodies if body is not None))
+        value = {"lengths": lengths, "failures": failures, "requests": requests}
+        write_file(self._folder / f"{number:06d}.fetched", json.dumps(value).encode())
+
+    def fetched(self, number: int) -> tuple[list[bytes | None], list[Any], dict[str, int]] | None:
+        """What came of a chunk's addresses: bodies, failures, requests; None if they have not been fetched."""
+        note = self._folder / f"{number:06d}.fetched"
+        if not note.exists():
+            return None
+        value = json.loads(note.read_text())
+        data = (self._folder / f"{number:06d}.bodies").read_bytes()
+        bodies: list[bytes | None] = []
+        start = 0
+        for length in value["lengths"]:
+            bodies.append(None if length is None else data[start : start + length])
+            start += length or 0
+        return bodies, value["failures"], value["requests"]
+
+    def keep_sharded(self, number: int, sharded: Sharded) -> None:
+        """Keeps what was made of a chunk; what was fetched for it is not needed any more."""
+        value = {
+            "counts": sharded.counts.to_json(),
+            "failures": [[f.place, f.address, f.kind, f.reason] for f in sharded.failures],
+            "shards": [
+                {"file": shard.file.name, "runs": [[run.path, run.first, run.count] for run in shard.runs]}
+                for shard in sharded.shards
+            ],
+        }
+        write_file(self._folder / f"{number:06d}.sharded", json.dumps(value).encode())
+        for suffix in ("fetched", "bodies"):
+            (self._folder / f"{number:06d}.{suffix}").unlink(missing_ok=True)
+
+    def sharded(self, number: int) -> Sharded | None:
+        """What was made of a chunk; None if it has not been."""
+        note = self._folder / f"{number:06d}.sharded"
+        if not note.exists():
+            return None
+        value = json.loads(note.read_text())
+        return Sharded(
+            Counts.from_json(value["counts"]),
+            tuple(Failure(*failure) for failure in value["failures"]),
+            tuple(
+                Shard(self._folder / shard["file"], tuple(Run(*run) for run in shard["runs"]))
+                for shard in value["shards"]
+            ),
+        )
+
+    def remove(self) -> None:
+        """Removes the folder: the job is through."""
+        shutil.rmtree(self._folder)
