@@ -141,7 +141,7 @@ class ObjectStore:
         Raises:
             ConfigurationError: if the store does not answer.
         """
-        given = list(folders)
+        given = ["" if folder == "." else folder for folder in folders]
         if not given:
             return
         common = posixpath.commonpath(given)

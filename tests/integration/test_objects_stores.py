@@ -87,7 +87,7 @@ def test_objects_are_listed_below_what_folders_have_in_common(server: ObjectServ
         put(store, name, name.encode())
     server.forget()
     assert dict(store.sizes(["chips/1", "chips/2"])) == {"chips/1/a.png": 13, "chips/2/b.png": 13, "chips/2/c.png": 13}
-    assert len(dict(store.sizes(["", "chips/2"]))) == 5
+    assert len(dict(store.sizes(["", "chips/2"]))) == len(dict(store.sizes(["."]))) == 5
     assert list(store.sizes([])) == []
     assert "HEAD" not in server.asked
 
