@@ -217,9 +217,10 @@ class _Fetch(beam.DoFn):
                 yield WindowedValue(found, timestamp, (window,))
 
     def _tasks(self) -> Iterator[Planned]:
-        for number, (identifier, value) in enumerate(self._values.items()):
+        for identifier, value in self._values.items():
             unit = as_unit(value)
-            yield Planned(number, identifier, canonical_json(unit), self._names.render(unit, identifier, 0))
+            name = self._names.render(unit, identifier, 0)
+            yield Planned(self._station.number(), identifier, canonical_json(unit), name)
 
 
 def _count(found: Fetched) -> None:

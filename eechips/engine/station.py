@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 import math
 import os
 import platform
@@ -22,11 +23,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any, cast
 
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.client.congestion import Cell, Controller
-from eechips.client.connection import Target, connect
+from eechips.client.connection import Connection, Target, connect
 from eechips.client.credentials import find_credentials
 from eechips.client.pixels import Method
 from eechips.client.retry import RetryPolicy
@@ -169,13 +171,55 @@ class Allowance:
         self._throttle.share(Share(max(1, self.limit), rate, self._rejected))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Desk:
     """What a station works with while somebody uses it."""
 
-    worker: Worker
+    setup: WorkerSetup
+    connection: Connection
     throttle: Throttle
     allowance: Allowance
+    bench: _Bench
+
+
+class _Watched:
+    """A recipe of which is known which units it is at.
+
+    Attributes:
+        at: their positions.
+
+    Args:
+        recipe: the recipe.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self.at: set[int] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._recipe, name)
+
+    def get_result(self, index: int, unit: Any) -> Any:
+        """As the recipe."""
+        self.at.add(index)
+        try:
+            return self._recipe.get_result(index, unit)
+        finally:
+            self.at.discard(index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Bench:
+    """A worker, which calls a recipe that is not made for threads one unit at a time, and that recipe."""
+
+    worker: Worker
+    recipe: _Watched
+
+    @classmethod
+    def of(cls, setup: WorkerSetup, connection: Connection) -> _Bench:
+        """A new one."""
+        recipe = _Watched(setup.recipe)
+        return cls(Worker(replace(setup, recipe=cast("Recipe", recipe)), connection), recipe)
 
 
 class Station:
@@ -191,6 +235,7 @@ class Station:
         self._posting, self._clock = posting, clock
         self._lock = threading.Lock()
         self._users = 0
+        self._numbers = itertools.count()
         self._stack = contextlib.ExitStack()
         self._desk: _Desk | None = None
         self._tallied = (0, 0, 0)
@@ -238,7 +283,9 @@ class Station:
         left = iter(tasks)
         under_way: dict[int, tuple[Planned, float]] = {}
         is_exclusive = is_dry = is_stopping = False
-        with desk.allowance.lent(slots), _Hands(desk.worker.execute) as hands:
+        with desk.allowance.lent(slots), contextlib.ExitStack() as stack:
+            bench = desk.bench
+            hands = stack.enter_context(_Hands(bench.worker.execute))
             while True:
                 how = pulse()
                 if how is not None and not is_stopping:
@@ -261,8 +308,19 @@ class Station:
                         continue
                     is_exclusive = is_exclusive or outcome.is_exclusive
                     take(Finished(found[0], outcome))
-                for lost in self._overdue(under_way):
-                    take(lost)
+                if late := self._overdue(under_way, bench.recipe):
+                    for lost in late:
+                        take(lost)
+                    # The others may wait for what it holds: they are given to a new worker.
+                    bench = self._renewed(desk, bench)
+                    hands = stack.enter_context(_Hands(bench.worker.execute))
+                    for position, (task, _) in under_way.items():
+                        under_way[position] = task, self._clock()
+                        hands.take(task)
+
+    def number(self) -> int:
+        """A position that no other unit has here, for units without a plan."""
+        return next(self._numbers)
 
     def tally(self) -> Tally | None:
         """What was sent since the last time, and how it stands."""
@@ -275,13 +333,19 @@ class Station:
             self._tallied = now
             return Tally(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
 
-    def _overdue(self, under_way: dict[int, tuple[Planned, float]]) -> list[Lost]:
-        """Gives up what takes too long. What hangs cannot be ended."""
+    def _renewed(self, desk: _Desk, bench: _Bench) -> _Bench:
+        """What is in the place of a bench at which a unit hangs."""
+        with self._lock:
+            if desk.bench is bench:  # else another bundle has had it replaced
+                desk.bench = _Bench.of(desk.setup, desk.connection)
+            return desk.bench
+
+    def _overdue(self, under_way: dict[int, tuple[Planned, float]], recipe: _Watched) -> list[Lost]:
+        """Gives up what takes too long: what the recipe is at, else all that does. What hangs cannot be ended."""
         limit = self._posting.unit_timeout
-        late = [task for task, since in under_way.values() if self._clock() - since > limit]
-        for task in late:
-            del under_way[task.position]
-        return [Lost(task, f"it was not done after {limit:g} s", blame=True) for task in late]
+        late = {position for position, (_, since) in under_way.items() if self._clock() - since > limit}
+        guilty = [under_way.pop(position)[0] for position in sorted(late & recipe.at or late)]
+        return [Lost(task, f"it was not done after {limit:g} s", blame=True) for task in guilty]
 
     def _set_up(self, stack: contextlib.ExitStack) -> _Desk:
         posting = self._posting
@@ -309,7 +373,8 @@ class Station:
             logs=posting.logs,
             keeps_empty=posting.keeps_empty,
         )
-        return _Desk(Worker(setup, connection), throttle, Allowance(throttle, posting.rate, self._clock))
+        allowance = Allowance(throttle, posting.rate, self._clock)
+        return _Desk(setup, connection, throttle, allowance, _Bench.of(setup, connection))
 
 
 class _Hands:

@@ -20,12 +20,15 @@ pytest.importorskip("apache_beam")
 
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
+from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.mailbox import Mailbox
+from eechips.engine.plan import plan_units
 from eechips.engine.salvage import MAILBOXES
 from eechips.engine.station import Posting, PromptStore, Station, work_lanes
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
+from eechips.storage import NameTemplate
 from tests.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.engine_service import Service
 from tests.object_server import lacking, serving_objects
@@ -111,6 +114,21 @@ def test_a_unit_that_hangs_is_given_up_and_the_others_are_not(service: Service, 
     run = run_script(tmp_path, ODD, service.url, parameters={"what": "hangs", "count": 4}, unit_timeout=2.0, **ONE)
     assert run.counts == {"done": 3, "failed_permanent": 1}
     assert "it was not done after 2 s" in run.failures.iloc[0]["error"]
+
+
+def test_a_unit_that_hangs_does_not_take_the_others_with_it(service: Service, tmp_path: Path) -> None:
+    """They wait for it, as recipes are called one at a time; they are given to a new worker."""
+    recipe = script(tmp_path, ODD, what="hangs", count=30)
+    station = Station(replace(posting(tmp_path, service.url, recipe), unit_timeout=1.0))
+    units = plan_units(recipe.get_requests(), recipe.identity, NameTemplate("{id}"))
+    events: list[Finished | Lost] = []
+    station.enter()
+    station.work(10, units, events.append)
+    station.leave()
+    (lost,) = (event for event in events if isinstance(event, Lost))
+    assert (lost.task.position, lost.blame) == (1, True)
+    done = sorted(event.task.position for event in events if isinstance(event, Finished))
+    assert done == [position for position in range(30) if position != 1]
 
 
 @pytest.mark.slow
