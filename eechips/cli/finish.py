@@ -166,7 +166,7 @@ def _report(done: Run, *, quiet: bool) -> None:
     from eechips.reports.page import report
 
     try:
-        report(done)
+        report(done, quiet=quiet)
     except KeyboardInterrupt:
         click.echo(f"No report was made. To make it: eechips report {shlex.quote(str(done.path))}", err=True)
     except Exception as error:  # noqa: BLE001 - whatever it is, the results are there

@@ -56,7 +56,7 @@ class Facts:
     is_beside: bool
 
 
-def read_facts(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bool) -> Facts:
+def read_facts(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bool, quiet: bool) -> Facts:
     """Reads a run.
 
     Args:
@@ -65,19 +65,22 @@ def read_facts(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bo
         most: units that are told one by one.
         seed: of all draws.
         is_beside: whether the page is to lie in the run's folder.
+        quiet: no progress.
     """
     address = run.address
-    units = read_units(run.path, seed=seed, most=most)
+    units = read_units(run.path, seed=seed, most=most, quiet=quiet)
     tables = [path for path in run.assembled if path.suffix in (".csv", ".parquet") and path.is_file()]
     has_tables = address is None and (bool(tables) or any(map(_is_table, units.files)))
-    rows = None if units.has_places or not tables else places_of(tables[0], seed=seed, most=most)
+    pictures = draw_pictures(run.path, units, count=thumbnails, seed=seed, address=address, quiet=quiet)
+    is_chips = units.has_places or pictures.candidates > 0
+    rows = None if is_chips or not tables else places_of(tables[0], seed=seed, most=most)
     return Facts(
         run=run,
         info=run.info,
         status=run.status(intervals=_INTERVALS),
         units=units,
         places=rows if rows is not None else units,
-        pictures=draw_pictures(run.path, units, count=thumbnails, seed=seed, address=address),
+        pictures=pictures,
         made=list(_made(run)),
         curves=_curves(run) if has_tables else None,
         head=_head(run, tables) if has_tables else None,

@@ -33,6 +33,7 @@ def report(
     thumbnails: int = THUMBNAILS,
     seed: int = 0,
     most_bytes: int = MOST_BYTES,
+    quiet: bool = False,
 ) -> Path:
     """Makes the report of a run: one HTML file that asks nothing of any network.
 
@@ -48,6 +49,7 @@ def report(
         seed: of what is drawn.
         most_bytes: of the page: if it had more, fewer units and chips are drawn. 100,000 units with a few fields are
             some 10 MB.
+        quiet: no progress, however long it takes.
 
     Returns:
         The file.
@@ -66,7 +68,7 @@ def report(
     is_beside = path.absolute().parent == run.path.absolute()
     most = MOST_UNITS
     while True:
-        facts = read_facts(run, thumbnails=thumbnails, most=most, seed=seed, is_beside=is_beside)
+        facts = read_facts(run, thumbnails=thumbnails, most=most, seed=seed, is_beside=is_beside, quiet=quiet)
         page = render(facts).encode()
         if len(page) <= most_bytes or most <= _LEAST_UNITS:
             break

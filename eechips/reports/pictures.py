@@ -19,7 +19,7 @@ import numpy.typing as npt
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sheet import PICTURES, Look, look
 from eechips.objects import ObjectStore
-from eechips.reports.units import Units
+from eechips.reports.units import Units, watched
 from eechips.writers.raster import encode_picture
 
 THUMBNAILS = 400
@@ -28,6 +28,8 @@ MOST_THUMBNAILS = 2000
 """Chips that a page can show: it is to open at once."""
 MOST_BYTES = 7_000_000
 """Of all pictures of a page."""
+MOST_READ = 400_000_000
+"""Bytes of files that are read for them: of whole scenes, a few are shown."""
 
 _EDGE = 144  # pixels of a chip's picture
 _LARGE_EDGE = 900  # of what was made of all results
@@ -73,7 +75,13 @@ class Pictures:
 
 
 def draw_pictures(
-    folder: Path, units: Units, *, count: int = THUMBNAILS, seed: int = 0, address: str | None = None
+    folder: Path,
+    units: Units,
+    *,
+    count: int = THUMBNAILS,
+    seed: int = 0,
+    address: str | None = None,
+    quiet: bool = False,
 ) -> Pictures:
     """Reads some chips of a run, as many of each stratum as there are, and makes small pictures of them.
 
@@ -83,12 +91,17 @@ def draw_pictures(
         count: chips at most.
         seed: of the draw.
         address: of the object store that has the results, if one has.
+        quiet: no progress, however long it takes.
     """
     layers = _layers(folder)
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
     chosen = drawn(shown, [] if units.stratum is None else units.stratum.values, min(count, MOST_THUMBNAILS), seed)
-    wanted = []
+    wanted: list[tuple[int, str, str]] = []
+    read = 0
     for number in chosen:
+        read += int(units.bytes[number])
+        if wanted and read > MOST_READ:
+            break
         file = units.files[number]
         assert file is not None
         wanted += [(number, layer, name) for layer, name in layers.get(file, [("", file)]) if is_picture(name)]
@@ -96,7 +109,8 @@ def draw_pictures(
     unreadable = []
     size = 0
     with opened(folder, address) as fetched:
-        for (number, layer, name), path in zip(wanted, fetched([name for *_, name in wanted]), strict=True):
+        paths = fetched([name for *_, name in wanted])
+        for (number, layer, name), path in zip(wanted, watched(paths, len(wanted), "chips", quiet=quiet), strict=True):
             try:
                 data, means = _encoded(look(path, _EDGE, enlarges=False))
             except (OSError, ValueError) as error:  # somebody has changed it: the page says so, and shows the rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -139,6 +140,8 @@ def sheets(facts: Facts) -> Markup | None:
     if not pictures.of and not pictures.unreadable:
         return None
     share = "" if len(pictures.of) == pictures.candidates else " drawn at random, as many of each stratum as there are"
+    if len(facts.units) < facts.units.total:
+        share += f", of the {len(facts.units):,} units that the map shows"
     lost = None
     if pictures.unreadable:
         name, reason = pictures.unreadable[0]
@@ -240,7 +243,7 @@ def failures(facts: Facts) -> Markup | None:
         if len(facts.failures) > _FAILURES
         else None,
     )
-    command = element("code", f"eechips retry {facts.run.path}")
+    command = element("code", f"eechips retry {shlex.quote(str(facts.run.path))}")
     return section(
         "failures",
         "Failures",
@@ -327,7 +330,12 @@ def _table(
     top = element("tr", *(cell("th", column, name) for column, name in enumerate(heads)))
     named = element("caption", caption) if caption else None
     return element(
-        "div", element("table", named, element("thead", top), element("tbody", *body)), class_="wide", tabindex="0"
+        "div",
+        element("table", named, element("thead", top), element("tbody", *body)),
+        class_="wide",
+        tabindex="0",
+        role="region",
+        aria_label=caption or "table",
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +34,10 @@ _READ = (
 # What says where a unit lies, or what it is called, and not what it is.
 _PLACES = frozenset({"lon", "lat", "longitude", "latitude", "x", "y", "column", "row", "width", "height", "scale"})
 _NAMES = frozenset({"id", "index", "kind", "name", "crs", "dtype", "mode", "date", "system:index"})
+_PATIENCE = 2.0  # seconds before a bar is shown
 _LENGTH = 200  # characters of a message
 
+T = TypeVar("T")
 Kind = Literal["category", "number", "text"]
 
 
@@ -148,20 +150,30 @@ class _UnitLedger(Ledger):
         yield from self._db.execute(f"SELECT {_READ} FROM units ORDER BY position")
 
 
-def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Units:
+def watched(things: Iterable[T], total: int, unit: str, *, quiet: bool) -> Iterator[T]:
+    """Things one by one, with a bar on a terminal if it takes longer than two seconds."""
+    from tqdm import tqdm
+
+    # None: not where nobody looks.
+    disable = True if quiet else None
+    yield from tqdm(things, total=total, unit=f" {unit}", delay=_PATIENCE, leave=False, disable=disable)
+
+
+def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bool = False) -> Units:
     """Reads a run's units.
 
     Args:
         folder: of the run.
         seed: of the draw, if the run has more than ``most`` units.
         most: units to tell one by one.
+        quiet: no progress, however long it takes.
     """
     with _UnitLedger(folder / LEDGER_NAME, readonly=True) as ledger:
         total = sum(ledger.counts().values())
         kept = _drawn(total, most, seed)
         tally = _Tally()
         rows = []
-        for number, raw in enumerate(ledger.rows()):
+        for number, raw in enumerate(watched(ledger.rows(), total, "units", quiet=quiet)):
             row = _row(number, raw)
             tally.add(row.fields, row.state)
             if kept is None or number in kept:

@@ -191,6 +191,16 @@ def test_layers_stand_side_by_side(tmp_path: Path) -> None:
     assert data["map"] is not None  # the first has a place, as a GeoTIFF says it
 
 
+def test_of_whole_scenes_a_few_are_read(tmp_path: Path) -> None:
+    """As the manifest has it: these say that they are large."""
+    made = finished_run.write_run(tmp_path, chips(10))
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        units = made.units
+        for position, unit in units.iterrows():
+            ledger.record([Record(position=int(str(position)), state=State.DONE, file=unit["file"], bytes=150_000_000)])
+    assert len(Page(eechips.report(made)).data["pictures"]) == 2
+
+
 def test_no_chip_is_shown_twice_or_too_many(run: eechips.Run) -> None:
     with pytest.raises(UsageError, match="a report shows 0 to 2,000 chips, not 2,001"):
         eechips.report(run, thumbnails=2001)
