@@ -110,14 +110,16 @@ def _plan(
     module = format_of(to)
     survey = Survey(packed, is_decoded=module.IS_DECODED, quiet=quiet)
     weights = survey.weigh(module.weight)
+    if module.IS_DECODED:  # samples are alike but for their metadata, and the shards of an array are to be too
+        weights = np.full_like(weights, weights.max())
     shards: list[Shard] = []
     first = 0
     for name in names:
         total = splits.count(name)
         counts = divide(weights[first : first + total], shard_count, shard_bytes)
-        if module.IS_DECODED:  # chunks of an array are alike, but for the last
+        if module.IS_DECODED:
             counts = _alike(total, len(counts))
-        shards += _shards(safe_component(name), counts)
+        shards += _shards(name, counts)
         first += total
     index = Index(
         format=to,

@@ -105,7 +105,7 @@ class Packing:
             head, *lines = _lines(self._journal) or [self._identity]
             self._check_same(head)
             return [StoredShard.from_json(line) for line in lines], None
-        names = {shard.split + self._module.SUFFIX for shard in self._shards}
+        names = {shard.group + self._module.SUFFIX for shard in self._shards}
         names |= {shard.stem + self._module.SUFFIX for shard in self._shards}
         there = sorted(name for name in names if (self._folder / name).exists())
         if there:

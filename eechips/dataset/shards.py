@@ -16,7 +16,7 @@ from eechips.dataset.pixels import Pixels, decode
 from eechips.dataset.samples import Sample
 from eechips.errors import UsageError
 from eechips.recipe import canonical_json
-from eechips.storage import write_file
+from eechips.storage import safe_component, write_file
 
 INDEX_NAME = "shards.json"
 """The index of a pack: there when the pack is whole."""
@@ -99,9 +99,14 @@ class Shard:
     stride: int = 0
 
     @property
+    def group(self) -> str:
+        """Its split as a part of file names."""
+        return safe_component(self.split)
+
+    @property
     def stem(self) -> str:
         """Its name without suffix: ``train-000012``."""
-        return f"{self.split}-{self.number:06d}"
+        return f"{self.group}-{self.number:06d}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ from rasterio.errors import NotGeoreferencedWarning
 import eechips
 from eechips.cli import main
 from eechips.dataset import splits
-from eechips.dataset.formats import webdataset
+from eechips.dataset.formats import format_of, webdataset
 from eechips.dataset.samples import read_samples
 from eechips.dataset.shards import Content, Index, divide, read_index
 from eechips.errors import RunLockedError, StorageError, UsageError
@@ -175,8 +175,6 @@ def test_the_same_samples_make_the_same_bytes(run: Run, tmp_path: Path, to: str)
 
 
 def test_our_own_readers_agree(run: Run, tmp_path: Path) -> None:
-    from eechips.dataset.formats import format_of
-
     found: dict[str, list[Any]] = {}
     for to in FORMATS:
         index = eechips.pack(run, to, out=tmp_path / to, shard_count=100, splits="train")
@@ -220,6 +218,34 @@ def test_shards_hold_one_split(run: Run, tmp_path: Path) -> None:
     assert only.left_out == {"none": 5, "train": 12}
     with pytest.raises(UsageError, match="no split 'validation': there are test, train"):
         eechips.pack(run, "webdataset", out=tmp_path / "none", splits="validation")
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_splits_may_be_called_anything(tmp_path: Path, to: str) -> None:
+    run = write_run(tmp_path / "run", pictures(4))
+    split_run(run, ["west / north", "é"])
+    index = eechips.pack(run, to, out=tmp_path / "out")
+    assert index.splits == {"west / north": 2, "é": 2}
+    assert read_index(tmp_path / "out") == index
+    assert {file.name.partition("/")[0] for s in index.shards for file in s.files} == {
+        f"{name}{'' if to == 'zarr' else '-000000'}{format_of(to).SUFFIX}" for name in ("west___north", "é")
+    }
+    for stored in index.shards:
+        entries = list(format_of(to).read(tmp_path / "out", stored.shard))
+        assert [json.loads(entry.metadata)["split"] for entry in entries] == [stored.shard.split] * 2
+    split_run(run, ["a/b", "a_b"])
+    with pytest.raises(UsageError, match="splits 'a/b' and 'a_b' would have the same names"):
+        eechips.pack(run, to, out=tmp_path / "other")
+
+
+@pytest.mark.parametrize("to", DECODED)
+def test_shards_of_arrays_are_alike(run: Run, tmp_path: Path, to: str) -> None:
+    """Of 8 x 8 pixels: 4 x 2, 1 x 4 and 1 x 1 bytes of values, 3 of masks; 4,000 around them, and metadata."""
+    most = 5 * (64 * (8 + 4 + 1 + 3) + 4_000 + 1_600)
+    index = eechips.pack(run, to, out=tmp_path, splits="train", shard_bytes=most)
+    assert [stored.shard.count for stored in index.shards] == [4, 4, 4]
+    single = eechips.pack(run, to, out=tmp_path / "single", splits="train", shard_bytes=1)
+    assert [stored.shard.count for stored in single.shards] == [1] * 12
 
 
 def test_a_run_that_was_not_split_is_packed_whole(tmp_path: Path) -> None:
@@ -458,8 +484,6 @@ def test_samples_may_differ_where_files_stay_as_they_are(tmp_path: Path) -> None
     run = write_run(tmp_path, units)
     for to in ENCODED:
         index = eechips.pack(run, to)
-        from eechips.dataset.formats import format_of
-
         entries = {e.id: e for s in index.shards for e in format_of(to).read(tmp_path / "packs" / to, s.shard)}
         for sample in read_samples(run):
             assert set(entries[sample.id].layers) == {file.label for file in sample.files}

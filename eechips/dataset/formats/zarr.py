@@ -59,14 +59,14 @@ def write(folder: Path, shard: Shard, layout: Layout, entries: Iterable[Entry]) 
 
 def ids(folder: Path, shard: Shard) -> list[str]:
     """The ids of the samples in a shard."""
-    group = _zarr().open_group(folder / f"{shard.split}{SUFFIX}", mode="r")
+    group = _zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
     found: list[str] = group[ID][shard.first : shard.first + shard.count].tolist()
     return found
 
 
 def read(folder: Path, shard: Shard) -> Iterator[Entry]:
     """The samples of a shard."""
-    group = _zarr().open_group(folder / f"{shard.split}{SUFFIX}", mode="r")
+    group = _zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
     layers = sorted(name for name in group.array_keys() if name + VALID in group)
     end = shard.first + shard.count
     for first in range(shard.first, end, READ_AT_ONCE):
@@ -83,7 +83,7 @@ def finish(folder: Path, shards: Sequence[Shard], layout: Layout) -> None:
 
 def _create(zarr: Any, folder: Path, shard: Shard, layout: Layout) -> Any:
     """The group of a shard's split, with all of its arrays and nothing in them."""
-    group = zarr.create_group(folder / f"{shard.split}{SUFFIX}", zarr_format=3)
+    group = zarr.create_group(folder / f"{shard.group}{SUFFIX}", zarr_format=3)
     for name, layer in layout.items():
         assert layer.shape is not None
         _, height, width = layer.shape
