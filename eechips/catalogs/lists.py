@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-import io
 import json
+import lzma
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -23,6 +25,7 @@ _BYTES = 32_000_000  # of items in a chunk
 _ADDRESS_BYTES = 16_000  # what an address counts for: the item that it leads to
 _MOST = 20_000  # items in a chunk
 _ROWS = 2000  # of a Parquet file that are read at a time
+_BROKEN = (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error, lzma.LZMAError)
 _COMPRESSED = re.compile(r"\.(gz|bz2|xz|zst)$", re.IGNORECASE)
 
 
@@ -113,7 +116,7 @@ def chunks(lists: Sequence[List], column: str | None) -> Iterator[list[Entry]]:
                 if size >= _BYTES or len(waiting) == _MOST:
                     yield waiting
                     waiting, size = [], 0
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
+        except _BROKEN as error:
             raise ConfigurationError(f"{known.address} cannot be read: {error}") from error
     if waiting:
         yield waiting
@@ -158,8 +161,8 @@ def _of_document(known: List, file: IO[bytes]) -> Iterator[Entry]:
 
 
 def _of_table(known: List, file: IO[bytes], column: str | None) -> Iterator[Entry]:
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    rows = csv.reader(text, delimiter="\t" if known.format == "tsv" else ",")
+    csv.field_size_limit(max(csv.field_size_limit(), _BYTES))  # items are longer than 131,072 characters
+    rows = csv.reader(codecs.iterdecode(file, "utf-8-sig"), delimiter="\t" if known.format == "tsv" else ",")
     first = next(rows, None)
     if first is None:
         return

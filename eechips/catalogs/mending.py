@@ -22,6 +22,7 @@ from eechips.footprints import wrap
 
 _NEAR = 1e-6  # degrees by which a bbox may differ from its geometry: items round their numbers
 _HALF = 180.0
+_TALL = 60.0  # degrees of latitude that no footprint of a scene has
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
 _FRACTION = re.compile(r"(\.\d{6})\d+")
 
@@ -166,11 +167,13 @@ def _goes_round(shape: BaseGeometry, bounds: npt.NDArray[np.float64], bbox: Any)
     """Whether a polygon is meant to cross the antimeridian, but goes the other way round the Earth."""
     if bounds[2] - bounds[0] <= _HALF or shape.geom_type != "Polygon":
         return False
-    if isinstance(bbox, list) and len(bbox) in (4, 6) and all(isinstance(number, (int, float)) for number in bbox):
-        return bool(bbox[0] > bbox[len(bbox) // 2])
-    # A footprint whose steps pass from one side to the other, and none of which lies between.
+    is_box = isinstance(bbox, list) and len(bbox) in (4, 6) and all(isinstance(n, (int, float)) for n in bbox)
+    if is_box and bbox[0] > bbox[len(bbox) // 2]:
+        return True
+    # A footprint, no map of the world, whose steps pass from one side to the other, and of which nothing lies between.
     longitudes = shapely.get_coordinates(shape)[:, 0]
-    return bool(np.abs(np.diff(longitudes)).max() > _HALF and np.abs(longitudes).min() > _HALF / 2)
+    is_apart = np.abs(np.diff(longitudes)).max() > _HALF and np.abs(longitudes).min() > _HALF / 2
+    return bool(is_apart and bounds[3] - bounds[1] < _TALL and np.abs(longitudes).min() < _HALF)
 
 
 def _cut(shape: BaseGeometry, bounds: npt.NDArray[np.float64]) -> BaseGeometry:
