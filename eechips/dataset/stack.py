@@ -64,8 +64,9 @@ def stack(
     Returns:
         Chips: a variable ``chips``, or one for each layer, whose bands are then called ``<layer>_band``. ``sample`` is
         the id of the unit; ``crs`` and ``transform`` (a to f: x = a * column + b * row + c, y = d * column + e * row +
-        f, for pixel corners) say where its pixels lie, and what else is known of it, such as ``split``, ``class``,
-        ``lon`` and ``lat``, stands beside. Chips are of many places: y and x have no coordinates.
+        f, for pixel corners) say where its pixels lie, empty and NaN if nobody knows. What else is known of it, such
+        as ``split``, ``class``, ``lon`` and ``lat``, stands beside. Chips are of many places: y and x have no
+        coordinates.
 
         Series: a variable for each column of numbers, NaN where there is no value. Of several images of a moment the
         mean.
@@ -154,11 +155,12 @@ def _same(rows: pd.DataFrame, columns: Sequence[str], layer: str) -> tuple[Any, 
 
 def _about(rows: pd.DataFrame) -> dict[str, Any]:
     """What is known of the samples, as coordinates."""
-    transforms = np.array([list(transform) for transform in rows["transform"]], dtype=np.float64)
+    nowhere = [np.nan] * len(_COEFFICIENTS)
+    transforms = [nowhere if transform is None else list(transform) for transform in rows["transform"]]
     found: dict[str, Any] = {
         "sample": rows["id"].to_numpy(dtype=str),
-        "crs": ("sample", rows["crs"].to_numpy(dtype=str)),
-        "transform": (("sample", "coefficient"), transforms),
+        "crs": ("sample", rows["crs"].fillna("").to_numpy(dtype=str)),
+        "transform": (("sample", "coefficient"), np.array(transforms, dtype=np.float64)),
         "coefficient": list(_COEFFICIENTS),
     }
     for name in rows.columns:

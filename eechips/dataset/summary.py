@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import shapely
+from tqdm import tqdm
 
 from eechips.crs import parse_crs
 from eechips.dataset import quality, splits
@@ -21,7 +22,7 @@ from eechips.manifest.run import Run
 Bounds = tuple[float, float, float, float]
 """West, south, east, north in degrees; west is greater than east across the antimeridian."""
 
-_BATCH = 5_000  # outlines that are in memory at a time
+_PATIENCE = 2.0  # seconds without a bar
 _A, _E2 = 6_378_137.0, 0.006_694_379_990_14  # of WGS84
 
 
@@ -144,12 +145,15 @@ def summarize(samples: Samples) -> Summary:
     flags: Counter[str] = Counter()
     names: Counter[str] = Counter()
     first, last, checked = None, None, 0
-    sources = _sources(run)
-    for sample in samples:
+    sources, grids = _sources(run), []
+    for sample in tqdm(samples, unit=" samples", delay=_PATIENCE, disable=None, leave=False):
         for file in sample.files:
             if file.layer not in layers:
                 layers[file.layer] = LayerSummary(file.layer, sources.get(file.layer))
             layers[file.layer].add(file)
+        grid = grid_of(sample.files[0])
+        if grid is not None:
+            grids.append(grid)
         name, value = _stratum(sample)
         names[name] += 1
         strata[value, sample.split or ""] += 1
@@ -166,7 +170,7 @@ def summarize(samples: Samples) -> Summary:
         layers=tuple(layers.values()),
         stratum=stratum or None,
         strata=dict(sorted(strata.items(), key=lambda item: (_key(item[0][0]), order.index(item[0][1])))),
-        bounds=bounds_of(grid for sample in samples for file in sample.files[:1] if (grid := grid_of(file))),
+        bounds=bounds_of(grids),
         dates=None if first is None or last is None else (first, last),
         split_options=splits.options(run.path) if (run.path / splits.SPLITS_NAME).is_file() else None,
         checked=checked if (run.path / quality.QUALITY_NAME).is_file() else None,
@@ -182,27 +186,14 @@ def grid_of(file: SampleFile) -> Grid | None:
     return Grid(file.crs, (a, b, c, d, e, f), file.width, file.height)
 
 
-def bounds_of(grids: Iterable[Grid]) -> Bounds | None:
+def bounds_of(grids: Sequence[Grid]) -> Bounds | None:
     """The least box of longitude and latitude around grids; it may reach over the antimeridian."""
-    boxes: list[Any] = []
-    batch: list[Grid] = []
-    for grid in grids:
-        batch.append(grid)
-        if len(batch) == _BATCH:
-            boxes.append(_boxes(batch))
-            batch = []
-    boxes.append(_boxes(batch))
-    found = np.concatenate(boxes)
+    outlines = footprints(grids)
+    found = shapely.bounds(shapely.get_parts(outlines[[outline is not None for outline in outlines]])).reshape(-1, 4)
     if not len(found):
         return None
     west, east = _around(found[:, 0], found[:, 2])
     return west, float(found[:, 1].min()), east, float(found[:, 3].max())
-
-
-def _boxes(grids: Sequence[Grid]) -> Any:
-    """Bounds of the outlines' parts, so that none reaches over the antimeridian, (n, 4)."""
-    outlines = footprints(grids)
-    return shapely.bounds(shapely.get_parts(outlines[[outline is not None for outline in outlines]])).reshape(-1, 4)
 
 
 def _around(wests: Any, easts: Any) -> tuple[float, float]:
