@@ -392,6 +392,7 @@ def test_others_are_drawn_in_the_place_of_what_was_dropped(service: Service, tmp
     assert service.requests == []
 
 
+@pytest.mark.slow
 def test_what_was_drawn_may_be_dropped_again(service: Service, tmp_path: Path) -> None:
     fetch(tmp_path, service)
     for number in (1, 2, 3):
@@ -411,6 +412,7 @@ def test_without_a_way_to_draw_others_the_rest_stays(service: Service, tmp_path:
     assert service.requests == []
 
 
+@pytest.mark.slow
 def test_empty_units_that_were_skipped_stay_so(service: Service, tmp_path: Path) -> None:
     first = fetch(tmp_path, service, on_empty="skip")
     drop(tmp_path / "out", {first.units.loc[0, "id"]: "ugly"})

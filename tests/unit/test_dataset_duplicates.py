@@ -31,7 +31,7 @@ def family(seed: int, count: int) -> list[str]:
     return found
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), distance=st.integers(1, 20))
 def test_all_near_pairs_are_found_once(seed: int, distance: int) -> None:
     texts = list(dict.fromkeys(family(seed, 60)))
@@ -41,7 +41,7 @@ def test_all_near_pairs_are_found_once(seed: int, distance: int) -> None:
     assert sorted(found) == sorted((i, j) for i, j in pairs if differing(texts[i], texts[j]) <= distance)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), distance=st.integers(0, 12))
 def test_a_repetition_is_like_what_is_kept(seed: int, distance: int) -> None:
     hashes: list[str | None] = [*family(seed, 50)]

@@ -41,7 +41,7 @@ def drawn(seed: int, count: int = 60) -> tuple[list[Grid], list[str]]:
     return grids, draw.choice(["train", "validation", "test", "none"], count, p=[0.5, 0.2, 0.2, 0.1]).tolist()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), metres=st.sampled_from([500.0, 3000.0]))
 def test_chips_that_are_too_near_are_those_that_geopandas_finds(seed: int, metres: float) -> None:
     grids, splits = drawn(seed)
@@ -55,7 +55,7 @@ def test_chips_that_are_too_near_are_those_that_geopandas_finds(seed: int, metre
         assert bool(found) is bool(exact)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), metres=st.sampled_from([0.0, 800.0, 5000.0]))
 def test_after_chips_were_left_out_nothing_leaks_and_none_was_left_out_in_vain(seed: int, metres: float) -> None:
     grids, splits = drawn(seed)

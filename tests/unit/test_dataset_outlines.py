@@ -63,7 +63,7 @@ LONGITUDES = st.floats(-180, 180) | st.sampled_from([-180.0, 180.0, 179.9999, -1
 LATITUDES = st.floats(-90, 90) | st.sampled_from([-90.0, 90.0, 89.9995, -89.9995])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     longitude=LONGITUDES,
     latitude=LATITUDES,
@@ -84,7 +84,7 @@ def test_the_distance_is_the_shortest_geodesic(
     assert measured >= exact - coarse**2 / (2 * exact) - 1e-3 - 1e-6 * exact
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), metres=st.sampled_from([50.0, 1000.0, 30_000.0]))
 def test_no_near_pair_is_missed_and_no_other_is_found(seed: int, metres: float) -> None:
     """Chips of several projections around places where longitudes end, against every pair measured by itself."""
@@ -110,7 +110,7 @@ def square(grid: Grid, on: Grid) -> shapely.Polygon:
     return shapely.Polygon(np.column_stack(to.transform(*edge(grid).T)))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_overlaps_are_those_of_polygons_in_one_plane(seed: int) -> None:
     """Shapely's areas in an equal-area plane are the oracle, wherever the chips are."""
