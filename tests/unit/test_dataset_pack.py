@@ -31,7 +31,7 @@ from rasterio.errors import NotGeoreferencedWarning
 import eechips
 from eechips.cli import main
 from eechips.dataset import splits
-from eechips.dataset.formats import format_of, webdataset
+from eechips.dataset.formats import format_of, tfrecord, webdataset
 from eechips.dataset.samples import read_samples
 from eechips.dataset.shards import Content, Index, divide, read_index
 from eechips.errors import RunLockedError, StorageError, UsageError
@@ -122,6 +122,34 @@ def test_files_come_back_bit_for_bit(run: Run, tmp_path: Path, to: str, reader: 
         assert (known["id"], known["split"], known["unit"]) == (sample.id, sample.split, sample.unit)
         assert known["layers"]["S2"]["transform"] == list(sample.files[0].transform or ())
         assert known["layers"]["S2"]["crs"] == "EPSG:32613"
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.text(max_size=200), st.sampled_from([0, 1, 127, 128, 16_383, 16_384, 70_000]), max_size=5))
+def test_examples_are_what_protocol_buffers_read(lengths: dict[str, int]) -> None:
+    from tfrecord import example_pb2
+
+    features = {name: bytes([length % 251]) * length for name, length in lengths.items()}
+    example = example_pb2.Example()
+    example.ParseFromString(tfrecord.example(features))
+    found = {name: list(feature.bytes_list.value) for name, feature in example.features.feature.items()}
+    assert found == {name: [data] for name, data in features.items()}
+    assert tfrecord.features_of(memoryview(example.SerializeToString())) == features
+
+
+def test_damaged_records_are_noticed(run: Run, tmp_path: Path) -> None:
+    index = eechips.pack(run, "tfrecord", out=tmp_path, splits="test")
+    [stored] = index.shards
+    path = tmp_path / stored.files[0].name
+    data = path.read_bytes()
+    for position in (3, 9, 5000, len(data) - 1):  # length, its checksum, content, its checksum
+        path.write_bytes(data[:position] + bytes([data[position] ^ 8]) + data[position + 1 :])
+        with pytest.raises(StorageError, match="is damaged"):
+            tfrecord.ids(tmp_path, stored.shard)
+    for end in (len(data) - 2, len(data) - 2000, 5):
+        path.write_bytes(data[:end])
+        with pytest.raises(StorageError, match=r"is damaged|is cut off"):
+            tfrecord.ids(tmp_path, stored.shard)
 
 
 @pytest.mark.parametrize("to", DECODED)

@@ -47,7 +47,7 @@ def write(folder: Path, shard: Shard, layout: Layout, entries: Iterable[Entry]) 
     checksum = _masked()
     with (folder / f"{shard.stem}{SUFFIX}").open("wb") as file:
         for entry in entries:
-            record = _example(_features(entry, shard.split))
+            record = example(_features(entry, shard.split))
             length = _LENGTH.pack(len(record))
             file.write(length + _CHECKSUM.pack(checksum(length)))
             file.write(record)
@@ -82,8 +82,8 @@ def _features(entry: Entry, split: str) -> dict[str, bytes]:
     return features
 
 
-def _example(features: dict[str, bytes]) -> bytes:
-    """An Example of features that each have one value of bytes."""
+def example(features: dict[str, bytes]) -> bytes:
+    """A tf.train.Example of features that each have one value of bytes, serialized."""
     entries = []
     for name in sorted(features):
         feature = _field(1, _field(1, features[name]))  # Feature.bytes_list, BytesList.value
@@ -113,7 +113,7 @@ def _records(path: Path) -> Iterator[dict[str, bytes]]:
             _check(path, file, head, checksum)
             record = file.read(_LENGTH.unpack(head)[0])
             _check(path, file, record, checksum)
-            yield _parsed(memoryview(record))
+            yield features_of(memoryview(record))
 
 
 def _check(path: Path, file: BinaryIO, content: bytes, checksum: Callable[[bytes], int]) -> None:
@@ -122,10 +122,10 @@ def _check(path: Path, file: BinaryIO, content: bytes, checksum: Callable[[bytes
         raise StorageError(f"{path} is damaged: the checksum of a record is wrong")
 
 
-def _parsed(example: memoryview) -> dict[str, bytes]:
+def features_of(message: memoryview) -> dict[str, bytes]:
     """The features of an Example that each have one value of bytes; others are left out."""
     features = {}
-    for _, body in _fields(example):
+    for _, body in _fields(message):
         for _, entry in _fields(body):
             parts = dict(_fields(entry))
             for kind, values in _fields(parts[2]):
