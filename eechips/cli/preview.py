@@ -46,7 +46,7 @@ def command(folder: Path, by: str, rows: int, columns: int, edge: int, seed: int
     """
     run = open_run(folder)
     chosen = layout(run, by=by, rows=rows, columns=columns, seed=seed)
-    click.echo(save(run, chosen, edge, out if out is not None else folder / PREVIEW_NAME))
+    click.echo(save(run, chosen, edge, out))
     for number, row in enumerate(chosen, start=1):
         if row.name:
             click.echo(f"row {number}: {row.name}, {len(row.files):,} of {row.total:,}")

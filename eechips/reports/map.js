@@ -522,6 +522,7 @@ function drawMap() {
 
   new ResizeObserver(resize).observe(frame);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  matchMedia("print").addEventListener("change", drawBase); // at once: paper does not wait for a frame
   resize();
   showLegend();
 }

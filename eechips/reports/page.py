@@ -15,6 +15,7 @@ from eechips.reports.facts import Facts, read_facts
 from eechips.reports.markup import Markup, element
 from eechips.reports.payload import as_script, payload
 from eechips.reports.pictures import MOST_THUMBNAILS, THUMBNAILS
+from eechips.reports.target import target
 from eechips.reports.units import MOST_UNITS
 from eechips.storage import write_file
 
@@ -64,7 +65,7 @@ def report(
     if not 0 <= thumbnails <= MOST_THUMBNAILS:
         raise UsageError(f"a report shows 0 to {MOST_THUMBNAILS:,} chips, not {thumbnails:,}")
     run = run if isinstance(run, Run) else open_run(run)
-    path = run.path / REPORT_NAME if out is None else Path(out)
+    path = target(run, out, REPORT_NAME)
     is_beside = path.absolute().parent == run.path.absolute()
     most = MOST_UNITS
     while True:

@@ -11,6 +11,7 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sheet import png, sheet
 from eechips.reports.pictures import drawn, is_picture, opened
+from eechips.reports.target import target
 from eechips.reports.units import Column, Units, read_units
 from eechips.storage import write_file
 from eechips.writers.raster import encode_picture
@@ -74,8 +75,7 @@ def preview(
         >>> eechips.preview("outputs/sample-naip", by="eco_name", columns=5)
     """
     run = run if isinstance(run, Run) else open_run(run)
-    path = run.path / PREVIEW_NAME if out is None else Path(out)
-    return save(run, layout(run, by=by, rows=rows, columns=columns, seed=seed), edge, path)
+    return save(run, layout(run, by=by, rows=rows, columns=columns, seed=seed), edge, out)
 
 
 def layout(run: Run, *, by: str = _STRATUM, rows: int = _ROWS, columns: int = _COLUMNS, seed: int = 0) -> list[Row]:
@@ -102,12 +102,13 @@ def layout(run: Run, *, by: str = _STRATUM, rows: int = _ROWS, columns: int = _C
     ]
 
 
-def save(run: Run, rows: Sequence[Row], edge: int, path: Path) -> Path:
+def save(run: Run, rows: Sequence[Row], edge: int, out: str | Path | None) -> Path:
     """Draws a sheet and writes it under its name, whole or not at all.
 
     Raises:
-        UsageError: if the name's suffix is neither of PNG nor of JPEG.
+        UsageError: if the name's suffix is neither of PNG nor of JPEG, or the file is a result of the run.
     """
+    path = target(run, out, PREVIEW_NAME)
     suffix = path.suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"{path}: a sheet is png or jpg, not {suffix.lstrip('.') or 'without a suffix'}")

@@ -201,6 +201,22 @@ def test_of_whole_scenes_a_few_are_read(tmp_path: Path) -> None:
     assert len(Page(eechips.report(made)).data["pictures"]) == 2
 
 
+def test_a_result_of_the_run_is_not_overwritten(run: eechips.Run) -> None:
+    """Scripts call their files what they like."""
+    with Ledger(run.path / LEDGER_NAME) as ledger:
+        facts = {"state": State.DONE, "bytes": 4, "sha256": "0" * 64}
+        ledger.record(
+            [Record(position=0, file="report.html", **facts), Record(position=1, file="preview.png", **facts)]
+        )
+    for name, make in (("report.html", eechips.report), ("preview.png", eechips.preview)):
+        (run.path / name).write_text("mine")
+        with pytest.raises(UsageError, match="is a result of the run, and is not to be lost"):
+            make(run)
+        with pytest.raises(UsageError, match="choose another --out"):
+            make(run, out=run.path / "chips" / ".." / name)
+        assert (run.path / name).read_text() == "mine"
+
+
 def test_no_chip_is_shown_twice_or_too_many(run: eechips.Run) -> None:
     with pytest.raises(UsageError, match="a report shows 0 to 2,000 chips, not 2,001"):
         eechips.report(run, thumbnails=2001)
