@@ -39,6 +39,7 @@ class Dataset:
         end: last day (inclusive), or None where it goes on.
         visualization: how ``bands`` become 8-bit colours (``min``, ``max``, ``gamma``, ``palette``); empty
             where the values fit 8 bits as they are (colours, or class codes, which a stretch would falsify).
+        classes: names of the values of a map of classes, as the catalog has them.
         region: what ``--roi`` is unless given, or None where it must be given.
         licence: terms of use in short; the source has them in full.
         citation: how the producers want it cited.
@@ -56,6 +57,7 @@ class Dataset:
     start: str
     end: str | None = None
     visualization: Mapping[str, Any] = field(default_factory=dict)
+    classes: Mapping[int, str] = field(default_factory=dict)
     region: str | None = None
     licence: str
     citation: str
@@ -207,6 +209,19 @@ DATASETS: tuple[Dataset, ...] = (
                 *("b4b4b4", "b4b4b4", "f0f0f0", "f0f0f0", "0064c8", "0064c8", "0096a0", "00cf75", "fae6a0"),
             ],
         },
+        classes={
+            10: "Tree cover",
+            20: "Shrubland",
+            30: "Grassland",
+            40: "Cropland",
+            50: "Built-up",
+            60: "Bare / sparse vegetation",
+            70: "Snow and ice",
+            80: "Permanent water bodies",
+            90: "Herbaceous wetland",
+            95: "Mangroves",
+            100: "Moss and lichen",
+        },
         licence="CC-BY-4.0",
         citation="Zanaga et al., 2022, ESA WorldCover 10 m 2021 v200, https://doi.org/10.5281/zenodo.7254221",
     ),
@@ -225,6 +240,17 @@ DATASETS: tuple[Dataset, ...] = (
             "palette": [
                 *("419bdf", "397d49", "88b053", "7a87c6", "e49635", "dfc35a", "c4281b", "a59b8f", "b39fe1"),
             ],
+        },
+        classes={
+            0: "Water",
+            1: "Trees",
+            2: "Grass",
+            3: "Flooded vegetation",
+            4: "Crops",
+            5: "Shrub and scrub",
+            6: "Built",
+            7: "Bare",
+            8: "Snow and ice",
         },
         licence="CC-BY-4.0",
         citation="Brown et al., 2022, Dynamic World, https://doi.org/10.1038/s41597-022-01307-4",
@@ -251,6 +277,28 @@ DATASETS: tuple[Dataset, ...] = (
         dtype="uint8",
         start="2021-01-01",
         end="2021-12-31",
+        classes={
+            11: "Open water",
+            12: "Perennial ice/snow",
+            21: "Developed, open space",
+            22: "Developed, low intensity",
+            23: "Developed, medium intensity",
+            24: "Developed, high intensity",
+            31: "Barren land (rock/sand/clay)",
+            41: "Deciduous forest",
+            42: "Evergreen forest",
+            43: "Mixed forest",
+            51: "Dwarf scrub",
+            52: "Shrub/scrub",
+            71: "Grassland/herbaceous",
+            72: "Sedge/herbaceous",
+            73: "Lichens",
+            74: "Moss",
+            81: "Pasture/hay",
+            82: "Cultivated crops",
+            90: "Woody wetlands",
+            95: "Emergent herbaceous wetlands",
+        },
         licence="CC0-1.0",
         citation="Dewitz, J., 2023, National Land Cover Database (NLCD) 2021 Products, https://doi.org/10.5066/P9JZ7AO3",
     ),

@@ -214,12 +214,21 @@ def _strata(summary: Summary) -> Iterator[str]:
     yield f"### By {label}"
     header = [label, "samples", *(name or "no split" for name in names if summary.splits)]
     rows = [
-        [_text(stratum), f"{sum(own.values()):,}", *(f"{own[name]:,}" for name in names if summary.splits)]
+        [
+            _stratum_text(summary, stratum),
+            f"{sum(own.values()):,}",
+            *(f"{own[name]:,}" for name in names if summary.splits),
+        ]
         for stratum, own in list(counts.items())[:_MOST_STRATA]
     ]
     yield _table(header, rows)
     if len(counts) > _MOST_STRATA:
         yield f"And {len(counts) - _MOST_STRATA:,} more."
+
+
+def _stratum_text(summary: Summary, stratum: Any) -> str:
+    name = summary.classes.get(stratum) if isinstance(stratum, int) else None
+    return _text(stratum) if name is None else f"{stratum} {_text(name)}"
 
 
 def _splits(summary: Summary) -> Iterator[str]:

@@ -283,7 +283,11 @@ def _stratum_field(records: str, summary: Summary) -> dict[str, Any]:
     pattern = '"((?:[^"\\\\]|\\\\.)*)"' if is_text else "(-?[0-9.]+)"
     source = {**_column(PARQUET_NAME, "unit"), "transform": {"regex": f'.*?"{summary.stratum}":{pattern}'}}
     kind = "sc:Text" if is_text else "sc:Integer" if all(isinstance(v, int) for v in values) else "sc:Float"
-    return _field(records, summary.stratum, kind, "What the unit was drawn as: its label.", source)
+    names = ", ".join(
+        f"{value} {summary.classes[value]}" for value in dict.fromkeys(values) if value in summary.classes
+    )
+    text = f"What the unit was drawn as: its label{f' ({names})' if names else ''}."
+    return _field(records, summary.stratum, kind, text, source)
 
 
 def _column(table: str, column: str) -> dict[str, Any]:

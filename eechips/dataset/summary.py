@@ -12,6 +12,7 @@ import numpy as np
 import shapely
 from tqdm import tqdm
 
+from eechips import datasets
 from eechips.crs import parse_crs
 from eechips.dataset import quality, splits
 from eechips.dataset.samples import ONLY, STRATA, Sample, SampleFile, Samples
@@ -92,6 +93,7 @@ class Summary:
         states: units by state.
         samples: units with files.
         layers: in the order in which they come up.
+        classes: names of the values of ``class``, of maps that eechips knows.
         stratum: the field of a unit that says which stratum it was drawn in; None if there is none.
         strata: samples by stratum and split, in order; the stratum is empty without one, the split without splits.
         bounds: of all outlines; None if nothing has one.
@@ -105,6 +107,7 @@ class Summary:
     states: Mapping[str, int]
     samples: int
     layers: tuple[LayerSummary, ...]
+    classes: Mapping[int, str]
     stratum: str | None
     strata: Mapping[tuple[Any, str], int]
     bounds: Bounds | None
@@ -168,6 +171,7 @@ def summarize(samples: Samples) -> Summary:
         states=run.counts,
         samples=len(samples),
         layers=tuple(layers.values()),
+        classes=_classes(run) if stratum == "class" else {},
         stratum=stratum or None,
         strata=dict(sorted(strata.items(), key=lambda item: (_key(item[0][0]), order.index(item[0][1])))),
         bounds=bounds_of(grids),
@@ -213,6 +217,13 @@ def _sources(run: Run) -> dict[str, str]:
         return {each["layer"]: each["dataset"] for each in layers if isinstance(each, dict) and "layer" in each}
     dataset = given.get("dataset")
     return {ONLY: dataset} if isinstance(dataset, str) else {}
+
+
+def _classes(run: Run) -> Mapping[int, str]:
+    """What the classes are called that places were drawn in."""
+    image = (run.info.get("parameters") or {}).get("class_image")
+    known = datasets.find(str(image).partition(":")[0]) if image else None
+    return known.classes if known is not None else {}
 
 
 def _stratum(sample: Sample) -> tuple[str, Any]:

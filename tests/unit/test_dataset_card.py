@@ -261,3 +261,13 @@ def test_a_summary_opens_no_file(tmp_path: Path) -> None:
         path.unlink()
     found = summarize(read_samples(run))
     assert (found.samples, found.files, found.stratum) == (50, 50, "eco_name")
+
+
+@pytest.mark.parametrize("image", ["WORLDCOVER", "ESA/WorldCover/v200:Map"])
+def test_classes_of_known_maps_have_names(tmp_path: Path, image: str) -> None:
+    blank = png_of(np.zeros((3, 4, 4), dtype=np.uint8))
+    units = [({"kind": "point", "class": code, "n": code}, {"": ("png", blank)}) for code in (10, 80, 77)]
+    run = finished(tmp_path / "run", units, parameters={"class_image": image})
+    classes = rows_of(card(run).readme.read_text(), "### By class")
+    assert list(classes) == ["class", "10 Tree cover", "77", "80 Permanent water bodies"]
+    assert [record["class"] for record in records(run, "units")] == [10, 80, 77]

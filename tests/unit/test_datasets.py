@@ -64,3 +64,12 @@ def test_suggestions() -> None:
     assert suggestion("NIAP").startswith("; did you mean NAIP")
     assert "USDA/NAIP/DOQQ" in suggestion("USDA/NAIP/DOQ")
     assert suggestion("qqqqqqqq") == ""
+
+
+@pytest.mark.parametrize("dataset", [d for d in DATASETS if d.classes], ids=lambda d: d.alias)
+def test_classes_fit_the_type_and_have_different_names(dataset: Dataset) -> None:
+    assert len(dataset.bands) == 1
+    limits = np.iinfo(dataset.dtype)
+    assert all(limits.min <= code <= limits.max for code in dataset.classes)
+    assert list(dataset.classes) == sorted(dataset.classes)
+    assert len(set(dataset.classes.values())) == len(dataset.classes)
