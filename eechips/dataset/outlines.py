@@ -115,7 +115,8 @@ class Outlines:
     def distances(self, some: Indices, others: Indices) -> Floats:
         """Metres between pairs of outlines, along the geodesic; 0 where they overlap.
 
-        Right to a centimetre, and for chips of hundreds of kilometres to some thousandths of the distance.
+        Right to a centimetre or a hundredth of a pixel, whichever is more; for chips of hundreds of kilometres to some
+        thousandths of the distance.
         """
         best = np.full(len(some), np.inf)
         middles = _unit(self._middles[some] + self._middles[others])
@@ -160,8 +161,8 @@ class Outlines:
         chords = np.linalg.norm(self._vertices - self._middles[owners], axis=1)
         angles = np.zeros(len(self))
         np.maximum.at(angles, owners, 2 * np.arcsin(np.minimum(chords / 2, 1.0)))
-        # Edges bend a little between corners; long ones are cut so often that a 256th of their length is more.
-        found: Floats = angles * (1 + 1 / _MOST_PIECES) + 2 * _BEND / _A + _SLACK
+        # Edges bend between the corners of a ring by ``_BEND``, or by a share of an edge, which is two radii at most.
+        found: Floats = angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / _A + _SLACK
         return found
 
     def _shown(self, numbers: Indices, plane: _Plane) -> Any:
@@ -216,10 +217,11 @@ def _corners(grids: Sequence[Grid]) -> Floats:
 
 def _rings(crs: str, corners: Floats, sizes: npt.NDArray[np.int_]) -> Iterator[Floats]:
     """Rings of normals (k, 3), as many as it takes to be right, in the order of the corners (n, 4, 2)."""
-    coarse = _normals(crs, _pieces(corners, 2)).reshape(-1, 8, 3)
-    ends, middles = coarse[:, ::2], coarse[:, 1::2]
+    coarse = _normals(crs, _pieces(corners, 4)).reshape(-1, 4, 4, 3)  # of each edge, its beginning and three quarters
+    ends = coarse[:, :, 0]
     following = np.roll(ends, -1, axis=1)
-    bends = np.linalg.norm(middles - _unit(ends + following), axis=-1).max(axis=1)
+    planes = _unit(np.cross(ends, following))  # of the great circles between corners
+    bends = np.abs((coarse * planes[:, :, None]).sum(axis=-1)).max(axis=(1, 2))
     lengths = np.linalg.norm(following - ends, axis=-1).max(axis=1)
     allowed = np.maximum(_BEND / _A, _BEND_PIXELS * lengths / sizes)
     powers = np.ceil(np.log2(np.clip(np.sqrt(bends / allowed), 1, _MOST_PIECES)))
