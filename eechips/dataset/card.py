@@ -20,6 +20,7 @@ from eechips.dataset.summary import Summary, summarize
 from eechips.errors import UsageError
 from eechips.human import human_bytes
 from eechips.manifest.export import PARQUET_NAME
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.storage import write_file
 
@@ -82,7 +83,8 @@ def card(
         What was written.
 
     Raises:
-        UsageError: if the run is not finished, has no results, or has a README.md that eechips has not made.
+        UsageError: if the run is not finished, has no results, or has a README.md that eechips has not made, or if a
+            result is called like one of the files.
         StorageError: if something cannot be written.
 
     Example:
@@ -91,6 +93,7 @@ def card(
     run = run if isinstance(run, Run) else open_run(run)
     if not (run.path / PARQUET_NAME).is_file():
         raise UsageError(f"{run.path} is not finished: it has no {PARQUET_NAME}; run its command again")
+    _check_names(run)
     readme = run.path / README_NAME
     if readme.is_file() and not overwrite and _MARK not in readme.read_text(errors="replace"):
         raise UsageError(f"{readme} was not made by eechips: move it away, or take --overwrite")
@@ -106,6 +109,14 @@ def card(
     write_file(run.path / CROISSANT_NAME, described)
     write_file(readme, _markdown(run, summary, publication, has_sheet=picture is not None).encode())
     return Card(readme, run.path / CROISSANT_NAME, run.path / SHEET_NAME if picture is not None else None)
+
+
+def _check_names(run: Run) -> None:
+    """Raises UsageError if a result of the run has a name that the card needs: scripts call theirs what they like."""
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        taken = [name for name in (README_NAME, CROISSANT_NAME, SHEET_NAME) if ledger.owner(name) is not None]
+    if taken:
+        raise UsageError(f"{run.path / taken[0]} is a result of the run, and is not to be lost: there is no card of it")
 
 
 def _markdown(run: Run, summary: Summary, publication: Publication, *, has_sheet: bool) -> str:

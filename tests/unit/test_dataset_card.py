@@ -188,6 +188,17 @@ def test_a_readme_of_somebody_else_stays(tmp_path: Path) -> None:
     assert card(run, overwrite=True).readme.read_text() != "# Mine\n"
 
 
+def test_a_result_of_that_name_stays(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", pictures(2))
+    with Ledger(run.path / LEDGER_NAME) as ledger:
+        further = [(0, "croissant.json", 2, hashlib.sha256(b"{}").hexdigest())]
+        ledger.record([], further)
+    (run.path / "croissant.json").write_bytes(b"{}")
+    with pytest.raises(UsageError, match=r"croissant\.json is a result of the run"):
+        card(run)
+    assert (run.path / "croissant.json").read_bytes() == b"{}"
+
+
 def test_what_is_not_finished_or_empty_is_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", pictures(2))
     with pytest.raises(UsageError, match="is not finished"):
