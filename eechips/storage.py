@@ -182,7 +182,11 @@ class LocalStore:
             self.stage(staged.name, staged.data, "relayed")
             staged = replace(staged, temporary=temporary_name(staged.name, "relayed"))
         try:
-            os.replace(self._inside(staged.temporary), self._inside(staged.name))  # noqa: PTH105 - see _prefix
+            try:
+                os.replace(self._inside(staged.temporary), self._inside(staged.name))  # noqa: PTH105 - see _prefix
+            except FileNotFoundError:  # not staged where it is to be
+                self.path(staged.name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(self._inside(staged.temporary), self._inside(staged.name))  # noqa: PTH105
         except OSError as error:
             raise self._failed(self.path(staged.name), error) from error
 

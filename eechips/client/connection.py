@@ -95,6 +95,21 @@ def connect(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts)
             transport.close()
 
 
+NOBODY = Target("", "", None)
+"""Whom recipes ask that need no service."""
+
+
+def unconnected(seat: Seat, policy: RetryPolicy, timeouts: Timeouts) -> Connection:
+    """What recipes work with that need no service: no client is initialised, and nothing can be asked through it.
+
+    Args:
+        seat: of the run's throttle.
+        policy: of retries.
+        timeouts: of requests.
+    """
+    return Connection(NOBODY, Transport("", seat, policy, timeouts, documents=Documents(b"", b"")))
+
+
 def attach(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts, documents: DocumentsFile) -> Connection:
     """Initialises the client of a worker, without a single request.
 
@@ -105,6 +120,8 @@ def attach(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts, 
         timeouts: of every request.
         documents: what the parent was told.
     """
+    if target == NOBODY:
+        return unconnected(seat, policy, timeouts)
     relay = prepare(Briefing(target.endpoint, target.project, documents))
     transport = Transport(
         target.endpoint, seat, policy, timeouts, credentials=target.credentials, documents=relay.documents

@@ -197,6 +197,24 @@ class Transport:
             self._local.usage = previous
 
     @contextlib.contextmanager
+    def lent(self) -> Iterator[Slot]:
+        """A slot of the throttle for a request that somebody else sends; it is counted.
+
+        Yields:
+            Where to fill in how many bytes came.
+
+        Raises:
+            Stopped: if the run is stopping.
+        """
+        with self._seat.slot() as slot:
+            usage = self._usage
+            usage.requests += 1
+            try:
+                yield slot
+            finally:
+                usage.received += slot.received
+
+    @contextlib.contextmanager
     def checking(self, accept: Callable[[bytes], object]) -> Iterator[None]:
         """Has the client's answers checked inside the block, by this thread.
 

@@ -54,7 +54,7 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
     """
     from eechips.engine.run import connect
 
-    with connect(config):
+    with connect(config, recipe=recipe):
         units = units_of(recipe, name_template(recipe, config))
         first = list(islice(units, _SAMPLE))
         count = len(first) + sum(1 for _ in units)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ class RunLog:
 
     def __init__(self, folder: Path, now: Callable[[], str] = utc_now) -> None:
         self._now = now
+        self._writing = threading.Lock()
         try:
             self._file = (folder / LOG_NAME).open("a", encoding="utf-8", buffering=1)
         except OSError as error:
@@ -39,6 +41,7 @@ class RunLog:
         self._file.close()
 
     def write(self, event: str, **fields: Any) -> None:
-        """Adds a line; secrets are removed from it."""
+        """Adds a line; secrets are removed from it. Threads may share a log."""
         line = json.dumps({"time": self._now(), "event": event, **fields}, ensure_ascii=False, default=str)
-        self._file.write(scrub(line) + "\n")
+        with self._writing:
+            self._file.write(scrub(line) + "\n")

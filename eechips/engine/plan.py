@@ -12,6 +12,7 @@ from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
+from eechips.manifest.run import AS_THEY_CAME
 from eechips.recipe import Recipe, Unit, as_unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate
 
@@ -28,6 +29,11 @@ def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
     return NameTemplate(config.name or getattr(recipe, "name_template", None) or DEFAULT_TEMPLATE)
 
 
+def needs_service(recipe: Recipe) -> bool:
+    """Whether a recipe asks Earth Engine; few do not."""
+    return getattr(recipe, "needs_service", True)
+
+
 def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
     """What makes a run this run and no other: JSON, stored with the plan."""
     return {
@@ -35,8 +41,9 @@ def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
         "identity": recipe.identity,
         "parameters": json.loads(canonical_json(dict(recipe.parameters))),
         "name": name_template(recipe, config).text,
-        "source": config.source,
+        "source": config.source if needs_service(recipe) else "",
         **({"results": config.results} if config.results else {}),
+        **({AS_THEY_CAME: True} if getattr(recipe, "is_foreign", False) else {}),
     }
 
 

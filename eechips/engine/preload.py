@@ -75,7 +75,9 @@ def _prepare(path: Path) -> None:
             return  # the parent could not connect, or is gone
         time.sleep(_GLANCE)
     with contextlib.suppress(FileNotFoundError):  # gone with a run whose plan failed meanwhile
-        prepare(Briefing.load(path))
+        briefing = Briefing.load(path)
+        if briefing.endpoint:  # else the recipe needs no service
+            prepare(briefing)
 
 
 def _warm_up() -> None:

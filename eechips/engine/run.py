@@ -20,7 +20,7 @@ from typing import Any, cast
 from eechips import datasets
 from eechips.client import limits, retry
 from eechips.client.congestion import USUAL
-from eechips.client.connection import Connection, Target
+from eechips.client.connection import Connection, Target, unconnected
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
 from eechips.client.documents import Briefing
@@ -36,11 +36,12 @@ from eechips.engine.executors.processes import Processes, start_fork_server, wor
 from eechips.engine.executors.threads import Threads
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog
-from eechips.engine.plan import SPENT, check_same, describe, name_template, units_of
+from eechips.engine.plan import SPENT, check_same, describe, name_template, needs_service, units_of
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import is_refilling, redraw_of
 from eechips.engine.salvage import MAILBOXES, note_mailbox, salvage
 from eechips.engine.settlement import Settlement, stopped
+from eechips.engine.site import Site
 from eechips.engine.station import Posting, PromptStore
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
@@ -115,7 +116,7 @@ class Bench:
 
 
 @contextlib.contextmanager
-def connect(config: RunConfig, server_log: Path | None = None) -> Iterator[Session]:
+def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe | None = None) -> Iterator[Session]:
     """Initialises Earth Engine in this process, as the config says, for the duration of the block.
 
     With ``local``, the local Earth Engine runs as long. The state that the client had before is put back.
@@ -123,11 +124,16 @@ def connect(config: RunConfig, server_log: Path | None = None) -> Iterator[Sessi
     Args:
         config: whom to ask, as whom.
         server_log: file for the errors of the local Earth Engine.
+        recipe: that needs it; for one that needs no service, nothing is initialised.
 
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work; says what to do.
         UsageError: if the run may not send as many requests.
     """
+    if recipe is not None and not needs_service(recipe):
+        throttle = Throttle(worker_context(), _own_limits(recipe, config), seats=config.processes + 1)
+        yield Session(unconnected(throttle.seat(0), config.policy, config.timeouts), throttle, (), None)
+        return
     with contextlib.ExitStack() as stack:
         server: LocalServer | None = None
         if config.local:
@@ -158,6 +164,13 @@ def _limits(config: RunConfig, target: Target) -> Limits:
         requests=config.max_requests,
         received=config.max_bytes,
     )
+
+
+def _own_limits(recipe: Recipe, config: RunConfig) -> Limits:
+    """What a run may use whose recipe needs no service: there is no quota to learn."""
+    wanted: int = config.in_flight if config.in_flight != "auto" else getattr(recipe, "slots", os.cpu_count() or 1)
+    rate = None if config.rate == "auto" else config.requests_per_second
+    return Limits(wanted, wanted, rate=rate, requests=config.max_requests, received=config.max_bytes, learns=False)
 
 
 def find_target(config: RunConfig, endpoint: str) -> Target:
@@ -287,7 +300,7 @@ class _Run:
         # First of all: what the workers share is loaded while this process connects and plans.
         if config.engine == "processes":
             start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")
-        session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME))
+        session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME, recipe=self._recipe))
         target = session.connection.target
         documents = session.connection.documents.save(scratch / "documents.json")
         Briefing(target.endpoint, target.project, documents).save(scratch / "briefing.json")
@@ -305,6 +318,9 @@ class _Run:
             logs=config.verbose or config.estimate_first is not None,
             keeps_empty=config.on_empty == "keep",
         )
+        attend: Callable[[Site], contextlib.AbstractContextManager[None]] | None
+        if (attend := getattr(self._recipe, "attend", None)) is not None:
+            stack.enter_context(attend(Site(session.connection.transport, self._store, log, config.quiet)))
         executor = stack.enter_context(self._executor(setup, session, scratch))
         if is_planned:
             salvage(self._ledger, self._store, session.throttle, log, self._interrupt)
@@ -382,7 +398,7 @@ class _Run:
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""
         throttle, target = session.throttle, session.connection.target
-        is_learned = self._config.in_flight == "auto" and self._config.engine != "beam"
+        is_learned = needs_service(self._recipe) and self._config.in_flight == "auto" and self._config.engine != "beam"
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
             learned = limits.Learned(throttle.limit, throttle.is_restricted, utc_now())
             limits.remember(target.endpoint, target.project, learned)

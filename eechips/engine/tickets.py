@@ -121,7 +121,7 @@ def emit(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[Tick
     """
     if getattr(recipe, "drive", None) is not None:
         raise UsageError(f"{recipe.name} plans as it goes: its units cannot be known before it runs")
-    with connect(config):
+    with connect(config, recipe=recipe):
         for planned in units_of(recipe, name_template(recipe, config)):
             yield Ticket(tuple(job), recipe.identity, planned)
 

@@ -160,6 +160,29 @@ class Files:
     files: tuple[File, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A result: a file that a recipe has written and checked itself, in the folder of the results, however large.
+
+    Attributes:
+        temporary: its present path below that folder.
+        suffix: of the name that it gets, without the dot; empty for none.
+        size: bytes.
+        sha256: of its content, hexadecimal.
+        facts: what it holds.
+        sources: ids of what it was made from.
+        dates: ISO 8601.
+    """
+
+    temporary: str
+    suffix: str
+    size: int
+    sha256: str
+    facts: Facts
+    sources: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+
+
 def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe) -> None:
     """The body of a worker process: receives units, sends outcomes, until it is told None or its parent is gone.
 
@@ -300,6 +323,10 @@ class Worker:
             return Outcome(task.position, record, is_exclusive=is_exclusive)
         if isinstance(result, Files):
             return self._stage(task, result.files)
+        if isinstance(result, Placed):
+            name = f"{task.name}.{result.suffix}" if result.suffix else task.name
+            placed = Staged(name, result.temporary, result.size, result.sha256)
+            return Outcome(task.position, _record(task, result.facts, placed, result), placed)
         if isinstance(result, Mapping):
             return replace(self._fetch_layers(task, result), is_exclusive=is_exclusive)
         written = self._materialize(result)

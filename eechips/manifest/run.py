@@ -29,6 +29,9 @@ REPORT_NAME = "report.html"
 AS_IT_GOES = "as_it_goes"
 """In the ledger: its recipe is a script, which plans as it goes and writes its files itself."""
 
+AS_THEY_CAME = "as_they_came"
+"""In the ledger: its files are as others made them, of any format and size; checksums tell whether they are whole."""
+
 ASSEMBLED = "assembled"
 """In the ledger: what was made of all results together, ``file``, ``bytes`` and ``sha256`` of each."""
 
@@ -245,7 +248,7 @@ class Run:
 
             def problem(file: tuple[str, str, str]) -> Problem | None:
                 identifier, name, digest = file
-                whole = identifier == ASSEMBLED
+                whole = identifier == ASSEMBLED or meta.get(AS_THEY_CAME)
                 reason = _changed(store, name, digest) if whole else _check(store, name, digest, check)
                 return None if reason is None else Problem(identifier, name, reason)
 

@@ -24,6 +24,11 @@ class Recipe(Protocol):
     which makes files of all results together: called in the parent with an ``eechips.engine.assembly.Results`` when
     every unit is settled, and again by the next run if it was stopped, a file is gone, or ``assembly``, JSON that says
     how the files are made, has changed.
+
+    A recipe whose units are not Earth Engine's has ``needs_service``, False: its run neither asks for credentials nor
+    initialises the client. Then it may have ``attend(site)``, a context manager: entered in the parent with an
+    ``eechips.engine.site.Site`` before it plans, left after its last unit; for what threads of the parent share.
+    ``is_foreign`` says that its files are as others made them, so that they are verified by their checksums alone.
     """
 
     @property

@@ -1,0 +1,31 @@
+"""What a recipe has around it that fetches by itself, in the process of its run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eechips.client.transport import Transport
+from eechips.engine.log import RunLog
+from eechips.engine.progress import Progress
+from eechips.storage import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where units are worked at.
+
+    Attributes:
+        transport: lends slots, and waits before something is repeated.
+        store: where results go.
+        log: of the run; threads may share it.
+        quiet: whether the user is to be left alone.
+    """
+
+    transport: Transport
+    store: Store
+    log: RunLog
+    quiet: bool
+
+    def say(self, text: str) -> None:
+        """Shows the user a line."""
+        Progress(0, 0, None, quiet=self.quiet).say(text)
