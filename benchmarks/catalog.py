@@ -32,7 +32,7 @@ import numpy as np
 
 from eechips.catalogs.build import catalog
 from eechips.catalogs.catalog import open_catalog
-from eechips.catalogs.grids import H3
+from eechips.catalogs.hexagons import H3
 from eechips.catalogs.items import Left, Source, items
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.update import update

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from eechips.catalogs.catalog import Catalog
-from eechips.catalogs.grids import H3
+from eechips.catalogs.hexagons import H3
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.merge import Outcome
 from eechips.catalogs.update import update

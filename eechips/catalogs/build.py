@@ -51,6 +51,7 @@ def catalog(
     date: str | None = None,
     grid: str | None = None,
     resolution: int | None = None,
+    tiles: str | Path | None = None,
     period: Period | None = None,
     most_cells: int | None = None,
     give_up_unreadable: bool = False,
@@ -67,8 +68,9 @@ def catalog(
         collection: id of the STAC collection; None for the name of the run's folder.
         base: where the run's files are, for those who read the catalogue; None for where they are now.
         date: ``2021-01-01``, or ``2021-01-01/2021-12-31``, for units of which no date is known.
-        grid: of the partitions' cells; None for the catalogue's, or ``h3``.
-        resolution: of the grid; None for the catalogue's, or 2.
+        grid: of the partitions' cells: ``h3``, ``s2``, ``mgrs``, ``utm`` or ``tiles``; None for the catalogue's, or H3.
+        resolution: of H3 and S2; None for the catalogue's, or 2 and 5.
+        tiles: GeoJSON file of named polygons, for ``tiles``.
         period: of the partitions: ``year``, ``month``, ``day`` or ``none``; None for the catalogue's, or ``month``.
         most_cells: items that meet more cells go to ``global``; None for the catalogue's, or 10.
         give_up_unreadable: whether partitions that cannot be read are removed, with what was in them; else they stay as
@@ -110,7 +112,7 @@ def catalog(
         extent = union_of([partition.extent for partition in own])
         return [collection_of(source, extent, min(starts, default=None), max(ends, default=None))]
 
-    choose = chooser(grid, resolution, period, most_cells)
+    choose = chooser(grid, resolution, tiles, period, most_cells)
     with progress(len(samples), "chips", is_shown=not quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)
         found, outcome = update(folder, choose, batches, described, give_up=give_up_unreadable, is_shown=not quiet)

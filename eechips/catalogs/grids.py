@@ -5,9 +5,7 @@ A grid only decides where items lie. What a partition's items really cover is re
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
-from itertools import pairwise
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,11 +15,18 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.catalogs.extents import centres, diameters
+from eechips.catalogs.hexagons import H3
+from eechips.catalogs.names import GLOBAL
+from eechips.catalogs.quads import S2
+from eechips.catalogs.tiles import Tiles
+from eechips.catalogs.zones import Mgrs, Utm
 from eechips.errors import UsageError
-from eechips.footprints import polygons
 
-GLOBAL = "global"
-"""In the place of a cell: for items over many cells, and for those in none."""
+GRIDS = (H3.name, S2.name, Mgrs.name, Utm.name, Tiles.name)
+"""How grids are called."""
+
+RESOLUTIONS = {H3.name: 2, S2.name: 5}
+"""What is usual, of those that have resolutions: cells of 86,800 and of 83,000 km²."""
 
 _SPREAD = (
     2.0  # the largest cells of H3 have less than twice the mean area (https://h3geo.org/docs/core-library/restable)
@@ -54,86 +59,42 @@ class CellGrid(Protocol):
         """Whether a geometry meets more than so many cells."""
 
 
-@dataclass(frozen=True)
-class H3:
-    """The hexagons of H3 (https://h3geo.org).
-
-    Attributes:
-        resolution: 0 (4,250,000 km² a cell) to 15; 2 is 86,800 km², 3 is 12,400 km².
-    """
-
-    resolution: int
-
-    name = "h3"
-    few = 3  # of any four hexagons two are not neighbours, and lie an edge apart
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.resolution <= 15:
-            raise UsageError(f"H3 has resolutions from 0 to 15, not {self.resolution}")
-
-    @functools.cached_property
-    def reach(self) -> float:
-        """Metres that the shortest edges exceed."""
-        return _SHRINK * float(_h3().average_hexagon_edge_length(self.resolution, unit="m"))
-
-    def to_json(self) -> dict[str, Any]:
-        """``{"name": "h3", "resolution": …}``."""
-        return {"name": self.name, "resolution": self.resolution}
-
-    def homes(self, longitudes: npt.NDArray[np.float64], latitudes: npt.NDArray[np.float64]) -> list[str]:
-        """The hexagons, or pentagons, that places lie in."""
-        cell, resolution = _h3().latlng_to_cell, self.resolution
-        return [cell(y, x, resolution) for x, y in zip(longitudes.tolist(), latitudes.tolist(), strict=True)]
-
-    def is_over(self, geometry: BaseGeometry, cells: int) -> bool:
-        """Whether a geometry meets more than so many hexagons; edges are straight in longitude and latitude."""
-        h3 = _h3()
-        largest = _SPREAD * h3.average_hexagon_area(self.resolution, unit="m^2")
-        if _square_metres(geometry) / 2 > cells * largest:  # without listing them: there may be billions
-            return True
-        found: set[str] = set()
-        for part in shapely.get_parts(shapely.get_parts(geometry)):
-            found.update(self.cells(part))
-            if len(found) > cells:
-                return True
-        return False
-
-    def cells(self, part: BaseGeometry) -> set[str]:
-        """The hexagons that a point, a line or a polygon meets."""
-        h3 = _h3()
-        points = shapely.get_coordinates(part)
-        found = set(self.homes(points[:, 0], points[:, 1]))
-        if part.geom_type == "LineString":
-            part = part.buffer(1e-9)
-        for piece in _pieces(part):
-            rings = (shapely.get_coordinates(ring)[:-1, ::-1] for ring in (piece.exterior, *piece.interiors))
-            shape = h3.LatLngPoly(*(list(map(tuple, ring.tolist())) for ring in rings))
-            found.update(h3.h3shape_to_cells_experimental(shape, self.resolution, contain="overlap"))
-        return found
-
-
-def _pieces(part: BaseGeometry) -> list[Any]:
-    """A polygon in pieces of which H3 does not think that they go the other way round the Earth."""
-    west, south, east, north = part.bounds
-    if east - west <= _WIDEST:
-        return polygons(part)
-    edges = np.linspace(west, east, int((east - west) // _WIDEST) + 2)
-    return [
-        piece
-        for left, right in pairwise(edges.tolist())
-        for piece in polygons(shapely.intersection(part, shapely.box(left, south, right, north)))
-    ]
-
-
 def grid_of(value: dict[str, Any]) -> CellGrid:
     """The grid that ``to_json`` wrote.
 
     Raises:
         UsageError: if there is no such grid.
     """
-    if value.get("name") == H3.name:
+    name = value.get("name")
+    if name == H3.name:
         return H3(int(value["resolution"]))
-    raise UsageError(f"there is no grid '{value.get('name')}': there is {H3.name}")
+    if name == S2.name:
+        return S2(int(value["resolution"]))
+    if name == Mgrs.name:
+        return Mgrs()
+    if name == Utm.name:
+        return Utm()
+    if name == Tiles.name:
+        return Tiles(tuple(value["tiles"].items()))
+    raise UsageError(f"there is no grid '{name}': there are {', '.join(GRIDS)}")
+
+
+def chosen(name: str | None, resolution: int | None, tiles: str | Path | None, known: CellGrid | None) -> CellGrid:
+    """The grid that a caller wants, given that of the catalogue, if there is one.
+
+    Raises:
+        UsageError: if what is wanted does not fit together.
+    """
+    wanted = name or (Tiles.name if tiles is not None else known.name if known else H3.name)
+    if (tiles is not None) != (wanted == Tiles.name) and not (known and known.name == Tiles.name == wanted):
+        raise UsageError("--tiles goes with --grid tiles: it names the GeoJSON file of the tiles")
+    if resolution is not None and wanted not in RESOLUTIONS:
+        raise UsageError(f"--resolution is of {' and '.join(RESOLUTIONS)}: {wanted} has none")
+    if tiles is not None:
+        return Tiles.read(Path(tiles))
+    if known is not None and known.name == wanted and resolution is None:
+        return known
+    return grid_of({"name": wanted, "resolution": RESOLUTIONS.get(wanted) if resolution is None else resolution})
 
 
 def assign(grid: CellGrid, boxes: npt.NDArray[np.float64], geometries: pa.ChunkedArray, most_cells: int) -> list[str]:
@@ -151,20 +112,3 @@ def assign(grid: CellGrid, boxes: npt.NDArray[np.float64], geometries: pa.Chunke
         if grid.is_over(shapely.from_wkb(geometries[int(index)].as_py()), most_cells):
             found[index] = GLOBAL
     return found
-
-
-def _square_metres(geometry: BaseGeometry) -> float:
-    """The area on a sphere; where long edges do not follow meridians or parallels, about."""
-    cylinder = shapely.transform(
-        geometry, lambda c: np.column_stack([np.radians(c[:, 0]), np.sin(np.radians(c[:, 1]))])
-    )
-    return float(cylinder.area) * _RADIUS**2
-
-
-@functools.cache
-def _h3() -> Any:
-    try:
-        import h3
-    except ImportError as error:
-        raise UsageError("catalogues by H3 cells need h3: pip install 'eechips[stac]'") from error
-    return h3

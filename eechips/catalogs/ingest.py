@@ -70,6 +70,7 @@ def ingest(
     timeout: float = PACE.timeout,
     grid: str | None = None,
     resolution: int | None = None,
+    tiles: str | Path | None = None,
     period: Period | None = None,
     most_cells: int | None = None,
     give_up_unreadable: bool = False,
@@ -91,8 +92,9 @@ def ingest(
         per_host: of them to one host.
         retries: of a request.
         timeout: seconds that an answer may take.
-        grid: of the partitions' cells; None for the catalogue's, or ``h3``.
-        resolution: of the grid; None for the catalogue's, or 2.
+        grid: of the partitions' cells: ``h3``, ``s2``, ``mgrs``, ``utm`` or ``tiles``; None for the catalogue's, or H3.
+        resolution: of H3 and S2; None for the catalogue's, or 2 and 5.
+        tiles: GeoJSON file of named polygons, for ``tiles``.
         period: of the partitions; None for the catalogue's, or ``month``.
         most_cells: items that meet more cells go to ``global``; None for the catalogue's, or 10.
         give_up_unreadable: whether partitions that cannot be read are removed, with what was in them.
@@ -113,7 +115,7 @@ def ingest(
     pace = Pace(in_flight, per_host, retries, timeout)
     folder = Path(out)
     with changing(folder) as change:
-        schema = schema_of(folder, chooser(grid, resolution, period, most_cells))
+        schema = schema_of(folder, chooser(grid, resolution, tiles, period, most_cells))
         identity = [
             [[known.address, known.size, known.stamp] for known in files],
             [column, hook, collection, strict, schema.layout.to_json()],

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips.catalogs.grids import H3, CellGrid, grid_of
+from eechips.catalogs.grids import CellGrid, chosen, grid_of
 from eechips.errors import UsageError
 
 Period = Literal["year", "month", "day", "none"]
@@ -21,7 +22,6 @@ FILE = "items.parquet"
 MOST_CELLS = 10
 """Cells that an item may meet, unless the caller says otherwise: a Landsat scene meets five of resolution 2."""
 
-RESOLUTION = 2
 _LEVELS: Mapping[str, int] = {"none": 0, "year": 1, "month": 2, "day": 3}
 _TIMES = ("year", "month", "day")
 _NONE = "none"  # in the place of a collection
@@ -76,17 +76,18 @@ class Layout:
 
 
 def chooser(
-    grid: str | None, resolution: int | None, period: Period | None, most_cells: int | None
+    grid: str | None = None,
+    resolution: int | None = None,
+    tiles: str | Path | None = None,
+    period: Period | None = None,
+    most_cells: int | None = None,
 ) -> Callable[[Layout | None], Layout]:
     """What a caller wants of a catalogue's layout; None for what the catalogue has, or new ones usually have."""
 
     def choose(known: Layout | None) -> Layout:
-        old = known.grid.to_json() if known else {"name": H3.name, "resolution": RESOLUTION}
-        new = old if grid in (None, old["name"]) else {"name": grid, "resolution": RESOLUTION}
-        if resolution is not None:
-            new = new | {"resolution": resolution}
+        cells = chosen(grid, resolution, tiles, known.grid if known else None)
         most = most_cells if most_cells is not None else known.most_cells if known else MOST_CELLS
-        return Layout(grid_of(new), period or (known.period if known else "month"), most)
+        return Layout(cells, period or (known.period if known else "month"), most)
 
     return choose
 

@@ -163,5 +163,6 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
 
 
 def _told(layout: Layout) -> str:
-    grid = " ".join(f"{name} {value}" for name, value in layout.grid.to_json().items()).removeprefix("name ")
-    return f"{grid}, period {layout.period}, most cells {layout.most_cells}"
+    grid = layout.grid.to_json()
+    told = f"{grid['name']} resolution {grid['resolution']}" if "resolution" in grid else grid["name"]
+    return f"{told}, period {layout.period}, most cells {layout.most_cells}"

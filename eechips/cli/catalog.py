@@ -37,8 +37,11 @@ class _RunOrVerb(click.Group):
 def _layout_options(function: FunctionT) -> FunctionT:
     """Adds the options that say how a catalogue is laid out, and what becomes of unreadable partitions."""
     options = [
-        click.option("--grid", type=click.Choice(["h3"]), help="Cells of the partitions. [default: h3]"),
-        click.option("--resolution", type=int, metavar="N", help="Of the grid. [default: 2, cells of 86,800 km²]"),
+        click.option(
+            "--grid", type=click.Choice(["h3", "s2", "mgrs", "utm", "tiles"]), help="Of partitions. [default: h3]"
+        ),
+        click.option("--resolution", type=int, metavar="N", help="Of h3 [default: 2] or s2 [default: 5]."),
+        click.option("--tiles", type=click.Path(path_type=Path), metavar="FILE", help="GeoJSON, for --grid tiles."),
         click.option(
             "--period", type=click.Choice(["year", "month", "day", "none"]), help="Of a partition. [default: month]"
         ),
@@ -87,6 +90,7 @@ def build_command(
     date: str | None,
     grid: str | None,
     resolution: int | None,
+    tiles: Path | None,
     period: str | None,
     most_cells: int | None,
     give_up_unreadable: bool,
@@ -116,6 +120,7 @@ def build_command(
         date=date,
         grid=grid,
         resolution=resolution,
+        tiles=tiles,
         period=period,  # type: ignore[arg-type]
         most_cells=most_cells,
         give_up_unreadable=give_up_unreadable,
@@ -156,6 +161,7 @@ def ingest_command(
     timeout: float,
     grid: str | None,
     resolution: int | None,
+    tiles: Path | None,
     period: str | None,
     most_cells: int | None,
     give_up_unreadable: bool,
@@ -190,6 +196,7 @@ def ingest_command(
         timeout=timeout,
         grid=grid,
         resolution=resolution,
+        tiles=tiles,
         period=period,  # type: ignore[arg-type]
         most_cells=most_cells,
         give_up_unreadable=give_up_unreadable,

@@ -10,7 +10,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.catalogs.grids import GLOBAL, H3, assign, grid_of
+from eechips.catalogs.grids import GLOBAL, assign, grid_of
+from eechips.catalogs.hexagons import H3
 from eechips.errors import UsageError
 
 
@@ -90,7 +91,7 @@ def test_items_lie_under_the_cell_of_their_middle_or_are_global() -> None:
 
 def test_grids_are_json_values() -> None:
     assert grid_of(H3(5).to_json()) == H3(5)
-    with pytest.raises(UsageError, match="no grid 'squares': there is h3"):
+    with pytest.raises(UsageError, match="no grid 'squares': there are h3, s2"):
         grid_of({"name": "squares"})
     with pytest.raises(UsageError, match="0 to 15, not 16"):
         H3(16)

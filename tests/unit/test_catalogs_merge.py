@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eechips.catalogs.catalog import Catalog, open_catalog
 from eechips.catalogs.extents import Extent
-from eechips.catalogs.grids import H3
+from eechips.catalogs.hexagons import H3
 from eechips.catalogs.layout import Layout
 from eechips.errors import StorageError, UsageError
 from tests.catalog_items import BASE, DAYS, boxes, contents, digests, item, put

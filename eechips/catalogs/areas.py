@@ -1,0 +1,50 @@
+"""Areas on the Earth, and what lies in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+RADIUS = 6_371_008.0
+"""Of the Earth, the mean, in metres."""
+
+_MOST_POINTS = 200_000
+
+Homes = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], list[str]]
+"""The cells of places, given longitudes and latitudes."""
+
+
+def square_metres(geometry: BaseGeometry) -> float:
+    """The area on a sphere; where long edges do not follow meridians or parallels, about."""
+    cylinder = shapely.transform(
+        geometry, lambda c: np.column_stack([np.radians(c[:, 0]), np.sin(np.radians(c[:, 1]))])
+    )
+    return float(cylinder.area) * RADIUS**2
+
+
+def meets_more(geometry: BaseGeometry, cells: int, homes: Homes, *, largest: float, step: float) -> bool:
+    """Whether a geometry meets more than so many cells, as far as places in it and on its edge tell.
+
+    Cells that it only just touches may be missed.
+
+    Args:
+        geometry: in longitude and latitude.
+        cells: how many it may meet.
+        homes: the cells of places.
+        largest: no cell has a larger area, in square metres.
+        step: between places, in degrees.
+    """
+    if square_metres(geometry) / 2 > cells * largest:
+        return True
+    points = shapely.get_coordinates(shapely.segmentize(geometry, step))
+    west, south, east, north = geometry.bounds
+    columns, rows = np.arange(west, east, step), np.arange(south, north, step)
+    if 0 < len(columns) * len(rows) < _MOST_POINTS:
+        x, y = (axis.ravel() for axis in np.meshgrid(columns, rows))
+        inside = shapely.intersects_xy(geometry, x, y)
+        points = np.concatenate([points, np.column_stack([x[inside], y[inside]])])
+    return len(set(homes(points[:, 0], points[:, 1]))) > cells

@@ -1,0 +1,384 @@
+"""Lists into a catalogue: over HTTP with faults, from S3, by hooks, killed and resumed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import eechips
+from eechips.catalogs.fetch import Pace, fetch
+from eechips.catalogs.ingest import ingest
+from eechips.cli import main
+from eechips.errors import ConfigurationError, UsageError
+from tests.catalog_items import DAYS, contents, digests, item
+from tests.object_server import lacking, serving_objects
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Host:
+    """A web server of items, which fails as its items' names say.
+
+    Attributes:
+        asked: requests by path.
+        most: requests at once, at most.
+    """
+
+    def __init__(self, delay: float = 0.0) -> None:
+        self.asked: Counter[str] = Counter()
+        self.most = self._now = 0
+        self.delay, self._lock = delay, threading.Lock()
+        host = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                with host._lock:
+                    host.asked[self.path] += 1
+                    times = host.asked[self.path]
+                    host._now += 1
+                    host.most = max(host.most, host._now)
+                try:
+                    time.sleep(host.delay)
+                    host.answer(self, times)
+                finally:
+                    with host._lock:
+                        host._now -= 1
+
+            def log_message(self, *_: Any) -> None:
+                """Nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        host, port = self._server.server_address[:2]
+        return f"http://{host!s}:{port}"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, handler: BaseHTTPRequestHandler, times: int) -> None:
+        """``/7.json`` is an item; ``/busy-7.json`` is one from the third request on."""
+        kind, _, number = handler.path.strip("/").removesuffix(".json").rpartition("-")
+        status, headers = {"missing": 404, "gone": 410}.get(kind, 200), {}
+        if kind == "busy" and times < 3:
+            status, headers = 503, {"Retry-After": "0"}
+        body = b"<html>" if kind == "page" else json.dumps(scene(int(number))).encode()
+        length = len(body) + (100 if kind == "cut" and times == 1 else 0)
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(body)
+        if length > len(body):
+            handler.close_connection = True
+
+
+def scene(number: int, **fields: Any) -> dict[str, Any]:
+    lon, lat = (number * 37) % 350 - 175.0, (number * 17) % 160 - 80.0
+    box = (lon, lat, lon + 1, lat + 1)
+    collection = "even" if number % 2 == 0 else "odd"
+    return {**item(f"scene-{number}", box, when=DAYS[number % 6], updated=DAYS[0], collection=collection), **fields}
+
+
+@pytest.fixture
+def host() -> Iterator[Host]:
+    found = Host()
+    yield found
+    found.close()
+
+
+def cli(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["catalog", "ingest", *map(str, arguments)])
+
+
+def write(path: Path, values: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(value) + "\n" for value in values))
+    return path
+
+
+def failures(folder: Path) -> list[dict[str, str]]:
+    with (folder / "_failures.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_addresses_are_fetched_and_what_fails_is_told(tmp_path: Path, host: Host) -> None:
+    kinds = ["", "busy-", "cut-", "missing-", "gone-", "page-"]
+    urls = [f"{host.url}/{kinds[n % 6]}{n}.json" for n in range(60)]
+    write(tmp_path / "list.ndjson", [*urls, "no address", scene(100), {"type": "Collection"}])
+    out = tmp_path / "catalog"
+    result = cli(tmp_path / "list.ndjson", "--out", out, "--retries", 3)
+    assert result.exit_code == 1
+    assert "entries: 63 (61 addresses); items: 31" in result.output
+    assert {key[1] for key in contents(eechips.open_catalog(out))} == {
+        *(f"scene-{n}" for n in range(60) if n % 6 < 3),
+        "scene-100",
+    }
+    told = failures(out)
+    assert Counter(row["kind"] for row in told) == {
+        "HTTP 404": 10, "HTTP 410": 10, "no JSON": 10, "no item": 1, "not found": 1
+    }  # fmt: skip
+    assert told[0] == {
+        "place": f"{tmp_path}/list.ndjson:4",
+        "address": urls[3],
+        "kind": "HTTP 404",
+        "reason": "Not Found",
+    }
+    assert all(host.asked[f"/busy-{n}.json"] == 3 for n in range(1, 60, 6))
+    assert all(host.asked[f"/missing-{n}.json"] == 1 for n in range(3, 60, 6))
+    assert all(host.asked[f"/cut-{n}.json"] == 2 for n in range(2, 60, 6))
+    report = json.loads((out / "_ingest.json").read_text())
+    assert report["requests"][host.url.removeprefix("http://")] == sum(host.asked.values())
+    # Mended, the list is through without failures, and nothing changes.
+    before = digests(out)
+    good = [urls[n] for n in range(60) if n % 6 < 3]
+    write(tmp_path / "list.ndjson", [*good, scene(100)])
+    assert cli(tmp_path / "list.ndjson", "--out", out).exit_code == 0
+    assert digests(out) == before
+    assert not (out / "_failures.csv").exists()
+
+
+def test_a_host_gets_no_more_requests_at_once_than_it_may(tmp_path: Path) -> None:
+    host = Host(delay=0.02)
+    try:
+        urls = [f"{host.url}/{n}.json" for n in range(80)]
+        found = fetch(urls, Pace(in_flight=40, per_host=7), advance=lambda _: None)
+        assert found.failures == []
+        assert [json.loads(body or b"")["id"] for body in found.bodies] == [f"scene-{n}" for n in range(80)]
+        assert 2 <= host.most <= 7
+    finally:
+        host.close()
+
+
+def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
+    host = Host(delay=2.0)
+    try:
+        pace = Pace(timeout=0.2, retries=1, first_wait=0.01)
+        found = fetch([f"{host.url}/1.json", "http://127.0.0.1:9/x.json"], pace, advance=lambda _: None)
+        assert [(number, kind) for number, kind, _ in found.failures] == [(0, "time-out"), (1, "connection")]
+        assert host.asked["/1.json"] == 2
+    finally:
+        host.close()
+
+
+def test_paces_that_make_no_sense_are_refused() -> None:
+    for wrong in ({"in_flight": 0}, {"per_host": 0}, {"retries": -1}, {"timeout": 0.0}):
+        with pytest.raises(UsageError, match="must be positive"):
+            Pace(**wrong)  # type: ignore[arg-type]
+
+
+def test_addresses_may_be_paths(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps(scene(1)))
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/a.json\nfile://{tmp_path}/a.json\n{tmp_path}/b.json\n")
+    result = cli(tmp_path / "list.txt", "--out", tmp_path / "catalog")
+    assert "items: 2" in result.output
+    assert [row["kind"] for row in failures(tmp_path / "catalog")] == ["not found"]
+    assert len(eechips.open_catalog(tmp_path / "catalog")) == 1
+
+
+def test_hooks_make_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "list.txt").write_text("3\n4\nx\n")
+    (tmp_path / "catalog_hook.py").write_text(
+        "from tests.integration.test_catalogs_ingest import scene\ndef make(address):\n    return scene(int(address))\n"
+    )
+    (tmp_path / "hook.sh").write_text('[ "$2" = x ] && { echo "no number" >&2; exit 3; }\nsed "s/NUMBER/$2/" "$1"\n')
+    (tmp_path / "template.json").write_text(json.dumps(scene(3)).replace("scene-3", "scene-NUMBER"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    for hook, reason in (
+        ("catalog_hook:make", "ValueError: invalid literal for int() with base 10: 'x'"),
+        (f"script:sh {tmp_path}/hook.sh {tmp_path}/template.json", "RuntimeError: exit status 3: no number"),
+    ):
+        out = tmp_path / hook.partition(":")[0]
+        assert cli("list.txt", "--out", out, "--hook", hook).exit_code == 1
+        assert {key[1] for key in contents(eechips.open_catalog(out))} == {"scene-3", "scene-4"}
+        assert [(row["kind"], row["reason"]) for row in failures(out)] == [("hook", reason)]
+    for hook, told in (("nosuch:make", "no hook"), ("catalog_hook:nosuch", "no hook"), ("x", "is no hook"),
+                       ("script:", "needs a command"), ("catalog_hook:__name__", "cannot be called")):  # fmt: skip
+        result = cli("list.txt", "--out", "other", "--hook", hook)
+        assert result.exit_code == 2
+        assert told in result.output
+
+
+def test_lists_overlap_and_the_newest_wins(tmp_path: Path) -> None:
+    first = [scene(n) for n in range(40)]
+    newer = [scene(n, properties={"datetime": DAYS[3], "updated": DAYS[5]}) for n in range(20, 60)]
+    older = [scene(n, properties={"datetime": DAYS[4], "updated": "2019-01-01T00:00:00Z"}) for n in range(70)]
+    write(tmp_path / "1_a.ndjson", first)
+    write(tmp_path / "1_b.ndjson", newer)
+    write(tmp_path / "2.ndjson", older)
+    out = tmp_path / "catalog"
+    found = ingest(str(tmp_path / "1_*.ndjson"), out, quiet=True)
+    assert (found.counts.items, found.outcome.new, found.outcome.replaced) == (80, 60, 0)
+    found = ingest([tmp_path / "2.ndjson"], out, quiet=True)
+    assert (found.outcome.new, found.outcome.older) == (10, 60)
+    values = contents(eechips.open_catalog(out))
+    assert len(values) == 70
+    assert {value["properties"]["updated"][:7] for value in values.values()} == {"2020-01", "2020-03", "2019-01"}
+    assert values["even", "scene-30"]["properties"]["datetime"][:10] == DAYS[3][:10]
+
+
+def test_strict_refuses_what_would_be_mended(tmp_path: Path) -> None:
+    write(tmp_path / "list.ndjson", [scene(1), scene(2, bbox=None), scene(3, links=None, collection=None)])
+    result = cli(tmp_path / "list.ndjson", "--out", tmp_path / "mended", "--collection", "given")
+    assert result.exit_code == 0
+    assert "mended: " in result.output
+    assert contents(eechips.open_catalog(tmp_path / "mended")).keys() == {
+        ("odd", "scene-1"), ("even", "scene-2"), ("given", "scene-3")
+    }  # fmt: skip
+    result = cli(tmp_path / "list.ndjson", "--out", tmp_path / "strict", "--strict")
+    assert result.exit_code == 1
+    assert len(eechips.open_catalog(tmp_path / "strict")) == 1
+    assert [row["reason"] for row in failures(tmp_path / "strict")] == ["to be mended: bbox", "to be mended: links"]
+
+
+def test_what_cannot_begin_is_told(tmp_path: Path) -> None:
+    (tmp_path / "empty.ndjson").write_text("")
+    assert "there is nothing in" in cli(tmp_path / "empty.ndjson", "--out", tmp_path / "catalog").output
+    assert "there is no list" in cli(tmp_path / "*.csv", "--out", tmp_path / "catalog").output
+    write(tmp_path / "list.ndjson", [scene(1)])
+    assert cli(tmp_path / "list.ndjson", "--out", tmp_path / "catalog").exit_code == 0
+    result = cli(tmp_path / "list.ndjson", "--out", tmp_path / "catalog", "--period", "day")
+    assert "laid out otherwise" in result.output
+
+
+@pytest.mark.skipif(lacking("s3") is not None, reason=str(lacking("s3")))
+def test_lists_and_items_in_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    with serving_objects("catalogs-ingest", "s3") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        fsspec.filesystem("s3").clear_instance_cache()
+        files = fsspec.filesystem("s3")
+        root = server.bucket.removeprefix("s3://")
+        files.pipe_file(f"{root}/items/7.json", json.dumps(scene(7)).encode())
+        for part in range(2):
+            lines = [json.dumps(scene(10 * part + n)) for n in range(3)]
+            lines += [json.dumps(f"{server.bucket}/items/{7 + part}.json")]
+            files.pipe_file(f"{root}/lists/2020_{part}.ndjson", "\n".join(lines).encode())
+        result = cli(f"{server.bucket}/lists/2020_*.ndjson", "--out", tmp_path / "catalog")
+        assert result.exit_code == 1
+        ids = {key[1] for key in contents(eechips.open_catalog(tmp_path / "catalog"))}
+        assert ids == {f"scene-{n}" for n in (0, 1, 2, 7, 10, 11, 12)}
+        (failed,) = failures(tmp_path / "catalog")
+        assert (failed["kind"], failed["address"]) == ("not found", f"{server.bucket}/items/8.json")
+        assert failed["place"] == f"{server.bucket}/lists/2020_1.ndjson:4"
+
+
+# Kills itself as a file gets its name for which a test is true.
+KILLED = """
+import os, pathlib, signal, sys
+from eechips.cli import main
+rename, left = pathlib.Path.replace, int(sys.argv[2])
+real = os.replace
+def watch(target):
+    global left
+    if sys.argv[1] in str(target):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+def replace(source, target, **options):
+    watch(target)
+    return real(source, target, **options)
+os.replace = replace
+def renamed(self, target):
+    watch(target)
+    return rename(self, target)
+pathlib.Path.replace = renamed
+main(["catalog", "ingest", *sys.argv[3:]])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    ("phase", "count"),
+    [
+        ("fetched", 1),
+        ("sharded", 0),
+        ("sharded", 1),
+        (".made", 3),
+        ("commit.json", 0),
+        ("items.parquet", 4),
+        ("_schema.json", 0),
+    ],
+)
+def test_killed_in_any_phase_it_goes_on_where_it_stopped(tmp_path: Path, host: Host, phase: str, count: int) -> None:
+    """Nothing is lost or doubled, nothing is fetched twice but the chunk that was being fetched."""
+    urls = [f"{host.url}/{n}.json" for n in range(2100)]
+    (tmp_path / "list.txt").write_text("\n".join(urls))
+    out = tmp_path / "catalog"
+    ingest(write(tmp_path / "old.ndjson", [scene(n) for n in range(2090, 2110)]), out, resolution=0, quiet=True)
+    before = digests(out)
+    arguments = [str(tmp_path / "list.txt"), "--out", str(out)]
+    done = subprocess.run([sys.executable, "-c", KILLED, phase, str(count), *arguments], cwd=ROOT, timeout=150)
+    assert done.returncode == -signal.SIGKILL
+    if phase not in ("items.parquet", "_schema.json"):
+        assert digests(out) == before
+    result = cli(*arguments)
+    assert result.exit_code == 0, result.output
+    values = contents(eechips.open_catalog(out))
+    assert len(values) == 2110
+    twice = sum(times > 1 for times in host.asked.values())
+    assert twice == {"fetched": 100}.get(phase, 0)
+    assert sorted(path.name for path in out.glob(".*")) == [".eechips.lock"]
+
+
+def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: Host) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(f"{host.url}/{n}.json" for n in range(10)))
+    arguments = [str(tmp_path / "list.txt"), "--out", str(tmp_path / "catalog")]
+
+    def killed() -> int:
+        command = [sys.executable, "-c", KILLED, "commit.json", "0", *arguments]
+        return subprocess.run(command, cwd=ROOT, timeout=90).returncode
+
+    assert killed() == -signal.SIGKILL
+    found = ingest(arguments[0], arguments[2], quiet=True)
+    assert (found.resumed, sum(host.asked.values())) == (10, 10)
+    assert killed() == -signal.SIGKILL
+    (tmp_path / "list.txt").write_text(f"{host.url}/11.json\n")
+    found = ingest(arguments[0], arguments[2], quiet=True)
+    assert (found.resumed, found.counts.entries, len(found.catalog)) == (0, 1, 11)
+
+
+def test_a_notebook_s_loop_does_not_matter(host: Host) -> None:
+    import asyncio
+
+    async def cell() -> list[bytes | None]:
+        return fetch([f"{host.url}/1.json"], Pace(), advance=lambda _: None).bodies
+
+    (body,) = asyncio.run(cell())
+    assert json.loads(body or b"")["id"] == "scene-1"
+
+
+def test_a_list_that_breaks_off_leaves_all_as_it_was(tmp_path: Path) -> None:
+    import gzip
+
+    data = gzip.compress("\n".join(json.dumps(scene(n)) for n in range(50)).encode())
+    (tmp_path / "list.ndjson.gz").write_bytes(data[:-100])
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        ingest(tmp_path / "list.ndjson.gz", tmp_path / "catalog", quiet=True)
+    assert not list((tmp_path / "catalog").rglob("*.parquet"))
+    (tmp_path / "list.ndjson.gz").write_bytes(data)
+    assert len(ingest(tmp_path / "list.ndjson.gz", tmp_path / "catalog", quiet=True).catalog) == 50
+    assert os.listdir(tmp_path / "catalog").count(".scratch-ingest") == 0  # noqa: PTH208

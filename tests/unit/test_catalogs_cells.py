@@ -1,0 +1,134 @@
+"""Grids other than H3, beside libraries of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyproj import Geod
+
+from eechips.catalogs.grids import GLOBAL, GRIDS, CellGrid, assign, chosen, grid_of
+from eechips.catalogs.hexagons import H3
+from eechips.catalogs.quads import S2, cell_ids
+from eechips.catalogs.tiles import Tiles
+from eechips.catalogs.zones import Mgrs, Utm
+from eechips.errors import UsageError
+
+PLACES = np.random.default_rng(0).uniform((-180, -90), (180, 90), (2000, 2))
+CORNERS = np.array([(0.0, 0.0), (180.0, 0.0), (-180.0, 0.0), (45.0, 35.3), (0.0, 90.0), (0.0, -90.0), (90.0, 45.0)])
+TILES = Tiles((("a", "POLYGON ((0 0, 1 0, 1 1, 0 1, 0 0))"), ("b", "POLYGON ((0.5 0, 2 0, 2 1, 0.5 1, 0.5 0))")))
+LARGE: list[CellGrid] = [H3(2), S2(5), Mgrs(), Utm(), TILES]
+
+
+@pytest.mark.parametrize("level", [0, 1, 5, 12, 30])
+def test_s2_cells_are_those_of_its_library(level: int) -> None:
+    s2sphere = pytest.importorskip("s2sphere")
+    for lon, lat in np.concatenate([PLACES[:300], CORNERS]).tolist():
+        expected = s2sphere.CellId.from_lat_lng(s2sphere.LatLng.from_degrees(lat, lon)).parent(level)
+        (found,) = cell_ids(np.array([lon]), np.array([lat]), level).tolist()
+        assert found == expected.id()
+        assert S2(level).homes(np.array([lon]), np.array([lat])) == [f"s2-{expected.to_token()}"]
+
+
+def test_s2_cells_that_are_known() -> None:
+    """Tokens from s2sphere 0.2.5, for where that is not installed."""
+    lon, lat = np.array([-105.25, 8.0, 179.9]), np.array([39.95, 50.0, -45.0])
+    assert S2(5).homes(lon, lat) == ["s2-876c", "s2-47bc", "s2-a804"]
+
+
+def test_squares_are_those_of_the_mgrs_library() -> None:
+    mgrs = pytest.importorskip("mgrs").MGRS()
+    inside = PLACES[(PLACES[:, 1] > -80) & (PLACES[:, 1] < 84)]
+    norway = np.random.default_rng(1).uniform((-2, 54), (45, 84), (1500, 2))
+    for lon, lat in np.concatenate([inside, norway]).tolist():
+        (found,) = Mgrs().homes(np.array([lon]), np.array([lat]))
+        assert found == mgrs.toMGRS(lat, lon, MGRSPrecision=0).zfill(5)
+
+
+def test_squares_and_zones_that_are_known() -> None:
+    lon = np.array([-105.25, 5.0, 8.0, 15.0, 180.0, -180.0, 0.0, 0.0, 20.0])
+    lat = np.array([39.95, 60.0, 75.0, 78.0, 1.0, -1.0, 85.0, -81.0, -33.9])
+    assert Mgrs().homes(lon, lat)[:2] == ["13SDE", "32VKM"]
+    assert Mgrs().homes(lon, lat)[6:8] == ["north", "south"]
+    assert Utm().homes(lon, lat) == ["13N", "32N", "31N", "33N", "60N", "1S", "N", "S", "34S"]
+
+
+@pytest.mark.parametrize("grid", LARGE[:4], ids=lambda grid: grid.name)
+@given(st.floats(-180, 180), st.floats(-89, 89), st.floats(0, 360))
+@settings(max_examples=60, deadline=None)
+def test_what_is_smaller_than_the_reach_meets_few_cells(grid: CellGrid, lon: float, lat: float, azimuth: float) -> None:
+    angles, steps = azimuth + np.arange(0, 360, 15), np.linspace(0, 0.499 * grid.reach, 12)
+    starts = np.broadcast_arrays(lon, lat, angles[:, None], steps[None])
+    lons, lats, _ = Geod(ellps="WGS84").fwd(*starts)
+    assert len(set(grid.homes(np.ravel(lons), np.ravel(lats)))) <= grid.few
+
+
+@pytest.mark.parametrize("grid", LARGE, ids=lambda grid: grid.name)
+def test_every_grid_has_small_and_global_items(grid: CellGrid) -> None:
+    shapes = [shapely.box(0.2, 0.2, 0.201, 0.201), shapely.box(-170, -70, 170, 70)]
+    boxes = np.array([shape.bounds for shape in shapes])
+    wkb = pa.chunked_array([pa.array(shapely.to_wkb(shapes))])
+    small, large = assign(grid, boxes, wkb, 10 if grid.name != "tiles" else 1)
+    assert large == GLOBAL
+    assert small == grid.homes(np.array([0.2005]), np.array([0.2005]))[0] != GLOBAL
+    assert not grid.is_over(shapely.Point(0.2, 0.2), 1)
+    assert grid_of(json.loads(json.dumps(grid.to_json()))) == grid
+    assert chosen(None, None, None, grid) == grid
+
+
+@pytest.mark.parametrize("grid", LARGE[1:4], ids=lambda grid: grid.name)
+def test_scenes_meet_some_cells(grid: CellGrid) -> None:
+    scene = shapely.box(7.0, 45.0, 9.4, 46.6)  # 185 by 178 km
+    cells = {"s2": 2, "mgrs": 6, "utm": 1}[grid.name]
+    assert grid.is_over(scene, cells - 1) if cells > 1 else True
+    assert not grid.is_over(scene, 3 * cells)
+
+
+def test_tiles_of_a_file(tmp_path: Path) -> None:
+    def feature(west: float, **names: Any) -> dict[str, Any]:
+        return {"type": "Feature", "geometry": shapely.geometry.mapping(shapely.box(west, 0, west + 2, 2)), **names}
+
+    path = tmp_path / "tiles.geojson"
+    features = [feature(0, id=7), feature(1, properties={"name": "two/2"}), feature(9, properties={"id": "x"})]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    grid = Tiles.read(path)
+    lon, lat = np.array([0.5, 1.5, 2.5, 5.0, 10.0]), np.ones(5)
+    assert grid.homes(lon, lat) == ["7", "7", "two_2", GLOBAL, "x"]
+    assert grid.is_over(shapely.box(0, 0, 10, 1), 2)
+    assert not grid.is_over(shapely.box(0, 0, 10, 1), 3)
+    for wrong, told in (
+        ({"features": []}, "has 0 tiles"),
+        ({"features": [feature(0), feature(1)]}, "needs a name of its own"),
+        ({"features": [feature(0, id=1), feature(1, id=1)]}, "needs a name of its own"),
+        ({"features": [{"id": 1, "geometry": {"type": "Point", "coordinates": [0, 0]}}]}, "no polygon, but a Point"),
+        ([], "no GeoJSON file of polygons"),
+    ):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(UsageError, match=told):
+            Tiles.read(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        Tiles.read(tmp_path / "nosuch.geojson")
+
+
+def test_what_is_chosen_fits_together() -> None:
+    assert chosen(None, None, None, None) == H3(2)
+    assert chosen("s2", None, None, None) == S2(5)
+    assert chosen("s2", 7, None, H3(3)) == S2(7)
+    assert chosen(None, 4, None, S2(5)) == S2(4)
+    for arguments, told in (
+        (("mgrs", 3, None, None), "--resolution is of h3 and s2"),
+        (("tiles", None, None, None), "--tiles goes with --grid tiles"),
+        (("h3", None, "x.geojson", None), "--tiles goes with --grid tiles"),
+        (("s2", 31, None, None), "levels from 0 to 30"),
+    ):
+        with pytest.raises(UsageError, match=told):
+            chosen(*arguments)
+    with pytest.raises(UsageError, match=f"there are {', '.join(GRIDS)}"):
+        grid_of({"name": "squares"})
