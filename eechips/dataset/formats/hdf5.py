@@ -28,7 +28,8 @@ SUFFIX = ".h5"
 IS_DECODED = True
 CLOSING = frozenset[str]()
 
-_COMPRESSION: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+# Without times, so that the same samples make the same bytes.
+_OPTIONS: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "track_times": False}
 
 
 def write(folder: Path, shard: Shard, layout: Layout, entries: Iterable[Entry]) -> None:
@@ -39,20 +40,20 @@ def write(folder: Path, shard: Shard, layout: Layout, entries: Iterable[Entry]) 
     """
     h5py = _h5py()
     check_layout(layout)
-    with h5py.File(folder / f"{shard.stem}{SUFFIX}", "w", libver="latest") as file:
+    with h5py.File(folder / f"{shard.stem}{SUFFIX}", "w") as file:
         for name, layer in layout.items():
             assert layer.shape is not None
             bands, height, width = layer.shape
             array = file.create_dataset(
-                name, (shard.count, *layer.shape), layer.dtype, chunks=(1, bands, height, width), **_COMPRESSION
+                name, (shard.count, *layer.shape), layer.dtype, chunks=(1, bands, height, width), **_OPTIONS
             )
             array.attrs.update(attributes(layer))
             file.create_dataset(
-                name + VALID, (shard.count, height, width), "bool", chunks=(1, height, width), **_COMPRESSION
+                name + VALID, (shard.count, height, width), "bool", chunks=(1, height, width), **_OPTIONS
             )
         texts = h5py.string_dtype()
-        identifiers = file.create_dataset(ID, (shard.count,), texts)
-        metadata = file.create_dataset(METADATA, (shard.count,), texts)
+        identifiers = file.create_dataset(ID, (shard.count,), texts, track_times=False)
+        metadata = file.create_dataset(METADATA, (shard.count,), texts, track_times=False)
         for number, entry in enumerate(entries):
             identifiers[number], metadata[number] = entry.id, entry.metadata
             for name, layer in layout.items():
