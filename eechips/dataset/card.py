@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from eechips.dataset import splits
 from eechips.dataset.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
@@ -36,6 +37,7 @@ _SHOWN = 3  # values of one kind that are told
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _MOST = "1M<n<10M"
 _SPDX = {"CC-BY-4.0": "cc-by-4.0", "CC0-1.0": "cc0-1.0"}
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CROISSANT = "https://mlcommons.org/croissant"
 _SYNTHETIC = (
     "**Synthetic.** Nothing here was observed: all pixels were computed by the demo planet of eechips, which answers to"
@@ -164,10 +166,18 @@ def _opening(summary: Summary) -> str:
     else:
         rows = sum(layer.rows for layer in summary.layers)
         what = f"Tables of {_count(rows, 'row')}" if rows else _count(summary.files, "file")
-    where = ", from the demo planet and not from the Earth" if summary.is_synthetic else ", by Google Earth Engine"
-    if str(summary.info.get("source", "")).startswith("local:") and not summary.is_synthetic:
-        where = ", by a local Earth Engine over files"
-    return f"{what}{of}{where}; {human_bytes(summary.bytes)}."
+    return f"{what}{of}, {_origin(summary)}; {human_bytes(summary.bytes)}."
+
+
+def _origin(summary: Summary) -> str:
+    if summary.is_synthetic:
+        return "from the demo planet and not from the Earth"
+    if str(summary.info.get("source") or "").startswith("local:"):
+        return "by a local Earth Engine over files"
+    host = urlsplit(str(summary.info.get("endpoint") or "")).hostname or ""
+    if host in _LOOPBACK:
+        return "by a local Earth Engine that was running already, which may have served the synthetic demo planet"
+    return "by Google Earth Engine" if host.endswith(".googleapis.com") else f"by the service at {_text(host)}"
 
 
 def _picture(summary: Summary) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from tqdm import tqdm
 
 from eechips.dataset.frame import DATE, has_tables, load
 from eechips.dataset.pixels import decode
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 ONLY = "chips"
 """The variable of chips that have no layers."""
 
+_PATIENCE = 2.0  # seconds without a bar
 _CHUNK = 16_000_000  # bytes that are read at a time
 _COEFFICIENTS = ("a", "b", "c", "d", "e", "f")
 _ABOUT_FILES = frozenset(
@@ -177,7 +179,7 @@ def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, m
     final = np.result_type(dtype, np.float32) if masked else dtype
     files = np.array(paths, dtype=object)
     if not lazy:
-        return _read(files, shape[1:], final, masked)
+        return _read(files, shape[1:], final, masked, is_shown=True)
     try:
         import dask.array as da
     except ImportError as error:
@@ -190,10 +192,11 @@ def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, m
 
 
 def _read(
-    paths: npt.NDArray[np.object_], shape: tuple[int, ...], final: np.dtype[Any], masked: bool
+    paths: npt.NDArray[np.object_], shape: tuple[int, ...], final: np.dtype[Any], masked: bool, is_shown: bool = False
 ) -> npt.NDArray[Any]:
     found = np.empty((len(paths), *shape), dtype=final)
-    for number, path in enumerate(paths.tolist()):
+    hidden = None if is_shown else True  # None: on terminals alone
+    for number, path in enumerate(tqdm(paths.tolist(), unit=" chips", delay=_PATIENCE, disable=hidden, leave=False)):
         pixels = decode(_content(path), path.rpartition(".")[2].lower())
         if pixels.values.shape != shape:
             there, told = "x".join(map(str, pixels.values.shape)), "x".join(map(str, shape))

@@ -166,6 +166,25 @@ def test_the_demo_planet_is_told(tmp_path: Path) -> None:
     assert "from the demo planet and not from the Earth" in described
 
 
+@pytest.mark.parametrize(
+    ("info", "told"),
+    [
+        ({}, "by Google Earth Engine;"),
+        ({"source": "local:assets"}, "by a local Earth Engine over files;"),
+        (
+            {"source": "http://127.0.0.1:8700", "endpoint": "http://127.0.0.1:8700"},
+            "which may have served the synthetic",
+        ),
+        (
+            {"source": "https://ee.example.org", "endpoint": "https://ee.example.org"},
+            "by the service at ee.example.org;",
+        ),
+    ],
+)
+def test_whose_pixels_they_are_is_told(tmp_path: Path, info: dict[str, str], told: str) -> None:
+    assert told in card(finished(tmp_path / "run", pictures(1), **info)).readme.read_text()
+
+
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     found = []
     for name in ("one", "two"):
