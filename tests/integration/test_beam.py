@@ -49,7 +49,7 @@ def is_tidy(run: Run) -> bool:
 def test_a_pipeline_in_one_process(service: Service, tmp_path: Path) -> None:
     service.plan(3, "503")
     service.plan(4, "400")
-    run = run_chips(tmp_path, service.url, retry_delay=0.05, **ONE)
+    run = run_chips(tmp_path, service.url, retry_delay=0.05, in_flight=6, **ONE)
     assert run.counts == {"done": 11, "failed_permanent": 1}
     assert run.verify() == []
     assert run.units["requests"].sum() == service.count("create") + service.count("pixels")
@@ -135,7 +135,8 @@ def test_a_unit_that_hangs_does_not_take_the_others_with_it(service: Service, tm
 def test_bundles_that_are_done_twice_count_once(service: Service, tmp_path: Path) -> None:
     """Beam's own runner repeats every bundle, after it has done all its work."""
     options = (*TWO["pipeline_options"], "--direct_runner_bundle_repeat=2")
-    run = run_chips(tmp_path, service.url, parameters={"count": 40}, engine="beam", pipeline_options=options)
+    few = {"parameters": {"count": 40}, "in_flight": 8}  # the service resets connections when many come at once
+    run = run_chips(tmp_path, service.url, **few, engine="beam", pipeline_options=options)
     assert run.counts == {"done": 40}
     assert run.units["attempts"].tolist() == [1] * 40
     assert service.count("pixels") == 40  # the second time it is seen that all is told

@@ -26,6 +26,7 @@ ENGINES: dict[str, dict[str, Any]] = {
     "dask": {"engine": "dask", "processes": 2},
     "beam": {
         "engine": "beam",
+        "in_flight": 8,
         "pipeline_options": (
             "--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2",
         ),

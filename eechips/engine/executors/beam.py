@@ -250,9 +250,11 @@ class _Pipeline:
 
     @property
     def has_lost_worker(self) -> bool:
-        """Whether a worker process of this machine is no more, which not every runner notices."""
+        """Whether a worker process of this machine is no more, which Beam's own runner does not notice."""
         here = platform.node()
-        return any(host is not None and host[0] == here and not _lives(host[1]) for host in self._workers.values())
+        return self._submission.is_local and any(
+            host is not None and host[0] == here and not _lives(host[1]) for host in self._workers.values()
+        )
 
     def number_of(self, worker: str) -> int:
         """A number for a worker: 0, 1, 2 in the order in which they were heard of."""

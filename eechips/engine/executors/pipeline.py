@@ -21,7 +21,7 @@ from typing import Any
 
 import apache_beam as beam
 import cloudpickle  # type: ignore[import-untyped]
-from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
@@ -30,7 +30,6 @@ from eechips.engine.mailbox import Mailbox
 from eechips.engine.station import Station, work_lanes
 from eechips.storage import write_file
 
-_LOCAL_RUNNERS = (None, "DirectRunner", "FnApiRunner")
 _MOST_REASON = 2000  # characters
 
 
@@ -91,8 +90,7 @@ def parse(options: Sequence[str]) -> PipelineOptions:
 def build(submission: Submission, options: PipelineOptions) -> beam.Pipeline:
     """Makes the pipeline."""
     # DirectRunner would look for another runner on the network first.
-    is_local = options.view_as(StandardOptions).runner in _LOCAL_RUNNERS
-    runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if is_local else None
+    runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if submission.is_local else None
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = (
         pipeline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from eechips.engine.mailbox import Mailbox
 from eechips.engine.station import Posting
 from eechips.storage import write_file
 
+LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 FAILED = 1
 """Exit status after a pipeline that failed; the submission's file of failure says why."""
 WRONG = 2
@@ -34,6 +36,13 @@ class Submission:
     lanes: tuple[int, ...]
     options: tuple[str, ...]
     failure: Path
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is for Beam's own runner, whose workers are on this machine."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--runner", default=LOCAL_RUNNERS[0])
+        return parser.parse_known_args(self.options)[0].runner in LOCAL_RUNNERS
 
     def save(self, path: Path) -> None:
         """Writes it to a file; it appears whole."""
