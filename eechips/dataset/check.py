@@ -171,13 +171,15 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
     unread = (file for index, (_, file) in enumerate(work) if index not in known)
     fresh = in_order(reader.read, unread, threads)
     found = []
-    with _bar(len(work) - len(known), quiet=quiet) as bar:
+    with _bar(len(work) - len(known), quiet=quiet) as bar, quality.Journal(samples.run.path) as journal:
         for index, (sample, file) in enumerate(work):
             digest: str | None = file.sha256
             measures: Measures | None = known.get(index)
             if measures is None:
                 digest, measures = next(fresh)
                 bar.update(1)
+                if digest is not None and measures is not None:
+                    journal.add(file.name, digest, measures)
             found.append(Checked(sample.id, sample.unit, file, digest, measures))
     return found, len(work) - len(known)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.dataset.measures import Measures
-from eechips.errors import UsageError
+from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ _VERSION = 1
 """Of what is measured, and how: files that another version has measured are read again."""
 
 _METADATA = b"eechips.check"
+_JOURNAL_NAME = f".{QUALITY_NAME}.journal"
 _TEXTS = ("id", "layer", "file", "sha256", "duplicate_of", "pixels", "dhash")
 _INTEGERS = ("bytes", "width", "height", "kinds")
 _COLUMNS = ("id", "layer", "file", "bytes", "sha256", "flags", "duplicate_of")
@@ -68,18 +69,57 @@ def options(folder: str | Path) -> dict[str, Any]:
 
 
 def measured(folder: str | Path) -> dict[tuple[str, str], Measures]:
-    """What an earlier check has measured, by file and sha256 of its content; nothing if there was none."""
+    """What earlier checks have measured, by file and sha256 of its content, one that was interrupted included."""
     import pyarrow.parquet
 
-    if not (Path(folder) / QUALITY_NAME).is_file() or _metadata(folder)["version"] != _VERSION:
-        return {}
-    rows = pyarrow.parquet.read_table(_path(folder)).to_pylist()
-    names = [field.name for field in fields(Measures)]
-    return {
-        (row["file"], row["sha256"]): Measures(**{name: row[name] for name in names})
-        for row in rows
-        if row["pixels"] is not None
-    }
+    found = {}
+    if (Path(folder) / QUALITY_NAME).is_file() and _metadata(folder)["version"] == _VERSION:
+        names = [field.name for field in fields(Measures)]
+        for row in pyarrow.parquet.read_table(_path(folder)).to_pylist():
+            if row["pixels"] is not None:
+                found[row["file"], row["sha256"]] = Measures(**{name: row[name] for name in names})
+    path = Path(folder) / _JOURNAL_NAME
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            version, file, digest, values = json.loads(line)
+        except ValueError:  # it was cut off
+            continue
+        if version == _VERSION:
+            found[file, digest] = Measures(**values)
+    return found
+
+
+class Journal:
+    """What a check measures, file by file, so that one that is interrupted goes on where it was.
+
+    Use it in a ``with`` block; it is gone once the block has come to its end.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / _JOURNAL_NAME
+        try:
+            self._file = self._path.open("a")
+            self._file.write("\n")  # the last line may have been cut off
+        except OSError as error:
+            raise StorageError(f"could not write {self._path}: {error.strerror or error}") from error
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._file.close()
+        if kind is None:
+            self._path.unlink()
+
+    def add(self, file: str, sha256: str, measures: Measures) -> None:
+        """Notes what was measured of a file."""
+        self._file.write(json.dumps([_VERSION, file, sha256, asdict(measures)]) + "\n")
 
 
 def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:

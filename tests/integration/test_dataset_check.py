@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from eechips.cli import main
 from eechips.dataset import quality
 from eechips.dataset.check import Quality
 from eechips.dataset.checks import FLAGS, lattice_of
+from eechips.dataset.measures import Measures
 from eechips.dataset.samples import read_samples
 from eechips.errors import RegionError, UsageError
 from eechips.grid import Grid
@@ -178,6 +180,28 @@ def test_only_what_is_new_is_read(folder: Path) -> None:
     name = read_samples(folder)[2].files[0].name
     (folder / name).write_bytes((folder / name).read_bytes() + b"\0")
     assert eechips.check(folder).read == len(damaged) + 1
+
+
+def interrupted(folder: Path, measured: Mapping[tuple[str, str], Measures]) -> None:
+    """A check that gets as far as these files, and into the middle of a line."""
+    with quality.Journal(folder) as journal:
+        for (file, digest), measures in measured.items():
+            journal.add(file, digest, measures)
+        journal._file.write('[1, "chips/some')
+        raise KeyboardInterrupt
+
+
+def test_a_check_that_was_interrupted_goes_on(folder: Path) -> None:
+    whole = eechips.check(folder)
+    measured = dict(islice(quality.measured(folder).items(), 7))
+    (folder / "quality.parquet").unlink()
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(folder, measured)
+    again = eechips.check(folder)
+    assert again.read == whole.read - 7
+    assert found_in(again) == found_in(whole)
+    assert not list(folder.glob(".quality*"))
 
 
 def test_the_same_check_writes_the_same_bytes(folder: Path) -> None:
