@@ -2,14 +2,14 @@
 
 https://docs.mlcommons.org/croissant/docs/croissant-spec.html
 
-Its records are those of the manifest: one for each unit, or for each file where units have several. Each says where its
-file is, with its sha256, so that the files need not be listed one by one. Pictures can be iterated as images, too.
+Its records are those of the manifest: one for each unit, and one for each file where units have several. Each says
+where its file is, with its sha256, so that the files need not be listed one by one. Pictures can be iterated as images.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -206,20 +206,25 @@ def _record_sets(run: Run, summary: Summary) -> list[dict[str, Any]]:
     if made:
         names = [_ROWS] if len(made) == 1 else [f"{_ROWS}-{number}" for number in range(1, len(made) + 1)]
         return [_rows(name, path, _object(run, path)) for name, path in zip(names, made, strict=True)]
-    has_layers = (run.path / LAYERS_NAME).is_file()
-    table, name = (LAYERS_NAME, "files") if has_layers else (PARQUET_NAME, "units")
-    left_out = _UNIT_ONLY if has_layers else _LAYER_ONLY
-    fields = [
+    units = _records("units", PARQUET_NAME, _LAYER_ONLY)
+    if summary.stratum is not None:
+        units.append(_stratum_field("units", summary))
+    found = [_record_set("units", "A record for each unit: for each sample, with its first file.", units, ("id",))]
+    if (run.path / LAYERS_NAME).is_file():
+        files = _records("files", LAYERS_NAME, _UNIT_ONLY)
+        found.append(_record_set("files", "A record for each file of each unit.", files, ("id", "layer")))
+    if (run.path / splits.SPLITS_NAME).is_file():
+        found.append(_splits())
+    return found if run.address else [*found, *_contents(run, summary)]
+
+
+def _records(name: str, table: str, left_out: Collection[str]) -> list[dict[str, Any]]:
+    """The fields of a table of the manifest."""
+    return [
         _field(name, column, kind, text, _column(table, column), repeated=repeated)
         for column, (kind, text, repeated) in _COLUMNS.items()
         if column not in left_out
     ]
-    if summary.stratum is not None and not has_layers:
-        fields.append(_stratum_field(name, summary))
-    found = [_record_set(name, f"A record for each of the {name}.", fields, ("id", "layer") if has_layers else ("id",))]
-    if (run.path / splits.SPLITS_NAME).is_file():
-        found.append(_splits())
-    return found if run.address else [*found, *_contents(run, summary)]
 
 
 def _contents(run: Run, summary: Summary) -> list[dict[str, Any]]:

@@ -126,6 +126,7 @@ def test_what_croissant_reads_of_layers(tmp_path: Path) -> None:
     assert [record["layer"].decode() for record in found] == layers["layer"].tolist()
     assert found[0]["bands"] == [b"B1", b"B2", b"B3", b"B4"]
     assert found[0]["transform"] == layers["transform"][0]
+    assert [record["class"] for record in records(run, "units")] == [unit["class"] for unit in run.units["unit"]]
 
 
 def test_the_readme_counts_right(tmp_path: Path) -> None:
