@@ -33,5 +33,5 @@ class Plain:
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
         """All files at once: there are no pages."""
         root = prefix.rstrip("/")
-        if size is None and files.exists(root):
+        if files.exists(root) and size is None:
             yield [(key, int(about["size"])) for key, about in files.find(root, detail=True).items()]

@@ -22,6 +22,7 @@ from eechips.objects.refusal import explained
 from eechips.storage import Staged, check_name, is_temporary, temporary_name
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
 _BLOCK = 8 << 20  # bytes of a large object that are read at a time
 
 
@@ -215,7 +216,9 @@ class ObjectStore:
         try:
             files, root = fsspec.url_to_fs(self.url, use_listings_cache=False)
         except ImportError as error:
-            raise ConfigurationError(f"{self.url} needs a package that is not installed: {error}") from None
+            extra = _EXTRAS.get(self.url.partition(":")[0])
+            how = f": pip install 'eechips[{extra}]'" if extra else ""
+            raise ConfigurationError(f"{self.url} needs a package that is not installed{how} ({error})") from None
         except ValueError as error:
             raise UsageError(f"'{self.url}' is no address of a store: {error}") from None
         return files, root.rstrip("/"), dialect_of(files)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,6 +151,18 @@ def test_folders_are_no_addresses(out: str) -> None:
     assert not is_address(out)
     with pytest.raises(UsageError, match="no address"):
         ObjectStore(out)
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
+    program = (
+        "import sys; sys.modules['adlfs'] = None\n"
+        "from eechips.errors import ConfigurationError\n"
+        "from eechips.objects import ObjectStore\n"
+        "try: ObjectStore('az://container/run').check()\n"
+        "except ConfigurationError as error: print(error)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert "az://container/run needs a package that is not installed: pip install 'eechips[azure]'" in ended.stdout
 
 
 def test_addresses_that_nobody_knows() -> None:
