@@ -130,7 +130,7 @@ def _markdown(run: Run, summary: Summary, publication: Publication, *, has_sheet
         *([f"> {_SYNTHETIC}"] if summary.is_synthetic else []),
         *([_picture(summary)] if has_sheet else []),
         "## What is in it",
-        _facts(summary),
+        _facts(run, summary),
         _layers(summary),
         *_strata(summary),
         *_splits(summary),
@@ -185,11 +185,15 @@ def _picture(summary: Summary) -> str:
     return f"![{name}]({SHEET_NAME})"
 
 
-def _facts(summary: Summary) -> str:
+def _facts(run: Run, summary: Summary) -> str:
     states = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in summary.states.items())
     lines = sum(layer.rows for layer in summary.layers)
     first = ("rows", f"{lines:,}") if lines and not _has_pixels(summary) else ("samples", f"{summary.samples:,}")
     rows = [first, ("files", f"{summary.files:,}, {human_bytes(summary.bytes)}"), ("units of the plan", states)]
+    made = [path for path in run.assembled if path.is_file()]
+    if made:
+        told = (f"{_code(path.relative_to(run.path).as_posix())} ({human_bytes(path.stat().st_size)})" for path in made)
+        rows.append(("made of all of them", ", ".join(told)))
     if summary.bounds is not None:
         west, south, east, north = (f"{degrees:.4f}" for degrees in summary.bounds)
         over = " (across the antimeridian)" if summary.bounds[0] > summary.bounds[2] else ""
