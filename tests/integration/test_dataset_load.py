@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import geopandas as gpd
+import mlcroissant
 import numpy as np
 import pandas as pd
 import pytest
@@ -229,3 +230,17 @@ def test_a_series_is_stacked_by_region_and_time(series: eechips.Run) -> None:
     assert isinstance(cube, xr.Dataset)
     with pytest.raises(UsageError, match="no time series"):
         eechips.stack(pd.DataFrame({"plot": [1], "B4": [2.0]}))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of mlcroissant
+def test_a_card_of_a_table_has_its_rows(series: eechips.Run) -> None:
+    made = eechips.card(series)
+    assert made.sheet is None
+    text = made.readme.read_text()
+    assert "Tables of 12 rows" in text
+    assert "`series.parquet`" in text
+    found = pd.DataFrame(mlcroissant.Dataset(str(made.croissant)).records("rows"))
+    stored = pd.read_parquet(series.path / "series.parquet")
+    assert [name.removeprefix("rows/") for name in found.columns] == list(stored.columns)
+    assert found["rows/place"].str.decode("utf-8").tolist() == stored["place"].tolist()
+    np.testing.assert_array_equal(found["rows/LST_Day_1km_max"].astype(float), stored["LST_Day_1km_max"])
