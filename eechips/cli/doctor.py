@@ -15,6 +15,7 @@ from eechips.cli.finish import FAILURES
 from eechips.cli.options import HELP, debug_option, given
 from eechips.engine.config import RunConfig
 from eechips.engine.doctor import Finding, examine
+from eechips.objects import is_address
 
 _INDENT = 22  # columns before the detail
 
@@ -33,15 +34,14 @@ _INDENT = 22  # columns before the detail
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("outputs"),
+    default="outputs",
     show_default=True,
-    metavar="DIR",
-    help="Folder in which there should be room.",
+    metavar="DIR|URL",
+    help="Folder in which there should be room, or object store that should take results: s3://bucket/folder.",
 )
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @debug_option
-def command(as_json: bool, **options: Any) -> None:
+def command(as_json: bool, out: str, **options: Any) -> None:
     """Find out what would keep a run from working: versions, credentials, project, endpoint, quota, disk, clock.
 
     Sends a few small requests, and computes no pixels. Exit status 1 if a run would fail.
@@ -51,9 +51,11 @@ def command(as_json: bool, **options: Any) -> None:
       eechips doctor
       eechips doctor --project my-project --credentials key.json
       eechips doctor --local
+      eechips doctor --out s3://bucket/naip
       eechips doctor --json | jq '.findings[] | select(.state != "ok")'
     """
-    findings = examine(RunConfig(**given(options)))
+    place = {"results": out, "out": Path("outputs")} if is_address(out) else {"out": Path(out)}
+    findings = examine(RunConfig(**given({**options, **place})))
     would_fail = any(finding.state == "failed" for finding in findings)
     if as_json:
         document = {"ok": not would_fail, "findings": [dataclasses.asdict(finding) for finding in findings]}

@@ -32,6 +32,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.local import serve
 from eechips.engine.run import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError
+from eechips.objects import ObjectStore, is_address
 
 State = Literal["ok", "warning", "failed", "skipped"]
 """``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: it cannot be told."""
@@ -44,6 +45,7 @@ _REQUESTS = 3
 _CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0  # seconds
 _SLOW = 2.0  # seconds that a trivial request may take
 _LITTLE_SPACE, _NO_SPACE = 2_000_000_000, 100_000_000  # bytes
+_TRIAL = ".eechips-doctor"  # an object that is put into a store for a moment
 _SKEW, _GREAT_SKEW = 10.0, 300.0  # seconds; tokens are good from 5 minutes before they are made, at most
 _REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[.*\])?\s*(?:>=\s*([\d.]+))?[^;]*(?:;\s*(.+))?$")
 _EXPRESSION = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}
@@ -106,6 +108,8 @@ def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[F
         now: the present time, UTC.
     """
     findings = [check_python(), check_packages(local=config.local), check_disk(config.out)]
+    if config.results is not None and is_address(config.results):
+        findings.append(check_store(ObjectStore(config.results)))
     with contextlib.ExitStack() as stack:
         endpoint = config.service
         if config.local:
@@ -190,6 +194,21 @@ def check_disk(out: Path) -> Finding:
     if free < _LITTLE_SPACE:
         return Finding("disk", "failed" if free < _NO_SPACE else "warning", detail, f"make room, or {elsewhere}")
     return Finding("disk", "ok", detail)
+
+
+def check_store(store: ObjectStore) -> Finding:
+    """The object store for the results: whether it answers, and the right to write, by an object that is removed again.
+
+    Args:
+        store: need hold nothing.
+    """
+    advice = "name a bucket that exists with --out, and give the store's own tools the right to write there"
+    try:
+        store.check()
+        store.discard(store.stage(_TRIAL, b"eechips doctor", "doctor"))
+    except EechipsError as error:
+        return Finding("store", "failed", scrub(str(error)), advice)
+    return Finding("store", "ok", f"{store.url} can be listed and written")
 
 
 def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, Target | None]:

@@ -303,3 +303,21 @@ def test_failures_are_tried_again_where_the_ledger_is(tmp_path: Path, service: S
     assert open_run(tmp_path / "ledger").counts == {"done": 40}
     assert {objects.puts[key] for key in objects.puts if key.endswith(".png")} == {1}
     assert objects.content("run/failures.csv") is None
+
+
+@pytest.mark.slow
+@on_each
+def test_the_doctor_tries_the_store(tmp_path: Path, objects: ObjectServer) -> None:
+    def doctor(place: str) -> subprocess.CompletedProcess[str]:
+        arguments = [sys.executable, "-m", "eechips", "doctor", "--local", "--out", place]
+        return subprocess.run(
+            arguments, cwd=tmp_path, env=environment(objects), capture_output=True, text=True, timeout=90
+        )
+
+    ended = doctor(f"{objects.bucket}/run")
+    assert ended.returncode == 0, ended.stdout
+    assert f"{objects.bucket}/run can be listed and written" in " ".join(ended.stdout.split())
+    assert objects.content("run/.eechips-doctor") is None
+    ended = doctor(f"{objects.bucket}-none/run")
+    assert ended.returncode != 0
+    assert f"could not list {objects.bucket}-none/run" in " ".join(ended.stdout.split())
