@@ -12,10 +12,20 @@ from shapely.geometry.base import BaseGeometry
 RADIUS = 6_371_008.0
 """Of the Earth, the mean, in metres."""
 
+MANY = 1_000_000_000
+"""More cells than anything meets."""
+
 _MOST_POINTS = 200_000
 
 Homes = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], list[str]]
 """The cells of places, given longitudes and latitudes."""
+
+
+def stepped(metres: npt.NDArray[np.float64], *steps: tuple[float, int]) -> npt.NDArray[np.int64]:
+    """For each of some diameters the number of the first step that it is less than; ``MANY`` beyond the last."""
+    numbers = np.array([*(number for _, number in steps), MANY])
+    found: npt.NDArray[np.int64] = numbers[np.searchsorted([reach for reach, _ in steps], metres, side="right")]
+    return found
 
 
 def square_metres(geometry: BaseGeometry) -> float:

@@ -78,7 +78,7 @@ def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 def geometries(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.object_]:
     """The geometries of items, shape (n,)."""
-    dumps = _dumps()
+    dumps = json_writer()
     found: npt.NDArray[np.object_] = shapely.from_geojson(
         np.array([dumps(item["geometry"]) for item in items], dtype=object)
     )
@@ -273,9 +273,21 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _dumps() -> Callable[[Any], bytes]:
+def json_writer() -> Callable[[Any], bytes]:
+    """What writes JSON fast."""
+    dumps: Callable[[Any], bytes] = _orjson().dumps
+    return dumps
+
+
+def json_reader() -> Callable[[bytes], Any]:
+    """What reads JSON fast. It raises ValueError."""
+    loads: Callable[[bytes], Any] = _orjson().loads
+    return loads
+
+
+def _orjson() -> Any:
     try:
         import orjson
     except ImportError as error:
-        raise UsageError("catalogues need stac-geoparquet: pip install 'eechips[stac]'") from error
-    return orjson.dumps
+        raise UsageError("catalogues need stac-geoparquet and orjson: pip install 'eechips[stac]'") from error
+    return orjson

@@ -42,12 +42,8 @@ class CellGrid(Protocol):
     name: str
     """How it is called on the command line."""
 
-    few: int
-    """So many cells, at most, does an item meet that is less than ``reach`` across."""
-
-    @property
-    def reach(self) -> float:
-        """In metres."""
+    def most(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many cells items can meet, at most, that are so large across, shape (n,); ``MANY`` if nobody knows."""
 
     def to_json(self) -> dict[str, Any]:
         """What the grid is, as a JSON value: ``{"name": …, …}``."""
@@ -107,8 +103,7 @@ def assign(grid: CellGrid, boxes: npt.NDArray[np.float64], geometries: pa.Chunke
         most_cells: so many cells may an item meet.
     """
     found = grid.homes(*centres(boxes))
-    is_small = diameters(boxes) < grid.reach if grid.few <= most_cells else np.zeros(len(boxes), dtype=bool)
-    for index in np.flatnonzero(~is_small):
+    for index in np.flatnonzero(grid.most(diameters(boxes)) > most_cells):
         if grid.is_over(shapely.from_wkb(geometries[int(index)].as_py()), most_cells):
             found[index] = GLOBAL
     return found

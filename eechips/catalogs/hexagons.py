@@ -12,12 +12,12 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.catalogs.areas import square_metres
+from eechips.catalogs.areas import square_metres, stepped
 from eechips.errors import UsageError
 from eechips.footprints import polygons
 
 _SPREAD = 2.0  # the largest cells have less than twice the mean area (https://h3geo.org/docs/core-library/restable)
-_SHRINK = 0.5  # and no edge is half as short as the mean edge
+_SHRINK = 0.65  # and no edge is as short as this times the mean edge
 _WIDEST = 60.0  # degrees of longitude
 
 
@@ -32,16 +32,19 @@ class H3:
     resolution: int
 
     name = "h3"
-    few = 3  # of any four hexagons two are not neighbours, and lie an edge apart
 
     def __post_init__(self) -> None:
         if not 0 <= self.resolution <= 15:
             raise UsageError(f"H3 has resolutions from 0 to 15, not {self.resolution}")
 
-    @functools.cached_property
-    def reach(self) -> float:
-        """Metres that the shortest edges exceed."""
-        return _SHRINK * float(_h3().average_hexagon_edge_length(self.resolution, unit="m"))
+    def most(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many hexagons items can meet that are so large across.
+
+        What is d across fits into a disc of radius d / √3. Of any four hexagons two are not neighbours, and lie an edge
+        apart; a disc that is smaller than the circle in a hexagon meets 7 at most, one of 1.3 edges 10.
+        """
+        edge = _SHRINK * float(_h3().average_hexagon_edge_length(self.resolution, unit="m"))
+        return stepped(metres, (edge, 3), (1.5 * edge, 7), (2.25 * edge, 10))
 
     def to_json(self) -> dict[str, Any]:
         """``{"name": "h3", "resolution": …}``."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.catalogs.catalog import Catalog
-from eechips.catalogs.columns import table_of
+from eechips.catalogs.columns import json_reader, table_of
 from eechips.catalogs.commit import Change
 from eechips.catalogs.fetch import PACE, Maker, Pace, fetch
 from eechips.catalogs.hooks import hook_of
@@ -204,12 +204,12 @@ class _Work:
         requests: dict[str, int],
     ) -> Sharded:
         told = [(int(index), str(kind), str(reason)) for index, kind, reason in failures]
-        values, places = [], []
+        values, places, loads = [], [], json_reader()
         for index, body in enumerate(bodies):
             if body is None:
                 continue
             try:
-                values.append(json.loads(body))
+                values.append(loads(body))
                 places.append(index)
             except ValueError as error:
                 told.append((index, "no JSON", str(error)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.catalogs.columns import TIMES
+from eechips.catalogs.columns import TIMES, json_writer
 from eechips.catalogs.extents import union
 from eechips.footprints import wrap
 
@@ -67,9 +66,11 @@ def judged(values: Sequence[Any], *, collection: str | None = None, strict: bool
             wanting.append((number, item, mended))
     shapes = _shapes([item["geometry"] for _, item, _ in wanting])
     bounds, valid = shapely.bounds(shapes), shapely.is_valid(shapes)
-    for (number, item, mended), shape, own, is_valid in zip(wanting, shapes, bounds, valid, strict=True):
+    plain = _are_plain(shapes, bounds, valid).tolist()
+    for index, (number, item, mended) in enumerate(wanting):
         try:
-            _place(item, shape, own, bool(is_valid), mended)
+            if not plain[index] or not _is_same(item.get("bbox"), bounds[index].tolist()):
+                _place(item, shapes[index], bounds[index], bool(valid[index]), mended)
         except _NoItemError as error:
             verdict.refused.append((number, error.kind, str(error)))
             continue
@@ -131,8 +132,20 @@ def _moment(name: str, text: Any) -> str:
 
 def _shapes(geometries: Sequence[Any]) -> npt.NDArray[np.object_]:
     """Geometries, or None where there is none to be read."""
-    texts = np.array([json.dumps(geometry) for geometry in geometries], dtype=object)
+    dumps = json_writer()
+    texts = np.array([dumps(geometry) for geometry in geometries], dtype=object)
     found: npt.NDArray[np.object_] = shapely.from_geojson(texts, on_invalid="ignore")
+    return found
+
+
+def _are_plain(
+    shapes: npt.NDArray[np.object_], bounds: npt.NDArray[np.float64], valid: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.bool_]:
+    """Which geometries have nothing to be mended: their bboxes are their bounds."""
+    west, south, east, north = bounds.T
+    inside = (west >= -_HALF) & (east <= _HALF) & (south >= -90.0) & (north <= 90.0) & (east - west <= _HALF)
+    is_one = np.isin(shapely.get_type_id(shapes), (0, 1, 3))  # a point, a line, a polygon
+    found: npt.NDArray[np.bool_] = is_one & inside & valid
     return found
 
 
@@ -200,7 +213,6 @@ def _is_same(bbox: Any, own: Sequence[float]) -> bool:
     if not isinstance(bbox, list) or len(bbox) not in (4, 6):
         return False
     flat = bbox if len(bbox) == 4 else [*bbox[:2], *bbox[3:5]]
-    return all(
-        isinstance(number, (int, float)) and math.isclose(number, other, rel_tol=0.0, abs_tol=_NEAR)
-        for number, other in zip(flat, own, strict=True)
-    )
+    if not all(type(number) in (int, float) for number in flat):
+        return False
+    return all(abs(number - other) <= _NEAR for number, other in zip(flat, own, strict=True))

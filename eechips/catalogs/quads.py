@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from shapely.geometry.base import BaseGeometry
 
-from eechips.catalogs.areas import RADIUS, meets_more
+from eechips.catalogs.areas import RADIUS, meets_more, stepped
 from eechips.errors import UsageError
 
 _LEVELS = 30
@@ -18,7 +18,8 @@ _SWAP = 1  # orientation of the curve: i and j are exchanged
 # Of each orientation: which quarter the curve visits when (https://s2geometry.io/devguide/s2cell_hierarchy).
 _POSITIONS = np.array([[0, 1, 3, 2], [0, 3, 1, 2], [2, 3, 1, 0], [2, 1, 3, 0]], dtype=np.uint64)
 _TURNS = np.array([1, 0, 0, 3], dtype=np.int64)
-_SPREAD = 1.6  # the largest cells have less than this times the mean area, and no edge is half as short as the mean
+_SPREAD = 1.6  # the largest cells have less than this times the mean area
+_SHRINK = 0.5  # and no cell is as narrow as this times the mean edge
 _METRES_PER_DEGREE = 111_320.0
 
 
@@ -33,16 +34,15 @@ class S2:
     resolution: int
 
     name = "s2"
-    few = 4
 
     def __post_init__(self) -> None:
         if not 0 <= self.resolution <= _LEVELS:
             raise UsageError(f"S2 has levels from 0 to {_LEVELS}, not {self.resolution}")
 
-    @property
-    def reach(self) -> float:
-        """Metres that the shortest edges exceed."""
-        return 0.5 * math.sqrt(self._area)
+    def most(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many cells items can meet that are so large across: four at a corner, nine of two edges."""
+        edge = _SHRINK * math.sqrt(self._area)
+        return stepped(metres, (edge, 4), (2 * edge, 9))
 
     @property
     def _area(self) -> float:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from eechips.catalogs.areas import MANY
 from eechips.catalogs.names import GLOBAL
 from eechips.errors import UsageError
 from eechips.storage import safe_component
@@ -31,8 +32,6 @@ class Tiles:
     tiles: tuple[tuple[str, str], ...]
 
     name = "tiles"
-    few = 0
-    reach = 0.0
 
     @classmethod
     def read(cls, path: Path) -> Tiles:
@@ -54,6 +53,10 @@ class Tiles:
         if not all(names) or len(set(names)) < len(names):
             raise UsageError(f"{path}: every tile needs a name of its own: an id, or a property id or name")
         return cls(tuple(found))
+
+    def most(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Nobody knows how many tiles items can meet."""
+        return np.full(len(metres), MANY)
 
     def to_json(self) -> dict[str, Any]:
         """``{"name": "tiles", "tiles": {name: WKT, …}}``."""

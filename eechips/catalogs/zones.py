@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from shapely.geometry.base import BaseGeometry
 
-from eechips.catalogs.areas import meets_more
+from eechips.catalogs.areas import meets_more, stepped
 from eechips.crs import project
 
 _SOUTH, _NORTH = -80.0, 84.0  # latitudes between which there are zones
+_REACH = 5_000.0  # metres: what is smaller meets six cells at most, where zones meet
 _BANDS = "CDEFGHJKLMNPQRSTUVWX"  # of 8 degrees, the last of 12
 _COLUMNS = ("ABCDEFGH", "JKLMNPQR", "STUVWXYZ")  # of 100 km, in every third zone the same
 _ROWS = "ABCDEFGHJKLMNPQRSTUV"  # of 100 km, five further in even zones
@@ -23,8 +24,10 @@ class Mgrs:
     """The squares of 100 km of the Military Grid Reference System, such as ``13TDE``, which Sentinel-2's tiles have."""
 
     name = "mgrs"
-    few = 6
-    reach = 5_000.0
+
+    def most(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many cells items can meet that are so large across."""
+        return stepped(metres, (_REACH, 6))
 
     def to_json(self) -> dict[str, Any]:
         """``{"name": "mgrs"}``."""
@@ -44,8 +47,10 @@ class Utm:
     """The zones of UTM, with those of Norway and Svalbard: ``13N``, ``13S``; ``N`` and ``S`` around the poles."""
 
     name = "utm"
-    few = 6
-    reach = 5_000.0
+
+    def most(self, metres: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """How many cells items can meet that are so large across."""
+        return stepped(metres, (_REACH, 6))
 
     def to_json(self) -> dict[str, Any]:
         """``{"name": "utm"}``."""

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h3
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -60,14 +61,28 @@ def test_squares_and_zones_that_are_known() -> None:
     assert Utm().homes(lon, lat) == ["13N", "32N", "31N", "33N", "60N", "1S", "N", "S", "34S"]
 
 
-@pytest.mark.parametrize("grid", LARGE[:4], ids=lambda grid: grid.name)
-@given(st.floats(-180, 180), st.floats(-89, 89), st.floats(0, 360))
+@pytest.mark.parametrize("grid", [*LARGE[:4], H3(5), S2(9)], ids=lambda grid: grid.name)
+@given(st.floats(-180, 180), st.floats(-89, 89), st.floats(0, 360), st.floats(3, 6))
 @settings(max_examples=60, deadline=None)
-def test_what_is_smaller_than_the_reach_meets_few_cells(grid: CellGrid, lon: float, lat: float, azimuth: float) -> None:
-    angles, steps = azimuth + np.arange(0, 360, 15), np.linspace(0, 0.499 * grid.reach, 12)
-    starts = np.broadcast_arrays(lon, lat, angles[:, None], steps[None])
-    lons, lats, _ = Geod(ellps="WGS84").fwd(*starts)
-    assert len(set(grid.homes(np.ravel(lons), np.ravel(lats)))) <= grid.few
+def test_small_items_meet_few_cells(grid: CellGrid, lon: float, lat: float, azimuth: float, power: float) -> None:
+    """Whatever is so large across lies in such a disc."""
+    diameter = 10**power
+    angles, steps = azimuth + np.arange(0, 360, 10), np.linspace(0, diameter / 3**0.5, 15)
+    lons, lats, _ = Geod(ellps="WGS84").fwd(*np.broadcast_arrays(lon, lat, angles[:, None], steps[None]))
+    assert len(set(grid.homes(np.ravel(lons), np.ravel(lats)))) <= grid.most(np.array([diameter]))[0]
+
+
+def test_a_disc_meets_as_many_hexagons_as_it_may() -> None:
+    """The places where most meet: middles, vertices, and middles of edges."""
+    for cell in sorted(h3.grid_disk(h3.latlng_to_cell(45, 8, 3), 20))[::40]:
+        (lat, lon), corners = h3.cell_to_latlng(cell), h3.cell_to_boundary(cell)
+        middle = (corners[0][0] + corners[1][0]) / 2, (corners[0][1] + corners[1][1]) / 2
+        for y, x in ((lat, lon), corners[0], middle):
+            for diameter in (44e3, 66e3, 99e3):
+                angles, steps = np.arange(0, 360, 5), np.linspace(0, diameter / 3**0.5, 15)
+                lons, lats, _ = Geod(ellps="WGS84").fwd(*np.broadcast_arrays(x, y, angles[:, None], steps[None]))
+                found = len(set(H3(3).homes(np.ravel(lons), np.ravel(lats))))
+                assert found <= H3(3).most(np.array([diameter]))[0] < 11
 
 
 @pytest.mark.parametrize("grid", LARGE, ids=lambda grid: grid.name)

@@ -44,21 +44,6 @@ def test_polygons_meet_the_cells_that_they_intersect(
     assert not H3(resolution).is_over(shape, len(found))
 
 
-@given(st.floats(-180, 180), st.floats(-89.9, 89.9), st.floats(0, 360), st.integers(0, 6))
-@settings(max_examples=200, deadline=None)
-def test_what_is_smaller_than_the_reach_meets_few_cells(
-    lon: float, lat: float, azimuth: float, resolution: int
-) -> None:
-    from pyproj import Geod
-
-    grid = H3(resolution)
-    geod = Geod(ellps="WGS84")
-    steps = np.linspace(0, 0.499 * grid.reach, 12)
-    angles = azimuth + np.arange(0, 360, 15)
-    lons, lats, _ = geod.fwd(*np.broadcast_arrays(lon, lat, angles[:, None], steps[None])[:4])
-    assert len(set(grid.homes(np.ravel(lons), np.ravel(lats)))) <= grid.few
-
-
 @pytest.mark.parametrize(
     ("shape", "cells"),
     [
