@@ -2,9 +2,10 @@
 
     python benchmarks/objects.py --units 20000 --kills 3
     python benchmarks/objects.py --units 20000 --kills 3 --verify
+    python benchmarks/objects.py --units 3000 --kills 0 --edge 256
 
 The light server (service.py) answers for the pixels, moto's server for S3, both on loopback; the latter counts, and
-compares checksums as S3 does. ``eechips run`` puts chips of 64x64 into the bucket, is killed (SIGKILL) as many times,
+compares checksums as S3 does. ``eechips run`` puts chips into the bucket, is killed (SIGKILL) as many times,
 at even distances, and started again by the same command each time.
 
 At the end this must hold; what does not is told, and the exit status is 1:
@@ -39,7 +40,6 @@ import eechips
 from tests.object_server import ObjectServer, serving_objects
 
 _BUCKET = "bucket-of-chips"
-_EDGE = 64  # pixels; a picture of 11 kB
 _PAGE = 1000  # objects that S3 lists at a time
 _PATIENCE = 3600.0  # seconds that one command may take
 _COLUMNS = (
@@ -88,12 +88,13 @@ class Story:
     problems: list[str] = field(default_factory=list)
 
 
-def story(units: int, kills: int, folder: Path, *, verify: bool) -> Story:
+def story(units: int, kills: int, edge: int, folder: Path, *, verify: bool) -> Story:
     """Runs, kills and goes on, and looks at what is there in the end.
 
     Args:
         units: how many.
         kills: how many.
+        edge: of a chip, in pixels; the server of the store holds all chips in memory.
         folder: for the ledger and the commands' output; empty.
         verify: whether ``eechips verify`` reads everything back.
     """
@@ -103,13 +104,13 @@ def story(units: int, kills: int, folder: Path, *, verify: bool) -> Story:
         recorded: set[str] = set()
         for share in (*((n + 1) / (kills + 1) for n in range(kills)), None):
             puts = dict(objects.puts)
-            attempt = one(service, objects, folder, units, None if share is None else int(share * units))
+            attempt = one(service, objects, folder, units, edge, None if share is None else int(share * units))
             told.attempts.append(attempt)
             again = {key for key, count in objects.puts.items() if count > puts.get(key, 0) > 0}
             attempt.again = len(again)
             told.problems += wrong(attempt, again & recorded, len(told.attempts), is_last=share is None)
             recorded = known(folder / "ledger")
-        told.problems += contents(objects, folder / "ledger", units)
+        told.problems += contents(objects, folder / "ledger", units, edge)
         if verify:
             command = Command(
                 [sys.executable, "-m", "eechips", "verify", folder / "ledger"], folder / "log.txt", objects.environment
@@ -119,13 +120,13 @@ def story(units: int, kills: int, folder: Path, *, verify: bool) -> Story:
     return told
 
 
-def one(service: Server, objects: ObjectServer, folder: Path, units: int, until: int | None) -> Attempt:
+def one(service: Server, objects: ObjectServer, folder: Path, units: int, edge: int, until: int | None) -> Attempt:
     """One command, which is killed when so many objects are there, or not at all."""
     before = sum(key.endswith(".png") for key in objects.puts)
     objects.asked.clear()
     arguments = [
         sys.executable, "-m", "eechips", "run", HERE / "points.py", "--quiet", "-p", f"count={units}",
-        "-p", f"edge={_EDGE}", "--endpoint", service.url, "--rate", "none", "--in-flight", "40",
+        "-p", f"edge={edge}", "--endpoint", service.url, "--rate", "none", "--in-flight", "40",
         "--out", f"{objects.bucket}/run", "--ledger", folder / "ledger",
     ]  # fmt: skip
     places = {**objects.environment, "EECHIPS_CACHE": str(folder / "cache")}
@@ -170,7 +171,7 @@ def wrong(attempt: Attempt, needless: set[str], number: int, *, is_last: bool) -
         yield f"command {number} asked for {strange}"
 
 
-def contents(objects: ObjectServer, ledger: Path, units: int) -> Iterator[str]:
+def contents(objects: ObjectServer, ledger: Path, units: int, edge: int) -> Iterator[str]:
     """What is not as it should be with what is there in the end."""
     run = eechips.open_run(ledger)
     if run.counts != {"done": units}:
@@ -180,7 +181,7 @@ def contents(objects: ObjectServer, ledger: Path, units: int) -> Iterator[str]:
         yield f"there are {len(objects.puts)} objects, not {units} and {_EXPORTS}"
     found = run.units
     expected = {
-        f"tile_{index:05d}.png": hashlib.sha256(picture(Asked(f"{x!r},{y!r}", width=_EDGE, height=_EDGE))).hexdigest()
+        f"tile_{index:05d}.png": hashlib.sha256(picture(Asked(f"{x!r},{y!r}", width=edge, height=edge))).hexdigest()
         for index, (x, y) in enumerate(points(units))
     }
     if dict(zip(found["file"], found["sha256"], strict=True)) != expected:
@@ -221,11 +222,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=20_000)
     parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--edge", type=int, default=64, metavar="PIXELS", help="of a chip")
     parser.add_argument("--verify", action="store_true", help="have eechips verify read everything back, too")
     given = parser.parse_args()
     adopt_orphans()
     with tempfile.TemporaryDirectory(prefix="objects-") as folder:
-        told = story(given.units, given.kills, Path(folder), verify=given.verify)
+        told = story(given.units, given.kills, given.edge, Path(folder), verify=given.verify)
         if told.problems:
             print(Path(folder, "log.txt").read_text()[-2000:])
     tell(told, given.units)
