@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.dataset import quality
 from eechips.dataset.area import region_of
@@ -171,7 +173,12 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
     unread = (file for index, (_, file) in enumerate(work) if index not in known)
     fresh = in_order(reader.read, unread, threads)
     found = []
-    with _bar(len(work) - len(known), quiet=quiet) as bar, quality.Journal(samples.run.path) as journal:
+    with (
+        _bar(len(work) - len(known), quiet=quiet) as bar,
+        quality.Journal(samples.run.path) as journal,
+        warnings.catch_warnings(),  # outside of the threads: what one of them sets holds for all
+    ):
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
         for index, (sample, file) in enumerate(work):
             digest: str | None = file.sha256
             measures: Measures | None = known.get(index)
