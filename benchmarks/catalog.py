@@ -223,6 +223,8 @@ def main() -> None:
         listed = [str(out / partition.path) for partition in found.partitions(bbox=QUERY, start=START, end=END)]
         glob = f"read_parquet('{out}/**/*.parquet', hive_partitioning = true)"
         cells = sorted({partition.cell for partition in found.partitions(bbox=QUERY)})
+        held = sum(partition.items for partition in found.partitions(bbox=QUERY, start=START, end=END))
+        print(f"the listed files hold {held:,} of {count:,} rows")
         query("of the plain file", f"read_parquet('{plain}')")
         query("of all partitions", glob)
         query("with year and month", glob, "AND year = 2020 AND month = 6")
