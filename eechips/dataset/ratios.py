@@ -78,7 +78,8 @@ def assign(
 
     Blocks are taken in an order that depends on the seed and their names alone. Each goes to the split where it makes
     the sum of (count - wanted)² / wanted, over strata and splits, grow least; then blocks are moved as long as that
-    makes it less. All chips together count for twenty strata, or strata of one chip would all end in the largest split. No split stays empty.
+    makes it less. All chips together count for twenty strata, or strata of one chip would all end in the largest split.
+    No split stays empty.
 
     Args:
         blocks: of every chip, its block.
