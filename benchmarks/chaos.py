@@ -72,7 +72,7 @@ _DYING = 0.25  # seconds that a killed process may live on
 _LOGGED = 2.0  # seconds after which the end of a worker must be in the log
 _COMMIT = 10.0  # seconds after which an answer that came must be safe from a crash
 _PATIENCE = 900.0  # seconds that one command may take
-_FILES = {".eechips.lock", "manifest.sqlite", "manifest.parquet", "run.json", "run.log", "failures.csv"}
+_FILES = {".eechips.lock", "manifest.sqlite", "manifest.parquet", "run.json", "run.log", "failures.csv", "report.html"}
 
 
 @dataclass(frozen=True)
