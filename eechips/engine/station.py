@@ -8,18 +8,15 @@ and as many as it may as soon as it can. All shares together are never more than
 from __future__ import annotations
 
 import contextlib
-import heapq
 import itertools
 import math
-import os
-import platform
 import queue
 import tempfile
 import threading
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -27,17 +24,17 @@ from typing import Any, cast
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from eechips.client.congestion import Cell, Controller
 from eechips.client.connection import Connection, Target, connect
 from eechips.client.credentials import find_credentials
 from eechips.client.pixels import Method
 from eechips.client.retry import RetryPolicy
 from eechips.client.sessions import throttle_others
-from eechips.client.throttle import Limits, Share, Tally, Throttle
+from eechips.client.throttle import Limits, Tally, Throttle
 from eechips.client.transport import Timeouts
+from eechips.engine.allowance import Allowance
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.executors.processes import worker_context
-from eechips.engine.mailbox import Mailbox, Shard, Stop
+from eechips.engine.mailbox import Stop
 from eechips.engine.worker import Outcome, Worker, WorkerSetup
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
@@ -47,8 +44,6 @@ from eechips.storage import LocalStore, Staged, Store
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
-_TELL = 2.0  # seconds after which a worker tells what it has done
-_MOST_TOLD = 1000  # events that are told at once
 _TOKEN_LENGTH = 16
 
 
@@ -107,68 +102,6 @@ class Posting:
     logs: bool = False
     keeps_empty: bool = True
     version: str = field(default_factory=lambda: version("eechips"))
-
-
-class Allowance:
-    """The slots of a process, of which it uses fewer while the service rejects requests. One lock guards it.
-
-    Args:
-        throttle: of the process; it does not learn by itself.
-        rate: requests a second, for each slot; None for no limit.
-        clock: seconds, monotonic.
-    """
-
-    def __init__(self, throttle: Throttle, rate: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._throttle, self._rate, self._clock = throttle, rate, clock
-        self._cells = memoryview(bytearray(8 * len(Cell))).cast("d")
-        self._controller = Controller(self._cells)
-        self._lock = threading.Lock()
-        self._lent = self._sent = self._rejected = 0
-
-    @contextlib.contextmanager
-    def lent(self, slots: int) -> Iterator[None]:
-        """Has so many slots more for the duration of the block."""
-        self._lend(slots)
-        try:
-            yield
-        finally:
-            self._lend(-slots)
-
-    @property
-    def limit(self) -> int:
-        """Requests that may be in flight at present."""
-        return int(self._cells[Cell.LIMIT])
-
-    def part(self, slots: int) -> float:
-        """The part of the limit that so many of the slots are."""
-        return self.limit * slots / max(1, self._lent)
-
-    def learn(self) -> None:
-        """Takes note of what the service has answered since the last time."""
-        with self._lock:
-            now, throttle = self._clock(), self._throttle
-            sent, rejected = throttle.sent, throttle.rejected
-            refused, answered = rejected - self._rejected, sent - self._sent - (rejected - self._rejected)
-            self._sent, self._rejected = sent, rejected
-            for _ in range(refused):
-                self._controller.rejected(min(throttle.in_flight, self.limit - 1), now, restricted=False)
-            for _ in range(answered):
-                self._controller.answered(self.limit, now, restricted=False)
-            self._apply()
-
-    def _lend(self, slots: int) -> None:
-        with self._lock:
-            before, self._lent = self._lent, self._lent + slots
-            if not before:
-                self._controller.begin(self._lent, self._lent, self._clock(), ramps=False)
-            elif self._lent:
-                self._cells[Cell.CEILING] = self._cells[Cell.FREE] = float(self._lent)
-                self._cells[Cell.LIMIT] = max(1.0, self._cells[Cell.LIMIT] * self._lent / before)
-            self._apply()
-
-    def _apply(self) -> None:
-        rate = None if self._rate is None else self._rate * max(1, self._lent)
-        self._throttle.share(Share(max(1, self.limit), rate, self._rejected))
 
 
 @dataclass(slots=True)
@@ -431,71 +364,3 @@ class _Hands:
                 self._done.put(self._execute(task))
             except BaseException as error:  # noqa: BLE001 - raised again where it is seen
                 self._done.put(error)
-
-
-def work_lanes(
-    station: Station, mailbox: Mailbox, lanes: Sequence[int], clock: Callable[[], float] = time.monotonic
-) -> None:
-    """Executes the units of some lanes, of which nothing was told yet, and tells what became of them.
-
-    Args:
-        station: that executes.
-        mailbox: of the run.
-        lanes: their numbers.
-        clock: seconds, monotonic.
-
-    Raises:
-        ConfigurationError: if the mailbox is not to be seen from here.
-    """
-    try:
-        every = [mailbox.units(lane) for lane in lanes]
-    except FileNotFoundError as error:
-        raise ConfigurationError(
-            f"a worker on {platform.node()} does not see the folder of the results ({error}): give --out a folder"
-            " that all machines share, or the address of an object store, such as s3://bucket/folder"
-        ) from None
-    settled = mailbox.settled(lanes)  # by one that was lost before it had done with these lanes
-    tasks = [task for task in heapq.merge(*every, key=lambda task: task.position) if task.id not in settled]
-    report = _Report(station, mailbox, lanes, clock)
-    report.begin()
-    try:
-        station.work(len(lanes), tasks, report.add, report.pulse)
-    finally:
-        report.tell()
-
-
-class _Report:
-    """Collects what became of units, and tells it every few seconds."""
-
-    def __init__(self, station: Station, mailbox: Mailbox, lanes: Sequence[int], clock: Callable[[], float]) -> None:
-        self._station, self._mailbox, self._lanes, self._clock = station, mailbox, lanes, clock
-        self._events: list[Finished | Lost] = []
-        self._told = clock()
-        self._stop: Stop | None = None
-
-    def begin(self) -> None:
-        """Tells who works here."""
-        self._mailbox.tell(self._lanes, Shard(self._station.name, host=(platform.node(), os.getpid())))
-
-    def add(self, event: Finished | Lost) -> None:
-        """Takes note of an event; what concerns every unit is told at once, and nothing begun after it."""
-        self._events.append(event)
-        if isinstance(event, Finished) and event.outcome.fatal is not None:
-            self._stop = "finish"
-        if len(self._events) >= _MOST_TOLD:
-            self.tell()
-
-    def pulse(self) -> Stop | None:
-        """Tells what there is to tell, if it is time; returns whether to stop."""
-        if self._clock() - self._told >= _TELL:
-            self.tell()
-            self._stop = self._mailbox.stopped or self._stop
-        return self._stop
-
-    def tell(self) -> None:
-        """Tells what there is to tell."""
-        self._told = self._clock()
-        events, self._events = self._events, []
-        tally = self._station.tally()
-        if events or (tally is not None and tally.sent):
-            self._mailbox.tell(self._lanes, Shard(self._station.name, tuple(events), tally))

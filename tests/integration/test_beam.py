@@ -21,10 +21,11 @@ pytest.importorskip("apache_beam")
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
 from eechips.engine.executors.executor import Finished, Lost
+from eechips.engine.lanes import work_lanes
 from eechips.engine.mailbox import Mailbox
 from eechips.engine.plan import plan_units
 from eechips.engine.salvage import MAILBOXES
-from eechips.engine.station import Posting, PromptStore, Station, work_lanes
+from eechips.engine.station import Posting, PromptStore, Station
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run

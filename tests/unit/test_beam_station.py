@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.client.throttle import Limits, Throttle
-from eechips.engine.station import Allowance
+from eechips.engine.allowance import Allowance
 
 
 class Clock:

@@ -26,8 +26,9 @@ from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
 from eechips.engine.executors.submission import FAILED, WRONG, Submission
+from eechips.engine.lanes import work_lanes
 from eechips.engine.mailbox import Mailbox
-from eechips.engine.station import Station, work_lanes
+from eechips.engine.station import Station
 from eechips.storage import write_file
 
 _MOST_REASON = 2000  # characters
