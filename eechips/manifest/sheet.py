@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ _CLASS_COLOURS = _class_colours()
 
 
 def sheet(rows: Sequence[Sequence[Path]], edge: int) -> Picture:
-    """Chips in rows, each in a square, white between them.
+    """Chips in rows, each in a square, white between them; data of all of them are stretched alike.
 
     Args:
         rows: the chips of each row; rows may differ in length.
@@ -58,12 +59,14 @@ def sheet(rows: Sequence[Sequence[Path]], edge: int) -> Picture:
         OSError: if a file cannot be read.
         ValueError: if it is no picture.
     """
+    looks = [[look(path, edge) for path in row] for row in rows]
+    stretches = Stretches.of([seen for row in looks for seen in row])
     columns = max(len(row) for row in rows)
     step = edge + GAP
     whole = np.full((3, len(rows) * step + GAP, columns * step + GAP), _BACKGROUND, dtype=np.uint8)
-    for i, row in enumerate(rows):
-        for j, path in enumerate(row):
-            chip = picture(path, edge)
+    for i, row in enumerate(looks):
+        for j, seen in enumerate(row):
+            chip = seen.picture(stretches)
             _, height, width = chip.shape
             top, left = GAP + i * step + (edge - height) // 2, GAP + j * step + (edge - width) // 2
             whole[:, top : top + height, left : left + width] = chip
@@ -104,20 +107,61 @@ class Look:
             return False
         return len(np.unique(self.values[0][self.valid])) <= _MOST_CLASSES
 
-    def picture(self) -> Picture:
+    def picture(self, stretches: Stretches | None = None) -> Picture:
         """As colours.
 
-        Data are stretched, each band from its 2nd to its 98th percentile; each class has a colour of its own, the same
-        in every file. Masked pixels are grey.
+        Data are stretched from the 2nd to the 98th percentile of each band; each class has a colour of its own, the
+        same in every file. Masked pixels are grey.
+
+        Args:
+            stretches: of several files, so that what is brighter in one of them looks so; None for this file's own.
         """
+        shown: npt.NDArray[Any]
         if self.has_classes:
             shown = _CLASS_COLOURS[:, self.values[0]]
         elif self.is_data:
-            shown = np.stack([_stretched(band, self.valid) for band in self.values])
+            shown = (stretches or Stretches.of([self])).apply(self)
         else:
             shown = self.values
         pixels = np.where(self.valid, shown, _MASKED).astype(np.uint8)
         return np.repeat(pixels, 3, axis=0) if len(pixels) == 1 else pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Stretches:
+    """Between which values the data of some files are stretched to 0–255.
+
+    Attributes:
+        ranges: lowest and highest value of each band, by what files have in common: number of bands and dtype.
+    """
+
+    ranges: Mapping[tuple[int, str], Sequence[tuple[float, float]]]
+
+    @classmethod
+    def of(cls, looks: Sequence[Look]) -> Stretches:
+        """From the 2nd to the 98th percentile of each band of all files that are alike."""
+        groups: dict[tuple[int, str], list[Look]] = defaultdict(list)
+        for seen in looks:
+            if seen.is_data and not seen.has_classes:
+                groups[_kind(seen)].append(seen)
+        return cls({kind: [_range(alike, band) for band in range(kind[0])] for kind, alike in groups.items()})
+
+    def apply(self, seen: Look) -> npt.NDArray[np.float64]:
+        """The bands of a file that is alike one of those, stretched: (bands, rows, columns)."""
+        ranges = self.ranges.get(_kind(seen)) or Stretches.of([seen]).ranges[_kind(seen)]
+        return np.stack([_stretched(band, *between) for band, between in zip(seen.values, ranges, strict=True)])
+
+
+def _kind(seen: Look) -> tuple[int, str]:
+    return len(seen.values), str(seen.values.dtype)
+
+
+def _range(looks: Sequence[Look], band: int) -> tuple[float, float]:
+    known = np.concatenate([seen.values[band][seen.valid & np.isfinite(seen.values[band])] for seen in looks])
+    if not known.size:
+        return 0.0, 0.0
+    low, high = np.percentile(known.astype(np.float64), _PERCENTILES)
+    return float(low), float(high)
 
 
 def look(path: Path, edge: int, *, enlarges: bool = True) -> Look:
@@ -189,12 +233,8 @@ def _size(height: int, width: int, edge: int, enlarges: bool) -> tuple[int, int]
     return max(1, round(height * factor)), max(1, round(width * factor))
 
 
-def _stretched(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _stretched(band: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.float64]:
     values = np.nan_to_num(band.astype(np.float64))
-    known = values[valid & np.isfinite(band)]
-    if not known.size:
-        return np.zeros(band.shape)
-    low, high = np.percentile(known, _PERCENTILES)
     if high <= low:
         return np.full(band.shape, 127.0)
     stretched: npt.NDArray[np.float64] = np.clip((values - low) * (255.0 / (high - low)), 0.0, 255.0)

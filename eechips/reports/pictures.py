@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sheet import PICTURES, Look, look
+from eechips.manifest.sheet import PICTURES, Look, Stretches, look
 from eechips.objects import ObjectStore
 from eechips.reports.units import Units, watched
 from eechips.writers.raster import encode_picture
@@ -35,6 +35,7 @@ _EDGE = 144  # pixels of a chip's picture
 _LARGE_EDGE = 900  # of what was made of all results
 _TINY = 32  # pixels: smaller chips are kept to the pixel
 _QUALITY = 80  # of JPEG
+_TYPICAL = 64  # chips that say how all are stretched
 _AT_ONCE = 8  # objects that are fetched from a store
 
 
@@ -109,10 +110,11 @@ def draw_pictures(
     unreadable = []
     size = 0
     with opened(folder, address) as fetched:
+        stretches = _stretches(fetched, wanted)
         paths = fetched([name for *_, name in wanted])
         for (number, layer, name), path in zip(wanted, watched(paths, len(wanted), "chips", quiet=quiet), strict=True):
             try:
-                data, means = _encoded(look(path, _EDGE, enlarges=False))
+                data, means = _encoded(look(path, _EDGE, enlarges=False), stretches.get(layer))
             except (OSError, ValueError) as error:  # somebody has changed it: the page says so, and shows the rest
                 unreadable.append((name, str(error)))
                 continue
@@ -163,8 +165,26 @@ def _layers(folder: Path) -> dict[str, list[tuple[str, str]]]:
     return {files[0][1]: files for files in units.values()}
 
 
-def _encoded(seen: Look) -> tuple[bytes, tuple[float, ...]]:
-    picture = seen.picture()
+def _stretches(
+    fetched: Callable[[Sequence[str]], Iterator[Path]], wanted: Sequence[tuple[int, str, str]]
+) -> dict[str, Stretches]:
+    """How the data of each layer are stretched: by some of its files, so that chips can be compared."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for _, layer, name in wanted:
+        if len(names[layer]) < _TYPICAL:
+            names[layer].append(name)
+    found = {}
+    for layer, some in names.items():
+        looks = []
+        for path in fetched(some):
+            with contextlib.suppress(OSError, ValueError):  # it is told where it is to be shown
+                looks.append(look(path, _EDGE, enlarges=False))
+        found[layer] = Stretches.of(looks)
+    return found
+
+
+def _encoded(seen: Look, stretches: Stretches | None = None) -> tuple[bytes, tuple[float, ...]]:
+    picture = seen.picture(stretches)
     is_exact = seen.has_classes or max(picture.shape[1:]) <= _TINY
     data = encode_picture(picture, "PNG", zlevel=9) if is_exact else encode_picture(picture, "JPEG", QUALITY=_QUALITY)
     return data, () if seen.has_classes else tuple(_mean(band, seen.valid) for band in seen.values)

@@ -48,6 +48,16 @@ def test_pictures_are_shown_as_they_are(tmp_path: Path) -> None:
     assert (picture(tmp_path / "b.png", 32) == np.stack([grey] * 3)).all()
 
 
+def test_chips_of_one_sheet_are_stretched_alike(tmp_path: Path) -> None:
+    dark = random_pixels(3, (3, 16, 16), 1000, "uint16")
+    paths = [geotiff(tmp_path / "dark.tif", dark), geotiff(tmp_path / "bright.tif", dark + 2000)]
+    shown = sheet([paths], 16)
+    left, right = shown[:, GAP : GAP + 16, GAP : GAP + 16], shown[:, GAP : GAP + 16, GAP + 16 + GAP : -GAP]
+    assert left.max() < 100
+    assert right.min() > 150
+    assert (picture(paths[0], 16) == picture(paths[1], 16)).all()  # each by itself
+
+
 def test_what_is_transparent_is_grey(tmp_path: Path) -> None:
     pixels = random_pixels(0, (8, 8, 4))
     pixels[..., 3] = 255
