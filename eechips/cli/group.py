@@ -87,8 +87,8 @@ class Verbs(click.Group):
             raise OneSentence(_sentence(error)) from error
         except KeyboardInterrupt:
             raise click.exceptions.Exit(INTERRUPTED) from None
-        except (click.ClickException, click.exceptions.Exit, click.Abort):
-            raise
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise  # click ends quietly when nobody reads any more, as with `| head`
         except Exception as error:  # a fault of ours is told in one sentence too
             if ctx.meta.get("debug"):
                 raise

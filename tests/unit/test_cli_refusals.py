@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -140,3 +143,12 @@ def test_local_overrules_an_endpoint_in_the_environment(monkeypatch: pytest.Monk
 def test_a_dataset_that_is_neither_an_alias_nor_an_id() -> None:
     arguments = ["sample", "--dataset", "NAIPP", "--per-ecoregion", "5", "--local"]
     assert "no dataset called 'NAIPP'; did you mean NAIP?" in refuse(*arguments)
+
+
+def test_nobody_reads_any_more() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "eechips", "datasets"]
+    ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (ended.returncode, ended.stderr) == (1, "")
