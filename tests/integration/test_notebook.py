@@ -28,8 +28,6 @@ from tests.conftest import Server
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "example.ipynb"
 
-pytestmark = pytest.mark.xdist_group("notebook")
-
 
 @dataclass
 class Cell:

@@ -24,8 +24,6 @@ from eechips.cli import main
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text()
 
-pytestmark = pytest.mark.xdist_group("readme")
-
 
 def section(title: str) -> str:
     """The text under a heading."""
