@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from eechips.jobs.images import images as images
     from eechips.jobs.mosaic import mosaic as mosaic
     from eechips.jobs.points import points as points
+    from eechips.jobs.scenes import scenes as scenes
     from eechips.jobs.scripts import run as run
     from eechips.jobs.timeseries import timeseries as timeseries
     from eechips.manifest.run import Run as Run
@@ -75,6 +76,7 @@ _MODULES = {
     "report": "eechips.reports.page",
     "run": "eechips.jobs.scripts",
     "sample": "eechips.jobs.chips",
+    "scenes": "eechips.jobs.scenes",
     "split": "eechips.dataset.split",
     "stack": "eechips.dataset.stack",
     "timeseries": "eechips.jobs.timeseries",
@@ -109,6 +111,7 @@ __all__ = [
     "report",
     "run",
     "sample",
+    "scenes",
     "split",
     "stack",
     "timeseries",

@@ -15,6 +15,7 @@
     │   │   └── ValidationError         what came back is not what was asked for
     │   ├── TooLargeError           split the unit; never resend it as it is
     │   └── PermanentError          record it and go on
+    │       └── QuarantinedError        a file came whole again and again, and was wrong each time
     ├── RecipeError             an exception from the recipe's own code
     ├── LeakageError            chips of different splits lie too near to each other: exit status 1
     ├── WorkerLostError         the unit took its worker process down, or hung, too often
@@ -92,6 +93,10 @@ class TooLargeError(RequestError):
 
 class PermanentError(RequestError):
     """The request will never succeed: record it and go on."""
+
+
+class QuarantinedError(PermanentError):
+    """A file came whole, again and again, and was not what was promised: it is kept apart."""
 
 
 class RecipeError(EechipsError):

@@ -18,6 +18,7 @@ _VERBS = {
     "mosaic": "One region of any size as one cloud-optimised GeoTIFF.",
     "timeseries": "A table of values over time for each region.",
     "points": "Values at points or over polygons of a table of yours.",
+    "scenes": "Whole scenes by STAC search: resumed, checked, ingested.",
     "run": "A recipe of your own: a Python file with two functions.",
     "init": "Write a recipe to start from.",
     "status": "What a run folder holds, and how fast it came: counts, failures, time left.",

@@ -14,7 +14,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, units_of
 from eechips.engine.redraw import MOST_REDRAWS
 from eechips.manifest.ledger import Totals
-from eechips.recipe import Chip, NoData, Recipe, Table, unit_value
+from eechips.recipe import Chip, NoData, Recipe, Table, Unit, unit_value
 
 _SAMPLE = 3
 
@@ -37,13 +37,13 @@ class Estimate:
         units: in the plan.
         requests: at least; repeats come on top.
         bytes: of files, roughly; None if the recipe does not say what it fetches before it runs.
-        seconds: roughly, limited by the quota.
+        seconds: roughly, limited by the quota; None if there is none.
     """
 
     units: int
     requests: int
     bytes: int | None
-    seconds: float
+    seconds: float | None
 
 
 def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
@@ -56,6 +56,9 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
 
     with connect(config, recipe=recipe):
         units = units_of(recipe, name_template(recipe, config))
+        own: Callable[[Iterable[Unit]], Estimate] | None = getattr(recipe, "foresee", None)
+        if own is not None:  # its units are no requests to Earth Engine
+            return own(_unit(planned.unit) for planned in units)
         first = list(islice(units, _SAMPLE))
         count = len(first) + sum(1 for _ in units)
         results = [recipe.get_result(u.position, unit_value(_unit(u.unit))) for u in first]

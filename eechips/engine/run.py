@@ -320,7 +320,8 @@ class _Run:
         )
         attend: Callable[[Site], contextlib.AbstractContextManager[None]] | None
         if (attend := getattr(self._recipe, "attend", None)) is not None:
-            stack.enter_context(attend(Site(session.connection.transport, self._store, log, config.quiet)))
+            transport = session.connection.transport
+            stack.enter_context(attend(Site(transport, config.timeouts, self._store, log, config.quiet)))
         executor = stack.enter_context(self._executor(setup, session, scratch))
         if is_planned:
             salvage(self._ledger, self._store, session.throttle, log, self._interrupt)

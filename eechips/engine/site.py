@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eechips.client.transport import Transport
+from eechips.client.transport import Timeouts, Transport
 from eechips.engine.log import RunLog
 from eechips.engine.progress import Progress
 from eechips.storage import Store
@@ -15,13 +15,15 @@ class Site:
     """Where units are worked at.
 
     Attributes:
-        transport: lends slots, and waits before something is repeated.
+        transport: lends slots, waits before something is repeated, and has the policy of that.
+        timeouts: of requests.
         store: where results go.
         log: of the run; threads may share it.
         quiet: whether the user is to be left alone.
     """
 
     transport: Transport
+    timeouts: Timeouts
     store: Store
     log: RunLog
     quiet: bool

@@ -21,6 +21,7 @@ VERBS = [
     "mosaic",
     "timeseries",
     "points",
+    "scenes",
     "run",
     "init",
     "status",

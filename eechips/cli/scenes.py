@@ -1,0 +1,112 @@
+"""``eechips scenes``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from eechips.cli.finish import finish
+from eechips.cli.options import HELP, Bytes, Names, date_options, given, run_options
+from eechips.errors import UsageError
+from eechips.jobs.scenes import Ingester, scenes_recipe
+
+_LEFT_OUT = ("endpoint", "project")
+"""Options that may be in the environment, for other verbs."""
+
+
+@click.command("scenes", context_settings=HELP)
+@click.option(
+    "--stac",
+    required=True,
+    metavar="URL|FILE",
+    help="A STAC API, a static catalogue (URL or file), or a STAC GeoParquet file.",
+)
+@click.option("--collection", type=Names(), help="Ids of collections. [default: all]")
+@click.option("--roi", metavar="W,S,E,N|FILE", help="Items that meet this box, or the polygons of a vector file.")
+@date_options
+@click.option("--where", multiple=True, metavar="COND", help="'eo:cloud_cover < 20'; may be repeated.")
+@click.option("--assets", type=Names(), help="Keys of assets, or names of their bands. [default: those that are data]")
+@click.option("--max-items", type=click.IntRange(1), metavar="N", help="The first N items.")
+@click.option("--per-host", type=click.IntRange(1), default=10, show_default=True, help="Transfers from one host.")
+@click.option("--max-rate", type=Bytes(), help="Bytes a second of all transfers together.")
+@click.option(
+    "--auth",
+    type=click.Choice(["none", "bearer", "basic", "netrc", "oauth", "sas"]),
+    default="none",
+    show_default=True,
+    help="What opens the addresses: a token, name and password, those of .netrc, a token that is fetched, or"
+    " signatures of an endpoint.",
+)
+@click.option("--auth-host", type=Names(), help="Hosts that may see the secrets; *.example.com for a domain.")
+@click.option(
+    "--token-url",
+    metavar="URL",
+    help="With oauth: where tokens are. With sas: what signs; has {collection}, or is asked with ?href=.",
+)
+@click.option(
+    "--secrets",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Lines token=, username=, password=, client_id=, client_secret=; EECHIPS_SCENES_TOKEN and so on count more.",
+)
+@click.option("--requester-pays", is_flag=True, help="The AWS account pays for what S3 sends.")
+@click.option(
+    "--ingest",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Put the scenes into this folder of assets, for `eechips serve --assets DIR`.",
+)
+@click.option("--id", "asset_id", help="With --ingest: Earth Engine id of their collection. [scenes/<collection>]")
+@run_options
+def command(**options: Any) -> None:
+    """Fetch whole scenes that a STAC search finds, one file for each asset.
+
+    What was cut goes on where it was, if the server can do that and the file is still the same. A file counts when
+    size, checksum and GDAL's header are what the catalogue says; one that is wrong three times goes into quarantine/.
+    The catalogue's answer is kept: the same command asks nobody again. Earth Engine is not asked, and its options are
+    refused. --in-flight is how many transfers run at once (10).
+
+    \b
+    Examples:
+      eechips scenes --stac https://earth-search.aws.element84.com/v1 --collection sentinel-2-l2a \\
+          --roi=-105.3,39.8,-105.2,40.0 --start 2023-06-01 --end 2023-07-01 \\
+          --where 'eo:cloud_cover < 20' --assets red,nir --max-items 4 --ingest my_assets
+      eechips scenes --stac https://planetarycomputer.microsoft.com/api/stac/v1 --collection naip \\
+          --roi park.gpkg --assets image --auth sas \\
+          --token-url https://planetarycomputer.microsoft.com/api/sas/v1/token/{collection}
+      eechips scenes --stac items.parquet --auth netrc --max-rate 20MB
+    """
+    context = click.get_current_context()
+    chosen = given(options)
+    for name in _LEFT_OUT:
+        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
+            chosen.pop(name, None)
+    if chosen.get("ingest") is not None:
+        chosen["ingester"] = _ingester(chosen["ingest"])
+    recipe, config = scenes_recipe(chosen)
+    if not config.quiet and (answer := recipe.kept(config.out)) is not None:
+        click.echo(f"The catalogue's answer is {answer.age} old; it is asked anew with another --out.", err=True)
+    finish(recipe, config)
+
+
+def _ingester(into: Path) -> Ingester:
+    """What puts scenes into a folder of assets: GeoTIFFs by a second name, others as copies."""
+    try:
+        from eechips.emulator.assets.errors import AssetError
+        from eechips.emulator.assets.ingest import ingest
+    except ModuleNotFoundError as error:
+        raise UsageError(f"--ingest needs {error.name}: pip install 'eechips[local]'") from None
+
+    def put(item: Path, asset_id: str, assets: tuple[str, ...]) -> None:
+        try:
+            try:
+                ingest(item, into, asset_id, bands=assets, by_reference=True)
+            except AssetError:  # no GeoTIFF, or on another disk
+                ingest(item, into, asset_id, bands=assets)
+        except AssetError as error:
+            raise UsageError(str(error)) from error
+
+    return put

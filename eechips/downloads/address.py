@@ -1,0 +1,56 @@
+"""Addresses of assets: what of them may be kept and shown."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.request import url2pathname
+
+_SECRETS = re.compile(
+    r"(?i)^(x-amz-(?!request-payer).*|x-goog-.*|x-oss-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy"
+    r"|token|access_token|api_?key|subscription-key|sig|sv|se|st|sr|sp|spr|skoid|sktid|skt|ske|sks|skv|ss|srt|sip)$"
+)
+_SIGNED = re.compile(r"(?i)[?&](x-amz-signature|x-goog-signature|signature|sig|token|access_token|api_?key)=")
+_SUFFIX = re.compile(r"[A-Za-z0-9]{1,8}")
+
+
+def bare(address: str) -> str:
+    """An address without what signs it: without user and password, signatures, tokens and fragment."""
+    parts = urlsplit(address)
+    netloc = parts.netloc.rpartition("@")[2]
+    query = parts.query
+    if query and _SIGNED.search(f"?{query}"):
+        query = urlencode([(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if not _SECRETS.match(k)])
+    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+
+
+def is_signed(address: str) -> bool:
+    """Whether an address has a signature in it, and so opens for whoever has it."""
+    return _SIGNED.search(address) is not None
+
+
+def shown(address: str) -> str:
+    """An address for messages: without its whole query, which may be a secret."""
+    parts = urlsplit(address)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def host_of(address: str) -> str:
+    """Host and port of an address, in lower case: whom it asks."""
+    return urlsplit(address).netloc.rpartition("@")[2].lower()
+
+
+def file_of(address: str) -> Path | None:
+    """The file of this machine that an address is, if it is one."""
+    parts = urlsplit(address)
+    if parts.scheme == "file":
+        return Path(url2pathname(parts.path))
+    return Path(address) if not parts.scheme else None
+
+
+def suffix_of(address: str) -> str:
+    """The suffix of an address's file, without the dot, in lower case; empty if it has none that looks like one."""
+    name = PurePosixPath(unquote(urlsplit(address).path)).name
+    suffix = name.rpartition(".")[2] if "." in name else ""
+    return suffix.lower() if _SUFFIX.fullmatch(suffix) else ""

@@ -1,0 +1,140 @@
+"""Whom files are fetched from: one session for each host, so many requests to it at once, and redirections."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from eechips.client.classify import classify_exception
+from eechips.client.sessions import open_session
+from eechips.downloads.address import host_of, shown
+from eechips.errors import PermanentError, TransientError
+
+_REDIRECTIONS = 10
+_MOVED = (301, 302, 303, 307, 308)
+
+
+class Hosts:
+    """Sessions by host. Threads share it; use it in a ``with`` block.
+
+    A session keeps its connections and the cookies of its host, which some logins work by. What a request carries
+    beyond its range is asked for anew at each redirection, so that no host is shown what belongs to another.
+
+    Args:
+        per_host: transfers from one host at a time.
+        connect: seconds to reach a host.
+        read: seconds between two pieces of an answer.
+    """
+
+    def __init__(self, per_host: int, connect: float, read: float) -> None:
+        self._per_host, self._timeout = per_host, (connect, read)
+        self._sessions: dict[str, requests.Session] = {}
+        self._limits: dict[str, threading.Semaphore] = {}
+        self._opening = threading.Lock()
+
+    def __enter__(self) -> Hosts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for session in self._sessions.values():
+            session.close()
+
+    def limit(self, url: str) -> threading.Semaphore:
+        """What whoever transfers from a host has to hold."""
+        with self._opening:
+            return self._limits.setdefault(host_of(url), threading.Semaphore(self._per_host))
+
+    @contextlib.contextmanager
+    def get(
+        self, url: str, headers: Mapping[str, str], secrets: Callable[[str], Mapping[str, str]]
+    ) -> Iterator[requests.Response]:
+        """Asks for a file, and follows redirections; its body is still to be read.
+
+        Args:
+            url: absolute; may be a secret.
+            headers: of the request, whoever answers it.
+            secrets: further headers, which the host of a URL may see.
+
+        Raises:
+            TransientError, PermanentError: if there is no answer; without the URL's query.
+        """
+        for _ in range(_REDIRECTIONS + 1):
+            response = self._send("GET", url, {**headers, **secrets(url)})
+            try:
+                target = response.headers.get("Location")
+                if response.status_code not in _MOVED or not target:
+                    yield response
+                    return
+                url = urljoin(url, target)
+            finally:
+                response.close()
+            if urlsplit(url).scheme not in ("http", "https"):
+                raise PermanentError(f"{shown(url)} is where the server sends us, and nothing that HTTP leads to")
+        raise PermanentError(f"{shown(url)}: more than {_REDIRECTIONS} redirections")
+
+    def ask(self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None) -> Any:
+        """A whole answer that is JSON, such as a token.
+
+        Args:
+            method: of HTTP.
+            url: absolute.
+            headers: of the request.
+            form: fields of the body.
+
+        Raises:
+            TransientError: if asking again may help.
+            PermanentError: if the host refuses; says why, as far as that tells no secret.
+        """
+        response = self._send(method, url, headers, form)
+        try:
+            body = response.content
+            if response.status_code in (408, 425, 429) or response.status_code >= 500:
+                raise TransientError(f"{shown(url)} answered HTTP {response.status_code}", status=response.status_code)
+            if response.status_code != 200:
+                text = f"{shown(url)} refused with HTTP {response.status_code}"
+                raise PermanentError(text, status=response.status_code)
+            return json.loads(body)
+        except requests.RequestException as error:
+            raise TransientError(f"{shown(url)}: {classify_exception(error)}") from None
+        except ValueError:
+            raise PermanentError(f"{shown(url)} answered something that is no JSON") from None
+        finally:
+            response.close()
+
+    def _send(
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        """One request, without following redirections; its body is still to be read."""
+        session = self._session(url)
+        try:
+            request = session.prepare_request(requests.Request(method, url, headers=dict(headers), data=form))
+            return session.send(
+                request,
+                stream=True,
+                allow_redirects=False,
+                timeout=self._timeout,
+                proxies=session.proxies,
+                verify=session.verify,
+            )
+        except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
+            raise PermanentError(f"{shown(url)} is no address that HTTP leads to") from None
+        except requests.RequestException as error:
+            found = classify_exception(error)
+            if found is None:
+                raise
+            # What the exception says has the whole URL in it.
+            raise type(found)(f"{host_of(url)}: {found}") from None
+
+    def _session(self, url: str) -> requests.Session:
+        with self._opening:
+            host = f"{urlsplit(url).scheme}://{host_of(url)}"
+            if host not in self._sessions:
+                self._sessions[host] = open_session(f"{host}/")
+                self._sessions[host].headers["Accept-Encoding"] = "identity"
+            return self._sessions[host]

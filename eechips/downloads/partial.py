@@ -1,0 +1,244 @@
+"""A file that is on its way: what of it is here, of which version, and its hashes so far."""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import errno
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from io import FileIO
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import StorageError
+from eechips.storage import write_file
+
+_BLOCK = 1 << 20
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+SHA256 = "sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which version of a file a server sends.
+
+    Attributes:
+        total: bytes; None if the server does not say.
+        etag: as it was sent; None if there is none.
+        modified: ``Last-Modified``, likewise.
+        is_dated: whether ``modified`` tells versions apart for sure.
+        md5: of the whole, hexadecimal, if the server tells it.
+    """
+
+    total: int | None
+    etag: str | None
+    modified: str | None
+    is_dated: bool = False
+    md5: str | None = None
+
+    @classmethod
+    def of(cls, headers: Mapping[str, str], total: int | None, md5: str | None = None) -> Version:
+        """The version that an answer tells of.
+
+        Args:
+            headers: of it.
+            total: bytes of the whole file.
+            md5: of it, hexadecimal, if that is known.
+        """
+        modified = headers.get("Last-Modified")
+        return cls(total, headers.get("ETag"), modified, _is_dated(modified, headers.get("Date")), md5)
+
+    @property
+    def validator(self) -> str | None:
+        """What ``If-Range`` takes: a strong ETag, or a date that is one (RFC 9110, 13.1.5 and 8.8.2.2)."""
+        if self.etag is not None and not self.etag.startswith("W/"):
+            return self.etag
+        return self.modified if self.is_dated and self.etag is None else None
+
+    def is_same(self, other: Version) -> bool:
+        """Whether a part of another version is one of this: nothing that both tell is different."""
+        pairs = ((self.total, other.total), (self.etag, other.etag), (self.modified, other.modified))
+        return all(a is None or b is None or a == b for a, b in pairs)
+
+
+def range_of(header: str | None) -> tuple[int, int, int | None] | None:
+    """First byte, byte after the last, and size of the whole of a ``Content-Range``; None if it is none."""
+    found = _CONTENT_RANGE.fullmatch((header or "").strip())
+    if found is None:
+        return None
+    return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
+
+
+class Partial:
+    """A file on its way, and beside it a note of its version. One thread uses it at a time.
+
+    What a process that was killed has left is hashed once, and goes on. After the machine went down, nobody knows
+    whether all that the file seems to have was written: it begins anew.
+
+    Attributes:
+        failures: how often the whole file was wrong.
+        version: of what is there; None if nothing is.
+
+    Args:
+        path: of the file.
+        algorithms: of hashlib, beside sha256, that are needed.
+    """
+
+    def __init__(self, path: Path, algorithms: Iterable[str] = ()) -> None:
+        self.path, self._note = path, path.with_suffix(".json")
+        self._wanted = tuple(dict.fromkeys((SHA256, *algorithms)))
+        self.failures = 0
+        self.version: Version | None = None
+        self._hashes: dict[str, Any] = {}
+        self._size = 0
+        self._file: FileIO | None = None
+        self._restore()
+
+    @property
+    def size(self) -> int:
+        """Bytes that are here."""
+        return self._size
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether as many bytes are here as the server has promised."""
+        return self.version is not None and self.version.total == self._size
+
+    def digest(self, algorithm: str = SHA256) -> str:
+        """Of what is here, hexadecimal."""
+        return str(self._hashes[algorithm].hexdigest())
+
+    def begin(self, version: Version, algorithms: Iterable[str] = ()) -> None:
+        """Begins anew.
+
+        Args:
+            version: of what will be written.
+            algorithms: further ones that are needed.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        self.close()
+        self._wanted = tuple(dict.fromkeys((*self._wanted, *algorithms)))
+        with self._failing():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.unlink(missing_ok=True)  # before the note says that what is there is of this version
+        self._save(version)
+        with self._failing():
+            self._file = FileIO(self.path, "wb")
+        self.version, self._size = version, 0
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in self._wanted}
+
+    def write(self, piece: bytes) -> None:
+        """Adds what has come.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        with self._failing():
+            if self._file is None:
+                self._file = FileIO(self.path, "ab")
+            left = memoryview(piece)
+            while left:
+                left = left[self._file.write(left) or 0 :]
+        for digest in self._hashes.values():
+            digest.update(piece)
+        self._size += len(piece)
+
+    def finish(self) -> None:
+        """Takes what is here for the whole, whose size nobody has told."""
+        if self.version is not None and self.version.total is None:
+            self._save(replace(self.version, total=self._size))
+
+    def reset(self, *, failed: bool = False) -> None:
+        """Forgets what is here.
+
+        Args:
+            failed: whether it was whole, and wrong.
+        """
+        self.close()
+        self.failures += failed
+        self.path.unlink(missing_ok=True)
+        self.version, self._size, self._hashes = None, 0, {}
+        self._save(None)
+
+    def remove(self) -> None:
+        """Removes the note, and the file if it still has this name."""
+        self.close()
+        self._note.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _save(self, version: Version | None) -> None:
+        self.version = version
+        content = {
+            "version": None if version is None else asdict(version),
+            "algorithms": self._wanted,
+            "failures": self.failures,
+            "boot": _boot(),
+        }
+        with self._failing():
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self._note, json.dumps(content).encode())
+
+    def _restore(self) -> None:
+        """Goes on with what an earlier process has left, if that is safe."""
+        try:
+            content = json.loads(self._note.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return
+        self.failures = int(content["failures"])
+        wanted = tuple(content["algorithms"])
+        if content["version"] is None or content["boot"] != _boot() or not set(self._wanted) <= set(wanted):
+            return
+        version = Version(**content["version"])
+        is_usable = version.validator is not None or version.total is not None
+        if not is_usable or not self.path.is_file():
+            return
+        self._wanted, self.version = wanted, version
+        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in wanted}
+        with self.path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                for digest in self._hashes.values():
+                    digest.update(block)
+                self._size += len(block)
+        if version.total is not None and self._size > version.total:
+            self.reset()
+
+    @contextlib.contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise StorageError(f"the disk is full: could not write {self.path}") from error
+            raise StorageError(f"could not write {self.path}: {error.strerror or error}") from error
+
+
+def _is_dated(modified: str | None, date: str | None) -> bool:
+    """Whether a file was last changed so long before it was sent that a further change has another date."""
+    if modified is None or date is None:
+        return False
+    try:
+        changed, sent = email.utils.parsedate_to_datetime(modified), email.utils.parsedate_to_datetime(date)
+        return (sent - changed).total_seconds() >= 1.0
+    except (ValueError, TypeError):
+        return False
+
+
+def _boot() -> str | None:
+    """What tells one time that the machine is up from another; None where the system does not say."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip()
+    except OSError:
+        return None

@@ -1,0 +1,49 @@
+"""Files that came whole, again and again, and were wrong: kept apart, with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eechips.moment import utc_now
+from eechips.storage import write_file
+
+QUARANTINE = "quarantine"
+"""In the folder of the run: ``<id>.<suffix>`` is the file, ``<id>.json`` says what is wrong with it."""
+
+
+def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: Mapping[str, Any]) -> Path:
+    """Puts a file there, with the reason; one of the same unit is replaced.
+
+    Args:
+        folder: of the run.
+        identifier: of the unit.
+        file: the file.
+        suffix: of its address.
+        reason: JSON.
+
+    Returns:
+        Where it is now.
+    """
+    place = folder / QUARANTINE
+    place.mkdir(parents=True, exist_ok=True)
+    told = {**reason, "file": None, "quarantined": utc_now()}
+    kept = place / (f"{identifier}.{suffix}" if suffix else identifier)
+    if file.exists():
+        file.replace(kept)
+        told["file"] = kept.name
+    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    write_file(place / f"{identifier}.json", text.encode())
+    return kept
+
+
+def release(folder: Path, identifier: str) -> None:
+    """Removes what is there of a unit that came right in the end."""
+    place = folder / QUARANTINE
+    if place.is_dir():
+        for left in place.glob(f"{identifier}*"):
+            left.unlink()
+        if not any(place.iterdir()):
+            place.rmdir()

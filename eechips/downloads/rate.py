@@ -1,0 +1,90 @@
+"""Bytes a second of all transfers together, and the room that they need on the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from eechips.errors import StorageError
+from eechips.human import human_bytes
+
+_BURST = 0.25  # seconds of the rate that may come at once
+_SPARE = 64_000_000  # bytes of the disk that are left alone: the ledger and the log need some
+
+
+class Rate:
+    """A bucket of bytes that threads share. What has come is paid for afterwards: a thread that owes waits.
+
+    Args:
+        bytes_per_second: None for no limit.
+        clock: seconds, monotonic.
+        sleep: waits.
+    """
+
+    def __init__(
+        self,
+        bytes_per_second: float | None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rate, self._clock, self._sleep = bytes_per_second, clock, sleep
+        self._full = (bytes_per_second or 0.0) * _BURST
+        self._left, self._filled = self._full, clock()
+        self._counting = threading.Lock()
+
+    def piece(self, largest: int) -> int:
+        """Bytes to ask for at a time: few enough for the rate to be kept smoothly."""
+        return largest if self._rate is None else max(4096, min(largest, int(self._full)))
+
+    def pay(self, count: int) -> None:
+        """Takes note of so many bytes, and waits until they may have come."""
+        if self._rate is None:
+            return
+        with self._counting:
+            now = self._clock()
+            self._left = min(self._full, self._left + (now - self._filled) * self._rate) - count
+            self._filled = now
+            owed = -self._left / self._rate
+        if owed > 0:
+            self._sleep(owed)
+
+
+class Room:
+    """What transfers may still write. Threads share it.
+
+    Args:
+        folder: on the disk.
+        free: bytes that are free there.
+    """
+
+    def __init__(self, folder: Path, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> None:
+        self._folder, self._free = folder, free
+        self._wanted = 0
+        self._counting = threading.Lock()
+
+    @contextlib.contextmanager
+    def for_bytes(self, count: int) -> Iterator[None]:
+        """Holds so many bytes for the duration of the block.
+
+        Raises:
+            StorageError: if there are not as many.
+        """
+        with self._counting:
+            self.check(self._wanted + count)
+            self._wanted += count
+        try:
+            yield
+        finally:
+            with self._counting:
+                self._wanted -= count
+
+    def check(self, count: int) -> None:
+        """Raises StorageError unless so many bytes fit on the disk."""
+        free = self._free(self._folder)
+        if count + _SPARE > free:
+            needed = f"{human_bytes(count)} are needed, and {human_bytes(_SPARE)} to spare"
+            raise StorageError(f"the disk of {self._folder} has {human_bytes(free)} left: {needed}")

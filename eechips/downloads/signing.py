@@ -1,0 +1,380 @@
+"""What makes an address open: found out just before a transfer, and again when it has run out."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import netrc
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+from urllib.parse import quote, urlsplit
+
+from eechips.client import retry
+from eechips.client.retry import RetryPolicy
+from eechips.client.transport import is_loopback
+from eechips.downloads.address import host_of, shown
+from eechips.downloads.hosts import Hosts
+from eechips.downloads.secret import Secrets
+from eechips.errors import ConfigurationError, PermanentError, UsageError
+
+AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
+AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas")
+
+_BLOBS = ("*.blob.core.windows.net",)
+_S3_SECONDS = 3600  # that an address of S3 is signed for
+_MARGIN, _SHARE = 30.0, 0.1
+"""What is signed is signed again so many seconds before it runs out, or this share of its time, if that is less."""
+_POLICY = RetryPolicy(retries=5, delay=0.5, max_delay=8.0, total=60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to ask for a file at present.
+
+    Attributes:
+        url: absolute; may be a secret.
+    """
+
+    url: str = field(repr=False)
+
+
+class Signer(Protocol):
+    """Makes addresses open. Threads share it."""
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """What a request to a URL carries, if its host may see that."""
+
+    def sign(self, href: str, collection: str) -> Address:
+        """The present address of an asset.
+
+        Raises:
+            TransientError, PermanentError: if whoever signs does not.
+        """
+
+    def renew(self, href: str, collection: str) -> bool:
+        """Forgets what was signed, as a host has refused it; whether signing again can help."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """How addresses are made to open.
+
+    Attributes:
+        kind: ``none``; ``bearer`` shows a token; ``basic`` a user's name and password; ``netrc`` those of ``.netrc``,
+            to each host its own; ``oauth`` a token that is fetched for client credentials, or a name and a password;
+            ``sas`` asks an endpoint for signed addresses, or for a token that signs those of a collection.
+        hosts: to whom secrets go: ``data.example.com``, ``*.example.com``; no others.
+        token_url: of ``oauth`` and ``sas``; for the latter with ``{collection}``, or asked with ``?href=``.
+        requester_pays: whether the account pays for what S3 sends.
+
+    Raises:
+        UsageError: if options are missing or contradict each other.
+    """
+
+    kind: AuthName = "none"
+    hosts: tuple[str, ...] = ()
+    token_url: str | None = None
+    requester_pays: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in AUTHS:
+            raise UsageError(f"--auth is one of {', '.join(AUTHS)}, not {self.kind!r}")
+        needs_url = self.kind in ("oauth", "sas")
+        if needs_url and not self.token_url:
+            raise UsageError(f"--auth {self.kind} needs --token-url: where tokens are to be had")
+        if self.token_url and not needs_url:
+            raise UsageError("--token-url is for --auth oauth or sas")
+        if self.kind in ("bearer", "basic", "oauth") and not self.hosts:
+            raise UsageError(f"--auth {self.kind} needs --auth-host: the host that may see the secret")
+        if self.token_url:
+            _check_encrypted(self.token_url)
+
+
+def signer_of(auth: Auth, secrets: Secrets, hosts: Hosts, clock: Callable[[], float] = time.time) -> Signer:
+    """The signer for what the user has said.
+
+    Args:
+        auth: how.
+        secrets: what there is.
+        hosts: for asking for tokens.
+        clock: seconds since 1970.
+
+    Raises:
+        ConfigurationError: if a secret is missing.
+    """
+    inner: Signer
+    if auth.kind == "bearer":
+        inner = _Shown(auth.hosts, f"Bearer {secrets.need('token', '--auth bearer')}")
+    elif auth.kind == "basic":
+        use = "--auth basic"
+        inner = _Shown(auth.hosts, _basic(secrets.need("username", use), secrets.need("password", use)))
+    elif auth.kind == "netrc":
+        inner = _Netrc()
+    elif auth.kind == "oauth":
+        inner = _OAuth(auth, secrets, hosts, clock)
+    elif auth.kind == "sas":
+        inner = _Sas(auth, hosts, clock)
+    else:
+        inner = _Shown((), "")
+    return _WithS3(inner, auth.requester_pays)
+
+
+def belongs(url: str, hosts: Sequence[str]) -> bool:
+    """Whether a URL's host is one of some: ``host``, ``host:port`` or ``*.domain``."""
+    whole, name = host_of(url), (urlsplit(url).hostname or "").lower()
+    for pattern in (each.lower() for each in hosts):
+        if pattern.startswith("*.") and name.endswith(pattern[1:]):
+            return True
+        if pattern in (whole, name):
+            return True
+    return False
+
+
+class _Shown:
+    """Shows the same to all hosts that may see it."""
+
+    def __init__(self, hosts: Sequence[str], secret: str) -> None:
+        self._hosts, self._secret = hosts, secret
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        if not belongs(url, self._hosts):
+            return {}
+        _check_encrypted(url)
+        return {"Authorization": self._secret}
+
+    def sign(self, href: str, collection: str) -> Address:
+        return Address(href)
+
+    def renew(self, href: str, collection: str) -> bool:
+        return False
+
+
+class _Netrc:
+    """Shows each host what ``.netrc`` has for it."""
+
+    def __init__(self) -> None:
+        path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
+        try:
+            self._known = netrc.netrc(str(path))
+        except FileNotFoundError:
+            raise ConfigurationError(f"--auth netrc needs {path}: machine …, login …, password …") from None
+        except (netrc.NetrcParseError, OSError) as error:
+            reason = getattr(error, "strerror", None) or "it is malformed"
+            raise ConfigurationError(f"{path} cannot be read: {reason}") from None
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        found = self._known.hosts.get(urlsplit(url).hostname or "")  # "default" is for no host of ours
+        if found is None or not _is_encrypted(url):
+            return {}
+        return {"Authorization": _basic(found[0], found[2] or "")}
+
+    def sign(self, href: str, collection: str) -> Address:
+        return Address(href)
+
+    def renew(self, href: str, collection: str) -> bool:
+        return False
+
+
+@dataclass(slots=True)
+class _Token:
+    """A token and how long it opens.
+
+    Attributes:
+        value: the token.
+        until: seconds since 1970, a margin before it runs out.
+        refresh: what another is given for.
+    """
+
+    value: str
+    until: float
+    refresh: str | None = None
+
+
+class _OAuth:
+    """Shows a token that is fetched, and again when it runs out.
+
+    RFC 6749, client credentials (4.4) or a resource owner's password (4.3), and refreshing (6).
+    """
+
+    def __init__(self, auth: Auth, secrets: Secrets, hosts: Hosts, clock: Callable[[], float]) -> None:
+        self._url, self._names, self._hosts, self._clock = auth.token_url or "", auth.hosts, hosts, clock
+        self._form = {"client_id": secrets.need("client_id", "--auth oauth")}
+        if secrets.get("client_secret"):
+            self._form["client_secret"] = secrets.need("client_secret", "--auth oauth")
+        if secrets.get("username"):
+            password = secrets.need("password", "--auth oauth with a username")
+            self._grant = {"grant_type": "password", "username": secrets.need("username", ""), "password": password}
+        else:
+            secrets.need("client_secret", "--auth oauth without a username")
+            self._grant = {"grant_type": "client_credentials"}
+        self._token: _Token | None = None
+        self._asking = threading.Lock()
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        if not belongs(url, self._names):
+            return {}
+        _check_encrypted(url)
+        with self._asking:
+            if self._token is None or self._token.until <= self._clock():
+                self._token = self._fetch(self._token)
+            return {"Authorization": f"Bearer {self._token.value}"}
+
+    def sign(self, href: str, collection: str) -> Address:
+        return Address(href)
+
+    def renew(self, href: str, collection: str) -> bool:
+        with self._asking:
+            if self._token is not None:
+                self._token.until = 0.0
+        return True
+
+    def _fetch(self, before: _Token | None) -> _Token:
+        if before is not None and before.refresh:
+            try:
+                return self._ask({"grant_type": "refresh_token", "refresh_token": before.refresh})
+            except PermanentError:
+                pass  # it has run out as well
+        try:
+            return self._ask(self._grant)
+        except PermanentError as error:
+            raise ConfigurationError(f"no token is to be had: {error}") from None
+
+    def _ask(self, grant: Mapping[str, str]) -> _Token:
+        found = retry.call(lambda: self._hosts.ask("POST", self._url, {}, {**self._form, **grant}), _POLICY)
+        if not isinstance(found, dict) or not isinstance(found.get("access_token"), str):
+            raise PermanentError(f"{shown(self._url)} gave no access_token")
+        until = self._clock() + _use(float(found.get("expires_in") or 300.0))
+        return _Token(found["access_token"], until, found.get("refresh_token"))
+
+
+class _Sas:
+    """Signed addresses of an endpoint, or tokens that sign all addresses of a collection.
+
+    As the Planetary Computer has both (https://planetarycomputer.microsoft.com/docs/concepts/sas/):
+    ``GET /sign?href=…`` answers ``{"href", "msft:expiry"}``, ``GET /token/{collection}`` ``{"token", "msft:expiry"}``.
+    """
+
+    def __init__(self, auth: Auth, hosts: Hosts, clock: Callable[[], float]) -> None:
+        self._url, self._hosts, self._clock = auth.token_url or "", hosts, clock
+        self._is_token = "{collection}" in self._url
+        self._names = auth.hosts or (_BLOBS if self._is_token else ())
+        self._known: dict[str, _Token] = {}
+        self._locks: dict[str, threading.Lock] = {}
+        self._making = threading.Lock()
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        return {}
+
+    def sign(self, href: str, collection: str) -> Address:
+        if self._names and not belongs(href, self._names):
+            return Address(href)
+        key = collection if self._is_token else href
+        with self._lock(key):
+            known = self._known.get(key)
+            if known is None or known.until <= self._clock():
+                known = self._known[key] = self._fetch(href, collection)
+        if not self._is_token:
+            return Address(known.value)
+        return Address(f"{href}{'&' if '?' in href else '?'}{known.value.lstrip('?')}")
+
+    def renew(self, href: str, collection: str) -> bool:
+        key = collection if self._is_token else href
+        with self._lock(key):
+            self._known.pop(key, None)
+        return not self._names or belongs(href, self._names)
+
+    def _fetch(self, href: str, collection: str) -> _Token:
+        if self._is_token:
+            url, name = self._url.replace("{collection}", quote(collection, safe="")), "token"
+        else:
+            url, name = f"{self._url}{'&' if '?' in self._url else '?'}href={quote(href, safe='')}", "href"
+        found = retry.call(lambda: self._hosts.ask("GET", url, {}), _POLICY)
+        if not isinstance(found, dict) or not isinstance(found.get(name), str):
+            raise PermanentError(f"{shown(url)} gave no {name}")
+        return _Token(found[name], _expiry(found, self._clock()))
+
+    def _lock(self, key: str) -> threading.Lock:
+        with self._making:
+            return self._locks.setdefault(key, threading.Lock())
+
+
+class _WithS3:
+    """Signs addresses of S3 as the AWS client does, with its credentials; leaves all others to another signer."""
+
+    def __init__(self, inner: Signer, requester_pays: bool) -> None:
+        self._inner, self._requester_pays = inner, requester_pays
+        self._client: Any = None
+        self._making = threading.Lock()
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        return self._inner.headers(url)
+
+    def sign(self, href: str, collection: str) -> Address:
+        parts = urlsplit(href)
+        if parts.scheme != "s3":
+            return self._inner.sign(href, collection)
+        wanted = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+        if self._requester_pays:
+            wanted["RequestPayer"] = "requester"
+        client = self._s3()
+        return Address(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
+
+    def renew(self, href: str, collection: str) -> bool:
+        return urlsplit(href).scheme != "s3" and self._inner.renew(href, collection)
+
+    def _s3(self) -> Any:
+        with self._making:
+            if self._client is None:
+                self._client = _s3_client(self._requester_pays)
+            return self._client
+
+
+def _s3_client(requester_pays: bool) -> Any:
+    try:
+        import botocore.session
+        from botocore import UNSIGNED
+        from botocore.config import Config
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"s3:// needs botocore: pip install 'eechips[s3]' ({error})") from None
+    session = botocore.session.get_session()
+    is_anonymous = session.get_credentials() is None
+    if is_anonymous and requester_pays:
+        raise ConfigurationError("--requester-pays needs credentials of AWS: who pays must be known")
+    version: Any = UNSIGNED if is_anonymous else "s3v4"
+    return session.create_client("s3", config=Config(signature_version=version))
+
+
+def _expiry(found: Mapping[str, Any], now: float) -> float:
+    """When to sign again, as an endpoint says, seconds since 1970."""
+    for name in ("msft:expiry", "expiry", "expires", "expires_at", "expiration"):
+        value = found.get(name)
+        if isinstance(value, str):
+            moment = dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
+            moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
+            return now + _use(moment.timestamp() - now)
+        if isinstance(value, (int, float)):
+            return now + _use(float(value) - now)
+    return now + _use(float(found.get("expires_in") or 300.0))
+
+
+def _use(seconds: float) -> float:
+    """How long something is used that opens for so many seconds."""
+    return max(0.0, seconds - min(_MARGIN, _SHARE * seconds))
+
+
+def _basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def _is_encrypted(url: str) -> bool:
+    return urlsplit(url).scheme == "https" or is_loopback(url)
+
+
+def _check_encrypted(url: str) -> None:
+    if not _is_encrypted(url):
+        raise ConfigurationError(f"{shown(url)} is not https: secrets are not sent there")

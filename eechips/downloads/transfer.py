@@ -1,0 +1,323 @@
+"""One file from its address to the disk: gone on with where it was cut, checked, begun again if it is wrong."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import requests
+import urllib3
+
+from eechips.client import retry
+from eechips.client.classify import classify_exception, parse_retry_after
+from eechips.client.throttle import Slot
+from eechips.client.transport import Transport
+from eechips.downloads.address import file_of, shown
+from eechips.downloads.checks import Checksum, Promise, inspect, md5_of
+from eechips.downloads.hosts import Hosts
+from eechips.downloads.partial import Partial, Version, range_of
+from eechips.downloads.rate import Rate, Room
+from eechips.downloads.signing import Signer
+from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
+from eechips.writers import Facts
+
+_PIECE = 1 << 19  # bytes that are read at a time
+_PROGRESS = 1 << 16
+"""Bytes that a request must bring for another to follow at once, as if nothing had happened."""
+_TRIES = 3
+"""Whole files that may be wrong before one is put into quarantine."""
+_REFUSALS = 3
+"""Signatures in a row that a host may refuse without sending anything."""
+
+Tell = Callable[..., None]
+"""Notes what happens: ``tell("transfer", status=206, …)``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to transfer.
+
+    Attributes:
+        href: the address, without signature.
+        collection: of the item.
+        promise: what the catalogue says of the file.
+        path: where the file is while it is on its way.
+    """
+
+    href: str
+    collection: str
+    promise: Promise
+    path: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A file that came, whole and right.
+
+    Attributes:
+        size: bytes.
+        sha256: hexadecimal.
+        facts: what GDAL found in its header.
+        checked: by what it is known to be right, such as ``size`` and ``sha256``.
+    """
+
+    size: int
+    sha256: str
+    facts: Facts
+    checked: tuple[str, ...]
+
+
+class _RefusedError(Exception):
+    """A host does not accept the signature, or the lack of one."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(str(status))
+        self.status = status
+
+
+class Courier:
+    """Transfers files. Threads share it.
+
+    Args:
+        hosts: whom files come from.
+        signer: makes addresses open.
+        transport: lends slots and waits.
+        rate: of all transfers.
+        room: on the disk.
+        takes_files: whether addresses may be files of this machine: not those that others tell us.
+    """
+
+    def __init__(
+        self, hosts: Hosts, signer: Signer, transport: Transport, rate: Rate, room: Room, *, takes_files: bool
+    ) -> None:
+        self._hosts, self._signer, self._transport = hosts, signer, transport
+        self._rate, self._room, self._takes_files = rate, room, takes_files
+        policy = transport.policy
+        # With many hosts, one that is away is not the network.
+        self._policy = replace(policy, offline=0.0)
+
+    def fetch(self, order: Order, tell: Tell, is_wanted: Callable[[], bool] = lambda: True) -> Arrived:
+        """Transfers a file, or what is missing of it.
+
+        Args:
+            order: which.
+            tell: notes what happens.
+            is_wanted: whether somebody still waits for it.
+
+        Raises:
+            QuarantinedError: if it came whole three times, and was wrong each time; it is still where it was.
+            TransientError, PermanentError: if it does not come.
+            StorageError: if it cannot be written.
+        """
+        wanted = order.promise.wanted
+        partial = Partial(order.path, () if wanted is None else (wanted.algorithm,))
+        try:
+            while True:
+                self._complete(order, partial, tell, is_wanted)
+                try:
+                    arrived = _check(order, partial)
+                except ValidationError as error:
+                    tell("check", error=str(error), failures=partial.failures + 1)
+                    if partial.failures + 1 >= _TRIES:
+                        raise QuarantinedError(
+                            f"{shown(order.href)} came {_TRIES} times, and was wrong: {error}"
+                        ) from None
+                    partial.reset(failed=True)
+                else:
+                    tell("check", bytes=arrived.size, sha256=arrived.sha256, by=arrived.checked)
+                    return arrived
+        finally:
+            partial.close()
+
+    def _complete(self, order: Order, partial: Partial, tell: Tell, is_wanted: Callable[[], bool]) -> None:
+        """Asks until all is here. Only requests that bring nothing new are failures, and have to wait."""
+        refusals, most = 0, partial.size
+        file = file_of(order.href)
+        if file is not None and not self._takes_files:
+            raise PermanentError(f"{order.href} is no address of the web, and the catalogue is not of this machine")
+
+        def attempt() -> None:
+            nonlocal refusals, most
+            try:
+                if file is None:
+                    self._ask(order, partial, tell, is_wanted)
+                else:
+                    self._copy(file, partial, tell, is_wanted)
+            except TransientError:
+                is_progress = partial.size >= most + _PROGRESS
+                most = max(most, partial.size)
+                if not is_progress:
+                    raise
+            except _RefusedError as refused:
+                refusals += 1
+                can_help = self._signer.renew(order.href, order.collection)
+                tell("sign", status=refused.status, again=can_help)
+                if not can_help or refusals >= _REFUSALS:
+                    text = f"{shown(order.href)} is refused with HTTP {refused.status}"
+                    raise PermanentError(f"{text}: see --auth and --auth-host", status=refused.status) from None
+            else:
+                refusals = 0
+
+        while not partial.is_whole:
+            retry.call(attempt, self._policy, pause=self._transport.pause)
+
+    def _ask(self, order: Order, partial: Partial, tell: Tell, is_wanted: Callable[[], bool]) -> None:
+        """Makes one request, and writes what it brings.
+
+        Raises:
+            _RefusedError: if the signature is not accepted.
+            TransientError: if that was not all.
+            PermanentError: if nothing will come.
+        """
+        address = self._signer.sign(order.href, order.collection)
+        headers, offset = {}, partial.size
+        validator = None if partial.version is None else partial.version.validator
+        if offset and validator is not None:
+            headers = {"Range": f"bytes={offset}-", "If-Range": validator}
+        failure: EechipsError | None = None
+        with self._hosts.limit(address.url), self._transport.lent() as slot:
+            try:
+                with self._hosts.get(address.url, headers, self._signer.headers) as response:
+                    tell("transfer", status=response.status_code, offset=offset if response.status_code == 206 else 0)
+                    version = _accept(response, partial, order)
+                    with self._room.for_bytes(max(0, (version.total or 0) - partial.size)):
+                        self._receive(response, partial, version, slot, is_wanted)
+                    partial.finish()
+                    return
+            except (OSError, urllib3.exceptions.HTTPError) as error:
+                failure = classify_exception(error)
+                if failure is None:
+                    raise
+        # The original names the address, which may be a secret.
+        tell("cut", bytes=slot.received, at=partial.size, error=str(failure))
+        raise failure from None
+
+    def _copy(self, file: Path, partial: Partial, tell: Tell, is_wanted: Callable[[], bool]) -> None:
+        """Copies a file of this machine, or what is missing of it.
+
+        Raises:
+            PermanentError: if it cannot be read.
+        """
+        try:
+            with self._transport.lent() as slot, file.open("rb") as source:
+                found = os.fstat(source.fileno())
+                version = Version(found.st_size, f'"{found.st_mtime_ns:x}"', None)
+                if partial.version != version:
+                    partial.begin(version)
+                tell("transfer", offset=partial.size)
+                source.seek(partial.size)
+                with self._room.for_bytes(max(0, found.st_size - partial.size)):
+                    while data := source.read(_PIECE):
+                        self._take(data, partial, slot, is_wanted)
+        except OSError as error:
+            raise PermanentError(f"{file} cannot be read: {error.strerror or error}") from None
+
+    def _take(self, data: bytes, partial: Partial, slot: Slot, is_wanted: Callable[[], bool]) -> None:
+        slot.received += len(data)
+        self._rate.pay(len(data))
+        if not is_wanted():
+            raise TransientError("it took too long, and was given to another thread")
+        partial.write(data)
+
+    def _receive(
+        self,
+        response: requests.Response,
+        partial: Partial,
+        version: Version,
+        slot: Slot,
+        is_wanted: Callable[[], bool],
+    ) -> None:
+        for data in _pieces(response.raw, self._rate.piece(_PIECE)):
+            self._take(data, partial, slot, is_wanted)
+        if version.total is not None and partial.size < version.total:
+            raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
+
+
+def _accept(response: requests.Response, partial: Partial, order: Order) -> Version:
+    """Makes sure that what an answer brings belongs to what is here, or begins anew; returns the version of both.
+
+    Raises:
+        _RefusedError: if the signature is not accepted.
+        TransientError: if another version came, which is not to be mixed with the one that is here.
+        PermanentError: if there is no such file.
+    """
+    status, headers = response.status_code, response.headers
+    if status in (401, 403):
+        raise _RefusedError(status)
+    if status == 206:
+        found, version = range_of(headers.get("Content-Range")), partial.version
+        if found is None or version is None or found[0] != partial.size:
+            partial.reset()
+            raise TransientError(f"another part came than was asked for: {headers.get('Content-Range')}", status=206)
+        if not version.is_same(Version.of(headers, found[2])):
+            partial.reset()
+            raise TransientError("the file has changed since it was begun", status=206)
+        return version
+    if status == 200:
+        length = headers.get("Content-Length", "")
+        md5 = md5_of(headers)
+        version = Version.of(headers, int(length) if length.isdigit() else None, md5)
+        partial.begin(version, () if md5 is None else ("md5",))
+        return version
+    if status == 416:
+        partial.reset()
+        raise TransientError("the file is shorter than the part that is here", status=status)
+    text = f"{shown(order.href)} answered HTTP {status}"
+    if status in (408, 425, 429) or status >= 500:
+        after = parse_retry_after({name.lower(): value for name, value in headers.items()})
+        raise TransientError(text, status=status, retry_after=after)
+    raise PermanentError(text, status=status)
+
+
+def _pieces(raw: Any, size: int) -> Iterator[bytes]:
+    """What comes, as it comes: of a connection that is cut, nothing that has come is lost."""
+    read = getattr(raw, "read1", raw.read)  # older versions of urllib3 do not have it
+    while piece := read(size, decode_content=False):
+        yield piece
+
+
+def _check(order: Order, partial: Partial) -> Arrived:
+    """Sees whether a whole file is right.
+
+    Raises:
+        ValidationError: if it is not.
+    """
+    promise, version = order.promise, partial.version
+    told = None if version is None or version.md5 is None else Checksum("md5", version.md5)
+    checked = ["length"]
+    if promise.size is not None:
+        if partial.size != promise.size:
+            raise ValidationError(f"it has {partial.size:,} bytes, and should have {promise.size:,}")
+        checked.append("size")
+    for checksum in (promise.wanted, told):
+        if checksum is None:
+            continue
+        found = partial.digest(checksum.algorithm)
+        if found != checksum.digest:
+            raise ValidationError(f"its {checksum.algorithm} is {found}, and should be {checksum.digest}")
+        checked.append(checksum.algorithm)
+    partial.close()
+    facts = inspect(partial.path, promise)
+    if promise.is_raster:
+        checked.append("header")
+    return Arrived(partial.size, partial.digest(), facts, tuple(checked))
+
+
+class Turns:
+    """Sees to it that one thread at a time works at a unit: nobody can end a thread that takes too long."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, threading.Lock] = {}
+        self._latest: dict[str, object] = {}
+        self._counting = threading.Lock()
+
+    def take(self, identifier: str) -> tuple[threading.Lock, Callable[[], bool]]:
+        """What to hold while working at a unit, and whether it is still one's own to work at."""
+        mine = object()
+        with self._counting:
+            self._latest[identifier] = mine
+            return self._locks.setdefault(identifier, threading.Lock()), lambda: self._latest.get(identifier) is mine

@@ -1,0 +1,345 @@
+"""Servers for tests of whole scenes, on loopback: one of files with the faults of real ones, and a STAC API.
+
+The files' server is a process of its own for benchmarks (``python -m tests.scene_servers FOLDER --…`` prints its
+address) and threads of this one for tests. It counts every byte of a body that it has handed to the system.
+
+The STAC API is ``rustac serve ITEMS.json --create-collections --addr 127.0.0.1:PORT`` (https://github.com/stac-utils),
+which we did not write: item search with paging, by collection, time and geometry.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import email.utils
+import hashlib
+import hmac
+import json
+import os
+import random
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.request import urlopen
+
+_CHUNK = 1 << 20
+_SEND_BUFFER = 1 << 18  # bytes on their way: what a client that is killed has not seen
+
+
+@dataclass(kw_only=True)
+class Faults:
+    """What is wrong with a server.
+
+    Attributes:
+        seed: of what is drawn.
+        cuts: share of answers that are cut somewhere, by a reset.
+        has_ranges: whether it knows them.
+        has_validators: whether it tells versions apart.
+        lifetime: seconds that a signed address opens; None if all open without.
+        replaced: names of files that become another while they are sent for the first time.
+        damaged: names of files of which one byte is another, so many times.
+        busy: share of requests answered with 503.
+        rate: bytes a second of all answers; None for no limit.
+    """
+
+    seed: int = 1
+    cuts: float = 0.0
+    has_ranges: bool = True
+    has_validators: bool = True
+    lifetime: float | None = None
+    replaced: tuple[str, ...] = ()
+    damaged: dict[str, int] = field(default_factory=dict)
+    busy: float = 0.0
+    rate: float | None = None
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves the files of a folder. Use it in a ``with`` block.
+
+    Attributes:
+        sent: bytes of bodies, by name.
+        requests: by name.
+        statuses: how often each was answered.
+        authorizations: what requests carried, by path.
+
+    Args:
+        folder: of the files.
+        faults: what is wrong.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, folder: Path, faults: Faults | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.folder, self.faults = folder, faults or Faults()
+        self.sent: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
+        self.statuses: Counter[int] = Counter()
+        self.authorizations: dict[str, list[str | None]] = {}
+        self.versions: Counter[str] = Counter()
+        self.draws = random.Random(self.faults.seed)
+        self.lock = threading.Lock()
+        self.key = os.urandom(16)
+        self._due = time.monotonic()
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
+
+    def __enter__(self) -> FileServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+        self._thread.join()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that are killed are nothing to be told of."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def sign(self, path: str) -> tuple[str, float]:
+        """A path with a signature, and when it runs out."""
+        until = time.time() + (self.faults.lifetime or 3600.0)
+        return f"{path}?{urlencode({'expires': f'{until:.3f}', 'sig': self.signature(path, f'{until:.3f}')})}", until
+
+    def signature(self, path: str, until: str) -> str:
+        return hmac.new(self.key, f"{path} {until}".encode(), "sha256").hexdigest()
+
+    def pace(self, count: int) -> None:
+        """Waits as long as a line of that rate takes for so many bytes."""
+        if self.faults.rate is None:
+            return
+        with self.lock:
+            now = time.monotonic()
+            self._due = max(self._due, now - 0.05) + count / self.faults.rate
+            wait = self._due - now
+        if wait > 0:
+            time.sleep(wait)
+
+    def etag(self, name: str) -> str:
+        return f'"{hashlib.sha1(f"{name} {self.versions[name]}".encode()).hexdigest()}"'
+
+    def stats(self) -> dict[str, Any]:
+        with self.lock:
+            return {
+                "sent": sum(self.sent.values()),
+                "requests": sum(self.requests.values()),
+                "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
+            }
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FileServer
+
+    def setup(self) -> None:
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        super().setup()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        server, parts = self.server, urlsplit(self.path)
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        if parts.path == "/stats":
+            self._json(server.stats())
+        elif parts.path == "/sign":
+            url, until = server.sign(urlsplit(query["href"]).path)
+            self._json({"href": server.url + url, "msft:expiry": _text(until)})
+        else:
+            with server.lock:
+                server.authorizations.setdefault(parts.path, []).append(self.headers["Authorization"])
+            self._file(parts.path, query)
+
+    def _file(self, path: str, query: dict[str, str]) -> None:
+        server, faults, name = self.server, self.server.faults, path.lstrip("/")
+        with server.lock:
+            server.requests[name] += 1
+            is_first = server.requests[name] == 1
+            is_cut, where = server.draws.random() < faults.cuts, server.draws.random()
+            is_busy = server.draws.random() < faults.busy
+            is_damaged = faults.damaged.get(name, 0) > 0
+        if faults.lifetime is not None and not self._is_signed(path, query):
+            return self._status(403)
+        if is_busy:
+            return self._status(503)
+        source = server.folder / name
+        if not source.is_file():
+            return self._status(404)
+        replacing = is_first and name in faults.replaced
+        etag, size = server.etag(name), source.stat().st_size
+        modified = email.utils.formatdate(source.stat().st_mtime - 3600 + server.versions[name], usegmt=True)
+        begin = self._begin(etag, modified) if faults.has_ranges else 0
+        if begin >= size:
+            return self._status(416)
+        with server.lock:
+            server.statuses[206 if begin else 200] += 1
+        self.send_response(206 if begin else 200)
+        self.send_header("Content-Length", str(size - begin))
+        if begin:
+            self.send_header("Content-Range", f"bytes {begin}-{size - 1}/{size}")
+        if faults.has_validators:
+            self.send_header("ETag", etag)
+            self.send_header("Last-Modified", modified)
+        self.end_headers()
+        end = size
+        if is_cut or replacing:
+            end = begin + int((size - begin) * (0.5 if replacing else where))
+        with source.open("rb") as file:
+            if is_damaged:
+                self._send_damaged(name, file.read()[begin:end])
+            else:
+                self._send(name, file.fileno(), begin, end)
+        with server.lock:
+            faults.damaged[name] = faults.damaged.get(name, 0) - (end == size)
+        if replacing:
+            shutil.copyfile(f"{source}.new", source)
+            with server.lock:
+                server.versions[name] += 1
+        if end < size:
+            self._reset()
+        return None
+
+    def _is_signed(self, path: str, query: dict[str, str]) -> bool:
+        until = query.get("expires", "0")
+        wanted = self.server.signature(path, until)
+        return hmac.compare_digest(query.get("sig", ""), wanted) and float(until) > time.time()
+
+    def _begin(self, etag: str, modified: str) -> int:
+        wanted = self.headers["Range"]
+        if wanted is None or self.headers["If-Range"] not in (None, etag, modified):
+            return 0
+        return int(wanted.removeprefix("bytes=").split("-")[0])
+
+    def _send(self, name: str, source: int, begin: int, end: int) -> None:
+        self.wfile.flush()
+        while begin < end:
+            piece = min(_CHUNK if self.server.faults.rate is None else 1 << 16, end - begin)
+            self.server.pace(piece)
+            count = os.sendfile(self.connection.fileno(), source, begin, piece)
+            begin += count
+            with self.server.lock:
+                self.server.sent[name] += count
+
+    def _send_damaged(self, name: str, data: bytes) -> None:
+        middle = len(data) // 2
+        self.wfile.write(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+        with self.server.lock:
+            self.server.sent[name] += len(data)
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+
+    def _status(self, status: int) -> None:
+        with self.server.lock:
+            self.server.statuses[status] += 1
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _json(self, value: Any) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@contextlib.contextmanager
+def stac_api(items: Sequence[dict[str, Any]], folder: Path) -> Iterator[str]:
+    """A STAC API that has some items, and no others; gives its address."""
+    program = shutil.which("rustac")
+    assert program is not None, "rustac is not installed"
+    path = folder / "served.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": list(items)}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with (folder / "rustac.log").open("wb") as log:
+        command = [program, "serve", str(path), "--create-collections", "--addr", address]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        _await(f"http://{address}/", process)
+        yield f"http://{address}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _await(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Asks until an answer comes."""
+    end = time.monotonic() + 20.0
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AssertionError(f"nobody answers at {url}")
+
+
+def item(
+    identifier: str,
+    assets: dict[str, dict[str, Any]],
+    *,
+    collection: str = "demo",
+    box: tuple[float, float, float, float] = (-105.0, 40.0, -104.9, 40.1),
+    moment: str = "2020-06-01T00:00:00Z",
+    **properties: Any,
+) -> dict[str, Any]:
+    """A STAC item."""
+    west, south, east, north = box
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    return {
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "id": identifier,
+        "collection": collection,
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "bbox": list(box),
+        "properties": {"datetime": moment, **properties},
+        "assets": assets,
+        "links": [],
+    }
+
+
+def multihash(data: bytes) -> str:
+    """Of sha2-256, as the file extension has it."""
+    return "1220" + hashlib.sha256(data).hexdigest()
+
+
+def _text(moment: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) + f".{int(moment * 1000) % 1000:03d}Z"
+
+
+def main() -> None:
+    """Serves a folder until it is killed; prints its address."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--faults", default="{}", help="JSON")
+    given = parser.parse_args()
+    with FileServer(given.folder, Faults(**json.loads(given.faults))) as server:
+        sys.stdout.write(f"{server.url}\n")
+        sys.stdout.flush()
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()
