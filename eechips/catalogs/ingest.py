@@ -6,26 +6,28 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
 import time
-from collections import Counter, defaultdict
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from eechips.catalogs.catalog import Catalog
-from eechips.catalogs.columns import json_reader, table_of
 from eechips.catalogs.commit import Change
 from eechips.catalogs.fetch import PACE, Maker, Pace, fetch
 from eechips.catalogs.hooks import hook_of
 from eechips.catalogs.job import Counts, Failure, Job, Sharded
-from eechips.catalogs.layout import Period, chooser
+from eechips.catalogs.layout import Layout, Period, chooser
 from eechips.catalogs.lists import Entry, chunks, find
-from eechips.catalogs.mending import judged
 from eechips.catalogs.merge import Outcome
-from eechips.catalogs.schema import SCHEMA_NAME, Schema
-from eechips.catalogs.update import changing, progress, put, schema_of, shard, stage
+from eechips.catalogs.schema import SCHEMA_NAME
+from eechips.catalogs.shards import Shard
+from eechips.catalogs.sorting import Chunk, sort
+from eechips.catalogs.update import changing, progress, put, schema_of, stage
+from eechips.catalogs.workers import Promise, Workers, workers
 from eechips.errors import UsageError
 
 REPORT_NAME = "_ingest.json"
@@ -35,6 +37,8 @@ FAILURES_NAME = "_failures.csv"
 """Entries of its lists that brought no item; only if there are any."""
 
 _MARK = "merge.mark"
+_SMALL = 100_000_000  # bytes of lists
+_MOST_PROCESSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,8 @@ def ingest(
     period: Period | None = None,
     most_cells: int | None = None,
     give_up_unreadable: bool = False,
+    processes: int = 1,
+    scheduler: str | None = None,
     quiet: bool = False,
 ) -> Ingested:
     """Brings lists of STAC items, or of their addresses, into a catalogue.
@@ -98,6 +104,8 @@ def ingest(
         period: of the partitions; None for the catalogue's, or ``month``.
         most_cells: items that meet more cells go to ``global``; None for the catalogue's, or 10.
         give_up_unreadable: whether partitions that cannot be read are removed, with what was in them.
+        processes: that check and sort items; with more than one, a program that calls this needs a main guard.
+        scheduler: address of a Dask cluster whose workers do that instead; they must see the catalogue's folder.
         quiet: show no progress.
 
     Raises:
@@ -120,10 +128,12 @@ def ingest(
             [[known.address, known.size, known.stamp] for known in files],
             [column, hook, collection, strict, schema.layout.to_json()],
         ]
-        work = _Work(Job(folder, identity), schema, make, pace, collection, strict)
-        with progress(None, "entries", is_shown=not quiet) as bar:
+        job = Job(folder, identity)
+        with progress(None, "entries", is_shown=not quiet) as bar, workers(processes, scheduler) as pool:
+            work = _Work(job, schema.layout, make, pace, collection, strict, pool, bar.update)
             for number, entries in enumerate(chunks(files, column)):
-                work.settle(number, entries, bar.update)
+                work.begin(number, entries)
+            work.settle()
         if not work.counts.entries:
             raise UsageError(f"there is nothing in {', '.join(patterns)}")
         began = time.monotonic()
@@ -139,52 +149,75 @@ def ingest(
     return Ingested(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds)
 
 
+def processes_for(lists: Sequence[str]) -> int:
+    """How many processes are worth their start: one for what takes seconds, else as many as there are cores."""
+    size = sum(known.size or 0 for known in find(lists))
+    return min(_MOST_PROCESSES, os.cpu_count() or 1) if size > _SMALL else 1
+
+
 @dataclass(slots=True)
 class _Work:
     """Entries become shards, chunk by chunk."""
 
     job: Job
-    schema: Schema
+    layout: Layout
     make: Maker | None
     pace: Pace
     collection: str | None
     strict: bool
+    pool: Workers
+    advance: Callable[[int], object]
     counts: Counts = field(default_factory=Counts)
     failures: list[Failure] = field(default_factory=list)
-    shards: list[Any] = field(default_factory=list)
+    shards: list[Shard] = field(default_factory=list)
     resumed: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "shard": 0.0})
+    _waiting: deque[tuple[int, Promise | Sharded]] = field(default_factory=deque)
 
-    def settle(self, number: int, entries: Sequence[Entry], advance: Callable[[int], object]) -> None:
-        """Sees to it that a chunk has its shards."""
+    def begin(self, number: int, entries: Sequence[Entry]) -> None:
+        """Sees to it that a chunk will have its shards; waits for earlier ones if there are many."""
         sharded = self.job.sharded(number)
         if sharded is not None:
             self.resumed += sharded.counts.entries
-            advance(len(entries))
+            self._waiting.append((number, sharded))
+            self.advance(len(entries))
         else:
             began = time.monotonic()
-            bodies, failures, requests = self._bodies(number, entries, advance)
-            middle = time.monotonic()
-            sharded = self._sharded(number, entries, bodies, failures, requests)
-            self.job.keep_sharded(number, sharded)
-            self.seconds["fetch"] += middle - began
-            self.seconds["shard"] += time.monotonic() - middle
-        self.counts.add(sharded.counts)
-        self.failures += sharded.failures
-        self.shards += sharded.shards
+            bodies, failures, requests = self._bodies(number, entries)
+            self.seconds["fetch"] += time.monotonic() - began
+            places = tuple((entry.place, entry.address) for entry in entries)
+            chunk = Chunk(number, places, tuple(bodies), tuple(map(tuple, failures)), requests)
+            began = time.monotonic()
+            future = self.pool.submit(sort, chunk, self.job.folder, self.layout, self.collection, self.strict)
+            self.seconds["shard"] += time.monotonic() - began
+            self._waiting.append((number, future))
+        self.settle(self.pool.ahead)
 
-    def _bodies(
-        self, number: int, entries: Sequence[Entry], advance: Callable[[int], object]
-    ) -> tuple[list[bytes | None], list[Any], dict[str, int]]:
+    def settle(self, left: int = 0) -> None:
+        """Takes the shards of the oldest chunks until no more than so many are left."""
+        began = time.monotonic()
+        while len(self._waiting) > left:
+            number, made = self._waiting.popleft()
+            if isinstance(made, Sharded):
+                sharded = made
+            else:
+                sharded = made.result()
+                self.job.keep_sharded(number, sharded)
+            self.counts.add(sharded.counts)
+            self.failures += sharded.failures
+            self.shards += sharded.shards
+        self.seconds["shard"] += time.monotonic() - began
+
+    def _bodies(self, number: int, entries: Sequence[Entry]) -> tuple[list[bytes | None], list[Any], dict[str, int]]:
         """What should be items, as text; of those that failed number, kind and reason; requests by host."""
         places = [index for index, entry in enumerate(entries) if entry.address is not None]
-        advance(len(entries) - len(places))
+        self.advance(len(entries) - len(places))
         if not places:
             return [entry.item for entry in entries], [], {}
         found = self.job.fetched(number)
         if found is None:
             addresses = [str(entries[index].address) for index in places]
-            fetched = fetch(addresses, self.pace, make=self.make, advance=advance, seed=number)
+            fetched = fetch(addresses, self.pace, make=self.make, advance=self.advance, seed=number)
             bodies = [entry.item for entry in entries]
             for index, body in zip(places, fetched.bodies, strict=True):
                 bodies[index] = body
@@ -192,47 +225,8 @@ class _Work:
             found = bodies, failures, dict(fetched.requests)
             self.job.keep_fetched(number, *found)
         else:
-            advance(len(places))
+            self.advance(len(places))
         return found
-
-    def _sharded(
-        self,
-        number: int,
-        entries: Sequence[Entry],
-        bodies: Sequence[bytes | None],
-        failures: Sequence[Any],
-        requests: dict[str, int],
-    ) -> Sharded:
-        told = [(int(index), str(kind), str(reason)) for index, kind, reason in failures]
-        values, places, loads = [], [], json_reader()
-        for index, body in enumerate(bodies):
-            if body is None:
-                continue
-            try:
-                values.append(loads(body))
-                places.append(index)
-            except ValueError as error:
-                told.append((index, "no JSON", str(error)))
-        verdict = judged(values, collection=self.collection, strict=self.strict)
-        told += [(places[index], kind, reason) for index, kind, reason in verdict.refused]
-        groups: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
-        for item in verdict.items:
-            groups[item.get("collection")].append(item)
-        shards = [
-            shard(self.job.shard_path(number, part), table_of(items), self.schema.layout)
-            for part, items in enumerate(groups.values())
-        ]
-        counts = Counts(
-            entries=len(entries),
-            addresses=sum(entry.address is not None for entry in entries),
-            items=len(verdict.items),
-            failures=Counter(kind for _, kind, _ in told),
-            mended=verdict.mended,
-            requests=Counter(requests),
-            bytes=sum(len(body) for body in bodies if body is not None),
-        )
-        failed = (Failure(entries[i].place, entries[i].address, kind, reason) for i, kind, reason in sorted(told))
-        return Sharded(counts, tuple(failed), tuple(shards))
 
 
 def _prepare(change: Change, folder: Path, identity: str) -> None:

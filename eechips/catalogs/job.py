@@ -103,39 +103,39 @@ class Job:
 
     A folder of another job (other lists, or other options that matter) is removed.
 
+    Attributes:
+        folder: of the job.
+        identity: what tells this job from others.
+
     Args:
         folder: of the catalogue.
         identity: JSON value that tells this job from others.
     """
 
     def __init__(self, folder: Path, identity: Any) -> None:
-        self._folder = folder / FOLDER
+        self.folder = folder / FOLDER
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-        note = self._folder / _JOB
+        note = self.folder / _JOB
         if not note.exists() or json.loads(note.read_text())["identity"] != digest:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder.mkdir()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder.mkdir()
             write_file(note, json.dumps({"identity": digest}).encode())
         self.identity = digest
-
-    def shard_path(self, number: int, part: int) -> Path:
-        """Where a shard of a chunk belongs."""
-        return self._folder / f"{number:06d}-{part:03d}.shard"
 
     def keep_fetched(self, number: int, bodies: Sequence[bytes | None], failures: Sequence[Any], requests: Any) -> None:
         """Keeps what came of a chunk's addresses."""
         lengths = [None if body is None else len(body) for body in bodies]
-        write_file(self._folder / f"{number:06d}.bodies", b"".join(body for body in bodies if body is not None))
+        write_file(self.folder / f"{number:06d}.bodies", b"".join(body for body in bodies if body is not None))
         value = {"lengths": lengths, "failures": failures, "requests": requests}
-        write_file(self._folder / f"{number:06d}.fetched", json.dumps(value).encode())
+        write_file(self.folder / f"{number:06d}.fetched", json.dumps(value).encode())
 
     def fetched(self, number: int) -> tuple[list[bytes | None], list[Any], dict[str, int]] | None:
         """What came of a chunk's addresses: bodies, failures, requests; None if they have not been fetched."""
-        note = self._folder / f"{number:06d}.fetched"
+        note = self.folder / f"{number:06d}.fetched"
         if not note.exists():
             return None
         value = json.loads(note.read_text())
-        data = (self._folder / f"{number:06d}.bodies").read_bytes()
+        data = (self.folder / f"{number:06d}.bodies").read_bytes()
         bodies: list[bytes | None] = []
         start = 0
         for length in value["lengths"]:
@@ -153,13 +153,13 @@ class Job:
                 for shard in sharded.shards
             ],
         }
-        write_file(self._folder / f"{number:06d}.sharded", json.dumps(value).encode())
+        write_file(self.folder / f"{number:06d}.sharded", json.dumps(value).encode())
         for suffix in ("fetched", "bodies"):
-            (self._folder / f"{number:06d}.{suffix}").unlink(missing_ok=True)
+            (self.folder / f"{number:06d}.{suffix}").unlink(missing_ok=True)
 
     def sharded(self, number: int) -> Sharded | None:
         """What was made of a chunk; None if it has not been."""
-        note = self._folder / f"{number:06d}.sharded"
+        note = self.folder / f"{number:06d}.sharded"
         if not note.exists():
             return None
         value = json.loads(note.read_text())
@@ -167,11 +167,11 @@ class Job:
             Counts.from_json(value["counts"]),
             tuple(Failure(*failure) for failure in value["failures"]),
             tuple(
-                Shard(self._folder / shard["file"], tuple(Run(*run) for run in shard["runs"]))
+                Shard(self.folder / shard["file"], tuple(Run(*run) for run in shard["runs"]))
                 for shard in value["shards"]
             ),
         )
 
     def remove(self) -> None:
         """Removes the folder: the job is through."""
-        shutil.rmtree(self._folder)
+        shutil.rmtree(self.folder)

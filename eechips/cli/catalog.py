@@ -144,6 +144,8 @@ def build_command(
 @click.option("--per-host", type=int, default=32, show_default=True, help="Of them to one host.")
 @click.option("--retries", type=int, default=5, show_default=True, help="Repeats of a request that failed for now.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds that an answer may take.")
+@click.option("--processes", type=int, metavar="N", help="That check and sort. [default: as many as the lists need]")
+@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster that checks and sorts instead.")
 @_layout_options
 @debug_option
 @click.pass_context
@@ -159,6 +161,8 @@ def ingest_command(
     per_host: int,
     retries: int,
     timeout: float,
+    processes: int | None,
+    scheduler: str | None,
     grid: str | None,
     resolution: int | None,
     tiles: Path | None,
@@ -181,7 +185,7 @@ def ingest_command(
       eechips catalog ingest urls.csv --column stac --out outputs/scenes --collection sentinel-2-l2a
       eechips catalog ingest scenes.txt --hook my_hooks:item_of --out outputs/scenes
     """
-    from eechips.catalogs.ingest import FAILURES_NAME, ingest
+    from eechips.catalogs.ingest import FAILURES_NAME, ingest, processes_for
 
     ingested = ingest(
         lists,
@@ -200,6 +204,8 @@ def ingest_command(
         period=period,  # type: ignore[arg-type]
         most_cells=most_cells,
         give_up_unreadable=give_up_unreadable,
+        processes=processes_for(lists) if processes is None else processes,
+        scheduler=scheduler,
     )
     counts = ingested.counts
     addresses = f" ({counts.addresses:,} addresses)" if counts.addresses else ""

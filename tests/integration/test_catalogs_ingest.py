@@ -382,3 +382,27 @@ def test_a_list_that_breaks_off_leaves_all_as_it_was(tmp_path: Path) -> None:
     (tmp_path / "list.ndjson.gz").write_bytes(data)
     assert len(ingest(tmp_path / "list.ndjson.gz", tmp_path / "catalog", quiet=True).catalog) == 50
     assert os.listdir(tmp_path / "catalog").count(".scratch-ingest") == 0  # noqa: PTH208
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["processes", "dask"])
+def test_whoever_sorts_the_catalogue_is_the_same(tmp_path: Path, who: str) -> None:
+    for part in range(3):
+        write(tmp_path / f"{part}.ndjson", [scene(n, text="x" * 20_000) for n in range(900 * part, 900 * part + 1000)])
+    pattern = str(tmp_path / "*.ndjson")
+    alone = ingest(pattern, tmp_path / "alone", resolution=0, quiet=True)
+    if who == "processes":
+        result = cli(pattern, "--out", tmp_path / "other", "--resolution", 0, "--processes", 2)
+        assert result.exit_code == 0, result.output
+    else:
+        from distributed import LocalCluster
+
+        with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+            ingest(pattern, tmp_path / "other", resolution=0, scheduler=cluster.scheduler_address, quiet=True)
+    assert (tmp_path / "other/_schema.json").read_bytes() == (tmp_path / "alone/_schema.json").read_bytes()
+    assert (alone.counts.items, alone.outcome.new) == (3000, 2800)
+
+
+def test_workers_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "list.ndjson", [scene(1)])
+    assert "cannot be 0" in cli(tmp_path / "list.ndjson", "--out", tmp_path / "catalog", "--processes", 0).output
