@@ -11,9 +11,11 @@ import click
 from eechips.cli.options import HELP, FunctionT, debug_option
 
 if TYPE_CHECKING:
+    from eechips.catalogs.catalog import Catalog
     from eechips.catalogs.merge import Outcome
 
 _BUILD = "build"
+_MANY, _FEW = 1000, 20  # partitions of a catalogue, items of a partition
 
 
 class _RunOrVerb(click.Group):
@@ -128,7 +130,7 @@ def build_command(
     if built.without_place:
         click.echo(f"{built.without_place:,} results lie nowhere and are left out", err=True)
     _tell(built.outcome)
-    click.echo(built.catalog.summary)
+    _sum_up(built.catalog)
     if built.outcome.stopped:
         ctx.exit(1)
 
@@ -217,7 +219,7 @@ def ingest_command(
     if counts.failures:
         click.echo(f"{out / FAILURES_NAME} lists what failed", err=True)
     _tell(ingested.outcome)
-    click.echo(ingested.catalog.summary)
+    _sum_up(ingested.catalog)
     if counts.failures or ingested.outcome.stopped:
         ctx.exit(1)
 
@@ -263,6 +265,18 @@ def partitions_command(
         return
     for partition in found:
         click.echo(folder / partition.path)
+
+
+def _sum_up(catalog: Catalog) -> None:
+    """How much there is; and what to do if it lies in crumbs."""
+    click.echo(catalog.summary)
+    count = len(catalog.schema.partitions)
+    if count > _MANY and len(catalog) < _FEW * count:
+        click.echo(
+            f"partitions have {len(catalog) / count:.0f} items each: a new catalogue with a lower --resolution, or a"
+            " longer --period, would be read faster",
+            err=True,
+        )
 
 
 def _tell(outcome: Outcome) -> None:
