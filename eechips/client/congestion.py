@@ -193,13 +193,27 @@ class Controller:
             return limit
         return float(max(limit * _GROWTH**step, limit + _PROBE * step))
 
-    def _restrict(self, restricted: bool, now: float) -> None:
+    def announced(self, restricted: bool) -> bool:
+        """Takes note of whether an answer announces the restricted mode, which is believed after some in a row.
+
+        Args:
+            restricted: whether it does.
+
+        Returns:
+            Whether the mode has begun with this answer.
+        """
         cells = self._cells
         signs = min(max(cells[Cell.SIGNS] + (1.0 if restricted else -1.0), 0.0), _CERTAIN)
         cells[Cell.SIGNS] = signs
-        if signs == _CERTAIN and not cells[Cell.RESTRICTED]:
+        has_begun = signs == _CERTAIN and not cells[Cell.RESTRICTED]
+        if has_begun:
             cells[Cell.RESTRICTED] = 1.0
-            cells[Cell.LIMIT] = max(1.0, cells[Cell.LIMIT] * _RESTRICTED)
-            cells[Cell.LOWERED_AT] = now
         elif signs == 0.0:
             cells[Cell.RESTRICTED] = 0.0
+        return has_begun
+
+    def _restrict(self, restricted: bool, now: float) -> None:
+        if self.announced(restricted):
+            cells = self._cells
+            cells[Cell.LIMIT] = max(1.0, cells[Cell.LIMIT] * _RESTRICTED)
+            cells[Cell.LOWERED_AT] = now

@@ -404,7 +404,9 @@ class Throttle:
                 cells[_OFFLINE] = 0.0
             elif slot.is_unreachable and not cells[_OFFLINE]:
                 cells[_OFFLINE] = now
-            if slot.status is not None and slot.status != 429 and cells[_LEARNS]:
+            if slot.status is not None and not cells[_LEARNS]:
+                self._controller.announced(slot.is_restricted)  # who learns is told of it
+            elif slot.status is not None and slot.status != 429:
                 self._controller.answered(self.in_flight, now, restricted=slot.is_restricted)
             cells[base + _HELD] = max(0.0, cells[base + _HELD] - 1.0)
             if slot.status == 429:

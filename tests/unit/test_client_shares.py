@@ -53,6 +53,26 @@ def test_a_host_keeps_one_slot() -> None:
     assert throttle.limit == 1
 
 
+def answer(throttle: Throttle, *, restricted: bool) -> None:
+    with throttle.seat(0).slot() as slot:
+        slot.status, slot.is_restricted = 200, restricted
+
+
+def test_a_host_notices_the_restricted_mode_and_who_learns_heeds_it() -> None:
+    throttle = host(10)
+    parent = Throttle(CONTEXT, Limits(in_flight=40, start=10, is_known=True), seats=2)
+    for _ in range(5):
+        answer(throttle, restricted=True)
+    assert throttle.is_restricted
+    assert throttle.limit == 10  # its share is the other's business
+    parent.absorb(1, Tally(5, 0, 0, 10, throttle.limit, throttle.is_restricted), wanted=100)
+    assert parent.is_restricted
+    assert parent.limit == 5
+    for _ in range(5):
+        answer(throttle, restricted=False)
+    assert not throttle.is_restricted
+
+
 @dataclass
 class Fleet:
     """Hosts at a service with a quota, simulated: every request takes as long, results are told with a delay."""
