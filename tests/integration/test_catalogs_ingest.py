@@ -344,6 +344,7 @@ def test_killed_in_any_phase_it_goes_on_where_it_stopped(tmp_path: Path, host: H
     assert sorted(path.name for path in out.glob(".*")) == [".eechips.lock"]
 
 
+@pytest.mark.slow
 def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: Host) -> None:
     (tmp_path / "list.txt").write_text("\n".join(f"{host.url}/{n}.json" for n in range(10)))
     arguments = [str(tmp_path / "list.txt"), "--out", str(tmp_path / "catalog")]
