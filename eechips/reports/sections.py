@@ -155,7 +155,7 @@ def sheets(facts: Facts) -> Markup | None:
             element("label", "Group by ", element("select", id="grouping")),
             element(
                 "span",
-                f"{len(pictures.of):,} of {pictures.candidates:,}{share}. Data are stretched chip by chip.",
+                f"{len(pictures.of):,} of {pictures.candidates:,}{share}. Data are stretched alike in all of them.",
                 class_="note",
             ),
             class_="tools",
