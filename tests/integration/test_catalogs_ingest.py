@@ -148,6 +148,11 @@ def test_addresses_are_fetched_and_what_fails_is_told(tmp_path: Path, host: Host
     assert all(host.asked[f"/cut-{n}.json"] == 2 for n in range(2, 60, 6))
     report = json.loads((out / "_ingest.json").read_text())
     assert report["requests"][host.url.removeprefix("http://")] == sum(host.asked.values())
+    # What has failed is a list as well.
+    asked = sum(host.asked.values())
+    assert cli(out / "_failures.csv", "--out", out).exit_code == 1
+    assert sum(host.asked.values()) == asked + 30
+    assert len(failures(out)) == 31
     # Mended, the list is through without failures, and nothing changes.
     before = digests(out)
     good = [urls[n] for n in range(60) if n % 6 < 3]

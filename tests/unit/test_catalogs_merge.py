@@ -48,9 +48,23 @@ def batches_of(values: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return found
 
 
-@given(st.lists(st.lists(items(), min_size=1, max_size=8), min_size=1, max_size=4))
+merges_of_items = st.lists(st.lists(items(), min_size=1, max_size=8), min_size=1, max_size=4)
+
+
+@given(merges_of_items)
 @settings(max_examples=10, deadline=None)
 def test_a_catalogue_has_the_newest_of_every_item_whatever_came_when(merges: list[list[dict[str, Any]]]) -> None:
+    assert_newest_win(merges)
+
+
+@pytest.mark.slow
+@given(merges_of_items)
+@settings(max_examples=150, deadline=None)
+def test_so_have_many_more_catalogues(merges: list[list[dict[str, Any]]]) -> None:
+    assert_newest_win(merges)
+
+
+def assert_newest_win(merges: list[list[dict[str, Any]]]) -> None:
     newest: dict[tuple[str, str], dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "catalog"
@@ -75,12 +89,6 @@ def test_a_catalogue_has_the_newest_of_every_item_whatever_came_when(merges: lis
             before = digests(folder)
             put(folder, *batches_of([newest[key] for key in sorted(newest)]))  # all of it again
             assert digests(folder) == before
-
-
-@pytest.mark.slow
-def test_the_same_of_many_more_catalogues() -> None:
-    test = test_a_catalogue_has_the_newest_of_every_item_whatever_came_when
-    settings(max_examples=150, deadline=None)(test)()
 
 
 def assert_statistics_are_right(catalog: Catalog) -> None:
