@@ -35,8 +35,8 @@ from eechips.reports.preview import PREVIEW_NAME, layout, save
 def command(folder: Path, by: str, rows: int, columns: int, edge: int, seed: int, out: Path | None) -> None:
     """Make a contact sheet of a run: a picture of some chips, a row for each stratum.
 
-    Prints the name of the file, and what the rows are. Data of all chips are stretched alike; what is masked is grey. Of
-    places with several files the first is shown.
+    Prints the name of the file, and what the rows are. Data of all chips are stretched alike; masked pixels are grey.
+    Of places with several files the first is shown.
 
     \b
     Examples:
