@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ _TOP = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "li
 _BOX = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
 # A dictionary, as pyarrow makes of what it reads in a partition's path: the two must be of one type.
 _COLLECTION = pa.dictionary(pa.int32(), pa.string())
+_PROJECTED = "proj:geometry"
 _WKB = {b"ARROW:extension:name": b"geoarrow.wkb", b"ARROW:extension:metadata": b'{"crs":"OGC:CRS84"}'}
 
 
@@ -53,10 +54,10 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
         "geometry": pa.array(shapely.to_wkb(geometries(items), flavor="iso"), pa.binary()),
         "bbox": pa.StructArray.from_arrays(list(boxes(items).T), fields=list(_BOX)),
         "links": _array([item.get("links") or [] for item in items]),
-        "assets": _array([item.get("assets") or None for item in items]),
+        "assets": _array([_assets(item.get("assets")) for item in items]),
         "collection": pa.array([item.get("collection") for item in items], pa.string()).cast(_COLLECTION),
     }
-    for name, column in _properties([item["properties"] for item in items]).items():
+    for name, column in _properties([_with_wkb(item["properties"]) for item in items]).items():
         columns.setdefault(name, column)
     columns.setdefault("datetime", pa.nulls(len(items), MOMENT))
     columns = {name: column for name, column in columns.items() if not pa.types.is_null(column.type)}
@@ -68,12 +69,23 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The items of rows. What an item has no value for, it does not have, but for ``datetime``."""
-    from stac_geoparquet.arrow import stac_table_to_items
-
-    for item in stac_table_to_items(table):
-        found = _without_nulls(item)
-        found["properties"].setdefault("datetime", None)
-        yield {**found, "assets": found.get("assets", {}), "links": found.get("links", [])}
+    loads = json_reader()
+    texts = shapely.to_geojson(shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False)))
+    for row, text in zip(table.drop_columns(["geometry"]).to_pylist(), texts, strict=True):
+        found = {name: row.pop(name, None) for name in _TOP}
+        properties = {name: _plain(value) for name, value in row.items() if value is not None}
+        yield {
+            "type": "Feature",
+            "stac_version": found["stac_version"],
+            "stac_extensions": found["stac_extensions"] or [],
+            "id": found["id"],
+            "geometry": None if text is None else loads(text),
+            "bbox": list(found["bbox"].values()) if isinstance(found["bbox"], dict) else found["bbox"],
+            "properties": {"datetime": None, **properties},
+            "links": _plain(found["links"]) or [],
+            "assets": _plain(found["assets"]) or {},
+            **({} if found["collection"] is None else {"collection": found["collection"]}),
+        }
 
 
 def geometries(items: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.object_]:
@@ -154,6 +166,14 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
             column = table.column(index)
             columns.append(column if column.type == field.type else _conformed(_whole(column), field.type))
     return pa.table(columns, schema=schema)
+
+
+def _assets(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """The assets of an item as they are stored; None if it has none."""
+    if not value:
+        return None
+    has_any = any(_PROJECTED in asset for asset in value.values() if isinstance(asset, Mapping))
+    return {name: _with_wkb(asset) for name, asset in value.items()} if has_any else value
 
 
 def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
@@ -265,12 +285,26 @@ def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _without_nulls(value: Any) -> Any:
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: without nulls in objects, with times as texts, and WKB as GeoJSON."""
     if isinstance(value, dict):
-        return {name: _without_nulls(part) for name, part in value.items() if part is not None}
+        return {name: _plain(part) for name, part in value.items() if part is not None}
     if isinstance(value, list):
-        return [_without_nulls(part) for part in value]
+        return [_plain(part) for part in value]
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+    if isinstance(value, bytes):
+        return shapely.geometry.mapping(shapely.from_wkb(value))
     return value
+
+
+def _with_wkb(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Properties, or an asset, whose ``proj:geometry`` is WKB: GeoJSON has no one type."""
+    geometry = value.get(_PROJECTED)
+    if geometry is None:
+        return value
+    shape = shapely.from_geojson(json.dumps(geometry), on_invalid="ignore")
+    return {**value, _PROJECTED: None if shape is None else shapely.to_wkb(shape, flavor="iso")}
 
 
 def json_writer() -> Callable[[Any], bytes]:

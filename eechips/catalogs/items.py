@@ -206,7 +206,12 @@ def _item(
 def _own(sample: Sample) -> dict[str, Any]:
     """What is not STAC's: what the unit says of itself, what came of it, what was made of it."""
     fields = {name: value for name, value in sample.fields.items() if name not in ("date", "time", "start", "end")}
-    found = {**fields, "valid_fraction": sample.valid_fraction, "split": sample.split, "sources": list(sample.sources)}
+    found = {
+        **fields,
+        "valid_fraction": sample.valid_fraction,
+        "split": sample.split,
+        "sources": list(sample.sources) or None,
+    }
     if sample.flags is not None:
         found["flags"] = list(sample.flags)
     own = {f"{PREFIX}{name}": value for name, value in found.items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ ITEMS = [
 ]  # fmt: skip
 
 
-DATE = "2020-01-01T12:00:00.000000Z"
+DATE = "2020-01-01T12:00:00Z"
 
 
 def test_rows_are_those_of_the_library() -> None:
@@ -104,6 +105,25 @@ def test_empty_objects_are_none(tmp_path: Path) -> None:
     (found,) = items_of(pq.read_table(tmp_path / "items.parquet"))
     assert found["assets"] == {}
     assert found["properties"] == {"datetime": DATE, "things": [None, None], "more": {"y": 1}}
+
+
+def test_projected_geometries_are_wkb(tmp_path: Path) -> None:
+    """Of properties and of assets, of some items and not of others, as the library has them."""
+    square = shapely.geometry.mapping(shapely.box(0, 0, 100, 100))
+    point = {"type": "Point", "coordinates": [1.5, 2.5]}
+    values = [
+        item("a", (0, 0, 1, 1), assets={"x": {"href": "1", "proj:geometry": square}}, **{"proj:geometry": point}),
+        item("b", (0, 0, 1, 1), assets={"x": {"href": "2"}, "y": {"href": "3", "proj:geometry": point}}),
+        item("c", (0, 0, 1, 1), assets={}),
+    ]
+    to_parquet(table_of(values), tmp_path / "items.parquet")
+    own, other = table_of(values[:1]), parse_stac_items_to_arrow(copy.deepcopy(values[:1])).read_all()
+    assert own["proj:geometry"].to_pylist() == other["proj:geometry"].to_pylist()
+    assert own["assets"].to_pylist() == other["assets"].to_pylist()
+    found = list(items_of(pq.read_table(tmp_path / "items.parquet")))
+    for one, expected in zip(found, values, strict=True):
+        assert json.loads(json.dumps(one["assets"])) == json.loads(json.dumps(expected["assets"]))
+        assert ("proj:geometry" in one["properties"]) == ("proj:geometry" in expected["properties"])
 
 
 def test_properties_that_have_a_column_s_name_are_left_out() -> None:
