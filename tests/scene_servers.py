@@ -51,6 +51,7 @@ class Faults:
         damaged: names of files of which one byte is another, so many times.
         busy: share of requests answered with 503.
         rate: bytes a second of all answers; None for no limit.
+        key: of the signatures: servers that have the same sign for each other.
     """
 
     seed: int = 1
@@ -62,6 +63,7 @@ class Faults:
     damaged: dict[str, int] = field(default_factory=dict)
     busy: float = 0.0
     rate: float | None = None
+    key: str = "of the tests"
 
 
 class FileServer(ThreadingHTTPServer):
@@ -72,6 +74,7 @@ class FileServer(ThreadingHTTPServer):
         requests: by name.
         statuses: how often each was answered.
         authorizations: what requests carried, by path.
+        span: when the first and the last piece of a body were sent, in seconds.
 
     Args:
         folder: of the files.
@@ -89,9 +92,9 @@ class FileServer(ThreadingHTTPServer):
         self.statuses: Counter[int] = Counter()
         self.authorizations: dict[str, list[str | None]] = {}
         self.versions: Counter[str] = Counter()
+        self.span = (0.0, 0.0)
         self.draws = random.Random(self.faults.seed)
         self.lock = threading.Lock()
-        self.key = os.urandom(16)
         self._due = time.monotonic()
         self._thread = threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True)
 
@@ -117,7 +120,7 @@ class FileServer(ThreadingHTTPServer):
         return f"{path}?{urlencode({'expires': f'{until:.3f}', 'sig': self.signature(path, f'{until:.3f}')})}", until
 
     def signature(self, path: str, until: str) -> str:
-        return hmac.new(self.key, f"{path} {until}".encode(), "sha256").hexdigest()
+        return hmac.new(self.faults.key.encode(), f"{path} {until}".encode(), "sha256").hexdigest()
 
     def pace(self, count: int) -> None:
         """Waits as long as a line of that rate takes for so many bytes."""
@@ -137,7 +140,9 @@ class FileServer(ThreadingHTTPServer):
         with self.lock:
             return {
                 "sent": sum(self.sent.values()),
+                "seconds": self.span[1] - self.span[0],
                 "requests": sum(self.requests.values()),
+                "names": dict(self.sent),
                 "statuses": {str(status): count for status, count in sorted(self.statuses.items())},
             }
 
@@ -159,8 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
         if parts.path == "/stats":
             self._json(server.stats())
         elif parts.path == "/sign":
-            url, until = server.sign(urlsplit(query["href"]).path)
-            self._json({"href": server.url + url, "msft:expiry": _text(until)})
+            wanted = urlsplit(query["href"])
+            signed, until = server.sign(wanted.path)
+            self._json({"href": f"{wanted.scheme}://{wanted.netloc}{signed}", "msft:expiry": _text(until)})
         else:
             with server.lock:
                 server.authorizations.setdefault(parts.path, []).append(self.headers["Authorization"])
@@ -200,17 +206,19 @@ class _Handler(BaseHTTPRequestHandler):
         end = size
         if is_cut or replacing:
             end = begin + int((size - begin) * (0.5 if replacing else where))
-        with source.open("rb") as file:
-            if is_damaged:
-                self._send_damaged(name, file.read()[begin:end])
-            else:
-                self._send(name, file.fileno(), begin, end)
+        try:
+            with source.open("rb") as file:
+                if is_damaged:
+                    self._send_damaged(name, file.read()[begin:end])
+                else:
+                    self._send(name, file.fileno(), begin, end)
+        finally:  # whether or not the client was killed meanwhile
+            if replacing:
+                os.replace(f"{source}.new", source)
+                with server.lock:
+                    server.versions[name] += 1
         with server.lock:
             faults.damaged[name] = faults.damaged.get(name, 0) - (end == size)
-        if replacing:
-            shutil.copyfile(f"{source}.new", source)
-            with server.lock:
-                server.versions[name] += 1
         if end < size:
             self._reset()
         return None
@@ -235,6 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
             begin += count
             with self.server.lock:
                 self.server.sent[name] += count
+                now = time.monotonic()
+                self.server.span = (self.server.span[0] or now, now)
 
     def _send_damaged(self, name: str, data: bytes) -> None:
         middle = len(data) // 2

@@ -120,6 +120,10 @@ def _of_catalogue(search: Search, signer: Signer) -> Iterator[dict[str, Any]]:
     import pystac
     import requests
 
+    class Io(StacApiIO):
+        # For static catalogues: its own makes clients of them, which warn that they are none.
+        stac_object_from_dict = pystac.StacIO.stac_object_from_dict
+
     def modify(request: requests.Request) -> requests.Request:
         request.headers.update(signer.headers(str(request.url)))
         return request
@@ -127,16 +131,17 @@ def _of_catalogue(search: Search, signer: Signer) -> Iterator[dict[str, Any]]:
     retry = Retry(
         _RETRIES, backoff_factor=0.5, status_forcelist=_PASSING, allowed_methods=None, respect_retry_after_header=True
     )
-    io = StacApiIO(max_retries=retry, timeout=_TIMEOUT, request_modifier=modify)
+    io = Io(max_retries=retry, timeout=_TIMEOUT, request_modifier=modify)
     io.session.trust_env = False  # passwords of .netrc are the signer's business
     try:
-        if urlsplit(search.stac).scheme in ("http", "https"):
-            client = pystac_client.Client.open(search.stac, stac_io=io)
-            if client.conforms_to(pystac_client.ConformanceClasses.ITEM_SEARCH):
-                yield from _of_api(client, search)
-                return
-        top = pystac.read_file(search.stac, stac_io=io)
-        yield from _of_static(top, search)
+        document = io.read_json(search.stac)
+        links = [link.get("rel") for link in document.get("links") or ()]
+        if "conformsTo" in document or "search" in links:
+            yield from _of_api(pystac_client.Client.open(search.stac, stac_io=io), search)
+        elif document.get("type") == "FeatureCollection":
+            yield from (_absolute(item, search.stac) for item in document["features"])
+        else:
+            yield from _of_static(io.stac_object_from_dict(document, search.stac), search)
     except FileNotFoundError:
         raise UsageError(f"there is no catalogue {shown(search.stac)}") from None
     except (APIError, pystac.STACError, requests.RequestException, ValueError, KeyError) as error:
@@ -171,10 +176,6 @@ def _of_static(top: Any, search: Search) -> Iterator[dict[str, Any]]:
 
     if isinstance(top, pystac.Item):
         yield _absolute(top.to_dict(transform_hrefs=False), top.get_self_href())
-        return
-    if isinstance(top, pystac.ItemCollection):
-        for item in top:
-            yield _absolute(item.to_dict(transform_hrefs=False), item.get_self_href())
         return
     for item in top.get_items():
         yield _absolute(item.to_dict(transform_hrefs=False), item.get_self_href())

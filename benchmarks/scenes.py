@@ -1,0 +1,297 @@
+"""Whole scenes from servers with every fault that there is, and their throughput beside that of curl.
+
+    python benchmarks/scenes.py
+    python benchmarks/scenes.py --scenes 60 --megabytes 500 --link 125
+
+The STAC API is ``rustac serve`` and the files' servers are processes of tests/scene_servers.py, all on loopback; the
+latter count. 200 scenes of 1 to 60 MB, 2 GB in all, lie on two hosts, of which the second has no Range. Connections
+are cut at random, addresses are signed for some seconds, a file is replaced while it is sent, three checksums of the
+catalogue are wrong, and the command is killed (SIGKILL) twice. At the end this must hold; what does not is told, and
+the exit status is 1:
+
+- every good scene has the sha256 of the file that is served, and ``eechips verify`` finds nothing;
+- exactly the three are in quarantine;
+- the host with Range has sent no more than 1.05 times the bytes of its good scenes for these;
+- the same command again asks neither the catalogue nor the hosts for anything.
+
+Then, without faults, eechips and ``curl --parallel`` fetch the same files in turns, over loopback as fast as it goes,
+and over a line of so many megabytes a second. curl neither hashes nor checks what it gets, nor puts it on the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+from urllib.request import urlopen
+
+import numpy as np
+import rasterio
+from rasterio.transform import from_origin
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from eechips.storage import sha256_of  # noqa: E402
+from tests.scene_servers import item, multihash, stac_api  # noqa: E402
+
+_TYPE = "image/tiff; application=geotiff"
+_EDGE = 512
+_SHARE = 1.05
+_WRONG = 3
+_AT_ONCE = 10
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A file that is served.
+
+    Attributes:
+        name: below its server's folder, without suffix.
+        path: of what is served in the end.
+        host: 0 has Range, 1 does not.
+        is_wrong: whether the catalogue has another checksum.
+    """
+
+    name: str
+    path: Path
+    host: int
+    is_wrong: bool
+
+    @property
+    def size(self) -> int:
+        return self.path.stat().st_size
+
+
+def write_raster(path: Path, megabytes: float, generator: np.random.Generator) -> None:
+    """A GeoTIFF of about that size, which nothing compresses."""
+    rows = max(_EDGE, round(megabytes * 1e6 / 2 / _EDGE))
+    profile = {"driver": "GTiff", "width": _EDGE, "height": rows, "count": 1, "dtype": "uint16", "crs": "EPSG:32613"}
+    with rasterio.open(path, "w", transform=from_origin(5e5, 4.4e6, 10, 10), **profile) as file:
+        file.write(generator.integers(0, 65536, (1, rows, _EDGE), dtype="uint16"))
+
+
+def make_scenes(folder: Path, count: int, megabytes: float) -> list[Scene]:
+    """Scenes of 1 to 60 MB, so many in all; three quarters of them for the first host."""
+    generator = np.random.default_rng(7)
+    sizes = np.clip(generator.lognormal(0.0, 1.0, count), 0.05, None)
+    sizes = np.clip(sizes / sizes.sum() * megabytes, 1.0, 60.0)
+    scenes = []
+    for number, size in enumerate(sizes):
+        host = int(number % 4 == 3)
+        path = folder / f"host{host}" / f"s{number:04d}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_raster(path, float(size), generator)
+        scenes.append(Scene(path.stem, path, host, is_wrong=False))
+    return scenes
+
+
+@contextmanager
+def serving(folder: Path, **faults: Any) -> Iterator[str]:
+    """A files' server in a process of its own; gives its address."""
+    command = [sys.executable, "-m", "tests.scene_servers", str(folder), "--faults", json.dumps(faults)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def stats(url: str) -> dict[str, Any]:
+    with urlopen(f"{url}/stats") as answer:
+        return dict(json.load(answer))
+
+
+def items_of(scenes: Sequence[Scene], urls: Sequence[str]) -> list[dict[str, Any]]:
+    """The catalogue; what it says of a file that will be replaced is of the new one."""
+    found = []
+    for scene in scenes:
+        new = scene.path.with_name(f"{scene.path.name}.new")
+        source = new if new.exists() else scene.path
+        data = source.read_bytes()
+        checksum = multihash(b"something else" if scene.is_wrong else data)
+        asset = {"href": f"{urls[scene.host]}/{scene.path.name}", "type": _TYPE, "roles": ["data"]}
+        found.append(item(scene.name, {"data": asset | {"file:checksum": checksum, "file:size": len(data)}}))
+    return found
+
+
+def command(stac: str, out: Path, *options: str) -> list[str]:
+    program = str(Path(sys.executable).with_name("eechips"))
+    own = ["--collection", "demo", "--out", str(out), "--quiet", "--no-report", "--in-flight", str(_AT_ONCE)]
+    return [program, "scenes", "--stac", stac, *own, *options]
+
+
+def killed(line: Sequence[str], urls: Sequence[str], after: int) -> bool:
+    """Runs a command and kills it once the servers have sent so many bytes; whether it lived until then."""
+    process = subprocess.Popen(line)
+    while process.poll() is None:
+        if sum(stats(url)["sent"] for url in urls) >= after:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def faults(folder: Path, scenes: list[Scene], lifetime: float) -> list[str]:
+    """The run with all faults; returns what does not hold."""
+    generator = np.random.default_rng(8)
+    ranged = [number for number, scene in enumerate(scenes) if scene.host == 0]
+    replaced = scenes[max(ranged, key=lambda number: scenes[number].size)]
+    write_raster(replaced.path.with_name(f"{replaced.path.name}.new"), replaced.size / 1e6, generator)
+    wrong = [ranged[5], ranged[11], next(n for n, scene in enumerate(scenes) if scene.host == 1)][:_WRONG]
+    scenes = [Scene(s.name, s.path, s.host, is_wrong=number in wrong) for number, s in enumerate(scenes)]
+    total = sum(scene.size for scene in scenes)
+    problems, out = [], folder / "out"
+    common = {"cuts": 0.3, "lifetime": lifetime}
+    with (
+        serving(folder / "host0", replaced=[replaced.path.name], **common) as first,
+        serving(folder / "host1", has_ranges=False, cuts=0.1, lifetime=lifetime) as second,
+    ):
+        urls = (first, second)
+        with stac_api(items_of(scenes, urls), folder) as stac:
+            line = command(stac, out, "--auth", "sas", "--token-url", f"{first}/sign")
+            began = time.perf_counter()
+            kills = [killed(line, urls, int(share * total)) for share in (0.3, 0.65)]
+            status = subprocess.run(line, check=False).returncode
+            seconds = time.perf_counter() - began
+        asked = [stats(url) for url in urls]
+        again = subprocess.run(line, check=False).returncode  # the catalogue is gone
+        if not all(kills):
+            problems.append("it was through before it could be killed")
+        if [stats(url) for url in urls] != asked:
+            problems.append("the same command again has asked the hosts")
+        good = [scene for scene in scenes if not scene.is_wrong]
+        for scene in good:
+            file = out / "scenes" / scene.name / "data.tif"
+            if not file.exists() or sha256_of(file) != sha256_of(scene.path):
+                problems.append(f"{scene.name} is not what is served")
+        kept = sorted(path for path in (out / "quarantine").glob("*.json"))
+        names = {json.loads(path.read_text())["item"] for path in kept}
+        if names != {scene.name for scene in scenes if scene.is_wrong}:
+            problems.append(f"in quarantine are {sorted(names)}")
+        sent = asked[0]["names"]
+        mine = [scene for scene in good if scene.host == 0]
+        ratio = sum(sent[scene.path.name] for scene in mine) / sum(scene.size for scene in mine)
+        if ratio > _SHARE:
+            problems.append(f"the host with Range has sent {ratio:.3f} times the bytes")
+        checked = subprocess.run([line[0], "verify", str(out)], capture_output=True, text=True, check=False)
+        if checked.returncode:
+            problems.append(checked.stdout)
+        print(
+            f"{len(scenes)} scenes, {total / 1e6:,.0f} MB, killed twice: {seconds:.0f} s, exit status {status}, {again}"
+        )
+        for url, found, host in zip(urls, asked, (0, 1), strict=True):
+            size = sum(scene.size for scene in scenes if scene.host == host)
+            what = f"{found['requests']:,} requests {found['statuses']}"
+            print(f"  {url}: {what}, {found['sent'] / size:.3f} times its bytes")
+        print(f"  good scenes of the host with Range: {ratio:.4f} times their bytes")
+        print(f"  in quarantine: {', '.join(sorted(names))}")
+    return problems
+
+
+def throughput(folder: Path, scenes: Sequence[Scene], rounds: int, link: float | None) -> float:
+    """Megabytes a second of eechips and of curl, in turns; returns the first as a multiple of the second.
+
+    That is between the first and the last byte, as the server sees it; the whole commands are told as well.
+    """
+    total = sum(scene.size for scene in scenes)
+    taken: dict[str, list[Taken]] = {"eechips": [], "curl": []}
+    for number in range(rounds):
+        for name in taken if number % 2 else reversed(taken):
+            out = folder / f"out{number}"
+            out.mkdir()
+            with serving(folder, rate=None if link is None else link * 1e6) as url:
+                found = [
+                    item(scene.name, {"data": {"href": f"{url}/host{scene.host}/{scene.path.name}", "type": _TYPE}})
+                    for scene in scenes
+                ]
+                with stac_api(found, folder) as stac:
+                    line = command(stac, out) if name == "eechips" else curl(found, out, folder / "curl.txt")
+                    taken[name].append(timed(line, url))
+            shutil.rmtree(out)
+    rates = {name: median(total / 1e6 / each.transfer for each in found) for name, found in taken.items()}
+    ratio = rates["eechips"] / rates["curl"]
+    print(f"{'as fast as it goes' if link is None else f'{link:g} MB/s'}: {rounds} rounds of {total / 1e6:,.0f} MB")
+    for name, found in taken.items():
+        seconds = ", ".join(f"{each.transfer:.2f}" for each in found)
+        whole, cpu = (median(getattr(each, field) for each in found) for field in ("whole", "processor"))
+        print(f"  {name:8}{rates[name]:8.1f} MB/s  ({seconds} s; the command {whole:.1f} s, processor {cpu:.1f} s)")
+    print(f"  eechips / curl: {ratio:.3f}")
+    return ratio
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Seconds that a command has taken.
+
+    Attributes:
+        transfer: between the first and the last byte.
+        whole: from its start to its end.
+        processor: of its processes.
+    """
+
+    transfer: float
+    whole: float
+    processor: float
+
+
+def curl(found: Sequence[dict[str, Any]], out: Path, config: Path) -> list[str]:
+    """The same by curl, which has a list of addresses and files."""
+    lines = (f'url = "{each["assets"]["data"]["href"]}"\noutput = "{out}/{each["id"]}.tif"\n' for each in found)
+    config.write_text("".join(lines))
+    own = ["curl", "--silent", "--show-error", "--fail", "--no-progress-meter"]
+    return [*own, "--parallel", "--parallel-max", str(_AT_ONCE), "--config", str(config)]
+
+
+def timed(line: Sequence[str], url: str) -> Taken:
+    """Runs a command."""
+    before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(line, check=True, stderr=subprocess.DEVNULL)  # curl shows a bar, whatever it is told
+    whole, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Taken(stats(url)["seconds"], whole, processor)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=200)
+    parser.add_argument("--megabytes", type=float, default=1900.0, help="of all scenes, about")
+    parser.add_argument("--lifetime", type=float, default=3.0, help="seconds that a signed address opens")
+    parser.add_argument("--link", type=float, default=125.0, help="MB/s of the line; 125 is a gigabit a second")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--skip-faults", action="store_true")
+    given = parser.parse_args()
+    problems: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="eechips-scenes-") as name:
+        folder = Path(name)
+        scenes = make_scenes(folder, given.scenes, given.megabytes)
+        if not given.skip_faults:
+            problems += faults(folder, scenes, given.lifetime)
+            shutil.rmtree(folder / "out")
+        for link in (None, given.link):
+            ratio = throughput(folder, scenes, given.rounds, link)
+            if ratio < 0.95:
+                problems.append(f"{ratio:.3f} times the throughput of curl")
+    for problem in problems:
+        print(f"NOT SO: {problem}")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
