@@ -222,6 +222,7 @@ def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(service: Service, tmp
     service.latency = 0.1
     process = start(tmp_path, service)
     wait_for(service, 5)
+    service.latency = 1.0  # so that it is not through before it hears of it
     assert process.stderr is not None
     process.stderr.close()
     process.send_signal(signal.SIGHUP)
