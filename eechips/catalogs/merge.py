@@ -119,7 +119,8 @@ def merge(
         removed=tuple(path for path, made in staged.items() if made.staged is None),
         lost=lost,
     )
-    return Schema(schema.layout, partitions, columns), outcome
+    suspects = (schema.suspects - plan.cleared | stopped.keys()) & partitions.keys()
+    return Schema(schema.layout, partitions, columns, suspects), outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,10 @@ class _Plan:
         paths = [*rows.paths, *sorted(set(schema.partitions) - set(rows.paths))]
         code = {path: number for number, path in enumerate(paths)}
         known = _known(folder, schema, rows, code, stopped)
+        folders = {path.partition("/")[0] for path in rows.paths}
+        own = {path for path in schema.suspects if path.partition("/")[0] in folders} & schema.partitions.keys()
+        self.cleared = own - stopped.keys()
+        self._doubled = _doubled(folder, schema, sorted(self.cleared), stopped)
         is_blocked = np.isin(rows.codes, [code[path] for path in stopped])
         is_older, is_known = np.zeros((2, len(rows.ids)), dtype=bool)
         is_older[known.row[known.stamp > rows.stamps[known.row]]] = True
@@ -189,7 +194,7 @@ class _Plan:
     @property
     def paths(self) -> list[str]:
         """The partitions that rows enter or leave."""
-        return sorted({*self._entering, *self._leaving})
+        return sorted({*self._entering, *self._leaving, *self._doubled})
 
     def entering(self, path: str, schema: pa.Schema) -> list[Iterator[pa.Table]]:
         """The rows that enter a partition, as streams in order."""
@@ -203,11 +208,11 @@ class _Plan:
             return []
         return [self._schemas[number] for number in sorted({number for number, _ in self._runs[path]})]
 
-    def gone(self, path: str) -> pa.Array:
-        """The ids of rows that a partition has no longer: other versions enter it, or another partition."""
+    def gone(self, path: str) -> pa.ChunkedArray:
+        """The ids of rows that a partition has no longer: other versions enter it, or are in another partition."""
         none = np.empty(0, dtype=np.int64)
         numbers = np.concatenate([self._entering.get(path, none), self._leaving.get(path, none)])
-        return self._rows.ids.take(pa.array(numbers))
+        return pa.chunked_array([self._rows.ids.take(pa.array(numbers)), *self._doubled.get(path, [])], pa.string())
 
     def _masks(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.bool_]]:
         """For each shard which of its rows enter a partition."""
@@ -256,6 +261,31 @@ def _known(folder: Path, schema: Schema, rows: Newest, code: Mapping[str, int], 
         if block:
             found.append(_matches(block, wanted, numbers))
     return _Known(*(np.concatenate([getattr(part, name) for part in found]) for name in ("row", "code", "stamp")))
+
+
+def _doubled(
+    folder: Path, schema: Schema, suspects: Sequence[str], stopped: Mapping[str, str]
+) -> dict[str, list[pa.Array]]:
+    """Ids, by partition, of items of which another partition has a version that is as new: see ``Schema.suspects``.
+
+    A partition that could not be read kept what has moved elsewhere meanwhile.
+    """
+    found: dict[str, list[pa.Array]] = defaultdict(list)
+    for suspect in suspects:
+        own = _identities(folder / suspect)
+        ids, stamps = own["id"].combine_chunks(), own["stamp"].to_numpy()
+        others = [
+            path
+            for path in sorted(schema.partitions)
+            if path.partition("/")[0] == suspect.partition("/")[0] and path != suspect and path not in stopped
+        ]
+        for number, path in enumerate(others):
+            match = _matches([(number, _identities(folder / path))], ids, np.arange(len(ids)))
+            is_older = match.stamp < stamps[match.row]
+            for place, rows in ((path, match.row[is_older]), (suspect, match.row[~is_older])):
+                if len(rows):
+                    found[place].append(ids.take(pa.array(rows)))
+    return found
 
 
 def _identities(path: Path) -> pa.Table:

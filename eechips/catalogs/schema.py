@@ -65,11 +65,13 @@ class Schema:
         layout: by which its items are stored.
         partitions: by their paths.
         columns: of each collection (by id, "" for none): Arrow's names of the columns' types.
+        suspects: partitions that could not be read when items were merged, which they may have as well.
     """
 
     layout: Layout
     partitions: Mapping[str, Partition] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    suspects: frozenset[str] = frozenset()
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -89,6 +91,7 @@ class Schema:
             **self.layout.to_json(),
             "statistics": self.statistics,
             "columns": self.columns,
+            "suspects": sorted(self.suspects),
             "partitions": [self.partitions[path].to_json() for path in sorted(self.partitions)],
         }
         return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
@@ -111,7 +114,8 @@ class Schema:
         if value.get("format") != FORMAT:
             raise UsageError(f"{path} has format {value.get('format')}, this eechips writes {FORMAT}")
         partitions = [Partition.from_json(partition) for partition in value["partitions"]]
-        return cls(Layout.from_json(value), {partition.path: partition for partition in partitions}, value["columns"])
+        by_path = {partition.path: partition for partition in partitions}
+        return cls(Layout.from_json(value), by_path, value["columns"], frozenset(value["suspects"]))
 
 
 def iso(microseconds: int) -> str:

@@ -194,6 +194,27 @@ def test_a_partition_that_cannot_be_read_stops_its_own_merge_alone(tmp_path: Pat
     assert (outcome.blocked, outcome.replaced, outcome.new, len(contents(open_catalog(tmp_path)))) == (0, 2, 1, 202)
 
 
+def test_items_that_moved_while_their_partition_could_not_be_read_are_not_doubled(tmp_path: Path) -> None:
+    put(tmp_path, [item(name, HERE, updated=STAMPS[2]) for name in "abcd"], [item("z", THERE)])
+    (old,) = open_catalog(tmp_path).partitions(bbox=HERE)
+    whole = (tmp_path / old.path).read_bytes()
+    (tmp_path / old.path).write_bytes(b"")
+    stamps = {"a": STAMPS[3], "b": STAMPS[2], "c": STAMPS[1]}
+    outcome = put(tmp_path, [item(name, THERE, updated=stamp) for name, stamp in stamps.items()])
+    assert (outcome.new, list(outcome.stopped)) == (3, [old.path])  # nobody can know that they are not
+    put(tmp_path, [item("y", THERE)])
+    (tmp_path / old.path).write_bytes(whole)
+    assert open_catalog(tmp_path).schema.suspects == {old.path}
+    put(tmp_path, [item("q", THERE, collection="other")])  # of another collection: not looked at
+    assert open_catalog(tmp_path).schema.suspects == {old.path}
+    put(tmp_path, [item("x", THERE)])
+    values = contents(open_catalog(tmp_path))
+    assert {name: value["bbox"][0] for (collection, name), value in values.items() if collection == "test"} == {
+        **dict.fromkeys("abxyz", THERE[0]), **dict.fromkeys("cd", HERE[0])
+    }  # fmt: skip
+    assert open_catalog(tmp_path).schema.suspects == frozenset()
+
+
 def damaged_pages(path: Path, column: str) -> bytes:
     """The file with another content of one column: its footer and its ids are as they were."""
     data = bytearray(path.read_bytes())
