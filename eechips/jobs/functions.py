@@ -64,6 +64,7 @@ class FunctionRecipe:
         self.identity = fingerprint(every, parameters)
         self.datasets = _datasets(get_requests)
         self.imports = tuple(_packages(get_requests, get_result))
+        self.needs_service = getattr(get_requests, "__globals__", {}).get("NEEDS_SERVICE") is not False
         self._packed = pack((get_result, for_result), function_name(get_result))
         self._get_requests: Callable[[], Any] | None = functools.partial(get_requests, **for_requests)
         self._get_result: Callable[[int, Any], Any] | None = functools.partial(get_result, **for_result)

@@ -22,7 +22,6 @@ from eechips.storage import sha256_of
 from eechips.writers import cog
 
 MOSAIC_NAME = "mosaic.tif"
-WINDOWS_NAME = "mosaic.windows.parquet"
 
 _COMPRESSION = 0.7  # bytes of a window's file for one of its pixels'; as engine.estimate has it
 _WRITTEN = 2 * cog.GROWTH - 1  # bytes that are written for one of a mosaic: overviews twice
@@ -69,13 +68,14 @@ class Piece:
         return cls(Layout.from_json(unit["mosaic"]), window, path, *facts_of)
 
 
-def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic) -> None:
-    """Makes ``mosaic.tif``, compares it with its windows, and lists them in ``mosaic.windows.parquet``.
+def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic, name: str = MOSAIC_NAME) -> None:
+    """Makes a mosaic, compares it with its windows, and lists them in a table beside it, ``<name>.windows.parquet``.
 
     Args:
         results: of the run.
         pieces: all windows that have data.
         mosaic: how it is written.
+        name: of its file, ending in ``.tif``.
 
     Raises:
         StorageError: if the disk is too small, or the mosaic cannot be written.
@@ -84,7 +84,7 @@ def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic) 
     stored = sum(piece.bytes for piece in pieces)
     written = round(_WRITTEN * (mosaic.bytes if mosaic.compress == "none" else stored))
     refuse_small_disk(pieces[0].path.parent, written)
-    with results.make(MOSAIC_NAME) as path:
+    with results.make(name) as path:
         with results.progress(math.ceil(written / _MEGABYTE), "MB") as progress:
             mosaic.write(path, _Gauge(progress).show)
         with results.progress(len(pieces), "windows checked") as progress:
@@ -94,10 +94,10 @@ def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic) 
                 progress.settle(failed=False)
                 progress.show(0, 0)
         size = path.stat().st_size
-    with results.make(WINDOWS_NAME) as path:
-        _list(pieces, digests, path)
+    with results.make(f"{name.removesuffix('.tif')}.windows.parquet") as path:
+        _list(pieces, digests, path, name)
     what = f"{mosaic.grid.width:,}x{mosaic.grid.height:,} pixels, {', '.join(mosaic.bands[:8])} of {mosaic.dtype}"
-    results.say(f"{MOSAIC_NAME}: {what}, {megabytes(size)}, of {len(pieces):,} windows")
+    results.say(f"{name}: {what}, {megabytes(size)}, of {len(pieces):,} windows")
 
 
 def need_of(layout: Layout, compress: str) -> int:
@@ -145,7 +145,7 @@ class _Gauge:
         self._progress.show(0, 0)
 
 
-def _list(pieces: Sequence[Piece], digests: Sequence[str], path: Path) -> None:
+def _list(pieces: Sequence[Piece], digests: Sequence[str], path: Path, name: str) -> None:
     """Writes which windows a mosaic is made of, and their checksums."""
     columns = {
         "row": [piece.window.row for piece in pieces],
@@ -158,5 +158,5 @@ def _list(pieces: Sequence[Piece], digests: Sequence[str], path: Path) -> None:
         "pixels_sha256": list(digests),
         "valid_fraction": [piece.valid_fraction for piece in pieces],
     }
-    layout = canonical_json({"mosaic": MOSAIC_NAME, **pieces[0].layout.to_json()})
+    layout = canonical_json({"mosaic": name, **pieces[0].layout.to_json()})
     pq.write_table(pa.table(columns).replace_schema_metadata({"eechips": layout}), path)

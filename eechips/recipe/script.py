@@ -50,6 +50,7 @@ class ScriptRecipe:
         imports: packages that the file imports when it is executed.
         redraw: a :data:`Redraw` if the file defines ``redraw(unit, number)``, which returns one unit, or None.
         assemble: the file's ``assemble(results)``, if it defines one.
+        needs_service: False if the file says ``NEEDS_SERVICE = False``: it asks no Earth Engine.
     """
 
     def __init__(self, path: Path, source: str, parameters: Mapping[str, str]) -> None:
@@ -69,6 +70,7 @@ class ScriptRecipe:
         self.parameters = self._convert(parameters)
         self.datasets = _datasets(tree)
         self.imports = _imports(tree)
+        self.needs_service = _needs_service(tree)
         content = {"source": source, "parameters": self.parameters}
         self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
         self._namespace: dict[str, Any] | None = None
@@ -249,6 +251,11 @@ def _imports(tree: ast.Module) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found[node.module.partition(".")[0]] = None
     return tuple(found)
+
+
+def _needs_service(tree: ast.Module) -> bool:
+    found = dict(_variables(tree)).get("NEEDS_SERVICE")
+    return not (isinstance(found, ast.Constant) and found.value is False)
 
 
 def _datasets(tree: ast.Module) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from eechips.errors import UsageError
 Unit = dict[str, Any]
 """A work unit: ``{"kind": "point", ...}``, JSON, small enough to store a million of them."""
 
-UNIT_KINDS = frozenset({"point", "image", "region", "dates", "cell", "tile", "scene", "call"})
+UNIT_KINDS = frozenset({"point", "image", "region", "dates", "cell", "tile", "window", "scene", "call"})
 
 
 def canonical_json(value: Any) -> str:

@@ -25,6 +25,7 @@ def run(server: Server, out: Path, name: str, **parameters: object) -> eechips.R
 def test_every_recipe_is_run_here() -> None:
     assert sorted(path.name for path in RECIPES.glob("*.py")) == [
         "aligned_samples.py",
+        "cog_ndvi.py",  # in test_windows.py
         "modis_lst.py",
         "naip_chips.py",
         "ndvi_mosaic.py",

@@ -1,0 +1,84 @@
+"""The blocks in which a raster is stored, and windows of whole blocks: every block is in exactly one window."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from eechips.grid import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """How a raster is stored. Blocks at its right and lower edges may reach beyond it.
+
+    Attributes:
+        width: of the raster, pixels.
+        height: of the raster, pixels.
+        block_width: of a tile or strip, pixels.
+        block_height: of a tile or strip, pixels.
+    """
+
+    width: int
+    height: int
+    block_width: int
+    block_height: int
+
+    @property
+    def columns(self) -> int:
+        """Blocks side by side."""
+        return math.ceil(self.width / self.block_width)
+
+    @property
+    def rows(self) -> int:
+        """Blocks one below another."""
+        return math.ceil(self.height / self.block_height)
+
+    @property
+    def pixels(self) -> int:
+        """Of a block."""
+        return self.block_width * self.block_height
+
+
+def tile(blocks: Blocks, most: int) -> Iterator[Window]:
+    """Windows that hold so many pixels at most and cover a raster once, in row-major order.
+
+    There are as few as can be, and of these the most nearly square; all but those at the right and lower edges are of
+    one size.
+
+    Args:
+        blocks: of the raster.
+        most: pixels of a window, of its blocks' whole area; at least those of a block.
+
+    Raises:
+        ValueError: if a block has more pixels.
+    """
+    across, down = _shape(blocks, most // blocks.pixels)
+    width, height = across * blocks.block_width, down * blocks.block_height
+    for row in range(0, blocks.height, height):
+        for column in range(0, blocks.width, width):
+            yield Window(column, row, min(width, blocks.width - column), min(height, blocks.height - row))
+
+
+def _shape(blocks: Blocks, most: int) -> tuple[int, int]:
+    """Columns and rows of blocks in a window."""
+    if most < 1:
+        raise ValueError("a window must hold at least one block")
+
+    def shape(down: int) -> tuple[int, int]:
+        across = min(blocks.columns, most // down)
+        # As many windows, of more equal sizes.
+        return _even(blocks.columns, across), _even(blocks.rows, down)
+
+    def badness(shape: tuple[int, int]) -> tuple[int, int]:
+        across, down = shape
+        count = math.ceil(blocks.columns / across) * math.ceil(blocks.rows / down)
+        return count, abs(across * blocks.block_width - down * blocks.block_height)
+
+    return min((shape(down) for down in range(1, min(most, blocks.rows) + 1)), key=badness)
+
+
+def _even(length: int, most: int) -> int:
+    """The least size of parts of which there are as few as of the greatest."""
+    return math.ceil(length / math.ceil(length / most))

@@ -1,0 +1,80 @@
+"""What GDAL reports, as the errors of eechips: what may pass, what will not, and what concerns every unit.
+
+GDAL has no classes for HTTP statuses: they stand in its messages, as ``response_code=503`` or as
+``HTTP response code: 503`` (https://github.com/OSGeo/gdal/blob/master/port/cpl_vsil_curl.cpp); errors of curl follow
+``CURL error:``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from eechips.client.scrub import scrub
+from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
+
+_STATUS = re.compile(r"response[_ ]code\s*[=:]\s*(\d{3})|HTTP(?: error code| status)?\s*[=:]?\s*([345]\d\d)\b", re.I)
+_NETWORK = re.compile(
+    r"curl error|timed? ?out|connection (?:reset|refused|aborted|timed)|could not (?:resolve|connect)|failed to connect"
+    r"|recv failure|send failure|empty reply|transfer closed|slow ?down|server returned nothing",
+    re.IGNORECASE,
+)
+_REFUSED = re.compile(
+    r"access ?denied|forbidden|invalid ?(?:access ?key|credentials)|signature ?does ?not ?match|expired ?token"
+    r"|no (?:valid )?(?:aws|gcs|azure) credentials|InvalidCredentials|not authorized",
+    re.IGNORECASE,
+)
+_ABSENT = re.compile(
+    r"no such (?:file|key|bucket)|does not exist|not found|NoSuchKey|NoSuchBucket|not recognized as"
+    r"|not a supported file|unsupported",
+    re.IGNORECASE,
+)
+_DECODING = re.compile(
+    r"decod|TIFFFill|TIFFRead|read error|Zip|LZW|ZSTD|IReadBlock|Read failed|short read|truncated", re.IGNORECASE
+)
+_LONGEST = 400  # characters of a message
+
+
+def classify_gdal(error: BaseException, href: str) -> EechipsError:
+    """The error that something GDAL has reported stands for.
+
+    Args:
+        error: what rasterio raised, with what GDAL reported as its causes.
+        href: what was read.
+
+    Returns:
+        TransientError if it may pass: what the network, a crowded or a broken server does. ValidationError, which is
+        one as well, if what came cannot be decoded. ConfigurationError if the store refuses these credentials.
+        PermanentError for everything else, such as a raster that is not there.
+    """
+    text = "; ".join(dict.fromkeys(_said(error)))
+    shown = scrub(text if href in text else f"{href}: {text}")[:_LONGEST]
+    status = _status(text)
+    if status in (401, 403) or (status is None and _REFUSED.search(text)):
+        return ConfigurationError(
+            f"{shown}. The store refuses to give it: check the credentials that GDAL finds (for S3, AWS_ACCESS_KEY_ID"
+            " and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or AWS_NO_SIGN_REQUEST=YES for what is public)"
+        )
+    if status is not None:
+        is_passing = status in (408, 425, 429) or status >= 500
+        return (TransientError if is_passing else PermanentError)(shown, status=status)
+    if _NETWORK.search(text):
+        return TransientError(shown)
+    if _ABSENT.search(text):
+        return PermanentError(shown)
+    if _DECODING.search(text):
+        return ValidationError(shown)
+    return PermanentError(shown)
+
+
+def _status(text: str) -> int | None:
+    found = _STATUS.search(text)
+    return None if found is None else int(found[1] or found[2])
+
+
+def _said(error: BaseException | None) -> Iterator[str]:
+    """What an exception and its causes say, the last cause first."""
+    if error is not None:
+        yield from _said(error.__cause__ or error.__context__)
+        if text := str(error).strip():
+            yield text

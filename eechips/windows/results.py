@@ -1,0 +1,111 @@
+"""What is made of a window, as a file, and of all windows, as one raster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from rasterio.crs import CRS
+
+from eechips.engine.assembly import Results, Settled
+from eechips.errors import RecipeError, StorageError
+from eechips.grid import Grid, Window
+from eechips.jobs.pieces import Piece, put_together
+from eechips.jobs.tiles import Layout
+from eechips.recipe import Unit
+from eechips.storage import sha256_of
+from eechips.writers import cog, geotiff
+
+
+def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: float | None = None) -> bytes:
+    """What a recipe returns for a window: its pixels as a GeoTIFF, in their place, with an internal mask.
+
+    Args:
+        unit: of the window.
+        pixels: array, perhaps masked, (rows, columns) or (bands, rows, columns), as large as the window. A pixel that
+            is masked or NaN in any band has no data in all.
+        bands: their names; ``B1``, ``B2``, … if there are none.
+        nodata: value of pixels without data, beside those that are masked.
+
+    Raises:
+        RecipeError: if the array has another size, or a type that no GeoTIFF has.
+    """
+    data = np.ma.getdata(pixels)
+    mask = np.ma.getmaskarray(pixels)
+    if data.ndim == 2:
+        data, mask = data[np.newaxis], mask[np.newaxis]
+    if data.shape[1:] != (unit["height"], unit["width"]) or data.ndim != 3:
+        size = f"{unit['height']} rows and {unit['width']} columns"
+        raise RecipeError(f"an array of shape {np.shape(pixels)} was made of a window of {size}")
+    if data.dtype.name not in cog.DTYPES:
+        raise RecipeError(f"pixels of type {data.dtype.name} were made of a window: one of {', '.join(cog.DTYPES)}")
+    names = tuple(bands) or tuple(f"B{number}" for number in range(1, len(data) + 1))
+    if len(names) != len(data):
+        raise RecipeError(f"{len(data)} bands were made of a window, and {len(names)} are named: {', '.join(names)}")
+    absent = mask.any(axis=0)
+    if data.dtype.kind == "f":
+        absent |= np.isnan(data).any(axis=0)
+    if nodata is not None:
+        absent |= (data == np.array(nodata, dtype=data.dtype)).any(axis=0)
+    place = Grid.from_json(unit["raster"]).window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
+    filled = np.where(absent, data.dtype.type(0), data)  # the same file, whatever is left where there is no data
+    return geotiff.encode(filled, ~absent, names, CRS.from_user_input(place.crs), place.affine)
+
+
+def join_windows(
+    results: Results,
+    name: str = "mosaic.tif",
+    *,
+    nodata: float | None = None,
+    compress: str = "deflate",
+    resampling: str = "average",
+) -> None:
+    """Puts all windows of a run together: one cloud-optimised GeoTIFF, compared with them when it is written.
+
+    A table beside it, ``<name>.windows.parquet``, says which windows it is made of, with their checksums.
+
+    Args:
+        results: of the run; what ``assemble`` is given.
+        name: of the file, ending in ``.tif``.
+        nodata: value of pixels without data; None for an internal mask.
+        compress: one of ``eechips.writers.cog.COMPRESSIONS``.
+        resampling: of the overviews, one of ``eechips.writers.cog.RESAMPLINGS``.
+
+    Raises:
+        StorageError: if a window is not what it was when it was made, or the file cannot be written.
+        ValidationError: if it turns out to be other than its windows.
+    """
+    if results.failed:
+        results.say(f"No {name}: {results.failed:,} of {len(results):,} windows failed")
+        return
+    pieces = [_piece(settled) for settled in results if settled.path is not None]
+    if not pieces:
+        results.say(f"No {name}: no window has data")
+        return
+    layout = pieces[0].layout
+    cog.check_nodata(nodata, layout.dtype)
+    mosaic = cog.Mosaic(
+        grid=layout.grid,
+        bands=layout.bands,
+        dtype=layout.dtype,
+        tiles=[cog.Tile(piece.window, piece.path) for piece in pieces],
+        nodata=nodata,
+        compress=compress,
+        resampling=resampling,
+    )
+    put_together(results, pieces, mosaic, name)
+
+
+def _piece(settled: Settled) -> Piece:
+    """A window that was made, and is what it was then."""
+    record, path, unit = settled.record, settled.path, settled.unit
+    assert path is not None
+    if sha256_of(path) != record.sha256:
+        raise StorageError(f"{path} has changed since it was made: remove it, and the same command makes it again")
+    bands = tuple(json.loads(record.bands or "[]"))
+    layout = Layout(Grid.from_json(unit["raster"]), "image", bands, str(record.dtype))
+    window = Window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
+    facts = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
+    return Piece(layout, window, path, *facts)

@@ -1,0 +1,154 @@
+"""S3's GET and HEAD on loopback, over files of a folder: it streams, notes every range of bytes, and can refuse."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import rasterio
+
+_CHUNK = 64 << 10
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
+
+
+@dataclass
+class Bucket:
+    """What is served as ``s3://bucket/<name of a file>``, and what was asked for.
+
+    Attributes:
+        folder: whose files are served.
+        environment: variables by which clients find it.
+        ranges: name of the file, first byte, and the one after the last, of every GET that was answered.
+        refusals: statuses with which the next requests are answered that ask for the middle of a file.
+        refused: how many were.
+    """
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    ranges: list[tuple[str, int, int]] = field(default_factory=list)
+    refusals: list[int] = field(default_factory=list)
+    refused: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def times_asked(self, name: str) -> list[int]:
+        """How often each block of a pixel-interleaved GeoTIFF was asked for, by requests that do not read its header.
+
+        GDAL rounds a range to 16 KiB at both ends: what it has of the next block there does not count.
+        """
+        with rasterio.open(self.folder / name) as source:
+            places = np.array(list(_places(source)))
+        firsts, ends = places[:, 0], places[:, 0] + places[:, 1]
+        times = np.zeros(len(places), dtype=int)
+        for file, first, end in self.ranges:
+            if file == name and first:
+                times += (firsts >= first) & (ends <= end)
+        return [int(count) for count in times]
+
+
+def _places(source: rasterio.DatasetReader) -> Iterator[tuple[int, int]]:
+    """First byte and length of every block."""
+    height, width = source.block_shapes[0]
+    for row in range(-(-source.height // height)):
+        for column in range(-(-source.width // width)):
+            at = f"{column}_{row}"
+            place, size = (source.get_tag_item(f"BLOCK_{what}_{at}", "TIFF", bidx=1) for what in ("OFFSET", "SIZE"))
+            yield int(place), int(size)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def __init__(self, bucket: Bucket, *values: object) -> None:
+        self._bucket = bucket
+        super().__init__(*values)  # type: ignore[arg-type]
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        bucket, name = self._bucket, unquote(urlsplit(self.path).path).removeprefix("/bucket/")
+        path = bucket.folder / name
+        if not path.is_file():
+            self._refuse(404, "NoSuchKey")
+            return
+        size = path.stat().st_size
+        found = _RANGE.fullmatch(self.headers.get("Range", ""))
+        first = int(found[1]) if found else 0
+        end = min(size, int(found[2]) + 1) if found and found[2] else size
+        with bucket.lock:
+            status = bucket.refusals.pop(0) if bucket.refusals and first else None
+            bucket.refused += status is not None
+            if status is None and self.command == "GET":
+                bucket.ranges.append((name, first, end))
+        if status is not None:
+            self._refuse(status, "SlowDown" if status == 503 else "AccessDenied")
+            return
+        self.send_response(206 if found else 200)
+        self.send_header("Content-Length", str(end - first))
+        self.send_header("ETag", f'"{size:x}"')
+        self.send_header("Accept-Ranges", "bytes")
+        if found:
+            self.send_header("Content-Range", f"bytes {first}-{end - 1}/{size}")
+        self.end_headers()
+        if self.command == "GET":
+            self._send(path, first, end)
+
+    def _send(self, path: Path, first: int, end: int) -> None:
+        with path.open("rb") as file:
+            file.seek(first)
+            left = end - first
+            while left:
+                part = file.read(min(_CHUNK, left))
+                try:
+                    self.wfile.write(part)
+                except (BrokenPipeError, ConnectionResetError):  # GDAL has seen enough
+                    self.close_connection = True
+                    return
+                left -= len(part)
+
+    def _refuse(self, status: int, code: str) -> None:
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/xml")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+@contextmanager
+def serving_bucket(folder: Path) -> Iterator[Bucket]:
+    """Serves the files of a folder as those of a bucket.
+
+    Args:
+        folder: the files.
+    """
+    bucket = Bucket(folder)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, bucket))
+    server.daemon_threads = True
+    bucket.environment = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield bucket
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
