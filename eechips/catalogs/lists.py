@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from eechips.errors import ConfigurationError, UsageError
 
@@ -26,6 +27,7 @@ _ADDRESS_BYTES = 16_000  # what an address counts for: the item that it leads to
 _MOST = 20_000  # items in a chunk
 _ROWS = 2000  # of a Parquet file that are read at a time
 _BROKEN = (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error, lzma.LZMAError)
+_WEB = re.compile(r"https?://", re.IGNORECASE)
 _COMPRESSED = re.compile(r"\.(gz|bz2|xz|zst)$", re.IGNORECASE)
 
 
@@ -61,7 +63,8 @@ class List:
     @property
     def format(self) -> str:
         """Its suffix."""
-        return PurePosixPath(_COMPRESSED.sub("", self.address)).suffix.lstrip(".").lower()
+        path = urlsplit(self.address).path if _WEB.match(self.address) else self.address
+        return PurePosixPath(_COMPRESSED.sub("", path)).suffix.lstrip(".").lower()
 
 
 def find(patterns: Sequence[str]) -> list[List]:
@@ -77,7 +80,8 @@ def find(patterns: Sequence[str]) -> list[List]:
     for pattern in patterns:
         try:
             files, path = fsspec.url_to_fs(pattern)
-            paths = sorted(files.glob(path)) if re.search(r"[*?\[]", path) else [path]
+            is_pattern = re.search(r"[*?\[]", path) is not None and not _WEB.match(pattern)  # the web lists nothing
+            paths = sorted(files.glob(path)) if is_pattern else [path]
             there = [(name, files.info(name)) for name in paths if files.exists(name)]
         except ImportError as error:
             raise ConfigurationError(f"{pattern} needs a package that is not installed: {error}") from None

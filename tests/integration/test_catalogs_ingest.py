@@ -60,6 +60,9 @@ class Host:
                     with host._lock:
                         host._now -= 1
 
+            def do_HEAD(self) -> None:
+                host.answer(self, 1)
+
             def log_message(self, *_: Any) -> None:
                 """Nothing."""
 
@@ -77,7 +80,8 @@ class Host:
 
     def answer(self, handler: BaseHTTPRequestHandler, times: int) -> None:
         """``/7.json`` is an item; ``/busy-7.json`` is one from the third request on."""
-        kind, _, number = handler.path.strip("/").removesuffix(".json").rpartition("-")
+        path = handler.path.partition("?")[0]
+        kind, _, number = path.strip("/").removesuffix(".json").rpartition("-")
         status, headers = {"missing": 404, "gone": 410}.get(kind, 200), {}
         if kind == "busy" and times < 3:
             status, headers = 503, {"Retry-After": "0"}
@@ -88,6 +92,8 @@ class Host:
         for name, value in headers.items():
             handler.send_header(name, value)
         handler.end_headers()
+        if handler.command == "HEAD":
+            return
         handler.wfile.write(body)
         if length > len(body):
             handler.close_connection = True
@@ -198,6 +204,12 @@ def test_addresses_may_be_paths(tmp_path: Path) -> None:
     assert "items: 2" in result.output
     assert [row["kind"] for row in failures(tmp_path / "catalog")] == ["not found"]
     assert len(eechips.open_catalog(tmp_path / "catalog")) == 1
+
+
+def test_lists_on_the_web(tmp_path: Path, host: Host) -> None:
+    result = cli(f"{host.url}/7.json?key=a*b", "--out", tmp_path / "catalog")
+    assert result.exit_code == 0, result.output
+    assert [key[1] for key in contents(eechips.open_catalog(tmp_path / "catalog"))] == ["scene-7"]
 
 
 def test_hooks_make_items(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
