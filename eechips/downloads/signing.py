@@ -346,7 +346,12 @@ def _s3_client(requester_pays: bool) -> Any:
     if is_anonymous and requester_pays:
         raise ConfigurationError("--requester-pays needs credentials of AWS: who pays must be known")
     version: Any = UNSIGNED if is_anonymous else "s3v4"
-    return session.create_client("s3", config=Config(signature_version=version))
+    client = session.create_client("s3", config=Config(signature_version=version))
+    if not client.meta.endpoint_url.endswith(".amazonaws.com"):
+        return client  # another store
+    # Else addresses are of no region, and where S3 redirects to another, the signature is not for that host.
+    regional = Config(signature_version=version, s3={"addressing_style": "virtual"})
+    return session.create_client("s3", config=regional)
 
 
 def _expiry(found: Mapping[str, Any], now: float) -> float:

@@ -1,0 +1,495 @@
+"""Parts of whole scenes: addresses, conditions, checks, parts of files, rates, signatures."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eechips.downloads.address import bare, file_of, host_of, is_signed, shown, suffix_of
+from eechips.downloads.checks import Checksum, Promise, md5_of, parse_multihash
+from eechips.downloads.conditions import cql2, meets
+from eechips.downloads.hosts import Hosts
+from eechips.downloads.partial import Partial, Version, range_of
+from eechips.downloads.rate import Rate, Room
+from eechips.downloads.secret import Secrets, read_secrets
+from eechips.downloads.signing import Auth, Signer, belongs, signer_of
+from eechips.downloads.transfer import Turns
+from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
+from eechips.planning.conditions import parse_condition
+
+SIGNED = [
+    "https://a.blob.core.windows.net/c/x.tif?st=2020&se=2021&sp=r&sv=2020-08-04&sr=c&sig=SECRET%3D",
+    "https://b.s3.amazonaws.com/x.tif?X-Amz-Algorithm=A&X-Amz-Credential=SECRET&X-Amz-Signature=SECRET",
+    "https://storage.googleapis.com/b/x.tif?X-Goog-Algorithm=A&X-Goog-Credential=SECRET&X-Goog-Signature=SECRET",
+    "https://d1.cloudfront.net/x.tif?Expires=1&Signature=SECRET&Key-Pair-Id=SECRET",
+    "https://user:SECRET@example.com/x.tif",
+    "https://example.com/x.tif?access_token=SECRET",
+]
+
+
+@pytest.mark.parametrize("address", SIGNED)
+def test_what_signs_an_address_is_left_out(address: str) -> None:
+    assert "SECRET" in address
+    assert "SECRET" not in bare(address)
+    assert bare(address).partition("?")[0] == shown(address)
+    assert is_signed(address) or "@" in address
+    assert suffix_of(address) == "tif"
+
+
+def test_what_does_not_sign_an_address_stays() -> None:
+    for address in ("https://example.com/x?file=a%20b.tif&se=north", "s3://bucket/a b/x.tif", "/data/x.tif"):
+        assert bare(address) == address
+    assert bare("https://x.org/y.tif?collection=a&sig=1") == "https://x.org/y.tif?collection=a"
+
+
+@pytest.mark.parametrize(
+    ("address", "suffix"),
+    [("https://x.org/a/B04.JP2?x=1.5", "jp2"), ("s3://b/k.tar.gz", "gz"), ("https://x.org/download", ""),
+     ("https://x.org/v1.0/file", ""), ("https://x.org/a.b%20c", "")],
+)  # fmt: skip
+def test_suffixes(address: str, suffix: str) -> None:
+    assert suffix_of(address) == suffix
+
+
+def test_files_and_hosts() -> None:
+    assert file_of("file:///a%20b/x.tif") == Path("/a b/x.tif")
+    assert file_of("x.tif") == Path("x.tif")
+    assert file_of("https://x.org/x.tif") is None
+    assert host_of("https://u:p@X.org:8080/y") == "x.org:8080"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("eo:cloud_cover < 20", {"op": "<", "args": [{"property": "eo:cloud_cover"}, 20]}),
+        ("platform != sentinel-2a", {"op": "<>", "args": [{"property": "platform"}, "sentinel-2a"]}),
+        ("grid:code = '13TDE'", {"op": "=", "args": [{"property": "grid:code"}, "13TDE"]}),
+        ("gsd in (10, 20)", {"op": "in", "args": [{"property": "gsd"}, [10, 20]]}),
+        ("proj:epsg = '32613'", {"op": "=", "args": [{"property": "proj:epsg"}, "32613"]}),
+    ],
+)
+def test_conditions_as_cql2(text: str, wanted: dict[str, Any]) -> None:
+    one = parse_condition(text)
+    assert cql2([one]) == wanted
+    assert cql2([one, one]) == {"op": "and", "args": [wanted, wanted]}
+    assert cql2([]) is None
+
+
+@given(st.floats(-1e6, 1e6), st.integers(-1000, 1000), st.sampled_from(["=", "!=", "<", "<=", ">", ">="]))
+def test_conditions_that_are_looked_at_here(found: float, bound: int, sign: str) -> None:
+    condition = parse_condition(f"x {sign} {bound}")
+    python = {"=": "==", "!=": "!="}.get(sign, sign)
+    assert meets({"properties": {"x": found}}, [condition]) == eval(f"{found!r} {python} {bound!r}")  # the oracle
+    assert not meets({"properties": {}}, [condition])
+
+
+def test_conditions_on_texts() -> None:
+    item = {"properties": {"platform": "landsat-8", "path": "033", "flags": [1]}}
+    assert meets(item, [parse_condition("platform in (landsat-8, landsat-9)"), parse_condition("path = 033")])
+    assert not meets(item, [parse_condition("platform > m")])
+    assert not meets(item, [parse_condition("flags < 3")])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "algorithm"),
+    [("1220", "sha256"), ("1114", "sha1"), ("1340", "sha512"), ("d50110", "md5"), ("1620", "sha3_256")],
+)
+@given(data=st.binary())
+def test_multihashes(prefix: str, algorithm: str, data: bytes) -> None:
+    digest = hashlib.new(algorithm, data).hexdigest()
+    assert parse_multihash(prefix + digest) == Checksum(algorithm, digest)
+    assert parse_multihash(prefix + digest[:-2]) is None
+
+
+@given(st.text(max_size=80) | st.binary(max_size=40).map(bytes.hex))
+def test_what_is_no_multihash_is_none(text: str) -> None:
+    found = parse_multihash(text)
+    assert found is None or text.strip().lower().endswith(found.digest)
+
+
+def test_the_md5_of_s3() -> None:
+    md5 = hashlib.md5(b"x").hexdigest()
+    s3 = {"ETag": f'"{md5}"', "x-amz-request-id": "1"}
+    assert md5_of(s3) == md5
+    assert md5_of({**s3, "x-amz-server-side-encryption": "AES256"}) == md5
+    assert md5_of({**s3, "x-amz-server-side-encryption": "aws:kms"}) is None
+    assert md5_of({**s3, "ETag": f'"{md5}-3"'}) is None  # in parts
+    assert md5_of({"ETag": f'"{md5}"'}) is None  # of whatever
+
+
+def test_what_a_catalogue_promises() -> None:
+    asset = {"type": "image/tiff; application=geotiff; profile=cloud-optimized", "file:size": 5, "proj:shape": [3, 4]}
+    promise = Promise.of(asset | {"eo:bands": [{"name": "a"}]}, {"proj:epsg": 32613}, "tif")
+    assert (promise.driver, promise.shape, promise.bands, promise.crs) == ("GTiff", (3, 4), 1, "EPSG:32613")
+    assert Promise.from_json(json.loads(json.dumps(promise.to_json()))) == promise
+    assert not Promise.of({"type": "application/json"}, {}, "json").is_raster
+    assert Promise.of({}, {}, "tif").is_raster
+
+
+def test_content_ranges() -> None:
+    assert range_of("bytes 5-9/20") == (5, 10, 20)
+    assert range_of("bytes 5-9/*") == (5, 10, None)
+    assert range_of("bytes */20") is None
+    assert range_of(None) is None
+
+
+def test_validators() -> None:
+    old, new = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:01 GMT"
+    assert Version.of({"ETag": '"a"', "Last-Modified": old, "Date": new}, 1).validator == '"a"'
+    assert Version.of({"ETag": 'W/"a"', "Last-Modified": old, "Date": new}, 1).validator is None
+    assert Version.of({"Last-Modified": old, "Date": new}, 1).validator == old
+    assert Version.of({"Last-Modified": old, "Date": old}, 1).validator is None  # may change within the second
+    assert Version.of({"Last-Modified": old}, 1).validator is None
+    assert not Version(5, '"a"', None).is_same(Version(6, '"a"', None))
+    assert not Version(5, '"a"', None).is_same(Version(5, '"b"', None))
+    assert Version(5, '"a"', None).is_same(Version(5, None, old))
+
+
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=50), st.booleans()), min_size=1, max_size=8))
+def test_a_part_that_was_left_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[tuple[bytes, bool]]
+) -> None:
+    path = tmp_path_factory.mktemp("part") / "x.data"
+    whole = b"".join(piece for piece, _ in pieces)
+    partial = Partial(path, ["md5"])
+    partial.begin(Version(len(whole), '"a"', None))
+    for piece, is_killed in pieces:
+        if is_killed:
+            partial.close()
+            partial = Partial(path, ["md5"])
+        partial.write(piece)
+    assert partial.is_whole
+    partial.close()
+    assert path.read_bytes() == whole
+    assert partial.digest() == hashlib.sha256(whole).hexdigest()
+    assert partial.digest("md5") == hashlib.md5(whole).hexdigest()
+
+
+def test_a_part_of_another_boot_or_without_its_hash_is_not_gone_on_with(tmp_path: Path) -> None:
+    partial = Partial(tmp_path / "x.data")
+    partial.begin(Version(10, '"a"', None))
+    partial.write(b"12345")
+    partial.close()
+    assert Partial(tmp_path / "x.data").size == 5
+    assert Partial(tmp_path / "x.data", ["md5"]).size == 0
+    note = json.loads((tmp_path / "x.json").read_text())
+    (tmp_path / "x.json").write_text(json.dumps({**note, "boot": "another"}))
+    assert Partial(tmp_path / "x.data").size == 0
+    (tmp_path / "x.json").write_text("{")
+    assert Partial(tmp_path / "x.data").size == 0
+
+
+def test_failures_are_counted_beyond_the_end_of_a_process(tmp_path: Path) -> None:
+    partial = Partial(tmp_path / "x.data")
+    partial.begin(Version(1, None, None))
+    partial.write(b"1")
+    partial.reset(failed=True)
+    assert Partial(tmp_path / "x.data").failures == 1
+    assert not (tmp_path / "x.data").exists()
+
+
+@given(st.lists(st.integers(1, 200_000), min_size=1, max_size=50), st.floats(1e5, 1e7))
+def test_the_rate_is_kept(counts: list[int], rate: float) -> None:
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    bucket = Rate(rate, clock=lambda: now[0], sleep=sleep)
+    for count in counts:
+        bucket.pay(count)
+    assert now[0] >= sum(counts) / rate - 0.25 - 1e-6
+    assert now[0] <= sum(counts) / rate + 1e-6
+
+
+def test_without_a_rate_nobody_waits() -> None:
+    bucket = Rate(None, sleep=lambda seconds: pytest.fail("waited"))
+    bucket.pay(10**12)
+    assert bucket.piece(1 << 19) == 1 << 19
+    assert Rate(1e5).piece(1 << 19) == 25_000
+
+
+def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
+    room = Room(tmp_path, free=lambda _: 1_000_000_000)
+    with room.for_bytes(500_000_000):
+        with pytest.raises(StorageError, match=r"1\.0 GB left"), room.for_bytes(500_000_000):
+            pass
+        with room.for_bytes(400_000_000):
+            pass
+
+
+def test_one_thread_at_a_unit() -> None:
+    turns = Turns()
+    first, is_mine = turns.take("a")
+    assert is_mine()
+    second, is_other = turns.take("a")
+    assert first is second
+    assert (is_mine(), is_other()) == (False, True)
+    assert turns.take("b")[0] is not first
+
+
+def test_secrets_come_from_a_file_and_the_environment(tmp_path: Path) -> None:
+    file = tmp_path / "secrets"
+    file.write_text("# mine\ntoken = abc=1\n\nusername=u\n")
+    found = read_secrets(file, {"EECHIPS_SCENES_USERNAME": "other"})
+    assert (found.get("token"), found.get("username"), found.get("password")) == ("abc=1", "other", None)
+    assert "abc" not in repr(found)
+    file.write_text('{"token": "x"}')
+    assert read_secrets(file, {}).get("token") == "x"
+    for content in ("token", "{", "key=1"):
+        file.write_text(content + "\n")
+        with pytest.raises(ConfigurationError):
+            read_secrets(file, {})
+    with pytest.raises(ConfigurationError, match="EECHIPS_SCENES_PASSWORD"):
+        found.need("password", "--auth basic")
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "wanted"),
+    [
+        ("https://data.example.com/x", ["data.example.com"], True),
+        ("https://DATA.example.com:8443/x", ["data.example.com"], True),
+        ("https://data.example.com:8443/x", ["data.example.com:443"], False),
+        ("https://a.b.example.com/x", ["*.example.com"], True),
+        ("https://example.com/x", ["*.example.com"], False),
+        ("https://evilexample.com/x", ["*.example.com"], False),
+        ("https://example.com.evil.org/x", ["example.com", "*.example.com"], False),
+        ("https://evil.org/@example.com", ["example.com"], False),
+        ("https://example.com@evil.org/x", ["example.com"], False),
+    ],
+)
+def test_hosts_that_secrets_belong_to(url: str, hosts: list[str], wanted: bool) -> None:
+    assert belongs(url, hosts) is wanted
+
+
+Answer = tuple[int, Mapping[str, str], bytes]
+
+
+@contextmanager
+def answering(answer: Callable[[str, Mapping[str, str], bytes], Answer]) -> Iterator[str]:
+    """A server that answers as a function says; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            status, headers, body = answer(self.path, dict(self.headers), self.rfile.read(length))
+            self.send_response(status)
+            for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815 - a name of http.server
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    with Hosts(4, 5.0, 5.0) as found:
+        yield found
+
+
+def get(hosts: Hosts, signer: Signer, url: str) -> tuple[int, bytes]:
+    with hosts.get(signer.sign(url, "c").url, {}, signer.headers) as response:
+        return response.status_code, response.content
+
+
+def test_a_login_by_redirections_shows_each_host_its_own(
+    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NASA's Earthdata: the data's host sends to the login's, which wants a password, and that sends back."""
+    seen: list[tuple[str, str | None]] = []
+    right = "Basic " + base64.b64encode(b"me:very secret").decode()
+
+    def login(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        seen.append(("login", headers.get("Authorization")))
+        if headers.get("Authorization") != right:
+            return 401, {}, b""
+        return 302, {"Location": parse_qs(urlsplit(path).query)["to"][0] + "/oauth?code=7"}, b""
+
+    def data(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        seen.append(("data", headers.get("Authorization")))
+        if path.startswith("/oauth"):
+            return 302, {"Location": "/x.tif", "Set-Cookie": "session=open; Path=/"}, b""
+        if "session=open" in headers.get("Cookie", ""):
+            return 200, {}, b"pixels"
+        return 302, {"Location": f"{login_url}/authorize?to={data_url}"}, b""
+
+    with answering(login) as login_url, answering(data) as address:
+        data_url = address.replace("127.0.0.1", "localhost")
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password 'very secret'\n".replace("'", '"'))
+        (tmp_path / "netrc").chmod(0o600)
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        signer = signer_of(Auth(kind="netrc"), Secrets({}), hosts)
+        assert get(hosts, signer, f"{data_url}/x.tif") == (200, b"pixels")
+        assert seen == [("data", None), ("login", right), ("data", None), ("data", None)]
+        assert get(hosts, signer, f"{data_url}/x.tif") == (200, b"pixels")  # the session is kept
+        assert len(seen) == 5
+
+
+@pytest.mark.parametrize("kind", ["bearer", "basic"])
+def test_a_secret_does_not_follow_a_redirection(hosts: Hosts, kind: Any) -> None:
+    seen: dict[str, str | None] = {}
+
+    def elsewhere(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        seen["elsewhere"] = headers.get("Authorization")
+        return 200, {}, b"x"
+
+    def first(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        seen["first"] = headers.get("Authorization")
+        return 307, {"Location": f"{other}/x"}, b""
+
+    with answering(elsewhere) as address, answering(first) as url:
+        other = address.replace("127.0.0.1", "localhost")
+        secrets = Secrets({"token": "t", "username": "u", "password": "p"})
+        signer = signer_of(Auth(kind=kind, hosts=("127.0.0.1",)), secrets, hosts)
+        assert get(hosts, signer, f"{url}/x") == (200, b"x")
+    assert seen["first"] == {"bearer": "Bearer t", "basic": "Basic dTpw"}[kind]
+    assert seen["elsewhere"] is None
+
+
+def test_secrets_are_not_sent_in_the_clear(hosts: Hosts) -> None:
+    signer = signer_of(Auth(kind="bearer", hosts=("example.com",)), Secrets({"token": "t"}), hosts)
+    with pytest.raises(ConfigurationError, match="not https"):
+        signer.headers("http://example.com/x")
+    assert signer.headers("https://example.com/x") == {"Authorization": "Bearer t"}
+
+
+def test_redirections_end(hosts: Hosts) -> None:
+    with (
+        answering(lambda path, headers, body: (302, {"Location": "/again"}, b"")) as url,
+        pytest.raises(PermanentError, match="redirections"),
+        hosts.get(url, {}, lambda _: {}),
+    ):
+        pass
+    with (
+        answering(lambda path, headers, body: (302, {"Location": "file:///etc/passwd"}, b"")) as url,
+        pytest.raises(PermanentError, match="nothing that HTTP"),
+        hosts.get(url, {}, lambda _: {}),
+    ):
+        pass
+
+
+def test_a_host_that_is_away(hosts: Hosts) -> None:
+    with pytest.raises(TransientError) as caught, hosts.get("http://127.0.0.1:9/x?sig=SECRET", {}, lambda _: {}):
+        pass
+    assert "SECRET" not in str(caught.value)
+    assert "127.0.0.1:9" in str(caught.value)
+
+
+def test_oauth_tokens_are_refreshed(hosts: Hosts) -> None:
+    asked: list[dict[str, str]] = []
+    now = [1000.0]
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        asked.append(form)
+        if form["grant_type"] == "refresh_token" and len(asked) > 2:
+            return 400, {}, b'{"error": "invalid_grant"}'
+        token = {"access_token": f"token{len(asked)}", "expires_in": 100, "refresh_token": "again"}
+        return 200, {"Content-Type": "application/json"}, json.dumps(token).encode()
+
+    with answering(answer) as url:
+        auth = Auth(kind="oauth", hosts=("data.example.com",), token_url=f"{url}/token")
+        signer = signer_of(auth, Secrets({"client_id": "i", "client_secret": "s"}), hosts, clock=lambda: now[0])
+        target = "https://data.example.com/x"
+        assert signer.headers("https://other.example.com/x") == {}
+        assert asked == []
+        assert signer.headers(target) == signer.headers(target) == {"Authorization": "Bearer token1"}
+        now[0] += 95.0  # a tenth of its time is left as a margin
+        assert signer.headers(target) == {"Authorization": "Bearer token2"}
+        assert signer.renew(target, "")  # the refresh token has run out: all over again
+        assert signer.headers(target) == {"Authorization": "Bearer token4"}
+    assert [form["grant_type"] for form in asked] == [
+        "client_credentials", "refresh_token", "refresh_token", "client_credentials",
+    ]  # fmt: skip
+    assert asked[0]["client_secret"] == "s"
+
+
+def test_oauth_that_is_refused_ends_the_run(hosts: Hosts) -> None:
+    with answering(lambda path, headers, body: (401, {}, b"{}")) as url:
+        auth = Auth(kind="oauth", hosts=("127.0.0.1",), token_url=f"{url}/token")
+        given = Secrets({"client_id": "cdse-public", "username": "u", "password": "very secret"})
+        with pytest.raises(ConfigurationError, match="no token is to be had") as caught:
+            signer_of(auth, given, hosts).headers("http://127.0.0.1/x")
+    assert "very secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["token/{collection}", "sign"])
+def test_sas(hosts: Hosts, way: str) -> None:
+    now, asked = [time.time()], []
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        asked.append(path)
+        until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now[0] + 100.0))
+        query = f"sig={len(asked)}"
+        found = {"token": query, "msft:expiry": until}
+        if path.startswith("/sign"):
+            found = {"href": parse_qs(urlsplit(path).query)["href"][0] + "?" + query, "msft:expiry": until}
+        return 200, {}, json.dumps(found).encode()
+
+    with answering(answer) as url:
+        auth = Auth(kind="sas", token_url=f"{url}/{way}", hosts=("*.blob.example.com",))
+        signer = signer_of(auth, Secrets({}), hosts, clock=lambda: now[0])
+        href = "https://a.blob.example.com/x.tif"
+        assert signer.sign("https://other.example.com/x.tif", "c").url == "https://other.example.com/x.tif"
+        assert signer.sign(href, "c").url == signer.sign(href, "c").url == f"{href}?sig=1"
+        now[0] += 95.0
+        assert signer.sign(href, "c").url == f"{href}?sig=2"
+        assert signer.renew(href, "c")
+        assert signer.sign(href, "c").url == f"{href}?sig=3"
+        assert "sig" not in repr(signer.sign(href, "c"))
+    wanted = "/token/c" if "token" in way else "/sign?href=https%3A%2F%2Fa.blob.example.com%2Fx.tif"
+    assert asked == [wanted] * 3
+
+
+def test_s3_addresses_are_signed_for_the_one_who_pays(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("botocore")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    anonymous = signer_of(Auth(), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
+    assert anonymous.url == "https://bucket.s3.eu-central-1.amazonaws.com/a/x.tif"
+    with pytest.raises(ConfigurationError, match="who pays"):
+        signer_of(Auth(requester_pays=True), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
+    paid = signer_of(Auth(requester_pays=True), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c").url
+    query = parse_qs(urlsplit(paid).query)
+    assert query["x-amz-request-payer"] == ["requester"]
+    assert "X-Amz-Signature" in query
+    assert "very-secret" not in paid
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"kind": "magic"}, {"kind": "oauth", "hosts": ("x",)}, {"kind": "bearer"}, {"token_url": "https://x.org"}],
+)
+def test_auth_that_cannot_be(options: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        Auth(**options)
