@@ -41,15 +41,15 @@ class Bucket:
     def times_asked(self, name: str) -> list[int]:
         """How often each block of a pixel-interleaved GeoTIFF was asked for, by requests that do not read its header.
 
-        GDAL rounds a range to 16 KiB at both ends: what it has of the next block there does not count.
+        A block is asked for with its middle: GDAL rounds a range to 16 KiB at both ends, and so has some of the blocks
+        beside it, and reads what it has of the first block with the header from there. Blocks must be larger than that.
         """
         with rasterio.open(self.folder / name) as source:
-            places = np.array(list(_places(source)))
-        firsts, ends = places[:, 0], places[:, 0] + places[:, 1]
-        times = np.zeros(len(places), dtype=int)
+            middles = np.array([place + size // 2 for place, size in _places(source)])
+        times = np.zeros(len(middles), dtype=int)
         for file, first, end in self.ranges:
             if file == name and first:
-                times += (firsts >= first) & (ends <= end)
+                times += (middles >= first) & (middles < end)
         return [int(count) for count in times]
 
 
