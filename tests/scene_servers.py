@@ -74,6 +74,7 @@ class FileServer(ThreadingHTTPServer):
         requests: by name.
         statuses: how often each was answered.
         authorizations: what requests carried, by path.
+        most_at_once: bodies that were sent at once.
         span: when the first and the last piece of a body were sent, in seconds.
 
     Args:
@@ -93,6 +94,7 @@ class FileServer(ThreadingHTTPServer):
         self.authorizations: dict[str, list[str | None]] = {}
         self.versions: Counter[str] = Counter()
         self.span = (0.0, 0.0)
+        self.at_once = self.most_at_once = 0
         self.draws = random.Random(self.faults.seed)
         self.lock = threading.Lock()
         self._due = time.monotonic()
@@ -206,6 +208,9 @@ class _Handler(BaseHTTPRequestHandler):
         end = size
         if is_cut or replacing:
             end = begin + int((size - begin) * (0.5 if replacing else where))
+        with server.lock:
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
         try:
             with source.open("rb") as file:
                 if is_damaged:
@@ -213,8 +218,10 @@ class _Handler(BaseHTTPRequestHandler):
                 else:
                     self._send(name, file.fileno(), begin, end)
         finally:  # whether or not the client was killed meanwhile
+            with server.lock:
+                server.at_once -= 1
             if replacing:
-                os.replace(f"{source}.new", source)
+                Path(f"{source}.new").replace(source)
                 with server.lock:
                     server.versions[name] += 1
         with server.lock:

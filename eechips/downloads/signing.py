@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from urllib.parse import quote, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
@@ -26,6 +26,7 @@ AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
 AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas")
 
 _BLOBS = ("*.blob.core.windows.net",)
+_PAYER = "x-amz-request-payer"
 _S3_SECONDS = 3600  # that an address of S3 is signed for
 _MARGIN, _SHARE = 30.0, 0.1
 """What is signed is signed again so many seconds before it runs out, or this share of its time, if that is less."""
@@ -312,6 +313,10 @@ class _WithS3:
         self._making = threading.Lock()
 
     def headers(self, url: str) -> Mapping[str, str]:
+        if self._requester_pays and _PAYER in parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].split(
+            ";"
+        ):
+            return {_PAYER: "requester"}  # signed with the address, and missed without it
         return self._inner.headers(url)
 
     def sign(self, href: str, collection: str) -> Address:

@@ -479,10 +479,13 @@ def test_s3_addresses_are_signed_for_the_one_who_pays(hosts: Hosts, monkeypatch:
         signer_of(Auth(requester_pays=True), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
-    paid = signer_of(Auth(requester_pays=True), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c").url
+    signer = signer_of(Auth(requester_pays=True), Secrets({}), hosts)
+    paid = signer.sign("s3://bucket/a/x.tif", "c").url
     query = parse_qs(urlsplit(paid).query)
-    assert query["x-amz-request-payer"] == ["requester"]
-    assert "X-Amz-Signature" in query
+    assert urlsplit(paid).netloc == "bucket.s3.eu-central-1.amazonaws.com"
+    assert query["X-Amz-SignedHeaders"] == ["host;x-amz-request-payer"]
+    assert signer.headers(paid) == {"x-amz-request-payer": "requester"}
+    assert signer.headers("https://bucket.s3.eu-central-1.amazonaws.com/a/x.tif") == {}
     assert "very-secret" not in paid
 
 
