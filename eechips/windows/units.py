@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from eechips.errors import UsageError
+from eechips.client.retry import RetryPolicy
+from eechips.errors import ConfigurationError, RequestError, TransientError, UsageError
 from eechips.human import human_bytes
 from eechips.recipe import Unit
 from eechips.windows.blocks import tile
 from eechips.windows.budget import Budget, parse_memory
-from eechips.windows.raster import Raster, describe
+from eechips.windows.raster import PLANNING, Raster, describe
 
 _log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ def plan_windows(
     results: int = 1,
     max_memory: str | int = "256MB",
     working: int | None = None,
+    policy: RetryPolicy = PLANNING,
 ) -> Iterator[Unit]:
     """Plans windows of a raster: whole blocks, each in exactly one window. Only the raster's header is read.
 
@@ -33,16 +35,17 @@ def plan_windows(
         results: bands of what is made of a window.
         max_memory: of a worker, in all: ``256MB``.
         working: bytes of a pixel for what is computed; None for eight of every band that is read or made.
+        policy: of retries.
 
     Yields:
         ``{"kind": "window", "href", "col_off", "row_off", "width", "height", "bands"}``, in row-major order, with
         ``raster``, the grid of the whole, and ``cache``, bytes for the blocks of the window.
 
     Raises:
-        UsageError: if a band is not there, or not even one block fits into the memory.
-        TransientError, PermanentError, ConfigurationError: if the raster cannot be read.
+        UsageError: if the raster or a band is not there, or not even one block fits into the memory.
+        ConfigurationError: if the store cannot be reached, or refuses to give it.
     """
-    raster = describe(href)
+    raster = _described(href, policy)
     numbers = tuple(range(1, raster.bands + 1)) if bands is None else tuple(bands)
     _check_bands(raster, numbers)
     stored = raster.bands if raster.is_interleaved else len(numbers)
@@ -69,6 +72,15 @@ def plan_windows(
             "raster": shared,
             "cache": budget.cache * most,
         }
+
+
+def _described(href: str, policy: RetryPolicy) -> Raster:
+    try:
+        return describe(href, policy=policy)
+    except TransientError as error:
+        raise ConfigurationError(f"the raster cannot be read at present: {error}") from error
+    except RequestError as error:
+        raise UsageError(f"the raster cannot be read: {error}") from error
 
 
 def _check_bands(raster: Raster, numbers: Sequence[int]) -> None:

@@ -22,7 +22,7 @@ from rasterio.env import get_gdal_config
 
 import eechips
 from eechips.client.retry import RetryPolicy
-from eechips.errors import PermanentError, UsageError, ValidationError
+from eechips.errors import ConfigurationError, PermanentError, UsageError, ValidationError
 from eechips.windows import plan_windows, read_window
 from tests.object_server import lacking, serving_objects
 from tests.raster_server import Bucket, serving_bucket
@@ -140,7 +140,7 @@ def test_what_a_crowded_store_refuses_is_asked_for_again(bucket: Bucket) -> None
 
 
 def test_what_is_not_there_or_another_by_now_fails_for_good(bucket: Bucket) -> None:
-    with pytest.raises(PermanentError, match=r"s3://bucket/none\.tif"):
+    with pytest.raises(UsageError, match=r"cannot be read: s3://bucket/none\.tif"):
         next(plan_windows("s3://bucket/none.tif"))
     unit = next(plan_windows("s3://bucket/scene.tif", max_memory=MEMORY))
     write_scene(bucket.folder / "scene.tif", width=800)
@@ -153,6 +153,18 @@ def test_plans_that_cannot_be_are_refused(bucket: Bucket) -> None:
         next(plan_windows("s3://bucket/scene.tif", bands=(1, 5)))
     with pytest.raises(UsageError, match=r"too little for one block of s3://bucket/scene\.tif, 128x128 pixels"):
         next(plan_windows("s3://bucket/scene.tif", max_memory="100MB"))
+
+
+def test_a_store_that_cannot_be_reached_is_told_before_anything_is_planned() -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read at present"):
+        next(plan_windows("http://127.0.0.1:1/scene.tif", policy=AT_ONCE))
+
+
+def test_three_windows_are_tried_without_an_account(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EECHIPS_PROJECT", raising=False)
+    parameters = {"href": "s3://bucket/scene.tif", "max_memory": MEMORY}
+    tried = eechips.run(RECIPE, parameters, check=True, engine="threads")
+    assert (len(tried.tried), tried.failed) == (3, 0)
 
 
 def handlers() -> dict[str, Any]:
