@@ -149,7 +149,11 @@ class Job:
             "counts": sharded.counts.to_json(),
             "failures": [[f.place, f.address, f.kind, f.reason] for f in sharded.failures],
             "shards": [
-                {"file": shard.file.name, "runs": [[run.path, run.first, run.count] for run in shard.runs]}
+                {
+                    "file": shard.file.name,
+                    "runs": [[run.path, run.first, run.count] for run in shard.runs],
+                    "batch": shard.batch,
+                }
                 for shard in sharded.shards
             ],
         }
@@ -167,7 +171,7 @@ class Job:
             Counts.from_json(value["counts"]),
             tuple(Failure(*failure) for failure in value["failures"]),
             tuple(
-                Shard(self.folder / shard["file"], tuple(Run(*run) for run in shard["runs"]))
+                Shard(self.folder / shard["file"], tuple(Run(*run) for run in shard["runs"]), shard["batch"])
                 for shard in value["shards"]
             ),
         )

@@ -14,8 +14,8 @@ import pyarrow.ipc
 from eechips.catalogs.columns import conformed, stamps_of
 from eechips.catalogs.order import in_order
 
-BATCH = 1024
-"""Rows of a shard that are read at a time: one batch of every shard is in memory as they are merged."""
+_BATCH_BYTES = 256_000  # of rows that are read at a time: one batch of every shard is in memory as they are merged
+_BATCH_ROWS = 16, 1024  # at least, at most
 
 _PATH, _NUMBER = "_path", "_number"  # of the partition; of the row before it was sorted
 
@@ -42,10 +42,12 @@ class Shard:
     Attributes:
         file: in Arrow's IPC format.
         runs: in the order of the rows.
+        batch: rows of each of its batches, but for the last.
     """
 
     file: Path
     runs: tuple[Run, ...]
+    batch: int
 
     @property
     def count(self) -> int:
@@ -80,17 +82,18 @@ class Reader:
     """
 
     def __init__(self, shard: Shard, keep: npt.NDArray[np.bool_]) -> None:
-        self._file, self._keep = shard.file, keep
+        self._file, self._size, self._keep = shard.file, shard.batch, keep
         self._number, self._table = -1, pa.table({})
 
     def rows(self, run: Run, schema: pa.Schema) -> Iterator[pa.Table]:
         """The rows of a run that count, a few at a time, in the columns of a schema."""
         end = run.first + run.count
-        for number in range(run.first // BATCH, (end - 1) // BATCH + 1):
-            start = max(run.first, number * BATCH)
-            stop = min(end, (number + 1) * BATCH)
+        size = self._size
+        for number in range(run.first // size, (end - 1) // size + 1):
+            start = max(run.first, number * size)
+            stop = min(end, (number + 1) * size)
             keep = self._keep[start:stop]
-            table = self._batch(number).slice(start - number * BATCH, stop - start)
+            table = self._batch(number).slice(start - number * size, stop - start)
             yield conformed(table if keep.all() else table.filter(pa.array(keep)), schema)
 
     def _batch(self, number: int) -> pa.Table:
@@ -120,11 +123,13 @@ def write_shard(file: Path, table: pa.Table, paths: Sequence[str]) -> Shard:
     order = np.argsort(names, kind="stable")
     table = table.drop_columns([_PATH]).take(order)
     found, firsts, counts = np.unique(names[order].astype(str), return_index=True, return_counts=True)
+    least, most = _BATCH_ROWS
+    batch = min(most, max(least, _BATCH_BYTES * len(table) // max(1, table.nbytes)))
     options = pa.ipc.IpcWriteOptions(compression="lz4")
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, table.schema, options=options) as writer:
-        writer.write_table(table.combine_chunks(), max_chunksize=BATCH)
+        writer.write_table(table.combine_chunks(), max_chunksize=batch)
     runs = (Run(str(p), int(f), int(n)) for p, f, n in zip(found, firsts, counts, strict=True))
-    return Shard(file, tuple(runs))
+    return Shard(file, tuple(runs), batch)
 
 
 @dataclass(frozen=True, slots=True)
