@@ -21,7 +21,7 @@ _NETWORK = re.compile(
 )
 _REFUSED = re.compile(
     r"access ?denied|forbidden|invalid ?(?:access ?key|credentials)|signature ?does ?not ?match|expired ?token"
-    r"|no (?:valid )?(?:aws|gcs|azure) credentials|InvalidCredentials|not authorized",
+    r"|no (?:valid )?(?:aws|gcs|azure) credentials|not authorized|configuration options? not defined",
     re.IGNORECASE,
 )
 _ABSENT = re.compile(
@@ -53,7 +53,7 @@ def classify_gdal(error: BaseException, href: str) -> EechipsError:
     if status in (401, 403) or (status is None and _REFUSED.search(text)):
         return ConfigurationError(
             f"{shown}. The store refuses to give it: check the credentials that GDAL finds (for S3, AWS_ACCESS_KEY_ID"
-            " and AWS_SECRET_ACCESS_KEY, AWS_PROFILE, or AWS_NO_SIGN_REQUEST=YES for what is public)"
+            " and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_NO_SIGN_REQUEST=YES for what is public)"
         )
     if status is not None:
         is_passing = status in (408, 425, 429) or status >= 500

@@ -116,7 +116,7 @@ def gdal_options(path: str, cache: int, environment: Mapping[str, str] = os.envi
         }
     emulator = environment.get("STORAGE_EMULATOR_HOST")
     if path.startswith("/vsigs/") and emulator and "CPL_GS_ENDPOINT" not in environment:
-        options["CPL_GS_ENDPOINT"] = f"{emulator.rstrip('/')}/"
+        options |= {"CPL_GS_ENDPOINT": f"{emulator.rstrip('/')}/", "GS_NO_SIGN_REQUEST": "YES"}
     return options
 
 

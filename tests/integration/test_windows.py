@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -165,6 +166,21 @@ def test_three_windows_are_tried_without_an_account(bucket: Bucket, monkeypatch:
     parameters = {"href": "s3://bucket/scene.tif", "max_memory": MEMORY}
     tried = eechips.run(RECIPE, parameters, check=True, engine="threads")
     assert (len(tried.tried), tried.failed) == (3, 0)
+
+
+def test_google_s_store_is_read_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if reason := lacking("gs"):
+        pytest.skip(reason)
+    scene = write_scene(tmp_path / "scene.tif", 300, 200)
+    with serving_objects("bucket", "gs") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        store = fsspec.filesystem("gs", token="anon", skip_instance_cache=True)
+        store.pipe("bucket/in/new scene.tif", scene.read_bytes())
+        unit = next(plan_windows("gs://bucket/in/new scene.tif", bands=(4,), max_memory=MEMORY))
+        with rasterio.open(scene) as source:
+            expected = source.read([4], window=rasterio.windows.Window(0, 0, unit["width"], unit["height"]))
+        assert np.array_equal(read_window(unit).data, expected)
 
 
 def handlers() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from rasterio.errors import RasterioIOError
 from rasterio.io import MemoryFile
 
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError, ValidationError
+from eechips.jobs.functions import FunctionRecipe
+from eechips.recipe import load_recipe
 from eechips.windows import Blocks, Budget, parse_memory, tile, window_file
 from eechips.windows.faults import classify_gdal
 from eechips.windows.raster import gdal_options, gdal_path
@@ -68,6 +71,19 @@ def test_memory_is_read(text: str | int, size: int) -> None:
     assert parse_memory(text) == size
 
 
+def test_a_recipe_says_whether_it_needs_the_service(tmp_path: Path) -> None:
+    functions = "def get_requests(): return [1]\ndef get_result(index, unit): return b''\n"
+    for number, (said, needs) in enumerate(
+        (("", True), ("NEEDS_SERVICE = False\n", False), ("NEEDS_SERVICE = 0\n", True))
+    ):
+        path = tmp_path / f"{number}.py"
+        path.write_text(said + functions)
+        assert load_recipe(path).needs_service is needs
+    namespace: dict[str, Any] = {}
+    exec("NEEDS_SERVICE = False\n" + functions, namespace)
+    assert not FunctionRecipe(namespace["get_requests"], namespace["get_result"], {}).needs_service
+
+
 def test_what_is_no_memory_is_refused() -> None:
     with pytest.raises(UsageError, match="'lots' is no amount of memory"):
         parse_memory("lots")
@@ -113,6 +129,7 @@ def test_gdal_is_told_of_the_store_that_others_are_told_of() -> None:
         ("HTTP response code: 416", PermanentError, 416),
         ("HTTP response code: 403", ConfigurationError, None),
         ("Access Denied", ConfigurationError, None),
+        ("GS_SECRET_ACCESS_KEY or … configuration options not defined", ConfigurationError, None),
         ("InvalidAccessKeyId: the AWS Access Key Id does not exist", ConfigurationError, None),
         ("CURL error: Could not resolve host: a.b", TransientError, None),
         ("CURL error: Recv failure: Connection reset by peer", TransientError, None),
