@@ -135,16 +135,18 @@ def _of_catalogue(search: Search, signer: Signer) -> Iterator[dict[str, Any]]:
     io.session.trust_env = False  # passwords of .netrc are the signer's business
     try:
         document = io.read_json(search.stac)
+        if not isinstance(document, dict):
+            raise ValueError("it is JSON, but no object")
         links = [link.get("rel") for link in document.get("links") or ()]
         if "conformsTo" in document or "search" in links:
             yield from _of_api(pystac_client.Client.open(search.stac, stac_io=io), search)
         elif document.get("type") == "FeatureCollection":
-            yield from (_absolute(item, search.stac) for item in document["features"])
+            yield from (_absolute(item, search.stac) for item in document.get("features") or ())
         else:
             yield from _of_static(io.stac_object_from_dict(document, search.stac), search)
     except FileNotFoundError:
         raise UsageError(f"there is no catalogue {shown(search.stac)}") from None
-    except (APIError, pystac.STACError, requests.RequestException, ValueError, KeyError) as error:
+    except (APIError, pystac.STACError, pystac.STACTypeError, requests.RequestException, ValueError, KeyError) as error:
         text = scrub(" ".join(str(error).split()))[:300]
         raise ConfigurationError(f"{shown(search.stac)} does not answer like a STAC catalogue: {text}") from None
 

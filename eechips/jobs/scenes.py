@@ -8,6 +8,7 @@ import datetime as dt
 import hashlib
 import json
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -45,6 +46,8 @@ _VERSION = 1  # of what the units mean: changed when old ones would be transferr
 _PARTIAL = "partial"
 _READ_TIMEOUT, _UNIT_TIMEOUT = 60.0, 86400.0
 """Seconds: silence ends a request, and a large file may take a day."""
+_SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that computes lets another go on, which may only have to hash or write what has come."""
 _PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
 _OF_EARTH_ENGINE = (
@@ -233,9 +236,12 @@ class Scenes:
             is_here = file_of(self.stac) is not None
             courier = Courier(hosts, signer, transport, Rate(self.max_rate), room, takes_files=is_here)
             self._desk.append(_Desk(site, folder, hosts, signer, courier, room, Turns()))
+            interval = sys.getswitchinterval()
+            sys.setswitchinterval(_SWITCH_INTERVAL)
             try:
                 yield
             finally:
+                sys.setswitchinterval(interval)
                 self._desk.clear()
                 with contextlib.suppress(OSError):  # something is on its way still, or never was
                     (folder / _PARTIAL).rmdir()

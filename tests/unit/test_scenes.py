@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import json
 import threading
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +26,7 @@ from eechips.downloads.conditions import cql2, meets
 from eechips.downloads.hosts import Hosts
 from eechips.downloads.partial import Partial, Version, range_of
 from eechips.downloads.rate import Rate, Room
+from eechips.downloads.search import Search, items
 from eechips.downloads.secret import Secrets, read_secrets
 from eechips.downloads.signing import Auth, Signer, belongs, signer_of
 from eechips.downloads.transfer import Turns
@@ -496,3 +499,58 @@ def test_s3_addresses_are_signed_for_the_one_who_pays(hosts: Hosts, monkeypatch:
 def test_auth_that_cannot_be(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Auth(**options)
+
+
+def test_an_api_that_knows_cql2_is_asked_by_it(tmp_path: Path) -> None:
+    """It is asked for the items of a second page as well, and what it does not choose by is looked at here."""
+    bodies: list[dict[str, Any]] = []
+
+    def feature(number: int) -> dict[str, Any]:
+        properties = {"datetime": "2020-06-01T00:00:00Z", "eo:cloud_cover": 10 * number}
+        place = {"type": "Point", "coordinates": [number, 0]}
+        found = {"type": "Feature", "stac_version": "1.0.0", "id": f"i{number}", "collection": "c", "links": []}
+        return {**found, "geometry": place, "properties": properties, "assets": {"a": {"href": "a.tif"}}}
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if not path.startswith("/search"):
+            core = "https://api.stacspec.org/v1.0.0"
+            classes = [f"{core}/core", f"{core}/item-search", f"{core}/item-search#filter"]
+            links = [{"rel": "search", "href": f"{url}/search", "type": "application/geo+json", "method": "POST"}]
+            landing = {"type": "Catalog", "stac_version": "1.0.0", "id": "top", "description": "", "links": links}
+            return 200, {}, json.dumps({**landing, "conformsTo": classes}).encode()
+        bodies.append(json.loads(body))
+        page = bodies[-1].get("page", 1)
+        more = {"rel": "next", "href": f"{url}/search", "method": "POST", "merge": True, "body": {"page": 2}}
+        features = [feature(number) for number in ((0, 1) if page == 1 else (1, 2))]
+        found = {"type": "FeatureCollection", "features": features, "links": [more] if page == 1 else []}
+        return 200, {"Content-Type": "application/geo+json"}, json.dumps(found).encode()
+
+    with answering(answer) as url, Hosts(1, 5.0, 5.0) as hosts:
+        conditions = (parse_condition("eo:cloud_cover < 20"), parse_condition("eo:cloud_cover >= 0"))
+        search = Search(
+            stac=url,
+            collections=("c",),
+            region=shapely.box(-1, -1, 5, 1),
+            start=dt.datetime(2020, 6, 1, tzinfo=dt.timezone.utc),
+            end=dt.datetime(2020, 7, 1, tzinfo=dt.timezone.utc),
+            conditions=conditions,
+        )
+        found = list(items(search, signer_of(Auth(), Secrets({}), hosts)))
+    assert [item["id"] for item in found] == ["i0", "i1"]
+    first, second = bodies
+    assert first["filter"] == cql2(conditions)
+    assert first["filter-lang"] == "cql2-json"
+    assert first["collections"] == ["c"]
+    assert first["datetime"] == "2020-06-01T00:00:00Z/2020-06-30T23:59:59.999Z"
+    assert shapely.equals(shapely.geometry.shape(first["intersects"]), shapely.box(-1, -1, 5, 1))
+    assert second["page"] == 2
+
+
+@pytest.mark.parametrize(("status", "page"), [(200, {"links": []}), (200, []), (404, {}), (200, "x")])
+def test_an_api_that_answers_something_else(status: int, page: Any, hosts: Hosts) -> None:
+    signer = signer_of(Auth(), Secrets({}), hosts)
+    with (
+        answering(lambda path, headers, body: (status, {}, json.dumps(page).encode())) as url,
+        pytest.raises(ConfigurationError, match="like a STAC catalogue"),
+    ):
+        list(items(Search(stac=url), signer))
