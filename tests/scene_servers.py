@@ -1,7 +1,7 @@
 """Servers for tests of whole scenes, on loopback: one of files with the faults of real ones, and a STAC API.
 
 The files' server is a process of its own for benchmarks (``python -m tests.scene_servers FOLDER --…`` prints its
-address) and threads of this one for tests. It counts every byte of a body that it has handed to the system.
+address) and threads of this one for tests. It counts every byte of a body that has come to the other side's system.
 
 The STAC API is ``rustac serve ITEMS.json --create-collections --addr 127.0.0.1:PORT`` (https://github.com/stac-utils),
 which we did not write: item search with paging, by collection, time and geometry.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import email.utils
+import fcntl
 import hashlib
 import hmac
 import json
@@ -22,6 +23,7 @@ import socket
 import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import Counter
@@ -220,6 +222,8 @@ class _Handler(BaseHTTPRequestHandler):
         finally:  # whether or not the client was killed meanwhile
             with server.lock:
                 server.at_once -= 1
+                if is_cut or replacing or sys.exc_info()[0] is not None:
+                    server.sent[name] -= self._unsent
             if replacing:
                 Path(f"{source}.new").replace(source)
                 with server.lock:
@@ -258,6 +262,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
         with self.server.lock:
             self.server.sent[name] += len(data)
+
+    @property
+    def _unsent(self) -> int:
+        """Bytes that the system has taken and the other side has not: they are thrown away with the connection."""
+        left = fcntl.ioctl(self.connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+        return int(struct.unpack("i", left)[0])
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

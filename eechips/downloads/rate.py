@@ -67,8 +67,11 @@ class Room:
         self._counting = threading.Lock()
 
     @contextlib.contextmanager
-    def for_bytes(self, count: int) -> Iterator[None]:
+    def for_bytes(self, count: int) -> Iterator[Callable[[int], None]]:
         """Holds so many bytes for the duration of the block.
+
+        Yields:
+            What is told how many of them were written.
 
         Raises:
             StorageError: if there are not as many.
@@ -76,11 +79,19 @@ class Room:
         with self._counting:
             self.check(self._wanted + count)
             self._wanted += count
-        try:
-            yield
-        finally:
+        held = count
+
+        def written(some: int) -> None:
+            nonlocal held
             with self._counting:
-                self._wanted -= count
+                some = min(some, held)  # a server that has not told its size holds nothing
+                held -= some
+                self._wanted -= some
+
+        try:
+            yield written
+        finally:
+            written(held)
 
     def check(self, count: int) -> None:
         """Raises StorageError unless so many bytes fit on the disk."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,6 +79,10 @@ class _RefusedError(Exception):
         self.status = status
 
 
+class _OverdueError(Exception):
+    """A file takes longer than one may."""
+
+
 class Courier:
     """Transfers files. Threads share it.
 
@@ -88,25 +92,36 @@ class Courier:
         transport: lends slots and waits.
         rate: of all transfers.
         room: on the disk.
+        timeout: seconds that a file may take: nobody can end a thread, so it ends by itself.
+        clock: seconds, monotonic.
         takes_files: whether addresses may be files of this machine: not those that others tell us.
     """
 
     def __init__(
-        self, hosts: Hosts, signer: Signer, transport: Transport, rate: Rate, room: Room, *, takes_files: bool
+        self,
+        hosts: Hosts,
+        signer: Signer,
+        transport: Transport,
+        rate: Rate,
+        room: Room,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        takes_files: bool,
     ) -> None:
+        self._timeout, self._clock = timeout, clock
         self._hosts, self._signer, self._transport = hosts, signer, transport
         self._rate, self._room, self._takes_files = rate, room, takes_files
         policy = transport.policy
         # With many hosts, one that is away is not the network.
         self._policy = replace(policy, offline=0.0)
 
-    def fetch(self, order: Order, tell: Tell, is_wanted: Callable[[], bool] = lambda: True) -> Arrived:
+    def fetch(self, order: Order, tell: Tell) -> Arrived:
         """Transfers a file, or what is missing of it.
 
         Args:
             order: which.
             tell: notes what happens.
-            is_wanted: whether somebody still waits for it.
 
         Raises:
             QuarantinedError: if it came whole three times, and was wrong each time; it is still where it was.
@@ -115,9 +130,10 @@ class Courier:
         """
         wanted = order.promise.wanted
         partial = Partial(order.path, () if wanted is None else (wanted.algorithm,))
+        end = self._clock() + self._timeout
         try:
             while True:
-                self._complete(order, partial, tell, is_wanted)
+                self._complete(order, partial, tell, end)
                 try:
                     arrived = _check(order, partial)
                 except ValidationError as error:
@@ -130,10 +146,12 @@ class Courier:
                 else:
                     tell("check", bytes=arrived.size, sha256=arrived.sha256, by=arrived.checked)
                     return arrived
+        except _OverdueError:
+            raise TransientError(f"it was not through after {self._timeout:g} s; what has come is kept") from None
         finally:
             partial.close()
 
-    def _complete(self, order: Order, partial: Partial, tell: Tell, is_wanted: Callable[[], bool]) -> None:
+    def _complete(self, order: Order, partial: Partial, tell: Tell, end: float) -> None:
         """Asks until all is here. Only requests that bring nothing new are failures, and have to wait."""
         refusals, most = 0, partial.size
         file = file_of(order.href)
@@ -142,11 +160,13 @@ class Courier:
 
         def attempt() -> None:
             nonlocal refusals, most
+            if self._clock() > end:
+                raise _OverdueError
             try:
                 if file is None:
-                    self._ask(order, partial, tell, is_wanted)
+                    self._ask(order, partial, tell, end)
                 else:
-                    self._copy(file, partial, tell, is_wanted)
+                    self._copy(file, partial, tell, end)
             except TransientError:
                 is_progress = partial.size >= most + _PROGRESS
                 most = max(most, partial.size)
@@ -165,7 +185,7 @@ class Courier:
         while not partial.is_whole:
             retry.call(attempt, self._policy, pause=self._transport.pause)
 
-    def _ask(self, order: Order, partial: Partial, tell: Tell, is_wanted: Callable[[], bool]) -> None:
+    def _ask(self, order: Order, partial: Partial, tell: Tell, end: float) -> None:
         """Makes one request, and writes what it brings.
 
         Raises:
@@ -184,8 +204,8 @@ class Courier:
                 with self._hosts.get(address.url, headers, self._signer.headers) as response:
                     tell("transfer", status=response.status_code, offset=offset if response.status_code == 206 else 0)
                     version = _accept(response, partial, order)
-                    with self._room.for_bytes(max(0, (version.total or 0) - partial.size)):
-                        self._receive(response, partial, version, slot, is_wanted)
+                    with self._room.for_bytes(max(0, (version.total or 0) - partial.size)) as room:
+                        self._receive(response, partial, version, slot, room, end)
                     partial.finish()
                     return
             except (OSError, urllib3.exceptions.HTTPError) as error:
@@ -196,7 +216,7 @@ class Courier:
         tell("cut", bytes=slot.received, at=partial.size, error=str(failure))
         raise failure from None
 
-    def _copy(self, file: Path, partial: Partial, tell: Tell, is_wanted: Callable[[], bool]) -> None:
+    def _copy(self, file: Path, partial: Partial, tell: Tell, end: float) -> None:
         """Copies a file of this machine, or what is missing of it.
 
         Raises:
@@ -210,18 +230,19 @@ class Courier:
                     partial.begin(version)
                 tell("transfer", offset=partial.size)
                 source.seek(partial.size)
-                with self._room.for_bytes(max(0, found.st_size - partial.size)):
+                with self._room.for_bytes(max(0, found.st_size - partial.size)) as room:
                     while data := source.read(_PIECE):
-                        self._take(data, partial, slot, is_wanted)
+                        self._take(data, partial, slot, room, end)
         except OSError as error:
             raise PermanentError(f"{file} cannot be read: {error.strerror or error}") from None
 
-    def _take(self, data: bytes, partial: Partial, slot: Slot, is_wanted: Callable[[], bool]) -> None:
+    def _take(self, data: bytes, partial: Partial, slot: Slot, room: Callable[[int], None], end: float) -> None:
         slot.received += len(data)
         self._rate.pay(len(data))
-        if not is_wanted():
-            raise TransientError("it took too long, and was given to another thread")
         partial.write(data)
+        room(len(data))
+        if self._clock() > end:
+            raise _OverdueError
 
     def _receive(
         self,
@@ -229,10 +250,11 @@ class Courier:
         partial: Partial,
         version: Version,
         slot: Slot,
-        is_wanted: Callable[[], bool],
+        room: Callable[[int], None],
+        end: float,
     ) -> None:
         for data in _pieces(response.raw, self._rate.piece(_PIECE)):
-            self._take(data, partial, slot, is_wanted)
+            self._take(data, partial, slot, room, end)
         if version.total is not None and partial.size < version.total:
             raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
 
@@ -305,19 +327,3 @@ def _check(order: Order, partial: Partial) -> Arrived:
     if promise.is_raster:
         checked.append("header")
     return Arrived(partial.size, partial.digest(), facts, tuple(checked))
-
-
-class Turns:
-    """Sees to it that one thread at a time works at a unit: nobody can end a thread that takes too long."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, threading.Lock] = {}
-        self._latest: dict[str, object] = {}
-        self._counting = threading.Lock()
-
-    def take(self, identifier: str) -> tuple[threading.Lock, Callable[[], bool]]:
-        """What to hold while working at a unit, and whether it is still one's own to work at."""
-        mine = object()
-        with self._counting:
-            self._latest[identifier] = mine
-            return self._locks.setdefault(identifier, threading.Lock()), lambda: self._latest.get(identifier) is mine

@@ -321,7 +321,9 @@ class _Run:
         attend: Callable[[Site], contextlib.AbstractContextManager[None]] | None
         if (attend := getattr(self._recipe, "attend", None)) is not None:
             transport = session.connection.transport
-            stack.enter_context(attend(Site(transport, config.timeouts, self._store, log, config.quiet)))
+            stack.enter_context(
+                attend(Site(transport, config.timeouts, config.unit_timeout, self._store, log, config.quiet))
+            )
         executor = stack.enter_context(self._executor(setup, session, scratch))
         if is_planned:
             salvage(self._ledger, self._store, session.throttle, log, self._interrupt)
@@ -355,7 +357,8 @@ class _Run:
         """What carries units out, as the config says."""
         config, throttle = self._config, session.throttle
         if config.engine == "threads":
-            return Threads(setup, session.connection, throttle, config.unit_timeout)
+            timeout = math.inf if hasattr(self._recipe, "attend") else config.unit_timeout  # that ends by itself
+            return Threads(setup, session.connection, throttle, timeout)
         if config.engine == "dask":
             try:
                 from eechips.engine.executors.dask import Dask

@@ -17,6 +17,7 @@ class Site:
     Attributes:
         transport: lends slots, waits before something is repeated, and has the policy of that.
         timeouts: of requests.
+        unit_timeout: seconds that one unit may take; whoever fetches by itself sees to it.
         store: where results go.
         log: of the run; threads may share it.
         quiet: whether the user is to be left alone.
@@ -24,6 +25,7 @@ class Site:
 
     transport: Transport
     timeouts: Timeouts
+    unit_timeout: float
     store: Store
     log: RunLog
     quiet: bool

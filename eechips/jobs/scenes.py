@@ -25,7 +25,7 @@ from eechips.downloads.rate import Rate, Room
 from eechips.downloads.search import Search, items
 from eechips.downloads.secret import read_secrets
 from eechips.downloads.signing import Auth, AuthName, Signer, signer_of
-from eechips.downloads.transfer import Courier, Order, Turns
+from eechips.downloads.transfer import Courier, Order
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results, Settled
 from eechips.engine.log import RunLog
@@ -70,7 +70,6 @@ class _Desk:
     signer: Signer
     courier: Courier
     room: Room
-    turns: Turns
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,8 +233,10 @@ class Scenes:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
             signer, room = self._signer(hosts), Room(folder)
             is_here = file_of(self.stac) is not None
-            courier = Courier(hosts, signer, transport, Rate(self.max_rate), room, takes_files=is_here)
-            self._desk.append(_Desk(site, folder, hosts, signer, courier, room, Turns()))
+            courier = Courier(
+                hosts, signer, transport, Rate(self.max_rate), room, site.unit_timeout, takes_files=is_here
+            )
+            self._desk.append(_Desk(site, folder, hosts, signer, courier, room))
             interval = sys.getswitchinterval()
             sys.setswitchinterval(_SWITCH_INTERVAL)
             try:
@@ -289,21 +290,20 @@ class Scenes:
         def tell(step: str, **fields: Any) -> None:
             desk.site.log.write("scene", id=identifier, step=step, **fields)
 
-        lock, is_wanted = desk.turns.take(identifier)
-        with lock:
-            try:
-                arrived = desk.courier.fetch(order, tell, is_wanted)
-            except QuarantinedError as error:
-                kept = quarantine(desk.folder, identifier, path, promise.suffix, {**_told(unit), "reason": str(error)})
-                path.with_suffix(".json").unlink(missing_ok=True)
-                tell("quarantine", file=kept.name, error=str(error))
-                raise
-            except PermanentError:
-                for left in (path, path.with_suffix(".json")):
-                    left.unlink(missing_ok=True)
-                raise
+        try:
+            arrived = desk.courier.fetch(order, tell)
+        except QuarantinedError as error:
+            told = {**_told(unit), "reason": str(error)}
+            kept = quarantine(desk.folder, identifier, path, promise.suffix, told)
             path.with_suffix(".json").unlink(missing_ok=True)
-            release(desk.folder, identifier)
+            tell("quarantine", file=kept.name, error=str(error))
+            raise
+        except PermanentError:
+            for left in (path, path.with_suffix(".json")):
+                left.unlink(missing_ok=True)
+            raise
+        path.with_suffix(".json").unlink(missing_ok=True)
+        release(desk.folder, identifier)
         return Placed(
             temporary=path.relative_to(desk.folder).as_posix(),
             suffix=promise.suffix,

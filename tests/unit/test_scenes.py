@@ -29,7 +29,6 @@ from eechips.downloads.rate import Rate, Room
 from eechips.downloads.search import Search, items
 from eechips.downloads.secret import Secrets, read_secrets
 from eechips.downloads.signing import Auth, Signer, belongs, signer_of
-from eechips.downloads.transfer import Turns
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
 from eechips.planning.conditions import parse_condition
 
@@ -232,16 +231,14 @@ def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
             pass
         with room.for_bytes(400_000_000):
             pass
-
-
-def test_one_thread_at_a_unit() -> None:
-    turns = Turns()
-    first, is_mine = turns.take("a")
-    assert is_mine()
-    second, is_other = turns.take("a")
-    assert first is second
-    assert (is_mine(), is_other()) == (False, True)
-    assert turns.take("b")[0] is not first
+    with room.for_bytes(500_000_000) as written:
+        written(400_000_000)
+        with room.for_bytes(500_000_000):
+            pass
+    with room.for_bytes(0) as written:
+        written(5)
+    with room.for_bytes(930_000_000):
+        pass
 
 
 def test_secrets_come_from_a_file_and_the_environment(tmp_path: Path) -> None:
