@@ -53,7 +53,9 @@ class Allowance:
             refused, answered = rejected - self._rejected, sent - self._sent - (rejected - self._rejected)
             self._sent, self._rejected = sent, rejected
             for _ in range(refused):
-                self._controller.rejected(min(throttle.in_flight, self.limit - 1), now, restricted=throttle.is_restricted)
+                self._controller.rejected(
+                    min(throttle.in_flight, self.limit - 1), now, restricted=throttle.is_restricted
+                )
             for _ in range(answered):
                 self._controller.answered(self.limit, now, restricted=throttle.is_restricted)
             self._apply()
