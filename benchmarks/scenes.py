@@ -1,7 +1,7 @@
 """Whole scenes from servers with every fault that there is, and their throughput beside that of curl.
 
     python benchmarks/scenes.py
-    python benchmarks/scenes.py --scenes 60 --megabytes 500 --link 125
+    python benchmarks/scenes.py --scenes 60 --megabytes 500 --links 125
 
 The STAC API is ``rustac serve`` and the files' servers are processes of tests/scene_servers.py, all on loopback; the
 latter count. 200 scenes of 1 to 60 MB, 2 GB in all, lie on two hosts, of which the second has no Range. Connections
@@ -15,7 +15,8 @@ the exit status is 1:
 - the same command again asks neither the catalogue nor the hosts for anything.
 
 Then, without faults, eechips and ``curl --parallel`` fetch the same files in turns, over loopback as fast as it goes,
-and over a line of so many megabytes a second. curl neither hashes nor checks what it gets, nor puts it on the disk.
+and over lines of so many megabytes a second, on which eechips has at least 0.95 times its throughput. curl neither
+hashes nor checks what it gets, nor puts it on the disk.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ from tests.scene_servers import item, multihash, stac_api  # noqa: E402
 _TYPE = "image/tiff; application=geotiff"
 _EDGE = 512
 _SHARE = 1.05
+_LEAST = 0.95
 _WRONG = 3
 _AT_ONCE = 10
 
@@ -273,7 +275,9 @@ def main() -> int:
     parser.add_argument("--scenes", type=int, default=200)
     parser.add_argument("--megabytes", type=float, default=1900.0, help="of all scenes, about")
     parser.add_argument("--lifetime", type=float, default=3.0, help="seconds that a signed address opens")
-    parser.add_argument("--link", type=float, default=125.0, help="MB/s of the line; 125 is a gigabit a second")
+    parser.add_argument(
+        "--links", type=float, nargs="*", default=[125.0, 300.0], help="MB/s of lines; 125 is a gigabit a second"
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--skip-faults", action="store_true")
     given = parser.parse_args()
@@ -284,9 +288,11 @@ def main() -> int:
         if not given.skip_faults:
             problems += faults(folder, scenes, given.lifetime)
             shutil.rmtree(folder / "out")
-        for link in (None, given.link):
+        # Told, not judged: cores are the limit there, and curl hashes nothing.
+        throughput(folder, scenes, given.rounds, None)
+        for link in given.links:
             ratio = throughput(folder, scenes, given.rounds, link)
-            if ratio < 0.95:
+            if ratio < _LEAST:
                 problems.append(f"{ratio:.3f} times the throughput of curl")
     for problem in problems:
         print(f"NOT SO: {problem}")
