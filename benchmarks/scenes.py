@@ -1,7 +1,7 @@
 """Whole scenes from servers with every fault that there is, and their throughput beside that of curl.
 
     python benchmarks/scenes.py
-    python benchmarks/scenes.py --scenes 60 --megabytes 500 --links 125
+    python benchmarks/scenes.py --skip-faults --links 125 --rounds 5
 
 The STAC API is ``rustac serve`` and the files' servers are processes of tests/scene_servers.py, all on loopback; the
 latter count. 200 scenes of 1 to 60 MB, 2 GB in all, lie on two hosts, of which the second has no Range. Connections
