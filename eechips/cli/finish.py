@@ -104,7 +104,8 @@ def show_log(config: RunConfig) -> None:
 
 def _foreseen(foreseen: Estimate) -> list[str]:
     size = "unknown" if foreseen.bytes is None else f"about {human_bytes(foreseen.bytes)}"
-    time = [] if foreseen.seconds is None else [f"time      about {human_time(foreseen.seconds)} on Earth Engine"]
+    where = " on Earth Engine" if foreseen.requests else ""
+    time = [] if foreseen.seconds is None else [f"time      about {human_time(foreseen.seconds)}{where}"]
     return [
         f"units     {foreseen.units:,}",
         f"requests  {foreseen.requests:,}",

@@ -481,7 +481,7 @@ class _Run:
             "identity": self._recipe.identity,
             "parameters": parameters,
             "seed": parameters.get("seed"),
-            "source": self._config.source,
+            "source": self._config.source if needs_service(self._recipe) else "",
             "results": self._config.results,
             "endpoint": target.endpoint,
             "project": target.project,

@@ -29,6 +29,11 @@ class _Signature:
     names: tuple[str, ...]
     defaults: Mapping[str, Any]
 
+    @property
+    def required(self) -> frozenset[str]:
+        """Those without a default."""
+        return frozenset(self.names) - frozenset(self.defaults)
+
     def taken(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """Those of some parameters that the function takes."""
         return {name: value for name, value in parameters.items() if name in self.names}
@@ -82,8 +87,13 @@ class ScriptRecipe:
         """Runs the script's ``get_requests`` with the parameters that it takes.
 
         Raises:
+            UsageError: if a parameter is missing that a function of the script cannot do without.
             RecipeError: if it raises, or returns no list.
         """
+        missing = {name for signature in self._signatures for name in signature.required} - set(self.parameters)
+        if missing:
+            needed = " ".join(f"-p {name}=…" for name in sorted(missing))
+            raise UsageError(f"{self.path} cannot do without: {needed}")
         function = self._function(self._requests_name)
         with RecipeErrors(self.path):
             requests = function(**self._requests_signature.taken(self.parameters))

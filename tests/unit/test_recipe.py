@@ -143,6 +143,16 @@ def test_unknown_parameters_are_refused_with_a_list(script: Path) -> None:
         load_recipe(script, {"cuont": "2"})
 
 
+def test_what_a_script_cannot_do_without_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "needs.py"
+    path.write_text(
+        "def get_requests(href, n=2):\n    return [1]\ndef get_result(index, unit, band):\n    return b''\n"
+    )
+    with pytest.raises(UsageError, match=r"cannot do without: -p band=… -p href=…"):
+        load_recipe(path, {"n": "3"}).get_requests()
+    assert load_recipe(path, {"href": "a", "band": "1"}).get_requests() == [1]
+
+
 def test_identity_follows_source_and_parameters(script: Path) -> None:
     first = load_recipe(script)
     assert load_recipe(script).identity == first.identity
