@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import FrameType
 from typing import Any
@@ -25,7 +25,7 @@ from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned, Record, State
 from eechips.moment import utc_now
-from eechips.storage import Staged, Store
+from eechips.storage import Store
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _SHORT_TICK = 0.05  # while units are drawn, of which nobody tells when they are there
@@ -124,6 +124,7 @@ class Dispatcher:
         self._again: deque[Planned] = deque()
         self._suspects: deque[Planned] = deque()
         self._losses: Counter[int] = Counter()
+        self._disputed: set[str] = set()
         self._count = self._settled = 0
         self._first: list[str | None] = []
         self._is_dry = False
@@ -280,13 +281,14 @@ class Dispatcher:
         failure: Exception | None = None
         further: list[tuple[int, str, int, str]] = []
         layers: list[tuple[int, str, str, str]] = []
+        revoked: dict[int, Record] = {}
         for event in events:
             if isinstance(event, Lost):
                 record = self._lost(event)
             else:
                 self._note_exchanges(event)
                 self._is_exclusive = self._is_exclusive or event.outcome.is_exclusive
-                record = self._commit(event.task, event.outcome, files)
+                record = self._commit(event.task, event.outcome, files, revoked)
                 failure = failure or event.outcome.fatal or self._alike_failure(event.outcome)
                 further += _further(record, event.outcome)
                 layers += _layers(record, event.outcome)
@@ -295,7 +297,14 @@ class Dispatcher:
                 if record.state is State.EMPTY and record.file is None:
                     dropped.append(record.position)
         if records:
-            self._ledger.record(records, further, layers)
+            # A result that was overwritten may have come with these, or be in the ledger by now.
+            records = [revoked.pop(record.position, record) for record in records]
+            kept = {record.position for record in records if record.file is not None}
+            self._ledger.record(
+                [*records, *revoked.values()],
+                [row for row in further if row[0] in kept],
+                [row for row in layers if row[0] in kept],
+            )
         if self._redraws is not None:
             for position in dropped:
                 self._redraws.want(position)
@@ -305,7 +314,9 @@ class Dispatcher:
             self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
             raise failure
 
-    def _commit(self, task: Planned, outcome: Outcome, files: dict[str, int]) -> Record | None:
+    def _commit(
+        self, task: Planned, outcome: Outcome, files: dict[str, int], revoked: dict[int, Record]
+    ) -> Record | None:
         record, staged = outcome.record, outcome.staged
         if record is None:
             return None
@@ -315,22 +326,19 @@ class Dispatcher:
         every = (staged, *outcome.further)
         for each in every:
             owner = files.get(each.name, self._ledger.owner(each.name))
-            if owner not in (None, task.position):
-                return self._refuse_name(each.name, owner, task, record, every)
+            if owner not in (None, task.position) or each.name in self._disputed:
+                error = UsageError(f"two units have the same name, {each.name}: results must be named apart")
+                if not self._store.is_overwritten:
+                    for unwanted in every:
+                        self._store.discard(unwanted)
+                elif owner not in (None, task.position):
+                    self._disputed.add(each.name)  # nobody knows whose result it is that came last
+                    revoked[owner] = _failure(self._ledger.unit(owner), error, 1, 0)
+                return _failure(task, error, record.attempts, record.requests)
         for each in every:
             self._store.commit(each)
             files[each.name] = task.position
         return record
-
-    def _refuse_name(self, name: str, owner: int, task: Planned, record: Record, staged: Sequence[Staged]) -> Record:
-        """Fails a unit whose result has the name of another's, and that other one if its result is overwritten."""
-        error = UsageError(f"two units have the same name, {name}: results must be named apart")
-        if self._store.is_overwritten:
-            self._ledger.record([_failure(self._ledger.unit(owner), error, 1, 0)])
-        else:
-            for unwanted in staged:
-                self._store.discard(unwanted)
-        return _failure(task, error, record.attempts, record.requests)
 
     def _lost(self, event: Lost) -> Record | None:
         """Gives a unit back whose worker ended; the third worker that it ends is the last."""
