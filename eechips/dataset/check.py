@@ -21,6 +21,7 @@ from eechips.dataset.checks import FLAGS, Checked, Thresholds, judge
 from eechips.dataset.measures import Measures, measure
 from eechips.dataset.samples import SampleFile, Samples, read_samples
 from eechips.errors import UsageError, ValidationError
+from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 from eechips.objects.crew import in_order
 from eechips.storage import LocalStore, Store
@@ -141,6 +142,8 @@ def check(
     options = asdict(thresholds) | {"roi": None if roi is None else str(roi)}
     options["ignore"] = sorted(f"{flag}:{layer}" if layer is not None else flag for flag, layer in ignored)
     quality.write(samples.run.path, found.files, options)
+    flags = quality.flags(samples.run.path)
+    annotate(samples.run.path, "flags", dict(zip(map(str, flags.index), flags, strict=True)))
     return found
 
 

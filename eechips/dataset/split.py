@@ -17,6 +17,7 @@ from eechips.dataset.splits import NONE
 from eechips.distance import human_distance, parse_distance
 from eechips.errors import LeakageError, UsageError
 from eechips.grid import Grid
+from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 
 if TYPE_CHECKING:
@@ -161,6 +162,7 @@ def split(
     found = Division(frame, wanted, options, leakage, _doubled(samples.run.path, frame), len(kept))
     _refuse_empty(found)
     splits.write(samples.run.path, frame.drop(columns="stratum"), options)
+    annotate(samples.run.path, "split", dict(zip(frame["id"], frame["split"], strict=True)))
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,39 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
         return None
     schema = _schema(("position", "id", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS))
     return _write(path, schema, _layers(ledger))
+
+
+def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]]) -> None:
+    """Gives manifest.parquet a column of what was found out after the run, in the place of one of that name.
+
+    A run that is not finished has no manifest yet: nothing happens. When units change, the manifest is written anew,
+    and what was known of those before is not in it.
+
+    Args:
+        folder: of the run.
+        column: its name.
+        values: by id of the unit, a text each, or a list of texts each; other units have none.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    path = folder / PARQUET_NAME
+    if not path.is_file():
+        return
+    are_lists = any(not isinstance(value, str) for value in values.values())
+    kind = pyarrow.list_(pyarrow.string()) if are_lists else pyarrow.string()
+    with pyarrow.parquet.ParquetFile(path) as file:
+        schema = pyarrow.schema([field for field in file.schema_arrow if field.name != column])
+
+        def batches() -> Iterator[list[Any]]:
+            for batch in file.iter_batches(_BATCH):
+                found = pyarrow.array([values.get(identifier) for identifier in batch["id"].to_pylist()], type=kind)
+                yield [*(batch[name] for name in schema.names), found]
+
+        _write(path, schema.append(pyarrow.field(column, kind)), batches())
 
 
 def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
