@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import os
 import subprocess
 import sys
@@ -163,9 +162,8 @@ def test_verbs_that_fetch_are_those_that_end_with_a_run() -> None:
     context = click.Context(main)
     verbs = {name: main.get_command(context, name) for name in main.list_commands(context)}
     fetching = {name for name, verb in verbs.items() if verb is not None and fetches(verb)}
-    ending = {
-        name for name in verbs if re.search(r"^ +finish\(", (ROOT / f"eechips/cli/{name}.py").read_text(), re.MULTILINE)
-    }
+    sources = {name: (ROOT / "eechips" / "cli" / f"{name}.py").read_text() for name in verbs}
+    ending = {name for name, source in sources.items() if "finish(" in source} - {"plan"}  # it only foresees them
     assert fetching == ending >= {"sample", "images", "composites", "mosaic", "timeseries", "points", "run"}
 
 
