@@ -292,7 +292,9 @@ class _Handler(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def stac_api(items: Sequence[dict[str, Any]], folder: Path) -> Iterator[str]:
     """A STAC API that has some items, and no others; gives its address."""
-    program = shutil.which("rustac")
+    # Beside this Python, also where its environment is not on the path.
+    places = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    program = shutil.which("rustac", path=os.pathsep.join(places))
     assert program is not None, "rustac is not installed"
     path = folder / "served.json"
     path.write_text(json.dumps({"type": "FeatureCollection", "features": list(items)}))
