@@ -183,7 +183,7 @@ class Placed:
     dates: tuple[str, ...] = ()
 
 
-def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe) -> None:
+def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe, environment: Mapping[str, str]) -> None:
     """The body of a worker process: receives units, sends outcomes, until it is told None or its parent is gone.
 
     Args:
@@ -191,7 +191,9 @@ def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe) -> None:
         throttle: of the run.
         seat: of this worker at the throttle.
         pipe: to the parent.
+        environment: of the parent: a fork server has that of the time when it was started.
     """
+    os.environ.update(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     _die_with_parent()

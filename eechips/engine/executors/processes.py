@@ -173,7 +173,7 @@ class Processes(Executor[_Worker]):
         with _without_main(self._setup.recipe):
             process = self._context.Process(  # type: ignore[attr-defined]
                 target=worker.main,
-                args=(self._setup, self.throttle, seat, theirs),
+                args=(self._setup, self.throttle, seat, theirs, dict(os.environ)),
                 daemon=True,
                 name=f"eechips-worker-{seat}",
             )
