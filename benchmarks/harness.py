@@ -14,10 +14,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from processes import children, command_line, cpu_of, descendants, fields, parent, pss
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 HERE = Path(__file__).resolve().parent
 PIXELS = ("thumbnails:getPixels", "image:computePixels")
@@ -188,19 +191,14 @@ class Command:
         return {pid for pid in pids if parent(pid) == os.getpid()} - self._ours
 
 
-class Memory(threading.Thread):
-    """Adds up the proportional set sizes of a command's processes again and again, in a ``with`` block.
+class Repeated(threading.Thread):
+    """Looks at something again and again, in a ``with`` block."""
 
-    Attributes:
-        peak: the greatest sum, in MB.
-    """
-
-    def __init__(self, root: int, every: float = 1.0) -> None:
+    def __init__(self, every: float) -> None:
         super().__init__(daemon=True)
-        self.peak = 0.0
-        self._root, self._every, self._done = root, every, threading.Event()
+        self._every, self._done = every, threading.Event()
 
-    def __enter__(self) -> Memory:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -210,7 +208,26 @@ class Memory(threading.Thread):
 
     def run(self) -> None:
         while not self._done.wait(self._every):
-            self.peak = max(self.peak, sum(pss(pid) for pid in (self._root, *descendants(self._root))))
+            self.look()
+
+    def look(self) -> None:
+        raise NotImplementedError
+
+
+class Memory(Repeated):
+    """Adds up the proportional set sizes of a command's processes.
+
+    Attributes:
+        peak: the greatest sum, in MB.
+    """
+
+    def __init__(self, root: int, every: float = 1.0) -> None:
+        super().__init__(every)
+        self.peak = 0.0
+        self._root = root
+
+    def look(self) -> None:
+        self.peak = max(self.peak, sum(pss(pid) for pid in (self._root, *descendants(self._root))))
 
 
 # What a server saw over time
@@ -250,28 +267,21 @@ def look(server: Server) -> Sample:
     )
 
 
-class Watch(threading.Thread):
-    """Looks at a server again and again, in a ``with`` block.
+class Watch(Repeated):
+    """Looks at a server.
 
     Attributes:
         samples: what it saw.
     """
 
     def __init__(self, server: Server, every: float = 0.2) -> None:
-        super().__init__(daemon=True)
+        super().__init__(every)
         self.samples = [look(server)]
         self._server = Server(server.url, server.process)  # with a session of this thread's own
-        self._every, self._done = every, threading.Event()
 
-    def __enter__(self) -> Watch:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self.join()
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
         self._server.session.close()
 
-    def run(self) -> None:
-        while not self._done.wait(self._every):
-            self.samples.append(look(self._server))
+    def look(self) -> None:
+        self.samples.append(look(self._server))

@@ -15,7 +15,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -23,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import rasterio
 from affine import Affine
-from harness import Command
+from harness import Command, Repeated
 from processes import adopt_orphans, pss, workers
 from rasterio.windows import Window
 
@@ -40,8 +39,8 @@ PLACE = Affine(10.0, 0.0, 399_960.0, 0.0, -10.0, 4_200_000.0)
 RECIPE = "recipes/cog_ndvi.py"
 
 
-class Peaks(threading.Thread):
-    """The greatest proportional set size of a worker of a command, and of its first process, in a ``with`` block.
+class Peaks(Repeated):
+    """The greatest proportional set size of a worker of a command, and of its first process.
 
     Attributes:
         worker: MB.
@@ -49,22 +48,13 @@ class Peaks(threading.Thread):
     """
 
     def __init__(self, root: int, every: float = 0.2) -> None:
-        super().__init__(daemon=True)
+        super().__init__(every)
         self.worker = self.parent = 0.0
-        self._root, self._every, self._done = root, every, threading.Event()
+        self._root = root
 
-    def __enter__(self) -> Peaks:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self.join()
-
-    def run(self) -> None:
-        while not self._done.wait(self._every):
-            self.parent = max(self.parent, pss(self._root))
-            self.worker = max([self.worker, *map(pss, workers(self._root))])
+    def look(self) -> None:
+        self.parent = max(self.parent, pss(self._root))
+        self.worker = max([self.worker, *map(pss, workers(self._root))])
 
 
 def write_scene(path: Path, edge: int) -> None:
