@@ -77,9 +77,14 @@ def classify_response(status: int, message: str, retry_after: float | None = Non
         return ConfigurationError(f"{text} To go on: use a project in which you may use Earth Engine: {_REGISTER}.")
     if status == 401:
         return ConfigurationError(f"Earth Engine refused the credentials ({text}). To go on: {_AUTHENTICATE}.")
-    if status in (408, 425, 429) or status >= 500 or 300 <= status < 400:
+    if is_passing(status) or 300 <= status < 400:
         return TransientError(text, status=status, retry_after=retry_after)
     return PermanentError(text, status=status)
+
+
+def is_passing(status: int) -> bool:
+    """Whether an HTTP status says that the same request may succeed later (RFC 9110, RFC 6585, RFC 8470)."""
+    return status in (408, 425, 429) or status >= 500
 
 
 def can_split(error: TooLargeError) -> bool:

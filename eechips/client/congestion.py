@@ -106,6 +106,13 @@ class Controller:
         cells[Cell.FREE] = ceiling if free is None else min(free, ceiling)
         cells[Cell.WINDOW_AT] = cells[Cell.WINDOW_COUNT] = cells[Cell.PACE] = 0.0
 
+    def resize(self, ceiling: float) -> None:
+        """Sets how many slots there are at most; the limit and what is free stay the same part of it."""
+        cells, before = self._cells, self._cells[Cell.CEILING]
+        for cell in (Cell.LIMIT, Cell.FREE):
+            cells[cell] = max(1.0, cells[cell] * ceiling / before)
+        cells[Cell.CEILING] = ceiling
+
     def answered(self, in_flight: int, now: float, *, restricted: bool) -> None:
         """Takes note of an answer that was no rejection.
 

@@ -1,15 +1,15 @@
 """Sending one request again while that can help.
 
-The ``retry`` package does the backoff. What it lacks is added around it: a bound on the total time,
-``Retry-After``, jitter on the first wait too, and giving up at once when the run stops. Two things are not the
-request's fault and do not use up its attempts: a full quota, and a network that is away.
+The ``retry`` package repeats. What it lacks is added around it: a bound on the total time, ``Retry-After``, jitter on
+the first wait too, and waits that end when the run stops: its own would not. Two things are not the request's fault and
+do not use up its attempts: a full quota, and a network that is away.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -77,18 +77,23 @@ def call(
 
     patience = _Patience(policy, pause, await_service, clock)
     try:
-        return retry_call(  # type: ignore[no-any-return]
+        found: T = retry_call(
             lambda: patience.attempt(attempt),
             exceptions=TransientError,
             tries=policy.retries + 1,
-            delay=policy.delay * random.uniform(0.5, 1.0),
-            backoff=policy.backoff,
-            jitter=(0.0, policy.delay / 2),
-            max_delay=policy.max_delay,
             logger=None,  # its messages would name addresses; attempts are recorded in the ledger
         )
+        return found
     except _GivenUpError as stop:
         raise stop.error from None
+
+
+def _delays(policy: RetryPolicy) -> Iterator[float]:
+    """Seconds to wait before each repeat."""
+    delay = policy.delay * random.uniform(0.5, 1.0)
+    while True:
+        yield delay
+        delay = min(delay * policy.backoff + random.uniform(0.0, policy.delay / 2), policy.max_delay)
 
 
 class _Patience:
@@ -104,11 +109,12 @@ class _Patience:
         self._policy, self._pause, self._await_service, self._clock = policy, pause, await_service, clock
         self._end = clock() + policy.total
         self._not_before: float | None = None
+        self._delays = _delays(policy)
         self._rejections = 0
 
     def attempt(self, attempt: Callable[[], T]) -> T:
         if self._not_before is not None:
-            self._pause(max(0.0, self._not_before - self._clock()))
+            self._pause(max(next(self._delays), self._not_before - self._clock()))
         while True:
             try:
                 return attempt()

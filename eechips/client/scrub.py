@@ -25,9 +25,15 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
         ),
         rf"\1{HIDDEN}",
     ),
-    (re.compile(r"([?&]key=)[^\s&\"']+"), rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            r"(?i)([?&](?:key|sig|token|jwt|password|[\w-]*(?:api|subscription)-key|x-amz-(?:credential|security-token))=)"
+            r"[^\s&\"']+"
+        ),
+        rf"\1{HIDDEN}",
+    ),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), HIDDEN),
-    (re.compile(r"(https?://)[^\s/@\"']+@"), rf"\1{HIDDEN}@"),
+    (re.compile(r"((?:https?|ftp)://)[^\s/@\"']+@"), rf"\1{HIDDEN}@"),
 )
 
 

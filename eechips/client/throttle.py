@@ -307,6 +307,18 @@ class Throttle:
             cells[_RATE] = share.rate or 0.0
             self._wake_some()
 
+    def resize(self, slots: int, rate: float | None) -> None:
+        """Sets what may be used at most, of a throttle that learns how much of it may be used.
+
+        Args:
+            slots: requests in flight; the limit stays the same part of them.
+            rate: requests a second; None for no limit.
+        """
+        with self._locked() as cells:
+            self._controller.resize(float(slots))
+            cells[_RATE] = rate or 0.0
+            self._wake_some()
+
     def rejected_of(self, number: int) -> int:
         """Requests of one seat that the server answered with 429."""
         return int(self._cells[_END + number * _SEAT_SIZE + _REJECTED])

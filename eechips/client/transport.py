@@ -131,6 +131,7 @@ class Transport:
     Attributes:
         endpoint: base URL of the service.
         policy: of retries; may be changed between requests.
+        timeouts: of one request.
 
     Args:
         endpoint: base URL of the service, no slash at the end.
@@ -155,7 +156,7 @@ class Transport:
         self._origin = origin(endpoint)
         self._seat = seat
         self.policy = policy
-        self._timeouts = timeouts
+        self.timeouts = timeouts
         self._credentials = credentials
         self._known: dict[str, bytes] = {}
         if documents is not None:
@@ -213,6 +214,27 @@ class Transport:
                 yield slot
             finally:
                 usage.received += slot.received
+
+    def lend(self, attempt: Callable[[], T], policy: RetryPolicy | None = None) -> T:
+        """Has somebody else send requests, in a slot of the throttle; again, while that can help.
+
+        Args:
+            attempt: sends them once; raises TransientError where repeating can help.
+            policy: of retries; None for that of all requests.
+
+        Returns:
+            What ``attempt`` returned.
+
+        Raises:
+            TransientError: the last one, when the bounds are reached.
+            Stopped: if the run is stopping.
+        """
+
+        def lent() -> T:
+            with self.lent():
+                return attempt()
+
+        return self._repeat(lent, policy)
 
     @contextlib.contextmanager
     def checking(self, accept: Callable[[bytes], object]) -> Iterator[None]:
@@ -337,7 +359,7 @@ class Transport:
 
         return self._repeat(attempt)
 
-    def _repeat(self, attempt: Callable[[], T]) -> T:
+    def _repeat(self, attempt: Callable[[], T], policy: RetryPolicy | None = None) -> T:
         self._local.attempt = 0
 
         def counted() -> T:
@@ -346,7 +368,7 @@ class Transport:
                 self._usage.repeats += 1
             return attempt()
 
-        return retry.call(counted, self.policy, pause=self.pause, await_service=self._seat.await_service)
+        return retry.call(counted, policy or self.policy, pause=self.pause, await_service=self._seat.await_service)
 
     @property
     def _usage(self) -> Usage:
@@ -383,7 +405,7 @@ class Transport:
     ) -> Reply:
         began = time.monotonic()
         try:
-            response = self._connections.send(method, url, body, headers, (self._timeouts.connect, self._timeouts.read))
+            response = self._connections.send(method, url, body, headers, (self.timeouts.connect, self.timeouts.read))
             try:
                 found = {name.lower(): value for name, value in response.headers.items()}
                 slot.hear(response.status, found)
@@ -419,8 +441,8 @@ class Transport:
         pieces: list[bytes] = []
         while piece := response.read(_CHUNK, decode_content=False):
             pieces.append(piece)
-            if time.monotonic() - began > self._timeouts.total:
-                raise TransientError(f"time-out: the answer took longer than {self._timeouts.total:g} s")
+            if time.monotonic() - began > self.timeouts.total:
+                raise TransientError(f"time-out: the answer took longer than {self.timeouts.total:g} s")
         raw = b"".join(pieces)
         promised = response.headers.get("Content-Length", "")
         if promised.isdigit() and len(raw) != int(promised):

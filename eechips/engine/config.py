@@ -43,7 +43,7 @@ class RunConfig:
             ``out`` has the ledger and the log only. None for ``out``.
         endpoint: base URL of the service; None for Earth Engine's high-volume endpoint.
         local: start a local Earth Engine for this run and ask that.
-        local_assets: with ``local``: the folder of assets that it serves; None for the demo planet.
+        local_assets: with ``local``: the folder of assets, or catalogue, that it serves; None for the demo planet.
         project: Google Cloud project whose quota is used.
         credentials: key file of a service account; None for the user's stored credentials.
         send_credentials: send credentials to ``endpoint`` although it is not https at a host of Google's.

@@ -18,9 +18,9 @@ from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor, Finished, Lost
 from eechips.engine.log import RunLog
 from eechips.engine.notebook import way_to_stop
+from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import Redraws
-from eechips.engine.worker import Outcome
 from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned, Record, State

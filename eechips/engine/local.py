@@ -17,6 +17,7 @@ from eechips.errors import ConfigurationError
 
 _START_TIMEOUT = 60.0  # seconds; a cold start imports rasterio and reads the list of algorithms
 _STOP_TIMEOUT = 10.0
+_CATALOG_FILE = "_schema.json"
 
 
 class LocalServer:
@@ -34,7 +35,7 @@ class LocalServer:
         """Raises ConfigurationError if the server has ended."""
         status = self._process.poll()
         if status is not None:
-            raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {_last_words(self._errors)}")
+            raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {last_words(self._errors)}")
 
 
 @contextlib.contextmanager
@@ -42,7 +43,7 @@ def serve(assets: Path | None, *, in_flight: int, log: Path | None = None) -> It
     """Runs ``python -m eechips.emulator`` for the duration of the block.
 
     Args:
-        assets: folder of assets to serve; None for the demo planet.
+        assets: folder of assets, or catalogue, to serve; None for the demo planet.
         in_flight: requests that it must bear at once.
         log: file for what it writes to standard error; removed if that is nothing. None to keep nothing.
 
@@ -54,7 +55,7 @@ def serve(assets: Path | None, *, in_flight: int, log: Path | None = None) -> It
     """
     command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--port", "0", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
-    command += ["--demo"] if assets is None else ["--assets", str(assets), "--no-demo"]
+    command += ["--demo"] if assets is None else [_option(assets), str(assets), "--no-demo"]
     with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C in the terminal is for us alone, and we may need the server to finish.
         process = subprocess.Popen(
@@ -73,6 +74,11 @@ def serve(assets: Path | None, *, in_flight: int, log: Path | None = None) -> It
         log.unlink()
 
 
+def _option(assets: Path) -> str:
+    """What a folder is served by: a catalogue has a schema file."""
+    return "--catalog" if (assets / _CATALOG_FILE).is_file() else "--assets"
+
+
 def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[str, Any]:
     """The first line of the server's output, JSON."""
     assert process.stdout is not None
@@ -83,13 +89,14 @@ def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[s
             return announced
     except ValueError:
         pass  # reported below, with what the server wrote instead
-    reason = _last_words(errors) or f"no answer within {_START_TIMEOUT:g} s"
+    reason = last_words(errors) or f"no answer within {_START_TIMEOUT:g} s"
     if "ModuleNotFoundError" in reason:
         reason += " (install the extra: pip install 'eechips[local]')"
     raise ConfigurationError(f"the local Earth Engine did not start: {reason}")
 
 
-def _last_words(errors: IO[bytes]) -> str:
+def last_words(errors: IO[bytes]) -> str:
+    """The last error, or else the last line, of what a process has written; "" if that is nothing."""
     errors.seek(0)
     said = [line.strip() for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
     return next((line for line in reversed(said) if "Error" in line), said[-1] if said else "")

@@ -21,7 +21,7 @@ from eechips import errors
 from eechips.client.throttle import Tally
 from eechips.client.transport import Exchange
 from eechips.engine.executors.executor import Finished, Lost
-from eechips.engine.worker import Outcome
+from eechips.engine.outcome import Outcome
 from eechips.errors import EechipsError
 from eechips.manifest.record import Planned, Record, State
 from eechips.objects import ObjectStore

@@ -63,7 +63,7 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[Planned]:
         yield from plan_units(recipe.get_requests(), recipe.identity, template)
     except Stopped:  # nothing else stops a planner
         raise UsageError(SPENT) from None
-    except Exception as error:
+    except Exception as error:  # told as what the service has said, if it has; all else is raised as it is
         found = explained(error)
         if found is error:
             raise

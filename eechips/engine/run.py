@@ -25,6 +25,7 @@ from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
 from eechips.client.documents import Briefing
 from eechips.client.scrub import scrub
+from eechips.client.surroundings import surrounded
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.assembly import assemble, assembly_of, is_assembled
@@ -132,7 +133,9 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
     """
     if recipe is not None and not needs_service(recipe):
         throttle = Throttle(worker_context(), _own_limits(recipe, config), seats=config.processes + 1)
-        yield Session(unconnected(throttle.seat(0), config.policy, config.timeouts), throttle, (), None)
+        alone = unconnected(throttle.seat(0), config.policy, config.timeouts)
+        with surrounded(alone.transport):
+            yield Session(alone, throttle, (), None)
         return
     with contextlib.ExitStack() as stack:
         server: LocalServer | None = None
@@ -146,7 +149,8 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         except Stopped:  # nothing else stops a client that connects
             raise UsageError(SPENT) from None
         notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
-        yield Session(connection, throttle, notes, server)
+        with surrounded(connection.transport):
+            yield Session(connection, throttle, notes, server)
 
 
 def _limits(config: RunConfig, target: Target) -> Limits:
@@ -479,7 +483,7 @@ class _Run:
             "directory": str(Path.cwd()),
             "recipe": self._recipe.name,
             "identity": self._recipe.identity,
-            "parameters": parameters,
+            "parameters": _scrubbed(parameters),
             "seed": parameters.get("seed"),
             "source": self._config.source if needs_service(self._recipe) else "",
             "results": self._config.results,
@@ -504,6 +508,15 @@ class _Run:
 
     def _save_info(self, info: dict[str, Any]) -> None:
         write_file(self._config.out / INFO_NAME, (json.dumps(info, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def _scrubbed(value: Any) -> Any:
+    """JSON, its texts without secrets."""
+    if isinstance(value, dict):
+        return {name: _scrubbed(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_scrubbed(each) for each in value]
+    return scrub(value) if isinstance(value, str) else value
 
 
 def _dataset(identifier: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from eechips.engine.dispatcher import Dispatcher, Interrupt
 from eechips.engine.executors.executor import Desk, Executor, Finished, Lost
 from eechips.engine.log import RunLog
 from eechips.engine.mailbox import Mailbox
+from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.station import PromptStore
-from eechips.engine.worker import Outcome
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
 from eechips.storage import LocalStore, Store

@@ -35,7 +35,8 @@ from eechips.engine.allowance import Allowance
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.executors.processes import worker_context
 from eechips.engine.mailbox import Stop
-from eechips.engine.worker import Outcome, Worker, WorkerSetup
+from eechips.engine.outcome import Outcome
+from eechips.engine.worker import Worker, WorkerSetup
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe
@@ -234,7 +235,6 @@ class Station:
                 if not under_way or how == "now":
                     return
                 done = hands.done(_TICK)
-                desk.allowance.learn()
                 for outcome in done:
                     found = under_way.pop(outcome.position, None)
                     if found is None or (outcome.record is None and outcome.fatal is None):
@@ -289,7 +289,7 @@ class Station:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         credentials = find_credentials(posting.endpoint, posting.key_file, send_anywhere=posting.send_credentials)
         target = Target(posting.endpoint, posting.project, credentials)
-        throttle = Throttle(worker_context(), Limits(in_flight=1, start=1, learns=False), seats=1)
+        throttle = Throttle(worker_context(), Limits(in_flight=1, start=1), seats=1)
         seat = throttle.seat(0)
         connection = stack.enter_context(connect(target, seat, posting.policy, posting.timeouts))
         stack.callback(throttle_others(seat, posting.endpoint))
@@ -306,7 +306,7 @@ class Station:
             logs=posting.logs,
             keeps_empty=posting.keeps_empty,
         )
-        allowance = Allowance(throttle, posting.rate, self._clock)
+        allowance = Allowance(throttle, posting.rate)
         return _Desk(setup, connection, throttle, allowance, _Bench.of(setup, connection))
 
 

@@ -23,7 +23,7 @@ from eechips.recipe.results import (
     TableFormat,
 )  # fmt: skip
 from eechips.recipe.script import ScriptRecipe, convert_parameter, load_recipe, parse_script
-from eechips.recipe.units import UNIT_KINDS, Unit, as_unit, canonical_json, unit_id, unit_value
+from eechips.recipe.units import UNIT_KINDS, Unit, as_unit, canonical_json, identity_of, unit_id, unit_value
 
 # Where recipes import them from: their name there is part of the identity of recipes that use them.
 for _kind in (Chip, NoData, Table):
@@ -50,6 +50,7 @@ __all__ = [
     "as_unit",
     "canonical_json",
     "convert_parameter",
+    "identity_of",
     "load_recipe",
     "parse_script",
     "unit_id",

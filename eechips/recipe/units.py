@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from eechips.errors import UsageError
@@ -24,6 +25,16 @@ def canonical_json(value: Any) -> str:
         return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise UsageError(f"a work unit must be JSON, and this one is not ({error}): {value!r:.200}") from None
+
+
+def identity_of(recipe: str, results: Mapping[str, Any]) -> str:
+    """The identity of a recipe: sha256, in hexadecimal, of its name and of what changes its results, as canonical JSON.
+
+    Args:
+        recipe: its name.
+        results: parameters and the like.
+    """
+    return hashlib.sha256(canonical_json({"recipe": recipe, **results}).encode()).hexdigest()
 
 
 def unit_id(unit: Unit, identity: str, repeat: int = 0) -> str:

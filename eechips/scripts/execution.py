@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from eechips.client.throttle import Stopped
-from eechips.engine.worker import File, Files
+from eechips.engine.files import File, Files
 from eechips.errors import RequestError, UsageError, ValidationError
 from eechips.recipe import Chip, Table
 from eechips.scripts.calls import CallFolder, Changes, Program, Result

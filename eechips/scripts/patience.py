@@ -107,7 +107,7 @@ def _tenacity(may_help: Callable[[BaseException], bool]) -> Iterator[None]:
         def once(*args: Any, **options: Any) -> Any:
             try:
                 return function(*args, **options)
-            except Exception as error:
+            except Exception as error:  # whatever the script's own function raises; it is raised again
                 if may_help(error):
                     raise
                 raise Hopeless(error) from error

@@ -142,7 +142,7 @@ class Script:
         except SystemExit as error:
             if error.code not in (None, 0):
                 raise RecipeError(f"{self.path}: the script ended with status {error.code}") from None
-        except Exception as error:
+        except Exception as error:  # the script's own, told with the line of the script
             if host.has_raised(error):
                 return  # the ledger has it
             if isinstance(error, EechipsError) and not isinstance(error, TransientError):

@@ -218,6 +218,7 @@ def test_a_network_that_is_away_is_waited_for(
     assert "The service can be reached again." in shown
 
 
+@pytest.mark.slow
 def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(service: Service, tmp_path: Path) -> None:
     service.latency = 0.1
     process = start(tmp_path, service)

@@ -197,6 +197,7 @@ def test_eechips_has_the_pool_itself(demo_server: Server, tmp_path: Path) -> Non
     assert open_run(tmp_path / "run").counts == {"done": 2}
 
 
+@pytest.mark.slow
 def test_globals_that_belong_to_one_process_have_stand_ins(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "globals.py"
     script.write_text(

@@ -19,8 +19,8 @@ import eechips
 from eechips.client.fetch import Fetcher
 from eechips.client.pixels import Method
 from eechips.engine import RunConfig, run
+from eechips.engine.content import fetch_chip
 from eechips.engine.run import connect
-from eechips.engine.worker import fetch_chip
 from eechips.errors import TooLargeError
 from eechips.grid import Grid
 from eechips.recipe import Chip, load_recipe

@@ -92,6 +92,7 @@ def test_what_is_delivered_twice_is_fetched_once_and_again_gives_the_same(tmp_pa
     assert [each["sha256"] for each in outcomes(again)] == [each["sha256"] for each in outcomes(first)]
 
 
+@pytest.mark.slow
 def test_failures_are_told_and_the_others_are_there(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)
     service.plan(4, "400")

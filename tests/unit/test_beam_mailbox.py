@@ -12,8 +12,8 @@ from eechips.client.throttle import Tally
 from eechips.client.transport import Exchange
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.mailbox import Mailbox, Shard
+from eechips.engine.outcome import Outcome
 from eechips.engine.station import PromptStore
-from eechips.engine.worker import Outcome
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned, Record, State
 from eechips.recipe import canonical_json

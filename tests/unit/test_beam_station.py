@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 
 import pytest
@@ -29,26 +30,35 @@ def clock() -> Clock:
 
 def throttle_of(clock: Clock) -> Throttle:
     context = multiprocessing.get_context("spawn")
-    return Throttle(context, Limits(in_flight=1, start=1, learns=False), seats=1, clock=clock)
+    return Throttle(context, Limits(in_flight=1, start=1), seats=1, clock=clock)
 
 
-def ask(throttle: Throttle, *, rejected: bool = False) -> None:
-    """One request, and its answer."""
-    with throttle.seat(0).slot() as slot:
-        slot.status = 429 if rejected else 200
+def ask(throttle: Throttle, *, rejected: bool = False, restricted: bool = False) -> None:
+    """One request while all other slots are in use, and its answer."""
+    seat = throttle.seat(0)
+    with contextlib.ExitStack() as others:
+        for _ in range(throttle.limit - 1):
+            others.enter_context(seat.slot())
+        with seat.slot() as slot:
+            slot.status, slot.is_restricted = 429 if rejected else 200, restricted
 
 
 def test_slots_are_lent_and_given_back(clock: Clock) -> None:
     throttle = throttle_of(clock)
-    allowance = Allowance(throttle, None, clock)
+    allowance = Allowance(throttle, None)
     with allowance.lent(3):
-        assert throttle.limit == allowance.limit == 3
+        assert throttle.limit == 3
         with allowance.lent(5):
             assert throttle.limit == 8
             assert allowance.part(5) == 5.0
         assert throttle.limit == 3
     with allowance.lent(2):
         assert throttle.limit == 2
+    for slots in range(1, 60):
+        with allowance.lent(slots):
+            assert throttle.limit == slots
+            with allowance.lent(7):
+                assert throttle.limit == slots + 7
 
 
 @settings(max_examples=50, deadline=None)
@@ -56,30 +66,45 @@ def test_slots_are_lent_and_given_back(clock: Clock) -> None:
 def test_there_are_never_more_slots_than_were_lent(rounds: list[tuple[int, list[bool]]]) -> None:
     clock = Clock()
     throttle = throttle_of(clock)
-    allowance = Allowance(throttle, None, clock)
+    allowance = Allowance(throttle, None)
     with allowance.lent(4):
         for slots, answers in rounds:
             with allowance.lent(slots):
                 for rejected in answers:
                     clock.now += 0.3
                     ask(throttle, rejected=rejected)
-                    allowance.learn()
                     assert 1 <= throttle.limit <= 4 + slots
             assert 1 <= throttle.limit <= 4
 
 
 def test_rejections_lower_the_share_and_answers_raise_it_again(clock: Clock) -> None:
     throttle = throttle_of(clock)
-    allowance = Allowance(throttle, None, clock)
-    with allowance.lent(20):
+    with Allowance(throttle, None).lent(20):
         for _ in range(60):
             clock.now += 0.1
             ask(throttle, rejected=True)
-            allowance.learn()
         low = throttle.limit
         assert low < 10
         for _ in range(400):
             clock.now += 0.1
             ask(throttle)
-            allowance.learn()
         assert throttle.limit == 20
+
+
+def test_the_restricted_mode_is_believed_after_three_announcements_whoever_lends_slots(clock: Clock) -> None:
+    throttle = throttle_of(clock)
+    allowance = Allowance(throttle, None)
+    with allowance.lent(16):
+        for _ in range(3):
+            assert not throttle.is_restricted
+            assert throttle.limit == 16
+            clock.now += 0.01
+            ask(throttle, restricted=True)
+        assert throttle.is_restricted
+        assert throttle.limit == 8
+        with allowance.lent(16):
+            assert throttle.limit == 16
+            assert throttle.is_restricted
+        for _ in range(3):
+            ask(throttle)
+        assert not throttle.is_restricted

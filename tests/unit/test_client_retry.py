@@ -89,10 +89,16 @@ def test_the_first_attempt_does_not_wait_and_a_pause_may_end_it() -> None:
 
 
 def test_waits_grow_and_are_spread() -> None:
-    gaps = []
+    """All of them through ``pause``, which may end them."""
+    policy = RetryPolicy(retries=6, delay=0.04, backoff=2.0, max_delay=0.5)
+    every = []
     for _ in range(5):
-        attempt, calls = failing(3, TransientError("x"))
-        call(attempt, RetryPolicy(retries=3, delay=0.04, backoff=2.0, max_delay=10.0))
-        gaps.append([b - a for a, b in itertools.pairwise(calls)])
-    assert all(0.019 <= first <= second <= third for first, second, third in gaps)
-    assert len({round(first, 4) for first, *_ in gaps}) > 1
+        attempt, calls = failing(6, TransientError("x"))
+        waits: list[float] = []
+        assert call(attempt, policy, pause=waits.append) == "done"
+        assert (len(calls), len(waits)) == (7, 6)
+        assert 0.02 <= waits[0] <= 0.04
+        assert all(later == 0.5 or 2 * first <= later <= 2 * first + 0.02 for first, later in itertools.pairwise(waits))
+        assert waits[-1] == 0.5
+        every.append(waits[0])
+    assert len(set(every)) > 1

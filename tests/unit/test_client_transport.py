@@ -114,7 +114,7 @@ def test_a_server_that_is_silent_is_not_waited_for(service: Service) -> None:
 
 
 def test_nobody_there_is_transient_and_names_no_address(service: Service, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="eechips")
     transport, _ = make(service, policy=RetryPolicy(retries=1, delay=0.01))
     url = "http://127.0.0.1:9/v1/projects/p/thumbnails/5ecre7:getPixels"
     with pytest.raises(TransientError) as caught:

@@ -28,8 +28,8 @@ from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
 from eechips.engine.executors.submission import WRONG, Submission
 from eechips.engine.mailbox import Mailbox, Shard, Stop
+from eechips.engine.outcome import Outcome
 from eechips.engine.station import Posting
-from eechips.engine.worker import Outcome
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.record import Planned
 from eechips.objects import ObjectStore

@@ -25,7 +25,7 @@ import distributed
 from eechips.client.throttle import Share, Tally, Throttle
 from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
 from eechips.engine.executors.host import Host, Orders
-from eechips.engine.worker import Outcome
+from eechips.engine.outcome import Outcome
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
 

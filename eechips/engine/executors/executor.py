@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from eechips.client.throttle import Throttle
-from eechips.engine.worker import Outcome
+from eechips.engine.outcome import Outcome
 from eechips.manifest.record import Planned
 
 if TYPE_CHECKING:

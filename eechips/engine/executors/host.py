@@ -10,7 +10,8 @@ from pathlib import Path
 from eechips.client.documents import Documents
 from eechips.client.throttle import Limits, Share, Tally, Throttle
 from eechips.engine.executors.processes import worker_context
-from eechips.engine.worker import Outcome, WorkerSetup, enlist
+from eechips.engine.outcome import Outcome
+from eechips.engine.worker import WorkerSetup, enlist
 from eechips.manifest.record import Planned
 from eechips.storage import LocalStore, RemoteStore
 

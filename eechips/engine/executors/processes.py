@@ -21,9 +21,10 @@ from pathlib import Path
 from types import ModuleType
 
 from eechips.client.throttle import Throttle
-from eechips.engine import preload, worker
+from eechips.engine import child, preload
+from eechips.engine.child import Broken, Ready
 from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
-from eechips.engine.worker import Broken, Ready, WorkerSetup
+from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
 
@@ -172,7 +173,7 @@ class Processes(Executor[_Worker]):
         ours, theirs = self._context.Pipe()
         with _without_main(self._setup.recipe):
             process = self._context.Process(  # type: ignore[attr-defined]
-                target=worker.main,
+                target=child.main,
                 args=(self._setup, self.throttle, seat, theirs, dict(os.environ)),
                 daemon=True,
                 name=f"eechips-worker-{seat}",

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from eechips.client.connection import Connection
 from eechips.client.sessions import throttle_others
 from eechips.client.throttle import Throttle
+from eechips.engine.crew import Crew
 from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
-from eechips.engine.worker import Crew, Outcome, Worker, WorkerSetup
+from eechips.engine.outcome import Outcome
+from eechips.engine.worker import Worker, WorkerSetup
 from eechips.manifest.record import Planned
 
 

@@ -1,0 +1,30 @@
+"""What the functions of a recipe have around them without being given it: the transport of the process that calls them.
+
+A recipe that reads by other means than our requests, as through GDAL, is to be as patient as its run was told to be,
+and to stop when that stops.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+from eechips.client.transport import Transport
+
+_TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
+
+
+@contextlib.contextmanager
+def surrounded(transport: Transport) -> Iterator[None]:
+    """Inside the block, :func:`surroundings` finds a transport, in this thread."""
+    token = _TRANSPORT.set(transport)
+    try:
+        yield
+    finally:
+        _TRANSPORT.reset(token)
+
+
+def surroundings() -> Transport | None:
+    """The transport of the run that this is part of; None outside of one."""
+    return _TRANSPORT.get()

@@ -1,0 +1,104 @@
+"""What a result's file holds: fetched, or made of what the recipe has returned, and checked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from eechips.client.fetch import Fetcher
+from eechips.errors import RecipeError
+from eechips.recipe import Chip, Table
+from eechips.writers import Expectation, Written, sniff, validate, writer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eechips.grid import Part
+
+
+def content(fetcher: Fetcher, result: Any) -> Written:
+    """The file of a result.
+
+    Args:
+        fetcher: fetches what has to be.
+        result: what a recipe has returned, or one of several: a Chip, a Table, bytes or an array.
+
+    Raises:
+        RecipeError: if it is something else.
+        RequestError: classified, if the service does not answer, or not with what was asked for.
+    """
+    if isinstance(result, Chip):
+        return fetch_chip(fetcher, result)
+    if isinstance(result, Table):
+        return _fetch_table(fetcher, result)
+    if isinstance(result, bytes):
+        suffix = sniff(result)
+        return Written(result, suffix, validate(result, suffix))
+    if type(result).__module__ == "numpy" and hasattr(result, "dtype"):
+        data = writer("npy").encode(result)
+        return Written(data, "npy", validate(data, "npy"))
+    raise RecipeError(
+        f"get_result returned {type(result).__name__}: it must return a Chip, a Table, bytes, an array, a dict of"
+        " these by name, or None"
+    )
+
+
+def _fetch_table(fetcher: Fetcher, table: Table) -> Written:
+    from eechips.writers.table import arrange
+
+    names: tuple[str, ...]
+    columns: list[Any]
+    if table.unpack is not None:
+        unpacked = table.unpack(fetcher.rows(cast("Any", table.source)))
+        names, columns = tuple(unpacked), list(unpacked.values())
+    else:
+        names, columns = arrange(_rows(fetcher, table), table.columns)
+    written: Written = writer(table.format).encode(names, columns)
+    return written
+
+
+def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:
+    """Fetches a chip and checks what comes back.
+
+    Raises:
+        RequestError: classified.
+        ee.EEException: if the service refuses the expression.
+    """
+
+    def receive(part: Chip, body: bytes) -> Written:
+        written: Written = writer(part.format).receive(body, expect(part))
+        return written
+
+    def assemble(parts: Sequence[Part[Written]]) -> Written:
+        written: Written = writer(chip.format).assemble(parts, expect(chip))
+        return written
+
+    return fetcher.chip(chip, receive, assemble)
+
+
+def expect(chip: Chip) -> Expectation:
+    """What must come back for a chip."""
+    width, height = chip.size or (None, None)
+    if chip.is_picture:
+        return Expectation(width=width, height=height, bands=chip.bands)
+    return Expectation(
+        width=width,
+        height=height,
+        bands=chip.bands,
+        dtype=chip.dtype,
+        crs=chip.grid.crs if chip.grid is not None else chip.crs,
+        transform=chip.grid.transform if chip.grid is not None else None,
+        has_mask_band=True,
+    )
+
+
+def _rows(fetcher: Fetcher, table: Table) -> list[dict[str, Any]]:
+    source: Any = table.source
+    if table.is_made:
+        if isinstance(source, (list, tuple)):
+            return [dict(row) for row in source]
+        return [{str(k): v for k, v in row.items()} for row in source.to_dict("records")]
+    rows = fetcher.rows(source)
+    if table.columns is None:
+        for row in rows:
+            del row["system:index"], row[".geo"]
+    return rows

@@ -1,0 +1,55 @@
+"""The threads of a worker."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+from eechips.manifest.record import Planned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eechips.engine.outcome import Outcome
+    from eechips.engine.worker import Worker
+
+
+class Crew:
+    """The threads of a worker: as many as there ever were tasks at once.
+
+    Args:
+        worker: what they share.
+        send: receives every outcome; one thread at a time.
+        fail: called, after its traceback was shown, when a thread can work no more, whatever the reason: one that
+            ended quietly would leave its unit unfinished for ever.
+    """
+
+    def __init__(self, worker: Worker, send: Callable[[Outcome], None], fail: Callable[[], None]) -> None:
+        self._worker, self._send, self._fail = worker, send, fail
+        self._tasks: queue.SimpleQueue[Planned] = queue.SimpleQueue()
+        self._sending = threading.Lock()
+        self._counting = threading.Lock()
+        self._idle = 0
+
+    def take(self, task: Planned) -> None:
+        """Has a thread execute a task and send its outcome."""
+        with self._counting:
+            needs_thread = self._idle == 0
+            self._idle -= not needs_thread
+        self._tasks.put(task)
+        if needs_thread:
+            threading.Thread(target=self._work, daemon=True, name="eechips-unit").start()
+
+    def _work(self) -> None:
+        try:
+            while True:
+                outcome = self._worker.execute(self._tasks.get())
+                with self._counting:  # before the other side hears of it and sends the next
+                    self._idle += 1
+                with self._sending:
+                    self._send(outcome)
+        except BaseException:  # noqa: BLE001 - whatever it is, it is told
+            traceback.print_exc()
+            self._fail()

@@ -1,0 +1,42 @@
+"""What became of a unit, as a worker tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from eechips.client.transport import Exchange
+from eechips.errors import EechipsError
+from eechips.manifest.record import Record
+from eechips.storage import Staged
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a unit.
+
+    Attributes:
+        position: of the unit in the plan.
+        record: for the ledger; None if the unit was given back because the run stops.
+        staged: the file to commit, if there is one.
+        fatal: an error that concerns every unit: the run must stop.
+        alike: where the recipe raised; equal for failures of the same kind.
+        exchanges: the requests that were sent, if they are logged.
+        further: more files to commit, of a unit that has several.
+        layers: of a unit whose files have names of their own, each file's path, layer, and facts as JSON.
+        is_exclusive: whether the recipe did the fetching itself, so that no other unit of the process could.
+    """
+
+    position: int
+    record: Record | None
+    staged: Staged | None = None
+    fatal: EechipsError | None = None
+    alike: str | None = None
+    exchanges: tuple[Exchange, ...] = ()
+    further: tuple[Staged, ...] = ()
+    layers: tuple[tuple[str, str, str], ...] = ()
+    is_exclusive: bool = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.
+        return type(self), tuple(getattr(self, name) for name in self.__slots__)

@@ -1,0 +1,134 @@
+"""What the ledger is told of a unit: by the facts of its files, or by what went wrong."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from eechips.client.classify import classify_exception
+from eechips.client.scrub import scrub
+from eechips.client.transport import Usage
+from eechips.engine.outcome import Outcome
+from eechips.errors import ConfigurationError, RecipeError, StorageError, TransientError, UsageError
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
+from eechips.moment import utc_now
+from eechips.recipe import Chip
+from eechips.storage import Staged
+from eechips.writers import Facts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_MAX_TRACEBACK = 8000  # characters
+
+
+def is_empty(facts: Facts) -> bool:
+    """Whether a file has no valid pixel."""
+    return facts.valid_fraction == 0.0
+
+
+def record_of(task: Planned, facts: Facts, staged: Staged | None, result: Any) -> Record:
+    """What is recorded of a file.
+
+    Args:
+        task: the unit.
+        facts: what the file holds.
+        staged: the file; None if it is not to be kept.
+        result: what the recipe has returned.
+    """
+    # Pictures do not say where they lie: the request did.
+    grid = result.grid if isinstance(result, Chip) else None
+    crs, transform = (facts.crs, facts.transform) if grid is None else (grid.crs, grid.transform)
+    return Record(
+        position=task.position,
+        state=State.EMPTY if is_empty(facts) else State.DONE,
+        file=None if staged is None else staged.name,
+        bytes=None if staged is None else staged.size,
+        sha256=None if staged is None else staged.sha256,
+        width=facts.width,
+        height=facts.height,
+        bands=_json(facts.bands),
+        dtype=facts.dtype,
+        crs=crs,
+        transform=_json(transform),
+        valid_fraction=facts.valid_fraction,
+        rows=facts.rows,
+        sources=_json(getattr(result, "sources", None)),
+        dates=_json(getattr(result, "dates", None)),
+    )
+
+
+def together(records: Sequence[Record]) -> Record:
+    """What is recorded of a unit with several layers: the first, but for what concerns all of them.
+
+    The valid fraction is the least: a sample that lacks a layer is empty.
+    """
+    fractions = [record.valid_fraction for record in records if record.valid_fraction is not None]
+    lacks_one = any(record.state is State.EMPTY for record in records)
+    return replace(
+        records[0],
+        state=State.EMPTY if lacks_one else State.DONE,
+        valid_fraction=min(fractions, default=None),
+        sources=_union(record.sources for record in records),
+        dates=_union(record.dates for record in records),
+    )
+
+
+def _union(lists: Iterable[str | None]) -> str | None:
+    return _json(dict.fromkeys(value for text in lists if text for value in json.loads(text)))
+
+
+def layer_facts(record: Record) -> str:
+    """What a layer's file holds, as JSON."""
+    values = {name: getattr(record, name) for name in LAYER_COLUMNS}
+    return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in values.items()})
+
+
+def failed(task: Planned, error: BaseException) -> Outcome:
+    """What became of a unit that ended with an exception."""
+    found = classify_exception(error)
+    alike = trace = None
+    if found is None or isinstance(found, (RecipeError, UsageError)):
+        alike = _place(error)
+        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        if isinstance(found, RecipeError) and found.traceback:
+            trace = found.traceback
+        found = found or RecipeError(f"{type(error).__name__}: {error}")
+    if isinstance(found, (ConfigurationError, StorageError)):
+        return Outcome(task.position, None, fatal=type(found)(scrub(str(found))))
+    record = Record(
+        position=task.position,
+        state=State.FAILED_TRANSIENT if isinstance(found, TransientError) else State.FAILED_PERMANENT,
+        error_class=type(found).__name__,
+        error=scrub(str(found)),
+        traceback=scrub(trace)[-_MAX_TRACEBACK:] if trace else None,
+    )
+    return Outcome(task.position, record, alike=alike)
+
+
+def _place(error: BaseException) -> str:
+    """Class and place of an exception: what failures of the same cause have in common."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__} {last}"
+
+
+def completed(outcome: Outcome, usage: Usage, seconds: float) -> Outcome:
+    """An outcome with what it took."""
+    exchanges = tuple(usage.exchanges or ())
+    if outcome.record is None:
+        return replace(outcome, exchanges=exchanges)
+    record = replace(
+        outcome.record,
+        attempts=1 + usage.repeats,
+        requests=usage.requests,
+        seconds=round(seconds, 3),
+        finished=utc_now(),
+    )
+    return replace(outcome, record=record, exchanges=exchanges)
+
+
+def _json(value: Any) -> str | None:
+    return None if not value else json.dumps(list(value))
