@@ -23,12 +23,11 @@ import socket
 import struct
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
 
 _CHUNK = 1 << 20
+_SIOCOUTQNSD = 0x894B  # linux/sockios.h
 _SEND_BUFFER = 1 << 18  # bytes on their way: what a client that is killed has not seen
 
 
@@ -68,11 +68,51 @@ class Faults:
     key: str = "of the tests"
 
 
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A part of a file that was sent.
+
+    Attributes:
+        version: of the file.
+        begin: first byte.
+        end: byte after the last that has come to the other side's system.
+        how: it ended: ``whole``, ``cut`` by the server, or ``left`` by the client.
+    """
+
+    version: int
+    begin: int
+    end: int
+    how: str
+
+
+def sent_twice(bodies: Sequence[Body]) -> Counter[str]:
+    """Bytes of one file that were sent although the other side had had them, by what had happened.
+
+    Args:
+        bodies: of the file, in the order of time.
+
+    Returns:
+        ``replaced``: the file was, and what had come of the old one was of no use any more. ``cut``, ``left``: the
+        answer before had ended like that, and this one began before its end. ``whole``: all of it, once more.
+    """
+    twice: Counter[str] = Counter()
+    at, version, how = 0, None, "whole"
+    for body in bodies:
+        if version is not None and body.version != version:
+            twice["replaced"] += at
+        elif body.begin < at:
+            # A part of a whole has come to the other side's system, and it ended before it took that.
+            twice["left" if how == "whole" and body.begin else how] += at - body.begin
+        at, version, how = body.end, body.version, body.how
+    return twice
+
+
 class FileServer(ThreadingHTTPServer):
     """Serves the files of a folder. Use it in a ``with`` block.
 
     Attributes:
         sent: bytes of bodies, by name.
+        bodies: by name.
         requests: by name.
         statuses: how often each was answered.
         authorizations: what requests carried, by path.
@@ -91,6 +131,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder, self.faults = folder, faults or Faults()
         self.sent: Counter[str] = Counter()
+        self.bodies: dict[str, list[Body]] = {}
         self.requests: Counter[str] = Counter()
         self.statuses: Counter[int] = Counter()
         self.authorizations: dict[str, list[str | None]] = {}
@@ -144,6 +185,7 @@ class FileServer(ThreadingHTTPServer):
         with self.lock:
             return {
                 "sent": sum(self.sent.values()),
+                "twice": {name: dict(sent_twice(bodies)) for name, bodies in self.bodies.items()},
                 "seconds": self.span[1] - self.span[0],
                 "requests": sum(self.requests.values()),
                 "names": dict(self.sent),
@@ -155,9 +197,23 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: FileServer
 
+    _at = 0
+    """Byte of the file that is sent next."""
+    _last: str | None = None
+    """The file that was sent last, if it was sent to its end."""
+
     def setup(self) -> None:
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         super().setup()
+
+    def finish(self) -> None:
+        unsent = 0 if self._last is None else self._unsent
+        if self._last is not None and unsent:  # the client has ended before it had the whole
+            with self.server.lock:
+                self.server.sent[self._last] -= unsent
+                last = self.server.bodies[self._last].pop()
+                self.server.bodies[self._last].append(replace(last, end=last.end - unsent, how="left"))
+        super().finish()
 
     def log_message(self, *_: object) -> None:
         pass
@@ -167,6 +223,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         if parts.path == "/stats":
             self._json(server.stats())
+        elif parts.path == "/processor":
+            self._json(time.process_time())
         elif parts.path == "/sign":
             wanted = urlsplit(query["href"])
             signed, until = server.sign(wanted.path)
@@ -213,17 +271,25 @@ class _Handler(BaseHTTPRequestHandler):
         with server.lock:
             server.at_once += 1
             server.most_at_once = max(server.most_at_once, server.at_once)
+        self._at = begin
+        version = server.versions[name]
         try:
             with source.open("rb") as file:
                 if is_damaged:
                     self._send_damaged(name, file.read()[begin:end])
                 else:
                     self._send(name, file.fileno(), begin, end)
+                if end < size:
+                    self._drain()
         finally:  # whether or not the client was killed meanwhile
+            how = "left" if sys.exc_info()[0] is not None else "whole" if end == size else "cut"
+            # Whether a client gets all of the rest shows when it asks for more, or ends: see `finish`.
+            unsent = self._unsent if how == "left" else 0
             with server.lock:
                 server.at_once -= 1
-                if is_cut or replacing or sys.exc_info()[0] is not None:
-                    server.sent[name] -= self._unsent
+                server.sent[name] -= unsent
+                server.bodies.setdefault(name, []).append(Body(version, begin, self._at - unsent, how))
+                self._last = name if how == "whole" else None
             if replacing:
                 Path(f"{source}.new").replace(source)
                 with server.lock:
@@ -252,6 +318,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.pace(piece)
             count = os.sendfile(self.connection.fileno(), source, begin, piece)
             begin += count
+            self._at = begin
             with self.server.lock:
                 self.server.sent[name] += count
                 now = time.monotonic()
@@ -260,13 +327,23 @@ class _Handler(BaseHTTPRequestHandler):
     def _send_damaged(self, name: str, data: bytes) -> None:
         middle = len(data) // 2
         self.wfile.write(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+        self._at += len(data)
         with self.server.lock:
             self.server.sent[name] += len(data)
 
+    def _drain(self) -> None:
+        """Waits until all has come to the other side's system: what a reset cuts off is what was not sent."""
+        end = time.monotonic() + 30.0
+        while self._unsent and time.monotonic() < end:
+            time.sleep(0.001)
+
     @property
     def _unsent(self) -> int:
-        """Bytes that the system has taken and the other side has not: they are thrown away with the connection."""
-        left = fcntl.ioctl(self.connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+        """Bytes that the system has taken and not sent: they are thrown away with the connection.
+
+        Not those of TIOCOUTQ, of which many have come that the other side has not told of yet.
+        """
+        left = fcntl.ioctl(self.connection.fileno(), _SIOCOUTQNSD, b"\0" * 4)
         return int(struct.unpack("i", left)[0])
 
     def _reset(self) -> None:

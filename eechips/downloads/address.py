@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
-_SECRETS = re.compile(
-    r"(?i)^(x-amz-(?!request-payer).*|x-goog-.*|x-oss-.*|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy"
-    r"|token|access_token|api_?key|subscription-key|sig|sv|se|st|sr|sp|spr|skoid|sktid|skt|ske|sks|skv|ss|srt|sip)$"
+_OPENING = (
+    r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|x-oss-signature|signature|sig"
+    r"|awsaccesskeyid|googleaccessid|token|(access|auth|id|session|sas|security)[-_]?token|(x[-_])?api[-_]?key"
+    r"|subscription-key|ocp-apim-subscription-key|jwt|password|client_secret"
 )
-_SIGNED = re.compile(r"(?i)[?&](x-amz-signature|x-goog-signature|signature|sig|token|access_token|api_?key)=")
+"""Names of parameters that open what an address leads to."""
+_SIGNED = re.compile(rf"(?i)[?&]({_OPENING})=")
+_SECRETS = re.compile(
+    rf"(?i)^(x-amz-(?!request-payer).*|x-goog-.*|x-oss-.*|{_OPENING}|expires|key-pair-id|policy"
+    r"|sv|se|st|sr|sp|spr|skoid|sktid|skt|ske|sks|skv|ss|srt|sip)$"
+)
 _SUFFIX = re.compile(r"[A-Za-z0-9]{1,8}")
 
 
@@ -21,7 +27,8 @@ def bare(address: str) -> str:
     netloc = parts.netloc.rpartition("@")[2]
     query = parts.query
     if query and _SIGNED.search(f"?{query}"):
-        query = urlencode([(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if not _SECRETS.match(k)])
+        left = [(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if not _SECRETS.match(k)]
+        query = urlencode(left, quote_via=quote)
     return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from eechips.crs import parse_crs
 from eechips.errors import UsageError, ValidationError
 from eechips.writers import Facts
 
-# https://github.com/multiformats/multicodec/blob/master/table.csv: code, name in hashlib, bytes.
+# https://github.com/multiformats/multicodec/blob/master/table.csv: code, name of the algorithm, bytes.
 _MULTIHASHES = {
     0x11: ("sha1", 20),
     0x12: ("sha256", 32),
@@ -23,16 +25,67 @@ _MULTIHASHES = {
     0x17: ("sha3_224", 28),
     0x20: ("sha384", 48),
     0xD5: ("md5", 16),
+    0x1013: ("sha224", 28),
+    **{0xB200 + size: (f"blake2b-{size}", size) for size in range(1, 65)},
+    **{0xB240 + size: (f"blake2s-{size}", size) for size in range(1, 33)},
 }
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
 _DRIVERS = {
     "image/tiff": "GTiff",
+    "image/geotiff": "GTiff",
+    "image/x.geotiff": "GTiff",
     "image/vnd.stac.geotiff": "GTiff",
     "image/jp2": "JP2OpenJPEG",
     "image/png": "PNG",
     "image/jpeg": "JPEG",
+    "image/jpg": "JPEG",
 }
-_RASTERS = frozenset({"tif", "tiff", "jp2", "png", "jpg", "jpeg", "img", "vrt"})
+_SUFFIXES = {
+    "tif": "GTiff",
+    "tiff": "GTiff",
+    "jp2": "JP2OpenJPEG",
+    "png": "PNG",
+    "jpg": "JPEG",
+    "jpeg": "JPEG",
+    "img": "HFA",
+}
+_VAGUE = ("", "application/octet-stream", "binary/octet-stream", "application/x-binary")
+"""Media types that say nothing."""
+_UNPLACED = ("image/png", "image/jpeg", "image/jpg")
+"""Of formats whose header has no CRS, and which are pictures of something that has."""
+_PICTURES = frozenset({"thumbnail", "overview"})
+_READERS = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "PNG", "JPEG", "WEBP", "GIF", "HFA", "NITF")
+"""GDAL's drivers that may look at what has come: none of those that go elsewhere because a file says so."""
+_MAGIC = {
+    "zip": (b"PK\x03\x04", b"PK\x05\x06"),
+    "nc": (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF\r\n\x1a\n"),
+    "h5": (b"\x89HDF\r\n\x1a\n",),
+    "hdf": (b"\x89HDF\r\n\x1a\n", b"\x0e\x03\x13\x01"),
+    "gz": (b"\x1f\x8b",),
+    "parquet": (b"PAR1",),
+    "pdf": (b"%PDF",),
+    "xml": (b"<",),
+    "json": (b"{", b"["),
+}
+"""What files of a kind begin with; https://docs.hdfgroup.org, https://docs.unidata.ucar.edu/netcdf-c."""
+_KINDS = {
+    "application/zip": "zip",
+    "application/netcdf": "nc",
+    "application/x-netcdf": "nc",
+    "application/x-hdf5": "h5",
+    "application/x-hdf": "hdf",
+    "application/gzip": "gz",
+    "application/vnd.apache.parquet": "parquet",
+    "application/pdf": "pdf",
+    "application/xml": "xml",
+    "text/xml": "xml",
+    "application/json": "json",
+    "application/geo+json": "json",
+}
+_SYNONYMS = {"nc4": "nc", "hdf5": "h5", "he5": "h5", "geojson": "json", "tgz": "gz"}
+_PAGES = (b"<!doctype html", b"<html")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_HEAD = 512  # bytes that tell what a file is
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +93,7 @@ class Checksum:
     """What a digest must be.
 
     Attributes:
-        algorithm: of hashlib.
+        algorithm: as :func:`eechips.downloads.digest.new_digest` knows it.
         digest: hexadecimal, lower case.
     """
 
@@ -82,19 +135,25 @@ class Promise:
             suffix: of the address.
         """
 
-        def find(*names: str) -> Any:
-            return next((place[n] for place in (asset, properties) for n in names if place.get(n) is not None), None)
+        roles, kind = asset.get("roles"), _media_type(asset.get("type"))
+        # A picture of a scene need not lie on its grid.
+        is_picture = isinstance(roles, list) and not _PICTURES.isdisjoint(map(str, roles))
+        places = (asset,) if is_picture or kind in _UNPLACED else (asset, properties)
 
-        shape, code = find("proj:shape"), find("proj:code", "proj:epsg")
+        def find(*names: str) -> Any:
+            """The first that says it; null says that there is none."""
+            return next((place[name] for place in places for name in names if name in place), None)
+
         bands = next((asset[n] for n in ("bands", "raster:bands", "eo:bands") if asset.get(n)), None)
+        checksum = asset.get("file:checksum") or asset.get("checksum:multihash")
         return cls(
-            size=asset.get("file:size"),
-            checksum=asset.get("file:checksum") or asset.get("checksum:multihash"),
-            media_type=asset.get("type"),
+            size=_count(asset.get("file:size")),
+            checksum=str(checksum) if checksum else None,
+            media_type=str(asset["type"]) if asset.get("type") else None,
             suffix=suffix,
-            shape=(int(shape[0]), int(shape[1])) if isinstance(shape, list) and len(shape) == 2 else None,
+            shape=_shape(find("proj:shape")),
             bands=len(bands) if isinstance(bands, list) else None,
-            crs=f"EPSG:{code}" if isinstance(code, int) else code,
+            crs=_code(find("proj:code", "proj:epsg")),
         )
 
     @property
@@ -103,14 +162,20 @@ class Promise:
         return None if self.checksum is None else parse_multihash(self.checksum)
 
     @property
+    def is_unknown(self) -> bool:
+        """Whether there is a checksum that nobody here can compute."""
+        return self.checksum is not None and self.wanted is None
+
+    @property
     def driver(self) -> str | None:
-        """GDAL's name of the format that the media type stands for."""
-        return None if self.media_type is None else _DRIVERS.get(self.media_type.partition(";")[0].strip().lower())
+        """GDAL's name of the format that the media type stands for, or else the suffix."""
+        kind = _media_type(self.media_type)
+        return _DRIVERS.get(kind) or (_SUFFIXES.get(self.suffix) if kind in _VAGUE else None)
 
     @property
     def is_raster(self) -> bool:
         """Whether it must be one that GDAL opens."""
-        return self.driver is not None or (self.media_type is None and self.suffix in _RASTERS)
+        return self.driver is not None
 
     def to_json(self) -> dict[str, Any]:
         """What of it is said."""
@@ -129,7 +194,7 @@ def parse_multihash(text: str) -> Checksum | None:
     """The checksum that a multihash is (https://multiformats.io/multihash/), in hexadecimal.
 
     Returns:
-        None if it is malformed, or of an algorithm that hashlib does not have.
+        None if it is malformed, or of an algorithm that is not known here.
     """
     try:
         data = bytes.fromhex(text.strip())
@@ -157,7 +222,7 @@ def md5_of(headers: Mapping[str, str]) -> str | None:
 
 
 def inspect(path: Path, promise: Promise) -> Facts:
-    """What GDAL finds in the header of a file, compared with what was promised. No pixel is read.
+    """What the beginning of a file tells, compared with what was promised. No pixel is read.
 
     Returns:
         Nothing for what is no raster.
@@ -165,36 +230,75 @@ def inspect(path: Path, promise: Promise) -> Facts:
     Raises:
         ValidationError: if it is something else.
     """
-    import rasterio
-    from rasterio.errors import RasterioIOError
-
+    _check_kind(path, promise)
     if not promise.is_raster:
         return Facts()
+    facts, driver, has_alpha = _header_of(path)
+    wanted = promise.driver
+    if wanted is not None and not _is_format(driver, wanted):
+        raise ValidationError(f"it is {driver}, and should be {wanted}")
+    if promise.shape is not None and (facts.height, facts.width) != promise.shape:
+        rows, columns = promise.shape
+        raise ValidationError(f"it has {facts.width}x{facts.height} pixels, and should have {columns}x{rows}")
+    count = len(facts.bands or ())
+    if promise.bands is not None and promise.bands not in (count, count - has_alpha):
+        raise ValidationError(f"it has {count} bands, and should have {promise.bands}")
+    is_unplaced = facts.crs is None and driver in ("PNG", "JPEG")
+    if promise.crs is not None and not is_unplaced and not _is_crs(facts.crs, promise.crs):
+        raise ValidationError(f"its CRS is {facts.crs}, and should be {promise.crs}")
+    return facts
+
+
+def _header_of(path: Path) -> tuple[Facts, str, bool]:
+    """What GDAL finds in a file's header, its name of the format, and whether the last band is an alpha band.
+
+    Raises:
+        ValidationError: if it finds nothing.
+    """
+    import rasterio
+    from rasterio.enums import ColorInterp
+    from rasterio.errors import RasterioIOError
+    from rasterio.io import DatasetReader
+
     with rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"):
         try:
-            dataset = rasterio.open(path)
+            dataset = DatasetReader(str(path), driver=list(_READERS))  # rasterio.open takes one only
         except RasterioIOError as error:
             raise ValidationError(f"GDAL cannot open it: {str(error).replace(str(path), 'the file')}") from None
         with dataset:
+            # Scenes of radar have points on the ground in the place of a grid.
+            crs = dataset.crs or dataset.gcps[1]
             facts = Facts(
                 width=dataset.width,
                 height=dataset.height,
                 bands=tuple(d or f"b{n}" for n, d in enumerate(dataset.descriptions, start=1)),
                 dtype=dataset.dtypes[0] if dataset.dtypes else None,
-                crs=None if dataset.crs is None else dataset.crs.to_string(),
+                crs=None if crs is None else crs.to_string(),
                 transform=tuple(dataset.transform)[:6],
             )
-            driver = dataset.driver
-    if promise.driver is not None and not _is_format(driver, promise.driver):
-        raise ValidationError(f"it is {driver}, and should be {promise.driver}")
-    if promise.shape is not None and (facts.height, facts.width) != promise.shape:
-        rows, columns = promise.shape
-        raise ValidationError(f"it has {facts.width}x{facts.height} pixels, and should have {columns}x{rows}")
-    if promise.bands is not None and len(facts.bands or ()) != promise.bands:
-        raise ValidationError(f"it has {len(facts.bands or ())} bands, and should have {promise.bands}")
-    if promise.crs is not None and not _is_crs(facts.crs, promise.crs):
-        raise ValidationError(f"its CRS is {facts.crs}, and should be {promise.crs}")
-    return facts
+            has_alpha = dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha
+            return facts, str(dataset.driver), has_alpha
+
+
+def _check_kind(path: Path, promise: Promise) -> None:
+    """Sees whether a file begins as one of its kind does; servers send pages of HTML in the place of anything.
+
+    Raises:
+        ValidationError: if it does not.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    kind = _media_type(promise.media_type)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    is_page = "html" in kind or promise.suffix in ("html", "htm") or (kind in _VAGUE and not promise.suffix)
+    if text[:16].lower().startswith(_PAGES) and not is_page:
+        raise ValidationError("it is a page of HTML, such as one that wants a login (see --auth)")
+    name = _KINDS.get(kind) or (_SYNONYMS.get(promise.suffix, promise.suffix) if kind in _VAGUE else "")
+    begins = _MAGIC.get(name)
+    if head.startswith(_UTF16) and name in ("xml", "json"):
+        return
+    if begins and not (text if name in ("xml", "json") else head).startswith(begins):
+        raise ValidationError(f"it does not begin as {name} does, but with {head[:16]!r}")
 
 
 def _is_format(found: str, wanted: str) -> bool:
@@ -202,14 +306,49 @@ def _is_format(found: str, wanted: str) -> bool:
 
 
 def _is_crs(found: str | None, wanted: str) -> bool:
+    """Whether two CRS are one: by pyproj, or by projection, parameters and datum, as headers name them differently."""
     if found is None:
         return False
     if found == wanted:
         return True
     try:
-        return bool(parse_crs(found).equals(parse_crs(wanted), ignore_axis_order=True))
+        here, there = parse_crs(found), parse_crs(wanted)
     except UsageError:
         return True  # the catalogue's is no CRS that anybody knows
+    if here.equals(there, ignore_axis_order=True):
+        return True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that something is lost in this form: names, which is what it is taken for
+        return bool(here.to_dict() and here.to_dict() == there.to_dict())
+
+
+def _media_type(value: Any) -> str:
+    """Without parameters, in lower case; empty if there is none."""
+    return str(value or "").partition(";")[0].strip().lower()
+
+
+def _count(value: Any) -> int | None:
+    """A number of bytes; None for what is none."""
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return int(value) if value >= 0 and value == int(value) else None
+
+
+def _shape(value: Any) -> tuple[int, int] | None:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        return None
+    rows, columns = map(_count, value)
+    return None if not rows or not columns else (rows, columns)
+
+
+def _code(value: Any) -> str | None:
+    """A code such as EPSG:32613; None for what is none."""
+    number = _count(value)
+    if number is not None:
+        return f"EPSG:{number}" if number else None
+    return value if isinstance(value, str) and value.strip() else None
 
 
 def _varint(data: bytes) -> tuple[int, bytes]:

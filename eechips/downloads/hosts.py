@@ -11,20 +11,23 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from eechips.client.classify import classify_exception
+from eechips.client.classify import classify_exception, is_passing
 from eechips.client.sessions import open_session
 from eechips.downloads.address import host_of, shown
 from eechips.errors import PermanentError, TransientError
 
 _REDIRECTIONS = 10
 _MOVED = (301, 302, 303, 307, 308)
+_SEE_OTHER = 303
+"""The redirection that is followed by GET (RFC 9110, 15.4.4). Else a search that became GET would ask for anything."""
 
 
 class Hosts:
     """Sessions by host. Threads share it; use it in a ``with`` block.
 
-    A session keeps its connections and the cookies of its host, which some logins work by. What a request carries
-    beyond its range is asked for anew at each redirection, so that no host is shown what belongs to another.
+    A session keeps its connections. Cookies, which some logins work by, are kept together: each says itself which
+    hosts may see it (a login's host may open those of its domain). What a request carries beyond its range is asked for
+    anew at each redirection, so that no host is shown what belongs to another.
 
     Args:
         per_host: transfers from one host at a time.
@@ -35,6 +38,7 @@ class Hosts:
     def __init__(self, per_host: int, connect: float, read: float) -> None:
         self._per_host, self._timeout = per_host, (connect, read)
         self._sessions: dict[str, requests.Session] = {}
+        self._cookies = requests.cookies.RequestsCookieJar()
         self._limits: dict[str, threading.Semaphore] = {}
         self._opening = threading.Lock()
 
@@ -52,7 +56,13 @@ class Hosts:
 
     @contextlib.contextmanager
     def get(
-        self, url: str, headers: Mapping[str, str], secrets: Callable[[str], Mapping[str, str]]
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        secrets: Callable[[str], Mapping[str, str]],
+        *,
+        method: str = "GET",
+        body: bytes | None = None,
     ) -> Iterator[requests.Response]:
         """Asks for a file, and follows redirections; its body is still to be read.
 
@@ -60,18 +70,22 @@ class Hosts:
             url: absolute; may be a secret.
             headers: of the request, whoever answers it.
             secrets: further headers, which the host of a URL may see.
+            method: of HTTP.
+            body: of the request.
 
         Raises:
             TransientError, PermanentError: if there is no answer; without the URL's query.
         """
         for _ in range(_REDIRECTIONS + 1):
-            response = self._send("GET", url, {**headers, **secrets(url)})
+            response = self._send(method, url, {**headers, **secrets(url)}, body)
             try:
                 target = response.headers.get("Location")
                 if response.status_code not in _MOVED or not target:
                     yield response
                     return
                 url = urljoin(url, target)
+                if response.status_code == _SEE_OTHER:
+                    method, body = "GET", None
             finally:
                 response.close()
             if urlsplit(url).scheme not in ("http", "https"):
@@ -94,7 +108,7 @@ class Hosts:
         response = self._send(method, url, headers, form)
         try:
             body = response.content
-            if response.status_code in (408, 425, 429) or response.status_code >= 500:
+            if is_passing(response.status_code):
                 raise TransientError(f"{shown(url)} answered HTTP {response.status_code}", status=response.status_code)
             if response.status_code != 200:
                 text = f"{shown(url)} refused with HTTP {response.status_code}"
@@ -108,12 +122,12 @@ class Hosts:
             response.close()
 
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
+        self, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, str] | bytes | None = None
     ) -> requests.Response:
-        """One request, without following redirections; its body is still to be read."""
+        """One request, without following redirections; the body of its answer is still to be read."""
         session = self._session(url)
         try:
-            request = session.prepare_request(requests.Request(method, url, headers=dict(headers), data=form))
+            request = session.prepare_request(requests.Request(method, url, headers=dict(headers), data=body))
             return session.send(
                 request,
                 stream=True,
@@ -137,4 +151,5 @@ class Hosts:
             if host not in self._sessions:
                 self._sessions[host] = open_session(f"{host}/")
                 self._sessions[host].headers["Accept-Encoding"] = "identity"
+                self._sessions[host].cookies = self._cookies
             return self._sessions[host]

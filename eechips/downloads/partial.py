@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import errno
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from eechips.downloads.digest import new_digest
 from eechips.errors import StorageError
 from eechips.storage import write_file
 
@@ -86,17 +86,18 @@ class Partial:
 
     Args:
         path: of the file.
-        algorithms: of hashlib, beside sha256, that are needed.
+        algorithms: beside sha256, as :func:`eechips.downloads.digest.new_digest` knows them.
     """
 
     def __init__(self, path: Path, algorithms: Iterable[str] = ()) -> None:
-        self.path, self._note = path, path.with_suffix(".json")
+        self.path, self._note = path, _note_of(path)
         self._wanted = tuple(dict.fromkeys((SHA256, *algorithms)))
         self.failures = 0
         self.version: Version | None = None
         self._hashes: dict[str, Any] = {}
         self._size = 0
         self._file: FileIO | None = None
+        self._boot = _boot()
         self._restore()
 
     @property
@@ -126,13 +127,12 @@ class Partial:
         self.close()
         self._wanted = tuple(dict.fromkeys((*self._wanted, *algorithms)))
         with self._failing():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.unlink(missing_ok=True)  # before the note says that what is there is of this version
         self._save(version)
         with self._failing():
             self._file = FileIO(self.path, "wb")
         self.version, self._size = version, 0
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in self._wanted}
+        self._hashes = {name: new_digest(name) for name in self._wanted}
 
     def write(self, piece: bytes) -> None:
         """Adds what has come.
@@ -167,12 +167,6 @@ class Partial:
         self.version, self._size, self._hashes = None, 0, {}
         self._save(None)
 
-    def remove(self) -> None:
-        """Removes the note, and the file if it still has this name."""
-        self.close()
-        self._note.unlink(missing_ok=True)
-        self.path.unlink(missing_ok=True)
-
     def close(self) -> None:
         """Closes the file."""
         if self._file is not None:
@@ -185,10 +179,8 @@ class Partial:
             "version": None if version is None else asdict(version),
             "algorithms": self._wanted,
             "failures": self.failures,
-            "boot": _boot(),
+            "boot": self._boot,
         }
-        with self._failing():
-            self._note.parent.mkdir(parents=True, exist_ok=True)
         write_file(self._note, json.dumps(content).encode())
 
     def _restore(self) -> None:
@@ -199,14 +191,14 @@ class Partial:
             return
         self.failures = int(content["failures"])
         wanted = tuple(content["algorithms"])
-        if content["version"] is None or content["boot"] != _boot() or not set(self._wanted) <= set(wanted):
+        if content["version"] is None or content["boot"] != self._boot or not set(self._wanted) <= set(wanted):
             return
         version = Version(**content["version"])
         is_usable = version.validator is not None or version.total is not None
         if not is_usable or not self.path.is_file():
             return
         self._wanted, self.version = wanted, version
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in wanted}
+        self._hashes = {name: new_digest(name) for name in wanted}
         with self.path.open("rb") as file:
             while block := file.read(_BLOCK):
                 for digest in self._hashes.values():
@@ -223,6 +215,38 @@ class Partial:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise StorageError(f"the disk is full: could not write {self.path}") from error
             raise StorageError(f"could not write {self.path}: {error.strerror or error}") from error
+
+
+def offer(path: Path) -> Path:
+    """Gives a whole file a second name, by which it may be taken away.
+
+    The first stays, until :func:`forget`. What is written down last is that a file was taken: a process that is killed
+    before that finds it here, and does not fetch it again.
+
+    Args:
+        path: of the file.
+
+    Returns:
+        The second name, one of those that a store sweeps; the first, where the file system has no second ones.
+    """
+    second = path.with_name(f".{path.name}.part")
+    try:
+        second.unlink(missing_ok=True)
+        second.hardlink_to(path)
+    except OSError:
+        _note_of(path).unlink(missing_ok=True)
+        return path
+    return second
+
+
+def forget(path: Path) -> None:
+    """Removes a file that was on its way, if it is there, and its note."""
+    _note_of(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_suffix(".json")
 
 
 def _is_dated(modified: str | None, date: str | None) -> bool:

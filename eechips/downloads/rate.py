@@ -13,6 +13,7 @@ from eechips.errors import StorageError
 from eechips.human import human_bytes
 
 _BURST = 0.25  # seconds of the rate that may come at once
+_STEP = 1 << 22  # bytes of a file that are written before all others learn of it
 _SPARE = 64_000_000  # bytes of the disk that are left alone: the ledger and the log need some
 
 
@@ -79,19 +80,26 @@ class Room:
         with self._counting:
             self.check(self._wanted + count)
             self._wanted += count
-        held = count
+        held, told = count, 0
 
         def written(some: int) -> None:
-            nonlocal held
+            nonlocal told
+            told += some
+            if told >= _STEP:
+                release()
+
+        def release() -> None:
+            nonlocal held, told
+            some = min(told, held)  # a server that has not told its size holds nothing
+            held, told = held - some, 0
             with self._counting:
-                some = min(some, held)  # a server that has not told its size holds nothing
-                held -= some
                 self._wanted -= some
 
         try:
             yield written
         finally:
-            written(held)
+            told = held
+            release()
 
     def check(self, count: int) -> None:
         """Raises StorageError unless so many bytes fit on the disk."""

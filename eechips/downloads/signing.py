@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import datetime as dt
 import netrc
 import os
 import threading
@@ -20,6 +19,7 @@ from eechips.client.transport import is_loopback
 from eechips.downloads.address import host_of, shown
 from eechips.downloads.hosts import Hosts
 from eechips.downloads.secret import Secrets
+from eechips.downloads.times import parse_moment
 from eechips.errors import ConfigurationError, PermanentError, UsageError
 
 AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
@@ -28,6 +28,7 @@ AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas
 _BLOBS = ("*.blob.core.windows.net",)
 _PAYER = "x-amz-request-payer"
 _S3_SECONDS = 3600  # that an address of S3 is signed for
+_UNKNOWN_SECONDS = 300.0  # that something opens if nobody says how long
 _MARGIN, _SHARE = 30.0, 0.1
 """What is signed is signed again so many seconds before it runs out, or this share of its time, if that is less."""
 _POLICY = RetryPolicy(retries=5, delay=0.5, max_delay=8.0, total=60.0)
@@ -196,6 +197,12 @@ class _Token:
     refresh: str | None = None
 
 
+class _Last(threading.local):
+    """What a thread has shown last: if a host refuses it, and others have got another meanwhile, that is not it."""
+
+    value: str | None = None
+
+
 class _OAuth:
     """Shows a token that is fetched, and again when it runs out.
 
@@ -215,6 +222,7 @@ class _OAuth:
             self._grant = {"grant_type": "client_credentials"}
         self._token: _Token | None = None
         self._asking = threading.Lock()
+        self._last = _Last()
 
     def headers(self, url: str) -> Mapping[str, str]:
         if not belongs(url, self._names):
@@ -223,6 +231,7 @@ class _OAuth:
         with self._asking:
             if self._token is None or self._token.until <= self._clock():
                 self._token = self._fetch(self._token)
+            self._last.value = self._token.value
             return {"Authorization": f"Bearer {self._token.value}"}
 
     def sign(self, href: str, collection: str) -> Address:
@@ -230,7 +239,7 @@ class _OAuth:
 
     def renew(self, href: str, collection: str) -> bool:
         with self._asking:
-            if self._token is not None:
+            if self._token is not None and self._token.value == self._last.value:  # else another thread was faster
                 self._token.until = 0.0
         return True
 
@@ -249,7 +258,7 @@ class _OAuth:
         found = retry.call(lambda: self._hosts.ask("POST", self._url, {}, {**self._form, **grant}), _POLICY)
         if not isinstance(found, dict) or not isinstance(found.get("access_token"), str):
             raise PermanentError(f"{shown(self._url)} gave no access_token")
-        until = self._clock() + _use(float(found.get("expires_in") or 300.0))
+        until = self._clock() + _use(_seconds(found.get("expires_in")))
         return _Token(found["access_token"], until, found.get("refresh_token"))
 
 
@@ -267,6 +276,7 @@ class _Sas:
         self._known: dict[str, _Token] = {}
         self._locks: dict[str, threading.Lock] = {}
         self._making = threading.Lock()
+        self._last = _Last()
 
     def headers(self, url: str) -> Mapping[str, str]:
         return {}
@@ -279,6 +289,7 @@ class _Sas:
             known = self._known.get(key)
             if known is None or known.until <= self._clock():
                 known = self._known[key] = self._fetch(href, collection)
+        self._last.value = known.value
         if not self._is_token:
             return Address(known.value)
         return Address(f"{href}{'&' if '?' in href else '?'}{known.value.lstrip('?')}")
@@ -286,7 +297,9 @@ class _Sas:
     def renew(self, href: str, collection: str) -> bool:
         key = collection if self._is_token else href
         with self._lock(key):
-            self._known.pop(key, None)
+            known = self._known.get(key)
+            if known is not None and known.value == self._last.value:  # else another thread was faster
+                del self._known[key]
         return not self._names or belongs(href, self._names)
 
     def _fetch(self, href: str, collection: str) -> _Token:
@@ -302,6 +315,33 @@ class _Sas:
     def _lock(self, key: str) -> threading.Lock:
         with self._making:
             return self._locks.setdefault(key, threading.Lock())
+
+
+class Given:
+    """Leaves addresses as they are that the catalogue has given signed; has another signer do all others.
+
+    Signatures are not kept: whoever begins with the kept answer has none.
+
+    Args:
+        inner: the other signer.
+        signed: addresses with signatures, by what they are without. May grow.
+    """
+
+    def __init__(self, inner: Signer, signed: dict[str, str]) -> None:
+        self._inner, self._signed = inner, signed
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """As the other signer."""
+        return self._inner.headers(url)
+
+    def sign(self, href: str, collection: str) -> Address:
+        """As the catalogue gave it, or as the other signer."""
+        found = self._signed.get(href)
+        return self._inner.sign(href, collection) if found is None else Address(found)
+
+    def renew(self, href: str, collection: str) -> bool:
+        """The signature has run out: from now on the other signer's are all that there are."""
+        return self._signed.pop(href, None) is not None or self._inner.renew(href, collection)
 
 
 class _WithS3:
@@ -363,13 +403,19 @@ def _expiry(found: Mapping[str, Any], now: float) -> float:
     """When to sign again, as an endpoint says, seconds since 1970."""
     for name in ("msft:expiry", "expiry", "expires", "expires_at", "expiration"):
         value = found.get(name)
-        if isinstance(value, str):
-            moment = dt.datetime.fromisoformat(value.replace("Z", "+00:00"))
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
+        if isinstance(value, str) and (moment := parse_moment(value)) is not None:
             return now + _use(moment.timestamp() - now)
         if isinstance(value, (int, float)):
             return now + _use(float(value) - now)
-    return now + _use(float(found.get("expires_in") or 300.0))
+    return now + _use(_seconds(found.get("expires_in")))
+
+
+def _seconds(value: Any) -> float:
+    """How long something opens; if nobody says, five minutes."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return _UNKNOWN_SECONDS
 
 
 def _use(seconds: float) -> float:

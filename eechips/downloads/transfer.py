@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import requests
 import urllib3
 
 from eechips.client import retry
-from eechips.client.classify import classify_exception, parse_retry_after
+from eechips.client.classify import classify_exception, is_passing, parse_retry_after
 from eechips.client.throttle import Slot
 from eechips.client.transport import Transport
 from eechips.downloads.address import file_of, shown
@@ -25,11 +26,16 @@ from eechips.downloads.signing import Signer
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.writers import Facts
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 _PIECE = 1 << 19  # bytes that are read at a time
 _PROGRESS = 1 << 16
 """Bytes that a request must bring for another to follow at once, as if nothing had happened."""
 _TRIES = 3
 """Whole files that may be wrong before one is put into quarantine."""
+_INSPECTORS = 2
+"""Threads that look at headers: one that takes long does not keep the others waiting."""
 _REFUSALS = 3
 """Signatures in a row that a host may refuse without sending anything."""
 
@@ -84,7 +90,10 @@ class _OverdueError(Exception):
 
 
 class Courier:
-    """Transfers files. Threads share it.
+    """Transfers files. Threads share it; use it in a ``with`` block.
+
+    Headers are looked at in threads of their own, few: PROJ prepares itself anew for each thread, and all others stand
+    still meanwhile, for longer than a hundred headers take.
 
     Args:
         hosts: whom files come from.
@@ -115,6 +124,13 @@ class Courier:
         policy = transport.policy
         # With many hosts, one that is away is not the network.
         self._policy = replace(policy, offline=0.0)
+        self._inspectors = ThreadPoolExecutor(_INSPECTORS, "eechips-header")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._inspectors.shutdown(wait=False, cancel_futures=True)
 
     def fetch(self, order: Order, tell: Tell) -> Arrived:
         """Transfers a file, or what is missing of it.
@@ -135,7 +151,7 @@ class Courier:
             while True:
                 self._complete(order, partial, tell, end)
                 try:
-                    arrived = _check(order, partial)
+                    arrived = self._check(order, partial)
                 except ValidationError as error:
                     tell("check", error=str(error), failures=partial.failures + 1)
                     if partial.failures + 1 >= _TRIES:
@@ -144,12 +160,39 @@ class Courier:
                         ) from None
                     partial.reset(failed=True)
                 else:
-                    tell("check", bytes=arrived.size, sha256=arrived.sha256, by=arrived.checked)
+                    unknown = {"unknown": order.promise.checksum} if order.promise.is_unknown else {}
+                    tell("check", bytes=arrived.size, sha256=arrived.sha256, by=arrived.checked, **unknown)
                     return arrived
         except _OverdueError:
             raise TransientError(f"it was not through after {self._timeout:g} s; what has come is kept") from None
         finally:
             partial.close()
+
+    def _check(self, order: Order, partial: Partial) -> Arrived:
+        """Sees whether a whole file is right.
+
+        Raises:
+            ValidationError: if it is not.
+        """
+        promise, version = order.promise, partial.version
+        told = None if version is None or version.md5 is None else Checksum("md5", version.md5)
+        checked = ["length"]
+        if promise.size is not None:
+            if partial.size != promise.size:
+                raise ValidationError(f"it has {partial.size:,} bytes, and should have {promise.size:,}")
+            checked.append("size")
+        for checksum in (promise.wanted, told):
+            if checksum is None:
+                continue
+            found = partial.digest(checksum.algorithm)
+            if found != checksum.digest:
+                raise ValidationError(f"its {checksum.algorithm} is {found}, and should be {checksum.digest}")
+            checked.append(checksum.algorithm)
+        partial.close()
+        facts = self._inspectors.submit(inspect, partial.path, promise).result()
+        if promise.is_raster:
+            checked.append("header")
+        return Arrived(partial.size, partial.digest(), facts, tuple(checked))
 
     def _complete(self, order: Order, partial: Partial, tell: Tell, end: float) -> None:
         """Asks until all is here. Only requests that bring nothing new are failures, and have to wait."""
@@ -253,7 +296,7 @@ class Courier:
         room: Callable[[int], None],
         end: float,
     ) -> None:
-        for data in _pieces(response.raw, self._rate.piece(_PIECE)):
+        for data in _pieces(response, self._rate.piece(_PIECE)):
             self._take(data, partial, slot, room, end)
         if version.total is not None and partial.size < version.total:
             raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
@@ -280,6 +323,10 @@ def _accept(response: requests.Response, partial: Partial, order: Order) -> Vers
             raise TransientError("the file has changed since it was begun", status=206)
         return version
     if status == 200:
+        if _is_coded(headers):  # how long the file is, and of which version, is said of its coded form
+            version = Version(None, None, None)
+            partial.begin(version)
+            return version
         length = headers.get("Content-Length", "")
         md5 = md5_of(headers)
         version = Version.of(headers, int(length) if length.isdigit() else None, md5)
@@ -289,41 +336,22 @@ def _accept(response: requests.Response, partial: Partial, order: Order) -> Vers
         partial.reset()
         raise TransientError("the file is shorter than the part that is here", status=status)
     text = f"{shown(order.href)} answered HTTP {status}"
-    if status in (408, 425, 429) or status >= 500:
+    if is_passing(status):
         after = parse_retry_after({name.lower(): value for name, value in headers.items()})
         raise TransientError(text, status=status, retry_after=after)
     raise PermanentError(text, status=status)
 
 
-def _pieces(raw: Any, size: int) -> Iterator[bytes]:
+def _pieces(response: requests.Response, size: int) -> Iterator[bytes]:
     """What comes, as it comes: of a connection that is cut, nothing that has come is lost."""
-    read = getattr(raw, "read1", raw.read)  # older versions of urllib3 do not have it
+    if _is_coded(response.headers):
+        yield from response.raw.stream(size, decode_content=True)
+        return
+    read = getattr(response.raw, "read1", response.raw.read)  # older versions of urllib3 do not have it
     while piece := read(size, decode_content=False):
         yield piece
 
 
-def _check(order: Order, partial: Partial) -> Arrived:
-    """Sees whether a whole file is right.
-
-    Raises:
-        ValidationError: if it is not.
-    """
-    promise, version = order.promise, partial.version
-    told = None if version is None or version.md5 is None else Checksum("md5", version.md5)
-    checked = ["length"]
-    if promise.size is not None:
-        if partial.size != promise.size:
-            raise ValidationError(f"it has {partial.size:,} bytes, and should have {promise.size:,}")
-        checked.append("size")
-    for checksum in (promise.wanted, told):
-        if checksum is None:
-            continue
-        found = partial.digest(checksum.algorithm)
-        if found != checksum.digest:
-            raise ValidationError(f"its {checksum.algorithm} is {found}, and should be {checksum.digest}")
-        checked.append(checksum.algorithm)
-    partial.close()
-    facts = inspect(partial.path, promise)
-    if promise.is_raster:
-        checked.append("header")
-    return Arrived(partial.size, partial.digest(), facts, tuple(checked))
+def _is_coded(headers: Mapping[str, str]) -> bool:
+    """Whether a file comes compressed, although we have asked for it as it is: stores keep some so."""
+    return headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")

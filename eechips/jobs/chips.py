@@ -2,68 +2,30 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import hashlib
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
 from eechips.engine import Estimate, RunConfig
-from eechips.errors import RegionError, UsageError
+from eechips.errors import UsageError
 from eechips.grid import Grid
+from eechips.jobs.chip_plan import ChipPlan
+from eechips.jobs.dates import Dates
 from eechips.jobs.layers import Bands, Layer, layers_of
 from eechips.jobs.options import fetch, field_names, names_of, slug, split, takes
 from eechips.jobs.pictures import Look
 from eechips.jobs.refusals import check, check_places, parse_classes
-from eechips.jobs.siting import Siting, tell
 from eechips.manifest.run import Run
-from eechips.planning import facts, grids, samplers
+from eechips.planning import samplers
 from eechips.planning.lattice import Placement
 from eechips.planning.maps import parse_map
-from eechips.planning.pairing import Pairing, iso, milliseconds, parse_window
 from eechips.planning.places import Places, read_places
-from eechips.planning.provenance import Shown, contributors
 from eechips.planning.regions import Region, parse_region
-from eechips.planning.strategies import Site, Strategy
 from eechips.planning.views import Images, view
-from eechips.recipe import Chip, ChipFormat, Unit, canonical_json
+from eechips.recipe import Chip, ChipFormat, Unit, identity_of
 
 GridMode = Literal["native", "thumb"]
-
-_BATCH = 500  # units whose images are asked about at a time
-
-_log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What the server says of a layer.
-
-    Attributes:
-        about: the dataset.
-        bands: to take.
-    """
-
-    about: facts.Facts
-    bands: tuple[facts.Band, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Survey:
-    """What the server says of the datasets and the places.
-
-    Attributes:
-        seen: of each layer.
-        placement: of the pixels, resolved.
-        strategy: chooses the places.
-    """
-
-    seen: tuple[_Seen, ...]
-    placement: Placement
-    strategy: Strategy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +61,10 @@ class ChipSample:
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
         end: last day, exclusive; None for no bound. With several datasets the dates choose of each, but for maps of
             one time, such as WORLDCOVER, after the first.
+        mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks (``scl``,
+            ``qa_pixel:cloud,shadow``, ``cs:0.7``; see :mod:`eechips.planning.masks`), applied to every image: where one
+            is masked a chip shows the next below it, and where all are it has no data. Of several datasets those have
+            it that have such a mask.
         format: ``png`` and ``jpg`` are pictures of 1 or 3 bands in 8 bits, ``tif`` and ``npy`` are the data; None for
             ``png``, and for ``tif`` with several datasets.
         grid: ``native`` puts the pixels on the grid of the latest image that contains the point. ``thumb`` takes
@@ -143,6 +109,7 @@ class ChipSample:
     bands: Bands = None
     start: str | None = None
     end: str | None = None
+    mask: str = "none"
     format: ChipFormat | None = None
     grid: GridMode | None = None
     crs: str = "native"
@@ -158,12 +125,12 @@ class ChipSample:
     placement: Placement = field(init=False, repr=False)
     region: Region | None = field(init=False, repr=False)
     places: Places | None = field(init=False, repr=False, compare=False, default=None)
-    _surveyed: _Survey | None = field(init=False, repr=False, compare=False, default=None)
+    _plan: ChipPlan | None = field(init=False, repr=False, compare=False, default=None)
 
     name = "sample"
 
     def __post_init__(self) -> None:
-        layers = layers_of(self.dataset, self.bands)
+        layers = layers_of(self.dataset, self.bands, self.mask)
         self._set("layers", layers)
         if len(layers) == 1 and self.bands is not None:
             self._set("bands", layers[0].chosen)
@@ -203,9 +170,15 @@ class ChipSample:
     @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
-        names = [parse_map("", text).id for text in (self.class_image, self.mask_image) if text is not None]
+        scores = [score for layer in self.layers if layer.mask for score in layer.mask.collections]
         strata = [self.ecoregions] if self.per_ecoregion is not None else []
-        return tuple(dict.fromkeys([*(layer.dataset_id for layer in self.layers), *strata, *names]))
+        maps = [parse_map("", text).id for text in (self.class_image, self.mask_image) if text is not None]
+        return tuple(dict.fromkeys([*(layer.dataset_id for layer in self.layers), *scores, *strata, *maps]))
+
+    @property
+    def dates(self) -> Dates:
+        """When the images were taken."""
+        return Dates(self.start, self.end, self.window)
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -250,12 +223,14 @@ class ChipSample:
         bands = list(layer.chosen) if layer.chosen else None
         colours = self.look.visualization(layer.usual_bands, layer.known)
         found = {"dataset": layer.dataset_id, "bands": bands, "visualization": colours}
+        if layer.mask is not None:
+            found["mask"] = layer.mask.text
         return {**found, "layer": layer.name} if layer.name else found
 
     @property
     def identity(self) -> str:
         """Sha256 of what changes results. The number of points, the seed and the region are not among that."""
-        return hashlib.sha256(canonical_json({"recipe": self.name, **self.results}).encode()).hexdigest()
+        return identity_of(self.name, self.results)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -292,12 +267,7 @@ class ChipSample:
             RegionError: if the region or the ecoregions do not, or no place is left.
             UsageError: if a dataset has no image there and then.
         """
-        survey = self._survey()
-        sites = survey.strategy.sites()
-        if not sites:
-            raise RegionError("no place is left to take a chip at: --mask-image, --min-distance or --roi leave none")
-        tell(self, survey.strategy, sites)
-        yield from self._units(survey, sites[: self.limit])
+        yield from self._planned().units()
 
     def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Further points of the same strata, in the place of points that have no data.
@@ -311,76 +281,26 @@ class ChipSample:
         Returns:
             For each, another unit; None if the stratum is too small for so many points, or not what it was.
         """
-        survey = self._surveyed if self._surveyed is not None else self._survey()
-        sites = [survey.strategy.another(unit, number) for unit, number in wanted]
-        units = self._units(survey, [site for site in sites if site is not None])
-        return [None if site is None else next(units) for site in sites]
+        plan = self._plan if self._plan is not None else self._planned()
+        return plan.others(wanted)
 
-    def _survey(self) -> _Survey:
-        """Asks the server what there is."""
-        region = self.region.geometry() if self.region is not None else None
-        seen = []
-        for layer in self.layers:
-            about = facts.describe(layer.dataset_id, layer.known_kind, region, *self._dates(layer))
-            bands = about.select(layer.usual_bands) if layer.usual_bands else about.bands
-            self.look.check_found(bands, layer.known)
-            seen.append(_Seen(about, bands))
-        placement = self.placement.resolved()
-        siting = Siting(self, region, self.thumb_reach(seen[0].bands[0]), seen[0].bands[0].grid, placement)
-        survey = _Survey(tuple(seen), placement, siting.strategy())
-        self._set("_surveyed", survey)
-        return survey
+    def _planned(self) -> ChipPlan:
+        plan = ChipPlan.of(self)
+        self._set("_plan", plan)
+        return plan
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers draw no points, and what they need of a file of them is in the units.
-        return {**self.__dict__, "_surveyed": None, "places": None}
+        return {**self.__dict__, "_plan": None, "places": None}
 
-    def _units(self, survey: _Survey, sites: Sequence[Site]) -> Iterator[Unit]:
-        extra = self._sources(survey)
-        units = (
-            {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
-            for site, place in zip(sites, self._places(survey, sites), strict=True)
-        )
-        yield from self._with_provenance(units) if self.provenance else units
-
-    def _with_provenance(self, units: Iterator[Unit]) -> Iterator[Unit]:
-        """Units with ``provenance``: of each layer, ids and dates of the images that chips show."""
-        while batch := list(islice(units, _BATCH)):
-            _log.info("Asking which images each of %s chips shows", f"{len(batch):,}")
-            found = [self._provenance(layer, batch) for layer in self.layers]
-            for unit, *each in zip(batch, *found, strict=True):
-                told = {layer.name: one for layer, one in zip(self.layers, each, strict=True)}
-                yield {**unit, "provenance": told if len(self.layers) > 1 else each[0]}
-
-    def _provenance(self, layer: Layer, units: Sequence[Unit]) -> list[dict[str, list[Any]]]:
-        """Sources and dates of a layer of units."""
-        images = self._images(layer, units[0])
-        if images.kind == "image":
-            return [{"sources": [images.dataset], "dates": []}] * len(units)
-        chips = []
-        for unit in units:
-            longitude, latitude = unit["coordinates"]
-            source = unit.get("image") if layer == self.first else None
-            grid = Grid.from_json(unit["grid"])
-            chips.append(Shown(grid, (longitude, latitude), source, self._pairing(layer, unit)))
-        return [
-            {
-                "sources": [f"{images.dataset}/{each.index}" for each in found],
-                "dates": [_date(each.time).get("date") for each in found],
-            }
-            for found in contributors(images, chips)
-        ]
-
-    def _sources(self, survey: _Survey) -> dict[str, Any]:
-        """What a worker must know of datasets that have no record."""
-        unknown = {
-            layer.name: {"kind": seen.about.kind, "bands": [band.name for band in seen.bands]}
-            for layer, seen in zip(self.layers, survey.seen, strict=True)
-            if not layer.known
-        }
-        if not unknown:
-            return {}
-        return {"source": unknown if len(self.layers) > 1 else unknown[""]}
+    def images(self, layer: Layer, unit: Unit) -> Images:
+        """The images of a layer that chips show."""
+        if layer.known:
+            kind, bands = layer.known.kind, layer.usual_bands
+        else:
+            source = unit["source"][layer.name] if layer.name else unit["source"]
+            kind, bands = source["kind"], tuple(source["bands"])
+        return Images(layer.dataset_id, kind, *self.dates.of(layer), bands, layer.mask)
 
     def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
         """The chip of a point, or one of each dataset: a request for each by computePixels, two by URL."""
@@ -389,10 +309,10 @@ class ChipSample:
         return chips if len(chips) > 1 else next(iter(chips.values()))
 
     def _chip(self, layer: Layer, unit: Unit, grid: Grid) -> Chip:
-        images = self._images(layer, unit)
+        images = self.images(layer, unit)
         image = f"{layer.dataset_id}/{unit['image']}" if "image" in unit and layer == self.first else None
         is_thumb = self.grid_mode == "thumb"
-        pairing = self._pairing(layer, unit)
+        pairing = self.dates.pairing(layer, unit)
         shown = view(images, grid, unit["coordinates"], source=image, pairing=pairing, is_thumb=is_thumb)
         sources: Sequence[str] = (image,) if image is not None else ()
         dates: Sequence[str] = (unit["date"],) if image is not None and "date" in unit else ()
@@ -411,63 +331,10 @@ class ChipSample:
             dates=tuple(dates),
         )
 
-    def _images(self, layer: Layer, unit: Unit) -> Images:
-        """The images of a layer that chips show."""
-        if layer.known:
-            return Images(layer.dataset_id, layer.known.kind, *self._dates(layer), layer.usual_bands)
-        source = unit["source"][layer.name] if layer.name else unit["source"]
-        return Images(layer.dataset_id, source["kind"], *self._dates(layer), tuple(source["bands"]))
-
     @property
     def _format(self) -> ChipFormat:
         assert self.format is not None
         return self.format
-
-    def _dates(self, layer: Layer) -> tuple[str | None, str | None]:
-        """The first day and that after the last of a layer's images."""
-        return (self.start, self.end) if layer.is_dated else (None, None)
-
-    def _pairing(self, layer: Layer, unit: Unit) -> Pairing | None:
-        """The date that a unit is paired with, if it is."""
-        if "label_date" not in unit or not layer.is_dated:
-            return None
-        _, first, last = self._moments(unit["label_date"])
-        return Pairing(unit["label_date"], iso(first), iso(last))
-
-    def _moments(self, label_date: str) -> grids.Moments:
-        """A label's date, and the first and the last moment that is near enough (exclusive), in milliseconds."""
-        assert self.window is not None
-        moment = milliseconds(label_date)
-        window = round(parse_window(self.window).total_seconds() * 1000)
-        return moment, moment - window, moment + window + 1
-
-    def thumb_reach(self, band: facts.Band) -> float:
-        """Metres of the buffer whose bounds a thumb chip is."""
-        known = self.first.known
-        scale = self.scale or (known.scale if known else facts.scale(band))
-        return (self.dimensions[0] / 2 - 1) * scale
-
-    def _places(self, survey: _Survey, sites: Sequence[Site]) -> Iterator[dict[str, Any]]:
-        """For each site, what its unit says of the grid."""
-        points = [site.point for site in sites]
-        about, band = survey.seen[0].about, survey.seen[0].bands[0]
-        if self.grid_mode == "thumb":
-            for grid in grids.around(points, self.thumb_reach(band), self.dimensions):
-                yield {"grid": grid.to_json()}
-        elif about.kind == "image":
-            for point in points:
-                yield {"grid": grids.placed(survey.placement, band.grid, point, self.dimensions).to_json()}
-        else:
-            _log.info("Asking which image is under each of %s points", f"{len(points):,}")
-            collection = facts.images(about.id, about.kind, self.start, self.end)
-            dates = None
-            if self.date_field is not None:
-                dates = [self._moments(site.fields["label_date"]) for site in sites]
-            for point, source in zip(points, grids.sources(collection, band.name, points, dates), strict=True):
-                native = grids.utm_grid(point, facts.scale(band)) if source is None else source.grid
-                grid = grids.placed(survey.placement, native, point, self.dimensions)
-                found = {} if source is None else {"image": source.index, **_date(source.time)}
-                yield {"grid": grid.to_json(), **found}
 
 
 _OPTIONS = field_names(ChipSample)
@@ -485,11 +352,7 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
         raise UsageError(
             f"--on-empty redraw takes another point drawn at random, and with {given} none is: take keep or skip"
         )
-    if recipe.format == "jpg" and config.on_empty != "keep":
-        raise UsageError(
-            f"--on-empty {config.on_empty} needs png, tif or npy: jpg has no mask, and nothing tells an empty chip"
-            " from a black one"
-        )
+    recipe.look.check_empty(config.on_empty)
     return recipe, config
 
 
@@ -530,11 +393,3 @@ def sample(
         >>> run.units.head()
     """
     return fetch(*sample_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
-
-
-def _date(time: int | None) -> dict[str, str]:
-    """An acquisition's date and time, ISO 8601, if known."""
-    if time is None:
-        return {}
-    moment = dt.datetime.fromtimestamp(time / 1000, tz=dt.timezone.utc)
-    return {"date": moment.isoformat().replace("+00:00", "Z")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine import RunConfig
 from eechips.errors import UsageError
 from eechips.grid import Transform
-from eechips.jobs.options import OfDataset, check_bands, check_dataset, check_dates, names_of
+from eechips.jobs.options import OfDataset, check_bands, check_dataset, check_dates, check_format, names_of
 from eechips.jobs.pictures import Look
 from eechips.planning import facts
 from eechips.planning.conditions import Condition, Test, parse_condition, settle
@@ -24,7 +23,7 @@ from eechips.planning.lattice import Placement
 from eechips.planning.masks import Mask, parse_mask
 from eechips.planning.outlines import polygon_of
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar
-from eechips.recipe import CHIP_FORMATS, ChipFormat, Unit, canonical_json
+from eechips.recipe import CHIP_FORMATS, ChipFormat, Unit, identity_of
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # others are called as the type: toUint16
 
@@ -71,8 +70,7 @@ class Area:
         """The area of a region."""
         if isinstance(region, AssetRegion):
             return cls(table=(region.asset, region.field, region.value))
-        polygon = region.polygon  # type: ignore[attr-defined]
-        return cls(wkt=shapely.to_wkt(polygon() if callable(polygon) else polygon, rounding_precision=-1))
+        return cls(wkt=shapely.to_wkt(polygon_of(region), rounding_precision=-1))
 
     def geometry(self) -> ee.Geometry:
         """For the server."""
@@ -162,7 +160,7 @@ class Imagery(OfDataset):
     region: Region = field(init=False, repr=False)
     placement: Placement = field(init=False, repr=False)
     conditions: tuple[Condition, ...] = field(init=False, repr=False)
-    chosen_mask: Mask | None = field(init=False, repr=False)
+    cloud_mask: Mask | None = field(init=False, repr=False)
 
     name = "imagery"
 
@@ -178,7 +176,7 @@ class Imagery(OfDataset):
         _check(self)
         object.__setattr__(self, "region", parse_region(self.roi))
         object.__setattr__(self, "conditions", tuple(map(parse_condition, where)))
-        object.__setattr__(self, "chosen_mask", parse_mask(self.mask, self.dataset_id))
+        object.__setattr__(self, "cloud_mask", parse_mask(self.mask, self.dataset_id))
         placement = Placement(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
         object.__setattr__(self, "placement", placement)
 
@@ -186,7 +184,7 @@ class Imagery(OfDataset):
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
         table = (self.region.asset,) if isinstance(self.region, AssetRegion) else ()
-        return (self.dataset_id, *(self.chosen_mask.collections if self.chosen_mask else ()), *table)
+        return (self.dataset_id, *(self.cloud_mask.collections if self.cloud_mask else ()), *table)
 
     @property
     def look(self) -> Look:
@@ -204,7 +202,7 @@ class Imagery(OfDataset):
         return {
             "dataset": self.dataset_id,
             "bands": list(self.bands) if self.bands else None,
-            "mask": self.chosen_mask.text if self.chosen_mask else "none",
+            "mask": self.cloud_mask.text if self.cloud_mask else "none",
             "format": self.format,
             "clip": self.region.parameters if self.clip else None,
             "visualization": self.visualization(self.bands or self.known_bands),
@@ -213,7 +211,7 @@ class Imagery(OfDataset):
     @property
     def identity(self) -> str:
         """Sha256 of what changes results. What is planned, such as dates and conditions, is not among that."""
-        return hashlib.sha256(canonical_json({"recipe": self.name, **self.results}).encode()).hexdigest()
+        return identity_of(self.name, self.results)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -259,11 +257,11 @@ class Imagery(OfDataset):
         """What is done to the images of a unit."""
         bands = tuple(unit.get("bands") or self.bands or self.known_bands)
         area = Area.of(self.region) if self.clip else None
-        return Treatment(bands, self.chosen_mask, unit.get("dtype"), area)
+        return Treatment(bands, self.cloud_mask, unit.get("dtype"), area)
 
     def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
         """Bands that the images must have beside those that are taken."""
-        return self.chosen_mask.quality_bands(bands) if self.chosen_mask else ()
+        return self.cloud_mask.quality_bands(bands) if self.cloud_mask else ()
 
     def told(self, survey: Survey) -> dict[str, Any]:
         """What a worker must know of the dataset, beside the options: part of each unit."""
@@ -286,16 +284,14 @@ def check_empty(recipe: Imagery, config: RunConfig) -> None:
     """
     if config.on_empty == "redraw":
         raise UsageError(f"--on-empty redraw: {recipe.name} has nothing else to draw; take keep or skip")
-    if recipe.format == "jpg" and config.on_empty == "skip":
-        raise UsageError("--on-empty skip needs png, tif or npy: jpg has no mask, and nothing tells empty from black")
+    recipe.look.check_empty(config.on_empty)
 
 
 def _check(recipe: Imagery) -> None:
     """Refuses options that are out of range or contradict each other, as far as that needs no request."""
     check_dataset(recipe.dataset)
     check_dates(recipe.start, recipe.end)
-    if recipe.format not in CHIP_FORMATS:
-        raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(CHIP_FORMATS)}")
+    check_format(recipe.format, CHIP_FORMATS)
     check_bands(recipe.bands)
     recipe.look.check_chosen(recipe.bands)
     recipe.look.check()

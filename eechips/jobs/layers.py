@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from eechips.datasets import find
 from eechips.errors import UsageError
 from eechips.jobs.options import OfDataset, check_dataset, names_of
+from eechips.planning.masks import Mask, parse_masks
 from eechips.storage import safe_component
 
 
@@ -20,12 +21,14 @@ class Layer(OfDataset):
         name: of its files; empty if it is the only one.
         chosen: bands that the user wants; None for the dataset's own.
         is_further: whether another dataset comes before it, whose pixels it has.
+        mask: of clouds; None for none.
     """
 
     dataset: str
     name: str = ""
     chosen: tuple[str, ...] | None = None
     is_further: bool = False
+    mask: Mask | None = None
 
     @property
     def is_dated(self) -> bool:
@@ -42,15 +45,16 @@ Bands = Sequence[str] | str | Mapping[str, Sequence[str] | str] | None
 """``"R,G,B"``, ``("R", "G", "B")``, and with several datasets ``("S2:B4,B3", "SRTM:elevation")`` or a mapping."""
 
 
-def layers_of(datasets: str | Sequence[str], bands: Bands) -> tuple[Layer, ...]:
+def layers_of(datasets: str | Sequence[str], bands: Bands, mask: str) -> tuple[Layer, ...]:
     """The layers of a sample.
 
     Args:
         datasets: one, or several.
         bands: to take of them.
+        mask: of clouds, for those of them that have it.
 
     Raises:
-        UsageError: if a dataset comes twice, or it is not clear whose bands are meant.
+        UsageError: if a dataset comes twice, it is not clear whose bands are meant, or none of them has the mask.
         UnknownDatasetError: if a name is neither an alias nor looks like an id.
     """
     names = (datasets,) if isinstance(datasets, str) else tuple(datasets)
@@ -63,11 +67,10 @@ def layers_of(datasets: str | Sequence[str], bands: Bands) -> tuple[Layer, ...]:
     if twice:
         raise UsageError(f"--dataset {twice[0]} is given twice")
     chosen = _bands_of(names, bands)
-    if len(names) == 1:
-        return (Layer(names[0], "", chosen.get(names[0])),)
+    labels = _labels(names, ids) if len(names) > 1 else [""]
     return tuple(
-        Layer(name, label, chosen.get(name), name != names[0])
-        for name, label in zip(names, _labels(names, ids), strict=True)
+        Layer(name, label, chosen.get(name), name != names[0], cloud_mask)
+        for name, label, cloud_mask in zip(names, labels, parse_masks(mask, ids), strict=True)
     )
 
 

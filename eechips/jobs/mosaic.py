@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import re
@@ -51,8 +50,7 @@ from eechips.planning.masks import Mask, parse_mask
 from eechips.planning.outlines import middle, outline, polygon_of
 from eechips.planning.overlaps import Overlap
 from eechips.planning.regions import Region, choices, parse_region
-from eechips.quality_bands import masks_of
-from eechips.recipe import Chip, Unit, canonical_json
+from eechips.recipe import Chip, Unit, canonical_json, identity_of
 from eechips.template import Template
 from eechips.writers import cog
 
@@ -122,7 +120,7 @@ class MosaicRecipe(OfDataset):
     placement: Placement = field(init=False, repr=False)
     region: Region | None = field(init=False, repr=False)
     conditions: tuple[Condition, ...] = field(init=False, repr=False)
-    clearing: Mask | None = field(init=False, repr=False)
+    cloud_mask: Mask | None = field(init=False, repr=False)
     folder: Path | None = field(init=False, repr=False, compare=False, default=None)
 
     name = "mosaic"
@@ -143,18 +141,12 @@ class MosaicRecipe(OfDataset):
         put("placement", Placement(**placed))
         put("region", None if self.roi is None else parse_region(self.roi))
         put("conditions", tuple(map(parse_condition, self.where)))
-        put("clearing", parse_mask(self.mask, self._masked_dataset))
-
-    @property
-    def _masked_dataset(self) -> str:
-        """The dataset, or the collection that it is an image of, if that has masks."""
-        parent = self.dataset_id.rpartition("/")[0]
-        return parent if masks_of(parent) else self.dataset_id
+        put("cloud_mask", parse_mask(self.mask, self.dataset_id))
 
     @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
-        return (self.dataset_id, *(self.clearing.collections if self.clearing else ()))
+        return (self.dataset_id, *(self.cloud_mask.collections if self.cloud_mask else ()))
 
     @property
     def results(self) -> dict[str, Any]:
@@ -164,14 +156,14 @@ class MosaicRecipe(OfDataset):
             "start": self.start,
             "end": self.end,
             "where": [str(condition) for condition in self.conditions],
-            "mask": self.clearing.text if self.clearing else None,
+            "mask": self.cloud_mask.text if self.cloud_mask else None,
             "reducer": self.reducer,
         }
 
     @property
     def identity(self) -> str:
         """Sha256 of what changes windows. Where they lie, and what is made of them all, is not among that."""
-        return hashlib.sha256(canonical_json({"recipe": self.name, **self.results}).encode()).hexdigest()
+        return identity_of(self.name, self.results)
 
     @property
     def assembly(self) -> dict[str, Any]:
@@ -352,10 +344,10 @@ class MosaicRecipe(OfDataset):
 
     def _image(self, layout: Layout, place: Grid) -> Template:
         if layout.kind == "image":
-            return stored_image(self.dataset_id, layout, self.clearing)
+            return stored_image(self.dataset_id, layout, self.cloud_mask)
         dates = (self.start, self.end)
         composite = Composite(
-            self.dataset_id, *dates, layout.tests, self.clearing, self.reducer, layout.bands, layout.dtype
+            self.dataset_id, *dates, layout.tests, self.cloud_mask, self.reducer, layout.bands, layout.dtype
         )
         return composed_image(composite, place)
 

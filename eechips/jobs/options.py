@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import difflib
-import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -18,44 +16,18 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe
+from eechips.signature import likeness
+from eechips.signature import takes as takes
 from eechips.storage import NameTemplate
 
 _PATHS = frozenset({"credentials", "local_assets"})
 """Options that are paths; in Python they may be given as text."""
 
 RecipeT = TypeVar("RecipeT")
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 RUN_OPTIONS = frozenset({field.name for field in dataclasses.fields(RunConfig)} - {"results"} | {"ledger"})
 """Options of every run."""
-
-
-def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], FunctionT]:
-    """Gives a function of ``**options`` the signature that its frozen configs add up to.
-
-    So ``help``, a notebook's completion and the documentation show every option, and each stands in one place.
-
-    Args:
-        configs: dataclasses; where several have a field of a name, the first counts.
-        further: name of the keywords that the function takes besides, if it takes any.
-    """
-
-    def decorate(function: FunctionT) -> FunctionT:
-        own = inspect.signature(function)
-        parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        names = {parameter.name for parameter in parameters}
-        for config in configs:
-            for field in dataclasses.fields(config):
-                if field.init and field.name not in names:
-                    names.add(field.name)
-                    parameters.append(_parameter(field))
-        if further is not None:
-            parameters.append(inspect.Parameter(further, inspect.Parameter.VAR_KEYWORD, annotation=Any))
-        function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        return function
-
-    return decorate
 
 
 def split(
@@ -74,8 +46,7 @@ def split(
     """
     for option in options:
         if option not in names and option not in RUN_OPTIONS:
-            alike = difflib.get_close_matches(option, names | RUN_OPTIONS, n=1)
-            raise UsageError(f"there is no option {option!r}" + (f"; did you mean {alike[0]!r}?" if alike else ""))
+            raise UsageError(f"there is no option {option!r}{likeness(option, names | RUN_OPTIONS)}")
     made = recipe(**{name: value for name, value in options.items() if name in names})
     rest = {name: value for name, value in options.items() if name not in names}
     folder, ledger = rest.pop("out", None), rest.pop("ledger", None)
@@ -148,12 +119,15 @@ def check_bands(bands: Sequence[str] | str | None) -> None:
 
 
 def check_dataset(name: str) -> None:
-    """Refuses what is neither an alias nor looks like an Earth Engine id.
+    """Refuses what was meant to be an alias and is none: the server knows which ids there are.
+
+    Aliases are words; Earth Engine's ids have slashes, and ids of STAC collections, as catalogues are served by, often
+    dashes.
 
     Raises:
         UnknownDatasetError: with the aliases that look like it.
     """
-    if find(name) is None and "/" not in name:
+    if find(name) is None and not set("/-") & set(name) and (name.isupper() or suggestion(name)):
         raise UnknownDatasetError(
             f"there is no dataset called {name!r}{suggestion(name) or ';'} `eechips datasets` lists the short names, "
             "and any Earth Engine id will do"
@@ -175,6 +149,16 @@ def check_dates(start: str | None, end: str | None) -> None:
         raise UsageError(f"the start ({start}) must be before the end ({end}), which is exclusive")
 
 
+def check_format(text: str, formats: Sequence[str]) -> None:
+    """Refuses a format that there is not.
+
+    Raises:
+        UsageError: listing those there are.
+    """
+    if text not in formats:
+        raise UsageError(f"unknown format {text!r}: one of {', '.join(formats)}")
+
+
 def check_positive(name: str, value: float | None) -> None:
     """Refuses a number that is not above zero; None passes.
 
@@ -191,11 +175,3 @@ def _moment(name: str, text: str) -> dt.datetime:
     except ValueError:
         raise UsageError(f"the {name} {text!r} is not a date (YYYY-MM-DD)") from None
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
-
-
-def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
-    default = field.default
-    if default is dataclasses.MISSING:
-        factory = field.default_factory
-        default = inspect.Parameter.empty if factory is dataclasses.MISSING else factory()
-    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)

@@ -68,6 +68,21 @@ class Look:
         if not self.is_picture and self.is_given:
             raise UsageError(f"--min, --max and --palette make pictures (png, jpg); {self.format} holds the values")
 
+    def check_empty(self, on_empty: str) -> None:
+        """Refuses to deal with empty results in a format in which they look like others.
+
+        Args:
+            on_empty: what is to become of them: ``keep``, ``skip`` or ``redraw``.
+
+        Raises:
+            UsageError: saying why.
+        """
+        if self.format == "jpg" and on_empty != "keep":
+            raise UsageError(
+                f"--on-empty {on_empty} needs png, tif or npy: jpg has no mask, and nothing tells an empty chip from a"
+                " black one"
+            )
+
     def check_chosen(self, bands: Sequence[str] | None) -> None:
         """Refuses a number of bands that makes no picture.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from eechips.jobs.options import (
     check_bands,
     check_dataset,
     check_dates,
+    check_format,
     check_positive,
     fetch,
     field_names,
@@ -42,7 +42,7 @@ from eechips.planning.pairing import parse_window
 from eechips.planning.places import Places, read_places
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
-from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
+from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, identity_of
 from eechips.storage import sha256_of
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ class PointValues(OfDataset):
             any there; of two equally near the earlier.
         window: how far from it at most, before and after, as ``30d``, ``12h`` or ``2w``. A date without a time of day
             stands for its noon (UTC), and half a day is added.
-        mask: cloud mask of the dataset: ``auto``, or as ``eechips images`` has it; None for none.
+        mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks; see
+            :mod:`eechips.planning.masks`.
         scale: edge of a pixel in metres; None for the images' own pixels.
         reducer: over polygons: one or more of Earth Engine's reducers, or p0 to p100, ``"mean,p90"``; the counts of
             pixels come with them. ``mean`` if None.
@@ -111,7 +112,7 @@ class PointValues(OfDataset):
     composite: str | None = None
     date_field: str | None = None
     window: str | None = None
-    mask: str | None = None
+    mask: str = "none"
     scale: float | None = None
     reducer: str | None = None
     prefix: str = ""
@@ -202,8 +203,7 @@ class PointValues(OfDataset):
     @property
     def identity(self) -> str:
         """Sha256 of what changes results; where the file lies does not."""
-        content = {**self.parameters, "recipe": self.name, "points": None}
-        return hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        return identity_of(self.name, {**self.parameters, "points": None})
 
     def get_requests(self) -> Iterator[Unit]:
         """Plans the cells.
@@ -454,8 +454,7 @@ def _check(recipe: PointValues) -> None:
     check_dataset(recipe.dataset)
     check_positive("--scale", recipe.scale)
     check_dates(recipe.start, recipe.end)
-    if recipe.format not in TABLE_FORMATS:
-        raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(TABLE_FORMATS)}")
+    check_format(recipe.format, TABLE_FORMATS)
     if recipe.composite is not None and recipe.composite not in COMPOSITES:
         raise UsageError(f"unknown composite {recipe.composite!r}: one of {', '.join(COMPOSITES)}")
     given = [

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.options import check_bands, check_dates, check_positive
+from eechips.jobs.options import check_bands, check_dates, check_format, check_positive
 from eechips.planning.maps import parse_map
 from eechips.planning.pairing import parse_window
 from eechips.planning.spacing import parse_distance
@@ -46,8 +46,7 @@ def check(recipe: ChipSample) -> None:
     _check_strategy(recipe)
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"--limit must be at least 1, not {recipe.limit}")
-    if recipe.format not in CHIP_FORMATS:
-        raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(CHIP_FORMATS)}")
+    check_format(recipe.look.format, CHIP_FORMATS)
     check_positive("--scale", recipe.scale)
     check_dates(recipe.start, recipe.end)
     _check_grid(recipe)

@@ -9,31 +9,43 @@ import hashlib
 import json
 import logging
 import sys
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal, overload
 
-from eechips.downloads.address import bare, file_of, shown, suffix_of
-from eechips.downloads.answer import ANSWER_NAME, Answer
+from eechips.catalogs.schema import SCHEMA_NAME
+from eechips.downloads.address import bare, file_of, shown
+from eechips.downloads.answer import ANSWER_NAME, Answer, noting, with_others
+from eechips.downloads.assets import chosen_assets, unit_of
 from eechips.downloads.checks import Promise
 from eechips.downloads.hosts import Hosts
+from eechips.downloads.partial import forget, offer
 from eechips.downloads.quarantine import quarantine, release
 from eechips.downloads.rate import Rate, Room
-from eechips.downloads.search import Search, items
+from eechips.downloads.reader import POLICY, Reader, Unread, told_unread
+from eechips.downloads.search import Search, chosen, items
 from eechips.downloads.secret import read_secrets
-from eechips.downloads.signing import Auth, AuthName, Signer, signer_of
+from eechips.downloads.signing import Auth, AuthName, Given, Signer, signer_of
 from eechips.downloads.transfer import Courier, Order
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results, Settled
+from eechips.engine.files import Placed
 from eechips.engine.log import RunLog
+from eechips.engine.plan import check_same, describe, name_template
 from eechips.engine.site import Site
-from eechips.engine.worker import Placed
-from eechips.errors import EechipsError, PermanentError, QuarantinedError, UsageError
+from eechips.errors import EechipsError, PermanentError, QuarantinedError, StorageError, UsageError
 from eechips.human import human_bytes
+from eechips.jobs.asset_store import Put, check_store, open_store
+from eechips.jobs.further import Further
 from eechips.jobs.options import check_dates, fetch, field_names, names_of, slug, split, takes
+from eechips.jobs.scene_items import local_item, scene_names
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import locked
+from eechips.manifest.record import State
 from eechips.manifest.run import Run
 from eechips.planning.conditions import Condition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
@@ -44,20 +56,14 @@ _log = logging.getLogger(__name__)
 
 _VERSION = 1  # of what the units mean: changed when old ones would be transferred otherwise
 _PARTIAL = "partial"
+_LINE_SECONDS = 10.0  # between two lines that say how far a search is
 _READ_TIMEOUT, _UNIT_TIMEOUT = 60.0, 86400.0
 """Seconds: silence ends a request, and a large file may take a day."""
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes lets another go on, which may only have to hash or write what has come."""
-_PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
-_RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
 _OF_EARTH_ENGINE = (
     "local", "local_assets", "endpoint", "project", "credentials", "send_credentials", "scheduler", "pipeline_options",
 )  # fmt: skip
-_SHA256 = "1220"  # how a multihash of 32 bytes of sha2-256 begins (https://multiformats.io/multihash/)
-
-Ingester = Callable[[Path, str, tuple[str, ...]], object]
-"""Puts a scene into a store of assets: given its STAC item, whose files are here, the id of the image that it is to
-become, and the names of its assets."""
 
 
 @dataclass(slots=True)
@@ -66,8 +72,7 @@ class _Desk:
 
     site: Site
     folder: Path
-    hosts: Hosts
-    signer: Signer
+    reader: Reader
     courier: Courier
     room: Room
 
@@ -80,7 +85,8 @@ class Scenes:
     tokens and the bytes that they may use a second. Earth Engine is not asked.
 
     Attributes:
-        stac: address of a STAC API or a static catalogue, or path or address of a STAC GeoParquet file.
+        stac: address of a STAC API or a static catalogue, or path or address of STAC GeoParquet: a file, a pattern, or
+            a folder, such as ``eechips catalog`` writes.
         collection: id, or several.
         roi: ``W,S,E,N`` in degrees, or a vector file; None for everywhere.
         start: first day or moment, ISO 8601; None for no bound.
@@ -97,7 +103,7 @@ class Scenes:
         requester_pays: whether the account pays for what S3 sends.
         ingest: folder of assets that good scenes are put into.
         asset_id: Earth Engine id of the collection that they are put into; None for ``scenes/<collection>``.
-        ingester: puts them there; the command line has one.
+        ingester: puts them there; None for what fills the stores of the local Earth Engine.
     """
 
     stac: str
@@ -117,8 +123,9 @@ class Scenes:
     requester_pays: bool = False
     ingest: str | Path | None = None
     asset_id: str | None = None
-    ingester: Ingester | None = field(default=None, repr=False, compare=False)
+    ingester: Put | None = field(default=None, repr=False, compare=False)
     _desk: list[_Desk] = field(default_factory=list, init=False, repr=False, compare=False)
+    _signed: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     name = "scenes"
     name_template = "scenes/{item}/{asset}"
@@ -138,7 +145,7 @@ class Scenes:
         if self.assets is not None and not all(self.asset_names or ("",)):
             raise UsageError("--assets must name at least one asset: A,B,C")
         if self.ingest is not None and self.ingester is None:
-            raise UsageError("ingest needs an ingester: eechips scenes --ingest on the command line has one")
+            check_store()
         if self.asset_id is not None and self.ingest is None:
             raise UsageError("--id is for --ingest: what the scenes' collection is to be called")
         check_dates(self.start, self.end)
@@ -231,21 +238,22 @@ class Scenes:
         folder, transport, timeouts = site.store.root, site.transport, site.timeouts
         with warnings.catch_warnings(), Hosts(self.per_host, timeouts.connect, timeouts.read) as hosts:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            signer, room = self._signer(hosts), Room(folder)
+            signer, room = Given(self._signer(hosts), self._signed), Room(folder)
+            patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
+            reader = Reader(hosts, signer, patience, transport.pause)
             is_here = file_of(self.stac) is not None
-            courier = Courier(
-                hosts, signer, transport, Rate(self.max_rate), room, site.unit_timeout, takes_files=is_here
-            )
-            self._desk.append(_Desk(site, folder, hosts, signer, courier, room))
+            rate = Rate(self.max_rate)
+            courier = Courier(hosts, signer, transport, rate, room, site.unit_timeout, takes_files=is_here)
+            self._desk.append(_Desk(site, folder, reader, courier, room))
             interval = sys.getswitchinterval()
             sys.setswitchinterval(_SWITCH_INTERVAL)
             try:
-                yield
+                with courier:
+                    yield
             finally:
                 sys.setswitchinterval(interval)
                 self._desk.clear()
-                with contextlib.suppress(OSError):  # something is on its way still, or never was
-                    (folder / _PARTIAL).rmdir()
+                _remove_if_empty(folder / _PARTIAL)
 
     def get_requests(self) -> Iterator[Unit]:
         """Asks the catalogue, or takes the answer that is kept, and gives a unit for each asset.
@@ -260,12 +268,13 @@ class Scenes:
         """
         if not self._desk:  # only to see what there is
             with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT) as hosts:
-                yield from self._units(items(self.search, self._signer(hosts)))
+                reader = Reader(hosts, self._signer(hosts))
+                yield from self._units(self._found(reader), reader.unread)
             return
         (desk,) = self._desk
         answer = self._answer(desk)
         total = 0
-        for unit in self._units(answer):
+        for unit in self._units(answer, desk.reader.unread):
             identifier = unit_id(unit, self.identity)[:ID_LENGTH]
             fields = {"collection": unit["collection"], "item": unit["item"], "asset": unit["asset"]}
             desk.site.log.write("scene", id=identifier, step="query", **fields, href=shown(unit["href"]))
@@ -274,7 +283,7 @@ class Scenes:
         desk.room.check(total)
 
     def get_result(self, index: int, unit: Unit) -> Any:
-        """Transfers the file of a unit: an :class:`eechips.engine.worker.Placed`.
+        """Transfers the file of a unit: an :class:`eechips.engine.files.Placed`.
 
         Raises:
             QuarantinedError: if it came whole three times, and was wrong each time.
@@ -283,7 +292,7 @@ class Scenes:
         """
         (desk,) = self._desk
         identifier = unit_id(unit, self.identity)[:ID_LENGTH]
-        path = desk.folder / _PARTIAL / f"{identifier}.data"
+        path = _on_its_way(desk.folder, identifier)
         promise = Promise.from_json(unit["promise"])
         order = Order(href=unit["href"], collection=unit["collection"] or "", promise=promise, path=path)
 
@@ -295,17 +304,15 @@ class Scenes:
         except QuarantinedError as error:
             told = {**_told(unit), "reason": str(error)}
             kept = quarantine(desk.folder, identifier, path, promise.suffix, told)
-            path.with_suffix(".json").unlink(missing_ok=True)
+            forget(path)
             tell("quarantine", file=kept.name, error=str(error))
             raise
         except PermanentError:
-            for left in (path, path.with_suffix(".json")):
-                left.unlink(missing_ok=True)
+            forget(path)
             raise
-        path.with_suffix(".json").unlink(missing_ok=True)
         release(desk.folder, identifier)
         return Placed(
-            temporary=path.relative_to(desk.folder).as_posix(),
+            temporary=offer(path).relative_to(desk.folder).as_posix(),
             suffix=promise.suffix,
             size=arrived.size,
             sha256=arrived.sha256,
@@ -331,147 +338,159 @@ class Scenes:
         Raises:
             UsageError: if none could be put there.
         """
-        answer = {(i.get("collection"), i["id"]): i for i in Answer(results.folder / ANSWER_NAME, self.identity)}
+        kept = self.kept(results.folder)
+        if kept is None:
+            told = f"{results.folder / ANSWER_NAME} is gone, and with it what the catalogue says of the scenes"
+            raise StorageError(f"{told}: put it back, or choose another --out")
+        answer = {(item.get("collection"), item["id"]): item for item in kept}
         scenes: dict[tuple[str | None, str], list[Settled]] = {}
         for settled in results:
             key = settled.unit["collection"], settled.unit["item"]
             scenes.setdefault(key, []).append(settled)
+            if settled.record.state is not State.FAILED_TRANSIENT:  # which goes on where it was, if it is tried again
+                forget(_on_its_way(results.folder, unit_id(settled.unit, self.identity)[:ID_LENGTH]))
+        _remove_if_empty(results.folder / _PARTIAL)
+        names = scene_names(scenes)
         ingested: list[str] = []
         refused: list[str] = []
-        with RunLog(results.folder) as log:
+        with RunLog(results.folder) as log, self._open_store() as put:
             for key, parts in scenes.items():
                 here = [part for part in parts if part.path is not None]
                 if not here:
                     continue
-                name = f"stac/{safe_component(key[0] or 'items')}/{safe_component(key[1])}.json"
+                folder, called = safe_component(key[0] or "items"), names[key]
+                name = f"stac/{folder}/{called}.json"
                 with results.make(name) as path:
-                    path.write_text(json.dumps(_local_item(answer[key], here, name), indent=2, ensure_ascii=False))
-                if self.ingester is None or len(here) < len(parts):
+                    path.write_text(json.dumps(local_item(answer[key], here, name), indent=2, ensure_ascii=False))
+                if put is None or len(here) < len(parts):
                     continue
                 fields = {"ids": [unit_id(p.unit, self.identity)[:ID_LENGTH] for p in here], "step": "ingest"}
                 try:
-                    names = tuple(part.unit["asset"] for part in here)
-                    asset = self._asset_id(*key)
-                    self.ingester(results.folder / name, asset, names)
+                    asset = f"{self.asset_id or (f'scenes/{folder}' if key[0] else 'scenes')}/{called}"
+                    put(results.folder / name, asset, tuple(part.unit["asset"] for part in here))
                 except EechipsError as error:
                     refused.append(str(error))
                     log.write("scene", **fields, error=str(error))
                 else:
                     ingested.append(asset)
                     log.write("scene", **fields, asset=asset)
-        if self.ingester is not None:
+        if self.ingest is not None:
             results.say(f"{len(ingested):,} of {len(scenes):,} scenes are assets in {self.ingest}")
         if refused:
             raise UsageError(f"{len(refused):,} scenes could not be ingested; the first: {refused[0]}")
+
+    def ask_again(self, folder: Path, log: RunLog) -> Iterator[Unit]:
+        """Asks the catalogue anew, and gives a unit for each asset that it has now, or had when it was asked before.
+
+        Args:
+            folder: of the run; the answer is kept there.
+            log: of the run.
+
+        Raises:
+            UsageError, ConfigurationError: see :meth:`get_requests`.
+        """
+        with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT) as hosts:
+            reader = Reader(hosts, self._signer(hosts))
+            answer = Answer(folder / ANSWER_NAME, self.identity)
+            yield from self._units(answer if self._ask(reader, answer, log) else (), reader.unread)
 
     def kept(self, folder: Path) -> Answer | None:
         """The catalogue's answer of an earlier command, if a folder has it."""
         answer = Answer(folder / ANSWER_NAME, self.identity)
         return None if answer.asked is None else answer
 
-    def _asset_id(self, collection: str | None, item: str) -> str:
-        parent = self.asset_id or (f"scenes/{collection}" if collection else "scenes")
-        return f"{parent}/{safe_component(item)}"
+    def _open_store(self) -> contextlib.AbstractContextManager[Put | None]:
+        """What puts scenes where they are to be assets; None if they are not."""
+        if self.ingest is None or self.ingester is not None:
+            return contextlib.nullcontext(self.ingester)
+        return open_store(Path(self.ingest))
 
     def _signer(self, hosts: Hosts) -> Signer:
         file = None if self.secrets is None else Path(self.secrets)
         return signer_of(self.access, read_secrets(file), hosts)
 
-    def _answer(self, desk: _Desk) -> Answer:
+    def _answer(self, desk: _Desk) -> Iterable[dict[str, Any]]:
+        """The answer that is kept; if there is none, the catalogue's, which is kept if it has items."""
         answer = Answer(desk.folder / ANSWER_NAME, self.identity)
-        if answer.asked is None:
-            count = answer.keep(items(self.search, desk.signer))
-            desk.site.log.write("asked", stac=shown(self.stac), items=count)
-        return answer
+        if answer.asked is not None:
+            return answer
+        return answer if self._ask(desk.reader, answer, desk.site.log) else ()
 
-    def _units(self, found: Iterable[Mapping[str, Any]]) -> Iterator[Unit]:
-        count = without = 0
+    def _ask(self, reader: Reader, answer: Answer, log: RunLog) -> int:
+        """Asks the catalogue, and keeps its answer, with the items of an earlier one that it has not any more."""
+        before = answer if answer.asked is not None else ()
+        count = answer.keep(with_others(noting(self._found(reader), self._signed), before), reader.unread)
+        log.write("asked", stac=shown(self.stac), items=count, unread=len(reader.unread))
+        for each in reader.unread:
+            log.write("unread", address=each.address, error=each.reason)
+        return count
+
+    def _found(self, reader: Reader) -> Iterator[dict[str, Any]]:
+        """The catalogue's items."""
+        folder = file_of(self.stac)
+        if folder is None or not (folder / SCHEMA_NAME).is_file():
+            return _counted(items(self.search, reader))
+        from eechips.catalogs.catalog import open_catalog
+
+        region = self.search.region
+        bounds = None if region is None else region.bounds
+        catalog = open_catalog(folder)
+        found = catalog.items(bbox=bounds, start=self.start, end=self.end, collections=self.collections)
+        return _counted(chosen(((item, str(folder / SCHEMA_NAME)) for item in found), self.search, reader))
+
+    def _units(self, found: Iterable[Mapping[str, Any]], unread: Sequence[Unread]) -> Iterator[Unit]:
+        count = without = unknown = 0
         there: dict[str, None] = {}
         size = 0
         for item in found:
-            chosen = list(_chosen(item, self.asset_names))
+            keys = list(chosen_assets(item, self.asset_names))
             there |= dict.fromkeys(item["assets"])
             count += 1
-            without += not chosen
-            for key in chosen:
-                unit = _unit(item, key)
-                size += unit["promise"].get("size") or 0
+            without += not keys
+            for key in keys:
+                unit = unit_of(item, key)
+                promise = Promise.from_json(unit["promise"])
+                size += promise.size or 0
+                unknown += promise.is_unknown
                 yield unit
+        lost = told_unread(unread)
         if count == 0:
-            raise UsageError(f"{shown(self.stac)} has no item that was asked for")
+            raise UsageError(f"{shown(self.stac)} has no item that was asked for" + (f"; {lost}" if lost else ""))
         if without == count:
             raise UsageError(f"no item has the assets that were asked for; there are {', '.join(there) or 'none'}")
         lacking = f"; {without:,} more have none of the assets" if without else ""
         sizes = f", {human_bytes(size)}" if size else ""
-        _log.info("%s items of %s%s%s", f"{count - without:,}", shown(self.stac), sizes, lacking)
+        many = "1 item" if count - without == 1 else f"{count - without:,} items"
+        _log.info("%s of %s%s%s", many, shown(self.stac), sizes, lacking)
+        if unknown:
+            told = f"{unknown:,} checksums are no multihashes, or of a kind that is not known here"
+            _log.warning("%s: these files are checked by all else", told)
+        if lost:
+            _log.warning("%s", lost)
 
 
-def _chosen(item: Mapping[str, Any], names: Sequence[str] | None) -> Iterator[str]:
-    """Keys of an item's assets that are asked for: by key, or by the name of their one band."""
-    assets: Mapping[str, Mapping[str, Any]] = item["assets"]
-    if names is None:
-        yield from (
-            (key for key, asset in assets.items() if _is_data(asset)) if any(map(_is_data, assets.values())) else assets
-        )
-        return
-    by_band = {band: key for key, asset in assets.items() for band in _bands(asset)}
-    seen = set()
-    for name in names:
-        key = name if name in assets else by_band.get(name)
-        if key is not None and key not in seen:
-            seen.add(key)
-            yield key
-
-
-def _is_data(asset: Mapping[str, Any]) -> bool:
-    roles = set(asset.get("roles") or ())
-    return "data" in roles or (not roles & _PICTURES and str(asset.get("type") or "").startswith(_RASTERS))
-
-
-def _bands(asset: Mapping[str, Any]) -> list[str]:
-    """The names of an asset's band, if it has one."""
-    for name in ("bands", "eo:bands"):
-        listed = asset.get(name)
-        if isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], dict):
-            names = (listed[0].get("name"), listed[0].get("eo:common_name"), listed[0].get("common_name"))
-            return [str(each) for each in names if each]
-    return []
-
-
-def _unit(item: Mapping[str, Any], key: str) -> Unit:
-    asset, properties = item["assets"][key], item.get("properties") or {}
-    href = bare(asset["href"])
-    moment = properties.get("datetime") or properties.get("start_datetime")
-    return {
-        "kind": "scene",
-        "collection": item.get("collection"),
-        "item": item["id"],
-        "asset": key,
-        "href": href,
-        **({"datetime": moment} if moment else {}),
-        "promise": Promise.of(asset, properties, suffix_of(href)).to_json(),
-    }
+def _counted(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same items; of a search that takes long, how many they are is told."""
+    last = time.monotonic()
+    for count, item in enumerate(found):
+        if time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            _log.info("%s items so far", f"{count:,}")
+        yield item
 
 
 def _told(unit: Unit) -> dict[str, Any]:
     return {name: unit[name] for name in ("collection", "item", "asset")} | {"href": shown(unit["href"])}
 
 
-def _local_item(item: Mapping[str, Any], parts: Sequence[Settled], name: str) -> dict[str, Any]:
-    """A STAC item whose assets are the files that are here, with their sizes and checksums."""
-    up = "../" * (len(PurePosixPath(name).parts) - 1)
-    assets = {
-        part.unit["asset"]: {
-            **item["assets"][part.unit["asset"]],
-            "href": up + str(part.record.file),
-            "file:size": part.record.bytes,
-            "file:checksum": _SHA256 + str(part.record.sha256),
-        }
-        for part in parts
-    }
-    # Those of its own are to where it came from: relative ones lead nowhere from here.
-    links = [link for link in item.get("links") or () if str(link.get("href", "")).startswith(("http:", "https:"))]
-    return {**item, "assets": assets, "links": links}
+def _on_its_way(folder: Path, identifier: str) -> Path:
+    """Where the file of a unit is before it has its name, and until that is in the ledger."""
+    return folder / _PARTIAL / f"{identifier}.data"
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # something is on its way still, or never was
+        folder.rmdir()
 
 
 def _moment(text: str | None) -> dt.datetime | None:
@@ -510,17 +529,58 @@ def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
     return recipe, dataclasses.replace(config, engine="threads")
 
 
+def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
+    """Asks the catalogue of a run again, and adds what is new to its plan. Nothing is fetched yet.
+
+    What the catalogue has not any more stays. What it has changed (another address, size or checksum) stays as it was,
+    and is told.
+
+    Args:
+        recipe: of the run.
+        config: of the run; where there is none yet, nothing happens.
+
+    Returns:
+        Units that were added.
+
+    Raises:
+        UsageError: if the folder holds another run, or is in use.
+        ConfigurationError: if the catalogue does not answer.
+    """
+    if not (config.out / LEDGER_NAME).exists():
+        return 0
+    with locked(config.out), Ledger(config.out / LEDGER_NAME) as ledger, RunLog(config.out) as log:
+        if not ledger.has_plan or not check_same(ledger, describe(recipe, config), config.out):
+            return 0
+        further = Further(ledger, recipe.identity, name_template(recipe, config))
+        added = [planned for unit in recipe.ask_again(config.out, log) if (planned := further.of(unit)) is not None]
+        Room(config.out).check(sum(json.loads(each.unit)["promise"].get("size") or 0 for each in added))
+        ledger.add(added)
+        log.write("refreshed", added=len(added), changed=len(further.changed))
+        for unit in further.changed:
+            log.write("changed", **_told(unit))
+    kept = f"; {len(further.changed):,} that have changed stay as they were: another --out has them anew"
+    _log.info("%s new%s", f"{len(added):,}", kept if further.changed else "")
+    return len(added)
+
+
 @overload
-def scenes(stac: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
+def scenes(
+    stac: str, *, out: str | Path | None = None, refresh: bool = False, dry_run: Literal[True], **options: Any
+) -> Estimate: ...
 @overload
-def scenes(stac: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
+def scenes(
+    stac: str, *, out: str | Path | None = None, refresh: bool = False, dry_run: Literal[False] = False, **options: Any
+) -> Run: ...
 @takes(Scenes, RunConfig)
-def scenes(stac: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
+def scenes(
+    stac: str, *, out: str | Path | None = None, refresh: bool = False, dry_run: bool = False, **options: Any
+) -> Run | Estimate:
     """Fetches whole scenes that a STAC search finds, one file for each asset, each checked.
 
     Args:
-        stac: address of a STAC API or a static catalogue, or path or address of a STAC GeoParquet file.
+        stac: address of a STAC API or a static catalogue, or path or address of STAC GeoParquet.
         out: folder of the results; None for ``outputs/scenes-<collection>``.
+        refresh: ask the catalogue again, and add what is new to the run that is there.
         dry_run: ask the catalogue only.
         options: those of ``Scenes`` and ``RunConfig``, but for those of Earth Engine.
 
@@ -537,4 +597,7 @@ def scenes(stac: str, *, out: str | Path | None = None, dry_run: bool = False, *
         ...                      where="eo:cloud_cover < 20", assets="red,nir", max_items=4)
         >>> run.units[["file", "bytes", "crs"]]
     """
-    return fetch(*scenes_recipe({"stac": stac, "out": out, "dry_run": dry_run, **options}))
+    recipe, config = scenes_recipe({"stac": str(stac), "out": out, "dry_run": dry_run, **options})
+    if refresh and not dry_run:
+        refresh_scenes(recipe, config)
+    return fetch(recipe, config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,6 +22,7 @@ from eechips.jobs.options import (
     check_bands,
     check_dataset,
     check_dates,
+    check_format,
     fetch,
     field_names,
     names_of,
@@ -43,7 +43,7 @@ from eechips.planning.projection import nominal_scale
 from eechips.planning.regions import BoxRegion, parse_box, planar
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.planning.zones import Shapes, Zones, file_shapes, file_zones, table_shapes, table_zones
-from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, canonical_json
+from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, identity_of
 from eechips.storage import sha256_of
 
 # Degrees around a batch of regions within which images are looked for: bounds from the server are not exact.
@@ -76,7 +76,8 @@ class TimeSeries(OfDataset):
             those without data. None for a row for each image.
         composite: with ``every``: what makes one image of a period's images, pixel by pixel: ``mean``, ``median``,
             ``min``, ``max``, ``sum``, ``mode``, ``count``, a percentile, or ``mosaic``, the latest on top.
-        mask: a cloud mask of the dataset, see ``eechips.planning.masks``; None for none.
+        mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks; see
+            :mod:`eechips.planning.masks`.
         bbox: ``W,S,E,N``: only regions that meet it.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
         end: last day, exclusive; None for no bound.
@@ -105,7 +106,7 @@ class TimeSeries(OfDataset):
     reducer: Sequence[str] | str = "mean"
     every: str | None = None
     composite: str = "mean"
-    mask: str | None = None
+    mask: str = "none"
     bbox: str | None = None
     start: str | None = None
     end: str | None = None
@@ -208,7 +209,7 @@ class TimeSeries(OfDataset):
     @property
     def identity(self) -> str:
         """Sha256 of what changes results."""
-        return hashlib.sha256(canonical_json({"recipe": self.name, **self.results}).encode()).hexdigest()
+        return identity_of(self.name, self.results)
 
     @property
     def parameters(self) -> Mapping[str, Any]:
@@ -420,8 +421,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
 def _check(recipe: TimeSeries) -> None:
     """Refuses options that are out of range or contradict each other, as far as that needs no request."""
     check_dataset(recipe.dataset)
-    if recipe.format is not None and recipe.format not in TABLE_FORMATS:
-        raise UsageError(f"unknown format {recipe.format!r}: one of {', '.join(TABLE_FORMATS)}")
+    check_format(recipe.table_format, TABLE_FORMATS)
     if recipe.output not in OUTPUTS:
         raise UsageError(f"unknown output {recipe.output!r}: one of {', '.join(OUTPUTS)}")
     _check_batch(recipe)

@@ -70,12 +70,13 @@ def _files(run: Run) -> Iterator[list[Path]]:
         yield copies
 
 
-def contact_sheet(paths: Sequence[Path], *, most_bytes: int = MOST_BYTES) -> bytes:
+def contact_sheet(paths: Sequence[Path]) -> bytes:
     """A PNG of chips, side by side; a single one is shown larger.
+
+    It has at most ``MOST_BYTES``, as long as chips are not made smaller than 64 pixels.
 
     Args:
         paths: of chips of any format.
-        most_bytes: that the picture may have, as long as chips are not made smaller than 64 pixels.
 
     Raises:
         OSError, ValueError: if a file is none of those.
@@ -86,7 +87,7 @@ def contact_sheet(paths: Sequence[Path], *, most_bytes: int = MOST_BYTES) -> byt
     image = b""
     for edge in (_LARGE_EDGE, 384, 256, *_EDGES) if len(paths) == 1 else _EDGES:
         image = png(sheet(rows, edge))
-        if len(image) <= most_bytes:
+        if len(image) <= MOST_BYTES:
             break
     return image
 

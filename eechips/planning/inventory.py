@@ -10,6 +10,7 @@ from typing import Any
 import ee
 
 from eechips.grid import Grid
+from eechips.moment import utc
 from eechips.planning import service
 
 
@@ -35,10 +36,7 @@ class Scene:
     @property
     def moment(self) -> str | None:
         """When it was taken, ISO 8601, UTC; None if that is not known."""
-        if self.time is None:
-            return None
-        moment = dt.datetime.fromtimestamp(self.time / 1000, tz=dt.timezone.utc)
-        return moment.isoformat().replace("+00:00", "Z")
+        return None if self.time is None else utc(self.time)
 
     @property
     def day(self) -> dt.date | None:

@@ -85,18 +85,18 @@ def parse_mask(text: str | None, dataset: str) -> Mask | None:
     Args:
         text: ``auto`` for the dataset's usual one; ``none`` or None; a name, perhaps with the kinds of pixels to mask
             (``qa_pixel:cloud,shadow,snow``), or the least score of a clear one (``cs:0.7``).
-        dataset: asset id.
+        dataset: asset id, of a collection or of one of its images.
 
     Raises:
         UsageError: if the dataset has no such mask; it lists those there are.
     """
     if text is None or text.strip().lower() == "none":
         return None
-    name, colon, detail = (part.strip().lower() for part in text.partition(":"))
-    there = masks_of(dataset)
+    there = _there(dataset)
     if not there:
         raise UsageError(f"--mask: no mask is known for {dataset}; there are masks for {_overview()}")
-    source = there[0] if name == "auto" else next((each for each in there if each.name == name), None)
+    name, colon, detail = (part.strip().lower() for part in text.partition(":"))
+    source = _named(name, there)
     if source is None:
         raise UsageError(
             f"--mask {text}: {dataset} has no such mask; it has {_listed(there)}, and auto is {there[0].name}"
@@ -104,6 +104,32 @@ def parse_mask(text: str | None, dataset: str) -> Mask | None:
     if source.score is not None:
         return Mask(source, (), _threshold(text, detail) if colon else source.score.threshold)
     return Mask(source, _kinds(text, source, detail) if colon else source.usual)
+
+
+def parse_masks(text: str | None, datasets: Sequence[str]) -> tuple[Mask | None, ...]:
+    """The masks that ``--mask`` names for datasets that go together: None for one that has no such mask, as a map.
+
+    Args:
+        text: as :func:`parse_mask` takes it.
+        datasets: asset ids, one or several.
+
+    Raises:
+        UsageError: if none of them has such a mask.
+    """
+    name = (text or "none").partition(":")[0].strip().lower()
+    having = [dataset for dataset in datasets if _named(name, _there(dataset)) is not None] or [datasets[0]]
+    return tuple(parse_mask(text, dataset) if dataset in having else None for dataset in datasets)
+
+
+def _there(dataset: str) -> tuple[Source, ...]:
+    """The masks of a dataset, or of the collection that it is an image of."""
+    return masks_of(dataset) or masks_of(dataset.rpartition("/")[0])
+
+
+def _named(name: str, there: Sequence[Source]) -> Source | None:
+    """The one of a name, if it is there; the first is the usual one."""
+    usual = there[:1] if name == "auto" else [source for source in there if source.name == name]
+    return next(iter(usual), None)
 
 
 def _threshold(text: str, detail: str) -> float:

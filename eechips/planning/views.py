@@ -14,6 +14,7 @@ import ee
 from eechips.datasets import Kind
 from eechips.grid import Grid
 from eechips.planning import facts
+from eechips.planning.masks import Mask
 from eechips.planning.pairing import Pairing
 from eechips.planning.projection import nominal_scale
 from eechips.template import Template
@@ -31,6 +32,7 @@ class Images:
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
         bands: to show, in order.
+        mask: of clouds, applied to every image; None for none.
     """
 
     dataset: str
@@ -38,12 +40,19 @@ class Images:
     start: str | None
     end: str | None
     bands: tuple[str, ...]
+    mask: Mask | None = None
 
-    def mosaic(self, images: ee.ImageCollection, *below: ee.Image) -> ee.Image:
-        """Images on top of each other, the last on top; under all, others with the same bands."""
-        if below:
-            images = ee.ImageCollection(list(below)).merge(images)
-        return self.select(images.mosaic())
+    def mosaic(self, images: ee.ImageCollection, *others: ee.Image) -> ee.Image:
+        """Images on top of each other, the last on top, and above all of them others with the same bands.
+
+        What the mask removes of an image shows the next below it. The types of the bands are those of the first image.
+        """
+        if self.mask is not None:
+            images = images.map(self.select)
+        if others:
+            images = images.merge(ee.ImageCollection(list(others)))
+        shown: ee.Image = images.mosaic().select(list(self.bands))
+        return shown
 
     def over(self, box: ee.Geometry) -> ee.ImageCollection:
         """The images that meet a box, in order of time."""
@@ -58,15 +67,16 @@ class Images:
         return ordered
 
     def select(self, image: ee.Image) -> ee.Image:
-        """The bands of an image, in order."""
-        selected: ee.Image = image.select(list(self.bands))
+        """The bands of an image of the dataset, in order; masked where the mask says so."""
+        names = list(self.bands)
+        selected: ee.Image = image.select(names) if self.mask is None else self.mask.apply(image, names)
         return selected
 
     def nothing(self) -> ee.Image:
         """An image with the bands and no valid pixel.
 
-        Where there is no image a mosaic has no bands, and asking for them would be an error. Below the images, this
-        makes such a chip empty instead.
+        Where there is no image a mosaic has no bands, and asking for them would be an error. With this one such a chip
+        is empty instead. It comes last: of its type, a mosaic of other images could not hold their values.
         """
         none: ee.Image = ee.Image.constant([0] * len(self.bands)).rename(list(self.bands)).updateMask(0)
         return none
@@ -103,7 +113,7 @@ def view(
         is_thumb: whether the chip is the grid's bounds, in degrees.
     """
     if images.kind == "image":
-        return Template(_stored, (images.dataset,))
+        return Template(_stored, (images,))
     if is_thumb and pairing is None:
         return Template(_shown, (images,), {"corners": list(grid.bounds)})
     values: dict[str, Any] = {"coordinates": list(coordinates), "reach": reach_of(grid)}
@@ -114,9 +124,10 @@ def view(
     return Template(_shown_around, (images,), values)
 
 
-def _stored(dataset: str) -> ee.Image:
-    image: ee.Image = ee.Image(dataset)
-    return image
+def _stored(images: Images) -> ee.Image:
+    """The dataset itself."""
+    image: ee.Image = ee.Image(images.dataset)
+    return image if images.mask is None else images.select(image)
 
 
 def _shown(images: Images, corners: Sequence[float]) -> ee.Image:

@@ -13,6 +13,7 @@ from eechips.manifest.failures import Failure, failures_of
 from eechips.manifest.run import Run, Status
 from eechips.manifest.sheet import PICTURES
 from eechips.reports.pictures import Pictures, Thumbnail, draw_pictures, picture_of
+from eechips.reports.regions import Ring, region_of
 from eechips.reports.tables import Head, head_of, places_of
 from eechips.reports.units import Units, read_units
 
@@ -38,7 +39,7 @@ class Facts:
         curves: time series, if the run has any.
         head: first rows of a table, if the run has one.
         failures: all units that failed.
-        roi: west, south, east, north of the region, if it was given so.
+        roi: rings of the region, as far as they are on this side.
         is_beside: whether the page lies beside the results, so that it can name their files.
     """
 
@@ -52,7 +53,7 @@ class Facts:
     curves: Curves | None
     head: Head | None
     failures: Sequence[Failure]
-    roi: tuple[float, float, float, float] | None
+    roi: Sequence[Ring]
     is_beside: bool
 
 
@@ -85,7 +86,7 @@ def read_facts(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bo
         curves=_curves(run) if has_tables else None,
         head=_head(run, tables) if has_tables else None,
         failures=failures_of(run.path),
-        roi=_roi(run.info),
+        roi=region_of(run.info),
         is_beside=is_beside and address is None,
     )
 
@@ -117,19 +118,4 @@ def _head(run: Run, tables: Sequence[Path]) -> Head | None:
     for path in run.some_files(1):
         if path.suffix in (".csv", ".parquet") and path.is_file():
             return head_of(path)
-    return None
-
-
-def _roi(info: dict[str, Any]) -> tuple[float, float, float, float] | None:
-    """The box of the run's region, if it was given as numbers."""
-    given = info.get("parameters") or {}
-    for name in ("roi", "bbox", "region"):
-        value = given.get(name)
-        parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
-        try:
-            numbers = [float(part) for part in parts]
-        except (TypeError, ValueError):
-            continue
-        if len(numbers) == 4 and -540 <= numbers[0] < numbers[2] <= 540 and -90 <= numbers[1] < numbers[3] <= 90:
-            return numbers[0], numbers[1], numbers[2], numbers[3]
     return None

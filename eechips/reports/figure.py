@@ -14,12 +14,14 @@ import pandas as pd
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.reports.series import Curves, read_curves
+from eechips.reports.target import target
 from eechips.storage import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+PLOT_NAME = "plot.png"
 MOST_PANELS = 60
 """Regions of one figure at most."""
 
@@ -51,7 +53,8 @@ def plot(
         The figure; a notebook shows it.
 
     Raises:
-        UsageError: if the run has no series, no such region or column, or matplotlib is missing.
+        UsageError: if the run has no series, no such region or column, matplotlib is missing, or the file is a result
+            of the run.
 
     Example:
         >>> eechips.plot("outputs/timeseries-modis-lst", regions=[7, 8], out="lst.png")
@@ -61,11 +64,12 @@ def plot(
     if len(regions) > MOST_PANELS:
         raise UsageError(f"{len(regions)} regions are too many for one figure: {MOST_PANELS} at most")
     run = run if isinstance(run, Run) else open_run(run)
+    path = None if out is None else target(run, out, PLOT_NAME)
     bands = [bands] if isinstance(bands, str) else list(bands)
     curves = read_curves(run, regions, bands, most=_USUAL_PANELS)
     figure = _draw(figure_class, curves, run.info)
-    if out is not None:
-        save(figure, Path(out))
+    if path is not None:
+        save(figure, path)
     return figure
 
 

@@ -125,7 +125,7 @@ function drawMap() {
     g.fillRect(0, 0, width, height);
     drawOutlines(g);
     drawGraticule(g);
-    if (data.map.roi) drawRoi(g);
+    if (data.map.roi.length) drawRoi(g);
     drawUnits(g);
     drawScale(g);
   }
@@ -180,11 +180,20 @@ function drawMap() {
   }
 
   function drawRoi(g) {
-    const [west, south, east, north] = data.map.roi;
+    const [west, east] = [fromX(0), fromX(width)];
     g.setLineDash([6, 4]);
     g.strokeStyle = style("--ink");
     g.lineWidth = 1.2;
-    g.strokeRect(toX(west), toY(north), toX(east) - toX(west), toY(south) - toY(north));
+    g.beginPath();
+    for (const ring of data.map.roi) {
+      const longitudes = ring.map(([x]) => x);
+      for (const turn of [-360, 0, 360]) {
+        if (Math.max(...longitudes) + turn < west || Math.min(...longitudes) + turn > east) continue;
+        ring.forEach(([x, y], k) => (k ? g.lineTo(toX(x + turn), toY(y)) : g.moveTo(toX(x + turn), toY(y))));
+        g.closePath();
+      }
+    }
+    g.stroke();
     g.setLineDash([]);
   }
 

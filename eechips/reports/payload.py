@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from eechips.reports.outlines import names_of, outlines
 from eechips.reports.pictures import Pictures
+from eechips.reports.regions import Ring
 from eechips.reports.units import Column, Units
 
 _MICRO = 1e6  # places are whole millionths of a degree: 0.1 m
@@ -21,13 +22,13 @@ _ID = "\0"
 _PLACE = "state or country"
 
 
-def payload(units: Units, pictures: Pictures, *, roi: Sequence[float] | None = None) -> dict[str, Any]:
+def payload(units: Units, pictures: Pictures, *, roi: Sequence[Ring] = ()) -> dict[str, Any]:
     """A JSON value for the scripts of the page.
 
     Args:
         units: that are told.
         pictures: of some of them.
-        roi: west, south, east and north of the run's region, if it is known.
+        roi: rings of the run's region, if they are known.
     """
     centres = _joined(units.centres)
     return {
@@ -70,7 +71,7 @@ def as_script(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _map(units: Units, centres: npt.NDArray[np.float64], roi: Sequence[float] | None) -> dict[str, Any]:
+def _map(units: Units, centres: npt.NDArray[np.float64], roi: Sequence[Ring]) -> dict[str, Any]:
     whole = np.logical_and.reduce(np.isfinite(centres), axis=1)
     places = np.where(whole[:, None], centres, 0.0)
     return {
@@ -78,7 +79,7 @@ def _map(units: Units, centres: npt.NDArray[np.float64], roi: Sequence[float] | 
         "known": _packed(whole, "u1"),
         "shapes": _shapes(units.outlines, centres),
         "outlines": outlines(),
-        "roi": None if roi is None else list(roi),
+        "roi": list(roi),
     }
 
 

@@ -95,6 +95,7 @@ def atlas(facts: Facts) -> Markup | None:
     places = facts.places
     what = "units" if places is facts.units else "rows"
     share = "" if len(places) == places.total else f"{len(places):,} of {places.total:,} {what}, drawn at random. "
+    region = "Dashed: the region that was asked for. " if facts.roi else ""
     instructions = "Drag to pan; click the map, then scroll to zoom. Keys: arrows, + and -, 0, Enter, N and P."
     canvas = element(
         "div",
@@ -130,7 +131,7 @@ def atlas(facts: Facts) -> Markup | None:
             _panel("Click a chip on the map." if what == "units" else "Click a place on the map."),
             class_="atlas",
         ),
-        element("p", f"{share}Outlines: {outlines()['source']}; right to a few kilometres.", class_="note"),
+        element("p", f"{share}{region}Outlines: {outlines()['source']}; right to a few kilometres.", class_="note"),
     )
 
 

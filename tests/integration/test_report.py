@@ -120,7 +120,7 @@ def test_it_holds_all_there_is(run: eechips.Run) -> None:
     assert (data["count"], data["total"], data["stratum"]) == (26, 26, "zone")
     assert [column["name"] for column in data["columns"]] == ["zone"]
     assert sorted(data["pictures"], key=int) == [str(number) for number in range(24)]
-    assert data["map"]["roi"] == [6.9, 45.9, 7.6, 46.7]
+    assert data["map"]["roi"] == [[[6.9, 45.9], [7.6, 45.9], [7.6, 46.7], [6.9, 46.7], [6.9, 45.9]]]
     for number, (picture,) in data["pictures"].items():
         kind, _, text = picture["source"].partition(",")
         assert kind == "data:image/png;base64"

@@ -299,3 +299,18 @@ def test_a_thumb_chip_s_grid_is_where_its_pixels_lie(colorado: eechips.Run, demo
     assert unit["crs"] == "EPSG:4326"
     grid = Grid(unit["crs"], tuple(unit["transform"]), unit["width"], unit["height"])
     assert grid.bounds == pytest.approx((west, south, east, north), abs=1e-12)
+
+
+@pytest.mark.parametrize("options", [{"dataset": "S2", "grid": "thumb"}, {"dataset": ["DEM", "S2"]}])
+def test_data_have_the_type_of_the_images_whatever_the_pixels_lie_on(
+    demo_server: Server, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    """A chip that has not the pixels of one of its images, too."""
+    place = {"roi": "-105.3,39.88,-105.25,39.92", "start": "2020-06-10", "end": "2020-06-25", "per_ecoregion": None}
+    bands = "B4,B8" if isinstance(options["dataset"], str) else ["S2:B4,B8"]
+    run = sample(demo_server, tmp_path, total=2, size=16, format="tif", bands=bands, **place, **options)
+    files = run.layers["file"] if isinstance(bands, list) else run.units["file"]
+    for name in files[["DEM" not in name for name in files]]:
+        with rasterio.open(run.path / name) as file:
+            assert file.dtypes == ("uint16", "uint16")
+            assert file.read().max() > 1000

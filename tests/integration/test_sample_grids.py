@@ -278,6 +278,7 @@ MONTANA = (
 )
 
 
+@pytest.mark.slow
 def test_samples_of_three_landsats_are_aligned_to_the_pixel(
     real_data: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:

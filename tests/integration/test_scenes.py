@@ -330,7 +330,7 @@ def test_a_stac_geoparquet_file(server: FileServer, tmp_path: Path) -> None:
 
 def test_each_asset_can_be_followed_through_the_log(server: FileServer, tmp_path: Path) -> None:
     with stac_api(items(server)[:2], tmp_path) as url:
-        run = fetch(url, tmp_path / "out", collection="demo", ingest=tmp_path / "a", ingester=lambda *_: None)
+        run = fetch(url, tmp_path / "out", collection="demo", ingest=tmp_path / "a")
     for identifier in run.units["id"].str[:16]:
         mine = [
             line["step"]
@@ -382,7 +382,7 @@ def test_refusals(server: FileServer, tmp_path: Path, options: dict[str, Any], m
 def test_a_catalogue_that_is_none(server: FileServer, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no catalogue"):
         fetch(tmp_path / "none.json", tmp_path / "out")
-    with pytest.raises(ConfigurationError, match="like a STAC catalogue"):
+    with pytest.raises(ConfigurationError, match=r"no (JSON|text)"):
         fetch(f"{server.url}/s0.tif", tmp_path / "out")
 
 
@@ -449,6 +449,42 @@ def test_from_a_search_to_chips(serve: Callable[..., Server], folder: Path, tmp_
         endpoint=server.url, provenance=True, out=tmp_path / "chips", quiet=True, engine="threads",
     )  # fmt: skip
     assert chips_are_windows(run, {path.stem: path for path in folder.glob("*.tif")}) == 6
+
+
+@pytest.mark.slow
+def test_scenes_of_several_resolutions_are_assets(serve: Callable[..., Server], tmp_path: Path) -> None:
+    """Chips of a band on its own pixels are windows of its file, whatever grid the others have."""
+    files = tmp_path / "files"
+    for name, size in {"B04": 10, "B11": 20, "B01": 60}.items():
+        write(files / f"{name}.tif", len(name) + size, transform=from_origin(500_000, 4_430_000, size, size))
+    with FileServer(files) as server:
+        assets = {
+            name: {"href": f"{server.url}/{name}.tif", "type": TIFF, "roles": ["data"], "eo:bands": [{"name": name}]}
+            for name in ("B04", "B11", "B01")
+        }
+        with rasterio.open(files / "B11.tif") as source:
+            west, south, east, north = transform_bounds(source.crs, "EPSG:4326", *source.bounds)
+        stac = catalogue(tmp_path, [item("one", assets, box=(west, south, east, north))])
+        words = [
+            "scenes",
+            "--stac",
+            str(stac),
+            "--out",
+            str(tmp_path / "out"),
+            "--ingest",
+            str(tmp_path / "assets"),
+            "-q",
+        ]
+        done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    server_ = serve("--assets", str(tmp_path / "assets"), "--no-demo", "--rate", "none", "--concurrency", "none")
+    roi = f"{west + 0.01},{south + 0.01},{west + 0.02},{north - 0.01}"
+    for band in ("B11", "B01"):
+        run = eechips.sample(
+            "scenes/demo", bands=[band], total=3, size=16, format="tif", roi=roi,
+            endpoint=server_.url, provenance=True, out=tmp_path / band, quiet=True, engine="threads",
+        )  # fmt: skip
+        assert chips_are_windows(run, {"one": files / f"{band}.tif"}) == 3
 
 
 @pytest.mark.slow

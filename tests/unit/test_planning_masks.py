@@ -8,7 +8,7 @@ import pytest
 
 from eechips.datasets import DATASETS
 from eechips.errors import UsageError
-from eechips.planning.masks import parse_mask
+from eechips.planning.masks import parse_mask, parse_masks
 from eechips.quality_bands import SOURCES, masks_of
 
 S2, L8, LST = "COPERNICUS/S2_SR_HARMONIZED", "LANDSAT/LC08/C02/T1_L2", "MODIS/061/MOD11A2"
@@ -121,3 +121,19 @@ def test_a_mask_that_reads_another_collection_says_so() -> None:
     mask = parse_mask("cs", S2)
     assert mask is not None
     assert mask.collections == ("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED",)
+
+
+def test_an_image_has_the_masks_of_its_collection() -> None:
+    assert parse_mask("auto", f"{L8}/LC08_033032_20200601") == parse_mask("auto", L8)
+
+
+def test_of_several_datasets_those_have_a_mask_that_know_it() -> None:
+    dem = "USGS/SRTMGL1_003"
+    assert parse_masks(None, [S2, dem]) == (None, None)
+    assert parse_masks("none", [dem]) == (None,)
+    assert parse_masks("auto", [dem, S2, L8]) == (None, parse_mask("auto", S2), parse_mask("auto", L8))
+    assert parse_masks("QA_PIXEL: cloud", [S2, L8]) == (None, parse_mask("qa_pixel:cloud", L8))
+    with pytest.raises(UsageError, match="no mask is known for USGS/SRTMGL1_003"):
+        parse_masks("auto", [dem, "USDA/NAIP/DOQQ"])
+    with pytest.raises(UsageError, match=r"qa_pixel knows fill, .* not 'clod'"):
+        parse_masks("qa_pixel:clod", [S2, L8])

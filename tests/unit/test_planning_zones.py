@@ -37,7 +37,7 @@ def test_features_of_one_id_are_one_region_at_the_place_of_the_first(tmp_path: P
 
 def test_numbers_that_a_missing_one_made_decimal_are_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.gpkg", [SQUARE, SQUARE, SQUARE], code=[7, None, 9])
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="eechips"):
         assert file_zones(path, "code").ids == [7, 9]
     assert "1 region without code are left out" in caplog.text
 
@@ -68,7 +68,7 @@ def test_nothing_is_lost_at_the_antimeridian(west: float, width: float, south: f
 
 def test_a_region_around_the_earth_is_pointed_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.gpkg", [shapely.box(-179, -18, 179, -16)], name=["Fiji"])
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="eechips"):
         file_zones(path, "name")
     assert "region Fiji is 358 degrees wide: if it is meant to cross the antimeridian" in caplog.text
 

@@ -1,0 +1,199 @@
+"""Asking a STAC API: what it is asked by, page by page."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+import requests
+import shapely
+from shapely.geometry import mapping
+
+from eechips.client.scrub import scrub
+from eechips.downloads.address import shown
+from eechips.downloads.conditions import cql2, cql2_text
+from eechips.downloads.reader import Reader, is_web
+from eechips.errors import ConfigurationError, PermanentError
+from eechips.recipe import canonical_json
+
+if TYPE_CHECKING:
+    from eechips.downloads.search import Search
+
+_log = logging.getLogger(__name__)
+
+_PAGE = 100  # items of one answer
+_MOST_VERTICES = {"POST": 2000, "GET": 100}
+"""Vertices of a region that an API is asked with; one of more is asked for by its box, and the rest is done here."""
+_NO_POST = (404, 405, 501)
+
+
+def is_api(document: Any) -> bool:
+    """Whether a document is the first one of an API."""
+    if not isinstance(document, dict):
+        return False
+    classes = document.get("conformsTo")
+    is_search = isinstance(classes, list) and any(str(name).endswith("/item-search") for name in classes)
+    return is_search or bool(_search_links(document))
+
+
+def api_items(document: Mapping[str, Any], address: str, search: Search, reader: Reader) -> Iterator[dict[str, Any]]:
+    """The items of an API's answer; not all that it cannot choose by is chosen.
+
+    Args:
+        document: the first one of the API.
+        address: of it.
+        search: what it is asked.
+        reader: of further documents.
+
+    Raises:
+        ConfigurationError: if pystac-client is missing.
+        PermanentError: if the API refuses, or answers like none.
+        TransientError: if it does not answer any more.
+    """
+    client = _client(document, address)
+    methods = [str(link.get("method") or "").upper() for link in _search_links(document)]
+    if methods and set(methods) == {"GET"}:
+        yield from _pages(*_asked(client, search, "GET"), reader)
+        return
+    found = _pages(*_asked(client, search, "POST"), reader)
+    try:
+        first = next(found, None)
+    except PermanentError as error:
+        if error.status not in _NO_POST or set(methods) == {"POST"}:
+            raise
+        found = _pages(*_asked(client, search, "GET"), reader)
+        first = next(found, None)
+    if first is not None:
+        yield first
+        yield from found
+
+
+def pages_of_items(address: str, reader: Reader) -> Iterator[dict[str, Any]]:
+    """All items of a collection that an API serves (OGC API Features).
+
+    Raises:
+        PermanentError, TransientError: see :func:`api_items`.
+    """
+    return _pages(address, "GET", {"limit": _PAGE}, reader)
+
+
+def _client(document: Mapping[str, Any], address: str) -> Any:
+    try:
+        import pystac_client
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(f"a STAC search needs pystac-client: pip install 'eechips[stac]' ({error})") from None
+    import pystac
+
+    try:
+        client = pystac_client.Client.from_dict(dict(document), href=address)
+        client.set_self_href(address)
+        client.add_conforms_to("ITEM_SEARCH")  # it has a link for that, if nothing else
+    except (pystac.STACError, pystac.STACTypeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        text = scrub(" ".join(str(error).split()))[:300]
+        raise PermanentError(f"{shown(address)} answers unlike a STAC API: {text or type(error).__name__}") from None
+    return client
+
+
+def _search_links(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    links = document.get("links")
+    if not isinstance(links, list):
+        return []
+    return [link for link in links if isinstance(link, dict) and link.get("rel") == "search" and link.get("href")]
+
+
+def _asked(client: Any, search: Search, method: str) -> tuple[str, str, dict[str, Any]]:
+    """Address, method and parameters of the first page."""
+    import pystac_client
+
+    does_choose = not search.conditions or client.conforms_to(pystac_client.ConformanceClasses.FILTER)
+    # Where few of an answer's items are wanted, large pages are fewer.
+    few = does_choose and search.most is not None
+    asked: dict[str, Any] = {"limit": min(_PAGE, search.most or _PAGE) if few else _PAGE}
+    if search.collections:
+        asked["collections"] = list(search.collections)
+    if search.start is not None or search.end is not None:
+        asked["datetime"] = f"{_text(search.start)}/{_text(search.end, before=True)}"
+    if search.region is not None:
+        region = shapely.force_2d(search.region)
+        if shapely.get_num_coordinates(region) <= _MOST_VERTICES[method]:
+            asked["intersects"] = mapping(region)
+        else:
+            asked["bbox"] = list(region.bounds)
+    if search.conditions and does_choose and method == "POST":
+        asked |= {"filter": cql2(search.conditions), "filter_lang": "cql2-json"}
+    elif search.conditions and does_choose:
+        asked |= {"filter": cql2_text(search.conditions), "filter_lang": "cql2-text"}
+    elif search.conditions:
+        told = "knows no conditions (CQL2): all items are asked for, and those that meet --where are chosen here"
+        _log.info("%s %s", shown(search.stac), told)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what an API does not say that it can: what it answers is looked at
+        found = client.search(**asked, method=method)
+    return urljoin(search.stac, found.url), method, dict(found.get_parameters())
+
+
+def _pages(address: str, method: str, parameters: dict[str, Any], reader: Reader) -> Iterator[dict[str, Any]]:
+    """The items of a page, and of all pages that follow it.
+
+    Raises:
+        PermanentError: if an answer is no list of items, or pages lead in a circle.
+        TransientError: if nobody answers any more.
+    """
+    url, body = (address, parameters) if method == "POST" else (_with_query(address, parameters), None)
+    headers: Mapping[str, str] = {}
+    seen: set[int] = set()
+    while True:
+        page = reader.ask(method, url, body, headers)
+        features = page.get("features") if isinstance(page, dict) else None
+        if not isinstance(features, list):
+            raise PermanentError(f"{shown(url)} answers unlike a STAC API: no list of items")
+        # The same question may go on where the one before has stopped; the same answer to it does not.
+        ids = [each.get("id") if isinstance(each, dict) else None for each in features]
+        key = hash(canonical_json([method, url, body, [str(each) for each in ids]]))
+        if key in seen:
+            raise PermanentError(f"{shown(url)} leads in a circle: its next page is one that has been there")
+        seen.add(key)
+        yield from features
+        link = _next_of(page)
+        if link is None:
+            return
+        try:
+            url = urljoin(url, str(link["href"]))
+        except ValueError:
+            raise PermanentError(f"the next page of {shown(address)} has no address") from None
+        if not is_web(url):
+            raise PermanentError(f"the next page of {shown(address)} is {shown(url)}, and no address of the web")
+        method = str(link.get("method") or "GET").upper()
+        own = link.get("headers")
+        headers = {str(k): str(v) for k, v in own.items()} if isinstance(own, dict) else {}
+        body = None
+        if method == "POST":
+            body = link.get("body")
+            if not isinstance(body, dict) or link.get("merge"):
+                body = {**parameters, **(body if isinstance(body, dict) else {})}
+
+
+def _next_of(page: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    links = page.get("links")
+    found = (each for each in links if isinstance(each, dict)) if isinstance(links, list) else iter(())
+    return next((link for link in found if link.get("rel") == "next" and link.get("href")), None)
+
+
+def _with_query(address: str, parameters: Mapping[str, Any]) -> str:
+    # As text: a list's elements would become parameters of their own.
+    url = requests.Request("GET", address, params=dict(parameters)).prepare().url
+    assert url is not None
+    return url
+
+
+def _text(moment: dt.datetime | None, *, before: bool = False) -> str:
+    """A moment as an API takes it, or the last one before it: its intervals include both ends."""
+    if moment is None:
+        return ".."
+    shifted = moment - dt.timedelta(milliseconds=1) if before else moment
+    utc = shifted.astimezone(dt.timezone.utc)
+    return utc.isoformat(timespec="milliseconds" if utc.microsecond else "seconds").replace("+00:00", "Z")

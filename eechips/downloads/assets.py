@@ -1,0 +1,67 @@
+"""Assets of STAC items: which of them are asked for, and what units they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from eechips.downloads.address import bare, suffix_of
+from eechips.downloads.checks import Promise
+from eechips.recipe import Unit
+
+_PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
+_RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
+
+
+def chosen_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Iterator[str]:
+    """Keys of an item's assets that are asked for: by key, or by the name of their one band.
+
+    Args:
+        item: in STAC.
+        names: None for those that are data, or all if none says that it is.
+    """
+    assets: Mapping[str, Mapping[str, Any]] = item["assets"]
+    if names is None:
+        yield from (
+            (key for key, asset in assets.items() if _is_data(asset)) if any(map(_is_data, assets.values())) else assets
+        )
+        return
+    by_band = {band: key for key, asset in assets.items() for band in _bands(asset)}
+    seen = set()
+    for name in names:
+        key = name if name in assets else by_band.get(name)
+        if key is not None and key not in seen:
+            seen.add(key)
+            yield key
+
+
+def _is_data(asset: Mapping[str, Any]) -> bool:
+    listed = asset.get("roles")
+    roles = set(map(str, listed)) if isinstance(listed, list) else set()
+    return "data" in roles or (not roles & _PICTURES and str(asset.get("type") or "").startswith(_RASTERS))
+
+
+def _bands(asset: Mapping[str, Any]) -> list[str]:
+    """The names of an asset's band, if it has one."""
+    for name in ("bands", "eo:bands"):
+        listed = asset.get(name)
+        if isinstance(listed, list) and len(listed) == 1 and isinstance(listed[0], dict):
+            names = (listed[0].get("name"), listed[0].get("eo:common_name"), listed[0].get("common_name"))
+            return [str(each) for each in names if each]
+    return []
+
+
+def unit_of(item: Mapping[str, Any], key: str) -> Unit:
+    """The unit of an asset: ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "promise"}``."""
+    asset, properties = item["assets"][key], item.get("properties") or {}
+    href = bare(asset["href"])
+    moment = properties.get("datetime") or properties.get("start_datetime")
+    return {
+        "kind": "scene",
+        "collection": item.get("collection"),
+        "item": item["id"],
+        "asset": key,
+        "href": href,
+        **({"datetime": moment} if moment else {}),
+        "promise": Promise.of(asset, properties, suffix_of(href)).to_json(),
+    }

@@ -1,0 +1,177 @@
+"""The plan of ``eechips sample``: what the server says of datasets and places, and the units that come of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from eechips.errors import RegionError
+from eechips.grid import Grid
+from eechips.jobs.layers import Layer
+from eechips.jobs.siting import Siting, tell
+from eechips.moment import utc
+from eechips.planning import facts, grids
+from eechips.planning.lattice import Placement
+from eechips.planning.provenance import Shown, contributors
+from eechips.planning.strategies import Site, Strategy
+from eechips.recipe import Unit
+
+if TYPE_CHECKING:
+    from eechips.jobs.chips import ChipSample
+
+_BATCH = 500  # units whose images are asked about at a time
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the server says of a layer.
+
+    Attributes:
+        about: the dataset.
+        bands: to take.
+    """
+
+    about: facts.Facts
+    bands: tuple[facts.Band, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChipPlan:
+    """The plan of a sample: made of a few requests, it knows where any point of the sample's strata has its chip.
+
+    Attributes:
+        recipe: of the sample.
+        seen: of each layer.
+        placement: of the pixels, resolved.
+        strategy: chooses the places.
+    """
+
+    recipe: ChipSample
+    seen: tuple[Seen, ...]
+    placement: Placement
+    strategy: Strategy
+
+    @classmethod
+    def of(cls, recipe: ChipSample) -> ChipPlan:
+        """Asks the server what there is.
+
+        Raises:
+            UnknownDatasetError: if a dataset or a band does not exist.
+            RegionError: if the region or the ecoregions do not.
+            UsageError: if a dataset has no image there and then.
+        """
+        region = recipe.region.geometry() if recipe.region is not None else None
+        seen = []
+        for layer in recipe.layers:
+            about = facts.describe(layer.dataset_id, layer.known_kind, region, *recipe.dates.of(layer))
+            bands = about.select(layer.usual_bands) if layer.usual_bands else about.bands
+            recipe.look.check_found(bands, layer.known)
+            if layer.mask is not None:
+                about.select(layer.mask.quality_bands([band.name for band in bands]))
+            seen.append(Seen(about, bands))
+        placement, first = recipe.placement.resolved(), seen[0].bands[0]
+        siting = Siting(recipe, region, _thumb_reach(recipe, first), first.grid, placement)
+        return cls(recipe, tuple(seen), placement, siting.strategy())
+
+    def units(self) -> Iterator[Unit]:
+        """The units of the sample.
+
+        Raises:
+            RegionError: if no place is left.
+        """
+        sites = self.strategy.sites()
+        if not sites:
+            raise RegionError("no place is left to take a chip at: --mask-image, --min-distance or --roi leave none")
+        tell(self.recipe, self.strategy, sites)
+        yield from self._units(sites[: self.recipe.limit])
+
+    def others(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
+        """Units in the place of others; see :meth:`eechips.jobs.chips.ChipSample.redraw`."""
+        sites = [self.strategy.another(unit, number) for unit, number in wanted]
+        units = self._units([site for site in sites if site is not None])
+        return [None if site is None else next(units) for site in sites]
+
+    def _units(self, sites: Sequence[Site]) -> Iterator[Unit]:
+        extra = self._sources()
+        units = (
+            {"kind": "point", "coordinates": list(site.point), **site.fields, **place, **extra}
+            for site, place in zip(sites, self._places(sites), strict=True)
+        )
+        yield from self._with_provenance(units) if self.recipe.provenance else units
+
+    def _sources(self) -> dict[str, Any]:
+        """What a worker must know of datasets that have no record."""
+        unknown = {
+            layer.name: {"kind": seen.about.kind, "bands": [band.name for band in seen.bands]}
+            for layer, seen in zip(self.recipe.layers, self.seen, strict=True)
+            if not layer.known
+        }
+        if not unknown:
+            return {}
+        return {"source": unknown if len(self.recipe.layers) > 1 else unknown[""]}
+
+    def _places(self, sites: Sequence[Site]) -> Iterator[dict[str, Any]]:
+        """For each site, what its unit says of the grid."""
+        recipe, points = self.recipe, [site.point for site in sites]
+        about, band = self.seen[0].about, self.seen[0].bands[0]
+        if recipe.grid_mode == "thumb":
+            for grid in grids.around(points, _thumb_reach(recipe, band), recipe.dimensions):
+                yield {"grid": grid.to_json()}
+        elif about.kind == "image":
+            for point in points:
+                yield {"grid": grids.placed(self.placement, band.grid, point, recipe.dimensions).to_json()}
+        else:
+            _log.info("Asking which image is under each of %s points", f"{len(points):,}")
+            collection = facts.images(about.id, about.kind, recipe.start, recipe.end)
+            moments = None
+            if recipe.date_field is not None:
+                moments = [recipe.dates.moments(site.fields["label_date"]) for site in sites]
+            for point, source in zip(points, grids.sources(collection, band.name, points, moments), strict=True):
+                native = grids.utm_grid(point, facts.scale(band)) if source is None else source.grid
+                grid = grids.placed(self.placement, native, point, recipe.dimensions)
+                found = {} if source is None else {"image": source.index}
+                if source is not None and source.time is not None:
+                    found["date"] = utc(source.time)
+                yield {"grid": grid.to_json(), **found}
+
+    def _with_provenance(self, units: Iterator[Unit]) -> Iterator[Unit]:
+        """Units with ``provenance``: of each layer, ids and dates of the images that chips show."""
+        layers = self.recipe.layers
+        while batch := list(islice(units, _BATCH)):
+            _log.info("Asking which images each of %s chips shows", f"{len(batch):,}")
+            found = [self._provenance(layer, batch) for layer in layers]
+            for unit, *each in zip(batch, *found, strict=True):
+                told = {layer.name: one for layer, one in zip(layers, each, strict=True)}
+                yield {**unit, "provenance": told if len(layers) > 1 else each[0]}
+
+    def _provenance(self, layer: Layer, units: Sequence[Unit]) -> list[dict[str, list[Any]]]:
+        """Sources and dates of a layer of units."""
+        recipe = self.recipe
+        images = recipe.images(layer, units[0])
+        if images.kind == "image":
+            return [{"sources": [images.dataset], "dates": []}] * len(units)
+        chips = []
+        for unit in units:
+            longitude, latitude = unit["coordinates"]
+            source = unit.get("image") if layer == recipe.first else None
+            grid = Grid.from_json(unit["grid"])
+            chips.append(Shown(grid, (longitude, latitude), source, recipe.dates.pairing(layer, unit)))
+        return [
+            {
+                "sources": [f"{images.dataset}/{each.index}" for each in found],
+                "dates": [None if each.time is None else utc(each.time) for each in found],
+            }
+            for found in contributors(images, chips)
+        ]
+
+
+def _thumb_reach(recipe: ChipSample, band: facts.Band) -> float:
+    """Metres of the buffer whose bounds a thumb chip is."""
+    known = recipe.first.known
+    scale = recipe.scale or (known.scale if known else facts.scale(band))
+    return (recipe.dimensions[0] / 2 - 1) * scale

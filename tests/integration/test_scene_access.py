@@ -1,0 +1,221 @@
+"""What opens whole scenes: whom it is shown to, how often it is fetched, and that it is written down nowhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+from tests.answering import Answer, answering
+from tests.integration.test_scenes import TIFF, assert_same, catalogue, fetch, folder, items
+from tests.scene_servers import Faults, FileServer, item
+
+__all__ = ["folder"]
+
+pytest.importorskip("pystac_client")
+
+SECRET = "very-secret"
+
+
+def search_for(folder: Path, secrets: list[str]) -> list[str]:
+    """Files of a run that have a secret in them, in whatever form."""
+    wanted = [form for each in secrets for form in (each, base64.b64encode(each.encode()).decode(), quote(each))]
+    found = []
+    for path in folder.rglob("*"):
+        data = path.read_bytes() if path.is_file() else b""
+        if path.suffix == ".parquet" and data[:4] == b"PAR1":
+            import pyarrow.parquet as pq
+
+            data += json.dumps(pq.read_table(path).to_pylist(), default=str).encode()
+        found += [f"{path.name}: {each}" for each in wanted if each.encode() in data]
+    return found
+
+
+def test_a_login_whose_cookie_is_of_the_domain(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ASF's: the data's host, the login's, and a third one of the data's domain that the login comes back to."""
+    seen: dict[str, set[str | None]] = {"data": set(), "login": set(), "auth": set()}
+
+    def data(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        seen["data"].add(headers.get("Authorization"))
+        if "asf-urs=open" in headers.get("Cookie", ""):
+            return 200, {}, (folder / path[1:]).read_bytes()
+        return 302, {"Location": f"{login_url}/oauth/authorize?state={data_url}{path}"}, b""
+
+    def login(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        seen["login"].add(headers.get("Authorization"))
+        if "Authorization" not in headers:
+            return 200, {"Content-Type": "text/html"}, b"<!DOCTYPE html>\n<html>Earthdata Login</html>"
+        state = parse_qs(urlsplit(path).query)["state"][0]
+        return 302, {"Location": f"{auth_url}/login?code=7&state={state}", "Set-Cookie": "urs=1"}, b""
+
+    def auth(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        seen["auth"].add(headers.get("Authorization"))
+        state = parse_qs(urlsplit(path).query)["state"][0]
+        return 302, {"Location": state, "Set-Cookie": "asf-urs=open; Path=/"}, b""
+
+    with answering(data) as data_url, answering(login) as address, answering(auth) as auth_url:
+        login_url = address.replace("127.0.0.1", "localhost")
+        (tmp_path / "netrc").write_text(f"machine localhost login me password {SECRET}\n")
+        (tmp_path / "netrc").chmod(0o600)
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+        found = [
+            item(f"s{n}", {"B04": {"href": f"{data_url}/s{n}.tif", "type": TIFF, "roles": ["data"]}}) for n in range(6)
+        ]
+        assert_same(fetch(catalogue(tmp_path, found), tmp_path / "out", auth="netrc"), folder)
+        assert seen["data"] == seen["auth"] == {None}
+        refused = fetch(catalogue(tmp_path, found[:2]), tmp_path / "refused", retry_delay=0.01)
+    assert refused.counts == {"failed_permanent": 2}
+    assert "a page of HTML, such as one that wants a login" in refused.failures.iloc[0]["error"]
+    assert search_for(tmp_path / "out", [SECRET, f"me:{SECRET}", "code=7"]) == []
+
+
+def test_a_token_that_runs_out_while_files_come(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten threads, one token: who is refused first gets another, and all others take that."""
+    tokens, refused, opening = Counter[str](), Counter[str](), threading.Lock()
+    begun = Counter[str]()
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        with opening:
+            if path == "/token":
+                form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+                assert form["client_secret"] == SECRET
+                tokens[form["grant_type"]] += 1
+                given = {
+                    "access_token": f"{SECRET}-{sum(tokens.values())}",
+                    "expires_in": 3600,
+                    "refresh_token": SECRET,
+                }
+                return 200, {}, json.dumps(given).encode()
+            # The second token opens for ever; the first until each file has come half-way.
+            is_first = headers["Authorization"] == f"Bearer {SECRET}-1"
+            name, data = path[1:], (folder / path[1:]).read_bytes()
+            if is_first and begun[name]:
+                refused[name] += 1
+                return 401, {}, b""
+            begun[name] += 1
+            first = int(headers["Range"].removeprefix("bytes=").rstrip("-")) if "Range" in headers else 0
+            told = {"ETag": f'"{name}"', "Content-Length": str(len(data) - first)}
+            if first:
+                told["Content-Range"] = f"bytes {first}-{len(data) - 1}/{len(data)}"
+            return (206 if first else 200), told, data[first:] if not is_first else data[: len(data) // 2]
+
+    monkeypatch.setenv("EECHIPS_SCENES_CLIENT_ID", "cdse-public")
+    monkeypatch.setenv("EECHIPS_SCENES_CLIENT_SECRET", SECRET)
+    with answering(answer) as url:
+        found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif", "type": TIFF}}) for n in range(6)]
+        options = {"auth": "oauth", "token_url": f"{url}/token", "auth_host": "127.0.0.1", "retry_delay": 0.01}
+        run = fetch(catalogue(tmp_path, found), tmp_path / "out", **options)
+        assert_same(run, folder)
+    assert tokens == {"client_credentials": 1, "refresh_token": 1}
+    assert sum(refused.values()) >= 1
+    assert search_for(tmp_path / "out", [SECRET]) == []
+
+
+@pytest.mark.parametrize("expiry", ["2999-01-01T00:00:00.1234567Z", "2999-01-01T00:00:00+0000", "soon", None, 7])
+def test_tokens_of_the_planetary_computer(folder: Path, tmp_path: Path, expiry: Any) -> None:
+    asked = Counter[str]()
+
+    def sign(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        asked[path] += 1
+        token = {"token": f"sv=1&sig={SECRET}", "msft:expiry": expiry}
+        return 200, {}, json.dumps(token).encode()
+
+    def blobs(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        parts = urlsplit(path)
+        if parse_qs(parts.query).get("sig") != [SECRET]:
+            return 403, {}, b""
+        return 200, {}, (folder / parts.path[1:]).read_bytes()
+
+    with answering(sign) as token_url, answering(blobs) as url:
+        found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif", "type": TIFF}}, collection="a b") for n in range(3)]
+        options = {"auth": "sas", "token_url": f"{token_url}/token/{{collection}}", "auth_host": "127.0.0.1"}
+        assert_same(fetch(catalogue(tmp_path, found), tmp_path / "out", **options), folder)
+    assert set(asked) == {"/token/a%20b"}
+    assert asked.total() == 1 if expiry not in (7,) else asked.total() >= 1
+    assert search_for(tmp_path / "out", [SECRET]) == []
+
+
+def test_addresses_that_the_catalogue_has_signed(folder: Path, tmp_path: Path) -> None:
+    """They are used while they open, and written down nowhere; later there are none."""
+    with FileServer(folder, Faults(lifetime=30.0, damaged={"s1.tif": 3})) as server:
+        found = items(server)
+        for each in found:
+            asset = each["assets"]["B04"]
+            path, _ = server.sign(urlsplit(asset["href"]).path)
+            asset |= {"href": server.url + path, "alternate": {"https": {"href": server.url + path}}}
+            each["links"] = [{"rel": "self", "href": f"{server.url}/{each['id']}?token={SECRET}"}]
+        stac = catalogue(tmp_path, found)
+        run = fetch(stac, tmp_path / "out")
+        assert run.counts == {"done": 5, "failed_permanent": 1}
+        signatures = [parse_qs(urlsplit(each["assets"]["B04"]["href"]).query)["sig"][0] for each in found]
+        assert search_for(tmp_path / "out", [SECRET, *signatures]) == []
+        (run.path / "scenes/s2/B04.tif").unlink()
+        again = fetch(stac, tmp_path / "out")
+    failed = again.failures.set_index("error_class")["error"]
+    assert "HTTP 403: see --auth" in failed["PermanentError"]
+
+
+COMMANDS: list[tuple[list[str], int]] = [
+    (["--auth", "bearer"], 0),
+    (["--auth", "basic"], 0),
+    (["--auth", "oauth", "--token-url", "{url}/token?api_key=very-secret"], 0),
+    (["--auth", "oauth", "--token-url", "{url}/refuses?token=very-secret"], 1),
+    (["--auth", "sas", "--token-url", "{url}/sas/{{collection}}?subscription-key=very-secret"], 0),
+    (["--auth", "sas", "--token-url", "{url}/nothing?sig=very-secret"], 1),
+    ([], 1),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("words", "status"), COMMANDS, ids=[" ".join(words)[:40] for words, _ in COMMANDS])
+def test_no_secret_is_shown_or_kept(folder: Path, tmp_path: Path, words: list[str], status: int) -> None:
+    """The command as people type it, ``--debug`` as well: terminal, logs, ledger, manifests, items."""
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        parts = urlsplit(path)
+        if parts.path == "/token":
+            return 200, {}, json.dumps({"access_token": f"{SECRET}-t", "refresh_token": f"{SECRET}-r"}).encode()
+        if parts.path.startswith("/sas/"):
+            return 200, {}, json.dumps({"token": f"sig={SECRET}"}).encode()
+        if parts.path in ("/refuses", "/nothing"):
+            return 400, {}, f"your {SECRET} is wrong".encode()
+        if parts.path == "/items.json":
+            if f"token={SECRET}" not in parts.query:
+                return 401, {}, b""
+            found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif", "type": TIFF}}) for n in range(2)]
+            return 200, {}, json.dumps({"type": "FeatureCollection", "features": found}).encode()
+        is_open = f"sig={SECRET}" in parts.query or SECRET in headers.get("Authorization", "")
+        is_open = is_open or "Basic" in headers.get("Authorization", "")
+        if not is_open:
+            return 403, {"Location": f"{url}/?sig={SECRET}"}, f"{SECRET} needed".encode()
+        if parts.path == "/s0.tif" and not answered.get(path):
+            answered[path] = 1
+            return 302, {"Location": f"{url}/s0.tif?sig={SECRET}&X-Amz-Signature={SECRET}"}, b""
+        data = (folder / parts.path[1:]).read_bytes()
+        return 200, {"Content-Length": str(len(data))}, data
+
+    answered: dict[str, int] = {}
+    secrets = tmp_path / "secrets"
+    secrets.write_text(
+        "".join(f"{name}={SECRET}\n" for name in ("token", "username", "password", "client_id", "client_secret"))
+    )
+    with answering(answer) as url:
+        command = [sys.executable, "-m", "eechips", "scenes", "--stac", f"{url}/items.json?token={SECRET}"]
+        own = [word.format(url=url) for word in words]
+        if "--auth" in words:
+            own += ["--auth-host", "127.0.0.1"]
+        command += [*own, "--secrets", str(secrets), "--out", str(tmp_path / "out"), "--debug", "--retries", "1"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert SECRET not in done.stdout + done.stderr
+    assert base64.b64encode(f"{SECRET}:{SECRET}".encode()).decode() not in done.stdout + done.stderr
+    assert search_for(tmp_path / "out", [SECRET, f"{SECRET}:{SECRET}"]) == []
