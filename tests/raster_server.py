@@ -1,10 +1,10 @@
-"""S3's GET and HEAD on loopback, over files of a folder: it streams, notes every range of bytes, and can refuse."""
+"""S3's GET and HEAD on loopback, over files of a folder: it streams, notes every range of bytes, and can go wrong."""
 
 from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,6 +16,7 @@ import numpy as np
 import rasterio
 
 _CHUNK = 64 << 10
+_HEADER = 32 << 10  # bytes that come with the header
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -29,6 +30,13 @@ class Bucket:
         ranges: name of the file, first byte, and the one after the last, of every GET that was answered.
         refusals: statuses with which the next requests are answered that ask for the middle of a file.
         refused: how many were.
+        cuts: answers that are to be cut in the middle, of the next requests for the middle of a file.
+        woken: ends a silence.
+        silence: seconds for which nothing comes in the middle of an answer to such a request.
+        absent: requests for anything else than a file that is there, such as lists.
+        seen: headers of all requests, names in lower case.
+        keeps_conditions: whether ``If-Match`` is heeded; not all servers do.
+        between: called before every answer, with its number; what changes a file under a run.
     """
 
     folder: Path
@@ -36,16 +44,29 @@ class Bucket:
     ranges: list[tuple[str, int, int]] = field(default_factory=list)
     refusals: list[int] = field(default_factory=list)
     refused: int = 0
+    cuts: int = 0
+    silence: float = 0.0
+    absent: int = 0
+    seen: list[dict[str, str]] = field(default_factory=list)
+    keeps_conditions: bool = True
+    woken: threading.Event = field(default_factory=threading.Event)
+    between: Callable[[int], None] = lambda _: None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def times_asked(self, name: str) -> list[int]:
-        """How often each block of a pixel-interleaved GeoTIFF was asked for, by requests that do not read its header.
+    def times_asked(self, name: str, bands: Sequence[int] = (1,)) -> list[int]:
+        """How often each block of some bands of a GeoTIFF was asked for, by requests that do not read its header.
 
         A block is asked for with its middle: GDAL rounds a range to 16 KiB at both ends, and so has some of the blocks
-        beside it, and reads what it has of the first block with the header from there. Blocks must be larger than that.
+        beside it, and reads what it has of the first blocks with the header from there: those whose middle it has are
+        left out. Blocks must be larger than that.
+
+        Args:
+            name: of the file.
+            bands: numbers from 1; any one of them where the blocks hold all.
         """
         with rasterio.open(self.folder / name) as source:
-            middles = np.array([place + size // 2 for place, size in _places(source)])
+            middles = np.array([place + size // 2 for band in bands for place, size in _places(source, band)])
+        middles = middles[middles >= _HEADER]
         times = np.zeros(len(middles), dtype=int)
         for file, first, end in self.ranges:
             if file == name and first:
@@ -53,14 +74,21 @@ class Bucket:
         return [int(count) for count in times]
 
 
-def _places(source: rasterio.DatasetReader) -> Iterator[tuple[int, int]]:
-    """First byte and length of every block."""
+def _tag(path: Path) -> str:
+    """An ETag: another one when the file is another."""
+    found = path.stat()
+    return f'"{found.st_size:x}-{found.st_mtime_ns:x}"'
+
+
+def _places(source: rasterio.DatasetReader, band: int) -> Iterator[tuple[int, int]]:
+    """First byte and length of every block of a band that is there; of a sparse file, some are not."""
     height, width = source.block_shapes[0]
     for row in range(-(-source.height // height)):
         for column in range(-(-source.width // width)):
             at = f"{column}_{row}"
-            place, size = (source.get_tag_item(f"BLOCK_{what}_{at}", "TIFF", bidx=1) for what in ("OFFSET", "SIZE"))
-            yield int(place), int(size)
+            place, size = (source.get_tag_item(f"BLOCK_{what}_{at}", "TIFF", bidx=band) for what in ("OFFSET", "SIZE"))
+            if place is not None:
+                yield int(place), int(size)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -81,34 +109,48 @@ class _Handler(BaseHTTPRequestHandler):
         bucket, name = self._bucket, unquote(urlsplit(self.path).path).removeprefix("/bucket/")
         path = bucket.folder / name
         if not path.is_file():
+            bucket.absent += 1
             self._refuse(404, "NoSuchKey")
             return
-        size = path.stat().st_size
+        with bucket.lock:
+            bucket.seen.append({name.lower(): value for name, value in self.headers.items()})
+            bucket.between(len(bucket.seen))
+        size, tag = path.stat().st_size, _tag(path)
+        wanted = self.headers.get("If-Match")
+        if bucket.keeps_conditions and wanted not in (None, tag):
+            self._refuse(412, "PreconditionFailed")
+            return
         found = _RANGE.fullmatch(self.headers.get("Range", ""))
         first = int(found[1]) if found else 0
         end = min(size, int(found[2]) + 1) if found and found[2] else size
         with bucket.lock:
             status = bucket.refusals.pop(0) if bucket.refusals and first else None
             bucket.refused += status is not None
-            if status is None and self.command == "GET":
+            is_cut = bool(bucket.cuts and first and status is None)
+            bucket.cuts -= is_cut
+            if status is None and not is_cut and self.command == "GET":
                 bucket.ranges.append((name, first, end))
         if status is not None:
             self._refuse(status, "SlowDown" if status == 503 else "AccessDenied")
             return
         self.send_response(206 if found else 200)
         self.send_header("Content-Length", str(end - first))
-        self.send_header("ETag", f'"{size:x}"')
+        self.send_header("ETag", tag)
         self.send_header("Accept-Ranges", "bytes")
         if found:
             self.send_header("Content-Range", f"bytes {first}-{end - 1}/{size}")
         self.end_headers()
         if self.command == "GET":
-            self._send(path, first, end)
+            self._send(path, first, end, (end - first) // 2 if is_cut else None)
 
-    def _send(self, path: Path, first: int, end: int) -> None:
+    def _send(self, path: Path, first: int, end: int, cut: int | None) -> None:
         with path.open("rb") as file:
             file.seek(first)
-            left = end - first
+            left = end - first if cut is None else cut
+            if cut is not None:
+                self.close_connection = True
+            if first and self._bucket.silence:
+                self._bucket.woken.wait(self._bucket.silence)
             while left:
                 part = file.read(min(_CHUNK, left))
                 try:
@@ -149,6 +191,7 @@ def serving_bucket(folder: Path) -> Iterator[Bucket]:
     try:
         yield bucket
     finally:
+        bucket.woken.set()
         server.shutdown()
         server.server_close()
         thread.join()

@@ -1,4 +1,4 @@
-"""How many pixels a window may have, for the memory that a worker may take."""
+"""How many pixels a window may have, for the memory that a worker may take: the whole process, not its pixels alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Budget:
     """What a window costs. A process works at one window at a time, and GDAL reads with one thread.
 
     Attributes:
-        stored: bytes of a pixel in a block: of all bands if they are stored together, else of those that are read.
+        stored: bytes of a pixel in the blocks that are decoded: of all bands if they are stored together, else of
+            those that are read and of the one that masks them.
         read: bytes of a pixel of the bands that are read.
         bands: that are read.
         made: bytes of a pixel of the result.
@@ -65,7 +66,7 @@ class Budget:
         """The budget of a recipe.
 
         Args:
-            stored: bands that a block holds.
+            stored: bytes of a pixel in the blocks that are decoded.
             dtype: numpy name of the type of the pixels that are read.
             bands: that are read.
             made: numpy name of the type of the result.
@@ -74,7 +75,7 @@ class Budget:
         """
         size = np.dtype(dtype).itemsize
         room = 8 * (bands + results) if working is None else working
-        return cls(stored * size, bands * size, bands, results * np.dtype(made).itemsize, room)
+        return cls(stored, bands * size, bands, results * np.dtype(made).itemsize, room)
 
 
 def parse_memory(text: str | int) -> int:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from eechips.client.classify import is_passing
 from eechips.client.scrub import scrub
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
 
 _STATUS = re.compile(r"response[_ ]code\s*[=:]\s*(\d{3})|HTTP(?: error code| status)?\s*[=:]?\s*([345]\d\d)\b", re.I)
+_CHANGED = re.compile(r"pre-?conditions?[ _]?(?:failed|you specified)", re.IGNORECASE)  # as S3 says it instead of 412
 _NETWORK = re.compile(
     r"curl error|timed? ?out|connection (?:reset|refused|aborted|timed)|could not (?:resolve|connect)|failed to connect"
     r"|recv failure|send failure|empty reply|transfer closed|slow ?down|server returned nothing",
@@ -56,8 +58,7 @@ def classify_gdal(error: BaseException, href: str) -> EechipsError:
             " and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_NO_SIGN_REQUEST=YES for what is public)"
         )
     if status is not None:
-        is_passing = status in (408, 425, 429) or status >= 500
-        return (TransientError if is_passing else PermanentError)(shown, status=status)
+        return (TransientError if is_passing(status) else PermanentError)(shown, status=status)
     if _NETWORK.search(text):
         return TransientError(shown)
     if _ABSENT.search(text):
@@ -69,6 +70,8 @@ def classify_gdal(error: BaseException, href: str) -> EechipsError:
 
 def _status(text: str) -> int | None:
     found = _STATUS.search(text)
+    if found is None and _CHANGED.search(text):
+        return 412
     return None if found is None else int(found[1] or found[2])
 
 

@@ -74,6 +74,7 @@ def join_windows(
         resampling: of the overviews, one of ``eechips.writers.cog.RESAMPLINGS``.
 
     Raises:
+        RecipeError: if windows have different bands, or bands of different types.
         StorageError: if a window is not what it was when it was made, or the file cannot be written.
         ValidationError: if it turns out to be other than its windows.
     """
@@ -84,7 +85,7 @@ def join_windows(
     if not pieces:
         results.say(f"No {name}: no window has data")
         return
-    layout = pieces[0].layout
+    layout = _layout_of(pieces)
     cog.check_nodata(nodata, layout.dtype)
     mosaic = cog.Mosaic(
         grid=layout.grid,
@@ -96,6 +97,23 @@ def join_windows(
         resampling=resampling,
     )
     put_together(results, pieces, mosaic, name)
+
+
+def _layout_of(pieces: Sequence[Piece]) -> Layout:
+    """What all windows have in common."""
+    first = pieces[0]
+    for piece in pieces:
+        if piece.layout != first.layout:
+            raise RecipeError(
+                f"windows are not alike: {_shown(first)}, and {_shown(piece)}. A recipe must make the same bands, of"
+                " the same type, of all windows of one raster"
+            )
+    return first.layout
+
+
+def _shown(piece: Piece) -> str:
+    bands = ", ".join(piece.layout.bands)
+    return f"that at column {piece.window.column}, row {piece.window.row} has {bands} of {piece.layout.dtype}"
 
 
 def _piece(settled: Settled) -> Piece:

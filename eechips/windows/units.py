@@ -11,7 +11,7 @@ from eechips.human import human_bytes
 from eechips.recipe import Unit
 from eechips.windows.blocks import tile
 from eechips.windows.budget import Budget, parse_memory
-from eechips.windows.raster import PLANNING, Raster, describe
+from eechips.windows.raster import Raster, describe
 
 _log = logging.getLogger(__name__)
 
@@ -24,42 +24,48 @@ def plan_windows(
     results: int = 1,
     max_memory: str | int = "256MB",
     working: int | None = None,
-    policy: RetryPolicy = PLANNING,
+    policy: RetryPolicy | None = None,
 ) -> Iterator[Unit]:
     """Plans windows of a raster: whole blocks, each in exactly one window. Only the raster's header is read.
+
+    The plan holds the version of the raster (ETag, or size and time of its last change), and windows of another are
+    not read: a raster that is replaced while a run goes on has another plan.
 
     Args:
         href: a file, ``http(s)://``, ``s3://``, ``gs://``, ``az://``, or a path of GDAL's.
         bands: numbers from 1; None for all.
         dtype: numpy name of the type of what is made of a window.
         results: bands of what is made of a window.
-        max_memory: of a worker, in all: ``256MB``.
+        max_memory: of a worker, in all, Python and libraries included (some 144 MB of it): ``256MB``.
         working: bytes of a pixel for what is computed; None for eight of every band that is read or made.
-        policy: of retries.
+        policy: of retries; None for the run's.
 
     Yields:
         ``{"kind": "window", "href", "col_off", "row_off", "width", "height", "bands"}``, in row-major order, with
-        ``raster``, the grid of the whole, and ``cache``, bytes for the blocks of the window.
+        ``raster``, the grid of the whole, ``version`` of the file, and ``cache``, bytes for the blocks of the window.
 
     Raises:
-        UsageError: if the raster or a band is not there, or not even one block fits into the memory.
+        UsageError: if the raster or a band is not there, the address has a secret in it, or not even one block fits
+            into the memory.
         ConfigurationError: if the store cannot be reached, or refuses to give it.
     """
     raster = _described(href, policy)
     numbers = tuple(range(1, raster.bands + 1)) if bands is None else tuple(bands)
     _check_bands(raster, numbers)
-    stored = raster.bands if raster.is_interleaved else len(numbers)
-    budget = Budget.of(stored, raster.dtype, len(numbers), dtype, results, working)
+    budget = Budget.of(raster.stored(numbers), _dtype_of(raster, numbers), len(numbers), dtype, results, working)
     most = budget.most(parse_memory(max_memory))
     if most < raster.blocks.pixels:
         size = f"{raster.blocks.block_width:,}x{raster.blocks.block_height:,}"
         need = human_bytes(budget.least(raster.blocks.pixels))
         raise UsageError(
-            f"max_memory {max_memory} is too little for one block of {href}, {size} pixels: that takes {need}"
+            f"max_memory {max_memory} is too little for one block of {href}, {size} pixels, which cannot be read in"
+            f" parts: that takes {need}. Allow as much, or make tiles of it first (gdal_translate -of COG)"
         )
     windows = list(tile(raster.blocks, most))
     _log.info("Windows: %s of %sx%s pixels at most", f"{len(windows):,}", windows[0].width, windows[0].height)
-    shared = raster.grid.to_json()
+    shared = {"raster": raster.grid.to_json()}
+    if raster.version is not None:
+        shared["version"] = raster.version.to_json()
     for window in windows:
         yield {
             "kind": "window",
@@ -69,18 +75,26 @@ def plan_windows(
             "width": window.width,
             "height": window.height,
             "bands": list(numbers),
-            "raster": shared,
+            **shared,
             "cache": budget.cache * most,
         }
 
 
-def _described(href: str, policy: RetryPolicy) -> Raster:
+def _described(href: str, policy: RetryPolicy | None) -> Raster:
     try:
         return describe(href, policy=policy)
     except TransientError as error:
         raise ConfigurationError(f"the raster cannot be read at present: {error}") from error
     except RequestError as error:
         raise UsageError(f"the raster cannot be read: {error}") from error
+
+
+def _dtype_of(raster: Raster, numbers: Sequence[int]) -> str:
+    """The type of some bands."""
+    found = dict.fromkeys(raster.dtypes[number - 1] for number in numbers)
+    if len(found) > 1:
+        raise UsageError(f"{raster.href} has bands of several types, {' and '.join(found)}: choose bands of one type")
+    return next(iter(found))
 
 
 def _check_bands(raster: Raster, numbers: Sequence[int]) -> None:

@@ -1,31 +1,25 @@
-"""Windows of a raster in object storage: planned, read, computed and put together; and by way of queues."""
+"""Windows of a raster in object storage: planned, read, computed and put together."""
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-import os
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import rasterio
+from click.testing import CliRunner
 from rasterio.env import get_gdal_config
 
 import eechips
+from eechips.cli import main
 from eechips.client.retry import RetryPolicy
-from eechips.errors import ConfigurationError, PermanentError, UsageError, ValidationError
+from eechips.errors import ConfigurationError, PermanentError, RecipeError, UsageError, ValidationError
 from eechips.windows import plan_windows, read_window
-from tests.object_server import lacking, serving_objects
 from tests.raster_server import Bucket, serving_bucket
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -140,12 +134,12 @@ def test_what_a_crowded_store_refuses_is_asked_for_again(bucket: Bucket) -> None
         read_window(unit, policy=AT_ONCE)
 
 
-def test_what_is_not_there_or_another_by_now_fails_for_good(bucket: Bucket) -> None:
+def test_what_is_not_there_fails_for_good(bucket: Bucket) -> None:
     with pytest.raises(UsageError, match=r"cannot be read: s3://bucket/none\.tif"):
         next(plan_windows("s3://bucket/none.tif"))
     unit = next(plan_windows("s3://bucket/scene.tif", max_memory=MEMORY))
-    write_scene(bucket.folder / "scene.tif", width=800)
-    with pytest.raises(PermanentError, match="not the raster that was planned any more"):
+    (bucket.folder / "scene.tif").unlink()
+    with pytest.raises(PermanentError, match=r"scene\.tif"):
         read_window(unit)
 
 
@@ -168,115 +162,50 @@ def test_three_windows_are_tried_without_an_account(bucket: Bucket, monkeypatch:
     assert (len(tried.tried), tried.failed) == (3, 0)
 
 
-def test_google_s_store_is_read_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if reason := lacking("gs"):
-        pytest.skip(reason)
-    scene = write_scene(tmp_path / "scene.tif", 300, 200)
-    with serving_objects("bucket", "gs") as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        store = fsspec.filesystem("gs", token="anon", skip_instance_cache=True)
-        store.pipe("bucket/in/new scene.tif", scene.read_bytes())
-        unit = next(plan_windows("gs://bucket/in/new scene.tif", bands=(4,), max_memory=MEMORY))
-        with rasterio.open(scene) as source:
-            expected = source.read([4], window=rasterio.windows.Window(0, 0, unit["width"], unit["height"]))
-        assert np.array_equal(read_window(unit).data, expected)
+def test_where_there_is_nothing_to_divide_by_there_is_no_index(tmp_path: Path) -> None:
+    """Stored integers whose sum overflows, an offset, negative values, and no data."""
+    red = np.array([[65_000, 1000, 0, 900, 1200, 7]], dtype="uint16")
+    nir = np.array([[65_000, 1000, 0, 1100, 1300, 9]], dtype="uint16")
+    pixels = np.broadcast_to(np.stack([red, nir]), (2, 40, 6))
+    scene = tmp_path / "scene.tif"
+    with rasterio.open(
+        scene, "w", driver="GTiff", width=6, height=40, count=2, dtype="uint16", crs="EPSG:32613", nodata=7,
+        transform=rasterio.Affine(10.0, 0.0, 5e5, 0.0, -10.0, 44e5),
+    ) as target:  # fmt: skip
+        target.write(pixels)
+    parameters = {"href": str(scene), "nir": 2, "offset": -1000.0, "max_memory": MEMORY}
+    made = eechips.run(RECIPE, parameters, out=tmp_path / "out", engine="threads", quiet=True)
+    with rasterio.open(made.path / "ndvi.tif") as source:
+        found = source.read(1, masked=True)
+    assert found.dtype == np.float32
+    # 64000 and 64000; 0 and 0; -1000 and -1000; -100 and 100; 200 and 300; no data
+    assert np.ma.getmaskarray(found)[0].tolist() == [False, True, True, True, False, True]
+    assert np.allclose(found[0].compressed(), [0.0, 0.2])
 
 
-def handlers() -> dict[str, Any]:
-    """What docs/serverless.md defines, as it stands."""
-    namespace: dict[str, Any] = {}
-    for block in (ROOT / "docs" / "serverless.md").read_text().split("```python\n")[1:]:
-        exec(block.split("```")[0], namespace)
-    return namespace
+def test_windows_that_are_not_alike_are_not_put_together(tmp_path: Path) -> None:
+    recipe = tmp_path / "uneven.py"
+    recipe.write_text(
+        RECIPE.read_text().replace(
+            '"float32"), bands=["ndvi"]', '"float32" if index % 2 else "float64"), bands=["ndvi"]'
+        )
+    )
+    scene = write_scene(tmp_path / "scene.tif")
+    with pytest.raises(
+        RecipeError, match="windows are not alike: that at column 0, row 0 has ndvi of float64, and that at"
+    ):
+        eechips.run(
+            recipe, {"href": str(scene), "nir": 4, "max_memory": MEMORY}, out=tmp_path / "out", engine="threads"
+        )
 
 
-def pushed(application: Any, body: bytes) -> str:
-    """The status with which a message that Pub/Sub pushes is answered."""
-    told: list[str] = []
-    environ = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}
-    application(environ, lambda status, headers: told.append(status))
-    return told[0]
-
-
-@pytest.fixture
-def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder of an image with eechips and the recipe."""
-    (tmp_path / "recipes").mkdir()
-    shutil.copy(RECIPE, tmp_path / "recipes")
+def test_memory_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = write_scene(tmp_path / "scene.tif")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("RESULTS", "results")
-
-
-def planned(href: str) -> list[str]:
-    words = ["eechips", "plan", "run", "recipes/cog_ndvi.py", "-p", f"href={href}", "-p", f"max_memory={MEMORY}"]
-    return subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, timeout=90).stdout.splitlines()
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("shell")
-def test_the_documented_handlers_make_what_is_delivered_once_or_twice(bucket: Bucket, tmp_path: Path) -> None:
-    documented = handlers()
-    lines = planned("s3://bucket/scene.tif")
-    assert len(lines) > 3
-    records = [{"messageId": f"m{number}", "body": line} for number, line in enumerate(lines)]
-    broken = {"messageId": "broken", "body": "no line of a plan"}
-    again = documented["handler"]({"Records": [*records[:2], broken]}, None)
-    assert again == {"batchItemFailures": [{"itemIdentifier": "broken"}]}
-    first = {path.name: path.read_bytes() for path in (tmp_path / "results").rglob("*.tif")}
-    assert len(first) == 2
-    assert documented["handler"]({"Records": records + records[:2]}, None) == {"batchItemFailures": []}
-    for line in lines[:1]:
-        body = json.dumps({"message": {"data": base64.b64encode(line.encode()).decode(), "messageId": "1"}}).encode()
-        assert pushed(documented["application"], body) == "204 No Content"
-    assert pushed(documented["application"], b"{}") == "400 Bad Request"
-    made = {path.name: path for path in (tmp_path / "results").rglob("*.tif")}
-    assert len(made) == len(lines)
-    assert {name: made[name].read_bytes() for name in first} == first  # delivered again, and the same
-    expected, seen = index_of(bucket.folder / "scene.tif"), np.zeros((700, 900), dtype=int)
-    for path in made.values():
-        with rasterio.open(path) as window:
-            column, row = round((window.transform.c - 5e5) / 10), round((44e5 - window.transform.f) / 10)
-            place = (slice(row, row + window.height), slice(column, column + window.width))
-            assert np.array_equal(window.read(1, masked=True).filled(0), expected[place].filled(0))
-            seen[place] += 1
-    assert (seen == 1).all()
-
-    (bucket.folder / "scene.tif").unlink()
-    gone = documented["handler"]({"Records": records[:1]}, None)
-    assert gone == {"batchItemFailures": [{"itemIdentifier": "m0"}]}  # until it is a dead letter
-    assert pushed(documented["application"], body).startswith("500")
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("shell")
-def test_a_new_object_starts_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """S3's event, SQS and the results in S3: moto's server for all of them."""
-    if reason := lacking("s3"):
-        pytest.skip(reason)
-    import boto3
-
-    with serving_objects("bucket") as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        queue, store = boto3.client("sqs"), boto3.client("s3")
-        try:
-            url = queue.create_queue(QueueName="windows")["QueueUrl"]
-            store.upload_file(str(write_scene(tmp_path / "scene.tif")), "bucket", "in/new scene.tif")
-            monkeypatch.setenv("QUEUE_URL", url)
-            monkeypatch.setenv("RESULTS", "s3://bucket/ndvi")
-            documented = handlers()
-            event = {"Records": [{"s3": {"bucket": {"name": "bucket"}, "object": {"key": "in/new+scene.tif"}}}]}
-            documented["start"](event, None)
-            records = []
-            while found := queue.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages"):
-                records += [{"messageId": each["MessageId"], "body": each["Body"]} for each in found]
-            assert records
-            assert documented["handler"]({"Records": records}, None) == {"batchItemFailures": []}
-            kept = store.list_objects_v2(Bucket="bucket", Prefix="ndvi/")["Contents"]
-            assert len([each for each in kept if each["Key"].endswith(".tif")]) == len(records)
-        finally:
-            queue.close()
-            store.close()
+    words = ["plan", "run", str(RECIPE), "-p", f"href={scene}", "--max-memory"]
+    few, many = (CliRunner().invoke(main, [*words, memory]).stdout.splitlines() for memory in ("256MB", MEMORY))
+    assert 0 < len(few) < len(many)
+    other = ["run", str(ROOT / "recipes/naip_chips.py"), "--local", "--max-memory", "1GB"]
+    done = CliRunner().invoke(main, other)
+    assert done.exit_code == 2
+    assert "has no parameter 'max_memory'" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from rasterio._err import CPLE_BaseError
 from rasterio.errors import RasterioIOError
 from rasterio.io import MemoryFile
 
+from eechips.client.transport import Timeouts
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError, ValidationError
 from eechips.jobs.functions import FunctionRecipe
 from eechips.recipe import load_recipe
 from eechips.windows import Blocks, Budget, parse_memory, tile, window_file
+from eechips.windows.addresses import Place
 from eechips.windows.faults import classify_gdal
-from eechips.windows.raster import gdal_options, gdal_path
+from eechips.windows.settings import gdal_options, store_options
+from eechips.windows.versions import Version
 
 UNIT = {
     "kind": "window", "href": "a.tif", "col_off": 4, "row_off": 2, "width": 3, "height": 2, "bands": [1],
@@ -57,7 +61,7 @@ def test_strips_stay_whole() -> None:
 
 
 def test_more_memory_is_more_pixels() -> None:
-    budget = Budget.of(stored=4, dtype="uint16", bands=2, made="float32", results=1)
+    budget = Budget.of(stored=8, dtype="uint16", bands=2, made="float32", results=1)
     most = budget.most(256_000_000)
     assert budget.most(512_000_000) > 2 * most > 0
     assert budget.least(most) <= 256_000_000
@@ -90,34 +94,111 @@ def test_what_is_no_memory_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("href", "path"),
+    ("href", "path", "scheme", "address"),
     [
-        ("s3://bucket/a/b.tif", "/vsis3/bucket/a/b.tif"),
-        ("gs://bucket/a.tif", "/vsigs/bucket/a.tif"),
-        ("az://container/a.tif", "/vsiaz/container/a.tif"),
-        ("https://host/a.tif?sig=1", "/vsicurl/https://host/a.tif?sig=1"),
-        ("file:///data/a.tif", "/data/a.tif"),
-        ("data/a.tif", "data/a.tif"),
-        ("/vsizip/a.zip/a.tif", "/vsizip/a.zip/a.tif"),
+        ("s3://bucket/a/b.tif", "/vsis3/bucket/a/b.tif", "s3", "bucket/a/b.tif"),
+        ("gs://bucket/a.tif", "/vsigs/bucket/a.tif", "gs", "bucket/a.tif"),
+        ("az://container/a.tif", "/vsiaz/container/a.tif", "az", "container/a.tif"),
+        ("abfs://box@account.dfs.core.windows.net/a/b.tif", "/vsiaz/box/a/b.tif", "az", "box/a/b.tif"),
+        ("https://host/a.tif?x=1", "/vsicurl/https://host/a.tif?x=1", "http", "https://host/a.tif?x=1"),
+        ("ftp://host/a.tif", "/vsicurl/ftp://host/a.tif", "", "ftp://host/a.tif"),
+        ("file:///data/a%20b.tif", "/data/a b.tif", "file", "/data/a b.tif"),
+        ("data/a.tif", "data/a.tif", "file", "data/a.tif"),
+        ("/vsis3/bucket/a.tif", "/vsis3/bucket/a.tif", "s3", "bucket/a.tif"),
+        ("/vsicurl/https://host/a.tif", "/vsicurl/https://host/a.tif", "http", "https://host/a.tif"),
+        ("/vsizip/a.zip/a.tif", "/vsizip/a.zip/a.tif", "", "/vsizip/a.zip/a.tif"),
+        ("/vsizip//vsicurl/https://host/a.zip/a.tif", "/vsizip//vsicurl/https://host/a.zip/a.tif", "", None),
     ],
 )
-def test_addresses_are_paths_of_gdal(href: str, path: str) -> None:
-    assert gdal_path(href) == path
+def test_an_address_is_a_place_for_gdal_and_for_others(href: str, path: str, scheme: str, address: str | None) -> None:
+    place = Place.of(href)
+    assert (place.path, place.scheme) == (path, scheme)
+    assert place.address == (href if address is None else address)
 
 
 def test_an_unknown_store_is_refused() -> None:
     with pytest.raises(UsageError, match="rasters are read from files"):
-        gdal_path("magnet://a/b.tif")
+        Place.of("magnet://a/b.tif")
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "https://h/a.tif?X-Amz-Signature=5e",
+        "https://h/a.tif?sv=1&sig=5e",
+        "https://me:5e@h/a.tif",
+        "/vsicurl/https://me:5e@h/a.tif",
+    ],
+)
+def test_secrets_are_refused(href: str) -> None:
+    with pytest.raises(UsageError, match="has a signature or a password in it") as refused:
+        Place.of(href)
+    assert "5e" not in str(refused.value)
+
+
+def options_of(href: str, environment: dict[str, str], condition: str | None = None) -> dict[str, Any]:
+    return gdal_options(Place.of(href), 0, Timeouts(3.4, 0.2, 90.0), condition, environment)
 
 
 def test_gdal_is_told_of_the_store_that_others_are_told_of() -> None:
-    options = gdal_options("/vsis3/a/b.tif", 0, {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"})
+    options = options_of("s3://a/b.tif", {"AWS_ENDPOINT_URL": "http://127.0.0.1:9000"})
     told = (options["AWS_S3_ENDPOINT"], options["AWS_HTTPS"], options["AWS_VIRTUAL_HOSTING"])
     assert told == ("127.0.0.1:9000", "NO", "FALSE")
     own = {"AWS_ENDPOINT_URL": "http://a", "AWS_S3_ENDPOINT": "b"}
-    assert "AWS_S3_ENDPOINT" not in gdal_options("/vsis3/a/b.tif", 0, own)
-    google = gdal_options("/vsigs/a/b.tif", 0, {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9001"})
+    assert "AWS_S3_ENDPOINT" not in options_of("s3://a/b.tif", own)
+    google = options_of("gs://a/b.tif", {"STORAGE_EMULATOR_HOST": "http://127.0.0.1:9001"})
     assert google["CPL_GS_ENDPOINT"] == "http://127.0.0.1:9001/"
+    azure = options_of("abfs://box@account.dfs.core.windows.net/a.tif", {"AZURE_STORAGE_ACCOUNT_KEY": "k"})
+    assert (azure["AZURE_STORAGE_ACCOUNT"], azure["AZURE_STORAGE_ACCESS_KEY"]) == ("account", "k")
+
+
+def test_others_are_told_of_the_store_that_gdal_is_told_of() -> None:
+    def told(href: str, **environment: str) -> dict[str, Any]:
+        found = store_options(Place.of(href), environment)
+        return {name: value for name, value in found.items() if name != "use_listings_cache"}
+
+    assert told("s3://a/b.tif") == {}
+    assert told("s3://a/b.tif", AWS_S3_ENDPOINT="h:1") == {"endpoint_url": "https://h:1"}
+    assert told("s3://a/b.tif", AWS_S3_ENDPOINT="h:1", AWS_HTTPS="NO") == {"endpoint_url": "http://h:1"}
+    public = told("s3://a/b.tif", AWS_NO_SIGN_REQUEST="YES", AWS_REQUEST_PAYER="requester")
+    assert public == {"anon": True, "requester_pays": True}
+    assert told("gs://a/b.tif", GS_USER_PROJECT="p") == {"requester_pays": "p"}
+    azure = told("az://a/b.tif", AZURE_STORAGE_ACCOUNT="n", AZURE_STORAGE_ACCESS_KEY="k")
+    assert azure == {"account_name": "n", "account_key": "k"}
+
+
+def test_the_bounds_of_the_run_are_gdals() -> None:
+    options = options_of("s3://a/b.tif", {})
+    told = [options[f"GDAL_HTTP_{name}"] for name in ("CONNECTTIMEOUT", "LOW_SPEED_TIME", "TIMEOUT", "MAX_RETRY")]
+    assert told == [3, 1, 90, 0]
+
+
+@pytest.mark.parametrize(
+    ("own", "sent"),
+    [
+        ("", ['If-Match: "a"']),
+        ('X-One: 1, X-Two: "b, c"', ["X-One: 1", "X-Two: b, c", 'If-Match: "a"']),
+        ("X-One: 1\r\nX-Two: b, c", ["X-One: 1", "X-Two: b, c", 'If-Match: "a"']),
+    ],
+)
+def test_a_condition_keeps_its_quotation_marks(own: str, sent: list[str]) -> None:
+    told = options_of("s3://a/b.tif", {"GDAL_HTTP_HEADERS": own}, 'If-Match: "a"')["GDAL_HTTP_HEADERS"]
+    assert told == "".join(f"{line}\r\n" for line in sent)
+
+
+def test_versions_differ_in_what_both_tell() -> None:
+    tagged, dated = Version('"a"', 9, None), Version(None, 9, "yesterday")
+    assert tagged.is_same(dated)
+    assert not tagged.is_same(Version('"b"', 9))
+    assert not dated.is_same(Version(None, 8, "yesterday"))
+    for version in (tagged, dated):
+        assert Version.from_json(json.loads(json.dumps(version.to_json()))) == version
+    web, google = Place.of("https://h/a.tif"), Place.of("gs://b/a.tif")
+    assert tagged.condition(web) == 'If-Match: "a"'
+    assert dated.condition(web) == "If-Unmodified-Since: yesterday"
+    assert tagged.condition(google) is None
+    assert tagged.is_enforced(Place.of("s3://b/a.tif"))
+    assert not tagged.is_enforced(web)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +208,10 @@ def test_gdal_is_told_of_the_store_that_others_are_told_of() -> None:
         ("HTTP response code: 429", TransientError, 429),
         ("HTTP response code: 404", PermanentError, 404),
         ("HTTP response code: 416", PermanentError, 416),
+        ("HTTP response code: 412", PermanentError, 412),
+        ("s3://a/b.tif: PreconditionFailed", PermanentError, 412),
+        ("At least one of the pre-conditions you specified did not hold", PermanentError, 412),
+        ("Request for 16384-32767 failed with response_code=412", PermanentError, 412),
         ("HTTP response code: 403", ConfigurationError, None),
         ("Access Denied", ConfigurationError, None),
         ("GS_SECRET_ACCESS_KEY or … configuration options not defined", ConfigurationError, None),

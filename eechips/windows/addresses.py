@@ -1,0 +1,89 @@
+"""Where a raster is: as the user says it, and as GDAL and fsspec do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from eechips.downloads.address import is_signed
+from eechips.errors import UsageError
+
+_STORES = {
+    "s3": "/vsis3/", "s3a": "/vsis3/", "gs": "/vsigs/", "gcs": "/vsigs/",
+    "az": "/vsiaz/", "abfs": "/vsiaz/", "abfss": "/vsiaz/", "oss": "/vsioss/",
+}  # fmt: skip
+_SCHEMES = {"/vsis3/": "s3", "/vsigs/": "gs", "/vsiaz/": "az"}
+_CURL = "/vsicurl/"
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+_ANY_WEB = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
+_PASSWORD = re.compile(r"://[^/@\s]+:[^/@\s]+@")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a raster is.
+
+    Attributes:
+        path: for GDAL: ``/vsis3/bucket/key``.
+        scheme: ``s3``, ``gs``, ``az``, ``http``; ``file`` for files of this machine, empty for what only GDAL knows.
+        address: for others than GDAL: ``bucket/key`` in a store, a URL, or the path of a file.
+        account: of Azure, where the address names it.
+    """
+
+    path: str
+    scheme: str
+    address: str
+    account: str | None = None
+
+    @classmethod
+    def of(cls, href: str) -> Place:
+        """The place that an address names.
+
+        Args:
+            href: ``s3://bucket/key``, ``gs://``, ``az://container/key``, ``abfs://container@account.host/key``,
+                ``http(s)://``, ``file://``, the path of a file, or one that GDAL has for itself (``/vsizip/…``).
+
+        Raises:
+            UsageError: if there is no such kind of address, or it has a secret in it.
+        """
+        _refuse_secrets(href)
+        if _ANY_WEB.match(href):
+            return cls(_CURL + href, "http" if _WEB.match(href) else "", href)
+        scheme, mark, rest = href.partition("://")
+        if not mark or href.startswith("/vsi"):
+            return _of_path(href)
+        if scheme == "file":
+            path = url2pathname(urlsplit(href).path)
+            return cls(path, "file", path)
+        if scheme not in _STORES:
+            raise UsageError(
+                f"{href}: rasters are read from files, http(s)://, {', '.join(f'{s}://' for s in _STORES)}"
+            )
+        prefix, account = _STORES[scheme], None
+        container, at, key = rest.partition("@")
+        if prefix == "/vsiaz/" and at and "/" not in container:
+            host, _, key = key.partition("/")
+            rest, account = f"{container}/{key}", host.partition(".")[0]
+        return cls(prefix + rest, _SCHEMES.get(prefix, ""), rest, account)
+
+
+def _of_path(path: str) -> Place:
+    for prefix, scheme in _SCHEMES.items():
+        if path.startswith(prefix):
+            return Place(path, scheme, path.removeprefix(prefix))
+    if path.startswith(_CURL) and _WEB.match(path.removeprefix(_CURL)):
+        return Place(path, "http", path.removeprefix(_CURL))
+    return Place(path, "" if path.startswith("/vsi") else "file", path)
+
+
+def _refuse_secrets(href: str) -> None:
+    """An address stands in the ledger, in the plan and in messages: it must not open anything by itself."""
+    if is_signed(href) or _PASSWORD.search(href):
+        shown = _PASSWORD.sub("://", href).partition("?")[0]
+        raise UsageError(
+            f"the address of {shown} has a signature or a password in it, which would stand in the plan and the ledger:"
+            " leave it out, and give it to GDAL by the environment (AWS_…, AZURE_STORAGE_SAS_TOKEN, GDAL_HTTP_BEARER,"
+            " GDAL_HTTP_USERPWD)"
+        )

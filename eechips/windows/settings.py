@@ -1,0 +1,154 @@
+"""How GDAL is told to read, for one opening, and how others are told of the same store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import rasterio
+from rasterio.session import DummySession
+
+from eechips.client.transport import Timeouts
+from eechips.windows.addresses import Place
+
+_HEADER = 32 << 10  # bytes that are read at once when a raster is opened
+_LEAST_CACHE = 8 << 20
+_SILENCE = 1  # bytes a second, below which nothing comes
+_LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')  # headers in a line
+_YES = frozenset({"YES", "TRUE", "ON", "1"})
+_AZURE = {
+    "AZURE_STORAGE_ACCOUNT": "AZURE_STORAGE_ACCOUNT_NAME",
+    "AZURE_STORAGE_ACCESS_KEY": "AZURE_STORAGE_ACCOUNT_KEY",
+}
+"""What GDAL calls variables that Azure's own tools, and fsspec, call otherwise."""
+
+
+def gdal_options(
+    place: Place,
+    cache: int,
+    timeouts: Timeouts,
+    condition: str | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> dict[str, Any]:
+    """Settings of GDAL for one opening (https://gdal.org/en/stable/user/virtual_file_systems.html).
+
+    Nothing is listed, neighbouring blocks come with one request, nothing of the raster is kept for the next opening,
+    when it may be another, and repeats are not GDAL's business. A store that fsspec would be told of by
+    ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` is GDAL's too.
+
+    Args:
+        place: of the raster.
+        cache: bytes for decoded blocks.
+        timeouts: of a request.
+        condition: a header that all requests carry, such as ``If-Match: "…"``.
+        environment: variables of the process.
+    """
+    options: dict[str, Any] = {
+        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_INGESTED_BYTES_AT_OPEN": _HEADER,
+        "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+        "GDAL_HTTP_MULTIPLEX": "YES",
+        "GDAL_HTTP_MAX_RETRY": 0,
+        "GDAL_HTTP_CONNECTTIMEOUT": _seconds(timeouts.connect),
+        "GDAL_HTTP_TIMEOUT": _seconds(timeouts.total),
+        "GDAL_HTTP_LOW_SPEED_LIMIT": _SILENCE,
+        "GDAL_HTTP_LOW_SPEED_TIME": _seconds(timeouts.read),
+        "CPL_VSIL_CURL_NON_CACHED": place.path,
+        "GDAL_NUM_THREADS": 1,
+        "VSI_CACHE": "FALSE",
+        "GDAL_CACHEMAX": max(cache, _LEAST_CACHE),
+    }
+    if condition is not None:
+        options["GDAL_HTTP_HEADERS"] = _headers(environment.get("GDAL_HTTP_HEADERS", ""), condition)
+    endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    if place.scheme == "s3" and endpoint and "AWS_S3_ENDPOINT" not in environment:
+        there = urlsplit(endpoint)
+        options |= {
+            "AWS_S3_ENDPOINT": there.netloc,
+            "AWS_HTTPS": "YES" if there.scheme == "https" else "NO",
+            "AWS_VIRTUAL_HOSTING": "FALSE",
+        }
+    emulator = environment.get("STORAGE_EMULATOR_HOST")
+    if place.scheme == "gs" and emulator and "CPL_GS_ENDPOINT" not in environment:
+        options |= {"CPL_GS_ENDPOINT": f"{emulator.rstrip('/')}/", "GS_NO_SIGN_REQUEST": "YES"}
+    if place.scheme == "az":
+        options |= {ours: environment[other] for ours, other in _AZURE.items() if environment.get(other)}
+        options |= {"AZURE_STORAGE_ACCOUNT": place.account} if place.account else {}
+    return options
+
+
+def store_options(place: Place, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """What fsspec is told of a store that GDAL is told of by its own variables.
+
+    Args:
+        place: of the raster, in a store.
+        environment: variables of the process.
+    """
+
+    def says(name: str) -> bool:
+        return environment.get(name, "").upper() in _YES
+
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if place.scheme == "s3":
+        endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+        if own := environment.get("AWS_S3_ENDPOINT"):
+            endpoint = (
+                own
+                if "://" in own
+                else f"http{'s' if says('AWS_HTTPS') or 'AWS_HTTPS' not in environment else ''}://{own}"
+            )
+        options |= {"anon": True} if says("AWS_NO_SIGN_REQUEST") else {}
+        options |= {"requester_pays": True} if environment.get("AWS_REQUEST_PAYER") == "requester" else {}
+        options |= {"endpoint_url": endpoint} if endpoint else {}
+    elif place.scheme == "gs":
+        emulator, payer = environment.get("STORAGE_EMULATOR_HOST"), environment.get("GS_USER_PROJECT")
+        options |= {"endpoint_url": emulator} if emulator else {}
+        options |= {"token": "anon"} if emulator or says("GS_NO_SIGN_REQUEST") else {}
+        options |= {"requester_pays": payer} if payer else {}
+    elif place.scheme == "az":
+        account = (
+            place.account or environment.get("AZURE_STORAGE_ACCOUNT_NAME") or environment.get("AZURE_STORAGE_ACCOUNT")
+        )
+        key = environment.get("AZURE_STORAGE_ACCOUNT_KEY") or environment.get("AZURE_STORAGE_ACCESS_KEY")
+        told = {
+            "connection_string": environment.get("AZURE_STORAGE_CONNECTION_STRING"),
+            "account_name": account,
+            "account_key": key,
+            "sas_token": environment.get("AZURE_STORAGE_SAS_TOKEN"),
+            "anon": True if says("AZURE_NO_SIGN_REQUEST") else None,
+        }
+        options |= {name: value for name, value in told.items() if value is not None}
+    return options
+
+
+@contextlib.contextmanager
+def settings(options: Mapping[str, Any]) -> Iterator[None]:
+    """Settings of GDAL. The size of its cache is one for the process, and rasterio does not put it back."""
+    from rasterio.env import get_gdal_config, set_gdal_config
+
+    before = get_gdal_config("GDAL_CACHEMAX")
+    try:
+        # GDAL finds the credentials of stores by itself.
+        with rasterio.Env(session=DummySession(), **options):
+            yield
+    finally:
+        set_gdal_config("GDAL_CACHEMAX", before)
+
+
+def _seconds(value: float) -> int:
+    """Whole seconds, and none less than one, which would be no bound."""
+    return max(1, round(value))
+
+
+def _headers(own: str, further: str) -> str:
+    """What the user has GDAL send, and a header more.
+
+    Lines, because of headers in a line GDAL removes the quotation marks, which belong to an ETag.
+    """
+    lines = own.split("\r\n") if "\r\n" in own else [found.replace('"', "") for found in _LISTED.findall(own)]
+    kept = [line.strip() for line in lines if line.strip()]
+    return "".join(f"{line}\r\n" for line in (*kept, further))

@@ -1,0 +1,173 @@
+"""Which version of a raster windows are of: what was planned of one is never read of another.
+
+S3 sees to that by itself: every request carries ``If-Match``, and another version is refused. So do most servers of the
+web; but not all, so that there, and in the other stores, it is asked for again when a window has been read. A file is
+looked at again, too.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.client.classify import is_passing
+from eechips.client.sessions import open_session
+from eechips.client.transport import Timeouts
+from eechips.downloads.address import shown
+from eechips.errors import PermanentError, TransientError
+from eechips.objects.refusal import is_final
+from eechips.windows.addresses import Place
+from eechips.windows.settings import store_options
+
+_log = logging.getLogger(__name__)
+_EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
+_WAYS: tuple[tuple[str, dict[str, str]], ...] = (("HEAD", {}), ("GET", {"Range": "bytes=0-0"}))
+"""By which a server of the web is asked: some allow only one of them."""
+_TAGS = ("ETag", "generation", "etag")  # of S3, Google and Azure, as fsspec's packages have them
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What tells one version of a raster from another; None where nothing does.
+
+    Attributes:
+        tag: ETag, as it was sent, or the generation of an object of Google's; never a weak one.
+        size: bytes.
+        modified: as whoever has it says it.
+    """
+
+    tag: str | None = None
+    size: int | None = None
+    modified: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A small JSON value, which ``from_json`` reads back unchanged."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Version:
+        """What ``to_json`` wrote."""
+        return cls(value.get("tag"), value.get("size"), value.get("modified"))
+
+    def is_same(self, other: Version) -> bool:
+        """Whether nothing that both tell is different."""
+        pairs = ((self.tag, other.tag), (self.size, other.size), (self.modified, other.modified))
+        return all(a is None or b is None or a == b for a, b in pairs)
+
+    def condition(self, place: Place) -> str | None:
+        """The header by which a server refuses another version; None where none is known to do it (RFC 9110, 13.1)."""
+        if place.scheme not in ("s3", "http"):
+            return None
+        if self.tag is not None:
+            return f"If-Match: {self.tag}"
+        return None if self.modified is None else f"If-Unmodified-Since: {self.modified}"
+
+    def is_enforced(self, place: Place) -> bool:
+        """Whether the store itself sees to it that no other version is read."""
+        return place.scheme == "s3" and self.tag is not None
+
+
+def version_of(place: Place, timeouts: Timeouts) -> Version | None:
+    """The present version of a raster.
+
+    Args:
+        place: of the raster.
+        timeouts: of a request.
+
+    Returns:
+        None if nobody tells: for paths that only GDAL knows, for virtual rasters elsewhere, which are lists of others,
+        and where a store lets the raster be read, but not asked about. The last is said in a warning.
+
+    Raises:
+        TransientError: if whoever has it does not answer.
+        PermanentError: if it is not there.
+    """
+    if place.scheme == "file":
+        return _of_file(place.address)
+    if place.path.lower().endswith(".vrt"):
+        return None  # a list of others, which a condition would be sent to as well
+    if place.scheme == "http":
+        return _of_web(place.address, timeouts)
+    return _of_store(place) if place.scheme else None
+
+
+def _of_file(path: str) -> Version | None:
+    try:
+        found = Path(path).stat()
+    except OSError:
+        return None  # what GDAL calls so is no file, as NETCDF:"a.nc":b
+    moment = dt.datetime.fromtimestamp(found.st_mtime_ns // 10**9, dt.timezone.utc).replace(tzinfo=None)
+    return Version(None, found.st_size, f"{moment.isoformat()}.{found.st_mtime_ns % 10**9:09d}Z")
+
+
+def _of_web(url: str, timeouts: Timeouts) -> Version | None:
+    headers = {"Accept-Encoding": "identity", **_authorization(os.environ)}
+    status = 0
+    try:
+        # A session of our own: it takes no slot of the throttle, of which the window that is being read has one.
+        with open_session(url) as session:
+            for method, further in _WAYS:
+                with session.request(
+                    method, url, headers={**headers, **further}, timeout=(timeouts.connect, timeouts.read), stream=True
+                ) as answer:
+                    status = answer.status_code
+                    if status in (200, 206):
+                        return _told(answer)
+    except OSError as error:  # as all errors of requests are
+        raise TransientError(f"could not ask about {shown(url)}: {type(error).__name__}") from None
+    if status in (404, 410):
+        raise PermanentError(f"{shown(url)} is not there (HTTP {status})", status=status)
+    if is_passing(status):
+        raise TransientError(f"could not ask about {shown(url)}: HTTP {status}", status=status)
+    _warn(shown(url), f"HTTP {status}")
+    return None
+
+
+def _told(answer: Any) -> Version:
+    size: str = answer.headers.get("Content-Length", "")
+    if answer.status_code == 206:
+        size = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    tag = answer.headers.get("ETag")
+    strong = tag if tag and not tag.startswith("W/") else None
+    return Version(strong, int(size) if size.isdigit() else None, answer.headers.get("Last-Modified"))
+
+
+def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
+    """What GDAL shows to servers of the web, as far as the usual variables say."""
+    if token := environment.get("GDAL_HTTP_BEARER"):
+        return {"Authorization": f"Bearer {token}"}
+    if pair := environment.get("GDAL_HTTP_USERPWD"):
+        return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
+    return {}
+
+
+def _of_store(place: Place) -> Version | None:
+    import fsspec
+
+    href = f"{place.scheme}://{place.address}"
+    try:
+        info = fsspec.filesystem(place.scheme, **store_options(place)).info(place.address)
+    except ImportError as error:
+        _warn(href, f"{error}: pip install 'eechips[{_EXTRAS[place.scheme]}]'")
+        return None
+    except FileNotFoundError:
+        raise PermanentError(f"{href} is not there") from None
+    except Exception as error:  # noqa: BLE001 - every package has exceptions of its own
+        if not is_final(error):
+            raise TransientError(f"could not ask about {href}: {str(error) or type(error).__name__}") from None
+        _warn(href, str(error) or type(error).__name__)
+        return None
+    tag = next((str(info[name]) for name in _TAGS if info.get(name)), None)
+    return Version(tag, None if info.get("size") is None else int(info["size"]))
+
+
+def _warn(href: str, reason: str) -> None:
+    _log.warning(
+        "%s does not tell its version (%s): if it is replaced while it is read, only its grid tells", href, reason
+    )
