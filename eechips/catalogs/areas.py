@@ -50,8 +50,12 @@ def meets_more(geometry: BaseGeometry, cells: int, homes: Homes, *, largest: flo
     """
     if square_metres(geometry) / 2 > cells * largest:
         return True
-    points = shapely.get_coordinates(shapely.segmentize(geometry, step))
     west, south, east, north = geometry.bounds
+    parts = shapely.get_parts(shapely.get_parts(geometry))
+    long = parts[shapely.length(parts) > 0]  # GEOS does not cut what has no length
+    points = np.concatenate(
+        [shapely.get_coordinates(geometry), shapely.get_coordinates(shapely.segmentize(long, step))]
+    )
     columns, rows = np.arange(west, east, step), np.arange(south, north, step)
     if 0 < len(columns) * len(rows) < _MOST_POINTS:
         x, y = (axis.ravel() for axis in np.meshgrid(columns, rows))

@@ -12,13 +12,14 @@ from typing import Any
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.extents import union_of
 from eechips.catalogs.items import Left, Source, collection_of, items
-from eechips.catalogs.layout import Period, chooser
 from eechips.catalogs.merge import Outcome
+from eechips.catalogs.options import CatalogOptions
 from eechips.catalogs.schema import Schema
-from eechips.catalogs.update import collection_path, progress, update
+from eechips.catalogs.update import collection_path, folder_of, progress, update
 from eechips.dataset.samples import read_samples
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
+from eechips.signature import filled, takes
 
 FOLDER = "catalog"
 """The folder of a run's catalogue, below the run's, unless the caller says otherwise."""
@@ -42,6 +43,7 @@ class Built:
     without_place: int
 
 
+@takes(CatalogOptions)
 def catalog(
     run: Run | str | Path,
     *,
@@ -49,13 +51,8 @@ def catalog(
     collection: str | None = None,
     base: str | None = None,
     date: str | None = None,
-    grid: str | None = None,
-    resolution: int | None = None,
-    tiles: str | Path | None = None,
-    period: Period | None = None,
-    most_cells: int | None = None,
-    give_up_unreadable: bool = False,
     quiet: bool = False,
+    **options: Any,
 ) -> Built:
     """Writes the chips of a run into a catalogue of STAC items, as GeoParquet in Hive-style partitions.
 
@@ -68,21 +65,15 @@ def catalog(
         collection: id of the STAC collection; None for the name of the run's folder.
         base: where the run's files are, for those who read the catalogue; None for where they are now.
         date: ``2021-01-01``, or ``2021-01-01/2021-12-31``, for units of which no date is known.
-        grid: of the partitions' cells: ``h3``, ``s2``, ``mgrs``, ``utm`` or ``tiles``; None for the catalogue's, or H3.
-        resolution: of H3 and S2; None for the catalogue's, or 2 and 5.
-        tiles: GeoJSON file of named polygons, for ``tiles``.
-        period: of the partitions: ``year``, ``month``, ``day`` or ``none``; None for the catalogue's, or ``month``.
-        most_cells: items that meet more cells go to ``global``; None for the catalogue's, or 10.
-        give_up_unreadable: whether partitions that cannot be read are removed, with what was in them; else they stay as
-            they are, and what belongs there is not merged.
         quiet: show no progress.
+        options: those of ``CatalogOptions``.
 
     Returns:
         The catalogue, and what became of the units.
 
     Raises:
         UsageError: if the folder holds no run, the run has no chips, the date of a chip is unknown, the catalogue is
-            laid out otherwise, or an extra is missing.
+            laid out otherwise, an option is wrong, or an extra is missing.
         RunLockedError: if another process works in the catalogue.
         StorageError: if something cannot be written.
 
@@ -90,9 +81,10 @@ def catalog(
         >>> built = eechips.catalog("outputs/sample-naip", out="outputs/catalog")
         >>> built.catalog.partitions(bbox=(-105.3, 39.9, -105.2, 40.0))
     """
+    wanted = filled(CatalogOptions, options)
     run = run if isinstance(run, Run) else open_run(run)
     samples = read_samples(run)
-    folder = run.path / FOLDER if out is None else Path(out)
+    folder = run.path / FOLDER if out is None else folder_of(out)
     name = collection or run.path.resolve().name
     source = Source(
         collection=name,
@@ -112,10 +104,11 @@ def catalog(
         extent = union_of([partition.extent for partition in own])
         return [collection_of(source, extent, min(starts, default=None), max(ends, default=None))]
 
-    choose = chooser(grid, resolution, tiles, period, most_cells)
     with progress(len(samples), "chips", is_shown=not quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)
-        found, outcome = update(folder, choose, batches, described, give_up=give_up_unreadable, is_shown=not quiet)
+        found, outcome = update(
+            folder, wanted.layout, batches, described, give_up=wanted.give_up_unreadable, is_shown=not quiet
+        )
     return Built(found, outcome, left.without_place)
 
 

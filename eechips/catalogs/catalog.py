@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -10,23 +11,41 @@ from typing import Any
 
 from eechips.catalogs import commit
 from eechips.catalogs.extents import Extent
-from eechips.catalogs.schema import Partition, Schema
+from eechips.catalogs.schema import SCHEMA_NAME, Partition, Schema
 from eechips.errors import StorageError, UsageError
 from eechips.human import human_bytes
 from eechips.manifest.lock import locked
+from eechips.objects import ObjectStore, is_address
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """A catalogue in its folder.
+    """A catalogue, in its folder or copied into an object store.
 
     Attributes:
-        path: the folder.
+        home: the folder, or the store.
         schema: what it holds.
     """
 
-    path: Path
+    home: Path | ObjectStore
     schema: Schema
+
+    @property
+    def path(self) -> Path:
+        """The folder.
+
+        Raises:
+            UsageError: if it is in an object store: :meth:`address` says where its files are.
+        """
+        if isinstance(self.home, ObjectStore):
+            raise UsageError(f"{self.home.url} is no folder: the address of a partition is catalog.address(partition)")
+        return self.home
+
+    def address(self, partition: Partition) -> str:
+        """Where the file of a partition is: a path, or an address in an object store."""
+        if isinstance(self.home, ObjectStore):
+            return f"{self.home.url}/{partition.path}"
+        return str(self.home / partition.path)
 
     def __len__(self) -> int:
         return sum(partition.items for partition in self.schema.partitions.values())
@@ -39,7 +58,7 @@ class Catalog:
         """For people: how much there is, and where."""
         size = human_bytes(sum(partition.bytes for partition in self.schema.partitions.values()))
         count = len(self.schema.partitions)
-        return f"{len(self):,} items in {count:,} partition{'' if count == 1 else 's'}, {size}, in {self.path}"
+        return f"{len(self):,} items in {count:,} partition{'' if count == 1 else 's'}, {size}, in {self._where}"
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -53,6 +72,7 @@ class Catalog:
         start: str | None = None,
         end: str | None = None,
         collections: Sequence[str] | str = (),
+        missions: Sequence[str] | str = (),
     ) -> list[Partition]:
         """The partitions that can hold items of a place and a time; no other does.
 
@@ -62,18 +82,22 @@ class Catalog:
             start: ISO 8601 date, or date and time (UTC): items that end before do not count.
             end: the same: items that begin then or later do not count.
             collections: ids; none for all.
+            missions: names; none for all.
 
         Raises:
             RegionError: if the box is none.
-            UsageError: if a date is none.
+            UsageError: if a date is none, or the catalogue knows nothing of missions.
         """
         extent = _extent(bbox)
         first, last = _moment(start), _moment(end)
-        wanted = [collections] if isinstance(collections, str) else list(collections)
+        wanted, theirs = _texts(collections), _texts(missions)
+        if theirs and self.schema.layout.by != "mission":
+            raise UsageError(f"the partitions of {self._where} are by collection, not by mission")
         return [
             partition
             for _, partition in sorted(self.schema.partitions.items())
             if (not wanted or partition.collection in wanted)
+            and (not theirs or partition.mission in theirs)
             and (extent is None or partition.extent.meets(extent))
             and (first is None or partition.end is None or _moment(partition.end) >= first)  # type: ignore[operator]
             and (last is None or partition.start is None or _moment(partition.start) < last)  # type: ignore[operator]
@@ -86,6 +110,7 @@ class Catalog:
         start: str | None = None,
         end: str | None = None,
         collections: Sequence[str] | str = (),
+        missions: Sequence[str] | str = (),
     ) -> Iterator[dict[str, Any]]:
         """The items whose boxes meet a place and a time, as STAC has them; options as of :meth:`partitions`.
 
@@ -99,16 +124,25 @@ class Catalog:
 
         extent = _extent(bbox)
         first, last = _moment(start), _moment(end)
-        for partition in self.partitions(bbox=extent, start=start, end=end, collections=collections):
-            path = self.path / partition.path
+        for partition in self.partitions(bbox=extent, start=start, end=end, collections=collections, missions=missions):
             try:
-                with pq.ParquetFile(path) as file:
+                with pq.ParquetFile(self._source(partition)) as file:
                     for batch in file.iter_batches(batch_size=4096):
                         table = pa.Table.from_batches([batch])
                         keep = columns.meets(table, extent, first, last)
                         yield from columns.items_of(table.filter(pa.array(keep)))
             except (pa.ArrowException, OSError) as error:
-                raise StorageError(f"{path} cannot be read: {error}") from error
+                raise StorageError(f"{self.address(partition)} cannot be read: {error}") from error
+
+    @property
+    def _where(self) -> str:
+        return self.home.url if isinstance(self.home, ObjectStore) else str(self.home)
+
+    def _source(self, partition: Partition) -> Any:
+        """What Parquet's reader opens: objects are fetched as a whole, as most of it is wanted."""
+        if isinstance(self.home, ObjectStore):
+            return io.BytesIO(self.home.read(partition.path))
+        return self.home / partition.path
 
 
 def open_catalog(path: str | Path) -> Catalog:
@@ -116,16 +150,30 @@ def open_catalog(path: str | Path) -> Catalog:
 
     If a command was killed while it put files in place, that is finished first.
 
+    Args:
+        path: its folder, or the address of a copy in an object store: ``s3://bucket/catalog``.
+
     Raises:
-        UsageError: if the folder is no catalogue.
+        UsageError: if that is no catalogue.
+        ConfigurationError: if the store needs a package that is missing.
         RunLockedError: if a command is putting files in place.
-        StorageError: if its schema file cannot be read.
+        TransientError, StorageError: if its schema file cannot be read.
     """
+    if is_address(str(path)):
+        store = ObjectStore(str(path))
+        try:
+            return Catalog(store, Schema.loads(store.read(SCHEMA_NAME), store.url))
+        except FileNotFoundError:
+            raise UsageError(f"{store.url} is no catalogue: there is no {SCHEMA_NAME}") from None
     folder = Path(path)
     if commit.is_pending(folder):
         with locked(folder):
             commit.finish(folder)
     return Catalog(folder, Schema.load(folder))
+
+
+def _texts(given: Sequence[str] | str) -> list[str]:
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _extent(bbox: Extent | Sequence[float] | str | None) -> Extent | None:

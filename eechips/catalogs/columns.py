@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import functools
 import json
+import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -30,10 +33,27 @@ UNKNOWN = np.iinfo(np.int64).min
 """In the place of the moment at which an item was updated, if it does not say."""
 
 _TOP = ("type", "stac_version", "stac_extensions", "id", "geometry", "bbox", "links", "assets", "collection")
+MEMBERS = frozenset((*_TOP, "properties"))
+"""What an item has. Its properties cannot be called so, since they are columns beside these."""
+
+# What partitions' paths say: engines refuse columns that are called so, or let the paths win.
+_OF_PATHS = {name: f"property:{name}" for name in ("cell", "year", "month", "day")}
+_PROPERTIES = {column: name for name, column in _OF_PATHS.items()}
+_DEEPEST = 30  # objects or arrays in one another: Arrow's files have 64
+_MOST_NAMES = 1000  # of assets, or in a property: each would be columns of its own, and all rows have all of them
+# Columns that others write as JSON in texts, which STAC never has there.
+_STRUCTURES = frozenset((
+    *("assets", "links", "stac_extensions", "bbox", "properties", "providers", "instruments", "keywords", "bands"),
+    *("eo:bands", "raster:bands", "proj:bbox", "proj:centroid", "proj:projjson", "proj:shape", "proj:transform"),
+))  # fmt: skip
 _BOX = pa.struct([(name, pa.float64()) for name in ("xmin", "ymin", "xmax", "ymax")])
 # A dictionary, as pyarrow makes of what it reads in a partition's path: the two must be of one type.
 _COLLECTION = pa.dictionary(pa.int32(), pa.string())
+# The type of what is nothing but nulls in lists and objects, which no number of JSON's has: pyarrow 25 writes lists of
+# Arrow's own type of nulls, but does not read them.
+_NOTHING = pa.int8()
 _PROJECTED = "proj:geometry"
+_UNREADABLE: Mapping[str, Any] = {"type": "WKB that cannot be read"}  # which is no geometry's
 _WKB = {b"ARROW:extension:name": b"geoarrow.wkb", b"ARROW:extension:metadata": b'{"crs":"OGC:CRS84"}'}
 
 
@@ -41,7 +61,10 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
     """A row for each item.
 
     Properties that have the name of a column that every item has (``id``, ``type``, …) cannot be stored, and are left
-    out. A property that is text in one item and not in another is text in all.
+    out; those that have the name of a part of a partition's path (``year``) are in columns such as ``property:year``. A
+    property that is text in one item and not in another is text in all: what is none is there as JSON. So are
+    assets, and properties with objects, that have more than 1,000 different names: as columns they would fill the
+    memory with nulls. And so is what has more than 30 objects or arrays in one another, which no file can hold.
 
     Args:
         items: one at least, as STAC has them; geometry and bbox, of two dimensions, must be there.
@@ -54,13 +77,17 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
         "geometry": pa.array(shapely.to_wkb(geometries(items), flavor="iso"), pa.binary()),
         "bbox": pa.StructArray.from_arrays(list(boxes(items).T), fields=list(_BOX)),
         "links": _array([item.get("links") or [] for item in items]),
-        "assets": _array([_assets(item.get("assets")) for item in items]),
+        "assets": _asset_column([item.get("assets") or None for item in items]),
         "collection": pa.array([item.get("collection") for item in items], pa.string()).cast(_COLLECTION),
     }
-    for name, column in _properties([_with_wkb(item["properties"]) for item in items]).items():
-        columns.setdefault(name, column)
+    for name, column in _properties([item["properties"] for item in items]).items():
+        columns.setdefault(_OF_PATHS.get(name, name), column)
     columns.setdefault("datetime", pa.nulls(len(items), MOMENT))
-    columns = {name: column for name, column in columns.items() if not pa.types.is_null(column.type)}
+    columns = {
+        name: _conformed(column, pa.string()) if _is_deep(column.type) else column
+        for name, column in columns.items()
+        if not pa.types.is_null(column.type)
+    }
     fields = [
         pa.field(name, column.type, metadata=_WKB if name == "geometry" else None) for name, column in columns.items()
     ]
@@ -68,20 +95,28 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
 
 
 def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """The items of rows. What an item has no value for, it does not have, but for ``datetime``."""
-    loads = json_reader()
-    texts = shapely.to_geojson(shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False)))
-    for row, text in zip(table.drop_columns(["geometry"]).to_pylist(), texts, strict=True):
-        found = {name: row.pop(name, None) for name in _TOP}
-        properties = {name: _plain(value) for name, value in row.items() if value is not None}
+    """The items of rows. What an item has no value for, it does not have, but for ``datetime``.
+
+    Rows may be those of other writers as well: with JSON in texts, with all properties in one column, with boxes as
+    lists, with times that name no zone, which are UTC.
+    """
+    for row, geometry in zip(table.drop_columns(["geometry"]).to_pylist(), _geojson(table["geometry"]), strict=True):
+        found = {name: _structure(row.pop(name, None)) for name in _TOP}
+        properties = {
+            _PROPERTIES.get(name, name): _plain(_structure(value) if name in _STRUCTURES else value)
+            for name, value in row.items()
+            if value is not None
+        }
+        if isinstance(properties.get("properties"), dict):
+            properties = {**properties.pop("properties"), **properties}
         yield {
             "type": "Feature",
             "stac_version": found["stac_version"],
             "stac_extensions": found["stac_extensions"] or [],
             "id": found["id"],
-            "geometry": None if text is None else loads(text),
-            "bbox": list(found["bbox"].values()) if isinstance(found["bbox"], dict) else found["bbox"],
-            "properties": {"datetime": None, **properties},
+            "geometry": geometry,
+            "bbox": _bbox(found["bbox"]),
+            "properties": {"datetime": None, **{k: v for k, v in properties.items() if v is not None}},
             "links": _plain(found["links"]) or [],
             "assets": _plain(found["assets"]) or {},
             **({} if found["collection"] is None else {"collection": found["collection"]}),
@@ -168,17 +203,37 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _assets(value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """The assets of an item as they are stored; None if it has none."""
-    if not value:
-        return None
-    has_any = any(_PROJECTED in asset for asset in value.values() if isinstance(asset, Mapping))
-    return {name: _with_wkb(asset) for name, asset in value.items()} if has_any else value
+def _asset_column(values: Sequence[Mapping[str, Any] | None]) -> pa.Array:
+    """The assets of items, None where there are none."""
+    if _are_many(values):
+        return _texts(values)
+    return _array([
+        {name: _with_wkb(asset) for name, asset in value.items()}
+        if value is not None and any(_PROJECTED in asset for asset in value.values())
+        else value
+        for value in values
+    ])  # fmt: skip
 
 
 def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
-    whole = _array(values)
-    found = {whole.type.field(i).name: column for i, column in enumerate(whole.flatten())}
+    objects: dict[str, list[Any]] = defaultdict(list)
+    for value in values:
+        for name, part in value.items():
+            if type(part) is dict:
+                objects[name].append(part)
+    many = {name for name, parts in objects.items() if name != _PROJECTED and _are_many(parts)}
+    found: dict[str, pa.Array] = {name: _texts([value.get(name) for value in values]) for name in many}
+    whole = _array(
+        [
+            _with_wkb({name: part for name, part in value.items() if name not in many} if many else value)
+            for value in values
+        ]
+    )
+    found |= {
+        whole.type.field(i).name: column
+        for i, column in enumerate(whole.flatten())
+        if column.type != _NOTHING  # which is no column
+    }
     for name in TIMES:
         if name in found and not pa.types.is_timestamp(found[name].type):
             try:
@@ -186,6 +241,18 @@ def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
             except pa.ArrowInvalid as error:
                 raise UsageError(f"an item's '{name}' is no date and time as STAC has it: {error}") from error
     return found
+
+
+def _are_many(values: Sequence[Mapping[str, Any] | None]) -> bool:
+    """Whether objects have more different names than they should have as columns."""
+    return len(set().union(*(value for value in values if value is not None))) > _MOST_NAMES
+
+
+def _texts(values: Sequence[Any]) -> pa.Array:
+    """Texts as they are, and what is none as JSON."""
+    return pa.array(
+        [value if value is None or isinstance(value, str) else json.dumps(value) for value in values], pa.string()
+    )
 
 
 def _array(values: Sequence[Any]) -> pa.Array:
@@ -197,20 +264,24 @@ def _array(values: Sequence[Any]) -> pa.Array:
         return _mixed(values)
 
 
+def _nested(values: Sequence[Any]) -> pa.Array:
+    found = _array(values)
+    return pa.nulls(len(found), _NOTHING) if pa.types.is_null(found.type) else found
+
+
 def _mixed(values: Sequence[Any]) -> pa.Array:
     there = [value for value in values if value is not None]
     if all(isinstance(value, Mapping) for value in there):
         names = dict.fromkeys(name for value in there for name in value)
-        children = [_array([None if value is None else value.get(name) for value in values]) for name in names]
+        children = [_nested([None if value is None else value.get(name) for value in values]) for name in names]
         mask = pa.array([value is None for value in values])
         return pa.StructArray.from_arrays(children, names=list(names), mask=mask)
     if all(isinstance(value, (list, tuple)) for value in there):
         lengths = [0 if value is None else len(value) for value in values]
         offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
         mask = pa.array([value is None for value in values])
-        return pa.ListArray.from_arrays(offsets, _array([part for value in there for part in value]), mask=mask)
-    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-    return pa.array(texts, pa.string())
+        return pa.ListArray.from_arrays(offsets, _nested([part for value in there for part in value]), mask=mask)
+    return _texts(values)
 
 
 def _moments(table: pa.Table, names: Sequence[str], pick: np.ufunc) -> npt.NDArray[np.datetime64]:
@@ -220,20 +291,36 @@ def _moments(table: pa.Table, names: Sequence[str], pick: np.ufunc) -> npt.NDArr
     return found
 
 
+def _is_deep(type: pa.DataType) -> bool:
+    """Whether a type has more types in one another than it should."""
+    level = [type]
+    for _ in range(_DEEPEST):
+        level = [each.field(i).type for each in level for i in range(each.num_fields)]
+        if not level:
+            return False
+    return True
+
+
 def _storable(type: pa.DataType) -> pa.DataType:
-    """The type without structs that have no fields, which Parquet does not know."""
+    """The type without structs that have no fields, which Parquet does not know, nor lists of nothing but nulls."""
     if pa.types.is_struct(type):
-        fields = [field.with_type(_storable(field.type)) for field in type]
+        fields = [field.with_type(_something(_storable(field.type))) for field in type]
         return pa.struct(fields) if fields else pa.null()
-    return pa.list_(_storable(type.value_type)) if pa.types.is_list(type) else type
+    return pa.list_(_something(_storable(type.value_type))) if pa.types.is_list(type) else type
+
+
+def _something(type: pa.DataType) -> pa.DataType:
+    return _NOTHING if pa.types.is_null(type) else type
 
 
 def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
     """A type that holds the values of both."""
     if one == other or pa.types.is_null(other):
         return one
-    if pa.types.is_null(one):
+    if pa.types.is_null(one) or one == _NOTHING:
         return other
+    if other == _NOTHING:
+        return one
     if pa.types.is_struct(one) and pa.types.is_struct(other):
         fields = {field.name: field for field in one}
         for field in other:
@@ -252,7 +339,7 @@ def _common(one: pa.DataType, other: pa.DataType) -> pa.DataType:
 def _conformed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
     if array.type == wanted:
         return array
-    if pa.types.is_null(array.type) or pa.types.is_null(wanted):
+    if pa.types.is_null(array.type) or pa.types.is_null(wanted) or array.type == _NOTHING:
         return pa.nulls(len(array), wanted)
     if pa.types.is_struct(wanted):
         there = {array.type.field(i).name: column for i, column in enumerate(array.flatten())}
@@ -268,10 +355,9 @@ def _conformed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
             offsets, _conformed(array.flatten(), wanted.value_type), type=wanted, mask=array.is_null()
         )
     if pa.types.is_string(wanted) and (pa.types.is_nested(array.type) or pa.types.is_boolean(array.type)):
-        return pa.array(
-            [None if value is None else json.dumps(value, default=str) for value in array.to_pylist()], wanted
-        )
-    return array.cast(wanted)
+        return pa.array([None if value is None else json.dumps(_plain(value)) for value in array.to_pylist()], wanted)
+    # Whole numbers beside fractions become fractions, also where that costs digits, beyond 2**53.
+    return array.cast(wanted, safe=not (pa.types.is_integer(array.type) and pa.types.is_floating(wanted)))
 
 
 def _is_number(type: pa.DataType) -> bool:
@@ -288,14 +374,76 @@ def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
 def _plain(value: Any) -> Any:
     """A value as JSON has it: without nulls in objects, with times as texts, and WKB as GeoJSON."""
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items() if part is not None}
+        parts = ((name, _plain(part)) for name, part in value.items() if part is not None)
+        return {name: part for name, part in parts if part is not None}
     if isinstance(value, list):
+        if value and all(isinstance(part, tuple) for part in value):  # of a map
+            return _plain(dict(value))
         return [_plain(part) for part in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return _told(value)
+
+
+def _told(value: Any) -> Any:
+    """What JSON has no type for."""
     if isinstance(value, datetime):
-        return value.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")
+        moment = value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+        return moment.isoformat().replace("+00:00", "Z")
     if isinstance(value, bytes):
-        return shapely.geometry.mapping(shapely.from_wkb(value))
+        shape = shapely.from_wkb(value, on_invalid="ignore")
+        return None if shape is None else shapely.geometry.mapping(shape)
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value)  # days, times of the day, durations
+
+
+def _structure(value: Any) -> Any:
+    """What a text means that has JSON in the place of an object or an array."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            return json_reader()(value.encode())
+        except ValueError:
+            return value
     return value
+
+
+def _bbox(value: Any) -> Any:
+    """A box as STAC has it; structs name their numbers, in whatever order."""
+    if not isinstance(value, dict):
+        return value
+    names = [name for name in ("xmin", "ymin", "zmin", "xmax", "ymax", "zmax") if value.get(name) is not None]
+    return [value[name] for name in names] or None
+
+
+def _geojson(column: pa.ChunkedArray) -> list[Any]:
+    """Geometries of a column of WKB, or of texts, as GeoJSON has them."""
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([chunk.storage for chunk in column.chunks], column.type.storage_type)
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    values = column.to_pylist()
+    if values and isinstance(next((value for value in values if value is not None), b""), str):
+        is_json = [value is not None and value.startswith("{") for value in values]
+        wkt = np.array([None if known else value for value, known in zip(values, is_json, strict=True)], dtype=object)
+        texts = shapely.to_geojson(shapely.from_wkt(wkt, on_invalid="ignore"))
+        return [
+            _structure(value) if known else _loaded(value, text)
+            for value, known, text in zip(values, is_json, texts, strict=True)
+        ]
+    if pa.types.is_nested(column.type):
+        raise UsageError(f"the column geometry is {column.type}: it must be WKB, as stac-geoparquet has it")
+    texts = shapely.to_geojson(shapely.from_wkb(np.array(values, dtype=object), on_invalid="ignore"))
+    return [_loaded(value, text) for value, text in zip(values, texts, strict=True)]
+
+
+def _loaded(value: Any, text: str | None) -> Any:
+    """GeoJSON of a text, if a value could be made one."""
+    if text is not None:
+        return json_reader()(text.encode())
+    return None if value is None else _UNREADABLE
 
 
 def _with_wkb(value: Mapping[str, Any]) -> Mapping[str, Any]:

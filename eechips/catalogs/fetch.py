@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import email.utils
+import functools
+import ipaddress
 import random
+import re
+import socket
+import stat
+import urllib.request
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, is_web, told
+from eechips.catalogs.hosts import Host
 from eechips.errors import UsageError
+from eechips.objects.refusal import is_final
 
-Maker = Callable[[str], bytes]
-"""Makes the JSON of an item from an address; may take long, and is called in threads."""
 
+class Maker(Protocol):
+    """Makes the JSON of an item from an address; may take long, and is called in threads."""
+
+    def __call__(self, address: str) -> bytes:
+        """The JSON; whatever is raised is a failure of this address."""
+
+    def stop(self) -> None:
+        """Ends the calls that can be ended: nobody waits for them any more."""
+
+
+LARGEST = 20_000_000
+"""Bytes of an item, at most."""
+
+_LARGEST_ALL = 1_000_000_000  # bytes of what is fetched at a time: it is all in memory
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
-_LARGEST = 50_000_000  # bytes of an answer
+_TOO_MANY = 429
+_UNAVAILABLE = 503
+_REDIRECTS = 5
+_METADATA = frozenset({"fd00:ec2::254", "100.100.100.200", "192.0.0.192"})  # of Amazon, Alibaba, Oracle
+_MOST_DOUBLINGS = 16
+_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +54,10 @@ class Pace:
     """How addresses are fetched.
 
     Attributes:
-        in_flight: requests at once.
-        per_host: of them to one host.
-        retries: of a request, after what may pass.
+        in_flight: requests at once; hooks as well.
+        per_host: of them to one host, as long as it does not refuse any.
+        retries: of a request, after what may pass. Requests that are refused since there are too many do not count as
+            long as the host answers others.
         timeout: seconds that an answer may take.
         first_wait: seconds before the first retry; each further one waits twice as long, up to ``longest_wait``.
         longest_wait: seconds; no answer can ask for more.
@@ -72,16 +102,31 @@ class _FailedError(Exception):
         self.kind = kind
 
 
-class _PassingError(Exception):
-    """An address may have an item later."""
+class _PassingError(_FailedError):
+    """An address may have an item later.
 
-    def __init__(self, kind: str, reason: str, wait: float = 0.0) -> None:
-        super().__init__(reason)
-        self.kind, self.wait = kind, wait
+    Attributes:
+        wait: seconds that the host asks for; None if it does not.
+        is_refusal: whether the host has said that there are too many requests.
+    """
+
+    def __init__(self, kind: str, reason: str, *, wait: float | None = None, is_refusal: bool = False) -> None:
+        super().__init__(kind, reason)
+        self.wait, self.is_refusal = wait, is_refusal
+
+
+class _OffLimitsError(OSError):
+    """Nobody's items are there."""
 
 
 def fetch(
-    addresses: Sequence[str], pace: Pace, *, make: Maker | None = None, advance: Callable[[int], object], seed: int = 0
+    addresses: Sequence[str],
+    pace: Pace,
+    *,
+    make: Maker | None = None,
+    foreign: Sequence[bool] | None = None,
+    advance: Callable[[int], object],
+    seed: int = 0,
 ) -> Fetched:
     """Fetches addresses: by HTTP, or what else fsspec knows; or has a hook make items of them.
 
@@ -89,10 +134,13 @@ def fetch(
         addresses: of items.
         pace: how many at a time.
         make: the hook; None to fetch.
+        foreign: of each address whether a list from elsewhere has it, which may not name files of this machine; None if
+            none has. Hooks get whatever there is.
         advance: told of each that is through.
         seed: of the jitter in waiting.
     """
-    whole = _all(addresses, pace, make, advance, random.Random(seed))
+    strange = [False] * len(addresses) if foreign is None else foreign
+    whole = _Fetching(addresses, strange, pace, make, advance, random.Random(seed)).all()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -101,76 +149,187 @@ def fetch(
         return elsewhere.submit(asyncio.run, whole).result()
 
 
-async def _all(
-    addresses: Sequence[str], pace: Pace, make: Maker | None, advance: Callable[[int], object], jitter: random.Random
-) -> Fetched:
-    import aiohttp
+class _Fetching:
+    """Addresses, and what came of them so far."""
 
-    found = Fetched([None] * len(addresses))
-    waiting = iter(enumerate(addresses))
-    timeout = aiohttp.ClientTimeout(total=pace.timeout)
-    connector = aiohttp.TCPConnector(limit=pace.in_flight, limit_per_host=pace.per_host)
-    hosts: dict[str, asyncio.Semaphore] = {}
-    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        foreign: Sequence[bool],
+        pace: Pace,
+        make: Maker | None,
+        advance: Callable[[int], object],
+        jitter: random.Random,
+    ) -> None:
+        self._addresses, self._foreign, self._pace, self._make = addresses, foreign, pace, make
+        self._advance, self._jitter = advance, jitter
+        self._found = Fetched([None] * len(addresses))
+        self._waiting = iter(range(len(addresses)))
+        self._hosts: dict[str, Host] = {}
+        self._proxies = urllib.request.getproxies()
+        self._bytes = 0
 
-        async def once(address: str) -> bytes:
-            if make is not None:
-                return await asyncio.to_thread(_made, make, address)
-            parts = urlsplit(address)
-            async with hosts.setdefault(parts.netloc, asyncio.Semaphore(pace.per_host)):
-                found.requests[parts.netloc or "local"] += 1
-                if parts.scheme in ("http", "https"):
-                    return await _by_http(session, address)
-                return await asyncio.to_thread(_by_fsspec, address)
+    async def all(self) -> Fetched:
+        """Fetches them."""
+        import aiohttp
 
-        async def work() -> None:
-            for number, address in waiting:
-                try:
-                    found.bodies[number] = await _patiently(lambda a=address: once(a), pace, jitter)  # type: ignore[misc]
-                except (_FailedError, _PassingError) as error:
-                    found.failures.append((number, error.kind, str(error)))
-                advance(1)
+        pace, found = self._pace, self._found
+        # What blocks waits in threads, as many as may wait; by default there are fewer, four more than cores.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(pace.in_flight))
+        connector = aiohttp.TCPConnector(
+            limit=pace.in_flight, limit_per_host=pace.per_host, socket_factory=_socket_within_limits
+        )
+        timeout = aiohttp.ClientTimeout(total=pace.timeout)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+            try:
+                await asyncio.gather(*(self._work(session) for _ in range(min(pace.in_flight, len(self._addresses)))))
+            except asyncio.CancelledError:  # interrupted: threads are waited for
+                if self._make is not None:
+                    self._make.stop()
+                raise
+        found.failures.sort()
+        return found
 
-        await asyncio.gather(*(work() for _ in range(min(pace.in_flight, len(addresses)))))
-    found.failures.sort()
-    return found
+    async def _work(self, session: Any) -> None:
+        for number in self._waiting:
+            address = self._addresses[number]
+            try:
+                body = await self._one(session, address, self._foreign[number])
+                self._bytes += len(body)
+                if self._bytes > _LARGEST_ALL:
+                    raise _FailedError("too large", f"items fetched together have more than {_LARGEST_ALL:,} bytes")
+                self._found.bodies[number] = body
+            except _FailedError as error:
+                self._found.failures.append((number, error.kind, told(str(error))))
+            self._advance(1)
 
-
-async def _patiently(request: Callable[[], Awaitable[bytes]], pace: Pace, jitter: random.Random) -> bytes:
-    """Makes a request again while that may help; whoever waits holds no place at its host."""
-    for attempt in range(pace.retries):
+    async def _one(self, session: Any, address: str, is_foreign: bool) -> bytes:
+        if self._make is not None:
+            return await asyncio.to_thread(_made, self._make, address)
+        if not address:
+            raise _FailedError("no address", "it is empty")
+        if is_told(address):
+            raise _FailedError("no address", "what signed it was left out here: take the list that it comes from")
+        if is_foreign and not is_elsewhere(address):
+            raise _FailedError("forbidden", "a list from elsewhere may name what is on the web, or in object stores")
         try:
-            return await request()
-        except _PassingError as error:
-            wait = pace.first_wait * 2**attempt * jitter.uniform(0.5, 1.0)
-            await asyncio.sleep(min(max(wait, error.wait), pace.longest_wait))
-    return await request()
+            name = host_of(address)
+        except ValueError as error:
+            raise _FailedError("no address", str(error)) from error
+        host = self._hosts.setdefault(name, Host(self._pace.per_host))
+        if is_web(address):
+            proxy = self._proxy(address)
+            request = functools.partial(_by_http, session, address, proxy)
+        else:
+            request = functools.partial(asyncio.to_thread, _by_fsspec, address)
+        return await self._patiently(host, lambda: self._asked(name, host, request))
+
+    async def _asked(self, name: str, host: Host, request: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Sends a request when its host may be asked, and tells the host what it came to."""
+        async with host.turn() as began:
+            self._found.requests[name] += 1
+            try:
+                body = await request()
+            except _PassingError as error:
+                if error.is_refusal:
+                    wait = self._pace.first_wait if error.wait is None else error.wait
+                    host.refuse(began, min(wait, self._pace.longest_wait))
+                raise
+            except _FailedError:
+                host.answer()
+                raise
+            host.answer()
+            return body
+
+    async def _patiently(self, host: Host, request: Callable[[], Awaitable[bytes]]) -> bytes:
+        """Makes a request again while that may help; whoever waits holds no place at its host."""
+        pace = self._pace
+        failed = tries = 0
+        while True:
+            answered = host.answered
+            try:
+                return await request()
+            except _PassingError as error:
+                failed += not (error.is_refusal and host.answered > answered)
+                if failed > pace.retries:
+                    raise
+                wait = pace.first_wait * 2 ** min(tries, _MOST_DOUBLINGS) * self._jitter.uniform(0.5, 1.0)
+                await asyncio.sleep(min(max(wait, error.wait or 0.0), pace.longest_wait))
+                tries += 1
+
+    def _proxy(self, address: str) -> str | None:
+        """The proxy that the environment has for an address."""
+        parts = urlsplit(address)
+        if not self._proxies or urllib.request.proxy_bypass(parts.hostname or ""):
+            return None
+        return self._proxies.get(parts.scheme.lower())
 
 
-async def _by_http(session: Any, address: str) -> bytes:
+def _socket_within_limits(place: Any) -> socket.socket:
+    """A socket for a connection, but to where clouds hand out a machine's credentials."""
+    family, kind, protocol, _, target = place
+    if is_off_limits(target[0]):
+        raise _OffLimitsError(f"{target[0]} is an address of this machine's own network, which no item has")
+    return socket.socket(family, kind, protocol)
+
+
+def is_off_limits(address: str) -> bool:
+    """Whether an IP address is link-local, in whatever disguise, or one of a cloud's metadata."""
+    found: Any = ipaddress.ip_address(address.partition("%")[0])
+    if found.version == 6:
+        found = found.ipv4_mapped or found.sixtofour or found
+    return bool(found.is_link_local) or str(found) in _METADATA
+
+
+async def _by_http(session: Any, address: str, proxy: str | None) -> bytes:
     import aiohttp
 
     try:
-        async with session.get(address) as answer:
+        async with session.get(address, proxy=proxy, max_redirects=_REDIRECTS) as answer:
             if answer.status in _TRANSIENT:
-                text = answer.headers.get("Retry-After", "")
-                raise _PassingError(
-                    f"HTTP {answer.status}", answer.reason or "", float(text) if text.isdigit() else 0.0
-                )
+                wait = _retry_after(answer.headers.get("Retry-After", ""))
+                is_refusal = answer.status == _TOO_MANY or (answer.status == _UNAVAILABLE and wait is not None)
+                raise _PassingError(f"HTTP {answer.status}", answer.reason or "", wait=wait, is_refusal=is_refusal)
             if answer.status != 200:
                 raise _FailedError(f"HTTP {answer.status}", answer.reason or "")
             body = bytearray()
             async for piece in answer.content.iter_chunked(1 << 20):
                 body += piece
-                if len(body) > _LARGEST:
-                    raise _FailedError("too large", f"more than {_LARGEST:,} bytes")
+                if len(body) > LARGEST:
+                    raise _FailedError("too large", f"more than {LARGEST:,} bytes")
     except asyncio.TimeoutError:
         raise _PassingError("time-out", "no whole answer came in time") from None
-    except aiohttp.InvalidURL:
+    except aiohttp.TooManyRedirects:
+        raise _FailedError("redirects", f"more than {_REDIRECTS}") from None
+    except aiohttp.RedirectClientError:
+        raise _FailedError("redirects", "to what is no web address") from None
+    except aiohttp.ClientConnectorCertificateError as error:
+        raise _FailedError("certificate", str(error)) from error
+    except aiohttp.ClientConnectorError as error:
+        if isinstance(error.os_error, _OffLimitsError):
+            raise _FailedError("forbidden", str(error.os_error)) from error
+        raise _PassingError("connection", str(error)) from error
+    except aiohttp.ClientResponseError as error:  # its text has the whole address
+        raise _PassingError("connection", error.message or type(error).__name__) from error
+    except (aiohttp.InvalidURL, ValueError):
         raise _FailedError("no address", f"'{address}' is no address") from None
     except aiohttp.ClientError as error:
         raise _PassingError("connection", str(error) or type(error).__name__) from error
+    if body.lstrip().startswith(b"{") and not body.rstrip().endswith(b"}"):  # no length was promised
+        raise _PassingError("cut off", f"the answer breaks off after {len(body):,} bytes")
     return bytes(body)
+
+
+def _retry_after(text: str) -> float | None:
+    """Seconds that a ``Retry-After`` asks for (RFC 9110, 10.2.3); None if it asks for nothing."""
+    if _SECONDS.fullmatch(text.strip()):
+        return float(text)
+    try:
+        moment = email.utils.parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
 
 
 def _by_fsspec(address: str) -> bytes:
@@ -178,20 +337,40 @@ def _by_fsspec(address: str) -> bytes:
 
     try:
         files, path = fsspec.url_to_fs(address)
-        content: bytes = files.cat_file(path)
+        if "file" in ((files.protocol,) if isinstance(files.protocol, str) else files.protocol):
+            return _by_path(Path(path))
+        content: bytes = files.cat_file(path, end=LARGEST + 1)
+    except _FailedError:
+        raise
     except FileNotFoundError:
         raise _FailedError("not found", "there is no such object") from None
-    except PermissionError as error:
-        raise _FailedError("forbidden", str(error)) from error
     except (ImportError, ValueError) as error:
         raise _FailedError("no address", str(error)) from error
-    except OSError as error:
-        raise _PassingError("connection", str(error)) from error
+    except Exception as error:  # every package has exceptions of its own
+        if is_final(error):
+            raise _FailedError("forbidden", str(error)) from error
+        raise _PassingError("connection", str(error) or type(error).__name__) from error
+    if len(content) > LARGEST:
+        raise _FailedError("too large", f"more than {LARGEST:,} bytes")
     return content
+
+
+def _by_path(path: Path) -> bytes:
+    try:
+        facts = path.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            raise _FailedError("no file", "it is a folder, or a device")
+        if facts.st_size > LARGEST:
+            raise _FailedError("too large", f"more than {LARGEST:,} bytes")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise _FailedError("not found", "there is no such file") from None
+    except (OSError, ValueError) as error:
+        raise _FailedError("no file", str(error)) from error
 
 
 def _made(make: Maker, address: str) -> bytes:
     try:
         return make(address)
-    except Exception as error:  # a hook is somebody else's code
+    except (Exception, SystemExit) as error:  # a hook is somebody else's code
         raise _FailedError("hook", f"{type(error).__name__}: {error}") from error

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import os
 import shlex
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,17 +23,22 @@ _SCRIPT = "script:"
 _TIMEOUT = 300.0  # seconds that a script may take for an item
 
 
-def hook_of(text: str) -> Maker:
+def hook_of(text: str, *, timeout: float = _TIMEOUT) -> Maker:
     """The hook of ``module:function``, or of ``script:COMMAND``.
 
-    The function takes an address and returns an item. The command, which is split as a shell would but run without one,
-    gets the address as its last argument and prints an item. Modules are looked for in the present folder as well.
+    The function takes an address and returns an item: a dictionary, its JSON, or an object with ``to_dict``, as those
+    of pystac. It is called in threads, several at a time. The command, which is split as a shell would but run without
+    one, gets the address as its last argument and prints an item. Modules are looked for in the present folder as well.
+
+    Args:
+        text: what the user wrote.
+        timeout: seconds that a command may take for an item; then it is killed, with all that it has started.
 
     Raises:
         UsageError: if there is no such function, or no command.
     """
     if text.startswith(_SCRIPT):
-        return _Script(text.removeprefix(_SCRIPT))
+        return _Script(text.removeprefix(_SCRIPT), timeout)
     module, colon, name = text.partition(":")
     if not colon or not module or not name:
         raise UsageError(f"'{text}' is no hook: it is module:function or script:COMMAND")
@@ -49,18 +59,76 @@ class _Function:
         self._function = function
 
     def __call__(self, address: str) -> bytes:
-        return json.dumps(self._function(address)).encode()
+        found = self._function(address)
+        if isinstance(found, (str, bytes)):
+            return found.encode() if isinstance(found, str) else found
+        return json.dumps(found.to_dict() if hasattr(found, "to_dict") else found).encode()
+
+    def stop(self) -> None:
+        """Nobody can stop a function."""
 
 
 class _Script:
-    def __init__(self, command: str) -> None:
-        self._words = shlex.split(command)
+    def __init__(self, command: str, timeout: float) -> None:
+        try:
+            self._words = shlex.split(command)
+        except ValueError as error:
+            raise UsageError(f"'{command}' is no command: {error}") from error
         if not self._words:
             raise UsageError(f"'{_SCRIPT}' needs a command: {_SCRIPT}./make_item.sh")
+        if shutil.which(self._words[0]) is None:
+            raise UsageError(f"there is no command '{self._words[0]}', or it cannot be executed")
+        self._timeout = timeout
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._lock, self._is_stopped = threading.Lock(), False
 
     def __call__(self, address: str) -> bytes:
-        done = subprocess.run([*self._words, address], capture_output=True, timeout=_TIMEOUT, check=False)
-        if done.returncode:
-            told = done.stderr.decode(errors="replace").strip().splitlines()
-            raise RuntimeError(f"exit status {done.returncode}: {told[-1] if told else ''}")
-        return done.stdout
+        if address.startswith("-"):
+            raise ValueError("it begins with a dash: the command would take it for an option")
+        process = self._begun(address)
+        try:
+            printed, complaints = process.communicate(timeout=self._timeout)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"not done after {self._timeout:g} seconds") from None
+        finally:
+            with self._lock:
+                self._running.discard(process)
+            _end(process)
+        if process.returncode:
+            lines = complaints.decode(errors="replace").strip().splitlines()
+            raise RuntimeError(f"exit status {process.returncode}: {lines[-1] if lines else ''}")
+        return printed
+
+    def stop(self) -> None:
+        """Kills what runs; nothing else begins."""
+        with self._lock:
+            self._is_stopped = True
+            for process in self._running:
+                _kill(process)
+
+    def _begun(self, address: str) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._is_stopped:
+                raise RuntimeError("interrupted")
+            process = subprocess.Popen(
+                [*self._words, address],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # whom it starts holds the pipes as well: they are killed together
+            )
+            self._running.add(process)
+        return process
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Sees to it that nothing is left of a command that is through, or is given up."""
+    if process.poll() is None:
+        _kill(process)
+    with process:  # closes its pipes, waits
+        pass
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

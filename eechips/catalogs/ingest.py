@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 import shutil
 import time
 from collections import deque
@@ -15,20 +14,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eechips.catalogs.addresses import told
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.commit import Change
 from eechips.catalogs.fetch import PACE, Maker, Pace, fetch
 from eechips.catalogs.hooks import hook_of
 from eechips.catalogs.job import Counts, Failure, Job, Sharded
-from eechips.catalogs.layout import Layout, Period, chooser
+from eechips.catalogs.layout import Layout
 from eechips.catalogs.lists import Entry, chunks, find
 from eechips.catalogs.merge import Outcome
+from eechips.catalogs.options import CatalogOptions
 from eechips.catalogs.schema import SCHEMA_NAME
 from eechips.catalogs.shards import Shard
 from eechips.catalogs.sorting import Chunk, sort
-from eechips.catalogs.update import changing, progress, put, schema_of, stage
-from eechips.catalogs.workers import Promise, Workers, workers
+from eechips.catalogs.update import changing, folder_of, progress, put, schema_of, stage
+from eechips.catalogs.workers import Crew, Promise, Workers, crew, workers
 from eechips.errors import UsageError
+from eechips.signature import filled, takes
 
 REPORT_NAME = "_ingest.json"
 """What the latest ingest has done, in the catalogue's folder."""
@@ -37,8 +39,6 @@ FAILURES_NAME = "_failures.csv"
 """Entries of its lists that brought no item; only if there are any."""
 
 _MARK = "merge.mark"
-_SMALL = 100_000_000  # bytes of lists
-_MOST_PROCESSES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Ingested:
         counts: of the entries of the lists.
         resumed: entries that an earlier command, which was interrupted, had dealt with.
         seconds: by phase: fetch, shard, merge.
+        crew: who sorted.
     """
 
     catalog: Catalog
@@ -58,8 +59,10 @@ class Ingested:
     counts: Counts
     resumed: int
     seconds: dict[str, float]
+    crew: Crew
 
 
+@takes(CatalogOptions)
 def ingest(
     lists: Sequence[str | Path] | str | Path,
     out: str | Path,
@@ -72,15 +75,10 @@ def ingest(
     per_host: int = PACE.per_host,
     retries: int = PACE.retries,
     timeout: float = PACE.timeout,
-    grid: str | None = None,
-    resolution: int | None = None,
-    tiles: str | Path | None = None,
-    period: Period | None = None,
-    most_cells: int | None = None,
-    give_up_unreadable: bool = False,
-    processes: int = 1,
+    processes: int | None = None,
     scheduler: str | None = None,
     quiet: bool = False,
+    **options: Any,
 ) -> Ingested:
     """Brings lists of STAC items, or of their addresses, into a catalogue.
 
@@ -98,19 +96,17 @@ def ingest(
         per_host: of them to one host.
         retries: of a request.
         timeout: seconds that an answer may take.
-        grid: of the partitions' cells: ``h3``, ``s2``, ``mgrs``, ``utm`` or ``tiles``; None for the catalogue's, or H3.
-        resolution: of H3 and S2; None for the catalogue's, or 2 and 5.
-        tiles: GeoJSON file of named polygons, for ``tiles``.
-        period: of the partitions; None for the catalogue's, or ``month``.
-        most_cells: items that meet more cells go to ``global``; None for the catalogue's, or 10.
-        give_up_unreadable: whether partitions that cannot be read are removed, with what was in them.
-        processes: that check and sort items; with more than one, a program that calls this needs a main guard.
-        scheduler: address of a Dask cluster whose workers do that instead; they must see the catalogue's folder.
+        processes: that check and sort items, on this machine; None for one, or as many as there are cores if the lists
+            are large.
+        scheduler: address of a Dask cluster whose workers do that instead; they must see the catalogue's folder. None
+            for the one that Dask's configuration names, if the lists are large and ``processes`` is None; else none.
         quiet: show no progress.
+        options: those of ``CatalogOptions``.
 
     Raises:
-        UsageError: if there is no list, or none with entries, no hook, or the catalogue is laid out otherwise.
-        ConfigurationError: if a list cannot be read.
+        UsageError: if there is no list, or none with entries, no hook, an option is wrong, or the catalogue is laid out
+            otherwise.
+        ConfigurationError: if a list cannot be read, or who should sort cannot.
         RunLockedError: if another process works in the catalogue.
         StorageError: if something cannot be written.
 
@@ -118,41 +114,38 @@ def ingest(
         >>> ingested = eechips.catalogs.ingest.ingest("s3://bucket/2020_*.ndjson", "outputs/catalog")
     """
     patterns = [str(pattern) for pattern in ([lists] if isinstance(lists, (str, Path)) else lists)]
+    wanted = filled(CatalogOptions, options)
     files = find(patterns)
     make = None if hook is None else hook_of(hook)
     pace = Pace(in_flight, per_host, retries, timeout)
-    folder = Path(out)
+    folder = folder_of(out)
+    who = crew(sum(known.size or 0 for known in files), processes, scheduler)
     with changing(folder) as change:
-        schema = schema_of(folder, chooser(grid, resolution, tiles, period, most_cells))
+        schema = schema_of(folder, wanted.layout)
         identity = [
             [[known.address, known.size, known.stamp] for known in files],
             [column, hook, collection, strict, schema.layout.to_json()],
         ]
-        job = Job(folder, identity)
-        with progress(None, "entries", is_shown=not quiet) as bar, workers(processes, scheduler) as pool:
+        job = Job(folder.absolute(), identity)  # workers may be elsewhere
+        with progress(None, "entries", is_shown=not quiet) as bar, workers(who, job.folder) as pool:
             work = _Work(job, schema.layout, make, pace, collection, strict, pool, bar.update)
             for number, entries in enumerate(chunks(files, column)):
                 work.begin(number, entries)
             work.settle()
         if not work.counts.entries:
-            raise UsageError(f"there is nothing in {', '.join(patterns)}")
+            job.remove()
+            raise UsageError(f"there is nothing in {told(', '.join(patterns))}")
         began = time.monotonic()
         _prepare(change, folder, work.job.identity)
-        _report(change, work, patterns)
+        _report(change, work, patterns, who)
         schema, outcome = put(
-            folder, schema, work.shards, change, lambda _: [], give_up=give_up_unreadable, is_shown=not quiet
+            folder, schema, work.shards, change, lambda _: [], give_up=wanted.give_up_unreadable, is_shown=not quiet
         )
         work.job.remove()
         if not work.failures:
             (folder / FAILURES_NAME).unlink(missing_ok=True)
     seconds = {**work.seconds, "merge": round(time.monotonic() - began, 3)}
-    return Ingested(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds)
-
-
-def processes_for(lists: Sequence[str]) -> int:
-    """How many processes are worth their start: one for what takes seconds, else as many as there are cores."""
-    size = sum(known.size or 0 for known in find(lists))
-    return min(_MOST_PROCESSES, os.cpu_count() or 1) if size > _SMALL else 1
+    return Ingested(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds, who)
 
 
 @dataclass(slots=True)
@@ -185,7 +178,7 @@ class _Work:
             began = time.monotonic()
             bodies, failures, requests = self._bodies(number, entries)
             self.seconds["fetch"] += time.monotonic() - began
-            places = tuple((entry.place, entry.address) for entry in entries)
+            places = tuple((entry.place, entry.address and told(entry.address)) for entry in entries)
             chunk = Chunk(number, places, tuple(bodies), tuple(map(tuple, failures)), requests)
             began = time.monotonic()
             future = self.pool.submit(sort, chunk, self.job.folder, self.layout, self.collection, self.strict)
@@ -217,7 +210,8 @@ class _Work:
         found = self.job.fetched(number)
         if found is None:
             addresses = [str(entries[index].address) for index in places]
-            fetched = fetch(addresses, self.pace, make=self.make, advance=self.advance, seed=number)
+            foreign = [entries[index].is_foreign for index in places]
+            fetched = fetch(addresses, self.pace, make=self.make, foreign=foreign, advance=self.advance, seed=number)
             bodies = [entry.item for entry in entries]
             for index, body in zip(places, fetched.bodies, strict=True):
                 bodies[index] = body
@@ -241,10 +235,11 @@ def _prepare(change: Change, folder: Path, identity: str) -> None:
         note.write_text(mark)
 
 
-def _report(change: Change, work: _Work, lists: Sequence[str]) -> None:
+def _report(change: Change, work: _Work, lists: Sequence[str], who: Crew) -> None:
     """Counts, and entries that failed, for people: parts of the change."""
     seconds = {name: round(value, 3) for name, value in work.seconds.items()}
-    value = {"lists": list(lists), **work.counts.to_json(), "resumed": work.resumed, "seconds": seconds}
+    found = {"resumed": work.resumed, "seconds": seconds, "sorted_by": str(who)}
+    value = {"lists": [told(address) for address in lists], **work.counts.to_json(), **found}
     stage(change, "report.staged", REPORT_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
     if work.failures:
         buffer = io.StringIO()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from eechips.catalogs.shards import Run, Shard
+from eechips.catalogs.shards import Shard
 from eechips.storage import SCRATCH_PREFIX, write_file
 
 FOLDER = f"{SCRATCH_PREFIX}ingest"
@@ -151,8 +151,10 @@ class Job:
             "shards": [
                 {
                     "file": shard.file.name,
-                    "runs": [[run.path, run.first, run.count] for run in shard.runs],
+                    "paths": shard.paths,
+                    "counts": shard.counts,
                     "batch": shard.batch,
+                    "bytes": shard.bytes,
                 }
                 for shard in sharded.shards
             ],
@@ -171,7 +173,13 @@ class Job:
             Counts.from_json(value["counts"]),
             tuple(Failure(*failure) for failure in value["failures"]),
             tuple(
-                Shard(self.folder / shard["file"], tuple(Run(*run) for run in shard["runs"]), shard["batch"])
+                Shard(
+                    self.folder / shard["file"],
+                    tuple(shard["paths"]),
+                    tuple(shard["counts"]),
+                    shard["batch"],
+                    shard["bytes"],
+                )
                 for shard in value["shards"]
             ),
         )

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import quote, unquote
 
 import numpy as np
 import numpy.typing as npt
 
-from eechips.catalogs.grids import CellGrid, chosen, grid_of
+from eechips.catalogs.grids import CellGrid, grid_of
 from eechips.errors import UsageError
+
+By = Literal["collection", "mission"]
+"""What partitions are named by first. Whichever it is, no partition has items of two collections: columns differ."""
 
 Period = Literal["year", "month", "day", "none"]
 """The time that a partition spans."""
+
+MISSION = ("mission", "constellation", "platform")
+"""Properties that say whose an item is: the first that it has (https://github.com/radiantearth/stac-spec, common
+metadata, instrument)."""
 
 FILE = "items.parquet"
 MOST_CELLS = 10
@@ -24,8 +30,10 @@ MOST_CELLS = 10
 
 _LEVELS: Mapping[str, int] = {"none": 0, "year": 1, "month": 2, "day": 3}
 _TIMES = ("year", "month", "day")
-_NONE = "none"  # in the place of a collection
-_KEY = re.compile(r"collection=([^/]+)/cell=([^/]+)((?:/(?:year|month|day)=-?\d+)*)/items\.parquet")
+_NONE = "none"  # in the place of a collection or mission
+_KEY = re.compile(
+    r"(?:mission=([^/]+)/)?collection=([^/]+)/cell=([^/]+)((?:/(?:year|month|day)=-?\d+)*)/items\.parquet"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +44,17 @@ class Layout:
         grid: of the cells.
         period: of time.
         most_cells: items that meet more cells than this are ``global``.
+        by: what partitions are named by first.
     """
 
     grid: CellGrid
     period: Period = "month"
     most_cells: int = MOST_CELLS
+    by: By = "collection"
 
     def __post_init__(self) -> None:
+        if self.by not in get_args(By):
+            raise UsageError(f"catalogues are not by '{self.by}': they are by {' or '.join(get_args(By))}")
         if self.period not in get_args(Period):
             raise UsageError(f"there is no period '{self.period}': there are {', '.join(get_args(Period))}")
         if self.most_cells < 1:
@@ -50,55 +62,53 @@ class Layout:
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON value, which :meth:`from_json` reads."""
-        return {"grid": self.grid.to_json(), "period": self.period, "most_cells": self.most_cells}
+        return {"by": self.by, "grid": self.grid.to_json(), "period": self.period, "most_cells": self.most_cells}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Layout:
         """The layout that ``to_json`` wrote."""
-        return cls(grid_of(value["grid"]), value["period"], value["most_cells"])
+        return cls(grid_of(value["grid"]), value["period"], value["most_cells"], value.get("by", "collection"))
 
     def paths(
-        self, collections: Sequence[str | None], cells: Sequence[str], starts: npt.NDArray[np.datetime64]
+        self,
+        missions: Sequence[str | None],
+        collections: Sequence[str | None],
+        cells: Sequence[str],
+        starts: npt.NDArray[np.datetime64],
     ) -> list[str]:
         """The files that items belong to, below the catalogue, with forward slashes.
 
         Args:
+            missions: of the items.
             collections: their ids.
             cells: that the items are stored under.
             starts: when the items begin, ``datetime64[us]``.
         """
         times = _times(starts, _LEVELS[self.period])
-        folders = {name: collection_folder(name) for name in set(collections)}
+        firsts = missions if self.by == "mission" else [None] * len(collections)
+        folders = {pair: self._folder(*pair) for pair in set(zip(firsts, collections, strict=True))}
         return [
-            f"{folders[collection]}/cell={cell}{time}/{FILE}"
-            for collection, cell, time in zip(collections, cells, times, strict=True)
+            f"{folders[mission, collection]}/cell={cell}{time}/{FILE}"
+            for mission, collection, cell, time in zip(firsts, collections, cells, times, strict=True)
         ]
 
-
-def chooser(
-    grid: str | None = None,
-    resolution: int | None = None,
-    tiles: str | Path | None = None,
-    period: Period | None = None,
-    most_cells: int | None = None,
-) -> Callable[[Layout | None], Layout]:
-    """What a caller wants of a catalogue's layout; None for what the catalogue has, or new ones usually have."""
-
-    def choose(known: Layout | None) -> Layout:
-        cells = chosen(grid, resolution, tiles, known.grid if known else None)
-        most = most_cells if most_cells is not None else known.most_cells if known else MOST_CELLS
-        return Layout(cells, period or (known.period if known else "month"), most)
-
-    return choose
+    def _folder(self, mission: str | None, collection: str | None) -> str:
+        first = f"mission={_component(mission)}/" if self.by == "mission" else ""
+        return f"{first}{collection_folder(collection)}"
 
 
 def collection_folder(collection: str | None) -> str:
     """The folder of a collection: what engines read as its id, from ``collection=``."""
-    return f"collection={quote(collection, safe='') if collection else _NONE}"
+    return f"collection={_component(collection)}"
+
+
+def owner(path: str) -> str:
+    """The folder, in a partition's path, of the collection whose items it has: an id is there once."""
+    return next(part for part in path.split("/") if part.startswith("collection="))
 
 
 def fields(path: str) -> dict[str, str | int]:
-    """What a partition's path says: collection, cell, year, month, day, as far as there are.
+    """What a partition's path says: mission, collection, cell, year, month, day, as far as there are.
 
     Raises:
         UsageError: if it is the path of no partition.
@@ -106,12 +116,18 @@ def fields(path: str) -> dict[str, str | int]:
     found = _KEY.fullmatch(path)
     if found is None:
         raise UsageError(f"'{path}' is no partition of a catalogue")
-    times = (part.partition("=") for part in found[3].split("/") if part)
+    times = (part.partition("=") for part in found[4].split("/") if part)
     return {
-        "collection": unquote(found[1]),
-        "cell": unquote(found[2]),
+        **({} if found[1] is None else {"mission": unquote(found[1])}),
+        "collection": unquote(found[2]),
+        "cell": unquote(found[3]),
         **{name: int(value) for name, _, value in times},
     }
+
+
+def _component(name: str | None) -> str:
+    """A name as the part of a path; a slash is none in it."""
+    return quote(name, safe="") if name else _NONE
 
 
 def _times(starts: npt.NDArray[np.datetime64], levels: int) -> list[str]:

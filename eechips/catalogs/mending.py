@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,29 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.catalogs.columns import TIMES, json_writer
+from eechips.catalogs.columns import MEMBERS, TIMES, json_reader, json_writer
 from eechips.catalogs.extents import union
-from eechips.footprints import wrap
+from eechips.catalogs.turns import is_across, within
 
-_NEAR = 1e-6  # degrees by which a bbox may differ from its geometry: items round their numbers
+_NEAR = 1e-6  # degrees by which a bbox may differ from its geometry, or that exceed the Earth: numbers are rounded
 _HALF = 180.0
-_TALL = 60.0  # degrees of latitude that no footprint of a scene has
-_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|[+-]\d\d:\d\d)")
-_FRACTION = re.compile(r"(\.\d{6})\d+")
+_POLE = 90.0
+_TYPES = frozenset(
+    ("Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection")
+)
+_OF_THE_SCENE = ("datetime", "start_datetime", "end_datetime")
+_LEFT_OUT, _NO_COLUMN = "members left out", "properties left out"
+# A moment as RFC 3339 has it, of which no calendar needs to be asked whether there is one; most are so.
+_PLAIN = re.compile(
+    r"(?!9999)[1-9]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d{1,6})?"
+    r"(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)",
+    re.ASCII,
+)
+_RFC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
+_MOMENT = re.compile(
+    r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)
@@ -43,41 +58,90 @@ class Verdict:
     mended: Counter[str] = field(default_factory=Counter)
 
 
-def judged(values: Sequence[Any], *, collection: str | None = None, strict: bool = False) -> Verdict:
+def parsed(text: bytes) -> tuple[Any, tuple[str, ...]]:
+    """The value of a JSON text, and what was mended.
+
+    Python writes ``NaN``, which is no JSON, for what is not known. NUL is no part of a name that a column can have.
+
+    Raises:
+        ValueError: if it is no JSON.
+    """
+    value, mended = _loaded(text)
+    if b"\\u0000" in text:
+        try:
+            return _named(value), (*mended, "NUL")
+        except RecursionError:
+            raise ValueError("it has objects in objects in objects") from None
+    return value, mended
+
+
+def _loaded(text: bytes) -> tuple[Any, tuple[str, ...]]:
+    loads = json_reader()
+    try:
+        return loads(text), ()
+    except ValueError as error:
+        constants: list[str] = []
+        try:
+            value = json.loads(text, parse_constant=constants.append)
+        except (ValueError, RecursionError):
+            raise error from None
+        if not constants:
+            raise
+        return loads(json.dumps(value).encode()), ("NaN",)
+
+
+def _named(value: Any) -> Any:
+    """A value without NUL in the names of its objects."""
+    if isinstance(value, dict):
+        return {name.replace("\0", "\ufffd"): _named(part) for name, part in value.items()}
+    return [_named(part) for part in value] if isinstance(value, list) else value
+
+
+def judged(
+    values: Sequence[Any],
+    *,
+    collection: str | None = None,
+    strict: bool = False,
+    mended: Mapping[int, Sequence[str]] | None = None,
+) -> Verdict:
     """Checks what should be STAC items, and mends what can be.
 
-    Mended are: geometries that are not valid, or go round the Earth where they cross the antimeridian; bboxes that are
-    missing or are not the geometry's; dates that are not as RFC 3339 has them; fields without which an item is none,
-    but which say nothing of the scene (``links``, ``assets``, ``stac_version``, ``collection`` if one is given).
+    Mended are: geometries that are not valid, or go round the Earth where they cross the antimeridian or pass around a
+    pole, or are missing where there is a bbox; bboxes that are missing or are not the geometry's; dates that are not as
+    RFC 3339 has them; fields without which an item is none, but which say nothing of the scene (``links``, ``assets``,
+    ``stac_version``, ``collection`` if one is given). Left out, and counted, is what a row has no place for: members
+    that STAC does not have, and properties that have the name of one that it has.
 
     Args:
         values: JSON values.
         collection: id for items that name none.
         strict: whether what would have to be mended is refused.
+        mended: what has been mended already, by number.
     """
     verdict = Verdict()
+    before = mended or {}
     wanting: list[tuple[int, dict[str, Any], list[str]]] = []
     for number, value in enumerate(values):
         try:
-            item, mended = _fields(value, collection)
+            item, found = _fields(value, collection)
         except _NoItemError as error:
             verdict.refused.append((number, error.kind, str(error)))
         else:
-            wanting.append((number, item, mended))
+            wanting.append((number, item, [*before.get(number, ()), *found]))
     shapes = _shapes([item["geometry"] for _, item, _ in wanting])
     bounds, valid = shapely.bounds(shapes), shapely.is_valid(shapes)
     plain = _are_plain(shapes, bounds, valid).tolist()
-    for index, (number, item, mended) in enumerate(wanting):
+    for index, (number, item, found) in enumerate(wanting):
         try:
             if not plain[index] or not _is_same(item.get("bbox"), bounds[index].tolist()):
-                _place(item, shapes[index], bounds[index], bool(valid[index]), mended)
+                _place(item, shapes[index], found)
         except _NoItemError as error:
             verdict.refused.append((number, error.kind, str(error)))
             continue
-        if mended and strict:
-            verdict.refused.append((number, "strict", f"to be mended: {', '.join(mended)}"))
+        if found and strict:
+            verdict.refused.append((number, "strict", f"to be mended: {', '.join(dict.fromkeys(found))}"))
             continue
-        verdict.mended.update(mended)
+        verdict.mended.update(dict.fromkeys(found, 1))  # an item with three bad dates is one
         verdict.items.append(item)
         verdict.numbers.append(number)
     return verdict
@@ -94,48 +158,152 @@ class _NoItemError(Exception):
 def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[str]]:
     """A shallow copy with all fields that an item has, and what was mended."""
     if not isinstance(value, Mapping) or value.get("type") != "Feature":
-        raise _NoItemError("no item", f"not an object of type Feature: {json.dumps(value)[:80]}")
+        kind = value.get("type") if isinstance(value, Mapping) else type(value).__name__
+        raise _NoItemError("no item", f"it is no object of type Feature: {str(kind)[:40]}")
     if not isinstance(value.get("id"), str) or not value["id"]:
-        raise _NoItemError("no id", f"its id is no text: {value.get('id')!r}")
+        raise _NoItemError("no id", f"its id is no text: {str(value.get('id'))[:40]}")
     if not isinstance(value.get("properties"), Mapping):
         raise _NoItemError("no properties", "it has no properties")
-    if not isinstance(value.get("geometry"), Mapping):
-        raise _NoItemError("no geometry", "it has no geometry")
-    item, mended = dict(value), []
+    item: dict[str, Any] = dict(value)
+    mended: list[str] = []
+    if not item.keys() <= MEMBERS:
+        item = {name: part for name, part in item.items() if name in MEMBERS}
+        mended.append(_LEFT_OUT)
+    _geometry(item, mended)
     for name, kind, empty in (("assets", Mapping, {}), ("links", list, []), ("stac_version", str, "1.1.0")):
         if not isinstance(item.get(name), kind):
             item[name] = empty
             mended.append(name)
-    if item.get("collection") is None and collection is not None:
+    _details(item, mended)
+    if not item.get("collection") and collection is not None:
         item["collection"] = collection
         mended.append("collection")
+    elif not isinstance(item.get("collection"), str | None):
+        raise _NoItemError("bad collection", f"its collection is no text: {str(item['collection'])[:40]}")
     properties = item["properties"]
+    if not MEMBERS.isdisjoint(properties):
+        properties = item["properties"] = {name: part for name, part in properties.items() if name not in MEMBERS}
+        mended.append(_NO_COLUMN)
     for name in TIMES:
         text = properties.get(name)
-        if text is not None and not (isinstance(text, str) and _MOMENT.fullmatch(text)):
-            item["properties"] = {**item["properties"], name: _moment(name, text)}
-            mended.append("date")
-    properties = item["properties"]
-    if properties.get("datetime") is None and not (properties.get("start_datetime") and properties.get("end_datetime")):
+        if text is not None and not (isinstance(text, str) and _PLAIN.fullmatch(text)):
+            moment = _moment(name, text)
+            if moment != text:
+                properties = item["properties"] = {**properties, name: moment}
+                mended.append("date")
+    start, end = properties.get("start_datetime"), properties.get("end_datetime")
+    if properties.get("datetime") is None and not (start and end):
         raise _NoItemError("no date", "it has no datetime, nor start_datetime and end_datetime")
+    if start and end and start > end and _instant(start) > _instant(end):
+        item["properties"] = {**properties, "start_datetime": end, "end_datetime": start}
+        mended.append("date")
     return item, mended
 
 
-def _moment(name: str, text: Any) -> str:
+def _geometry(item: dict[str, Any], mended: list[str]) -> None:
+    """Sees to it that an item has a geometry: that of its box, if need be."""
+    geometry = item.get("geometry")
+    if isinstance(geometry, Mapping):
+        if geometry.get("type") not in _TYPES:
+            raise _NoItemError("bad geometry", f"there is no geometry of type {str(geometry.get('type'))[:40]}")
+        return
+    box = _flat(item.get("bbox"))
+    if geometry is not None or box is None:
+        raise _NoItemError("no geometry", "it has no geometry, nor a bbox in its place")
+    west, south, east, north = box
+    if west == east and south == north:
+        item["geometry"] = {"type": "Point", "coordinates": [west, south]}
+    else:
+        parts = [(west, east)] if west <= east else [(west, _HALF), (-_HALF, east)]
+        rings = [[[a, south], [b, south], [b, north], [a, north], [a, south]] for a, b in parts]
+        item["geometry"] = (
+            {"type": "Polygon", "coordinates": rings}
+            if len(parts) == 1
+            else {"type": "MultiPolygon", "coordinates": [[ring] for ring in rings]}
+        )
+    mended.append("geometry")
+
+
+def _details(item: dict[str, Any], mended: list[str]) -> None:
+    """Sees to it that links lead somewhere, assets are objects, and extensions texts."""
+    links = [link for link in item["links"] if isinstance(link, Mapping) and isinstance(link.get("href"), str)]
+    if len(links) < len(item["links"]):
+        item["links"] = links
+        mended.append("links")
+    assets = item["assets"]
+    if not all(isinstance(asset, Mapping) for asset in assets.values()):
+        there = {name: {"href": asset} if isinstance(asset, str) else asset for name, asset in assets.items()}
+        item["assets"] = {name: asset for name, asset in there.items() if isinstance(asset, Mapping)}
+        mended.append("assets")
+    extensions = item.get("stac_extensions")
+    if extensions is not None and not (
+        isinstance(extensions, list) and all(isinstance(extension, str) for extension in extensions)
+    ):
+        parts = extensions if isinstance(extensions, list) else [extensions]
+        item["stac_extensions"] = [part for part in parts if isinstance(part, str)]
+        mended.append("stac_extensions")
+
+
+def _moment(name: str, text: Any) -> str | None:
+    """A moment as RFC 3339 has it: the text itself, if it is one; None if it does not matter for the scene."""
+    found = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
     try:
-        found = datetime.fromisoformat(_FRACTION.sub(r"\1", str(text)).strip().replace("Z", "+00:00"))
-    except ValueError:
-        raise _NoItemError("no date", f"{name} is no date and time: {text!r}") from None
-    found = found.replace(tzinfo=timezone.utc) if found.tzinfo is None else found.astimezone(timezone.utc)
-    return found.isoformat().replace("+00:00", "Z")
+        moment = None if found is None else _utc(*found.groups())
+    except (ValueError, OverflowError):  # 30 February, or before the year 1
+        moment = None
+    if moment is None:
+        if name in _OF_THE_SCENE:
+            raise _NoItemError("no date", f"{name} is no date and time: {str(text)[:40]!r}")
+        return None
+    if _RFC.fullmatch(text) and ":60" not in text:
+        return str(text)
+    return moment.isoformat().replace("+00:00", "Z")
+
+
+def _utc(
+    year: str,
+    month: str,
+    day: str,
+    hour: str | None,
+    minute: str | None,
+    second: str | None,
+    fraction: str | None,
+    zone: str | None,
+) -> datetime:
+    """A moment of its parts. Of a leap second it is the second before, of nanoseconds their microsecond."""
+    micro = int((fraction or "")[:6].ljust(6, "0"))
+    seconds = int(second or 0)
+    found = datetime(
+        int(year), int(month), int(day), int(hour or 0), int(minute or 0), 59 if seconds == 60 else seconds, micro
+    )
+    shift = timedelta()
+    if zone and zone[0] in "+-":
+        digits = zone[1:].replace(":", "")
+        if int(digits[:2]) > 23 or int(digits[2:] or 0) > 59:
+            raise ValueError(zone)
+        shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0)) * (1 if zone[0] == "+" else -1)
+    return (found - shift).replace(tzinfo=timezone.utc)
+
+
+def _instant(text: str) -> datetime:
+    """The moment of a text that :func:`_moment` has passed."""
+    found = _MOMENT.fullmatch(text)
+    assert found is not None
+    return _utc(*found.groups())
 
 
 def _shapes(geometries: Sequence[Any]) -> npt.NDArray[np.object_]:
     """Geometries, or None where there is none to be read."""
-    dumps = json_writer()
-    texts = np.array([dumps(geometry) for geometry in geometries], dtype=object)
+    texts = np.array([_text(geometry) for geometry in geometries], dtype=object)
     found: npt.NDArray[np.object_] = shapely.from_geojson(texts, on_invalid="ignore")
     return found
+
+
+def _text(geometry: Any) -> bytes | None:
+    try:
+        return json_writer()(geometry)
+    except TypeError:  # lists in lists in lists
+        return None
 
 
 def _are_plain(
@@ -143,76 +311,106 @@ def _are_plain(
 ) -> npt.NDArray[np.bool_]:
     """Which geometries have nothing to be mended: their bboxes are their bounds."""
     west, south, east, north = bounds.T
-    inside = (west >= -_HALF) & (east <= _HALF) & (south >= -90.0) & (north <= 90.0) & (east - west <= _HALF)
+    inside = (west >= -_HALF) & (east <= _HALF) & (south >= -_POLE) & (north <= _POLE) & (east - west <= _HALF)
     is_one = np.isin(shapely.get_type_id(shapes), (0, 1, 3))  # a point, a line, a polygon
     found: npt.NDArray[np.bool_] = is_one & inside & valid
     return found
 
 
-def _place(
-    item: dict[str, Any], shape: BaseGeometry | None, bounds: npt.NDArray[np.float64], is_valid: bool, mended: list[str]
-) -> None:
+def _place(item: dict[str, Any], shape: BaseGeometry | None, mended: list[str]) -> None:
     """Sees to it that an item's geometry and bbox are right, and those of each other."""
-    if shape is None or not np.isfinite(bounds).all():
+    given = shape
+    if shape is None:
+        shape = shapely.from_geojson(_text(_closed(item["geometry"])), on_invalid="ignore")
+    if shape is None or not np.isfinite(shapely.bounds(shape)).all():
         raise _NoItemError("bad geometry", "its geometry cannot be read, or is empty")
-    if bounds[1] < -90.0 or bounds[3] > 90.0:
-        raise _NoItemError("bad geometry", f"its latitudes go from {bounds[1]} to {bounds[3]}")
-    if bounds[0] < -_HALF or bounds[2] > _HALF or _goes_round(shape, bounds, item.get("bbox")):
-        shape = _cut(shape, bounds)
+    _, south, _, north = shapely.bounds(shape).tolist()
+    if south < -_POLE - _NEAR or north > _POLE + _NEAR:
+        raise _NoItemError("bad geometry", f"its latitudes go from {south} to {north}")
+    shape = _rounded(_of_one_kind(shape))
+    box = _flat(item.get("bbox"))
+    if is_across(shape, box):
+        shape = within(shape, box)
         mended.append("antimeridian")
-        is_valid = bool(shapely.is_valid(shape))
-    if not is_valid:
+    if not shapely.is_valid(shape):
         shape = _valid(shape)
-        mended.append("geometry")
-    if "antimeridian" in mended or "geometry" in mended:
+    if shape is not given:
         if shape.is_empty:
             raise _NoItemError("bad geometry", "nothing is left of its geometry when it is made valid")
+        if "antimeridian" not in mended:
+            mended.append("geometry")
         item["geometry"] = json.loads(shapely.to_geojson(shape))
-        bounds = shapely.bounds(shape)
-    parts = shapely.bounds(shapely.get_parts(shape)) if shape.geom_type.startswith("Multi") else bounds[None]
-    own = union(parts).bbox
+    own = union(shapely.bounds(shapely.get_parts(shapely.get_parts(shape)))).bbox
     if not _is_same(item.get("bbox"), own):
         item["bbox"] = own
         mended.append("bbox")
 
 
-def _goes_round(shape: BaseGeometry, bounds: npt.NDArray[np.float64], bbox: Any) -> bool:
-    """Whether a polygon is meant to cross the antimeridian, but goes the other way round the Earth."""
-    if bounds[2] - bounds[0] <= _HALF or shape.geom_type != "Polygon":
-        return False
-    is_box = isinstance(bbox, list) and len(bbox) in (4, 6) and all(isinstance(n, (int, float)) for n in bbox)
-    if is_box and bbox[0] > bbox[len(bbox) // 2]:
-        return True
-    # A footprint, no map of the world, whose steps pass from one side to the other, and of which nothing lies between.
-    longitudes = shapely.get_coordinates(shape)[:, 0]
-    is_apart = np.abs(np.diff(longitudes)).max() > _HALF and np.abs(longitudes).min() > _HALF / 2
-    return bool(is_apart and bounds[3] - bounds[1] < _TALL and np.abs(longitudes).min() < _HALF)
+def _closed(geometry: Any) -> Any:
+    """Polygons whose rings end where they begin."""
+
+    def ring(points: Any) -> Any:
+        return [*points, points[0]] if isinstance(points, list) and points and points[0] != points[-1] else points
+
+    rings = geometry.get("coordinates")
+    if geometry["type"] == "Polygon" and isinstance(rings, list):
+        return {"type": "Polygon", "coordinates": [ring(part) for part in rings]}
+    if geometry["type"] == "MultiPolygon" and isinstance(rings, list) and all(isinstance(part, list) for part in rings):
+        return {"type": "MultiPolygon", "coordinates": [[ring(part) for part in polygon] for polygon in rings]}
+    return geometry
 
 
-def _cut(shape: BaseGeometry, bounds: npt.NDArray[np.float64]) -> BaseGeometry:
-    """A geometry within -180 to 180, cut at the antimeridian."""
-    if bounds[0] >= -_HALF and bounds[2] <= _HALF:  # longitudes of the west are meant to be beyond the east
-        shape = shapely.transform(
-            shape, lambda c: np.column_stack([np.where(c[:, 0] < 0, c[:, 0] + 360, c[:, 0]), c[:, 1]])
-        )
-    if shape.geom_type not in ("Polygon", "MultiPolygon"):
-        return shapely.transform(shape, lambda c: np.column_stack([(c[:, 0] + _HALF) % 360 - _HALF, c[:, 1]]))
-    return wrap(_valid(shape))
+def _of_one_kind(shape: BaseGeometry) -> BaseGeometry:
+    """A geometry as STAC knows it: a collection of points, of lines or of polygons is a multiple one of them."""
+    if shape.geom_type != "GeometryCollection":
+        return shape
+    parts = shapely.get_parts(shapely.get_parts(shape))
+    kinds = set(shapely.get_type_id(parts).tolist())
+    if len(kinds) > 1:
+        raise _NoItemError("bad geometry", "it is a collection of points, lines and polygons, which STAC has not")
+    return shapely.multipoints(parts) if kinds == {0} else _multiple(parts)
+
+
+def _multiple(parts: Sequence[BaseGeometry]) -> BaseGeometry:
+    return shapely.multilinestrings(parts) if parts[0].geom_type == "LineString" else shapely.multipolygons(parts)
+
+
+def _rounded(shape: BaseGeometry) -> BaseGeometry:
+    """A geometry without what exceeds the Earth by the rounding of its numbers; itself, if nothing does."""
+    west, south, east, north = shapely.bounds(shape).tolist()
+    far = max(-_HALF - west, east - _HALF)
+    if not (0 < far <= _NEAR or south < -_POLE or north > _POLE):
+        return shape
+    limits = [_HALF if far <= _NEAR else math.inf, _POLE, math.inf][: 3 if shape.has_z else 2]
+    return shapely.transform(
+        shape, lambda c: np.clip(c, [-limit for limit in limits], limits), include_z=bool(shape.has_z)
+    )
 
 
 def _valid(shape: BaseGeometry) -> BaseGeometry:
-    """The parts with area of a geometry that is made valid, if it had any."""
+    """A geometry that is made valid; of polygons what has an area, if anything has."""
     made = shapely.make_valid(shape)
     if shape.geom_type not in ("Polygon", "MultiPolygon"):
         return made
-    kept = [part for part in shapely.get_parts(shapely.get_parts(made)) if part.geom_type == "Polygon"]
-    return shapely.union_all(kept) if kept else made
+    parts = shapely.get_parts(shapely.get_parts(made))
+    for kind in ("Polygon", "LineString"):  # what has an area, or at least a length
+        kept = [part for part in parts if part.geom_type == kind]
+        if kept:
+            return shapely.union_all(kept)
+    return made
+
+
+def _flat(bbox: Any) -> tuple[float, float, float, float] | None:
+    """West, south, east and north of a bbox, if it is one."""
+    if not isinstance(bbox, list) or len(bbox) not in (4, 6):
+        return None
+    flat = bbox if len(bbox) == 4 else [*bbox[:2], *bbox[3:5]]
+    if not all(type(number) in (int, float) and math.isfinite(number) for number in flat):
+        return None
+    west, south, east, north = flat
+    return (west, south, east, north) if south <= north else None
 
 
 def _is_same(bbox: Any, own: Sequence[float]) -> bool:
-    if not isinstance(bbox, list) or len(bbox) not in (4, 6):
-        return False
-    flat = bbox if len(bbox) == 4 else [*bbox[:2], *bbox[3:5]]
-    if not all(type(number) in (int, float) for number in flat):
-        return False
-    return all(abs(number - other) <= _NEAR for number, other in zip(flat, own, strict=True))
+    flat = _flat(bbox)
+    return flat is not None and all(abs(number - other) <= _NEAR for number, other in zip(flat, own, strict=True))

@@ -1,8 +1,9 @@
 """New rows into a catalogue: newest wins by id, and nothing else is touched.
 
-What a catalogue has of the ids that come is found out first, wherever it lies: an item whose place or time has changed
-leaves its old partition as it enters the new one. Then each partition that this concerns is merged by itself, as a
-stream.
+What a catalogue has of the items that come is found out first, wherever it lies: an item whose place or time has
+changed leaves its old partition as it enters the new one. Then each partition that this concerns is merged by itself,
+as a stream. Of every new item 40 bytes are in memory, twice that while they are sorted; of those that the catalogue
+has, another 32.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,24 +22,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eechips.catalogs.columns import UNKNOWN, boxes_of, conformed, ends_of, stamps_of, starts_of, unified
 from eechips.catalogs.commit import Change
 from eechips.catalogs.extents import union
-from eechips.catalogs.layout import collection_folder, fields
-from eechips.catalogs.order import in_order, merged
+from eechips.catalogs.identities import Identities, found_in, keys_of
+from eechips.catalogs.layout import collection_folder, fields, owner
+from eechips.catalogs.order import at_once, in_order, merged
 from eechips.catalogs.schema import Partition, Schema, iso
-from eechips.catalogs.shards import Newest, Reader, Run, Shard, newest
+from eechips.catalogs.shards import Newest, Reader, Runs, Shard, newest
 from eechips.storage import sha256_of, write_file
 
 ROW_GROUP = 16_384
 """Rows of a row group: the least that engines read of a file."""
 
 _BATCH = 4096  # rows of a partition that are read at a time
-_SCAN = 1_000_000  # ids that are looked up at a time
+_AT_ONCE = 32_000_000  # bytes of a partition that is not merged as a stream
+_SCAN = 1_000_000  # items that are looked up at a time
 _UNREADABLE = (pa.ArrowException, OSError)
+_NONE: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
 Advance = Callable[[int], object]
 """Told of rows that are dealt with."""
@@ -160,28 +164,31 @@ class _Plan:
         self, folder: Path, schema: Schema, shards: Sequence[Shard], rows: Newest, stopped: dict[str, str]
     ) -> None:
         self.folder, self.schema, self.shards, self.stopped = folder, schema, shards, stopped
-        self._rows = rows
         paths = [*rows.paths, *sorted(set(schema.partitions) - set(rows.paths))]
         code = {path: number for number, path in enumerate(paths)}
         known = _known(folder, schema, rows, code, stopped)
-        folders = {path.partition("/")[0] for path in rows.paths}
-        own = {path for path in schema.suspects if path.partition("/")[0] in folders} & schema.partitions.keys()
+        owners = {owner(path) for path in rows.paths}
+        own = {path for path in schema.suspects if owner(path) in owners} & schema.partitions.keys()
         self.cleared = own - stopped.keys()
-        self._doubled = _doubled(folder, schema, sorted(self.cleared), stopped)
         is_blocked = np.isin(rows.codes, [code[path] for path in stopped])
-        is_older, is_known = np.zeros((2, len(rows.ids)), dtype=bool)
+        is_older, is_known = np.zeros((2, len(rows.keys)), dtype=bool)
         is_older[known.row[known.stamp > rows.stamps[known.row]]] = True
         is_known[known.row] = True
         enters = ~is_blocked & ~is_older
-        moves = enters[known.row] & (known.code != rows.codes[known.row])
-        self._entering = _groups(rows.codes[enters], np.flatnonzero(enters), paths)
-        self._leaving = _groups(known.code[moves], known.row[moves], paths)
+        goes = enters[known.row]
+        moves = goes & (known.code != rows.codes[known.row])
+        is_same = np.zeros(len(rows.keys), dtype=bool)
+        is_same[known.row[~moves & (known.stamp == rows.stamps[known.row])]] = True
+        changed = np.concatenate([rows.codes[enters & ~is_same], known.code[moves]])
+        self._changed = {paths[number] for number in np.unique(changed)}
+        self._gone = _groups(known.code[goes], known.at[goes], paths)
+        for path, numbers in _doubled(folder, schema, sorted(self.cleared), stopped).items():
+            self._gone[path] = np.concatenate([self._gone.get(path, _NONE), numbers])
+            self._changed.add(path)
+        self._entered = {paths[number] for number in np.unique(rows.codes[enters])}
+        self._runs = Runs(shards, code)
         self._readers = [Reader(*pair) for pair in zip(shards, self._masks(rows.places[enters]), strict=True)]
         self._schemas = [shard.schema for shard in shards]
-        self._runs: dict[str, list[tuple[int, Run]]] = defaultdict(list)
-        for number, shard in enumerate(shards):
-            for run in shard.runs:
-                self._runs[run.path].append((number, run))
         self.outcome = Outcome(
             new=int(np.count_nonzero(enters & ~is_known)),
             replaced=int(np.count_nonzero(enters & is_known)),
@@ -194,25 +201,42 @@ class _Plan:
     @property
     def paths(self) -> list[str]:
         """The partitions that rows enter or leave."""
-        return sorted({*self._entering, *self._leaving, *self._doubled})
+        return sorted({*self._entered, *self._gone})
+
+    def changes(self, path: str) -> bool:
+        """Whether a partition changes for certain: else nothing enters it but rows of versions that it has."""
+        return path in self._changed
 
     def entering(self, path: str, schema: pa.Schema) -> list[Iterator[pa.Table]]:
         """The rows that enter a partition, as streams in order."""
-        if path not in self._entering:
+        if path not in self._entered:
             return []
-        return [self._readers[number].rows(run, schema) for number, run in self._runs[path]]
+        return [self._readers[number].rows(first, count, schema) for number, first, count in self._runs.of(path)]
+
+    def is_small(self, path: str, count: int) -> bool:
+        """Whether a partition, which has so many rows, and all that enters it fit into memory, as wide as that is."""
+        if path not in self._entered:
+            return False
+        runs = self._runs.of(path)
+        widest = max(self.shards[number].width for number, _, _ in runs)
+        return (count + sum(entering for _, _, entering in runs)) * widest <= _AT_ONCE
 
     def schemas(self, path: str) -> list[pa.Schema]:
         """Of the shards whose rows enter a partition."""
-        if path not in self._entering:
+        if path not in self._entered:
             return []
-        return [self._schemas[number] for number in sorted({number for number, _ in self._runs[path]})]
+        return [self._schemas[number] for number in sorted({number for number, _, _ in self._runs.of(path)})]
 
-    def gone(self, path: str) -> pa.ChunkedArray:
-        """The ids of rows that a partition has no longer: other versions enter it, or are in another partition."""
-        none = np.empty(0, dtype=np.int64)
-        numbers = np.concatenate([self._entering.get(path, none), self._leaving.get(path, none)])
-        return pa.chunked_array([self._rows.ids.take(pa.array(numbers)), *self._doubled.get(path, [])], pa.string())
+    def stays(self, path: str, count: int) -> npt.NDArray[np.bool_]:
+        """Which of a partition's rows it keeps; of others another version enters it, or is in another partition.
+
+        Args:
+            path: of the partition.
+            count: of its rows, in the order of the file.
+        """
+        found = np.ones(count, dtype=bool)
+        found[self._gone.get(path, _NONE)] = False
+        return found
 
     def _masks(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.bool_]]:
         """For each shard which of its rows enter a partition."""
@@ -234,72 +258,81 @@ def _groups(
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What a catalogue has of ids: numbers of the rows that bring them, the partition's code, and how new it is."""
+    """What a catalogue has of the items that come; all of shape (n,).
+
+    Attributes:
+        row: numbers of the new rows.
+        code: of the partitions that have other versions of them.
+        stamp: how new those are.
+        at: numbers of those in their partitions' files.
+    """
 
     row: npt.NDArray[np.int64]
     code: npt.NDArray[np.int64]
     stamp: npt.NDArray[np.int64]
+    at: npt.NDArray[np.int64]
 
 
 def _known(folder: Path, schema: Schema, rows: Newest, code: Mapping[str, int], stopped: dict[str, str]) -> _Known:
-    """Looks ids up in all partitions of their collections. Notes those that cannot be read."""
-    found = [_Known(*np.empty((3, 0), dtype=np.int64))]
-    folders = np.array([path.partition("/")[0] for path in rows.paths])
-    for collection in np.unique(folders).tolist():
-        numbers = np.flatnonzero((folders == collection)[rows.codes])
-        wanted = rows.ids.take(pa.array(numbers))
-        block: list[tuple[int, pa.Table]] = []
-        there = (path for path in schema.partitions if path.startswith(f"{collection}/") and path not in stopped)
-        for path in sorted(there):
-            try:
-                block.append((code[path], _identities(folder / path)))
-            except _UNREADABLE as error:
-                stopped[path] = _reason(error)
-            if sum(len(table) for _, table in block) >= _SCAN:
-                found.append(_matches(block, wanted, numbers))
-                block = []
-        if block:
-            found.append(_matches(block, wanted, numbers))
-    return _Known(*(np.concatenate([getattr(part, name) for part in found]) for name in ("row", "code", "stamp")))
+    """Looks items up in all partitions of their collections. Notes those that cannot be read."""
+    found: list[_Known] = []
+    owners = {owner(path) for path in rows.paths}
+    block: list[tuple[int, Identities]] = []
+    size = 0
+    for path in sorted(schema.partitions):
+        if owner(path) not in owners or path in stopped:
+            continue
+        try:
+            block.append((code[path], _identities(folder, path)))
+        except _UNREADABLE as error:
+            stopped[path] = _reason(error)
+            continue
+        size += len(block[-1][1])
+        if size >= _SCAN:
+            found.append(_matches(block, rows.keys))
+            block, size = [], 0
+    found.append(_matches(block, rows.keys))
+    return _Known(*(np.concatenate([getattr(part, name) for part in found]) for name in _Known.__slots__))
 
 
 def _doubled(
     folder: Path, schema: Schema, suspects: Sequence[str], stopped: Mapping[str, str]
-) -> dict[str, list[pa.Array]]:
-    """Ids, by partition, of items of which another partition has a version that is as new: see ``Schema.suspects``.
+) -> dict[str, npt.NDArray[np.int64]]:
+    """Rows, by partition, of items of which another partition has a version that is as new: see ``Schema.suspects``.
 
     A partition that could not be read kept what has moved elsewhere meanwhile.
     """
-    found: dict[str, list[pa.Array]] = defaultdict(list)
+    found: dict[str, list[npt.NDArray[np.int64]]] = defaultdict(list)
     for suspect in suspects:
-        own = _identities(folder / suspect)
-        ids, stamps = own["id"].combine_chunks(), own["stamp"].to_numpy()
-        others = [
-            path
-            for path in sorted(schema.partitions)
-            if path.partition("/")[0] == suspect.partition("/")[0] and path != suspect and path not in stopped
-        ]
-        for number, path in enumerate(others):
-            match = _matches([(number, _identities(folder / path))], ids, np.arange(len(ids)))
-            is_older = match.stamp < stamps[match.row]
-            for place, rows in ((path, match.row[is_older]), (suspect, match.row[~is_older])):
-                if len(rows):
-                    found[place].append(ids.take(pa.array(rows)))
-    return found
+        own = _identities(folder, suspect)
+        order = np.argsort(own.keys, kind="stable")
+        stamps = own.stamps[order]
+        for path in sorted(schema.partitions):
+            if owner(path) == owner(suspect) and path != suspect and path not in stopped:
+                match = _matches([(0, _identities(folder, path))], own.keys[order])
+                is_older = match.stamp < stamps[match.row]
+                found[path].append(match.at[is_older])
+                found[suspect].append(order[match.row[~is_older]])
+    return {path: numbers for path, parts in found.items() if len(numbers := np.concatenate(parts))}
 
 
-def _identities(path: Path) -> pa.Table:
-    with pq.ParquetFile(path) as file:
-        table = file.read(columns=[name for name in ("id", "updated") if name in file.schema_arrow.names])
-    return pa.table({"id": table["id"], "stamp": stamps_of(table)})
+def _identities(folder: Path, path: str) -> Identities:
+    """Of the rows of a partition."""
+    with pq.ParquetFile(folder / path) as file:
+        names = [name for name in ("id", "updated") if name in file.schema_arrow.names]
+        table = file.read(columns=names, use_threads=False)
+    return Identities(keys_of(table["id"], owner(path)), stamps_of(table))
 
 
-def _matches(block: Sequence[tuple[int, pa.Table]], wanted: pa.Array, numbers: npt.NDArray[np.int64]) -> _Known:
-    every = pa.concat_tables([table for _, table in block])
-    codes = np.repeat([code for code, _ in block], [len(table) for _, table in block])
-    at = pc.index_in(every["id"], value_set=wanted)
-    is_match = pc.is_valid(at).to_numpy()
-    return _Known(numbers[pc.drop_null(at).to_numpy()], codes[is_match], every["stamp"].to_numpy()[is_match])
+def _matches(block: Sequence[tuple[int, Identities]], wanted: npt.NDArray[np.bytes_]) -> _Known:
+    """What partitions, by their codes, have of items, whose keys are sorted."""
+    if not block:
+        return _Known(*(_NONE,) * 4)
+    sizes = [len(identities) for _, identities in block]
+    here, row = found_in(wanted, np.concatenate([identities.keys for _, identities in block]))
+    code = np.repeat([code for code, _ in block], sizes)
+    at = np.concatenate([np.arange(size) for size in sizes])
+    return _Known(row, code[here], np.concatenate([identities.stamps for _, identities in block])[here], at[here])
 
 
 def _stage(plan: _Plan, scratch: Path, advance: Advance) -> dict[str, _Made] | None:
@@ -309,6 +342,7 @@ def _stage(plan: _Plan, scratch: Path, advance: Advance) -> dict[str, _Made] | N
         None if a partition turned out to be unreadable, which is noted.
     """
     found: dict[str, _Made] = {}
+    columns: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}  # of few kinds, in many partitions
     for path in plan.paths:
         name = hashlib.sha256(json.dumps([path, sorted(plan.stopped)]).encode()).hexdigest()[:32]
         note = scratch / f"{name}.made"
@@ -322,7 +356,7 @@ def _stage(plan: _Plan, scratch: Path, advance: Advance) -> dict[str, _Made] | N
                 return None
             write_file(note, json.dumps(made.to_json()).encode())
         if made.is_changed:
-            found[path] = made
+            found[path] = replace(made, columns=columns.setdefault(tuple(made.columns.items()), made.columns))
     return found
 
 
@@ -338,7 +372,7 @@ def _stage_one(plan: _Plan, path: str, scratch: Path, name: str, advance: Advanc
             with _told():
                 there = stack.enter_context(pq.ParquetFile(plan.folder / path))
         schema = unified([*([] if there is None else [there.schema_arrow]), *plan.schemas(path)])
-        if there is not None and not any(_differences(plan, path, there, schema)):
+        if there is not None and not plan.changes(path) and not any(_differences(plan, path, there, schema)):
             return _Made(is_changed=False)
         tally = _Tally(advance)
         rows = _rebatched(tally.counted(after for _, after in _steps(plan, path, there, schema)))
@@ -346,7 +380,7 @@ def _stage_one(plan: _Plan, path: str, scratch: Path, name: str, advance: Advanc
         if first is None:
             return _Made()
         _write(scratch / name, schema, chain([first], rows))
-    columns = {column.name: str(column.type) for column in schema}
+    columns = {column.name: sys.intern(str(column.type)) for column in schema}
     return _Made(name, tally.partition(path, scratch / name), columns)
 
 
@@ -360,17 +394,20 @@ def _steps(
     plan: _Plan, path: str, there: pq.ParquetFile | None, schema: pa.Schema
 ) -> Iterator[tuple[pa.Table | None, pa.Table]]:
     """Stretch by stretch the rows of a partition as they are, and as they will be."""
-    gone = plan.gone(path)
-    existing = iter(()) if there is None else _rows(there, schema)
-    for before, *new in merged([existing, *plan.entering(path, schema)]):
-        kept = before if before is None else before.filter(pc.invert(pc.is_in(before["id"], value_set=gone)))
+    known = 0 if there is None else there.metadata.num_rows
+    stays = plan.stays(path, known)
+    sources = [iter(()) if there is None else _rows(there, schema), *plan.entering(path, schema)]
+    for before, *new in [at_once(sources)] if plan.is_small(path, known) else merged(sources):
+        count = 0 if before is None else len(before)
+        own, stays = stays[:count], stays[count:]
+        kept = before if before is None or own.all() else before.filter(pa.array(own))
         parts = [part for part in (kept, *new) if part is not None]
         yield before, in_order(pa.concat_tables(parts)) if len(parts) > 1 else parts[0]
 
 
 def _rows(file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
     with _told():
-        for batch in file.iter_batches(batch_size=_BATCH):
+        for batch in file.iter_batches(batch_size=_BATCH, use_threads=False):
             yield conformed(pa.Table.from_batches([batch]), schema)
 
 
@@ -439,7 +476,7 @@ class _Tally:
         collection = str(named["collection"])
         return Partition(
             path=path,
-            collection=None if path.startswith(f"{collection_folder(None)}/") else collection,
+            collection=None if owner(path) == collection_folder(None) else collection,
             cell=str(named["cell"]),
             items=self._items,
             bytes=file.stat().st_size,

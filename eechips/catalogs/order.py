@@ -63,6 +63,12 @@ def merged(sources: Sequence[Iterator[pa.Table]]) -> Iterator[list[pa.Table | No
             yield parts
 
 
+def at_once(sources: Sequence[Iterator[pa.Table]]) -> list[pa.Table | None]:
+    """Of each stream all rows, or None: a single stretch of :func:`merged`, for streams that fit into memory."""
+    found = [[table for table in source if len(table)] for source in sources]
+    return [pa.concat_tables(tables) if tables else None for tables in found]
+
+
 class _Head:
     """The beginning of what is left of a stream."""
 

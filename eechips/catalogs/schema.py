@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.catalogs.extents import Extent, union_of
-from eechips.catalogs.layout import Layout
+from eechips.catalogs.layout import Layout, fields
 from eechips.errors import StorageError, UsageError
 
 SCHEMA_NAME = "_schema.json"  # engines that read folders leave out what begins with an underscore
@@ -45,6 +45,12 @@ class Partition:
     start: str | None
     end: str | None
     updated: str | None
+
+    @property
+    def mission(self) -> str | None:
+        """Whose its items are, in a catalogue by mission; None if they do not say."""
+        found = fields(self.path).get("mission")
+        return None if found is None or self.path.startswith("mission=none/") else str(found)
 
     def to_json(self) -> dict[str, Any]:
         """As a JSON value, with ``bbox`` as GeoJSON has it in the place of ``extent``."""
@@ -104,12 +110,29 @@ class Schema:
             UsageError: if the folder is no catalogue, or one of another version.
             StorageError: if its schema file cannot be read.
         """
-        path = folder / SCHEMA_NAME
         try:
-            value = json.loads(path.read_bytes())
+            return cls.loads((folder / SCHEMA_NAME).read_bytes(), str(folder))
         except FileNotFoundError:
             raise UsageError(f"{folder} is no catalogue: there is no {SCHEMA_NAME}") from None
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise StorageError(f"{folder / SCHEMA_NAME} cannot be read: {error}") from error
+
+    @classmethod
+    def loads(cls, content: bytes, home: str) -> Schema:
+        """The schema that ``dumps`` wrote.
+
+        Args:
+            content: of the schema file.
+            home: the catalogue, for messages.
+
+        Raises:
+            UsageError: if it is one of another version.
+            StorageError: if it is none.
+        """
+        path = f"{home}/{SCHEMA_NAME}"
+        try:
+            value = json.loads(content)
+        except ValueError as error:
             raise StorageError(f"{path} cannot be read: {error}") from error
         if value.get("format") != FORMAT:
             raise UsageError(f"{path} has format {value.get('format')}, this eechips writes {FORMAT}")

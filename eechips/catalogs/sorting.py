@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.catalogs.columns import json_reader, table_of
+import pyarrow as pa
+
+from eechips.catalogs.columns import table_of
 from eechips.catalogs.job import Counts, Failure, Sharded
 from eechips.catalogs.layout import Layout
-from eechips.catalogs.mending import judged
+from eechips.catalogs.mending import judged, parsed
 from eechips.catalogs.update import shard
+from eechips.errors import UsageError
+
+_NO_ROW = (pa.ArrowException, RecursionError, UsageError)  # of items that are like no other
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +54,36 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
         OSError: if shards cannot be written.
     """
     failed = [(int(index), str(kind), str(reason)) for index, kind, reason in chunk.failures]
-    values, indices, loads = [], [], json_reader()
+    values: list[Any] = []
+    indices: list[int] = []
+    mended: dict[int, tuple[str, ...]] = {}
     for index, body in enumerate(chunk.bodies):
         if body is None:
             continue
         try:
-            values.append(loads(body))
-            indices.append(index)
+            value, mended[len(values)] = parsed(body)
         except ValueError as error:
             failed.append((index, "no JSON", str(error)))
-    verdict = judged(values, collection=collection, strict=strict)
+        else:
+            values.append(value)
+            indices.append(index)
+    verdict = judged(values, collection=collection, strict=strict, mended=mended)
     failed += [(indices[number], kind, reason) for number, kind, reason in verdict.refused]
-    groups: dict[str | None, list[dict[str, Any]]] = defaultdict(list)
-    for item in verdict.items:
-        groups[item.get("collection")].append(item)
+    groups: dict[str | None, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
+    for number, item in zip(verdict.numbers, verdict.items, strict=True):
+        groups[item.get("collection")].append((indices[number], item))
+    tables = [_table(group, failed) for group in groups.values()]
+    # Whoever was at this chunk for a command that was killed may still be: nobody writes to another's files.
+    token = secrets.token_hex(4)
     shards = [
-        shard(folder / f"{chunk.number:06d}-{part:03d}.shard", table_of(items), layout)
-        for part, items in enumerate(groups.values())
+        shard(folder / f"{chunk.number:06d}-{part:03d}-{token}.shard", table, layout)
+        for part, table in enumerate(tables)
+        if table is not None
     ]
     counts = Counts(
         entries=len(chunk.places),
         addresses=sum(address is not None for _, address in chunk.places),
-        items=len(verdict.items),
+        items=sum(len(table) for table in tables if table is not None),
         failures=Counter(kind for _, kind, _ in failed),
         mended=verdict.mended,
         requests=Counter(chunk.requests),
@@ -76,3 +91,21 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
     )
     told = (Failure(*chunk.places[index], kind, reason) for index, kind, reason in sorted(failed))
     return Sharded(counts, tuple(told), tuple(shards))
+
+
+def _table(items: Sequence[tuple[int, Mapping[str, Any]]], failed: list[tuple[int, str, str]]) -> pa.Table | None:
+    """The rows of items, which have numbers; None if there are none. Notes items of which no row can be made."""
+    try:
+        return table_of([item for _, item in items])
+    except _NO_ROW:
+        kept = []
+        for number, item in items:
+            try:
+                table_of([item])
+            except _NO_ROW as error:
+                failed.append((number, "no row", f"{type(error).__name__}: {error}"[:200]))
+            else:
+                kept.append(item)
+        if len(kept) == len(items):
+            raise
+        return table_of(kept) if kept else None

@@ -7,21 +7,24 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from eechips.catalogs import commit
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.columns import boxes_of, starts_of, table_of
 from eechips.catalogs.grids import assign
-from eechips.catalogs.layout import Layout, collection_folder
+from eechips.catalogs.layout import MISSION, Layout, collection_folder
 from eechips.catalogs.merge import Outcome, merge
 from eechips.catalogs.schema import SCHEMA_NAME, Schema
 from eechips.catalogs.shards import Shard, write_shard
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.lock import locked
+from eechips.manifest.lock import LOCK_NAME, locked
+from eechips.objects import is_address
 from eechips.storage import make_folder
 
 COLLECTION_NAME = "_collection.json"
@@ -80,10 +83,13 @@ def update(
 def changing(folder: Path) -> Iterator[commit.Change]:
     """Holds a catalogue, which is made if there is none, and finishes what an earlier command has left.
 
+    A folder that is made for nothing, since the block fails before anything is kept in it, is removed again.
+
     Raises:
         RunLockedError: if another process works in the folder.
         StorageError: if something cannot be written, also inside of the block.
     """
+    is_new = not folder.exists()
     make_folder(folder)
     with locked(folder):
         commit.finish(folder)
@@ -91,6 +97,23 @@ def changing(folder: Path) -> Iterator[commit.Change]:
             yield commit.Change(folder)
         except OSError as error:
             raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
+        finally:
+            if is_new and [path.name for path in folder.iterdir()] == [LOCK_NAME]:
+                shutil.rmtree(folder)
+
+
+def folder_of(out: str | Path) -> Path:
+    """The folder of a catalogue that is to be written.
+
+    Raises:
+        UsageError: if it is an object store.
+    """
+    if is_address(str(out)):
+        raise UsageError(
+            f"a catalogue is written into a folder of this machine, not to {out}: name a folder, and copy it there when"
+            " it is made (aws s3 sync, gcloud storage rsync); docs/catalog.md says how"
+        )
+    return Path(out)
 
 
 def put(
@@ -119,8 +142,30 @@ def put(
 def shard(file: Path, table: pa.Table, layout: Layout) -> Shard:
     """Writes rows of one collection as a shard."""
     cells = assign(layout.grid, boxes_of(table), table["geometry"], layout.most_cells)
-    paths = layout.paths(table["collection"].to_pylist(), cells, starts_of(table))
+    missions: list[str | None] = [None] * len(table)
+    if layout.by == "mission":
+        table = _with_missions(table)
+        missions = _missions(table).to_pylist()
+    paths = layout.paths(missions, table["collection"].to_pylist(), cells, starts_of(table))
     return write_shard(file, table, paths)
+
+
+def _missions(table: pa.Table) -> pa.ChunkedArray:
+    """Whose the items are: see :data:`~eechips.catalogs.layout.MISSION`; null for nobody's."""
+    there = [table[name].cast(pa.string()) for name in MISSION if name in table.column_names and _is_text(table[name])]
+    return pc.coalesce(*there) if there else pa.chunked_array([pa.nulls(len(table), pa.string())])
+
+
+def _with_missions(table: pa.Table) -> pa.Table:
+    """The rows; their missions are of the type that pyarrow gives what it reads in a path, as their collections are."""
+    name = MISSION[0]
+    if name not in table.column_names or not _is_text(table[name]):
+        return table
+    return table.set_column(table.column_names.index(name), name, table[name].cast(table["collection"].type))
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    return bool(pa.types.is_string(column.type) or pa.types.is_dictionary(column.type))
 
 
 def stage(change: commit.Change, staged: str, path: str, content: bytes) -> None:
@@ -157,7 +202,7 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
                 " or choose another folder with --out"
             )
         return found
-    if any(folder.glob("collection=*")):
+    if any(chain(folder.glob("collection=*"), folder.glob("mission=*"))):
         raise UsageError(f"{folder} has partitions, but no {SCHEMA_NAME}: choose another folder with --out")
     return Schema(choose(None))
 
@@ -165,4 +210,5 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
 def _told(layout: Layout) -> str:
     grid = layout.grid.to_json()
     told = f"{grid['name']} resolution {grid['resolution']}" if "resolution" in grid else grid["name"]
-    return f"{told}, period {layout.period}, most cells {layout.most_cells}"
+    first = "" if layout.by == "collection" else f"by {layout.by}, "
+    return f"{first}{told}, period {layout.period}, most cells {layout.most_cells}"

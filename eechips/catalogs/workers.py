@@ -1,16 +1,33 @@
-"""Who sorts items: this process, others of this machine, or those of a Dask cluster."""
+"""Who sorts items: this process, others of this machine, or the workers of a Dask cluster.
+
+Unless the caller says, it is chosen by size. What takes seconds is done here. What takes longer is done by the cluster
+that Dask's own configuration names, as it would be by ``distributed.Client()``; if it names none, by processes of this
+machine.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from dataclasses import dataclass
+from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from eechips.errors import ConfigurationError, UsageError
 
+SMALL = 100_000_000
+"""Bytes of lists that are not worth the start of processes."""
+
 _PATIENCE = 30  # seconds in which a scheduler must answer
+_MOST_PROCESSES = 4  # that one process can feed
+_ADDRESS = "scheduler-address"  # Dask's name for it, in its files; DASK_SCHEDULER_ADDRESS in the environment
 
 
 class Promise(Protocol):
@@ -45,27 +62,75 @@ class Workers:
         return self._submit(function, large, *arguments)
 
 
-@contextmanager
-def workers(processes: int, scheduler: str | None) -> Iterator[Workers]:
-    """The workers that a caller wants.
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """Who sorts.
+
+    Attributes:
+        processes: of this machine; 1 for this process.
+        scheduler: address of a Dask cluster whose workers do it instead; None for this machine.
+    """
+
+    processes: int = 1
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.processes < 1:
+            raise UsageError(f"there is one process at least: --processes cannot be {self.processes}")
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is this process."""
+        return self.scheduler is None and self.processes == 1
+
+    def __str__(self) -> str:
+        if self.scheduler is not None:
+            return f"the Dask cluster {self.scheduler}"
+        return "this process" if self.is_alone else f"{self.processes} processes"
+
+
+def crew(size: int, processes: int | None, scheduler: str | None) -> Crew:
+    """Who sorts lists of a size.
 
     Args:
-        processes: of this machine; 1 for this process.
-        scheduler: address of a Dask cluster; None for this machine.
+        size: bytes.
+        processes: of this machine; None to choose by size.
+        scheduler: address of a Dask cluster, which counts more than ``processes``; None to choose by size.
 
     Raises:
-        UsageError: if the number of processes makes no sense, or Dask is missing.
-        ConfigurationError: if the scheduler does not answer, or a process dies.
+        UsageError: if the number of processes makes no sense.
     """
-    if processes < 1:
-        raise UsageError(f"there is one process at least: --processes cannot be {processes}")
-    if scheduler is not None:
-        with _dask(scheduler) as found:
+    if scheduler is not None or processes is not None:
+        return Crew(1 if processes is None else processes, scheduler)
+    if size <= SMALL:
+        return Crew()
+    return Crew(min(_MOST_PROCESSES, os.cpu_count() or 1), _configured())
+
+
+@contextmanager
+def workers(crew: Crew, folder: Path) -> Iterator[Workers]:
+    """The workers of a crew.
+
+    Args:
+        crew: who sorts.
+        folder: where they put what they make; it must be there.
+
+    Raises:
+        UsageError: if Dask is missing.
+        ConfigurationError: if the scheduler does not answer, its workers do not see the folder, or a process dies.
+    """
+    if crew.scheduler is not None:
+        with _dask(crew.scheduler, folder) as found:
             yield found
-    elif processes > 1:
+    elif crew.processes > 1:
         try:
-            with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-                yield Workers(pool.submit, processes + 1)
+            with ProcessPoolExecutor(crew.processes, get_context("spawn"), initializer=_follow) as pool:
+
+                def submit(*call: Any) -> Promise:
+                    with _without_main():
+                        return pool.submit(*call)
+
+                yield Workers(submit, crew.processes + 1)
         except BrokenExecutor as error:
             raise ConfigurationError(
                 "a process that sorted items has died, perhaps for want of memory: the same command goes on where it"
@@ -75,6 +140,40 @@ def workers(processes: int, scheduler: str | None) -> Iterator[Workers]:
         yield Workers(_at_once, 0)
 
 
+def _configured() -> str | None:
+    """The cluster that Dask's configuration names, if Dask is there and it names one."""
+    try:
+        import dask.config
+        import distributed  # noqa: F401 - what is configured is of no use without it
+    except ImportError:
+        return None
+    found: str | None = dask.config.get(_ADDRESS, None)
+    return found
+
+
+def _follow() -> None:
+    """Has this process end with the one that started it, however that ends: nobody else would tell it to."""
+    parent = parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Keeps multiprocessing from running the caller's program again in every process that it starts."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def _at_once(function: Callable[..., Any], *arguments: Any) -> Promise:
     done: Future[Any] = Future()
     done.set_result(function(*arguments))
@@ -82,7 +181,7 @@ def _at_once(function: Callable[..., Any], *arguments: Any) -> Promise:
 
 
 @contextmanager
-def _dask(scheduler: str) -> Iterator[Workers]:
+def _dask(scheduler: str, folder: Path) -> Iterator[Workers]:
     try:
         from distributed import Client
     except ImportError as error:
@@ -90,8 +189,21 @@ def _dask(scheduler: str) -> Iterator[Workers]:
     try:
         client = Client(scheduler, timeout=_PATIENCE)  # type: ignore[no-untyped-call]
     except (OSError, ValueError) as error:
-        raise ConfigurationError(f"the Dask scheduler {scheduler} does not answer: {error}") from error
+        raise ConfigurationError(
+            f"the Dask scheduler {scheduler} does not answer: {error}; --processes N sorts on this machine"
+        ) from error
     with client:
+        try:
+            client.wait_for_workers(1, timeout=_PATIENCE)
+        except asyncio.TimeoutError as error:
+            raise ConfigurationError(f"the Dask cluster {scheduler} has no workers: start some") from error
+        seen = client.run(folder.is_dir)
+        blind = sorted(worker for worker, is_there in seen.items() if not is_there)
+        if blind:
+            raise ConfigurationError(
+                f"workers of the Dask cluster do not see {folder} ({', '.join(blind)}): put the catalogue where they"
+                " do, or sort on this machine (--processes N)"
+            )
         threads = client.nthreads()  # type: ignore[no-untyped-call]
 
         def submit(function: Callable[..., Any], large: Any, *arguments: Any) -> Promise:

@@ -23,8 +23,10 @@ from stac_geoparquet.arrow import stac_table_to_items
 
 import eechips
 from eechips.cli import main
+from eechips.errors import UsageError
 from eechips.storage import sha256_of
 from tests.catalog_items import write_run
+from tests.object_server import lacking, serving_objects
 
 UTM = {"crs": "EPSG:32613", "width": 64, "height": 32, "dtype": "uint16", "bands": ["B4", "B3"]}
 NAIP = {
@@ -138,7 +140,7 @@ def test_chips_without_a_date_need_one(tmp_path: Path) -> None:
     result = cli(tmp_path / "run")
     assert result.exit_code == 2
     assert "1 of 2 chips have no date, which STAC asks for: give one with --date" in result.output
-    assert sorted(p.name for p in (tmp_path / "run/catalog").iterdir()) == [".eechips.lock"]
+    assert not (tmp_path / "run/catalog").exists()
     assert cli(tmp_path / "run", "--date", "2021-01-01/2021-12-31").exit_code == 0
     found = {v["properties"]["end_datetime"][:19] for v in eechips.open_catalog(tmp_path / "run/catalog").items()}
     assert found == {"2020-01-15T17:30:00", "2021-12-31T23:59:59"}
@@ -180,6 +182,17 @@ def test_results_that_lie_nowhere_are_left_out(tmp_path: Path) -> None:
     assert "no chips for a catalogue: none of 1 results lies anywhere" in result.output
     write_run(tmp_path / "none", [chip(1, file=None, state="failed_permanent")])
     assert "there are no results" in cli(tmp_path / "none").output
+    assert not any((tmp_path / name / "catalog").exists() for name in ("none", "tables"))
+    (tmp_path / "tables/catalog").mkdir()
+    assert cli(tmp_path / "tables").exit_code == 2
+    assert (tmp_path / "tables/catalog").exists()  # somebody else made it
+
+
+def test_catalogues_are_not_written_to_object_stores(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [chip(0)])
+    result = cli(tmp_path / "run", "--out", "s3://bucket/catalog")
+    assert result.exit_code == 2
+    assert "written into a folder of this machine, not to s3://bucket/catalog" in result.output
 
 
 def test_runs_share_a_catalogue(tmp_path: Path) -> None:
@@ -297,6 +310,28 @@ def test_a_partition_that_cannot_be_read_is_told_and_the_status_is_1(tmp_path: P
     assert result.exit_code == 0
     assert "was given up" in result.output
     assert len(eechips.open_catalog(tmp_path / "run/catalog")) == 4
+
+
+@pytest.mark.skipif(lacking("s3") is not None, reason=str(lacking("s3")))
+def test_a_copy_in_an_object_store_is_read_there(shared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import fsspec
+
+    with serving_objects("catalogs", "s3") as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        address = f"{server.bucket}/copy"
+        assert f"{address} is no catalogue" in cli("partitions", address).output
+        fsspec.filesystem("s3").put(f"{shared}/", address.removeprefix("s3://"), recursive=True)
+        here, there = eechips.open_catalog(shared), eechips.open_catalog(address)
+        assert there.schema == here.schema
+        assert repr(there).endswith(f"in {address}>")
+        query = {"bbox": (-105.6, 39, -105, 41), "start": "2020-02-01"}
+        assert list(there.items(**query)) == list(here.items(**query))  # type: ignore[arg-type]
+        with pytest.raises(UsageError, match="is no folder"):
+            _ = there.path
+        listed = cli("partitions", address, "--collection", "naip", "--end", "2020-03-01").output.splitlines()
+        local = cli("partitions", shared, "--collection", "naip", "--end", "2020-03-01").output.splitlines()
+        assert listed == [f"{address}/{Path(line).relative_to(shared)}" for line in local]
 
 
 def test_help_needs_none_of_the_packages_that_catalogues_need() -> None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
+import copy
 import csv
 import gzip
 import json
+import math
+import time
+from datetime import datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from stac_geoparquet.arrow import to_parquet
+import rustac
+import shapely
+from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from eechips.catalogs.columns import table_of
 from eechips.catalogs.lists import chunks, find
+from eechips.catalogs.mending import judged
 from eechips.errors import ConfigurationError, UsageError
 from tests.catalog_items import item
 
@@ -32,6 +42,8 @@ def write(path: Path) -> None:
         path.write_text("\n\n".join(lines) + "\n")
     elif suffix == "ndjson.gz":
         path.write_bytes(gzip.compress("\n".join(lines).encode()))
+    elif suffix == "ndjson.zst":
+        path.write_bytes(bytes(pa.compress("\n".join(lines).encode(), "zstd")))
     elif suffix == "ndjson.bz2":
         path.write_bytes(bz2.compress("\n".join(map(json.dumps, values)).encode()))
     elif suffix == "json":
@@ -50,7 +62,18 @@ def write(path: Path) -> None:
         pq.write_table(pa.table({"n": range(3), "href": lines}), path)
 
 
-OF_ITEMS = ["a.ndjson", "a.jsonl", "a.ndjson.gz", "a.json", "a.csv", "a.tsv", "bom.csv", "stac.parquet", "text.parquet"]
+OF_ITEMS = [
+    "a.ndjson",
+    "a.jsonl",
+    "a.ndjson.gz",
+    "a.ndjson.zst",
+    "a.json",
+    "a.csv",
+    "a.tsv",
+    "bom.csv",
+    "stac.parquet",
+    "text.parquet",
+]
 OF_URLS = ["ndjson", "txt", "ndjson.bz2", "json", "csv", "tsv", "parquet"]
 
 
@@ -114,3 +137,189 @@ def test_what_is_no_list_is_refused(tmp_path: Path) -> None:
             list(chunks(find([str(tmp_path / name)]), None))
     (tmp_path / "empty.csv").write_bytes(b"")
     assert list(chunks(find([str(tmp_path / "empty.csv")]), None)) == []
+
+
+def ids(*lists: Path) -> list[str]:
+    """The ids of the items of lists; of what is none, what it is."""
+    found = []
+    for entry in (entry for chunk in chunks(find([str(path) for path in lists]), None) for entry in chunk):
+        try:
+            value = json.loads(entry.item or b"")
+            found.append(value["id"] if isinstance(value, dict) and "id" in value else type(value).__name__)
+        except ValueError:
+            found.append(entry.address if entry.address is not None else "no JSON")
+    return found
+
+
+LINES = [json.dumps(value) for value in ITEMS]
+PAGE = {"type": "FeatureCollection", "features": ITEMS, "links": [], "context": {"matched": 3}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + "\n".join(LINES),
+        "\r\n\r\n".join(LINES) + "\r\n",
+        "[\n" + ",\n".join(LINES) + "\n]\n",
+        "[" + ",\r\n".join(LINES) + "]",
+        "".join(f"\x1e{line}\n" for line in LINES),
+        json.dumps(PAGE),
+        json.dumps(ITEMS),
+        "\n".join(json.dumps({**PAGE, "features": [value]}) for value in ITEMS),
+    ],
+    ids=["mark", "empty lines", "array", "brackets", "sequence", "page", "one line", "pages"],
+)  # fmt: skip
+def test_lines_as_people_have_them(tmp_path: Path, text: str) -> None:
+    (tmp_path / "list.ndjson").write_bytes(text.encode())
+    assert ids(tmp_path / "list.ndjson") == ["0", "1", "2"]
+
+
+def test_a_bad_line_is_one_bad_line(tmp_path: Path) -> None:
+    lines = ['"https://x', LINES[0], "\xff\xfe", '{"a": ', '"ok"', LINES[1], "[1, {}]"]
+    (tmp_path / "list.ndjson").write_bytes("\n".join(lines).encode("latin-1"))
+    assert ids(tmp_path / "list.ndjson") == ["no JSON", "0", "no JSON", "no JSON", "ok", "1", "int", "dict"]
+
+
+def test_saved_answers_of_an_api(tmp_path: Path) -> None:
+    (tmp_path / "pages.json").write_text(json.dumps([PAGE, {**PAGE, "features": ITEMS[:1]}]))
+    (tmp_path / "wide.json").write_bytes(json.dumps(ITEMS).encode("utf-16"))
+    (tmp_path / "none.json").write_text(json.dumps({**PAGE, "features": []}))
+    (tmp_path / "cells.csv").write_text("item\n" + '"' + json.dumps(PAGE).replace('"', '""') + '"\n')
+    assert ids(*(tmp_path / f"{name}.json" for name in ("pages", "wide", "none"))) == [
+        "0",
+        "1",
+        "2",
+        "0",
+        "0",
+        "1",
+        "2",
+    ]
+    assert ids(tmp_path / "cells.csv") == ["0", "1", "2"]
+
+
+def test_tables_as_people_have_them(tmp_path: Path) -> None:
+    (tmp_path / "lines.csv").write_text("\n,\n\n Href ,n\nhttps://a,1\n\nhttps://b,2\n")
+    (tmp_path / "two.csv").write_text("url,URL\nhttps://a,https://b\n")
+    (tmp_path / "raw.tsv").write_text("n\titem\n" + "\n".join(f"1\t{line}" for line in LINES))
+    assert ids(tmp_path / "lines.csv") == ["https://a", "https://b"]
+    assert ids(tmp_path / "two.csv") == ["https://a"]
+    with (tmp_path / "raw.tsv").open() as file:
+        assert len(file.readlines()) == 4
+    assert ids(tmp_path / "raw.tsv") == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("x.csv", b'url\n"https://a\nhttps://b\n', "at line 3: unexpected end of data"),
+        ("x.csv", b'url,n\n"https://a"x,1\n', "at line 2: ',' expected"),
+        ("x.csv", b"url;n\nhttps://a;1\n", "no column of addresses"),
+        ("x.json", b"[" * 100_000, "is no JSON"),
+        ("x.json", b'{"id": "a"}\n{"id": "b"}\n', "its name must end in .ndjson"),
+        ("x.ndjson.zst", bytes(pa.compress(LINES[0].encode(), "zstd"))[:-5], "Truncated"),
+        ("x.ndjson.gz", gzip.compress(LINES[0].encode())[:-5], "ended before"),
+    ],
+)
+def test_lists_that_lose_entries_are_refused(tmp_path: Path, name: str, content: bytes, told: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises((ConfigurationError, UsageError)) as error:
+        ids(tmp_path / name)
+    assert told in str(error.value)
+
+
+def test_names_with_brackets_are_names(tmp_path: Path) -> None:
+    (tmp_path / "list[1].ndjson").write_text(LINES[0])
+    (tmp_path / "list1.ndjson").write_text(LINES[1])
+    assert ids(tmp_path / "list[1].ndjson") == ["0"]
+    (tmp_path / "list[1].ndjson").unlink()
+    assert ids(tmp_path / "list[1].ndjson") == ["1"]
+
+
+def of_parquet(path: Path, table: pa.Table) -> list[dict[str, Any]]:
+    pq.write_table(table, path)
+    return [json.loads(entry.item or b"") for chunk in chunks(find([str(path)]), None) for entry in chunk]
+
+
+WKB = [shapely.to_wkb(shapely.geometry.shape(value["geometry"])) for value in ITEMS]
+DATES = ["2020-01-01T12:00:00Z"] * 3
+
+
+def test_parquet_with_json_in_texts(tmp_path: Path) -> None:
+    """As geopandas and DuckDB write what has no one type."""
+    columns = {name: [json.dumps(value[name]) for value in ITEMS] for name in ("assets", "links", "bbox")}
+    own = {"id": ["0", "1", "2"], "geometry": WKB, "datetime": DATES, "proj:shape": ["[1, 2]"] * 3, "note": ["[1]"] * 3}
+    found = of_parquet(tmp_path / "a.parquet", pa.table({**own, **columns}))
+    for one, expected in zip(found, ITEMS, strict=True):
+        assert all(one[name] == expected[name] for name in columns)
+        assert one["properties"] == {"datetime": DATES[0], "proj:shape": [1, 2], "note": "[1]"}
+
+
+def test_parquet_with_all_properties_in_one_column(tmp_path: Path) -> None:
+    own = {"id": ["0", "1", "2"], "geometry": WKB, "bbox": [value["bbox"] for value in ITEMS]}
+    for column in ([json.dumps(value["properties"]) for value in ITEMS], [value["properties"] for value in ITEMS]):
+        found = of_parquet(tmp_path / "a.parquet", pa.table({**own, "properties": column}))
+        assert [one["properties"] for one in found] == [value["properties"] for value in ITEMS]
+
+
+def test_parquet_with_types_that_json_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = datetime(2020, 1, 1, 12)
+    assets = pa.array([[("image", {"href": "x"})]], pa.map_(pa.string(), pa.struct([("href", pa.string())])))
+    box = {"xmin": 179.0, "xmax": -179.0, "ymin": -1.0, "ymax": 1.0, "zmin": None}
+    values = {
+        "id": ["a"], "geometry": ["POINT (1 2)"], "datetime": pa.array([moment], pa.timestamp("ns")), "assets": assets,
+        "bbox": [box], "day": [moment.date()], "number": [Decimal("1.50")], "whole": [Decimal("2")], "nan": [math.nan],
+        "long": pa.array([timedelta(hours=1)]), "noise": [b"\x00x"], "shape": [WKB[0]],
+        "kind": pa.array(["x"]).dictionary_encode(), "list": [[1.0, math.nan]],
+    }  # fmt: skip
+    with monkeypatch.context() as changed:  # times without a zone are not this machine's
+        changed.setenv("TZ", "America/Los_Angeles")
+        time.tzset()
+        (found,) = of_parquet(tmp_path / "a.parquet", pa.table(values))
+    time.tzset()
+    assert found["geometry"] == {"type": "Point", "coordinates": [1.0, 2.0]}
+    assert found["assets"] == {"image": {"href": "x"}}
+    assert found["bbox"] == [179.0, -1.0, -179.0, 1.0]
+    properties = found["properties"]
+    assert properties.pop("shape")["type"] == "Polygon"
+    assert properties == {
+        "datetime": "2020-01-01T12:00:00Z", "day": "2020-01-01", "number": 1.5, "whole": 2, "long": "1:00:00",
+        "kind": "x", "list": [1.0, None],
+    }  # fmt: skip
+
+
+def test_parquet_whose_geometries_cannot_be_read(tmp_path: Path) -> None:
+    for column in ([b"\x01bad", None, WKB[0]], ["nonsense", None, json.dumps(ITEMS[0]["geometry"])]):
+        found = of_parquet(
+            tmp_path / "a.parquet", pa.table({"id": ["a", "b", "c"], "geometry": column, "datetime": DATES})
+        )
+        verdict = judged(found)
+        assert [(number, kind) for number, kind, _ in verdict.refused] == [(0, "bad geometry"), (1, "no geometry")]
+    with pytest.raises(UsageError, match="it must be WKB"):
+        of_parquet(tmp_path / "a.parquet", pa.table({"id": ["a"], "geometry": [[{"x": 1.0, "y": 2.0}]]}))
+    far = pa.table({"id": ["a"], "geometry": WKB[:1], "datetime": pa.array([400_000_000_000_000], pa.timestamp("s"))})
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        of_parquet(tmp_path / "a.parquet", far)
+
+
+def test_parquet_of_other_libraries(tmp_path: Path) -> None:
+    values = [item(f"{n}", (n, 0, n + 1, 1), gsd=n / 2, **{"eo:bands": [{"name": "a"}]}) for n in range(3)]
+    values.append(item("x", (179, -1, -179, 1), assets={"a.b/c": {"href": "y", "roles": ["data"]}}))
+
+    async def write() -> None:
+        await rustac.write(str(tmp_path / "rustac.parquet"), copy.deepcopy(values))
+
+    asyncio.run(write())
+    to_parquet(parse_stac_items_to_arrow(copy.deepcopy(values)), tmp_path / "library.parquet")
+    for name in ("rustac", "library"):
+        (entries,) = chunks(find([str(tmp_path / f"{name}.parquet")]), None)
+        found = {value["id"]: value for value in (json.loads(entry.item or b"") for entry in entries)}
+        assert judged(list(found.values()), strict=True).refused == []
+        for value in values:
+            one = found[value["id"]]
+            assert shapely.geometry.shape(one.pop("geometry")) == shapely.geometry.shape(value["geometry"])
+            assert one == {name: part for name, part in value.items() if name != "geometry"}
+    frame = geopandas.GeoDataFrame.from_features(values[:3], crs=4326).assign(id=["0", "1", "2"])
+    frame.to_parquet(tmp_path / "frame.parquet")
+    (entries,) = chunks(find([str(tmp_path / "frame.parquet")]), None)
+    for entry, value in zip(entries, values[:3], strict=True):
+        assert json.loads(entry.item or b"")["properties"] == value["properties"]

@@ -51,17 +51,38 @@ def batches_of(values: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 merges_of_items = st.lists(st.lists(items(), min_size=1, max_size=8), min_size=1, max_size=4)
 
 
-@given(merges_of_items)
+@given(merges_of_items, st.booleans())
 @settings(max_examples=10, deadline=None)
-def test_a_catalogue_has_the_newest_of_every_item_whatever_came_when(merges: list[list[dict[str, Any]]]) -> None:
-    assert_newest_win(merges)
+def test_a_catalogue_has_the_newest_of_every_item_whatever_came_when(
+    merges: list[list[dict[str, Any]]], streams: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if streams:
+            patch.setattr("eechips.catalogs.merge._AT_ONCE", 0)
+        assert_newest_win(merges)
 
 
 @pytest.mark.slow
-@given(merges_of_items)
+@given(merges_of_items, st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_so_have_many_more_catalogues(merges: list[list[dict[str, Any]]]) -> None:
-    assert_newest_win(merges)
+def test_so_have_many_more_catalogues(merges: list[list[dict[str, Any]]], streams: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        if streams:
+            patch.setattr("eechips.catalogs.merge._AT_ONCE", 0)
+        assert_newest_win(merges)
+
+
+def test_large_partitions_are_merged_as_streams_to_the_same_bytes(tmp_path: Path) -> None:
+    many = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.01 + n / 1000, 50.01), updated=STAMPS[1]) for n in range(300)]
+    news = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.02 + n / 1000, 50.01), updated=STAMPS[2]) for n in range(100, 400)]
+    for name, most in (("small", 32_000_000), ("large", 0)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("eechips.catalogs.merge._AT_ONCE", most)
+            patch.setattr("eechips.catalogs.merge._BATCH", 50)
+            put(tmp_path / name, many[:200], many[200:])
+            put(tmp_path / name, news[::2], news[1::2])
+    assert (tmp_path / "small/_schema.json").read_bytes() == (tmp_path / "large/_schema.json").read_bytes()
+    assert len(open_catalog(tmp_path / "large")) == 400
 
 
 def assert_newest_win(merges: list[list[dict[str, Any]]]) -> None:

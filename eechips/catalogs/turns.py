@@ -1,0 +1,136 @@
+"""Footprints that go the wrong way round the Earth: across the antimeridian, beyond 180 degrees, around a pole."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+import shapely.affinity
+from shapely.geometry.base import BaseGeometry
+
+from eechips.footprints import wrap
+
+_HALF = 180.0
+_TALL = 60.0  # degrees of latitude that no footprint of a scene has
+_POLAR = 60.0  # degrees of latitude, beyond which a ring around the Earth is one around the pole
+_MAP = 359.0  # degrees: a step as long as this is the edge of a map
+_POLE, _TINY = 90.0, 1e-9
+_REACH = 1e-3  # degrees from a pole; share of an area
+
+Box = tuple[float, float, float, float]
+"""West, south, east, north."""
+
+
+def is_across(shape: BaseGeometry, box: Box | None) -> bool:
+    """Whether a geometry reaches beyond 180 degrees, or is meant to cross the antimeridian or to lie around a pole.
+
+    Args:
+        shape: in longitude and latitude.
+        box: what its item says that its box is.
+    """
+    west, _, east, _ = shape.bounds
+    if west < -_HALF or east > _HALF:
+        return True
+    return east - west > _HALF and any(_is_meant(part, box) for part in _simple(shape))
+
+
+def within(shape: BaseGeometry, box: Box | None) -> BaseGeometry:
+    """The same geometry within -180 to 180, cut at the antimeridian; without heights.
+
+    Polygons may overlap, and touch each other, where they were cut: they are united.
+
+    Args:
+        shape: of points, of lines, or of polygons.
+        box: what its item says that its box is.
+    """
+    parts = [_turned(part) if _is_meant(part, box) else part for part in _simple(shapely.force_2d(shape))]
+    kinds = {part.geom_type for part in parts}
+    if kinds == {"Polygon"}:
+        return wrap(shapely.union_all([_whole(part) for part in parts]))
+    pieces = [piece for part in parts for piece in _simple(_cut(part))]
+    if len(pieces) == 1:
+        return pieces[0]
+    return shapely.MultiPoint(pieces) if kinds == {"Point"} else shapely.MultiLineString(pieces)
+
+
+def _simple(shape: BaseGeometry) -> list[BaseGeometry]:
+    """The points, lines and polygons of a geometry."""
+    return list(shapely.get_parts(shapely.get_parts(shape)))
+
+
+def _is_meant(part: BaseGeometry, box: Box | None) -> bool:
+    """Whether a line or a polygon has steps that go the short way round the Earth, and not as they are drawn."""
+    if part.geom_type == "Point" or part.bounds[2] - part.bounds[0] <= _HALF:
+        return False
+    line = part.exterior if part.geom_type == "Polygon" else part
+    longitudes, latitudes = shapely.get_coordinates(line).T
+    at_pole = np.abs(latitudes) >= _POLE - _TINY  # where longitudes say nothing
+    longest = np.abs(np.diff(longitudes))[~(at_pole[:-1] & at_pole[1:])].max(initial=0.0)
+    if longest <= _HALF:
+        return False
+    is_polar = bool((latitudes > _POLAR).all() or (latitudes < -_POLAR).all())
+    if part.geom_type == "Polygon" and _turn(longitudes):
+        # Drawn so, it would be a strip as narrow as its edge: nobody means that of a ring near a pole.
+        return is_polar or (box is not None and max(-box[1], box[3]) > _POLE - _REACH)
+    if box is not None and box[0] > box[2]:
+        return True
+    if is_polar and longest < _MAP and shapely.box(*part.bounds).area > part.area * (1 + _REACH):
+        return True  # beside a pole, and no sector of the Arctic, which is drawn as a box
+    # A footprint, no map of the world, whose steps pass from one side to the other, and of which nothing lies between.
+    nearest = np.abs(longitudes).min()
+    return bool(_HALF / 2 < nearest < _HALF and np.ptp(latitudes) < _TALL)
+
+
+def _turn(longitudes: npt.NDArray[np.float64]) -> int:
+    """How often a ring goes round the Earth: 1 eastwards, -1 westwards."""
+    unwrapped = np.unwrap(longitudes, period=360.0)
+    return round(float(unwrapped[-1] - unwrapped[0]) / 360.0)
+
+
+def _turned(part: BaseGeometry) -> BaseGeometry:
+    """A line or a polygon whose steps are as long as they are the short way; around a pole, it reaches to it."""
+    if part.geom_type == "LineString":
+        return shapely.LineString(_unwrapped(part))
+    shell = _unwrapped(part.exterior)
+    if _turn(shell[:, 0]):
+        pole = _POLE if shell[:, 1].mean() > 0 else -_POLE
+        shell = np.concatenate([shell, [[shell[-1, 0], pole], [shell[0, 0], pole]], shell[:1]])
+    middle = (shell[:, 0].min() + shell[:, 0].max()) / 2
+    holes = []
+    for ring in part.interiors:
+        hole = _unwrapped(ring)
+        hole[:, 0] += 360.0 * round((middle - hole[:, 0].mean()) / 360.0)
+        holes.append(hole)
+    return shapely.Polygon(shell, holes)
+
+
+def _unwrapped(line: BaseGeometry) -> npt.NDArray[np.float64]:
+    points: npt.NDArray[np.float64] = shapely.get_coordinates(line)
+    points[:, 0] = np.unwrap(points[:, 0], period=360.0)
+    return points
+
+
+def _whole(polygon: BaseGeometry) -> BaseGeometry:
+    """The parts with area of a polygon."""
+    if shapely.is_valid(polygon):
+        return polygon
+    made = shapely.make_valid(polygon)
+    return shapely.union_all([part for part in _simple(made) if part.geom_type == "Polygon"])
+
+
+def _cut(part: BaseGeometry) -> BaseGeometry:
+    """A point or a line within -180 to 180."""
+    west, _, east, _ = part.bounds
+    if west >= -_HALF and east <= _HALF:
+        return part
+    if part.geom_type == "Point":
+        return shapely.transform(part, lambda c: np.column_stack([(c[:, 0] + _HALF) % 360.0 - _HALF, c[:, 1]]))
+    pieces = []
+    for turn in range(int(np.floor((west + _HALF) / 360.0)), int(np.ceil((east + _HALF) / 360.0))):
+        inside = part.intersection(shapely.box(360.0 * turn - _HALF, -90.0, 360.0 * turn + _HALF, 90.0))
+        pieces += [
+            shapely.affinity.translate(piece, xoff=-360.0 * turn)
+            for piece in _simple(inside)
+            if piece.geom_type == "LineString"
+        ]
+    return shapely.MultiLineString(pieces)
