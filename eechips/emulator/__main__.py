@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eechips.emulator.options import OPTIONS, OptionError, configured
 from eechips.emulator.server import ServerConfig, serve
-from eechips.emulator.stores import StoreConfig
+from eechips.emulator.stores import StoreConfig, StoreError
 
 
 def main() -> None:
@@ -15,6 +15,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m eechips.emulator", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 for any that is free")
     parser.add_argument("--assets", type=Path, action="append", default=[], help="asset folder; may be repeated")
+    parser.add_argument("--catalog", type=Path, action="append", default=[], help="catalogue; may be repeated")
+    parser.add_argument(
+        "--catalog-files", type=Path, action="append", default=[], help="folder of files that catalogues refer to"
+    )
     parser.add_argument(
         "--demo", action=argparse.BooleanOptionalAction, default=True, help="also serve the synthetic demo planet"
     )
@@ -25,14 +29,20 @@ def main() -> None:
     given = vars(parser.parse_args())
     base = ServerConfig(
         port=given["port"],
-        store=StoreConfig(tuple(given["assets"]), given["demo"], given["allow_remote"]),
+        store=StoreConfig(
+            tuple(given["assets"]),
+            given["demo"],
+            given["allow_remote"],
+            tuple(given["catalog"]),
+            tuple(given["catalog_files"]),
+        ),
         exit_with_parent=given["exit_with_parent"],
     )
     try:
         config = configured(base, {option.name: given[option.name] for option in OPTIONS})
-    except OptionError as error:
+        serve(config)
+    except (OptionError, StoreError) as error:
         parser.error(str(error))
-    serve(config)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.emulator import geodesy
 from eechips.emulator.elements import GEOMETRY_FIELDS, Element, geometry_of, property_of
 from eechips.emulator.frame import Frame
+from eechips.emulator.model import Query
 from eechips.emulator.ordering import distinct_key, plain
 from eechips.emulator.projection import WGS84
 from eechips.emulator.values import Filter, Geometry, Value
@@ -35,10 +36,12 @@ class Condition(Filter):
     """A filter that joins may use.
 
     Attributes:
+        contrary: narrows a query to what its opposite passes, or leaves it as it is.
         measure: how far apart two elements are, for saveBest; None where the condition knows no such thing.
         lookup: makes a lookup into secondary elements; None where all of them have to be tried.
     """
 
+    contrary: Callable[[Query], Query] = field(default=lambda query: query)
     measure: Callable[[Element, Element], float] | None = None
     lookup: Callable[[Sequence[Element]], Lookup] | None = None
 

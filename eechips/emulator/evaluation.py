@@ -57,6 +57,10 @@ class Evaluation:
         self._store = open_store(store)
         self._limits = limits
 
+    def reads(self) -> Mapping[str, int]:
+        """What was read of catalogues since this was last asked for."""
+        return self._store.reads()
+
     def answer(self, job: Job) -> Answer:
         """Answers one request, whatever it is: errors become Earth Engine's."""
         context = Context(self._store, self._limits)

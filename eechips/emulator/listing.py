@@ -22,7 +22,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.clock import to_milliseconds
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.model import Query
+from eechips.emulator.model import Query, Range
 
 _TOKEN = re.compile(
     r"""\s*(?: (?P<text>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*') | (?P<sign>!=|<=|>=|[=<>():,])
@@ -83,7 +83,10 @@ def both(first: ListFilter, second: ListFilter) -> ListFilter:
     a, b = first.query, second.query
     start = max((v for v in (a.start, b.start) if v is not None), default=None)
     end = min((v for v in (a.end, b.end) if v is not None), default=None)
-    query = Query(bounds=a.bounds or b.bounds, start=start, end=end)
+    ranges = dict(a.ranges)
+    for name, span in b.ranges.items():
+        ranges[name] = span.within(ranges[name]) if name in ranges else span
+    query = Query(bounds=a.bounds or b.bounds, start=start, end=end, ranges=ranges)
     return ListFilter(query, lambda subject: first.passes(subject) and second.passes(subject))
 
 
@@ -170,7 +173,11 @@ def _property(name: str, sign: str, wanted: str | float) -> ListFilter:
             return compare(value, str(wanted) if isinstance(wanted, str) else f"{wanted:g}")
         return isinstance(value, (int, float)) and compare(value, wanted)
 
-    return ListFilter(Query(), passes)
+    if isinstance(wanted, str) or sign == "!=":
+        return ListFilter(Query(), passes)
+    # Texts are compared with the number's own.
+    least, greatest = -math.inf if "<" in sign else wanted, math.inf if ">" in sign else wanted
+    return ListFilter(Query(ranges={name: Range(least, greatest, others=True)}), passes)
 
 
 class _Parser:

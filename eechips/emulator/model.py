@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +94,7 @@ class ImageAsset:
 
     Attributes:
         id: the full Earth Engine id ("USDA/NAIP/DOQQ/m_3008501_ne_16_1_20110815").
-        bands: in order.
+        bands: in order; they may be made when they are first looked at.
         properties: includes ``system:index`` and, where known, ``system:time_start`` and ``system:time_end``
             (milliseconds since 1970). ``system:footprint`` is left out: it is made from ``footprint``.
         footprint: outline in longitude and latitude.
@@ -101,10 +102,29 @@ class ImageAsset:
     """
 
     id: str
-    bands: tuple[BandInfo, ...]
+    bands: Sequence[BandInfo]
     properties: Mapping[str, Any]
     footprint: BaseGeometry
     version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """What a property is to be: a number between two others, both included.
+
+    Attributes:
+        least: minus infinity for no bound.
+        greatest: infinity for no bound.
+        others: whether what has no number there is wanted as well.
+    """
+
+    least: float = -math.inf
+    greatest: float = math.inf
+    others: bool = False
+
+    def within(self, other: Range) -> Range:
+        """What both ask for."""
+        return Range(max(self.least, other.least), min(self.greatest, other.greatest), self.others and other.others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,12 +138,14 @@ class Query:
         start: least ``system:time_start`` in milliseconds, inclusive, or None.
         end: greatest ``system:time_start`` in milliseconds, exclusive, or None.
         equals: property values that must be equal, e.g. {"system:index": "m_3008501_…"}.
+        ranges: what properties must lie within, e.g. {"CLOUD_COVER": Range(greatest=20)}.
     """
 
     bounds: Bounds | None = None
     start: float | None = None
     end: float | None = None
     equals: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, Range] = field(default_factory=dict)
 
 
 class CollectionAsset(Protocol):
@@ -141,6 +163,24 @@ class CollectionAsset(Protocol):
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """The images that may match, in the order of their ids."""
+        ...
+
+
+@runtime_checkable
+class Counted(Protocol):
+    """A stored image collection that knows how many images it has without making them."""
+
+    def count(self) -> int:
+        """How many images there are."""
+        ...
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """A stored image collection that can begin anywhere without making the images before."""
+
+    def images_from(self, start: int) -> Iterator[ImageAsset]:
+        """All images in the order of their ids, from a position on."""
         ...
 
 

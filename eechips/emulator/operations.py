@@ -68,9 +68,18 @@ def window(asked: Mapping[str, Any], most: int, default: int = _PAGE) -> tuple[i
     return int(token), min(size, most)
 
 
-def page(elements: Iterator[Any], start: int, size: int) -> tuple[list[Any], Mapping[str, str]]:
-    """One page of elements, and the field that leads to the next."""
-    found = list(islice(elements, start, start + size + 1))
+def page(
+    elements: Iterator[Any], start: int, size: int, *, is_begun: bool = False
+) -> tuple[list[Any], Mapping[str, str]]:
+    """One page of elements, and the field that leads to the next.
+
+    Args:
+        elements: all of them.
+        start: where the page begins.
+        size: how many it has.
+        is_begun: whether the elements are those from ``start`` on.
+    """
+    found = list(islice(elements, 0 if is_begun else start, (0 if is_begun else start) + size + 1))
     return found[:size], {"nextPageToken": str(start + size)} if len(found) > size else {}
 
 

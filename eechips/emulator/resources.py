@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from eechips.emulator import listing
 from eechips.emulator.clock import to_datetime
 from eechips.emulator.context import Context
-from eechips.emulator.errors import InvalidError, NotFoundError
+from eechips.emulator.errors import InvalidError, LimitError, NotFoundError
 from eechips.emulator.geometry import geojson
 from eechips.emulator.info import Encoder, band_json
 from eechips.emulator.listing import ListFilter, Subject
 from eechips.emulator.messages import Body, Request
-from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query
+from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query, Seekable
 from eechips.emulator.operations import json_body, page, window
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.rendering import asset_pixels
@@ -66,6 +68,21 @@ def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
     return found
 
 
+def _listed_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
+    """An EarthEngineAsset in a listing: an image whose bands cannot be had is there without them.
+
+    Bands may be what a file says that may not be read. Whoever asks for that image is told; a list is of all of them.
+    """
+    try:
+        return asset_json(asset, encoder)
+    except LimitError:
+        raise
+    except InvalidError:
+        if not isinstance(asset, ImageAsset):
+            raise
+        return asset_json(replace(asset, bands=()), encoder)
+
+
 def _band(band: dict[str, Any]) -> dict[str, Any]:
     """A band in the REST form of ImageBand."""
     kind = band["data_type"]
@@ -108,7 +125,8 @@ def list_images(request: Request, context: Context) -> Body:
     return _listed("images", _images, request, context)
 
 
-Children = Callable[[Request, Context], Iterator[Asset]]
+Children = Callable[[Request, Context, int], Iterator[Asset]]
+"""Assets below one, from a position on."""
 
 
 def _listed(key: str, children: Children, request: Request, context: Context) -> Body:
@@ -120,9 +138,9 @@ def _listed(key: str, children: Children, request: Request, context: Context) ->
             f"Invalid value at 'view' (type.googleapis.com/google.earthengine.v1.EarthEngineAssetView), {view[:50]!r}"
         )
     start, size = window(request.query, _PAGES[view], _PAGES[view])
-    assets, rest = page(children(request, context), start, size)
+    assets, rest = page(children(request, context, start), start, size, is_begun=True)
     encoder = Encoder(context)
-    shown = [_basic(a) if view == "BASIC" else asset_json(a, encoder) for a in assets]
+    shown = [_basic(a) if view == "BASIC" else _listed_json(a, encoder) for a in assets]
     return json_body({key: shown, **rest} if shown else {})
 
 
@@ -135,7 +153,11 @@ def _is_collection(name: str, context: Context) -> bool:
     return not _PROJECT.fullmatch(name) and hasattr(_find(name, context), "images")
 
 
-def _folder(request: Request, context: Context) -> Iterator[Asset]:
+def _folder(request: Request, context: Context, start: int) -> Iterator[Asset]:
+    return islice(_all_in_folder(request, context), start, None)
+
+
+def _all_in_folder(request: Request, context: Context) -> Iterator[Asset]:
     project = _PROJECT.fullmatch(request.name)
     if project is None:
         parent = asset_id(request.name)
@@ -149,9 +171,15 @@ def _folder(request: Request, context: Context) -> Iterator[Asset]:
             yield asset
 
 
-def _images(request: Request, context: Context) -> Iterator[Asset]:
+def _images(request: Request, context: Context, start: int) -> Iterator[Asset]:
     wanted = _filter(request.query)
     asset: Any = _find(request.name, context)
+    if wanted.passes is listing.everything and isinstance(asset, Seekable):
+        return asset.images_from(start)
+    return islice(_passing(asset, wanted, context), start, None)
+
+
+def _passing(asset: Any, wanted: ListFilter, context: Context) -> Iterator[Asset]:
     for image in asset.images(wanted.query):
         context.check_time()
         if wanted.passes(Subject(image.properties, image.footprint)):

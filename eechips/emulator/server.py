@@ -20,7 +20,7 @@ from eechips.emulator.protocol.app import create_app
 from eechips.emulator.protocol.disturbance import Protocol
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency, Quota, QuotaConfig
-from eechips.emulator.stores import StoreConfig
+from eechips.emulator.stores import StoreConfig, check
 from eechips.emulator.workers import Workers
 
 HOST = "127.0.0.1"
@@ -65,8 +65,10 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
         announce: called with the URL when requests will be answered.
 
     Raises:
+        StoreError: if what is to be served cannot be.
         OSError: if the port is taken.
     """
+    check(config.store)
     with listening(config.port) as listener:
         workers = Workers(config.workers or os.cpu_count() or 1, config.store, config.limits)
         try:

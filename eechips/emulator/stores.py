@@ -1,9 +1,9 @@
-"""Which assets a server answers for: folders of the user's own, and the demo planet below them."""
+"""Which assets a server answers for: folders and catalogues of the user's own, and the demo planet below them."""
 
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eechips.emulator.model import Asset, AssetStore
+    from eechips.emulator.reads import Reads
 
 PUBLIC = "projects/earthengine-public/assets/"
 """What precedes the ids of the public catalogue in names."""
@@ -29,12 +30,35 @@ class StoreConfig:
     Attributes:
         folders: asset folders, the first that has an asset answers.
         demo: whether the demo planet answers for what the folders lack.
-        remote: whether images whose files are on web servers are read.
+        remote: whether images whose files are on web servers are read; those of catalogues in object stores, too.
+        catalogs: folders of STAC items in GeoParquet, behind the asset folders.
+        catalog_files: folders whose files the items of catalogues may refer to, besides those that the catalogues'
+            folders are in.
     """
 
     folders: tuple[Path, ...] = ()
     demo: bool = True
     remote: bool = False
+    catalogs: tuple[Path, ...] = ()
+    catalog_files: tuple[Path, ...] = ()
+
+
+class StoreError(ValueError):
+    """What is to be served cannot be."""
+
+
+def check(config: StoreConfig) -> None:
+    """Makes sure that catalogues are some, before processes are started that would find out one by one.
+
+    Raises:
+        StoreError: saying which folder is none.
+    """
+    for folder in config.catalogs:
+        if not (folder / "_schema.json").is_file():
+            raise StoreError(
+                f"{folder} is no catalogue, there is no _schema.json: `eechips catalog` and `eechips catalog ingest` "
+                "make one"
+            )
 
 
 def asset_id(name: str) -> str:
@@ -49,24 +73,57 @@ def asset_name(id: str) -> str:
     return (LEGACY if id.startswith(("users/", "projects/")) else PUBLIC) + id
 
 
-class Layers:
-    """Several stores as one: the first that has an asset answers. Remembers the last few thousand answers."""
+class Remembering:
+    """A store that remembers the last few thousand assets that it was asked for."""
 
-    def __init__(self, stores: Iterable[AssetStore]) -> None:
+    def __init__(self, store: AssetStore) -> None:
+        self._store = store
+        self._known: OrderedDict[str, Asset] = OrderedDict()
+
+    def get(self, asset_id: str) -> Asset | None:
+        """The asset of that id, or None."""
+        found = self._known.get(asset_id)
+        if found is not None:
+            self._known.move_to_end(asset_id)
+            return found
+        found = self._store.get(asset_id)
+        if found is not None:
+            self._known[asset_id] = found
+            if len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+        return found
+
+    def children(self, parent: str) -> Iterable[str]:
+        """Ids under a folder or collection."""
+        return self._store.children(parent)
+
+    def describe(self) -> Mapping[str, Any]:
+        """The description of the store."""
+        return self._store.describe()
+
+
+class Layers:
+    """Several stores as one: the first that has an asset answers.
+
+    Args:
+        stores: in the order in which they are asked.
+        reads: what some of them count.
+    """
+
+    def __init__(self, stores: Iterable[AssetStore], reads: Iterable[Reads] = ()) -> None:
         self._stores = tuple(stores)
-        self._known: OrderedDict[str, Asset | None] = OrderedDict()
+        self._reads = tuple(reads)
 
     def get(self, asset_id_: str) -> Asset | None:
         """The asset of that id, or None."""
         key = asset_id(asset_id_)
-        if key in self._known:
-            self._known.move_to_end(key)
-            return self._known[key]
-        found = next((a for a in (s.get(key) for s in self._stores) if a is not None), None)
-        if found is not None:
-            self._known[key] = found
-            if len(self._known) > _REMEMBERED:
-                self._known.popitem(last=False)
+        return next((a for a in (s.get(key) for s in self._stores) if a is not None), None)
+
+    def reads(self) -> Counter[str]:
+        """What was read of catalogues since this was last asked for."""
+        found: Counter[str] = Counter()
+        for reads in self._reads:
+            found.update(reads.take())
         return found
 
     def children(self, parent: str) -> Iterable[str]:
@@ -85,12 +142,19 @@ class Layers:
 def open_store(config: StoreConfig) -> Layers:
     """Opens what a server is to answer for."""
     stores: list[AssetStore] = []
+    reads: list[Reads] = []
     if config.folders:
         from eechips.emulator.assets import FolderStore
 
-        stores.extend(FolderStore(folder, remote=config.remote) for folder in config.folders)
+        stores.extend(Remembering(FolderStore(folder, remote=config.remote)) for folder in config.folders)
+    if config.catalogs:
+        from eechips.emulator.catalogs import CatalogStore
+
+        opened = [CatalogStore(path, folders=config.catalog_files, remote=config.remote) for path in config.catalogs]
+        stores.extend(opened)
+        reads.extend(store.reads for store in opened)
     if config.demo:
         from eechips.emulator.demo import DemoStore
 
-        stores.append(DemoStore())
-    return Layers(stores)
+        stores.append(Remembering(DemoStore()))
+    return Layers(stores, reads)

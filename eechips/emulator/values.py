@@ -186,6 +186,7 @@ class Collection:
         query: Query | None = None,
         filters: Sequence[Filter] = (),
         reads: bool = True,
+        count: Callable[[], int] | None = None,
     ) -> None:
         """Makes a collection.
 
@@ -199,6 +200,7 @@ class Collection:
             query: what to ask ``elements`` for.
             filters: what each must pass.
             reads: whether ``elements`` heeds the query; if not, what was made once serves filtered copies too.
+            count: tells how many elements there are without making them, or None where nothing can.
         """
         self.element = element
         self.properties: Mapping[str, Value] = properties or {}
@@ -209,6 +211,7 @@ class Collection:
         self._query = query or Query()
         self._filters = tuple(filters)
         self._reads = reads
+        self._count = count
         self._made: list[Any] = []
         self._rest: Iterator[Any] | None = None
         self._failure: EarthEngineError | None = None
@@ -217,6 +220,10 @@ class Collection:
     def of(cls, element: Literal["Image", "Feature"], elements: Sequence[Any], **facts: Any) -> Collection:
         """A collection of elements that are there already."""
         return cls(element, lambda _: iter(elements), reads=False, **facts)
+
+    def count(self) -> int | None:
+        """How many elements there are, if that is known without making them."""
+        return None if self._count is None else self._count()
 
     def _fresh(self) -> Iterator[Any]:
         for element in self._elements(self._query):

@@ -17,6 +17,7 @@ import resource
 import signal
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from typing import Any
 
 from eechips.emulator.context import Limits
 from eechips.emulator.errors import EarthEngineError, LimitError
+from eechips.emulator.reads import KINDS
 from eechips.emulator.stores import StoreConfig
 
 # Time beyond its own limit after which a worker is taken to hang.
@@ -121,7 +123,7 @@ def _loop(connection: Connection, store: StoreConfig, limits: Limits) -> None:
             job = connection.recv()
         except EOFError:
             return
-        connection.send((evaluation.answer(job), _resident()))
+        connection.send((evaluation.answer(job), _resident(), evaluation.reads()))
 
 
 def _resident() -> int:
@@ -142,6 +144,7 @@ class _Worker:
         self._seconds = limits.seconds + _GRACE
         self._lock = threading.Lock()
         self._closed = False
+        self.reads: Counter[str] = Counter()
         self._process: Any = None
         self._connection: Connection
 
@@ -170,7 +173,8 @@ class _Worker:
         A process may die for reasons of its own: a job is given up when it has seen two of them die.
         """
         for _ in range(2):
-            answer, resident = self._ask(job)
+            answer, resident, reads = self._ask(job)
+            self.reads.update(reads)
             if resident > self._most_resident:
                 self._end()
             if answer is not None:
@@ -178,17 +182,20 @@ class _Worker:
         # The system killed them, most likely for their memory.
         return error_answer(LimitError("User memory limit exceeded."))
 
-    def _ask(self, job: Job) -> tuple[Answer | None, float]:
-        """The process's answer, None if it died, and the memory that it holds: no end of it if it must go."""
+    def _ask(self, job: Job) -> tuple[Answer | None, float, Mapping[str, int]]:
+        """The process's answer, the memory that it holds, and what it read of catalogues.
+
+        The answer is None if it died, and there is no end of the memory if it must go.
+        """
         try:
             self.start()
             self._connection.send(job)
             if self._connection.poll(self._seconds):
-                found: tuple[Answer, int] = self._connection.recv()
+                found: tuple[Answer, int, Mapping[str, int]] = self._connection.recv()
                 return found
-            return error_answer(LimitError("Computation timed out.")), math.inf
+            return error_answer(LimitError("Computation timed out.")), math.inf, {}
         except (EOFError, OSError):
-            return None, math.inf
+            return None, math.inf, {}
 
     def _end(self) -> None:
         with self._lock:
@@ -223,6 +230,10 @@ class Workers:
         self._threads = [threading.Thread(target=self._serve, args=(w,), daemon=True) for w in self._workers]
         for thread in self._threads:
             thread.start()
+
+    def reads(self) -> dict[str, int]:
+        """What all of them have read of catalogues so far, by kind."""
+        return {kind: sum(worker.reads[kind] for worker in self._workers) for kind in KINDS}
 
     def submit(self, job: Job) -> Future[Answer]:
         """Queues a job."""

@@ -119,6 +119,7 @@ def test_a_server_that_may_not_read_them_says_so(web: Files, refusing: Server) -
     assert web.bytes == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "status", "message"),
     [

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from eechips.emulator.condition import Condition
 from eechips.emulator.errors import EarthEngineError, InvalidError
-from eechips.emulator.model import Query
+from eechips.emulator.model import Query, Range
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.values import WHOLE_EARTH, Collection, Date, Feature, Geometry
 from tests.graph import Ready, call, evaluate, invoke
@@ -293,7 +293,8 @@ def test_push_down_of_dates() -> None:
     assert narrowed("gt", leftField="system:time_start", rightValue=5) == Query(start=5)
     assert narrowed("gt", rightField="system:time_start", leftValue=5) == Query(end=5)
     # Images without a date pass these: the store may not leave them out.
-    assert narrowed("gte", leftField="system:time_start", rightValue=5) == Query()
+    unless_before = Query(ranges={"system:time_start": Range(least=5, others=True)})
+    assert narrowed("gte", leftField="system:time_start", rightValue=5) == unless_before
     assert narrowed("dateRangeContains", leftValue=span, rightField="other") == Query()
 
 
@@ -303,6 +304,26 @@ def test_push_down_of_values() -> None:
     assert narrowed("neq", leftField="PATH", rightValue=44) == Query()
     assert narrowed("eq", leftField="PATH", rightField="ROW") == Query()
     assert narrowed("eq", leftField="system:id", rightValue="x") == Query()
+
+
+def test_push_down_of_ranges() -> None:
+    assert narrowed("lt", leftField="CLOUDS", rightValue=20) == Query(ranges={"CLOUDS": Range(greatest=20)})
+    assert narrowed("gt", leftValue=20, rightField="CLOUDS") == Query(ranges={"CLOUDS": Range(greatest=20)})
+    assert narrowed("gt", leftField="CLOUDS", rightValue=20) == Query(ranges={"CLOUDS": Range(least=20)})
+    # What has no number there passes these.
+    others = Query(ranges={"CLOUDS": Range(greatest=20, others=True)})
+    assert narrowed("lte", leftField="CLOUDS", rightValue=20) == others
+    assert narrowed("not", filter=invoke("Filter.gt", leftField="CLOUDS", rightValue=20)) == others
+    inside = narrowed("rangeContains", field="CLOUDS", minValue=10, maxValue=20)
+    assert inside == Query(ranges={"CLOUDS": Range(10, 20)})
+    several = [
+        invoke("Filter.lt", leftField="CLOUDS", rightValue=20),
+        invoke("Filter.gte", leftField="CLOUDS", rightValue=5),
+    ]
+    assert narrowed("and", filters=several) == Query(ranges={"CLOUDS": Range(5, 20)})
+    assert narrowed("or", filters=several) == Query()
+    assert narrowed("lt", leftField="CLOUDS", rightValue="20") == Query()
+    assert narrowed("lt", leftField="system:version", rightValue=20) == Query()
 
 
 def test_push_down_of_regions() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
-from eechips.emulator.assets import stac
+from eechips.emulator.assets import described, stac
 from eechips.emulator.assets.errors import IngestError, UnreadableFileError, UnsafeHrefError
 from eechips.emulator.assets.names import check_url, is_remote, join_id, shown_url
 from eechips.emulator.assets.plans import ImagePlan
@@ -24,8 +24,6 @@ DRIVERS = ("GTiff", "JP2OpenJPEG")
 """GDAL's names of the formats of items' files: cloud-optimised GeoTIFFs, and what Sentinel-2 comes as."""
 
 _SUFFIXES = (".json", ".geojson")
-_IMAGE_SUFFIXES = (".tif", ".tiff", ".jp2")
-_PICTURES = frozenset(("thumbnail", "overview", "metadata"))
 _DEEPEST = 32
 
 
@@ -115,7 +113,7 @@ def plan(
         own = stac.foreign_properties(item.document.get("properties") or {})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise IngestError(f"{item.path} is not a STAC item that can be understood: {error!r}") from error
-    chosen = [key for key, asset in assets.items() if _is_data(asset)]
+    chosen = [key for key, asset in assets.items() if described.is_data(asset)]
     if bands is not None:  # a band may also be that of an asset that is not data, like a mask, if it is named
         chosen += [key for key in bands if key in assets and key not in chosen]
     if not chosen:
@@ -171,49 +169,27 @@ def _local(href: str, document: Path) -> Path:
     return path if path.exists() else document.parent / unquote(href)
 
 
-def _is_data(asset: Mapping[str, Any]) -> bool:
-    kind, roles = str(asset.get("type") or ""), set(asset.get("roles") or ())
-    if roles & _PICTURES:
-        return False
-    suffix = Path(urlsplit(str(asset.get("href") or "")).path).suffix.lower()
-    looks = kind.startswith(("image/tiff", "image/jp2", "image/vnd.stac.geotiff")) or (
-        not kind and suffix in _IMAGE_SUFFIXES
-    )
-    return looks and (not roles or bool(roles & {"data", "reflectance", "cloud", "saturation", "data-mask"}))
-
-
-def _described(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What an asset says of its bands: STAC 1.1's ``bands``, or the extensions' lists side by side."""
-    lists = [asset.get(name) or [] for name in ("eo:bands", "raster:bands", "bands")]
-    count = max(map(len, lists))
-    described: list[dict[str, Any]] = [{} for _ in range(count)]
-    for listed in lists:
-        for entry, more in zip(described, listed, strict=False):
-            entry.update(more)
-    return described
-
-
 def _names(asset: Mapping[str, Any]) -> set[str]:
-    return {str(band["name"]) for band in _described(asset) if "name" in band}
+    return {str(band["name"]) for band in described.bands_of(asset) if "name" in band}
 
 
 def _sources(
     item: Item, key: str, asset: Mapping[str, Any], rasters: Rasters, remote: bool, options: Mapping[str, Any]
 ) -> list[BandSource]:
     path = _place(item, str(asset.get("href") or ""), remote)
-    described = _described(asset)
+    told = described.bands_of(asset)
     dataset = rasters.open(path)
     names = None
-    if dataset.count == len(described) and all("name" in band for band in described) and len(described) > 1:
-        names = [str(band["name"]) for band in described]
+    if dataset.count == len(told) and all("name" in band for band in told) and len(told) > 1:
+        names = [str(band["name"]) for band in told]
     sources = rasters.sources(path, names=names, **options)
     if len(sources) == 1:
         sources = [replace(sources[0], name=key)]
     elif names is None:
         sources = [replace(source, name=f"{key}_{source.number}") for source in sources]
-    if len(described) != len(sources):
+    if len(told) != len(sources):
         return sources
-    return [_told(source, band, item) for source, band in zip(sources, described, strict=True)]
+    return [_told(source, band, item) for source, band in zip(sources, told, strict=True)]
 
 
 def _told(source: BandSource, band: Mapping[str, Any], item: Item) -> BandSource:

@@ -1,4 +1,4 @@
-"""Cloud-optimised GeoTIFFs on web servers, read where they are by ranges of bytes, if that is allowed."""
+"""Cloud-optimised GeoTIFFs on web servers and in object stores, read by ranges of bytes, if that is allowed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ ALONE: Mapping[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """GDAL's option to look at no file beside the one that is named."""
 
 _VSICURL = "/vsicurl/"
-# https://gdal.org/en/stable/user/virtual_file_systems.html#vsicurl: an end to every request, and a few tries
+# GDAL's names of object stores by the schemes of their URLs; credentials are those of its environment.
+_STORES: Mapping[str, str] = {"s3://": "/vsis3/", "gs://": "/vsigs/", "az://": "/vsiaz/"}
+# https://gdal.org/en/stable/user/virtual_file_systems.html: an end to every request, and a few tries
 # of what may pass.
 _OPTIONS: Mapping[str, Any] = {
     **ALONE,
@@ -43,19 +45,35 @@ class RemoteReadError(EarthEngineError):
     status = "UNAVAILABLE"
 
 
+def is_stored(url: str) -> bool:
+    """Whether a URL is that of an object in a store."""
+    return url.startswith(tuple(_STORES))
+
+
 def gdal_name(url: str) -> str:
-    """GDAL's name of a file on a web server."""
+    """GDAL's name of a file on a web server, or in an object store."""
+    for scheme, prefix in _STORES.items():
+        if url.startswith(scheme):
+            return prefix + url.removeprefix(scheme)
     return _VSICURL + url
 
 
+def url_of(path: str) -> str:
+    """The URL of a file by GDAL's name of it."""
+    for scheme, prefix in _STORES.items():
+        if path.startswith(prefix):
+            return scheme + path.removeprefix(prefix)
+    return path.removeprefix(_VSICURL)
+
+
 def is_remote_name(path: str) -> bool:
-    """Whether a path is GDAL's name of a file on a web server."""
-    return path.startswith(_VSICURL)
+    """Whether a path is GDAL's name of a file on a web server, or in an object store."""
+    return path.startswith((_VSICURL, *_STORES.values()))
 
 
 def shown_name(path: str) -> str:
     """GDAL's name of a file as messages may show it."""
-    return shown_url(path.removeprefix(_VSICURL)) if is_remote_name(path) else path
+    return shown_url(url_of(path)) if is_remote_name(path) else path
 
 
 @contextmanager
@@ -96,7 +114,7 @@ class RemoteGeoTiff:
             with reading(self.source.path):
                 return self.source.read(bands, window, level)
         except RasterioError as error:
-            raise _translated(error, self.url) from error
+            raise translated(error, self.url) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +143,8 @@ class RefusedGeoTiff:
         )
 
 
-def _translated(error: BaseException, url: str) -> EarthEngineError:
-    """What GDAL said, without the query of the URL."""
+def translated(error: BaseException, url: str) -> EarthEngineError:
+    """What GDAL said of a remote file, without the query of its URL."""
     said = []
     cause: BaseException | None = error
     while cause is not None:

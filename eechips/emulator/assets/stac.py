@@ -20,6 +20,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.assets.dates import to_milliseconds
+from eechips.emulator.assets.described import crs_told, six
 from eechips.emulator.assets.errors import IngestError, InvalidStoreError
 from eechips.emulator.assets.names import folder_of, is_remote, join_id, resolve_href, resolve_source
 from eechips.emulator.assets.records import (
@@ -44,7 +45,9 @@ _STAC_PROPERTIES = frozenset(
     ("datetime", "start_datetime", "end_datetime", "created", "updated", "title", "description", "license",
      "providers", "keywords", "roles", "bands", "data_type", "nodata", "statistics", "unit")
 )  # fmt: skip
-_STAC_PREFIXES = ("proj:", "raster:", "eo:bands", "table:", "file:", "eechips:", "processing:", "storage:")
+_STAC_PREFIXES = ("proj:", "raster:", "eo:bands", "table:", "file:", "processing:", "storage:")
+# What this store itself writes; others of the name space are properties like any: chips have eechips:eco_name.
+_OWN_PROPERTIES = frozenset(("eechips:type", "eechips:version", "eechips:properties", "eechips:bands"))
 
 
 def container_href(asset_id: str, kind: ContainerKind) -> str:
@@ -270,7 +273,7 @@ def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[l
         file = RasterFile(
             href=resolve_source(root, href, asset["href"]),
             crs=_read_crs(merged),
-            transform=_six(merged["proj:transform"]),
+            transform=six(merged["proj:transform"]),
             width=int(width),
             height=int(height),
             dtype=np.dtype(described[0].get("data_type") or merged["data_type"]).name,
@@ -298,17 +301,18 @@ def _read_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
     return dict(stac["eechips:properties"]) if "eechips:properties" in stac else foreign_properties(stac)
 
 
+def is_foreign_property(name: str) -> bool:
+    """Whether a property of an item that others wrote is one of the image, and does not describe its files."""
+    return name not in _STAC_PROPERTIES and name not in _OWN_PROPERTIES and not name.startswith(_STAC_PREFIXES)
+
+
 def foreign_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
     """Earth Engine's properties from those of an item that others wrote: all but what describes its files.
 
     Raises:
         ValueError: if its dates are none.
     """
-    properties = {
-        name: value
-        for name, value in stac.items()
-        if name not in _STAC_PROPERTIES and not name.startswith(_STAC_PREFIXES)
-    }
+    properties = {name: value for name, value in stac.items() if is_foreign_property(name)}
     start = stac.get("start_datetime") or stac.get("datetime")
     if start:
         properties.setdefault("system:time_start", _parse(start))
@@ -318,21 +322,16 @@ def foreign_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_crs(asset: Mapping[str, Any]) -> str:
-    for name in ("eechips:crs", "proj:code", "proj:wkt2"):
-        if asset.get(name):
-            return str(asset[name])
-    return f"EPSG:{int(asset['proj:epsg'])}"
+    found = crs_told(asset)
+    if found is None:
+        raise ValueError("its coordinate reference system is not told")
+    return found
 
 
 def _read_nodata(value: object) -> float | None:
     if value is None:
         return None
     return float(value)  # type: ignore[arg-type]  # "nan", "inf" and "-inf" are STAC's spelling
-
-
-def _six(transform: Sequence[float]) -> tuple[float, float, float, float, float, float]:
-    a, b, c, d, e, f = (float(number) for number in transform[:6])
-    return a, b, c, d, e, f
 
 
 def _raster_asset(file: RasterFile, bands: Sequence[RasterBand], item_path: str) -> pystac.Asset:

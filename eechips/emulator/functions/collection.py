@@ -12,7 +12,7 @@ from eechips.emulator.elements import property_of, with_properties
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.filter_expression import expression
 from eechips.emulator.functions.registry import function
-from eechips.emulator.model import FolderAsset, ImageAsset, Query
+from eechips.emulator.model import Counted, FolderAsset, ImageAsset, Query
 from eechips.emulator.ordering import compare_key, distinct_key
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.pixels.stored import stored_image
@@ -39,7 +39,8 @@ def load_images(context: Context, id: str, version: int | None) -> Collection:
             context.check_time()
             yield context.note(("image", found.id), lambda found=found: stored_image(found))  # type: ignore[misc]
 
-    return Collection("Image", elements, id=asset.id, properties=asset.properties)
+    count = asset.count if isinstance(asset, Counted) else None
+    return Collection("Image", elements, id=asset.id, properties=asset.properties, count=count)
 
 
 @function("Collection.loadTable")
@@ -181,6 +182,9 @@ def first(collection: Collection) -> Value:
 @function("Collection.size")
 def size(context: Context, collection: Collection) -> int:
     """The number of elements."""
+    known = collection.count()
+    if known is not None:
+        return known
     count = 0
     for count, _ in enumerate(collection, 1):
         if count % 1024 == 0:

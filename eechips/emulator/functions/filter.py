@@ -34,7 +34,7 @@ from eechips.emulator.frame import tolerance_of
 from eechips.emulator.functions import geometry as geometric
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.geometry import collection_geometry
-from eechips.emulator.model import Bounds, Query
+from eechips.emulator.model import Bounds, Query, Range
 from eechips.emulator.ordering import plain
 from eechips.emulator.projection import WGS84
 from eechips.emulator.promotion import promote, type_name
@@ -75,7 +75,9 @@ def opposite(condition: Filter) -> Condition:
     def unpaired(primary: Element, secondary: Element) -> bool:
         return not (pairs(primary, secondary) if pairs is not None else condition.matches(primary))
 
-    return Condition(matches=fails, pairs=unpaired)
+    if not isinstance(condition, Condition):
+        return Condition(matches=fails, pairs=unpaired)
+    return Condition(matches=fails, narrow=condition.contrary, pairs=unpaired, contrary=condition.narrow)
 
 
 # Comparisons of values
@@ -145,6 +147,32 @@ def _between(start: float | None, end: float | None) -> Narrow:
     return narrow
 
 
+def _ranged(name: str, span: Range) -> Narrow:
+    """Asks the store for what has a property in a range."""
+    if (is_system(name) and name != TIME_START) or name in GEOMETRY_FIELDS:
+        return lambda query: query
+
+    def narrow(query: Query) -> Query:
+        known = query.ranges.get(name)
+        return replace(query, ranges={**query.ranges, name: span if known is None else known.within(span)})
+
+    return narrow
+
+
+def _span_less(left: Operand, right: Operand, *, opposite: bool) -> Narrow:
+    """For left < right, or for what fails that: numbers that are not less, and what cannot be compared."""
+    early, late = plain(left.value), plain(right.value)
+    if left.field is not None and right.field is None and _is_number(late):
+        return _ranged(left.field, Range(least=late, others=True) if opposite else Range(greatest=late))
+    if right.field is not None and left.field is None and _is_number(early):
+        return _ranged(right.field, Range(greatest=early, others=True) if opposite else Range(least=early))
+    return lambda query: query
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
 def _narrow_less(left: Operand, right: Operand) -> Narrow:
     """For left < right."""
     early, late = plain(left.value), plain(right.value)
@@ -152,7 +180,7 @@ def _narrow_less(left: Operand, right: Operand) -> Narrow:
         return _between(None, late)
     if right.field == TIME_START and left.field is None and isinstance(early, (int, float)):
         return _between(early, None)
-    return lambda query: query
+    return _span_less(left, right, opposite=False)
 
 
 Build = Callable[[Operand, Operand], Condition]
@@ -163,11 +191,13 @@ def _equals(left: Operand, right: Operand) -> Condition:
 
 
 def _less_than(left: Operand, right: Operand) -> Condition:
-    return comparison(left, right, _less, narrow=_narrow_less(left, right))
+    contrary = _span_less(left, right, opposite=True)
+    return comparison(left, right, _less, narrow=_narrow_less(left, right), contrary=contrary)
 
 
 def _greater_than(left: Operand, right: Operand) -> Condition:
-    return comparison(left, right, _greater, narrow=_narrow_less(right, left))
+    contrary = _span_less(right, left, opposite=True)
+    return comparison(left, right, _greater, narrow=_narrow_less(right, left), contrary=contrary)
 
 
 def _tested(test: Test) -> Build:
@@ -339,7 +369,8 @@ def range_contains(field: str, minValue: Value, maxValue: Value) -> Condition:
         low, high = ordered(minValue, value), ordered(value, maxValue)
         return low is not None and high is not None and bool(low[0] <= low[1] and high[0] <= high[1])
 
-    return _of_one(matches)
+    limits = plain(minValue), plain(maxValue)
+    return _of_one(matches, _ranged(field, Range(*limits)) if all(map(_is_number, limits)) else None)
 
 
 # Calendar

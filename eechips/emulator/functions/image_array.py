@@ -109,7 +109,7 @@ def to_array(image: Image, axis: int) -> Image:
     for band in image.bands[1:]:
         kind = union_type(kind, band.type)
     like = replace(image.bands[0], name="array", type=replace(kind, dimensions=max(depth, axis + 1)))
-    return image.with_bands(combined([image.bands], where_valid(join), [like]))
+    return image.with_bands(combined([tuple(image.bands)], where_valid(join), [like]))
 
 
 @function("Image.bitsToArrayImage")

@@ -87,9 +87,9 @@ def spread(image: Image, wanted: int, what: str) -> tuple[Band, ...]:
         InvalidError: if it has another number of bands.
     """
     if len(image.bands) == wanted:
-        return image.bands
+        return tuple(image.bands)
     if len(image.bands) == 1:
-        return image.bands * wanted
+        return tuple(image.bands) * wanted
     if not image.bands or not wanted:
         raise InvalidError(
             f"If one image has no bands, the other must also have no bands. Got {wanted} and {len(image.bands)}."

@@ -36,7 +36,7 @@ class _Moved:
         target: where they appear.
     """
 
-    inputs: tuple[Band, ...]
+    inputs: Sequence[Band]
     source: Projection
     target: Projection
 

@@ -54,7 +54,7 @@ class Aggregated:
         best_effort: whether to start from a coarser level then.
     """
 
-    inputs: tuple[Band, ...]
+    inputs: Sequence[Band]
     lattice: Projection
     calls: tuple[tuple[int, ...], ...]
     outputs: int

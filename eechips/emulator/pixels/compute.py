@@ -124,7 +124,7 @@ class Joint:
         function: from the inputs' pixels to those of all bands.
     """
 
-    inputs: tuple[Band, ...]
+    inputs: Sequence[Band]
     function: Callable[[Sequence[Pixels]], Sequence[Pixels]]
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
@@ -139,7 +139,7 @@ class Joint:
 class Clipped:
     """Bands masked where pixel centres lie outside a geometry."""
 
-    inputs: tuple[Band, ...]
+    inputs: Sequence[Band]
     geometry: Geometry
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:

@@ -82,14 +82,14 @@ class Image:
     """An image: bands and properties.
 
     Attributes:
-        bands: in order.
+        bands: in order; those of a stored image may be made when they are first looked at.
         properties: user and system properties, without ``system:footprint``.
         footprint: outline, or None where the image is unbounded.
         id: of a stored image.
         version: of a stored image.
     """
 
-    bands: tuple[Band, ...]
+    bands: Sequence[Band]
     properties: Mapping[str, Any] = field(default_factory=dict)
     footprint: Geometry | None = None
     id: str | None = None

@@ -69,7 +69,7 @@ class Neighborhood:
         function: from the inputs on the padded grid, the margins and the grid to all bands.
     """
 
-    inputs: tuple[Band, ...]
+    inputs: Sequence[Band]
     margins: Callable[[float], Margins]
     function: Callable[[Sequence[Pixels], Margins, Grid], Sequence[Pixels]]
 

@@ -42,7 +42,7 @@ class Painted:
         width: of a feature's outline in pixels; None to fill it.
     """
 
-    inputs: tuple[Band, ...]
+    inputs: Sequence[Band]
     dtypes: tuple[np.dtype[Any], ...]
     features: Features
     color: Callable[[Feature], float | None]

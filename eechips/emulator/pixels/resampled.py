@@ -22,7 +22,7 @@ from eechips.emulator.projection import Projection
 class Resampled:
     """Bands computed on their own lattice, or a level of its pyramid, and interpolated: ``Image.resample``."""
 
-    inputs: tuple[Band, ...]
+    inputs: Sequence[Band]
     lattice: Projection
     method: Method
 

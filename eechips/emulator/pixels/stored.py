@@ -9,6 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from eechips.emulator.deferred import Deferred
 from eechips.emulator.model import BandInfo, ImageAsset, Window
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels, Render
@@ -49,7 +50,7 @@ class Stored:
     (https://developers.google.com/earth-engine/guides/scale).
     """
 
-    infos: tuple[BandInfo, ...]
+    infos: Sequence[BandInfo]
     method: Method = "nearest"
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
@@ -96,9 +97,14 @@ def _located(native: Grid, grid: Grid, render: Render) -> Location:
 
 
 def stored_image(asset: ImageAsset) -> Image:
-    """The image of a stored asset."""
+    """The image of a stored asset; its bands are made when the asset's may be."""
+    bands = _bands(asset) if isinstance(asset.bands, tuple) else Deferred(lambda: _bands(asset))
+    return Image(bands, asset.properties, Geometry(asset.footprint), asset.id, asset.version)
+
+
+def _bands(asset: ImageAsset) -> tuple[Band, ...]:
     raster = Stored(asset.bands)
-    bands = tuple(
+    return tuple(
         Band(
             info.name,
             info.pixel_type,
@@ -109,14 +115,13 @@ def stored_image(asset: ImageAsset) -> Image:
         )
         for index, info in enumerate(asset.bands)
     )
-    return Image(bands, asset.properties, Geometry(asset.footprint), asset.id, asset.version)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reprojected:
     """Bands computed on a lattice of their own, then resampled: ``Image.reproject``."""
 
-    inputs: tuple[Band, ...]
+    inputs: Sequence[Band]
     lattice: Projection
     method: Method = "nearest"
 

@@ -14,8 +14,8 @@ from eechips.emulator.quota import Latency
 
 
 async def statistics(service: Service, request: Request) -> Response:
-    """Requests by kind, answers by kind and status, rejections, requests in flight, and the server's clock."""
-    return json_response(service.quota.report())
+    """Requests and answers by kind, rejections, requests in flight, what was read of catalogues, the server's clock."""
+    return json_response({**service.quota.report(), "catalogs": service.workers.reads()})
 
 
 async def quota(service: Service, request: Request) -> Response:

@@ -1,0 +1,22 @@
+"""Catalogues of STAC items as image collections: what `eechips catalog` and `eechips catalog ingest` write.
+
+``CatalogStore`` serves one. Each STAC collection is an image collection of its id, each item an image in it.
+
+::
+
+    _schema.json                                    partitions, with what is in each
+    collection=sentinel-2-l2a/_collection.json      the collection's description, if it has one
+    collection=sentinel-2-l2a/cell=…/year=2020/month=6/items.parquet
+    .ids/….arrow                                    made when it is needed: where an item is, by its id; may be deleted
+
+A query reads the partitions that can hold a match (``schema``), of these the row groups that can, of these the columns
+that tell which rows match (``conditions``), and of those rows the rest when it is asked for (``blocks``). Files of
+scenes are opened when pixels are needed, or where an item does not tell what its bands are (``rasters``), as far as
+they may be (``places``).
+"""
+
+from __future__ import annotations
+
+from eechips.emulator.catalogs.store import CatalogStore
+
+__all__ = ["CatalogStore"]

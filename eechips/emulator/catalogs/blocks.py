@@ -1,0 +1,389 @@
+"""Rows of partitions: what every query needs of them is read at once, the rest when it is asked for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import shapely
+
+from eechips.emulator.assets.dates import to_milliseconds
+from eechips.emulator.assets.errors import UnsafeHrefError
+from eechips.emulator.assets.names import resolve_href
+from eechips.emulator.assets.stac import is_foreign_property
+from eechips.emulator.catalogs import conditions
+from eechips.emulator.catalogs.conditions import END, INDEX, MEMBERS, START, is_property
+from eechips.emulator.catalogs.errors import ChangingError, DamagedError, ReplacedError
+from eechips.emulator.catalogs.schema import SCHEMA, Stamp
+from eechips.emulator.model import Query
+from eechips.emulator.reads import Reads
+
+# What says where and when an image is, and how new: of every row that passes.
+_NARROW = ("id", "geometry", "datetime", "start_datetime", "updated")
+# What is not read with the rest: the geometry is known, and links are rarely looked at.
+_APART = ("geometry", "bbox", "links")
+# Columns of properties that are called as parts of a partition's path are, which engines take from there.
+_COLUMNS = {name: f"property:{name}" for name in ("cell", "year", "month", "day")}
+_NAMES = {column: name for name, column in _COLUMNS.items()}
+
+
+class Reader:
+    """Opens the partitions of a catalogue.
+
+    Args:
+        root: the catalogue's folder.
+        reads: counts what is read.
+    """
+
+    def __init__(self, root: Path, reads: Reads) -> None:
+        self._root = root
+        self.reads = reads
+
+    @contextlib.contextmanager
+    def open(self, path: str, stamp: Stamp | None = None) -> Iterator[tuple[pq.ParquetFile, Stamp]]:
+        """A partition, as long as the block lasts, and what tells it from another that is put in its place.
+
+        Args:
+            path: of the partition.
+            stamp: what it must be; None for whatever is there.
+
+        Raises:
+            ReplacedError: if it is not there, or another one.
+            DamagedError: if it cannot be read.
+        """
+        try:
+            place = self._root / resolve_href(self._root, SCHEMA, path)
+        except UnsafeHrefError as error:
+            raise DamagedError(f"The catalogue lists what is none of its partitions: {error}.") from error
+        try:
+            found = _stamp_of(place)
+            with pq.ParquetFile(place) as file:
+                if _stamp_of(place) != found or stamp not in (None, found):
+                    raise ReplacedError(path)
+                self.reads.add(partitions=1)
+                yield file, found
+        except FileNotFoundError:
+            raise ReplacedError(path) from None
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedError(f"The partition {place} cannot be read: {error}") from error
+
+    def ids(self, path: str) -> pa.ChunkedArray:
+        """The ids of a partition's items, in stored order."""
+        with self.open(path) as (file, _):
+            found = file.read(columns=["id"], use_threads=False)["id"]
+        self.reads.add(ids=len(found))
+        return found
+
+    def blocks(self, path: str, query: Query, *, flat: bool) -> Iterator[Block]:
+        """The rows of a partition that can pass a query, of each row group that has any.
+
+        Args:
+            path: of the partition.
+            query: what is asked for.
+            flat: whether no box in it crosses the antimeridian.
+        """
+        with self.open(path) as (file, stamp):
+            metadata = file.metadata
+            leaves = _leaves(metadata) if metadata.num_row_groups > 1 or query.equals or query.ranges else {}
+            for number in range(metadata.num_row_groups):
+                if conditions.can_pass(metadata.row_group(number), leaves, query, flat=flat):
+                    block = self._block(file, Source(path, stamp, number), query)
+                    if block is not None:
+                        yield block
+
+    def rows(self, path: str, rows: npt.NDArray[np.int64], ids: Sequence[str]) -> list[Row]:
+        """Certain rows of a partition.
+
+        Args:
+            path: of the partition.
+            rows: their positions in it.
+            ids: what they must be.
+
+        Raises:
+            ReplacedError: if they are not.
+        """
+        found: dict[int, Row] = {}
+        with self.open(path) as (file, stamp):
+            sizes = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+            starts = np.concatenate([[0], np.cumsum(sizes)])
+            if rows.max() >= starts[-1]:
+                raise ReplacedError(path)
+            groups = np.searchsorted(starts, rows, side="right") - 1
+            for number in np.unique(groups).tolist():
+                members = np.flatnonzero(groups == number)
+                block = self._block(file, Source(path, stamp, number), Query(), rows[members] - starts[number])
+                assert block is not None
+                found.update((int(m), Row(block, position)) for position, m in enumerate(members))
+        ordered = [found[position] for position in range(len(rows))]
+        if [row.id for row in ordered] != list(ids):
+            raise ReplacedError(path)
+        return ordered
+
+    def columns(self, file: pq.ParquetFile, group: int, names: Sequence[str]) -> pa.Table:
+        """Columns of a row group.
+
+        Args:
+            file: the partition.
+            group: number of the row group.
+            names: of the columns, properties as items call them; these are the names of the table's columns, too.
+        """
+        found = file.read_row_group(group, columns=[_COLUMNS.get(name, name) for name in names], use_threads=False)
+        self.reads.add(row_groups=1, rows=len(found))
+        return found.rename_columns([_NAMES.get(column, column) for column in found.column_names])
+
+    def _block(
+        self, file: pq.ParquetFile, source: Source, query: Query, rows: npt.NDArray[np.int64] | None = None
+    ) -> Block | None:
+        there = [_NAMES.get(column, column) for column in file.schema_arrow.names]
+        asked = conditions.columns_of(query)
+        wanted = [*_NARROW, *asked, *(["bbox"] if query.bounds is not None else [])]
+        table = self.columns(file, source.group, [name for name in dict.fromkeys(wanted) if name in there])
+        starts = conditions.starts_of(table)
+        if rows is None:
+            rows = np.flatnonzero(conditions.passing(table, starts, query))
+            if not len(rows):
+                return None
+        taken = table.take(pa.array(rows))
+        known = {name: [_plain(value) for value in taken[name].to_pylist()] for name in asked if name in there}
+        return Block(self, source, rows, taken, starts[rows], known, frozenset(there))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A row group: the partition's path, what tells its file from others, the group's number."""
+
+    path: str
+    stamp: Stamp
+    group: int
+
+
+class Block:
+    """Some rows of a row group.
+
+    What is not read of them yet is read when it is asked for: if another file has been put in the partition's place
+    meanwhile, whoever asks is told to ask for everything again.
+
+    Attributes:
+        ids: of the items.
+        starts: ``system:time_start`` in milliseconds since 1970, or None.
+        versions: when the items were updated, in microseconds since 1970.
+        footprints: outlines.
+
+    Args:
+        reader: of the catalogue.
+        source: of the rows.
+        rows: positions in it.
+        table: their columns ``id``, ``geometry`` and, if there is one, ``updated``.
+        starts: see above, or not a number.
+        known: values of properties that are known already, by name.
+        names: of all columns that the partition has.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        source: Source,
+        rows: npt.NDArray[np.int64],
+        table: pa.Table,
+        starts: npt.NDArray[np.float64],
+        known: dict[str, list[Any]],
+        names: frozenset[str],
+    ) -> None:
+        self._reader = reader
+        self._source = source
+        self._rows = rows
+        self._known = known
+        self._names = names
+        self._rest: pa.Table | None = None
+        self._links: list[Any] | None = None
+        self.id_column = table["id"].cast(pa.string())
+        self.ids: list[str] = table["id"].to_pylist()
+        self.starts: list[int | None] = [None if np.isnan(start) else int(start) for start in starts]
+        self.versions: list[int] = conditions.stamps_of(table).tolist()
+        self.footprints = shapely.from_wkb(table["geometry"].to_numpy(zero_copy_only=False))
+
+    def property(self, position: int, name: str) -> Any:
+        """One property of a row; None if it has none."""
+        if name == INDEX:
+            return self.ids[position]
+        if name == START:
+            return self.starts[position]
+        if name not in self._known:
+            column = "end_datetime" if name == END else name
+            if column not in self._names or not (name == END or is_property(name)):
+                return None
+            if self._rest is not None:
+                return _converted(self._rest[column][position].as_py(), column)
+            self._known[name] = self._values(column)
+        return self._known[name][position]
+
+    def document(self, position: int) -> dict[str, Any]:
+        """The item of a row as STAC has it, without geometry, box and links: ``properties`` and ``assets``."""
+        row = self._row(position)
+        return {
+            "properties": {name: _structure(value, name) for name, value in row.items() if name not in MEMBERS},
+            "assets": _structure(row.get("assets"), "assets") or {},
+        }
+
+    def links(self, position: int) -> list[Mapping[str, Any]]:
+        """The links of a row."""
+        if self._links is None:
+            self._links = self._values("links") if "links" in self._names else [None] * len(self.ids)
+        return self._links[position] or []
+
+    def _row(self, position: int) -> dict[str, Any]:
+        if self._rest is None:
+            self._rest = self._read([name for name in self._names if name not in _APART])
+        found: dict[str, Any] = _plain(self._rest.slice(position, 1).to_pylist()[0])
+        return found
+
+    def _values(self, column: str) -> list[Any]:
+        return [_converted(value, column) for value in self._read([column])[column].to_pylist()]
+
+    def _read(self, columns: Sequence[str]) -> pa.Table:
+        source = self._source
+        try:
+            with self._reader.open(source.path, source.stamp) as (file, _):
+                table = self._reader.columns(file, source.group, columns)
+        except ReplacedError:
+            raise ChangingError("The catalogue was changed while an answer was made of it: ask again.") from None
+        return table.take(pa.array(self._rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a block."""
+
+    block: Block
+    position: int
+
+    @property
+    def id(self) -> str:
+        """Of the item."""
+        return self.block.ids[self.position]
+
+    def property(self, name: str) -> Any:
+        """See ``Block.property``."""
+        return self.block.property(self.position, name)
+
+    def document(self) -> dict[str, Any]:
+        """See ``Block.document``."""
+        return self.block.document(self.position)
+
+    def links(self) -> list[Mapping[str, Any]]:
+        """See ``Block.links``."""
+        return self.block.links(self.position)
+
+
+class Properties(Mapping[str, Any]):
+    """Earth Engine's properties of an item; what is not known yet is read when it is first asked for."""
+
+    __slots__ = ("_all", "_row")
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self._all: dict[str, Any] | None = None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A property, or the default if there is none."""
+        found = self._row.property(name) if self._all is None else self._all.get(name)
+        return default if found is None else found
+
+    def __getitem__(self, name: str) -> Any:
+        found = self.get(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._whole())
+
+    def __len__(self) -> int:
+        return len(self._whole())
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def __repr__(self) -> str:
+        return repr(self._whole())
+
+    def _whole(self) -> dict[str, Any]:
+        if self._all is None:
+            row = self._row.document()["properties"]
+            own = {name: value for name in row if (value := _property(row, name)) is not None}
+            made = {INDEX: self._row.id, START: self._row.property(START), END: _property(row, END)}
+            self._all = own | {name: value for name, value in made.items() if value is not None}
+        return self._all
+
+
+def in_order(blocks: Sequence[Block]) -> Iterator[Row]:
+    """The rows of blocks in the order of their ids."""
+    if not blocks:
+        return
+    ids = pa.chunked_array([chunk for block in blocks for chunk in block.id_column.chunks], pa.string())
+    ends = np.cumsum([len(block.ids) for block in blocks])
+    order = pc.sort_indices(ids).to_numpy()
+    which = np.searchsorted(ends, order, side="right")
+    for block, position in zip(which.tolist(), order.tolist(), strict=True):
+        yield Row(blocks[block], position - (int(ends[block - 1]) if block else 0))
+
+
+def _property(row: Mapping[str, Any], name: str) -> Any:
+    """A property from the columns of a row; None if there is none."""
+    if name == END:
+        moment = row.get("end_datetime")
+        return None if moment is None else to_milliseconds(moment)
+    return row.get(name) if is_property(name) else None
+
+
+def _stamp_of(path: Path) -> Stamp:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _converted(value: Any, column: str) -> Any:
+    plain = _plain(value)
+    return to_milliseconds(plain) if column == "end_datetime" and plain is not None else plain
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: without nulls in objects, with times as texts; None for what it has no type for."""
+    if isinstance(value, dict):
+        parts = ((name, _plain(part)) for name, part in value.items())
+        return {name: part for name, part in parts if part is not None}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, datetime):
+        moment = value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+        return moment.isoformat().replace("+00:00", "Z")
+    if isinstance(value, float):
+        return None if math.isnan(value) else value
+    return value if isinstance(value, (str, int)) else None
+
+
+def _structure(value: Any, name: str) -> Any:
+    """What describes files, where it is stored as JSON in a text: as assets of very many names are."""
+    if isinstance(value, str) and value[:1] in ("{", "[") and (name == "assets" or not is_foreign_property(name)):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _leaves(metadata: Any) -> dict[str, int]:
+    """Positions of a file's columns by their paths, properties as items call them."""
+    group = metadata.row_group(0) if metadata.num_row_groups else None
+    paths = [] if group is None else [group.column(n).path_in_schema for n in range(group.num_columns)]
+    return {_NAMES.get(path, path): n for n, path in enumerate(paths)}

@@ -1,0 +1,160 @@
+"""The items of a catalogue: by a query, in order, or by id. It may change meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from eechips.emulator.assets.errors import InvalidStoreError
+from eechips.emulator.catalogs import schema as schemas
+from eechips.emulator.catalogs.blocks import Block, Reader, Row, in_order
+from eechips.emulator.catalogs.conditions import INDEX
+from eechips.emulator.catalogs.errors import ChangingError, DamagedError, ReplacedError
+from eechips.emulator.catalogs.identities import Directory, Identities
+from eechips.emulator.catalogs.schema import Partitions, Schema
+from eechips.emulator.model import Query
+from eechips.emulator.reads import Reads
+
+_TRIES = 5
+# Items that are read at a time while all are walked through: few at first, since often the first is all that is wanted.
+_FIRST, _MOST, _GROWTH = 1, 1024, 2
+
+
+class Catalog:
+    """The items in a folder. Threads may share it.
+
+    Every answer is that of the catalogue at one moment: if it changed while it was read, it is read again, or, where
+    part of an answer has been given already, whoever asks has to ask again.
+
+    Args:
+        root: the folder.
+        reads: counts what is read.
+    """
+
+    def __init__(self, root: Path, reads: Reads) -> None:
+        self._root = root
+        self._reads = reads
+        self._reader = Reader(root, reads)
+        self._directory = Directory(root, self._reader)
+        self._lock = threading.Lock()
+        self._schema: Schema | None = None
+
+    def schema(self) -> Schema:
+        """What the catalogue holds now.
+
+        Raises:
+            ChangingError: if files are being put in place.
+            DamagedError: if there is no catalogue any more, or none that can be understood.
+        """
+        with self._lock:
+            for _ in range(_TRIES):
+                if schemas.is_changing(self._root):
+                    raise ChangingError(
+                        f"The catalogue {self._root} is being changed: ask again. If nothing works in it any more, "
+                        f"`eechips catalog partitions {self._root}` puts the rest in place."
+                    )
+                try:
+                    if self._schema is not None and self._schema.stamp == schemas.stamp_of(self._root):
+                        return self._schema
+                    self._schema = schemas.load(self._root)
+                except InvalidStoreError as error:
+                    raise DamagedError(str(error)) from error
+                self._reads.add(schemas=1)
+        raise self._restless()
+
+    def rows(self, collection: str, query: Query) -> Iterator[Row]:
+        """The items of a collection that can match, in the order of their ids.
+
+        Raises:
+            ChangingError: if the catalogue is being changed.
+            DamagedError: if a partition cannot be read.
+        """
+        if INDEX in query.equals:
+            row = self.row(collection, str(query.equals[INDEX]))
+            return iter(() if row is None else (row,))
+        if query == Query():
+            return self.walk(collection, 0)
+        return in_order(self._scanned(collection, query))
+
+    def row(self, collection: str, item: str) -> Row | None:
+        """An item by its id, or None."""
+        for _ in range(_TRIES):
+            schema = self.schema()
+            partitions = schema.collections.get(collection)
+            if partitions is None:
+                return None
+            try:
+                identities = self._directory.identities(collection, partitions)
+                position = identities.position(item)
+                found = self._part(partitions, identities, position, position + 1)
+                return found[0] if found and found[0].id == item else None
+            except ReplacedError as error:
+                self._check(schema, error)
+        raise self._restless()
+
+    def walk(self, collection: str, start: int) -> Iterator[Row]:
+        """All items of a collection in the order of their ids, from a position on; none before it is read.
+
+        Raises:
+            ChangingError: if the catalogue changes meanwhile.
+        """
+        schema = self.schema()
+        partitions = schema.collections.get(collection)
+        size = _FIRST
+        while partitions is not None:
+            try:
+                identities = self._directory.identities(collection, partitions)
+                found = self._part(partitions, identities, start, start + size)
+            except ReplacedError as error:
+                self._check(schema, error)
+                raise self._restless() from error
+            if not self._is_current(schema):
+                raise self._restless()
+            if not found:
+                return
+            yield from found
+            start, size = start + len(found), min(size * _GROWTH, _MOST)
+
+    def _scanned(self, collection: str, query: Query) -> list[Block]:
+        for _ in range(_TRIES):
+            schema = self.schema()
+            partitions = schema.collections.get(collection)
+            if partitions is None:
+                return []
+            try:
+                found = [
+                    block
+                    for number in partitions.select(query)
+                    for block in self._reader.blocks(partitions.paths[number], query, flat=partitions.is_flat(number))
+                ]
+            except ReplacedError as error:
+                self._check(schema, error)
+                continue
+            if self._is_current(schema):
+                return found
+        raise self._restless()
+
+    def _part(self, partitions: Partitions, identities: Identities, start: int, stop: int) -> list[Row]:
+        """Items from one position among all ids to another."""
+        ids, numbers, rows = identities.part(start, stop)
+        found: dict[int, Row] = {}
+        for number in np.unique(numbers).tolist():
+            members = np.flatnonzero(numbers == number)
+            wanted = [ids[member] for member in members]
+            there = self._reader.rows(partitions.paths[number], rows[members], wanted)
+            found.update(zip(members.tolist(), there, strict=True))
+        return [found[position] for position in range(len(ids))]
+
+    def _is_current(self, schema: Schema) -> bool:
+        return not schemas.is_changing(self._root) and schema.stamp == schemas.stamp_of(self._root)
+
+    def _check(self, schema: Schema, error: ReplacedError) -> None:
+        """Raises DamagedError if a file is not what the schema says although nothing has changed."""
+        if self._is_current(schema):
+            raise DamagedError(f"The partition {self._root / str(error)} is not the one that the catalogue lists.")
+
+    def _restless(self) -> ChangingError:
+        return ChangingError(f"The catalogue {self._root} was changed while it was read: ask again.")

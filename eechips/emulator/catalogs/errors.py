@@ -1,0 +1,20 @@
+"""What may be wrong with a catalogue while it is served, as the service reports it."""
+
+from __future__ import annotations
+
+from eechips.emulator.errors import EarthEngineError
+
+
+class ChangingError(EarthEngineError):
+    """Partitions are being put in place: ask again (HTTP 503)."""
+
+    code = 503
+    status = "UNAVAILABLE"
+
+
+class DamagedError(EarthEngineError):
+    """A partition is missing, or cannot be read (HTTP 500)."""
+
+
+class ReplacedError(Exception):
+    """A file is no longer the one that was looked at before. Never leaves this package."""

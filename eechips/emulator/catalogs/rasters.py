@@ -1,0 +1,298 @@
+"""The bands of items: as the items tell, and where they do not, as the headers of their files say."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import rasterio
+from affine import Affine
+from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+from eechips.emulator.assets.described import Described, band_names, geotiffs
+from eechips.emulator.assets.errors import IngestError
+from eechips.emulator.assets.images import StorePool
+from eechips.emulator.assets.rasters import crs_of
+from eechips.emulator.assets.remote import ALONE, is_remote_name, reading, shown_name, translated, url_of
+from eechips.emulator.catalogs.places import Links, Places
+from eechips.emulator.errors import EarthEngineError, InvalidError
+from eechips.emulator.model import BandInfo, PixelType, Window
+from eechips.emulator.pixels.grid import Grid, apply
+from eechips.emulator.pixels.raster import DatasetPool, GeoTiff
+from eechips.emulator.reads import Reads
+
+_REMEMBERED = 4096  # headers
+_OPEN_FILES = 256
+_NEAR = 1e-3  # pixels by which a told grid may be off: items round their numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a GeoTIFF says of itself.
+
+    Attributes:
+        grid: of its pixels; None if it does not say where they lie.
+        width: columns.
+        height: rows.
+        names: descriptions of its bands, without an alpha band that masks the others; None for one without.
+        dtypes: their numpy types.
+        nodata: their nodata values, or None.
+        levels: decimation factors of its pyramid.
+    """
+
+    grid: Grid | None
+    width: int
+    height: int
+    names: tuple[str | None, ...]
+    dtypes: tuple[str, ...]
+    nodata: tuple[float | None, ...]
+    levels: tuple[int, ...]
+
+
+class Rasters:
+    """The files of a catalogue's items. Threads may share it; headers are remembered, the last few thousand.
+
+    Args:
+        places: which files may be read.
+        reads: counts the headers that are.
+    """
+
+    def __init__(self, places: Places, reads: Reads) -> None:
+        self._places = places
+        self._reads = reads
+        self._lock = threading.Lock()
+        self._headers: OrderedDict[str, Header] = OrderedDict()
+        self.pool: DatasetPool = StorePool(_OPEN_FILES)
+
+    def bands(self, asset_id: str, document: Mapping[str, Any], links: Links) -> tuple[BandInfo, ...]:
+        """The bands of an item.
+
+        Files are opened only if the item does not tell their bands, types or grid.
+
+        Args:
+            asset_id: of the image.
+            document: the item.
+            links: gives its links.
+
+        Raises:
+            InvalidError: if it has no GeoTIFF, or one that may not be read or cannot be understood.
+            EarthEngineError: if a server does not answer.
+        """
+        found = geotiffs(document)
+        if not found:
+            there = ", ".join(
+                f"{key} ({asset.get('type') or asset.get('href')})" for key, asset in document["assets"].items()
+            )
+            raise InvalidError(
+                f"Image asset '{asset_id}' has no GeoTIFF with data among its assets: {there or 'there are none'}."
+            )
+        sources = [ItemRaster(asset_id, told, links, self) for told in found]
+        layouts = [source.layout() for source in sources]
+        try:
+            names = band_names([(told.key, layout.names) for told, layout in zip(found, layouts, strict=True)])
+        except ValueError as error:
+            raise InvalidError(f"Image asset '{asset_id}': {error}.") from error
+        return tuple(
+            BandInfo(name, PixelType.of(dtype), layout.grid, source, index)
+            for source, layout, own in zip(sources, layouts, names, strict=True)
+            for index, (name, dtype) in enumerate(zip(own, layout.dtypes, strict=True))
+        )
+
+    def place(self, asset_id: str, href: str, links: Links) -> str:
+        """See ``Places.find``."""
+        return self._places.find(asset_id, href, links)
+
+    def header(self, place: str) -> Header:
+        """What a file says of itself.
+
+        Args:
+            place: GDAL's name of it.
+
+        Raises:
+            InvalidError: if it cannot be read.
+            EarthEngineError: if its server does not answer.
+        """
+        with self._lock:
+            if place in self._headers:
+                self._headers.move_to_end(place)
+                return self._headers[place]
+        found = self._read(place)
+        with self._lock:
+            self._headers[place] = found
+            while len(self._headers) > _REMEMBERED:
+                self._headers.popitem(last=False)
+        return found
+
+    def close(self) -> None:
+        """Closes what is open; it can still be used."""
+        self.pool.clear()
+
+    def _read(self, place: str) -> Header:
+        self._reads.add(headers=1)
+        try:
+            with warnings.catch_warnings(), rasterio.Env(**ALONE), reading(place):
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                with rasterio.open(place, driver="GTiff", sharing=False) as dataset:
+                    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+                        raise InvalidError(f"{shown_name(place)} has complex numbers, which no image holds.")
+                    alpha = dataset.count > 1 and dataset.colorinterp[-1] is ColorInterp.alpha
+                    is_mask = alpha and MaskFlags.alpha in dataset.mask_flag_enums[0]
+                    count = dataset.count - 1 if is_mask else dataset.count
+                    return Header(
+                        grid=_grid_of(dataset),
+                        width=dataset.width,
+                        height=dataset.height,
+                        names=tuple(dataset.descriptions[:count]),
+                        dtypes=tuple(np.dtype(dtype).name for dtype in dataset.dtypes[:count]),
+                        nodata=tuple(dataset.nodatavals[:count]),
+                        levels=GeoTiff.open(place, self.pool).levels,
+                    )
+        except RasterioError as error:
+            raise _said(error, place) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How an item's file is made.
+
+    Attributes:
+        names: of its bands, or None for one that has none.
+        dtypes: their numpy types.
+        grid: of its pixels.
+    """
+
+    names: tuple[str | None, ...]
+    dtypes: tuple[str, ...]
+    grid: Grid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ItemRaster:
+    """A ``RasterSource`` over a GeoTIFF of an item, which is opened when it has to be.
+
+    Attributes:
+        asset_id: of the image.
+        told: what the item tells of the file.
+        links: gives the item's links.
+        rasters: opens files.
+    """
+
+    asset_id: str
+    told: Described
+    links: Links = field(repr=False)
+    rasters: Rasters = field(repr=False)
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """See ``RasterSource``.
+
+        Raises:
+            InvalidError: if the file is not what the item tells.
+        """
+        return self._checked()[1].levels
+
+    def layout(self) -> Layout:
+        """The file's bands and grid, as the item tells or, where that is not enough, as the file itself says.
+
+        Raises:
+            InvalidError: if the file says too little, or has other bands than the item tells.
+        """
+        told = self.told
+        if told.grid is not None and told.dtypes is not None:
+            return Layout(told.names, told.dtypes, told.grid)
+        place, header = self._checked()
+        grid = told.grid or header.grid
+        if grid is None:
+            raise InvalidError(
+                f"Image asset '{self.asset_id}': neither the item nor {shown_name(place)} says where its pixels lie."
+            )
+        count = len(told.names) or len(header.names)
+        names = told.names or (header.names if _are_usable(header.names) else (None,) * count)
+        # A single band that the item does not name is known by its asset.
+        return Layout(names if told.names or count > 1 else (None,), header.dtypes[:count], grid)
+
+    def read(self, bands: Sequence[int], window: Window, level: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Reads native pixels of one level; see ``RasterSource.read``.
+
+        Raises:
+            InvalidError: if the file cannot be read, or is not what the item tells.
+            EarthEngineError: if its server does not answer.
+        """
+        place, header = self._checked()
+        try:
+            with rasterio.Env(**ALONE), reading(place):
+                values, valid = GeoTiff(place, header.levels, self.rasters.pool).read(bands, window, level)
+        except RasterioError as error:
+            raise _said(error, place) from error
+        for position, band in enumerate(bands):
+            nodata = self.told.nodata[band] if self.told.nodata else None
+            if nodata is not None and header.nodata[band] is None:
+                valid[position] &= ~np.isnan(values[position]) if np.isnan(nodata) else values[position] != nodata
+        return values, valid
+
+    def _checked(self) -> tuple[str, Header]:
+        """GDAL's name of the file, and its header, which is as the item tells."""
+        place = self.rasters.place(self.asset_id, self.told.href, self.links)
+        header = self.rasters.header(place)
+        problem = _difference(self.told, header)
+        if problem is not None:
+            raise InvalidError(f"Image asset '{self.asset_id}': {shown_name(place)} {problem}.")
+        return place, header
+
+
+def _said(error: RasterioError, place: str) -> EarthEngineError:
+    """What GDAL said of a file, as the service reports it."""
+    if is_remote_name(place):
+        return translated(error, url_of(place))
+    return InvalidError(f"{place} cannot be read: {error}")
+
+
+def _are_usable(names: Sequence[str | None]) -> bool:
+    return all(names) and len(set(names)) == len(names)
+
+
+def _grid_of(dataset: Any) -> Grid | None:
+    if dataset.transform == Affine.identity() or dataset.crs is None:
+        return None
+    try:
+        return Grid(crs_of(dataset, None), dataset.transform, dataset.width, dataset.height)
+    except IngestError:
+        return None
+
+
+def _difference(told: Described, header: Header) -> str | None:
+    """In what a file is not as its item tells, as a sentence without its subject; None if it is."""
+    if len(told.names) > len(header.names):
+        return f"has {len(header.names)} bands, and the item tells of {len(told.names)}"
+    count = len(told.dtypes or ())
+    if told.dtypes is not None and told.dtypes != header.dtypes[:count]:
+        return f"holds {', '.join(header.dtypes[:count])}, and the item tells of {', '.join(told.dtypes)}"
+    if told.grid is None:
+        return None
+    if (told.grid.width, told.grid.height) != (header.width, header.height):
+        return f"has {header.width}x{header.height} pixels, and the item tells of {told.grid.width}x{told.grid.height}"
+    if header.grid is not None and not _are_alike(told.grid, header.grid):
+        return f"lies elsewhere than the item tells: {_shown(header.grid)}, not {_shown(told.grid)}"
+    return None
+
+
+def _are_alike(one: Grid, other: Grid) -> bool:
+    """Whether the corners of two grids of one size are the same, to a thousandth of a pixel."""
+    if one.crs != other.crs and ":" in one.crs and ":" in other.crs:
+        return False
+    edge = min(abs(other.transform.a) + abs(other.transform.b), abs(other.transform.d) + abs(other.transform.e))
+    columns, rows = np.array([0.0, one.width, 0.0]), np.array([0.0, 0.0, one.height])
+    corners = zip(apply(one.transform, columns, rows), apply(other.transform, columns, rows), strict=True)
+    return all(bool((np.abs(a - b) <= _NEAR * edge).all()) for a, b in corners)
+
+
+def _shown(grid: Grid) -> str:
+    crs = grid.crs if len(grid.crs) < 20 else "a CRS without a code"
+    return f"{crs} from {grid.transform.c:g}, {grid.transform.f:g}"

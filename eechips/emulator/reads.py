@@ -1,0 +1,30 @@
+"""What was read of catalogues: so that one can see that a query reads little."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Mapping
+
+KINDS = ("schemas", "partitions", "row_groups", "rows", "ids", "headers")
+"""Schema files; partitions that were opened, row groups and rows of them that were looked through; ids that were read
+to find images by; headers of GeoTIFFs."""
+
+
+class Reads:
+    """Counts. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, **counts: int) -> None:
+        """Counts some of ``KINDS``."""
+        with self._lock:
+            self._counts.update(counts)
+
+    def take(self) -> Mapping[str, int]:
+        """What was counted since this was last asked for."""
+        with self._lock:
+            found, self._counts = dict(self._counts), Counter()
+        return found
