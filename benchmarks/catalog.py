@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from catalog_queries import BOX, END, START, scans
 
 from eechips.catalogs.build import catalog
 from eechips.catalogs.catalog import open_catalog
@@ -41,8 +42,6 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import Planned, Record, State
 from eechips.manifest.run import INFO_NAME
 
-BOX = (-109.0, 37.0, -102.0, 41.0)
-QUERY, START, END = (-105.3, 39.9, -105.0, 40.1), "2020-06-01", "2020-07-01"
 SCENES = 200  # one chip of so many is 600 km wide
 
 
@@ -165,36 +164,6 @@ def digests(folder: Path) -> dict[Path, str]:
     return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*.parquet")}
 
 
-def query(name: str, source: str, extra: str = "") -> None:
-    """Counts the items of the place and month, and prints what DuckDB read for it."""
-    import duckdb
-
-    west, south, east, north = QUERY
-    sql = (
-        f"SELECT id FROM {source} WHERE bbox.xmin <= {east} AND bbox.xmax >= {west} AND bbox.ymin <= {north}"
-        f" AND bbox.ymax >= {south} AND datetime >= '{START}' AND datetime < '{END}' {extra}"
-    )
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
-    started = time.process_time()
-    found = connection.execute(sql).fetchall()
-    seconds = time.process_time() - started
-    profile = json.loads(connection.execute(f"EXPLAIN (ANALYZE, FORMAT json) {sql}").fetchall()[0][1])
-    (scan,) = (node for node in _nodes(profile) if node.get("type") == "TABLE_SCAN")
-    files, rows = int(scan["extra_info"]["Total Files Read"]), scan["rows_scanned"]
-    groups = f"{scan['row_groups_scanned']} of {scan['total_row_groups_to_scan']} row groups"
-    print(f"query {name:<24} {len(found):>4} items, {seconds * 1000:7.1f} ms of processor; {files:>4} files, {groups},"
-          f" {rows:,} rows scanned, {profile['io']['total_bytes_read'] / 1000:,.0f} kB read")  # fmt: skip
-
-
-def _nodes(value: Any) -> Iterator[dict[str, Any]]:
-    """All objects in a JSON value."""
-    if isinstance(value, dict):
-        yield value
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _nodes(part)
-
-
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -220,16 +189,10 @@ def main() -> None:
         ]  # fmt: skip
         best = max(others[1:])
         print(f"of the faster plain write: {others[0] / best:.2f} for the items, {own / best:.2f} from the ledger on")
-        listed = [str(out / partition.path) for partition in found.partitions(bbox=QUERY, start=START, end=END)]
-        glob = f"read_parquet('{out}/**/*.parquet', hive_partitioning = true)"
-        cells = sorted({partition.cell for partition in found.partitions(bbox=QUERY)})
-        held = sum(partition.items for partition in found.partitions(bbox=QUERY, start=START, end=END))
+        held = sum(partition.items for partition in found.partitions(bbox=BOX, start=START, end=END))
         print(f"the listed files hold {held:,} of {count:,} rows")
-        query("of the plain file", f"read_parquet('{plain}')")
-        query("of all partitions", glob)
-        query("with year and month", glob, "AND year = 2020 AND month = 6")
-        query("with cells, year, month", glob, f"AND cell IN {tuple(cells)} AND year = 2020 AND month = 6")
-        query("of the listed files", f"read_parquet({listed})")
+        for scan in scans(found, str(plain)):
+            print(scan)
 
 
 if __name__ == "__main__":

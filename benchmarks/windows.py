@@ -1,10 +1,10 @@
 """NDVI of a raster in S3 by windows: memory of each worker, how often each block is asked for, and whether it is right.
 
 python benchmarks/windows.py --edge 40000 --max-memory 512MB
-python benchmarks/windows.py --edge 6000
+python benchmarks/windows.py --edge 6000 --max-memory 256MB
 
-The raster has four bands of uint16 in deflated tiles of 512 x 512 pixels, its header first, as a COG has them, but no
-overviews, which nobody would read. A small server of S3's GET and HEAD on loopback serves it, and notes every range.
+The raster has four bands of uint16 in deflated tiles of 512 x 512 pixels, its header first, as a COG has it, and with
+--overviews those as well. A small server of S3's GET and HEAD on loopback serves it, and notes every range.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import rasterio
 from affine import Affine
 from harness import Command, Repeated
 from processes import adopt_orphans, pss, workers
+from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 import eechips
@@ -57,7 +58,7 @@ class Peaks(Repeated):
         self.worker = max([self.worker, *map(pss, workers(self._root))])
 
 
-def write_scene(path: Path, edge: int) -> None:
+def write_scene(path: Path, edge: int, *, overviews: bool) -> None:
     """Blocks that differ from each other, a row of blocks at a time."""
     random = np.random.default_rng(0)
     columns, bands = np.arange(edge), np.arange(4)
@@ -73,6 +74,9 @@ def write_scene(path: Path, edge: int) -> None:
             pixels[:, :NOISY] += np.roll(noise, number * 97, axis=2)
             height = min(BLOCK, edge - row)
             target.write(pixels[:, :height], window=Window(0, row, edge, height))
+    if overviews:
+        with rasterio.open(path, "r+") as target:
+            target.build_overviews([2, 4, 8, 16], Resampling.average)
 
 
 def differing(scene: Path, made: Path) -> int:
@@ -101,7 +105,7 @@ def redelivered(lines: list[str], out: Path, expected: dict[str, str]) -> int:
 
 def measure(bucket: Bucket, edge: int, memory: str, processes: int, folder: Path) -> None:
     scene, out = bucket.folder / "scene.tif", folder / "out"
-    parameters = ["-p", "href=s3://bucket/scene.tif", "-p", f"max_memory={memory}"]
+    parameters = ["-p", "href=s3://bucket/scene.tif", "--max-memory", memory]
     run = [sys.executable, "-m", "eechips", "run", RECIPE, *parameters, "--processes", str(processes)]
     command = Command([*run, "--in-flight", str(processes), "--no-report", "--out", out], folder / "log.txt")
     with Peaks(command.pid) as peaks:
@@ -132,6 +136,7 @@ def main() -> None:
     parser.add_argument("--edge", type=int, default=6000, help="of the raster, pixels")
     parser.add_argument("--max-memory", default="256MB")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--overviews", action="store_true", help="as most rasters have")
     given = parser.parse_args()
     adopt_orphans()
     os.chdir(ROOT)
@@ -139,7 +144,7 @@ def main() -> None:
         held = Path(folder) / "bucket"
         held.mkdir()
         began = time.monotonic()
-        write_scene(held / "scene.tif", given.edge)
+        write_scene(held / "scene.tif", given.edge, overviews=given.overviews)
         print(f"raster: {given.edge:,} x {given.edge:,} x 4, made in {time.monotonic() - began:.0f} s", flush=True)
         with serving_bucket(held) as bucket:
             os.environ.update(bucket.environment)

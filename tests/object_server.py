@@ -90,14 +90,17 @@ class ObjectServer:
 
 @contextmanager
 def serving_objects(name: str, store: str = "s3") -> Iterator[ObjectServer]:
-    """A server of a store with an empty bucket.
+    """A server of a store with an empty bucket; clients that fsspec keeps of others are forgotten.
 
     Args:
         name: of the bucket.
         store: ``s3``, ``gs`` or ``az``.
     """
+    import fsspec
+
     with {"s3": _s3, "gs": _gs, "az": _az}[store](name) as found:
         found.forget()
+        fsspec.get_filesystem_class(store).clear_instance_cache()
         yield found
 
 

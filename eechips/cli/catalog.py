@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -36,9 +36,14 @@ class _RunOrVerb(click.Group):
         return super().parse_args(ctx, args)
 
 
-def _layout_options(function: FunctionT) -> FunctionT:
-    """Adds the options that say how a catalogue is laid out, and what becomes of unreadable partitions."""
+def _catalog_options(function: FunctionT) -> FunctionT:
+    """Adds those of ``CatalogOptions``."""
     options = [
+        click.option(
+            "--by",
+            type=click.Choice(["collection", "mission"]),
+            help="First level of partitions. [default: collection]",
+        ),
         click.option(
             "--grid", type=click.Choice(["h3", "s2", "mgrs", "utm", "tiles"]), help="Of partitions. [default: h3]"
         ),
@@ -76,32 +81,28 @@ def command() -> None:
 
 @command.command(_BUILD, context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--out", type=click.Path(path_type=Path), metavar="CATALOG", help="Its folder. [default: DIR/catalog]")
+@click.option("--out", metavar="CATALOG", help="Its folder. [default: DIR/catalog]")
 @click.option("--collection", metavar="ID", help="Id of the STAC collection. [default: the name of DIR]")
 @click.option("--base", metavar="URL", help="Where readers find the run's files. [default: where they are now]")
 @click.option("--date", metavar="D[/D]", help="For chips of which no date is known: a date, or the first and the last.")
-@_layout_options
+@_catalog_options
 @debug_option
 @click.pass_context
 def build_command(
     ctx: click.Context,
+    /,
     folder: Path,
-    out: Path | None,
+    out: str | None,
     collection: str | None,
     base: str | None,
     date: str | None,
-    grid: str | None,
-    resolution: int | None,
-    tiles: Path | None,
-    period: str | None,
-    most_cells: int | None,
-    give_up_unreadable: bool,
+    **options: Any,
 ) -> None:
     """Write the chips of a run into a catalogue, or bring the catalogue up to date.
 
     The catalogue is a folder of Parquet files, collection=…/cell=…/year=…/month=…/items.parquet, with a list of them
     and statistics in _schema.json. What it has already stays; of two versions of a chip the newer wins; partitions in
-    which nothing changes keep their files. Grid, resolution, period and most cells are fixed once it is made.
+    which nothing changes keep their files. How it is laid out (--by to --most-cells) is fixed once it is made.
 
     Exit status: 1 if a partition cannot be read: it is left as it is, and all others are up to date.
 
@@ -120,12 +121,7 @@ def build_command(
         collection=collection,
         base=base,
         date=date,
-        grid=grid,
-        resolution=resolution,
-        tiles=tiles,
-        period=period,  # type: ignore[arg-type]
-        most_cells=most_cells,
-        give_up_unreadable=give_up_unreadable,
+        **options,
     )
     if built.without_place:
         click.echo(f"{built.without_place:,} results lie nowhere and are left out", err=True)
@@ -137,7 +133,7 @@ def build_command(
 
 @command.command("ingest", context_settings=HELP)
 @click.argument("lists", nargs=-1, required=True, metavar="LIST…")
-@click.option("--out", required=True, type=click.Path(path_type=Path), metavar="CATALOG", help="Its folder.")
+@click.option("--out", required=True, metavar="CATALOG", help="Its folder.")
 @click.option("--column", metavar="NAME", help="That has the addresses. [default: url, href, …, whichever there is]")
 @click.option("--hook", metavar="HOOK", help="module:function or script:COMMAND, which makes an item from an address.")
 @click.option("--collection", metavar="ID", help="For items that name none.")
@@ -146,15 +142,16 @@ def build_command(
 @click.option("--per-host", type=int, default=32, show_default=True, help="Of them to one host.")
 @click.option("--retries", type=int, default=5, show_default=True, help="Repeats of a request that failed for now.")
 @click.option("--timeout", type=float, default=30.0, show_default=True, help="Seconds that an answer may take.")
-@click.option("--processes", type=int, metavar="N", help="That check and sort. [default: as many as the lists need]")
-@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster that checks and sorts instead.")
-@_layout_options
+@click.option("--processes", type=int, metavar="N", help="Of this machine, that check and sort. [default: by size]")
+@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster that does it instead. [default: by size]")
+@_catalog_options
 @debug_option
 @click.pass_context
 def ingest_command(
     ctx: click.Context,
+    /,
     lists: tuple[str, ...],
-    out: Path,
+    out: str,
     column: str | None,
     hook: str | None,
     collection: str | None,
@@ -165,18 +162,16 @@ def ingest_command(
     timeout: float,
     processes: int | None,
     scheduler: str | None,
-    grid: str | None,
-    resolution: int | None,
-    tiles: Path | None,
-    period: str | None,
-    most_cells: int | None,
-    give_up_unreadable: bool,
+    **options: Any,
 ) -> None:
     """Bring lists of STAC items, or of their addresses, into a catalogue.
 
     A list is a Parquet, CSV, TSV, NDJSON, JSON or text file, here or wherever fsspec reaches; patterns with * work.
     What is no item is listed in _failures.csv, what had to be mended is counted; _ingest.json has all counts.
     Interrupted, the same command goes on where it stopped.
+
+    Lists of more than 100 MB are checked and sorted by the Dask cluster that Dask's configuration names
+    (DASK_SCHEDULER_ADDRESS), or, if it names none, by as many processes as the machine has cores, up to four.
 
     Exit status: 1 if an entry brought no item, or a partition cannot be read.
 
@@ -187,7 +182,7 @@ def ingest_command(
       eechips catalog ingest urls.csv --column stac --out outputs/scenes --collection sentinel-2-l2a
       eechips catalog ingest scenes.txt --hook my_hooks:item_of --out outputs/scenes
     """
-    from eechips.catalogs.ingest import FAILURES_NAME, ingest, processes_for
+    from eechips.catalogs.ingest import FAILURES_NAME, ingest
 
     ingested = ingest(
         lists,
@@ -200,24 +195,20 @@ def ingest_command(
         per_host=per_host,
         retries=retries,
         timeout=timeout,
-        grid=grid,
-        resolution=resolution,
-        tiles=tiles,
-        period=period,  # type: ignore[arg-type]
-        most_cells=most_cells,
-        give_up_unreadable=give_up_unreadable,
-        processes=processes_for(lists) if processes is None else processes,
+        processes=processes,
         scheduler=scheduler,
+        **options,
     )
     counts = ingested.counts
     addresses = f" ({counts.addresses:,} addresses)" if counts.addresses else ""
-    click.echo(f"entries: {counts.entries:,}{addresses}; items: {counts.items:,}")
+    helpers = "" if ingested.crew.is_alone else f"; sorted by {ingested.crew}"
+    click.echo(f"entries: {counts.entries:,}{addresses}; items: {counts.items:,}{helpers}")
     for name, kinds in (("failed", counts.failures), ("mended", counts.mended)):
         if kinds:
             told = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
             click.echo(f"{name}: {told}", err=name == "failed")
     if counts.failures:
-        click.echo(f"{out / FAILURES_NAME} lists what failed", err=True)
+        click.echo(f"{Path(out) / FAILURES_NAME} lists what failed", err=True)
     _tell(ingested.outcome)
     _sum_up(ingested.catalog)
     if counts.failures or ingested.outcome.stopped:
@@ -225,30 +216,33 @@ def ingest_command(
 
 
 @command.command("partitions", context_settings=HELP)
-@click.argument("folder", type=click.Path(path_type=Path), metavar="CATALOG")
+@click.argument("place", metavar="CATALOG")
 @click.option("--bbox", metavar="W,S,E,N", help="Only those that can hold items here.")
 @click.option("--point", metavar="LON,LAT", help="The same for a point.")
 @click.option("--start", metavar="T", help="Only of items that end at this date, or date and time (UTC), or later.")
 @click.option("--end", metavar="T", help="Only of items that begin before it.")
 @click.option("--collection", "collections", multiple=True, metavar="ID", help="Only of a collection; may be repeated.")
+@click.option("--mission", "missions", multiple=True, metavar="NAME", help="The same, in a catalogue by mission.")
 @click.option("--json", "as_json", is_flag=True, help="With what is known of each, as JSON.")
 @debug_option
 def partitions_command(
-    folder: Path,
+    place: str,
     bbox: str | None,
     point: str | None,
     start: str | None,
     end: str | None,
     collections: tuple[str, ...],
+    missions: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """List the partitions of a catalogue that can hold items of a place and a time: files to read, one per line.
 
-    No other partition has any such item.
+    No other partition has any such item. CATALOG is a folder, or the address of a copy in an object store.
 
     \b
     Examples:
       eechips catalog partitions outputs/catalog
+      eechips catalog partitions s3://bucket/catalog --mission sentinel-2
       eechips catalog partitions outputs/catalog --point=-105.25,39.95
       eechips catalog partitions outputs/catalog --bbox=-105.3,39.9,-105.2,40.0 --start 2021-06-01 --end 2021-09-01
     """
@@ -257,14 +251,15 @@ def partitions_command(
 
     if bbox is not None and point is not None:
         raise UsageError("--bbox and --point exclude each other")
-    found = open_catalog(folder).partitions(
-        bbox=point if bbox is None else bbox, start=start, end=end, collections=collections
+    catalog = open_catalog(place)
+    found = catalog.partitions(
+        bbox=point if bbox is None else bbox, start=start, end=end, collections=collections, missions=missions
     )
     if as_json:
         click.echo(json.dumps([partition.to_json() for partition in found], indent=1, ensure_ascii=False))
         return
     for partition in found:
-        click.echo(folder / partition.path)
+        click.echo(catalog.address(partition))
 
 
 def _sum_up(catalog: Catalog) -> None:

@@ -30,7 +30,7 @@ _INDENT = 22  # columns before the detail
     "--local-assets",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="With --local: serve this folder of assets, not the demo planet.",
+    help="With --local: serve this folder of assets, or catalogue, not the demo planet.",
 )
 @click.option(
     "--out",

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from eechips.cli.options import Names, colour_options, date_options, grid_options
+from eechips.cli.options import Names, colour_options, date_options, grid_options, mask_option, where_option
 from eechips.recipe import CHIP_FORMATS
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -26,24 +26,8 @@ def imagery_options(function: FunctionT) -> FunctionT:
             help="W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. A west below 0: --roi=-105.3,…",
         ),
         date_options,
-        click.option(
-            "--where",
-            multiple=True,
-            metavar="CONDITION",
-            help="Only images whose property is so: 'CLOUD_COVER < 20', 'WRS_PATH in (33, 34)',"
-            " 'SPACECRAFT_NAME = Sentinel-2A'. Repeat it for more conditions.",
-        ),
-        click.option(
-            "--mask",
-            is_flag=False,
-            flag_value="auto",
-            default="none",
-            show_default=True,
-            metavar="[NAME[:KINDS]]",
-            help="Mask clouds, as the dataset's own quality bands see them. --mask alone: the usual way. Or one of its"
-            " ways: scl, cs_cdf, qa60 (Sentinel-2), qa_pixel (Landsat), qc, summaryqa, state (MODIS), fmask (HLS);"
-            " with what to mask (qa_pixel:cloud,shadow,snow), or the least score (cs:0.7).",
-        ),
+        where_option,
+        mask_option,
         click.option("--bands", type=Names(), help="Bands, in order. [default: the dataset's]"),
         click.option(
             "--format",

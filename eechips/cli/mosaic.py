@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, date_options, given, grid_options, run_options
+from eechips.cli.options import HELP, Names, date_options, given, grid_options, mask_option, run_options, where_option
 from eechips.jobs.mosaic import mosaic_recipe
 from eechips.jobs.tiles import REDUCERS
 from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS
@@ -23,21 +23,8 @@ from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS
     help="W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. [default: the whole of a single image]",
 )
 @date_options
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="CONDITION",
-    help="Only images whose property is so: 'CLOUDY_PIXEL_PERCENTAGE < 20'. Repeat it for more conditions.",
-)
-@click.option(
-    "--mask",
-    is_flag=False,
-    flag_value="auto",
-    default="none",
-    show_default=True,
-    metavar="[NAME[:KINDS]]",
-    help="Mask clouds in every image first, as the dataset's own quality bands see them. --mask alone: the usual way.",
-)
+@where_option
+@mask_option
 @click.option(
     "--reducer",
     type=click.Choice(REDUCERS),

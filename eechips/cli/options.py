@@ -137,28 +137,24 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]
         return round(float(found[1]) * self._factors[found[2]])
 
 
+def _noted(key: str, *names: str, help: str) -> Callable[[FunctionT], FunctionT]:
+    """A flag that is no option of the function: click's ``meta`` has it under a key, for what comes after."""
+
+    def note(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:
+            ctx.meta[key] = True
+
+    return click.option(*names, is_flag=True, expose_value=False, callback=note, help=help)
+
+
 def debug_option(function: FunctionT) -> FunctionT:
     """Adds ``--debug``, which shows tracebacks."""
-
-    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.meta["debug"] = True
-
-    return click.option(
-        "--debug", is_flag=True, expose_value=False, callback=remember, help="Show where an error comes from."
-    )(function)
+    return _noted("debug", "--debug", help="Show where an error comes from.")(function)
 
 
 def yes_option(function: FunctionT) -> FunctionT:
     """Adds ``--yes``, which answers the question that ``--estimate`` asks."""
-
-    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.meta["yes"] = True
-
-    return click.option(
-        "-y", "--yes", is_flag=True, expose_value=False, callback=remember, help="With --estimate: go on unasked."
-    )(function)
+    return _noted("yes", "-y", "--yes", help="With --estimate: go on unasked.")(function)
 
 
 def date_options(function: FunctionT) -> FunctionT:
@@ -166,6 +162,32 @@ def date_options(function: FunctionT) -> FunctionT:
     end = click.option("--end", metavar="DATE", help="Day after the last, YYYY-MM-DD. [default: the dataset's last]")
     start = click.option("--start", metavar="DATE", help="First day, YYYY-MM-DD. [default: the dataset's first]")
     return start(end(function))
+
+
+def where_option(function: FunctionT) -> FunctionT:
+    """Adds ``--where``, conditions on properties: what :func:`eechips.planning.conditions.parse_condition` takes."""
+    return click.option(
+        "--where",
+        multiple=True,
+        metavar="CONDITION",
+        help="Only images whose property is so: 'CLOUD_COVER < 20', 'WRS_PATH in (33, 34)',"
+        " 'SPACECRAFT_NAME = Sentinel-2A'. Repeat it for more conditions.",
+    )(function)
+
+
+def mask_option(function: FunctionT) -> FunctionT:
+    """Adds ``--mask``, which removes clouds from every image: what :func:`eechips.planning.masks.parse_mask` takes."""
+    return click.option(
+        "--mask",
+        is_flag=False,
+        flag_value="auto",
+        default="none",
+        show_default=True,
+        metavar="[NAME[:KINDS]]",
+        help="Mask clouds in every image, as the dataset's own quality bands see them. --mask alone: the usual way. Or"
+        " one of its ways: scl, cs_cdf, qa60 (Sentinel-2), qa_pixel (Landsat), qc, summaryqa, state (MODIS), fmask"
+        " (HLS); with what to mask (qa_pixel:cloud,shadow,snow), or the least score (cs:0.7).",
+    )(function)
 
 
 def colour_options(function: FunctionT) -> FunctionT:
@@ -182,14 +204,7 @@ def colour_options(function: FunctionT) -> FunctionT:
 
 def report_option(function: FunctionT) -> FunctionT:
     """Adds ``--no-report``: the page that a run makes at its end is left out."""
-
-    def remember(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.meta["no report"] = True
-
-    return click.option(
-        "--no-report", is_flag=True, expose_value=False, callback=remember, help="Do not make report.html at the end."
-    )(function)
+    return _noted("no report", "--no-report", help="Do not make report.html at the end.")(function)
 
 
 def grid_options(function: FunctionT) -> FunctionT:
@@ -236,7 +251,7 @@ def run_options(function: FunctionT) -> FunctionT:
             "--local-assets",
             type=click.Path(path_type=Path, file_okay=False),
             metavar="DIR",
-            help="With --local: serve this folder of assets, not the demo planet.",
+            help="With --local: serve this folder of assets, or catalogue, not the demo planet.",
         ),
         click.option(
             "--endpoint",

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, date_options, given, run_options
+from eechips.cli.options import HELP, Names, date_options, given, mask_option, run_options
 from eechips.jobs.points import COMPOSITES, points_recipe
 from eechips.recipe import TABLE_FORMATS
 
@@ -33,14 +33,7 @@ from eechips.recipe import TABLE_FORMATS
     type=click.Choice(COMPOSITES),
     help="One value of all images' at the place. [default: latest, the last that is not masked]",
 )
-@click.option(
-    "--mask",
-    is_flag=False,
-    flag_value="auto",
-    metavar="[MASK]",
-    help="Leave out clouds, as the dataset's own quality bands see them. --mask alone: the usual way. Or one of its"
-    " ways, perhaps with what to leave out: scl, qa_pixel:cloud,shadow.",
-)
+@mask_option
 @click.option("--scale", type=float, metavar="M", help="Edge of a pixel in metres. [default: the images' own pixels]")
 @click.option("--reducer", metavar="A,B,…", help="Over polygons: mean, median, p90, … [default: mean]")
 @click.option("--prefix", default="", metavar="TEXT", help="Put before the names of columns that are added.")

@@ -16,6 +16,12 @@ from eechips.jobs.scripts import checked, script_recipe
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("-p", "parameters", type=Assignment(), multiple=True, help="Value for a parameter of the recipe.")
 @click.option(
+    "--max-memory",
+    metavar="SIZE",
+    help="What a worker may take in all, Python included, as 256MB: for recipes that make their units as large as that"
+    " allows. The same as -p max_memory=SIZE.",
+)
+@click.option(
     "--check",
     is_flag=True,
     help="Try three units of the plan only, show what comes of them, and what the whole run would take. The files are"
@@ -23,7 +29,9 @@ from eechips.jobs.scripts import checked, script_recipe
 )
 @chip_options
 @run_options
-def command(recipe: Path, parameters: tuple[tuple[str, str], ...], check: bool, **options: Any) -> None:
+def command(
+    recipe: Path, parameters: tuple[tuple[str, str], ...], max_memory: str | None, check: bool, **options: Any
+) -> None:
     """Run a recipe: a Python file with get_requests and get_result. Or a script that has a pool of its own, as it is.
 
     get_requests returns a list of small JSON values; get_result takes the number and value of each, in one of the
@@ -39,10 +47,12 @@ def command(recipe: Path, parameters: tuple[tuple[str, str], ...], check: bool, 
       eechips run recipes/naip_chips.py -p per_ecoregion=25 --local --check
       eechips run recipes/naip_chips.py -p per_ecoregion=25 --local
       eechips run recipes/modis_lst.py --project my-project --out outputs/lst
+      eechips run recipes/cog_ndvi.py -p href=s3://bucket/scene.tif --max-memory 512MB --processes 4
       eechips run my_script.py --local -- 500 --fast
       eechips run my_script.py --local --engine beam -- 500 --fast -- --runner=DirectRunner
     """
-    chosen = {"path": recipe, "parameters": dict(parameters), **_shared_out(given(options))}
+    values = dict(parameters) if max_memory is None else {**dict(parameters), "max_memory": max_memory}
+    chosen = {"path": recipe, "parameters": values, **_shared_out(given(options))}
     if not check:
         finish(*script_recipe(chosen))
         return

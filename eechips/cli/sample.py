@@ -15,6 +15,7 @@ from eechips.cli.options import (
     date_options,
     given,
     grid_options,
+    mask_option,
     run_options,
 )
 from eechips.cli.sections import sectioned
@@ -22,7 +23,7 @@ from eechips.jobs.chips import sample_recipe
 from eechips.recipe import CHIP_FORMATS
 
 SECTIONS = {
-    "What": ("dataset", "bands", "start", "end", "format", "minimum", "maximum", "palette", "provenance"),
+    "What": ("dataset", "bands", "start", "end", "mask", "format", "minimum", "maximum", "palette", "provenance"),
     "Where: exactly one of": ("per_ecoregion", "per_class", "total", "spacing", "points"),
     "Where, in detail": (
         *("roi", "class_image", "classes", "ecoregions", "ecoregion_field", "lon_field", "lat_field", "date_field"),
@@ -48,6 +49,7 @@ SECTIONS = {
     help="Bands, in order; of several datasets --bands S2:B4,B3 --bands SRTM:elevation. [default: the dataset's]",
 )
 @date_options
+@mask_option
 @click.option(
     "--format",
     type=click.Choice(CHIP_FORMATS),
@@ -104,14 +106,14 @@ SECTIONS = {
 def command(**options: Any) -> None:
     """Take image chips: at random places, in regular rows, or where a file says.
 
-    A chip shows the dataset's images between the two dates, the latest on top. Interrupted, the same command goes
-    on where it stopped; finished, it does nothing.
+    A chip shows the dataset's images between the two dates, the latest on top; with --mask, the latest clear pixels.
+    Interrupted, the same command goes on where it stopped; finished, it does nothing.
 
     \b
     Examples:
       eechips sample --dataset NAIP --per-ecoregion 25 --local
       eechips sample --dataset S2 --per-class 100 --class-image ESA/WorldCover/v200:Map --roi 5.9,45.8,6.9,46.8 \\
-          --start 2023-06-01 --end 2023-09-01 --bands B4,B3,B2,B8 --format tif --min-distance chip
+          --start 2023-06-01 --end 2023-09-01 --mask --bands B4,B3,B2,B8 --format tif --min-distance chip
       eechips sample --dataset S2 --dataset SRTM --dataset WORLDCOVER --total 1000 --roi study_area.gpkg
       eechips sample --dataset S2 --points plots.csv --date-field surveyed --window 30d --name '{plot}'
       eechips sample --dataset NAIP --spacing 10km --roi=-105.5,39.5,-104.5,40.5 --crs utm

@@ -8,21 +8,37 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from eechips.cli.finish import finish
+from eechips.cli.finish import finish, show_log
 from eechips.cli.options import HELP, Bytes, Names, date_options, given, run_options
-from eechips.errors import UsageError
-from eechips.jobs.scenes import Ingester, scenes_recipe
+from eechips.jobs.scenes import refresh_scenes, scenes_recipe
 
 _LEFT_OUT = ("endpoint", "project")
 """Options that may be in the environment, for other verbs."""
+_OF_OTHERS = (
+    "local", "local_assets", "endpoint", "project", "credentials", "send_credentials", "ledger", "engine", "scheduler",
+    "processes", "method",
+)  # fmt: skip
+"""Options of every run that are for Earth Engine and its workers: most are refused, and none is of use."""
+_MEANINGS = {
+    "start": "First day, YYYY-MM-DD. [default: the catalogue's first]",
+    "end": "Day after the last, YYYY-MM-DD. [default: the catalogue's last]",
+    "out": "Folder of the results. [default: outputs/scenes-<collection>]",
+    "name": "Names of the files, as in '{item}/{asset}'.",
+    "in_flight": "Transfers at once; auto: 10.",
+    "rate": "Requests a second at most; auto: no limit.",
+    "read_timeout": "Seconds of silence after which a request is given up and repeated. [default: 60]",
+    "unit_timeout": "Seconds that one file may take; what has come is kept. [default: 86400]",
+    "dry_run": "Ask the catalogue only: how many files, and how large they are.",
+}
+"""What options of every run mean here, where that is something else."""
 
 
 @click.command("scenes", context_settings=HELP)
 @click.option(
     "--stac",
     required=True,
-    metavar="URL|FILE",
-    help="A STAC API, a static catalogue (URL or file), or a STAC GeoParquet file.",
+    metavar="URL|PATH",
+    help="A STAC API, a static catalogue, or STAC GeoParquet: a file, a pattern, or a folder.",
 )
 @click.option("--collection", type=Names(), help="Ids of collections. [default: all]")
 @click.option("--roi", metavar="W,S,E,N|FILE", help="Items that meet this box, or the polygons of a vector file.")
@@ -59,6 +75,7 @@ _LEFT_OUT = ("endpoint", "project")
     metavar="DIR",
     help="Put the scenes into this folder of assets, for `eechips serve --assets DIR`.",
 )
+@click.option("--refresh", is_flag=True, help="Ask the catalogue again, and add what is new to the run that is there.")
 @click.option("--id", "asset_id", help="With --ingest: Earth Engine id of their collection. [scenes/<collection>]")
 @run_options
 def command(**options: Any) -> None:
@@ -66,8 +83,7 @@ def command(**options: Any) -> None:
 
     What was cut goes on where it was, if the server can do that and the file is still the same. A file counts when
     size, checksum and GDAL's header are what the catalogue says; one that is wrong three times goes into quarantine/.
-    The catalogue's answer is kept: the same command asks nobody again. Earth Engine is not asked, and its options are
-    refused. --in-flight is how many transfers run at once (10).
+    The catalogue's answer is kept: the same command asks nobody again. Earth Engine is not asked.
 
     \b
     Examples:
@@ -80,33 +96,23 @@ def command(**options: Any) -> None:
       eechips scenes --stac items.parquet --auth netrc --max-rate 20MB
     """
     context = click.get_current_context()
+    is_refreshed = options.pop("refresh") and not options["dry_run"]
     chosen = given(options)
     for name in _LEFT_OUT:
         if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
             chosen.pop(name, None)
-    if chosen.get("ingest") is not None:
-        chosen["ingester"] = _ingester(chosen["ingest"])
     recipe, config = scenes_recipe(chosen)
-    if not config.quiet and (answer := recipe.kept(config.out)) is not None:
-        click.echo(f"The catalogue's answer is {answer.age} old; it is asked anew with another --out.", err=True)
+    if is_refreshed:
+        show_log(config)
+        refresh_scenes(recipe, config)
+    elif not config.quiet and (answer := recipe.kept(config.out)) is not None:
+        lacking = f" It names {answer.unread:,} things that could not be read: see run.log." if answer.unread else ""
+        told = f"The catalogue's answer is {answer.age} old; --refresh asks it again.{lacking}"
+        click.echo(told, err=True)
     finish(recipe, config)
 
 
-def _ingester(into: Path) -> Ingester:
-    """What puts scenes into a folder of assets: GeoTIFFs by a second name, others as copies."""
-    try:
-        from eechips.emulator.assets.errors import AssetError
-        from eechips.emulator.assets.ingest import ingest
-    except ModuleNotFoundError as error:
-        raise UsageError(f"--ingest needs {error.name}: pip install 'eechips[local]'") from None
-
-    def put(item: Path, asset_id: str, assets: tuple[str, ...]) -> None:
-        try:
-            try:
-                ingest(item, into, asset_id, bands=assets, by_reference=True)
-            except AssetError:  # no GeoTIFF, or on another disk
-                ingest(item, into, asset_id, bands=assets)
-        except AssetError as error:
-            raise UsageError(str(error)) from error
-
-    return put
+for _option in command.params:
+    if isinstance(_option, click.Option):
+        _option.hidden = _option.name in _OF_OTHERS
+        _option.help = _MEANINGS.get(_option.name or "", _option.help)

@@ -31,13 +31,36 @@ def _server_options(command: FunctionT) -> FunctionT:
     metavar="DIR",
     help="Folder of assets to serve (eechips assets ingest); may be repeated.",
 )
-@click.option("--demo", is_flag=True, help="The demo planet; also what is served where --assets is not given.")
-@click.option("--allow-remote", is_flag=True, help="Read files on web servers that assets refer to.")
+@click.option(
+    "--catalog",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    multiple=True,
+    metavar="DIR",
+    help="Catalogue whose STAC collections to serve (eechips catalog, eechips catalog ingest); may be repeated.",
+)
+@click.option(
+    "--catalog-files",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    multiple=True,
+    metavar="DIR",
+    help="Folder whose files catalogues may refer to, besides the folder that each is in; may be repeated.",
+)
+@click.option("--demo", is_flag=True, help="The demo planet; also what is served where no other assets are given.")
+@click.option(
+    "--allow-remote", is_flag=True, help="Read files on web servers, and of catalogues in object stores, too."
+)
 @_server_options
 @click.option("--coverage", is_flag=True, help="Print how many functions of each class there are, and serve nothing.")
 @debug_option
 def command(
-    port: int, assets: tuple[Path, ...], demo: bool, allow_remote: bool, coverage: bool, **given: str | None
+    port: int,
+    assets: tuple[Path, ...],
+    catalog: tuple[Path, ...],
+    catalog_files: tuple[Path, ...],
+    demo: bool,
+    allow_remote: bool,
+    coverage: bool,
+    **given: str | None,
 ) -> None:
     """Serve a local Earth Engine on loopback until Ctrl-C; print its URL.
 
@@ -48,6 +71,8 @@ def command(
     Examples:
       eechips serve --demo
       eechips serve --assets my_assets --port 9000
+      eechips serve --catalog outputs/data/catalog
+      eechips serve --catalog scenes --allow-remote
       eechips serve --concurrency 10 --rate 20 --latency lognormal:0.9,0.5
       EECHIPS_ENDPOINT=http://127.0.0.1:9000 eechips sample --dataset NAIP --per-ecoregion 5
     """
@@ -60,18 +85,20 @@ def command(
 
             click.echo(summary(counted()), nl=False)
         else:
-            _serve(port, StoreConfig(assets, demo or not assets, allow_remote), given)
+            is_demo = demo or not (assets or catalog)
+            _serve(port, StoreConfig(assets, is_demo, allow_remote, catalog, catalog_files), given)
     except ModuleNotFoundError as error:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
 
 
 def _serve(port: int, store: StoreConfig, given: dict[str, str | None]) -> None:
     from eechips.emulator.server import ServerConfig, serve
+    from eechips.emulator.stores import StoreError
 
     try:
         config = configured(ServerConfig(port=port, store=store), given)
         serve(config, announce=_announce)
-    except OptionError as error:
+    except (OptionError, StoreError) as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise OneSentence(f"cannot listen on port {port}: {error.strerror or error}") from error

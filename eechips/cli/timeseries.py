@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, Slots, date_options, given, grid_options, run_options
+from eechips.cli.options import HELP, Names, Slots, date_options, given, grid_options, mask_option, run_options
 from eechips.jobs.collation import OUTPUTS
 from eechips.jobs.timeseries import timeseries_recipe
 from eechips.planning.statistics import REDUCERS
@@ -34,14 +34,7 @@ from eechips.recipe import TABLE_FORMATS
     metavar="REDUCER",
     help="With --every: what makes one image of a period's; also mosaic, the latest on top.",
 )
-@click.option(
-    "--mask",
-    is_flag=False,
-    flag_value="auto",
-    metavar="[MASK]",
-    help="Leave out clouds, as the dataset's own quality bands see them. --mask alone: the usual way. Or one of its"
-    " ways, perhaps with what to leave out: scl, qa_pixel:cloud,shadow.",
-)
+@mask_option
 @click.option("--bbox", metavar="W,S,E,N", help="Only regions that meet this box. A west below 0: --bbox=-80,…")
 @date_options
 @grid_options

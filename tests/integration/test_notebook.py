@@ -324,6 +324,7 @@ def test_a_program_without_a_main_guard(demo_server: Server, tmp_path: Path) -> 
         assert (done.returncode, done.stdout) == (0, expected), done.stderr
 
 
+@pytest.mark.slow
 def test_at_the_prompt(demo_server: Server, tmp_path: Path) -> None:
     """Where functions have no source: they are known by their bytecode."""
     lines = PROGRAM.replace("\n\ndef ", "\n\n\ndef ").replace("\nprint", "\n\nprint").replace("sys.argv[1]", "URL")

@@ -38,7 +38,6 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     ):
         for variable, value in found.environment.items():
             patch.setenv(variable, value)
-        fsspec.get_filesystem_class(request.param).clear_instance_cache()
         yield found
 
 
@@ -178,7 +177,6 @@ def test_s3_lists_a_thousand_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) 
     with serving_objects("bucket-pages") as served:
         for name, value in served.environment.items():
             monkeypatch.setenv(name, value)
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
         store = ObjectStore("s3://bucket-pages/run")
         for _ in in_order(lambda n: put(store, f"chips/{n}.png", b"%d" % n), range(2_345), 8):
             pass

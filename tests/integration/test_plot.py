@@ -115,8 +115,22 @@ def test_a_picture_is_written_whole(alone: eechips.Run, tmp_path: Path) -> None:
     pixels = matplotlib.image.imread(tmp_path / "lst.png")
     assert pixels.shape == (540, 1350, 4)
     assert len(np.unique(pixels.reshape(-1, 4), axis=0)) > 20
-    result = CliRunner().invoke(main, ["plot", str(alone.path)])
-    assert result.output == f"{alone.path / 'plot.png'}\n"
+    assert alone.verify() == []
+
+
+def test_plots_of_a_run_are_kept_apart_and_what_is_replaced_is_told(alone: eechips.Run) -> None:
+    choices = {"plot.png": [], "plot-7,Boulder.png": ["--region", "7", "--region", "Boulder"],
+               "plot-Åland_west,LST_Day_1km.png": ["--region", "Åland/west", "--band", BAND]}  # fmt: skip
+    for name, choice in choices.items():
+        result = CliRunner().invoke(main, ["plot", str(alone.path), *choice])
+        assert (result.stdout, result.stderr) == (f"{alone.path / name}\n", "")
+    assert len({(alone.path / name).read_bytes() for name in choices}) == 3
+    again = CliRunner().invoke(main, ["plot", str(alone.path)])
+    assert again.stdout == f"{alone.path / 'plot.png'}\n"
+    assert again.stderr == "It is in the place of an earlier plot.png.\n"
+    result = alone.path / alone.units["file"].iloc[0]
+    with pytest.raises(UsageError, match="is a result of the run"):
+        eechips.plot(alone, out=result)
     assert alone.verify() == []
 
 

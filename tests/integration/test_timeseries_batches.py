@@ -73,6 +73,7 @@ def by_region(run: eechips.Run) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@pytest.mark.slow
 def test_whatever_comes_together_the_table_is_the_same(
     real_server: Server, fields: Path, one: eechips.Run, tmp_path: Path
 ) -> None:

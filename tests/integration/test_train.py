@@ -83,6 +83,7 @@ def striped(folder: Path, *, is_told: bool, count: int = 90) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_what_pixels_tell_is_learned(tmp_path: Path) -> None:
     run = striped(tmp_path / "run", is_told=True)
     accuracy, chance, _ = scores(train(run.path, "--epochs", "12"))
