@@ -149,7 +149,15 @@ def test_answers_are_of_one_moment_while_merges_go_on(tmp_path: Path, serve: Cal
 
     put(tmp_path / "catalog", versions(1))
     ee = initialize(serve("--catalog", str(tmp_path / "catalog"), *QUIET, "--workers", "2"))
-    merging = threading.Thread(target=lambda: [put(tmp_path / "catalog", versions(n)) for n in range(2, 9)])
+    answered = threading.Event()
+
+    def merge() -> None:
+        for version in range(2, 9):
+            answered.clear()
+            put(tmp_path / "catalog", versions(version))
+            answered.wait()  # so that merges and queries overlap, however fast either is
+
+    merging = threading.Thread(target=merge, daemon=True)
     merging.start()
     query = ee.ImageCollection("test").filterBounds(ee.Geometry.Rectangle([-1, -1, 70, 2], None, False))
     seen = set()
@@ -163,7 +171,7 @@ def test_answers_are_of_one_moment_while_merges_go_on(tmp_path: Path, serve: Cal
             assert len(found) == 60
             assert len(set(found)) == 1
             seen.add(found[0])
-    merging.join()
+            answered.set()
     assert set(query.aggregate_array("version").getInfo()) == {8}
     assert len(seen) > 1
 
