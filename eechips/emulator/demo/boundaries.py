@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.emulator.demo import atlas, linework, mercator, noise, outlines, regions, tables
+from eechips.emulator.demo import atlas, drawings, linework, mercator, noise, outlines, regions, tables
 from eechips.emulator.demo.mercator import SIZE, Floats
 from eechips.emulator.model import FeatureRow
 
@@ -193,6 +193,15 @@ def _unit(longitude: Floats, latitude: Floats) -> list[tuple[str, str, int]]:
 @cache
 def _units() -> dict[Unit, shapely.Geometry]:
     """All counties and districts, named, in the order of their names."""
+    kept = drawings.kept_shapes("units", lambda: {"\t".join(unit): shape for unit, shape in _draw_units().items()})
+    result = {}
+    for key, shape in kept.items():
+        country, state, county = key.split("\t")
+        result[(country, state, county)] = shape
+    return result
+
+
+def _draw_units() -> dict[Unit, shapely.Geometry]:
     counties, (districts, _) = _counties(), _districts()
     lines = [np.asarray(shapely.linestrings(line)) for line in _edges().values()]
     _, tree = _states()

@@ -8,8 +8,9 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import shapely
 
-from eechips.emulator.demo import linework, mercator, noise, regions, tables
+from eechips.emulator.demo import drawings, linework, mercator, noise, regions, tables
 from eechips.emulator.demo.mercator import Floats
 from eechips.emulator.model import FeatureRow
 
@@ -83,11 +84,7 @@ def _sites() -> linework.Sites:
 def rows() -> tables.Rows:
     """All ecoregions that have land, in the order of the atlas."""
     table = regions.sites()
-    ends = _sites().borders()
-    ends = ends[linework.near_land(ends)]
-    between = table.owner[_sites().between(ends)]
-    lines = linework.drawn(ends[between[:, 0] != between[:, 1]], _step)
-    shapes = linework.tiles([lines], owner)
+    shapes = {int(number): shape for number, shape in drawings.kept_shapes("ecoregions", _shapes).items()}
     result = []
     for place, number in enumerate(sorted(shapes)):
         eco, shape = table.ecoregions[number], shapes[number]
@@ -113,6 +110,15 @@ def rows() -> tables.Rows:
         }
         result.append(FeatureRow(tables.index_of(place), shape, properties))
     return tuple(result)
+
+
+def _shapes() -> dict[str, shapely.Geometry]:
+    """Outlines by the numbers of the ecoregions."""
+    ends = _sites().borders()
+    ends = ends[linework.near_land(ends)]
+    between = regions.sites().owner[_sites().between(ends)]
+    lines = linework.drawn(ends[between[:, 0] != between[:, 1]], _step)
+    return {str(number): shape for number, shape in linework.tiles([lines], owner).items()}
 
 
 def _step(x: Floats, y: Floats) -> Floats:

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from eechips.emulator.demo import noise
+from eechips.emulator.demo import drawings, noise
 from eechips.emulator.demo.mercator import Floats, Rect
 
 PERIOD = 1024
@@ -45,8 +45,8 @@ class Crowns:
     shadow: Bytes
 
 
-def draw() -> None:
-    """Draws all textures at once, for the finest cells; else each is drawn when it is first looked at."""
+def load() -> None:
+    """Has all textures at hand, for the finest cells; else each is when it is first looked at."""
     for name in get_args(Name):
         _padded(name, 1)
 
@@ -79,6 +79,16 @@ def _square(name: Name, pitch: int) -> Bytes:
         finer = _square(name, pitch // 2).astype(np.uint16)
         total = finer[::2, ::2] + finer[1::2, ::2] + finer[::2, 1::2] + finer[1::2, 1::2]
         return ((total + 2) // 4).astype(np.uint8)
+    return _finest()[name]
+
+
+@cache
+def _finest() -> drawings.Arrays:
+    """All textures for the finest cells."""
+    return drawings.kept("textures", lambda: {name: _drawn(name) for name in get_args(Name)})
+
+
+def _drawn(name: Name) -> Bytes:
     if name == "grain":
         return _bytes(_fractal(((1, 0.55), (2, 0.8), (3, 0.8), (4, 0.6)), 301) * 95.0 + 128.0)
     if name == "mottle":

@@ -1,0 +1,141 @@
+"""What the demo planet keeps in the cache folder: the same bits, whoever drew them, and never a reason to fail."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+
+import numpy as np
+import pytest
+import shapely
+
+from eechips.emulator.demo import drawings, ecoregions
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Draughtsman:
+    """Counts how often it draws."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> Arrays:
+        self.times += 1
+        generator = np.random.default_rng(5)
+        return {
+            "floats": generator.normal(size=(7, 3)),
+            "bytes": generator.integers(0, 255, (64, 64)).astype(np.uint8),
+        }
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of its own, which is not there yet."""
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def equal(a: Mapping[str, np.ndarray[Any, Any]], b: Mapping[str, np.ndarray[Any, Any]]) -> bool:
+    return set(a) == set(b) and all(
+        a[k].tobytes() == b[k].tobytes() and (a[k].dtype, a[k].shape) == (b[k].dtype, b[k].shape) for k in a
+    )
+
+
+def only_file(folder: Path) -> Path:
+    (found,) = folder.iterdir()
+    return found
+
+
+def test_drawn_once(folder: Path) -> None:
+    draw = Draughtsman()
+    first, second = drawings.kept("x", draw), drawings.kept("x", draw)
+    assert draw.times == 1
+    assert equal(first, second)
+    assert equal(first, Draughtsman()())
+    assert only_file(folder).name.endswith("-x.npz")
+
+
+@pytest.mark.slow
+def test_shapes_keep_every_bit(folder: Path) -> None:
+    # The ecoregions themselves: polygons and multipolygons, with holes and islands.
+    drawn = ecoregions._shapes()
+    first = drawings.kept_shapes("ecoregions", lambda: drawn)
+    assert folder.is_dir()
+    second = drawings.kept_shapes("ecoregions", lambda: pytest.fail("drawn again"))
+    assert list(drawn) == list(first) == list(second)
+    assert {shape.geom_type for shape in drawn.values()} == {"Polygon", "MultiPolygon"}
+    for found in (first, second):
+        assert [shapely.to_wkb(shape) for shape in found.values()] == [shapely.to_wkb(s) for s in drawn.values()]
+
+
+@pytest.mark.parametrize("harm", ["nothing", "half", "another byte", "not ours"])
+def test_what_is_not_whole_is_drawn_again(folder: Path, harm: str) -> None:
+    draw = Draughtsman()
+    drawings.kept("x", draw)
+    file = only_file(folder)
+    content = bytearray(file.read_bytes())
+    middle = content.index(draw()["bytes"].tobytes()) + 5
+    content[middle] ^= 1
+    file.write_bytes({"nothing": b"", "half": content[: len(content) // 2], "not ours": b"hello"}.get(harm, content))
+    draw.times = 0
+    assert equal(drawings.kept("x", draw), Draughtsman()())
+    assert draw.times == 1
+    drawings.kept("x", draw)  # mended
+    assert draw.times == 1
+
+
+def test_without_a_folder_that_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "file" / "cache"))
+    assert equal(drawings.kept("x", Draughtsman()), Draughtsman()())
+
+
+def test_several_at_once(folder: Path) -> None:
+    start = Barrier(4)
+
+    def one(_: int) -> Mapping[str, np.ndarray[Any, Any]]:
+        start.wait()
+        return drawings.kept("x", Draughtsman())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(equal(found, Draughtsman()()) for found in pool.map(one, range(4)))
+    only_file(folder)  # and nothing half written beside it
+
+
+def test_older_versions_go(folder: Path) -> None:
+    folder.mkdir()
+    for age in range(9):
+        other = folder / f"demo-planet-{age:016x}-x.npz"
+        other.write_bytes(b"old")
+        os.utime(other, (1e9 - age, 1e9 - age))
+    stale, fresh = folder / ".demo-planet-abc", folder / ".demo-planet-def"
+    for unfinished in (stale, fresh):
+        unfinished.write_bytes(b"half")
+    os.utime(stale, (1e9, 1e9))
+    (folder / "limits.json").write_text("{}")
+    drawings.kept("x", Draughtsman())
+    names = {path.name for path in folder.iterdir()}
+    assert {f"demo-planet-{age:016x}-x.npz" for age in range(6)} <= names
+    assert not {f"demo-planet-{age:016x}-x.npz" for age in range(6, 9)} & names
+    assert names >= {"limits.json", fresh.name}
+    assert stale.name not in names
+    assert len(names) == 6 + 3
+
+
+@pytest.mark.slow
+def test_a_second_start_draws_nothing(folder: Path) -> None:
+    code = (
+        "import eechips.emulator.demo.preload\n"
+        "from eechips.emulator.demo import boundaries, linework, texture\n"
+        "print(linework.coast.cache_info().currsize, texture._crowns.cache_info().currsize, len(boundaries._units()))"
+    )
+    said = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True) for _ in range(2)]
+    assert [one.stdout.split() for one in said] == [["1", "3", "6058"], ["0", "0", "6058"]]
+    assert len(list(folder.iterdir())) == 3
