@@ -32,7 +32,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,7 @@ except ImportError as error:
 
 Item = dict[str, Any]
 Transform = Callable[[Item], Any]
-Types = torch.dtype | Mapping[str, torch.dtype] | None
+Types: TypeAlias = "torch.dtype | Mapping[str, torch.dtype] | None"
 
 T = TypeVar("T")
 
