@@ -103,7 +103,7 @@ def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     for row, geometry in zip(table.drop_columns(["geometry"]).to_pylist(), _geojson(table["geometry"]), strict=True):
         found = {name: _structure(row.pop(name, None)) for name in _TOP}
         properties = {
-            _PROPERTIES.get(name, name): _plain(_structure(value) if name in _STRUCTURES else value)
+            _PROPERTIES.get(name, name): plain(_structure(value) if name in _STRUCTURES else value)
             for name, value in row.items()
             if value is not None
         }
@@ -117,8 +117,8 @@ def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
             "geometry": geometry,
             "bbox": _bbox(found["bbox"]),
             "properties": {"datetime": None, **{k: v for k, v in properties.items() if v is not None}},
-            "links": _plain(found["links"]) or [],
-            "assets": _plain(found["assets"]) or {},
+            "links": plain(found["links"]) or [],
+            "assets": plain(found["assets"]) or {},
             **({} if found["collection"] is None else {"collection": found["collection"]}),
         }
 
@@ -355,7 +355,7 @@ def _conformed(array: pa.Array, wanted: pa.DataType) -> pa.Array:
             offsets, _conformed(array.flatten(), wanted.value_type), type=wanted, mask=array.is_null()
         )
     if pa.types.is_string(wanted) and (pa.types.is_nested(array.type) or pa.types.is_boolean(array.type)):
-        return pa.array([None if value is None else json.dumps(_plain(value)) for value in array.to_pylist()], wanted)
+        return pa.array([None if value is None else json.dumps(plain(value)) for value in array.to_pylist()], wanted)
     # Whole numbers beside fractions become fractions, also where that costs digits, beyond 2**53.
     return array.cast(wanted, safe=not (pa.types.is_integer(array.type) and pa.types.is_floating(wanted)))
 
@@ -371,15 +371,15 @@ def _whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON has it: without nulls in objects, with times as texts, and WKB as GeoJSON."""
     if isinstance(value, dict):
-        parts = ((name, _plain(part)) for name, part in value.items() if part is not None)
+        parts = ((name, plain(part)) for name, part in value.items() if part is not None)
         return {name: part for name, part in parts if part is not None}
     if isinstance(value, list):
         if value and all(isinstance(part, tuple) for part in value):  # of a map
-            return _plain(dict(value))
-        return [_plain(part) for part in value]
+            return plain(dict(value))
+        return [plain(part) for part in value]
     if isinstance(value, float):
         return None if math.isnan(value) else value
     if value is None or isinstance(value, (str, int)):

@@ -21,7 +21,7 @@ from eechips.catalogs.fetch import PACE, Maker, Pace, fetch
 from eechips.catalogs.hooks import hook_of
 from eechips.catalogs.job import Counts, Failure, Job, Sharded
 from eechips.catalogs.layout import Layout
-from eechips.catalogs.lists import Entry, chunks, find
+from eechips.catalogs.lists import FAILURE_COLUMNS, Entry, chunks, find
 from eechips.catalogs.merge import Outcome
 from eechips.catalogs.options import CatalogOptions
 from eechips.catalogs.schema import SCHEMA_NAME
@@ -244,6 +244,6 @@ def _report(change: Change, work: _Work, lists: Sequence[str], who: Crew) -> Non
     if work.failures:
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(("place", "address", "kind", "reason"))
+        writer.writerow(FAILURE_COLUMNS)
         writer.writerows((f.place, f.address or "", f.kind, f.reason) for f in work.failures)
         stage(change, "failures.staged", FAILURES_NAME, buffer.getvalue().encode())

@@ -12,14 +12,17 @@ import lzma
 import re
 import tempfile
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
-from eechips.catalogs.addresses import is_web, told
+from eechips.catalogs.addresses import is_told, is_web, told
+from eechips.catalogs.documents import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
 
 FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl", "parquet")
@@ -28,10 +31,18 @@ FORMATS = ("csv", "tsv", "txt", "json", "geojson", "ndjson", "jsonl", "geojsonl"
 ADDRESS_COLUMNS = ("url", "href", "address", "item", "stac_url", "link")
 """Columns that addresses are looked for in, unless the caller names one."""
 
+FAILURE_COLUMNS = ("place", "address", "kind", "reason")
+"""Columns of a list of entries that brought no item, which is a list as well."""
+
 _BYTES = 32_000_000  # of items in a chunk
 _ADDRESS_BYTES = 16_000  # what an address counts for: the item that it leads to
 _MOST = 20_000  # items in a chunk
-_ROWS = 2000  # of a Parquet file that are read at a time
+_ROWS = 2000  # of a Parquet file that are read at a time, at most
+_BLOCK = 1 << 20  # bytes of a document that are read at a time
+_DELIMITERS = {"csv": ",", "tsv": "\t"}
+_OTHER_DELIMITERS = ";\t|"  # of tables that are called CSV
+_GEOMETRIES = ("geometry", "geom", "wkb_geometry", "the_geom")  # columns, where GeoParquet does not name it
+_WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # in this order
 _BROKEN = (OSError, EOFError, UnicodeError, csv.Error, zlib.error, lzma.LZMAError)
 _COMPRESSED = re.compile(r"\.(gz|bz2|xz|zst)$", re.IGNORECASE)
 _MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00", "zst": b"\x28\xb5\x2f\xfd"}
@@ -131,12 +142,24 @@ def _matching(pattern: str) -> list[List]:
     if is_here and Path(path).exists():  # brackets in its own name
         is_pattern = False
     found = []
-    for name in sorted(files.glob(path)) if is_pattern else [path]:
-        info = files.info(name)
+    for name, info in _files(files, sorted(files.glob(path)) if is_pattern else [path]):
         stamp = next((info[key] for key in _STAMPS if info.get(key)), "")
         address = name if is_here else files.unstrip_protocol(name)
         found.append(List(address, info.get("size"), str(stamp), is_foreign=not is_here))
     return found
+
+
+def _files(files: Any, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Files and what is known of them; of a folder those in it, as Spark and Dask write tables, but for hidden ones."""
+    for name in names:
+        info = files.info(name)
+        if info.get("type") != "directory":
+            yield name, info
+            continue
+        for below, own in sorted(files.find(name, detail=True).items()):
+            inside = below.removeprefix(name.rstrip("/")).strip("/").split("/")
+            if not any(part.startswith((".", "_")) for part in inside):
+                yield below, own
 
 
 def chunks(lists: Sequence[List], column: str | None) -> Iterator[list[Entry]]:
@@ -191,13 +214,13 @@ def _opened(known: List) -> Iterator[IO[bytes]]:
             is_compressed = bool(magic) and copy.read(len(magic)) == magic
             copy.seek(0)
             with _decompressed(copy, known.compression if is_compressed else None) as file:
-                yield file
+                yield _in_utf8(known, file)
     else:
         with (
             fsspec.open(known.address, "rb", compression=None) as source,
             _decompressed(source, known.compression) as file,
         ):
-            yield file
+            yield _in_utf8(known, file)
 
 
 @contextmanager
@@ -209,6 +232,17 @@ def _decompressed(file: IO[bytes], compression: str | None) -> Iterator[IO[bytes
         yield stream
 
 
+def _in_utf8(known: List, file: IO[bytes]) -> IO[bytes]:
+    """A text in UTF-8, if it says that it is UTF-16 or UTF-32, as those of PowerShell and Excel."""
+    if known.format == "parquet":
+        return file
+    if not hasattr(file, "peek"):  # of a store's package, which may read lines only as a whole
+        file = cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, file)))
+    head = cast(io.BufferedReader, file).peek(4)
+    encoding = {2: "utf-16", 4: "utf-32"}.get(next((len(mark) for mark in _WIDE if head.startswith(mark)), 0))
+    return file if encoding is None else codecs.EncodedFile(file, "utf-8", encoding)
+
+
 def _zstandard(file: IO[bytes]) -> IO[bytes]:
     import pyarrow as pa
 
@@ -217,7 +251,11 @@ def _zstandard(file: IO[bytes]) -> IO[bytes]:
 
 def _of_lines(known: List, file: IO[bytes], _: str | None) -> Iterator[Entry]:
     """An item, or an address, in each line; also of an array that has its parts in lines."""
-    for number, line in enumerate(file, start=1):
+    head = _head(file)
+    if _is_document(head):
+        yield from _of_blocks(known, chain(head, iter(lambda: file.read(_BLOCK), b"")))
+        return
+    for number, line in enumerate(chain(head, file), start=1):
         text = (line.removeprefix(codecs.BOM_UTF8) if number == 1 else line).strip().lstrip(_SEPARATOR)
         if text.startswith(b"[") and not text.endswith(b"]"):
             text = text[1:].lstrip()
@@ -227,31 +265,59 @@ def _of_lines(known: List, file: IO[bytes], _: str | None) -> Iterator[Entry]:
             yield from _parts(known, number, text)
 
 
+def _head(file: IO[bytes]) -> list[bytes]:
+    """The first lines: up to the second that is not empty, or to so many bytes."""
+    head = []
+    filled = 0
+    while filled < 2 and (line := file.readline(_BYTES)):
+        head.append(line)
+        filled += bool(line.removeprefix(codecs.BOM_UTF8).strip())
+        if not line.endswith(b"\n"):
+            break
+    return head
+
+
+def _is_document(head: Sequence[bytes]) -> bool:
+    """Whether a list of lines begins like JSON whose values are spread over lines, or is one very long line."""
+    lines = [line.removeprefix(codecs.BOM_UTF8).strip().lstrip(_SEPARATOR) for line in head]
+    lines = [line for line in lines if line]
+    if not lines or not lines[0].startswith((b"{", b"[")):
+        return False
+    if len(head[-1]) >= _BYTES and not head[-1].endswith(b"\n"):
+        return True
+    first = lines[1] if lines[0] == b"[" and len(lines) > 1 else lines[0].removeprefix(b"[").lstrip()
+    return first.startswith(b"{") and first.endswith((b"{", b"[", b",")) and not first.endswith(b"},")
+
+
 def _of_document(known: List, file: IO[bytes], _: str | None) -> Iterator[Entry]:
-    """An item, an array of items or addresses, or a collection of features."""
+    """An item, an array of items or addresses, a collection of features, or several of them."""
+    yield from _of_blocks(known, iter(lambda: file.read(_BLOCK), b""))
+
+
+def _of_blocks(known: List, blocks: Iterator[bytes]) -> Iterator[Entry]:
     try:
-        value = json.load(file)
-    except (ValueError, RecursionError) as error:
-        raise ConfigurationError(
-            f"{known.name} is no JSON: {error} (with an item in each line, its name must end in .ndjson)"
-        ) from error
-    for number, part in enumerate(_features(value)):
-        yield _part(known, f"{known.name}:{number}", part)
+        for number, text in enumerate(parts(blocks)):
+            yield _part(known, f"{known.name}:{number}", text.encode(errors="surrogatepass"))
+    except ValueError as error:
+        raise ConfigurationError(f"{known.name} is no JSON: {error}") from error
 
 
 def _of_table(known: List, file: IO[bytes], column: str | None) -> Iterator[Entry]:
     csv.field_size_limit(max(csv.field_size_limit(), _BYTES))  # items are longer than 131,072 characters
+    lines = codecs.iterdecode(file, "utf-8-sig")
+    first_line = next((line for line in lines if line.strip()), "")
     # Strictly: a quote that is not closed would swallow the lines up to the next one.
-    rows = csv.reader(
-        codecs.iterdecode(file, "utf-8-sig"), delimiter="\t" if known.format == "tsv" else ",", strict=True
-    )
+    rows = csv.reader(chain([first_line], lines), delimiter=_delimiter(known.format, first_line, column), strict=True)
     try:
         first = next((row for row in rows if any(row)), None)
         if first is None:
             return
-        index = 0
-        if column is None and len(first) == 1 and "/" in first[0]:  # no header: a column of addresses
-            yield from _parts(known, rows.line_num, first[0].strip().encode())
+        if tuple(first) == FAILURE_COLUMNS and column not in FAILURE_COLUMNS:
+            yield from _of_failures(known, rows, column)
+            return
+        index = _bare(first) if column is None else None
+        if index is not None:
+            yield from _parts(known, rows.line_num, first[index].strip().encode())
         else:
             index = first.index(_column(known, first, column))
         for row in rows:
@@ -261,29 +327,108 @@ def _of_table(known: List, file: IO[bytes], column: str | None) -> Iterator[Entr
         raise ConfigurationError(f"{known.name} cannot be read, at line {rows.line_num}: {error}") from error
 
 
+def _delimiter(format: str, line: str, column: str | None) -> str:
+    """What stands between the columns of a table, by its first line."""
+    usual = _DELIMITERS[format]
+    wanted = {column} if column is not None else {*ADDRESS_COLUMNS}
+    for delimiter in (usual, *_OTHER_DELIMITERS):
+        names = next(iter(csv.reader([line], delimiter=delimiter)), [])
+        if wanted & ({*names} if column is not None else {name.strip().lower() for name in names}):
+            return str(delimiter)
+    return usual
+
+
+def _bare(row: Sequence[str]) -> int | None:
+    """The number of the cell of a first row that is an address or an item, so that there is no header."""
+    if {cell.strip().lower() for cell in row} & {*ADDRESS_COLUMNS}:
+        return None
+    found = [index for index, cell in enumerate(row) if "://" in cell or cell.lstrip().startswith("{")]
+    if len(row) == 1 and "/" in row[0]:
+        return 0
+    return found[0] if len(found) == 1 else None
+
+
+def _of_failures(known: List, rows: Iterator[list[str]], column: str | None) -> Iterator[Entry]:
+    """Addresses that failed; those whose secrets were left out are looked up in the lists that they came from."""
+    signed: dict[str, dict[str, str]] = defaultdict(dict)
+    for row in rows:
+        place, address = (*row, "", "")[:2]
+        if address and is_told(address) and not known.is_foreign:
+            signed[place.rpartition(":")[0]][place] = address
+        elif address:
+            yield Entry(place, address=address, is_foreign=known.is_foreign)
+    for name, wanted in signed.items():
+        yield from _again(name, wanted, column)
+
+
+def _again(name: str, wanted: dict[str, str], column: str | None) -> Iterator[Entry]:
+    """Entries of a list, by their places, as far as they are still the addresses that they were."""
+    try:
+        lists = [] if is_told(name) else find([name])
+    except EechipsError:
+        lists = []  # it is not there any more
+    for known in lists:
+        # Taken for one from elsewhere, a list of failures leads to no further list.
+        for entry in _entries(replace(known, is_foreign=True), column):
+            address = wanted.get(entry.place)
+            if address is not None and entry.address and _bare_of(told(entry.address)) == _bare_of(address):
+                del wanted[entry.place]
+                yield replace(entry, is_foreign=known.is_foreign)
+    for place, address in wanted.items():
+        yield Entry(place, address=address)
+
+
+def _bare_of(address: str) -> str:
+    """An address without what may have been signed anew."""
+    return address.partition("?")[0]
+
+
 def _of_parquet(known: List, source: IO[bytes], column: str | None) -> Iterator[Entry]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from eechips.catalogs.columns import items_of
+    from eechips.catalogs.columns import items_of, plain
 
     try:
         with pq.ParquetFile(source) as file:
             names = file.schema_arrow.names
-            is_stac = column is None and {"id", "geometry"} <= set(names)
-            columns = None if is_stac else [_column(known, names, column)]
+            geometry = None if column is not None or "id" not in names else _geometry(file)
+            columns = None if geometry is not None else [_column(known, names, column)]
             number = 0
-            for batch in file.iter_batches(batch_size=_ROWS, columns=columns):
+            for batch in file.iter_batches(batch_size=rows_at_once(file), columns=columns):
                 table = pa.Table.from_batches([batch])
-                values: Any = items_of(table) if is_stac else table.column(0).to_pylist()
-                for value in values:
-                    if is_stac:
+                if geometry is not None:
+                    names = ["geometry" if name == geometry else name for name in table.column_names]
+                    for value in items_of(table.rename_columns(names)):
                         yield Entry(f"{known.name}:{number}", item=json.dumps(value).encode())
-                    elif value:
-                        yield from _parts(known, number, str(value).strip().encode())
+                        number += 1
+                    continue
+                for cell in table.column(0).to_pylist():
+                    if cell:
+                        whole = json.dumps(plain(cell)) if isinstance(cell, (dict, list)) else cell
+                        text = whole if isinstance(whole, bytes) else str(whole).encode()
+                        yield from _parts(known, number, text.strip())
                     number += 1
     except (pa.ArrowException, ValueError, OverflowError, TypeError) as error:
         raise ConfigurationError(f"{known.name} cannot be read: {error}") from error
+
+
+def _geometry(file: Any) -> str | None:
+    """The column of geometries of a table of items; None if it is none."""
+    names = file.schema_arrow.names
+    try:
+        primary = json.loads((file.schema_arrow.metadata or {})[b"geo"])["primary_column"]
+    except (KeyError, ValueError, TypeError):
+        primary = None
+    found: list[str] = [name for name in ("geometry", primary, *_GEOMETRIES) if name in names]
+    return found[0] if found else None
+
+
+def rows_at_once(file: Any) -> int:
+    """Rows that are read at a time: fewer, if they are wide."""
+    groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+    widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
+    return max(1, min(_ROWS, int(_BYTES / max(1.0, widest))))
 
 
 def _parts(known: List, number: int, text: bytes) -> Iterator[Entry]:
@@ -291,48 +436,40 @@ def _parts(known: List, number: int, text: bytes) -> Iterator[Entry]:
     place = f"{known.name}:{number}"
     if text.startswith(b"[") or (text.startswith(b"{") and _COLLECTION in text):
         try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
+            found = [part.encode(errors="surrogatepass") for part in parts([text])]
+        except ValueError:
             yield Entry(place, item=text)  # which whoever reads it will tell
             return
-        if isinstance(value, list) or isinstance(value.get("features"), list):
-            for index, part in enumerate(_features(value)):
+        if found != [text]:
+            for index, part in enumerate(found):
                 yield _part(known, f"{place}.{index}", part)
             return
     yield _entry(known, place, text)
 
 
 def _entry(known: List, place: str, text: bytes) -> Entry:
-    if text.startswith(b"{"):
+    if text.startswith((b"{", b"[")):
         return Entry(place, item=text)
     try:
         value = json.loads(text) if text.startswith(b'"') else text.decode()
     except ValueError:
         return Entry(place, item=text)  # which whoever reads it will tell
-    return Entry(place, address=value, is_foreign=known.is_foreign)
+    if value.lstrip().startswith("{"):  # JSON in a JSON string
+        return Entry(place, item=value.encode(errors="surrogatepass"))
+    return Entry(place, address=value.strip(), is_foreign=known.is_foreign)
 
 
-def _part(known: List, place: str, part: Any) -> Entry:
-    if isinstance(part, str):
-        return Entry(place, address=part.strip(), is_foreign=known.is_foreign)
-    return Entry(place, item=json.dumps(part).encode())
-
-
-def _features(value: Any) -> Iterator[Any]:
-    """The parts of an array, and of collections of features, such as pages of an API's answer."""
-    if isinstance(value, list):
-        for part in value:
-            yield from _features(part) if isinstance(part, dict) else [part]
-    elif isinstance(value, dict) and isinstance(value.get("features"), list):
-        yield from value["features"]
-    else:
-        yield value
+def _part(known: List, place: str, text: bytes) -> Entry:
+    """A part of a document, in which addresses are JSON strings."""
+    return _entry(known, place, text) if text.startswith(b'"') else Entry(place, item=text)
 
 
 def _column(known: List, names: Sequence[str], wanted: str | None) -> str:
     """The column of addresses."""
     if wanted is not None and wanted in names:
         return wanted
+    if wanted is None and len(names) == 1:
+        return names[0]
     by_name = {name.strip().lower(): name for name in reversed(names)}
     if wanted is None:
         for name in ADDRESS_COLUMNS:

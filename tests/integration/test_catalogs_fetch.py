@@ -17,6 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -320,6 +322,56 @@ def test_secrets_of_addresses_are_nowhere(server: Server, tmp_path: Path) -> Non
     asked = sum(server.asked.values())
     assert ingest(out / "_failures.csv", tmp_path / "again", quiet=True).counts.failures == {"no address": 6}
     assert sum(server.asked.values()) == asked
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv", "parquet"])
+def test_signed_addresses_that_failed_are_found_in_their_list_again(
+    server: Server, tmp_path: Path, suffix: str
+) -> None:
+    """The same, or signed anew meanwhile; what else has come to stand there is not asked."""
+    is_up = [False]
+
+    def item_of(handler: BaseHTTPRequestHandler) -> None:
+        name = handler.path.partition("?")[0].strip("/")
+        send(handler, json.dumps(item(name, (0, 0, 1, 1))).encode(), 200 if is_up[0] or name == "good" else 404)
+
+    names = ["good", "bad", "worse", "worst", "plain"]
+    server.paths.update({f"/{name}": item_of for name in (*names, "other")})
+    lists = tmp_path / f"list.{suffix}"
+
+    def write(signature: str, fourth: str) -> None:
+        query = f"?sig={signature}&n=1"
+        urls = [f"{server.url}/{fourth if name == 'worst' else name}{query}" for name in names[:4]]
+        urls.append(f"{server.url}/plain")
+        if suffix == "parquet":
+            pq.write_table(pa.table({"n": range(5), "stac": urls}), lists)
+        else:
+            lists.write_text("\n".join((["n,stac"] if suffix == "csv" else []) + [
+                f"{n},{url}" if suffix == "csv" else url for n, url in enumerate(urls)
+            ]))  # fmt: skip
+
+    write("s3cret", "worst")
+    column = None if suffix == "txt" else "stac"
+    out = tmp_path / "catalog"
+    assert ingest(lists, out, column=column, quiet=True).counts.failures == {"HTTP 404": 4}
+    assert "s3cret" not in (out / "_failures.csv").read_text()
+    assert ingest(out / "_failures.csv", out, column=column, quiet=True).counts.failures == {"HTTP 404": 4}
+    assert server.asked["/bad?sig=s3cret&n=1"] == 2
+    is_up[0] = True
+    write("s3cret2", "other")
+    found = ingest(out / "_failures.csv", out, column=column, quiet=True)
+    assert found.counts.failures == {"no address": 1}
+    assert set(contents(found.catalog)) == {("test", name) for name in ("good", "bad", "worse", "plain")}
+    assert server.asked["/bad?sig=s3cret2&n=1"] == 1
+    assert server.asked["/good?sig=s3cret&n=1"] == 1  # what had not failed is not asked again
+    # A list of failures of somebody else's says nothing about the files of this machine, nor one that leads to itself.
+    text = (out / "_failures.csv").read_text()
+    server.paths["/_failures.csv"] = lambda handler: send(handler, text.encode())
+    write("s3cret3", "worst")
+    assert ingest(f"{server.url}/_failures.csv", out, quiet=True).counts.failures == {"no address": 1}
+    loop = tmp_path / "loop.csv"
+    loop.write_text(f"place,address,kind,reason\n{loop}:2,{server.url}/bad?sig=***,x,y\n")
+    assert ingest(loop, out, quiet=True).counts.failures == {"no address": 1}
 
 
 def test_two_addresses_of_one_item(server: Server, tmp_path: Path) -> None:

@@ -298,7 +298,7 @@ def test_lists_and_items_in_an_object_store(tmp_path: Path, monkeypatch: pytest.
             lines += [json.dumps(f"{server.bucket}/items/{7 + part}.json")]
             files.pipe_file(f"{root}/lists/2020_{part}.ndjson", "\n".join(lines).encode())
         result = cli(f"{server.bucket}/lists/2020_*.ndjson", "--out", tmp_path / "catalog")
-        assert result.exit_code == 1
+        assert result.exit_code == 1, result.output
         ids = {key[1] for key in contents(eechips.open_catalog(tmp_path / "catalog"))}
         assert ids == {f"scene-{n}" for n in (0, 1, 2, 7, 10, 11, 12)}
         (failed,) = failures(tmp_path / "catalog")

@@ -24,7 +24,7 @@ import shapely
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
 from eechips.catalogs.columns import table_of
-from eechips.catalogs.lists import chunks, find
+from eechips.catalogs.lists import chunks, find, rows_at_once
 from eechips.catalogs.mending import judged
 from eechips.errors import ConfigurationError, UsageError
 from tests.catalog_items import item
@@ -152,7 +152,7 @@ def ids(*lists: Path) -> list[str]:
 
 
 LINES = [json.dumps(value) for value in ITEMS]
-PAGE = {"type": "FeatureCollection", "features": ITEMS, "links": [], "context": {"matched": 3}}
+PAGE: dict[str, Any] = {"type": "FeatureCollection", "features": ITEMS, "links": [], "context": {"matched": 3}}
 
 
 @pytest.mark.parametrize(
@@ -213,9 +213,9 @@ def test_tables_as_people_have_them(tmp_path: Path) -> None:
     [
         ("x.csv", b'url\n"https://a\nhttps://b\n', "at line 3: unexpected end of data"),
         ("x.csv", b'url,n\n"https://a"x,1\n', "at line 2: ',' expected"),
-        ("x.csv", b"url;n\nhttps://a;1\n", "no column of addresses"),
+        ("x.csv", b"place,n\nhttps://a,1\n", "no column of addresses"),
         ("x.json", b"[" * 100_000, "is no JSON"),
-        ("x.json", b'{"id": "a"}\n{"id": "b"}\n', "its name must end in .ndjson"),
+        ("x.json", b'{"id": "a"}\n{"id": "b"', "is no JSON"),
         ("x.ndjson.zst", bytes(pa.compress(LINES[0].encode(), "zstd"))[:-5], "Truncated"),
         ("x.ndjson.gz", gzip.compress(LINES[0].encode())[:-5], "ended before"),
     ],
@@ -323,3 +323,113 @@ def test_parquet_of_other_libraries(tmp_path: Path) -> None:
     (entries,) = chunks(find([str(tmp_path / "frame.parquet")]), None)
     for entry, value in zip(entries, values[:3], strict=True):
         assert json.loads(entry.item or b"")["properties"] == value["properties"]
+
+
+@pytest.mark.parametrize("suffix", ["ndjson", "txt", "json", "geojson", "ndjson.gz"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(json.dumps(value, indent=2) for value in ITEMS),
+        json.dumps(ITEMS, indent=1),
+        "\ufeff\r\n" + json.dumps(PAGE, indent="\t").replace("\n", "\r\n"),
+        "\n".join(LINES),
+        json.dumps([ITEMS[:1], [ITEMS[1:]]]),
+        "\n".join(json.dumps({**PAGE, "features": [value]}, indent=2) for value in ITEMS),
+        '[{"type": "Feature", "id": "0"},\n{"type": "Feature", "id": "1"},\n{"type": "Feature", "id": "2"}]',
+    ],
+    ids=["values", "array", "page", "lines", "nested", "pages", "brackets"],
+)
+def test_json_however_it_is_laid_out_and_called(tmp_path: Path, text: str, suffix: str) -> None:
+    path = tmp_path / f"list.{suffix}"
+    path.write_bytes(gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode())
+    assert ids(path) == ["0", "1", "2"]
+
+
+def test_a_very_long_line_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eechips.catalogs.lists._BYTES", 200)
+    (tmp_path / "list.ndjson").write_text(json.dumps(PAGE))
+    assert ids(tmp_path / "list.ndjson") == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
+@pytest.mark.parametrize("name", ["list.ndjson", "list.csv", "list.tsv", "list.json", "list.ndjson.bz2"])
+def test_encodings_that_say_so(tmp_path: Path, name: str, encoding: str) -> None:
+    """As PowerShell and Excel write them."""
+    rows = ["item", *(line.replace('"', '""').join('""') for line in LINES)] if "sv" in name else LINES
+    content = "\r\n".join(rows).encode(encoding)
+    (tmp_path / name).write_bytes(bz2.compress(content) if name.endswith("bz2") else content)
+    assert ids(tmp_path / name) == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("1,https://a/1.json\n2,https://a/2.json\n", ["https://a/1.json", "https://a/2.json"]),
+        ("stac\nhttps://a/1.json\n", ["https://a/1.json"]),
+        ("id;url\n1;https://a/1.json?x=1,2\n", ["https://a/1.json?x=1,2"]),
+        ("id\tHref\n1\thttps://a/1.json\n", ["https://a/1.json"]),
+        ("id|note,url\n1|2,https://a/1.json\n", ["https://a/1.json"]),
+        ("s3://a/1.json\ns3://a/2.json\n", ["s3://a/1.json", "s3://a/2.json"]),
+    ],
+)
+def test_tables_that_are_hardly_csv(tmp_path: Path, text: str, found: list[str]) -> None:
+    (tmp_path / "list.csv").write_text(text)
+    assert ids(tmp_path / "list.csv") == found
+
+
+def test_folders_are_the_lists_in_them(tmp_path: Path) -> None:
+    """As Spark writes tables."""
+    table = tmp_path / "items.parquet"
+    for number in range(3):
+        (table / f"part={number}").mkdir(parents=True)
+        pq.write_table(pa.table({"item": LINES[number : number + 1]}), table / f"part={number}/0.snappy.parquet")
+    (table / "_SUCCESS").write_text("")
+    (table / ".0.parquet.crc").write_bytes(b"crc")
+    assert ids(table) == ids(tmp_path / "*.parquet") == ["0", "1", "2"]
+    (tmp_path / "none.parquet").mkdir()
+    with pytest.raises(UsageError, match="there is no list"):
+        find([str(tmp_path / "none.parquet")])
+
+
+@pytest.mark.parametrize("name", ["geom", "wkb_geometry", "Umriß"])
+def test_parquet_whose_geometries_are_called_otherwise(tmp_path: Path, name: str) -> None:
+    frame = geopandas.GeoDataFrame(
+        {"id": ["0", "1", "2"], "datetime": DATES}, geometry=shapely.from_wkb(WKB), crs="EPSG:4326"
+    )
+    frame.rename_geometry(name).to_parquet(tmp_path / "x.parquet")
+    table = pq.read_table(tmp_path / "x.parquet")
+    if name != "Umriß":  # nobody but GeoParquet says that this is one
+        table = table.replace_schema_metadata(None)
+    values = of_parquet(tmp_path / "y.parquet", table)
+    assert [value["id"] for value in values] == ["0", "1", "2"]
+    assert [shapely.geometry.shape(value["geometry"]) for value in values] == shapely.from_wkb(WKB).tolist()
+    assert all(name not in value["properties"] for value in values)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.array(LINES, pa.large_string()),
+        pa.array(LINES, pa.string_view()),
+        pa.array([line.encode() for line in LINES], pa.binary()),
+        pa.array(LINES).dictionary_encode(),
+        pa.array(ITEMS),
+        pa.array([[value] for value in ITEMS]),
+        pa.array([LINES[:0], LINES]),
+    ],
+    ids=["large", "view", "bytes", "dictionary", "objects", "arrays", "lists of texts"],
+)
+def test_parquet_with_items_of_every_type(tmp_path: Path, column: pa.Array) -> None:
+    for names in (("whatever",), ("n", "item")):
+        columns = [pa.array(range(len(column))), column][-len(names) :]
+        pq.write_table(pa.table(dict(zip(names, columns, strict=True))), tmp_path / "x.parquet")
+        assert ids(tmp_path / "x.parquet") == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize(("width", "rows"), [(10, 2000), (100_000, 320), (50_000_000, 1)])
+def test_parquet_with_wide_rows_is_read_a_few_at_a_time(tmp_path: Path, width: int, rows: int) -> None:
+    """No more than 32 MB, as a row of its widest group is on average."""
+    values = pa.array(["x" * width] * max(2, 20 * (width < 1_000_000)))
+    pq.write_table(pa.table({"item": values}), tmp_path / "x.parquet", use_dictionary=False, compression=None)
+    with pq.ParquetFile(tmp_path / "x.parquet") as file:
+        assert rows * 0.9 <= rows_at_once(file) <= rows

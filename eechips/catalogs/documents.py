@@ -1,0 +1,189 @@
+"""JSON documents of any size, a part at a time: arrays, collections of features, values one after the other."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+_BLOCK = 1 << 20  # characters that are looked at at once, at least
+_LARGEST = 1 << 28  # characters of a part, at most
+_SLACK = 32  # characters: an error so near the end of what has been read may be none
+_BLANK = re.compile(r"[ \t\r\n\x1e]*")  # RFC 8142 has a record separator before each value
+_DECODER = json.JSONDecoder()
+_FEATURES = "features"
+
+
+def parts(blocks: Iterable[bytes]) -> Iterator[str]:
+    """The JSON texts of the parts of a document, as they stand there.
+
+    Parts are the elements of arrays, also of arrays in them, the features of collections, such as pages of an API's
+    answer, and whatever else stands in the document by itself. It may have several values, with or without commas
+    between them. No more of it is in memory than a part, or a megabyte.
+
+    Args:
+        blocks: the document, in any encoding that JSON has.
+
+    Raises:
+        ValueError: if it is no JSON, or breaks off; what came before has been yielded.
+    """
+    text = _Text(blocks)
+    try:
+        while text.peek():
+            yield from _several(text)
+            if text.peek() == ",":
+                text.at += 1
+    except RecursionError:
+        raise ValueError("it has arrays in arrays in arrays") from None
+
+
+class _Text:
+    """What is left of a text that comes in blocks.
+
+    Attributes:
+        at: number of the next character in what is loaded.
+        mark: of the first that is still needed; None if that is the next one.
+    """
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self.at = 0
+        self.mark: int | None = None
+        self._pieces = _decoded(blocks)
+        self._loaded, self._passed, self._is_whole = "", 0, False
+
+    def peek(self) -> str:
+        """The next character that is not blank; empty at the end."""
+        while True:
+            found = _BLANK.match(self._loaded, self.at)
+            assert found is not None
+            self.at = found.end()
+            if self.at < len(self._loaded):
+                return self._loaded[self.at]
+            if not self._more():
+                return ""
+
+    def take(self, characters: str) -> str:
+        """The next character that is not blank, which must be one of these."""
+        found = self.peek()
+        if not found or found not in characters:
+            what = f"'{found}'" if found else "its end"
+            raise ValueError(f"{' or '.join(characters)} expected, not {what}, at character {self._passed + self.at}")
+        self.at += 1
+        return found
+
+    def value(self) -> Any:
+        """The next value."""
+        first = self.peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._loaded, self.at)
+            except json.JSONDecodeError as error:
+                may_go_on = error.pos >= len(self._loaded) - _SLACK or error.msg.startswith("Unterminated")
+                if not may_go_on or not self._more():
+                    raise ValueError(f"{error.msg} at character {self._passed + error.pos}") from None
+            else:
+                if first in '"{[' or end < len(self._loaded) - _SLACK or not self._more():  # numbers may go on
+                    self.at = end
+                    return value
+
+    def since(self, mark: int) -> str:
+        """What stands between a mark and the next character."""
+        return self._loaded[mark : self.at]
+
+    def _more(self) -> bool:
+        """Loads as much again; returns whether there was anything."""
+        if self._is_whole:
+            return False
+        kept = self.at if self.mark is None else self.mark
+        pieces = [self._loaded[kept:]]
+        wanted = max(_BLOCK, len(pieces[0]))
+        if wanted > _LARGEST:
+            raise ValueError(f"a part has more than {_LARGEST:,} characters")
+        while wanted > 0:
+            piece = next(self._pieces, None)
+            if piece is None:
+                self._is_whole = True
+                break
+            pieces.append(piece)
+            wanted -= len(piece)
+        self._loaded = "".join(pieces)
+        self._passed += kept
+        self.at -= kept
+        if self.mark is not None:
+            self.mark -= kept
+        return len(pieces) > 1
+
+
+def _several(text: _Text) -> Iterator[str]:
+    """The parts of a value."""
+    first = text.peek()
+    if first == "{":
+        yield from _of_object(text)
+    elif first == "[":
+        yield from _of_array(text, is_flat=False)
+    else:
+        yield _whole(text)
+
+
+def _whole(text: _Text) -> str:
+    """The text of a value."""
+    text.peek()
+    text.mark = text.at
+    text.value()
+    found = text.since(text.mark)
+    text.mark = None
+    return found
+
+
+def _of_array(text: _Text, *, is_flat: bool) -> Iterator[str]:
+    text.take("[")
+    if text.peek() == "]":
+        text.at += 1
+        return
+    while True:
+        if is_flat:
+            yield _whole(text)
+        else:
+            yield from _several(text)
+        if text.take(",]") == "]":
+            return
+
+
+def _of_object(text: _Text) -> Iterator[str]:
+    """An object; if it is a collection, its features, and no more of it is held."""
+    text.mark = text.at
+    text.take("{")
+    is_collection = False
+    if text.peek() == "}":
+        text.at += 1
+    else:
+        while True:
+            text.peek()
+            name = text.value() if text.peek() == '"' else text.take('"')
+            text.take(":")
+            if name == _FEATURES and text.peek() == "[":
+                is_collection, text.mark = True, None
+                yield from _of_array(text, is_flat=True)
+            else:
+                text.value()
+            if text.take(",}") == "}":
+                break
+    if not is_collection:
+        assert text.mark is not None
+        found, text.mark = text.since(text.mark), None
+        yield found
+
+
+def _decoded(blocks: Iterable[bytes]) -> Iterator[str]:
+    """The text of blocks, in whatever encoding JSON may be."""
+    decoder: Any = None
+    for block in blocks:
+        if decoder is None:
+            if not block:
+                continue
+            decoder = codecs.getincrementaldecoder(json.detect_encoding(block))("surrogatepass")
+        yield decoder.decode(block)
+    if decoder is not None:
+        yield decoder.decode(b"", final=True)
