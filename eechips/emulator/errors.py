@@ -7,7 +7,9 @@
     │   ├── UnknownFunctionError      a function that the local Earth Engine does not have
     │   ├── TypeMismatchError         an argument of the wrong type
     │   └── LimitError                a limit of the service (pixels, bytes, elements, memory, time)
-    └── NotFoundError             404 NOT_FOUND: no such asset, thumbnail, table or method
+    ├── NotFoundError             404 NOT_FOUND: no such asset, thumbnail, table or method
+    └── UnavailableError          503 UNAVAILABLE: not now
+        └── ChangingError             what an answer is made of changes meanwhile: it is made anew
 """
 
 from __future__ import annotations
@@ -50,3 +52,14 @@ class NotFoundError(EarthEngineError):
 
     code = 404
     status = "NOT_FOUND"
+
+
+class UnavailableError(EarthEngineError):
+    """Nothing can be answered now: ask again (HTTP 503)."""
+
+    code = 503
+    status = "UNAVAILABLE"
+
+
+class ChangingError(UnavailableError):
+    """What an answer is made of changes meanwhile: it has to be made anew, or asked for again."""

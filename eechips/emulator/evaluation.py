@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import shapely
 
 from eechips.emulator import messages, operations, rendering, resources
 from eechips.emulator.context import Context, Limits
-from eechips.emulator.errors import EarthEngineError, InvalidError, LimitError
+from eechips.emulator.errors import ChangingError, EarthEngineError, InvalidError, LimitError
 from eechips.emulator.messages import Body, Request
 from eechips.emulator.stores import StoreConfig, open_store
 from eechips.emulator.workers import Answer, Job, error_answer
+
+# An answer is made anew for so many seconds, and at least so many times, while what it is made of changes.
+_PATIENCE = 10.0
+_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +62,39 @@ class Evaluation:
     def __init__(self, store: StoreConfig, limits: Limits) -> None:
         self._store = open_store(store)
         self._limits = limits
+        self._remade = 0
 
     def reads(self) -> Mapping[str, int]:
         """What was read of catalogues since this was last asked for."""
-        return self._store.reads()
+        remade, self._remade = self._remade, 0
+        return self._store.reads() + Counter(remade=remade)
 
     def answer(self, job: Job) -> Answer:
-        """Answers one request, whatever it is: errors become Earth Engine's."""
-        context = Context(self._store, self._limits)
+        """Answers one request, whatever it is: errors become Earth Engine's.
+
+        Where assets change meanwhile, the answer is made anew, whole, for a while: it has no effects.
+        """
+        begun = time.monotonic()
+        tries = 0
+        while True:
+            left = begun + self._limits.seconds - time.monotonic()
+            answer = self._answer(job, Context(self._store, replace(self._limits, seconds=left)))
+            if not isinstance(answer, ChangingError):
+                return answer
+            tries += 1
+            taken = time.monotonic() - begun
+            if (tries >= _TRIES and taken >= _PATIENCE) or taken * (tries + 1) / tries > self._limits.seconds:
+                return error_answer(answer)
+            self._remade += 1
+
+    def _answer(self, job: Job, context: Context) -> Answer | ChangingError:
+        self._store.begin()
         operation = OPERATIONS[job.operation]
         try:
             body = messages.check(operation.message, messages.decode(job.content)) if operation.message else {}
             found = operation.call(Request(body, job.name, job.query), context)
+        except ChangingError as error:
+            return error
         except EarthEngineError as error:
             return error_answer(error)
         except (MemoryError, RecursionError):

@@ -6,9 +6,9 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
-KINDS = ("schemas", "partitions", "row_groups", "rows", "ids", "headers")
+KINDS = ("schemas", "partitions", "row_groups", "rows", "ids", "headers", "remade")
 """Schema files; partitions that were opened, row groups and rows of them that were looked through; ids that were read
-to find images by; headers of GeoTIFFs."""
+to find images by; headers of GeoTIFFs; answers that were made anew because a catalogue had changed."""
 
 
 class Reads:

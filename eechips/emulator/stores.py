@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from eechips.emulator.catalogs import CatalogStore
     from eechips.emulator.model import Asset, AssetStore
-    from eechips.emulator.reads import Reads
 
 PUBLIC = "projects/earthengine-public/assets/"
 """What precedes the ids of the public catalogue in names."""
@@ -107,12 +107,17 @@ class Layers:
 
     Args:
         stores: in the order in which they are asked.
-        reads: what some of them count.
+        catalogs: those of them that count what they read, and may change meanwhile.
     """
 
-    def __init__(self, stores: Iterable[AssetStore], reads: Iterable[Reads] = ()) -> None:
+    def __init__(self, stores: Iterable[AssetStore], catalogs: Iterable[CatalogStore] = ()) -> None:
         self._stores = tuple(stores)
-        self._reads = tuple(reads)
+        self._catalogs = tuple(catalogs)
+
+    def begin(self) -> None:
+        """A request begins, whose answer is to be of one moment."""
+        for store in self._catalogs:
+            store.begin()
 
     def get(self, asset_id_: str) -> Asset | None:
         """The asset of that id, or None."""
@@ -122,8 +127,8 @@ class Layers:
     def reads(self) -> Counter[str]:
         """What was read of catalogues since this was last asked for."""
         found: Counter[str] = Counter()
-        for reads in self._reads:
-            found.update(reads.take())
+        for store in self._catalogs:
+            found.update(store.reads.take())
         return found
 
     def children(self, parent: str) -> Iterable[str]:
@@ -142,7 +147,7 @@ class Layers:
 def open_store(config: StoreConfig) -> Layers:
     """Opens what a server is to answer for."""
     stores: list[AssetStore] = []
-    reads: list[Reads] = []
+    catalogs: list[CatalogStore] = []
     if config.folders:
         from eechips.emulator.assets import FolderStore
 
@@ -150,11 +155,12 @@ def open_store(config: StoreConfig) -> Layers:
     if config.catalogs:
         from eechips.emulator.catalogs import CatalogStore
 
-        opened = [CatalogStore(path, folders=config.catalog_files, remote=config.remote) for path in config.catalogs]
-        stores.extend(opened)
-        reads.extend(store.reads for store in opened)
+        catalogs.extend(
+            CatalogStore(path, folders=config.catalog_files, remote=config.remote) for path in config.catalogs
+        )
+        stores.extend(catalogs)
     if config.demo:
         from eechips.emulator.demo import DemoStore
 
         stores.append(Remembering(DemoStore()))
-    return Layers(stores, reads)
+    return Layers(stores, catalogs)

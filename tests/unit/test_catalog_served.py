@@ -7,6 +7,8 @@ import os
 import pickle
 import random
 import shutil
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,14 +26,19 @@ from eechips.catalogs import commit
 from eechips.catalogs.grids import chosen
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.schema import SCHEMA_NAME
+from eechips.emulator import evaluation
 from eechips.emulator.assets import InvalidStoreError
 from eechips.emulator.assets.described import band_names, geotiffs
 from eechips.emulator.catalogs import CatalogStore
 from eechips.emulator.catalogs import schema as schemas
-from eechips.emulator.catalogs.errors import ChangingError, DamagedError
+from eechips.emulator.catalogs.errors import DamagedError
 from eechips.emulator.catalogs.store import CatalogCollection
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.context import Context, Limits
+from eechips.emulator.errors import ChangingError, InvalidError, UnavailableError
+from eechips.emulator.messages import Body, Request
 from eechips.emulator.model import FolderAsset, ImageAsset, Query, Range
+from eechips.emulator.stores import StoreConfig
+from eechips.emulator.workers import Job
 from tests.catalog_items import DAYS, item, put
 
 COUNT = 2000
@@ -381,15 +388,85 @@ def test_a_catalogue_that_cannot_be_written_to(changing: Path, monkeypatch: pyte
 def test_files_are_being_put_in_place(changing: Path) -> None:
     assert f"{commit.SCRATCH}/{commit._LIST}" == schemas.PENDING
     assert schemas.SCHEMA == SCHEMA_NAME
-    store = CatalogStore(changing)
-    store.get("test")
+    hasty, patient = CatalogStore(changing, patience=0.0), CatalogStore(changing, patience=600.0)
+    hasty.get("test")
     (changing / commit.SCRATCH).mkdir()
     pending = changing / schemas.PENDING
     pending.write_text(json.dumps({"moves": [], "removals": []}))
-    with pytest.raises(ChangingError, match="is being changed: ask again"):
-        store.get("test")
-    eechips.open_catalog(changing)
+    with pytest.raises(UnavailableError, match="is being changed: ask again"):
+        hasty.get("test")
+    asked = threading.Event()
+    counts: list[int] = []
+
+    def ask() -> None:
+        asked.set()
+        counts.append(collection(patient).count())
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asked.wait()
+    assert not counts  # whether it is asking yet or not: nobody answers while the list is there
+    eechips.open_catalog(changing)  # puts the rest in place
+    asking.join()
+    assert counts == [20]
+    assert collection(hasty).count() == 20
+
+
+def test_a_change_that_never_ends_is_waited_for_once(changing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    store = CatalogStore(changing, patience=0.05)
+    (changing / commit.SCRATCH).mkdir()
+    (changing / schemas.PENDING).write_text("{}")
+    waited = []
+    for _ in range(3):
+        with pytest.raises(UnavailableError, match="eechips catalog partitions"):
+            store.get("test")
+        waited.append(len(slept))
+    assert waited[0] > 0
+    assert waited == waited[:1] * 3
+    (changing / schemas.PENDING).unlink()
     assert collection(store).count() == 20
+
+
+def test_a_request_s_answers_are_of_one_moment(changing: Path) -> None:
+    store = CatalogStore(changing)
+    store.begin()
+    own = collection(store)
+    assert own.count() == 20
+    put(changing, [item("new", (0.1, 0.0, 0.2, 1.0))])
+    for ask in (own.count, lambda: list(own.images(Query())), lambda: store.get("test/new")):
+        with pytest.raises(ChangingError):
+            ask()
+    store.begin()
+    assert own.count() == 21
+
+
+@pytest.mark.parametrize("changes", [0, 3, 100])
+def test_an_answer_is_made_anew_while_the_catalogue_changes(
+    changing: Path, monkeypatch: pytest.MonkeyPatch, changes: int
+) -> None:
+    calls = 0
+
+    def count(request: Request, context: Context) -> Body:
+        nonlocal calls
+        calls += 1
+        images = context.store.get("test").images(Query())
+        first = next(images)
+        if calls <= changes:
+            put(changing, [item(f"new{calls}", (0.1, 0.0, 0.2, 1.0))])
+        return Body(str(len([first, *images])).encode())
+
+    monkeypatch.setattr(evaluation, "OPERATIONS", {"count": evaluation.Operation(count)})
+    monkeypatch.setattr(evaluation, "_PATIENCE", 0.0)
+    own = evaluation.Evaluation(StoreConfig(demo=False, catalogs=(changing,)), Limits())
+    answer = own.answer(Job("count"))
+    if changes == 100:
+        assert (answer.status, calls) == (503, 5)
+        assert "was changed while it was read: ask again" in answer.content.decode()
+    else:
+        assert (answer.status, answer.content, calls) == (200, str(20 + changes).encode(), changes + 1)
+    assert own.reads()["remade"] == calls - 1
 
 
 def test_a_partition_is_missing_or_damaged(changing: Path) -> None:

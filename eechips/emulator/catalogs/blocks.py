@@ -24,8 +24,9 @@ from eechips.emulator.assets.names import resolve_href
 from eechips.emulator.assets.stac import is_foreign_property
 from eechips.emulator.catalogs import conditions
 from eechips.emulator.catalogs.conditions import END, INDEX, MEMBERS, START, is_property
-from eechips.emulator.catalogs.errors import ChangingError, DamagedError, ReplacedError
+from eechips.emulator.catalogs.errors import DamagedError, ReplacedError
 from eechips.emulator.catalogs.schema import SCHEMA, Stamp
+from eechips.emulator.errors import ChangingError
 from eechips.emulator.model import Query
 from eechips.emulator.reads import Reads
 

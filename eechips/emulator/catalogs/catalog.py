@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +13,21 @@ from eechips.emulator.assets.errors import InvalidStoreError
 from eechips.emulator.catalogs import schema as schemas
 from eechips.emulator.catalogs.blocks import Block, Reader, Row, in_order
 from eechips.emulator.catalogs.conditions import INDEX
-from eechips.emulator.catalogs.errors import ChangingError, DamagedError, ReplacedError
+from eechips.emulator.catalogs.errors import DamagedError, ReplacedError
 from eechips.emulator.catalogs.identities import Directory, Identities
-from eechips.emulator.catalogs.schema import Partitions, Schema
+from eechips.emulator.catalogs.schema import Partitions, Schema, Stamp
+from eechips.emulator.errors import ChangingError, UnavailableError
 from eechips.emulator.model import Query
 from eechips.emulator.reads import Reads
 
 _TRIES = 5
 # Items that are read at a time while all are walked through: few at first, since often the first is all that is wanted.
 _FIRST, _MOST, _GROWTH = 1, 1024, 2
+# Seconds between two looks at whether files are still being put in place.
+_LEAST_PAUSE, _MOST_PAUSE = 0.01, 0.25
+
+PATIENCE = 10.0
+"""Seconds that a change may take to put its files in place before whoever asks is told to ask again."""
 
 
 class Catalog:
@@ -32,44 +39,71 @@ class Catalog:
     Args:
         root: the folder.
         reads: counts what is read.
+        patience: seconds to wait for files that are being put in place.
     """
 
-    def __init__(self, root: Path, reads: Reads) -> None:
+    def __init__(self, root: Path, reads: Reads, patience: float = PATIENCE) -> None:
         self._root = root
         self._reads = reads
         self._reader = Reader(root, reads)
         self._directory = Directory(root, self._reader)
         self._lock = threading.Lock()
+        self._patience = patience
         self._schema: Schema | None = None
+        self._stuck: Stamp | None = None
+        self._is_bound = False
+        self._moment: Stamp | None = None
+
+    def begin(self) -> None:
+        """From now on, until this is called again, all answers are of one moment: that of the first."""
+        self._is_bound, self._moment = True, None
 
     def schema(self) -> Schema:
-        """What the catalogue holds now.
+        """What the catalogue holds now. Waits for files that are being put in place.
 
         Raises:
-            ChangingError: if files are being put in place.
+            UnavailableError: if that takes too long.
+            ChangingError: if the moment that answers are to be of has passed.
             DamagedError: if there is no catalogue any more, or none that can be understood.
         """
         with self._lock:
             for _ in range(_TRIES):
-                if schemas.is_changing(self._root):
-                    raise ChangingError(
-                        f"The catalogue {self._root} is being changed: ask again. If nothing works in it any more, "
-                        f"`eechips catalog partitions {self._root}` puts the rest in place."
-                    )
+                self._wait()
                 try:
                     if self._schema is not None and self._schema.stamp == schemas.stamp_of(self._root):
-                        return self._schema
+                        return self._of_the_moment(self._schema)
                     self._schema = schemas.load(self._root)
                 except InvalidStoreError as error:
                     raise DamagedError(str(error)) from error
                 self._reads.add(schemas=1)
         raise self._restless()
 
+    def _wait(self) -> None:
+        """Until no files are being put in place. A change that was waited for in vain is not waited for again."""
+        end, pause = time.monotonic() + self._patience, _LEAST_PAUSE
+        while (pending := schemas.pending(self._root)) is not None:
+            if pending == self._stuck or time.monotonic() >= end:
+                self._stuck = pending
+                raise UnavailableError(
+                    f"The catalogue {self._root} is being changed: ask again. If nothing works in it any more, "
+                    f"`eechips catalog partitions {self._root}` puts the rest in place."
+                )
+            time.sleep(pause)
+            pause = min(2.0 * pause, _MOST_PAUSE)
+
+    def _of_the_moment(self, schema: Schema) -> Schema:
+        if self._is_bound:
+            if self._moment is None:
+                self._moment = schema.stamp
+            elif self._moment != schema.stamp:
+                raise self._restless()
+        return schema
+
     def rows(self, collection: str, query: Query) -> Iterator[Row]:
         """The items of a collection that can match, in the order of their ids.
 
         Raises:
-            ChangingError: if the catalogue is being changed.
+            UnavailableError: if the catalogue is being changed.
             DamagedError: if a partition cannot be read.
         """
         if INDEX in query.equals:
@@ -149,7 +183,7 @@ class Catalog:
         return [found[position] for position in range(len(ids))]
 
     def _is_current(self, schema: Schema) -> bool:
-        return not schemas.is_changing(self._root) and schema.stamp == schemas.stamp_of(self._root)
+        return schemas.pending(self._root) is None and schema.stamp == schemas.stamp_of(self._root)
 
     def _check(self, schema: Schema, error: ReplacedError) -> None:
         """Raises DamagedError if a file is not what the schema says although nothing has changed."""

@@ -5,13 +5,6 @@ from __future__ import annotations
 from eechips.emulator.errors import EarthEngineError
 
 
-class ChangingError(EarthEngineError):
-    """Partitions are being put in place: ask again (HTTP 503)."""
-
-    code = 503
-    status = "UNAVAILABLE"
-
-
 class DamagedError(EarthEngineError):
     """A partition is missing, or cannot be read (HTTP 500)."""
 

@@ -138,9 +138,16 @@ def stamp_of(folder: Path) -> Stamp:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def is_changing(folder: Path) -> bool:
-    """Whether files are being put in place, or were when whoever did that was killed."""
-    return (folder / PENDING).exists()
+def pending(folder: Path) -> Stamp | None:
+    """What tells the change whose files are being put in place, or were when whoever did that was killed, from others.
+
+    None if there is none.
+    """
+    try:
+        status = (folder / PENDING).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def load(folder: Path) -> Schema:

@@ -10,7 +10,7 @@ from typing import Any
 from eechips.emulator.assets.names import join_id
 from eechips.emulator.catalogs import schema as schemas
 from eechips.emulator.catalogs.blocks import Properties, Row
-from eechips.emulator.catalogs.catalog import Catalog
+from eechips.emulator.catalogs.catalog import PATIENCE, Catalog
 from eechips.emulator.catalogs.places import Places
 from eechips.emulator.catalogs.rasters import Rasters
 from eechips.emulator.catalogs.schema import Partitions
@@ -89,17 +89,20 @@ class CatalogStore:
         path: the catalogue's folder.
         folders: those whose files may be read, besides the one that the catalogue's folder is in.
         remote: whether files on web servers and in object stores are read.
+        patience: seconds to wait for files that are being put in place.
 
     Raises:
         InvalidStoreError: if the folder is no catalogue.
     """
 
-    def __init__(self, path: str | Path, *, folders: Sequence[Path] = (), remote: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, folders: Sequence[Path] = (), remote: bool = False, patience: float = PATIENCE
+    ) -> None:
         self._path = Path(path).absolute()
         schemas.stamp_of(self._path)
-        self._arguments = (str(self._path), tuple(folders), remote)
+        self._arguments = (str(self._path), tuple(folders), remote, patience)
         self.reads = Reads()
-        self._catalog = Catalog(self._path, self.reads)
+        self._catalog = Catalog(self._path, self.reads, patience)
         self._rasters = Rasters(Places(self._path, folders, remote), self.reads)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -115,6 +118,10 @@ class CatalogStore:
     def path(self) -> Path:
         """The folder."""
         return self._path
+
+    def begin(self) -> None:
+        """From now on, until this is called again, all answers are of one moment: that of the first."""
+        self._catalog.begin()
 
     def get(self, asset_id: str) -> Asset | None:
         """The asset of that id, or None if there is none."""
@@ -167,5 +174,5 @@ def _properties(root: Path, partitions: Partitions) -> dict[str, Any]:
     return found if span is None else {**found, "date_range": list(span)}
 
 
-def _reopen(path: str, folders: tuple[Path, ...], remote: bool) -> CatalogStore:
-    return CatalogStore(path, folders=folders, remote=remote)
+def _reopen(path: str, folders: tuple[Path, ...], remote: bool, patience: float) -> CatalogStore:
+    return CatalogStore(path, folders=folders, remote=remote, patience=patience)
