@@ -53,6 +53,7 @@ _COLLECTION = pa.dictionary(pa.int32(), pa.string())
 # Arrow's own type of nulls, but does not read them.
 _NOTHING = pa.int8()
 _PROJECTED = "proj:geometry"
+_ASSETS = "assets"
 _UNREADABLE: Mapping[str, Any] = {"type": "WKB that cannot be read"}  # which is no geometry's
 _WKB = {b"ARROW:extension:name": b"geoarrow.wkb", b"ARROW:extension:metadata": b'{"crs":"OGC:CRS84"}'}
 
@@ -196,7 +197,8 @@ def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
     for field in schema:
         index = table.schema.get_field_index(field.name)
         if index < 0:
-            columns.append(pa.nulls(len(table), field.type))
+            column = pa.nulls(len(table), field.type)
+            columns.append(_there(column) if field.name == _ASSETS else column)
         else:
             column = table.column(index)
             columns.append(column if column.type == field.type else _conformed(_whole(column), field.type))
@@ -207,12 +209,20 @@ def _asset_column(values: Sequence[Mapping[str, Any] | None]) -> pa.Array:
     """The assets of items, None where there are none."""
     if _are_many(values):
         return _texts(values)
-    return _array([
+    found = _array([
         {name: _with_wkb(asset) for name, asset in value.items()}
         if value is not None and any(_PROJECTED in asset for asset in value.values())
         else value
         for value in values
     ])  # fmt: skip
+    return _there(found)
+
+
+def _there(column: pa.Array) -> pa.Array:
+    """Objects, none of which is null: an item always has assets, if only none; rustac reads no others."""
+    if not pa.types.is_struct(column.type) or not column.null_count:
+        return column
+    return pa.StructArray.from_arrays(column.flatten(), fields=list(column.type))
 
 
 def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:

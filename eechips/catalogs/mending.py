@@ -34,6 +34,10 @@ _PLAIN = re.compile(
     r"(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)",
     re.ASCII,
 )
+_NO_NAMES = {
+    "NUL": re.compile(rb"\\u0000"),
+    "empty names": re.compile(rb'(?<!\\)""\s*:'),
+}  # signs that there may be such
 _RFC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _MOMENT = re.compile(
     r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
@@ -61,18 +65,31 @@ class Verdict:
 def parsed(text: bytes) -> tuple[Any, tuple[str, ...]]:
     """The value of a JSON text, and what was mended.
 
-    Python writes ``NaN``, which is no JSON, for what is not known. NUL is no part of a name that a column can have.
+    Python writes ``NaN``, which is no JSON, for what is not known. NUL is no part of a name that a column can have, and
+    a name must not be empty: DuckDB takes such objects for tuples.
 
     Raises:
         ValueError: if it is no JSON.
     """
+    text = _in_utf8(text)
     value, mended = _loaded(text)
-    if b"\\u0000" in text:
+    kinds = [kind for kind, sign in _NO_NAMES.items() if sign.search(text)]
+    if kinds:
         try:
-            return _named(value), (*mended, "NUL")
+            named = _named(value)
         except RecursionError:
             raise ValueError("it has objects in objects in objects") from None
+        if named != value:
+            return named, (*mended, *kinds)
     return value, mended
+
+
+def _in_utf8(text: bytes) -> bytes:
+    """A text that may be in another encoding, or begin with a mark: JSON's readers know it by its first bytes."""
+    if text[:1] == b"{":
+        return text
+    encoding = json.detect_encoding(text)
+    return text if encoding == "utf-8" else text.decode(encoding).encode()
 
 
 def _loaded(text: bytes) -> tuple[Any, tuple[str, ...]]:
@@ -91,9 +108,9 @@ def _loaded(text: bytes) -> tuple[Any, tuple[str, ...]]:
 
 
 def _named(value: Any) -> Any:
-    """A value without NUL in the names of its objects."""
+    """A value without NUL in the names of its objects, and without empty ones."""
     if isinstance(value, dict):
-        return {name.replace("\0", "\ufffd"): _named(part) for name, part in value.items()}
+        return {name.replace("\0", "\ufffd") or "\ufffd": _named(part) for name, part in value.items()}
     return [_named(part) for part in value] if isinstance(value, list) else value
 
 
@@ -160,19 +177,22 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
     if not isinstance(value, Mapping) or value.get("type") != "Feature":
         kind = value.get("type") if isinstance(value, Mapping) else type(value).__name__
         raise _NoItemError("no item", f"it is no object of type Feature: {str(kind)[:40]}")
-    if not isinstance(value.get("id"), str) or not value["id"]:
+    item: dict[str, Any] = dict(value)
+    mended: list[str] = []
+    if type(value.get("id")) is int:
+        item["id"] = str(value["id"])
+        mended.append("id")
+    if not isinstance(item.get("id"), str) or not item["id"]:
         raise _NoItemError("no id", f"its id is no text: {str(value.get('id'))[:40]}")
     if not isinstance(value.get("properties"), Mapping):
         raise _NoItemError("no properties", "it has no properties")
-    item: dict[str, Any] = dict(value)
-    mended: list[str] = []
     if not item.keys() <= MEMBERS:
         item = {name: part for name, part in item.items() if name in MEMBERS}
         mended.append(_LEFT_OUT)
     _geometry(item, mended)
-    for name, kind, empty in (("assets", Mapping, {}), ("links", list, []), ("stac_version", str, "1.1.0")):
+    for name, kind, other in (("assets", Mapping, _by_name), ("links", list, _listed), ("stac_version", str, _version)):
         if not isinstance(item.get(name), kind):
-            item[name] = empty
+            item[name] = other(item.get(name))
             mended.append(name)
     _details(item, mended)
     if not item.get("collection") and collection is not None:
@@ -194,10 +214,33 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
     start, end = properties.get("start_datetime"), properties.get("end_datetime")
     if properties.get("datetime") is None and not (start and end):
         raise _NoItemError("no date", "it has no datetime, nor start_datetime and end_datetime")
-    if start and end and start > end and _instant(start) > _instant(end):
+    if start and end and (start > end or not start[-1] == end[-1] == "Z") and _instant(start) > _instant(end):
         item["properties"] = {**properties, "start_datetime": end, "end_datetime": start}
         mended.append("date")
     return item, mended
+
+
+def _by_name(assets: Any) -> dict[str, Any]:
+    """Assets by their names, if they are a list: as they call themselves, else by their numbers."""
+    found: dict[str, Any] = {}
+    for number, asset in enumerate(assets if isinstance(assets, list) else ()):
+        own = [asset.get(name) for name in ("key", "name", "id")] if isinstance(asset, Mapping) else []
+        called = next((name for name in own if isinstance(name, str) and name and name not in found), str(number))
+        found[called] = asset
+    return found
+
+
+def _listed(links: Any) -> list[Any]:
+    """Links, if they are an object: those in it, which it calls by their relation."""
+    if not isinstance(links, Mapping):
+        return []
+    parts = ((name, {"href": link} if isinstance(link, str) else link) for name, link in links.items())
+    return [{"rel": name, **link} for name, link in parts if isinstance(link, Mapping)]
+
+
+def _version(version: Any) -> str:
+    """A version that was taken for a number, or the present one."""
+    return str(version) if type(version) in (int, float) else "1.1.0"
 
 
 def _geometry(item: dict[str, Any], mended: list[str]) -> None:

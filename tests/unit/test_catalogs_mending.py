@@ -46,7 +46,8 @@ def test_items_that_are_right_stay_as_they_are(box: tuple[float, ...]) -> None:
         (None, "no item"),
         ([], "no item"),
         ({"type": "Collection"}, "no item"),
-        (changed(id=7), "no id"),
+        (changed(id=7.5), "no id"),
+        (changed(id=True), "no id"),
         (changed(id=""), "no id"),
         (changed(properties=None), "no properties"),
         (changed(geometry=None, bbox=None), "no geometry"),
@@ -118,6 +119,36 @@ def test_what_is_no_item_is_refused(value: Any, kind: str) -> None:
         (changed(bbox=[8, 50, 0, 8.5, 50.5, 100]), [], {}),
         (changed(links=None), ["links"], {"links": []}),
         (changed(assets=[]), ["assets"], {"assets": {}}),
+        (
+            changed(assets=[{"key": "a", "href": "x"}, {"href": "y"}, {"key": "a", "href": "z"}, "w", 5]),
+            ["assets"],
+            {
+                "assets": {
+                    "a": {"key": "a", "href": "x"},
+                    "1": {"href": "y"},
+                    "2": {"key": "a", "href": "z"},
+                    "3": {"href": "w"},
+                }
+            },
+        ),
+        (
+            changed(links={"self": {"href": "x"}, "root": "y", "no": 1, "a": {"rel": "b", "href": "z"}}),
+            ["links"],
+            {"links": [{"rel": "self", "href": "x"}, {"rel": "root", "href": "y"}, {"rel": "b", "href": "z"}]},
+        ),
+        (changed(stac_version=0.9), ["stac_version"], {"stac_version": "0.9"}),
+        (changed(id=20200101), ["id"], {"id": "20200101"}),
+        (
+            changed(
+                properties={
+                    "datetime": None,
+                    "start_datetime": "2020-01-01T00:00:00-05:00",
+                    "end_datetime": "2020-01-01T01:00:00Z",
+                }
+            ),
+            ["date"],
+            {"start_datetime": "2020-01-01T01:00:00Z", "end_datetime": "2020-01-01T00:00:00-05:00"},
+        ),
         (changed(stac_version=None), ["stac_version"], {"stac_version": "1.1.0"}),
         (changed(collection=None), ["collection"], {"collection": "given"}),
         (changed(properties={"datetime": "2020-01-02"}), ["date"], {"datetime": "2020-01-02T00:00:00Z"}),
@@ -199,7 +230,7 @@ def test_what_is_nearly_an_item_is_mended(value: Any, mended: list[str], expecte
     for name, content in expected.items():
         assert {**found["properties"], **found}.get(name, found["properties"].get(name)) == content
     (row,) = items_of(table_of([found]))  # it can be stored, and read
-    assert row["id"] == "a"
+    assert row["id"] == str(value["id"])
     assert value == given  # what came is not changed
     strict = judged([value], collection="given", strict=True)
     assert [kind for _, kind, _ in strict.refused] == (["strict"] if mended else [])
@@ -300,6 +331,10 @@ def test_python_s_json_is_read() -> None:
     assert parsed(b'{"a": NaN, "b": [Infinity, -Infinity, 1]}') == ({"a": None, "b": [None, None, 1]}, ("NaN",))
     assert parsed(b'{"a\\u0000": {"\\u0000": "\\u0000"}}') == ({"a\ufffd": {"\ufffd": "\0"}}, ("NUL",))
     assert parsed(b'{"a": NaN, "b": 123456789012345678901234567890}')[0]["b"] == 123456789012345678901234567890.0
+    assert parsed(b'{"a": {"": 1, "x\\"": "", "": 2}}') == ({"a": {"\ufffd": 2, 'x"': ""}}, ("empty names",))
+    assert parsed(b'{"a": "\\u0000", "x\\"" :""}') == ({"a": "\0", 'x"': ""}, ())
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-be", "utf-32"):
+        assert parsed('{"a": "ä"}'.encode(encoding)) == ({"a": "ä"}, ())
     for text in (
         b'{"a": nan}',
         b"\xff",

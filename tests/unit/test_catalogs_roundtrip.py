@@ -159,6 +159,19 @@ def test_other_readers_see_the_same(tmp_path: Path) -> None:
             assert properties["property:cell"] == "mine"
 
 
+def test_items_without_assets_are_read_by_others(tmp_path: Path) -> None:
+    """Beside items that have some, in the same lists and in later ones."""
+    box = (0, 0, 1, 1)
+    put(tmp_path, [item("none", box, assets={})])
+    put(tmp_path, [item("some", box), item("other", box, assets={"x": {"href": "y"}}), item("nothing", box, assets={})])
+    (path,) = tmp_path.rglob("*.parquet")
+    expected = {"none": [], "some": ["image"], "other": ["x"], "nothing": []}
+    assert {found["id"]: list(found["assets"]) for found in asyncio.run(read(path))["features"]} == expected
+    assert {
+        key[1]: list(found["assets"]) for key, found in contents(eechips.open_catalog(tmp_path)).items()
+    } == expected
+
+
 async def read(path: Path) -> dict[str, Any]:
     found: dict[str, Any] = await rustac.read(str(path))
     return found
