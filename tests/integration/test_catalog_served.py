@@ -355,7 +355,7 @@ def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> Non
         ("typed", r"holds uint16, and the item tells of float32"),
         ("gone", r"gone\.tif cannot be read"),
         ("leaving", r"link\.tif, and this server reads files below .*--catalog-files"),
-        ("table", r"has no GeoTIFF with data among its assets: table"),
+        ("table", r"has no GeoTIFF or JPEG 2000 file with data among its assets: table"),
     ],
 )
 def test_what_is_wrong_is_said(locally: Server, name: str, message: str) -> None:
@@ -408,6 +408,37 @@ def test_files_on_web_servers(web: Files, files: Path, tmp_path: Path, serve: Ca
     with pytest.raises(ee.EEException, match=r"scl\.tif cannot be read: its server answers with HTTP 404") as caught:
         chip(ee, ee.Image("scenes/lost"), "scl", 0, 0)
     assert "secret" not in str(caught.value)
+
+
+def test_jpeg_2000_here_and_on_a_web_server(
+    web: Files, files: Path, tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    rasterio.shutil.copy(
+        str(files / "red.tif"), str(files / "red.jp2"), driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE="YES",
+        BLOCKXSIZE=64, BLOCKYSIZE=64, RESOLUTIONS=3,
+    )  # fmt: skip
+    kind = {"type": "image/jp2", "roles": ["data"]}
+    told = described("red", str(files / "red.jp2"), **kind)
+    far = described("red", f"{web.url}/red.jp2", **kind)
+    put(
+        tmp_path / "catalog",
+        [
+            scene("told", {"red": told}),
+            scene("bare", {"red": {**bare(str(files / "red.jp2")), **kind}}),
+            scene("far", {"red": far}),
+        ],
+    )
+    ee = initialize(
+        serve("--catalog", str(tmp_path / "catalog"), "--catalog-files", str(files), "--allow-remote", *QUIET,
+              "--workers", "1")
+    )  # fmt: skip
+    web.bytes.clear()
+    for name in ("told", "bare", "far"):
+        image = ee.Image(f"scenes/{name}")
+        assert image.bandNames().getInfo() == ["red"]
+        found = chip(ee, image, "red", 150, 300)
+        np.testing.assert_array_equal(found, window(files / "red.tif", 150, 300))
+    assert web.bytes["red.jp2"]
 
 
 @pytest.mark.slow

@@ -230,9 +230,8 @@ def test_documents_that_do_not_suit(scene: Path, tmp_path: Path) -> None:
     twice = write(scene / "twice.json", {**document, "assets": {"red": asset("red.tif"), "B4": asset("red.tif")}})
     links = [{"rel": "item", "href": "https://example.com/item.json?sig=1"}]
     far = write(scene / "far.json", {"type": "Collection", "id": "c", "stac_version": "1.0.0", "links": links})
-    jp2 = scene / "a.jp2"
-    rasterio.shutil.copy(str(scene / "red.tif"), str(jp2), driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE=True)
-    jpeg = write(scene / "jpeg.json", {**document, "assets": {"a": {"href": "a.jp2", "type": "image/jp2"}}})
+    rasterio.shutil.copy(str(scene / "red.tif"), str(scene / "a.png"), driver="PNG")
+    png = write(scene / "png.json", {**document, "assets": {"a": {"href": "a.png", "type": COG}}})
     cases: list[tuple[str, Any, dict[str, Any]]] = [
         ("cannot be the name of an image", [slash, scene / "item.json"], {}),
         ("has no raster among its assets", bare, {}),
@@ -242,14 +241,31 @@ def test_documents_that_do_not_suit(scene: Path, tmp_path: Path) -> None:
         ("leave dates out", scene / "item.json", {"time_start": "2020-01-01"}),
         ("leave name out", scene / "item.json", {"name": "{stem}"}),
         ("leave resampling, nodata and crs out", scene / "item.json", {"by_reference": True, "nodata": 3.0}),
-        ("is no GeoTIFF but JP2OpenJPEG", jpeg, {"by_reference": True}),
+        ("a.png cannot be read as a raster", png, {"by_reference": True}),
     ]
     for message, files, options in cases:
         with pytest.raises(IngestError, match=message):
             ingest(files, tmp_path / "store", "N/x", **options)
     ingest(twice, tmp_path / "store", "N/x", by_reference=True)
-    ingest(jpeg, tmp_path / "store", "N/y")
-    np.testing.assert_array_equal(pixels(image(FolderStore(tmp_path / "store"), "N/y"))[0], RED[0])
+
+
+@pytest.mark.parametrize("by_reference", [False, True])
+def test_jpeg_2000(scene: Path, tmp_path: Path, by_reference: bool) -> None:
+    rasterio.shutil.copy(
+        str(scene / "nir.tif"), str(scene / "a.jp2"), driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE=True
+    )
+    assets = {"a": {"href": "a.jp2", "type": "image/jp2"}, "cloud": asset("cloud.tif")}
+    write(scene / "both.json", item("both", assets))
+    write(scene / "alone.json", item("alone", {"a": assets["a"]}))
+    for name in ("both", "alone"):
+        ingest(scene / f"{name}.json", tmp_path / "store", f"N/{name}", by_reference=by_reference)
+    found = image(FolderStore(tmp_path / "store"), "N/alone")
+    values, valid = pixels(found)
+    np.testing.assert_array_equal(values, NIR[0])
+    assert valid.all()  # JPEG 2000 has no value for no data
+    assert bool(list((tmp_path / "store").rglob("*.jp2"))) is by_reference
+    # GeoTIFFs come first: the same bands are there as JPEG 2000, too.
+    assert [band.name for band in image(FolderStore(tmp_path / "store"), "N/both").bands] == ["cloud"]
 
 
 # --- on a web server ------------------------------------------------------------------------------------------

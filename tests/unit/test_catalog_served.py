@@ -28,7 +28,7 @@ from eechips.catalogs.layout import Layout
 from eechips.catalogs.schema import SCHEMA_NAME
 from eechips.emulator import evaluation
 from eechips.emulator.assets import InvalidStoreError
-from eechips.emulator.assets.described import band_names, geotiffs
+from eechips.emulator.assets.described import band_names, rasters
 from eechips.emulator.catalogs import CatalogStore
 from eechips.emulator.catalogs import schema as schemas
 from eechips.emulator.catalogs.errors import DamagedError
@@ -552,7 +552,9 @@ def test_which_assets_are_bands() -> None:
         "metadata": {"href": "m.xml", "type": "application/xml", "roles": ["metadata"]},
         "table": {"href": "t.parquet"},
     }
-    assert [found.key for found in geotiffs({"properties": {}, "assets": assets})] == ["red", "plain"]
+    assert [found.key for found in rasters({"properties": {}, "assets": assets})] == ["red", "plain"]
+    others = {key: assets[key] for key in assets if key not in ("red", "plain")}
+    assert [found.key for found in rasters({"properties": {}, "assets": others})] == ["red-jp2"]
 
 
 @pytest.mark.parametrize(
@@ -570,7 +572,7 @@ def test_which_assets_are_bands() -> None:
 )  # fmt: skip
 def test_grids_that_are_told(asset: dict[str, Any], properties: dict[str, Any], expected: Any) -> None:
     document = {"properties": properties, "assets": {"red": {"href": "a.tif", **asset}}}
-    (found,) = geotiffs(document)
+    (found,) = rasters(document)
     assert (None if found.grid is None else (found.grid.width, found.grid.height)) == expected
 
 
@@ -578,7 +580,7 @@ def test_grids_that_are_told(asset: dict[str, Any], properties: dict[str, Any], 
     ("assets", "message"),
     [
         ({}, "there are none"),
-        ({"image": {"href": "a.png", "type": "image/png"}}, r"no GeoTIFF .*: image \(image/png\)"),
+        ({"image": {"href": "a.png", "type": "image/png"}}, r"no GeoTIFF or JPEG 2000 file .*: image \(image/png\)"),
         ({"image": {"href": "/etc/hosts.tif"}}, "/etc/hosts.tif, and this server reads files below .* --catalog-files"),
         ({"image": {"href": "https://x.org/a.tif?sig=secret"}}, "https://x.org/a.tif, and .* --allow-remote"),
         ({"image": {"href": "s3://bucket/a.tif"}}, "s3://bucket/a.tif, and .* --allow-remote"),

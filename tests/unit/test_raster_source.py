@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.windows import Window as RasterioWindow
 
 from eechips.emulator.model import RasterSource, Window
-from eechips.emulator.pixels.raster import DatasetPool, GeoTiff, HandlePool, RasterReadError
+from eechips.emulator.pixels.raster import DatasetPool, FileSource, HandlePool, RasterReadError
 
 TRANSFORM = Affine(10.0, 0.0, 500000.0, 0.0, -10.0, 4200000.0)
 WIDTH, HEIGHT = 723, 601
@@ -63,19 +63,19 @@ def size_of(factor: int) -> tuple[int, int]:
     return math.ceil(WIDTH / factor), math.ceil(HEIGHT / factor)
 
 
-def read_whole(source: GeoTiff, bands: list[int], level: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def read_whole(source: FileSource, bands: list[int], level: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return source.read(bands, Window(0, 0, *size_of(source.levels[level])), level)
 
 
 def test_is_a_raster_source(plain: Path) -> None:
-    source: RasterSource = GeoTiff.open(plain)
+    source: RasterSource = FileSource.open(plain)
     assert source.levels == (1, 2, 4, 8)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_window_of_any_level_is_what_rasterio_reads(plain: Path, data: st.DataObject) -> None:
-    source = GeoTiff.open(plain)
+    source = FileSource.open(plain)
     level = data.draw(st.integers(0, len(source.levels) - 1))
     columns, rows = size_of(source.levels[level])
     column, row = data.draw(st.integers(0, columns - 1)), data.draw(st.integers(0, rows - 1))
@@ -94,7 +94,7 @@ def test_any_window_of_any_level_is_what_rasterio_reads(plain: Path, data: st.Da
 
 
 def test_overviews_are_those_of_the_file(plain: Path) -> None:
-    got, _ = read_whole(GeoTiff.open(plain), [0], level=1)
+    got, _ = read_whole(FileSource.open(plain), [0], level=1)
     # The second image of the file is its first overview: GDAL opens it by its number.
     with pytest.warns(NotGeoreferencedWarning), rasterio.open(f"GTIFF_DIR:2:{plain}") as overview:
         np.testing.assert_array_equal(got, overview.read([1]))
@@ -118,7 +118,7 @@ def test_nodata_masks_like_rasterio(tmp_path: Path, dtype: str, nodata: float | 
     if nodata is not None:
         values[1, 10:20] = nodata
     path = write(tmp_path / "a.tif", values, nodata=nodata)
-    got, valid = GeoTiff.open(path).read([0, 1], Window(0, 0, 50, 40), 0)
+    got, valid = FileSource.open(path).read([0, 1], Window(0, 0, 50, 40), 0)
     with rasterio.open(path) as dataset:
         assert got.tobytes() == dataset.read().tobytes() == values.tobytes()
         np.testing.assert_array_equal(valid, dataset.read_masks() != 0)
@@ -128,7 +128,7 @@ def test_internal_mask_at_every_level(tmp_path: Path, values: np.ndarray) -> Non
     mask = np.zeros((HEIGHT, WIDTH), dtype=bool)
     mask[100:400, 200:600] = True
     path = write(tmp_path / "masked.tif", values, mask=mask)
-    source = GeoTiff.open(path)
+    source = FileSource.open(path)
     got, valid = read_whole(source, [2, 0])
     np.testing.assert_array_equal(got, values[[2, 0]])
     np.testing.assert_array_equal(valid, np.broadcast_to(mask, (2, HEIGHT, WIDTH)))
@@ -142,14 +142,14 @@ def test_alpha_band_masks_the_others(tmp_path: Path) -> None:
     values[3] = np.where(np.arange(60) < 20, 0, 255)
     colours = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]
     path = write(tmp_path / "alpha.tif", values, colorinterp=colours)
-    _, valid = GeoTiff.open(path).read([0, 2], Window(10, 0, 50, 60), 0)
+    _, valid = FileSource.open(path).read([0, 2], Window(10, 0, 50, 60), 0)
     np.testing.assert_array_equal(valid, np.broadcast_to(values[3, :, 10:] > 0, (2, 60, 50)))
 
 
 @pytest.mark.parametrize("window", [Window(-1, 0, 5, 5), Window(0, HEIGHT - 3, 5, 5), Window(WIDTH, 0, 1, 1)])
 def test_windows_outside_are_refused(plain: Path, window: Window) -> None:
     with pytest.raises(ValueError, match="reaches outside"):
-        GeoTiff.open(plain).read([0], window, 0)
+        FileSource.open(plain).read([0], window, 0)
 
 
 def test_overviews_rounded_down_are_left_out(tmp_path: Path, values: np.ndarray, plain: Path) -> None:
@@ -157,11 +157,11 @@ def test_overviews_rounded_down_are_left_out(tmp_path: Path, values: np.ndarray,
     rasterio.shutil.copy(plain, path, driver="COG", blocksize=128, overviews="IGNORE_EXISTING")
     with rasterio.open(path) as dataset:
         assert dataset.overviews(1) == [2, 4, 8]
-    assert GeoTiff.open(path).levels == (1,)
+    assert FileSource.open(path).levels == (1,)
 
 
 def test_pickles_and_reads_again(plain: Path) -> None:
-    source = GeoTiff.open(plain, DatasetPool(limit=3))
+    source = FileSource.open(plain, DatasetPool(limit=3))
     copy = pickle.loads(pickle.dumps(source))
     assert copy == source
     assert copy.pool.limit == 3
@@ -178,7 +178,7 @@ def test_small_rasters_are_kept_decoded(tmp_path: Path) -> None:
             path, "w", driver="GTiff", count=2, height=47, width=42, dtype="uint16", transform=TRANSFORM, nodata=3
         ) as dataset:
             dataset.write(values)
-        sources.append(GeoTiff.open(path, pool))
+        sources.append(FileSource.open(path, pool))
     for source, values in zip(sources * 2, [*small, *small], strict=True):
         got, valid = source.read([1, 0], Window(5, 6, 30, 31), 0)
         np.testing.assert_array_equal(got, values[::-1, 6:37, 5:35])
@@ -189,7 +189,7 @@ def test_small_rasters_are_kept_decoded(tmp_path: Path) -> None:
 
 
 def test_many_threads_read_the_same_file(plain: Path, values: np.ndarray) -> None:
-    source = GeoTiff.open(plain, DatasetPool(limit=4))
+    source = FileSource.open(plain, DatasetPool(limit=4))
 
     def check(seed: int) -> bool:
         random = np.random.default_rng(seed)
@@ -203,7 +203,7 @@ def test_many_threads_read_the_same_file(plain: Path, values: np.ndarray) -> Non
 
 
 def test_a_forked_child_opens_files_of_its_own(plain: Path, values: np.ndarray) -> None:
-    source = GeoTiff.open(plain)
+    source = FileSource.open(plain)
     source.read([0], Window(0, 0, 8, 8), 0)
     assert len(source.pool) > 0
     reader, writer = os.pipe()
@@ -225,12 +225,46 @@ def test_files_outside_the_root_are_not_opened(tmp_path: Path, plain: Path) -> N
     root = tmp_path / "store"
     root.mkdir()
     (root / "link.tif").symlink_to(plain)
-    source = GeoTiff(str(root / "link.tif"), (1,), DatasetPool(root=str(root)))
+    source = FileSource(str(root / "link.tif"), (1,), DatasetPool(root=str(root)))
     with pytest.raises(RasterReadError, match="leads outside"):
         source.read([0], Window(0, 0, 1, 1), 0)
 
 
-def test_only_geotiffs_are_opened(tmp_path: Path, plain: Path) -> None:
+@pytest.fixture(scope="module")
+def wavelets(tmp_path_factory: pytest.TempPathFactory, values: np.ndarray) -> Path:
+    """The values as JPEG 2000 without loss, in tiles, with resolutions of a half, a quarter and an eighth."""
+    folder = tmp_path_factory.mktemp("jp2")
+    draft = write(folder / "draft.tif", values)
+    rasterio.shutil.copy(
+        str(draft), str(folder / "a.jp2"), driver="JP2OpenJPEG", QUALITY=100, REVERSIBLE="YES", YCC="NO",
+        BLOCKXSIZE=256, BLOCKYSIZE=256, RESOLUTIONS=4,
+    )  # fmt: skip
+    return folder / "a.jp2"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_any_window_of_jpeg_2000_is_what_rasterio_reads(
+    wavelets: Path, values: np.ndarray, data: st.DataObject
+) -> None:
+    source = FileSource.open(wavelets)
+    assert source.levels == (1, 2, 4, 8)
+    level = data.draw(st.integers(0, 3))
+    columns, rows = size_of(source.levels[level])
+    column, row = data.draw(st.integers(0, columns - 1)), data.draw(st.integers(0, rows - 1))
+    width, height = data.draw(st.integers(1, columns - column)), data.draw(st.integers(1, rows - row))
+    bands = data.draw(st.lists(st.integers(0, 2), min_size=1, max_size=3))
+    got, valid = source.read(bands, Window(column, row, width, height), level)
+    with rasterio.open(wavelets, **({"overview_level": level - 1} if level else {})) as dataset:
+        assert (dataset.width, dataset.height) == (columns, rows)
+        area = RasterioWindow(column, row, width, height)
+        np.testing.assert_array_equal(got, dataset.read([band + 1 for band in bands], window=area))
+    if level == 0:
+        np.testing.assert_array_equal(got, values[bands, row : row + height, column : column + width])
+    assert valid.all()
+
+
+def test_only_geotiff_and_jpeg_2000_are_opened(tmp_path: Path, plain: Path) -> None:
     trap = tmp_path / "trap.tif"
     trap.write_text(
         f'<VRTDataset rasterXSize="2" rasterYSize="2"><VRTRasterBand dataType="UInt16" band="1"><SimpleSource>'
@@ -239,7 +273,7 @@ def test_only_geotiffs_are_opened(tmp_path: Path, plain: Path) -> None:
     with pytest.warns(NotGeoreferencedWarning), rasterio.open(trap) as dataset:  # the trap works
         assert dataset.driver == "VRT"
     with pytest.raises(rasterio.errors.RasterioIOError):
-        GeoTiff(str(trap)).read([0], Window(0, 0, 1, 1), 0)
+        FileSource(str(trap)).read([0], Window(0, 0, 1, 1), 0)
 
 
 class Handle:

@@ -19,10 +19,8 @@ from pyproj.exceptions import CRSError
 from eechips.emulator.assets.crs import crs_name
 from eechips.emulator.pixels.grid import Grid
 
-GEOTIFF_SUFFIXES = (".tif", ".tiff")
-"""How the names of GeoTIFFs end."""
-
-_IMAGE_SUFFIXES = (*GEOTIFF_SUFFIXES, ".jp2")
+_GEOTIFF_SUFFIXES = (".tif", ".tiff")
+_IMAGE_SUFFIXES = (*_GEOTIFF_SUFFIXES, ".jp2")
 _GEOTIFF_TYPES = ("image/tiff", "image/vnd.stac.geotiff")
 _IMAGE_TYPES = (*_GEOTIFF_TYPES, "image/jp2")
 _PICTURES = frozenset(("thumbnail", "overview", "metadata"))
@@ -31,7 +29,7 @@ _DATA = frozenset(("data", "reflectance", "cloud", "saturation", "data-mask"))
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A GeoTIFF of an item, as far as the item tells.
+    """A raster of an item, as far as the item tells.
 
     Attributes:
         key: of the asset.
@@ -59,10 +57,19 @@ def is_data(asset: Mapping[str, Any]) -> bool:
     return looks and (not roles or bool(roles & _DATA))
 
 
-def is_geotiff(asset: Mapping[str, Any]) -> bool:
-    """Whether an asset that is a raster is a GeoTIFF."""
+def data_of(assets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Keys of the rasters that are data.
+
+    Catalogues have the same bands as GeoTIFFs and, beside them, as the JPEG 2000 files that they were made of: those
+    count where there is no GeoTIFF.
+    """
+    found = [key for key, asset in assets.items() if is_data(asset)]
+    return [key for key in found if _is_geotiff(assets[key])] or found
+
+
+def _is_geotiff(asset: Mapping[str, Any]) -> bool:
     kind = str(asset.get("type") or "")
-    return kind.startswith(_GEOTIFF_TYPES) if kind else suffix_of(asset) in GEOTIFF_SUFFIXES
+    return kind.startswith(_GEOTIFF_TYPES) if kind else suffix_of(asset) in _GEOTIFF_SUFFIXES
 
 
 def suffix_of(asset: Mapping[str, Any]) -> str:
@@ -81,14 +88,10 @@ def bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
     return described
 
 
-def geotiffs(document: Mapping[str, Any]) -> list[Described]:
-    """The GeoTIFFs of an item that are data, in the order of its assets."""
-    properties = document.get("properties") or {}
-    return [
-        _described(key, asset, properties)
-        for key, asset in (document.get("assets") or {}).items()
-        if is_data(asset) and is_geotiff(asset)
-    ]
+def rasters(document: Mapping[str, Any]) -> list[Described]:
+    """The rasters of an item that are data, in the order of its assets."""
+    properties, assets = document.get("properties") or {}, document.get("assets") or {}
+    return [_described(key, assets[key], properties) for key in data_of(assets)]
 
 
 def band_names(rasters: Sequence[tuple[str, Sequence[str | None]]]) -> list[list[str]]:

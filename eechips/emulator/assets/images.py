@@ -14,10 +14,10 @@ from affine import Affine
 
 from eechips.emulator.assets.index import Index, Row
 from eechips.emulator.assets.names import is_remote
-from eechips.emulator.assets.remote import ALONE, RefusedGeoTiff, RemoteGeoTiff, gdal_name
+from eechips.emulator.assets.remote import ALONE, RefusedFile, RemoteFile, gdal_name
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.raster import DatasetPool, GeoTiff, OpenRaster
+from eechips.emulator.pixels.raster import DatasetPool, FileSource, OpenRaster
 
 # Files on web servers that a process keeps open.
 _OPEN_REMOTE = 64
@@ -52,10 +52,10 @@ class Files:
     def source(self, asset_id: str, href: str, levels: tuple[int, ...]) -> RasterSource:
         """The raster of an image, which is not opened yet."""
         if not is_remote(href):
-            return GeoTiff(f"{self._root}/{href}", levels, self._local)
+            return FileSource(f"{self._root}/{href}", levels, self._local)
         if self._remote is None:
-            return RefusedGeoTiff(asset_id, href, levels)
-        return RemoteGeoTiff(href, GeoTiff(gdal_name(href), levels, self._remote))
+            return RefusedFile(asset_id, href, levels)
+        return RemoteFile(href, FileSource(gdal_name(href), levels, self._remote))
 
     def close(self) -> None:
         """Closes what is open; it can still be used."""

@@ -26,6 +26,7 @@ from eechips.emulator.assets.rasters import BandSource, Rasters
 from eechips.emulator.assets.records import AssetRecord, ImageRecord, TableRecord
 from eechips.emulator.assets.references import refer_to_bands
 from eechips.emulator.assets.tables import INDEX_COLUMN, PARQUET_SUFFIXES
+from eechips.emulator.pixels.raster import DRIVERS
 
 if TYPE_CHECKING:
     from eechips.emulator.assets.vectors import Features
@@ -180,7 +181,7 @@ def _ingest_items(
     alone = len(found) == 1 and read[0].alone
     named = {asset_id: read[0]} if alone else items.children(read, asset_id)
     store = refer_to_bands if by_reference else store_bands
-    with Rasters(items.DRIVERS) as rasters:
+    with Rasters(DRIVERS) as rasters:
         plans = [
             items.plan(item, new, rasters, bands=bands, properties=work.facts, remote=remote, options=options)
             for new, item in named.items()

@@ -20,9 +20,6 @@ from eechips.emulator.assets.plans import ImagePlan
 from eechips.emulator.assets.rasters import BandSource, Rasters
 from eechips.emulator.assets.remote import gdal_name
 
-DRIVERS = ("GTiff", "JP2OpenJPEG")
-"""GDAL's names of the formats of items' files: cloud-optimised GeoTIFFs, and what Sentinel-2 comes as."""
-
 _SUFFIXES = (".json", ".geojson")
 _DEEPEST = 32
 
@@ -113,7 +110,7 @@ def plan(
         own = stac.foreign_properties(item.document.get("properties") or {})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise IngestError(f"{item.path} is not a STAC item that can be understood: {error!r}") from error
-    chosen = [key for key, asset in assets.items() if described.is_data(asset)]
+    chosen = described.data_of(assets)
     if bands is not None:  # a band may also be that of an asset that is not data, like a mask, if it is named
         chosen += [key for key in bands if key in assets and key not in chosen]
     if not chosen:

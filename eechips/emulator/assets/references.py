@@ -1,4 +1,4 @@
-"""Images whose GeoTIFFs stay what they are: hard links to local files, URLs of remote ones."""
+"""Images whose files stay what they are: hard links to local files, URLs of remote ones."""
 
 from __future__ import annotations
 
@@ -19,9 +19,7 @@ from eechips.emulator.assets.rasters import BandSource, Rasters
 from eechips.emulator.assets.records import RasterBand, RasterFile
 from eechips.emulator.assets.remote import ALONE, gdal_name, is_remote_name, reading, shown_name
 from eechips.emulator.pixels.grid import Grid
-from eechips.emulator.pixels.raster import DatasetPool, GeoTiff
-
-_GEOTIFF = "GTiff"
+from eechips.emulator.pixels.raster import DRIVERS, DatasetPool, FileSource, open_file
 
 
 def refer_to_bands(
@@ -40,7 +38,8 @@ def refer_to_bands(
         deposit: takes the links.
 
     Raises:
-        IngestError: if a file is no GeoTIFF, cannot be linked, or does not say itself what its nodata value is.
+        IngestError: if a file is neither GeoTIFF nor JPEG 2000, cannot be linked, or does not say itself what its
+            nodata value is.
     """
     files: dict[str, RasterFile] = {}
     for source in sources:
@@ -56,15 +55,17 @@ def refer_to_bands(
 
 def _file(rasters: Rasters, source: BandSource, root: Path, folder: str, deposit: Deposit) -> RasterFile:
     dataset = rasters.open(source.path)
-    if dataset.driver != _GEOTIFF:
-        raise IngestError(f"{shown_name(source.path)} is no GeoTIFF but {dataset.driver}: ingest a copy.")
+    if dataset.driver not in DRIVERS:
+        raise IngestError(
+            f"{shown_name(source.path)} is neither GeoTIFF nor JPEG 2000 but {dataset.driver}: ingest a copy."
+        )
     if is_remote_name(source.path):
         href = source.path.removeprefix(gdal_name(""))
     else:
         href = _link(Path(source.path), root, folder, deposit)
     place = _place(href, root)
     with reading(place), rasterio.Env(**ALONE):
-        levels = GeoTiff.open(place, DatasetPool()).levels
+        levels = FileSource.open(place, DatasetPool()).levels
     return describe(dataset, source, href, levels)
 
 
@@ -79,7 +80,7 @@ def _check(rasters: Rasters, source: BandSource, place: str) -> None:
     Raises:
         IngestError: if the item, or a file beside it, knows of a nodata value or a mask that it does not have.
     """
-    with reading(place), rasterio.Env(**ALONE), rasterio.open(place, driver=_GEOTIFF) as alone:
+    with reading(place), rasterio.Env(**ALONE), open_file(place) as alone:
         nodata, flags = alone.nodatavals[source.number - 1], alone.mask_flag_enums[source.number - 1]
     if source.nodata is not None and repr(source.nodata) != repr(nodata):
         own = "no nodata value" if nodata is None else f"the nodata value {nodata}"
@@ -90,7 +91,7 @@ def _check(rasters: Rasters, source: BandSource, place: str) -> None:
 
 def _link(path: Path, root: Path, folder: str, deposit: Deposit) -> str:
     with workspace(root / folder) as place:
-        made = place / "image.tif"
+        made = place / f"image{path.suffix.lower() or '.tif'}"
         try:
             os.link(path, made)
         except OSError as error:

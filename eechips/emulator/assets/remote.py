@@ -1,4 +1,4 @@
-"""Cloud-optimised GeoTIFFs on web servers and in object stores, read by ranges of bytes, if that is allowed."""
+"""Rasters on web servers and in object stores, read by ranges of bytes, if that is allowed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rasterio.errors import RasterioError
 from eechips.emulator.assets.names import shown_url
 from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.model import Window
-from eechips.emulator.pixels.raster import GeoTiff
+from eechips.emulator.pixels.raster import FileSource
 
 ALONE: Mapping[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
 """GDAL's option to look at no file beside the one that is named."""
@@ -87,8 +87,8 @@ def reading(path: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True, slots=True)
-class RemoteGeoTiff:
-    """A ``RasterSource`` over a GeoTIFF on a web server.
+class RemoteFile:
+    """A ``RasterSource`` over a file on a web server.
 
     Attributes:
         url: where it is.
@@ -96,7 +96,7 @@ class RemoteGeoTiff:
     """
 
     url: str
-    source: GeoTiff
+    source: FileSource
 
     @property
     def levels(self) -> tuple[int, ...]:
@@ -118,8 +118,8 @@ class RemoteGeoTiff:
 
 
 @dataclass(frozen=True, slots=True)
-class RefusedGeoTiff:
-    """A ``RasterSource`` that stands for a GeoTIFF on a web server where none may be read.
+class RefusedFile:
+    """A ``RasterSource`` that stands for a file on a web server where none may be read.
 
     Attributes:
         asset_id: of the image.

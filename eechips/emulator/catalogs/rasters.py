@@ -16,7 +16,8 @@ from affine import Affine
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from eechips.emulator.assets.described import Described, band_names, geotiffs
+from eechips.emulator.assets.described import Described, band_names
+from eechips.emulator.assets.described import rasters as rasters_of
 from eechips.emulator.assets.errors import IngestError
 from eechips.emulator.assets.images import StorePool
 from eechips.emulator.assets.rasters import crs_of
@@ -25,7 +26,7 @@ from eechips.emulator.catalogs.places import Links, Places
 from eechips.emulator.errors import EarthEngineError, InvalidError
 from eechips.emulator.model import BandInfo, PixelType, Window
 from eechips.emulator.pixels.grid import Grid, apply
-from eechips.emulator.pixels.raster import DatasetPool, GeoTiff
+from eechips.emulator.pixels.raster import DatasetPool, FileSource, open_file
 from eechips.emulator.reads import Reads
 
 _REMEMBERED = 4096  # headers
@@ -35,7 +36,7 @@ _NEAR = 1e-3  # pixels by which a told grid may be off: items round their number
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a GeoTIFF says of itself.
+    """What a file says of itself.
 
     Attributes:
         grid: of its pixels; None if it does not say where they lie.
@@ -82,16 +83,17 @@ class Rasters:
             links: gives its links.
 
         Raises:
-            InvalidError: if it has no GeoTIFF, or one that may not be read or cannot be understood.
+            InvalidError: if it has no raster, or one that may not be read or cannot be understood.
             EarthEngineError: if a server does not answer.
         """
-        found = geotiffs(document)
+        found = rasters_of(document)
         if not found:
             there = ", ".join(
                 f"{key} ({asset.get('type') or asset.get('href')})" for key, asset in document["assets"].items()
             )
             raise InvalidError(
-                f"Image asset '{asset_id}' has no GeoTIFF with data among its assets: {there or 'there are none'}."
+                f"Image asset '{asset_id}' has no GeoTIFF or JPEG 2000 file with data among its assets: "
+                f"{there or 'there are none'}."
             )
         sources = [ItemRaster(asset_id, told, links, self) for told in found]
         layouts = [source.layout() for source in sources]
@@ -139,7 +141,7 @@ class Rasters:
         try:
             with warnings.catch_warnings(), rasterio.Env(**ALONE), reading(place):
                 warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with rasterio.open(place, driver="GTiff", sharing=False) as dataset:
+                with open_file(place) as dataset:
                     if any(dtype.startswith("complex") for dtype in dataset.dtypes):
                         raise InvalidError(f"{shown_name(place)} has complex numbers, which no image holds.")
                     alpha = dataset.count > 1 and dataset.colorinterp[-1] is ColorInterp.alpha
@@ -152,7 +154,7 @@ class Rasters:
                         names=tuple(dataset.descriptions[:count]),
                         dtypes=tuple(np.dtype(dtype).name for dtype in dataset.dtypes[:count]),
                         nodata=tuple(dataset.nodatavals[:count]),
-                        levels=GeoTiff.open(place, self.pool).levels,
+                        levels=FileSource.open(place, self.pool).levels,
                     )
         except RasterioError as error:
             raise _said(error, place) from error
@@ -175,7 +177,7 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ItemRaster:
-    """A ``RasterSource`` over a GeoTIFF of an item, which is opened when it has to be.
+    """A ``RasterSource`` over a file of an item, which is opened when it has to be.
 
     Attributes:
         asset_id: of the image.
@@ -228,7 +230,7 @@ class ItemRaster:
         place, header = self._checked()
         try:
             with rasterio.Env(**ALONE), reading(place):
-                values, valid = GeoTiff(place, header.levels, self.rasters.pool).read(bands, window, level)
+                values, valid = FileSource(place, header.levels, self.rasters.pool).read(bands, window, level)
         except RasterioError as error:
             raise _said(error, place) from error
         for position, band in enumerate(bands):

@@ -1,4 +1,4 @@
-"""Stored pixels: a GeoTIFF as a ``RasterSource``, and the pool of opened files behind it."""
+"""Stored pixels: a file as a ``RasterSource``, and the pool of opened files behind it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.enums import MaskFlags
+from rasterio.env import ensure_env_with_credentials
 from rasterio.io import DatasetReader
 
 from eechips.emulator.model import Window
@@ -24,9 +25,29 @@ _KeyT = TypeVar("_KeyT")
 _HandleT = TypeVar("_HandleT")
 _SMALL_BYTES = 32 << 10
 
+DRIVERS = ("GTiff", "JP2OpenJPEG")
+"""GDAL's names of the formats that are read: GeoTIFF, and JPEG 2000, which Sentinel-2 comes as. Others (VRT, WMS) would
+follow references to further files."""
+
 
 class RasterReadError(OSError):
     """A stored raster that cannot be opened, or not at that place."""
+
+
+@ensure_env_with_credentials  # type: ignore[untyped-decorator]  # rasterio has no types
+def open_file(path: str, **options: Any) -> DatasetReader:
+    """A GeoTIFF or JPEG 2000 file, whatever it is called.
+
+    As ``rasterio.open`` does it, which takes a single driver.
+
+    Args:
+        path: of the file, or GDAL's name of it.
+        options: of GDAL's driver.
+
+    Raises:
+        RasterioIOError: if it cannot be opened.
+    """
+    return DatasetReader(path, driver=list(DRIVERS), sharing=False, **options)
 
 
 class HandlePool(Generic[_KeyT, _HandleT]):
@@ -238,8 +259,7 @@ class DatasetPool:
             if os.path.commonpath([real, root]) != root:
                 raise RasterReadError(f"{path} leads outside {self.root}, so it is not opened")
         options = {} if level == 0 else {"overview_level": level - 1}
-        # Only the GeoTIFF driver: others (VRT, WMS) would follow references out of the folder.
-        file = _File(rasterio.open(path, driver="GTiff", sharing=False, **options))
+        file = _File(open_file(path, **options))
         bands = range(file.dataset.count)
         if file.width * file.height * sum(np.dtype(dtype).itemsize for dtype in file.dataset.dtypes) > _SMALL_BYTES:
             return file
@@ -254,8 +274,8 @@ def _cost(raster: OpenRaster) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class GeoTiff:
-    """A ``RasterSource`` over a GeoTIFF.
+class FileSource:
+    """A ``RasterSource`` over a GeoTIFF or JPEG 2000 file.
 
     Values are valid where GDAL says so: nodata value (NaN included), internal mask, alpha band.
 
@@ -270,11 +290,11 @@ class GeoTiff:
     pool: DatasetPool = field(default_factory=DatasetPool, repr=False, compare=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str], pool: DatasetPool | None = None) -> GeoTiff:
+    def open(cls, path: str | os.PathLike[str], pool: DatasetPool | None = None) -> FileSource:
         """Takes the pyramid's levels from the file itself."""
         pool = DatasetPool() if pool is None else pool
         name = os.fspath(path)
-        with rasterio.open(name, driver="GTiff") as dataset:
+        with open_file(name) as dataset:
             factors = dataset.overviews(1)
             width, height = dataset.width, dataset.height
         levels = [1]
