@@ -146,21 +146,28 @@ def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime] | 
 
     Args:
         headers: with lower-case names.
-        now: the present time, for headers that name a date.
+        now: the present time, for headers that name a date; the server's ``Date`` by default, as its clock and ours
+            need not agree, and else our own.
     """
     value = headers.get("retry-after", "").strip()
     if not value:
         return None
     if re.fullmatch(r"\d+(\.\d+)?", value):
         return float(value)
+    date = _http_date(value)
+    if date is None:
+        return None
+    present = now() if now is not None else _http_date(headers.get("date", "")) or datetime.now(timezone.utc)
+    return max(0.0, (date - present).total_seconds())
+
+
+def _http_date(value: str) -> datetime | None:
+    """The moment of a header (RFC 9110, 5.6.7), aware; None if it is none."""
     try:
         date = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, TypeError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=timezone.utc)
-    present = now() if now is not None else datetime.now(timezone.utc)
-    return max(0.0, (date - present).total_seconds())
+    return date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)
 
 
 def _classify_client(error: BaseException) -> EechipsError | None:

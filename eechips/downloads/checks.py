@@ -75,6 +75,7 @@ _KINDS = {
     "application/x-hdf5": "h5",
     "application/x-hdf": "hdf",
     "application/gzip": "gz",
+    "application/x-gzip": "gz",
     "application/vnd.apache.parquet": "parquet",
     "application/pdf": "pdf",
     "application/xml": "xml",
@@ -171,6 +172,11 @@ class Promise:
         """GDAL's name of the format that the media type stands for, or else the suffix."""
         kind = _media_type(self.media_type)
         return _DRIVERS.get(kind) or (_SUFFIXES.get(self.suffix) if kind in _VAGUE else None)
+
+    @property
+    def is_gzip(self) -> bool:
+        """Whether it is to be a gzip file, as it is."""
+        return _kind_of(_media_type(self.media_type), self.suffix) == "gz"
 
     @property
     def is_raster(self) -> bool:
@@ -293,12 +299,17 @@ def _check_kind(path: Path, promise: Promise) -> None:
     is_page = "html" in kind or promise.suffix in ("html", "htm") or (kind in _VAGUE and not promise.suffix)
     if text[:16].lower().startswith(_PAGES) and not is_page:
         raise ValidationError("it is a page of HTML, such as one that wants a login (see --auth)")
-    name = _KINDS.get(kind) or (_SYNONYMS.get(promise.suffix, promise.suffix) if kind in _VAGUE else "")
+    name = _kind_of(kind, promise.suffix)
     begins = _MAGIC.get(name)
     if head.startswith(_UTF16) and name in ("xml", "json"):
         return
     if begins and not (text if name in ("xml", "json") else head).startswith(begins):
         raise ValidationError(f"it does not begin as {name} does, but with {head[:16]!r}")
+
+
+def _kind_of(media_type: str, suffix: str) -> str:
+    """What a file is, by its media type, or by its suffix where that says nothing."""
+    return _KINDS.get(media_type) or (_SYNONYMS.get(suffix, suffix) if media_type in _VAGUE else "")
 
 
 def _is_format(found: str, wanted: str) -> bool:

@@ -49,6 +49,11 @@ class Hosts:
         for session in self._sessions.values():
             session.close()
 
+    @property
+    def patience(self) -> float:
+        """Seconds that a host may be silent within an answer."""
+        return self._timeout[1]
+
     def limit(self, url: str) -> threading.Semaphore:
         """What whoever transfers from a host has to hold."""
         with self._opening:
@@ -83,7 +88,7 @@ class Hosts:
                 if response.status_code not in _MOVED or not target:
                     yield response
                     return
-                url = urljoin(url, target)
+                url = _moved(url, target)
                 if response.status_code == _SEE_OTHER:
                     method, body = "GET", None
             finally:
@@ -144,6 +149,8 @@ class Hosts:
                 raise
             # What the exception says has the whole URL in it.
             raise type(found)(f"{host_of(url)}: {found}") from None
+        except ValueError:  # requests looks at the next address, although nobody wants to be led there
+            raise PermanentError(f"{shown(url)} sends us to what is no address") from None
 
     def _session(self, url: str) -> requests.Session:
         with self._opening:
@@ -153,3 +160,20 @@ class Hosts:
                 self._sessions[host].headers["Accept-Encoding"] = "identity"
                 self._sessions[host].cookies = self._cookies
             return self._sessions[host]
+
+
+def _moved(url: str, target: str) -> str:
+    """Where a redirection leads.
+
+    Raises:
+        PermanentError: if that is no address.
+    """
+    # http.client reads headers as Latin-1; in practice what is not ASCII there is UTF-8, as RFC 9110, 5.5, allows.
+    with contextlib.suppress(UnicodeError):
+        target = target.encode("latin-1").decode()
+    try:
+        found = urljoin(url, target.strip())
+        _ = urlsplit(found).port
+    except ValueError:
+        raise PermanentError(f"{shown(url)} sends us to what is no address") from None
+    return found

@@ -20,6 +20,7 @@ from eechips.storage import write_file
 _BLOCK = 1 << 20
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 SHA256 = "sha256"
 
 
@@ -72,6 +73,12 @@ def range_of(header: str | None) -> tuple[int, int, int | None] | None:
     if found is None:
         return None
     return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
+
+
+def unsatisfied_of(header: str | None) -> int | None:
+    """Size of the whole of a ``Content-Range`` that says that nothing of it lies where it was asked for."""
+    found = _UNSATISFIED.fullmatch((header or "").strip())
+    return None if found is None else int(found[1])
 
 
 class Partial:
@@ -150,10 +157,18 @@ class Partial:
             digest.update(piece)
         self._size += len(piece)
 
+    def measure(self, total: int) -> None:
+        """Takes note of the size of the whole, which was not told when it began.
+
+        Args:
+            total: bytes.
+        """
+        if self.version is not None and self.version.total is None:
+            self._save(replace(self.version, total=total))
+
     def finish(self) -> None:
         """Takes what is here for the whole, whose size nobody has told."""
-        if self.version is not None and self.version.total is None:
-            self._save(replace(self.version, total=self._size))
+        self.measure(self._size)
 
     def reset(self, *, failed: bool = False) -> None:
         """Forgets what is here.

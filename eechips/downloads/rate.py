@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from eechips.errors import StorageError
+from eechips.errors import StorageError, TransientError
 from eechips.human import human_bytes
 
 _BURST = 0.25  # seconds of the rate that may come at once
@@ -52,6 +52,34 @@ class Rate:
             owed = -self._left / self._rate
         if owed > 0:
             self._sleep(owed)
+
+
+def paced(
+    read: Callable[[], bytes], patience: float, least: int, clock: Callable[[], float] = time.monotonic
+) -> Iterator[bytes]:
+    """What comes of a body. Only the time in which nothing is here counts, not what others do with what came.
+
+    Args:
+        read: waits for what comes next; empty at the end.
+        patience: seconds in which some must come.
+        least: bytes that must come in that time.
+        clock: seconds, monotonic.
+
+    Raises:
+        TransientError: if it comes too slowly.
+    """
+    waited, came = 0.0, 0
+    while True:
+        began = clock()
+        piece = read()
+        if not piece:
+            return
+        waited, came = waited + clock() - began, came + len(piece)
+        yield piece
+        if came >= least:
+            waited, came = 0.0, 0
+        elif waited > patience:
+            raise TransientError(f"only {came:,} bytes came in {waited:.0f} s")
 
 
 class Room:

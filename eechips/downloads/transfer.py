@@ -19,9 +19,10 @@ from eechips.client.throttle import Slot
 from eechips.client.transport import Transport
 from eechips.downloads.address import file_of, shown
 from eechips.downloads.checks import Checksum, Promise, inspect, md5_of
+from eechips.downloads.coding import codings_of, decoded
 from eechips.downloads.hosts import Hosts
-from eechips.downloads.partial import Partial, Version, range_of
-from eechips.downloads.rate import Rate, Room
+from eechips.downloads.partial import Partial, Version, range_of, unsatisfied_of
+from eechips.downloads.rate import Rate, Room, paced
 from eechips.downloads.signing import Signer
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.writers import Facts
@@ -31,13 +32,16 @@ if TYPE_CHECKING:
 
 _PIECE = 1 << 19  # bytes that are read at a time
 _PROGRESS = 1 << 16
-"""Bytes that a request must bring for another to follow at once, as if nothing had happened."""
+"""Bytes that requests must bring for another to follow as if nothing had happened, and that must come within the time
+that a host may be silent: one that sends a byte now and then would keep a place for ever."""
 _TRIES = 3
 """Whole files that may be wrong before one is put into quarantine."""
 _INSPECTORS = 2
 """Threads that look at headers: one that takes long does not keep the others waiting."""
 _REFUSALS = 3
 """Signatures in a row that a host may refuse without sending anything."""
+_NO_PARTS = (400, 405, 409, 412, 428, 501)
+"""What hosts answer that know no ``Range`` or ``If-Range``, and should have sent the whole."""
 
 Tell = Callable[..., None]
 """Notes what happens: ``tell("transfer", status=206, …)``."""
@@ -211,10 +215,9 @@ class Courier:
                 else:
                     self._copy(file, partial, tell, end)
             except TransientError:
-                is_progress = partial.size >= most + _PROGRESS
-                most = max(most, partial.size)
-                if not is_progress:
+                if partial.size < most + _PROGRESS:
                     raise
+                most = partial.size
             except _RefusedError as refused:
                 refusals += 1
                 can_help = self._signer.renew(order.href, order.collection)
@@ -246,10 +249,9 @@ class Courier:
             try:
                 with self._hosts.get(address.url, headers, self._signer.headers) as response:
                     tell("transfer", status=response.status_code, offset=offset if response.status_code == 206 else 0)
-                    version = _accept(response, partial, order)
-                    with self._room.for_bytes(max(0, (version.total or 0) - partial.size)) as room:
-                        self._receive(response, partial, version, slot, room, end)
-                    partial.finish()
+                    is_rest = _accept(response, partial, order, is_part="Range" in headers)
+                    if is_rest:
+                        self._receive(response, partial, order.promise, slot, end)
                     return
             except (OSError, urllib3.exceptions.HTTPError) as error:
                 failure = classify_exception(error)
@@ -287,71 +289,102 @@ class Courier:
         if self._clock() > end:
             raise _OverdueError
 
-    def _receive(
-        self,
-        response: requests.Response,
-        partial: Partial,
-        version: Version,
-        slot: Slot,
-        room: Callable[[int], None],
-        end: float,
-    ) -> None:
-        for data in _pieces(response, self._rate.piece(_PIECE)):
-            self._take(data, partial, slot, room, end)
+    def _receive(self, response: requests.Response, partial: Partial, promise: Promise, slot: Slot, end: float) -> None:
+        """Writes what an answer brings.
+
+        Raises:
+            TransientError: if that was not all.
+        """
+        version = partial.version
+        assert version is not None
+        with self._room.for_bytes(max(0, (version.total or 0) - partial.size)) as room:
+            for data in self._pieces(response, promise):
+                self._take(data, partial, slot, room, end)
         if version.total is not None and partial.size < version.total:
             raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
+        if response.status_code == 206 and version.total is None:
+            # A part may be shorter than what was asked for: only who asks for more learns that there is none.
+            raise TransientError("nobody has told whether more of the file is to come", status=206)
+        partial.finish()
+
+    def _pieces(self, response: requests.Response, promise: Promise) -> Iterator[bytes]:
+        """What comes, as it comes: of a connection that is cut, nothing that has come is lost.
+
+        Raises:
+            TransientError: if it comes too slowly.
+        """
+        read = getattr(response.raw, "read1", response.raw.read)  # older versions of urllib3 do not have it
+        size = self._rate.piece(_PIECE)
+        pieces = paced(lambda: read(size, decode_content=False), self._hosts.patience, _PROGRESS, self._clock)
+        codings = codings_of(response.headers, promise)
+        return decoded(pieces, codings, _PIECE) if codings else pieces
 
 
-def _accept(response: requests.Response, partial: Partial, order: Order) -> Version:
-    """Makes sure that what an answer brings belongs to what is here, or begins anew; returns the version of both.
+def _accept(response: requests.Response, partial: Partial, order: Order, *, is_part: bool) -> bool:
+    """Makes sure that what an answer brings belongs to what is here, or begins anew.
+
+    Args:
+        response: the answer.
+        partial: what is here.
+        order: what was asked for.
+        is_part: whether what is missing was asked for, not all.
+
+    Returns:
+        Whether anything is still to come.
 
     Raises:
         _RefusedError: if the signature is not accepted.
-        TransientError: if another version came, which is not to be mixed with the one that is here.
+        TransientError: if another version came, which is not to be mixed with the one that is here, or later may help.
         PermanentError: if there is no such file.
     """
     status, headers = response.status_code, response.headers
     if status in (401, 403):
         raise _RefusedError(status)
+    found = range_of(headers.get("Content-Range"))
+    if status == 200 or (status == 206 and not is_part and found is not None and found[0] == 0):
+        partial.begin(*_whole(headers, found[2] if status == 206 and found else None, order.promise))
+        return True
     if status == 206:
-        found, version = range_of(headers.get("Content-Range")), partial.version
-        if found is None or version is None or found[0] != partial.size:
+        version = partial.version
+        if found is None or version is None or found[0] != partial.size or codings_of(headers, order.promise):
             partial.reset()
             raise TransientError(f"another part came than was asked for: {headers.get('Content-Range')}", status=206)
-        if not version.is_same(Version.of(headers, found[2])):
+        told = Version.of(headers, found[2])
+        if not version.is_same(told):
             partial.reset()
             raise TransientError("the file has changed since it was begun", status=206)
-        return version
-    if status == 200:
-        if _is_coded(headers):  # how long the file is, and of which version, is said of its coded form
-            version = Version(None, None, None)
-            partial.begin(version)
-            return version
-        length = headers.get("Content-Length", "")
-        md5 = md5_of(headers)
-        version = Version.of(headers, int(length) if length.isdigit() else None, md5)
-        partial.begin(version, () if md5 is None else ("md5",))
-        return version
+        if version.total is None and told.total is not None:
+            partial.measure(told.total)
+        return True
     if status == 416:
+        version, size = partial.version, unsatisfied_of(headers.get("Content-Range"))
+        is_all = size == partial.size and version is not None and version.is_same(Version.of(headers, size))
+        if is_part and is_all:
+            partial.finish()
+            return False
         partial.reset()
         raise TransientError("the file is shorter than the part that is here", status=status)
     text = f"{shown(order.href)} answered HTTP {status}"
-    if is_passing(status):
+    if is_part and status in _NO_PARTS:
+        partial.reset()
+        raise TransientError(f"{text} to who asked for the rest: from its beginning", status=status)
+    if is_passing(status) or status == 202:  # 202: it is being brought from where it cannot be sent from
         after = parse_retry_after({name.lower(): value for name, value in headers.items()})
         raise TransientError(text, status=status, retry_after=after)
     raise PermanentError(text, status=status)
 
 
-def _pieces(response: requests.Response, size: int) -> Iterator[bytes]:
-    """What comes, as it comes: of a connection that is cut, nothing that has come is lost."""
-    if _is_coded(response.headers):
-        yield from response.raw.stream(size, decode_content=True)
-        return
-    read = getattr(response.raw, "read1", response.raw.read)  # older versions of urllib3 do not have it
-    while piece := read(size, decode_content=False):
-        yield piece
+def _whole(headers: Mapping[str, str], total: int | None, promise: Promise) -> tuple[Version, tuple[str, ...]]:
+    """The version of a file that comes from its beginning, and the digests that its server tells.
 
-
-def _is_coded(headers: Mapping[str, str]) -> bool:
-    """Whether a file comes compressed, although we have asked for it as it is: stores keep some so."""
-    return headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
+    Args:
+        headers: of the answer.
+        total: bytes, where the answer says so by ``Content-Range``.
+        promise: of the file.
+    """
+    if codings_of(headers, promise):  # how long it is, and of which version, is said of its coded form
+        return Version(None, None, None), ()
+    length = headers.get("Content-Length", "")
+    md5 = md5_of(headers)
+    size = total if total is not None else int(length) if length.isdecimal() else None
+    return Version.of(headers, size, md5), () if md5 is None else ("md5",)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime as dt
 import hashlib
 import json
 import time
 from collections.abc import Iterator, Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,7 +24,7 @@ from eechips.downloads.checks import Checksum, Promise, md5_of, parse_multihash
 from eechips.downloads.conditions import cql2, cql2_text, meets
 from eechips.downloads.hosts import Hosts
 from eechips.downloads.partial import Partial, Version, range_of
-from eechips.downloads.rate import Rate, Room
+from eechips.downloads.rate import Rate, Room, paced
 from eechips.downloads.reader import Reader
 from eechips.downloads.search import Search, items
 from eechips.downloads.secret import Secrets, read_secrets
@@ -273,6 +275,24 @@ def test_without_a_rate_nobody_waits() -> None:
     bucket.pay(10**12)
     assert bucket.piece(1 << 19) == 1 << 19
     assert Rate(1e5).piece(1 << 19) == 25_000
+
+
+@pytest.mark.parametrize(("piece", "is_slow"), [(1, True), (80, True), (400, False)])
+def test_a_host_that_sends_a_byte_now_and_then_is_given_up(piece: int, is_slow: bool) -> None:
+    """Each piece takes 20 s to come, and 1,000 s to be written; 1,000 bytes must come in 60 s."""
+    now = [0.0]
+    body = BytesIO(bytes(4000))
+
+    def read() -> bytes:
+        now[0] += 20.0
+        return body.read(piece)
+
+    came = 0
+    with pytest.raises(TransientError, match="bytes came in") if is_slow else contextlib.nullcontext():
+        for data in paced(read, 60.0, 1000, lambda: now[0]):
+            came += len(data)
+            now[0] += 1000.0
+    assert came == (4 * piece if is_slow else 4000)
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
