@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
@@ -16,7 +17,7 @@ from shapely.geometry import mapping
 from eechips.client.scrub import scrub
 from eechips.downloads.address import shown
 from eechips.downloads.conditions import cql2, cql2_text
-from eechips.downloads.reader import Reader, is_web
+from eechips.downloads.reader import Reader, Unread, is_web
 from eechips.errors import ConfigurationError, PermanentError
 from eechips.recipe import canonical_json
 
@@ -28,7 +29,27 @@ _log = logging.getLogger(__name__)
 _PAGE = 100  # items of one answer
 _MOST_VERTICES = {"POST": 2000, "GET": 100}
 """Vertices of a region that an API is asked with; one of more is asked for by its box, and the rest is done here."""
+_SMALL_PAGE = 10  # items; for an API that refuses more in place of sending fewer
 _NO_POST = (404, 405, 501)
+_MISUNDERSTOOD = (400, 422)
+"""What APIs answer to what they do not understand, such as conditions although they say that they know them."""
+_EMPTY_PAGES = 20
+"""Pages in a row without an item: some APIs always tell of a next one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """One way to ask.
+
+    Attributes:
+        method: of HTTP.
+        language: of the conditions; None to ask for all items, and choose here.
+        page: items of an answer.
+    """
+
+    method: str
+    language: str | None
+    page: int
 
 
 def is_api(document: Any) -> bool:
@@ -55,21 +76,59 @@ def api_items(document: Mapping[str, Any], address: str, search: Search, reader:
         TransientError: if it does not answer any more.
     """
     client = _client(document, address)
-    methods = [str(link.get("method") or "").upper() for link in _search_links(document)]
-    if methods and set(methods) == {"GET"}:
-        yield from _pages(*_asked(client, search, "GET"), reader)
+    refused: PermanentError | None = None
+    for question in _questions(document, search):
+        found = _pages(*_asked(client, search, question), reader)
+        try:
+            first = next(found, None)
+        except PermanentError as error:
+            if error.status not in (_NO_POST if question.method == "POST" else ()) + _MISUNDERSTOOD:
+                raise
+            # What is told is why the best question was refused, not what became of the others.
+            refused = refused or error
+            continue
+        if search.conditions and question.language is None:
+            is_refused = refused is not None and refused.status in _MISUNDERSTOOD
+            told = f"refuses the conditions ({refused})" if is_refused else "knows no conditions (CQL2)"
+            told += ": all items are asked for, and those that meet --where are chosen here"
+            _log.info("%s %s", shown(search.stac), told)
+        if first is not None:
+            yield first
+            yield from found
         return
-    found = _pages(*_asked(client, search, "POST"), reader)
-    try:
-        first = next(found, None)
-    except PermanentError as error:
-        if error.status not in _NO_POST or set(methods) == {"POST"}:
-            raise
-        found = _pages(*_asked(client, search, "GET"), reader)
-        first = next(found, None)
-    if first is not None:
-        yield first
-        yield from found
+    assert refused is not None
+    raise refused
+
+
+def _questions(document: Mapping[str, Any], search: Search) -> Iterator[_Question]:
+    """Ways to ask an API, the best one first: what it says of itself need not be so."""
+    named = {str(link["method"]).upper() for link in _search_links(document) if link.get("method")}
+    languages = _languages(document) if search.conditions else ()
+    for method in [name for name in ("POST", "GET") if name in named] or ["POST", "GET"]:
+        order = ("cql2-json", "cql2-text") if method == "POST" else ("cql2-text", "cql2-json")
+        spoken = [name for name in order if name in languages]
+        for language in (*spoken, None):
+            # Where few of an answer's items are wanted, large pages are fewer.
+            is_few = search.most is not None and (language is not None or not search.conditions)
+            yield _Question(method, language, min(_PAGE, search.most or _PAGE) if is_few else _PAGE)
+        yield _Question(method, None, _SMALL_PAGE)
+
+
+def _languages(document: Mapping[str, Any]) -> tuple[str, ...]:
+    """The languages of conditions that an API says it knows; both where it says that it knows conditions, not how.
+
+    Those before CQL2 have other names for the same things (https://github.com/stac-api-extensions/filter): an API that
+    knows these alone is asked by none.
+    """
+    listed = document.get("conformsTo")
+    classes = [str(name) for name in listed] if isinstance(listed, list) else []
+    if not any("/item-search#filter" in name for name in classes):
+        return ()
+    found = tuple(name for name in ("cql2-json", "cql2-text") if any(each.endswith(name) for each in classes))
+    if found or any("/cql2/" in name for name in classes):
+        return found or ("cql2-json", "cql2-text")
+    is_old = any(each.rpartition("/")[2].endswith(("cql-json", "cql-text")) for each in classes)
+    return () if is_old else ("cql2-json", "cql2-text")
 
 
 def pages_of_items(address: str, reader: Reader) -> Iterator[dict[str, Any]]:
@@ -105,14 +164,10 @@ def _search_links(document: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [link for link in links if isinstance(link, dict) and link.get("rel") == "search" and link.get("href")]
 
 
-def _asked(client: Any, search: Search, method: str) -> tuple[str, str, dict[str, Any]]:
+def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, dict[str, Any]]:
     """Address, method and parameters of the first page."""
-    import pystac_client
-
-    does_choose = not search.conditions or client.conforms_to(pystac_client.ConformanceClasses.FILTER)
-    # Where few of an answer's items are wanted, large pages are fewer.
-    few = does_choose and search.most is not None
-    asked: dict[str, Any] = {"limit": min(_PAGE, search.most or _PAGE) if few else _PAGE}
+    method = question.method
+    asked: dict[str, Any] = {"limit": question.page}
     if search.collections:
         asked["collections"] = list(search.collections)
     if search.start is not None or search.end is not None:
@@ -123,13 +178,10 @@ def _asked(client: Any, search: Search, method: str) -> tuple[str, str, dict[str
             asked["intersects"] = mapping(region)
         else:
             asked["bbox"] = list(region.bounds)
-    if search.conditions and does_choose and method == "POST":
-        asked |= {"filter": cql2(search.conditions), "filter_lang": "cql2-json"}
-    elif search.conditions and does_choose:
-        asked |= {"filter": cql2_text(search.conditions), "filter_lang": "cql2-text"}
-    elif search.conditions:
-        told = "knows no conditions (CQL2): all items are asked for, and those that meet --where are chosen here"
-        _log.info("%s %s", shown(search.stac), told)
+    if question.language == "cql2-json":
+        asked |= {"filter": cql2(search.conditions), "filter_lang": question.language}
+    elif question.language is not None:
+        asked |= {"filter": cql2_text(search.conditions), "filter_lang": question.language}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what an API does not say that it can: what it answers is looked at
         found = client.search(**asked, method=method)
@@ -146,6 +198,7 @@ def _pages(address: str, method: str, parameters: dict[str, Any], reader: Reader
     url, body = (address, parameters) if method == "POST" else (_with_query(address, parameters), None)
     headers: Mapping[str, str] = {}
     seen: set[int] = set()
+    empty = 0
     while True:
         page = reader.ask(method, url, body, headers)
         features = page.get("features") if isinstance(page, dict) else None
@@ -160,6 +213,11 @@ def _pages(address: str, method: str, parameters: dict[str, Any], reader: Reader
         yield from features
         link = _next_of(page)
         if link is None:
+            return
+        empty = 0 if features else empty + 1
+        if empty == _EMPTY_PAGES:
+            told = f"{empty} pages in a row have no item, and name another: it was not asked for more"
+            reader.unread.append(Unread(shown(url), told))
             return
         try:
             url = urljoin(url, str(link["href"]))

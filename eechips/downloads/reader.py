@@ -296,8 +296,19 @@ def _content(response: requests.Response, address: str) -> bytes:
 
 
 def _answered(text: str, content: bytes) -> str:
-    message = scrub(response_message(content)).strip()[:_LONGEST]
+    message = scrub(_told_of(content) or response_message(content)).strip()[:_LONGEST]
     return f"{text}: {message}" if message else text
+
+
+def _told_of(content: bytes) -> str:
+    """What an error of OGC APIs says (``description``; RFC 7807: ``detail``, ``title``); empty for any other."""
+    try:
+        document = json.loads(content)
+    except ValueError:
+        return ""
+    told = document if isinstance(document, dict) else {}
+    found = next((told[name] for name in ("description", "detail", "title") if told.get(name)), "")
+    return found if isinstance(found, str) else json.dumps(found)
 
 
 def _parsed(text: str, address: str) -> Any:

@@ -154,6 +154,76 @@ def test_conditions_that_an_api_does_not_know_are_looked_at_here_and_that_is_sai
     assert "chosen here" in caplog.text
 
 
+CQL2 = "http://www.opengis.net/spec/cql2/1.0/conf"
+
+
+@pytest.mark.parametrize(
+    ("methods", "classes", "language"),
+    [
+        (("POST",), (f"{CORE}/item-search#filter", f"{CQL2}/cql2-text"), "cql2-text"),
+        (("GET",), (f"{CORE}/item-search#filter", f"{CQL2}/cql2-json", f"{CQL2}/basic-cql2"), "cql2-json"),
+        (("GET",), (f"{CORE}/item-search#filter", f"{CQL2}/basic-cql2"), "cql2-text"),
+        (("POST",), ("https://api.stacspec.org/v1.1.0/item-search#filter", f"{CQL2}/cql2-json"), "cql2-json"),
+        (("POST",), (f"{CORE}-beta.5/item-search#filter", f"{CORE}-beta.5/item-search#filter:cql-json"), None),
+        (("POST",), (f"{CORE}/item-search#filter", "http://www.opengis.net/spec/cql/1.0/conf/cql-text"), None),
+        (("POST",), ("http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/features-filter",), None),
+    ],
+)
+def test_conditions_are_sent_in_a_language_that_the_api_knows(
+    methods: tuple[str, ...], classes: tuple[str, ...], language: str | None
+) -> None:
+    api = Api(MANY, methods=methods, page=50, classes=classes)
+    with answering(api) as url:
+        found = search(url, conditions=(parse_condition("eo:cloud_cover < 30"),))
+    assert found.ids == [f"i{number:02d}" for number in range(30)]
+    (asked,) = api.asked
+    assert asked.get("filter-lang") == language
+    if language == "cql2-text":
+        assert asked["filter"] == '"eo:cloud_cover" < 30'
+    elif language is not None:
+        as_text = asked["filter"] if methods == ("GET",) else json.dumps(asked["filter"])
+        assert json.loads(as_text) == {"op": "<", "args": [{"property": "eo:cloud_cover"}, 30]}
+
+
+def test_an_api_that_refuses_conditions_although_it_says_that_it_knows_them(caplog: pytest.LogCaptureFixture) -> None:
+    def change(number: int, body: dict[str, Any]) -> Answer | None:
+        told = {"code": "BadRequest", "description": "no queryable of that name"}
+        return (400, {}, json.dumps(told).encode()) if "filter" in api.asked[-1] else None
+
+    api = Api(MANY, page=50, classes=(f"{CORE}/item-search#filter",), change=change)
+    with answering(api) as url, caplog.at_level(logging.INFO, logger="eechips"):
+        found = search(url, conditions=(parse_condition("eo:cloud_cover < 30"),))
+    assert (len(found.ids), found.unread) == (30, [])
+    assert "no queryable of that name" in caplog.text
+    assert "chosen here" in caplog.text
+
+
+def test_an_api_that_refuses_large_pages() -> None:
+    def change(number: int, body: dict[str, Any]) -> Answer | None:
+        return (422, {}, b"{}") if int(api.asked[-1].get("limit", 10)) > 50 else None
+
+    api = Api(MANY, methods=("GET",), change=change)
+    with answering(api) as url:
+        assert len(search(url).ids) == 45
+
+
+def test_an_api_that_always_tells_of_a_next_page() -> None:
+    """Some pages in between have no item, and those after the last one neither."""
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if not path.startswith("/search"):
+            links = [{"rel": "search", "href": "/search", "method": "GET"}]
+            return as_json({"type": "Catalog", "stac_version": "1.0.0", "id": "top", "description": "", "links": links})
+        page = int({name: values[0] for name, values in parse_qs(urlsplit(path).query).items()}.get("page", 0))
+        features = [MANY[page]] if page in (0, 1, 15, 20) else []
+        return as_json({"features": features, "links": [{"rel": "next", "href": f"/search?page={page + 1}"}]})
+
+    with answering(answer) as url:
+        found = search(url)
+    assert found.ids == ["i00", "i01", "i15", "i20"]
+    assert ["20 pages in a row" in reason for _, reason in found.unread] == [True]
+
+
 def test_a_region_of_many_vertices_is_asked_for_by_its_box() -> None:
     api = Api(
         [
