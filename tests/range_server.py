@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import sys
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 _CHUNK = 16 << 10
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -28,6 +29,8 @@ class Files:
         url: of the folder.
         status: in place of an answer, by file name: an HTTP status.
         short: file names whose answers end after half of what they promise.
+        signature: what must stand after the question mark, if anything: ``/sign?href=…`` puts it there, as the
+            Planetary Computer does.
         bytes: that were sent, by file name.
         queries: what stood after the question mark.
     """
@@ -36,6 +39,7 @@ class Files:
     url: str = ""
     status: dict[str, int] = field(default_factory=dict)
     short: set[str] = field(default_factory=set)
+    signature: str = ""
     bytes: Counter[str] = field(default_factory=Counter)
     queries: set[str] = field(default_factory=set)
 
@@ -59,6 +63,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * _CHUNK)
         super().setup()
 
+    def _send_json(self, value: object) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
     def do_HEAD(self) -> None:
         self._fail(405)  # as for a signed URL, which is signed for GET
 
@@ -67,6 +78,15 @@ class _Handler(BaseHTTPRequestHandler):
         name = unquote(parts.path).removeprefix("/")
         self.files.queries.add(parts.query)
         path = self.files.folder / name
+        if self.files.signature and name == "sign":
+            return self._send_json(
+                {
+                    "msft:expiry": "2099-01-01T00:00:00Z",
+                    "href": f"{parse_qs(parts.query)['href'][0]}?{self.files.signature}",
+                }
+            )
+        if self.files.signature not in ("", parts.query):
+            return self._fail(403)
         if name in self.files.status:
             return self._fail(self.files.status[name])
         if "/" in name or not path.is_file():

@@ -442,6 +442,33 @@ def test_jpeg_2000_here_and_on_a_web_server(
 
 
 @pytest.mark.slow
+def test_addresses_that_gdal_signs(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with range_server(files) as web:
+        web.signature = "sig=secret"
+        put(tmp_path / "catalog", [scene("signed", {"red": described("red", f"{web.url}/red.tif")})])
+        refused = r"red\.tif cannot be read: its server answers with HTTP 403"
+        for signing in ("NO", "YES"):
+            monkeypatch.setenv("VSICURL_PC_URL_SIGNING", signing)
+            monkeypatch.setenv("VSICURL_PC_SAS_SIGN_HREF_URL", f"{web.url}/sign?href=")
+            server = start_server("--catalog", str(tmp_path / "catalog"), "--allow-remote", *QUIET, "--workers", "1")
+            try:
+                ee = initialize(server)
+                if signing == "NO":
+                    with pytest.raises(ee.EEException, match=refused):
+                        chip(ee, ee.Image("scenes/signed"), "red", 40, 50)
+                    continue
+                found = chip(ee, ee.Image("scenes/signed"), "red", 40, 50)
+                web.status["nir.tif"] = 404
+                put(tmp_path / "catalog", [scene("gone", {"nir": described("nir", f"{web.url}/nir.tif")})])
+                with pytest.raises(ee.EEException, match=r"nir\.tif cannot be read") as caught:
+                    chip(ee, ee.Image("scenes/gone"), "nir", 0, 0)
+            finally:
+                stop_server(server)
+    np.testing.assert_array_equal(found, window(files / "red.tif", 40, 50))
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.slow
 def test_files_in_an_object_store(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = lacking("s3")
     if reason is not None:
