@@ -176,10 +176,10 @@ def test_what_is_shared_counts_each_time_and_takes_no_time() -> None:
     value: Any = [1]
     for _ in range(40):
         value = [value, value]
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(LimitError, match=r"Response size exceeds limit of 67108864 bytes\."):
         encode(value)
-    assert time.monotonic() - start < 1.0
+    assert time.process_time() - start < 5.0
 
 
 def test_sizes_are_about_those_of_the_text() -> None:

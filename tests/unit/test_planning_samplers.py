@@ -89,10 +89,10 @@ def test_points_are_uniform_on_the_sphere(polygon: shapely.Geometry) -> None:
 
 def test_thin_diagonal_polygons_are_not_slow() -> None:
     sliver = shapely.Polygon([(-105, 37), (-100, 41), (-100, 41.0001)])
-    began = time.perf_counter()
+    began = time.process_time()
     points = draw_points(sliver, 1000, 0, 1)
     assert len(points) == 1000
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_a_polygon_of_a_few_centimetres_is_refused() -> None:
