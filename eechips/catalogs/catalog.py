@@ -11,6 +11,7 @@ from typing import Any
 
 from eechips.catalogs import commit
 from eechips.catalogs.extents import Extent
+from eechips.catalogs.layout import name_in_path
 from eechips.catalogs.schema import SCHEMA_NAME, Partition, Schema
 from eechips.errors import StorageError, UsageError
 from eechips.human import human_bytes
@@ -90,7 +91,7 @@ class Catalog:
         """
         extent = _extent(bbox)
         first, last = _moment(start), _moment(end)
-        wanted, theirs = _texts(collections), _texts(missions)
+        wanted, theirs = _texts(collections), [name_in_path(name) for name in _texts(missions)]
         if theirs and self.schema.layout.by != "mission":
             raise UsageError(f"the partitions of {self._where} are by collection, not by mission")
         return [

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -40,7 +40,9 @@ MEMBERS = frozenset((*_TOP, "properties"))
 _OF_PATHS = {name: f"property:{name}" for name in ("cell", "year", "month", "day")}
 _PROPERTIES = {column: name for name, column in _OF_PATHS.items()}
 _DEEPEST = 30  # objects or arrays in one another: Arrow's files have 64
-_MOST_NAMES = 1000  # of assets, or in a property: each would be columns of its own, and all rows have all of them
+_MOST_NAMES = 1000  # of properties, of assets, or in one: each is columns of its own, and all rows have all of them
+_SOME_NAMES, _SPARSE = 100, 0.05  # of properties: so many are too many if items have so few of them on average
+_RARE = 0.01  # share of the items that have a property, which is no column if there are too many
 # Columns that others write as JSON in texts, which STAC never has there.
 _STRUCTURES = frozenset((
     *("assets", "links", "stac_extensions", "bbox", "properties", "providers", "instruments", "keywords", "bands"),
@@ -54,6 +56,7 @@ _COLLECTION = pa.dictionary(pa.int32(), pa.string())
 _NOTHING = pa.int8()
 _PROJECTED = "proj:geometry"
 _ASSETS = "assets"
+_REST = "properties"
 _UNREADABLE: Mapping[str, Any] = {"type": "WKB that cannot be read"}  # which is no geometry's
 _WKB = {b"ARROW:extension:name": b"geoarrow.wkb", b"ARROW:extension:metadata": b'{"crs":"OGC:CRS84"}'}
 
@@ -62,7 +65,8 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
     """A row for each item.
 
     Properties that have the name of a column that every item has (``id``, ``type``, …) cannot be stored, and are left
-    out; those that have the name of a part of a partition's path (``year``) are in columns such as ``property:year``. A
+    out; those that have the name of a part of a partition's path (``year``) are in columns such as ``property:year``.
+    Of too many properties, those that fewer than one in a hundred items have are together in ``properties``, as JSON. A
     property that is text in one item and not in another is text in all: what is none is there as JSON. So are
     assets, and properties with objects, that have more than 1,000 different names: as columns they would fill the
     memory with nulls. And so is what has more than 30 objects or arrays in one another, which no file can hold.
@@ -226,6 +230,11 @@ def _there(column: pa.Array) -> pa.Array:
 
 
 def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+    counts = Counter(name for value in values for name in value)
+    # Many columns, nearly empty, take minutes and gigabytes.
+    is_sparse = len(counts) > _SOME_NAMES and counts.total() < _SPARSE * len(counts) * len(values)
+    if is_sparse or len(counts) > _MOST_NAMES:
+        values = _gathered(values, counts)
     objects: dict[str, list[Any]] = defaultdict(list)
     for value in values:
         for name, part in value.items():
@@ -250,6 +259,18 @@ def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
                 found[name] = found[name].cast(MOMENT)
             except pa.ArrowInvalid as error:
                 raise UsageError(f"an item's '{name}' is no date and time as STAC has it: {error}") from error
+    return found
+
+
+def _gathered(values: Sequence[Mapping[str, Any]], counts: Counter[str]) -> list[Mapping[str, Any]]:
+    """Properties of items, those that few have together in one, as JSON: a column whose name no property can have."""
+    usual = [name for name, count in counts.most_common(_MOST_NAMES) if count >= _RARE * len(values)]
+    columns = {*usual, *TIMES}
+    found: list[Mapping[str, Any]] = []
+    for value in values:
+        rare = {name: part for name, part in value.items() if name not in columns and part is not None}
+        own = {name: part for name, part in value.items() if name in columns}
+        found.append({**own, _REST: json.dumps(rare)} if rare else own)
     return found
 
 

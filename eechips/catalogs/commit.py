@@ -55,8 +55,9 @@ class Change:
             StorageError: if the file system refuses. What the list names is then finished by whoever opens the folder.
         """
         with _told(self._folder):
-            for staged, _ in self._moves:
+            for staged, path in self._moves:
                 _flush(self.scratch / staged)
+                (self._folder / path).parent.mkdir(parents=True, exist_ok=True)  # what cannot be is found out now
             prepared = self.scratch / _PREPARED
             prepared.write_text(json.dumps({"moves": self._moves, "removals": self._removals}))
             _flush(prepared)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ MOST_CELLS = 10
 _LEVELS: Mapping[str, int] = {"none": 0, "year": 1, "month": 2, "day": 3}
 _TIMES = ("year", "month", "day")
 _NONE = "none"  # in the place of a collection or mission
+_LONGEST = 200  # characters of a name in a path: file systems have 255 bytes
+_DIGITS = 16  # of the hash of a longer one
 _KEY = re.compile(
     r"(?:mission=([^/]+)/)?collection=([^/]+)/cell=([^/]+)((?:/(?:year|month|day)=-?\d+)*)/items\.parquet"
 )
@@ -125,9 +128,25 @@ def fields(path: str) -> dict[str, str | int]:
     }
 
 
+def name_in_path(name: str) -> str:
+    """What a collection or mission is called by those who read its name in a path: a very long one is cut short."""
+    return unquote(_component(name))
+
+
 def _component(name: str | None) -> str:
-    """A name as the part of a path; a slash is none in it."""
-    return quote(name, safe="") if name else _NONE
+    """A name as the part of a path, in which a slash is none; of each name another."""
+    if not name:
+        return _NONE
+    if name == _NONE:
+        return f"%{ord(name[0]):X}{name[1:]}"
+    found = quote(name, safe="")
+    if len(found) <= _LONGEST:
+        return found
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGITS]
+    first = name[: _LONGEST - _DIGITS - 1]
+    while len(quote(first, safe="")) > _LONGEST - _DIGITS - 1:
+        first = first[:-1]
+    return f"{quote(first, safe='')}-{digest}"
 
 
 def _times(starts: npt.NDArray[np.datetime64], levels: int) -> list[str]:

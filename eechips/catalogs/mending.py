@@ -198,6 +198,9 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
     if not item.get("collection") and collection is not None:
         item["collection"] = collection
         mended.append("collection")
+    elif item.get("collection") == "":
+        del item["collection"]
+        mended.append("collection")
     elif not isinstance(item.get("collection"), str | None):
         raise _NoItemError("bad collection", f"its collection is no text: {str(item['collection'])[:40]}")
     properties = item["properties"]

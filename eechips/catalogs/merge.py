@@ -28,7 +28,7 @@ from eechips.catalogs.columns import UNKNOWN, boxes_of, conformed, ends_of, stam
 from eechips.catalogs.commit import Change
 from eechips.catalogs.extents import union
 from eechips.catalogs.identities import Identities, found_in, keys_of
-from eechips.catalogs.layout import collection_folder, fields, owner
+from eechips.catalogs.layout import fields, owner
 from eechips.catalogs.order import at_once, in_order, merged
 from eechips.catalogs.schema import Partition, Schema, iso
 from eechips.catalogs.shards import Newest, Reader, Runs, Shard, newest
@@ -453,6 +453,7 @@ class _Tally:
         self._starts: list[np.datetime64] = []
         self._ends: list[np.datetime64] = []
         self._stamp = UNKNOWN
+        self._collection: str | None = None
 
     def counted(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         """The same tables."""
@@ -462,6 +463,8 @@ class _Tally:
             yield table
 
     def _count(self, table: pa.Table) -> None:
+        if not self._items:
+            self._collection = table["collection"][0].as_py()  # in a path it may be cut short
         self._items += len(table)
         self._boxes.append(np.array([union(boxes_of(table)).bbox]))
         starts, ends = starts_of(table), ends_of(table)
@@ -472,12 +475,10 @@ class _Tally:
 
     def partition(self, path: str, file: Path) -> Partition:
         """The partition that a file of these rows is."""
-        named = fields(path)
-        collection = str(named["collection"])
         return Partition(
             path=path,
-            collection=None if owner(path) == collection_folder(None) else collection,
-            cell=str(named["cell"]),
+            collection=self._collection,
+            cell=str(fields(path)["cell"]),
             items=self._items,
             bytes=file.stat().st_size,
             sha256=sha256_of(file),

@@ -48,7 +48,7 @@ class Partition:
 
     @property
     def mission(self) -> str | None:
-        """Whose its items are, in a catalogue by mission; None if they do not say."""
+        """Whose its items are, as its path has it, in a catalogue by mission; None if they do not say."""
         found = fields(self.path).get("mission")
         return None if found is None or self.path.startswith("mission=none/") else str(found)
 

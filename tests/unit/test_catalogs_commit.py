@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,7 +105,13 @@ def test_a_failing_disk_is_told(tmp_path: Path) -> None:
     change.move("1", "c/new")
     with pytest.raises(StorageError, match="could not write the catalogue"):
         change.commit()
+    assert not commit.is_pending(tmp_path)  # it was found out before anything had happened
     (tmp_path / "c").unlink()
+    (tmp_path / "c/new/folder").mkdir(parents=True)
+    with pytest.raises(StorageError, match="could not write the catalogue"):
+        change.commit()
+    assert commit.is_pending(tmp_path)
+    shutil.rmtree(tmp_path / "c")
     assert commit.finish(tmp_path)
     assert (tmp_path / "c/new").read_text() == "new"
 

@@ -6,6 +6,7 @@ import inspect
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import duckdb
 import geopandas
@@ -122,3 +123,34 @@ def test_options_stand_in_one_place_and_are_told(function: Any, tmp_path: Path) 
     with pytest.raises(UsageError, match="no option 'resolutoin'; did you mean 'resolution'"):
         function(tmp_path, out=tmp_path / "catalog", resolutoin=2)
     assert list(tmp_path.iterdir()) == []
+
+
+NAMES = ["none", "n", "%6Eone", "a/b", "..", "é" * 100, "é" * 101, "x" * 300, "x" * 301, "a b%2F=&", "😀" * 80, None]
+
+
+@pytest.mark.parametrize("by", ["collection", "mission"])
+def test_whatever_collections_and_missions_are_called_they_are_apart(tmp_path: Path, by: Any) -> None:
+    """Names as long as no file's may be, such as stand for none, and such as paths have."""
+    values = [item("a", (0, 0, 1, 1), collection=name or "", n=n) for n, name in enumerate(NAMES)]
+    for value, name in zip(values, NAMES, strict=True):
+        if name is None:
+            del value["collection"]
+        elif by == "mission":
+            value |= {"collection": "one", "id": name, "properties": {**value["properties"], "mission": name}}
+    (tmp_path / "list.ndjson").write_text("\n".join(map(json.dumps, values)))
+    found = ingest(tmp_path / "list.ndjson", tmp_path / "catalog", by=by, quiet=True)
+    assert (found.counts.failures, found.outcome.new, len(found.catalog)) == ({}, len(NAMES), len(NAMES))
+    catalog = eechips.open_catalog(tmp_path / "catalog")
+    assert sorted(value["properties"]["n"] for value in catalog.items()) == list(range(len(NAMES)))
+    for n, name in enumerate(NAMES[:-1]):
+        assert name is not None
+        wanted = {"collections": name} if by == "collection" else {"missions": name}
+        assert [value["properties"]["n"] for value in catalog.items(**wanted)] == [n]  # type: ignore[arg-type]
+    pattern = f"{tmp_path}/catalog/**/*.parquet"
+    rows = duckdb.sql(f"SELECT {by} FROM read_parquet('{pattern}', hive_partitioning = true)").fetchall()
+    read = {name for (name,) in rows}
+    assert {name for name in NAMES if name is not None and len(quote(name)) < 200} <= read
+    assert len(read) == len(NAMES) - 1  # none, and what has no name, are read the same
+    # Nothing changes as they come again.
+    again = ingest(tmp_path / "list.ndjson", tmp_path / "catalog", quiet=True)
+    assert (again.outcome.new, again.outcome.written) == (0, ())

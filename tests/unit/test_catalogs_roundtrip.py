@@ -205,4 +205,24 @@ def test_what_would_be_too_many_columns_is_json(tmp_path: Path) -> None:
     assert (found.counts.failures, found.counts.items) == ({"no row": 1}, 1)
 
 
+@pytest.mark.parametrize("names", [1, 500])
+def test_properties_that_few_items_have_are_together(tmp_path: Path, names: int) -> None:
+    """A name of its own for each item, or for some: no columns that are all but empty."""
+    values = [item(f"{n}", (0, 0, 1, 1), gsd=n, **{f"p{n // names}": {"x": [n]}}) for n in range(1500)]
+    (tmp_path / "list.ndjson").write_text("\n".join(map(json.dumps, values)))
+    assert ingest(tmp_path / "list.ndjson", tmp_path / "catalog", quiet=True).counts.mended == {}
+    own = contents(eechips.open_catalog(tmp_path / "catalog"))
+    for value in values:
+        assert own["test", value["id"]]["properties"] == value["properties"]
+    (path,) = (tmp_path / "catalog").rglob("*.parquet")
+    columns = pq.read_schema(path).names
+    assert len(columns) < 20
+    assert ("properties" in columns) == (names == 1)
+    assert len(asyncio.run(read(path))["features"]) == len(stac_table_to_items_of(path)) == 1500
+
+
+def stac_table_to_items_of(path: Path) -> list[dict[str, Any]]:
+    return list(stac_table_to_items(pq.ParquetFile(path).read()))
+
+
 POINT = {"type": "Point", "coordinates": [1.5, 2.5]}
