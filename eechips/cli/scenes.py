@@ -10,7 +10,8 @@ from click.core import ParameterSource
 
 from eechips.cli.finish import finish, show_log
 from eechips.cli.options import HELP, Bytes, Names, date_options, given, run_options
-from eechips.jobs.scenes import refresh_scenes, scenes_recipe
+from eechips.jobs.scene_refresh import refresh_scenes
+from eechips.jobs.scenes import scenes_recipe
 
 _LEFT_OUT = ("endpoint", "project")
 """Options that may be in the environment, for other verbs."""

@@ -6,10 +6,7 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-import json
-import logging
 import sys
-import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,46 +14,33 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from eechips.catalogs.schema import SCHEMA_NAME
 from eechips.downloads.address import bare, file_of, shown
-from eechips.downloads.answer import ANSWER_NAME, Answer, noting, with_others
-from eechips.downloads.assets import chosen_assets, unit_of
-from eechips.downloads.checks import Promise
+from eechips.downloads.answer import ANSWER_NAME, Answer
 from eechips.downloads.hosts import Hosts
-from eechips.downloads.partial import forget, offer
-from eechips.downloads.quarantine import quarantine, release
 from eechips.downloads.rate import Rate, Room
-from eechips.downloads.reader import POLICY, Reader, Unread, told_unread
-from eechips.downloads.search import Search, chosen, items
+from eechips.downloads.reader import POLICY, Reader
+from eechips.downloads.search import Search
 from eechips.downloads.secret import read_secrets
 from eechips.downloads.signing import Auth, AuthName, Given, Signer, signer_of
-from eechips.downloads.transfer import Courier, Order
+from eechips.downloads.transfer import Courier
 from eechips.engine import Estimate, RunConfig
-from eechips.engine.assembly import Results, Settled
-from eechips.engine.files import Placed
+from eechips.engine.assembly import Results
 from eechips.engine.log import RunLog
-from eechips.engine.plan import check_same, describe, name_template
 from eechips.engine.site import Site
-from eechips.errors import EechipsError, PermanentError, QuarantinedError, StorageError, UsageError
-from eechips.human import human_bytes
+from eechips.errors import StorageError, UsageError
 from eechips.jobs.asset_store import Put, check_store, open_store
-from eechips.jobs.further import Further
 from eechips.jobs.options import check_dates, fetch, field_names, names_of, slug, split, takes
-from eechips.jobs.scene_items import local_item, scene_names
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked
-from eechips.manifest.record import State
+from eechips.jobs.scene_assembly import assemble_scenes
+from eechips.jobs.scene_catalogue import SceneCatalogue
+from eechips.jobs.scene_refresh import refresh_scenes
+from eechips.jobs.scene_transfer import SceneDesk, remove_if_empty
 from eechips.manifest.run import Run
 from eechips.planning.conditions import Condition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.recipe import Unit, canonical_json, unit_id
-from eechips.storage import ID_LENGTH, LocalStore, safe_component
-
-_log = logging.getLogger(__name__)
+from eechips.storage import ID_LENGTH, LocalStore
 
 _VERSION = 1  # of what the units mean: changed when old ones would be transferred otherwise
-_PARTIAL = "partial"
-_LINE_SECONDS = 10.0  # between two lines that say how far a search is
 _READ_TIMEOUT, _UNIT_TIMEOUT = 60.0, 86400.0
 """Seconds: silence ends a request, and a large file may take a day."""
 _SWITCH_INTERVAL = 0.0005
@@ -64,17 +48,6 @@ _SWITCH_INTERVAL = 0.0005
 _OF_EARTH_ENGINE = (
     "local", "local_assets", "endpoint", "project", "credentials", "send_credentials", "scheduler", "pipeline_options",
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class _Desk:
-    """What the threads of a run share."""
-
-    site: Site
-    folder: Path
-    reader: Reader
-    courier: Courier
-    room: Room
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +97,7 @@ class Scenes:
     ingest: str | Path | None = None
     asset_id: str | None = None
     ingester: Put | None = field(default=None, repr=False, compare=False)
-    _desk: list[_Desk] = field(default_factory=list, init=False, repr=False, compare=False)
-    _signed: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _desk: list[SceneDesk] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "scenes"
     name_template = "scenes/{item}/{asset}"
@@ -218,6 +190,13 @@ class Scenes:
         content = {"scenes": _VERSION, **self.parameters}
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
+    @cached_property
+    def catalogue(self) -> SceneCatalogue:
+        """What is asked."""
+        return SceneCatalogue(
+            search=self.search, start=self.start, end=self.end, assets=self.asset_names, identity=self.identity
+        )
+
     @property
     def assembly(self) -> dict[str, Any]:
         """Where good scenes are put."""
@@ -238,13 +217,13 @@ class Scenes:
         folder, transport, timeouts = site.store.root, site.transport, site.timeouts
         with warnings.catch_warnings(), Hosts(self.per_host, timeouts.connect, timeouts.read) as hosts:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            signer, room = Given(self._signer(hosts), self._signed), Room(folder)
+            signer, room = Given(self._signer(hosts), self.catalogue.signed), Room(folder)
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
             reader = Reader(hosts, signer, patience, transport.pause)
             is_here = file_of(self.stac) is not None
             rate = Rate(self.max_rate)
             courier = Courier(hosts, signer, transport, rate, room, site.unit_timeout, takes_files=is_here)
-            self._desk.append(_Desk(site, folder, reader, courier, room))
+            self._desk.append(SceneDesk(site, folder, reader, courier, room))
             interval = sys.getswitchinterval()
             sys.setswitchinterval(_SWITCH_INTERVAL)
             try:
@@ -253,7 +232,7 @@ class Scenes:
             finally:
                 sys.setswitchinterval(interval)
                 self._desk.clear()
-                _remove_if_empty(folder / _PARTIAL)
+                remove_if_empty(folder)
 
     def get_requests(self) -> Iterator[Unit]:
         """Asks the catalogue, or takes the answer that is kept, and gives a unit for each asset.
@@ -269,12 +248,12 @@ class Scenes:
         if not self._desk:  # only to see what there is
             with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT) as hosts:
                 reader = Reader(hosts, self._signer(hosts))
-                yield from self._units(self._found(reader), reader.unread)
+                yield from self.catalogue.units(self.catalogue.items(reader), reader.unread)
             return
         (desk,) = self._desk
-        answer = self._answer(desk)
+        answer = self.catalogue.answer(desk.folder, desk.reader, desk.site.log)
         total = 0
-        for unit in self._units(answer, desk.reader.unread):
+        for unit in self.catalogue.units(answer, desk.reader.unread):
             identifier = unit_id(unit, self.identity)[:ID_LENGTH]
             fields = {"collection": unit["collection"], "item": unit["item"], "asset": unit["asset"]}
             desk.site.log.write("scene", id=identifier, step="query", **fields, href=shown(unit["href"]))
@@ -291,35 +270,7 @@ class Scenes:
             StorageError: if it cannot be written.
         """
         (desk,) = self._desk
-        identifier = unit_id(unit, self.identity)[:ID_LENGTH]
-        path = _on_its_way(desk.folder, identifier)
-        promise = Promise.from_json(unit["promise"])
-        order = Order(href=unit["href"], collection=unit["collection"] or "", promise=promise, path=path)
-
-        def tell(step: str, **fields: Any) -> None:
-            desk.site.log.write("scene", id=identifier, step=step, **fields)
-
-        try:
-            arrived = desk.courier.fetch(order, tell)
-        except QuarantinedError as error:
-            told = {**_told(unit), "reason": str(error)}
-            kept = quarantine(desk.folder, identifier, path, promise.suffix, told)
-            forget(path)
-            tell("quarantine", file=kept.name, error=str(error))
-            raise
-        except PermanentError:
-            forget(path)
-            raise
-        release(desk.folder, identifier)
-        return Placed(
-            temporary=offer(path).relative_to(desk.folder).as_posix(),
-            suffix=promise.suffix,
-            size=arrived.size,
-            sha256=arrived.sha256,
-            facts=arrived.facts,
-            sources=(f"{unit['collection']}/{unit['item']}" if unit["collection"] else unit["item"],),
-            dates=(unit["datetime"],) if unit.get("datetime") else (),
-        )
+        return desk.fetch(unit, unit_id(unit, self.identity)[:ID_LENGTH])
 
     def foresee(self, units: Iterable[Unit]) -> Estimate:
         """What a run would fetch, as far as the catalogue says."""
@@ -342,42 +293,9 @@ class Scenes:
         if kept is None:
             told = f"{results.folder / ANSWER_NAME} is gone, and with it what the catalogue says of the scenes"
             raise StorageError(f"{told}: put it back, or choose another --out")
-        answer = {(item.get("collection"), item["id"]): item for item in kept}
-        scenes: dict[tuple[str | None, str], list[Settled]] = {}
-        for settled in results:
-            key = settled.unit["collection"], settled.unit["item"]
-            scenes.setdefault(key, []).append(settled)
-            if settled.record.state is not State.FAILED_TRANSIENT:  # which goes on where it was, if it is tried again
-                forget(_on_its_way(results.folder, unit_id(settled.unit, self.identity)[:ID_LENGTH]))
-        _remove_if_empty(results.folder / _PARTIAL)
-        names = scene_names(scenes)
-        ingested: list[str] = []
-        refused: list[str] = []
-        with RunLog(results.folder) as log, self._open_store() as put:
-            for key, parts in scenes.items():
-                here = [part for part in parts if part.path is not None]
-                if not here:
-                    continue
-                folder, called = safe_component(key[0] or "items"), names[key]
-                name = f"stac/{folder}/{called}.json"
-                with results.make(name) as path:
-                    path.write_text(json.dumps(local_item(answer[key], here, name), indent=2, ensure_ascii=False))
-                if put is None or len(here) < len(parts):
-                    continue
-                fields = {"ids": [unit_id(p.unit, self.identity)[:ID_LENGTH] for p in here], "step": "ingest"}
-                try:
-                    asset = f"{self.asset_id or (f'scenes/{folder}' if key[0] else 'scenes')}/{called}"
-                    put(results.folder / name, asset, tuple(part.unit["asset"] for part in here))
-                except EechipsError as error:
-                    refused.append(str(error))
-                    log.write("scene", **fields, error=str(error))
-                else:
-                    ingested.append(asset)
-                    log.write("scene", **fields, asset=asset)
-        if self.ingest is not None:
-            results.say(f"{len(ingested):,} of {len(scenes):,} scenes are assets in {self.ingest}")
-        if refused:
-            raise UsageError(f"{len(refused):,} scenes could not be ingested; the first: {refused[0]}")
+        with self._open_store() as put:
+            into = None if self.ingest is None else Path(self.ingest)
+            assemble_scenes(results, kept, self.identity, put=put, into=into, asset_id=self.asset_id)
 
     def ask_again(self, folder: Path, log: RunLog) -> Iterator[Unit]:
         """Asks the catalogue anew, and gives a unit for each asset that it has now, or had when it was asked before.
@@ -391,13 +309,11 @@ class Scenes:
         """
         with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT) as hosts:
             reader = Reader(hosts, self._signer(hosts))
-            answer = Answer(folder / ANSWER_NAME, self.identity)
-            yield from self._units(answer if self._ask(reader, answer, log) else (), reader.unread)
+            yield from self.catalogue.units(self.catalogue.ask(folder, reader, log), reader.unread)
 
     def kept(self, folder: Path) -> Answer | None:
         """The catalogue's answer of an earlier command, if a folder has it."""
-        answer = Answer(folder / ANSWER_NAME, self.identity)
-        return None if answer.asked is None else answer
+        return self.catalogue.kept(folder)
 
     def _open_store(self) -> contextlib.AbstractContextManager[Put | None]:
         """What puts scenes where they are to be assets; None if they are not."""
@@ -408,89 +324,6 @@ class Scenes:
     def _signer(self, hosts: Hosts) -> Signer:
         file = None if self.secrets is None else Path(self.secrets)
         return signer_of(self.access, read_secrets(file), hosts)
-
-    def _answer(self, desk: _Desk) -> Iterable[dict[str, Any]]:
-        """The answer that is kept; if there is none, the catalogue's, which is kept if it has items."""
-        answer = Answer(desk.folder / ANSWER_NAME, self.identity)
-        if answer.asked is not None:
-            return answer
-        return answer if self._ask(desk.reader, answer, desk.site.log) else ()
-
-    def _ask(self, reader: Reader, answer: Answer, log: RunLog) -> int:
-        """Asks the catalogue, and keeps its answer, with the items of an earlier one that it has not any more."""
-        before = answer if answer.asked is not None else ()
-        count = answer.keep(with_others(noting(self._found(reader), self._signed), before), reader.unread)
-        log.write("asked", stac=shown(self.stac), items=count, unread=len(reader.unread))
-        for each in reader.unread:
-            log.write("unread", address=each.address, error=each.reason)
-        return count
-
-    def _found(self, reader: Reader) -> Iterator[dict[str, Any]]:
-        """The catalogue's items."""
-        folder = file_of(self.stac)
-        if folder is None or not (folder / SCHEMA_NAME).is_file():
-            return _counted(items(self.search, reader))
-        from eechips.catalogs.catalog import open_catalog
-
-        region = self.search.region
-        bounds = None if region is None else region.bounds
-        catalog = open_catalog(folder)
-        found = catalog.items(bbox=bounds, start=self.start, end=self.end, collections=self.collections)
-        return _counted(chosen(((item, str(folder / SCHEMA_NAME)) for item in found), self.search, reader))
-
-    def _units(self, found: Iterable[Mapping[str, Any]], unread: Sequence[Unread]) -> Iterator[Unit]:
-        count = without = unknown = 0
-        there: dict[str, None] = {}
-        size = 0
-        for item in found:
-            keys = list(chosen_assets(item, self.asset_names))
-            there |= dict.fromkeys(item["assets"])
-            count += 1
-            without += not keys
-            for key in keys:
-                unit = unit_of(item, key)
-                promise = Promise.from_json(unit["promise"])
-                size += promise.size or 0
-                unknown += promise.is_unknown
-                yield unit
-        lost = told_unread(unread)
-        if count == 0:
-            raise UsageError(f"{shown(self.stac)} has no item that was asked for" + (f"; {lost}" if lost else ""))
-        if without == count:
-            raise UsageError(f"no item has the assets that were asked for; there are {', '.join(there) or 'none'}")
-        lacking = f"; {without:,} more have none of the assets" if without else ""
-        sizes = f", {human_bytes(size)}" if size else ""
-        many = "1 item" if count - without == 1 else f"{count - without:,} items"
-        _log.info("%s of %s%s%s", many, shown(self.stac), sizes, lacking)
-        if unknown:
-            told = f"{unknown:,} checksums are no multihashes, or of a kind that is not known here"
-            _log.warning("%s: these files are checked by all else", told)
-        if lost:
-            _log.warning("%s", lost)
-
-
-def _counted(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """The same items; of a search that takes long, how many they are is told."""
-    last = time.monotonic()
-    for count, item in enumerate(found):
-        if time.monotonic() - last >= _LINE_SECONDS:
-            last = time.monotonic()
-            _log.info("%s items so far", f"{count:,}")
-        yield item
-
-
-def _told(unit: Unit) -> dict[str, Any]:
-    return {name: unit[name] for name in ("collection", "item", "asset")} | {"href": shown(unit["href"])}
-
-
-def _on_its_way(folder: Path, identifier: str) -> Path:
-    """Where the file of a unit is before it has its name, and until that is in the ledger."""
-    return folder / _PARTIAL / f"{identifier}.data"
-
-
-def _remove_if_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # something is on its way still, or never was
-        folder.rmdir()
 
 
 def _moment(text: str | None) -> dt.datetime | None:
@@ -527,40 +360,6 @@ def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
     if config.results is not None:
         raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
     return recipe, dataclasses.replace(config, engine="threads")
-
-
-def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
-    """Asks the catalogue of a run again, and adds what is new to its plan. Nothing is fetched yet.
-
-    What the catalogue has not any more stays. What it has changed (another address, size or checksum) stays as it was,
-    and is told.
-
-    Args:
-        recipe: of the run.
-        config: of the run; where there is none yet, nothing happens.
-
-    Returns:
-        Units that were added.
-
-    Raises:
-        UsageError: if the folder holds another run, or is in use.
-        ConfigurationError: if the catalogue does not answer.
-    """
-    if not (config.out / LEDGER_NAME).exists():
-        return 0
-    with locked(config.out), Ledger(config.out / LEDGER_NAME) as ledger, RunLog(config.out) as log:
-        if not ledger.has_plan or not check_same(ledger, describe(recipe, config), config.out):
-            return 0
-        further = Further(ledger, recipe.identity, name_template(recipe, config))
-        added = [planned for unit in recipe.ask_again(config.out, log) if (planned := further.of(unit)) is not None]
-        Room(config.out).check(sum(json.loads(each.unit)["promise"].get("size") or 0 for each in added))
-        ledger.add(added)
-        log.write("refreshed", added=len(added), changed=len(further.changed))
-        for unit in further.changed:
-            log.write("changed", **_told(unit))
-    kept = f"; {len(further.changed):,} that have changed stay as they were: another --out has them anew"
-    _log.info("%s new%s", f"{len(added):,}", kept if further.changed else "")
-    return len(added)
 
 
 @overload

@@ -1,18 +1,64 @@
-"""What a catalogue has beyond a stored plan of scenes."""
+"""Asking the catalogue of a run of scenes again: what it has beyond the stored plan."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eechips.manifest.ledger import Ledger
+from eechips.downloads.rate import Room
+from eechips.engine import RunConfig
+from eechips.engine.log import RunLog
+from eechips.engine.plan import check_same, describe, name_template
+from eechips.jobs.scene_transfer import told_of
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import locked
 from eechips.manifest.record import Planned
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
 from eechips.storage import ID_LENGTH, NameTemplate
 
+if TYPE_CHECKING:
+    from eechips.jobs.scenes import Scenes
 
-class Further:
+_log = logging.getLogger(__name__)
+
+
+def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
+    """Asks the catalogue of a run again, and adds what is new to its plan. Nothing is fetched yet.
+
+    What the catalogue has not any more stays. What it has changed (another address, size or checksum) stays as it was,
+    and is told.
+
+    Args:
+        recipe: of the run.
+        config: of the run; where there is none yet, nothing happens.
+
+    Returns:
+        Units that were added.
+
+    Raises:
+        UsageError: if the folder holds another run, or is in use.
+        ConfigurationError: if the catalogue does not answer.
+    """
+    if not (config.out / LEDGER_NAME).exists():
+        return 0
+    with locked(config.out), Ledger(config.out / LEDGER_NAME) as ledger, RunLog(config.out) as log:
+        if not ledger.has_plan or not check_same(ledger, describe(recipe, config), config.out):
+            return 0
+        further = _Further(ledger, recipe.identity, name_template(recipe, config))
+        added = [planned for unit in recipe.ask_again(config.out, log) if (planned := further.of(unit)) is not None]
+        Room(config.out).check(sum(json.loads(each.unit)["promise"].get("size") or 0 for each in added))
+        ledger.add(added)
+        log.write("refreshed", added=len(added), changed=len(further.changed))
+        for unit in further.changed:
+            log.write("changed", **told_of(unit))
+    kept = f"; {len(further.changed):,} that have changed stay as they were: another --out has them anew"
+    _log.info("%s new%s", f"{len(added):,}", kept if further.changed else "")
+    return len(added)
+
+
+class _Further:
     """Tells units that a plan has from those that it has not.
 
     Attributes:

@@ -1,0 +1,131 @@
+"""What the catalogue of scenes is asked, what of its answer is kept beside the run, and what units that makes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eechips.catalogs.schema import SCHEMA_NAME
+from eechips.downloads.address import file_of, shown
+from eechips.downloads.answer import ANSWER_NAME, Answer, noting, with_others
+from eechips.downloads.assets import chosen_assets, unit_of
+from eechips.downloads.checks import Promise
+from eechips.downloads.reader import Reader, Unread, told_unread
+from eechips.downloads.search import Search, chosen, items
+from eechips.engine.log import RunLog
+from eechips.errors import UsageError
+from eechips.human import human_bytes
+from eechips.recipe import Unit
+
+_log = logging.getLogger(__name__)
+
+_LINE_SECONDS = 10.0  # between two lines that say how far a search is
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SceneCatalogue:
+    """A catalogue, and what it is asked.
+
+    Attributes:
+        search: what it is asked.
+        start: first day or moment, as it was typed; None for no bound.
+        end: day or moment after the last, likewise.
+        assets: keys, or names of bands, of the assets to take; those that are data if None.
+        identity: of the search; an answer to another one is none.
+        signed: addresses that it gave signed, by what they are without; grows.
+    """
+
+    search: Search
+    start: str | None
+    end: str | None
+    assets: tuple[str, ...] | None
+    identity: str
+    signed: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def kept(self, folder: Path) -> Answer | None:
+        """The answer of an earlier command, if the folder of a run has it."""
+        answer = Answer(folder / ANSWER_NAME, self.identity)
+        return None if answer.asked is None else answer
+
+    def answer(self, folder: Path, reader: Reader, log: RunLog) -> Iterable[dict[str, Any]]:
+        """The answer that is kept; if there is none, the catalogue's, which is kept if it has items."""
+        kept = self.kept(folder)
+        return self.ask(folder, reader, log) if kept is None else kept
+
+    def ask(self, folder: Path, reader: Reader, log: RunLog) -> Iterable[dict[str, Any]]:
+        """Asks, and keeps the answer, with the items of an earlier one that the catalogue has not any more."""
+        answer = Answer(folder / ANSWER_NAME, self.identity)
+        before = answer if answer.asked is not None else ()
+        count = answer.keep(with_others(noting(self.items(reader), self.signed), before), reader.unread)
+        log.write("asked", stac=shown(self.search.stac), items=count, unread=len(reader.unread))
+        for each in reader.unread:
+            log.write("unread", address=each.address, error=each.reason)
+        return answer if count else ()
+
+    def items(self, reader: Reader) -> Iterator[dict[str, Any]]:
+        """The catalogue's items."""
+        folder = file_of(self.search.stac)
+        if folder is None or not (folder / SCHEMA_NAME).is_file():
+            return _counted(items(self.search, reader))
+        from eechips.catalogs.catalog import open_catalog
+
+        region = self.search.region
+        bounds = None if region is None else region.bounds
+        catalog = open_catalog(folder)
+        found = catalog.items(bbox=bounds, start=self.start, end=self.end, collections=self.search.collections)
+        return _counted(chosen(((item, str(folder / SCHEMA_NAME)) for item in found), self.search, reader))
+
+    def units(self, found: Iterable[Mapping[str, Any]], unread: Sequence[Unread]) -> Iterator[Unit]:
+        """A unit for each asset of some items.
+
+        Args:
+            found: items.
+            unread: what could not be read; looked at after the items.
+
+        Raises:
+            UsageError: if there is no item, or none has the assets.
+        """
+        count = without = unknown = 0
+        there: dict[str, None] = {}
+        size = 0
+        for item in found:
+            keys = list(chosen_assets(item, self.assets))
+            there |= dict.fromkeys(item["assets"])
+            count += 1
+            without += not keys
+            for key in keys:
+                unit = unit_of(item, key)
+                promise = Promise.from_json(unit["promise"])
+                size += promise.size or 0
+                unknown += promise.is_unknown
+                yield unit
+        lost = told_unread(unread)
+        if count == 0:
+            raise UsageError(
+                f"{shown(self.search.stac)} has no item that was asked for" + (f"; {lost}" if lost else "")
+            )
+        if without == count:
+            raise UsageError(f"no item has the assets that were asked for; there are {', '.join(there) or 'none'}")
+        lacking = f"; {without:,} more have none of the assets" if without else ""
+        sizes = f", {human_bytes(size)}" if size else ""
+        many = "1 item" if count - without == 1 else f"{count - without:,} items"
+        _log.info("%s of %s%s%s", many, shown(self.search.stac), sizes, lacking)
+        if unknown:
+            told = f"{unknown:,} checksums are no multihashes, or of a kind that is not known here"
+            _log.warning("%s: these files are checked by all else", told)
+        if lost:
+            _log.warning("%s", lost)
+
+
+def _counted(found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The same items; of a search that takes long, how many they are is told."""
+    last = time.monotonic()
+    for count, item in enumerate(found):
+        if time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            _log.info("%s items so far", f"{count:,}")
+        yield item

@@ -1,0 +1,109 @@
+"""The files of scenes: where one is on its way, and what becomes of a unit."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.downloads.address import shown
+from eechips.downloads.checks import Promise
+from eechips.downloads.partial import forget, offer
+from eechips.downloads.quarantine import quarantine, release
+from eechips.downloads.rate import Room
+from eechips.downloads.reader import Reader
+from eechips.downloads.transfer import Courier, Order
+from eechips.engine.files import Placed
+from eechips.engine.site import Site
+from eechips.errors import PermanentError, QuarantinedError
+from eechips.recipe import Unit
+
+_PARTIAL = "partial"
+"""In the folder of the run: files on their way."""
+
+
+@dataclass(frozen=True, slots=True)
+class SceneDesk:
+    """What the threads of a run share.
+
+    Attributes:
+        site: of the run.
+        folder: of the run.
+        reader: of the catalogue's documents.
+        courier: transfers.
+        room: on the disk.
+    """
+
+    site: Site
+    folder: Path
+    reader: Reader
+    courier: Courier
+    room: Room
+
+    def fetch(self, unit: Unit, identifier: str) -> Placed:
+        """Transfers the file of a unit.
+
+        Args:
+            unit: of an asset.
+            identifier: the first digits of its id.
+
+        Raises:
+            QuarantinedError: if it came whole three times, and was wrong each time.
+            RequestError: if it does not come.
+            StorageError: if it cannot be written.
+        """
+        path = on_its_way(self.folder, identifier)
+        promise = Promise.from_json(unit["promise"])
+        order = Order(href=unit["href"], collection=unit["collection"] or "", promise=promise, path=path)
+
+        def tell(step: str, **fields: Any) -> None:
+            self.site.log.write("scene", id=identifier, step=step, **fields)
+
+        try:
+            arrived = self.courier.fetch(order, tell)
+        except QuarantinedError as error:
+            told = {**told_of(unit), "reason": str(error)}
+            kept = quarantine(self.folder, identifier, path, promise.suffix, told)
+            forget(path)
+            tell("quarantine", file=kept.name, error=str(error))
+            raise
+        except PermanentError:
+            forget(path)
+            raise
+        release(self.folder, identifier)
+        return Placed(
+            temporary=offer(path).relative_to(self.folder).as_posix(),
+            suffix=promise.suffix,
+            size=arrived.size,
+            sha256=arrived.sha256,
+            facts=arrived.facts,
+            sources=(f"{unit['collection']}/{unit['item']}" if unit["collection"] else unit["item"],),
+            dates=(unit["datetime"],) if unit.get("datetime") else (),
+        )
+
+
+def told_of(unit: Unit) -> Mapping[str, Any]:
+    """What a unit is, for people."""
+    return {name: unit[name] for name in ("collection", "item", "asset")} | {"href": shown(unit["href"])}
+
+
+def on_its_way(folder: Path, identifier: str) -> Path:
+    """Where the file of a unit is before it has its name, and until that is in the ledger.
+
+    Args:
+        folder: of the run.
+        identifier: the first digits of the unit's id.
+    """
+    return folder / _PARTIAL / f"{identifier}.data"
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Removes the folder of files on their way, if there are none.
+
+    Args:
+        folder: of the run.
+    """
+    with contextlib.suppress(OSError):  # something is on its way still, or never was
+        (folder / _PARTIAL).rmdir()
