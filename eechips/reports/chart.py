@@ -14,6 +14,7 @@ from eechips.reports.markup import Markup, element, join
 _WIDTH, _HEIGHT = 420.0, 190.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46.0, 10.0, 10.0, 26.0
 _TICKS = 4
+_NARROWEST = 1e-300  # range of an axis
 _LETTER = 6.2  # width of one in numbers along an axis
 
 
@@ -55,8 +56,11 @@ class Axis:
 
 def round_axis(low: float, high: float, ticks: int = _TICKS) -> Axis:
     """An axis from a round number to a round number, with round numbers between."""
-    if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
+    if not (math.isfinite(low) and math.isfinite(high)):
         low, high = (low - 0.5, low + 0.5) if math.isfinite(low) else (0.0, 1.0)
+    if high - low <= max(_NARROWEST, 1e-12 * abs(low)):  # floating point has no round numbers between
+        half = max(0.5, 1e-9 * abs(low))
+        low, high = low - half, low + half
     step = _round_step((high - low) / ticks)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return Axis(first * step, last * step, [(n * step, _number(n * step, step)) for n in range(first, last + 1)])

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.reports.chart import Axis, Line, bars, legend, lines, round_axis, time_axis
@@ -21,6 +21,10 @@ def shapes(svg: str, name: str) -> list[ElementTree.Element]:
 
 
 @given(NUMBERS, NUMBERS)
+@example(-2.2250738585e-313, 0.0)
+@example(1e9, np.nextafter(1e9, 2e9))
+@example(1e300, 1e300)
+@example(-1e15, -1e15)
 def test_a_round_axis_holds_its_range(low: float, high: float) -> None:
     axis = round_axis(low, high)
     slack = 1e-6 * (axis.high - axis.low)
