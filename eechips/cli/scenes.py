@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from eechips.cli.finish import finish, show_log
+from eechips.cli.finish import FAILURES, finish, show_log
 from eechips.cli.options import HELP, Bytes, Names, date_options, given, run_options
 from eechips.jobs.scene_refresh import refresh_scenes
 from eechips.jobs.scenes import scenes_recipe
@@ -111,6 +111,8 @@ def command(**options: Any) -> None:
         told = f"The catalogue's answer is {answer.age} old; --refresh asks it again.{lacking}"
         click.echo(told, err=True)
     finish(recipe, config)
+    if recipe.refused:
+        context.exit(FAILURES)
 
 
 for _option in command.params:

@@ -49,6 +49,8 @@ _SUFFIXES = {
     "jpeg": "JPEG",
     "img": "HFA",
 }
+_IMAGES = ("GTiff", "JP2OpenJPEG")
+"""What scenes consist of, and the stores of the local Earth Engine as well."""
 _VAGUE = ("", "application/octet-stream", "binary/octet-stream", "application/x-binary")
 """Media types that say nothing."""
 _UNPLACED = ("image/png", "image/jpeg", "image/jpg")
@@ -171,7 +173,15 @@ class Promise:
     def driver(self) -> str | None:
         """GDAL's name of the format that the media type stands for, or else the suffix."""
         kind = _media_type(self.media_type)
-        return _DRIVERS.get(kind) or (_SUFFIXES.get(self.suffix) if kind in _VAGUE else None)
+        is_told = kind not in _VAGUE and not kind.startswith("image/")  # of images, there are many names
+        return _DRIVERS.get(kind) or (None if is_told else _SUFFIXES.get(self.suffix))
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it can become an asset of the local Earth Engine as it is: a GeoTIFF, JPEG 2000, or nobody knows."""
+        if self.driver is not None:
+            return self.driver in _IMAGES
+        return _media_type(self.media_type) in _VAGUE and self.suffix not in _MAGIC and self.suffix not in _SYNONYMS
 
     @property
     def is_gzip(self) -> bool:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eechips.downloads.checks import Promise
 from eechips.downloads.partial import forget
 from eechips.engine.assembly import Results, Settled
 from eechips.engine.log import RunLog
-from eechips.errors import EechipsError, UsageError
+from eechips.errors import UsageError
 from eechips.jobs.asset_store import Put
 from eechips.jobs.scene_items import local_item, scene_names
 from eechips.jobs.scene_transfer import on_its_way, remove_if_empty
 from eechips.manifest.record import State
 from eechips.recipe import unit_id
 from eechips.storage import ID_LENGTH, safe_component
+
+_log = logging.getLogger(__name__)
 
 
 def assemble_scenes(
@@ -27,7 +31,7 @@ def assemble_scenes(
     put: Put | None = None,
     into: Path | None = None,
     asset_id: str | None = None,
-) -> None:
+) -> list[str]:
     """Writes a STAC item beside the files of each item, and puts good scenes into a store of assets.
 
     Args:
@@ -38,8 +42,11 @@ def assemble_scenes(
         into: the store's folder, for messages.
         asset_id: Earth Engine id of the collection that they are put into; None for ``scenes/<collection>``.
 
+    Returns:
+        Why scenes could not be put there: nothing for those that are and for those that have no image at all.
+
     Raises:
-        UsageError: if a scene could not be put there.
+        StorageError: if the store takes no more.
     """
     answer = {(item.get("collection"), item["id"]): item for item in items}
     scenes: dict[tuple[str | None, str], list[Settled]] = {}
@@ -52,6 +59,7 @@ def assemble_scenes(
     names = scene_names(scenes)
     ingested: list[str] = []
     refused: list[str] = []
+    without: list[str] = []
     with RunLog(results.folder) as log:
         for key, parts in scenes.items():
             here = [part for part in parts if part.path is not None]
@@ -64,16 +72,33 @@ def assemble_scenes(
             if put is None or len(here) < len(parts):
                 continue
             fields = {"ids": [unit_id(p.unit, identity)[:ID_LENGTH] for p in here], "step": "ingest"}
+            images = tuple(part.unit["asset"] for part in here if Promise.from_json(part.unit["promise"]).is_image)
+            if not images:
+                without.append(str(here[0].record.file))
+                log.write("scene", **fields, error="it has neither GeoTIFF nor JPEG 2000")
+                continue
             try:
                 asset = f"{asset_id or (f'scenes/{folder}' if key[0] else 'scenes')}/{called}"
-                put(results.folder / name, asset, tuple(part.unit["asset"] for part in here))
-            except EechipsError as error:
-                refused.append(str(error))
+                put(results.folder / name, asset, images)
+            except UsageError as error:
+                refused.append(f"{called}: {error}")
                 log.write("scene", **fields, error=str(error))
             else:
                 ingested.append(asset)
                 log.write("scene", **fields, asset=asset)
     if put is not None:
         results.say(f"{len(ingested):,} of {len(scenes):,} scenes are assets in {into}")
+    if without:
+        _log.warning("%s", _told(without))
     if refused:
-        raise UsageError(f"{len(refused):,} scenes could not be ingested; the first: {refused[0]}")
+        many = "1 scene" if len(refused) == 1 else f"{len(refused):,} scenes"
+        _log.warning("%s could not become assets; the same command tries again. The first: %s", many, refused[0])
+    return refused
+
+
+def _told(without: Sequence[str]) -> str:
+    """What is said of scenes that have no image, such as these files."""
+    many = "1 scene has" if len(without) == 1 else f"{len(without):,} scenes have"
+    told = f"{many} neither GeoTIFF nor JPEG 2000, and no asset was made, as of {without[0]}"
+    how = "`eechips assets ingest` takes netCDF; archives have to be unpacked, others translated (gdal_translate)"
+    return f"{told}. {how}"

@@ -77,6 +77,7 @@ class Scenes:
         ingest: folder of assets that good scenes are put into.
         asset_id: Earth Engine id of the collection that they are put into; None for ``scenes/<collection>``.
         ingester: puts them there; None for what fills the stores of the local Earth Engine.
+        refused: why scenes that are here could not be put there.
     """
 
     stac: str
@@ -97,6 +98,7 @@ class Scenes:
     ingest: str | Path | None = None
     asset_id: str | None = None
     ingester: Put | None = field(default=None, repr=False, compare=False)
+    refused: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     _desk: list[SceneDesk] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "scenes"
@@ -199,8 +201,9 @@ class Scenes:
 
     @property
     def assembly(self) -> dict[str, Any]:
-        """Where good scenes are put."""
-        return {"ingest": None if self.ingest is None else str(Path(self.ingest).absolute()), "id": self.asset_id}
+        """Where good scenes are put; if some could not be, as is to be tried again, that is another thing."""
+        where = {"ingest": None if self.ingest is None else str(Path(self.ingest).absolute()), "id": self.asset_id}
+        return where | ({"refused": len(self.refused)} if self.refused else {})
 
     @contextlib.contextmanager
     def attend(self, site: Site) -> Iterator[None]:
@@ -287,7 +290,7 @@ class Scenes:
         """Writes a STAC item beside the files of each item, and puts good scenes into a store of assets.
 
         Raises:
-            UsageError: if none could be put there.
+            StorageError: if the catalogue's answer is gone, or the store of assets takes no more.
         """
         kept = self.kept(results.folder)
         if kept is None:
@@ -295,7 +298,7 @@ class Scenes:
             raise StorageError(f"{told}: put it back, or choose another --out")
         with self._open_store() as put:
             into = None if self.ingest is None else Path(self.ingest)
-            assemble_scenes(results, kept, self.identity, put=put, into=into, asset_id=self.asset_id)
+            self.refused[:] = assemble_scenes(results, kept, self.identity, put=put, into=into, asset_id=self.asset_id)
 
     def ask_again(self, folder: Path, log: RunLog) -> Iterator[Unit]:
         """Asks the catalogue anew, and gives a unit for each asset that it has now, or had when it was asked before.
