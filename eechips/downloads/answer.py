@@ -33,6 +33,7 @@ _SCHEMA = pa.schema(
         ("item", pa.string()),
         ("address", pa.string()),
         ("unread", pa.string()),
+        ("signed", pa.list_(pa.string())),
     ]
 )
 
@@ -40,9 +41,9 @@ _SCHEMA = pa.schema(
 class Answer:
     """The items of one search, in a file.
 
-    Columns: id, collection, datetime (as the item has it), bbox (degrees: W, S, E, N, or with heights), and the whole
-    item as JSON, its addresses without signatures. In rows of what could not be read these are null, and ``address``
-    and ``unread`` say what it was, and why.
+    Columns: id, collection, datetime (as the item has it), bbox (degrees: W, S, E, N, or with heights), the whole item
+    as JSON, its addresses without signatures, and the keys of the assets whose addresses had some. In rows of what
+    could not be read these are null, and ``address`` and ``unread`` say what it was, and why.
 
     Args:
         path: of the file.
@@ -77,6 +78,18 @@ class Answer:
         """How much the catalogue has named that could not be read."""
         column = pq.read_table(self.path, columns=["unread"])["unread"]
         return len(column) - int(column.null_count)
+
+    @property
+    def signed(self) -> set[str]:
+        """Addresses, as they are without signatures, that the catalogue has given signed."""
+        found: set[str] = set()
+        with pq.ParquetFile(self.path) as file:
+            if "signed" not in file.schema_arrow.names:  # of an earlier version
+                return found
+            for batch in file.iter_batches(batch_size=_ROWS, columns=["item", "signed"]):
+                for text, keys in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    found.update(json.loads(text)["assets"][key]["href"] for key in keys or ())
+        return found
 
     def keep(self, items: Iterable[dict[str, Any]], unread: Sequence[Unread] = ()) -> int:
         """Writes the file, whole or not at all; returns how many items it has.
@@ -146,6 +159,7 @@ def _row(item: dict[str, Any]) -> dict[str, Any]:
         "datetime": _text(properties.get("datetime") or properties.get("start_datetime")),
         "bbox": [float(value) for value in box] if is_box and box else None,
         "item": json.dumps(_bare(item), ensure_ascii=False),
+        "signed": [key for key, asset in item["assets"].items() if bare(asset["href"]) != asset["href"]],
     }
 
 

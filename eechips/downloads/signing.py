@@ -317,33 +317,6 @@ class _Sas:
             return self._locks.setdefault(key, threading.Lock())
 
 
-class Given:
-    """Leaves addresses as they are that the catalogue has given signed; has another signer do all others.
-
-    Signatures are not kept: whoever begins with the kept answer has none.
-
-    Args:
-        inner: the other signer.
-        signed: addresses with signatures, by what they are without. May grow.
-    """
-
-    def __init__(self, inner: Signer, signed: dict[str, str]) -> None:
-        self._inner, self._signed = inner, signed
-
-    def headers(self, url: str) -> Mapping[str, str]:
-        """As the other signer."""
-        return self._inner.headers(url)
-
-    def sign(self, href: str, collection: str) -> Address:
-        """As the catalogue gave it, or as the other signer."""
-        found = self._signed.get(href)
-        return self._inner.sign(href, collection) if found is None else Address(found)
-
-    def renew(self, href: str, collection: str) -> bool:
-        """The signature has run out: from now on the other signer's are all that there are."""
-        return self._signed.pop(href, None) is not None or self._inner.renew(href, collection)
-
-
 class _WithS3:
     """Signs addresses of S3 as the AWS client does, with its credentials; leaves all others to another signer."""
 

@@ -40,6 +40,8 @@ _INSPECTORS = 2
 """Threads that look at headers: one that takes long does not keep the others waiting."""
 _REFUSALS = 3
 """Signatures in a row that a host may refuse without sending anything."""
+_RUN_OUT, _LONGEST = b"ExpiredToken", 4096
+"""What S3 and Google's store answer with 400 to a signature that has run out, within so many bytes."""
 _NO_PARTS = (400, 405, 409, 412, 428, 501)
 """What hosts answer that know no ``Range`` or ``If-Range``, and should have sent the whole."""
 
@@ -338,7 +340,7 @@ def _accept(response: requests.Response, partial: Partial, order: Order, *, is_p
         PermanentError: if there is no such file.
     """
     status, headers = response.status_code, response.headers
-    if status in (401, 403):
+    if status in (401, 403) or (status == 400 and _RUN_OUT in response.raw.read(_LONGEST, decode_content=True)):
         raise _RefusedError(status)
     found = range_of(headers.get("Content-Range"))
     if status == 200 or (status == 206 and not is_part and found is not None and found[0] == 0):

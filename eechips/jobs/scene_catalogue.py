@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from eechips.downloads.checks import Promise
 from eechips.downloads.reader import Reader, Unread, told_unread
 from eechips.downloads.search import Search, chosen, items
 from eechips.engine.log import RunLog
-from eechips.errors import UsageError
+from eechips.errors import ConfigurationError, UsageError
 from eechips.human import human_bytes
 from eechips.recipe import Unit
 
@@ -65,6 +65,17 @@ class SceneCatalogue:
         for each in reader.unread:
             log.write("unread", address=each.address, error=each.reason)
         return answer if count else ()
+
+    def sign_again(self, reader: Reader, log: RunLog) -> None:
+        """Asks for the signatures of addresses that do not open any more; a catalogue that does not answer is noted."""
+        _log.info("addresses that the catalogue had signed do not open any more: it is asked again")
+        again = replace(reader, unread=[])
+        try:
+            count = sum(1 for _ in noting(self.items(again), self.signed))
+        except (ConfigurationError, UsageError) as error:
+            log.write("signed", stac=shown(self.search.stac), error=str(error))
+        else:
+            log.write("signed", stac=shown(self.search.stac), items=count)
 
     def items(self, reader: Reader) -> Iterator[dict[str, Any]]:
         """The catalogue's items."""

@@ -16,12 +16,13 @@ from typing import Any, Literal, overload
 
 from eechips.downloads.address import bare, file_of, shown
 from eechips.downloads.answer import ANSWER_NAME, Answer
+from eechips.downloads.given import Given
 from eechips.downloads.hosts import Hosts
 from eechips.downloads.rate import Rate, Room
 from eechips.downloads.reader import POLICY, Reader
 from eechips.downloads.search import Search
 from eechips.downloads.secret import read_secrets
-from eechips.downloads.signing import Auth, AuthName, Given, Signer, signer_of
+from eechips.downloads.signing import Auth, AuthName, Signer, signer_of
 from eechips.downloads.transfer import Courier
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
@@ -220,9 +221,10 @@ class Scenes:
         folder, transport, timeouts = site.store.root, site.transport, site.timeouts
         with warnings.catch_warnings(), Hosts(self.per_host, timeouts.connect, timeouts.read) as hosts:
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            signer, room = Given(self._signer(hosts), self.catalogue.signed), Room(folder)
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
-            reader = Reader(hosts, signer, patience, transport.pause)
+            inner, room = self._signer(hosts), Room(folder)
+            reader = Reader(hosts, inner, patience, transport.pause)
+            signer = self._given(inner, reader, site.log, folder)
             is_here = file_of(self.stac) is not None
             rate = Rate(self.max_rate)
             courier = Courier(hosts, signer, transport, rate, room, site.unit_timeout, takes_files=is_here)
@@ -323,6 +325,12 @@ class Scenes:
         if self.ingest is None or self.ingester is not None:
             return contextlib.nullcontext(self.ingester)
         return open_store(Path(self.ingest))
+
+    def _given(self, inner: Signer, reader: Reader, log: RunLog, folder: Path) -> Given:
+        """A signer that leaves addresses as the catalogue has signed them, in this command or an earlier one."""
+        kept = self.kept(folder)
+        before = () if kept is None else kept.signed
+        return Given(inner, self.catalogue.signed, before, lambda: self.catalogue.sign_again(reader, log))
 
     def _signer(self, hosts: Hosts) -> Signer:
         file = None if self.secrets is None else Path(self.secrets)

@@ -159,9 +159,62 @@ def test_addresses_that_the_catalogue_has_signed(folder: Path, tmp_path: Path) -
         signatures = [parse_qs(urlsplit(each["assets"]["B04"]["href"]).query)["sig"][0] for each in found]
         assert search_for(tmp_path / "out", [SECRET, *signatures]) == []
         (run.path / "scenes/s2/B04.tif").unlink()
-        again = fetch(stac, tmp_path / "out")
+        for each in found:
+            each["assets"]["B04"]["href"] = each["assets"]["B04"]["href"].partition("?")[0]
+        again = fetch(catalogue(tmp_path, found), tmp_path / "out")
     failed = again.failures.set_index("error_class")["error"]
     assert "HTTP 403: see --auth" in failed["PermanentError"]
+
+
+@pytest.mark.parametrize("refusal", [(403, b""), (400, b"<Error><Code>ExpiredToken</Code></Error>")])
+def test_signatures_of_a_catalogue_that_run_out(folder: Path, tmp_path: Path, refusal: tuple[int, bytes]) -> None:
+    """While files come, and between two commands: the catalogue is asked for others, once for all."""
+    asked, served = Counter[str](), Counter[str]()
+    answering_ = threading.Lock()
+    key = [1]
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        parts = urlsplit(path)
+        with answering_:
+            asked[parts.path] += 1
+            if parts.path == "/items.json":
+                found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif?sig={SECRET}{key[0]}"}}) for n in range(6)]
+                return 200, {}, json.dumps({"type": "FeatureCollection", "features": found}).encode()
+            if parts.query != f"sig={SECRET}{key[0]}":
+                return refusal[0], {}, refusal[1]
+            served[parts.path] += 1
+            if served.total() == 3:
+                key[0] = 2
+            return 200, {}, (folder / parts.path[1:]).read_bytes()
+
+    with answering(answer) as url:
+        run = fetch(f"{url}/items.json", tmp_path / "out", in_flight=2)
+        assert_same(run, folder)
+        assert asked["/items.json"] == 2
+        (run.path / run.units["file"][4]).unlink()
+        key[0] = 3
+        assert_same(fetch(f"{url}/items.json", tmp_path / "out"), folder)
+        assert asked["/items.json"] == 3
+        assert fetch(f"{url}/items.json", tmp_path / "out").counts == {"done": 6}
+        assert asked["/items.json"] == 3  # of what is here nobody is asked
+    assert search_for(tmp_path / "out", [SECRET]) == []
+
+
+def test_signatures_that_nobody_accepts_are_not_asked_for_without_end(folder: Path, tmp_path: Path) -> None:
+    asked = Counter[str]()
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        asked[urlsplit(path).path] += 1
+        if path != "/items.json":
+            return 403, {}, b""
+        found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif?sig={asked.total()}"}}) for n in range(6)]
+        return 200, {}, json.dumps({"type": "FeatureCollection", "features": found}).encode()
+
+    with answering(answer) as url:
+        run = fetch(f"{url}/items.json", tmp_path / "out", in_flight=1)
+    assert run.counts == {"failed_permanent": 6}
+    assert asked["/items.json"] <= 1 + 6
+    assert max(count for path, count in asked.items() if path != "/items.json") <= 3
 
 
 COMMANDS: list[tuple[list[str], int]] = [
