@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 import warnings
@@ -26,6 +27,8 @@ _MULTIHASHES = {
     0x20: ("sha384", 48),
     0xD5: ("md5", 16),
     0x1013: ("sha224", 28),
+    0x1014: ("sha512_224", 28),
+    0x1015: ("sha512_256", 32),
     **{0xB200 + size: (f"blake2b-{size}", size) for size in range(1, 65)},
     **{0xB240 + size: (f"blake2s-{size}", size) for size in range(1, 33)},
 }
@@ -33,6 +36,9 @@ _MD5 = re.compile(r'"([0-9a-f]{32})"')
 _DRIVERS = {
     "image/tiff": "GTiff",
     "image/geotiff": "GTiff",
+    "image/x-geotiff": "GTiff",
+    "application/geotiff": "GTiff",
+    "image/jpx": "JP2OpenJPEG",
     "image/x.geotiff": "GTiff",
     "image/vnd.stac.geotiff": "GTiff",
     "image/jp2": "JP2OpenJPEG",
@@ -49,6 +55,7 @@ _SUFFIXES = {
     "jpeg": "JPEG",
     "img": "HFA",
 }
+"""The first of a format is the one that files without any get."""
 _IMAGES = ("GTiff", "JP2OpenJPEG")
 """What scenes consist of, and the stores of the local Earth Engine as well."""
 _VAGUE = ("", "application/octet-stream", "binary/octet-stream", "application/x-binary")
@@ -177,6 +184,11 @@ class Promise:
         return _DRIVERS.get(kind) or (None if is_told else _SUFFIXES.get(self.suffix))
 
     @property
+    def named(self) -> str:
+        """The suffix that the file should have here: that of its address, or else one of its format; may be empty."""
+        return self.suffix or next((name for name, driver in _SUFFIXES.items() if driver == self.driver), "")
+
+    @property
     def is_image(self) -> bool:
         """Whether it can become an asset of the local Earth Engine as it is: a GeoTIFF, JPEG 2000, or nobody knows."""
         if self.driver is not None:
@@ -212,14 +224,19 @@ def parse_multihash(text: str) -> Checksum | None:
     Returns:
         None if it is malformed, or of an algorithm that is not known here.
     """
+    digits = text.strip()
+    if len(digits) % 2:  # then it may say itself that it is hexadecimal (https://github.com/multiformats/multibase)
+        digits = digits.removeprefix("f").removeprefix("F")
     try:
-        data = bytes.fromhex(text.strip())
+        data = bytes.fromhex(digits)
         code, rest = _varint(data)
         length, digest = _varint(rest)
     except (ValueError, IndexError):
         return None
     known = _MULTIHASHES.get(code)
     if known is None or known[1] != length or len(digest) != length:
+        return None
+    if "_" in known[0] and known[0] not in hashlib.algorithms_available:  # of OpenSSL, which some builds lack
         return None
     return Checksum(known[0], digest.hex())
 

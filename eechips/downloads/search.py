@@ -186,17 +186,30 @@ def _fits(item: Mapping[str, Any], search: Search) -> bool:
 
 
 def _is_there(item: Mapping[str, Any], region: BaseGeometry | None) -> bool:
-    """Whether an item's geometry meets a region. One without a geometry is nowhere."""
+    """Whether an item's geometry meets a region, or its box, if that is all it has. One without both is nowhere."""
     if region is None:
         return True
     geometry = item.get("geometry")
-    if geometry is None:
-        return False
     try:
-        outline = shape(geometry)
+        outline = shape(geometry) if geometry is not None else _box(item.get("bbox"))
         return bool(shapely.intersects(region, outline if outline.is_valid else shapely.make_valid(outline)))
     except (ShapelyError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise _MalformedError(f"its geometry cannot be read: {error!s:.100}") from None
+
+
+def _box(bounds: Any) -> BaseGeometry:
+    """A box in degrees, with or without heights; nothing if there is none.
+
+    Raises:
+        ValueError: if it has another count of numbers.
+    """
+    if not bounds:
+        return shapely.Point()
+    half = len(bounds) // 2
+    (west, south), (east, north) = map(float, bounds[:half][:2]), map(float, bounds[half:][:2])
+    if west <= east:
+        return shapely.box(west, south, east, north)
+    return shapely.union(shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north))
 
 
 def _is_between(properties: Mapping[str, Any], start: dt.datetime | None, end: dt.datetime | None) -> bool:
@@ -205,9 +218,11 @@ def _is_between(properties: Mapping[str, Any], start: dt.datetime | None, end: d
         return True
     first = properties.get("start_datetime") or properties.get("datetime")
     last = properties.get("end_datetime") or properties.get("datetime")
-    if first is None or last is None:
+    if first is None and last is None:
         raise _MalformedError("it has no date, and some are asked for")
-    return (end is None or _moment(first) < end) and (start is None or _moment(last) >= start)
+    # One of both alone: what has begun and has no end, or has ended whenever it began.
+    is_before = end is None or first is None or _moment(first) < end
+    return is_before and (start is None or last is None or _moment(last) >= start)
 
 
 def _moment(text: Any) -> dt.datetime:

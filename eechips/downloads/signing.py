@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import netrc
 import os
 import threading
@@ -26,7 +27,10 @@ AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
 AUTHS: tuple[AuthName, ...] = ("none", "bearer", "basic", "netrc", "oauth", "sas")
 
 _BLOBS = ("*.blob.core.windows.net",)
+_GOOGLE = "https://storage.googleapis.com"
+"""Where objects of gs:// are to be had by HTTP (https://cloud.google.com/storage/docs/request-endpoints)."""
 _PAYER = "x-amz-request-payer"
+_PIPE = 4096  # bytes that any system keeps for who reads them later
 _S3_SECONDS = 3600  # that an address of S3 is signed for
 _UNKNOWN_SECONDS = 300.0  # that something opens if nobody says how long
 _MARGIN, _SHARE = 30.0, 0.1
@@ -162,15 +166,16 @@ class _Netrc:
     def __init__(self) -> None:
         path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
         try:
-            self._known = netrc.netrc(str(path))
+            known = _read_netrc(path).hosts
         except FileNotFoundError:
             raise ConfigurationError(f"--auth netrc needs {path}: machine …, login …, password …") from None
         except (netrc.NetrcParseError, OSError) as error:
             reason = getattr(error, "strerror", None) or "it is malformed"
             raise ConfigurationError(f"{path} cannot be read: {reason}") from None
+        self._known = {host.lower(): entry for host, entry in known.items() if host != "default"}  # no host of ours
 
     def headers(self, url: str) -> Mapping[str, str]:
-        found = self._known.hosts.get(urlsplit(url).hostname or "")  # "default" is for no host of ours
+        found = self._known.get(urlsplit(url).hostname or "")
         if found is None or not _is_encrypted(url):
             return {}
         return {"Authorization": _basic(found[0], found[2] or "")}
@@ -334,6 +339,8 @@ class _WithS3:
 
     def sign(self, href: str, collection: str) -> Address:
         parts = urlsplit(href)
+        if parts.scheme == "gs":
+            return self._inner.sign(f"{_GOOGLE}/{parts.netloc}{parts.path}", collection)
         if parts.scheme != "s3":
             return self._inner.sign(href, collection)
         wanted = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
@@ -394,6 +401,33 @@ def _seconds(value: Any) -> float:
 def _use(seconds: float) -> float:
     """How long something is used that opens for so many seconds."""
     return max(0.0, seconds - min(_MARGIN, _SHARE * seconds))
+
+
+def _read_netrc(path: Path) -> netrc.netrc:
+    """A ``.netrc``, also one of an editor that writes Windows-1252, or marks UTF-8.
+
+    Raises:
+        OSError: if it cannot be read.
+        netrc.NetrcParseError: if it is malformed.
+    """
+    written = path.read_bytes()
+    try:
+        text = written.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = written.decode("cp1252", "replace")
+    content = text.encode()
+    if content == written:
+        return netrc.netrc(str(path))
+    if len(content) > _PIPE:
+        raise OSError(errno.EFBIG, f"it has more than {_PIPE:,} bytes, and is not in UTF-8")
+    # The parser takes names of files alone; a second file would have the secrets on the disk once more.
+    source, sink = os.pipe()
+    try:
+        with os.fdopen(sink, "wb") as file:
+            file.write(content)
+        return netrc.netrc(f"/dev/fd/{source}")
+    finally:
+        os.close(source)
 
 
 def _basic(user: str, password: str) -> str:

@@ -65,7 +65,7 @@ class SceneDesk:
             arrived = self.courier.fetch(order, tell)
         except QuarantinedError as error:
             told = {**told_of(unit), "reason": str(error)}
-            kept = quarantine(self.folder, identifier, path, promise.suffix, told)
+            kept = quarantine(self.folder, identifier, path, promise.named, told)
             forget(path)
             tell("quarantine", file=kept.name, error=str(error))
             raise
@@ -75,7 +75,7 @@ class SceneDesk:
         release(self.folder, identifier)
         return Placed(
             temporary=offer(path).relative_to(self.folder).as_posix(),
-            suffix=promise.suffix,
+            suffix=promise.named,
             size=arrived.size,
             sha256=arrived.sha256,
             facts=arrived.facts,

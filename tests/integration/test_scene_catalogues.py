@@ -433,6 +433,35 @@ def test_an_item_without_a_date_is_told_if_dates_are_asked_for(tmp_path: Path) -
     assert "no date" in dict(found.unread)[f"{tmp_path}/old/dateless.json: item dateless"]
 
 
+def test_items_without_an_outline_or_an_end(tmp_path: Path) -> None:
+    """The box says where they are, if they have one; what has no end goes on."""
+
+    def dated(name: str, begin: str | None, end: str | None) -> dict[str, Any]:
+        return {**feature(name), "properties": {"datetime": None, "start_datetime": begin, "end_datetime": end}}
+
+    boxes: dict[str, Any] = {
+        "west": [0, 0, 1, 1],
+        "high": [0, 0, 5, 1, 1, 9],
+        "across": [170, 0, -170, 1],
+        "none": None,
+    }
+    boxes["odd"] = [1, 2, 3]
+    items = [{**feature(name), "geometry": None, "bbox": box} for name, box in boxes.items()]
+    items += [dated("goes on", "2020-06-01T00:00:00Z", None), dated("later", "2021-06-01T00:00:00Z", None)]
+    items += [dated("ended", None, "2019-06-01T00:00:00Z"), dated("ends", None, "2030-06-01T00:00:00Z")]
+    path = tmp_path / "items.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    found = search(str(path), region=shapely.box(0.5, 0.5, 0.6, 0.6))
+    assert found.ids[:2] == ["west", "high"]
+    assert [address.rpartition(" ")[2] for address, _ in found.unread] == ["odd"]
+    assert search(str(path), region=shapely.box(-175, 0.5, -174, 0.6)).ids == ["across"]
+    year = {
+        "start": dt.datetime(2020, 7, 1, tzinfo=dt.timezone.utc),
+        "end": dt.datetime(2021, 1, 1, tzinfo=dt.timezone.utc),
+    }
+    assert search(str(path), **year).ids[-2:] == ["goes on", "ends"]
+
+
 @pytest.mark.slow
 def test_a_static_catalogue_of_many_items_is_read_in_its_order() -> None:
     """A thousand documents, several at once."""

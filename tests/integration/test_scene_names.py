@@ -85,7 +85,7 @@ def test_addresses_are_asked_for_as_they_are(folder: Path, tmp_path: Path) -> No
         run = fetch(catalogue(tmp_path, found), tmp_path / "out")
     assert run.counts == {"done": len(PATHS) + 1}
     assert sorted(asked) == sorted([*PATHS, "/a%20b.tif"])
-    assert list(run.units["file"])[:2] == ["scenes/i0/data", "scenes/i1/data"]
+    assert list(run.units["file"])[:2] == ["scenes/i0/data.tif", "scenes/i1/data.tif"]  # by their type
 
 
 def test_bodies_that_are_not_files(folder: Path, tmp_path: Path) -> None:

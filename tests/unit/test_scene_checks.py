@@ -66,6 +66,7 @@ def promise(asset: dict[str, Any], properties: dict[str, Any] | None = None, suf
         ("1620", "sha3_256", hashlib.sha3_256),
         ("171c", "sha3_224", hashlib.sha3_224),
         ("d50110", "md5", hashlib.md5),
+        ("952020", "sha512_256", lambda data: hashlib.new("sha512_256", data)),
         # The example of the file extension: https://github.com/stac-extensions/file
         ("90e40210", "blake2b-16", lambda data: hashlib.blake2b(data, digest_size=16)),
         ("a0e40220", "blake2b-32", lambda data: hashlib.blake2b(data, digest_size=32)),
@@ -78,6 +79,7 @@ def test_checksums_of_every_kind(prefix: str, algorithm: str, oracle: Any, data:
     digest = oracle(data).hexdigest()
     assert parse_multihash(prefix + digest) == Checksum(algorithm, digest)
     assert parse_multihash(f" {(prefix + digest).upper()}\n") == Checksum(algorithm, digest)
+    assert parse_multihash(f"f{prefix}{digest}") == Checksum(algorithm, digest)  # multibase
     found = new_digest(algorithm)
     found.update(data)
     assert found.hexdigest() == digest
@@ -105,6 +107,32 @@ def test_checksums_of_no_kind_are_told_and_do_no_harm(text: str, tmp_path: Path)
     assert made.wanted is None
     assert made.is_unknown
     inspect(write(tmp_path / "x.tif"), made)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "named", "is_image"),
+    [
+        (TIFF, "", "tif", True),
+        (TIFF, "tiff", "tiff", True),
+        ("image/jp2", "", "jp2", True),
+        ("image/jpx", "jp2", "jp2", True),
+        ("image/x-something", "tif", "tif", True),
+        (None, "jp2", "jp2", True),
+        (None, "", "", True),  # nobody knows
+        ("application/octet-stream", "dat", "dat", True),
+        ("application/octet-stream", "hdf", "hdf", False),
+        ("application/zip", "zip", "zip", False),
+        ("application/x-hdf5", "", "", False),
+        ("image/png", "", "png", False),
+        ("text/html", "", "", False),
+        (None, "nc4", "nc4", False),
+    ],
+)
+def test_what_a_file_is_called_and_whether_it_can_be_an_asset(
+    kind: str | None, suffix: str, named: str, is_image: bool
+) -> None:
+    made = Promise(media_type=kind, suffix=suffix)
+    assert (made.named, made.is_image) == (named, is_image)
 
 
 def test_what_is_no_number_is_no_promise() -> None:

@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from io import BytesIO
@@ -362,7 +363,10 @@ def test_a_login_by_redirections_shows_each_host_its_own(
 ) -> None:
     """As NASA's Earthdata: the data's host sends to the login's, which wants a password, and that sends back."""
     seen: list[tuple[str, str | None]] = []
-    right = "Basic " + base64.b64encode(b"me:very secret").decode()
+    password, written = "very secret", '"very secret"'
+    if sys.version_info < (3, 11):  # whose netrc knows no quotes
+        password = written = "very-secret"
+    right = "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
 
     def login(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         seen.append(("login", headers.get("Authorization")))
@@ -380,7 +384,7 @@ def test_a_login_by_redirections_shows_each_host_its_own(
 
     with answering(login) as login_url, answering(data) as address:
         data_url = address.replace("127.0.0.1", "localhost")
-        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password 'very secret'\n".replace("'", '"'))
+        (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login me password {written}\n")
         (tmp_path / "netrc").chmod(0o600)
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
         signer = signer_of(Auth(kind="netrc"), Secrets({}), hosts)
@@ -388,6 +392,33 @@ def test_a_login_by_redirections_shows_each_host_its_own(
         assert seen == [("data", None), ("login", right), ("data", None), ("data", None)]
         assert get(hosts, signer, f"{data_url}/x.tif") == (200, b"pixels")  # the session is kept
         assert len(seen) == 5
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "cp1252"])
+def test_a_netrc_of_any_editor(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str) -> None:
+    text = "machine URS.Earthdata.NASA.gov\r\n  login me\r\n  password pässwörd\r\ndefault login x password y\r\n"
+    (tmp_path / "netrc").write_bytes(text.encode(coding))
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    signer = signer_of(Auth(kind="netrc"), Secrets({}), hosts)
+    shown = "Basic " + base64.b64encode("me:pässwörd".encode()).decode()
+    assert signer.headers("https://urs.earthdata.nasa.gov/oauth") == {"Authorization": shown}
+    assert signer.headers("http://urs.earthdata.nasa.gov/oauth") == {}
+    assert signer.headers("https://example.com/") == {}
+    assert signer.headers("https://default/") == {}
+
+
+def test_a_netrc_that_cannot_be_read(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    for content, reason in {b"machine \xe4 " + b"#" * 5000: "not in UTF-8", b"secret": "malformed"}.items():
+        (tmp_path / "netrc").write_bytes(content)
+        with pytest.raises(ConfigurationError, match=reason) as raised:
+            signer_of(Auth(kind="netrc"), Secrets({}), hosts)
+        assert "secret" not in str(raised.value)
+
+
+def test_objects_of_google_are_asked_for_by_http(hosts: Hosts) -> None:
+    signer = signer_of(Auth(), Secrets({}), hosts)
+    assert signer.sign("gs://bucket/a%20b/c.tif", "c").url == "https://storage.googleapis.com/bucket/a%20b/c.tif"
 
 
 @pytest.mark.parametrize("kind", ["bearer", "basic"])
