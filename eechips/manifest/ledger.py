@@ -98,16 +98,17 @@ class Ledger:
         self.path = path
         self._readonly = readonly
         mode = "ro" if readonly else "rwc"
-        with self._failures():
+        with self._failures(), contextlib.ExitStack() as unless_opened:
             self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+            unless_opened.callback(self._db.close)
             self._db.execute("PRAGMA busy_timeout = 30000")
             if not readonly:
                 self._db.execute("PRAGMA journal_mode = WAL")
                 self._db.execute("PRAGMA synchronous = NORMAL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA_VERSION):
-            self._db.close()
-            raise RunMismatchError(f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}")
+            if version not in (0, SCHEMA_VERSION):
+                raise RunMismatchError(f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}")
+            unless_opened.pop_all()
         self._has_schema = bool(version == SCHEMA_VERSION)
 
     def __enter__(self) -> Ledger:
@@ -352,13 +353,12 @@ class Ledger:
             if further:
                 self._db.execute(_FURTHER)
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO further_files (file, position, bytes, sha256) VALUES (?2, ?1, ?3, ?4)",
-                    further,
+                    "INSERT OR REPLACE INTO further_files (position, file, bytes, sha256) VALUES (?, ?, ?, ?)", further
                 )
             if layers:
                 self._db.execute(_LAYERS)
                 self._db.executemany(
-                    "INSERT OR REPLACE INTO layers (file, position, layer, facts) VALUES (?2, ?1, ?3, ?4)", layers
+                    "INSERT OR REPLACE INTO layers (position, file, layer, facts) VALUES (?, ?, ?, ?)", layers
                 )
 
     def reopen(self, positions: Iterable[int]) -> int:

@@ -169,8 +169,11 @@ def test_the_export_holds_every_unit(tmp_path: Path, ledger: Ledger) -> None:
 
 def test_other_files_are_no_ledger(tmp_path: Path) -> None:
     (tmp_path / LEDGER_NAME).write_text("not a database at all, but long enough to be looked at" * 20)
-    with pytest.raises(StorageError, match="damaged or no ledger"):
+    with pytest.raises(StorageError, match="damaged or no ledger") as told:
         Ledger(tmp_path / LEDGER_NAME)
+    if (handles := Path("/proc/self/fd")).exists():
+        opened = [handle.readlink() for handle in handles.iterdir() if handle.is_symlink()]
+        assert tmp_path / LEDGER_NAME not in opened, told  # which keeps alive what was not closed
     with pytest.raises(UsageError, match="holds no run"):
         open_run(tmp_path / "nowhere")
     other = tmp_path / "other.sqlite"
