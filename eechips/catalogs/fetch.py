@@ -6,6 +6,7 @@ import asyncio
 import email.utils
 import functools
 import ipaddress
+import math
 import random
 import re
 import socket
@@ -39,7 +40,6 @@ class Maker(Protocol):
 LARGEST = 20_000_000
 """Bytes of an item, at most."""
 
-_LARGEST_ALL = 1_000_000_000  # bytes of what is fetched at a time: it is all in memory
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TOO_MANY = 429
 _UNAVAILABLE = 503
@@ -84,7 +84,8 @@ class Fetched:
     """What came of addresses.
 
     Attributes:
-        bodies: in the order of the addresses; None where nothing came.
+        bodies: in the order of the addresses; None where nothing came. Those of the first addresses only, if these are
+            enough.
         failures: number of the address, kind, reason.
         requests: sent, by host.
     """
@@ -127,6 +128,7 @@ def fetch(
     foreign: Sequence[bool] | None = None,
     advance: Callable[[int], object],
     seed: int = 0,
+    enough: float = math.inf,
 ) -> Fetched:
     """Fetches addresses: by HTTP, or what else fsspec knows; or has a hook make items of them.
 
@@ -138,9 +140,10 @@ def fetch(
             none has. Hooks get whatever there is.
         advance: told of each that is through.
         seed: of the jitter in waiting.
+        enough: bytes, after which no further address is asked.
     """
     strange = [False] * len(addresses) if foreign is None else foreign
-    whole = _Fetching(addresses, strange, pace, make, advance, random.Random(seed)).all()
+    whole = _Fetching(addresses, strange, pace, make, advance, random.Random(seed), enough).all()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -160,11 +163,12 @@ class _Fetching:
         make: Maker | None,
         advance: Callable[[int], object],
         jitter: random.Random,
+        enough: float,
     ) -> None:
         self._addresses, self._foreign, self._pace, self._make = addresses, foreign, pace, make
-        self._advance, self._jitter = advance, jitter
+        self._advance, self._jitter, self._enough = advance, jitter, enough
         self._found = Fetched([None] * len(addresses))
-        self._waiting = iter(range(len(addresses)))
+        self._begun = 0
         self._hosts: dict[str, Host] = {}
         self._proxies = urllib.request.getproxies()
         self._bytes = 0
@@ -188,16 +192,17 @@ class _Fetching:
                     self._make.stop()
                 raise
         found.failures.sort()
+        del found.bodies[self._begun :]
         return found
 
     async def _work(self, session: Any) -> None:
-        for number in self._waiting:
+        while self._begun < len(self._addresses) and self._bytes < self._enough:
+            number = self._begun
+            self._begun += 1
             address = self._addresses[number]
             try:
                 body = await self._one(session, address, self._foreign[number])
                 self._bytes += len(body)
-                if self._bytes > _LARGEST_ALL:
-                    raise _FailedError("too large", f"items fetched together have more than {_LARGEST_ALL:,} bytes")
                 self._found.bodies[number] = body
             except _FailedError as error:
                 self._found.failures.append((number, error.kind, told(str(error))))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import shutil
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,8 @@ FAILURES_NAME = "_failures.csv"
 """Entries of its lists that brought no item; only if there are any."""
 
 _MARK = "merge.mark"
+_ENOUGH = 64_000_000  # bytes that are fetched at a time, and what is on its way then
+_PART = 32_000_000  # bytes that are sorted at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,7 @@ def ingest(
             folder, schema, work.shards, change, lambda _: [], give_up=wanted.give_up_unreadable, is_shown=not quiet
         )
         work.job.remove()
-        if not work.failures:
+        if not work.counts.failures:
             (folder / FAILURES_NAME).unlink(missing_ok=True)
     seconds = {**work.seconds, "merge": round(time.monotonic() - began, 3)}
     return Ingested(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds, who)
@@ -161,66 +162,134 @@ class _Work:
     pool: Workers
     advance: Callable[[int], object]
     counts: Counts = field(default_factory=Counts)
-    failures: list[Failure] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
     resumed: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "shard": 0.0})
-    _waiting: deque[tuple[int, Promise | Sharded]] = field(default_factory=deque)
+    _waiting: deque[tuple[str, str, Promise | Sharded]] = field(default_factory=deque)
+    _failed: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def failures(self) -> Iterator[Failure]:
+        """Entries that brought no item; there may be too many for the memory."""
+        for name, digest in self._failed:
+            sharded = self.job.sharded(name, digest)
+            yield from () if sharded is None else sharded.failures
 
     def begin(self, number: int, entries: Sequence[Entry]) -> None:
-        """Sees to it that a chunk will have its shards; waits for earlier ones if there are many."""
-        sharded = self.job.sharded(number)
-        if sharded is not None:
-            self.resumed += sharded.counts.entries
-            self._waiting.append((number, sharded))
-            self.advance(len(entries))
-        else:
-            began = time.monotonic()
-            bodies, failures, requests = self._bodies(number, entries)
-            self.seconds["fetch"] += time.monotonic() - began
-            places = tuple((entry.place, entry.address and told(entry.address)) for entry in entries)
-            chunk = Chunk(number, places, tuple(bodies), tuple(map(tuple, failures)), requests)
-            began = time.monotonic()
-            future = self.pool.submit(sort, chunk, self.job.folder, self.layout, self.collection, self.strict)
-            self.seconds["shard"] += time.monotonic() - began
-            self._waiting.append((number, future))
-        self.settle(self.pool.ahead)
+        """Sees to it that a chunk will have its shards; waits for earlier ones if there are many.
+
+        What is fetched may be larger than was thought: then the chunk becomes several parts.
+        """
+        whole = _digest(entries)
+        first = part = 0
+        while first < len(entries):
+            name, digest = f"{number:06d}.{part}", f"{whole}:{first}"
+            made: Promise | Sharded | None = self.job.sharded(name, digest)
+            if isinstance(made, Sharded):
+                taken = made.counts.entries
+                self.resumed += taken
+                self.advance(taken)
+            else:
+                began = time.monotonic()
+                bodies, failures, requests = self._bodies(number, part, entries, first, whole)
+                self.seconds["fetch"] += time.monotonic() - began
+                taken = len(bodies)
+                places = tuple(
+                    (entry.place, entry.address and told(entry.address)) for entry in entries[first : first + taken]
+                )
+                failed = tuple(map(tuple, failures))
+                chunk = Chunk(name, places, tuple(bodies), failed, requests, are_homes=self.make is None)
+                began = time.monotonic()
+                made = self.pool.submit(sort, chunk, self.job.folder, self.layout, self.collection, self.strict)
+                self.seconds["shard"] += time.monotonic() - began
+            self._waiting.append((name, digest, made))
+            self.settle(self.pool.ahead)
+            first += taken
+            part += 1
 
     def settle(self, left: int = 0) -> None:
         """Takes the shards of the oldest chunks until no more than so many are left."""
         began = time.monotonic()
         while len(self._waiting) > left:
-            number, made = self._waiting.popleft()
+            name, digest, made = self._waiting.popleft()
             if isinstance(made, Sharded):
                 sharded = made
             else:
                 sharded = made.result()
-                self.job.keep_sharded(number, sharded)
+                self.job.keep_sharded(name, digest, sharded)
             self.counts.add(sharded.counts)
-            self.failures += sharded.failures
+            if sharded.failures:
+                self._failed.append((name, digest))
             self.shards += sharded.shards
         self.seconds["shard"] += time.monotonic() - began
 
-    def _bodies(self, number: int, entries: Sequence[Entry]) -> tuple[list[bytes | None], list[Any], dict[str, int]]:
-        """What should be items, as text; of those that failed number, kind and reason; requests by host."""
-        places = [index for index, entry in enumerate(entries) if entry.address is not None]
-        self.advance(len(entries) - len(places))
-        if not places:
-            return [entry.item for entry in entries], [], {}
-        found = self.job.fetched(number)
+    def _bodies(
+        self, number: int, part: int, entries: Sequence[Entry], first: int, whole: str
+    ) -> tuple[list[bytes | None], list[Any], dict[str, int]]:
+        """What should be items, as text, of entries from one on; of those that failed number, kind and reason."""
+        if all(entry.address is None for entry in entries[first:]):
+            self.advance(len(entries) - first)
+            return [entry.item for entry in entries[first:]], [], {}
+        name, digest = f"{number:06d}.{part}", f"{whole}:{first}"
+        found = self.job.fetched(name, digest)
         if found is None:
-            addresses = [str(entries[index].address) for index in places]
-            foreign = [entries[index].is_foreign for index in places]
-            fetched = fetch(addresses, self.pace, make=self.make, foreign=foreign, advance=self.advance, seed=number)
-            bodies = [entry.item for entry in entries]
-            for index, body in zip(places, fetched.bodies, strict=True):
-                bodies[index] = body
-            failures = [[places[index], kind, reason] for index, kind, reason in fetched.failures]
-            found = bodies, failures, dict(fetched.requests)
-            self.job.keep_fetched(number, *found)
+            self._fetch(number, part, entries, first, whole)
+            found = self.job.fetched(name, digest)
+            assert found is not None
         else:
-            self.advance(len(places))
+            self.advance(len(found[0]))
         return found
+
+    def _fetch(self, number: int, part: int, entries: Sequence[Entry], first: int, whole: str) -> None:
+        """Fetches the addresses of entries from one on, as many as are enough, and keeps what comes, in parts."""
+        places = [index for index in range(first, len(entries)) if entries[index].address is not None]
+        fetched = fetch(
+            [str(entries[index].address) for index in places],
+            self.pace,
+            make=self.make,
+            foreign=[entries[index].is_foreign for index in places],
+            advance=self.advance,
+            seed=number,
+            enough=_ENOUGH,
+        )
+        through = len(fetched.bodies)
+        end = len(entries) if through == len(places) else places[through]
+        self.advance(end - first - through)
+        bodies = [entry.item for entry in entries[first:end]]
+        for index, body in zip(places, fetched.bodies, strict=False):
+            bodies[index - first] = body
+        failures = [(places[index], kind, reason) for index, kind, reason in fetched.failures]
+        requests = dict(fetched.requests)
+        begin = first
+        for last in (first + cut for cut in _cuts(bodies)):
+            own = [[index - begin, kind, reason] for index, kind, reason in failures if begin <= index < last]
+            taken = bodies[begin - first : last - first]
+            self.job.keep_fetched(f"{number:06d}.{part}", f"{whole}:{begin}", taken, own, requests)
+            begin, part, requests = last, part + 1, {}
+
+
+def _cuts(bodies: Sequence[bytes | None]) -> Iterator[int]:
+    """Where parts end that are not too large to be sorted at once."""
+    size = 0
+    for number, body in enumerate(bodies):
+        size += len(body or b"")
+        if size >= _PART or number == len(bodies) - 1:
+            yield number + 1
+            size = 0
+
+
+def _digest(entries: Sequence[Entry]) -> str:
+    """What tells entries from others."""
+    found = hashlib.sha256()
+    for entry in entries:
+        for text in (
+            entry.place.encode(errors="surrogatepass"),
+            (entry.address or "").encode(errors="surrogatepass"),
+            entry.item or b"",
+        ):
+            found.update(len(text).to_bytes(8, "little"))
+            found.update(text)
+    return found.hexdigest()
 
 
 def _prepare(change: Change, folder: Path, identity: str) -> None:
@@ -241,9 +310,9 @@ def _report(change: Change, work: _Work, lists: Sequence[str], who: Crew) -> Non
     found = {"resumed": work.resumed, "seconds": seconds, "sorted_by": str(who)}
     value = {"lists": [told(address) for address in lists], **work.counts.to_json(), **found}
     stage(change, "report.staged", REPORT_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
-    if work.failures:
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(FAILURE_COLUMNS)
-        writer.writerows((f.place, f.address or "", f.kind, f.reason) for f in work.failures)
-        stage(change, "failures.staged", FAILURES_NAME, buffer.getvalue().encode())
+    if work.counts.failures:
+        with (change.scratch / "failures.staged").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(FAILURE_COLUMNS)
+            writer.writerows((f.place, f.address or "", f.kind, f.reason) for f in work.failures)
+        change.move("failures.staged", FAILURES_NAME)

@@ -110,6 +110,9 @@ class Job:
     Args:
         folder: of the catalogue.
         identity: JSON value that tells this job from others.
+
+    What is kept is of a part of a chunk of entries, under its name. It counts for these entries only, whose digest is
+    kept with it: a list on the web may change while nobody can tell.
     """
 
     def __init__(self, folder: Path, identity: Any) -> None:
@@ -122,20 +125,22 @@ class Job:
             write_file(note, json.dumps({"identity": digest}).encode())
         self.identity = digest
 
-    def keep_fetched(self, number: int, bodies: Sequence[bytes | None], failures: Sequence[Any], requests: Any) -> None:
-        """Keeps what came of a chunk's addresses."""
+    def keep_fetched(
+        self, name: str, digest: str, bodies: Sequence[bytes | None], failures: Sequence[Any], requests: Any
+    ) -> None:
+        """Keeps what came of addresses."""
         lengths = [None if body is None else len(body) for body in bodies]
-        write_file(self.folder / f"{number:06d}.bodies", b"".join(body for body in bodies if body is not None))
-        value = {"lengths": lengths, "failures": failures, "requests": requests}
-        write_file(self.folder / f"{number:06d}.fetched", json.dumps(value).encode())
+        write_file(self.folder / f"{name}.bodies", b"".join(body for body in bodies if body is not None))
+        self._write(
+            f"{name}.fetched", {"digest": digest, "lengths": lengths, "failures": failures, "requests": requests}
+        )
 
-    def fetched(self, number: int) -> tuple[list[bytes | None], list[Any], dict[str, int]] | None:
-        """What came of a chunk's addresses: bodies, failures, requests; None if they have not been fetched."""
-        note = self.folder / f"{number:06d}.fetched"
-        if not note.exists():
+    def fetched(self, name: str, digest: str) -> tuple[list[bytes | None], list[Any], dict[str, int]] | None:
+        """What came of addresses: bodies, failures, requests; None if they have not been fetched."""
+        value = self._read(f"{name}.fetched", digest)
+        if value is None:
             return None
-        value = json.loads(note.read_text())
-        data = (self.folder / f"{number:06d}.bodies").read_bytes()
+        data = (self.folder / f"{name}.bodies").read_bytes()
         bodies: list[bytes | None] = []
         start = 0
         for length in value["lengths"]:
@@ -143,9 +148,10 @@ class Job:
             start += length or 0
         return bodies, value["failures"], value["requests"]
 
-    def keep_sharded(self, number: int, sharded: Sharded) -> None:
-        """Keeps what was made of a chunk; what was fetched for it is not needed any more."""
+    def keep_sharded(self, name: str, digest: str, sharded: Sharded) -> None:
+        """Keeps what was made of entries; what was fetched for them is not needed any more."""
         value = {
+            "digest": digest,
             "counts": sharded.counts.to_json(),
             "failures": [[f.place, f.address, f.kind, f.reason] for f in sharded.failures],
             "shards": [
@@ -159,16 +165,15 @@ class Job:
                 for shard in sharded.shards
             ],
         }
-        write_file(self.folder / f"{number:06d}.sharded", json.dumps(value).encode())
+        self._write(f"{name}.sharded", value)
         for suffix in ("fetched", "bodies"):
-            (self.folder / f"{number:06d}.{suffix}").unlink(missing_ok=True)
+            (self.folder / f"{name}.{suffix}").unlink(missing_ok=True)
 
-    def sharded(self, number: int) -> Sharded | None:
-        """What was made of a chunk; None if it has not been."""
-        note = self.folder / f"{number:06d}.sharded"
-        if not note.exists():
+    def sharded(self, name: str, digest: str) -> Sharded | None:
+        """What was made of entries; None if nothing has been."""
+        value = self._read(f"{name}.sharded", digest)
+        if value is None:
             return None
-        value = json.loads(note.read_text())
         return Sharded(
             Counts.from_json(value["counts"]),
             tuple(Failure(*failure) for failure in value["failures"]),
@@ -183,6 +188,15 @@ class Job:
                 for shard in value["shards"]
             ),
         )
+
+    def _write(self, name: str, value: Any) -> None:
+        write_file(self.folder / name, json.dumps(value).encode())
+
+    def _read(self, name: str, digest: str) -> Any:
+        """What was written for these entries; None if nothing was."""
+        note = self.folder / name
+        value = json.loads(note.read_text()) if note.exists() else None
+        return value if value is not None and value["digest"] == digest else None
 
     def remove(self) -> None:
         """Removes the folder: the job is through."""

@@ -37,7 +37,9 @@ from eechips.storage import sha256_of, write_file
 ROW_GROUP = 16_384
 """Rows of a row group: the least that engines read of a file."""
 
-_BATCH = 4096  # rows of a partition that are read at a time
+_GROUP_BYTES = 64_000_000  # of a row group in memory: fewer rows, if they are wide
+_BATCH = 4096  # rows of a partition that are read at a time, at most
+_BATCH_BYTES = 16_000_000  # and what they may have in the file, about
 _AT_ONCE = 32_000_000  # bytes of a partition that is not merged as a stream
 _SCAN = 1_000_000  # items that are looked up at a time
 _UNREADABLE = (pa.ArrowException, OSError)
@@ -407,7 +409,10 @@ def _steps(
 
 def _rows(file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
     with _told():
-        for batch in file.iter_batches(batch_size=_BATCH, use_threads=False):
+        groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+        widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
+        rows = max(1, min(_BATCH, int(_BATCH_BYTES / max(1.0, widest))))
+        for batch in file.iter_batches(batch_size=rows, use_threads=False):
             yield conformed(pa.Table.from_batches([batch]), schema)
 
 
@@ -422,12 +427,18 @@ def _told() -> Iterator[None]:
 def _rebatched(tables: Iterator[pa.Table]) -> Iterator[pa.RecordBatch]:
     """Rows in batches of a row group each."""
     waiting: list[pa.Table] = []
+    size = 0
     for table in tables:
         waiting.append(table)
+        size += table.nbytes
         while sum(map(len, waiting)) >= ROW_GROUP:
             whole = pa.concat_tables(waiting)
             yield _batch(whole.slice(0, ROW_GROUP))
             waiting = [whole.slice(ROW_GROUP)]
+            size = waiting[0].nbytes
+        if size >= _GROUP_BYTES:
+            yield _batch(pa.concat_tables(waiting))
+            waiting, size = [], 0
     rest = [table for table in waiting if len(table)]
     if rest:
         yield _batch(pa.concat_tables(rest))

@@ -20,7 +20,7 @@ from eechips.catalogs.layout import owner
 from eechips.catalogs.order import in_order
 
 _BATCH_BYTES = 256_000  # of rows that are read at a time: one batch of every shard is in memory as they are merged
-_BATCH_ROWS = 16, 1024  # at least, at most
+_BATCH_ROWS = 1, 1024  # at least, at most
 
 # Columns of the partition, and of the item (see ``identities``), in characters that no property's name has.
 _PATH, _KEY = "\ue000path", "\ue000key"

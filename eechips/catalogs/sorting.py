@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from eechips.catalogs.addresses import SECRET
 from eechips.catalogs.columns import table_of
 from eechips.catalogs.job import Counts, Failure, Sharded
 from eechips.catalogs.layout import Layout
@@ -18,6 +20,7 @@ from eechips.catalogs.mending import judged, parsed
 from eechips.catalogs.update import shard
 from eechips.errors import UsageError
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NO_ROW = (pa.ArrowException, RecursionError, UsageError)  # of items that are like no other
 
 
@@ -26,18 +29,20 @@ class Chunk:
     """Entries of lists.
 
     Attributes:
-        number: of the chunk.
+        name: of the chunk, for files.
         places: file and line, and address if there is one, of each entry.
         bodies: the text of each; None where there is none.
         failures: number, kind and reason of entries that brought no text.
         requests: sent for them, by host.
+        are_homes: whether the addresses are those of items, so that what is relative in these counts from them.
     """
 
-    number: int
+    name: str
     places: tuple[tuple[str, str | None], ...]
     bodies: tuple[bytes | None, ...]
     failures: tuple[tuple[Any, ...], ...]
     requests: dict[str, int]
+    are_homes: bool = True
 
 
 def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, strict: bool) -> Sharded:
@@ -69,6 +74,10 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
             indices.append(index)
     verdict = judged(values, collection=collection, strict=strict, mended=mended)
     failed += [(indices[number], kind, reason) for number, kind, reason in verdict.refused]
+    if chunk.are_homes:
+        addresses = [chunk.places[indices[number]][1] for number in verdict.numbers]
+        homeless = sum(map(_settled, verdict.items, addresses))
+        verdict.mended.update({"self": homeless} if homeless else {})
     groups: dict[str | None, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
     for number, item in zip(verdict.numbers, verdict.items, strict=True):
         groups[item.get("collection")].append((indices[number], item))
@@ -76,7 +85,7 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
     # Whoever was at this chunk for a command that was killed may still be: nobody writes to another's files.
     token = secrets.token_hex(4)
     shards = [
-        shard(folder / f"{chunk.number:06d}-{part:03d}-{token}.shard", table, layout)
+        shard(folder / f"{chunk.name}-{part:03d}-{token}.shard", table, layout)
         for part, table in enumerate(tables)
         if table is not None
     ]
@@ -91,6 +100,23 @@ def sort(chunk: Chunk, folder: Path, layout: Layout, collection: str | None, str
     )
     told = (Failure(*chunk.places[index], kind, reason) for index, kind, reason in sorted(failed))
     return Sharded(counts, tuple(told), tuple(shards))
+
+
+def _settled(item: dict[str, Any], address: str | None) -> bool:
+    """Sees to it that an item says where it was, if it has references that count from there; whether it had to."""
+    if address is None or not any(_is_relative(asset.get("href")) for asset in item["assets"].values()):
+        return False
+    if any(link.get("rel") == "self" for link in item["links"]):
+        return False
+    home = address.partition("?")[0] if SECRET in address else address
+    if SECRET in home:
+        return False
+    item["links"] = [*item["links"], {"rel": "self", "href": home, "type": "application/geo+json"}]
+    return True
+
+
+def _is_relative(reference: Any) -> bool:
+    return isinstance(reference, str) and not (reference.startswith("/") or _SCHEME.match(reference))
 
 
 def _table(items: Sequence[tuple[int, Mapping[str, Any]]], failed: list[tuple[int, str, str]]) -> pa.Table | None:

@@ -202,7 +202,7 @@ def schema_of(folder: Path, choose: Callable[[Layout | None], Layout]) -> Schema
                 " or choose another folder with --out"
             )
         return found
-    if any(chain(folder.glob("collection=*"), folder.glob("mission=*"))):
+    if any(chain(folder.glob("collection=*/**/*.parquet"), folder.glob("mission=*/**/*.parquet"))):
         raise UsageError(f"{folder} has partitions, but no {SCHEMA_NAME}: choose another folder with --out")
     return Schema(choose(None))
 

@@ -383,6 +383,95 @@ def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: Host) -> 
     assert (found.resumed, found.counts.entries, len(found.catalog)) == (0, 1, 11)
 
 
+@pytest.mark.slow
+def test_a_list_that_changes_unseen_is_not_taken_for_the_one_before(tmp_path: Path, host: Host) -> None:
+    """On the web nobody says which version it is: what was done of another one is not gone on with."""
+    lists = {"x": [f"{host.url}/{n}.json" for n in range(2500)]}
+    answer = host.answer
+
+    def answered(handler: BaseHTTPRequestHandler, times: int) -> None:
+        if not handler.path.startswith("/list"):
+            answer(handler, times)
+            return
+        body = "\n".join(lists["x"]).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        if handler.command == "GET":
+            handler.wfile.write(body)
+
+    host.answer = answered  # type: ignore[method-assign]
+    arguments = [f"{host.url}/list.txt", "--out", str(tmp_path / "catalog"), "--resolution", "0"]
+    command = [sys.executable, "-c", KILLED, "sharded", "1", *arguments]
+    assert subprocess.run(command, cwd=ROOT, timeout=150).returncode == -signal.SIGKILL
+    lists["x"].reverse()
+    assert cli(*arguments).exit_code == 0
+    found = contents(eechips.open_catalog(tmp_path / "catalog"))
+    assert {key[1] for key in found} == {f"scene-{n}" for n in range(2500)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", [None, "0.fetched", "000000.3.fetched", "000000.2.sharded"])
+def test_large_items_are_sorted_in_parts(
+    tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch, phase: str | None
+) -> None:
+    """However large they are together, all of them come, each is fetched once, also by a command that goes on."""
+    limits = "import eechips.catalogs.ingest as i; i._ENOUGH, i._PART = 100_000, 20_000\n"
+    monkeypatch.setattr("eechips.catalogs.ingest._ENOUGH", 100_000)
+    monkeypatch.setattr("eechips.catalogs.ingest._PART", 20_000)
+    lines = [f"{host.url}/{'missing-' if n % 50 == 7 else ''}{n}.json" for n in range(400)]
+    lines[200:200] = [json.dumps(scene(n)) for n in range(2000, 2010)]
+    (tmp_path / "list.txt").write_text("\n".join(lines))
+    arguments = [str(tmp_path / "list.txt"), "--out", str(tmp_path / "catalog"), "--resolution", "0"]
+    if phase is not None:
+        command = [sys.executable, "-c", limits + KILLED, phase, "0", *arguments]
+        assert subprocess.run(command, cwd=ROOT, timeout=150).returncode == -signal.SIGKILL
+    assert cli(*arguments).exit_code == 1
+    found = contents(eechips.open_catalog(tmp_path / "catalog"))
+    expected = {f"scene-{n}" for n in (*range(400), *range(2000, 2010)) if n % 50 != 7 or n >= 2000}
+    assert {key[1] for key in found} == expected
+    told = failures(tmp_path / "catalog")
+    assert [row["place"].rpartition(":")[2] for row in told] == [
+        str(n + 1 + 10 * (n >= 200)) for n in range(7, 400, 50)
+    ]
+    report = json.loads((tmp_path / "catalog/_ingest.json").read_text())
+    assert (report["entries"], report["items"], report["failures"]) == (410, 402, {"HTTP 404": 8})
+    twice = sum(times > 1 for times in host.asked.values())
+    assert twice == 0 if phase in (None, "000000.2.sharded") else twice > 0
+
+
+def test_items_with_relative_references_say_where_they_were(tmp_path: Path, host: Host) -> None:
+    """What is relative counts from the address that they were fetched from, which nothing else tells."""
+    own = {
+        "0": {"data": {"href": "./x.tif"}},
+        "1": {"data": {"href": "https://a/x.tif"}, "other": {"href": "/x.tif"}},
+        "2": {"data": {"href": "../x.tif"}},
+        "3": {"data": {"href": "x.tif"}},
+    }
+    links = {"2": [{"rel": "self", "href": "https://home/2.json"}]}
+
+    def answered(handler: BaseHTTPRequestHandler, _: int) -> None:
+        name = handler.path.strip("/")[0]
+        body = json.dumps(scene(int(name), assets=own[name], links=links.get(name, []))).encode()
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    host.answer = answered  # type: ignore[method-assign]
+    write(tmp_path / "list.ndjson", [f"{host.url}/{n}.json?token=s3cret" for n in own] + [scene(9, assets=own["0"])])
+    found = ingest(tmp_path / "list.ndjson", tmp_path / "catalog", quiet=True, strict=True)
+    assert found.counts.mended == {"self": 2}
+    homes = {
+        key[1]: [link["href"] for link in value["links"] if link["rel"] == "self"]
+        for key, value in contents(found.catalog).items()
+    }
+    assert homes == {
+        "scene-0": [f"{host.url}/0.json"], "scene-1": [], "scene-2": ["https://home/2.json"],
+        "scene-3": [f"{host.url}/3.json"], "scene-9": [],
+    }  # fmt: skip
+
+
 def test_a_notebook_s_loop_does_not_matter(host: Host) -> None:
     import asyncio
 
