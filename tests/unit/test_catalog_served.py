@@ -265,6 +265,23 @@ def test_all_images_in_order(store: CatalogStore, world: Scenes) -> None:
     assert store.reads.take()["partitions"] <= 3
 
 
+def test_walking_through_all_images_does_not_open_partitions_again_and_again(tmp_path: Path) -> None:
+    """Ids that lie across all partitions: the more are read at a time, the less often each of those is opened."""
+    chance = random.Random(5)
+    names = chance.sample(range(10**6), 3000)
+    put(
+        tmp_path / "c",
+        [item(f"i{name:06}", (4.0 * (n % 30), 0.0, 4.0 * (n % 30) + 0.1, 0.1)) for n, name in enumerate(names)],
+    )
+    store = CatalogStore(tmp_path / "c")
+    own = collection(store)
+    assert own.image("none") is None  # the file of ids is made
+    partitions = len(list((tmp_path / "c").rglob("*.parquet")))
+    store.reads.take()
+    assert [image.id for image in own.images(Query())] == [f"test/i{name:06}" for name in sorted(names)]
+    assert store.reads.take()["partitions"] <= 5 * partitions
+
+
 def test_collections_are_assets_of_their_ids(tmp_path: Path) -> None:
     folder = tmp_path / "nameless"
     box = (0.0, 0.0, 1.0, 1.0)

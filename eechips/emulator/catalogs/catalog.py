@@ -21,8 +21,9 @@ from eechips.emulator.model import Query
 from eechips.emulator.reads import Reads
 
 _TRIES = 5
-# Items that are read at a time while all are walked through: few at first, since often the first is all that is wanted.
-_FIRST, _MOST, _GROWTH = 1, 1024, 2
+# Items that are read at a time while all are walked through: few at first, since often the first is all that is wanted;
+# then many, since ids are not in the order of partitions, and each time most of those have to be opened again.
+_FIRST, _MOST, _GROWTH = 1, 65_536, 4
 # Seconds between two looks at whether files are still being put in place.
 _LEAST_PAUSE, _MOST_PAUSE = 0.01, 0.25
 
