@@ -23,6 +23,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 from eechips.beam.fetched import Fetched, fetched
 from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
+from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.plan import name_template
 from eechips.engine.station import Posting, PromptStore, Station
@@ -114,20 +115,23 @@ class FetchUnits(PTransform[Any, Any]):
         is_remote = is_address(str(out))
         if not is_remote:
             self._place = str(Path(out).absolute())
-        self._posting = Posting(
+        duty = Duty(
             recipe=self.recipe,
-            endpoint=config.service,
-            project=_project(config),
-            key_file=None if credentials is None else Path(credentials),
-            send_credentials=send_credentials,
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
             store=ObjectStore(self._place) if is_remote else PromptStore(Path(self._place)),
             token=secrets.token_hex(8),
+            keeps_empty=on_empty == "keep",
+        )
+        self._posting = Posting(
+            duty=duty,
+            endpoint=config.service,
+            project=_project(config),
+            key_file=None if credentials is None else Path(credentials),
+            send_credentials=send_credentials,
             rate=None if per_second is None else per_second / in_flight,
             unit_timeout=unit_timeout,
-            keeps_empty=on_empty == "keep",
         )
 
     def expand(self, units: PCollection[Any]) -> PCollection[Fetched]:
@@ -167,7 +171,7 @@ class _Fetch(beam.DoFn):
 
     def __init__(self, posting: Posting, template: str, place: str) -> None:
         # By value, whatever Beam would make of a recipe of the main program.
-        self._posting, self._identity = cloudpickle.dumps(posting), posting.recipe.identity
+        self._posting, self._identity = cloudpickle.dumps(posting), posting.duty.recipe.identity
         self._template, self._place, self._shared = template, place, Shared()
 
     def setup(self) -> None:

@@ -31,6 +31,7 @@ from eechips.client.transport import is_loopback
 from eechips.engine.assembly import assemble, assembly_of, is_assembled
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
+from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Executor
 from eechips.engine.executors.host import Orders
 from eechips.engine.executors.processes import Processes, start_fork_server, worker_context
@@ -310,10 +311,8 @@ class _Run:
         Briefing(target.endpoint, target.project, documents).save(scratch / "briefing.json")
         self._write_info(session, finished=None)
         stack.callback(self._store.sweep)  # after the workers: workers that were ended leave files behind
-        setup = WorkerSetup(
+        duty = Duty(
             recipe=self._recipe,
-            target=target,
-            documents=documents,
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
@@ -322,6 +321,7 @@ class _Run:
             logs=config.verbose or config.estimate_first is not None,
             keeps_empty=config.on_empty == "keep",
         )
+        setup = WorkerSetup(duty, target, documents)
         attend: Callable[[Site], contextlib.AbstractContextManager[None]] | None
         if (attend := getattr(self._recipe, "attend", None)) is not None:
             transport = session.connection.transport
@@ -381,20 +381,13 @@ class _Run:
         config, slots = self._config, throttle.limit
         rate = config.requests_per_second
         posting = Posting(
-            recipe=setup.recipe,
+            duty=setup.duty,
             endpoint=setup.target.endpoint,
             project=setup.target.project,
             key_file=None if config.credentials is None else config.credentials.absolute(),
             send_credentials=config.send_credentials,
-            policy=setup.policy,
-            timeouts=setup.timeouts,
-            method=setup.method,
-            store=setup.store,
-            token=setup.token,
             rate=None if rate is None else rate / slots,
             unit_timeout=config.unit_timeout,
-            logs=setup.logs,
-            keeps_empty=setup.keeps_empty,
         )
 
         def note(token: str, is_begun: bool) -> None:

@@ -26,12 +26,10 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.client.connection import Connection, Target, connect
 from eechips.client.credentials import find_credentials
-from eechips.client.pixels import Method
-from eechips.client.retry import RetryPolicy
 from eechips.client.sessions import throttle_others
 from eechips.client.throttle import Limits, Tally, Throttle
-from eechips.client.transport import Timeouts
 from eechips.engine.allowance import Allowance
+from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.executors.processes import worker_context
 from eechips.engine.mailbox import Stop
@@ -40,7 +38,7 @@ from eechips.engine.worker import Worker, WorkerSetup
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe
-from eechips.storage import LocalStore, Staged, Store
+from eechips.storage import LocalStore, Staged
 
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
@@ -71,37 +69,23 @@ class Posting:
     """What the workers of a pipeline are told. Picklable; it holds no credentials: workers find them where they are.
 
     Attributes:
-        recipe: what to run.
+        duty: what to do with units; its store is one in which results have their names at once.
         endpoint: base URL of the service.
         project: whose quota is used.
         key_file: key of a service account, where the workers have it; None for the credentials that the client finds.
         send_credentials: send them to an endpoint that is not Google's.
-        policy: of retries.
-        timeouts: of requests.
-        method: how pixels are asked for.
-        store: where results go; one in which they have their names at once.
-        token: marks temporary files.
         rate: requests a second, for each slot; None for no limit.
         unit_timeout: seconds after which a unit is given up.
-        logs: whether every request is noted.
-        keeps_empty: whether results without a valid pixel have files.
         version: of eechips, which workers must have as well.
     """
 
-    recipe: Recipe
+    duty: Duty
     endpoint: str
     project: str
     key_file: Path | None
     send_credentials: bool
-    policy: RetryPolicy
-    timeouts: Timeouts
-    method: Method
-    store: Store
-    token: str
     rate: float | None
     unit_timeout: float
-    logs: bool = False
-    keeps_empty: bool = True
     version: str = field(default_factory=lambda: version("eechips"))
 
 
@@ -152,8 +136,9 @@ class _Bench:
     @classmethod
     def of(cls, setup: WorkerSetup, connection: Connection) -> _Bench:
         """A new one."""
-        recipe = _Watched(setup.recipe)
-        return cls(Worker(replace(setup, recipe=cast("Recipe", recipe)), connection), recipe)
+        recipe = _Watched(setup.duty.recipe)
+        duty = replace(setup.duty, recipe=cast("Recipe", recipe))
+        return cls(Worker(replace(setup, duty=duty), connection), recipe)
 
 
 class Station:
@@ -291,21 +276,10 @@ class Station:
         target = Target(posting.endpoint, posting.project, credentials)
         throttle = Throttle(worker_context(), Limits(in_flight=1, start=1), seats=1)
         seat = throttle.seat(0)
-        connection = stack.enter_context(connect(target, seat, posting.policy, posting.timeouts))
+        connection = stack.enter_context(connect(target, seat, posting.duty.policy, posting.duty.timeouts))
         stack.callback(throttle_others(seat, posting.endpoint))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-station-")))
-        setup = WorkerSetup(
-            recipe=posting.recipe,
-            target=target,
-            documents=connection.documents.save(folder / "documents.json"),
-            policy=posting.policy,
-            timeouts=posting.timeouts,
-            method=posting.method,
-            store=posting.store,
-            token=posting.token,
-            logs=posting.logs,
-            keeps_empty=posting.keeps_empty,
-        )
+        setup = WorkerSetup(posting.duty, target, connection.documents.save(folder / "documents.json"))
         allowance = Allowance(throttle, posting.rate)
         return _Desk(setup, connection, throttle, allowance, _Bench.of(setup, connection))
 

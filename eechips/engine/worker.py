@@ -17,20 +17,19 @@ from eechips.client import retry
 from eechips.client.connection import Connection, Target, attach
 from eechips.client.documents import DocumentsFile
 from eechips.client.fetch import Fetcher
-from eechips.client.pixels import Method
-from eechips.client.retry import RetryPolicy
 from eechips.client.sessions import throttle_others
 from eechips.client.surroundings import surrounded
 from eechips.client.throttle import Seat, Stopped
-from eechips.client.transport import Timeouts, Transport
+from eechips.client.transport import Transport
 from eechips.engine.content import content
+from eechips.engine.duty import Duty
 from eechips.engine.files import File, Files, Placed
 from eechips.engine.outcome import Outcome
 from eechips.engine.records import completed, failed, is_empty, layer_facts, record_of, together
 from eechips.errors import RecipeError, StorageError
 from eechips.manifest.record import Planned, Record, State
-from eechips.recipe import Chip, NoData, Recipe, Table, unit_value
-from eechips.storage import ID_LENGTH, Stage, Staged, Store, safe_component
+from eechips.recipe import Chip, NoData, Table, unit_value
+from eechips.storage import ID_LENGTH, Stage, Staged, safe_component
 from eechips.writers import Facts
 
 
@@ -39,28 +38,14 @@ class WorkerSetup:
     """Everything a worker is told when it starts.
 
     Attributes:
-        recipe: what to run.
+        duty: what to do with units.
         target: whom to ask, as whom.
         documents: what the client is told when it is initialised.
-        policy: of retries.
-        timeouts: of requests.
-        method: how pixels are asked for.
-        store: where results go.
-        token: marks this run's temporary files.
-        logs: whether every request is noted.
-        keeps_empty: whether results without a valid pixel have files.
     """
 
-    recipe: Recipe
+    duty: Duty
     target: Target
     documents: DocumentsFile
-    policy: RetryPolicy
-    timeouts: Timeouts
-    method: Method
-    store: Store
-    token: str
-    logs: bool = False
-    keeps_empty: bool = True
 
 
 def enlist(setup: WorkerSetup, seat: Seat, stage: Stage | None = None) -> Worker:
@@ -73,7 +58,7 @@ def enlist(setup: WorkerSetup, seat: Seat, stage: Stage | None = None) -> Worker
     """
     # Its threads decode at the same time, and what would hide a warning for one of them shows it to another.
     warnings.simplefilter("ignore", NotGeoreferencedWarning)
-    connection = attach(setup.target, seat, setup.policy, setup.timeouts, setup.documents)
+    connection = attach(setup.target, seat, setup.duty.policy, setup.duty.timeouts, setup.documents)
     throttle_others(seat, setup.target.endpoint)
     return Worker(setup, connection, stage)
 
@@ -88,22 +73,22 @@ class Worker:
     """
 
     def __init__(self, setup: WorkerSetup, connection: Connection, stage: Stage | None = None) -> None:
-        self._setup = setup
-        self._recipe = setup.recipe
-        self._store: Stage = setup.store if stage is None else stage
-        settle_in = getattr(setup.recipe, "settle_in", None)
+        self._duty = duty = setup.duty
+        self._recipe = duty.recipe
+        self._store: Stage = duty.store if stage is None else stage
+        settle_in = getattr(duty.recipe, "settle_in", None)
         if settle_in is not None:  # a recipe that wants to know where it is
             settle_in(connection, setup.documents)
         self._transport: Transport = connection.transport
         # Recipes need not be written for threads: only the fetching happens in several at once.
-        self._is_concurrent = getattr(setup.recipe, "is_concurrent", False)
+        self._is_concurrent = getattr(duty.recipe, "is_concurrent", False)
         self._recipe_turn = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
-        self._fetcher = Fetcher(connection, setup.method)
+        self._fetcher = Fetcher(connection, duty.method)
 
     def execute(self, task: Planned) -> Outcome:
         """Fetches one unit. Whatever goes wrong becomes part of the outcome."""
         began = time.monotonic()
-        with self._transport.metered(logs=self._setup.logs) as usage:
+        with self._transport.metered(logs=self._duty.logs) as usage:
             try:
                 outcome = self._fetch(task)
             except Stopped:
@@ -178,12 +163,12 @@ class Worker:
 
     def _is_unwanted(self, *facts: Facts) -> bool:
         """Whether results, of which one has no valid pixel, are to have no files."""
-        return not self._setup.keeps_empty and any(is_empty(each) for each in facts)
+        return not self._duty.keeps_empty and any(is_empty(each) for each in facts)
 
     def _put(self, task: Planned, name: str, data: bytes) -> Staged:
         # Marked with the unit: temporary files of their own, should two units share a name.
-        token = f"{self._setup.token}-{task.id[:ID_LENGTH]}"
-        return retry.call(lambda: self._store.stage(name, data, token), self._setup.policy, pause=self._transport.pause)
+        token = f"{self._duty.token}-{task.id[:ID_LENGTH]}"
+        return retry.call(lambda: self._store.stage(name, data, token), self._duty.policy, pause=self._transport.pause)
 
     def _is_exclusive(self, result: Any) -> bool:
         """Whether nothing of the work was left to do outside the recipe's turn."""

@@ -20,6 +20,7 @@ pytest.importorskip("apache_beam")
 
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
+from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.lanes import work_lanes
 from eechips.engine.mailbox import Mailbox
@@ -145,11 +146,13 @@ def test_bundles_that_are_done_twice_count_once(service: Service, tmp_path: Path
 
 
 def posting(folder: Path, url: str, recipe: Any) -> Posting:
-    return Posting(
-        recipe=recipe, endpoint=url, project="local", key_file=None, send_credentials=False,
-        policy=RetryPolicy(retries=2, delay=0.05), timeouts=Timeouts(), method="pixels", store=PromptStore(folder),
-        token="t", rate=None, unit_timeout=60.0,
+    duty = Duty(
+        recipe=recipe, policy=RetryPolicy(retries=2, delay=0.05), timeouts=Timeouts(), method="pixels",
+        store=PromptStore(folder), token="t",
     )  # fmt: skip
+    return Posting(
+        duty=duty, endpoint=url, project="local", key_file=None, send_credentials=False, rate=None, unit_timeout=60.0
+    )
 
 
 @pytest.fixture

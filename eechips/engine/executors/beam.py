@@ -143,13 +143,13 @@ class Beam(Executor[Desk]):
         return 0 if self._running is not None else _MOST_TASKS
 
     def _begin(self, desk: Desk) -> None:
-        mailbox = Mailbox(self._posting.store, f"{self._posting.token}-{next(self._numbers)}")
+        mailbox = Mailbox(self._posting.duty.store, f"{self._posting.duty.token}-{next(self._numbers)}")
         self._begun(mailbox.token, True)
         lanes = mailbox.deal([task for task, _ in desk.tasks.values()], self._slots)
         failure = self._scratch / f"{mailbox.token}.txt"
         submission = Submission(self._posting, mailbox, tuple(lanes), self._options, failure)
         submission.save(self._scratch / f"{mailbox.token}.pickle")
-        look = _LOOK_FAR if isinstance(self._posting.store, ObjectStore) else _LOOK
+        look = _LOOK_FAR if isinstance(self._posting.duty.store, ObjectStore) else _LOOK
         self._running = _Pipeline(submission, self._scratch / f"{mailbox.token}.pickle", self._log, look, self._clock)
 
     def _collect(self, desk: Desk, running: _Pipeline, *, is_over: bool) -> list[Finished | Lost]:

@@ -132,7 +132,7 @@ class Dask(Executor[_Seat]):
             self._plugin_name,
             task,
             self._share(desk),
-            key=f"eechips-{self._orders.setup.token}-{task.position}-{next(self._numbers)}",
+            key=f"eechips-{self._orders.setup.duty.token}-{task.position}-{next(self._numbers)}",
             workers=[desk.address],
             pure=False,
         )
@@ -256,7 +256,7 @@ class Membership(distributed.WorkerPlugin):
     @staticmethod
     def name_of(orders: Orders) -> str:
         """The name by which workers know it."""
-        return f"eechips-{orders.setup.token}"
+        return f"eechips-{orders.setup.duty.token}"
 
     def setup(self, worker: distributed.Worker) -> None:
         """Called by the worker."""

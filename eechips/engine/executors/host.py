@@ -44,7 +44,7 @@ class Host:
         self._folder = tempfile.TemporaryDirectory(prefix="eechips-host-")
         documents = orders.documents.save(Path(self._folder.name) / "documents.json")
         self._throttle = Throttle(worker_context(), Limits(in_flight=1, start=1, learns=False), seats=1)
-        is_elsewhere = isinstance(orders.setup.store, LocalStore) and not orders.probe.exists()
+        is_elsewhere = isinstance(orders.setup.duty.store, LocalStore) and not orders.probe.exists()
         setup = replace(orders.setup, documents=documents)
         self._worker = enlist(setup, self._throttle.seat(0), RemoteStore() if is_elsewhere else None)
         self._telling = threading.Lock()

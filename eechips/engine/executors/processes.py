@@ -171,7 +171,7 @@ class Processes(Executor[_Worker]):
 
     def _start(self, seat: int) -> None:
         ours, theirs = self._context.Pipe()
-        with _without_main(self._setup.recipe):
+        with _without_main(self._setup.duty.recipe):
             process = self._context.Process(  # type: ignore[attr-defined]
                 target=child.main,
                 args=(self._setup, self.throttle, seat, theirs, dict(os.environ)),

@@ -1,0 +1,36 @@
+"""What workers do with units, wherever they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from eechips.client.pixels import Method
+from eechips.client.retry import RetryPolicy
+from eechips.client.transport import Timeouts
+from eechips.recipe import Recipe
+from eechips.storage import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duty:
+    """What is done with each unit of a run. Picklable; it holds no credentials.
+
+    Attributes:
+        recipe: what to run.
+        policy: of retries.
+        timeouts: of requests.
+        method: how pixels are asked for.
+        store: where results go.
+        token: marks this run's temporary files.
+        logs: whether every request is noted.
+        keeps_empty: whether results without a valid pixel have files.
+    """
+
+    recipe: Recipe
+    policy: RetryPolicy
+    timeouts: Timeouts
+    method: Method
+    store: Store
+    token: str
+    logs: bool = False
+    keeps_empty: bool = True
