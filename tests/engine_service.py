@@ -46,6 +46,8 @@ class Service:
         self.in_flight = 0
         self.most_in_flight = 0
         self.latency = 0.0
+        self.crowd = 0  # pixels are held back until so many requests have been in flight
+        self.together = threading.Event()
         self.rows_per_page: int | None = None
 
     def plan(self, key: int | None, *faults: str) -> None:
@@ -159,7 +161,11 @@ class _Handler(BaseHTTPRequestHandler):
             service.most_in_flight = max(service.most_in_flight, service.in_flight)
             queue = service.faults.get(None if kind in ("create", "value") else key)
             fault = queue.popleft() if queue and kind not in ("discovery", "algorithms") else None
+            if service.most_in_flight >= service.crowd:
+                service.together.set()
         try:
+            if service.crowd and kind in ("pixels", "compute"):
+                service.together.wait(60)
             if service.latency and kind in ("create", "pixels", "compute", "features", "value"):
                 time.sleep(service.latency)
             status, headers, content = self._content(kind, body)

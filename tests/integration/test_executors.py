@@ -14,9 +14,21 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from eechips.client.connection import Target, connect
+from eechips.client.retry import RetryPolicy
+from eechips.client.throttle import Limits, Throttle
+from eechips.client.transport import Timeouts
+from eechips.engine.config import RunConfig
+from eechips.engine.duty import Duty
+from eechips.engine.executors.executor import Lost
+from eechips.engine.executors.host import Orders
+from eechips.engine.executors.processes import worker_context
+from eechips.engine.plan import name_template, plan_units
+from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError
 from eechips.manifest.run import Run
-from tests.engine_recipes import run_chips
+from eechips.storage import LocalStore
+from tests.engine_recipes import CHIPS, run_chips, script
 from tests.engine_service import Service, serving
 
 ENGINES: dict[str, dict[str, Any]] = {
@@ -89,8 +101,8 @@ def test_nothing_is_fetched_twice(service: Service, tmp_path: Path, engine: str)
 @pytest.mark.parametrize("engine", EVERY)
 def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, tmp_path: Path, engine: str) -> None:
     needs(engine)
-    service.latency = 0.05
     options = {**ENGINES[engine], "in_flight": ENGINES[engine].get("in_flight", 6)}
+    service.crowd = options["in_flight"]
     run = run_chips(tmp_path, service.url, parameters={"count": 60}, **options)
     assert run.counts == {"done": 60}
     assert service.most_in_flight == options["in_flight"]
@@ -133,6 +145,45 @@ def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_pat
     assert any(event["event"] == "worker lost" for event in events)
     repeats = service.count("pixels") - 300
     assert 0 <= repeats <= 2 * 8  # what was under way with the worker, and no more
+
+
+@pytest.mark.slow
+def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_path: Path) -> None:
+    """It was done, and nobody had fetched it: Dask by itself waits for it for ever."""
+    distributed = pytest.importorskip("distributed")
+    from eechips.engine.executors.dask import Dask
+
+    recipe = script(tmp_path, CHIPS, count=2)
+    target, policy = Target(service.url, "local", None), RetryPolicy(retries=2, delay=0.05)
+    throttle = Throttle(worker_context(), Limits(in_flight=2, start=2), seats=3)
+    out = tmp_path / "out"
+    out.mkdir()
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        distributed.Client(cluster) as client,
+        connect(target, throttle.seat(0), policy, Timeouts()) as connection,
+    ):
+        pids = client.run(os.getpid)
+        documents = connection.documents.save(out / "documents.json")
+        duty = Duty(
+            recipe=recipe, policy=policy, timeouts=Timeouts(), method="pixels", store=LocalStore(out), token="t"
+        )  # fmt: skip
+        orders = Orders(WorkerSetup(duty, target, documents), connection.documents, out / "documents.json", None)
+        tasks = list(plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, RunConfig(out=out))))
+        with Dask(orders, throttle, cluster.scheduler_address, 2, 600.0) as executor:
+            executor.staff(2, 2, exclusive=False)
+            for task in tasks:
+                executor.submit(task)
+            done = {desk.address: future for desk in executor._desks for future in desk.futures.values()}
+            assert len(done) == 2
+            while not all(future.done() for future in done.values()):
+                time.sleep(0.01)
+            os.kill(pids[min(done)], signal.SIGKILL)
+            events = []
+            while len(events) < 2:
+                events += executor.wait(1.0)
+    assert sorted(type(event).__name__ for event in events) == ["Finished", "Lost"]
+    assert [event.reason for event in events if isinstance(event, Lost)] == ["its worker has left the cluster"]
 
 
 @pytest.mark.slow

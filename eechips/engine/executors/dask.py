@@ -8,6 +8,8 @@ use its whole share. Credentials travel with the plugin that makes a worker ours
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
 import itertools
 import logging
@@ -158,9 +160,8 @@ class Dask(Executor[_Seat]):
     def _collect(self, found: list[tuple[_Seat, int, Any]]) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
         present = [each for each in found if each[0].futures.get(each[1]) is each[2]]
-        good = [future for _, _, future in present if future.status == "finished"]
-        # A result that was lost with its worker is left out: each says itself whose it is.
-        results = {outcome.position: (outcome, tally) for outcome, tally in self._client.gather(good, errors="skip")}
+        good = [(seat, future) for seat, _, future in present if future.status == "finished"]
+        results = {outcome.position: (outcome, tally) for outcome, tally in self._gathered(good)}
         under_way = sum(len(seat.tasks) for seat in self._desks)
         for seat, position, future in present:
             del seat.futures[position]
@@ -175,6 +176,25 @@ class Dask(Executor[_Seat]):
                 task, _ = seat.tasks.pop(position)
                 events.append(Lost(task, self._reason(future), blame=None))
         return events
+
+    def _gathered(self, good: list[tuple[_Seat, Any]]) -> list[tuple[Outcome, Tally]]:
+        """The results of tasks that are done. One that was lost with its worker is left out: each says whose it is.
+
+        Dask waits for such a result until it has been computed again: for ever, as no other worker may do that.
+        """
+        gathering = asyncio.run_coroutine_threadsafe(
+            self._client.gather([future for _, future in good], errors="skip", asynchronous=True),
+            self._client.loop.asyncio_loop,
+        )
+        while not concurrent.futures.wait([gathering], _GLANCE).done:
+            there = self._addresses()
+            self._client.cancel([future for seat, future in good if seat.address not in there], force=True)
+        found: list[tuple[Outcome, Tally]] = gathering.result()
+        return found
+
+    def _addresses(self) -> set[str]:
+        """Of the workers that are in the cluster now."""
+        return set(self._client.scheduler_info(n_workers=-1)["workers"])
 
     def _reason(self, future: Any) -> str:
         """Why a task has no result.
@@ -195,7 +215,7 @@ class Dask(Executor[_Seat]):
     def _look(self) -> list[Finished | Lost]:
         """Takes note of who has come and who has gone."""
         self._looked = self._clock()
-        there = set(self._client.scheduler_info(n_workers=-1)["workers"])
+        there = self._addresses()
         events: list[Finished | Lost] = []
         for seat in [seat for seat in self._desks if seat.address not in there]:
             events += self._bury(seat, "its worker has left the cluster", set())
