@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -69,6 +72,33 @@ def stop_server(server: Server) -> None:
         assert process.stdin is not None
         process.stdin.close()
         process.wait(20)
+
+
+@contextmanager
+def held(server: Server, count: int) -> Iterator[None]:
+    """So many computations are in flight inside the block, for certain: they get no answer, and then hang up."""
+    faults = json.dumps({"seed": 0, "faults": [{"type": "stall", "times": count}]}).encode()
+    with urlopen(Request(f"{server.url}/_faults", data=faults, method="POST")):
+        pass
+    parts = urlsplit(server.url)
+    body = b'{"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}'
+    head = (
+        f"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with ExitStack() as stack:
+        for _ in range(count):
+            connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=60))
+            connection.sendall(head.encode() + body)
+        _until(lambda: server.stats()["in_flight"]["now"] == count)
+        yield
+    _until(lambda: server.stats()["in_flight"]["now"] == 0)
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import pytest
 import requests
 
-from tests.conftest import Server, initialize
+from tests.conftest import Server, held, initialize
 
 PLAN = {"result": "0", "values": {"0": {"constantValue": 7}}}
 
@@ -148,7 +148,7 @@ def test_who_hangs_up_gives_the_place_back(server: Server) -> None:
     for _ in range(2):
         with pytest.raises(requests.exceptions.RequestException, match="timed out"):
             compute(server, timeout=0.2)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while server.stats()["in_flight"]["now"]:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -163,11 +163,12 @@ def test_the_quota_changes_under_way(serve: Callable[..., Server]) -> None:
     assert requests.get(f"{server.url}/_quota", timeout=10).json()["concurrency"] == 40
     assert control(server, "_quota", concurrency=1, restricted=True).json()["restricted"] is True
     assert control(server, "_latency", latency="value:compute=0.4;thumbnails:*=lognormal:9,0.5").status_code == 200
-    with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda _: compute(server), range(3)))
-    assert sorted(a.status_code for a in answers) == [200, 429, 429]
+    with held(server, 1):
+        answers = [compute(server) for _ in range(2)]
+    answers.append(compute(server))
+    assert [a.status_code for a in answers] == [429, 429, 200]
     assert {a.headers["x-earth-engine-quota-status"] for a in answers} == {"parallelism_restricted=true"}
-    assert next(a for a in answers if a.status_code == 200).elapsed.total_seconds() >= 0.4
+    assert answers[2].elapsed.total_seconds() >= 0.4
     assert server.stats()["rejected"] == {"concurrency": 2, "rate": 0, "minute": 0}
     control(server, "_quota", concurrency=40, restricted=False)
     assert control(server, "_latency", latency=None).json() == {"latency": None}
