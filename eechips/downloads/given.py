@@ -54,11 +54,11 @@ class Given:
         found = self._last.value = self._signed.get(href)
         return self._inner.sign(href, collection) if found is None else Address(found)
 
-    def renew(self, href: str, collection: str) -> bool:
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         """Whether there is another signature than the one that this thread has shown last, or another signer's."""
         refused = getattr(self._last, "value", None)
         if refused is None:
-            return self._inner.renew(href, collection)
+            return self._inner.renew(href, collection, region)
         with self._asking:
             if self._signed.get(href) == refused:  # else another thread was faster
                 self._ask_again()

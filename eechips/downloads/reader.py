@@ -20,6 +20,7 @@ from eechips.client.scrub import scrub
 from eechips.downloads.address import file_of, shown
 from eechips.downloads.hosts import Hosts
 from eechips.downloads.partial import range_of
+from eechips.downloads.refusal import region_of
 from eechips.downloads.signing import Signer
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
 
@@ -160,8 +161,9 @@ class Reader:
         while True:
             url = self.signer.sign(address, "").url if urlsplit(address).scheme == _S3 else address
             with self.hosts.get(url, headers, self.signer.headers, method=method, body=data) as response:
-                status = response.status_code
-                if status in (401, 403) and not is_renewed and self.signer.renew(address, ""):
+                region = region_of(response.headers) if response.status_code >= 300 else None
+                is_refused = response.status_code in (401, 403) or region is not None
+                if is_refused and not is_renewed and self.signer.renew(address, "", region):
                     is_renewed = True
                     continue
                 return _content(response, address), response.headers

@@ -62,8 +62,14 @@ class Signer(Protocol):
             TransientError, PermanentError: if whoever signs does not.
         """
 
-    def renew(self, href: str, collection: str) -> bool:
-        """Forgets what was signed, as a host has refused it; whether signing again can help."""
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
+        """Forgets what was signed, as a host has refused it; whether signing again can help.
+
+        Args:
+            href: of the asset.
+            collection: of its item.
+            region: that its bucket of S3 is in, if the host has said so.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +162,7 @@ class _Shown:
     def sign(self, href: str, collection: str) -> Address:
         return Address(href)
 
-    def renew(self, href: str, collection: str) -> bool:
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         return False
 
 
@@ -183,7 +189,7 @@ class _Netrc:
     def sign(self, href: str, collection: str) -> Address:
         return Address(href)
 
-    def renew(self, href: str, collection: str) -> bool:
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         return False
 
 
@@ -242,7 +248,7 @@ class _OAuth:
     def sign(self, href: str, collection: str) -> Address:
         return Address(href)
 
-    def renew(self, href: str, collection: str) -> bool:
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         with self._asking:
             if self._token is not None and self._token.value == self._last.value:  # else another thread was faster
                 self._token.until = 0.0
@@ -299,7 +305,7 @@ class _Sas:
             return Address(known.value)
         return Address(f"{href}{'&' if '?' in href else '?'}{known.value.lstrip('?')}")
 
-    def renew(self, href: str, collection: str) -> bool:
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         key = collection if self._is_token else href
         with self._lock(key):
             known = self._known.get(key)
@@ -327,8 +333,10 @@ class _WithS3:
 
     def __init__(self, inner: Signer, requester_pays: bool) -> None:
         self._inner, self._requester_pays = inner, requester_pays
-        self._client: Any = None
+        self._clients: dict[str | None, Any] = {}
+        self._regions: dict[str, str] = {}
         self._making = threading.Lock()
+        self._last = _Last()
 
     def headers(self, url: str) -> Mapping[str, str]:
         if self._requester_pays and _PAYER in parse_qs(urlsplit(url).query).get("X-Amz-SignedHeaders", [""])[0].split(
@@ -346,20 +354,29 @@ class _WithS3:
         wanted = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
         if self._requester_pays:
             wanted["RequestPayer"] = "requester"
-        client = self._s3()
+        client = self._s3(parts.netloc)
+        self._last.value = client.meta.region_name
         return Address(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
 
-    def renew(self, href: str, collection: str) -> bool:
-        return urlsplit(href).scheme != "s3" and self._inner.renew(href, collection)
-
-    def _s3(self) -> Any:
+    def renew(self, href: str, collection: str, region: str | None = None) -> bool:
+        parts = urlsplit(href)
+        if parts.scheme != "s3":
+            return self._inner.renew(href, collection, region)
+        if region is None or region == self._last.value:
+            return False
         with self._making:
-            if self._client is None:
-                self._client = _s3_client(self._requester_pays)
-            return self._client
+            self._regions[parts.netloc] = region
+        return True
+
+    def _s3(self, bucket: str) -> Any:
+        with self._making:
+            region = self._regions.get(bucket)
+            if region not in self._clients:
+                self._clients[region] = _s3_client(self._requester_pays, region)
+            return self._clients[region]
 
 
-def _s3_client(requester_pays: bool) -> Any:
+def _s3_client(requester_pays: bool, region: str | None) -> Any:
     try:
         import botocore.session
         from botocore import UNSIGNED
@@ -371,12 +388,12 @@ def _s3_client(requester_pays: bool) -> Any:
     if is_anonymous and requester_pays:
         raise ConfigurationError("--requester-pays needs credentials of AWS: who pays must be known")
     version: Any = UNSIGNED if is_anonymous else "s3v4"
-    client = session.create_client("s3", config=Config(signature_version=version))
+    client = session.create_client("s3", region_name=region, config=Config(signature_version=version))
     if not client.meta.endpoint_url.endswith(".amazonaws.com"):
         return client  # another store
     # Else addresses are of no region, and where S3 redirects to another, the signature is not for that host.
     regional = Config(signature_version=version, s3={"addressing_style": "virtual"})
-    return session.create_client("s3", config=regional)
+    return session.create_client("s3", region_name=region, config=regional)
 
 
 def _expiry(found: Mapping[str, Any], now: float) -> float:

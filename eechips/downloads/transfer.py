@@ -23,6 +23,7 @@ from eechips.downloads.coding import codings_of, decoded
 from eechips.downloads.hosts import Hosts
 from eechips.downloads.partial import Partial, Version, range_of, unsatisfied_of
 from eechips.downloads.rate import Rate, Room, paced
+from eechips.downloads.refusal import Refusal, refusal_of
 from eechips.downloads.signing import Signer
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.writers import Facts
@@ -40,8 +41,6 @@ _INSPECTORS = 2
 """Threads that look at headers: one that takes long does not keep the others waiting."""
 _REFUSALS = 3
 """Signatures in a row that a host may refuse without sending anything."""
-_RUN_OUT, _LONGEST = b"ExpiredToken", 4096
-"""What S3 and Google's store answer with 400 to a signature that has run out, within so many bytes."""
 _NO_PARTS = (400, 405, 409, 412, 428, 501)
 """What hosts answer that know no ``Range`` or ``If-Range``, and should have sent the whole."""
 
@@ -86,9 +85,9 @@ class Arrived:
 class _RefusedError(Exception):
     """A host does not accept the signature, or the lack of one."""
 
-    def __init__(self, status: int) -> None:
-        super().__init__(str(status))
-        self.status = status
+    def __init__(self, refusal: Refusal) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
 
 
 class _OverdueError(Exception):
@@ -222,11 +221,12 @@ class Courier:
                 most = partial.size
             except _RefusedError as refused:
                 refusals += 1
-                can_help = self._signer.renew(order.href, order.collection)
-                tell("sign", status=refused.status, again=can_help)
+                refusal = refused.refusal
+                can_help = self._signer.renew(order.href, order.collection, refusal.region)
+                tell("sign", status=refusal.status, code=refusal.code, again=can_help)
                 if not can_help or refusals >= _REFUSALS:
-                    text = f"{shown(order.href)} is refused with HTTP {refused.status}"
-                    raise PermanentError(f"{text}: see --auth and --auth-host", status=refused.status) from None
+                    text = f"{shown(order.href)} is refused with {refusal}: see --auth and --auth-host"
+                    raise PermanentError(text, status=refusal.status) from None
             else:
                 refusals = 0
 
@@ -340,8 +340,8 @@ def _accept(response: requests.Response, partial: Partial, order: Order, *, is_p
         PermanentError: if there is no such file.
     """
     status, headers = response.status_code, response.headers
-    if status in (401, 403) or (status == 400 and _RUN_OUT in response.raw.read(_LONGEST, decode_content=True)):
-        raise _RefusedError(status)
+    if (refusal := refusal_of(response)) is not None:
+        raise _RefusedError(refusal)
     found = range_of(headers.get("Content-Range"))
     if status == 200 or (status == 206 and not is_part and found is not None and found[0] == 0):
         partial.begin(*_whole(headers, found[2] if status == 206 and found else None, order.promise))

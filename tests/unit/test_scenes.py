@@ -20,6 +20,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+import eechips
 from eechips.downloads.address import bare, file_of, host_of, is_signed, shown, suffix_of
 from eechips.downloads.checks import Checksum, Promise, md5_of, parse_multihash
 from eechips.downloads.conditions import cql2, cql2_text, meets
@@ -33,6 +34,7 @@ from eechips.downloads.signing import Auth, Signer, belongs, signer_of
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
 from eechips.planning.conditions import parse_condition
 from tests.answering import Answer, answering
+from tests.scene_servers import item
 
 SIGNED = [
     "https://a.blob.core.windows.net/c/x.tif?st=2020&se=2021&sp=r&sv=2020-08-04&sr=c&sig=SECRET%3D",
@@ -623,3 +625,30 @@ def test_an_api_that_answers_something_else(status: int, page: Any, hosts: Hosts
         pytest.raises(ConfigurationError, match="does not answer like one"),
     ):
         list(items(Search(stac=url), Reader(hosts, signer)))
+
+
+@pytest.mark.parametrize("region", ["eu-central-1", "us-west-2"])
+def test_a_bucket_of_another_region(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str) -> None:
+    """What S3 answers to a signature for another region (API reference, error responses)."""
+    pytest.importorskip("botocore")
+    asked: list[str] = []
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        signed = parse_qs(urlsplit(path).query)["X-Amz-Credential"][0].split("/")[2]
+        asked.append(signed)
+        if signed == region:
+            return 200, {}, b"pixels"
+        told = f"<Error><Code>AuthorizationQueryParametersError</Code><Region>{region}</Region></Error>"
+        return 400, {}, told.encode()
+
+    with answering(answer) as url:
+        for name, value in {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "very-secret"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+        assets = {"a": {"href": "s3://bucket/a.bin", "roles": ["data"]}}
+        path = tmp_path / "items.json"
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [item("one", assets)]}))
+        run = eechips.scenes(str(path), out=tmp_path / "out", quiet=True)
+    assert run.counts == {"done": 1}
+    assert asked == list(dict.fromkeys(["eu-central-1", region]))
