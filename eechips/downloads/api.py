@@ -140,6 +140,27 @@ def pages_of_items(address: str, reader: Reader) -> Iterator[dict[str, Any]]:
     return _pages(address, "GET", {"limit": _PAGE}, reader)
 
 
+def pages_from(page: Mapping[str, Any], address: str, reader: Reader) -> Iterator[Any]:
+    """The items of a list that is here, and those of all pages that it leads to.
+
+    Args:
+        page: the list.
+        address: of it.
+        reader: of further ones.
+
+    Raises:
+        PermanentError, TransientError: see :func:`api_items`.
+    """
+    return _pages(address, "GET", {}, reader, page)
+
+
+def next_of(page: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The link of a list of items to the page that follows it, if there is one."""
+    links = page.get("links")
+    found = (each for each in links if isinstance(each, dict)) if isinstance(links, list) else iter(())
+    return next((link for link in found if link.get("rel") == "next" and link.get("href")), None)
+
+
 def _client(document: Mapping[str, Any], address: str) -> Any:
     try:
         import pystac_client
@@ -188,8 +209,17 @@ def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, 
     return urljoin(search.stac, found.url), method, dict(found.get_parameters())
 
 
-def _pages(address: str, method: str, parameters: dict[str, Any], reader: Reader) -> Iterator[dict[str, Any]]:
+def _pages(
+    address: str, method: str, parameters: dict[str, Any], reader: Reader, first: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
     """The items of a page, and of all pages that follow it.
+
+    Args:
+        address: of the page.
+        method: of HTTP.
+        parameters: of the question.
+        reader: asks.
+        first: the page, if it is here.
 
     Raises:
         PermanentError: if an answer is no list of items, or pages lead in a circle.
@@ -200,7 +230,7 @@ def _pages(address: str, method: str, parameters: dict[str, Any], reader: Reader
     seen: set[int] = set()
     empty = 0
     while True:
-        page = reader.ask(method, url, body, headers)
+        page, first = reader.ask(method, url, body, headers) if first is None else first, None
         features = page.get("features") if isinstance(page, dict) else None
         if not isinstance(features, list):
             raise PermanentError(f"{shown(url)} answers unlike a STAC API: no list of items")
@@ -211,7 +241,7 @@ def _pages(address: str, method: str, parameters: dict[str, Any], reader: Reader
             raise PermanentError(f"{shown(url)} leads in a circle: its next page is one that has been there")
         seen.add(key)
         yield from features
-        link = _next_of(page)
+        link = next_of(page)
         if link is None:
             return
         empty = 0 if features else empty + 1
@@ -233,12 +263,6 @@ def _pages(address: str, method: str, parameters: dict[str, Any], reader: Reader
             body = link.get("body")
             if not isinstance(body, dict) or link.get("merge"):
                 body = {**parameters, **(body if isinstance(body, dict) else {})}
-
-
-def _next_of(page: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    links = page.get("links")
-    found = (each for each in links if isinstance(each, dict)) if isinstance(links, list) else iter(())
-    return next((link for link in found if link.get("rel") == "next" and link.get("href")), None)
 
 
 def _with_query(address: str, parameters: Mapping[str, Any]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from eechips.downloads.address import file_of, shown
-from eechips.downloads.api import pages_of_items
+from eechips.downloads.api import next_of, pages_from, pages_of_items
 from eechips.downloads.reader import Reader, Unread, is_web
 from eechips.errors import PermanentError
 from eechips.objects.crew import in_order
@@ -78,8 +78,14 @@ def _walk(
         yield _with_collection(document, collection), address
         return
     if document.get("type") == "FeatureCollection":
-        features = document.get("features")
-        for item in features if isinstance(features, list) else ():
+        listed = document.get("features")
+        features: Iterable[Any] = listed if isinstance(listed, list) else ()
+        if is_web(address) and isinstance(listed, list):  # what an API answers is a page
+            features = pages_from(document, address, reader)
+        elif next_of(document) is not None:
+            told = "it is a page of an API's answer: the next one, which it names, is not asked for"
+            reader.unread.append(Unread(shown(address), told))
+        for item in features:
             yield (_with_collection(item, collection) if isinstance(item, dict) else item), address
         return
     if _is_collection(document):

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
+import requests
 import shapely
 from click.testing import CliRunner
 
@@ -356,6 +357,18 @@ def test_a_collection_that_an_api_serves() -> None:
 
     with answering(answer) as url:
         assert search(f"{url}/collections/demo", collections=("demo",)).ids == ["i0", "i1", "i2"]
+
+
+def test_the_first_page_of_an_answer_is_not_all_of_it(tmp_path: Path) -> None:
+    """The address of a search, as browsers show it, or of the items of a collection."""
+    api = Api(MANY)
+    with answering(api) as url:
+        assert len(search(f"{url}/search?limit=10").ids) == 45
+        page = requests.get(f"{url}/search", timeout=10).json()
+    (tmp_path / "page.json").write_text(json.dumps(page))
+    found = search(str(tmp_path / "page.json"))
+    assert len(found.ids) == 10
+    assert "the next one" in dict(found.unread)[str(tmp_path / "page.json")]
 
 
 def write_static(top: Path) -> None:
