@@ -98,6 +98,23 @@ def test_filters_give_what_each_item_by_itself_says(server: Server, world: Scene
             assert reads(server)["rows"] - before["rows"] < COUNT / 5
 
 
+def test_dates_in_every_form_that_scripts_give_them(server: Server, world: Scenes) -> None:
+    """As in the examples of developers.google.com/earth-engine/apidocs/ee-imagecollection-filterdate."""
+    ee = initialize(server)
+    everything = ee.ImageCollection("sentinel-2-l2a")
+    starts = {value["id"]: value["properties"]["datetime"] for value in world.items}
+    march = sorted(name for name in starts if "2020-03-01" <= starts[name] < "2020-04-01")
+    assert march
+    for dates in (
+        ("2020-03", "2020-04"),
+        (1583020800000, 1585699200000),
+        (ee.Date("2020-03-01"), ee.Date("2020-03-01").advance(1, "month")),
+        (ee.DateRange("2020-03-01", "2020-04-01"),),
+        (ee.Date("2020-03-17").getRange("month"),),
+    ):
+        assert everything.filterDate(*dates).aggregate_array("system:index").getInfo() == march
+
+
 def test_values_of_images(server: Server, world: Scenes) -> None:
     ee = initialize(server)
     scene = world.items[0]

@@ -250,6 +250,7 @@ def test_millis():
 def test_ranges():
     assert call("DateRange", start="2017-06-24", end="2017-07-24") == span("2017-06-24", "2017-07-24")
     assert call("DateRange", start="2017-06-24") == DateRange(1498262400000, 1498262400001)
+    assert call("DateRange", start=span("2017-06-24", "2017-07-24")) == span("2017-06-24", "2017-07-24")
     assert call("DateRange", start=1498262400000, end=1500854400000) == span("2017-06-24", "2017-07-24")
     zoned = call("DateRange", start="2017-06-24", end="2017-07-24", timeZone="America/Los_Angeles")
     assert zoned == span("2017-06-24T07:00", "2017-07-24T07:00")

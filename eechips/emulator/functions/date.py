@@ -157,7 +157,13 @@ UNBOUNDED = DateRange(-math.inf, math.inf)
 
 @function("DateRange")
 def make_range(start: Value, end: Value, timeZone: str | None) -> DateRange:
-    """A range from a start, inclusive, to an end, exclusive; a millisecond long where no end is given."""
+    """A range from a start, inclusive, to an end, exclusive; a millisecond long where no end is given.
+
+    A range alone is itself: ``filterDate`` makes a range of what it is given, and may be given one
+    (developers.google.com/earth-engine/apidocs/ee-imagecollection-filterdate).
+    """
+    if isinstance(start, DateRange) and end is None:
+        return start
     first = _moment(as_date(start, timeZone))
     return DateRange(first, first + 1 if end is None else _moment(as_date(end, timeZone)))
 

@@ -13,7 +13,7 @@ from eechips.emulator.protocol.service import Service, json_response
 Handler = Callable[[Service, Request], Awaitable[Response]]
 
 
-class UnavailableError(EarthEngineError):
+class RefusedError(EarthEngineError):
     """A method that the local Earth Engine does not offer (HTTP 400: the client would repeat a 501)."""
 
     code = 400
@@ -22,7 +22,7 @@ class UnavailableError(EarthEngineError):
 
 def _refuse(what: str) -> Handler:
     async def refuse(service: Service, request: Request) -> Response:
-        raise UnavailableError(f"The local Earth Engine does not {what}.")
+        raise RefusedError(f"The local Earth Engine does not {what}.")
 
     return refuse
 
