@@ -122,6 +122,7 @@ def test_the_rest_is_foreseen_from_the_first_units(service: Service, tmp_path: P
         assert service.count("compute") == 41
         return True
 
+    began = time.monotonic()
     finished = run_chips(
         tmp_path,
         service.url,
@@ -133,7 +134,6 @@ def test_the_rest_is_foreseen_from_the_first_units(service: Service, tmp_path: P
         estimate_first=40,
         confirm=confirm,
     )
-    took = time.monotonic() - moments[0]
     assert finished.counts == {"done": 240}
     assert not finished.paused
     (forecast,) = seen
@@ -141,7 +141,8 @@ def test_the_rest_is_foreseen_from_the_first_units(service: Service, tmp_path: P
     assert forecast.requests == round(200 * 41 / 40)
     assert forecast.bytes == pytest.approx(finished.units["bytes"][40:].sum(), rel=0.1)
     assert forecast.request_seconds >= 0.99 * 200 * 41 / 40 * 0.1  # no request is answered sooner
-    assert 0.99 * 200 * 0.1 / 4 <= forecast.seconds < took * 1.5
+    # The 200 that are left take five times what the first 40 took, with all that came before them.
+    assert 0.99 * 200 * 0.1 / 4 <= forecast.seconds < 1.1 * 5 * (moments[0] - began)
     events = [json.loads(line) for line in (finished.path / "run.log").read_text().splitlines()]
     assert [event["left"] for event in events if event["event"] == "estimated"] == [200]
     assert not [event for event in events if event["event"] == "request"]

@@ -208,7 +208,7 @@ SLOW = """
 def test_an_interrupt_saves_and_the_cell_goes_on_where_it_stopped(kernel: Kernel) -> None:
     """The main thread of a kernel runs an event loop, and its interrupt is a signal to the whole group."""
     assert "running=True" in kernel.run("import asyncio; print(asyncio.get_running_loop())").printed
-    code = SLOW.format(seconds=0.1, name="interrupted")
+    code = SLOW.format(seconds=0.25, name="interrupted")
     cell = kernel.run(code, interrupt_when=lambda cell: len(cell.updates) >= 3)
     assert cell.raised is None
     assert cell.errors == ""
@@ -227,16 +227,14 @@ def test_an_interrupt_saves_and_the_cell_goes_on_where_it_stopped(kernel: Kernel
 
 
 def test_a_second_interrupt_stops_at_once(kernel: Kernel) -> None:
-    began = time.monotonic()
     first = iter([True])
 
     def is_time(cell: Cell) -> bool:
         return "Stopping" in cell.printed or ((kernel.folder / "twice.begun").exists() and next(first, False))
 
-    cell = kernel.run(SLOW.format(seconds=60, name="twice"), interrupt_when=is_time, interrupts=2)
+    cell = kernel.run(SLOW.format(seconds=600, name="twice"), interrupt_when=is_time, interrupts=2)
     assert cell.raised is None
     assert cell.printed.splitlines()[-1] == "True 40 0"
-    assert time.monotonic() - began < 40
 
 
 def test_an_interrupt_while_it_plans(kernel: Kernel) -> None:
