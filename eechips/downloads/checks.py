@@ -93,9 +93,13 @@ _KINDS = {
     "application/geo+json": "json",
 }
 _SYNONYMS = {"nc4": "nc", "hdf5": "h5", "he5": "h5", "geojson": "json", "tgz": "gz"}
-_PAGES = (b"<!doctype html", b"<html")
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b",
+    re.I | re.S,
+)
+"""How a page of HTML begins."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_HEAD = 512  # bytes that tell what a file is
+_HEAD = 2048  # bytes that tell what a file is
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,10 +325,11 @@ def _check_kind(path: Path, promise: Promise) -> None:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
+    if not head and promise.size != 0:
+        raise ValidationError("it is empty")
     kind = _media_type(promise.media_type)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    is_page = "html" in kind or promise.suffix in ("html", "htm") or (kind in _VAGUE and not promise.suffix)
-    if text[:16].lower().startswith(_PAGES) and not is_page:
+    if _PAGE.match(head) and "html" not in kind and promise.suffix not in ("html", "htm"):
         raise ValidationError("it is a page of HTML, such as one that wants a login (see --auth)")
     name = _kind_of(kind, promise.suffix)
     begins = _MAGIC.get(name)

@@ -267,7 +267,7 @@ def test_a_page_of_html_is_no_file(tmp_path: Path, media_type: str | None, suffi
     with pytest.raises(ValidationError, match="a page of HTML"):
         inspect(path, made)
     if suffix not in ("txt", "laz", "tif"):
-        for wrong in (b"Access denied", b"", b"\x00" * 600):
+        for wrong in (b"Access denied", b"\x00" * 600):
             path.write_bytes(wrong)
             with pytest.raises(ValidationError, match="does not begin as"):
                 inspect(path, made)
@@ -275,8 +275,35 @@ def test_a_page_of_html_is_no_file(tmp_path: Path, media_type: str | None, suffi
 
 def test_a_page_that_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(PAGE)
-    for asset, suffix in (({"type": "text/html"}, "html"), ({}, "html"), ({}, "")):
+    for asset, suffix in (({"type": "text/html"}, "html"), ({}, "html"), ({"type": "text/html"}, "")):
         inspect(tmp_path / "x", promise(asset, {}, suffix))
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        PAGE,
+        b"\xef\xbb\xbf\n <HTML lang='en'>",
+        b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">',
+        b"<!-- " + b"x" * 900 + b" -->\n<html>",
+        b"<script>location='/login'</script>",
+        b"",
+    ],
+)
+def test_a_page_in_the_place_of_what_nobody_knows(tmp_path: Path, page: bytes) -> None:
+    """A login in the place of a file without type and suffix, or of metadata; or nothing at all."""
+    (tmp_path / "x").write_bytes(page)
+    for asset in ({}, {"type": "application/octet-stream"}, {"type": "application/xml"}, {"type": "application/pdf"}):
+        with pytest.raises(ValidationError):
+            inspect(tmp_path / "x", promise(asset, {}, ""))
+
+
+def test_what_looks_like_a_page_is_none(tmp_path: Path) -> None:
+    for content in (b"<?xml version='1.0'?><headers/>", b"<!-- html --><metadata/>", b"<htmlx/>", b"{}", b"\0<html>"):
+        (tmp_path / "x").write_bytes(content)
+        inspect(tmp_path / "x", promise({}, {}, ""))
+    (tmp_path / "x").write_bytes(b"")
+    inspect(tmp_path / "x", promise({"file:size": 0}, {}, ""))
 
 
 @pytest.mark.parametrize(
@@ -285,7 +312,6 @@ def test_a_page_that_was_asked_for(tmp_path: Path) -> None:
         b'<VRTDataset rasterXSize="9" rasterYSize="9"></VRTDataset>',
         b'<GDAL_WMS><Service name="TMS"><ServerUrl>http://127.0.0.1:9/</ServerUrl></Service></GDAL_WMS>',
         b"STACIT:whatever",
-        b"",
     ],
 )
 def test_a_file_does_not_lead_gdal_elsewhere(tmp_path: Path, content: bytes) -> None:
