@@ -44,6 +44,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "thumbnails:check": Operation(rendering.check_thumbnail, "thumbnails"),
     "thumbnails:getPixels": Operation(rendering.thumbnail_pixels, "thumbnails"),
     "filmstripThumbnails:getPixels": Operation(rendering.filmstrip_pixels, "filmstripThumbnails"),
+    "videoThumbnails:getPixels": Operation(rendering.video_pixels, "videoThumbnails"),
     "maps:check": Operation(rendering.check_map, "maps"),
     "maps.tiles:get": Operation(rendering.map_tile, "maps"),
     "tables:getFeatures": Operation(operations.table_features, "tables"),

@@ -166,6 +166,13 @@ _REQUESTS: Mapping[str, Check] = {
         fileFormat=_IMAGE_FORMAT,
         grid=_GRID,
     ),
+    "videoThumbnails": _message(
+        **_COMPUTATION,
+        name=_string,
+        videoOptions=_message(framesPerSecond=_number, maxFrames=_integer, maxPixelsPerFrame=_integer),
+        fileFormat=_enum("VideoThumbnail.VideoFileFormat", "VIDEO_FILE_FORMAT_UNSPECIFIED", "MP4", "GIF", "VP9"),
+        grid=_GRID,
+    ),
     "maps": _message(
         **_COMPUTATION,
         name=_string,

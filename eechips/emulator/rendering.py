@@ -1,4 +1,4 @@
-"""Pixels for those who ask: thumbnails, downloads, computePixels, map tiles and filmstrips."""
+"""Pixels for those who ask: thumbnails, downloads, computePixels, map tiles, filmstrips and animations."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from eechips.emulator.functions.visualization import visualize
 from eechips.emulator.messages import Body, Request
 from eechips.emulator.operations import evaluate, json_body
 from eechips.emulator.pixels import encode as formats
+from eechips.emulator.pixels import gif
 from eechips.emulator.pixels.coverage import pixels_touched
 from eechips.emulator.pixels.grid import Grid, UnknownCrsError, parse_crs
 from eechips.emulator.pixels.image import Band, Image, Mask, Pixels, Render
@@ -352,13 +353,44 @@ def map_tile(request: Request, context: Context) -> Body:
     return _rendered(image, Grid(_MERCATOR, transform, _TILE, _TILE), form, context)
 
 
-# Filmstrips
+# Filmstrips and animations
 
 
 def filmstrip_pixels(request: Request, context: Context) -> Body:
     """``filmstripThumbnails:getPixels``: the images of a collection in one picture, below or beside each other."""
-    body = request.body
-    form = _form(body, _PICTURES)
+    form = _form(request.body, _PICTURES)
+    return _strip(_frames(request.body, context), form, request.body.get("orientation") == "HORIZONTAL", context)
+
+
+def video_pixels(request: Request, context: Context) -> Body:
+    """``videoThumbnails:getPixels``: the images of a collection as an animated GIF, one after the other.
+
+    Defaults are those of https://developers.google.com/earth-engine/reference/rest/v1/projects.videoThumbnails.
+    """
+    if request.body.get("fileFormat") not in (None, "GIF", "VIDEO_FILE_FORMAT_UNSPECIFIED"):
+        raise InvalidError(f"Unsupported file format: {request.body['fileFormat']}.")
+    options = request.body.get("videoOptions") or {}
+    pace = float(options.get("framesPerSecond") or 5.0)
+    if not 0.1 <= pace <= 120.0:
+        raise InvalidError(f"The frame rate must be between 0.1 and 120: {pace:g}.")
+    frames = _frames(request.body, context)
+    if len(frames) > int(options.get("maxFrames") or 1000):
+        raise LimitError(f"The collection has {len(frames)} images, which are more than maxFrames.")
+    if max(grid.width * grid.height for _, grid in frames) > int(options.get("maxPixelsPerFrame") or 100_000_000):
+        raise LimitError("A frame has more pixels than maxPixelsPerFrame.")
+    width, height = max(grid.width for _, grid in frames), max(grid.height for _, grid in frames)
+    first, grid = frames[0]
+    _check_download(first.bands, replace(grid, width=width, height=height * len(frames)), context)
+    pictures = []
+    for image, grid in frames:
+        picture = np.zeros((height, width, 4), dtype=np.uint8)
+        picture[: grid.height, : grid.width] = formats.colours(image.bands, _pulled(image.bands, grid, context))
+        pictures.append(picture)
+    return Body(gif.write(pictures, pace), "image/gif")
+
+
+def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Grid]]:
+    """The images of a collection, and where the pixels of each lie."""
     value = evaluate(body, context)
     if not isinstance(value, Collection) or value.element != "Image":
         raise TypeMismatchError(f"Expected an ImageCollection; the expression is of type {type_name(value)}.")
@@ -370,7 +402,7 @@ def filmstrip_pixels(request: Request, context: Context) -> Body:
         frames.append((frame, _thumbnail_grid(body, frame)))
     if not frames:
         raise InvalidError("The collection has no images.")
-    return _strip(frames, form, body.get("orientation") == "HORIZONTAL", context)
+    return frames
 
 
 def _strip(frames: Sequence[tuple[Image, Grid]], form: str, beside: bool, context: Context) -> Body:

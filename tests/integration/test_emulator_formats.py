@@ -8,6 +8,8 @@ import zipfile
 from typing import Any
 
 import numpy as np
+import PIL.Image
+import PIL.ImageSequence
 import pytest
 import requests
 from rasterio.io import MemoryFile
@@ -221,6 +223,87 @@ def test_filmstrips_of_nothing_are_refused(ee: Any) -> None:
     empty = ee.ImageCollection(STACK).filterDate("1990-01-01", "1991-01-01").select("red")
     response = requests.get(empty.getFilmstripThumbURL({"dimensions": 16, "min": 0, "max": 1}))
     assert (response.status_code, response.json()["error"]["message"]) == (400, "The collection has no images.")
+
+
+# Animations
+
+
+def animation(content: bytes) -> tuple[list[Any], list[int], int]:
+    """The frames of a GIF as Pillow sees them, their milliseconds, and how often it repeats (0: for ever)."""
+    with PIL.Image.open(io.BytesIO(content)) as found:
+        assert found.format == "GIF"
+        frames, times = [], []
+        for frame in PIL.ImageSequence.Iterator(found):
+            frames.append(np.array(frame.convert("RGBA")))
+            times.append(frame.info["duration"])
+        return frames, times, found.info["loop"]
+
+
+def test_animations_show_one_image_after_the_other(ee: Any, stack: Stack) -> None:
+    collection = ee.ImageCollection(STACK).select("red")
+    shown = {"min": 0, "max": 255, "dimensions": "300x200", "framesPerSecond": 4}
+    answer = requests.get(collection.getVideoThumbURL(shown))
+    assert answer.headers["content-type"] == "image/gif"
+    frames, times, loop = animation(answer.content)
+    assert (len(frames), set(times), loop) == (4, {250}, 0)
+    for index, frame in enumerate(frames):
+        expected = stack.pixels[index, 0]
+        assert frame.shape == (*SHAPE, 4)
+        np.testing.assert_array_equal(frame[..., 3] > 0, expected > 0)
+        grey = np.minimum(expected, 255)[expected > 0]
+        if len(np.unique(grey)) < 255:
+            np.testing.assert_array_equal(frame[..., :3][expected > 0], np.stack([grey] * 3, axis=-1))
+        else:
+            assert np.abs(frame[..., 0][expected > 0].astype(int) - grey).max() <= 4
+
+
+def test_palettes_of_animations_keep_their_colours(ee: Any, stack: Stack) -> None:
+    collection = ee.ImageCollection(STACK).select("red").map(lambda image: image.gt(128))
+    frames, times, _ = animation(
+        requests.get(collection.getVideoThumbURL({"min": 0, "max": 1, "palette": ["ff0000", "0000ff"]})).content
+    )
+    assert set(times) == {200}  # five frames a second
+    for index, frame in enumerate(frames):
+        expected = stack.pixels[index, 0]
+        found = {tuple(colour) for colour in frame[expected > 0]}
+        assert found <= {(255, 0, 0, 255), (0, 0, 255, 255)}
+        np.testing.assert_array_equal(frame[..., 2][expected > 0] == 255, (expected > 128)[expected > 0])
+
+
+def test_frames_of_many_colours_come_close(ee: Any) -> None:
+    lonlat = ee.Image.pixelLonLat().multiply(25).add(128).toByte()
+    image = lonlat.addBands(lonlat.select(0).add(lonlat.select(1)).divide(2).toByte())
+    region = ee.Geometry.Rectangle([-5, -5, 5, 5], None, False)
+    shown = {"region": region, "dimensions": 100, "crs": "EPSG:4326"}
+    expected = ee.data.computePixels(
+        {"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": {
+            "dimensions": {"width": 100, "height": 100}, "crsCode": "EPSG:4326",
+            "affineTransform": {"scaleX": 0.1, "scaleY": -0.1, "translateX": -5, "translateY": 5}}}
+    )  # fmt: skip
+    content = requests.get(ee.ImageCollection([image, image.add(1).toByte()]).getVideoThumbURL(shown)).content
+    frames, _, _ = animation(content)
+    assert len(frames) == 2
+    wanted = np.stack([expected[name] for name in expected.dtype.names], axis=-1).astype(int)
+    assert np.abs(frames[0][..., :3] - wanted).mean() < 8
+    assert (frames[0][..., 3] == 255).all()
+
+
+def test_animations_that_are_refused(ee: Any, server: Server) -> None:
+    expression = json.loads(ee.ImageCollection(STACK).select("red").map(_byte).serialize())
+    empty = json.loads(ee.ImageCollection(STACK).filterDate("1990-01-01", "1991-01-01").serialize())
+    two = json.loads(ee.ImageCollection(STACK).serialize())
+    for body, message in (
+        ({"expression": expression, "fileFormat": "MP4"}, "Unsupported file format: MP4."),
+        ({"expression": expression, "videoOptions": {"framesPerSecond": 121}}, "between 0.1 and 120"),
+        ({"expression": expression, "videoOptions": {"maxFrames": 3}}, "more than maxFrames"),
+        ({"expression": expression, "videoOptions": {"maxPixelsPerFrame": "100"}}, "more pixels than"),
+        ({"expression": empty}, "The collection has no images."),
+        ({"expression": two}, "GIF images have 1 or 3 bands, not 2"),
+    ):
+        name = requests.post(f"{server.url}/v1/projects/local/videoThumbnails", json=body).json()["name"]
+        answer = requests.get(f"{server.url}/v1/{name}:getPixels")
+        assert answer.status_code == 400
+        assert message in answer.json()["error"]["message"]
 
 
 # Collections of images

@@ -78,6 +78,14 @@ def png(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
     return write_png(arrays if alpha is None else [*arrays, alpha])
 
 
+def colours(bands: Sequence[Band], pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8]:
+    """1 or 3 bands as red, green, blue and opacity: shape (height, width, 4)."""
+    arrays = _pictures(bands, pixels, "GIF")
+    alpha = _alpha(pixels)
+    opacity = np.full(arrays[0].shape, 255, dtype=np.uint8) if alpha is None else alpha
+    return np.stack([*(arrays if len(arrays) == 3 else arrays * 3), opacity], axis=-1)
+
+
 def _alpha(pixels: Sequence[Pixels]) -> npt.NDArray[np.uint8] | None:
     """Opacity from 0 to 255; None where all is opaque."""
     if all(p.mask.dtype == bool for p in pixels):

@@ -1,4 +1,4 @@
-"""``thumbnails``, ``filmstripThumbnails``, ``tables`` and ``maps``: names for results, and what is behind them.
+"""Names for results, and what is behind them: ``thumbnails``, those of films and filmstrips, ``tables`` and ``maps``.
 
 Whoever has a name needs no credentials.
 """
@@ -45,6 +45,11 @@ ROUTES = (
     (
         "GET", "projects/{project}/filmstripThumbnails/{id}:getPixels", "filmstripThumbnails:getPixels",
         _fetch("filmstripThumbnails", "filmstripThumbnails:getPixels"),
+    ),
+    ("POST", "projects/{project}/videoThumbnails", "videoThumbnails:create", _create("videoThumbnails")),
+    (
+        "GET", "projects/{project}/videoThumbnails/{id}:getPixels", "videoThumbnails:getPixels",
+        _fetch("videoThumbnails", "videoThumbnails:getPixels"),
     ),
     ("POST", "projects/{project}/tables", "tables:create", _create("tables")),
     ("GET", "projects/{project}/tables/{id}:getFeatures", "tables:getFeatures", _fetch("tables", "tables:getFeatures")),

@@ -37,7 +37,6 @@ async def no_operation(service: Service, request: Request) -> Response:
     raise NotFoundError(f"Operation not found: {request.url.path.partition('/operations/')[2][:200]}.")
 
 
-_VIDEO = _refuse("make videos: fetch a filmstrip or the frames one by one")
 _EXPORT = _refuse("export: fetch the results by computePixels, computeFeatures or a download URL")
 _IMPORT = _refuse("take assets from clients: use `eechips assets ingest`")
 _CHANGE = _refuse("change assets on behalf of clients: use `eechips assets ingest`, or the files themselves")
@@ -51,8 +50,6 @@ ROUTES = (
     ("DELETE", "projects/{project}/operations/{id}", "operations:delete", no_operation),
     ("POST", "projects/{project}/operations/{id}:cancel", "operations:cancel", no_operation),
     ("POST", "projects/{project}/operations/{id}:wait", "operations:wait", no_operation),
-    ("POST", "projects/{project}/videoThumbnails", "videoThumbnails:create", _VIDEO),
-    ("GET", "projects/{project}/videoThumbnails/{id}:getPixels", "videoThumbnails:getPixels", _VIDEO),
     ("POST", "projects/{project}/featureView", "featureView:create", _VIEW),
     *(
         ("POST", f"projects/{{project}}/{kind}:export", f"{kind}:export", _EXPORT)
