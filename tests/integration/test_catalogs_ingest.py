@@ -6,6 +6,7 @@ import contextlib
 import csv
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -365,6 +366,89 @@ def test_killed_in_any_phase_it_goes_on_where_it_stopped(tmp_path: Path, host: H
     assert sorted(path.name for path in out.glob(".*")) == [".eechips.lock"]
 
 
+# Kills a command at every so manieth of its changes of files, and then has it go on; each time from the same beginning.
+SWEPT = """
+import hashlib, json, os, shutil, signal, sys
+from pathlib import Path
+import h3, pandas.util, pyarrow.parquet, stac_geoparquet.arrow
+import eechips.catalogs.ingest as module
+import eechips.catalogs.lists
+from eechips.catalogs.ingest import ingest
+module._ENOUGH, module._PART, eechips.catalogs.lists._MOST = 4000, 2000, 12
+home = Path(sys.argv[1])
+CHANGES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
+def run(left):
+    child = os.fork()
+    if not child:
+        def watch(event, arguments):
+            nonlocal left
+            if event not in CHANGES or (event == "open" and not isinstance(arguments[1], str)):
+                return  # os.open is not watched: it makes nothing that matters
+            if event == "open" and not set("wax+") & set(arguments[1]):
+                return
+            if str(arguments[0]).startswith((str(home), ".scratch", "0")) or event != "open":
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            if left is not None:
+                sys.addaudithook(watch)
+            ingest(home / "list.ndjson", home / "catalog", processes=1, quiet=True)
+            os._exit(0)
+        except BaseException as error:
+            print(type(error).__name__, error, flush=True)
+            os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+def state():
+    return {
+        str(path.relative_to(home / "catalog")): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted((home / "catalog").rglob("*")) if path.is_file() and path.name not in ("_ingest.json",)
+    }
+def begin():
+    shutil.rmtree(home / "catalog", ignore_errors=True)
+    shutil.copytree(home / "before", home / "catalog")
+begin()
+assert run(None) == 0
+expected = state()
+expected.pop(".eechips.lock")
+number = int(sys.argv[3])
+while True:
+    begin()
+    ended = run(number)
+    if ended == 0:
+        break
+    assert ended == -signal.SIGKILL, (number, ended)
+    again = run(None)
+    assert again == 0, ("going on", number, again)
+    found = state()
+    found.pop(".eechips.lock")
+    assert found == expected, (number, sorted(found.items() ^ expected.items()))
+    number += int(sys.argv[2])
+print(number)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_killed_at_any_change_of_a_file_it_goes_on_to_the_same_catalogue(tmp_path: Path) -> None:
+    """Of some hundred changes every thirteenth, other ones each time; ``EECHIPS_TEST_STRIDE=1`` has all of them."""
+    stride = int(os.environ.get("EECHIPS_TEST_STRIDE", "13"))
+    old = [scene(n) for n in range(6)]
+    ingest(write(tmp_path / "old.ndjson", old), tmp_path / "before", resolution=0, period="none", quiet=True)
+    entries: list[Any] = []
+    for n in range(4, 20):
+        far = scene(n + 5 if n % 10 == 0 else n, id=f"scene-{n}", collection=scene(n)["collection"])  # some have moved
+        (tmp_path / f"{n}.json").write_text(json.dumps(far))
+        entries.append(str(tmp_path / f"{n}.json") if n % 3 == 0 else far)
+    write(tmp_path / "list.ndjson", entries)
+    done = subprocess.run(
+        [sys.executable, "-c", SWEPT, str(tmp_path), str(stride), str(random.randrange(stride))],
+        cwd=ROOT, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout) > 50
+
+
 @pytest.mark.slow
 def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: Host) -> None:
     (tmp_path / "list.txt").write_text("\n".join(f"{host.url}/{n}.json" for n in range(10)))
@@ -524,6 +608,29 @@ def test_whoever_sorts_the_catalogue_is_the_same(tmp_path: Path, who: str, monke
                 pass
     assert (tmp_path / "other/_schema.json").read_bytes() == (tmp_path / "alone/_schema.json").read_bytes()
     assert (alone.counts.items, alone.outcome.new) == (3000, 2800)
+
+
+def die(lives: bytes, folder: Path) -> int:
+    """Kills its process so many times."""
+    deaths = len(list(folder.iterdir()))
+    if deaths < len(lives):
+        (folder / str(deaths)).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return deaths
+
+
+@pytest.mark.slow
+def test_what_dies_with_a_worker_of_a_cluster_is_done_again(tmp_path: Path) -> None:
+    """What a worker was given dies with it, and Dask gives up what needs it."""
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
+        workers(Crew(scheduler=cluster.scheduler_address), tmp_path) as found,
+    ):
+        assert found.submit(die, b"xx", tmp_path).result() == 2
+        with pytest.raises(ConfigurationError, match="die while they sort items, perhaps for want of memory"):
+            found.submit(die, b"x" * 100, tmp_path).result()
 
 
 @pytest.mark.slow
