@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection, get_context, parent_process
@@ -27,6 +27,8 @@ SMALL = 100_000_000
 
 _PATIENCE = 30  # seconds in which a scheduler must answer
 _MOST_PROCESSES = 4  # that one process can feed
+_TRIES = 3  # of a call whose workers leave the cluster
+_RETURN = 300  # seconds in which a worker must have come in their place
 _ADDRESS = "scheduler-address"  # Dask's name for it, in its files; DASK_SCHEDULER_ADDRESS in the environment
 
 
@@ -206,9 +208,46 @@ def _dask(scheduler: str, folder: Path) -> Iterator[Workers]:
             )
         threads = client.nthreads()  # type: ignore[no-untyped-call]
 
-        def submit(function: Callable[..., Any], large: Any, *arguments: Any) -> Promise:
-            there = client.scatter(large, hash=False)  # type: ignore[no-untyped-call]
-            made: Promise = client.submit(function, there, *arguments, pure=False)
-            return made
+        yield Workers(lambda *call: _Call(client, *call), 2 * max(1, sum(threads.values())))
 
-        yield Workers(submit, 2 * max(1, sum(threads.values())))
+
+class _Call:
+    """A call that is made again where what it was given, or what came of it, is lost with a worker of the cluster.
+
+    Args:
+        client: of the cluster.
+        function: which.
+        large: its first argument, which lies with one worker only.
+        *arguments: the others.
+    """
+
+    def __init__(self, client: Any, function: Callable[..., Any], large: Any, *arguments: Any) -> None:
+        self._client, self._function, self._large, self._arguments = client, function, large, arguments
+        self._begin()
+
+    def _begin(self) -> None:
+        try:
+            there = self._client.scatter(self._large, hash=False, timeout=_RETURN)
+        except asyncio.TimeoutError as error:
+            raise ConfigurationError(
+                "the Dask cluster has no workers any more: the same command goes on where it stopped"
+            ) from error
+        self._future = self._client.submit(self._function, there, *self._arguments, pure=False)
+
+    def result(self) -> Any:
+        """Waits for the result.
+
+        Raises:
+            ConfigurationError: if workers leave the cluster again and again.
+        """
+        from distributed import KilledWorker
+
+        for _ in range(_TRIES):
+            try:
+                return self._future.result()
+            except (CancelledError, KilledWorker):
+                self._begin()
+        raise ConfigurationError(
+            "workers of the Dask cluster die while they sort items, perhaps for want of memory: the same command goes"
+            " on where it stopped, and with --processes N sorts on this machine"
+        )
