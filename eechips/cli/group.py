@@ -35,6 +35,7 @@ _VERBS = {
     "catalog": "Chips as STAC items in GeoParquet, for DuckDB and the like.",
     "plan": "The units of a verb as lines of JSON, for workers elsewhere.",
     "work": "Fetch units that were planned elsewhere.",
+    "join": "Results that workers elsewhere have made, checked, as one run.",
     "doctor": "What would keep a run from working, and what to do about it.",
     "datasets": "The datasets that have a short name.",
     "serve": "The local Earth Engine, for this machine only.",

@@ -190,6 +190,18 @@ class Results:
             shutil.rmtree(self._parts.root, ignore_errors=True)
 
 
+def keep_part(folder: Path, file: str, data: bytes) -> None:
+    """Keeps a result of an object store that was read anyway, so that an assembly need not fetch it back.
+
+    Args:
+        folder: of the ledger.
+        file: path below the output folder.
+        data: its content.
+    """
+    parts = LocalStore(folder / _PARTS)
+    parts.commit(parts.stage(file, data, "back"))
+
+
 def _record(values: Sequence[Any]) -> Record:
     given = dict(zip(Record.__slots__, values, strict=True))
     return Record(**{**given, "state": State(given["state"])})

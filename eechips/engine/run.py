@@ -6,7 +6,6 @@ import contextlib
 import json
 import math
 import os
-import platform
 import shutil
 import tempfile
 import time
@@ -17,7 +16,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from eechips import datasets
 from eechips.client import limits, retry
 from eechips.client.congestion import USUAL
 from eechips.client.connection import Connection, Target, unconnected
@@ -36,6 +34,7 @@ from eechips.engine.executors.executor import Executor
 from eechips.engine.executors.host import Orders
 from eechips.engine.executors.processes import Processes, start_fork_server, worker_context
 from eechips.engine.executors.threads import Threads
+from eechips.engine.info import encoded, info_of
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import RunLog
 from eechips.engine.plan import SPENT, check_same, describe, name_template, needs_service, units_of
@@ -309,7 +308,7 @@ class _Run:
         target = session.connection.target
         documents = session.connection.documents.save(scratch / "documents.json")
         Briefing(target.endpoint, target.project, documents).save(scratch / "briefing.json")
-        self._write_info(session, finished=None)
+        self._write_info(session)
         stack.callback(self._store.sweep)  # after the workers: workers that were ended leave files behind
         duty = Duty(
             recipe=self._recipe,
@@ -468,27 +467,10 @@ class _Run:
         else:
             store.remove(name)  # such as failures that there are no more
 
-    def _write_info(self, session: Session, finished: str | None) -> None:
+    def _write_info(self, session: Session) -> None:
         target = session.connection.target
-        parameters = self._described["parameters"]
-        info = {
-            "command": scrub(self._config.command),
-            "directory": str(Path.cwd()),
-            "recipe": self._recipe.name,
-            "identity": self._recipe.identity,
-            "parameters": _scrubbed(parameters),
-            "seed": parameters.get("seed"),
-            "source": self._config.source if needs_service(self._recipe) else "",
-            "results": self._config.results,
-            "endpoint": target.endpoint,
-            "project": target.project,
-            "datasets": [_dataset(identifier) for identifier in self._recipe.datasets],
-            "notes": list(session.notes),
-            "versions": _versions(),
-            "started": utc_now(),
-            "finished": finished,
-        }
-        self._save_info(info)
+        told = info_of(self._recipe, self._config, self._described, target.endpoint, target.project, session.notes)
+        self._save_info(told)
 
     def _finish_info(self) -> None:
         path = self._config.out / INFO_NAME
@@ -500,31 +482,4 @@ class _Run:
         self._save_info({**info, "finished": utc_now(), "units": {s.value: counts[s] for s in State if s in counts}})
 
     def _save_info(self, info: dict[str, Any]) -> None:
-        write_file(self._config.out / INFO_NAME, (json.dumps(info, indent=2, ensure_ascii=False) + "\n").encode())
-
-
-def _scrubbed(value: Any) -> Any:
-    """JSON, its texts without secrets."""
-    if isinstance(value, dict):
-        return {name: _scrubbed(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_scrubbed(each) for each in value]
-    return scrub(value) if isinstance(value, str) else value
-
-
-def _dataset(identifier: str) -> dict[str, Any]:
-    known = datasets.find(identifier)
-    if known is None:
-        return {"id": identifier}
-    return {
-        "id": known.id,
-        "title": known.title,
-        "licence": known.licence,
-        "citation": known.citation,
-        "source": known.source,
-    }
-
-
-def _versions() -> dict[str, str]:
-    packages = ("eechips", "earthengine-api", "requests", "numpy", "rasterio", "pandas", "pyarrow")
-    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
+        write_file(self._config.out / INFO_NAME, encoded(info))

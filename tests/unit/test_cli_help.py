@@ -38,6 +38,7 @@ VERBS = [
     "catalog",
     "plan",
     "work",
+    "join",
     "doctor",
     "datasets",
     "serve",

@@ -1,0 +1,82 @@
+"""What run.json says of a run when it begins."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from eechips import datasets
+from eechips.client.scrub import scrub
+from eechips.engine.config import RunConfig
+from eechips.engine.plan import needs_service
+from eechips.moment import utc_now
+from eechips.recipe import Recipe
+
+
+def info_of(
+    recipe: Recipe, config: RunConfig, described: Mapping[str, Any], endpoint: str, project: str, notes: Sequence[str]
+) -> dict[str, Any]:
+    """The content of run.json, as long as it is not finished.
+
+    Args:
+        recipe: of the run.
+        config: of the run.
+        described: what makes it this run and no other.
+        endpoint: that is asked; empty if none is.
+        project: that pays for it; empty if none does.
+        notes: what users of the results should know, such as that they are synthetic.
+    """
+    parameters = described["parameters"]
+    return {
+        "command": scrub(config.command),
+        "directory": str(Path.cwd()),
+        "recipe": recipe.name,
+        "identity": recipe.identity,
+        "parameters": _scrubbed(parameters),
+        "seed": parameters.get("seed"),
+        "source": config.source if needs_service(recipe) else "",
+        "results": config.results,
+        "endpoint": endpoint,
+        "project": project,
+        "datasets": [_dataset(identifier) for identifier in recipe.datasets],
+        "notes": list(notes),
+        "versions": _versions(),
+        "started": utc_now(),
+        "finished": None,
+    }
+
+
+def encoded(info: Mapping[str, Any]) -> bytes:
+    """The file of it."""
+    return (json.dumps(info, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _scrubbed(value: Any) -> Any:
+    """JSON, its texts without secrets."""
+    if isinstance(value, dict):
+        return {name: _scrubbed(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_scrubbed(each) for each in value]
+    return scrub(value) if isinstance(value, str) else value
+
+
+def _dataset(identifier: str) -> dict[str, Any]:
+    known = datasets.find(identifier)
+    if known is None:
+        return {"id": identifier}
+    return {
+        "id": known.id,
+        "title": known.title,
+        "licence": known.licence,
+        "citation": known.citation,
+        "source": known.source,
+    }
+
+
+def _versions() -> dict[str, str]:
+    packages = ("eechips", "earthengine-api", "requests", "numpy", "rasterio", "pandas", "pyarrow")
+    return {"python": platform.python_version(), **{package: version(package) for package in packages}}
