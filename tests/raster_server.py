@@ -17,6 +17,8 @@ import rasterio
 
 _CHUNK = 64 << 10
 _HEADER = 32 << 10  # bytes that come with the header
+_CODES = {503: "SlowDown", 500: "InternalError", 400: "ExpiredToken"}
+_SAID = {"ExpiredToken": "The provided token has expired."}
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
@@ -28,7 +30,10 @@ class Bucket:
         folder: whose files are served.
         environment: variables by which clients find it.
         ranges: name of the file, first byte, and the one after the last, of every GET that was answered.
-        refusals: statuses with which the next requests are answered that ask for the middle of a file.
+        refusals: statuses with which the next requests are answered that ask for the middle of a file; 0 for those
+            that are let through.
+        headers: statuses with which the next GETs of the beginning of a file are answered; 400 says of credentials that
+            they have expired, as S3 does.
         refused: how many were.
         cuts: answers that are to be cut in the middle, of the next requests for the middle of a file.
         woken: ends a silence.
@@ -43,6 +48,7 @@ class Bucket:
     environment: dict[str, str] = field(default_factory=dict)
     ranges: list[tuple[str, int, int]] = field(default_factory=list)
     refusals: list[int] = field(default_factory=list)
+    headers: list[int] = field(default_factory=list)
     refused: int = 0
     cuts: int = 0
     silence: float = 0.0
@@ -124,14 +130,16 @@ class _Handler(BaseHTTPRequestHandler):
         first = int(found[1]) if found else 0
         end = min(size, int(found[2]) + 1) if found and found[2] else size
         with bucket.lock:
-            status = bucket.refusals.pop(0) if bucket.refusals and first else None
+            status = bucket.refusals.pop(0) or None if bucket.refusals and first else None
+            if bucket.headers and not first and self.command == "GET":
+                status = bucket.headers.pop(0)
             bucket.refused += status is not None
             is_cut = bool(bucket.cuts and first and status is None)
             bucket.cuts -= is_cut
             if status is None and not is_cut and self.command == "GET":
                 bucket.ranges.append((name, first, end))
         if status is not None:
-            self._refuse(status, "SlowDown" if status == 503 else "AccessDenied")
+            self._refuse(status, _CODES.get(status, "AccessDenied"))
             return
         self.send_response(206 if found else 200)
         self.send_header("Content-Length", str(end - first))
@@ -161,7 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
                 left -= len(part)
 
     def _refuse(self, status: int, code: str) -> None:
-        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{code}</Message></Error>".encode()
+        said = _SAID.get(code, code)
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{said}</Message></Error>".encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(body)))

@@ -16,6 +16,9 @@ _STORES = {
 }  # fmt: skip
 _SCHEMES = {"/vsis3/": "s3", "/vsigs/": "gs", "/vsiaz/": "az"}
 _CURL = "/vsicurl/"
+_ARCHIVES = ("/vsizip/", "/vsitar/", "/vsi7z/", "/vsirar/", "/vsigzip/")
+_RAW = (".img", ".dat", ".raw", ".bin", ".bil", ".bip", ".bsq", ".flt")
+_SINGLE = (".tif", ".tiff", *_RAW, ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".gif", ".bmp")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _ANY_WEB = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
 _PASSWORD = re.compile(r"://[^/@\s]+:[^/@\s]+@")
@@ -36,6 +39,30 @@ class Place:
     scheme: str
     address: str
     account: str | None = None
+
+    @property
+    def is_near(self) -> bool:
+        """Whether looking for a file beside it is no request: on a disk, or in an archive."""
+        return self.scheme == "file" or self.path.startswith(_ARCHIVES)
+
+    @property
+    def suffix(self) -> str:
+        """Ending of its name, with the dot, if it is of a kind that is one file, and perhaps some beside it.
+
+        Empty for all others, and for what nobody but GDAL can ask for.
+        """
+        return "" if not self.scheme else next((each for each in _SINGLE if self.path.lower().endswith(each)), "")
+
+    @property
+    def others(self) -> tuple[Place, ...]:
+        """Files beside it that would belong to it: a mask, what it says of itself, and the header of raw pixels."""
+        if self.is_near or not self.suffix:
+            return ()
+        stem = self.address[: -len(self.suffix)]
+        headers = (f"{stem}.hdr", f"{self.address}.hdr") if self.suffix in _RAW else ()
+        names = (f"{self.address}.msk", f"{self.address}.aux.xml", *headers)
+        start = self.path[: len(self.path) - len(self.address)]
+        return tuple(Place(start + name, self.scheme, name, self.account) for name in names)
 
     @classmethod
     def of(cls, href: str) -> Place:

@@ -8,13 +8,15 @@ GDAL has no classes for HTTP statuses: they stand in its messages, as ``response
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from eechips.client.classify import is_passing
 from eechips.client.scrub import scrub
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
 
-_STATUS = re.compile(r"response[_ ]code\s*[=:]\s*(\d{3})|HTTP(?: error code| status)?\s*[=:]?\s*([345]\d\d)\b", re.I)
+_STATUS = re.compile(
+    r"response[_ ]code(?: on \S+)?\s*[=:]\s*([345]\d\d)|HTTP(?: error code| status)?\s*[=:]?\s*([345]\d\d)\b", re.I
+)
 _CHANGED = re.compile(r"pre-?conditions?[ _]?(?:failed|you specified)", re.IGNORECASE)  # as S3 says it instead of 412
 _NETWORK = re.compile(
     r"curl error|timed? ?out|connection (?:reset|refused|aborted|timed)|could not (?:resolve|connect)|failed to connect"
@@ -22,27 +24,38 @@ _NETWORK = re.compile(
     re.IGNORECASE,
 )
 _REFUSED = re.compile(
-    r"access ?denied|forbidden|invalid ?(?:access ?key|credentials)|signature ?does ?not ?match|expired ?token"
+    r"access ?denied|forbidden|invalid ?(?:access ?key|credentials|token)|signature ?does ?not ?match|expired ?token"
+    r"|token (?:has|is) expired|token .{0,40} is invalid|time ?too ?skewed|authentication ?failed"
     r"|no (?:valid )?(?:aws|gcs|azure) credentials|not authorized|configuration options? not defined",
     re.IGNORECASE,
 )
 _ABSENT = re.compile(
-    r"no such (?:file|key|bucket)|does not exist|not found|NoSuchKey|NoSuchBucket|not recognized as"
-    r"|not a supported file|unsupported",
-    re.IGNORECASE,
+    r"no such (?:file|key|bucket)|does not exist|not found|NoSuchKey|NoSuchBucket|unsupported", re.IGNORECASE
 )
+_UNKNOWN = re.compile(r"not recognized as|not a supported file", re.IGNORECASE)
 _DECODING = re.compile(
     r"decod|TIFFFill|TIFFRead|read error|Zip|LZW|ZSTD|IReadBlock|Read failed|short read|truncated", re.IGNORECASE
 )
+_UNREAD = re.compile(
+    r"can ?not read|fail(?:ed|ure) (?:to|in|while) read|read(?:ing)? (?:error|failed)|TIFFFetch|TIFFReadDirectory"
+    r"|short read|curl",
+    re.IGNORECASE,
+)
+_AGAIN = re.compile(r"Request for .* failed with response_code")  # which GDAL makes again, in parts, or fails
 _LONGEST = 400  # characters of a message
 
 
-def classify_gdal(error: BaseException, href: str) -> EechipsError:
+def classify_gdal(
+    error: BaseException, href: str, reports: Sequence[str] = (), *, is_known: bool = False
+) -> EechipsError:
     """The error that something GDAL has reported stands for.
 
     Args:
         error: what rasterio raised, with what GDAL reported as its causes.
         href: what was read.
+        reports: what GDAL reported before, the last of which may have the status that the error does not say.
+        is_known: whether it is a raster for certain: what GDAL does not recognise then is an answer that is not its
+            own, of which it says no more where it reads from a server of the web.
 
     Returns:
         TransientError if it may pass: what the network, a crowded or a broken server does. ValidationError, which is
@@ -52,13 +65,17 @@ def classify_gdal(error: BaseException, href: str) -> EechipsError:
     text = "; ".join(dict.fromkeys(_said(error)))
     shown = scrub(text if href in text else f"{href}: {text}")[:_LONGEST]
     status = _status(text)
-    if status in (401, 403) or (status is None and _REFUSED.search(text)):
+    if status is None and not _REFUSED.search(text):
+        status = next(filter(None, map(_status, reversed(reports))), None)
+    if status in (401, 403) or (status in (None, 400) and _REFUSED.search(text)):
         return ConfigurationError(
             f"{shown}. The store refuses to give it: check the credentials that GDAL finds (for S3, AWS_ACCESS_KEY_ID"
             " and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_NO_SIGN_REQUEST=YES for what is public)"
         )
     if status is not None:
         return (TransientError if is_passing(status) else PermanentError)(shown, status=status)
+    if _UNKNOWN.search(text):
+        return (ValidationError if is_known else PermanentError)(shown)
     if _NETWORK.search(text):
         return TransientError(shown)
     if _ABSENT.search(text):
@@ -66,6 +83,17 @@ def classify_gdal(error: BaseException, href: str) -> EechipsError:
     if _DECODING.search(text):
         return ValidationError(shown)
     return PermanentError(shown)
+
+
+def unread_of(reports: Sequence[str]) -> str:
+    """What GDAL could not read of a raster, and did without; empty if nothing is missing.
+
+    Args:
+        reports: of GDAL, when nothing failed.
+    """
+    lasting = [text for text in reports if not _AGAIN.search(text)]
+    found = [text for text in lasting if _UNREAD.search(text) or is_passing(_status(text) or 200)]
+    return scrub("; ".join(dict.fromkeys(found)))[:_LONGEST]
 
 
 def _status(text: str) -> int | None:

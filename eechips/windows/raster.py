@@ -19,14 +19,15 @@ from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.client.surroundings import surroundings
 from eechips.client.transport import Timeouts
-from eechips.errors import EechipsError, PermanentError, UsageError
+from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.grid import Grid
 from eechips.recipe import Unit
 from eechips.windows.addresses import Place
 from eechips.windows.blocks import Blocks
-from eechips.windows.faults import classify_gdal
+from eechips.windows.faults import classify_gdal, unread_of
+from eechips.windows.reports import reported
 from eechips.windows.settings import gdal_options, settings
-from eechips.windows.versions import Version, version_of
+from eechips.windows.versions import Version, is_there, version_of
 
 POLICY = RetryPolicy(retries=6, total=300.0)
 """How patiently something is read again outside of a run."""
@@ -34,6 +35,7 @@ POLICY = RetryPolicy(retries=6, total=300.0)
 _LEAST_CACHE = 8 << 20
 _OPENED = (RasterioError, CPLE_BaseError)
 _COMPLEX = {"complex_int16": "complex64"}  # of GDAL's, which numpy does not have
+_NEEDLESS = (".ovr", ".OVR")  # overviews: windows are read at full resolution
 _CHANGED = 412  # Precondition Failed, RFC 9110, 15.5.13
 
 T = TypeVar("T")
@@ -52,6 +54,7 @@ class Raster:
         is_interleaved: whether a block holds all bands.
         alpha: number of the band that says which pixels are transparent, if there is one.
         version: of the file; None if nobody tells.
+        others: names of files beside it that belong to it, such as a mask, where looking for them is a request.
     """
 
     href: str
@@ -61,6 +64,7 @@ class Raster:
     is_interleaved: bool
     alpha: int | None = None
     version: Version | None = None
+    others: tuple[str, ...] = ()
 
     @property
     def bands(self) -> int:
@@ -92,8 +96,11 @@ def describe(href: str, *, policy: RetryPolicy | None = None) -> Raster:
 
     def attempt() -> Raster:
         version = version_of(place, _timeouts())
-        with _steady(place, href, version), _opened(place, href, _LEAST_CACHE, version) as source:
-            return _described(href, source, version)
+        # Asked for by ourselves: GDAL, which would ask for dozens of names, holds up all threads meanwhile.
+        beside = any(is_there(other, _timeouts()) for other in place.others)
+        opening = _Opening(place, href, _LEAST_CACHE, version, beside=beside, is_known=False)
+        with _steady(opening), _opened(opening) as source:
+            return _described(opening, source)
 
     return _persist(attempt, policy)
 
@@ -122,9 +129,14 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
     version = Version.from_json(unit["version"]) if unit.get("version") else None
     window = RasterWindow(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
 
+    opening = _Opening(place, href, unit["cache"], version, beside=bool(unit.get("others")), is_known=True)
+
     def attempt() -> Pixels:
-        with _steady(place, href, version), _opened(place, href, unit["cache"], version) as source:
-            if _grid(source).to_json() != unit["raster"] or source.count < max(bands):
+        with _steady(opening), _opened(opening) as source:
+            if opening.beside and (missing := {*unit["others"]} - {*_others(source)}):
+                # GDAL takes what fails for what is not there
+                raise TransientError(f"{', '.join(sorted(missing))} beside {href} cannot be read")
+            if source.crs is None or _grid(source).to_json() != unit["raster"] or source.count < max(bands):
                 raise _changed(href)
             pixels: Pixels = source.read(bands, window=window, masked=True)
             return _scaled(source, bands, pixels) if scaled else pixels
@@ -142,7 +154,8 @@ def _scaled(source: Any, bands: Sequence[int], pixels: Pixels) -> Pixels:
     return made
 
 
-def _described(href: str, source: Any, version: Version | None) -> Raster:
+def _described(opening: _Opening, source: Any) -> Raster:
+    href = opening.href
     if not source.count:
         inside = ", ".join(source.subdatasets[:3])
         raise UsageError(f"{href} holds no bands, but other rasters: choose one of them, such as {inside}")
@@ -161,29 +174,73 @@ def _described(href: str, source: Any, version: Version | None) -> Raster:
         dtypes=tuple(_COMPLEX.get(name, name) for name in map(str, source.dtypes)),
         is_interleaved=source.count > 1 and interleave == "PIXEL",
         alpha=source.colorinterp.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in source.colorinterp else None,
-        version=version,
+        version=opening.version,
+        others=_others(source) if opening.beside else (),
     )
+
+
+def _others(source: Any) -> tuple[str, ...]:
+    """Names of the files beside a raster that belong to it."""
+    return tuple(sorted(name.rpartition("/")[2] for name in source.files[1:] if not name.endswith(_NEEDLESS)))
 
 
 def _grid(source: Any) -> Grid:
     return Grid(source.crs.to_string(), tuple(source.transform)[:6], source.width, source.height)
 
 
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """How a raster is opened.
+
+    Attributes:
+        place: of the raster.
+        href: as the user says it.
+        cache: bytes for decoded blocks.
+        version: that is wanted; None if nobody tells.
+        beside: whether files beside it are looked for, wherever it is. Those have versions of their own, so that no
+            condition can be sent.
+        is_known: whether it was a raster when its windows were planned.
+    """
+
+    place: Place
+    href: str
+    cache: int
+    version: Version | None
+    beside: bool
+    is_known: bool
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Settings of GDAL."""
+        condition = None if self.version is None or self._asks_others else self.version.condition(self.place)
+        return gdal_options(self.place, self.cache, _timeouts(), condition, beside=self.beside)
+
+    @property
+    def is_enforced(self) -> bool:
+        """Whether no other version can have been read."""
+        return self.version is None or (self.version.is_enforced(self.place) and not self._asks_others)
+
+    @property
+    def _asks_others(self) -> bool:
+        return self.beside and bool(self.place.suffix)
+
+
 @contextlib.contextmanager
-def _opened(place: Place, href: str, cache: int, version: Version | None) -> Iterator[Any]:
+def _opened(opening: _Opening) -> Iterator[Any]:
     """A raster; what GDAL reports inside the block is classified. Its settings are put back."""
-    condition = None if version is None else version.condition(place)
-    with settings(gdal_options(place, cache, _timeouts(), condition)), warnings.catch_warnings():
+    with settings(opening.options), warnings.catch_warnings(), reported() as reports:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         try:
-            with rasterio.open(place.path) as source:
+            with rasterio.open(opening.place.path) as source:
                 yield source
         except _OPENED as error:
-            raise classify_gdal(error, href) from error
+            raise classify_gdal(error, opening.href, reports, is_known=opening.is_known) from error
+    if unread := unread_of(reports):
+        raise ValidationError(f"not all of {opening.href} could be read: {unread}")
 
 
 @contextlib.contextmanager
-def _steady(place: Place, href: str, version: Version | None) -> Iterator[None]:
+def _steady(opening: _Opening) -> Iterator[None]:
     """A block in which nothing is read of another version, or it fails.
 
     Raises:
@@ -193,19 +250,20 @@ def _steady(place: Place, href: str, version: Version | None) -> Iterator[None]:
         yield
     except EechipsError as error:
         if getattr(error, "status", None) == _CHANGED:
-            raise _changed(href) from None
+            raise _changed(opening.href) from None
         if not isinstance(error, UsageError):
-            _look_again(place, href, version)  # then it is no wonder
+            _look_again(opening)  # then it is no wonder
         raise
-    _look_again(place, href, version)
+    _look_again(opening)
 
 
-def _look_again(place: Place, href: str, version: Version | None) -> None:
-    if version is None or version.is_enforced(place):
+def _look_again(opening: _Opening) -> None:
+    version = opening.version
+    if version is None or opening.is_enforced:
         return
-    now = version_of(place, _timeouts())
+    now = version_of(opening.place, _timeouts())
     if now is not None and not version.is_same(now):
-        raise _changed(href)
+        raise _changed(opening.href)
 
 
 def _changed(href: str) -> PermanentError:

@@ -18,6 +18,22 @@ from eechips.windows.addresses import Place
 _HEADER = 32 << 10  # bytes that are read at once when a raster is opened
 _LEAST_CACHE = 8 << 20
 _SILENCE = 1  # bytes a second, below which nothing comes
+_BESIDE = (
+    ".msk",
+    ".aux.xml",
+    ".hdr",
+    ".prj",
+    ".wld",
+    ".tfw",
+    ".tifw",
+    ".pgw",
+    ".pngw",
+    ".jgw",
+    ".jpgw",
+    ".j2w",
+    ".ige",
+)
+"""Endings of files beside a raster that change what it holds: masks, what it says of itself, headers and places."""
 _LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')  # headers in a line
 _YES = frozenset({"YES", "TRUE", "ON", "1"})
 _AZURE = {
@@ -33,12 +49,16 @@ def gdal_options(
     timeouts: Timeouts,
     condition: str | None = None,
     environment: Mapping[str, str] = os.environ,
+    *,
+    beside: bool = False,
 ) -> dict[str, Any]:
     """Settings of GDAL for one opening (https://gdal.org/en/stable/user/virtual_file_systems.html).
 
-    Nothing is listed, neighbouring blocks come with one request, nothing of the raster is kept for the next opening,
-    when it may be another, and repeats are not GDAL's business. A store that fsspec would be told of by
-    ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` is GDAL's too.
+    No folder is listed. What belongs to a raster and lies beside it (masks, headers, places) is looked for on disks and
+    in archives; elsewhere, where every look is a request, only if ``beside``. Neighbouring blocks come by one request,
+    nothing of the raster is kept for the next opening, when it may be another, and repeats are not GDAL's business. A
+    store that fsspec would be told of by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or
+    ``AZURE_STORAGE_ACCOUNT_NAME`` is GDAL's too.
 
     Args:
         place: of the raster.
@@ -46,9 +66,12 @@ def gdal_options(
         timeouts: of a request.
         condition: a header that all requests carry, such as ``If-Match: "…"``.
         environment: variables of the process.
+        beside: whether files beside the raster are looked for wherever it is.
     """
+    own = place.suffix if beside else ""
     options: dict[str, Any] = {
-        "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+        "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE" if own or place.is_near else "EMPTY_DIR",
+        **({"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ",".join((own, *_BESIDE))} if own else {}),
         "GDAL_INGESTED_BYTES_AT_OPEN": _HEADER,
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
         "GDAL_HTTP_MULTIPLEX": "YES",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, RequestError, TransientError, UsageError
@@ -63,9 +64,11 @@ def plan_windows(
         )
     windows = list(tile(raster.blocks, most))
     _log.info("Windows: %s of %sx%s pixels at most", f"{len(windows):,}", windows[0].width, windows[0].height)
-    shared = {"raster": raster.grid.to_json()}
+    shared: dict[str, Any] = {"raster": raster.grid.to_json()}
     if raster.version is not None:
         shared["version"] = raster.version.to_json()
+    if raster.others:
+        shared["others"] = list(raster.others)
     for window in windows:
         yield {
             "kind": "window",

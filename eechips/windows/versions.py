@@ -20,7 +20,7 @@ from eechips.client.classify import is_passing
 from eechips.client.sessions import open_session
 from eechips.client.transport import Timeouts
 from eechips.downloads.address import shown
-from eechips.errors import PermanentError, TransientError
+from eechips.errors import EechipsError, PermanentError, TransientError
 from eechips.objects.refusal import is_final
 from eechips.windows.addresses import Place
 from eechips.windows.settings import store_options
@@ -106,7 +106,45 @@ def _of_file(path: str) -> Version | None:
     return Version(None, found.st_size, f"{moment.isoformat()}.{found.st_mtime_ns % 10**9:09d}Z")
 
 
+def is_there(place: Place, timeouts: Timeouts) -> bool:
+    """Whether there is such a file on the web or in a store; what may not be asked for is not there.
+
+    Args:
+        place: of the file.
+        timeouts: of a request.
+
+    Raises:
+        TransientError: if whoever has it does not answer.
+    """
+    try:
+        if place.scheme == "http":
+            status, _ = _asked(place.address, timeouts)
+            return status in (200, 206)
+        _info(place)
+    except PermanentError:
+        return False
+    except TransientError:
+        raise
+    except Exception:  # noqa: BLE001 - every package has exceptions of its own: refused, for good
+        return False
+    return True
+
+
 def _of_web(url: str, timeouts: Timeouts) -> Version | None:
+    status, version = _asked(url, timeouts)
+    if status in (404, 410):
+        raise PermanentError(f"{shown(url)} is not there (HTTP {status})", status=status)
+    if version is None:
+        _warn(shown(url), f"HTTP {status}")
+    return version
+
+
+def _asked(url: str, timeouts: Timeouts) -> tuple[int, Version | None]:
+    """The status that a server of the web answers with, and the version that it tells.
+
+    Raises:
+        TransientError: if it does not answer, or not now.
+    """
     headers = {"Accept-Encoding": "identity", **_authorization(os.environ)}
     status = 0
     try:
@@ -118,15 +156,14 @@ def _of_web(url: str, timeouts: Timeouts) -> Version | None:
                 ) as answer:
                     status = answer.status_code
                     if status in (200, 206):
-                        return _told(answer)
+                        return status, _told(answer)
+                    if status in (404, 410):
+                        break
     except OSError as error:  # as all errors of requests are
         raise TransientError(f"could not ask about {shown(url)}: {type(error).__name__}") from None
-    if status in (404, 410):
-        raise PermanentError(f"{shown(url)} is not there (HTTP {status})", status=status)
     if is_passing(status):
         raise TransientError(f"could not ask about {shown(url)}: HTTP {status}", status=status)
-    _warn(shown(url), f"HTTP {status}")
-    return None
+    return status, None
 
 
 def _told(answer: Any) -> Version:
@@ -148,23 +185,42 @@ def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _of_store(place: Place) -> Version | None:
-    import fsspec
-
     href = f"{place.scheme}://{place.address}"
     try:
-        info = fsspec.filesystem(place.scheme, **store_options(place)).info(place.address)
+        info = _info(place)
+    except EechipsError:
+        raise
     except ImportError as error:
         _warn(href, f"{error}: pip install 'eechips[{_EXTRAS[place.scheme]}]'")
         return None
-    except FileNotFoundError:
-        raise PermanentError(f"{href} is not there") from None
     except Exception as error:  # noqa: BLE001 - every package has exceptions of its own
-        if not is_final(error):
-            raise TransientError(f"could not ask about {href}: {str(error) or type(error).__name__}") from None
         _warn(href, str(error) or type(error).__name__)
         return None
     tag = next((str(info[name]) for name in _TAGS if info.get(name)), None)
     return Version(tag, None if info.get("size") is None else int(info["size"]))
+
+
+def _info(place: Place) -> Mapping[str, Any]:
+    """What a store says of an object; what is refused for good is raised as its package says it.
+
+    Raises:
+        PermanentError: if it is not there.
+        TransientError: if the store does not answer.
+    """
+    import fsspec
+
+    href = f"{place.scheme}://{place.address}"
+    try:
+        info: Mapping[str, Any] = fsspec.filesystem(place.scheme, **store_options(place)).info(place.address)
+    except ImportError:
+        raise
+    except FileNotFoundError:
+        raise PermanentError(f"{href} is not there") from None
+    except Exception as error:  # every package has exceptions of its own
+        if is_final(error):
+            raise
+        raise TransientError(f"could not ask about {href}: {str(error) or type(error).__name__}") from None
+    return info
 
 
 def _warn(href: str, reason: str) -> None:

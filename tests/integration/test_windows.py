@@ -18,7 +18,7 @@ from rasterio.env import get_gdal_config
 import eechips
 from eechips.cli import main
 from eechips.client.retry import RetryPolicy
-from eechips.errors import ConfigurationError, PermanentError, RecipeError, UsageError, ValidationError
+from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError
 from eechips.windows import plan_windows, read_window
 from tests.raster_server import Bucket, serving_bucket
 
@@ -130,8 +130,9 @@ def test_what_a_crowded_store_refuses_is_asked_for_again(bucket: Bucket) -> None
     assert np.array_equal(read_window(unit, policy=AT_ONCE), expected)
     assert bucket.refused == 2
     bucket.refusals[:] = [503] * 50
-    with pytest.raises(ValidationError, match=r"scene\.tif"):
+    with pytest.raises(TransientError, match=r"scene\.tif") as failed:
         read_window(unit, policy=AT_ONCE)
+    assert failed.value.status == 503
 
 
 def test_what_is_not_there_fails_for_good(bucket: Bucket) -> None:

@@ -15,7 +15,8 @@ import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
 
-from eechips.errors import UsageError
+from eechips.client.retry import RetryPolicy
+from eechips.errors import ConfigurationError, EechipsError, TransientError, UsageError, ValidationError
 from eechips.windows import describe, plan_windows, read_window
 from tests.raster_server import Bucket, serving_bucket
 
@@ -140,10 +141,13 @@ def test_a_cog_with_overviews_is_read_where_it_is_whole(bucket: Bucket, mask: bo
     made = write(bucket.folder / "flat.tif", (4, 1300, 1500), mask=mask, **tiles())
     with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
         rasterio.shutil.copy(made, bucket.folder / "scene.tif", driver="COG", blocksize=256, compress="deflate")
+    list(plan_windows("s3://bucket/scene.tif"))
+    looked = bucket.absent  # by the plan, for a mask and the like beside it
+    del bucket.ranges[:]
     units = check("s3://bucket/scene.tif", bucket.folder / "scene.tif")
     assert set(bucket.times_asked("scene.tif")) == {1}
     assert sum(not first for _, first, _ in bucket.ranges) == len(units) + 1  # the header, and once for the plan
-    assert bucket.absent == 0  # no folder was listed, no sidecar looked for
+    assert bucket.absent == 2 * looked  # no window has a folder listed, or looks for anything beside it
     given, size = sum(end - first for _, first, end in bucket.ranges), (bucket.folder / "scene.tif").stat().st_size
     assert given < 1.2 * size  # overviews are a quarter of it, and not read
 
@@ -204,6 +208,75 @@ def test_jpeg_2000_and_netcdf_are_read_by_their_blocks(tmp_path: Path) -> None:
     units = list(plan_windows(series, bands=(1, 811), max_memory=MEMORY))
     found = windowed(units, 2, expected.shape[1:], expected.dtype)
     assert np.array_equal(found.filled(0), expected.filled(0))
+
+
+def read_or_fail(unit: dict[str, Any]) -> Any:
+    """The pixels of a window, without what is masked; or the class of the error."""
+    try:
+        return read_window(unit, policy=RetryPolicy(retries=0)).filled(0)
+    except EechipsError as error:
+        return type(error)
+
+
+@pytest.mark.slow
+def test_a_mask_that_cannot_be_read_is_not_taken_for_none(bucket: Bucket) -> None:
+    """Its header lies in the middle of the file: GDAL does without the mask where that cannot be read."""
+    path = write(bucket.folder / "scene.tif", (1, 500, 600), mask=True, **tiles(16))
+    unit = next(plan_windows("s3://bucket/scene.tif", max_memory=MEMORY))
+    with rasterio.open(path) as source:
+        place = rasterio.windows.Window(0, 0, unit["width"], unit["height"])
+        expected = source.read([1], window=place, masked=True).filled(0)
+    ends: list[Any] = []
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        for number in range(8):
+            bucket.refusals[:] = [*[0] * number, 503]
+            ends.append(process.submit(read_or_fail, unit).result(60))
+    pixels = [each for each in ends if not isinstance(each, type)]
+    assert all(np.array_equal(each, expected) for each in pixels)
+    assert {each for each in ends if isinstance(each, type)} <= {TransientError, ValidationError}
+    assert 0 < len(pixels) < len(ends)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("driver", ["GTiff", "ENVI", "PNG"])
+def test_what_lies_beside_a_raster_belongs_to_it(bucket: Bucket, driver: str) -> None:
+    path = write(bucket.folder / "scene.tif", (1, 300, 400), "uint8", **tiles())
+    if driver == "GTiff":
+        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="NO"), rasterio.open(path, "r+") as target:
+            target.write_mask(np.random.default_rng(6).integers(0, 2, (300, 400)).astype(bool))
+        assert path.with_name("scene.tif.msk").exists()
+    else:
+        name = {"ENVI": "scene.img", "PNG": "scene.png"}[driver]
+        rasterio.shutil.copy(path, bucket.folder / name, driver=driver)
+        path.unlink()
+        path = bucket.folder / name
+    check(str(path), path)
+    units = elsewhere(check, f"s3://bucket/{path.name}", path)
+    assert units[0]["others"]
+    for other in units[0]["others"]:
+        (bucket.folder / other).unlink()
+        assert elsewhere(read_or_fail, units[0]) in (TransientError, ValidationError)
+
+
+@pytest.mark.parametrize("scheme", ["s3", "http"])
+@pytest.mark.parametrize("status", [503, 500])
+def test_a_header_that_does_not_come_may_come_later(bucket: Bucket, scheme: str, status: int) -> None:
+    """Of a server of the web GDAL says no more than that it does not know what came."""
+    write(bucket.folder / "scene.tif", **tiles())
+    base = "s3://bucket" if scheme == "s3" else f"{bucket.environment['AWS_ENDPOINT_URL']}/bucket"
+    unit = next(plan_windows(f"{base}/scene.tif", max_memory=MEMORY))
+    expected = read_window(unit)
+    bucket.headers[:] = [status]
+    assert np.array_equal(read_window(unit, policy=RetryPolicy(retries=1, delay=0.01)), expected)
+    assert not bucket.headers
+
+
+def test_credentials_that_expire_are_told(bucket: Bucket) -> None:
+    write(bucket.folder / "scene.tif", **tiles())
+    unit = next(plan_windows("s3://bucket/scene.tif", max_memory=MEMORY))
+    bucket.headers[:] = [400]
+    with pytest.raises(ConfigurationError, match="The provided token has expired"):
+        read_window(unit)
 
 
 def test_what_has_no_windows_is_refused(tmp_path: Path) -> None:
