@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -22,6 +23,13 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--live", action="store_true", help="also run the tests that need an Earth Engine account")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Takes away what users set for themselves: their project, their service, their cache."""
+    if not config.getoption("--live"):
+        for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE"):
+            os.environ.pop(name, None)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
