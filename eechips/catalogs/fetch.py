@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import functools
+import gzip
+import io
 import ipaddress
 import math
 import random
@@ -12,6 +14,7 @@ import re
 import socket
 import stat
 import urllib.request
+import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -40,12 +43,16 @@ class Maker(Protocol):
 LARGEST = 20_000_000
 """Bytes of an item, at most."""
 
+_LARGEST_HEADER = 65_536  # bytes: policies of content may be long
+_ACCEPTED = "application/geo+json, application/json, */*;q=0.5"  # some servers send pages to who does not say
+_GZIP = b"\x1f\x8b"
 _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TOO_MANY = 429
 _UNAVAILABLE = 503
 _REDIRECTS = 5
 _METADATA = frozenset({"fd00:ec2::254", "100.100.100.200", "192.0.0.192"})  # of Amazon, Alibaba, Oracle
 _MOST_DOUBLINGS = 16
+_SPELT = re.compile(r"https?://[A-Za-z0-9.:-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
@@ -184,7 +191,10 @@ class _Fetching:
             limit=pace.in_flight, limit_per_host=pace.per_host, socket_factory=_socket_within_limits
         )
         timeout = aiohttp.ClientTimeout(total=pace.timeout)
-        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        headers = {"Accept": _ACCEPTED}
+        async with aiohttp.ClientSession(
+            connector=connector, timeout=timeout, headers=headers, max_field_size=_LARGEST_HEADER
+        ) as session:
             try:
                 await asyncio.gather(*(self._work(session) for _ in range(min(pace.in_flight, len(self._addresses)))))
             except asyncio.CancelledError:  # interrupted: threads are waited for
@@ -201,7 +211,7 @@ class _Fetching:
             self._begun += 1
             address = self._addresses[number]
             try:
-                body = await self._one(session, address, self._foreign[number])
+                body = _unzipped(await self._one(session, address, self._foreign[number]))
                 self._bytes += len(body)
                 self._found.bodies[number] = body
             except _FailedError as error:
@@ -250,12 +260,13 @@ class _Fetching:
         """Makes a request again while that may help; whoever waits holds no place at its host."""
         pace = self._pace
         failed = tries = 0
+        answered = host.answered
         while True:
-            answered = host.answered
             try:
                 return await request()
             except _PassingError as error:
                 failed += not (error.is_refusal and host.answered > answered)
+                answered = host.answered  # now, not after the pause: others may be answered meanwhile
                 if failed > pace.retries:
                     raise
                 wait = pace.first_wait * 2 ** min(tries, _MOST_DOUBLINGS) * self._jitter.uniform(0.5, 1.0)
@@ -288,9 +299,12 @@ def is_off_limits(address: str) -> bool:
 
 async def _by_http(session: Any, address: str, proxy: str | None) -> bytes:
     import aiohttp
+    import yarl
 
     try:
-        async with session.get(address, proxy=proxy, max_redirects=_REDIRECTS) as answer:
+        # As it stands in the list: what somebody has signed must not be spelt otherwise.
+        url = yarl.URL(address, encoded=_SPELT.fullmatch(address) is not None)
+        async with session.get(url, proxy=proxy, max_redirects=_REDIRECTS) as answer:
             if answer.status in _TRANSIENT:
                 wait = _retry_after(answer.headers.get("Retry-After", ""))
                 is_refusal = answer.status == _TOO_MANY or (answer.status == _UNAVAILABLE and wait is not None)
@@ -323,6 +337,20 @@ async def _by_http(session: Any, address: str, proxy: str | None) -> bytes:
     if body.lstrip().startswith(b"{") and not body.rstrip().endswith(b"}"):  # no length was promised
         raise _PassingError("cut off", f"the answer breaks off after {len(body):,} bytes")
     return bytes(body)
+
+
+def _unzipped(body: bytes) -> bytes:
+    """What was stored compressed, and came as it was stored."""
+    if not body.startswith(_GZIP):
+        return body
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+            found = file.read(LARGEST + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise _FailedError("no JSON", f"it begins like gzip: {error}") from error
+    if len(found) > LARGEST:
+        raise _FailedError("too large", f"more than {LARGEST:,} bytes")
+    return found
 
 
 def _retry_after(text: str) -> float | None:

@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -201,6 +201,54 @@ def reset(handler: BaseHTTPRequestHandler) -> None:
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.close_connection = True
     handler.connection.close()
+
+
+def test_addresses_are_asked_as_they_are_spelt(server: Server) -> None:
+    """What is signed is signed as it stands; what is no address as it stands is made one."""
+    kept = ["/a%7Eb/c%2Fd.json?x=%2B+%20&y=a%3Ab~", "/a:b@c,d;e?f='(*)'&g", "/%e4%F6?q=a/b?c"]
+    made = {"/ä b?z=ü": "/%C3%A4%20b?z=%C3%BC", "/a|b?c^": "/a%7Cb?c%5E"}
+    server.paths = defaultdict(lambda: lambda handler: send(handler, ITEM))
+    assert got([server.url + path for path in (*kept, *made)]).failures == []
+    assert set(server.asked) == {*kept, *made.values()}
+
+
+def test_items_that_are_stored_compressed(server: Server, tmp_path: Path) -> None:
+    bomb = gzip.compress(b" " * (LARGEST + 1))
+    server.paths["/a.json.gz"] = lambda handler: send(handler, gzip.compress(ITEM), Content_Type="application/gzip")
+    server.paths["/cut"] = lambda handler: send(handler, gzip.compress(ITEM)[:-20])
+    server.paths["/bomb"] = lambda handler: send(handler, bomb)
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(ITEM))
+    assert got([f"{server.url}/a.json.gz", str(tmp_path / "a.json.gz")]).bodies == [ITEM, ITEM]
+    assert kind_of(f"{server.url}/cut") == "no JSON"
+    assert kind_of(f"{server.url}/bomb") == "too large"
+
+
+def test_servers_that_are_hardly_http(server: Server) -> None:
+    def old(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + ITEM)
+        handler.close_connection = True
+
+    def pieces(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for start in range(0, len(ITEM), 1000):
+            piece = ITEM[start : start + 1000]
+            handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        handler.wfile.write(b"0\r\n\r\n")
+
+    def negotiated(handler: BaseHTTPRequestHandler) -> None:
+        is_asked = "json" in handler.headers["Accept"]
+        send(handler, ITEM if is_asked else b"<html>", X_Policy="x" * 20_000, Set_Cookie="a=b; Domain=.[bad")
+
+    def noise(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"\x00\x01\r\n\r\n")
+        handler.close_connection = True
+
+    server.paths.update({"/old": old, "/pieces": pieces, "/negotiated": negotiated, "/noise": noise})
+    found = got([f"{server.url}/{path}" for path in ("old", "pieces", "negotiated", "noise")])
+    assert found.bodies == [ITEM, ITEM, ITEM, None]
+    assert [kind for _, kind, _ in found.failures] == ["connection"]
 
 
 def test_answers_without_end_are_given_up(server: Server) -> None:
