@@ -46,7 +46,7 @@ class Service:
         self.in_flight = 0
         self.most_in_flight = 0
         self.latency = 0.0
-        self.crowd = 0  # pixels and values are held back until so many requests have been in flight
+        self.crowd = 0  # pixels are held back until so many requests have been in flight
         self.together = threading.Event()
         self.rows_per_page: int | None = None
 
@@ -164,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             if service.most_in_flight >= service.crowd:
                 service.together.set()
         try:
-            if service.crowd and kind in ("pixels", "compute", "value"):
+            if service.crowd and kind in ("pixels", "compute"):
                 service.together.wait(60)
             if service.latency and kind in ("create", "pixels", "compute", "features", "value"):
                 time.sleep(service.latency)
