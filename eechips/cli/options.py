@@ -254,6 +254,11 @@ def run_options(function: FunctionT) -> FunctionT:
             help="With --local: serve this folder of assets, or catalogue, not the demo planet.",
         ),
         click.option(
+            "--local-remote",
+            is_flag=True,
+            help="With --local-assets: read its files on web servers, and of a catalogue in object stores, too.",
+        ),
+        click.option(
             "--endpoint",
             envvar="EECHIPS_ENDPOINT",
             show_envvar=True,

@@ -44,6 +44,8 @@ class RunConfig:
         endpoint: base URL of the service; None for Earth Engine's high-volume endpoint.
         local: start a local Earth Engine for this run and ask that.
         local_assets: with ``local``: the folder of assets, or catalogue, that it serves; None for the demo planet.
+        local_remote: with ``local_assets``: whether files that it refers to on web servers are read; those of a
+            catalogue in object stores, too.
         project: Google Cloud project whose quota is used.
         credentials: key file of a service account; None for the user's stored credentials.
         send_credentials: send credentials to ``endpoint`` although it is not https at a host of Google's.
@@ -87,6 +89,7 @@ class RunConfig:
     endpoint: str | None = None
     local: bool = False
     local_assets: Path | None = None
+    local_remote: bool = False
     project: str | None = None
     credentials: Path | None = None
     send_credentials: bool = False
@@ -119,6 +122,8 @@ class RunConfig:
             raise UsageError("--local starts a server of its own: it takes no --endpoint")
         if self.local_assets is not None and not self.local:
             raise UsageError("--local-assets needs --local")
+        if self.local_remote and self.local_assets is None:
+            raise UsageError("--local-remote needs --local-assets: the demo planet has no files")
         if self.local_assets is not None and not self.local_assets.is_dir():
             raise UsageError(f"there is no folder of assets {self.local_assets}")
         if self.method not in ("auto", "url", "pixels"):

@@ -39,12 +39,15 @@ class LocalServer:
 
 
 @contextlib.contextmanager
-def serve(assets: Path | None, *, in_flight: int, log: Path | None = None) -> Iterator[LocalServer]:
+def serve(
+    assets: Path | None, *, in_flight: int, remote: bool = False, log: Path | None = None
+) -> Iterator[LocalServer]:
     """Runs ``python -m eechips.emulator`` for the duration of the block.
 
     Args:
         assets: folder of assets, or catalogue, to serve; None for the demo planet.
         in_flight: requests that it must bear at once.
+        remote: whether it reads files elsewhere that the assets refer to.
         log: file for what it writes to standard error; removed if that is nothing. None to keep nothing.
 
     Yields:
@@ -56,6 +59,7 @@ def serve(assets: Path | None, *, in_flight: int, log: Path | None = None) -> It
     command = [sys.executable, "-m", "eechips.emulator", "--exit-with-parent", "--port", "0", "--rate", "none"]
     command += ["--concurrency", str(in_flight)]
     command += ["--demo"] if assets is None else [_option(assets), str(assets), "--no-demo"]
+    command += ["--allow-remote"] if remote else []
     with log.open("w+b") if log is not None else tempfile.TemporaryFile() as errors:
         # A session of its own: Ctrl-C in the terminal is for us alone, and we may need the server to finish.
         process = subprocess.Popen(

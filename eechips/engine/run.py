@@ -141,7 +141,9 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         server: LocalServer | None = None
         if config.local:
             bearable = config.most_in_flight + config.processes
-            server = stack.enter_context(serve(config.local_assets, in_flight=bearable, log=server_log))
+            server = stack.enter_context(
+                serve(config.local_assets, remote=config.local_remote, in_flight=bearable, log=server_log)
+            )
         target = find_target(config, server.url if server is not None else config.service)
         throttle = Throttle(worker_context(), _limits(config, target), seats=config.processes + 1)
         try:

@@ -47,7 +47,8 @@ _READ_TIMEOUT, _UNIT_TIMEOUT = 60.0, 86400.0
 _SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes lets another go on, which may only have to hash or write what has come."""
 _OF_EARTH_ENGINE = (
-    "local", "local_assets", "endpoint", "project", "credentials", "send_credentials", "scheduler", "pipeline_options",
+    "local", "local_assets", "local_remote", "endpoint", "project", "credentials", "send_credentials", "scheduler",
+    "pipeline_options",
 )  # fmt: skip
 
 

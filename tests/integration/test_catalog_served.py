@@ -563,6 +563,25 @@ def test_a_run_s_chips_are_a_collection(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_runs_read_files_on_web_servers_where_they_may(web: Files, files: Path, tmp_path: Path) -> None:
+    put(tmp_path / "catalog", [scene("far", {"red": described("red", f"{web.url}/red.tif")})])
+    west, south, east, north = box()
+    middle = ",".join(f"{number:.6f}" for number in ((west + east) / 2, (south + north) / 2))
+    options: dict[str, Any] = {
+        "roi": f"{middle},{east:.6f},{north:.6f}", "local": True, "local_assets": tmp_path / "catalog", "quiet": True,
+        "processes": 1,
+    }  # fmt: skip
+    refused = eechips.images("scenes", bands="red", out=tmp_path / "refused", **options)
+    assert list(refused.units.state) == ["failed_permanent"]
+    assert "a run with --local-remote" in refused.units.error.item()
+    taken = eechips.images("scenes", bands="red", out=tmp_path / "taken", local_remote=True, **options)
+    with rasterio.open(tmp_path / "taken" / taken.units.file.item()) as chip_, rasterio.open(files / "red.tif") as own:
+        row, column = rasterio.transform.rowcol(own.transform, *(chip_.transform * (0.5, 0.5)))
+        expected = own.read(window=Window(column, row, chip_.width, chip_.height), boundless=True)
+        np.testing.assert_array_equal(chip_.read(), expected)
+
+
+@pytest.mark.slow
 def test_the_command_serves_catalogues_beside_assets_and_the_demo(scened: Path, tmp_path: Path) -> None:
     refused = CliRunner().invoke(main, ["serve", "--catalog", str(tmp_path)])
     assert refused.exit_code == 2

@@ -89,6 +89,7 @@ def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
         {"endpoint": "ftp://x"},
         {"local": True, "endpoint": "http://127.0.0.1:1"},
         {"local_assets": Path("/")},
+        {"local": True, "local_remote": True},
         {"local": True, "local_assets": Path("/no/such/folder")},
     ],
 )
