@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.crs import parse_crs
+from eechips.downloads.ends import check_blocks, check_end
 from eechips.errors import UsageError, ValidationError
 from eechips.writers import Facts
 
@@ -259,7 +260,7 @@ def md5_of(headers: Mapping[str, str]) -> str | None:
 
 
 def inspect(path: Path, promise: Promise) -> Facts:
-    """What the beginning of a file tells, compared with what was promised. No pixel is read.
+    """What the beginning of a file tells, compared with what was promised and with where it ends. No pixel is read.
 
     Returns:
         Nothing for what is no raster.
@@ -313,6 +314,10 @@ def _header_of(path: Path) -> tuple[Facts, str, bool]:
                 crs=None if crs is None else crs.to_string(),
                 transform=tuple(dataset.transform)[:6],
             )
+            if dataset.driver == "GTiff":
+                check_blocks(path, dataset)
+            elif dataset.driver.startswith("JP2"):
+                check_end(path, "jp2")
             has_alpha = dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha
             return facts, str(dataset.driver), has_alpha
 
@@ -337,6 +342,7 @@ def _check_kind(path: Path, promise: Promise) -> None:
         return
     if begins and not (text if name in ("xml", "json") else head).startswith(begins):
         raise ValidationError(f"it does not begin as {name} does, but with {head[:16]!r}")
+    check_end(path, name)
 
 
 def _kind_of(media_type: str, suffix: str) -> str:

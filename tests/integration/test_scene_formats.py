@@ -75,12 +75,12 @@ def test_chips_of_scenes_in_jpeg2000(serve: Callable[..., Server], tmp_path: Pat
 
 
 def test_what_is_no_image_stays_a_file(tmp_path: Path) -> None:
-    """A zipped product, netCDF and HDF5 come whole, and it is said that they become no assets."""
+    """A zipped product, netCDF and HDF4 come whole, and it is said that they become no assets."""
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w") as archive:
         archive.writestr("S2A.SAFE/manifest.safe", "<xml/>")
-    bodies = {"S2A.SAFE.zip": written.getvalue(), "grid.nc": b"CDF\x01" + bytes(100), "x.h5": b"\x89HDF\r\n\x1a\n"}
-    types = {"S2A.SAFE.zip": "application/zip", "grid.nc": "application/netcdf", "x.h5": "application/octet-stream"}
+    bodies = {"S2A.SAFE.zip": written.getvalue(), "grid.nc": b"CDF\x01" + bytes(100), "x.hdf": b"\x0e\x03\x13\x01"}
+    types = {"S2A.SAFE.zip": "application/zip", "grid.nc": "application/netcdf", "x.hdf": "application/octet-stream"}
     with answering(lambda path, headers, body: (200, {}, bodies[path[1:]])) as url:
         found = [
             item(name, {"product": {"href": f"{url}/{name}", "type": types[name], "roles": ["data"]}})

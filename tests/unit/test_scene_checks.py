@@ -33,6 +33,7 @@ from eechips.errors import ValidationError
 from eechips.planning.conditions import parse_condition
 
 TIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
+HDF5 = b"\x89HDF\r\n\x1a\n\x02\x08\x08" + bytes(17) + b"\x30" + bytes(19)  # 48 bytes, as it says of itself
 PAGE = b"\n<!DOCTYPE html>\n<html><head><title>Earthdata Login</title></head></html>"
 
 
@@ -243,14 +244,14 @@ def zipped() -> bytes:
         ("application/zip", "zip", zipped()),
         (None, "zip", zipped()),
         ("application/x-netcdf", "nc", b"CDF\x02rest"),
-        ("application/netcdf", "nc4", b"\x89HDF\r\n\x1a\nrest"),
-        ("application/x-hdf5", "h5", b"\x89HDF\r\n\x1a\n"),
+        ("application/netcdf", "nc4", HDF5),
+        ("application/x-hdf5", "h5", HDF5),
         ("application/x-hdf", "hdf", b"\x0e\x03\x13\x01"),
         ("application/xml", "xml", b"\xef\xbb\xbf<?xml version='1.0'?><a/>"),
         ("text/xml", "xml", "<?xml version='1.0' encoding='utf-16'?><a/>".encode("utf-16")),
         ("application/json", "json", b' \n{"a": 1}'),
         ("application/geo+json", "geojson", b"{}"),
-        ("application/vnd.apache.parquet", "parquet", b"PAR1xxPAR1"),
+        ("application/vnd.apache.parquet", "parquet", b"PAR1" + bytes(12) + b"PAR1"),
         ("application/pdf", "pdf", b"%PDF-1.4"),
         ("text/plain", "txt", b"GROUP = LANDSAT_METADATA_FILE"),
         ("application/vnd.laszip+copc", "laz", b"LASF"),
