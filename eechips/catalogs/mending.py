@@ -34,10 +34,11 @@ _PLAIN = re.compile(
     r"(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)",
     re.ASCII,
 )
+# Signs that there may be such names: what is found fast, and what is found.
 _NO_NAMES = {
-    "NUL": re.compile(rb"\\u0000"),
-    "empty names": re.compile(rb'(?<!\\)""\s*:'),
-}  # signs that there may be such
+    "NUL": (b"\\u0000", re.compile(rb"\\u0000")),
+    "empty names": (b'""', re.compile(rb'(?<!\\)""\s*:')),
+}
 _RFC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _MOMENT = re.compile(
     r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
@@ -73,7 +74,7 @@ def parsed(text: bytes) -> tuple[Any, tuple[str, ...]]:
     """
     text = _in_utf8(text)
     value, mended = _loaded(text)
-    kinds = [kind for kind, sign in _NO_NAMES.items() if sign.search(text)]
+    kinds = [kind for kind, (sign, pattern) in _NO_NAMES.items() if sign in text and pattern.search(text)]
     if kinds:
         try:
             named = _named(value)

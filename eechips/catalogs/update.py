@@ -91,15 +91,16 @@ def changing(folder: Path) -> Iterator[commit.Change]:
     """
     is_new = not folder.exists()
     make_folder(folder)
-    with locked(folder):
-        commit.finish(folder)
-        try:
-            yield commit.Change(folder)
-        except OSError as error:
-            raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
-        finally:
-            if is_new and [path.name for path in folder.iterdir()] == [LOCK_NAME]:
-                shutil.rmtree(folder)
+    try:
+        with locked(folder):
+            commit.finish(folder)
+            try:
+                yield commit.Change(folder)
+            finally:
+                if is_new and [path.name for path in folder.iterdir()] == [LOCK_NAME]:
+                    shutil.rmtree(folder)
+    except OSError as error:
+        raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
 
 
 def folder_of(out: str | Path) -> Path:

@@ -450,6 +450,31 @@ def test_killed_at_any_change_of_a_file_it_goes_on_to_the_same_catalogue(tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("limit", [0, 1000, 30_000])
+def test_a_disk_that_is_full_is_told_and_nothing_is_lost(tmp_path: Path, limit: int) -> None:
+    """As the lock, what is sorted, or partitions are written: no file may have more bytes."""
+    out = tmp_path / "catalog"
+    write(tmp_path / "list.ndjson", [scene(n, assets={f"{n}": {"href": os.urandom(100).hex()}}) for n in range(100)])
+    ingest(write(tmp_path / "old.ndjson", [scene(n) for n in range(5)]), out, resolution=0, quiet=True)
+    before = digests(out)
+    program = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+        "import sys; from eechips.cli import main; main(['catalog', 'ingest', *sys.argv[1:]])"
+    )
+    arguments = [str(tmp_path / "list.ndjson"), "--out", str(out)]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 2
+    assert "could not write" in done.stderr
+    assert digests(out) == before
+    assert len(eechips.open_catalog(out)) == 5
+    assert cli(*arguments).exit_code == 0
+    assert len(contents(eechips.open_catalog(out))) == 100
+    assert sorted(path.name for path in out.glob(".*")) == [".eechips.lock"]
+
+
+@pytest.mark.slow
 def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: Host) -> None:
     (tmp_path / "list.txt").write_text("\n".join(f"{host.url}/{n}.json" for n in range(10)))
     arguments = [str(tmp_path / "list.txt"), "--out", str(tmp_path / "catalog")]
