@@ -10,7 +10,7 @@ import numpy as np
 from rasterio.crs import CRS
 
 from eechips.engine.assembly import Results, Settled
-from eechips.errors import RecipeError, StorageError
+from eechips.errors import RecipeError, StorageError, UsageError
 from eechips.grid import Grid, Window
 from eechips.jobs.pieces import Piece, put_together
 from eechips.jobs.tiles import Layout
@@ -24,8 +24,8 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
 
     Args:
         unit: of the window.
-        pixels: array, perhaps masked, (rows, columns) or (bands, rows, columns), as large as the window. A pixel that
-            is masked or NaN in any band has no data in all.
+        pixels: array, perhaps masked, (rows, columns) or (bands, rows, columns), as large as the window; true and
+            false become 1 and 0. A pixel that is masked or NaN in any band has no data in all.
         bands: their names; ``B1``, ``B2``, … if there are none.
         nodata: value of pixels without data, beside those that are masked.
 
@@ -34,24 +34,35 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
     """
     data = np.ma.getdata(pixels)
     mask = np.ma.getmaskarray(pixels)
+    if data.dtype.kind == "b":
+        data = data.astype("uint8")
     if data.ndim == 2:
         data, mask = data[np.newaxis], mask[np.newaxis]
     if data.shape[1:] != (unit["height"], unit["width"]) or data.ndim != 3:
         size = f"{unit['height']} rows and {unit['width']} columns"
         raise RecipeError(f"an array of shape {np.shape(pixels)} was made of a window of {size}")
-    if data.dtype.name not in cog.DTYPES:
-        raise RecipeError(f"pixels of type {data.dtype.name} were made of a window: one of {', '.join(cog.DTYPES)}")
+    if data.dtype.name not in cog.ALL_DTYPES:
+        known = ", ".join(cog.ALL_DTYPES)
+        raise RecipeError(f"pixels of type {data.dtype.name} were made of a window, and can be one of {known}, or bool")
     names = tuple(bands) or tuple(f"B{number}" for number in range(1, len(data) + 1))
     if len(names) != len(data):
         raise RecipeError(f"{len(data)} bands were made of a window, and {len(names)} are named: {', '.join(names)}")
     absent = mask.any(axis=0)
-    if data.dtype.kind == "f":
+    if data.dtype.kind in "fc":
         absent |= np.isnan(data).any(axis=0)
     if nodata is not None:
+        _check_nodata(nodata, data.dtype.name)
         absent |= (data == np.array(nodata, dtype=data.dtype)).any(axis=0)
     place = Grid.from_json(unit["raster"]).window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
     filled = np.where(absent, data.dtype.type(0), data)  # the same file, whatever is left where there is no data
     return geotiff.encode(filled, ~absent, names, CRS.from_user_input(place.crs), place.affine)
+
+
+def _check_nodata(nodata: float, dtype: str) -> None:
+    try:
+        cog.check_nodata(nodata, dtype)
+    except UsageError as error:
+        raise RecipeError(str(error).replace("--nodata", "nodata")) from None
 
 
 def join_windows(

@@ -59,6 +59,8 @@ _DTYPES = {
     "float32": "Float32",
     "float64": "Float64",
 }
+_FURTHER = {"int64": "Int64", "uint64": "UInt64", "complex64": "CFloat32", "complex128": "CFloat64"}
+_NAMES = {**_DTYPES, **_FURTHER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,8 @@ class Mosaic:
             "BIGTIFF": "IF_SAFER",
             "NUM_THREADS": min(os.cpu_count() or 1, _MOST_THREADS),
         }
-        return options if self.compress == "none" else {**options, "PREDICTOR": "YES"}
+        has_predictor = self.compress != "none" and np.dtype(self.dtype).kind != "c"
+        return {**options, "PREDICTOR": "YES"} if has_predictor else options
 
     def check(self, path: Path) -> Iterator[tuple[Tile, str]]:
         """Reads a file that was written, and every window, and compares them.
@@ -178,7 +181,7 @@ class Mosaic:
             is_same = np.array_equal(mosaic.read_masks(1, window=place) != 0, mask)
         else:
             pixels, is_same = np.where(mask, pixels, np.array(self.nodata, dtype=self.dtype)), True
-        if not is_same or not np.array_equal(found, pixels, equal_nan=pixels.dtype.kind == "f"):
+        if not is_same or not np.array_equal(found, pixels, equal_nan=pixels.dtype.kind in "fc"):
             raise ValidationError(
                 f"the window at column {window.column}, row {window.row} is not in the mosaic as it came"
             )
@@ -212,7 +215,7 @@ class Mosaic:
         # Where nodata is wanted, the rows take only what a window's mask shows.
         kind = "ComplexSource" if is_row and self.nodata is not None else "SimpleSource"
         for number, name in enumerate(self.bands, start=1):
-            band = ET.SubElement(root, "VRTRasterBand", dataType=_DTYPES[self.dtype], band=str(number))
+            band = ET.SubElement(root, "VRTRasterBand", dataType=_NAMES[self.dtype], band=str(number))
             _add(band, "Description", name)
             if self.nodata is not None:
                 _add(band, "NoDataValue", repr(self.nodata))
@@ -231,7 +234,7 @@ class Mosaic:
         _add(source, "SourceBand", band)
         # With these, GDAL opens a file only when it needs its pixels.
         place = {"RasterXSize": str(window.width), "RasterYSize": str(window.height)}
-        _add(source, "SourceProperties", **place, DataType=_DTYPES[dtype], BlockXSize="256", BlockYSize="256")
+        _add(source, "SourceProperties", **place, DataType=_NAMES[dtype], BlockXSize="256", BlockYSize="256")
         _add(source, "SrcRect", xOff="0", yOff="0", **size)
         _add(source, "DstRect", xOff=str(window.column), yOff=str(window.row), **size)
         if source.tag == "ComplexSource":
@@ -244,7 +247,7 @@ def check_nodata(nodata: float | None, dtype: str) -> None:
     Raises:
         UsageError: saying which values it holds.
     """
-    if nodata is None or np.dtype(dtype).kind == "f":
+    if nodata is None or np.dtype(dtype).kind in "fc":
         return
     limits = np.iinfo(dtype)
     if not float(nodata).is_integer() or not limits.min <= nodata <= limits.max:
@@ -253,6 +256,9 @@ def check_nodata(nodata: float | None, dtype: str) -> None:
 
 DTYPES = tuple(_DTYPES)
 """Numpy names of the types that pixels of a mosaic can have."""
+
+ALL_DTYPES = tuple(_NAMES)
+"""Those, and others that GDAL has, which Earth Engine does not send."""
 
 
 def common_dtype(dtypes: Sequence[npt.DTypeLike]) -> str:

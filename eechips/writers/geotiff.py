@@ -83,7 +83,8 @@ def validate(data: bytes, expectation: Expectation) -> Facts:
     with decoding(data, "GTiff") as source:
         pixels, mask = source.read(), source.dataset_mask() != 0
         names = tuple(n or f"B{i}" for i, n in enumerate(source.descriptions, start=1))
-        return _facts(pixels, mask, names, source.crs, source.transform, expectation)
+        # The other one is that of a raster whose corner is the origin, and whose pixels are one unit.
+        return _facts(pixels, mask, names, source.crs, source.transform, expectation, _NOWHERE[:1])
 
 
 def _names(source: Any, count: int, expectation: Expectation) -> tuple[str, ...]:
@@ -96,14 +97,22 @@ def _names(source: Any, count: int, expectation: Expectation) -> tuple[str, ...]
     return tuple(name or f"B{i}" for i, name in enumerate(found, start=1))
 
 
-def _facts(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: Any, expectation: Expectation) -> Facts:
+def _facts(
+    pixels: Any,
+    mask: Any,
+    names: tuple[str, ...],
+    crs: Any,
+    transform: Any,
+    expectation: Expectation,
+    made_up: Sequence[tuple[float, ...]] = _NOWHERE,
+) -> Facts:
     count, height, width = pixels.shape
     expectation.check_size(width, height)
     expectation.check_bands(count)
     expectation.check_dtype(pixels.dtype.name)
     if crs is None:
         raise ValidationError("no coordinate reference system came back")
-    if tuple(transform)[:6] in _NOWHERE:
+    if tuple(transform)[:6] in made_up:
         raise ValidationError("no transform came back")
     if expectation.crs is not None:
         check_crs(expectation.crs, crs)
@@ -141,7 +150,7 @@ def encode(pixels: Any, mask: Any, names: tuple[str, ...], crs: Any, transform: 
         "transform": transform,
         "interleave": "band",
         "compress": "deflate",
-        "predictor": 3 if pixels.dtype.kind == "f" else 2,
+        "predictor": {"f": 3, "c": 1}.get(pixels.dtype.kind, 2),
     }
     if max(width, height) > _MAX_STRIP:
         profile |= {"tiled": True, "blockxsize": 256, "blockysize": 256}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import rasterio
 from click.testing import CliRunner
 from rasterio.env import get_gdal_config
+from rasterio.errors import NotGeoreferencedWarning
 
 import eechips
 from eechips.cli import main
@@ -198,6 +200,54 @@ def test_windows_that_are_not_alike_are_not_put_together(tmp_path: Path) -> None
         eechips.run(
             recipe, {"href": str(scene), "nir": 4, "max_memory": MEMORY}, out=tmp_path / "out", engine="threads"
         )
+
+
+RESULTS = {
+    "bool": "pixels > 0",
+    "int64": "pixels.astype('int64') * 2**40",
+    "uint64": "abs(pixels.astype('int64')).astype('uint64')",
+    "complex64": "(pixels * np.complex64(1j)).astype('complex64')",
+    "int8": "(pixels % 100).astype('int8')",
+    "float64": "np.ma.concatenate([pixels / 3] * 5)",
+}
+
+
+@pytest.mark.parametrize(
+    ("made", "place"),
+    [
+        *((name, rasterio.Affine(10.0, 0.0, 5e5, 0.0, -10.0, 44e5)) for name in RESULTS),
+        ("int8", rasterio.Affine(1.0, 0.0, 0.0, 0.0, -1.0, 0.0)),  # which is also what a file without a place has
+        ("int8", rasterio.Affine(10.0, 0.0, 5e5, 0.0, 10.0, 44e5)),  # the south is up
+        ("int8", rasterio.Affine(8.0, 6.0, 5e5, 6.0, -8.0, 44e5)),  # rotated
+    ],
+)
+def test_what_is_made_has_a_type_and_bands_of_its_own(tmp_path: Path, made: str, place: rasterio.Affine) -> None:
+    scene, recipe = tmp_path / "scene.tif", tmp_path / "recipe.py"
+    pixels = np.random.default_rng(9).integers(-30_000, 30_000, (2, 300, 401), dtype=np.int16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # rasterio takes one of them for none
+        with rasterio.open(
+            scene, "w", driver="GTiff", width=401, height=300, count=2, dtype="int16", crs="EPSG:32613",
+            transform=place, nodata=-1, tiled=True, blockxsize=64, blockysize=64,
+        ) as target:  # fmt: skip
+            target.write(pixels)
+    recipe.write_text(
+        "import numpy as np\nfrom eechips.windows import *\nNEEDS_SERVICE = False\n"
+        f"def get_requests(href): return plan_windows(href, max_memory={MEMORY!r})\n"
+        f"def get_result(index, unit):\n    pixels = read_window(unit)\n    return window_file(unit, {RESULTS[made]})\n"
+        "def assemble(results): join_windows(results, 'made.tif')\n"
+    )
+    run = eechips.run(recipe, {"href": str(scene)}, out=tmp_path / "out", engine="threads", quiet=True)
+    assert run.is_complete
+    with rasterio.open(scene) as source:
+        expected = eval(RESULTS[made], {"np": np, "pixels": source.read(masked=True)})
+    with rasterio.open(run.path / "made.tif") as source:
+        found, dtypes, transform = source.read(masked=True), set(source.dtypes), source.transform
+    assert dtypes == {"uint8" if made == "bool" else made}
+    assert transform == place
+    absent = np.ma.getmaskarray(expected).any(axis=0)
+    assert (np.ma.getmaskarray(found) == absent).all()
+    assert np.array_equal(np.ma.getdata(found)[:, ~absent], np.ma.getdata(expected)[:, ~absent])
 
 
 def test_memory_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -260,11 +260,16 @@ def test_what_is_not_a_number_has_no_data() -> None:
     assert names == ("B1", "B2")
 
 
+def test_no_data_is_a_value_of_the_type() -> None:
+    with pytest.raises(RecipeError, match="nodata -9999 is no uint8, which holds whole numbers 0 to 255"):
+        window_file(UNIT, np.zeros((2, 3), "uint8"), nodata=-9999)
+
+
 @pytest.mark.parametrize(
     ("pixels", "bands", "said"),
     [
         (np.zeros((3, 2), "uint8"), (), "2 rows and 3 columns"),
-        (np.zeros((2, 3), "complex64"), (), "type complex64"),
+        (np.zeros((2, 3), "float16"), (), "type float16"),
         (np.zeros((2, 3), "uint8"), ("a", "b"), "1 bands were made of a window, and 2 are named"),
     ],
 )
