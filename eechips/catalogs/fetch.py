@@ -136,6 +136,7 @@ def fetch(
     advance: Callable[[int], object],
     seed: int = 0,
     enough: float = math.inf,
+    borne: dict[str, float] | None = None,
 ) -> Fetched:
     """Fetches addresses: by HTTP, or what else fsspec knows; or has a hook make items of them.
 
@@ -148,9 +149,10 @@ def fetch(
         advance: told of each that is through.
         seed: of the jitter in waiting.
         enough: bytes, after which no further address is asked.
+        borne: requests at once that hosts bear, as they have shown before; kept up to date.
     """
     strange = [False] * len(addresses) if foreign is None else foreign
-    whole = _Fetching(addresses, strange, pace, make, advance, random.Random(seed), enough).all()
+    whole = _Fetching(addresses, strange, pace, make, advance, random.Random(seed), enough, borne).all()
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -171,12 +173,14 @@ class _Fetching:
         advance: Callable[[int], object],
         jitter: random.Random,
         enough: float,
+        borne: dict[str, float] | None,
     ) -> None:
         self._addresses, self._foreign, self._pace, self._make = addresses, foreign, pace, make
         self._advance, self._jitter, self._enough = advance, jitter, enough
         self._found = Fetched([None] * len(addresses))
         self._begun = 0
         self._hosts: dict[str, Host] = {}
+        self._borne = {} if borne is None else borne
         self._proxies = urllib.request.getproxies()
         self._bytes = 0
 
@@ -201,6 +205,7 @@ class _Fetching:
                 if self._make is not None:
                     self._make.stop()
                 raise
+        self._borne.update({name: host.borne for name, host in self._hosts.items()})
         found.failures.sort()
         del found.bodies[self._begun :]
         return found
@@ -231,7 +236,7 @@ class _Fetching:
             name = host_of(address)
         except ValueError as error:
             raise _FailedError("no address", str(error)) from error
-        host = self._hosts.setdefault(name, Host(self._pace.per_host))
+        host = self._hosts.setdefault(name, Host(self._pace.per_host, self._borne.get(name)))
         if is_web(address):
             proxy = self._proxy(address)
             request = functools.partial(_by_http, session, address, proxy)

@@ -18,11 +18,12 @@ class Host:
 
     Args:
         most: requests at once, at most.
+        limit: what it has borne before; None if nobody knows.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, limit: float | None = None) -> None:
         self.answered = 0
-        self._most, self._limit = most, float(most)
+        self._most, self._limit = most, float(most) if limit is None else min(limit, most)
         self._busy = 0
         self._free = asyncio.Event()
         self._closed_until = self._refused = float("-inf")  # of the loop's clock
@@ -31,6 +32,11 @@ class Host:
     def limit(self) -> int:
         """Requests at once, for now."""
         return int(self._limit)
+
+    @property
+    def borne(self) -> float:
+        """What it bears, for :class:`Host` the next time."""
+        return self._limit
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[float]:

@@ -167,6 +167,7 @@ class _Work:
     seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "shard": 0.0})
     _waiting: deque[tuple[str, str, Promise | Sharded]] = field(default_factory=deque)
     _failed: list[tuple[str, str]] = field(default_factory=list)
+    _borne: dict[str, float] = field(default_factory=dict)
 
     @property
     def failures(self) -> Iterator[Failure]:
@@ -251,6 +252,7 @@ class _Work:
             advance=self.advance,
             seed=number,
             enough=_ENOUGH,
+            borne=self._borne,
         )
         through = len(fetched.bodies)
         end = len(entries) if through == len(places) else places[through]

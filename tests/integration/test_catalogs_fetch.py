@@ -138,6 +138,26 @@ def test_a_host_that_bears_few_requests_loses_no_items(server: Server) -> None:
     assert refused[0] < 150  # and then was not
 
 
+def test_what_a_host_bears_is_known_the_next_time(server: Server) -> None:
+    """Addresses are fetched some thousand at a time: not all of them have to overrun it again."""
+    refusals = [4]
+
+    def busy(handler: BaseHTTPRequestHandler) -> None:
+        refusals[0] -= 1
+        send(handler, b"", 429, Retry_After="0") if refusals[0] >= 0 else send(handler, ITEM)
+
+    server.paths["/item"] = busy
+    borne: dict[str, float] = {}
+    pace = Pace(in_flight=1, per_host=32, retries=9, first_wait=0.001)
+    host = server.url.removeprefix("http://")
+    assert got([f"{server.url}/item?1"], pace, borne=borne).failures == []
+    assert 2 <= borne[host] < 3  # halved four times, and one answer
+    assert got([f"{server.url}/item?{n}" for n in range(5)], pace, borne=borne).failures == []
+    assert 3 < borne[host] < 6  # and not 32, from which it would begin
+    assert got([f"{server.url}/item"], Pace(in_flight=1, per_host=1), borne=borne).failures == []
+    assert borne[host] == 1
+
+
 def test_a_host_that_refuses_everything_is_given_up(server: Server) -> None:
     server.paths["/item"] = lambda handler: send(handler, b"", 429, Retry_After="0")
     found = got([f"{server.url}/item?{n}" for n in range(3)], Pace(retries=2, first_wait=0.01))
