@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from eechips.downloads.address import bare, suffix_of
 from eechips.downloads.checks import Promise
@@ -51,9 +52,15 @@ def _bands(asset: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def unit_of(item: Mapping[str, Any], key: str) -> Unit:
-    """The unit of an asset: ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "promise"}``."""
-    asset, properties = item["assets"][key], item.get("properties") or {}
+def unit_of(item: Mapping[str, Any], key: str, prefers: Callable[[str], bool] = lambda href: False) -> Unit:
+    """The unit of an asset: ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "promise"}``.
+
+    Args:
+        item: in STAC.
+        key: of the asset.
+        prefers: whether an address is taken rather than others of the same asset.
+    """
+    asset, properties = _preferred(item["assets"][key], prefers), item.get("properties") or {}
     href = bare(asset["href"])
     moment = properties.get("datetime") or properties.get("start_datetime")
     return {
@@ -65,3 +72,22 @@ def unit_of(item: Mapping[str, Any], key: str) -> Unit:
         **({"datetime": moment} if moment else {}),
         "promise": Promise.of(asset, properties, suffix_of(href)).to_json(),
     }
+
+
+def _preferred(asset: Mapping[str, Any], prefers: Callable[[str], bool]) -> Mapping[str, Any]:
+    """An asset at its first address that is preferred (https://github.com/stac-extensions/alternate-assets)."""
+    listed = asset.get("alternate")
+    if prefers(asset["href"]) or not isinstance(listed, dict):
+        return asset
+    for other in listed.values():
+        href = other.get("href") if isinstance(other, dict) else None
+        if isinstance(href, str) and _is_whole(href) and prefers(href):
+            return {**asset, **other}
+    return asset
+
+
+def _is_whole(href: str) -> bool:
+    try:
+        return bool(urlsplit(href).netloc)
+    except ValueError:
+        return False

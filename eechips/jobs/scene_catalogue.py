@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class SceneCatalogue:
         start: first day or moment, as it was typed; None for no bound.
         end: day or moment after the last, likewise.
         assets: keys, or names of bands, of the assets to take; those that are data if None.
+        prefers: whether an address is taken rather than others of the same asset.
         identity: of the search; an answer to another one is none.
         signed: addresses that it gave signed, by what they are without; grows.
     """
@@ -43,6 +44,7 @@ class SceneCatalogue:
     start: str | None
     end: str | None
     assets: tuple[str, ...] | None
+    prefers: Callable[[str], bool]
     identity: str
     signed: dict[str, str] = field(default_factory=dict, repr=False)
 
@@ -109,7 +111,7 @@ class SceneCatalogue:
             count += 1
             without += not keys
             for key in keys:
-                unit = unit_of(item, key)
+                unit = unit_of(item, key, self.prefers)
                 promise = Promise.from_json(unit["promise"])
                 size += promise.size or 0
                 unknown += promise.is_unknown

@@ -22,7 +22,7 @@ from eechips.downloads.rate import Rate, Room
 from eechips.downloads.reader import POLICY, Reader
 from eechips.downloads.search import Search
 from eechips.downloads.secret import read_secrets
-from eechips.downloads.signing import Auth, AuthName, Signer, signer_of
+from eechips.downloads.signing import Auth, AuthName, Signer, belongs, signer_of
 from eechips.downloads.transfer import Courier
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
@@ -198,7 +198,12 @@ class Scenes:
     def catalogue(self) -> SceneCatalogue:
         """What is asked."""
         return SceneCatalogue(
-            search=self.search, start=self.start, end=self.end, assets=self.asset_names, identity=self.identity
+            search=self.search,
+            start=self.start,
+            end=self.end,
+            assets=self.asset_names,
+            prefers=lambda href: belongs(href, self.access.hosts),
+            identity=self.identity,
         )
 
     @property

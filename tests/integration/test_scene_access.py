@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from eechips.downloads.assets import unit_of
 from tests.answering import Answer, answering
 from tests.integration.test_scenes import TIFF, assert_same, catalogue, fetch, folder, items
 from tests.scene_servers import Faults, FileServer, item
@@ -118,6 +119,27 @@ def test_a_token_that_runs_out_while_files_come(folder: Path, tmp_path: Path, mo
     assert tokens == {"client_credentials": 1, "refresh_token": 1}
     assert sum(refused.values()) >= 1
     assert search_for(tmp_path / "out", [SECRET]) == []
+
+
+def test_of_several_addresses_the_one_that_the_secret_opens(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Copernicus has them: in its object store, and by HTTP with a token."""
+    monkeypatch.setenv("EECHIPS_SCENES_TOKEN", SECRET)
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        is_open = headers.get("Authorization") == f"Bearer {SECRET}"
+        return (200, {}, (folder / path.rpartition("/")[2]).read_bytes()) if is_open else (401, {}, b"")
+
+    with answering(answer) as url:
+        found = []
+        for number in range(2):
+            others = {"odd": None, "bad": {"href": "http://[::1"}, "https": {"href": f"{url}/odata/s{number}.tif"}}
+            asset = {"href": f"s3://eodata/s{number}.tif", "type": TIFF, "alternate": others}
+            found.append(item(f"s{number}", {"B04": asset}))
+        stac = catalogue(tmp_path, found)
+        assert_same(fetch(stac, tmp_path / "out", auth="bearer", auth_host="127.0.0.1"), folder)
+    assert unit_of(found[0], "B04")["href"] == "s3://eodata/s0.tif"
 
 
 @pytest.mark.parametrize("expiry", ["2999-01-01T00:00:00.1234567Z", "2999-01-01T00:00:00+0000", "soon", None, 7])
