@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from rasterio.crs import CRS
+from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.engine.assembly import Results, Settled
 from eechips.errors import RecipeError, StorageError, UsageError
@@ -55,7 +57,9 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
         absent |= (data == np.array(nodata, dtype=data.dtype)).any(axis=0)
     place = Grid.from_json(unit["raster"]).window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
     filled = np.where(absent, data.dtype.type(0), data)  # the same file, whatever is left where there is no data
-    return geotiff.encode(filled, ~absent, names, CRS.from_user_input(place.crs), place.affine)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of unit pixels whose corner is the origin
+        return geotiff.encode(filled, ~absent, names, CRS.from_user_input(place.crs), place.affine)
 
 
 def _check_nodata(nodata: float, dtype: str) -> None:
