@@ -215,11 +215,11 @@ class Transport:
             finally:
                 usage.received += slot.received
 
-    def lend(self, attempt: Callable[[], T], policy: RetryPolicy | None = None) -> T:
+    def lend(self, attempt: Callable[[Slot], T], policy: RetryPolicy | None = None) -> T:
         """Has somebody else send requests, in a slot of the throttle; again, while that can help.
 
         Args:
-            attempt: sends them once; raises TransientError where repeating can help.
+            attempt: sends them once, and fills in how many bytes came; raises TransientError where repeating can help.
             policy: of retries; None for that of all requests.
 
         Returns:
@@ -231,8 +231,8 @@ class Transport:
         """
 
         def lent() -> T:
-            with self.lent():
-                return attempt()
+            with self.lent() as slot:
+                return attempt(slot)
 
         return self._repeat(lent, policy)
 

@@ -18,10 +18,12 @@ from rasterio.windows import Window as RasterWindow
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.client.surroundings import surroundings
+from eechips.client.throttle import Slot
 from eechips.client.transport import Timeouts
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.grid import Grid
 from eechips.recipe import Unit
+from eechips.windows import traffic
 from eechips.windows.addresses import Place
 from eechips.windows.blocks import Blocks
 from eechips.windows.faults import classify_gdal, unread_of
@@ -230,6 +232,8 @@ def _opened(opening: _Opening) -> Iterator[Any]:
     """A raster; what GDAL reports inside the block is classified. Its settings are put back."""
     with settings(opening.options), warnings.catch_warnings(), reported() as reports:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        if not opening.place.is_near:
+            traffic.begin()
         try:
             with rasterio.open(opening.place.path) as source:
                 yield source
@@ -278,7 +282,15 @@ def _persist(attempt: Callable[[], T], policy: RetryPolicy | None) -> T:
     transport = surroundings()
     if transport is None:
         return retry.call(attempt, policy or POLICY)
-    return transport.lend(attempt, policy)
+
+    def counted(slot: Slot) -> T:
+        before = traffic.fetched()
+        try:
+            return attempt()
+        finally:
+            slot.received = traffic.fetched() - before
+
+    return transport.lend(counted, policy)
 
 
 def _timeouts() -> Timeouts:

@@ -13,6 +13,7 @@ import rasterio
 from rasterio.session import DummySession
 
 from eechips.client.transport import Timeouts
+from eechips.windows import traffic
 from eechips.windows.addresses import Place
 
 _HEADER = 32 << 10  # bytes that are read at once when a raster is opened
@@ -72,6 +73,7 @@ def gdal_options(
     options: dict[str, Any] = {
         "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE" if own or place.is_near else "EMPTY_DIR",
         **({"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ",".join((own, *_BESIDE))} if own else {}),
+        **({} if place.is_near else traffic.ENABLED),
         "GDAL_INGESTED_BYTES_AT_OPEN": _HEADER,
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
         "GDAL_HTTP_MULTIPLEX": "YES",

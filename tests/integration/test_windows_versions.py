@@ -237,6 +237,21 @@ def test_a_window_is_as_patient_as_its_run(bucket: Bucket) -> None:
     assert np.array_equal(found, read_window(unit))
 
 
+def test_bytes_that_gdal_reads_count(bucket: Bucket, tmp_path: Path) -> None:
+    unit = next(plan_windows(SCENE, max_memory=MEMORY))
+    run = Surroundings(RetryPolicy(), Timeouts())
+    for _ in range(2):
+        del bucket.ranges[:]
+        with surrounded(run.transport), run.transport.metered() as usage:
+            read_window(unit)
+        assert usage.received == sum(end - first for _, first, end in bucket.ranges) > 100_000
+    words = {"href": SCENE, "max_memory": MEMORY}
+    few = eechips.run(RECIPE, words, out=tmp_path / "out", engine="threads", quiet=True, max_bytes=usage.received + 1)
+    assert few.interrupted
+    assert 0 < len(list((tmp_path / "out").rglob("*.tif"))) < len(few.units)
+    check(eechips.run(RECIPE, words, out=tmp_path / "out", engine="threads", quiet=True), bucket.folder / "scene.tif")
+
+
 @pytest.mark.slow
 def test_silence_ends_when_the_run_s_time_out_says(bucket: Bucket) -> None:
     unit = next(plan_windows(SCENE, max_memory=MEMORY))
