@@ -26,6 +26,7 @@ _POLE = 90.0
 _TYPES = frozenset(
     ("Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection")
 )
+_SIMPLE = {0, 1, 3}  # points, lines, polygons
 _OF_THE_SCENE = ("datetime", "start_datetime", "end_datetime")
 _LEFT_OUT, _NO_COLUMN = "members left out", "properties left out"
 # A moment as RFC 3339 has it, of which no calendar needs to be asked whether there is one; most are so.
@@ -155,6 +156,15 @@ def judged(
                 _place(item, shapes[index], found)
         except _NoItemError as error:
             verdict.refused.append((number, error.kind, str(error)))
+            continue
+        except (
+            ValueError,
+            TypeError,
+            IndexError,
+            OverflowError,
+            shapely.errors.ShapelyError,
+        ) as error:  # of shapes that nobody thought of
+            verdict.refused.append((number, "bad geometry", f"it cannot be made valid: {error}"[:200]))
             continue
         if found and strict:
             verdict.refused.append((number, "strict", f"to be mended: {', '.join(dict.fromkeys(found))}"))
@@ -384,6 +394,9 @@ def _place(item: dict[str, Any], shape: BaseGeometry | None, mended: list[str]) 
     if shape is not given:
         if shape.is_empty:
             raise _NoItemError("bad geometry", "nothing is left of its geometry when it is made valid")
+        west, south, east, north = shapely.bounds(shape).tolist()
+        if max(abs(west), abs(east)) > _HALF or max(abs(south), abs(north)) > _POLE:  # of holes outside of their shells
+            raise _NoItemError("bad geometry", "made valid, its geometry reaches beyond 180 or 90 degrees")
         if "antimeridian" not in mended:
             mended.append("geometry")
         item["geometry"] = json.loads(shapely.to_geojson(shape))
@@ -411,7 +424,9 @@ def _of_one_kind(shape: BaseGeometry) -> BaseGeometry:
     """A geometry as STAC knows it: a collection of points, of lines or of polygons is a multiple one of them."""
     if shape.geom_type != "GeometryCollection":
         return shape
-    parts = shapely.get_parts(shapely.get_parts(shape))
+    parts = shapely.get_parts(shape)
+    while not set(shapely.get_type_id(parts).tolist()) <= _SIMPLE:  # collections of collections
+        parts = shapely.get_parts(parts)
     kinds = set(shapely.get_type_id(parts).tolist())
     if len(kinds) > 1:
         raise _NoItemError("bad geometry", "it is a collection of points, lines and polygons, which STAC has not")

@@ -46,7 +46,10 @@ def within(shape: BaseGeometry, box: Box | None) -> BaseGeometry:
     parts = [_turned(part) if _is_meant(part, box) else part for part in _simple(shapely.force_2d(shape))]
     kinds = {part.geom_type for part in parts}
     if kinds == {"Polygon"}:
-        return wrap(shapely.union_all([_whole(part) for part in parts]))
+        whole = shapely.union_all([_whole(part) for part in parts])
+        if not whole.is_empty:
+            return wrap(whole)
+        parts = [shapely.LineString(part.exterior) for part in parts]  # without an area
     pieces = [piece for part in parts for piece in _simple(_cut(part))]
     if len(pieces) == 1:
         return pieces[0]

@@ -327,6 +327,40 @@ def test_geometries_become_what_stac_knows(geometry: dict[str, Any], kind: str) 
     assert judged([found], strict=True).refused == []
 
 
+@pytest.mark.parametrize(
+    ("geometry", "kind"),
+    [
+        (polygon((186, 10), (190, 10), (190, 10)), "LineString"),  # no area, beyond 180 degrees
+        (polygon((186, 10), (186, 10), (186, 10)), None),
+        (polygon((171, 90), (191, 90), (191, 90)), "MultiLineString"),
+        # A hole outside of its shell, and of the Earth.
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]],
+                                             [[300, 0], [360, 0], [360, 9], [300, 0]]]}, None),
+        ({"type": "Polygon", "coordinates": [[[0, 0], [1, 0], [1, 1], [0, 0]], [[5, 0], [6, 0], [6, 9], [5, 0]]]},
+         "MultiPolygon"),
+        ({"type": "GeometryCollection", "geometries": [
+            {"type": "GeometryCollection", "geometries": [
+                {"type": "GeometryCollection", "geometries": [{"type": "MultiPoint", "coordinates": [[0, 0], [1, 1]]}]},
+            ]},
+        ]}, "MultiPoint"),
+    ],
+)  # fmt: skip
+def test_shapes_that_nobody_thought_of_end_nothing(geometry: dict[str, Any], kind: str | None) -> None:
+    verdict = judged([item("b", BOX), changed(geometry=geometry, bbox=None), item("c", BOX)])
+    others = [found for found in verdict.items if found["id"] != "a"]
+    assert [found["id"] for found in others] == ["b", "c"]
+    if kind is None:
+        assert [(number, why) for number, why, _ in verdict.refused] == [(1, "bad geometry")]
+        return
+    (found,) = (found for found in verdict.items if found["id"] == "a")
+    assert found["geometry"]["type"] == kind
+    shape = shapely.geometry.shape(found["geometry"])
+    assert shape.is_valid
+    assert -180 <= shape.bounds[0] <= shape.bounds[2] <= 180
+    assert judged([found], strict=True).refused == []
+    assert items_of(table_of([found]))
+
+
 def test_python_s_json_is_read() -> None:
     assert parsed(b'{"a": NaN, "b": [Infinity, -Infinity, 1]}') == ({"a": None, "b": [None, None, 1]}, ("NaN",))
     assert parsed(b'{"a\\u0000": {"\\u0000": "\\u0000"}}') == ({"a\ufffd": {"\ufffd": "\0"}}, ("NUL",))
