@@ -154,6 +154,45 @@ def test_from_an_object_of_s3_through_sqs_to_its_windows(tmp_path: Path, monkeyp
             assert "it was replaced" in json.loads(done.stdout)["error"]
 
 
+class Context:
+    """As Lambda has it, with little time left."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 240_000
+
+
+@pytest.mark.usefixtures("shell")
+def test_what_is_no_line_of_the_plan_keeps_nothing_else_from_being_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = write_scene(tmp_path / "scene.tif", WIDTH, HEIGHT)
+    words = ["eechips", "plan", "run", "recipes/cog_ndvi.py", "--max-memory", MEMORY, "-p", f"href={scene}"]
+    lines = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    first = json.loads(lines[0])
+    others = {
+        "version": json.dumps({**first, "identity": "0" * 64, "id": "1" * 64}),
+        "verb": json.dumps({**first, "job": ["fly"], "id": "2" * 64}),
+        "serve": json.dumps({**first, "job": ["serve"], "id": "3" * 64}),
+        "unit": json.dumps({**first, "unit": {"kind": "window"}, "id": "4" * 64}),
+        "lack": json.dumps({"id": first["id"][::-1]}),
+    }
+    hostile = ["", "no line", "[]", "5", "null", '"id"', '{"id": []}', '{"id": 5}', "[" * 100_000, "x" * 250_000]
+    monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
+    bodies = {
+        **{f"bad {number}": body for number, body in enumerate(hostile)},
+        **others,
+        "good 0": json.dumps(first, indent=1),
+        "good 0 again": lines[0],
+        **{f"good {number}": line for number, line in enumerate(lines[1:], start=1)},
+    }
+    records = [{"messageId": message, "body": body} for message, body in bodies.items()]
+    told = documented("Makes what the windows")["handler"]({"Records": records}, Context())
+    assert {each["itemIdentifier"] for each in told["batchItemFailures"]} == {
+        message for message in bodies if not message.startswith("good")
+    }
+    check_results({path.name: path.read_bytes() for path in (tmp_path / "results").rglob("*.tif")}, scene)
+
+
 class Topic:
     """A topic of Pub/Sub, whose push subscription delivers until it is acknowledged, or a message is dead.
 
@@ -240,6 +279,9 @@ def test_from_an_object_of_google_s_through_pubsub_to_its_windows(
             for line in (*lines, lines[0]):  # one comes twice
                 assert topic.push(url, {"data": base64.b64encode(line).decode()}) == [204]
             assert topic.push(url, {"data": "not base64 of anything"}) == [400] * MOST
+            assert topic.push(url, {"attributes": {}}) == [400] * MOST
+            assert topic.push(url, {"data": base64.b64encode(b"\xff").decode()}) == [400] * MOST
+            assert topic.push(url, {"data": ""}) == [500] * MOST
             results = {path.name: path.read_bytes() for path in (tmp_path / "results").rglob("*.tif")}
             assert len(results) == len(lines)
             check_results(results, scene)
