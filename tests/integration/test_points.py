@@ -136,7 +136,7 @@ def test_the_image_nearest_to_a_rows_date(points: Callable[..., Any], plots: pd.
         apart = np.abs((MOMENTS - noon[index]).to_numpy())
         near = (apart <= np.timedelta64(10 * 24 + 12, "h")) & ~np.isnan(values[index])
         if near.any():
-            nearest = int(np.argmin(np.where(near, apart, np.timedelta64(10**6, "D"))))
+            nearest = int(np.argmin(np.where(near, apart, np.timedelta64(10**4, "D"))))
             assert (row["image"], row["red"]) == (f"image_{nearest}", values[index, nearest])
             assert row["image_date"] == MOMENTS[nearest]
         else:
