@@ -311,7 +311,7 @@ async def _by_http(session: Any, address: str, proxy: str | None) -> bytes:
         url = yarl.URL(address, encoded=_SPELT.fullmatch(address) is not None)
         async with session.get(url, proxy=proxy, max_redirects=_REDIRECTS) as answer:
             if answer.status in _TRANSIENT:
-                wait = _retry_after(answer.headers.get("Retry-After", ""))
+                wait = retry_after(answer.headers.get("Retry-After", ""), answer.headers.get("Date", ""))
                 is_refusal = answer.status == _TOO_MANY or (answer.status == _UNAVAILABLE and wait is not None)
                 raise _PassingError(f"HTTP {answer.status}", answer.reason or "", wait=wait, is_refusal=is_refusal)
             if answer.status != 200:
@@ -358,16 +358,28 @@ def _unzipped(body: bytes) -> bytes:
     return found
 
 
-def _retry_after(text: str) -> float | None:
-    """Seconds that a ``Retry-After`` asks for (RFC 9110, 10.2.3); None if it asks for nothing."""
+def retry_after(text: str, sent: str) -> float | None:
+    """Seconds that a ``Retry-After`` asks for (RFC 9110, 10.2.3); None if it asks for nothing.
+
+    Args:
+        text: what it says: seconds, or a date.
+        sent: the date of the answer, by the same clock, which may not be that of this machine.
+    """
     if _SECONDS.fullmatch(text.strip()):
         return float(text)
+    moment = _date(text)
+    if moment is None:
+        return None
+    return max(0.0, (moment - (_date(sent) or datetime.now(timezone.utc))).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    """A date of HTTP, if it is one."""
     try:
         moment = email.utils.parsedate_to_datetime(text)
     except ValueError:
         return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _by_fsspec(address: str) -> bytes:
