@@ -61,7 +61,7 @@ class Evaluation:
     """Answers requests, one at a time. Assets and functions are loaded once."""
 
     def __init__(self, store: StoreConfig, limits: Limits) -> None:
-        self._store = open_store(store)
+        self._store = open_store(store, min(_PATIENCE, limits.seconds / 2.0))
         self._limits = limits
         self._remade = 0
 

@@ -144,8 +144,13 @@ class Layers:
         return {"stores": [dict(store.describe()) for store in self._stores]}
 
 
-def open_store(config: StoreConfig) -> Layers:
-    """Opens what a server is to answer for."""
+def open_store(config: StoreConfig, patience: float) -> Layers:
+    """Opens what a server is to answer for.
+
+    Args:
+        config: what.
+        patience: seconds to wait for files of catalogues that are being put in place.
+    """
     stores: list[AssetStore] = []
     catalogs: list[CatalogStore] = []
     if config.folders:
@@ -156,7 +161,8 @@ def open_store(config: StoreConfig) -> Layers:
         from eechips.emulator.catalogs import CatalogStore
 
         catalogs.extend(
-            CatalogStore(path, folders=config.catalog_files, remote=config.remote) for path in config.catalogs
+            CatalogStore(path, folders=config.catalog_files, remote=config.remote, patience=patience)
+            for path in config.catalogs
         )
         stores.extend(catalogs)
     if config.demo:

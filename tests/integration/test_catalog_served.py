@@ -25,6 +25,7 @@ import eechips
 from eechips.catalogs.grids import chosen
 from eechips.catalogs.layout import Layout
 from eechips.cli import main
+from eechips.emulator.catalogs.schema import PENDING
 from tests.catalog_items import item, put
 from tests.conftest import Server, initialize, start_server, stop_server
 from tests.object_server import lacking, serving_objects
@@ -193,6 +194,22 @@ def test_answers_are_of_one_moment_while_merges_go_on(tmp_path: Path, serve: Cal
         merging.join()
     assert set(query.aggregate_array("version").getInfo()) == {last}
     assert set(server.stats()["answers"]["value:compute"]) == {"200"}
+
+
+@pytest.mark.slow
+def test_who_has_little_time_is_told_of_a_change_in_time(tmp_path: Path) -> None:
+    put(tmp_path / "catalog", [item("a", (0.0, 0.0, 1.0, 1.0))])
+    pending = tmp_path / "catalog" / PENDING
+    pending.parent.mkdir()
+    pending.write_text("{}")  # as a merge leaves it that was killed
+    server = start_server("--catalog", str(tmp_path / "catalog"), *QUIET, "--workers", "1", "--seconds", "1")
+    try:
+        ee = initialize(server)
+        with pytest.raises(ee.EEException, match="is being changed: ask again") as caught:
+            ee.ImageCollection("test").size().getInfo()
+        assert caught.value.__context__.resp.status == 503
+    finally:
+        stop_server(server)
 
 
 # Pixels
