@@ -118,7 +118,8 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
         policy: of retries; None for the run's, or ``POLICY`` outside of a run.
 
     Returns:
-        (bands, rows, columns), masked where the raster has no data. Of the raster's type; if scaled, ``float32``, or
+        (bands, rows, columns), masked where the raster has no data; with the halo, if the plan has one, masked where
+        that lies outside the raster. Of the raster's type; if scaled, ``float32``, or
         ``float64`` of integers of more than 16 bits and of doubles.
 
     Raises:
@@ -129,7 +130,11 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
     href, bands = unit["href"], list(unit["bands"])
     place = Place.of(href)
     version = Version.from_json(unit["version"]) if unit.get("version") else None
-    window = RasterWindow(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
+    halo, raster = unit.get("halo", 0), unit["raster"]
+    window = RasterWindow(
+        unit["col_off"] - halo, unit["row_off"] - halo, unit["width"] + 2 * halo, unit["height"] + 2 * halo
+    )
+    inside = window.intersection(RasterWindow(0, 0, raster["width"], raster["height"]))
 
     opening = _Opening(place, href, unit["cache"], version, beside=bool(unit.get("others")), is_known=True)
 
@@ -140,10 +145,22 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
                 raise TransientError(f"{', '.join(sorted(missing))} beside {href} cannot be read")
             if source.crs is None or _grid(source).to_json() != unit["raster"] or source.count < max(bands):
                 raise _changed(href)
-            pixels: Pixels = source.read(bands, window=window, masked=True)
-            return _scaled(source, bands, pixels) if scaled else pixels
+            pixels: Pixels = source.read(bands, window=inside, masked=True)
+            return _placed(_scaled(source, bands, pixels) if scaled else pixels, inside, window)
 
     return _persist(attempt, policy)
+
+
+def _placed(pixels: Pixels, inside: RasterWindow, window: RasterWindow) -> Pixels:
+    """Pixels in a window that reaches beyond the raster, where there are none."""
+    if inside == window:
+        return pixels
+    data = np.zeros((len(pixels), int(window.height), int(window.width)), pixels.dtype)
+    mask = np.ones(data.shape, dtype=bool)
+    row, column = int(inside.row_off - window.row_off), int(inside.col_off - window.col_off)
+    there = np.s_[:, row : row + pixels.shape[1], column : column + pixels.shape[2]]
+    data[there], mask[there] = pixels.data, np.ma.getmaskarray(pixels)
+    return np.ma.MaskedArray(data, mask, fill_value=pixels.fill_value)
 
 
 def _scaled(source: Any, bands: Sequence[int], pixels: Pixels) -> Pixels:

@@ -26,8 +26,9 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
 
     Args:
         unit: of the window.
-        pixels: array, perhaps masked, (rows, columns) or (bands, rows, columns), as large as the window; true and
-            false become 1 and 0. A pixel that is masked or NaN in any band has no data in all.
+        pixels: array, perhaps masked, (rows, columns) or (bands, rows, columns), as large as the window, or with its
+            halo, which is cut off; true and false become 1 and 0. A pixel that is masked or NaN in any band has no data
+            in all.
         bands: their names; ``B1``, ``B2``, … if there are none.
         nodata: value of pixels without data, beside those that are masked.
 
@@ -40,6 +41,8 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
         data = data.astype("uint8")
     if data.ndim == 2:
         data, mask = data[np.newaxis], mask[np.newaxis]
+    if (halo := unit.get("halo", 0)) and data.shape[1:] == (unit["height"] + 2 * halo, unit["width"] + 2 * halo):
+        data, mask = (each[:, halo:-halo, halo:-halo] for each in (data, mask))
     if data.shape[1:] != (unit["height"], unit["width"]) or data.ndim != 3:
         size = f"{unit['height']} rows and {unit['width']} columns"
         raise RecipeError(f"an array of shape {np.shape(pixels)} was made of a window of {size}")

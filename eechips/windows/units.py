@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, RequestError, TransientError, UsageError
 from eechips.human import human_bytes
 from eechips.recipe import Unit
-from eechips.windows.blocks import tile
+from eechips.windows.blocks import least, tile
 from eechips.windows.budget import Budget, parse_memory
 from eechips.windows.raster import Raster, describe
 
@@ -25,6 +26,7 @@ def plan_windows(
     results: int = 1,
     max_memory: str | int = "256MB",
     working: int | None = None,
+    halo: int = 0,
     policy: RetryPolicy | None = None,
 ) -> Iterator[Unit]:
     """Plans windows of a raster: whole blocks, each in exactly one window. Only the raster's header is read.
@@ -39,6 +41,8 @@ def plan_windows(
         results: bands of what is made of a window.
         max_memory: of a worker, in all, Python and libraries included (some 144 MB of it): ``256MB``.
         working: bytes of a pixel for what is computed; None for eight of every band that is read or made.
+        halo: pixels around a window that are read with it, for what is computed of neighbours, such as a filter of 3 x
+            3 pixels (1) or a slope (1). Blocks along the edges of windows are then read by each that needs them.
         policy: of retries; None for the run's.
 
     Yields:
@@ -47,26 +51,33 @@ def plan_windows(
 
     Raises:
         UsageError: if the raster or a band is not there, the address has a secret in it, or not even one block fits
-            into the memory.
+            into the memory, or the halo is none.
         ConfigurationError: if the store cannot be reached, or refuses to give it.
     """
+    if halo < 0 or halo != int(halo):
+        raise UsageError(f"halo is a number of pixels, not {halo}")
     raster = _described(href, policy)
     numbers = tuple(range(1, raster.bands + 1)) if bands is None else tuple(bands)
     _check_bands(raster, numbers)
     budget = Budget.of(raster.stored(numbers), _dtype_of(raster, numbers), len(numbers), dtype, results, working)
+    if halo:  # at the edges of the raster, what is read is copied into its place
+        budget = replace(budget, working=budget.working + budget.read + budget.bands)
     most = budget.most(parse_memory(max_memory))
-    if most < raster.blocks.pixels:
+    if most < least(raster.blocks, halo):
         size = f"{raster.blocks.block_width:,}x{raster.blocks.block_height:,}"
-        need = human_bytes(budget.least(raster.blocks.pixels))
+        around = f" with {halo:,} pixels around it" if halo else ""
+        need = human_bytes(budget.least(least(raster.blocks, halo)))
         raise UsageError(
-            f"max_memory {max_memory} is too little for one block of {href}, {size} pixels, which cannot be read in"
-            f" parts: that takes {need}. Allow as much, or make tiles of it first (gdal_translate -of COG)"
+            f"max_memory {max_memory} is too little for one block of {href}, {size} pixels{around}, which cannot be"
+            f" read in parts: that takes {need}. Allow as much, or make tiles of it first (gdal_translate -of COG)"
         )
-    windows = list(tile(raster.blocks, most))
+    windows = list(tile(raster.blocks, most, halo))
     _log.info("Windows: %s of %sx%s pixels at most", f"{len(windows):,}", windows[0].width, windows[0].height)
     shared: dict[str, Any] = {"raster": raster.grid.to_json()}
     if raster.version is not None:
         shared["version"] = raster.version.to_json()
+    if halo:
+        shared["halo"] = halo
     if raster.others:
         shared["others"] = list(raster.others)
     for window in windows:

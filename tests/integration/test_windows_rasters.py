@@ -15,6 +15,7 @@ import rasterio
 from affine import Affine
 from rasterio.enums import ColorInterp, Resampling
 
+import eechips
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UsageError, ValidationError
 from eechips.windows import describe, plan_windows, read_window
@@ -279,6 +280,45 @@ def test_credentials_that_expire_are_told(bucket: Bucket) -> None:
         read_window(unit)
 
 
+@pytest.mark.parametrize(("halo", "memory"), [(1, "152MB"), (70, "170MB"), (2000, "400MB")])
+def test_a_halo_is_read_with_a_window(tmp_path: Path, halo: int, memory: str) -> None:
+    path = write(tmp_path / "scene.tif", (2, 300, 401), "int16", **tiles(64, nodata=-5))
+    with rasterio.open(path) as source:
+        whole = source.read(masked=True)
+    around = np.ma.MaskedArray(np.pad(whole.data, ((0, 0), (halo, halo), (halo, halo))), mask=True)
+    around.mask[:, halo:-halo, halo:-halo] = np.ma.getmaskarray(whole)
+    for unit in plan_windows(str(path), halo=halo, max_memory=memory):
+        height, width = unit["height"] + 2 * halo, unit["width"] + 2 * halo
+        place = np.s_[:, unit["row_off"] : unit["row_off"] + height, unit["col_off"] : unit["col_off"] + width]
+        found, expected = read_window(unit), around[place]
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        assert np.array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(expected))
+        assert np.array_equal(found.filled(0), expected.filled(0))
+
+
+def test_what_is_computed_of_neighbours_has_no_seams(tmp_path: Path) -> None:
+    """The maximum of 3 x 3 pixels, of those that have data, in windows and of the whole."""
+    greatest = (
+        "def greatest(pixels):\n"
+        "    low = np.pad(pixels.filled(-32768), ((0, 0), (1, 1), (1, 1)), constant_values=-32768)\n"
+        "    rows, columns = pixels.shape[1:]\n"
+        "    return np.max([low[:, y:y + rows, x:x + columns] for y in range(3) for x in range(3)], axis=0)\n"
+    )
+    (tmp_path / "recipe.py").write_text(
+        f"import numpy as np\nfrom eechips.windows import *\nNEEDS_SERVICE = False\n{greatest}"
+        "def get_requests(href): return plan_windows(href, halo=1, dtype='int16', max_memory='152MB')\n"
+        "def get_result(index, unit): return window_file(unit, greatest(read_window(unit)), nodata=-32768)\n"
+        "def assemble(results): join_windows(results, 'greatest.tif')\n"
+    )
+    path = write(tmp_path / "scene.tif", (1, 700, 900), "int16", **tiles(64, nodata=-5))
+    made = eechips.run(tmp_path / "recipe.py", {"href": str(path)}, out=tmp_path / "out", engine="threads", quiet=True)
+    assert len(made.units) > 3
+    namespace: dict[str, Any] = {"np": np}
+    exec(greatest, namespace)
+    with rasterio.open(path) as source, rasterio.open(made.path / "greatest.tif") as found:
+        assert np.array_equal(found.read(), namespace["greatest"](source.read(masked=True)))
+
+
 def test_what_has_no_windows_is_refused(tmp_path: Path) -> None:
     def refused(path: Path | str, said: str, **options: Any) -> None:
         with pytest.raises(UsageError, match=said):
@@ -286,6 +326,8 @@ def test_what_has_no_windows_is_refused(tmp_path: Path) -> None:
 
     one_strip = write(tmp_path / "strip.tif", (1, 3000, 3000), blockysize=3000)
     refused(one_strip, r"one block of .*strip\.tif, 3,000x3,000 pixels.*that takes 603\.\d MB.*make tiles of it first")
+    refused(one_strip, "3,000x3,000 pixels with 2 pixels around it", halo=2)
+    refused(one_strip, "halo is a number of pixels, not -1", halo=-1)
     huge = write(tmp_path / "huge.tif", (1, 4097, 64), sparse_ok=True, **tiles(4096))
     refused(huge, "4,096x4,096 pixels")
     refused(write(tmp_path / "nowhere.tif", crs=None), "it has no coordinate reference system")

@@ -21,6 +21,7 @@ from eechips.jobs.functions import FunctionRecipe
 from eechips.recipe import load_recipe
 from eechips.windows import Blocks, Budget, parse_memory, tile, window_file
 from eechips.windows.addresses import Place
+from eechips.windows.blocks import least
 from eechips.windows.faults import classify_gdal
 from eechips.windows.settings import gdal_options, store_options
 from eechips.windows.versions import Version
@@ -48,6 +49,36 @@ def test_every_block_is_in_one_window(width: int, height: int, across: int, down
         assert -(-window.width // across) * -(-window.height // down) <= most
     assert (count == 1).all()
     assert [(w.row, w.column) for w in windows] == sorted((w.row, w.column) for w in windows)
+
+
+@given(
+    st.integers(1, 300), st.integers(1, 300), st.integers(1, 64), st.integers(1, 64), st.integers(0, 90),
+    st.integers(0, 40),
+)  # fmt: skip
+def test_windows_and_what_lies_around_them_are_within_the_bound(
+    width: int, height: int, across: int, down: int, halo: int, further: int
+) -> None:
+    blocks = Blocks(width, height, across, down)
+    most = least(blocks, halo) + further * blocks.pixels
+    seen = np.zeros((height, width), dtype=int)
+    for window in tile(blocks, most, halo):
+        seen[window.slices] += 1
+        touched = 1
+        for start, length, edge, whole in (
+            (window.column, window.width, across, width),
+            (window.row, window.height, down, height),
+        ):
+            first, end = max(0, start - halo), min(whole, start + length + halo)
+            touched *= (end - 1) // edge - first // edge + 1
+        assert touched * blocks.pixels <= most
+    assert (seen == 1).all()
+
+
+def test_less_than_the_least_window_is_refused() -> None:
+    blocks = Blocks(1000, 1000, 100, 100)
+    assert least(blocks, 1) == 9 * 100 * 100
+    with pytest.raises(ValueError, match="at least one block, and what lies around it"):
+        next(tile(blocks, least(blocks, 1) - 1, 1))
 
 
 def test_windows_are_as_few_as_can_be() -> None:
