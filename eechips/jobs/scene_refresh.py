@@ -7,11 +7,13 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from eechips.downloads.partial import forget
+from eechips.downloads.quarantine import release
 from eechips.downloads.rate import Room
 from eechips.engine import RunConfig
 from eechips.engine.log import RunLog
 from eechips.engine.plan import check_same, describe, name_template
-from eechips.jobs.scene_transfer import told_of
+from eechips.jobs.scene_transfer import on_its_way, told_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import Planned
@@ -28,14 +30,14 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
     """Asks the catalogue of a run again, and adds what is new to its plan. Nothing is fetched yet.
 
     What the catalogue has not any more stays. What it has changed (another address, size or checksum) stays as it was,
-    and is told.
+    and is told, if it is here; if it has failed, or was not asked for yet, it is planned as the catalogue has it now.
 
     Args:
         recipe: of the run.
         config: of the run; where there is none yet, nothing happens.
 
     Returns:
-        Units that were added.
+        Units that were added, or planned anew.
 
     Raises:
         UsageError: if the folder holds another run, or is in use.
@@ -48,21 +50,31 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
             return 0
         further = _Further(ledger, recipe.identity, name_template(recipe, config))
         added = [planned for unit in recipe.ask_again(config.out, log) if (planned := further.of(unit)) is not None]
-        Room(config.out).check(sum(json.loads(each.unit)["promise"].get("size") or 0 for each in added))
+        every = [*added, *further.amended.values()]
+        Room(config.out).check(sum(json.loads(each.unit)["promise"].get("size") or 0 for each in every))
         ledger.add(added)
-        log.write("refreshed", added=len(added), changed=len(further.changed))
+        ledger.amend(further.amended.values())
+        for identifier in further.amended:  # what came of it is of no use any more
+            release(config.out, identifier[:ID_LENGTH])
+            forget(on_its_way(config.out, identifier[:ID_LENGTH]))
+        log.write("refreshed", added=len(added), amended=len(further.amended), changed=len(further.changed))
         for unit in further.changed:
             log.write("changed", **told_of(unit))
-    kept = f"; {len(further.changed):,} that have changed stay as they were: another --out has them anew"
-    _log.info("%s new%s", f"{len(added):,}", kept if further.changed else "")
-    return len(added)
+    told = f"{len(added):,} new"
+    if further.amended:
+        told += f"; {len(further.amended):,} that have changed and are not here are tried anew"
+    if further.changed:
+        told += f"; {len(further.changed):,} that have changed stay as they were: another --out has them anew"
+    _log.info("%s", told)
+    return len(every)
 
 
 class _Further:
     """Tells units that a plan has from those that it has not.
 
     Attributes:
-        changed: units whose asset is in the plan, by another address or with another promise.
+        changed: units whose asset is here, by another address or with another promise.
+        amended: what is planned in the place of units without a file, by the ids of these.
 
     Args:
         ledger: has the plan.
@@ -76,11 +88,16 @@ class _Further:
         self._keys: set[int] = set()
         self._names: set[int] = set()
         self.changed: list[Unit] = []
-        for rows in ledger.batches(("id", "unit", "name")):
-            for identifier, unit, name in rows:
-                self._ids.add(identifier.hex() if isinstance(identifier, bytes) else str(identifier))
-                self._keys.add(_key(unit_value(json.loads(unit))))
+        self.amended: dict[str, Planned] = {}
+        self._without: dict[int, tuple[int, str, str]] = {}
+        for rows in ledger.batches(("position", "lower(hex(id))", "unit", "name", "file")):
+            for position, identifier, unit, name, file in rows:
+                key = _key(unit_value(json.loads(unit)))
+                self._ids.add(identifier)
+                self._keys.add(key)
                 self._names.add(hash(name.casefold()))
+                if file is None:
+                    self._without[key] = position, identifier, name
 
     def of(self, unit: Unit) -> Planned | None:
         """What is to be added to the plan for a unit; None if its asset is in there."""
@@ -88,6 +105,10 @@ class _Further:
         if identifier in self._ids:
             return None
         self._ids.add(identifier)
+        if (without := self._without.get(_key(unit))) is not None:
+            position, before, name = without
+            self.amended[before] = Planned(position, identifier, canonical_json(unit), name)
+            return None
         if _key(unit) in self._keys:
             self.changed.append(unit)
             return None

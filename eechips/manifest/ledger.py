@@ -174,6 +174,16 @@ class Ledger:
         with self._failures(), self._transaction():
             self._db.executemany("INSERT INTO units (position, id, unit, name, replaces) VALUES (?, ?, ?, ?, ?)", rows)
 
+    def amend(self, units: Iterable[Planned]) -> None:
+        """Puts other units into the places of some that have no result, all or none; they are planned again."""
+        cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
+        with self._failures(), self._transaction():
+            self._db.executemany(
+                f"UPDATE units SET id = ?, unit = ?, name = ?, state = 'planned', attempts = 0, {cleared}"
+                " WHERE position = ? AND file IS NULL",
+                ((bytes.fromhex(u.id), u.unit, u.name, u.position) for u in units),
+            )
+
     def note(self, key: str, value: Any) -> None:
         """Keeps a JSON value beside what the plan was made from."""
         with self._failures(), self._transaction():

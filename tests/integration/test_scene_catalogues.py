@@ -624,6 +624,30 @@ def test_a_catalogue_is_asked_again(tmp_path: Path) -> None:
         eechips.scenes(str(stac), out=out, quiet=True)
 
 
+def test_what_failed_is_planned_as_the_catalogue_has_it_now(tmp_path: Path) -> None:
+    """A size that was wrong, and an address that led nowhere: the rest is not fetched again."""
+    files = tmp_path / "files"
+    for number in range(3):
+        write(files / f"s{number}.tif", number)
+    with FileServer(files) as server:
+
+        def of(number: int, name: str, **more: Any) -> dict[str, Any]:
+            return item(f"s{number}", {"B04": {"href": f"{server.url}/{name}.tif", "type": TIFF, **more}})
+
+        out, stac = tmp_path / "out", catalogue(tmp_path, [of(0, "s0"), of(1, "s1", **{"file:size": 7}), of(2, "gone")])
+        words = ["scenes", "--stac", str(stac), "--out", str(out), "--no-report", "--retries", "0"]
+        assert CliRunner().invoke(main, words).exit_code == 1
+        assert list((out / "quarantine").glob("*.tif"))
+        catalogue(tmp_path, [of(0, "s0"), of(1, "s1"), of(2, "s2")])
+        done = CliRunner().invoke(main, [*words, "--refresh"])
+        assert done.exit_code == 0, done.output
+        assert "0 new; 2 that have changed and are not here are tried anew" in done.output
+        assert server.requests == {"s0.tif": 1, "s1.tif": 4, "gone.tif": 1, "s2.tif": 1}
+    run = eechips.open_run(out)
+    assert list(run.units["file"]) == [f"scenes/s{number}/B04.tif" for number in range(3)]
+    assert (run.verify(), (out / "quarantine").exists(), (out / "failures.csv").exists()) == ([], False, False)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_catalogues_in_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
