@@ -21,6 +21,9 @@ _RAW = (".img", ".dat", ".raw", ".bin", ".bil", ".bip", ".bsq", ".flt")
 _SINGLE = (".tif", ".tiff", *_RAW, ".png", ".jpg", ".jpeg", ".jp2", ".webp", ".gif", ".bmp")
 _WEB = re.compile(r"https?://", re.IGNORECASE)
 _ANY_WEB = re.compile(r"(?:https?|ftp)://", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*")
+_INSIDE = re.compile(r"""/vsi|\w+:["']?/vsi""")
+"""Paths of GDAL's, also those of a part of one: ``NETCDF:"/vsis3/…":name``."""
 _PASSWORD = re.compile(r"://[^/@\s]+:[^/@\s]+@")
 
 
@@ -79,7 +82,10 @@ class Place:
         if _ANY_WEB.match(href):
             return cls(_CURL + href, "http" if _WEB.match(href) else "", href)
         scheme, mark, rest = href.partition("://")
-        if not mark or href.startswith("/vsi"):
+        scheme = scheme.lower()
+        if scheme == "vrt" or (mark and not _SCHEME.fullmatch(scheme) and not href.startswith("/")):
+            return cls(href, "", href)  # as GDAL has it for itself: ZARR:"/vsicurl/https://…"
+        if not mark or href.startswith("/"):
             return _of_path(href)
         if scheme == "file":
             path = url2pathname(urlsplit(href).path)
@@ -102,7 +108,7 @@ def _of_path(path: str) -> Place:
             return Place(path, scheme, path.removeprefix(prefix))
     if path.startswith(_CURL) and _WEB.match(path.removeprefix(_CURL)):
         return Place(path, "http", path.removeprefix(_CURL))
-    return Place(path, "" if path.startswith("/vsi") else "file", path)
+    return Place(path, "" if _INSIDE.match(path) else "file", path)
 
 
 def _refuse_secrets(href: str) -> None:

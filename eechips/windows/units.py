@@ -54,7 +54,7 @@ def plan_windows(
             into the memory, or the halo is none.
         ConfigurationError: if the store cannot be reached, or refuses to give it.
     """
-    if halo < 0 or halo != int(halo):
+    if not isinstance(halo, int) or halo < 0:
         raise UsageError(f"halo is a number of pixels, not {halo}")
     raster = _described(href, policy)
     numbers = tuple(range(1, raster.bands + 1)) if bands is None else tuple(bands)

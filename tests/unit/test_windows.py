@@ -138,6 +138,11 @@ def test_what_is_no_memory_is_refused() -> None:
         ("/vsis3/bucket/a.tif", "/vsis3/bucket/a.tif", "s3", "bucket/a.tif"),
         ("/vsicurl/https://host/a.tif", "/vsicurl/https://host/a.tif", "http", "https://host/a.tif"),
         ("/vsizip/a.zip/a.tif", "/vsizip/a.zip/a.tif", "", "/vsizip/a.zip/a.tif"),
+        ("S3://bucket/a.tif", "/vsis3/bucket/a.tif", "s3", "bucket/a.tif"),
+        ("vrt://data/a.tif?bands=1", "vrt://data/a.tif?bands=1", "", None),
+        ('ZARR:"/vsicurl/https://h/a.zarr":/b', 'ZARR:"/vsicurl/https://h/a.zarr":/b', "", None),
+        ('NETCDF:"/vsis3/bucket/a.nc":b', 'NETCDF:"/vsis3/bucket/a.nc":b', "", None),
+        ('NETCDF:"data/a.nc":b', 'NETCDF:"data/a.nc":b', "file", None),
         ("/vsizip//vsicurl/https://host/a.zip/a.tif", "/vsizip//vsicurl/https://host/a.zip/a.tif", "", None),
     ],
 )
