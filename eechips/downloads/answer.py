@@ -86,6 +86,8 @@ class Answer:
         with pq.ParquetFile(self.path) as file:
             if "signed" not in file.schema_arrow.names:  # of an earlier version
                 return found
+            if not any(file.read(columns=["signed"])["signed"].to_pylist()):
+                return found  # without a look at the items, which are large
             for batch in file.iter_batches(batch_size=_ROWS, columns=["item", "signed"]):
                 for text, keys in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     found.update(json.loads(text)["assets"][key]["href"] for key in keys or ())
