@@ -85,6 +85,26 @@ def test_large_partitions_are_merged_as_streams_to_the_same_bytes(tmp_path: Path
     assert len(open_catalog(tmp_path / "large")) == 400
 
 
+def test_wide_rows_are_in_small_groups_and_are_read_a_few_at_a_time(tmp_path: Path) -> None:
+    """Items of megabytes: memory goes by their bytes, not by their number."""
+    made = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.01 + n / 1000, 50.01), text=f"{n}" * 1000) for n in range(300)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eechips.catalogs.merge._AT_ONCE", 0)
+        patch.setattr("eechips.catalogs.merge._GROUP_BYTES", 100_000)
+        patch.setattr("eechips.catalogs.merge._BATCH_BYTES", 20_000)
+        patch.setattr("eechips.catalogs.shards._BATCH_BYTES", 20_000)
+        put(tmp_path, made[::2])
+        put(tmp_path, made[1::2])
+    (path,) = tmp_path.rglob("*.parquet")
+    file = pq.ParquetFile(path)
+    assert file.metadata.num_row_groups > 3
+    sizes = [file.read_row_group(number).nbytes for number in range(file.metadata.num_row_groups)]
+    assert max(sizes) < 200_000
+    assert {key[1]: value["properties"]["text"] for key, value in contents(open_catalog(tmp_path)).items()} == {
+        value["id"]: value["properties"]["text"] for value in made
+    }
+
+
 def assert_newest_win(merges: list[list[dict[str, Any]]]) -> None:
     newest: dict[tuple[str, str], dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as place:
