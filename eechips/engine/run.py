@@ -433,6 +433,7 @@ class _Run:
         export_failures(self._ledger, folder)
         if finished:
             self._store.flush()
+        if finished and not self._is_delivered:  # of which nobody reads a manifest, and which has little memory
             if self._is_copying:
                 self._ledger.note(COPIED, False)
             export_parquet(self._ledger, folder)
@@ -443,7 +444,12 @@ class _Run:
     @property
     def _is_copying(self) -> bool:
         """Whether the manifest is to be put beside the results: they are elsewhere, and all of them."""
-        return isinstance(self._store, ObjectStore) and not hasattr(self._recipe, "planned")
+        return isinstance(self._store, ObjectStore) and not self._is_delivered
+
+    @property
+    def _is_delivered(self) -> bool:
+        """Whether this is a part of a plan that somebody else has, of which only the outcomes are told."""
+        return hasattr(self._recipe, "planned")
 
     @property
     def _is_exported(self) -> bool:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
-from eechips.engine.assembly import Results, Settled
-from eechips.errors import RecipeError, StorageError, UsageError
-from eechips.grid import Grid, Window
-from eechips.jobs.pieces import Piece, put_together
-from eechips.jobs.tiles import Layout
+from eechips.errors import RecipeError, UsageError
+from eechips.grid import Grid
 from eechips.recipe import Unit
-from eechips.storage import sha256_of
 from eechips.writers import cog, geotiff
+
+if TYPE_CHECKING:
+    from eechips.engine.assembly import Results
 
 
 def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: float | None = None) -> bytes:
@@ -96,57 +94,6 @@ def join_windows(
         StorageError: if a window is not what it was when it was made, or the file cannot be written.
         ValidationError: if it turns out to be other than its windows.
     """
-    if results.failed:
-        results.say(f"No {name}: {results.failed:,} of {len(results):,} windows failed")
-        return
-    pieces = [_piece(settled) for settled in results if settled.path is not None]
-    if not pieces:
-        results.say(f"No {name}: no window has data")
-        return
-    layout = _layout_of(pieces)
-    cog.check_nodata(nodata, layout.dtype)
-    mosaic = cog.Mosaic(
-        grid=layout.grid,
-        bands=layout.bands,
-        dtype=layout.dtype,
-        tiles=[cog.Tile(piece.window, piece.path) for piece in pieces],
-        nodata=nodata,
-        compress=compress,
-        resampling=resampling,
-    )
-    put_together(results, pieces, mosaic, name)
+    from eechips.windows.joining import join
 
-
-def _layout_of(pieces: Sequence[Piece]) -> Layout:
-    """What all windows have in common."""
-    first = pieces[0]
-    for piece in pieces:
-        if piece.layout != first.layout:
-            raise RecipeError(
-                f"windows are not alike: {_shown(first)}, and {_shown(piece)}. A recipe must make the same bands, of"
-                " the same type, of all windows of one raster"
-            )
-    return first.layout
-
-
-def _shown(piece: Piece) -> str:
-    bands = ", ".join(piece.layout.bands)
-    return f"that at column {piece.window.column}, row {piece.window.row} has {bands} of {piece.layout.dtype}"
-
-
-def _piece(settled: Settled) -> Piece:
-    """A window that was made, and is what it was then."""
-    record, path, unit = settled.record, settled.path, settled.unit
-    assert path is not None
-    if sha256_of(path) != record.sha256:
-        raise StorageError(f"{path} has changed since it was made: remove it, and the same command makes it again")
-    bands = tuple(json.loads(record.bands or "[]"))
-    layout = Layout(Grid.from_json(unit["raster"]), "image", bands, str(record.dtype))
-    window = Window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
-    place = layout.grid.window(window.column, window.row, window.width, window.height)
-    if (record.width, record.height) != (place.width, place.height) or json.loads(record.transform or "[]") != list(
-        place.transform
-    ):
-        raise StorageError(f"{path} lies elsewhere than its window: remove it, and the same command makes it again")
-    facts = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
-    return Piece(layout, window, path, *facts)
+    join(results, name, nodata, compress, resampling)

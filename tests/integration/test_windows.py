@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -248,6 +250,22 @@ def test_what_is_made_has_a_type_and_bands_of_its_own(tmp_path: Path, made: str,
     absent = np.ma.getmaskarray(expected).any(axis=0)
     assert (np.ma.getmaskarray(found) == absent).all()
     assert np.array_equal(np.ma.getdata(found)[:, ~absent], np.ma.getdata(expected)[:, ~absent])
+
+
+@pytest.mark.slow
+def test_a_worker_of_a_queue_loads_nothing_that_windows_do_not_need(tmp_path: Path) -> None:
+    """A function has as much memory as its windows were planned for, and no room for pandas and the like."""
+    scene = write_scene(tmp_path / "scene.tif")
+    plan = CliRunner().invoke(main, ["plan", "run", str(RECIPE), "-p", f"href={scene}", "--max-memory", MEMORY])
+    words = [sys.executable, "-X", "importtime", "-m", "eechips", "work", "--units", "-", "--engine", "threads", "-q"]
+    lines = "\n".join(plan.stdout.splitlines()[:2])
+    done = subprocess.run(
+        [*words, "--out", str(tmp_path / "out")], input=lines, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert len(list((tmp_path / "out").rglob("*.tif"))) == 2
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert {"numpy", "rasterio"} <= loaded
+    assert not loaded & {"pandas", "geopandas", "pyarrow", "ee", "pyproj"}
 
 
 def test_memory_is_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,72 @@
+"""All windows of a run as one raster. It is imported when that is made: it takes more memory than many a window."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from eechips.engine.assembly import Results, Settled
+from eechips.errors import RecipeError, StorageError
+from eechips.grid import Grid, Window
+from eechips.jobs.pieces import Piece, put_together
+from eechips.jobs.tiles import Layout
+from eechips.storage import sha256_of
+from eechips.writers import cog
+
+
+def join(results: Results, name: str, nodata: float | None, compress: str, resampling: str) -> None:
+    """What :func:`eechips.windows.join_windows` does."""
+    if results.failed:
+        results.say(f"No {name}: {results.failed:,} of {len(results):,} windows failed")
+        return
+    pieces = [_piece(settled) for settled in results if settled.path is not None]
+    if not pieces:
+        results.say(f"No {name}: no window has data")
+        return
+    layout = _layout_of(pieces)
+    cog.check_nodata(nodata, layout.dtype)
+    mosaic = cog.Mosaic(
+        grid=layout.grid,
+        bands=layout.bands,
+        dtype=layout.dtype,
+        tiles=[cog.Tile(piece.window, piece.path) for piece in pieces],
+        nodata=nodata,
+        compress=compress,
+        resampling=resampling,
+    )
+    put_together(results, pieces, mosaic, name)
+
+
+def _layout_of(pieces: Sequence[Piece]) -> Layout:
+    """What all windows have in common."""
+    first = pieces[0]
+    for piece in pieces:
+        if piece.layout != first.layout:
+            raise RecipeError(
+                f"windows are not alike: {_shown(first)}, and {_shown(piece)}. A recipe must make the same bands, of"
+                " the same type, of all windows of one raster"
+            )
+    return first.layout
+
+
+def _shown(piece: Piece) -> str:
+    bands = ", ".join(piece.layout.bands)
+    return f"that at column {piece.window.column}, row {piece.window.row} has {bands} of {piece.layout.dtype}"
+
+
+def _piece(settled: Settled) -> Piece:
+    """A window that was made, and is what it was then."""
+    record, path, unit = settled.record, settled.path, settled.unit
+    assert path is not None
+    if sha256_of(path) != record.sha256:
+        raise StorageError(f"{path} has changed since it was made: remove it, and the same command makes it again")
+    bands = tuple(json.loads(record.bands or "[]"))
+    layout = Layout(Grid.from_json(unit["raster"]), "image", bands, str(record.dtype))
+    window = Window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
+    place = layout.grid.window(window.column, window.row, window.width, window.height)
+    if (record.width, record.height) != (place.width, place.height) or json.loads(record.transform or "[]") != list(
+        place.transform
+    ):
+        raise StorageError(f"{path} lies elsewhere than its window: remove it, and the same command makes it again")
+    facts = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
+    return Piece(layout, window, path, *facts)
