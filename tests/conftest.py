@@ -30,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--live"):
         for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE"):
             os.environ.pop(name, None)
+    # Read when gcsfs is imported, by whichever test does: it would ask by gRPC, which no emulator answers, for minutes.
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
     if sys.version_info < (3, 11):  # what Google's client tells commands is not ours
         os.environ.setdefault("PYTHONWARNINGS", "ignore:You are using a non-supported Python version:FutureWarning")
 
