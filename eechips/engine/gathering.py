@@ -115,7 +115,8 @@ def _whole(recipe: Recipe, tickets: Iterable[Ticket]) -> list[Ticket]:
             )
     if not found:
         raise UsageError("there is no line of a plan: give those that `eechips plan` has written, all of them")
-    if lost := next((number for number in range(len(found)) if number not in found), None):
+    lost = next((number for number in range(len(found)) if number not in found), None)
+    if lost is not None:
         raise UsageError(f"the plan is not whole: its line {lost + 1:,} is not among the {len(found):,} that are given")
     return [found[position] for position in sorted(found)]
 

@@ -144,6 +144,7 @@ def test_what_is_no_whole_plan_is_refused(tmp_path: Path, scene: Path) -> None:
         assert said in done.stderr
 
     refused("the lines are of 0 commands", [])
+    refused("the plan is not whole: its line 1 is not among the", lines[1:])
     refused("the plan is not whole: its line 2 is not among the", [lines[0], *lines[2:]])
     other = write_scene(tmp_path / "other.tif", WIDTH, HEIGHT)
     refused("the lines are of 2 commands", [*lines, *plan_of(other)])
