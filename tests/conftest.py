@@ -37,6 +37,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # What may take longest begins first, so that no process is left alone with it (--no-loadscope-reorder).
+    longest: dict[Path, float] = {}
+    for item in items:
+        for mark in item.iter_markers("timeout"):
+            longest[item.path] = max(longest.get(item.path, 0.0), float(mark.args[0]))
+    items.sort(key=lambda item: longest.get(item.path, 0.0), reverse=True)
     if config.getoption("--live"):
         return
     for item in items:

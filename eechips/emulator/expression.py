@@ -69,7 +69,7 @@ def _constant(value: Any) -> Value:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise _invalid("constants must be finite.")
-        return int(value) if value.is_integer() and abs(value) < _INT64 else value
+        return int(value) if value.is_integer() and -_INT64 <= value < _INT64 else value
     if isinstance(value, list):
         return [_constant(item) for item in value]
     if isinstance(value, _OBJECT):

@@ -220,17 +220,16 @@ def test_a_network_that_is_away_is_waited_for(
 
 @pytest.mark.slow
 def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(service: Service, tmp_path: Path) -> None:
-    service.latency = 0.1
+    service.latency = 1.0  # so that it is not through before it hears of it
     process = start(tmp_path, service)
     wait_for(service, 5)
-    service.latency = 1.0  # so that it is not through before it hears of it
     assert process.stderr is not None
     process.stderr.close()
     process.send_signal(signal.SIGHUP)
     assert process.wait(60) == 0
     assert process.stdout is not None
-    assert process.stdout.read().strip() == "interrupted"
-    process.stdout.close()
+    with process.stdout:
+        assert process.stdout.read().strip() == "interrupted"
     assert service.in_flight == 0
     assert run_chips(tmp_path, service.url, parameters={"count": 60}).counts == {"done": 60}
 
@@ -240,7 +239,7 @@ import sys
 from pathlib import Path
 from tests.engine_recipes import run_chips
 
-run = run_chips(Path(sys.argv[1]), sys.argv[2], parameters={"count": 60}, quiet=False, processes=4)
+run = run_chips(Path(sys.argv[1]), sys.argv[2], parameters={"count": 60}, quiet=False, processes=4, in_flight=8)
 print("interrupted" if run.interrupted else "complete")
 """
 
@@ -289,6 +288,7 @@ def resume(tmp_path: Path, service: Service, expected: dict[str, str]) -> Run:
 
 
 def test_a_killed_run_goes_on_where_it_stopped(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
+    service.latency = 0.2
     process = start(tmp_path, service)
     wait_for(service, 20)
     service.latency = 60.0  # so that it is not through before it is killed
@@ -341,10 +341,9 @@ def _is_running(pid: int) -> bool:
 def test_the_first_interrupt_finishes_what_is_in_flight(
     service: Service, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
-    service.latency = 0.05
+    service.latency = 0.5  # so that it is not through before it hears of it
     process = start(tmp_path, service)
     wait_for(service, 10)
-    service.latency = 1.0  # so that it is not through before it hears of it
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

@@ -7,7 +7,7 @@ import operator
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from eechips.emulator.errors import InvalidError, LimitError
@@ -108,6 +108,7 @@ def test_integer_arithmetic_is_python_s(a, b):
     assert number("subtract", a, b) == a - b
 
 
+@example(0, -(2**63))
 @given(integers, integers)
 def test_integers_beyond_64_bits_become_doubles(a, b):
     product = number("multiply", a, b)

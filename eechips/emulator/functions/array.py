@@ -86,7 +86,7 @@ def _numbers(values: Value) -> Numbers:
     for leaf in leaves:
         if not isinstance(leaf, (bool, int, float)):
             raise InvalidError("Numbers may only be present at the deepest level of an array, and nothing else.")
-    whole = all(isinstance(leaf, int) and abs(leaf) < 2**63 for leaf in leaves)
+    whole = all(isinstance(leaf, int) and -(2**63) <= leaf < 2**63 for leaf in leaves)
     return np.asarray(leaves, dtype=np.int64 if whole else np.float64).reshape(shape)
 
 

@@ -22,7 +22,7 @@ def _numbers(values: Sequence[Any], name: str) -> Numbers:
     """A list of numbers as an array: integers if all are."""
     if not all(isinstance(v, (bool, int, float)) for v in values):
         raise InvalidError(f"'{name}' must be a list of numbers.")
-    whole = all(isinstance(v, int) and abs(v) < 2**63 for v in values)
+    whole = all(isinstance(v, int) and -(2**63) <= v < 2**63 for v in values)
     return np.asarray(list(values), dtype=np.int64 if whole else np.float64)
 
 
