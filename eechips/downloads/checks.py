@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.crs import parse_crs
-from eechips.downloads.ends import check_blocks, check_end
+from eechips.downloads.ends import check_end
 from eechips.errors import UsageError, ValidationError
 from eechips.writers import Facts
 
@@ -259,14 +259,8 @@ def md5_of(headers: Mapping[str, str]) -> str | None:
     return found[1] if found and is_s3 and not is_other else None
 
 
-def inspect(path: Path, promise: Promise, *, is_whole: bool = False) -> Facts:
+def inspect(path: Path, promise: Promise) -> Facts:
     """What the beginning of a file tells, compared with what was promised and with where it ends. No pixel is read.
-
-    Args:
-        path: of the file.
-        promise: what it should be.
-        is_whole: whether it is known that nothing is missing at its end: for GeoTIFFs of many blocks, to see that takes
-            longer than to fetch them.
 
     Returns:
         Nothing for what is no raster.
@@ -277,7 +271,7 @@ def inspect(path: Path, promise: Promise, *, is_whole: bool = False) -> Facts:
     _check_kind(path, promise)
     if not promise.is_raster:
         return Facts()
-    facts, driver, has_alpha = _header_of(path, is_whole)
+    facts, driver, has_alpha = _header_of(path)
     wanted = promise.driver
     if wanted is not None and not _is_format(driver, wanted):
         raise ValidationError(f"it is {driver}, and should be {wanted}")
@@ -293,7 +287,7 @@ def inspect(path: Path, promise: Promise, *, is_whole: bool = False) -> Facts:
     return facts
 
 
-def _header_of(path: Path, is_whole: bool) -> tuple[Facts, str, bool]:
+def _header_of(path: Path) -> tuple[Facts, str, bool]:
     """What GDAL finds in a file's header, its name of the format, and whether the last band is an alpha band.
 
     Raises:
@@ -320,8 +314,8 @@ def _header_of(path: Path, is_whole: bool) -> tuple[Facts, str, bool]:
                 crs=None if crs is None else crs.to_string(),
                 transform=tuple(dataset.transform)[:6],
             )
-            if dataset.driver == "GTiff" and not is_whole:
-                check_blocks(path, dataset)
+            if dataset.driver == "GTiff":
+                check_end(path, "tif")
             elif dataset.driver.startswith("JP2"):
                 check_end(path, "jp2")
             has_alpha = dataset.count > 1 and dataset.colorinterp[-1] == ColorInterp.alpha

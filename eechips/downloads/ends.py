@@ -6,20 +6,44 @@ import io
 import itertools
 import struct
 import zipfile
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
 
 from eechips.errors import ValidationError
-
-if TYPE_CHECKING:
-    from rasterio.io import DatasetReader
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _JP2_BOX, _JP2_END = b"jP  ", b"\xff\xd9"
 _SUPERBLOCK = 48  # bytes of the smallest one
-_MOST_BLOCKS = 5_000  # of a file, the last ones, of which one is looked at in 10 µs
+_MOST_DIRECTORIES = 4_096  # of a TIFF file: one that has more was made to keep us busy
+_DIRECTORIES = 330  # the tag of a TIFF file whose values are the places of further directories
+_BLOCKS = ((273, 279), (324, 325))  # those of the places and the bytes of strips, and of tiles
+_PLACES = {_DIRECTORIES, *itertools.chain(*_BLOCKS)}
+_TIFF_TYPES = {
+    1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u8", 6: "u1", 7: "u1", 8: "u2", 9: "u4", 10: "u8", 11: "u4", 12: "u8",
+    13: "u4", 16: "u8", 17: "u8", 18: "u8",
+}  # fmt: skip
+"""Of its values: numbers without sign that take as many bytes."""
 _UNKNOWN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class _Tiff:
+    """How numbers are written in a TIFF file.
+
+    Attributes:
+        order: of their bytes, as :mod:`struct` names it.
+        is_big: whether places are of eight bytes, not of four.
+    """
+
+    order: str
+    is_big: bool
+
+    def number(self, data: bytes) -> int:
+        return int.from_bytes(data, "little" if self.order == "<" else "big")
 
 
 def check_end(path: Path, kind: str) -> None:
@@ -27,7 +51,7 @@ def check_end(path: Path, kind: str) -> None:
 
     Args:
         path: of the file.
-        kind: ``zip``, ``parquet``, ``h5``, ``nc``, ``hdf`` or ``jp2``; others are not looked at.
+        kind: ``tif``, ``zip``, ``parquet``, ``h5``, ``nc``, ``hdf`` or ``jp2``; others are not looked at.
 
     Raises:
         ValidationError: if its end is missing.
@@ -43,6 +67,8 @@ def check_end(path: Path, kind: str) -> None:
         end = 0
         if kind in ("h5", "nc", "hdf"):
             end = _end_of_hdf5(file)
+        elif kind == "tif":
+            end = _end_of_tiff(file, size)
         elif kind == "jp2":
             end = _end_of_jp2(file, size)
     if end == _UNKNOWN or size < end:
@@ -50,56 +76,71 @@ def check_end(path: Path, kind: str) -> None:
         raise ValidationError(f"it is cut: it has {size:,} bytes, and {should}")
 
 
-def check_blocks(path: Path, dataset: DatasetReader) -> None:
-    """Sees whether the blocks of a GeoTIFF lie within it: its header stands before them, or after some.
+def _end_of_tiff(file: BinaryIO, size: int) -> int:
+    """Where the last of a TIFF file's directories, of what they point to, and of its blocks ends.
 
-    Of very many, those are looked at that stand at the end of most files.
+    https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf, section 2, and of BigTIFF
+    https://www.awaresystems.be/imaging/tiff/bigtiff.html.
+    """
+    head = file.read(16)
+    tiff = _Tiff("<" if head.startswith(b"II") else ">", is_big=head[2:4] in (b"+\0", b"\0+"))
+    end = len(head)
+    todo = [tiff.number(head[8:16] if tiff.is_big else head[4:8])]
+    seen: set[int] = set()
+    while todo and end <= size and len(seen) < _MOST_DIRECTORIES:
+        place = todo.pop()
+        if place and place not in seen:
+            seen.add(place)
+            end = max(end, _end_of_directory(file, size, tiff, place, todo))
+    return end
+
+
+def _end_of_directory(file: BinaryIO, size: int, tiff: _Tiff, place: int, further: list[int]) -> int:
+    """Where a directory, what it points to, or the last of its blocks ends: as far as is known, if it is cut.
 
     Args:
-        path: of the file.
-        dataset: of the file, open.
-
-    Raises:
-        ValidationError: if one does not.
+        file: open.
+        size: bytes of the file.
+        tiff: how its numbers are written.
+        place: of the directory.
+        further: takes the places of others.
     """
-    size = path.stat().st_size
-    end = max((offset + count for offset, count in itertools.islice(_blocks(dataset), _MOST_BLOCKS)), default=0)
+    wide, width = (8, 20) if tiff.is_big else (2, 12)
+    room = 8 if tiff.is_big else 4  # bytes of a value, or of its place
+    file.seek(place)
+    count = tiff.number(file.read(wide))
+    end = place + wide + count * width + room
     if end > size:
-        raise ValidationError(f"it is cut: it has {size:,} bytes, and its pixels take {end:,}")
-
-
-def _blocks(dataset: DatasetReader) -> Iterator[tuple[int, int]]:
-    """First byte and bytes of the blocks that a GeoTIFF has, as GDAL tells (domain ``TIFF`` of its metadata).
-
-    Those that are at the end of most files come first.
-    """
-    is_apart = dataset.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE") == "BAND"
-    rows, columns = dataset.block_shapes[0]
-    down, across = -(-dataset.height // rows), -(-dataset.width // columns)
-    for band in reversed(dataset.indexes if is_apart else dataset.indexes[:1]):
-        for y, x in itertools.product(reversed(range(down)), reversed(range(across))):
-            if (found := _block(dataset, band, x, y, None)) is not None:  # else it has no pixels
-                yield found
-        for level in range(len(dataset.overviews(band))):  # whose blocks may have another shape
-            for y in itertools.count():
-                row = list(_row(dataset, band, y, level))
-                yield from row
-                if not row:
-                    break
-
-
-def _row(dataset: DatasetReader, band: int, y: int, level: int) -> Iterator[tuple[int, int]]:
-    for x in itertools.count():
-        found = _block(dataset, band, x, y, level)
-        if found is None:
-            return
-        yield found
-
-
-def _block(dataset: DatasetReader, band: int, x: int, y: int, level: int | None) -> tuple[int, int] | None:
-    offset = dataset.get_tag_item(f"BLOCK_OFFSET_{x}_{y}", "TIFF", band, level)
-    count = dataset.get_tag_item(f"BLOCK_SIZE_{x}_{y}", "TIFF", band, level)
-    return None if offset is None or count is None else (int(offset), int(count))
+        return end
+    data = file.read(count * width + room)
+    further.append(tiff.number(data[count * width :]))
+    arrays: dict[int, npt.NDArray[np.uint64]] = {}
+    for start in range(0, count * width, width):
+        tag, kind = tiff.number(data[start : start + 2]), tiff.number(data[start + 2 : start + 4])
+        length = tiff.number(data[start + 4 : start + width - room])
+        value = data[start + width - room : start + width]
+        form = _TIFF_TYPES.get(kind)
+        if form is None:
+            continue
+        taken = np.dtype(form).itemsize * length
+        if taken > room:
+            at = tiff.number(value)
+            end = max(end, at + taken)
+            if end > size:
+                return end
+            if tag in _PLACES:
+                file.seek(at)
+                value = file.read(taken)
+        if tag in _PLACES:
+            arrays[tag] = np.frombuffer(value[:taken], tiff.order + form).astype("u8")
+    further.extend(int(each) for each in arrays.get(_DIRECTORIES, ()))
+    for offsets, counts in _BLOCKS:
+        if offsets in arrays and counts in arrays:
+            least = min(len(arrays[offsets]), len(arrays[counts]))
+            starts, sizes = arrays[offsets][:least], arrays[counts][:least]
+            ends = (starts + sizes)[(starts > 0) & (sizes > 0)]  # others have no pixels
+            end = max(end, int(ends.max(initial=0)))
+    return end
 
 
 def _end_of_hdf5(file: BinaryIO) -> int:

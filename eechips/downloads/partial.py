@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import errno
+import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -275,6 +276,7 @@ def _is_dated(modified: str | None, date: str | None) -> bool:
         return False
 
 
+@functools.cache
 def _boot() -> str | None:
     """What tells one time that the machine is up from another; None where the system does not say."""
     try:

@@ -194,8 +194,7 @@ class Courier:
                 raise ValidationError(f"its {checksum.algorithm} is {found}, and should be {checksum.digest}")
             checked.append(checksum.algorithm)
         partial.close()
-        is_whole = len(checked) > 1  # by the catalogue's own word for its size or its bytes
-        facts = self._inspectors.submit(inspect, partial.path, promise, is_whole=is_whole).result()
+        facts = self._inspectors.submit(inspect, partial.path, promise).result()
         if promise.is_raster:
             checked.append("header")
         return Arrived(partial.size, partial.digest(), facts, tuple(checked))

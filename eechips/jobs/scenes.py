@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,8 +43,6 @@ from eechips.storage import ID_LENGTH, LocalStore
 _VERSION = 1  # of what the units mean: changed when old ones would be transferred otherwise
 _READ_TIMEOUT, _UNIT_TIMEOUT = 60.0, 86400.0
 """Seconds: silence ends a request, and a large file may take a day."""
-_SWITCH_INTERVAL = 0.0005
-"""Seconds after which a thread that computes lets another go on, which may only have to hash or write what has come."""
 _OF_EARTH_ENGINE = (
     "local", "local_assets", "local_remote", "endpoint", "project", "credentials", "send_credentials", "scheduler",
     "pipeline_options",
@@ -235,13 +232,10 @@ class Scenes:
             rate = Rate(self.max_rate)
             courier = Courier(hosts, signer, transport, rate, room, site.unit_timeout, takes_files=is_here)
             self._desk.append(SceneDesk(site, folder, reader, courier, room))
-            interval = sys.getswitchinterval()
-            sys.setswitchinterval(_SWITCH_INTERVAL)
             try:
                 with courier:
                     yield
             finally:
-                sys.setswitchinterval(interval)
                 self._desk.clear()
                 remove_if_empty(folder)
 

@@ -36,19 +36,20 @@ def raster(path: Path, driver: str = "GTiff", **changes: Any) -> Path:
     return path
 
 
-def with_overviews(path: Path) -> Path:
-    raster(path, tiled=True, blockxsize=128, blockysize=128)
+def with_overviews(path: Path, edge: int = 128, **changes: Any) -> Path:
+    raster(path, tiled=True, blockxsize=edge, blockysize=edge, **changes)
     with rasterio.open(path, "r+") as file:
         file.build_overviews([2, 4], Resampling.nearest)
     return path
 
 
-def sparse(path: Path) -> Path:
-    """One of its blocks is there, and it is the last."""
+def sparse(path: Path, edge: int = 128, column: int = 512, row: int = 384) -> Path:
+    """One of its blocks is there: the last, or another."""
     profile = {"driver": "GTiff", "width": 600, "height": 500, "count": 1, "dtype": "uint16", "tiled": True}
-    with rasterio.open(path, "w", sparse_ok=True, blockxsize=128, blockysize=128, **profile) as file:
-        window = rasterio.windows.Window(512, 384, 88, 116)
-        file.write(np.full((116, 88), 7, dtype="uint16"), 1, window=window)
+    with rasterio.open(path, "w", sparse_ok=True, blockxsize=edge, blockysize=edge, **profile) as file:
+        height, width = min(edge, 500 - row), min(edge, 600 - column)
+        window = rasterio.windows.Window(column, row, width, height)
+        file.write(np.full((height, width), 7, dtype="uint16"), 1, window=window)
     return path
 
 
@@ -80,6 +81,11 @@ FILES: dict[str, tuple[Make, str, str]] = {
     "cog": (lambda p: raster(p, "COG"), TIFF, "tif"),
     "bigtiff": (lambda p: raster(p, BIGTIFF="YES"), TIFF, "tif"),
     "sparse": (sparse, TIFF, "tif"),
+    "sparse, the first of many": (lambda p: sparse(p, 16, 0, 0), TIFF, "tif"),
+    "many tiles": (lambda p: raster(p, tiled=True, blockxsize=16, blockysize=16), TIFF, "tif"),
+    "many in overviews": (lambda p: with_overviews(p, 16), TIFF, "tif"),
+    "many of bands apart": (lambda p: with_overviews(p, 16, count=3, interleave="band"), TIFF, "tif"),
+    "many in a cog": (lambda p: raster(p, "COG", count=3, BLOCKSIZE=128, OVERVIEWS="NONE"), TIFF, "tif"),
     "jp2": (lambda p: raster(p, "JP2OpenJPEG", **LOSSLESS), JP2, "jp2"),
     "codestream": (lambda p: raster(p.with_suffix(".j2k"), "JP2OpenJPEG", CODEC="J2K", **LOSSLESS), JP2, "j2k"),
     "netcdf": (netcdf, "application/netcdf", "nc"),
