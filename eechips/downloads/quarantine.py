@@ -40,10 +40,9 @@ def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: M
 
 
 def release(folder: Path, identifier: str) -> None:
-    """Removes what is there of a unit that came right in the end."""
-    place = folder / QUARANTINE
-    if place.is_dir():
-        for left in place.glob(f"{identifier}*"):
-            left.unlink()
-        if not any(place.iterdir()):
-            place.rmdir()
+    """Removes what is there of a unit that came right in the end.
+
+    The quarantine itself stays, even if nothing is in it: another thread may be about to put something there.
+    """
+    for left in (folder / QUARANTINE).glob(f"{identifier}*"):
+        left.unlink()

@@ -11,7 +11,7 @@ from typing import Any
 from eechips.downloads.address import shown
 from eechips.downloads.checks import Promise
 from eechips.downloads.partial import forget, offer
-from eechips.downloads.quarantine import quarantine, release
+from eechips.downloads.quarantine import QUARANTINE, quarantine, release
 from eechips.downloads.rate import Room
 from eechips.downloads.reader import Reader
 from eechips.downloads.transfer import Courier, Order
@@ -100,10 +100,11 @@ def on_its_way(folder: Path, identifier: str) -> Path:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Removes the folder of files on their way, if there are none.
+    """Removes the folders of files on their way and in quarantine, if there are none, once no transfer goes on.
 
     Args:
         folder: of the run.
     """
-    with contextlib.suppress(OSError):  # something is on its way still, or never was
-        (folder / _PARTIAL).rmdir()
+    for name in (_PARTIAL, QUARANTINE):
+        with contextlib.suppress(OSError):  # something is there still, or never was
+            (folder / name).rmdir()

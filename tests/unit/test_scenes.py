@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ from eechips.downloads.checks import Checksum, Promise, md5_of, parse_multihash
 from eechips.downloads.conditions import cql2, cql2_text, meets
 from eechips.downloads.hosts import Hosts
 from eechips.downloads.partial import Partial, Version, range_of
+from eechips.downloads.quarantine import QUARANTINE, quarantine, release
 from eechips.downloads.rate import Rate, Room, paced
 from eechips.downloads.reader import Reader
 from eechips.downloads.search import Search, items
 from eechips.downloads.secret import Secrets, read_secrets
 from eechips.downloads.signing import Auth, Signer, belongs, signer_of
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
+from eechips.jobs.scene_transfer import remove_if_empty
 from eechips.planning.conditions import parse_condition
 from tests.answering import Answer, answering
 from tests.scene_servers import item
@@ -653,3 +656,25 @@ def test_a_bucket_of_another_region(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run = eechips.scenes(str(path), out=tmp_path / "out", quiet=True)
     assert run.counts == {"done": 1}
     assert asked == list(dict.fromkeys(["eu-central-1", region]))
+
+
+def test_a_unit_that_comes_right_does_not_take_the_quarantine_away_from_another(tmp_path: Path) -> None:
+    """Threads put things there and take them away at once."""
+
+    def others(number: int) -> None:
+        for _ in range(200):
+            release(tmp_path, f"{number:016x}")
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [pool.submit(others, number) for number in range(3)]
+        for number in range(100, 150):
+            arrived = tmp_path / f"{number}.data"
+            arrived.write_bytes(b"wrong")
+            kept = quarantine(tmp_path, f"{number:016x}", arrived, "tif", {"reason": "it is wrong"})
+            assert kept.read_bytes() == b"wrong"
+            release(tmp_path, f"{number:016x}")
+            assert not kept.exists()
+        for each in done:
+            each.result()
+    remove_if_empty(tmp_path)
+    assert not (tmp_path / QUARANTINE).exists()
