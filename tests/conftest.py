@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,6 +31,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--live"):
         for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE"):
             os.environ.pop(name, None)
+    # Whoever starts the tests in the background may have these ignored (nohup), and so would all that tests start.
+    defaults = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
+    for number, default in ((getattr(signal, name, None), default) for name, default in defaults.items()):
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, default)
     # Read when gcsfs is imported, by whichever test does: it would ask by gRPC, which no emulator answers, for minutes.
     os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
     if sys.version_info < (3, 11):  # what Google's client tells commands is not ours
