@@ -83,6 +83,7 @@ def read(path: Path) -> list[Fetched]:
     return [Fetched(**json.loads(file.read_text())) for file in sorted(path.iterdir())]
 
 
+@pytest.mark.slow
 def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe: Path, tmp_path: Path) -> None:
     service.plan(3, "503")
     service.plan(4, "400")

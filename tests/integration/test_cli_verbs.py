@@ -113,6 +113,7 @@ def test_dry_run_says_what_it_would_cost_and_fetches_no_pixel(demo_server: Serve
     assert not list(tmp_path.rglob("*.png"))
 
 
+@pytest.mark.slow
 def test_what_the_server_does_not_know_is_one_sentence(demo_server: Server, tmp_path: Path) -> None:
     base = ["--endpoint", demo_server.url, "--out", "out"]
     sample = ["sample", "--per-ecoregion", "1", *base]
@@ -163,6 +164,7 @@ def test_some_failures_end_with_status_1_and_are_listed(demo_server: Server, tmp
     assert status["counts"] == {"done": 3, "failed_permanent": 3}
 
 
+@pytest.mark.slow
 def test_assets_are_ingested_listed_and_served(tmp_path: Path, real_data: Path) -> None:
     quad = real_data / "naip" / "m_4709963_se_14_1_20200831.tif"
     asset = "USDA/NAIP/DOQQ/m_4709963_se_14_1_20200831"

@@ -358,6 +358,7 @@ def test_the_first_interrupt_finishes_what_is_in_flight(
     resume(tmp_path, service, undisturbed)
 
 
+@pytest.mark.slow
 def test_the_second_interrupt_stops_at_once(service: Service, tmp_path: Path, undisturbed: dict[str, str]) -> None:
     process = start(tmp_path, service)
     wait_for(service, 4)

@@ -44,7 +44,7 @@ ENGINES: dict[str, dict[str, Any]] = {
         ),
     },
 }  # fmt: skip
-EVERY = [pytest.param(name, marks=pytest.mark.slow if name == "beam" else ()) for name in ENGINES]
+EVERY = [pytest.param(name, marks=pytest.mark.slow if name in ("dask", "beam") else ()) for name in ENGINES]
 SAME = ("id", "unit", "name", "state", "error_class", "error", "file", "bytes", "sha256", "width", "height", "crs")
 
 

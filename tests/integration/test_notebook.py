@@ -205,6 +205,7 @@ SLOW = """
 """
 
 
+@pytest.mark.slow
 def test_an_interrupt_saves_and_the_cell_goes_on_where_it_stopped(kernel: Kernel) -> None:
     """The main thread of a kernel runs an event loop, and its interrupt is a signal to the whole group."""
     assert "running=True" in kernel.run("import asyncio; print(asyncio.get_running_loop())").printed
@@ -312,6 +313,7 @@ print(run, run.info["recipe"], [open(run.path / file).read().split()[1] for file
 """
 
 
+@pytest.mark.slow
 def test_a_program_without_a_main_guard(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     expected = "once\n<eechips run in outputs/program: 4 done> program ['0', '2', '4', '6']\n"

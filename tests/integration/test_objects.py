@@ -100,6 +100,7 @@ def verify(tmp_path: Path, objects: ObjectServer) -> subprocess.CompletedProcess
     return subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
 
 
+@pytest.mark.slow
 @on_s3_and_slowly_on_others
 def test_every_result_is_uploaded_once(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     ended = run(tmp_path, service, objects)

@@ -101,6 +101,7 @@ def test_the_files_are_those_of_plain_python(
         assert recorded <= set(wanted)
 
 
+@pytest.mark.slow
 def test_facts_of_files_are_recorded_and_several_files_belong_to_a_unit(
     scripts: Path, demo_server: Server, tmp_path: Path
 ) -> None:
@@ -130,6 +131,7 @@ def test_notebooks_run_without_their_magics(scripts: Path, demo_server: Server, 
     assert str(heights) in result.stdout
 
 
+@pytest.mark.slow
 def test_a_killed_script_goes_on_where_it_was(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     words = command(scripts / "slow.py", demo_server)
@@ -171,6 +173,7 @@ def test_mistakes_are_told_at_once_and_as_what_they_are(scripts: Path, demo_serv
     assert all("Image asset 'NO/SUCH/IMAGE' not found" in error for error in asked["error"])
 
 
+@pytest.mark.slow
 def test_another_plan_is_refused(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "clock.py"
     script.write_text(

@@ -164,6 +164,7 @@ def test_a_masked_image_is_passed_over_for_one_farther_in_time(tmp_path: Path, s
     assert len(pd.read_parquet(run.path / "manifest.parquet")) == 1
 
 
+@pytest.mark.slow
 def test_two_utm_zones_each_keep_their_own_pixels(tmp_path: Path, serve: Callable[..., Server]) -> None:
     """Two overlapping images of different zones, whose pixels say their own number."""
     store, folder = tmp_path / "store", tmp_path
@@ -234,6 +235,7 @@ def test_csv_gives_back_what_stood_there(points: Callable[..., Any], plots: pd.D
     assert table["s_red"].isna()[20]
 
 
+@pytest.mark.slow
 def test_bands_of_different_pixels_and_one_request_per_cell(demo_server: Server, tmp_path: Path, demo_ee: Any) -> None:
     ee = demo_ee
     random = np.random.default_rng(8)

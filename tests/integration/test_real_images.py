@@ -182,6 +182,7 @@ def test_landsat_in_eight_years(real_data: Path, landsat_server: Server, tmp_pat
             assert chip.bounds.top - size < north <= chip.bounds.top
 
 
+@pytest.mark.slow
 def test_conditions_choose_images(landsat_server: Server, tmp_path: Path) -> None:
     def years(*where: str) -> list[int]:
         out = tmp_path / str(len(list(tmp_path.iterdir())))
@@ -326,6 +327,7 @@ def test_percentiles_lie_where_they_should(real_data: Path, landsat_server: Serv
         assert (chip.read(1) <= ordered[4]).all()
 
 
+@pytest.mark.slow
 def test_composites_on_other_grids(landsat_server: Server, tmp_path: Path) -> None:
     options: dict[str, Any] = {"roi": "-74.6,-8.5,-74.5,-8.4", "every": "100 years", "bands": "NIR"}
     utm = compose(landsat_server, tmp_path / "utm", PUCALLPA, crs="utm", scale=60.0, **options).units.iloc[0]

@@ -119,6 +119,7 @@ def test_ndvi_mosaic(demo_server: Server, tmp_path: Path) -> None:
         np.testing.assert_allclose(index.read(1)[valid], expected[valid], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_s2_composites(demo_server: Server, tmp_path: Path) -> None:
     """The same pixels as ``eechips composites``."""
     months = {"start": "2020-06-01", "end": "2020-08-01"}

@@ -118,6 +118,7 @@ def test_a_single_image_has_the_mask_of_its_collection(server: Server, tmp_path:
     assert_chips(run, np.where(quality[1], 0, values[1]))
 
 
+@pytest.mark.slow
 def test_sources_are_those_that_show_where_others_are_masked(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path, provenance=True)
     _, quality = scenes()
@@ -133,6 +134,7 @@ def test_sources_are_those_that_show_where_others_are_masked(server: Server, tmp
     assert several
 
 
+@pytest.mark.slow
 def test_a_chip_that_is_masked_altogether_is_empty(server: Server, tmp_path: Path) -> None:
     cloudy = "-104.9995,39.7425,-104.992,39.747"  # the first 30 rows and 60 columns, but for the chips' edges
     kept = sample(server, tmp_path / "kept", roi=cloudy, size=4)

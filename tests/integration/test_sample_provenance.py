@@ -84,6 +84,7 @@ def test_sources_are_those_that_show(server: Server, tmp_path: Path, bands: str,
     assert several > 5
 
 
+@pytest.mark.slow
 def test_every_layer_has_its_own_and_without_it_only_the_top_one(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path / "both", dataset=[ROOT, "users/someone/dem"], bands=[f"{ROOT}:a"], total=6)
     for position in run.units.index:
