@@ -19,6 +19,8 @@ import requests
 from tests import hostile
 from tests.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 25.0  # on a machine that is busy with other things: what has no end takes longer
 LIMIT = 1.0
 """Time of one computation on this server; one that does not look at its clock is ended two seconds later."""
@@ -74,7 +76,6 @@ def test_what_would_fill_the_memory(patient: Server, name: str) -> None:
     assert "timed out" not in message
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", hostile.ENDLESS)
 def test_what_would_take_for_ever(server: Server, name: str) -> None:
     message = refused(server, "value:compute", {"expression": hostile.ENDLESS[name]})
@@ -224,7 +225,6 @@ def test_workers_that_are_killed_are_replaced(server: Server) -> None:
     assert not workers(server) & before
 
 
-@pytest.mark.slow
 def test_the_server_neither_dies_nor_grows(server: Server) -> None:
     quick = [graph for name, graph in hostile.ENORMOUS.items() if not name.startswith("a million")]
     bodies = [{"expression": graph} for graph in quick]

@@ -14,6 +14,8 @@ import pytest
 import requests
 from PIL import Image as Picture
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400_000
 SENTINEL, LANDSAT = "COPERNICUS/S2_SR_HARMONIZED", "LANDSAT/LC08/C02/T1_L2"
 

@@ -21,6 +21,8 @@ from eechips.errors import ConfigurationError, EechipsError, TransientError, Usa
 from eechips.windows import describe, plan_windows, read_window
 from tests.raster_server import Bucket, serving_bucket
 
+pytestmark = pytest.mark.slow
+
 MEMORY = "160MB"
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 T = TypeVar("T")
@@ -117,7 +119,7 @@ def elsewhere(function: Callable[..., T], *values: Any) -> T:
         ((1, 700, 900), "float64", tiles(interleave="band", nodata=float("nan"))),
         ((2, 700, 900), "complex64", tiles(128)),
         ((3, 700, 900), "int16", tiles(interleave="band", nodata=-5, bigtiff="yes")),
-        pytest.param((3, 700, 900), "uint16", tiles(overviews=True, mask=True), marks=pytest.mark.slow),
+        ((3, 700, 900), "uint16", tiles(overviews=True, mask=True)),
         ((2, 700, 900), "uint16", tiles(holes=True, sparse_ok=True)),
         ((2, 20, 40_000), "uint16", {"blockysize": 1, "interleave": "pixel"}),
         ((3, 60, 40_000), "uint8", {"blockysize": 1, "interleave": "band", "compress": "none"}),
@@ -219,7 +221,6 @@ def read_or_fail(unit: dict[str, Any]) -> Any:
         return type(error)
 
 
-@pytest.mark.slow
 def test_a_mask_that_cannot_be_read_is_not_taken_for_none(bucket: Bucket) -> None:
     """Its header lies in the middle of the file: GDAL does without the mask where that cannot be read."""
     path = write(bucket.folder / "scene.tif", (1, 500, 600), mask=True, **tiles(16))
@@ -238,7 +239,6 @@ def test_a_mask_that_cannot_be_read_is_not_taken_for_none(bucket: Bucket) -> Non
     assert 0 < len(pixels) < len(ends)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("driver", ["GTiff", "ENVI", "PNG"])
 def test_what_lies_beside_a_raster_belongs_to_it(bucket: Bucket, driver: str) -> None:
     path = write(bucket.folder / "scene.tif", (1, 300, 400), "uint8", **tiles())

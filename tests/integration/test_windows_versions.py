@@ -35,6 +35,8 @@ from tests.integration.test_windows import MEMORY, RECIPE, ROOT, check, compute,
 from tests.object_server import lacking, serving_objects
 from tests.raster_server import Bucket, serving_bucket
 
+pytestmark = pytest.mark.slow
+
 AT_ONCE = RetryPolicy(retries=2, delay=0.01)
 SCENE = "s3://bucket/scene.tif"
 CHANGED = "not the raster that was planned any more: it was replaced"
@@ -106,7 +108,6 @@ def test_a_window_is_not_of_two_versions(bucket: Bucket, kind: str, keeps_condit
     assert began[0] > planned
 
 
-@pytest.mark.slow
 def test_a_run_over_a_raster_that_is_replaced_joins_nothing(bucket: Bucket, tmp_path: Path) -> None:
     def between(number: int) -> None:
         if len(bucket.ranges) == 4:
@@ -185,7 +186,6 @@ def test_secrets_in_addresses_are_refused_and_kept_nowhere(tmp_path: Path, secre
     assert b"5ec1e7" not in written
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("store", ["gs", "az"])
 def test_other_stores_are_read_and_their_versions_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str
@@ -252,7 +252,6 @@ def test_bytes_that_gdal_reads_count(bucket: Bucket, tmp_path: Path) -> None:
     check(eechips.run(RECIPE, words, out=tmp_path / "out", engine="threads", quiet=True), bucket.folder / "scene.tif")
 
 
-@pytest.mark.slow
 def test_silence_ends_when_the_run_s_time_out_says(bucket: Bucket) -> None:
     unit = next(plan_windows(SCENE, max_memory=MEMORY))
     run = Surroundings(RetryPolicy(retries=0), Timeouts(read=1.0))
@@ -291,7 +290,6 @@ def await_that(holds: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_what_was_stopped_goes_on_where_it_was(bucket: Bucket, tmp_path: Path, number: int) -> None:
     """Stopped while a window waits to be read again, and while others are there already."""
