@@ -6,7 +6,9 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+
+from tests.loopback import LoopbackServer
 
 Answer = tuple[int, Mapping[str, str], bytes]
 """Status, headers, body."""
@@ -38,9 +40,7 @@ def answering(
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(ThreadingHTTPServer):
-        request_queue_size = 128
-
+    class Server(LoopbackServer):
         def handle_error(self, *_: object) -> None:
             """A client that goes away is nothing to be told of."""
 

@@ -17,10 +17,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import ThreadingHTTPServer
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import unquote
+
+from tests.loopback import LoopbackServer
 
 ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -146,6 +147,7 @@ def _refused(start_response: Any, status: str, code: str, message: str) -> list[
 def _s3(name: str) -> Iterator[ObjectServer]:
     import boto3
     from botocore.exceptions import ClientError
+    from moto.backends import get_backend
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
@@ -154,6 +156,7 @@ def _s3(name: str) -> Iterator[ObjectServer]:
         def log_request(self, *_: object) -> None:
             """Says nothing."""
 
+    get_backend("s3").reset()  # moto keeps what earlier servers of this process were given
     found = ObjectServer(f"s3://{name}")
     server = make_server("127.0.0.1", 0, _Counted(found), threaded=True, request_handler=Quiet)
     found.url = f"http://127.0.0.1:{server.server_port}"
@@ -215,7 +218,7 @@ def _gs(name: str) -> Iterator[ObjectServer]:
                 super().do_PUT()
 
     buckets.create_bucket(name, storage)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = LoopbackServer(("127.0.0.1", 0), Handler)
     found.url = f"http://127.0.0.1:{server.server_port}"
     # Without the variable it asks Google what kind of bucket it is.
     found.environment = {"STORAGE_EMULATOR_HOST": found.url, "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}

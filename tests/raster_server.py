@@ -8,12 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import rasterio
+
+from tests.loopback import LoopbackServer
 
 _CHUNK = 64 << 10
 _HEADER = 32 << 10  # bytes that come with the header
@@ -187,8 +189,7 @@ def serving_bucket(folder: Path) -> Iterator[Bucket]:
         folder: the files.
     """
     bucket = Bucket(folder)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, bucket))
-    server.daemon_threads = True
+    server = LoopbackServer(("127.0.0.1", 0), partial(_Handler, bucket))
     bucket.environment = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
         "AWS_ACCESS_KEY_ID": "testing",

@@ -28,11 +28,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import urlopen
+
+from tests.loopback import LoopbackServer
 
 _CHUNK = 1 << 20
 _SIOCOUTQNSD = 0x894B  # linux/sockios.h
@@ -107,7 +109,7 @@ def sent_twice(bodies: Sequence[Body]) -> Counter[str]:
     return twice
 
 
-class FileServer(ThreadingHTTPServer):
+class FileServer(LoopbackServer):
     """Serves the files of a folder. Use it in a ``with`` block.
 
     Attributes:
@@ -123,9 +125,6 @@ class FileServer(ThreadingHTTPServer):
         folder: of the files.
         faults: what is wrong.
     """
-
-    daemon_threads = True
-    request_queue_size = 128
 
     def __init__(self, folder: Path, faults: Faults | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

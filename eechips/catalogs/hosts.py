@@ -6,12 +6,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+_FIRST = 4
+"""Requests at once before any has ended. Each that ends allows one more: a server keeps few connections waiting (five,
+if it is one of Python's ``http.server``), and what else arrives at once is lost on its way, for half a minute."""
+
 
 class Host:
     """Requests to a host, which wait for their turn.
 
     A host that refuses requests (429, or 503 with ``Retry-After``) gets none for as long as it says, and then half as
-    many at once; each answer allows it a little more, up to what it was at first.
+    many at once; each answer allows it a little more, up to what it was at first. Connections are opened as fast as it
+    answers, not all at once.
 
     Attributes:
         answered: requests that the host has not refused; whether it came to more says whether it serves anybody.
@@ -24,14 +29,14 @@ class Host:
     def __init__(self, most: int, limit: float | None = None) -> None:
         self.answered = 0
         self._most, self._limit = most, float(most) if limit is None else min(limit, most)
-        self._busy = 0
+        self._busy = self._ended = 0
         self._free = asyncio.Event()
         self._closed_until = self._refused = float("-inf")  # of the loop's clock
 
     @property
     def limit(self) -> int:
         """Requests at once, for now."""
-        return int(self._limit)
+        return int(min(self._limit, _FIRST + self._ended))
 
     @property
     def borne(self) -> float:
@@ -53,6 +58,7 @@ class Host:
             yield clock()
         finally:
             self._busy -= 1
+            self._ended += 1
             self._free.set()
 
     def answer(self) -> None:

@@ -184,6 +184,27 @@ def test_a_host_gets_no_more_requests_at_once_than_it_may(tmp_path: Path) -> Non
         host.close()
 
 
+def test_connections_are_opened_as_fast_as_the_host_answers() -> None:
+    """What comes at once at a server that keeps five connections waiting may be lost for half a minute."""
+    host = Host(delay=0.1)
+    at_once: list[int] = []
+    asked = host.answer
+
+    def answer(handler: BaseHTTPRequestHandler, times: int) -> None:
+        at_once.append(host.most)  # so far
+        asked(handler, times)
+
+    host.answer = answer  # type: ignore[method-assign]
+    try:
+        found = fetch([f"{host.url}/{n}.json" for n in range(300)], Pace(), advance=lambda _: None)
+    finally:
+        host.close()
+    assert found.failures == []
+    assert at_once[0] <= 4
+    assert all(most <= 4 + ended for ended, most in enumerate(at_once, 1))
+    assert at_once[-1] > 16
+
+
 def test_who_does_not_answer_is_given_up(tmp_path: Path) -> None:
     host = Host(delay=2.0)
     try:
