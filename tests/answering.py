@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 
-from tests.loopback import LoopbackServer
+from tests.loopback import QuietServer
 
 Answer = tuple[int, Mapping[str, str], bytes]
 """Status, headers, body."""
@@ -40,11 +40,7 @@ def answering(
         def log_message(self, *_: object) -> None:
             pass
 
-    class Server(LoopbackServer):
-        def handle_error(self, *_: object) -> None:
-            """A client that goes away is nothing to be told of."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
         if encryption is not None:
             server.socket = encryption.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))

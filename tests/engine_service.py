@@ -16,7 +16,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ import ee
 import numpy as np
 import rasterio
 from rasterio.io import MemoryFile
+
+from tests.loopback import QuietServer
 
 _CLIENT = Path(ee.__file__).parent / "tests"
 DISCOVERY = (_CLIENT / "cloud_api_discovery_document.json").read_bytes()
@@ -301,19 +303,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of clients that went away: tests kill them."""
-
-
 @contextmanager
 def serving() -> Iterator[Service]:
     """Serves on loopback for the duration of the block."""
     service = Service()
     handler = type("Handler", (_Handler,), {"service": service})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = QuietServer(("127.0.0.1", 0), handler)
     service.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, daemon=True, kwargs={"poll_interval": 0.02})
     thread.start()

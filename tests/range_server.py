@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.loopback import LoopbackServer
 
 _CHUNK = 16 << 10
 _RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -44,7 +46,7 @@ class Files:
     queries: set[str] = field(default_factory=set)
 
 
-class _Server(ThreadingHTTPServer):
+class _Server(LoopbackServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """GDAL hangs up when it has seen the head of an answer: that is no error."""
         if not isinstance(sys.exc_info()[1], ConnectionError):

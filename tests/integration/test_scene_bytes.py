@@ -90,4 +90,5 @@ def test_a_file_that_has_its_name_but_is_not_in_the_ledger_is_not_fetched_again(
         run = eechips.scenes(str(stac), out=out, quiet=True)
         assert_same(run, folder)
         assert {name: server.requests[name] for name in whole} == {name: requests[name] for name in whole}
+        assert sum(sent_twice(server.bodies[name])["whole"] for name in whole) == 0
     assert not list(out.rglob("*.part"))
