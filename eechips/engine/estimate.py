@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from eechips.client.transport import Exchange
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import name_template, units_of
+from eechips.engine.plan import name_template, planner_errors, units_of
 from eechips.engine.redraw import MOST_REDRAWS
 from eechips.manifest.ledger import Totals
-from eechips.recipe import Chip, NoData, Recipe, Table, Unit, unit_value
+from eechips.recipe import Chip, NoData, Recipe, SupportsPreview, Table, Unit, unit_value
 
 _SAMPLE = 3
 
@@ -55,13 +55,11 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
     from eechips.engine.run import connect
 
     with connect(config, recipe=recipe):
-        units = units_of(recipe, name_template(recipe, config))
         own: Callable[[Iterable[Unit]], Estimate] | None = getattr(recipe, "foresee", None)
         if own is not None:  # its units are no requests to Earth Engine
-            return own(_unit(planned.unit) for planned in units)
-        first = list(islice(units, _SAMPLE))
-        count = len(first) + sum(1 for _ in units)
-        results = [recipe.get_result(u.position, unit_value(_unit(u.unit))) for u in first]
+            return own(_unit(planned.unit) for planned in units_of(recipe, name_template(recipe, config)))
+        count, first = _count_units(recipe, config)
+        results = [recipe.get_result(position, unit_value(unit)) for position, unit in enumerate(first)]
     costs = [_cost(result, config) for result in results]
     latencies = max((c.latencies for c in costs), key=sum, default=())
     requests = count * len(latencies)
@@ -72,6 +70,16 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
         bytes=round(count * sum(sizes) / len(sizes)) if sizes else None,
         seconds=_seconds(count, requests, sum(latencies), config),
     )
+
+
+def _count_units(recipe: Recipe, config: RunConfig) -> tuple[int, Sequence[Unit]]:
+    """The number of units of the plan, and the first few of them."""
+    if isinstance(recipe, SupportsPreview):
+        with planner_errors():
+            return recipe.preview_units(_SAMPLE)
+    units = units_of(recipe, name_template(recipe, config))
+    first = [_unit(planned.unit) for planned in islice(units, _SAMPLE)]
+    return len(first) + sum(1 for _ in units), first
 
 
 @dataclass(frozen=True, slots=True)

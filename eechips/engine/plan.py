@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -59,11 +60,22 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[Planned]:
     if delivered is not None:  # planned elsewhere
         yield from delivered
         return
-    try:
+    with planner_errors():
         yield from plan_units(recipe.get_requests(), recipe.identity, template)
+
+
+@contextlib.contextmanager
+def planner_errors() -> Iterator[None]:
+    """Raise what a planner raises in this block as what the service answered, if the service answered.
+
+    Raises:
+        ConfigurationError, RequestError, RecipeError, UsageError: see :func:`units_of`.
+    """
+    try:
+        yield
     except Stopped:  # nothing else stops a planner
         raise UsageError(SPENT) from None
-    except Exception as error:  # told as what the service has said, if it has; all else is raised as it is
+    except Exception as error:
         found = explained(error)
         if found is error:
             raise

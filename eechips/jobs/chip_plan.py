@@ -84,11 +84,24 @@ class ChipPlan:
         Raises:
             RegionError: if no place is left.
         """
+        yield from self._units(self._sites())
+
+    def preview(self, count: int) -> tuple[int, list[Unit]]:
+        """The number of units of the sample, and the first ``count`` of them: only these are asked about.
+
+        Raises:
+            RegionError: if no place is left.
+        """
+        sites = self._sites()
+        return len(sites), list(self._units(sites[:count]))
+
+    def _sites(self) -> Sequence[Site]:
+        """The places of the sample, which are logged."""
         sites = self.strategy.sites()
         if not sites:
             raise RegionError("no place is left to take a chip at: --mask-image, --min-distance or --roi leave none")
         tell(self.recipe, self.strategy, sites)
-        yield from self._units(sites[: self.recipe.limit])
+        return sites[: self.recipe.limit]
 
     def others(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Units in the place of others; see :meth:`eechips.jobs.chips.ChipSample.redraw`."""
@@ -126,7 +139,7 @@ class ChipPlan:
             for point in points:
                 yield {"grid": grids.placed(self.placement, band.grid, point, recipe.dimensions).to_json()}
         else:
-            _log.info("Asking which image is under each of %s points", f"{len(points):,}")
+            _log.info("Finding the image under each of %s points", f"{len(points):,}")
             collection = facts.images(about.id, about.kind, recipe.start, recipe.end)
             moments = None
             if recipe.date_field is not None:

@@ -269,6 +269,14 @@ class ChipSample:
         """
         yield from self._planned().units()
 
+    def preview_units(self, count: int) -> tuple[int, list[Unit]]:
+        """The number of units, and the first ``count`` of them; see :class:`eechips.recipe.SupportsPreview`.
+
+        Raises:
+            UnknownDatasetError, RegionError, UsageError: as :meth:`get_requests`.
+        """
+        return self._planned().preview(count)
+
     def redraw(self, wanted: Sequence[tuple[Unit, int]]) -> list[Unit | None]:
         """Further points of the same strata, in the place of points that have no data.
 

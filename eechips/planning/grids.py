@@ -108,22 +108,14 @@ def around(points: Points, radius: float, size: tuple[int, int]) -> Iterator[Gri
         yield Grid("EPSG:4326", ((east - west) / width, 0.0, west, 0.0, (south - north) / height, north), width, height)
 
 
-def _each(points: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
+def _each(rows: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
     """What the server makes of each point, some hundred a request."""
-    for start in range(0, len(points), POINTS_PER_REQUEST):
-        yield from _ask(points[start : start + POINTS_PER_REQUEST], function)
 
+    def ask(some: _Rows) -> list[Any]:
+        answers: Any = ee.List([list(row) for row in some]).map(function).getInfo()
+        return list(answers)
 
-def _ask(points: _Rows, function: Callable[[Any], Any]) -> list[Any]:
-    """One request; in halves where the server finds that too much at once."""
-    try:
-        answers: Any = ee.List([list(point) for point in points]).map(function).getInfo()
-    except ee.EEException as error:
-        if len(points) == 1 or not service.is_too_large(error):
-            raise
-        half = len(points) // 2
-        return [*_ask(points[:half], function), *_ask(points[half:], function)]
-    return list(answers)
+    return service.ask_each(rows, ask, size=POINTS_PER_REQUEST)
 
 
 def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:

@@ -102,17 +102,14 @@ class Map:
 
     def values(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
         """What the pixels under some points hold; None where they are masked or there is nothing."""
-        found: list[float | None] = []
-        for start in range(0, len(points), POINTS_PER_REQUEST):
-            found += self._ask(points[start : start + POINTS_PER_REQUEST])
-        return found
+        return list(service.ask_each(points, self._ask, size=POINTS_PER_REQUEST))
 
     def counts(self, points: Sequence[tuple[float, float]]) -> list[bool]:
         """Whether the pixels under some points hold anything but zero."""
         return [value is not None and value != 0 for value in self.values(points)]
 
     def _ask(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
-        """One request; in halves where the server finds that too much at once."""
+        """One request."""
 
         def place(row: Any) -> Any:
             numbers = ee.List(row)
@@ -125,13 +122,7 @@ class Map:
             crs=self.grid.crs,
             crsTransform=list(self.grid.transform),
         )
-        try:
-            pairs: Any = found.reduceColumns(ee.Reducer.toList(2), ["n", "first"]).get("list").getInfo()
-        except ee.EEException as error:
-            if len(points) == 1 or not service.is_too_large(error):
-                raise
-            half = len(points) // 2
-            return [*self._ask(points[:half]), *self._ask(points[half:])]
+        pairs: Any = found.reduceColumns(ee.Reducer.toList(2), ["n", "first"]).get("list").getInfo()
         values: list[float | None] = [None] * len(points)
         for n, value in pairs:
             values[int(n)] = value

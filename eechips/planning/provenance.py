@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import ee
@@ -61,19 +62,12 @@ def contributors(images: Images, chips: Sequence[Shown]) -> Iterator[tuple[Contr
     """
     size = max((chip.grid.width * chip.grid.height for chip in chips), default=1)
     step = max(1, min(_MOST_CHIPS, _PIXELS // size))
-    for start in range(0, len(chips), step):
-        yield from _ask(images, chips[start : start + step])
+    return service.ask_each(chips, partial(_ask, images), size=step, noun="chips")
 
 
 def _ask(images: Images, chips: Sequence[Shown]) -> list[tuple[Contributor, ...]]:
-    """One request; in halves where the server finds that too much at once."""
-    try:
-        answers: Any = ee.List([_contributing(images, chip) for chip in chips]).getInfo()
-    except ee.EEException as error:
-        if len(chips) == 1 or not service.is_too_large(error):
-            raise
-        half = len(chips) // 2
-        return [*_ask(images, chips[:half]), *_ask(images, chips[half:])]
+    """One request."""
+    answers: Any = ee.List([_contributing(images, chip) for chip in chips]).getInfo()
     found = []
     for names, times in answers:
         each = [Contributor(n, None if t is None else int(t)) for n, t in zip(names, times, strict=True)]

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Iterator
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import ee
+
+from eechips.client.congestion import USUAL
+from eechips.human import human_time
+from eechips.objects import in_order
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+PARALLEL_REQUESTS = int(USUAL)
+"""Planning requests that are sent at once; the throttle holds back those beyond the project's quota."""
+
+_NOTICE_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
 
 # "Image.load: Image asset '…' not found", "Asset '…' does not exist or doesn't allow this operation."
 _NOT_FOUND = re.compile(r"\bnot found\b|\bdoes not exist\b", re.IGNORECASE)
@@ -37,6 +53,59 @@ def features(collection: ee.FeatureCollection, page_size: int = PAGE_SIZE) -> It
         if not token:
             return
         parameters["pageToken"] = token
+
+
+def ask_each(
+    items: Sequence[T],
+    ask: Callable[[Sequence[T]], Sequence[R]],
+    *,
+    size: int,
+    noun: str = "points",
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[R]:
+    """Ask the service about many items: some hundred items a request, several requests at once.
+
+    A request that is too large for the service is sent again in halves. What takes long is logged with the time left.
+
+    Args:
+        items: to ask about.
+        ask: sends one request about some items and returns an answer for each; called by several threads.
+        size: items in one request, at most.
+        noun: what the items are, for the log.
+        clock: seconds, monotonic.
+
+    Yields:
+        The answers, in the order of the items. Only a few requests are ahead of what is consumed.
+
+    Raises:
+        ee.EEException: if the service refuses a request for another reason than its size, or even a single item.
+    """
+    batches = (items[start : start + size] for start in range(0, len(items), size))
+    if len(items) <= size:
+        answered = iter([_ask_in_parts(batch, ask) for batch in batches])
+    else:
+        answered = in_order(lambda batch: _ask_in_parts(batch, ask), batches, PARALLEL_REQUESTS)
+    began = noticed = clock()
+    count = 0
+    for answers in answered:
+        count += len(answers)
+        now = clock()
+        if count < len(items) and now - noticed >= _NOTICE_SECONDS:
+            noticed = now
+            left = (now - began) / count * (len(items) - count)
+            _log.info("Planning: %s of %s %s, about %s left", f"{count:,}", f"{len(items):,}", noun, human_time(left))
+        yield from answers
+
+
+def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
+    """Ask about some items; in halves where the service finds that too much at once."""
+    try:
+        return list(ask(items))
+    except ee.EEException as error:
+        if len(items) == 1 or not is_too_large(error):
+            raise
+    half = len(items) // 2
+    return [*_ask_in_parts(items[:half], ask), *_ask_in_parts(items[half:], ask)]
 
 
 def is_not_found(error: ee.EEException) -> bool:

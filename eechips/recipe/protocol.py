@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from eechips.recipe.results import Result
+from eechips.recipe.units import Unit
 
 Redraw = Callable[[Sequence[tuple[Any, int]]], Sequence[Any]]
 """Draws other units in the place of some that turned out empty.
@@ -56,4 +57,19 @@ class Recipe(Protocol):
         A unit may have several results, ``{"S2": Chip(...), "DEM": Chip(...)}``: a file for each, with the name of the
         unit and the key (``chips/0123abcd.S2.tif``), fetched and checked together and recorded all or none. The
         manifest has the first of them; ``layers.parquet`` has every one. If one has no valid pixel, the unit is empty.
+        """
+
+
+@runtime_checkable
+class SupportsPreview(Protocol):
+    """A recipe that knows the size of its plan before it has asked the service about every unit."""
+
+    def preview_units(self, count: int) -> tuple[int, Sequence[Unit]]:
+        """Plan the first units only.
+
+        Args:
+            count: units that are wanted.
+
+        Returns:
+            The number of units of the whole plan, and the first ``count`` of them.
         """

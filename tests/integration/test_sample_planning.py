@@ -1,0 +1,75 @@
+"""How many requests the plan of a sample takes, and when they are sent."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ee
+import pytest
+
+import eechips
+from eechips.planning.service import ask_each
+from tests.conftest import Server
+
+
+def estimate(server: Server, out: Path, total: int) -> Any:
+    return eechips.sample(
+        "NAIP",
+        total=total,
+        roi="-105,39,-104.5,39.5",
+        format="tif",
+        endpoint=server.url,
+        rate=None,
+        out=out,
+        dry_run=True,
+    )
+
+
+def test_an_estimate_of_many_points_sends_as_many_requests_as_one_of_few(demo_server: Server, tmp_path: Path) -> None:
+    counts = []
+    for total in (3, 3000):
+        before = sum(demo_server.requests().values())
+        assert estimate(demo_server, tmp_path / "run", total).units == total
+        counts.append(sum(demo_server.requests().values()) - before)
+    assert counts[0] == counts[1]
+
+
+def test_several_planning_requests_are_in_flight_at_once() -> None:
+    both = threading.Barrier(2, timeout=60)
+
+    def ask(items: Sequence[int]) -> list[int]:
+        both.wait()  # raises BrokenBarrierError if no second request is sent meanwhile
+        return [item * 10 for item in items]
+
+    assert list(ask_each(range(8), ask, size=2)) == [item * 10 for item in range(8)]
+
+
+def test_a_planning_request_that_is_too_large_is_sent_again_in_halves() -> None:
+    sizes = []
+
+    def ask(items: Sequence[int]) -> list[int]:
+        sizes.append(len(items))
+        if len(items) > 3:
+            raise ee.EEException("User memory limit exceeded.")
+        return list(items)
+
+    assert list(ask_each(range(10), ask, size=10)) == list(range(10))
+    assert sorted(sizes) == [2, 2, 3, 3, 5, 5, 10]
+
+
+def test_another_refusal_of_a_planning_request_is_raised() -> None:
+    def ask(items: Sequence[int]) -> list[int]:
+        raise ee.EEException("Image.load: Image asset 'a' not found.")
+
+    with pytest.raises(ee.EEException, match="not found"):
+        list(ask_each(range(10), ask, size=2))
+
+
+def test_a_long_plan_logs_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
+    times = iter(range(0, 1000, 10))
+    with caplog.at_level("INFO", logger="eechips.planning.service"):
+        list(ask_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: float(next(times))))
+    assert caplog.messages[0] == "Planning: 1 of 4 chips, about 30 s left"
