@@ -13,9 +13,9 @@ from eechips.catalogs import commit
 from eechips.catalogs.extents import Extent
 from eechips.catalogs.layout import name_in_path
 from eechips.catalogs.schema import SCHEMA_NAME, Partition, Schema
-from eechips.errors import StorageError, UsageError
+from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.human import human_bytes
-from eechips.manifest.lock import locked
+from eechips.manifest.lock import is_held
 from eechips.objects import ObjectStore, is_address
 
 
@@ -147,9 +147,7 @@ class Catalog:
 
 
 def open_catalog(path: str | Path) -> Catalog:
-    """Opens a catalogue.
-
-    If a command was killed while it put files in place, that is finished first.
+    """Open a catalogue for reading; nothing in it is ever changed by that.
 
     Args:
         path: its folder, or the address of a copy in an object store: ``s3://bucket/catalog``.
@@ -158,7 +156,8 @@ def open_catalog(path: str | Path) -> Catalog:
         UsageError: if that is no catalogue.
         ConfigurationError: if the store needs a package that is missing.
         RunLockedError: if a command is putting files in place.
-        TransientError, StorageError: if its schema file cannot be read.
+        TransientError, StorageError: if its schema file cannot be read, or a command was killed while it put files in
+            place: ``eechips catalog repair`` completes that.
     """
     if is_address(str(path)):
         store = ObjectStore(str(path))
@@ -168,8 +167,12 @@ def open_catalog(path: str | Path) -> Catalog:
             raise UsageError(f"{store.url} is no catalogue: there is no {SCHEMA_NAME}") from None
     folder = Path(path)
     if commit.is_pending(folder):
-        with locked(folder):
-            commit.finish(folder)
+        if is_held(folder):
+            raise RunLockedError(f"a command is putting files in place in {folder}: try again in a moment")
+        raise StorageError(
+            f"{folder} is half changed: a command was killed while it put files in place; complete it with"
+            f" `eechips catalog repair {folder}`, or by the same command again"
+        )
     return Catalog(folder, Schema.load(folder))
 
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.extents import Extent, union_of
 from eechips.catalogs.layout import Layout, fields
 from eechips.errors import StorageError, UsageError
 
-SCHEMA_NAME = "_schema.json"  # engines that read folders leave out what begins with an underscore
 FORMAT = 1
 
 
@@ -45,6 +46,23 @@ class Partition:
     start: str | None
     end: str | None
     updated: str | None
+
+    def __post_init__(self) -> None:
+        """Check what a schema file from elsewhere says.
+
+        Raises:
+            UsageError: if the path is not that of a partition: no other file is read or removed as one.
+            ValueError, TypeError: if another value cannot be.
+        """
+        fields(self.path)
+        for moment in (self.start, self.end, self.updated):
+            if moment is not None:
+                datetime.fromisoformat(moment.replace("Z", "+00:00"))
+        for text in (self.cell, self.sha256, self.collection or ""):
+            if not isinstance(text, str):
+                raise TypeError(f"{text!r} is not a text")
+        if min(self.items, self.bytes) < 0 or not all(map(math.isfinite, self.extent.bbox)):
+            raise ValueError(f"{self.path} has {self.items} items in {self.bytes} bytes at {self.extent.bbox}")
 
     @property
     def mission(self) -> str | None:
@@ -132,13 +150,15 @@ class Schema:
         path = f"{home}/{SCHEMA_NAME}"
         try:
             value = json.loads(content)
-        except ValueError as error:
-            raise StorageError(f"{path} cannot be read: {error}") from error
-        if value.get("format") != FORMAT:
-            raise UsageError(f"{path} has format {value.get('format')}, this eechips writes {FORMAT}")
-        partitions = [Partition.from_json(partition) for partition in value["partitions"]]
-        by_path = {partition.path: partition for partition in partitions}
-        return cls(Layout.from_json(value), by_path, value["columns"], frozenset(value["suspects"]))
+            if value["format"] != FORMAT:
+                raise UsageError(f"{path} has format {value['format']}, this eechips writes {FORMAT}")
+            partitions = [Partition.from_json(partition) for partition in value["partitions"]]
+            by_path = {partition.path: partition for partition in partitions}
+            columns = {str(name): {str(k): str(v) for k, v in each.items()} for name, each in value["columns"].items()}
+            return cls(Layout.from_json(value), by_path, columns, frozenset(map(str, value["suspects"])))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            reason = str(error) if isinstance(error, json.JSONDecodeError) else repr(error)
+            raise StorageError(f"{path} is not a schema file of a catalogue: {reason}") from error
 
 
 def iso(microseconds: int) -> str:

@@ -103,6 +103,27 @@ def changing(folder: Path) -> Iterator[commit.Change]:
         raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
 
 
+def repair(folder: Path) -> bool:
+    """Complete a change of a catalogue that was interrupted while files were put in place.
+
+    Args:
+        folder: of the catalogue.
+
+    Returns:
+        Whether there was one.
+
+    Raises:
+        UsageError: if the folder is not a catalogue.
+        RunLockedError: if another process works in the folder.
+        StorageError: if the change is not one of this catalogue, or something cannot be written.
+    """
+    if not commit.is_pending(folder):
+        Schema.load(folder)
+        return False
+    with locked(folder):
+        return commit.finish(folder)
+
+
 def folder_of(out: str | Path) -> Path:
     """The folder of a catalogue that is to be written.
 

@@ -262,6 +262,27 @@ def partitions_command(
         click.echo(catalog.address(partition))
 
 
+@command.command("repair", context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="CATALOG")
+@debug_option
+def repair_command(folder: Path) -> None:
+    """Complete a change that was interrupted while files of a catalogue were put in place.
+
+    Commands that read a catalogue never change it: they refuse a catalogue that is half changed. The command that was
+    interrupted completes its change as well when it is run again.
+
+    \b
+    Example:
+      eechips catalog repair outputs/catalog
+    """
+    from eechips.catalogs.catalog import open_catalog
+    from eechips.catalogs.update import repair
+
+    is_repaired = repair(folder)
+    click.echo("an interrupted change was completed" if is_repaired else "nothing to repair")
+    _sum_up(open_catalog(folder))
+
+
 def _sum_up(catalog: Catalog) -> None:
     """How much there is; and what to do if it lies in crumbs."""
     click.echo(catalog.summary)

@@ -21,11 +21,11 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import eechips
 from eechips.catalogs import commit
 from eechips.catalogs.grids import chosen
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.schema import SCHEMA_NAME
+from eechips.catalogs.update import repair
 from eechips.emulator import evaluation
 from eechips.emulator.assets import InvalidStoreError
 from eechips.emulator.assets.described import band_names, rasters
@@ -39,6 +39,7 @@ from eechips.emulator.messages import Body, Request
 from eechips.emulator.model import FolderAsset, ImageAsset, Query, Range
 from eechips.emulator.stores import StoreConfig
 from eechips.emulator.workers import Job
+from eechips.storage import sha256_of
 from tests.catalog_items import DAYS, item, put
 
 COUNT = 2000
@@ -409,7 +410,7 @@ def test_files_are_being_put_in_place(changing: Path) -> None:
     hasty.get("test")
     (changing / commit.SCRATCH).mkdir()
     pending = changing / schemas.PENDING
-    pending.write_text(json.dumps({"moves": [], "removals": []}))
+    pending.write_text(json.dumps({"schema": [sha256_of(changing / SCHEMA_NAME)], "moves": [], "removals": []}))
     with pytest.raises(UnavailableError, match="is being changed: ask again"):
         hasty.get("test")
     asked = threading.Event()
@@ -423,7 +424,7 @@ def test_files_are_being_put_in_place(changing: Path) -> None:
     asking.start()
     asked.wait()
     assert not counts  # whether it is asking yet or not: nobody answers while the list is there
-    eechips.open_catalog(changing)  # puts the rest in place
+    assert repair(changing)
     asking.join()
     assert counts == [20]
     assert collection(hasty).count() == 20
@@ -437,7 +438,7 @@ def test_a_change_that_never_ends_is_waited_for_once(changing: Path, monkeypatch
     (changing / schemas.PENDING).write_text("{}")
     waited = []
     for _ in range(3):
-        with pytest.raises(UnavailableError, match="eechips catalog partitions"):
+        with pytest.raises(UnavailableError, match="eechips catalog repair"):
             store.get("test")
         waited.append(len(slept))
     assert waited[0] > 0

@@ -87,7 +87,7 @@ class Catalog:
                 self._stuck = pending
                 raise UnavailableError(
                     f"The catalogue {self._root} is being changed: ask again. If nothing works in it any more, "
-                    f"`eechips catalog partitions {self._root}` puts the rest in place."
+                    f"`eechips catalog repair {self._root}` completes the change."
                 )
             time.sleep(pause)
             pause = min(2.0 * pause, _MOST_PAUSE)
