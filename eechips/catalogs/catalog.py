@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from eechips.catalogs import commit
+from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.extents import Extent
 from eechips.catalogs.layout import name_in_path
-from eechips.catalogs.schema import SCHEMA_NAME, Partition, Schema
+from eechips.catalogs.schema import Partition, Schema
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.human import human_bytes
 from eechips.manifest.lock import is_held

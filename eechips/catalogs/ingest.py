@@ -15,7 +15,7 @@ from typing import Any
 
 from eechips.catalogs.addresses import told
 from eechips.catalogs.catalog import Catalog
-from eechips.catalogs.commit import Change
+from eechips.catalogs.commit import SCHEMA_NAME, Change
 from eechips.catalogs.fetch import PACE, Maker, Pace, fetch
 from eechips.catalogs.hooks import hook_of
 from eechips.catalogs.job import Counts, Failure, Job, Sharded
@@ -23,7 +23,6 @@ from eechips.catalogs.layout import Layout
 from eechips.catalogs.lists import FAILURE_COLUMNS, Entry, chunks, find
 from eechips.catalogs.merge import Outcome
 from eechips.catalogs.options import CatalogOptions
-from eechips.catalogs.schema import SCHEMA_NAME
 from eechips.catalogs.shards import Shard
 from eechips.catalogs.sorting import Chunk, sort
 from eechips.catalogs.update import changing, folder_of, progress, put, schema_of, stage

@@ -158,7 +158,7 @@ class Schema:
             return cls(Layout.from_json(value), by_path, columns, frozenset(map(str, value["suspects"])))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             reason = str(error) if isinstance(error, json.JSONDecodeError) else repr(error)
-            raise StorageError(f"{path} is not a schema file of a catalogue: {reason}") from error
+            raise StorageError(f"{path} cannot be read, it is not the schema file of a catalogue: {reason}") from error
 
 
 def iso(microseconds: int) -> str:

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 from eechips.catalogs import commit
 from eechips.catalogs.catalog import Catalog
 from eechips.catalogs.columns import boxes_of, starts_of, table_of
+from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.grids import assign
 from eechips.catalogs.layout import MISSION, Layout, collection_folder
 from eechips.catalogs.merge import Outcome, merge
-from eechips.catalogs.schema import SCHEMA_NAME, Schema
+from eechips.catalogs.schema import Schema
 from eechips.catalogs.shards import Shard, write_shard
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.lock import LOCK_NAME, locked

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from eechips.catalogs.schema import SCHEMA_NAME
+from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.downloads.address import file_of, shown
 from eechips.downloads.answer import ANSWER_NAME, Answer, noting, with_others
 from eechips.downloads.assets import chosen_assets, unit_of

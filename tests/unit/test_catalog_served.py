@@ -22,9 +22,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.catalogs import commit
+from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.grids import chosen
 from eechips.catalogs.layout import Layout
-from eechips.catalogs.schema import SCHEMA_NAME
 from eechips.catalogs.update import repair
 from eechips.emulator import evaluation
 from eechips.emulator.assets import InvalidStoreError
