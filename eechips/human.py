@@ -17,3 +17,8 @@ def human_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def human_extent(west: float, south: float, east: float, north: float) -> str:
+    """An extent in degrees for people: longitude -105.2 to -104.1, latitude 39 to 40.25."""
+    return f"longitude {west:.7g} to {east:.7g}, latitude {south:.7g} to {north:.7g}"

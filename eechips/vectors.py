@@ -26,6 +26,8 @@ from eechips.errors import RegionError
 # gets a vertex at least every so many parts of its file's extent.
 _PARTS = 200
 
+_SHOWN_COLUMNS = 3
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -53,7 +55,7 @@ def read_vectors(path: Path) -> Vectors:
             be understood, or a feature is not a valid polygon.
     """
     geometries, attributes, crs = _read(path)
-    _check(path, geometries)
+    _check(path, geometries, attributes)
     return Vectors(path, _to_wgs84(path, geometries, crs), attributes.to_pandas())
 
 
@@ -114,16 +116,30 @@ def _read_parquet(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | 
     return table.column(name).to_numpy(), table.select(others), json.dumps(crs) if isinstance(crs, dict) else crs
 
 
-def _check(path: Path, geometries: npt.NDArray[np.object_]) -> None:
-    """Refuses what is not a valid, non-empty polygon."""
+def _check(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table) -> None:
+    """Refuse what is not a valid, non-empty polygon.
+
+    Raises:
+        RegionError: naming the feature by its number and by its first attributes.
+    """
     kinds = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
-    for number, geometry in enumerate(geometries, start=1):
+    for index, geometry in enumerate(geometries):
         if geometry is None or geometry.is_empty:
-            raise RegionError(f"{path}: feature {number} has no geometry")
+            raise RegionError(f"{path}: {_feature(index, attributes)} has no geometry")
         if shapely.get_type_id(geometry) not in kinds:
-            raise RegionError(f"{path}: feature {number} is a {geometry.geom_type}, not a polygon")
+            raise RegionError(f"{path}: {_feature(index, attributes)} is a {geometry.geom_type}, not a polygon")
         if not geometry.is_valid:
-            raise RegionError(f"{path}: feature {number} is invalid: {shapely.is_valid_reason(geometry)}")
+            reason = shapely.is_valid_reason(geometry)
+            raise RegionError(
+                f"{path}: {_feature(index, attributes)} is not a valid polygon ({reason}): repair it, for example with"
+                " ogr2ogr -makevalid or shapely.make_valid"
+            )
+
+
+def _feature(index: int, attributes: pa.Table) -> str:
+    """A feature for a message: its number, from 1, and the values of its first columns."""
+    values = [f"{name}={attributes.column(name)[index].as_py()}" for name in attributes.column_names[:_SHOWN_COLUMNS]]
+    return f"feature {index + 1}" + (f" ({', '.join(values)})" if values else "")
 
 
 def _to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) -> npt.NDArray[np.object_]:

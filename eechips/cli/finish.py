@@ -28,6 +28,9 @@ TYPED = "eechips.typed"
 
 _TAKE = "eechips.take"  # key of click's ``meta`` for what receives recipe and config, so that nothing is fetched
 
+_BYTES_PER_SECOND = 100e6 / 8  # of a line of 100 Mbit/s
+_LARGE = 1e9  # bytes from which the line decides how long a run takes
+
 _SHOWN = 3  # kinds of failure that are named; failures.csv has them all
 
 
@@ -106,6 +109,8 @@ def _foreseen(foreseen: Estimate) -> list[str]:
     size = "unknown" if foreseen.bytes is None else f"about {human_bytes(foreseen.bytes)}"
     where = " on Earth Engine" if foreseen.requests else ""
     time = [] if foreseen.seconds is None else [f"time      about {human_time(foreseen.seconds)}{where}"]
+    if foreseen.bytes is not None and foreseen.bytes >= _LARGE:
+        time.append(f"transfer  about {human_time(foreseen.bytes / _BYTES_PER_SECOND)} at 100 Mbit/s")
     return [
         f"units     {foreseen.units:,}",
         f"requests  {foreseen.requests:,}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import math
 import os
 import shutil
@@ -36,7 +37,7 @@ from eechips.engine.executors.processes import Processes, start_fork_server, wor
 from eechips.engine.executors.threads import Threads
 from eechips.engine.info import encoded, info_of
 from eechips.engine.local import LocalServer, serve
-from eechips.engine.log import RunLog
+from eechips.engine.log import LOG_NAME, RunLog
 from eechips.engine.plan import SPENT, check_same, describe, name_template, needs_service, units_of
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import is_refilling, redraw_of
@@ -57,7 +58,7 @@ from eechips.manifest.export import (
     export_parquet,
 )
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import locked
+from eechips.manifest.lock import LOCK_NAME, locked
 from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.moment import utc_now
@@ -70,6 +71,7 @@ _SERVER_LOG_NAME = "local.log"
 _REDRAWN = "redrawn"  # in the ledger: all empty units were replaced, as far as that goes
 _TELLING_REQUESTS = 200
 """Requests after which the limit of a run says something of the project's quota."""
+_log = logging.getLogger(__name__)
 _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
 
 
@@ -141,6 +143,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         server: LocalServer | None = None
         if config.local:
             bearable = config.most_in_flight + config.processes
+            _log.info("Starting the local Earth Engine…")
             server = stack.enter_context(
                 serve(config.local_assets, remote=config.local_remote, in_flight=bearable, log=server_log)
             )
@@ -215,13 +218,38 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
     """
     if config.on_empty == "redraw":
         redraw_of(recipe)  # refused before anything is made
+    is_new = not config.out.exists()
     make_folder(config.out)
-    with locked(config.out), Interrupt() as interrupt, Ledger(config.out / LEDGER_NAME) as ledger:
-        try:
-            return _Run(recipe, config, ledger, interrupt).execute()
-        except KeyboardInterrupt:  # while it planned, or made files of all results: the next one does that again
-            Progress(0, 0, None, quiet=config.quiet).say(stopped(config))
-            return Run(config.out, interrupted=True)
+    is_planned = False
+    try:
+        with locked(config.out), Interrupt() as interrupt, Ledger(config.out / LEDGER_NAME) as ledger:
+            try:
+                return _Run(recipe, config, ledger, interrupt).execute()
+            except KeyboardInterrupt:  # while it planned, or made files of all results: the next one does that again
+                Progress(0, 0, None, quiet=config.quiet).say(stopped(config))
+                return Run(config.out, interrupted=True)
+            finally:
+                is_planned = ledger.has_plan
+    except EechipsError:
+        if is_new and not is_planned:
+            _remove_unplanned(config.out)
+        raise
+
+
+def _remove_unplanned(folder: Path) -> None:
+    """Remove the folder of a run that failed before it had a plan, with the files that the run itself wrote there."""
+    for name in (
+        LEDGER_NAME,
+        f"{LEDGER_NAME}-wal",
+        f"{LEDGER_NAME}-shm",
+        INFO_NAME,
+        LOG_NAME,
+        _SERVER_LOG_NAME,
+        LOCK_NAME,
+    ):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it holds something else
+        folder.rmdir()
 
 
 def store_of(config: RunConfig) -> Store:

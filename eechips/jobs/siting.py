@@ -13,6 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.grid import Grid
+from eechips.human import human_extent
 from eechips.jobs.refusals import parse_classes
 from eechips.planning import grids, samplers
 from eechips.planning.classes import MOST_PIXELS, ClassPool
@@ -130,7 +131,8 @@ class Siting:
 
 
 def tell(recipe: ChipSample, strategy: Strategy, sites: Sequence[Site]) -> None:
-    """Says what was planned, and what could not be."""
+    """Log what was planned, the extent of it, and what could not be planned."""
+    _log.info("Extent: %s", human_extent(*shapely.MultiPoint([site.point for site in sites]).bounds))
     if not isinstance(strategy, Drawn):
         _log.info("Places: %s", f"{len(sites):,}")
         return

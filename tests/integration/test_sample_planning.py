@@ -11,6 +11,7 @@ import ee
 import pytest
 
 import eechips
+from eechips.errors import UnknownDatasetError
 from eechips.planning.service import ask_each
 from tests.conftest import Server
 
@@ -73,3 +74,29 @@ def test_a_long_plan_logs_how_far_it_is(caplog: pytest.LogCaptureFixture) -> Non
     with caplog.at_level("INFO", logger="eechips.planning.service"):
         list(ask_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: float(next(times))))
     assert caplog.messages[0] == "Planning: 1 of 4 chips, about 30 s left"
+
+
+def test_a_run_that_fails_before_it_has_a_plan_leaves_no_folder(demo_server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(UnknownDatasetError):
+        eechips.sample("NO/SUCH/DATASET", total=3, roi="-105,39,-104.5,39.5", endpoint=demo_server.url, out=out)
+    assert not out.exists()
+
+
+def test_a_run_that_fails_before_it_has_a_plan_keeps_the_files_of_others(demo_server: Server, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(UnknownDatasetError):
+        eechips.sample("NO/SUCH/DATASET", total=3, roi="-105,39,-104.5,39.5", endpoint=demo_server.url, out=out)
+    assert (out / "notes.txt").read_text() == "mine"
+
+
+def test_the_extent_of_the_places_is_logged(
+    demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = tmp_path / "plots.csv"
+    table.write_text("lon,lat\n-105.25,39.5\n-104,40.125\n")
+    with caplog.at_level("INFO", logger="eechips"):
+        eechips.sample("NAIP", points=table, endpoint=demo_server.url, out=tmp_path / "run", dry_run=True)
+    assert "Extent: longitude -105.25 to -104, latitude 39.5 to 40.125" in caplog.messages

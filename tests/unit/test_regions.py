@@ -112,7 +112,7 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
         nothing: "cannot be read as a vector file",
         plain: "not GeoParquet",
         no_geometry: "holds no geometries",
-        write(tmp_path / "bowtie.gpkg", SQUARE, BOWTIE): "feature 2 is invalid: Self-intersection",
+        write(tmp_path / "bowtie.gpkg", SQUARE, BOWTIE): r"feature 2 is not a valid polygon \(Self-intersection",
         write(tmp_path / "line.gpkg", shapely.LineString([(0, 0), (1, 1)])): "feature 1 is a LineString, not a polygon",
         write(tmp_path / "none.gpkg", SQUARE, shapely.Polygon()): "feature 2 has no geometry",
         lost: "does not say what coordinate reference system",
@@ -129,3 +129,11 @@ def test_choices_name_what_looks_alike_or_what_there_is() -> None:
     assert choices("adm1_nam", there).startswith("did you mean 'ADM1_NAME'")
     assert choices("qqq", there) == "there are ADM1_NAME, ADM1_CODE, STATUS"
     assert choices("qqq", [f"x{n}" for n in range(2000)]).endswith("and 1,988 more")
+
+
+def test_an_invalid_polygon_is_named_by_its_attributes(tmp_path: Path) -> None:
+    path = tmp_path / "fields.geojson"
+    frame = gpd.GeoDataFrame({"field": ["north", "south"]}, geometry=[SQUARE, BOWTIE], crs="EPSG:4326")
+    frame.to_file(path)
+    with pytest.raises(RegionError, match=r"feature 2 \(field=south\) is not a valid polygon .*ogr2ogr -makevalid"):
+        parse_region(path)
