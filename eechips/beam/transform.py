@@ -31,7 +31,7 @@ from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.record import Planned
 from eechips.objects import ObjectStore, is_address
 from eechips.recipe import Recipe, as_unit, canonical_json, load_recipe, unit_id
-from eechips.storage import NameTemplate
+from eechips.storage import ID_LENGTH, NameTemplate
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _USUAL_SLOTS = 40
@@ -43,8 +43,10 @@ class FetchUnits(PTransform[Any, Any]):
 
     A value is what ``get_requests`` of the recipe would have given. Every unit has one element in the output, in its
     own window, whether it was fetched or failed; only what concerns all of them, such as credentials that do not work,
-    fails the pipeline. Its result has its name before the element is there. Names and ids are those that a run of the
-    recipe gives, so that what is delivered or tried twice gives the same file again.
+    fails the pipeline. Its result has its name before the element is there. Ids are those that a run of the recipe
+    gives; names as well, but units of a collection cannot be compared: unless the template has ``{id}``, the beginning
+    of the id is appended to each name, also to one that ``get_result`` gives. What is delivered or tried twice gives
+    the same file again.
 
     The units are keyed into as many lanes as there are slots, and who works at a lane has its slot: all workers
     together never have more than ``in_flight`` requests in flight. A worker is at the units of all lanes of its bundle
@@ -123,6 +125,7 @@ class FetchUnits(PTransform[Any, Any]):
             store=ObjectStore(self._place) if is_remote else PromptStore(Path(self._place)),
             token=secrets.token_hex(8),
             keeps_empty=on_empty == "keep",
+            names_apart=True,
         )
         self._posting = Posting(
             duty=duty,
@@ -224,6 +227,8 @@ class _Fetch(beam.DoFn):
         for identifier, value in self._values.items():
             unit = as_unit(value)
             name = self._names.render(unit, identifier, 0)
+            if not self._names.is_unique:  # units of a collection cannot be compared
+                name = f"{name}-{identifier[:ID_LENGTH]}"
             yield Planned(self._station.number(), identifier, canonical_json(unit), name)
 
 

@@ -20,8 +20,9 @@ from typing import Any
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
-from eechips.errors import StorageError
+from eechips.errors import StorageError, UsageError
 from eechips.manifest.ledger import Ledger
+from eechips.manifest.names import result_name
 from eechips.manifest.record import Record, State
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.objects import ObjectStore, in_order
@@ -152,10 +153,13 @@ class Results:
             store; it gets its name, and is noted in the ledger.
 
         Raises:
-            UsageError: if the name leads out of the output folder.
+            UsageError: if the name leads out of the output folder, or is that of a result or of the run's own files.
             StorageError: if it cannot be written.
             TransientError: if it cannot be uploaded at present.
         """
+        name = result_name(name)
+        if self._ledger.owner(name) is not None or any(made["file"] == name for made in self._made):
+            raise UsageError(f"assemble() cannot make {name}: there is a result of that name already")
         final = self._store.path(name)
         temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
         try:

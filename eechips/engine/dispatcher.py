@@ -20,11 +20,11 @@ from eechips.engine.log import RunLog
 from eechips.engine.notebook import way_to_stop
 from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.records import unit_failure
 from eechips.engine.redraw import Redraws
 from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned, Record, State
-from eechips.moment import utc_now
 from eechips.storage import Store
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
@@ -333,8 +333,8 @@ class Dispatcher:
                         self._store.discard(unwanted)
                 elif owner not in (None, task.position):
                     self._disputed.add(each.name)  # nobody knows whose result it is that came last
-                    revoked[owner] = _failure(self._ledger.unit(owner), error, 1, 0)
-                return _failure(task, error, record.attempts, record.requests)
+                    revoked[owner] = unit_failure(self._ledger.unit(owner), error, 1, 0)
+                return unit_failure(task, error, record.attempts, record.requests)
         for each in every:
             self._store.commit(each)
             files[each.name] = task.position
@@ -352,7 +352,7 @@ class Dispatcher:
             self._suspects.append(event.task)
             return None
         error = WorkerLostError(f"given up after {losses} workers: {event.reason}")
-        return _failure(event.task, error, losses, 0)
+        return unit_failure(event.task, error, losses, 0)
 
     def _note_exchanges(self, event: Finished) -> None:
         if self._meter is not None and event.outcome.record is not None:
@@ -394,15 +394,3 @@ def _layers(record: Record | None, outcome: Outcome) -> list[tuple[int, str, str
     if record is None or record.file is None:
         return []
     return [(record.position, *layer) for layer in outcome.layers]
-
-
-def _failure(task: Planned, error: Exception, attempts: int, requests: int) -> Record:
-    return Record(
-        position=task.position,
-        state=State.FAILED_PERMANENT,
-        attempts=attempts,
-        requests=requests,
-        error_class=type(error).__name__,
-        error=str(error),
-        finished=utc_now(),
-    )

@@ -24,6 +24,8 @@ class Duty:
         token: marks this run's temporary files.
         logs: whether every request is noted.
         keeps_empty: whether results without a valid pixel have files.
+        names_apart: whether a name that the recipe gives to a result gets the unit's id appended, as nobody compares
+            the names of units.
     """
 
     recipe: Recipe
@@ -34,3 +36,4 @@ class Duty:
     token: str
     logs: bool = False
     keeps_empty: bool = True
+    names_apart: bool = False

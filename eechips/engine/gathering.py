@@ -1,8 +1,11 @@
 """Results that others have made of a plan, through a queue, as one run: found, checked, recorded, and put together.
 
-Nobody who makes a unit of a queue knows of the others. Whoever has the plan finds the results by their names, which it
-says, and looks at every one: it must decode, and be what its worker has told of it, where that was kept. Then there is
-a ledger as if one machine had made them all, and what a recipe makes of all results can be made.
+Workers of a queue do not know of each other. :func:`gather` reads every file of every unit: it must decode, and have
+the sha256 that its worker reported, where the outcomes were kept. The ledger is then the one that a single machine
+would have written, and files that a recipe makes of all results can be made.
+
+The plan knows the name of a unit, not how many files it has. Without outcomes, a unit must have exactly one file, under
+the planned name; anything else is refused.
 """
 
 from __future__ import annotations
@@ -10,8 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -21,13 +25,14 @@ from eechips.engine.config import RunConfig
 from eechips.engine.info import encoded, info_of
 from eechips.engine.plan import check_same, describe
 from eechips.engine.progress import Progress
-from eechips.engine.records import record_of
+from eechips.engine.records import record_of, unit_failure
 from eechips.engine.run import store_of
 from eechips.engine.tickets import Ticket
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
-from eechips.manifest.record import LISTS, RECORD_COLUMNS, Planned, Record, State
+from eechips.manifest.names import result_name
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Planned, Record, State
 from eechips.manifest.run import INFO_NAME
 from eechips.moment import utc_now
 from eechips.objects import ObjectStore, in_order
@@ -121,102 +126,238 @@ def _whole(recipe: Recipe, tickets: Iterable[Ticket]) -> list[Ticket]:
     return [found[position] for position in sorted(found)]
 
 
-def _told(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A file that a worker has reported.
+
+    Attributes:
+        name: path below the output folder.
+        sha256: of its content, hexadecimal.
+        size: bytes.
+        layer: its name among the files of the unit; empty if it has none.
+        facts: what it holds, as JSON.
+    """
+
+    name: str
+    sha256: str
+    size: int
+    layer: str = ""
+    facts: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What a worker has reported of a unit that has a result.
+
+    Attributes:
+        record: for the ledger; its position is not known yet.
+        files: every file, the first one first; empty if the result has none.
+    """
+
+    record: Record
+    files: tuple[_File, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is recorded of a unit whose files are all there.
+
+    Attributes:
+        record: of the unit.
+        further: position, path, size and sha256 of the files beyond the first.
+        layers: position, path, layer and facts of each file of a unit that has several.
+    """
+
+    record: Record
+    further: tuple[tuple[int, str, int, str], ...] = ()
+    layers: tuple[tuple[int, str, str, str], ...] = ()
+
+
+def _told(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _Outcome], dict[str, str]]:
     """What is told of units with a result, and the errors of those without, by their ids."""
-    there: dict[str, Mapping[str, Any]] = {}
+    there: dict[str, _Outcome] = {}
     failed: dict[str, str] = {}
     for outcome in outcomes:
         try:
             identifier, state = str(outcome["id"]), State(outcome["state"])
-        except (KeyError, ValueError, TypeError) as error:
+            if state.has_result:
+                there[identifier] = _outcome(outcome)
+            elif state.is_failure:
+                failed[identifier] = str(outcome.get("error", state.value))
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"no outcome as `eechips work` writes it ({error!r}): {outcome!s:.120}") from None
-        if state.has_result:
-            there[identifier] = outcome
-        elif state.is_failure:
-            failed[identifier] = str(outcome.get("error", state.value))
     return there, {identifier: error for identifier, error in failed.items() if identifier not in there}
 
 
+def _outcome(told: Mapping[str, Any]) -> _Outcome:
+    values = {name: told[name] for name in RECORD_COLUMNS if name in told}
+    for name in LISTS:
+        if values.get(name) is not None:
+            values[name] = json.dumps(values[name])
+    record = Record(position=0, **{**values, "state": State(told["state"])})
+    if record.file is None:
+        return _Outcome(record, ())
+    result_name(record.file)
+    if "files" not in told:
+        return _Outcome(record, (_File(str(record.file), str(told["sha256"]), int(told["bytes"])),))
+    files = [
+        _File(
+            name=str(each["file"]),
+            sha256=str(each["sha256"]),
+            size=int(each["bytes"]),
+            layer=str(each.get("layer") or ""),
+            facts=json.dumps({name: each.get(name) for name in LAYER_COLUMNS}),
+        )
+        for each in told["files"]
+    ]
+    for file in files:
+        result_name(file.name)
+    if record.file not in {file.name for file in files}:
+        raise ValueError(f"{record.file} is not among its files")
+    return _Outcome(record, tuple(files))
+
+
 def _record_all(
-    recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, told: Mapping[str, Mapping[str, Any]]
+    recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, told: Mapping[str, _Outcome]
 ) -> tuple[list[Planned], list[tuple[str, str]]]:
     """Records results that are not recorded yet; returns the units without one, and what is wrong with some."""
     planned = list(ledger.open_units())
-    files = _files(store, planned)
+    files = _files(store, [task for task in planned if task.id not in told])
+    shared = _shared(ledger, planned, told)
     missing: list[Planned] = []
     damaged: list[tuple[str, str]] = []
-    batch: list[Record] = []
+    batch: list[_Found] = []
 
-    def look(task: Planned) -> tuple[Planned, Record | str | None]:
-        return task, _look(recipe, config, store, task, files.get(task.name, []), told.get(task.id))
+    def look(task: Planned) -> tuple[Planned, _Found | str | None]:
+        outcome = told.get(task.id)
+        if outcome is None:
+            return task, _look_planned(recipe, config, store, task, files.get(task.name, ()))
+        disputed = next((file.name for file in outcome.files if file.name in shared), None)
+        if disputed is not None:
+            return task, _Found(_two_of_one_name(task, disputed))
+        return task, _look_told(recipe, config, store, task, outcome)
+
+    def record() -> None:
+        ledger.record(
+            [found.record for found in batch],
+            [row for found in batch for row in found.further],
+            [row for found in batch for row in found.layers],
+        )
+        batch.clear()
 
     with Progress(len(planned), 0, None, quiet=config.quiet, unit="results found") as progress:
         for task, found in in_order(look, planned, _AT_ONCE):
-            if isinstance(found, Record):
+            if isinstance(found, _Found):
                 batch.append(found)
             else:
                 missing.append(task)
                 if found is not None:
                     damaged.append((task.name, found))
             if len(batch) >= _BATCH:
-                ledger.record(batch)
-                batch.clear()
-            progress.settle(failed=not isinstance(found, Record))
+                record()
+            progress.settle(failed=not isinstance(found, _Found))
             progress.show(0, 0)
-    ledger.record(batch)
+    record()
     return missing, damaged
 
 
+def _shared(ledger: Ledger, planned: Sequence[Planned], told: Mapping[str, _Outcome]) -> set[str]:
+    """The names that several units have given a file; a unit that an earlier join has recorded fails now.
+
+    Workers of a queue write over each other's results, so that nobody knows whose file has the name.
+    """
+    open_ids = {task.id for task in planned}
+    outcomes = [(identifier, outcome) for identifier, outcome in told.items() if identifier in open_ids]
+    counts = Counter(name for _, outcome in outcomes for name in {file.name for file in outcome.files})
+    shared = {name for name, count in counts.items() if count > 1}
+    for name in counts:
+        owner = ledger.owner(name)
+        if owner is not None and ledger.unit(owner).id not in open_ids:
+            shared.add(name)
+            ledger.record([_two_of_one_name(ledger.unit(owner), name)])
+    return shared
+
+
+def _two_of_one_name(task: Planned, name: str) -> Record:
+    error = UsageError(f"two units have the same name, {name}: results must be named apart")
+    return unit_failure(task, error, 1, 0)
+
+
 def _files(store: Store, planned: Sequence[Planned]) -> dict[str, list[str]]:
-    """The files of units, by the names that the plan has for them, by one listing."""
+    """The files of units, by the names that the plan has for them, by one listing; those of layers included."""
     wanted = {task.name for task in planned}
     found: dict[str, list[str]] = {}
     for file, _ in store.sizes(sorted({posixpath.dirname(name) for name in wanted})):
-        name, _, _ = file.rpartition(".")
-        if name in wanted:
-            found.setdefault(name, []).append(file)
+        folder, slash, name = file.rpartition("/")
+        while "." in name:
+            name = name.rpartition(".")[0]
+            if f"{folder}{slash}{name}" in wanted:
+                found.setdefault(f"{folder}{slash}{name}", []).append(file)
+                break
     return found
 
 
-def _look(
-    recipe: Recipe,
-    config: RunConfig,
-    store: Store,
-    task: Planned,
-    files: Sequence[str],
-    told: Mapping[str, Any] | None,
-) -> Record | str | None:
-    """What is recorded of a unit; a text if its file is damaged, None if there is none."""
-    if told is not None and told.get("file") is None:
-        return _recorded(task, told)  # a result without a file
-    if told is not None:
-        files = [str(told["file"])]
-    if not files:
+def _look_planned(
+    recipe: Recipe, config: RunConfig, store: Store, task: Planned, files: Sequence[str]
+) -> _Found | str | None:
+    """What is recorded of a unit of which no outcome is known; a text if its file is damaged, None if there is none.
+
+    Raises:
+        UsageError: if it has several files: only its worker knows which they are.
+    """
+    named = [file for file in files if file.rpartition(".")[0] == task.name]
+    # What GDAL leaves beside a raster (a.tif.aux.xml, a.tif.ovr) is no result.
+    layers = [file for file in files if file not in named and not any(file.startswith(f"{each}.") for each in named)]
+    if len(named) > 1 or layers:
+        raise UsageError(
+            f"unit {task.id[:16]} has several files, such as {', '.join([*named, *layers][:3])}: only its worker knows"
+            " all of them; give --outcomes what `eechips work` has written"
+        )
+    if not named:
         return None
-    if len(files) > 1:
-        raise UsageError(f"unit {task.id[:16]} has several files, {', '.join(files)}: --outcomes would say which")
-    (file,) = files
-    try:
-        data: bytes = retry.call(lambda: store.read(file), config.policy)
-    except FileNotFoundError:
+    (file,) = named
+    data = _read(config, store, file)
+    if data is None:
         return None
-    digest = hashlib.sha256(data).hexdigest()
-    if told is not None and told.get("sha256") != digest:
-        return f"{file} is not what was made: its sha256 is another"
     try:
         facts = validate(data, file.rpartition(".")[2])
     except ValidationError as error:
         return f"{file} is damaged: {error}"
     if isinstance(store, ObjectStore) and assembler(recipe) is not None:
         keep_part(config.out, file, data)
-    if told is not None:
-        return _recorded(task, told)
-    return record_of(task, facts, Staged(file, file, len(data), digest), None)
+    return _Found(record_of(task, facts, Staged(file, file, len(data), hashlib.sha256(data).hexdigest()), None))
 
 
-def _recorded(task: Planned, told: Mapping[str, Any]) -> Record:
-    values = {name: told[name] for name in RECORD_COLUMNS if name in told}
-    for name in LISTS:
-        if values.get(name) is not None:
-            values[name] = json.dumps(values[name])
-    return Record(position=task.position, **{**values, "state": State(told["state"])})
+def _look_told(
+    recipe: Recipe, config: RunConfig, store: Store, task: Planned, outcome: _Outcome
+) -> _Found | str | None:
+    """What is recorded of a unit whose worker has reported; a text if a file is damaged, None if one is missing."""
+    record = replace(outcome.record, position=task.position)
+    for file in outcome.files:
+        data = _read(config, store, file.name)
+        if data is None:
+            return None
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            return f"{file.name} is not what was made: its sha256 is another"
+        try:
+            if not getattr(recipe, "is_foreign", False):
+                validate(data, file.name.rpartition(".")[2])
+        except ValidationError as error:
+            return f"{file.name} is damaged: {error}"
+        if file.name == record.file and isinstance(store, ObjectStore) and assembler(recipe) is not None:
+            keep_part(config.out, file.name, data)
+    position = task.position
+    return _Found(
+        record,
+        tuple((position, file.name, file.size, file.sha256) for file in outcome.files if file.name != record.file),
+        tuple((position, file.name, file.layer, file.facts) for file in outcome.files if file.facts is not None),
+    )
+
+
+def _read(config: RunConfig, store: Store, file: str) -> bytes | None:
+    """The content of a result; None if there is none."""
+    try:
+        data: bytes = retry.call(lambda: store.read(file), config.policy)
+    except FileNotFoundError:
+        return None
+    return data

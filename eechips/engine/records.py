@@ -108,6 +108,19 @@ def failed(task: Planned, error: BaseException) -> Outcome:
     return Outcome(task.position, record, alike=alike)
 
 
+def unit_failure(task: Planned, error: Exception, attempts: int, requests: int) -> Record:
+    """What is recorded of a unit that has failed for good, for a reason that is not its recipe's."""
+    return Record(
+        position=task.position,
+        state=State.FAILED_PERMANENT,
+        attempts=attempts,
+        requests=requests,
+        error_class=type(error).__name__,
+        error=str(error),
+        finished=utc_now(),
+    )
+
+
 def _place(error: BaseException) -> str:
     """Class and place of an exception: what failures of the same cause have in common."""
     frames = traceback.extract_tb(error.__traceback__)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,8 @@ def work(recipe: Recipe, config: RunConfig, tickets: Sequence[Ticket], place: st
         place: folder, or address of an object store, for the results.
 
     Returns:
-        What became of each unit, once each, in the order of their delivery: columns of the manifest.
+        What became of each unit, once each, in the order of their delivery: columns of the manifest, and for a unit
+        of several files ``files``, a list of all of them with the columns of ``layers.parquet``.
 
     Raises:
         EechipsError: as a run does; then nothing is known of the units, and all are to be delivered again.
@@ -146,15 +148,25 @@ def work(recipe: Recipe, config: RunConfig, tickets: Sequence[Ticket], place: st
         done = run(delivered, dataclasses.replace(config, out=Path(folder), results=place))
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
             rows = [row for batch in ledger.batches(("lower(hex(id))", *_TOLD[1:])) for row in batch]
-    return [_outcome(dict(zip(_TOLD, row, strict=True))) for row in rows]
+            files: dict[str, list[dict[str, Any]]] = defaultdict(list)
+            for _, identifier, *file in ledger.unit_files():
+                files[identifier].append(_file(file))
+    return [_outcome(dict(zip(_TOLD, row, strict=True)), files.get(row[0], [])) for row in rows]
 
 
-def _outcome(record: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: json.loads(value) if name in LISTS or name == "transform" else value
-        for name, value in record.items()
-        if value is not None
-    }
+def _outcome(record: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, Any]:
+    values = {name: json.loads(value) if name in LISTS and value else value for name, value in record.items()}
+    return {**_given(values), **({"files": files} if files else {})}
+
+
+def _file(row: Sequence[Any]) -> dict[str, Any]:
+    """One of several files of a unit: a row of :meth:`Ledger.unit_files`, from the layer on."""
+    layer, name, size, sha256, facts = row
+    return _given({"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(facts)})
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def read_tickets(lines: Iterable[str]) -> Iterator[Ticket]:

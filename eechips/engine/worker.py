@@ -7,8 +7,9 @@ import json
 import threading
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rasterio.errors import NotGeoreferencedWarning
@@ -26,7 +27,8 @@ from eechips.engine.duty import Duty
 from eechips.engine.files import File, Files, Placed
 from eechips.engine.outcome import Outcome
 from eechips.engine.records import completed, failed, is_empty, layer_facts, record_of, together
-from eechips.errors import RecipeError, StorageError
+from eechips.errors import RecipeError
+from eechips.manifest.names import result_name
 from eechips.manifest.record import Planned, Record, State
 from eechips.recipe import Chip, NoData, Table, unit_value
 from eechips.storage import ID_LENGTH, Stage, Staged, safe_component
@@ -108,7 +110,7 @@ class Worker:
         if isinstance(result, Files):
             return self._stage(task, result.files)
         if isinstance(result, Placed):
-            name = f"{task.name}.{result.suffix}" if result.suffix else task.name
+            name = result_name(f"{task.name}.{result.suffix}" if result.suffix else task.name)
             placed = Staged(name, result.temporary, result.size, result.sha256)
             return Outcome(task.position, record_of(task, result.facts, placed, result), placed)
         if isinstance(result, Mapping):
@@ -116,8 +118,8 @@ class Worker:
         written = content(self._fetcher, result)
         if self._is_unwanted(written.facts):
             return Outcome(task.position, record_of(task, written.facts, None, result), is_exclusive=is_exclusive)
-        name = _own_name(result) or task.name
-        staged = self._put(task, f"{name}.{written.suffix}", written.data)
+        name = self._own_name(task, result) or task.name
+        (staged,) = self._put(task, ((f"{name}.{written.suffix}", written.data),))
         record = record_of(task, written.facts, staged, result)
         return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
 
@@ -127,22 +129,15 @@ class Worker:
             raise RecipeError("get_result returned a mapping without a single result")
         made = {str(layer): (result, content(self._fetcher, result)) for layer, result in results.items()}
         names = {
-            layer: f"{_own_name(result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
+            layer: f"{self._own_name(task, result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
             for layer, (result, written) in made.items()
         }
-        if len(set(names.values())) < len(names):
+        if len({name.casefold() for name in names.values()}) < len(names):  # some file systems take them for one
             raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
         if self._is_unwanted(*(written.facts for _, written in made.values())):
             records = [record_of(task, written.facts, None, result) for result, written in made.values()]
             return Outcome(task.position, together(records))
-        staged: list[Staged] = []
-        try:
-            for layer, (_, written) in made.items():
-                staged.append(self._put(task, names[layer], written.data))
-        except StorageError:
-            for each in staged:
-                self._store.discard(each)
-            raise
+        staged = self._put(task, [(names[layer], written.data) for layer, (_, written) in made.items()])
         records = [
             record_of(task, written.facts, file, result)
             for (result, written), file in zip(made.values(), staged, strict=True)
@@ -157,26 +152,51 @@ class Worker:
             return Outcome(task.position, Record(position=task.position, state=State.DONE), is_exclusive=True)
         if self._is_unwanted(files[0].facts):
             return Outcome(task.position, record_of(task, files[0].facts, None, files[0]), is_exclusive=True)
-        staged = [self._put(task, file.name, file.data) for file in files]
-        record = record_of(task, files[0].facts, staged[0], files[0])
-        return Outcome(task.position, record, staged[0], further=tuple(staged[1:]), is_exclusive=True)
+        staged = self._put(task, [(file.name, file.data) for file in files])
+        records = [record_of(task, file.facts, each, file) for file, each in zip(files, staged, strict=True)]
+        layers = tuple((each.name, "", layer_facts(record)) for each, record in zip(staged, records, strict=True))
+        further = tuple(staged[1:])
+        return Outcome(
+            task.position,
+            records[0],
+            staged[0],
+            further=further,
+            layers=layers if further else (),
+            is_exclusive=True,
+        )
 
     def _is_unwanted(self, *facts: Facts) -> bool:
         """Whether results, of which one has no valid pixel, are to have no files."""
         return not self._duty.keeps_empty and any(is_empty(each) for each in facts)
 
-    def _put(self, task: Planned, name: str, data: bytes) -> Staged:
+    def _put(self, task: Planned, files: Sequence[tuple[str, bytes]]) -> list[Staged]:
+        """Stage all files of a unit, or none.
+
+        Raises:
+            UsageError: if a name is not one for a result.
+            StorageError, TransientError: if one cannot be written.
+        """
+        names = [result_name(name) for name, _ in files]
         # Marked with the unit: temporary files of their own, should two units share a name.
         token = f"{self._duty.token}-{task.id[:ID_LENGTH]}"
-        return retry.call(lambda: self._store.stage(name, data, token), self._duty.policy, pause=self._transport.pause)
+        staged: list[Staged] = []
+        try:
+            for name, (_, data) in zip(names, files, strict=True):
+                stage = partial(self._store.stage, name, data, token)
+                staged.append(retry.call(stage, self._duty.policy, pause=self._transport.pause))
+        except Exception:
+            for each in staged:
+                self._store.discard(each)
+            raise
+        return staged
+
+    def _own_name(self, task: Planned, result: Any) -> str | None:
+        """The name that a recipe has given to a result, if it has."""
+        name = result.name if isinstance(result, (Chip, Table)) else None
+        return f"{name}-{task.id[:ID_LENGTH]}" if name is not None and self._duty.names_apart else name
 
     def _is_exclusive(self, result: Any) -> bool:
         """Whether nothing of the work was left to do outside the recipe's turn."""
         results = result.values() if isinstance(result, Mapping) else (result,)
         is_left = any(isinstance(each, Chip) or (isinstance(each, Table) and not each.is_made) for each in results)
         return not self._is_concurrent and not is_left
-
-
-def _own_name(result: Any) -> str | None:
-    """The name that a recipe has given to a result, if it has."""
-    return result.name if isinstance(result, (Chip, Table)) else None

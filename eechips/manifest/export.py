@@ -42,10 +42,10 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
 
 
 def export_layers(ledger: Ledger, folder: Path) -> Path | None:
-    """Writes layers.parquet, a row per file, if units have several results; removes an old one if they have not.
+    """Write layers.parquet, a row per file, if units have several files; remove an old one if they have one each.
 
-    Columns: position and id of the unit, layer, file, bytes, sha256, bands, dtype, width, height, crs, transform,
-    valid_fraction, rows, sources, dates.
+    Columns: position and id of the unit, layer (null for files of a script), file, bytes, sha256, bands, dtype,
+    width, height, crs, transform, valid_fraction, rows, sources, dates.
 
     Raises:
         StorageError: if it cannot be written.
@@ -108,11 +108,15 @@ def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
 
 
 def _layers(ledger: Ledger) -> Iterator[list[Any]]:
-    rows = ledger.layers()
+    rows = ledger.unit_files()
     while batch := list(islice(rows, _BATCH)):
-        yield [
-            list(column) for column in zip(*((*row[:-1], *json.loads(row[-1]).values()) for row in batch), strict=True)
-        ]
+        yield [list(column) for column in zip(*map(file_row, batch), strict=True)]
+
+
+def file_row(row: Sequence[Any]) -> tuple[Any, ...]:
+    """A row of :meth:`Ledger.unit_files` with its facts as columns, those of ``LAYER_COLUMNS``."""
+    facts = json.loads(row[-1])
+    return (*row[:-1], *(facts.get(name) for name in LAYER_COLUMNS))
 
 
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:

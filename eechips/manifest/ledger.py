@@ -50,17 +50,20 @@ CREATE UNIQUE INDEX units_replaces ON units (replaces) WHERE replaces IS NOT NUL
 """
 
 
-# Only in ledgers of scripts, whose units may write several files.
+# Only in ledgers whose units have several files: those beyond a unit's first.
 _FURTHER = (
     "CREATE TABLE IF NOT EXISTS further_files"
-    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL)"
+    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS further_files_position ON further_files (position)"
 )
 
-# Only in ledgers whose units have several results, each with a name: a row for every file, the units' first included.
+# Only in such ledgers: what every file holds, the units' first included. Files of scripts have the layer ''.
 _LAYERS = (
     "CREATE TABLE IF NOT EXISTS layers"
-    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, layer TEXT NOT NULL, facts TEXT NOT NULL)"
+    " (file TEXT PRIMARY KEY, position INTEGER NOT NULL, layer TEXT NOT NULL, facts TEXT NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS layers_position ON layers (position)"
 )
+_OF_SEVERAL = ("further_files", "layers")
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,8 @@ class Ledger:
 
     @property
     def has_layers(self) -> bool:
-        """Whether units have several results, each with a name."""
-        return self._has_table("layers")
+        """Whether units have several files."""
+        return self._has_table("layers") or self._has_further
 
     def _has_table(self, name: str) -> bool:
         return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
@@ -150,7 +153,7 @@ class Ledger:
             units: in the order of their positions; consumed as a stream.
         """
         with self._failures(), self._transaction():
-            for table in ("units", "meta", "further_files", "layers"):
+            for table in ("units", "meta", *_OF_SEVERAL):
                 self._db.execute(f"DROP TABLE IF EXISTS {table}")
             self._script(_SCHEMA)
             self._db.executemany(
@@ -320,15 +323,28 @@ class Ledger:
 
     def layers(self) -> Iterator[tuple[Any, ...]]:
         """Of every file of units with layers: position, id, layer, path, bytes, sha256 and facts (JSON), in order."""
+        return (row for row in self.unit_files() if row[2])
+
+    def unit_files(self) -> Iterator[tuple[Any, ...]]:
+        """Every file of the units that have several, in the order of the plan, each unit's first file first.
+
+        Yields:
+            Position, id, layer (None for a file of a script), path, bytes, sha256, and facts as JSON.
+        """
         if not self.has_layers:
             return
-        files = "SELECT file, bytes, sha256 FROM units WHERE file IS NOT NULL"
-        if self._has_further:
-            files += " UNION ALL SELECT file, bytes, sha256 FROM further_files"
+        none = "(SELECT NULL AS position, NULL AS file, NULL AS bytes, NULL AS sha256, NULL AS layer, NULL AS facts)"
+        layers = "layers" if self._has_table("layers") else none
+        further = "further_files" if self._has_further else none
+        order = "rowid" if self._has_further else "0"
         yield from self._db.execute(
-            "SELECT position, lower(hex(id)), l.layer, l.file, f.bytes, f.sha256, l.facts"
-            f" FROM layers AS l JOIN units USING (position) JOIN ({files}) AS f ON f.file = l.file"
-            " WHERE units.file IS NOT NULL ORDER BY position, l.rowid"
+            "SELECT u.position, lower(hex(u.id)), nullif(l.layer, ''), f.file, f.bytes, f.sha256,"
+            " coalesce(l.facts, '{}') FROM ("
+            "  SELECT position, file, bytes, sha256, -1 AS number FROM units WHERE file IS NOT NULL AND position IN"
+            f"   (SELECT position FROM {layers} UNION SELECT position FROM {further})"
+            f"  UNION ALL SELECT position, file, bytes, sha256, {order} FROM {further}"
+            f" ) AS f JOIN units AS u ON u.position = f.position LEFT JOIN {layers} AS l ON l.file = f.file"
+            " WHERE u.file IS NOT NULL ORDER BY u.position, f.number"
         )
 
     def owner(self, file: str) -> int | None:
@@ -360,13 +376,14 @@ class Ledger:
         ]
         with self._failures(), self._transaction():
             self._db.executemany(f"UPDATE units SET {assignments} WHERE position = ?", rows)
+            self._forget_files(record.position for record in records)
             if further:
-                self._db.execute(_FURTHER)
+                self._script(_FURTHER)
                 self._db.executemany(
                     "INSERT OR REPLACE INTO further_files (position, file, bytes, sha256) VALUES (?, ?, ?, ?)", further
                 )
             if layers:
-                self._db.execute(_LAYERS)
+                self._script(_LAYERS)
                 self._db.executemany(
                     "INSERT OR REPLACE INTO layers (position, file, layer, facts) VALUES (?, ?, ?, ?)", layers
                 )
@@ -374,11 +391,20 @@ class Ledger:
     def reopen(self, positions: Iterable[int]) -> int:
         """Makes units planned again, forgetting their results; returns how many."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
+        wanted = set(positions)
         with self._failures(), self._transaction():
             cursor = self._db.executemany(
-                f"UPDATE units SET state = 'planned', {cleared} WHERE position = ?", ((p,) for p in set(positions))
+                f"UPDATE units SET state = 'planned', {cleared} WHERE position = ?", ((p,) for p in wanted)
             )
+            self._forget_files(wanted)
         return cursor.rowcount
+
+    def _forget_files(self, positions: Iterable[int]) -> None:
+        """Removes the rows of files of earlier results, of which the next result may have fewer."""
+        rows = [(position,) for position in positions]
+        for table in _OF_SEVERAL:
+            if self._has_table(table):
+                self._db.executemany(f"DELETE FROM {table} WHERE position = ?", rows)
 
     def batches(self, columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
         """Rows of the units in the order of the plan, a few thousand at a time."""

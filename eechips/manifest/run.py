@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
+from eechips.manifest.export import file_row
 from eechips.manifest.history import History, history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
@@ -157,13 +158,13 @@ class Run:
     def layers(self) -> pd.DataFrame:
         """Every file of units that have several, such as a sample of several datasets; empty for other runs.
 
-        Columns: position and id of the unit, layer, file, bytes, sha256, bands, dtype, width, height, crs, transform,
-        valid_fraction, rows, sources, dates; as in layers.parquet.
+        Columns: position and id of the unit, layer (None for files of a script), file, bytes, sha256, bands,
+        dtype, width, height, crs, transform, valid_fraction, rows, sources, dates; as in layers.parquet.
         """
         import pandas as pd
 
         with self._ledger() as ledger:
-            rows = [(*row[:-1], *json.loads(row[-1]).values()) for row in ledger.layers()]
+            rows = [file_row(row) for row in ledger.unit_files()]
         names = ("position", "id", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS)
         return pd.DataFrame(rows, columns=list(names)).set_index(["position", "layer"])
 

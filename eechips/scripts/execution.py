@@ -6,11 +6,12 @@ import logging
 import os
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from eechips.client.throttle import Stopped
 from eechips.engine.files import File, Files
 from eechips.errors import RequestError, UsageError, ValidationError
+from eechips.manifest.names import result_name
 from eechips.recipe import Chip, Table
 from eechips.scripts.calls import CallFolder, Changes, Program, Result
 from eechips.scripts.network import Witness
@@ -18,9 +19,6 @@ from eechips.scripts.patience import classified, impatient, repeats_help
 from eechips.scripts.replaced import client_as_it_is
 from eechips.scripts.stage import Stage
 from eechips.writers import inspect
-
-RESERVED = frozenset({"manifest.sqlite", "manifest.parquet", "run.json", "run.log", "failures.csv", "local.log"})
-"""Names that belong to the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +149,10 @@ def _checked(path: Path, name: str) -> File:
         ValidationError: if it does not decode: it is checked as what it begins like, or as what it is called.
         UsageError: if its name belongs to the run.
     """
-    if name in RESERVED or PurePosixPath(name).parts[0].startswith(".calls"):
-        raise UsageError(f"the script writes a file called {name}, as the run does: run it in another folder")
+    try:
+        result_name(name)
+    except UsageError as error:
+        raise UsageError(f"the script writes {name}: {error}, or run the script in another folder") from None
     data = path.read_bytes()
     try:
         return File(name, data, inspect(data, path.suffix.lstrip(".")))

@@ -8,12 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import rasterio
 from click.testing import CliRunner, Result
 
 import eechips
 from eechips.cli import main
+from tests.engine_service import Service
 from tests.integration.test_windows import RECIPE, check, write_scene
 from tests.object_server import lacking, serving_objects
 
@@ -187,3 +189,84 @@ def test_results_in_an_object_store_are_joined_there(
         assert data == (tmp_path / "ledger" / "ndvi.tif").read_bytes()
         with rasterio.io.MemoryFile(data) as memory, memory.open() as source:
             assert source.shape == (HEIGHT, WIDTH)
+
+
+LAYERS = """
+import ee
+from eechips import Chip, Grid, Table
+
+GRID = Grid("EPSG:32613", (1.0, 0.0, 500000.0, 0.0, -1.0, 4400000.0), 24, 24)
+
+def get_requests(count=4):
+    return list(range(1, count + 1))
+
+def get_result(index, number):
+    image = Chip(ee.Image(number), grid=GRID, format="tif", sources=(f"A/{number}",))
+    return {"image": image, "label": Table([{"label": number}])}
+"""
+
+
+def layered(tmp_path: Path, service: Service, text: str = LAYERS) -> list[str]:
+    (tmp_path / "layers.py").write_text(text)
+    words = ("plan", "run", tmp_path / "layers.py", "--endpoint", service.url, "--processes", "2")
+    done = told(*words)
+    assert done.exit_code == 0, done.output
+    return done.stdout.splitlines()
+
+
+def test_every_file_of_a_unit_is_joined_with_its_layer(tmp_path: Path, service: Service) -> None:
+    lines, out = layered(tmp_path, service), tmp_path / "out"
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(make(lines[:2], out) + make(lines[2:], out)))
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl", "--processes", "2")
+    assert done.exit_code == 0, done.output
+    alone = eechips.run(
+        tmp_path / "layers.py", out=tmp_path / "alone", endpoint=service.url, engine="threads", quiet=True
+    )
+    joined = eechips.open_run(out)
+    assert len(joined.layers) == 8
+    pd.testing.assert_frame_equal(joined.layers, alone.layers)
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(out / "layers.parquet"), pd.read_parquet(tmp_path / "alone" / "layers.parquet")
+    )
+    assert joined.verify() == []
+    damaged = out / joined.layers.loc[(2, "label")]["file"]
+    damaged.write_text("label\n9\n")
+    assert [problem.file for problem in joined.verify()] == [damaged.relative_to(out).as_posix()]
+
+
+@pytest.mark.parametrize("layer", ["image", "label"])
+def test_a_unit_one_of_whose_files_is_lost_or_damaged_is_missing(tmp_path: Path, service: Service, layer: str) -> None:
+    lines, out = layered(tmp_path, service), tmp_path / "out"
+    outcomes, again = make(lines, out), tmp_path / "again.jsonl"
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(outcomes))
+    lost, damaged = (
+        next(out / file["file"] for file in json.loads(outcome)["files"] if file["layer"] == layer)
+        for outcome in outcomes[1:3]
+    )
+    lost.unlink()
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl", "--missing", again)
+    assert done.exit_code == 1
+    assert f"{damaged.relative_to(out)} is not what was made" in done.stderr
+    assert again.read_text().splitlines() == lines[1:3]
+
+
+def test_units_of_several_files_are_refused_without_outcomes(tmp_path: Path, service: Service) -> None:
+    lines, out = layered(tmp_path, service), tmp_path / "out"
+    make(lines, out)
+    done = join(lines, out)
+    assert done.exit_code == 2
+    assert "has several files" in done.stderr
+    assert "--outcomes" in done.stderr
+
+
+def test_units_of_two_workers_with_one_name_have_failed(tmp_path: Path, service: Service) -> None:
+    text = "from eechips import Table\ndef get_requests(): return [1, 2, 3]\ndef get_result(index, number):\n"
+    text += "    return Table([{'a': 1}], name='same' if number < 3 else None)\n"
+    lines, out = layered(tmp_path, service, text), tmp_path / "out"
+    (tmp_path / "outcomes.jsonl").write_text("\n".join(line for some in lines for line in make([some], out)))
+    done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl")
+    assert done.exit_code == 1
+    run = eechips.open_run(out)
+    assert run.counts == {"done": 1, "failed_permanent": 2}
+    assert set(run.failures["error"]) == {"two units have the same name, same.csv: results must be named apart"}

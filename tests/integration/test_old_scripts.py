@@ -21,7 +21,8 @@ from tests.conftest import Server, start_server, stop_server
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 ROOT = SCRIPTS.parents[1]
 OF_THE_RUN = {
-    "manifest.sqlite", "manifest.parquet", "run.json", "run.log", ".eechips.lock", "failures.csv", "report.html",
+    "manifest.sqlite", "manifest.parquet", "run.json", "layers.parquet", "run.log", ".eechips.lock", "failures.csv",
+    "report.html",
 }  # fmt: skip
 POINTS = "name,lon,lat\na,-105.2,40\nb,-105.21,40\nc,-105.22,40.01\nd,-105,40\n"
 

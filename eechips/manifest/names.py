@@ -1,0 +1,43 @@
+"""Names of results: which are the run's own, so that no unit may have them."""
+
+from __future__ import annotations
+
+import posixpath
+
+from eechips.errors import UsageError
+from eechips.manifest.export import FAILURES_NAME, LAYERS_NAME, PARQUET_NAME
+from eechips.manifest.history import LOG_NAME
+from eechips.manifest.ledger import LEDGER_NAME
+from eechips.manifest.lock import LOCK_NAME
+from eechips.manifest.run import INFO_NAME, REPORT_NAME
+from eechips.storage import SCRATCH_PREFIX, check_name, is_temporary
+
+_SQLITE = tuple(f"{LEDGER_NAME}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))
+_OF_COMMANDS = ("local.log", "beam", "beam.log", "splits.parquet", "quality.parquet", "croissant.json")
+
+RESERVED = frozenset(
+    {*_SQLITE, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME, LOG_NAME, REPORT_NAME, LOCK_NAME, *_OF_COMMANDS}
+)
+"""Files in the folder of a run that eechips writes itself, or reads as its own."""
+
+_FOLDERS = RESERVED - {"beam"}
+_PREFIXES = (".calls", ".parts", ".eechips", SCRATCH_PREFIX)
+
+
+def result_name(name: str) -> str:
+    """Normalise the name of a result's file, and refuse those of the run's own files.
+
+    Upper and lower case count as equal: on some file systems they are.
+
+    Args:
+        name: path below the output folder, with its suffix.
+
+    Raises:
+        UsageError: if the name leads out of the folder, or belongs to the run.
+    """
+    normal = posixpath.normpath(check_name(name))
+    first, *further = (part.casefold() for part in normal.split("/"))
+    is_own = first in (_FOLDERS if further else RESERVED) or first.startswith(_PREFIXES)
+    if is_own or normal == "." or any(map(is_temporary, (first, *further))):
+        raise UsageError(f"no result can be called {name}: the run has files of that name; choose another one")
+    return normal

@@ -1,0 +1,55 @@
+"""Names of results: normalised, and never those of the run's own files."""
+
+from __future__ import annotations
+
+import pytest
+
+from eechips.dataset.croissant import CROISSANT_NAME
+from eechips.dataset.quality import QUALITY_NAME
+from eechips.dataset.splits import SPLITS_NAME
+from eechips.engine.executors.beam import LOG_NAME as BEAM_LOG_NAME
+from eechips.engine.mailbox import FOLDER
+from eechips.engine.run import _SERVER_LOG_NAME
+from eechips.errors import UsageError
+from eechips.manifest.names import RESERVED, result_name
+from eechips.storage import temporary_name
+
+OWN = [*sorted(RESERVED), ".parts", ".calls", ".scratch-x", ".eechips"]
+
+
+@pytest.mark.parametrize("name", [*OWN, *(name.upper() for name in OWN), *(f"./{name}" for name in OWN)])
+def test_names_of_the_run_s_own_files_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="choose another one"):
+        result_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.parquet/a.png", "Run.JSON/a", ".parts/a.png", "a/../failures/../b.csv", "."]
+)
+def test_names_in_the_way_of_the_run_s_own_files_are_refused(name: str) -> None:
+    with pytest.raises(UsageError):
+        result_name(name)
+
+
+def test_names_that_the_next_run_would_sweep_away_are_refused() -> None:
+    with pytest.raises(UsageError):
+        result_name(temporary_name("chips/a.png", "token"))
+
+
+@pytest.mark.parametrize(
+    ("name", "normal"),
+    [
+        ("chips/a.png", "chips/a.png"),
+        ("./chips//a.png", "chips/a.png"),
+        ("failures.png", "failures.png"),
+        ("chips/failures.csv", "chips/failures.csv"),
+        ("beam/a.png", "beam/a.png"),
+        ("my manifest.parquet", "my manifest.parquet"),
+    ],
+)
+def test_other_names_are_normalised(name: str, normal: str) -> None:
+    assert result_name(name) == normal
+
+
+def test_the_files_of_every_part_of_eechips_are_reserved() -> None:
+    assert {BEAM_LOG_NAME, FOLDER, _SERVER_LOG_NAME, CROISSANT_NAME, QUALITY_NAME, SPLITS_NAME} <= RESERVED
