@@ -238,6 +238,12 @@ class Throttle:
         return Seat(self, number)
 
     @property
+    def semaphores(self) -> list[str]:
+        """Names of the system's semaphores that it holds."""
+        found = (getattr(each, "_semlock", None) for each in (self._wake, self._wake_next))
+        return [each.name for each in found if each is not None and each.name is not None]
+
+    @property
     def limit(self) -> int:
         """Slots in all, at present."""
         return int(self._cells[Cell.LIMIT])

@@ -17,6 +17,7 @@ import resource
 import signal
 import sys
 import threading
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
@@ -41,6 +42,8 @@ _RECURSION = 20_000
 # Workers that together hold more memory than this make place for new ones, each when it holds more than its share
 # after an answer: what allocators and caches keep would otherwise add up over hours.
 _MOST_RESIDENT = 1280 << 20
+_STARTS = 3  # attempts to start a process
+_UNKNOWN_STATUS = 255  # that multiprocessing makes up for the processes of a fork server that has died
 _LEAST_SHARE = 320 << 20  # a worker needs that much to begin with
 
 
@@ -93,6 +96,8 @@ def _unheard(number: signal.Signals) -> Iterator[None]:
 
     They ignore it by themselves, but a Python that is just starting cannot know that yet, and would show a traceback.
     """
+    # One that died is started again; nothing of ours is lost by it.
+    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
     resource_tracker.ensure_running()  # it would let the signal through again once it has started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     try:
@@ -121,9 +126,10 @@ def _loop(connection: Connection, store: StoreConfig, limits: Limits) -> None:
     while True:
         try:
             job = connection.recv()
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
-        connection.send((evaluation.answer(job), _resident(), evaluation.reads()))
+        with contextlib.suppress(BrokenPipeError):  # the server was killed; the next job is the end of the pipe
+            connection.send((evaluation.answer(job), _resident(), evaluation.reads()))
 
 
 def _resident() -> int:
@@ -160,12 +166,21 @@ class _Worker:
             if self._process is not None:
                 return
             context, store, limits = self._arguments
-            self._connection, other = context.Pipe()
-            process = context.Process(target=_main, args=(other, store, limits), daemon=True)
-            with _unheard(signal.SIGINT):
-                process.start()
-            other.close()
-            self._process = process
+            for left in reversed(range(_STARTS)):
+                connection, other = context.Pipe()
+                process = context.Process(target=_main, args=(other, store, limits), daemon=True)
+                try:
+                    with _unheard(signal.SIGINT):
+                        process.start()
+                except (EOFError, OSError):  # the fork server died meanwhile; the next start starts it again
+                    connection.close()
+                    if not left:
+                        raise
+                    continue
+                finally:
+                    other.close()
+                self._connection, self._process = connection, process
+                return
 
     def answer(self, job: Job) -> Answer:
         """Has the process answer; it is replaced if it dies, hangs or has grown too large.
@@ -200,8 +215,7 @@ class _Worker:
     def _end(self) -> None:
         with self._lock:
             if self._process is not None:
-                self._process.kill()
-                self._process.join()
+                _kill(self._process)
                 self._connection.close()
                 self._process = None
 
@@ -210,8 +224,16 @@ class _Worker:
         with self._lock:
             self._closed = True
             if self._process is not None:
-                self._process.kill()
-                self._process.join()
+                _kill(self._process)
+
+
+def _kill(process: Any) -> None:
+    """Kills a process; ``Process.kill`` does nothing once the fork server, its parent, has died."""
+    process.kill()
+    if process.exitcode == _UNKNOWN_STATUS:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    process.join()
 
 
 def error_answer(error: EarthEngineError) -> Answer:

@@ -34,8 +34,14 @@ class LocalServer:
     def check(self) -> None:
         """Raises ConfigurationError if the server has ended."""
         status = self._process.poll()
-        if status is not None:
-            raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {last_words(self._errors)}")
+        if status is None:
+            return
+        if status < 0:
+            raise ConfigurationError(
+                f"the local Earth Engine was killed by signal {-status}; the results so far are kept, and the same"
+                " command resumes the run"
+            )
+        raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {last_words(self._errors)}")
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ from eechips.engine.dispatcher import Interrupt
 from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Executor
 from eechips.engine.executors.host import Orders
-from eechips.engine.executors.processes import Processes, start_fork_server, worker_context
+from eechips.engine.executors.processes import Processes, start_fork_server, track_semaphores, worker_context
 from eechips.engine.executors.threads import Threads
 from eechips.engine.info import encoded, info_of
 from eechips.engine.local import LocalServer, serve
@@ -335,6 +335,7 @@ class _Run:
         if config.engine == "processes":
             start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")
         session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME, recipe=self._recipe))
+        stack.callback(track_semaphores, session.throttle)
         target = session.connection.target
         documents = session.connection.documents.save(scratch / "documents.json")
         Briefing(target.endpoint, target.project, documents).save(scratch / "briefing.json")
@@ -402,7 +403,8 @@ class _Run:
             return Dask(orders, throttle, config.scheduler, config.processes, config.unit_timeout)
         if config.engine == "beam":
             return self._beam(setup, throttle, scratch)
-        return Processes(worker_context(), setup, throttle, config.processes, config.unit_timeout)
+        briefing = scratch / "briefing.json"
+        return Processes(worker_context(), setup, throttle, config.processes, briefing, config.unit_timeout)
 
     def _beam(self, setup: WorkerSetup, throttle: Throttle, scratch: Path) -> Executor[Any]:
         from eechips.engine.executors.beam import LOG_NAME, Beam

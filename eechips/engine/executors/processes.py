@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker, util
@@ -30,11 +31,14 @@ from eechips.manifest.record import Planned
 
 _STOP_TIMEOUT = 5.0  # seconds that idle workers get to leave by themselves
 _MAX_BROKEN_STARTS = 3
+"""So many starts in a row that fail end the run; workers that die while they start together count as one."""
 _STARTS_AT_ONCE = 3
 _LONGEST_FOLDER = 70
 """Bytes of a temporary folder in which multiprocessing's sockets have paths that Unix takes: 103 on macOS, of which it
 adds 32 itself."""
 _SHORT_FOLDER = "/tmp"
+_UNKNOWN_STATUS = 255
+"""Exit status that multiprocessing makes up for the processes of a fork server that has died."""
 _TASKS_PER_WORKER = 8
 """Tasks that a worker has before a further one is started: each worker costs as much memory as many threads."""
 _WORKERS_PER_CORE = 4
@@ -46,6 +50,11 @@ class _Worker(Desk):
     process: BaseProcess
     pipe: Pipe
     seat: int
+    pid: int
+    attempt: int
+    """How many starts in a row had failed when it was started."""
+    is_orphan: bool = False
+    """Whether the fork server, its parent, has died: only the end of its pipe shows when it ends."""
 
 
 def worker_context() -> BaseContext:
@@ -62,6 +71,7 @@ class Processes(Executor[_Worker]):
         setup: what every worker is told.
         throttle: of the run.
         size: workers at most; they are started when there is work for them.
+        briefing: see :func:`start_fork_server`.
         task_timeout: seconds after which a worker that is still at the same task is replaced.
         clock: seconds, monotonic.
     """
@@ -72,11 +82,12 @@ class Processes(Executor[_Worker]):
         setup: WorkerSetup,
         throttle: Throttle,
         size: int,
+        briefing: Path,
         task_timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
-        self._context, self._setup, self._size = context, setup, size
+        self._context, self._setup, self._size, self._briefing = context, setup, size, briefing
         self._free_seats = list(range(size, 0, -1))  # seat 0 is the parent's
         self._selector = selectors.DefaultSelector()
         self._broken_starts = 0
@@ -100,7 +111,8 @@ class Processes(Executor[_Worker]):
         for _ in range(_STARTS_AT_ONCE):
             if not self._free_seats or len(self._desks) >= wanted:
                 return False
-            self._start(self._free_seats.pop())
+            if not self._start():
+                return False
         return True
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
@@ -119,7 +131,7 @@ class Processes(Executor[_Worker]):
     def kill(self) -> None:
         """Ends every worker at once."""
         for each in self._desks:
-            each.process.kill()
+            _kill(each)
         for each in list(self._desks):
             self._bury(each)
 
@@ -133,6 +145,7 @@ class Processes(Executor[_Worker]):
 
     def _receive(self, each: _Worker) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
+        has_ended = False
         try:
             while each.pipe.poll():
                 message = each.pipe.recv()
@@ -143,8 +156,13 @@ class Processes(Executor[_Worker]):
                 elif (finished := self._finish(each, message)) is not None:
                     events.append(finished)
         except (EOFError, OSError):
+            has_ended = True
             each.process.join(_STOP_TIMEOUT)
-        if not each.process.is_alive():
+        if not has_ended and not each.is_orphan and each.process.exitcode == _UNKNOWN_STATUS:
+            # The fork server has died, and the worker works on.
+            each.is_orphan = True
+            self._selector.unregister(each.process.sentinel)
+        if has_ended or not (each.is_orphan or each.process.is_alive()):
             events += self._lose(each, f"its worker {_ending(each.process.exitcode)}", set())
         return events
 
@@ -153,14 +171,14 @@ class Processes(Executor[_Worker]):
         for each in list(self._desks):
             late = self._late(each)
             if late:
-                each.process.kill()
+                _kill(each)
                 events += self._lose(each, f"it was not done after {self._timeout:g} s", late)
         return events
 
     def _lose(self, each: _Worker, reason: str, late: set[int]) -> list[Finished | Lost]:
         """Buries a worker; ``late`` are the positions of the tasks it was ended for."""
         self._bury(each)
-        if not each.is_ready:
+        if not each.is_ready and each.attempt == self._broken_starts:
             self._broken(reason)
         return lost(each, reason, late)
 
@@ -169,26 +187,40 @@ class Processes(Executor[_Worker]):
         if self._broken_starts >= _MAX_BROKEN_STARTS:
             raise ConfigurationError(f"worker processes do not start: {reason}")
 
-    def _start(self, seat: int) -> None:
+    def _start(self) -> bool:
+        """Starts a worker; False if the fork server died meanwhile, or the system starts no process now."""
+        seat = self._free_seats[-1]
         ours, theirs = self._context.Pipe()
-        with _without_main(self._setup.duty.recipe):
-            process = self._context.Process(  # type: ignore[attr-defined]
-                target=child.main,
-                args=(self._setup, self.throttle, seat, theirs, dict(os.environ)),
-                daemon=True,
-                name=f"eechips-worker-{seat}",
-            )
-            process.start()
-        theirs.close()
-        started = _Worker(process, ours, seat)
+        try:
+            start_fork_server(self._context, self._setup.duty.recipe, self._briefing)
+            with _without_main(self._setup.duty.recipe):
+                process = self._context.Process(  # type: ignore[attr-defined]
+                    target=child.main,
+                    args=(self._setup, self.throttle, seat, theirs, dict(os.environ)),
+                    daemon=True,
+                    name=f"eechips-worker-{seat}",
+                )
+                process.start()
+        except (EOFError, OSError) as error:
+            ours.close()
+            self._broken(f"{type(error).__name__}: {error}")
+            return False
+        finally:
+            theirs.close()
+        self._free_seats.pop()
+        started = _Worker(process, ours, seat, process.pid, self._broken_starts)
         self._desks.append(started)
         self._selector.register(ours, selectors.EVENT_READ, started)
         self._selector.register(process.sentinel, selectors.EVENT_READ, started)
+        return True
 
     def _bury(self, each: _Worker) -> None:
         self._desks.remove(each)
         self._selector.unregister(each.pipe)
-        self._selector.unregister(each.process.sentinel)
+        if each.is_orphan:
+            _await_end(each.pipe)
+        else:
+            self._selector.unregister(each.process.sentinel)
         each.process.join()
         each.pipe.close()
         each.process.close()
@@ -205,12 +237,31 @@ class Processes(Executor[_Worker]):
         self.kill()
 
 
+def _kill(worker: _Worker) -> None:
+    """Kills a worker; ``Process.kill`` does nothing once the fork server has died."""
+    worker.process.kill()
+    if worker.process.exitcode == _UNKNOWN_STATUS:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(worker.pid, signal.SIGKILL)
+
+
+def _await_end(pipe: Pipe) -> None:
+    """Reads a pipe to its end, for some seconds at most: the process at the other end has ended then."""
+    with contextlib.suppress(EOFError, OSError):
+        while pipe.poll(_STOP_TIMEOUT):
+            pipe.recv()
+
+
 def _ending(code: int | None) -> str:
+    if code == _UNKNOWN_STATUS:
+        return "ended, and the fork server that knew its status as well"
     return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
 
 
 def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> None:
     """Starts the fork server, which loads everything that workers share; one that runs already stays as it is.
+
+    One that has died, such as by the system when memory was short, is started again.
 
     It takes about as long as connecting does: start it before.
 
@@ -236,6 +287,7 @@ def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> N
     _settle_sockets()
     try:
         context.set_forkserver_preload([preload.__name__])
+        _ignore_lost_tracker()
         # Ctrl-C is our business. A Python that is just starting cannot know that yet, and would show a traceback.
         resource_tracker.ensure_running()  # it would let the signal through again once it has started
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -249,6 +301,21 @@ def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> N
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def track_semaphores(throttle: Throttle) -> None:
+    """Registers a throttle's semaphores again: a resource tracker that took the place of one that died lacks them.
+
+    It would write a traceback to the terminal for each name that it does not know when it is released.
+    """
+    _ignore_lost_tracker()
+    for name in throttle.semaphores:
+        resource_tracker.register(name, "semaphore")
+
+
+def _ignore_lost_tracker() -> None:
+    """Hides the warning that multiprocessing's resource tracker was started again; nothing of ours is lost by it."""
+    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
 
 
 def _settle_sockets() -> None:
