@@ -102,7 +102,7 @@ def stop_server(server: Server) -> None:
 def held(server: Server, count: int) -> Iterator[None]:
     """So many computations are in flight inside the block, for certain: they get no answer, and then hang up."""
     faults = json.dumps({"seed": 0, "faults": [{"type": "stall", "times": count}]}).encode()
-    with urlopen(Request(f"{server.url}/_faults", data=faults, method="POST")):
+    with urlopen(Request(f"{server.url}/_faults", faults, {"Content-Type": "application/json"})):
         pass
     parts = urlsplit(server.url)
     body = b'{"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, cast
@@ -18,6 +19,10 @@ _MOST_CONNECTIONS = 64
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
 """After so many seconds of silence, every so many seconds, so often: a connection that a suspended laptop, or a
 network that went away, has left dead is noticed within a minute, not at the read time-out."""
+
+KEEP_ALIVE_HEADER = "x-eechips-keep-alive"
+"""Asks a local Earth Engine to keep the connection open. It closes those of other clients, which may share them after a
+fork."""
 
 _send_of_requests = requests.adapters.HTTPAdapter.send
 
@@ -58,17 +63,22 @@ class Connections:
 
     Looking up hooks, cookies and redirections takes half of the time that ``requests`` needs for a request, and we
     use none of them. What connects, verifies certificates and goes through proxies is the same. Threads may share it.
-
-    Attributes:
-        session: for others who want one, such as what refreshes credentials.
+    A forked process opens its own connections: two processes that share one would read each other's answers.
 
     Args:
         endpoint: base URL of the service.
     """
 
     def __init__(self, endpoint: str) -> None:
-        self.session = open_session(endpoint)
-        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
+        self._endpoint = endpoint
+        self._open_all()
+
+    @property
+    def session(self) -> requests.Session:
+        """For others who want one, such as what refreshes credentials."""
+        if self._process != os.getpid():
+            self._open_all()
+        return self._session
 
     def send(
         self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], timeout: tuple[float, float]
@@ -85,6 +95,10 @@ class Connections:
         Raises:
             urllib3.exceptions.HTTPError: as urllib3 does.
         """
+        if self._process != os.getpid():
+            self._open_all()
+        if is_loopback(url):
+            headers = {**headers, KEEP_ALIVE_HEADER: "1"}
         origin, slash, path = url.partition("://")[2].partition("/")
         scheme = url[: url.index("://")]
         pool = self._pools.get(f"{scheme}://{origin}")
@@ -107,6 +121,11 @@ class Connections:
     def close(self) -> None:
         """Closes them."""
         self.session.close()
+
+    def _open_all(self) -> None:
+        self._session = open_session(self._endpoint)
+        self._pools: dict[str, urllib3.HTTPConnectionPool] = {}
+        self._process = os.getpid()  # last: other threads use the rest as soon as it is this process
 
     def _open(self, origin: str) -> urllib3.HTTPConnectionPool:
         session = self.session

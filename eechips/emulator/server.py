@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from eechips.emulator.context import Limits
 from eechips.emulator.faults import FaultPlan
+from eechips.emulator.protocol.access import ShortConnections
 from eechips.emulator.protocol.app import create_app
 from eechips.emulator.protocol.disturbance import Protocol
 from eechips.emulator.protocol.service import Service
@@ -105,7 +106,7 @@ def run(
     """
     server = _Server(
         uvicorn.Config(
-            app, log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
+            ShortConnections(app), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
             timeout_graceful_shutdown=2, ws="none",
             http=Protocol,
         ),

@@ -25,7 +25,7 @@ def server(serve: Callable[..., Server]) -> Server:
 
 def plan(server: Server, *faults: dict[str, Any], seed: int = 0) -> dict[str, Any]:
     body = json.dumps({"seed": seed, "faults": list(faults)}).encode()
-    with urlopen(Request(f"{server.url}/_faults", data=body, method="POST")) as response:
+    with urlopen(Request(f"{server.url}/_faults", body, {"Content-Type": "application/json"})) as response:
         found: dict[str, Any] = json.load(response)
     return found
 

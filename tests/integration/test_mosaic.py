@@ -250,7 +250,7 @@ def test_without_a_window_there_is_no_mosaic(stack: Stack, serve: Callable[..., 
     server = serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--workers", "1")
     fault = {"type": "status", "status": 400, "times": 1, "on": "image:computePixels", "after": 2}
     body = json.dumps({"seed": 1, "faults": [fault]}).encode()
-    with urlopen(Request(f"{server.url}/_faults", data=body, method="POST")):
+    with urlopen(Request(f"{server.url}/_faults", body, {"Content-Type": "application/json"})):
         pass
     out = tmp_path / "out"
     words = ["mosaic", "--dataset", IMAGE, "--window", "128", "--endpoint", server.url, "--out", str(out)]

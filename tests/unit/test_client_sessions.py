@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -10,8 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from eechips.client.sessions import throttle_others
+from eechips.client.sessions import KEEP_ALIVE_HEADER, Connections, throttle_others
 from eechips.client.throttle import Limits, Throttle
+from tests.loopback import LoopbackServer
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -93,3 +95,51 @@ def test_what_other_services_answer_says_nothing_of_the_quota(url: str, throttle
     throttle_others(throttle.seat(1), "https://earthengine-highvolume.googleapis.com")
     assert requests.get(f"{url}/busy", timeout=10).status_code == 429
     assert (throttle.sent, throttle.rejected) == (1, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_forked_process_opens_its_own_connections() -> None:
+    asked: list[tuple[str, int | str, bool]] = []
+
+    class KeptAlive(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            asked.append((self.path, self.client_address[1], KEEP_ALIVE_HEADER in self.headers))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Says nothing."""
+
+    with LoopbackServer(("127.0.0.1", 0), KeptAlive) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = f"http://127.0.0.1:{server.server_port}"
+        connections = Connections(endpoint)
+
+        def send(path: str) -> None:
+            response = connections.send("GET", f"{endpoint}/{path}", None, {}, (10.0, 10.0))
+            response.read()
+            response.release_conn()
+
+        send("parent")
+        session = connections.session
+        child = os.fork()
+        if child == 0:
+            try:
+                send("child")
+                send("child")
+                os._exit(0 if connections.session is not session else 2)
+            finally:
+                os._exit(1)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        send("parent")
+        connections.close()
+        server.shutdown()
+    ports = {path: {port for asked_path, port, _ in asked if asked_path == path} for path in ("/parent", "/child")}
+    assert len(asked) == 4
+    assert all(kept for *_, kept in asked)
+    assert len(ports["/parent"]) == len(ports["/child"]) == 1
+    assert ports["/parent"] != ports["/child"]

@@ -6,12 +6,14 @@ import json
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from eechips.emulator.errors import EarthEngineError, NotFoundError
 from eechips.emulator.protocol import assets, computations, control, discovery, fields, names, unavailable
+from eechips.emulator.protocol.access import LocalOnly
 from eechips.emulator.protocol.service import Service, as_response, json_response
 from eechips.emulator.workers import error_answer
 
@@ -28,7 +30,11 @@ def create_app(service: Service) -> Starlette:
     routes.append(Route("/$discovery/rest", _bound(service, None, discovery.document)))
     for method, path, handler in control.ROUTES:
         routes.append(Route(path, _bound(service, None, handler), methods=[method]))
-    return Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_found})
+    return Starlette(
+        routes=routes,
+        exception_handlers={404: _not_found, 405: _not_found},
+        middleware=[Middleware(LocalOnly)],
+    )
 
 
 def _bound(service: Service, kind: str | None, handler: Handler) -> Callable[[Request], Awaitable[Response]]:

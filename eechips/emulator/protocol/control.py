@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.messages import decode
+from eechips.emulator.protocol.access import check_json
 from eechips.emulator.protocol.service import Service, json_response
 from eechips.emulator.quota import Latency
 
@@ -25,7 +27,7 @@ async def quota(service: Service, request: Request) -> Response:
 
 async def set_quota(service: Service, request: Request) -> Response:
     """Changes the limits that are given; those that are not stay."""
-    service.quota.config = service.quota.config.changed(decode(await service.body(request)))
+    service.quota.config = service.quota.config.changed(await _decoded(service, request))
     return await quota(service, request)
 
 
@@ -36,7 +38,7 @@ async def latency(service: Service, request: Request) -> Response:
 
 async def set_latency(service: Service, request: Request) -> Response:
     """Changes the extra time before answers: ``{"latency": "lognormal:0.9,0.5"}``; null for none."""
-    given = decode(await service.body(request))
+    given = await _decoded(service, request)
     text = given.get("latency") if isinstance(given, dict) and given.keys() == {"latency"} else 0
     if not isinstance(text, (str, type(None))):
         raise InvalidError("A latency is an object with the field 'latency': what --latency takes, or null.")
@@ -55,13 +57,18 @@ async def store(service: Service, request: Request) -> Response:
 async def plan_faults(service: Service, request: Request) -> Response:
     """Replaces the fault plan."""
     # A plan of a kind of its own, which a benchmark may have put in, is replaced by one of that kind.
-    service.faults = type(service.faults).parse(decode(await service.body(request)))
+    service.faults = type(service.faults).parse(await _decoded(service, request))
     return json_response(service.faults.report())
 
 
 async def faults(service: Service, request: Request) -> Response:
     """The fault plan, and what of it happened."""
     return json_response(service.faults.report())
+
+
+async def _decoded(service: Service, request: Request) -> Any:
+    check_json(request.headers)
+    return decode(await service.body(request))
 
 
 ROUTES = (

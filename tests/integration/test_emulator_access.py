@@ -1,0 +1,170 @@
+"""The local Earth Engine answers programs of this machine only, and shares no connection between processes."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPResponse
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from eechips.client.sessions import KEEP_ALIVE_HEADER
+from tests.conftest import Server
+
+OWN = f"{KEEP_ALIVE_HEADER}: 1\r\n"
+JSON = "Content-Type: application/json\r\n"
+CONTROLS = [("_faults", {"faults": []}), ("_quota", {"rate": None}), ("_latency", {"latency": None})]
+
+FORK_POOL = """
+import multiprocessing, sys
+import ee
+from google.auth.credentials import AnonymousCredentials
+
+ee.Initialize(AnonymousCredentials(), url=sys.argv[1], project="local")
+barrier = multiprocessing.get_context("fork").Barrier(4)
+
+def differences(worker):
+    barrier.wait()
+    numbers = range(worker * 1000, worker * 1000 + 40)
+    return [(n, got) for n in numbers if (got := ee.Number(n).multiply(10).getInfo()) != n * 10]
+
+assert ee.Number(1).getInfo() == 1  # from here on the client would have a connection open
+with multiprocessing.get_context("fork").Pool(4) as pool:
+    print(pool.map(differences, range(4), 1))
+"""
+
+
+@pytest.fixture(scope="module")
+def server(serve: Callable[..., Server]) -> Server:
+    return serve("--no-demo", "--workers", "2", "--rate", "none", "--minute", "none")
+
+
+@contextmanager
+def connected(server: Server) -> Iterator[socket.socket]:
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+        yield connection
+
+
+def answer(connection: socket.socket) -> HTTPResponse:
+    """The next answer; its body is still to be read."""
+    response = HTTPResponse(connection)
+    response.begin()
+    return response
+
+
+def ask(server: Server, headers: str, path: str = "/_stats", body: bytes = b"", method: str = "GET") -> HTTPResponse:
+    """Send a request with these headers as they are."""
+    with connected(server) as connection:
+        head = f"{method} {path} HTTP/1.1\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode("latin-1") + body)
+        response = answer(connection)
+        response.read()
+        return response
+
+
+def test_a_connection_is_closed_after_its_answer(server: Server) -> None:
+    with connected(server) as connection:
+        connection.sendall(b"GET /_stats HTTP/1.1\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n")
+        response = answer(connection)
+        assert json.loads(response.read())["requests"] is not None
+        assert response.getheader("connection") == "close"
+        assert connection.recv(1) == b""
+
+
+def test_a_connection_stays_open_for_a_client_that_asks_for_it(server: Server) -> None:
+    with connected(server) as connection:
+        for _ in range(3):
+            connection.sendall(f"GET /_stats HTTP/1.1\r\nHost: localhost\r\n{OWN}\r\n".encode())
+            response = answer(connection)
+            response.read()
+            assert (response.status, response.getheader("connection")) == (200, None)
+        connection.sendall(b"GET /_stats HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer(connection).read()
+        assert connection.recv(1) == b""
+
+
+def test_an_answer_that_comes_before_the_body_of_its_request_is_not_lost(server: Server) -> None:
+    body = b"x" * 3_000_000
+    with connected(server) as connection:
+        head = f"POST /_faults HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode())
+        response = answer(connection)
+        assert (response.status, response.getheader("connection")) == (415, "close")
+        assert json.loads(response.read())["error"]["code"] == 415
+        connection.sendall(body)
+        assert connection.recv(1) == b""
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
+def test_forked_processes_of_any_client_get_their_own_answers(server: Server) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORK_POOL, server.url]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (finished.stdout, finished.returncode) == ("[[], [], [], []]\n", 0), finished.stderr
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example", "evil.example:80", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example@localhost",
+        "localhost@evil.example", "localhost/evil.example", "127.0.0.2", "0.0.0.0", "[::1].evil.example", "",
+        "localhost:80:90", "localhost:x", "10.0.0.1", "localhost, evil.example", "\xe9vil",
+    ],
+)  # fmt: skip
+def test_a_foreign_host_is_refused(server: Server, host: str) -> None:
+    assert ask(server, f"Host: {host}\r\n").status == 403
+    assert ask(server, f"Host: {host}\r\n{JSON}", "/_quota", b'{"rate": 1}', "POST").status == 403
+    assert requests.get(f"{server.url}/_quota", timeout=30).json()["rate"] is None
+
+
+def test_a_request_without_a_host_is_refused(server: Server) -> None:
+    assert ask(server, "").status == 403
+
+
+def test_two_hosts_are_refused_unless_both_are_local(server: Server) -> None:
+    assert ask(server, "Host: localhost\r\nHost: evil.example\r\n").status in (400, 403)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "localhost:8765", "LocalHost:80", "[::1]:8765"])
+def test_a_host_of_this_machine_is_answered(server: Server, host: str) -> None:
+    assert ask(server, f"Host: {host}\r\n").status == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example", "http://evil.example:8888", "null", "http://localhost.evil.example", "file://", "",
+        "http://localhost@evil.example", "chrome-extension://localhost", "http://127.0.0.2",
+    ],
+)  # fmt: skip
+def test_a_page_of_another_site_is_refused(server: Server, origin: str) -> None:
+    for path, body in [("/v1/projects/local/value:compute", {}), *((f"/{name}", body) for name, body in CONTROLS)]:
+        content = json.dumps(body).encode()
+        assert ask(server, f"Host: localhost\r\nOrigin: {origin}\r\n{JSON}", path, content, "POST").status == 403
+    assert ask(server, f"Host: localhost\r\nOrigin: {origin}\r\n").status == 403
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:8888", "http://127.0.0.1", "https://localhost", "http://[::1]:1"])
+def test_a_page_of_this_machine_is_answered(server: Server, origin: str) -> None:
+    assert ask(server, f"Host: localhost\r\nOrigin: {origin}\r\n").status == 200
+
+
+@pytest.mark.parametrize(
+    "declared", ["text/plain", "text/plain;application/json", "application/x-www-form-urlencoded", ""]
+)
+@pytest.mark.parametrize(("name", "body"), CONTROLS)
+def test_control_requests_are_refused_unless_they_are_json(
+    server: Server, name: str, body: dict[str, object], declared: str
+) -> None:
+    headers = {"Content-Type": declared} if declared else {}
+    refused = requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=30)
+    assert (refused.status_code, refused.json()["error"]["status"]) == (415, "INVALID_ARGUMENT")
+    headers = {"Content-Type": "application/JSON; charset=utf-8"}
+    assert requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=30).status_code == 200
