@@ -132,25 +132,28 @@ class ChipPlan:
         """For each site, what its unit says of the grid."""
         recipe, points = self.recipe, [site.point for site in sites]
         about, band = self.seen[0].about, self.seen[0].bands[0]
-        if recipe.grid_mode == "thumb":
-            for grid in grids.around(points, _thumb_reach(recipe, band), recipe.dimensions):
-                yield {"grid": grid.to_json()}
-        elif about.kind == "image":
+        if about.kind == "image" and recipe.grid_mode == "native":
             for point in points:
                 yield {"grid": grids.placed(self.placement, band.grid, point, recipe.dimensions).to_json()}
-        else:
+            return
+        collection = moments = None
+        if about.kind != "image":
             _log.info("Finding the image under each of %s points", f"{len(points):,}")
             collection = facts.images(about.id, about.kind, recipe.start, recipe.end)
-            moments = None
             if recipe.date_field is not None:
                 moments = [recipe.dates.moments(site.fields["label_date"]) for site in sites]
-            for point, source in zip(points, grids.sources(collection, band.name, points, moments), strict=True):
-                native = grids.utm_grid(point, facts.scale(band)) if source is None else source.grid
-                grid = grids.placed(self.placement, native, point, recipe.dimensions)
-                found = {} if source is None else {"image": source.index}
-                if source is not None and source.time is not None:
-                    found["date"] = utc(source.time)
-                yield {"grid": grid.to_json(), **found}
+        if recipe.grid_mode == "thumb":
+            reach = _thumb_reach(recipe, band)
+            for bounds in grids.around(points, reach, recipe.dimensions, collection, moments):
+                found = {} if bounds.index is None else {"latest": bounds.index}
+                yield {"grid": bounds.grid.to_json(), **found, **_date(bounds.time)}
+            return
+        assert collection is not None
+        for point, source in zip(points, grids.sources(collection, band.name, points, moments), strict=True):
+            native = grids.utm_grid(point, facts.scale(band)) if source is None else source.grid
+            grid = grids.placed(self.placement, native, point, recipe.dimensions)
+            found = {} if source is None else {"image": source.index, **_date(source.time)}
+            yield {"grid": grid.to_json(), **found}
 
     def _with_provenance(self, units: Iterator[Unit]) -> Iterator[Unit]:
         """Units with ``provenance``: of each layer, ids and dates of the images that chips show."""
@@ -188,3 +191,8 @@ def _thumb_reach(recipe: ChipSample, band: facts.Band) -> float:
     known = recipe.first.known
     scale = recipe.scale or (known.scale if known else facts.scale(band))
     return (recipe.dimensions[0] / 2 - 1) * scale
+
+
+def _date(time: int | None) -> dict[str, str]:
+    """The date of an image, for its unit."""
+    return {} if time is None else {"date": utc(time)}

@@ -257,10 +257,10 @@ class ChipSample:
         Points that an image or a map is asked about cost one more for 2,000 of them.
 
         Yields:
-            ``{"kind": "point", "coordinates": [lon, lat], "grid": …}``; for native grids, ``"image"`` (its
-            ``system:index``) and ``"date"``; for a dataset without a record, ``"source"`` with what the server says
-            of it; and by the strategy ``eco_id`` and ``eco_name``, ``class``, ``row`` and ``column``, or
-            ``properties`` (the columns of the file) and ``label_date``.
+            ``{"kind": "point", "coordinates": [lon, lat], "grid": …}``; ``"image"`` (for native grids) or ``"latest"``,
+            the ``system:index`` of the latest image at the point, and its ``"date"``; for a dataset without a record,
+            ``"source"`` with what the server says of it; and by the strategy ``eco_id`` and ``eco_name``, ``class``,
+            ``row`` and ``column``, or ``properties`` (the columns of the file) and ``label_date``.
 
         Raises:
             UnknownDatasetError: if a dataset or a band does not exist.
@@ -322,8 +322,9 @@ class ChipSample:
         is_thumb = self.grid_mode == "thumb"
         pairing = self.dates.pairing(layer, unit)
         shown = view(images, grid, unit["coordinates"], source=image, pairing=pairing, is_thumb=is_thumb)
-        sources: Sequence[str] = (image,) if image is not None else ()
-        dates: Sequence[str] = (unit["date"],) if image is not None and "date" in unit else ()
+        latest = unit.get("image", unit.get("latest")) if layer == self.first else None
+        sources: Sequence[str] = (f"{layer.dataset_id}/{latest}",) if latest is not None else ()
+        dates: Sequence[str] = (unit["date"],) if latest is not None and "date" in unit else ()
         if "provenance" in unit:
             told = unit["provenance"][layer.name] if layer.name else unit["provenance"]
             sources, dates = told["sources"], told["dates"]

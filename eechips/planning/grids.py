@@ -62,50 +62,88 @@ def sources(
         moments: of each point, when: the date, the first moment, and that after the last; None for the latest image.
     """
 
+    latest = _latest(collection, is_paired=moments is not None)
+
     def describe(element: Any) -> ee.ComputedObject:
         image: Any = ee.Image(element)
-        return ee.Dictionary(
-            {
-                "index": image.get("system:index"),
-                "time": image.get("system:time_start"),
-                "projection": image.select([band]).projection(),
-            }
-        )
+        return ee.Dictionary({**_identity(image), "projection": image.select([band]).projection()})
 
-    def latest(point: Any) -> Any:
-        there = collection.filterBounds(ee.Geometry.Point(ee.List(point)))
-        return there.sort("system:time_start", False).limit(1).toList(1).map(describe)
-
-    def nearest(row: Any) -> Any:
-        values = ee.List(row)
-        there = collection.filterBounds(ee.Geometry.Point(values.slice(0, 2)))
-        there = there.filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
-        return nearest_first(there, values.getNumber(2)).limit(1).toList(1).map(describe)
-
-    rows = points if moments is None else [(*point, *when) for point, when in zip(points, moments, strict=True)]
-    for answer in _each(rows, latest if moments is None else nearest):
+    for answer in _each(_rows(points, moments), lambda row: latest(row).map(describe)):
         yield _source(answer[0]) if answer else None
 
 
-def around(points: Points, radius: float, size: tuple[int, int]) -> Iterator[Grid]:
-    """The bounds of a buffer around each point, as the server makes them, divided into pixels.
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The bounds of a buffer around a point, and the image under the point.
+
+    Attributes:
+        grid: the bounds, divided into pixels.
+        index: ``system:index`` of the image; None where there is none, or none was asked for.
+        time: its ``system:time_start`` in milliseconds since 1970, or None.
+    """
+
+    grid: Grid
+    index: str | None = None
+    time: int | None = None
+
+
+def around(
+    points: Points,
+    radius: float,
+    size: tuple[int, int],
+    collection: ee.ImageCollection | None = None,
+    moments: Sequence[Moments] | None = None,
+) -> Iterator[Bounds]:
+    """Compute the bounds of a buffer around each point on the server, and find the image under each point.
 
     Args:
         points: where.
         radius: of the buffer in metres.
         size: width and height in pixels.
+        collection: whose image is asked for in the same request; None to ask for none.
+        moments: as for :func:`sources`.
     """
+    latest = None if collection is None else _latest(collection, is_paired=moments is not None)
 
-    def bounds(point: Any) -> Any:
-        return ee.Geometry.Point(ee.List(point)).buffer(radius).bounds().coordinates()
+    def describe(row: Any) -> Any:
+        ring = ee.Geometry.Point(ee.List(row).slice(0, 2)).buffer(radius).bounds().coordinates()
+        found = ee.List([]) if latest is None else latest(row).map(lambda element: _identity(ee.Image(element)))
+        return ee.List([ring, found])
 
     width, height = size
-    for (ring,) in _each(points, bounds):
+    for (ring,), found in _each(_rows(points, moments), describe):
         xs, ys = zip(*ring, strict=True)
         west, south, east, north = min(xs), min(ys), max(xs), max(ys)
         if east - west > 180.0:  # over the antimeridian
             west, east = east, west + 360.0
-        yield Grid("EPSG:4326", ((east - west) / width, 0.0, west, 0.0, (south - north) / height, north), width, height)
+        transform = ((east - west) / width, 0.0, west, 0.0, (south - north) / height, north)
+        image = found[0] if found else {}
+        yield Bounds(Grid("EPSG:4326", transform, width, height), image.get("index"), _time(image))
+
+
+def _rows(points: Points, moments: Sequence[Moments] | None) -> _Rows:
+    """Points, with their dates if they have any."""
+    if moments is None:
+        return points
+    return [(*point, *when) for point, when in zip(points, moments, strict=True)]
+
+
+def _latest(collection: ee.ImageCollection, *, is_paired: bool) -> Callable[[Any], Any]:
+    """A function for the server: the latest image at a point, or that nearest to the point's date, as a list."""
+
+    def find(row: Any) -> Any:
+        values = ee.List(row)
+        there = collection.filterBounds(ee.Geometry.Point(values.slice(0, 2)))
+        if not is_paired:
+            return there.sort("system:time_start", False).limit(1).toList(1)
+        there = there.filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
+        return nearest_first(there, values.getNumber(2)).limit(1).toList(1)
+
+    return find
+
+
+def _identity(image: Any) -> dict[str, Any]:
+    return {"index": image.get("system:index"), "time": image.get("system:time_start")}
 
 
 def _each(rows: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
@@ -198,5 +236,9 @@ def _source(answer: dict[str, Any]) -> Source:
     projection = answer["projection"]
     a, b, c, d, e, f = projection["transform"]
     crs = projection.get("crs") or projection["wkt"]
+    return Source(answer["index"], _time(answer), Grid(crs, (a, b, c, d, e, f), 1, 1))
+
+
+def _time(answer: dict[str, Any]) -> int | None:
     time = answer.get("time")
-    return Source(answer["index"], None if time is None else int(time), Grid(crs, (a, b, c, d, e, f), 1, 1))
+    return None if time is None else int(time)

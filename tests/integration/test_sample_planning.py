@@ -100,3 +100,28 @@ def test_the_extent_of_the_places_is_logged(
     with caplog.at_level("INFO", logger="eechips"):
         eechips.sample("NAIP", points=table, endpoint=demo_server.url, out=tmp_path / "run", dry_run=True)
     assert "Extent: longitude -105.25 to -104, latitude 39.5 to 40.125" in caplog.messages
+
+
+def test_pictures_name_the_latest_image_and_its_date_without_a_further_request(
+    demo_server: Server, tmp_path: Path, demo_ee: Any
+) -> None:
+    counts = {}
+    for grid in ("thumb", "native"):
+        before = demo_server.requests()
+        run = eechips.sample(
+            "NAIP", total=3, roi="-105,39,-104.5,39.5", size=32, format="png", grid=grid, endpoint=demo_server.url,
+            rate=None, out=tmp_path / grid, processes=1, quiet=True,
+        )  # fmt: skip
+        counts[grid] = {kind: count - before.get(kind, 0) for kind, count in demo_server.requests().items()}
+        units = run.units
+        assert len(units) == 3
+        for unit, sources, dates in zip(units["unit"], units["sources"], units["dates"], strict=True):
+            latest = (
+                demo_ee.ImageCollection("USDA/NAIP/DOQQ")
+                .filterBounds(demo_ee.Geometry.Point(unit["coordinates"]))
+                .sort("system:time_start", False)
+                .first()
+            )
+            assert list(sources) == [latest.get("system:id").getInfo()]
+            assert list(dates) == [demo_ee.Date(latest.get("system:time_start")).format().getInfo() + "Z"]
+    assert counts["thumb"] == counts["native"]
