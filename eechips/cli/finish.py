@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import shlex
 import sys
 from collections.abc import Sequence
@@ -152,12 +153,24 @@ def _achieved(done: Run) -> str:
     whole = status.counts.get("done", 0) + empty
     blank = f", {empty:,} of them without data" if empty else ""
     dropped = f", {status.dropped:,} without data left out" if status.dropped else ""
+    whole -= status.without_file
+    fileless = f", {status.without_file:,} done without a file" if status.without_file else ""
     skipped = status.counts.get("skipped", 0)
     unwanted = f", {skipped:,} dropped" if skipped else ""
-    wanted = status.total - status.dropped - skipped
+    wanted = status.total - status.dropped - skipped - status.without_file
     results = done.info.get("results")
     place = f"{results}; the ledger is in {done.path}" if results else str(done.path)
-    return f"{whole:,} of {wanted:,} results{blank}{dropped}{unwanted}, {human_bytes(status.bytes)}, in {place}"
+    count, folders = status.outside
+    outside = ""
+    if count:
+        outside = (
+            f"\n{count:,} files lie outside the run's folder, in {', '.join(folders[:_SHOWN])}"
+            f"{', …' if len(folders) > _SHOWN else ''}: they are neither checked nor recorded. To have them recorded,"
+            f" run the script again with --out {shlex.quote(os.path.commonpath(folders))}, or let it write by relative"
+            " paths."
+        )
+    size = human_bytes(status.bytes)
+    return f"{whole:,} of {wanted:,} results{blank}{fileless}{dropped}{unwanted}, {size}, in {place}{outside}"
 
 
 def _report(done: Run, *, quiet: bool) -> None:

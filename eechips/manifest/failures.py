@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from eechips.manifest.lock import locked
 from eechips.manifest.record import Record, State
 
 _LEAST_ID = 4  # hexadecimal digits that a unit may be called by
+_VARIABLE = re.compile(
+    r"(?P<kept>HTTP \d{3}\b)|'[^']*'|\"[^\"]*\"|\b[0-9a-f]{16,}\b|(?<![A-Za-z_])-?\d[\d.,:]*\d|(?<![A-Za-z_])-?\d"
+)
+"""In messages of one kind: what is quoted, ids and numbers."""
 _COLUMNS = "position, lower(hex(id)), unit, name, state, error_class, error, traceback, attempts, seconds, finished"
 
 
@@ -100,11 +105,10 @@ def failures_of(folder: str | Path, classes: Sequence[str] = (), ids: Sequence[s
 
 def kinds_of(failures: Iterable[Failure]) -> list[Kind]:
     """Failures by what they have in common, most frequent first."""
-    groups: dict[tuple[str, str], tuple[int, str]] = {}
+    groups: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for failure in failures:
-        count, message = groups.get(failure.kind, (0, failure.error))
-        groups[failure.kind] = (count + 1, message if message == failure.error else failure.kind[1])
-    found = [Kind(error_class, message, count) for (error_class, _), (count, message) in groups.items()]
+        groups[failure.kind][failure.error] += 1
+    found = [Kind(error_class, _common(texts), texts.total()) for (error_class, _), texts in groups.items()]
     return sorted(found, key=lambda kind: (-kind.count, kind.error_class, kind.error))
 
 
@@ -167,9 +171,27 @@ def _class_named(name: str, known: Collection[str]) -> str:
 
 
 def _general(message: str) -> str:
-    """A message without what is quoted in it, and without numbers and ids."""
-    text = re.sub(r"'[^']*'|\"[^\"]*\"", "'…'", message)
-    return re.sub(r"\b[0-9a-f]{16,}\b|(?<![A-Za-z_])-?\d[\d.,:]*\d|(?<![A-Za-z_])-?\d", "…", text)
+    """A message without what is quoted in it, and without numbers and ids; the status of an HTTP response stays."""
+    return _VARIABLE.sub(lambda found: found["kept"] or _blank(found[0]), message)
+
+
+def _common(messages: Collection[str]) -> str:
+    """What messages of one kind say: the names and numbers in which they differ are ``…``."""
+    first, *others = (list(_VARIABLE.finditer(message)) for message in messages)
+    text = next(iter(messages))
+    if any(len(other) != len(first) for other in others):
+        return _general(text)
+    shown = []
+    end = 0
+    for number, found in enumerate(first):
+        values = dict.fromkeys([found[0], *(other[number][0] for other in others)])
+        shown += [text[end : found.start()], found[0] if len(values) == 1 else _blank(found[0])]
+        end = found.end()
+    return "".join([*shown, text[end:]])
+
+
+def _blank(found: str) -> str:
+    return "'…'" if found[0] in "'\"" else "…"
 
 
 def _record(failure: Failure) -> Record:

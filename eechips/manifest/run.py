@@ -39,6 +39,9 @@ ASSEMBLED = "assembled"
 ASSEMBLY = "assembly"
 """In the ledger: how that was made."""
 
+OUTSIDE = "outside"
+"""In the ledger: ``files``, how many a script has written outside the run's folder, and the ``folders`` they lie in."""
+
 _READERS = 16  # files of an object store that are checked at once
 
 _JSON = LISTS | {"unit"}
@@ -53,6 +56,8 @@ class Status:
         counts: units by state; states without units are left out.
         failures: failed units by class of their error.
         dropped: empty units whose file was not kept.
+        without_file: units that are done and have no file, as their recipe or script has returned none.
+        outside: files that a script has written outside the run's folder, and the folders where they lie.
         bytes: of all files.
         requests: sent for all units.
         rate: results a second while a command ran; None for fewer than two.
@@ -66,6 +71,8 @@ class Status:
     counts: dict[str, int]
     failures: dict[str, int]
     dropped: int
+    without_file: int
+    outside: tuple[int, tuple[str, ...]]
     bytes: int
     requests: int
     rate: float | None
@@ -213,12 +220,16 @@ class Run:
             counts = ledger.counts()
             failures, size, dropped = ledger.failures_by_class(), ledger.total_bytes(), ledger.count_dropped()
             requests, rate = ledger.pace()
+            without_file = ledger.count_without_file()
+            outside = ledger.meta().get(OUTSIDE) or {"files": 0, "folders": []}
         history = history_of(self.path, clock(), intervals=intervals, is_running=is_running)
         info, planned = self.info, counts.get(State.PLANNED, 0)
         return Status(
             counts={state.value: counts[state] for state in State if state in counts},
             failures=failures,
             dropped=dropped,
+            without_file=without_file,
+            outside=(outside["files"], tuple(outside["folders"])),
             bytes=size,
             requests=requests,
             rate=history.rate if history.commands > 1 else rate,

@@ -80,6 +80,7 @@ class Result:
         changes: of the script's variables.
         outside: files that it wrote by absolute paths that lead out of the run's folder.
         appended: what it added to files that several calls add to, by name.
+        has_caught_failure: whether the unit has failed with an error that the call has caught.
     """
 
     value: Any = None
@@ -87,11 +88,13 @@ class Result:
     changes: tuple[Change, ...] = ()
     outside: tuple[str, ...] = ()
     appended: Mapping[str, bytes] = field(default_factory=dict)
+    has_caught_failure: bool = False
 
     @property
     def is_nothing(self) -> bool:
         """Whether it says no more than that the call is done."""
-        return self.value is None and self.error is None and not (self.changes or self.outside or self.appended)
+        says = self.changes or self.outside or self.appended or self.has_caught_failure
+        return self.value is None and self.error is None and not says
 
 
 class CallFolder:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eechips.client.throttle import Stopped
 from eechips.engine.files import File, Files
-from eechips.errors import RequestError, UsageError, ValidationError
+from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
 from eechips.manifest.names import result_name
 from eechips.recipe import Chip, Table
 from eechips.scripts.calls import CallFolder, Changes, Program, Result
@@ -67,7 +67,8 @@ class Executor:
         """Runs a call.
 
         Returns:
-            The files that it has written; or what it wants to be fetched, as a recipe does.
+            The files that it has written; or what it wants to be fetched, as a recipe does. A call that has caught the
+            error of its only request and written no file has failed; the script gets what the call has returned.
 
         Raises:
             Stopped: if the run is stopping.
@@ -81,14 +82,6 @@ class Executor:
             files = self._files()
             if self._witness.is_stopped:
                 raise Stopped
-            if (
-                result.value is None
-                and not files
-                and not (self._stage.outside or self._stage.appended)
-                and self._witness.failure is not None
-            ):
-                # The script has caught the error, and has nothing to show.
-                raise self._witness.failure
         except (Exception, SystemExit) as error:
             if self._witness.is_stopped:
                 raise Stopped from None
@@ -103,8 +96,21 @@ class Executor:
             sys.stdout.flush()
         if isinstance(result.value, (Chip, Table)):
             return result.value
-        folder.keep(position, replace(result, outside=self._outside(), appended=self._appended()))
+        failure = None if files else self._caught(result)
+        result = replace(
+            result, outside=self._outside(), appended=self._appended(), has_caught_failure=failure is not None
+        )
+        folder.keep(position, result)
+        if failure is not None:
+            raise failure
         return Files(files)
+
+    def _caught(self, result: Result) -> EechipsError | None:
+        """The error that a call without files has caught: it got no answer at all, or has nothing to show for one."""
+        shows_nothing = result.value is None and not self._stage.appended
+        if self._stage.outside or (self._witness.has_answer and not shows_nothing):
+            return None
+        return self._witness.failure
 
     def _call(self, folder: CallFolder, position: int) -> Result:
         program = self._load(folder)

@@ -21,7 +21,6 @@ from eechips.scripts.stage import subfolders
 from eechips.storage import NameTemplate, write_file
 
 PLACE = "place.pickle"
-_MOST_NAMED = 3
 
 
 class Stopped(BaseException):
@@ -148,7 +147,7 @@ class Host:
         found = []
         for position, state, kind, message in rows:
             result = folder.result(position)
-            if State(state).is_failure and result.error is None:
+            if State(state).is_failure and result.error is None and not result.has_caught_failure:
                 result = Result(error=RecipeError(f"{kind}: {message}"))
             elif not State(state).is_failure and result.error is not None:
                 result = Result()
@@ -186,10 +185,3 @@ def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes
         path.parent.mkdir(parents=True, exist_ok=True)
         bodies = (part.partition(b"\n")[2] if has_headings and number else part for number, part in enumerate(parts))
         write_file(path, b"".join(bodies))
-
-
-def words(outside: Sequence[str]) -> str:
-    """What is said of files that were written elsewhere."""
-    folders = sorted({str(Path(name).parent) for name in outside})
-    named = ", ".join(folders[:_MOST_NAMED]) + (", …" if len(folders) > _MOST_NAMED else "")
-    return f"{len(outside):,} files were written by absolute paths, into {named}: they are not checked, nor recorded."

@@ -30,10 +30,11 @@ _OF_THE_CONNECTION = frozenset({"host", "connection", "accept-encoding", "conten
 
 
 class Witness:
-    """Between a script and the transport: remembers how its last request ended.
+    """Between a script and the transport: remembers how its requests ended.
 
     Attributes:
         failure: of the last request; None if it went well.
+        has_answer: whether any request went well.
         is_stopped: whether a request was refused because the run stops.
     """
 
@@ -41,11 +42,12 @@ class Witness:
         self._transport = connection.transport
         self._origin = origin(connection.target.endpoint)
         self.failure: EechipsError | None = None
+        self.has_answer = False
         self.is_stopped = False
 
     def reset(self) -> None:
         """Forgets."""
-        self.failure, self.is_stopped = None, False
+        self.failure, self.has_answer, self.is_stopped = None, False, False
 
     def concerns(self, url: str) -> bool:
         """Whether a URL is Earth Engine's."""
@@ -65,6 +67,8 @@ class Witness:
         status = int(response.status)
         if status >= 400:
             self.failure = classify_response(status, response_message(body))
+        else:
+            self.has_answer = True
         return response, body
 
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:

@@ -18,11 +18,12 @@ from eechips.client.connection import Connection
 from eechips.client.documents import DocumentsFile
 from eechips.engine.run import Bench
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
+from eechips.manifest.run import OUTSIDE
 from eechips.recipe import canonical_json
 from eechips.scripts import network
 from eechips.scripts.calls import Call, CallFolder
 from eechips.scripts.execution import Executor, Place
-from eechips.scripts.host import PLACE, Host, Stopped, words
+from eechips.scripts.host import PLACE, Host, Stopped
 from eechips.scripts.patience import impatient
 from eechips.scripts.replaced import client_as_it_is, pools_replaced
 from eechips.scripts.source import Source
@@ -105,8 +106,8 @@ class Script:
         finally:
             stage.unlink()
             Stage(self._out / CALLS / "staging", ()).clear()
-        if host.outside:
-            bench.say(words(host.outside))
+        outside = sorted({str(Path(name).parent) for name in host.outside})
+        bench.ledger.note(OUTSIDE, {"files": len(host.outside), "folders": outside})
         if not host.calls:
             bench.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
         return True

@@ -164,7 +164,6 @@ def test_mistakes_are_told_at_once_and_as_what_they_are(scripts: Path, demo_serv
         "missing_asset raised EEException",
         "bug raised KeyError",
         "own_loop raised HTTPError",
-        "swallowed raised PermanentError",
         "passing raised ValueError",
     ]
     failures = open_run(tmp_path / "run").failures
@@ -292,3 +291,33 @@ def test_two_functions_without_a_pool_are_called_as_by_one(demo_server: Server, 
     units = open_run(tmp_path / "run").units
     assert list(units["file"][:2]) == ["tile_0.png", "tile_1.png"]
     assert list(units["width"]) == [16, 16, 8]
+
+
+def test_a_call_that_catches_the_error_of_its_only_request_has_failed(
+    scripts: Path, demo_server: Server, tmp_path: Path
+) -> None:
+    ended = run(scripts / "swallows.py", demo_server, tmp_path)
+    assert ended.returncode == 1, ended.stderr
+    made = open_run(tmp_path / "run")
+    assert made.units["state"].tolist() == ["failed_permanent"] * 3 + ["done"] * 2
+    assert set(made.failures["error_class"]) == {"PermanentError"}
+    assert made.failures["error"].str.contains("NO/SUCH/ASSET").all()
+    # The script goes on as by plain Python.
+    assert (tmp_path / "run" / "found.txt").read_text() == "[None, False, None, None, 4]"
+    assert (tmp_path / "run" / "errors.log").read_text() == "2\n"
+    assert "1 of 4 results, 1 done without a file, " in ended.stdout
+
+
+def test_files_outside_the_run_are_counted_and_how_to_record_them_is_said(
+    scripts: Path, demo_server: Server, tmp_path: Path
+) -> None:
+    ended = run(scripts / "absolute.py", demo_server, tmp_path)
+    folder = (scripts / "absolute_output").resolve()
+    assert "0 of 0 results, 4 done without a file, 0 bytes" in ended.stdout
+    assert f"4 files lie outside the run's folder, in {folder}: they are neither checked nor recorded." in ended.stdout
+    assert f"--out {folder}" in ended.stdout
+    script = scripts / "absolute.py"
+    taken = run(script, demo_server, tmp_path, "--out", str(folder))
+    assert "4 of 4 results, " in taken.stdout
+    assert "lie outside" not in taken.stdout
+    assert open_run(folder).units["file"].tolist() == ["a.txt", "b.txt", "c.txt", "d.txt"]
