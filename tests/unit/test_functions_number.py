@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from eechips.emulator.elementwise import cube_root
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.number_format import format_number, java_text
 from eechips.emulator.special import digamma, erf_inverse, erfc_inverse, gamma, lanczos, trigamma
@@ -90,6 +93,30 @@ def number(name, *values):
 )
 def test_examples(name, values, expected):
     assert number(name, *values) == pytest.approx(expected, rel=1e-15, nan_ok=True)
+
+
+@pytest.mark.parametrize("distance", [0, 1, -1, 2, -2])
+def test_cube_roots_are_exact_whatever_the_c_library_gives(distance: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = np.cbrt
+    monkeypatch.setattr(np, "cbrt", lambda v: (root := library(v)) + distance * np.spacing(root))
+    integers = np.arange(-200_000, 200_001)
+    np.testing.assert_array_equal(cube_root(integers**3), integers)
+    for exponent in (-1050, -1023, -30, -1, 1, 30, 900):
+        cubes = np.ldexp(np.array([1.0, -8, 27, -343]), 3 * (exponent // 3))
+        np.testing.assert_array_equal(cube_root(cubes), np.ldexp([1.0, -2, 3, -7], exponent // 3))
+    assert cube_root(np.array([0.0, -0.0, math.inf, -math.inf])).tolist() == [0.0, -0.0, math.inf, -math.inf]
+    assert np.isnan(cube_root(np.array(math.nan)))
+
+
+@given(doubles)
+@example(sys.float_info.max)
+@example(5e-324)
+@example(-1e-310)
+def test_cube_roots_are_the_nearest_doubles(value: float) -> None:
+    root = float(cube_root(np.array(value)))
+    for other in (math.nextafter(root, math.inf), math.nextafter(root, -math.inf)):
+        middle = (Fraction(root) + Fraction(other)) / 2
+        assert (middle**3 - Fraction(value)) * (1 if other > root else -1) >= 0
 
 
 @pytest.mark.parametrize("name", ["add", "subtract", "multiply", "bitwiseAnd", "min", "max", "mod", "eq", "first"])
