@@ -15,21 +15,19 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any, Protocol
 
 from eechips.errors import StorageError, UsageError
+from eechips.staging import Writer, new_writer, sweep_folder, temporary_name
 
 ID_LENGTH = 16
 """Hexadecimal digits of an id in a file name: 64 bits, so two of a million names agree once in 4e7 plans."""
 
 _BLOCK = 1 << 20  # bytes that are hashed at a time
 _MAX_COMPONENT = 120  # bytes; file systems allow 255, and prefixes, suffixes and ids are still to come
-SCRATCH_PREFIX = ".scratch-"
-"""How folders in the output folder begin that a run needs only while it lasts."""
-_TEMPORARY = re.compile(r"^\..+\.part$")
 _WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)$", re.IGNORECASE)
 
 
@@ -79,8 +77,8 @@ class Store(Stage, Protocol):
     def flush(self) -> None:
         """Has everything written that is on its way."""
 
-    def sweep(self) -> int:
-        """Removes what interrupted writers left behind; returns how many that was."""
+    def sweep(self, asking: Writer, *, own: bool = False) -> int:
+        """Remove abandoned temporary files; see :func:`eechips.staging.is_abandoned`. Returns how many."""
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Names and sizes in bytes of what is in the given folders, and perhaps elsewhere."""
@@ -148,7 +146,7 @@ class LocalStore:
         Args:
             name: final path below the root.
             data: the content.
-            token: tells the temporary files of one writer from another's.
+            token: of the writer; see :func:`eechips.staging.temporary_name`.
 
         Raises:
             StorageError: if it cannot be written; nothing is left behind.
@@ -179,8 +177,7 @@ class LocalStore:
             StorageError: if the file system refuses.
         """
         if staged.data is not None:
-            self.stage(staged.name, staged.data, "relayed")
-            staged = replace(staged, temporary=temporary_name(staged.name, "relayed"))
+            staged = self.stage(staged.name, staged.data, str(new_writer()))
         try:
             try:
                 os.replace(self._inside(staged.temporary), self._inside(staged.name))  # noqa: PTH105 - see _prefix
@@ -209,16 +206,9 @@ class LocalStore:
             with os.scandir(directory) as entries:
                 yield from ((prefix + e.name, e.stat().st_size) for e in entries if e.is_file())
 
-    def sweep(self) -> int:
-        """Removes what interrupted writers left behind; returns how many files that was."""
-        count = 0
-        for directory, folders, files in os.walk(self.root):
-            folders[:] = [name for name in folders if not name.startswith(SCRATCH_PREFIX)]
-            for name in files:
-                if is_temporary(name):
-                    Path(directory, name).unlink(missing_ok=True)
-                    count += 1
-        return count
+    def sweep(self, asking: Writer, *, own: bool = False) -> int:
+        """Remove abandoned temporary files and scratch folders; see :func:`eechips.staging.sweep_folder`."""
+        return sweep_folder(self.root, asking, own=own)
 
     def _failed(self, path: Path, error: OSError) -> StorageError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -246,22 +236,6 @@ def check_name(name: str) -> str:
     if not name or name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
         raise UsageError(f"'{name}' is no name for a result: it must stay inside the output folder")
     return name
-
-
-def temporary_name(name: str, token: str) -> str:
-    """The name that a result has until it is committed, in the same folder.
-
-    Args:
-        name: that it is to have.
-        token: tells the temporary files of one writer from another's.
-    """
-    folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}.{last}.{token}.part"
-
-
-def is_temporary(name: str) -> bool:
-    """Whether a file's name is one of :func:`temporary_name`."""
-    return _TEMPORARY.match(name) is not None
 
 
 def make_folder(path: Path) -> None:
@@ -292,7 +266,7 @@ def write_file(path: Path, data: bytes) -> None:
         StorageError: if it cannot be written.
     """
     store = LocalStore(path.parent)
-    store.commit(store.stage(path.name, data, f"w{os.getpid()}"))
+    store.commit(store.stage(path.name, data, str(new_writer())))
 
 
 def _write(path: str, data: bytes) -> None:

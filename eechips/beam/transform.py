@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -31,6 +30,7 @@ from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.record import Planned
 from eechips.objects import ObjectStore, is_address
 from eechips.recipe import Recipe, as_unit, canonical_json, load_recipe, unit_id
+from eechips.staging import new_writer
 from eechips.storage import ID_LENGTH, NameTemplate
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
@@ -123,7 +123,7 @@ class FetchUnits(PTransform[Any, Any]):
             timeouts=config.timeouts,
             method=config.pixel_method,
             store=ObjectStore(self._place) if is_remote else PromptStore(Path(self._place)),
-            token=secrets.token_hex(8),
+            token=str(new_writer()),
             keeps_empty=on_empty == "keep",
             names_apart=True,
         )

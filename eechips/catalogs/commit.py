@@ -24,7 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eechips.errors import StorageError
-from eechips.storage import SCRATCH_PREFIX
+from eechips.staging import SCRATCH_PREFIX
 
 SCRATCH = f"{SCRATCH_PREFIX}merge"
 """The folder, below the catalogue, that holds what is not committed yet."""

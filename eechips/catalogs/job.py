@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.catalogs.shards import Shard
-from eechips.storage import SCRATCH_PREFIX, write_file
+from eechips.staging import SCRATCH_PREFIX
+from eechips.storage import write_file
 
 FOLDER = f"{SCRATCH_PREFIX}ingest"
 """The folder of a job, below the catalogue."""

@@ -29,7 +29,8 @@ from eechips.dataset.shards import (
     read_index,
 )
 from eechips.errors import StorageError, UsageError
-from eechips.storage import SCRATCH_PREFIX, sha256_of, write_file
+from eechips.staging import SCRATCH_PREFIX
+from eechips.storage import sha256_of, write_file
 
 JOURNAL_NAME = "shards.jsonl"
 """What is complete of a pack that is not: what it is, and a line for each shard."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from eechips.downloads.address import bare
 from eechips.downloads.reader import Unread
 from eechips.errors import StorageError
 from eechips.human import human_time
-from eechips.storage import temporary_name
+from eechips.staging import new_writer, temporary_name
 
 ANSWER_NAME = "items.parquet"
 """In the folder of the run: a row per item, and then one for each thing that could not be read."""
@@ -105,7 +104,7 @@ class Answer:
         Raises:
             StorageError: if it cannot be written.
         """
-        temporary = self.path.with_name(temporary_name(self.path.name, f"a{os.getpid()}"))
+        temporary = self.path.with_name(temporary_name(self.path.name, str(new_writer())))
         metadata = {_IDENTITY: self._identity.encode(), _ASKED: self._now().isoformat().encode()}
         count = 0
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import errno
-import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,10 +15,10 @@ from typing import Any
 
 from eechips.downloads.digest import new_digest
 from eechips.errors import StorageError
+from eechips.staging import boot_id, temporary_name
 from eechips.storage import write_file
 
 _BLOCK = 1 << 20
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 SHA256 = "sha256"
@@ -105,7 +104,7 @@ class Partial:
         self._hashes: dict[str, Any] = {}
         self._size = 0
         self._file: FileIO | None = None
-        self._boot = _boot()
+        self._boot = boot_id()
         self._restore()
 
     @property
@@ -207,7 +206,9 @@ class Partial:
             return
         self.failures = int(content["failures"])
         wanted = tuple(content["algorithms"])
-        if content["version"] is None or content["boot"] != self._boot or not set(self._wanted) <= set(wanted):
+        if content["version"] is None or not set(self._wanted) <= set(wanted):
+            return
+        if self._boot is None or content["boot"] != self._boot:  # unknown is not the same
             return
         version = Version(**content["version"])
         is_usable = version.validator is not None or version.total is not None
@@ -233,7 +234,7 @@ class Partial:
             raise StorageError(f"could not write {self.path}: {error.strerror or error}") from error
 
 
-def offer(path: Path) -> Path:
+def offer(path: Path, token: str) -> Path:
     """Gives a whole file a second name, by which it may be taken away.
 
     The first stays, until :func:`forget`. What is written down last is that a file was taken: a process that is killed
@@ -241,13 +242,13 @@ def offer(path: Path) -> Path:
 
     Args:
         path: of the file.
+        token: of the writer; see :func:`eechips.staging.temporary_name`.
 
     Returns:
         The second name, one of those that a store sweeps; the first, where the file system has no second ones.
     """
-    second = path.with_name(f".{path.name}.part")
+    second = path.with_name(temporary_name(path.name, token))
     try:
-        second.unlink(missing_ok=True)
         second.hardlink_to(path)
     except OSError:
         _note_of(path).unlink(missing_ok=True)
@@ -274,12 +275,3 @@ def _is_dated(modified: str | None, date: str | None) -> bool:
         return (sent - changed).total_seconds() >= 1.0
     except (ValueError, TypeError):
         return False
-
-
-@functools.cache
-def _boot() -> str | None:
-    """What tells one time that the machine is up from another; None where the system does not say."""
-    try:
-        return _BOOT.read_text(encoding="ascii").strip()
-    except OSError:
-        return None

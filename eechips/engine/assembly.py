@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from eechips.manifest.record import Record, State
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.objects import ObjectStore, in_order
 from eechips.recipe import Recipe, unit_value
+from eechips.staging import new_writer, temporary_name
 from eechips.storage import LocalStore, Store, sha256_of
 
 _PARTS = ".parts"
@@ -126,7 +126,7 @@ class Results:
             raise StorageError(
                 f"{remote.url}/{file} has changed since it was recorded: remove it, and the same command fetches it"
             )
-        self._parts.commit(self._parts.stage(file, data, "back"))
+        self._parts.commit(self._parts.stage(file, data, str(new_writer())))
 
     def progress(self, total: int, unit: str) -> Progress:
         """Shows how far a part of the work is; use it in a ``with`` block.
@@ -161,7 +161,7 @@ class Results:
         if self._ledger.owner(name) is not None or any(made["file"] == name for made in self._made):
             raise UsageError(f"assemble() cannot make {name}: there is a result of that name already")
         final = self._store.path(name)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
+        temporary = final.with_name(temporary_name(final.name, str(new_writer(self._ledger.run_identity))))
         try:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
@@ -203,7 +203,7 @@ def keep_part(folder: Path, file: str, data: bytes) -> None:
         data: its content.
     """
     parts = LocalStore(folder / _PARTS)
-    parts.commit(parts.stage(file, data, "back"))
+    parts.commit(parts.stage(file, data, str(new_writer())))
 
 
 def _record(values: Sequence[Any]) -> Record:

@@ -33,6 +33,7 @@ from eechips.engine.local import serve
 from eechips.engine.run import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError
 from eechips.objects import ObjectStore, is_address
+from eechips.staging import new_writer
 
 State = Literal["ok", "warning", "failed", "skipped"]
 """``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: it cannot be told."""
@@ -205,7 +206,7 @@ def check_store(store: ObjectStore) -> Finding:
     advice = "name a bucket that exists with --out, and give the store's own tools the right to write there"
     try:
         store.check()
-        store.discard(store.stage(_TRIAL, b"eechips doctor", "doctor"))
+        store.discard(store.stage(_TRIAL, b"eechips doctor", str(new_writer())))
     except EechipsError as error:
         return Finding("store", "failed", scrub(str(error)), advice)
     return Finding("store", "ok", f"{store.url} can be listed and written")

@@ -21,7 +21,7 @@ class Duty:
         timeouts: of requests.
         method: how pixels are asked for.
         store: where results go.
-        token: marks this run's temporary files.
+        token: of the run's writer, in the names of temporary files; see :mod:`eechips.staging`.
         logs: whether every request is noted.
         keeps_empty: whether results without a valid pixel have files.
         names_apart: whether a name that the recipe gives to a result gets the unit's id appended, as nobody compares

@@ -37,6 +37,7 @@ from eechips.manifest.run import INFO_NAME
 from eechips.moment import utc_now
 from eechips.objects import ObjectStore, in_order
 from eechips.recipe import Recipe
+from eechips.staging import new_writer
 from eechips.storage import Staged, Store, make_folder, write_file
 from eechips.writers import validate
 
@@ -95,6 +96,7 @@ def gather(
         if not (is_planned and (config.out / INFO_NAME).exists()):
             write_file(config.out / INFO_NAME, encoded(info_of(recipe, config, described, "", "", ())))
         missing, damaged = _record_all(recipe, config, ledger, store, told)
+        store.sweep(new_writer(ledger.run_identity))  # leftovers of workers that were killed: none of them sweeps
     by_position = {ticket.planned.position: ticket for ticket in plan}
     absent = {planned.id for planned in missing}
     return Gathered(

@@ -26,6 +26,7 @@ from eechips.errors import EechipsError
 from eechips.manifest.record import Planned, Record, State
 from eechips.objects import ObjectStore
 from eechips.recipe import canonical_json
+from eechips.staging import new_writer
 from eechips.storage import LocalStore, Staged, Store
 
 FOLDER = "beam"
@@ -147,7 +148,7 @@ class Mailbox:
 
     def _put(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        self._box.commit(self._box.stage(name, text.encode(), uuid.uuid4().hex))
+        self._box.commit(self._box.stage(name, text.encode(), str(new_writer())))
 
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
         # Not splitlines(): it knows more ends of lines than JSON does.

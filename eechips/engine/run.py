@@ -7,8 +7,6 @@ import json
 import logging
 import math
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,7 +62,8 @@ from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.moment import utc_now
 from eechips.objects import ObjectStore, is_address
 from eechips.recipe import Recipe
-from eechips.storage import SCRATCH_PREFIX, LocalStore, Store, make_folder, write_file
+from eechips.staging import new_writer, scratch_folder
+from eechips.storage import LocalStore, Store, make_folder, write_file
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _SERVER_LOG_NAME = "local.log"
@@ -267,6 +266,7 @@ class _Run:
         self._recipe, self._config, self._ledger, self._interrupt = recipe, config, ledger, interrupt
         # Scripts change the working directory.
         self._store = store_of(config)
+        self._writer = new_writer(ledger.run_identity)
         self._described = describe(recipe, config)
         self._is_paused = False
         self._drive: Callable[[Bench], bool] | None = getattr(recipe, "drive", None)
@@ -306,8 +306,7 @@ class _Run:
 
     def _assemble(self) -> None:
         """Makes what the recipe makes of all results together."""
-        self._remove_scratch()  # of an assembly that was killed
-        LocalStore(self._config.out).sweep()
+        LocalStore(self._config.out).sweep(self._writer)  # leftovers of an assembly that was killed
         try:
             assemble(self._recipe, self._ledger, self._config.out, self._store, quiet=self._config.quiet)
         except EechipsError:
@@ -326,11 +325,9 @@ class _Run:
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
         """Connects, plans if need be, and settles the open units; False if it was stopped before."""
         config = self._config
-        self._remove_scratch()
         # In the output folder, where the next run finds it if this one is killed.
         # Absolute: scripts change the working directory, and workers start later.
-        below = config.out.absolute()
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=below)))
+        scratch = stack.enter_context(scratch_folder(config.out.absolute(), self._writer))
         # First of all: what the workers share is loaded while this process connects and plans.
         if config.engine == "processes":
             start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")
@@ -340,14 +337,14 @@ class _Run:
         documents = session.connection.documents.save(scratch / "documents.json")
         Briefing(target.endpoint, target.project, documents).save(scratch / "briefing.json")
         self._write_info(session)
-        stack.callback(self._store.sweep)  # after the workers: workers that were ended leave files behind
+        stack.callback(self._sweep, own=True)  # after the workers: workers that were ended leave files behind
         duty = Duty(
             recipe=self._recipe,
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
             store=self._store,
-            token=f"{os.getpid()}-{time.time_ns():x}",
+            token=str(self._writer),
             logs=config.verbose or config.estimate_first is not None,
             keeps_empty=config.on_empty == "keep",
         )
@@ -355,15 +352,14 @@ class _Run:
         attend: Callable[[Site], contextlib.AbstractContextManager[None]] | None
         if (attend := getattr(self._recipe, "attend", None)) is not None:
             transport = session.connection.transport
-            stack.enter_context(
-                attend(Site(transport, config.timeouts, config.unit_timeout, self._store, log, config.quiet))
-            )
+            others = (self._store, log, config.quiet, str(self._writer))
+            stack.enter_context(attend(Site(transport, config.timeouts, config.unit_timeout, *others)))
         executor = stack.enter_context(self._executor(setup, session, scratch))
         if is_planned:
             salvage(self._ledger, self._store, session.throttle, log, self._interrupt)
         else:
             self._plan(log)
-        self._store.sweep()
+        self._sweep()
         deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
 
         def settle(first: int, end: int | None) -> bool:
@@ -382,10 +378,17 @@ class _Run:
             self._export(finished=False)
             raise
 
-    def _remove_scratch(self) -> None:
-        """Removes what earlier commands that were killed needed only while they lasted."""
-        for left in self._config.out.glob(f"{SCRATCH_PREFIX}*"):
-            shutil.rmtree(left, ignore_errors=True)
+    def _sweep(self, *, own: bool = False) -> None:
+        """Remove temporary files that killed commands have left, and with ``own`` those of workers that were ended.
+
+        Parts of a plan that somebody else has do not sweep: others write to the same place, and the listing would take
+        as long as the whole plan is large. Whoever joins the results sweeps.
+        """
+        if self._is_delivered:
+            return
+        self._store.sweep(self._writer, own=own)
+        if not (isinstance(self._store, LocalStore) and self._store.root == self._config.out.absolute()):
+            LocalStore(self._config.out).sweep(self._writer)
 
     def _executor(self, setup: WorkerSetup, session: Session, scratch: Path) -> Executor[Any]:
         """What carries units out, as the config says."""

@@ -21,6 +21,7 @@ class Site:
         store: where results go.
         log: of the run; threads may share it.
         quiet: whether the user is to be left alone.
+        token: of the run's writer, in the names of temporary files.
     """
 
     transport: Transport
@@ -29,6 +30,7 @@ class Site:
     store: Store
     log: RunLog
     quiet: bool
+    token: str
 
     def say(self, text: str) -> None:
         """Shows the user a line."""

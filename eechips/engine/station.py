@@ -38,12 +38,12 @@ from eechips.engine.worker import Worker, WorkerSetup
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe
+from eechips.staging import new_writer
 from eechips.storage import LocalStore, Staged
 
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
-_TOKEN_LENGTH = 16
 
 
 class PromptStore(LocalStore):
@@ -56,7 +56,8 @@ class PromptStore(LocalStore):
 
     def stage(self, name: str, data: bytes, token: str) -> Staged:
         """As :meth:`LocalStore.stage`, and gives the file its name."""
-        staged = super().stage(name, data, f"{token}-{uuid.uuid4().hex[:_TOKEN_LENGTH]}")
+        # Of this process, not of the run: whoever goes on with the run may find this worker still writing.
+        staged = super().stage(name, data, str(new_writer()))
         super().commit(staged)
         return replace(staged, temporary=name)
 
@@ -279,7 +280,8 @@ class Station:
         connection = stack.enter_context(connect(target, seat, posting.duty.policy, posting.duty.timeouts))
         stack.callback(throttle_others(seat, posting.endpoint))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-station-")))
-        setup = WorkerSetup(posting.duty, target, connection.documents.save(folder / "documents.json"))
+        duty = replace(posting.duty, token=str(new_writer()))  # of this process, which commits what it stages
+        setup = WorkerSetup(duty, target, connection.documents.save(folder / "documents.json"))
         allowance = Allowance(throttle, posting.rate)
         return _Desk(setup, connection, throttle, allowance, _Bench.of(setup, connection))
 

@@ -74,7 +74,7 @@ class SceneDesk:
             raise
         release(self.folder, identifier)
         return Placed(
-            temporary=offer(path).relative_to(self.folder).as_posix(),
+            temporary=offer(path, self.site.token).relative_to(self.folder).as_posix(),
             suffix=promise.named,
             size=arrived.size,
             sha256=arrived.sha256,

@@ -13,6 +13,7 @@ from typing import Any
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
+from eechips.staging import new_writer, temporary_name
 from eechips.storage import write_file
 
 PARQUET_NAME = "manifest.parquet"
@@ -95,7 +96,7 @@ def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
     import pyarrow
     import pyarrow.parquet
 
-    temporary = path.with_name(f".{path.name}.part")
+    temporary = path.with_name(temporary_name(path.name, str(new_writer())))
     try:
         with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for columns in batches:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,16 @@ class Ledger:
                 self._db.execute("PRAGMA busy_timeout = 200")
                 self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
+
+    @property
+    def run_identity(self) -> str:
+        """A text that identifies the run of this ledger, also after it was planned anew; a copy is another run."""
+        with self._failures(), self._transaction():
+            self._db.execute("CREATE TABLE IF NOT EXISTS identity (value TEXT NOT NULL)")
+            if self._db.execute("SELECT 1 FROM identity").fetchone() is None:
+                self._db.execute("INSERT INTO identity VALUES (?)", (secrets.token_hex(16),))
+            ((value,),) = self._db.execute("SELECT value FROM identity").fetchall()
+        return f"{value} {self.path.resolve()}"
 
     @property
     def has_plan(self) -> bool:

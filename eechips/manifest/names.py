@@ -10,7 +10,8 @@ from eechips.manifest.history import LOG_NAME
 from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.lock import LOCK_NAME
 from eechips.manifest.run import INFO_NAME, REPORT_NAME
-from eechips.storage import SCRATCH_PREFIX, check_name, is_temporary
+from eechips.staging import SCRATCH_PREFIX, is_temporary
+from eechips.storage import check_name
 
 _SQLITE = tuple(f"{LEDGER_NAME}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))
 _OF_COMMANDS = ("local.log", "beam", "beam.log", "splits.parquet", "quality.parquet", "croissant.json")

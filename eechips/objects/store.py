@@ -19,7 +19,8 @@ from typing import Any
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
 from eechips.objects.dialect import Dialect, dialect_of
 from eechips.objects.refusal import explained
-from eechips.storage import Staged, check_name, is_temporary, temporary_name
+from eechips.staging import Writer, choose_abandoned, new_writer, temporary_name
+from eechips.storage import Staged, check_name
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://.+")
 _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure"}
@@ -66,7 +67,7 @@ class ObjectStore:
         Args:
             name: below the prefix.
             data: the content.
-            token: tells the temporary objects of one writer from another's.
+            token: of the writer; see :func:`eechips.staging.temporary_name`.
 
         Raises:
             TransientError: if the store did not take it, although it may the next time.
@@ -91,7 +92,7 @@ class ObjectStore:
         """
         from fsspec.callbacks import Callback
 
-        stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), "upload")
+        stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), str(new_writer()))
         callback = Callback(hooks={"tell": lambda size, value, **_: tell(value)})
         with self._doing(f"upload {self.url}/{name}"):
             self._dialect.upload(self._files, path, self._key(stored), callback)
@@ -122,14 +123,14 @@ class ObjectStore:
     def flush(self) -> None:
         """What has arrived is safe."""
 
-    def sweep(self) -> int:
-        """Removes what interrupted writers left behind, where there can be any; returns how many objects that was.
+    def sweep(self, asking: Writer, *, own: bool = False) -> int:
+        """Remove abandoned temporary objects; see :func:`eechips.staging.is_abandoned`. Returns how many.
 
-        What has broken off in a store that shows complete objects only has left none.
+        A store that shows complete objects only has none.
         """
         if self.is_overwritten:
             return 0
-        left = [name for name, _ in self.sizes([""]) if is_temporary(posixpath.basename(name))]
+        left = choose_abandoned((name for name, _ in self.sizes([""])), asking, own=own)
         for name in left:
             self.remove(name)
         return len(left)

@@ -13,7 +13,6 @@ import hashlib
 import itertools
 import os
 import shutil
-import tempfile
 import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from rasterio.windows import Window as RasterWindow
 
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.grid import Grid, Window
-from eechips.storage import SCRATCH_PREFIX
+from eechips.staging import scratch_folder
 from eechips.writers.raster import check_crs, check_transform
 
 COMPRESSIONS = ("deflate", "zstd", "lzw", "none")
@@ -117,9 +116,9 @@ class Mosaic:
             StorageError: if it cannot be written.
         """
         self._refuse_valid_nodata()
-        with tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=path.parent) as scratch:
-            source = self._describe(Path(scratch))
-            _copy(source, path, Path(scratch), self._options, watch)
+        with scratch_folder(path.parent) as scratch:
+            source = self._describe(scratch)
+            _copy(source, path, scratch, self._options, watch)
 
     def _refuse_valid_nodata(self) -> None:
         """Looks through all windows, before hours are spent on writing what would be refused."""

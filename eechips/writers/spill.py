@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
 import pyarrow as pa
 
-from eechips.storage import SCRATCH_PREFIX
+from eechips.staging import scratch_folder
 
 
 class Spill:
@@ -33,8 +32,8 @@ class Spill:
         self._files: list[pa.ipc.RecordBatchStreamWriter] = []
         with ExitStack() as stack:
             if count > 1:
-                scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=folder))
-                self._paths = [Path(scratch) / f"{number}.arrows" for number in range(count)]
+                scratch = stack.enter_context(scratch_folder(folder))
+                self._paths = [scratch / f"{number}.arrows" for number in range(count)]
                 self._files = [stack.enter_context(pa.ipc.new_stream(str(path), schema)) for path in self._paths]
             self._stack = stack.pop_all()
 

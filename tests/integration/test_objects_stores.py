@@ -16,6 +16,7 @@ import pytest
 
 from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.objects import ObjectStore, in_order, is_address
+from eechips.staging import new_writer
 from tests.object_server import STORES, ObjectServer, lacking, serving_objects
 
 MEGABYTES = b"".join(hashlib.sha256(bytes([n % 256])).digest() for n in range(200_000))  # 6.4 MB, hard to guess
@@ -140,8 +141,10 @@ def test_a_file_system_that_is_no_store_shows_whole_results_only(tmp_path: Path)
     assert [path.name for path in tmp_path.rglob("*.png")] == []
     store.commit(staged)
     assert (tmp_path / "chips/a.png").read_bytes() == b"content"
-    store.stage("chips/b.png", b"left", "t2")
-    assert store.sweep() == 1
+    writer = new_writer()
+    store.stage("chips/b.png", b"left", str(writer))
+    assert store.sweep(new_writer()) == 0
+    assert store.sweep(writer, own=True) == 1
     assert [path.name for path in (tmp_path / "chips").iterdir()] == ["a.png"]
 
 

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.errors import StorageError, UsageError
+from eechips.staging import new_writer, temporary_name
 from eechips.storage import LocalStore, NameTemplate, make_folder, name_fields, safe_component, write_file
 
 ID = "0123456789abcdef" * 4
@@ -89,11 +90,13 @@ def test_a_staged_file_is_invisible_until_it_is_committed(tmp_path: Path) -> Non
 
 def test_leftovers_are_swept(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
-    store.stage("a/c.png", b"1", "t1")
-    store.stage("c.png", b"1", "t2")
-    store.discard(store.stage("d.png", b"1", "t2"))
-    store.commit(store.stage("e.png", b"1", "t2"))
-    assert store.sweep() == 2
+    writer = new_writer()
+    store.stage("a/c.png", b"1", f"{writer}-1")
+    store.stage("c.png", b"1", str(writer))
+    store.discard(store.stage("d.png", b"1", str(writer)))
+    store.commit(store.stage("e.png", b"1", str(writer)))
+    assert store.sweep(new_writer()) == 0
+    assert store.sweep(writer, own=True) == 2
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["e.png"]
 
 
@@ -101,10 +104,16 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
     # /dev/full is a real device that is always full; the folder is real, the file in it a link to the device.
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
-    (tmp_path / ".c.png.t.part").symlink_to("/dev/full")
+    writer = new_writer()
+    for seconds in range(60):  # its name has the time
+        name = temporary_name("c.png", str(writer)).removesuffix(".part")
+        begun, _, written = name.rpartition("-")
+        (tmp_path / f"{begun}-{int(written, 16) + seconds:x}.part").symlink_to("/dev/full")
+    links = len(list(tmp_path.iterdir()))
     with pytest.raises(StorageError, match="the disk is full"):
-        LocalStore(tmp_path).stage("c.png", b"x", "t")
-    assert list(tmp_path.iterdir()) == []
+        LocalStore(tmp_path).stage("c.png", b"x", str(writer))
+    assert len(list(tmp_path.iterdir())) == links - 1
+    assert not (tmp_path / "c.png").exists()
 
 
 def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from eechips.storage import SCRATCH_PREFIX
+from eechips.staging import SCRATCH_PREFIX
 from eechips.writers.appender import MOMENT, Appender
 from eechips.writers.spill import Spill
 

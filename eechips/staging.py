@@ -1,0 +1,302 @@
+"""Temporary files and folders: who owns them, and which may be removed.
+
+The name of every temporary file and scratch folder carries its writer: the run, the machine and boot, the process, and
+a random number. :func:`is_abandoned` is the only place that decides whether such a file may be removed:
+
+- Names of any other form belong to somebody else and are never removed.
+- The files of a process of this machine are removed when the process has ended.
+- The files of earlier processes of the same run are removed: who asks holds the lock of that run.
+- The files of processes that cannot be seen from here (another host, another container) are removed after a week.
+
+A process is told from a later one of the same number by its start time, and a machine from another by its boot id, its
+host name and its namespace of processes: containers that share a folder have equal process numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import ctypes.util
+import functools
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eechips.errors import StorageError
+
+ABANDONED_AFTER = 7 * 86_400.0
+"""Seconds after which a temporary file is abandoned whose writer cannot be seen from here."""
+
+NO_RUN = "0" * 8
+"""Stands for the run of a writer that works for none."""
+
+RUN_FILES = (".eechips.lock", "manifest.sqlite")
+"""Files that mark the folder of a run, a catalogue or a pack: a sweep of a folder above does not enter it."""
+
+SCRATCH_PREFIX = ".scratch-"
+"""How the names of scratch folders begin. Those with a fixed name are of who holds the lock of the folder above."""
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = "/proc/self/ns/pid"
+_LONGEST_NAME = 255  # bytes of a file name
+_TAIL = re.compile(
+    r"(?P<run>[0-9a-f]{8})-(?P<place>[0-9a-f]{12})-(?P<pid>[0-9]{1,10})-(?P<started>[0-9]{1,20})-(?P<number>[0-9a-f]{8})"
+    r"(?:-[0-9A-Za-z]+)?-(?P<written>[0-9a-f]{1,12})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A writer of temporary files. The text of it is the token in their names.
+
+    Attributes:
+        run: 8 hexadecimal digits that identify the run, or :data:`NO_RUN`.
+        place: digest of the machine, its boot and its namespace of processes.
+        pid: number of the process that commits or removes the files.
+        started: when that process started, in the kernel's own unit; 0 if the system does not tell.
+        number: 8 random hexadecimal digits: a process may execute several runs.
+    """
+
+    run: str
+    place: str
+    pid: int
+    started: int
+    number: str
+
+    def __str__(self) -> str:
+        return f"{self.run}-{self.place}-{self.pid}-{self.started}-{self.number}"
+
+
+def new_writer(run: str | None = None) -> Writer:
+    """A writer in this process.
+
+    Args:
+        run: any text that identifies a run whose lock is held; None for a writer that works for no run.
+    """
+    digest = NO_RUN if run is None else hashlib.sha256(run.encode()).hexdigest()[: len(NO_RUN)]
+    place = _place() or secrets.token_hex(6)
+    return Writer(digest, place, os.getpid(), _started(os.getpid()) or 0, secrets.token_hex(4))
+
+
+def is_running(writer: Writer) -> bool | None:
+    """Whether the process of a writer is running; None if that cannot be found out from here."""
+    if writer.place != _place():
+        return None
+    try:
+        os.kill(writer.pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # running, as another user
+        pass
+    started = _started(writer.pid)
+    if started is None or writer.started == 0:
+        return None  # a process has this number, perhaps another one
+    return started == writer.started
+
+
+def temporary_name(name: str, token: str) -> str:
+    """The name that a file has until it is complete, in the same folder.
+
+    Args:
+        name: the final name; it may have folders.
+        token: the text of a :class:`Writer`, perhaps with ``-`` and a mark of letters and digits.
+    """
+    folder, slash, last = name.rpartition("/")
+    tail = f".{token}-{int(time.time()):x}.part"
+    room = _LONGEST_NAME - 1 - len(tail.encode())
+    if len(last.encode()) > room:
+        digest = hashlib.sha256(last.encode()).hexdigest()[:16]
+        last = last.encode()[: room - len(digest) - 1].decode(errors="ignore") + "-" + digest
+    return f"{folder}{slash}.{last}{tail}"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a name, without folders, is one of a temporary file or of a scratch folder."""
+    return name.startswith(SCRATCH_PREFIX) or _writer_of(name) is not None
+
+
+def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
+    """Whether a file or folder is a temporary one that nobody will complete, so that it may be removed.
+
+    Args:
+        name: of the file or folder, without folders.
+        asking: the writer that asks. If it works for a run, it holds the lock of that run.
+        own: whether its own files are abandoned too, since nothing of it writes any more.
+    """
+    found = _writer_of(name)
+    if found is None:
+        return False
+    writer, written = found
+    if writer == asking:
+        return own
+    running = is_running(writer)
+    if running is None and writer.run == asking.run != NO_RUN:
+        return True  # the run has one process at a time, which is the asking one
+    if running is None:
+        return time.time() - written > ABANDONED_AFTER
+    return not running
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]:
+    """A folder for the duration of the block.
+
+    Args:
+        parent: where it is made.
+        writer: whose it is; None for a new one of this process.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    token = replace(new_writer() if writer is None else writer, number=secrets.token_hex(4))
+    folder = parent / f"{SCRATCH_PREFIX}{token}-{int(time.time()):x}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
+    """Removes abandoned files and scratch folders; the folders of other runs below are not entered.
+
+    Args:
+        root: the folder.
+        asking: as of :func:`is_abandoned`.
+        own: as of :func:`is_abandoned`.
+
+    Returns:
+        How many were removed.
+    """
+    count = 0
+    for directory, folders, files in os.walk(root):
+        if Path(directory) != root and not set(RUN_FILES).isdisjoint(files):
+            folders.clear()
+            continue
+        for name in [each for each in folders if each.startswith(SCRATCH_PREFIX)]:
+            folders.remove(name)
+            if is_abandoned(name, asking, own=own):
+                shutil.rmtree(Path(directory, name), ignore_errors=True)
+                count += 1
+        for name in files:
+            if is_abandoned(name, asking, own=own):
+                with contextlib.suppress(FileNotFoundError, PermissionError):  # removed, or another user's
+                    Path(directory, name).unlink()
+                    count += 1
+    return count
+
+
+def choose_abandoned(names: Iterator[str], asking: Writer, *, own: bool = False) -> list[str]:
+    """The abandoned files of a listing of a whole tree, without those in folders of other runs.
+
+    Args:
+        names: paths below the root, with forward slashes.
+        asking: as of :func:`is_abandoned`.
+        own: as of :func:`is_abandoned`.
+    """
+    found: list[str] = []
+    others: set[str] = set()
+    for name in names:
+        folder, _, last = name.rpartition("/")
+        if folder and last in RUN_FILES:
+            others.add(folder)
+        elif is_abandoned(last, asking, own=own):
+            found.append(name)
+    return [name for name in found if not any(name.startswith(f"{folder}/") for folder in others)]
+
+
+def sync_folder(folder: Path) -> None:
+    """Has the system write the entries of a folder to the disk, so that a rename survives a power failure.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def no_locks(folder: Path, error: OSError) -> StorageError:
+    """The error of a folder whose file system has no locks.
+
+    Args:
+        folder: that was to be locked.
+        error: what the system said.
+    """
+    return StorageError(
+        f"{folder} cannot be locked ({error.strerror or error}): its file system has no working flock, so two commands "
+        "could write there at once. Choose a folder on a local disk, or mount the file system with locks (Lustre: "
+        "-o flock; NFS: start its lock service)"
+    )
+
+
+def _writer_of(name: str) -> tuple[Writer, float] | None:
+    """The writer of a temporary file or scratch folder, and when it was begun; None for a file of anybody else."""
+    if name.startswith(SCRATCH_PREFIX):
+        tail = name[len(SCRATCH_PREFIX) :]
+    elif name.startswith(".") and name.endswith(".part"):
+        tail = name[: -len(".part")].rpartition(".")[2]
+    else:
+        return None
+    found = _TAIL.fullmatch(tail)
+    if found is None:
+        return None
+    writer = Writer(found["run"], found["place"], int(found["pid"]), int(found["started"]), found["number"])
+    return writer, float(int(found["written"], 16))
+
+
+def boot_id() -> str | None:
+    """What tells one uptime of the machine from another; None where the system does not say.
+
+    Linux has ``/proc/sys/kernel/random/boot_id`` (random(4)), macOS the sysctl ``kern.bootsessionuuid``
+    (bsd/kern/kern_sysctl.c of XNU).
+    """
+    with contextlib.suppress(OSError):
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    return _sysctl("kern.bootsessionuuid") if sys.platform == "darwin" else None
+
+
+def _sysctl(name: str) -> str | None:
+    """A text that the kernel of macOS or a BSD tells; None if it does not."""
+    library = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
+    if not hasattr(library, "sysctlbyname"):
+        return None
+    size = ctypes.c_size_t(256)
+    buffer = ctypes.create_string_buffer(size.value)
+    if library.sysctlbyname(name.encode(), buffer, ctypes.byref(size), None, ctypes.c_size_t(0)) != 0:
+        return None
+    return buffer.value.decode(errors="replace") or None
+
+
+@functools.cache
+def _place() -> str | None:
+    """A digest of the machine, its boot and its namespace of processes; None if the boot is not known."""
+    boot = boot_id()
+    if boot is None:
+        return None
+    try:
+        namespace = os.readlink(_NAMESPACE)  # noqa: PTH115 - its text is no path
+    except OSError:
+        namespace = ""
+    text = "\0".join((boot, socket.gethostname(), namespace))
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
+
+
+def _started(pid: int) -> int | None:
+    """When a process started, in clock ticks since boot (proc(5)); 0 if it is a zombie, None if that is unknown."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:  # it has ended, or is hidden from other users (hidepid, see proc(5))
+        return None
+    fields = text.rpartition(b")")[2].split()
+    return 0 if fields[0] in (b"Z", b"X") else int(fields[19])
