@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -105,18 +108,37 @@ def _load_key(path: Path) -> Any:
 
 
 def _load_stored() -> Any:
-    import ee
-    from google.auth.exceptions import GoogleAuthError, TransportError
+    """The client's stored credentials, else the application-default ones, as ``ee.data.get_persistent_credentials``.
 
+    Unlike those, credentials that need scopes get them: without, Google gives a service account no token
+    (https://google-auth.readthedocs.io/en/latest/reference/google.auth.html#google.auth.default). None are refreshed
+    here: a token endpoint that is away for a moment is waited for when the first request is sent.
+    """
+    import ee.oauth
+    import google.auth
+    from google.auth.credentials import with_scopes_if_required
+    from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError
+    from google.oauth2.credentials import Credentials
+
+    stored: dict[str, Any] = {}
     try:
-        return ee.data.get_persistent_credentials()
-    except ee.EEException:
+        with contextlib.suppress(OSError):
+            stored = ee.oauth.get_credentials_arguments()
+        make: Any = Credentials
+        with warnings.catch_warnings():  # its advice is wrong here: the project is named by each request
+            warnings.filterwarnings("ignore", ".*(No project ID|quota project).*")
+            found = make(None, **stored) if stored.get("refresh_token") else google.auth.default()[0]
+        project = stored.get("quota_project_id") or ee.oauth.get_appdefault_project()
+        if project and project != found.quota_project_id and hasattr(found, "with_quota_project"):
+            found = found.with_quota_project(project)
+        add_scopes: Any = with_scopes_if_required
+        return add_scopes(found, _SCOPES)
+    except DefaultCredentialsError as error:
+        named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+        if named:
+            text = scrub(str(error)).splitlines()[0][:200]
+            raise ConfigurationError(f"GOOGLE_APPLICATION_CREDENTIALS ({named}) does not work: {text}") from None
         raise ConfigurationError(f"no Earth Engine credentials found: {_WAYS_OUT}") from None
-    except TransportError:
-        raise ConfigurationError(
-            "the stored credentials could not be checked: Google's servers cannot be reached; "
-            "without a network, run with --local"
-        ) from None
-    except (GoogleAuthError, ValueError, KeyError) as error:
+    except (GoogleAuthError, ValueError, KeyError, TypeError, AttributeError) as error:
         text = scrub(str(error))[:200]
         raise ConfigurationError(f"the stored credentials do not work ({text}): {_WAYS_OUT}") from None

@@ -111,6 +111,7 @@ class _Patience:
         self._not_before: float | None = None
         self._delays = _delays(policy)
         self._rejections = 0
+        self._away = 0.0
 
     def attempt(self, attempt: Callable[[], T]) -> T:
         if self._not_before is not None:
@@ -132,7 +133,12 @@ class _Patience:
         if not self._policy.offline:
             raise error  # an attempt like any other
         began = self._clock()
-        if not self._await_service(self._policy.offline):
+        if error.retry_after is not None:  # not the service itself, whose answers to others would say nothing of it
+            if self._away >= self._policy.offline:
+                raise _GivenUpError(error) from error
+            self._pause(error.retry_after)
+            self._away += self._clock() - began
+        elif not self._await_service(self._policy.offline):
             raise _GivenUpError(error) from error
         self._end += self._clock() - began
 

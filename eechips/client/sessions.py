@@ -58,6 +58,22 @@ def open_session(endpoint: str) -> requests.Session:
     return session
 
 
+def open_token_session() -> requests.Session:
+    """A session for what gives out tokens: it obeys the environment's proxies and their exceptions for each host.
+
+    A machine's metadata server is not behind the proxy of the service. No ``.netrc`` password replaces a header.
+    """
+    session = requests.Session()
+    session.auth = _unchanged
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, Adapter())
+    return session
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
 class Connections:
     """The connections of one process, with the settings of a session but without what it does for each request.
 
@@ -72,13 +88,6 @@ class Connections:
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
         self._open_all()
-
-    @property
-    def session(self) -> requests.Session:
-        """For others who want one, such as what refreshes credentials."""
-        if self._process != os.getpid():
-            self._open_all()
-        return self._session
 
     def send(
         self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], timeout: tuple[float, float]
@@ -120,7 +129,7 @@ class Connections:
 
     def close(self) -> None:
         """Closes them."""
-        self.session.close()
+        self._session.close()
 
     def _open_all(self) -> None:
         self._session = open_session(self._endpoint)
@@ -128,7 +137,7 @@ class Connections:
         self._process = os.getpid()  # last: other threads use the rest as soon as it is this process
 
     def _open(self, origin: str) -> urllib3.HTTPConnectionPool:
-        session = self.session
+        session = self._session
         adapter = cast(requests.adapters.HTTPAdapter, session.get_adapter(origin))
         request = session.prepare_request(requests.Request("GET", origin))
         pool = adapter.get_connection_with_tls_context(request, session.verify, session.proxies, session.cert)

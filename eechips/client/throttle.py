@@ -134,6 +134,7 @@ class Slot:
         is_restricted: whether the answer announces the restricted mode.
         received: bytes.
         is_unreachable: whether the service could not be reached at all.
+        is_unused: whether no request was sent after all: it does not count as one.
     """
 
     status: int | None = None
@@ -141,6 +142,7 @@ class Slot:
     is_restricted: bool = False
     received: int = 0
     is_unreachable: bool = False
+    is_unused: bool = False
 
     def hear(self, status: int, headers: Mapping[str, str]) -> None:
         """Takes note of an answer of the service.
@@ -418,6 +420,7 @@ class Throttle:
         with self._locked() as cells:
             now = self._clock()
             cells[base + _RECEIVED] += slot.received
+            cells[base + _SENT] -= float(slot.is_unused)
             if slot.status is not None:
                 cells[_OFFLINE] = 0.0
             elif slot.is_unreachable and not cells[_OFFLINE]:

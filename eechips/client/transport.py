@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from eechips.client import retry
+from eechips.client.authorization import Authorizer
 from eechips.client.classify import classify_exception, classify_response, parse_retry_after, response_message
 from eechips.client.documents import Documents
 from eechips.client.retry import RetryPolicy
@@ -37,6 +38,7 @@ T = TypeVar("T")
 _CHUNK = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 _OF_THE_CONNECTION = frozenset({"content-length", "accept-encoding", "host", "connection"})
+_UNAUTHENTICATED = 401
 _CAPTURED = b'{"name": "captured"}'
 """What the client is told when its request is captured: enough for it to go on."""
 
@@ -140,6 +142,7 @@ class Transport:
         timeouts: of one request.
         credentials: google.auth credentials for the endpoint, or None.
         documents: answers for the client's initialisation, if they are known already.
+        clock: seconds, monotonic, by which tokens expire and retries end.
     """
 
     def __init__(
@@ -151,20 +154,21 @@ class Transport:
         *,
         credentials: Any = None,
         documents: Documents | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
         self._origin = origin(endpoint)
         self._seat = seat
         self.policy = policy
         self.timeouts = timeouts
-        self._credentials = credentials
+        self._clock = clock
+        self._authorizer = Authorizer(credentials, clock=clock) if credentials is not None else None
         self._known: dict[str, bytes] = {}
         if documents is not None:
             self._known = {"discovery": documents.discovery, "algorithms": documents.algorithms}
         self._seen: dict[str, bytes] = {}
         self._opened: Connections | None = None
         self._opening = threading.Lock()
-        self._authorizing = threading.Lock()
         self._local = threading.local()
 
     @property
@@ -368,7 +372,13 @@ class Transport:
                 self._usage.repeats += 1
             return attempt()
 
-        return retry.call(counted, policy or self.policy, pause=self.pause, await_service=self._seat.await_service)
+        return retry.call(
+            counted,
+            policy or self.policy,
+            pause=self.pause,
+            await_service=self._seat.await_service,
+            clock=self._clock,
+        )
 
     @property
     def _usage(self) -> Usage:
@@ -385,20 +395,49 @@ class Transport:
         authorize: bool,
         is_next: bool = False,
     ) -> Reply:
-        """Sends one request once, in a slot of the throttle."""
+        """Sends one request once, in a slot of the throttle; again if only its token was refused."""
         sent = {"Accept-Encoding": "gzip", **headers}
+        authorizer = self._authorizer if authorize and origin(url) == self._origin else None
         failure: EechipsError | None = None
         try:
-            if authorize:
-                self._authorize(method, url, sent)
-            with self._seat.slot(is_next=is_next) as slot:
-                self._usage.requests += 1
-                return self._exchange(method, url, body, sent, slot)
+            reply, token = self._send_once(method, url, body, sent, authorizer, is_next=is_next)
+            if authorizer is None or reply.status != _UNAUTHENTICATED:
+                return reply
+            authorizer.renew(token)  # it has expired, by the service's clock, or was revoked
+            reply, token = self._send_once(method, url, body, sent, authorizer, is_next=True)
+            if reply.status == _UNAUTHENTICATED and authorizer.is_accepted(token):
+                raise TransientError(
+                    "the credentials were refused, as they were not for other requests", status=reply.status
+                )
+            return reply
         except Exception as error:  # classified below, or raised again as it is
             failure = classify_exception(error)
             if failure is None:
                 raise
         raise failure from None  # the original names the URL, which is a secret
+
+    def _send_once(
+        self,
+        method: str,
+        url: str,
+        body: str | bytes | None,
+        headers: dict[str, str],
+        authorizer: Authorizer | None,
+        *,
+        is_next: bool,
+    ) -> tuple[Reply, str]:
+        """Sends one request; returns the answer, and the token it was sent with."""
+        with self._seat.slot(is_next=is_next) as slot:
+            token = ""
+            if authorizer is not None:  # in the slot: a token may expire while the request waits for one
+                slot.is_unused = True
+                token = authorizer.authorize(headers)
+                slot.is_unused = False
+            self._usage.requests += 1
+            reply = self._exchange(method, url, body, headers, slot)
+        if authorizer is not None and _proves_token(reply.status):
+            authorizer.accept(token)
+        return reply, token
 
     def _exchange(
         self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], slot: Slot
@@ -449,16 +488,6 @@ class Transport:
             raise ValidationError(f"truncated: {len(raw)} of {promised} bytes arrived", status=response.status)
         return raw
 
-    def _authorize(self, method: str, url: str, headers: dict[str, str]) -> None:
-        """Adds the credentials, if the request goes to the endpoint they are for."""
-        if self._credentials is None or origin(url) != self._origin:
-            return
-        import google.auth.transport.requests
-
-        refresher = google.auth.transport.requests.Request(session=self._connections.session)
-        with self._authorizing:  # one thread refreshes the token, not all of them
-            self._credentials.before_request(refresher, method, url, headers)
-
     @property
     def _connections(self) -> Connections:
         with self._opening:
@@ -484,6 +513,11 @@ def origin(url: str) -> tuple[str, str | None, int | None]:
     """Scheme, host and port of a URL: whom it asks."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port
+
+
+def _proves_token(status: int) -> bool:
+    """Whether a status is given only to requests whose token was taken."""
+    return status < 500 and status not in (_UNAUTHENTICATED, 408, 429)
 
 
 def _release(response: urllib3.BaseHTTPResponse) -> None:

@@ -22,6 +22,7 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from pathlib import Path
 from typing import Any, Literal
 
+from eechips.client.authorization import Authorizer
 from eechips.client.classify import classify_exception, classify_response, parse_retry_after, response_message
 from eechips.client.connection import Target
 from eechips.client.credentials import find_credentials
@@ -242,10 +243,8 @@ def check_token(found: Finding, credentials: Any) -> Finding:
         found: what is known of them so far.
         credentials: of google.auth.
     """
-    import google.auth.transport.requests
-
     try:
-        credentials.refresh(google.auth.transport.requests.Request())
+        Authorizer(credentials).authorize({})
     except Exception as error:  # what google.auth and the network raise is the finding; all else is raised again
         problem = classify_exception(error)
         if problem is None:
@@ -372,18 +371,18 @@ def _told(error: EechipsError, advice: str) -> tuple[str, str]:
 
 def _exchange(session: Any, target: Target, now: Callable[[], datetime]) -> Answer:
     """Sends one request once; what goes wrong is in the answer."""
-    import google.auth.transport.requests
-
-    headers = {"x-goog-user-project": target.project} if target.credentials is not None else {}
+    headers: dict[str, str] = {}
     method, url, body = "GET", f"{target.endpoint}/$discovery/rest?version=v1", None
     if target.project:
         method, url = "POST", f"{target.endpoint}/v1/projects/{target.project}/value:compute"
-        body, headers = json.dumps(_EXPRESSION), {**headers, "content-type": "application/json"}
+        body, headers = json.dumps(_EXPRESSION), {"content-type": "application/json"}
+        if target.credentials is not None:
+            headers["x-goog-user-project"] = target.project
     sent, began = now(), time.monotonic()
     send = functools.partial(session.request, timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT), allow_redirects=False)
     try:
         if target.credentials is not None:  # it has a token by now
-            target.credentials.before_request(google.auth.transport.requests.Request(), method, url, headers)
+            Authorizer(target.credentials).authorize(headers)
         response = send(method, url, data=body, headers=headers)
     except Exception as raised:  # what the network raises is the finding; all else is raised again
         found = classify_exception(raised)

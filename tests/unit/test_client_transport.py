@@ -158,16 +158,11 @@ def test_documents_are_asked_for_once_and_then_known(service: Service) -> None:
     assert throttle.sent == 0
 
 
-class _Token:
-    """Credentials that are a word: what google.auth calls before each request."""
-
-    def before_request(self, request: object, method: str, url: str, headers: dict[str, str]) -> None:
-        headers["authorization"] = "Bearer 5ecre7"
-
-
 def test_credentials_go_to_the_endpoint_and_not_along_with_thumbnail_urls(service: Service) -> None:
+    from google.oauth2.credentials import Credentials
+
     with serving() as other:
-        transport, _ = make(service, credentials=_Token())
+        transport, _ = make(service, credentials=Credentials("5ecre7"))
         transport.request(f"{service.url}/v1/projects/p/value:compute", "POST", "{}", {})
         transport.request(f"{other.url}/v1/projects/p/value:compute", "POST", "{}", {})
         transport.get(url_of(service), bytes)
