@@ -5,12 +5,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import hashlib
-import importlib
 import io
 import math
 import pickle
 import sys
 import threading
+from dataclasses import dataclass
 from multiprocessing import sharedctypes, synchronize
 from typing import Any
 
@@ -25,7 +25,7 @@ _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
 
 
 def pack(value: Any, what: str) -> bytes:
-    """A value as bytes. What the script has defined goes by value, Earth Engine's objects as their expressions.
+    """Pickle a value. What the script has defined goes by value, Earth Engine's objects with all that the client keeps.
 
     Args:
         value: anything, functions of the script with the globals that they use among it.
@@ -40,8 +40,10 @@ def pack(value: Any, what: str) -> bytes:
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def reducer_override(self, thing: Any) -> Any:
-            if isinstance(thing, ee.ComputedObject) and type(thing).__module__.startswith("ee."):
-                return _expression, (type(thing).__module__, type(thing).__qualname__, thing.serialize())
+            if isinstance(thing, ee.ApiFunction):  # the worker's client has the same
+                return ee.ApiFunction.lookup, (thing.getSignature()["name"],)
+            if isinstance(thing, (ee.ComputedObject, ee.Function)):
+                return _restored, (_nodes(thing),)
             if isinstance(thing, _LOCKS):  # each call has files of its own: a lock of its own is as good
                 return (threading.Lock if isinstance(thing, _LOCK) else threading.RLock), ()
             if isinstance(thing, _CACHED) and not _is_importable(thing):
@@ -129,9 +131,54 @@ def _shared(kind: Any, length: int | None, data: bytes) -> Any:
     return sharedctypes.synchronized(whole.from_buffer_copy(data))
 
 
-def _expression(module: str, name: str, text: str) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """Stands for an object of the client within the attributes of another: its number in the list of all of them."""
+
+    number: int
+
+
+def _nodes(root: Any) -> list[tuple[type, dict[str, Any]]]:
+    """List an object of Earth Engine's client and those that it refers to: class and attributes of each, root first.
+
+    Attributes, not the expression: literals keep what only the client knows of them, such as a geometry's coordinates.
+    A list, as expressions may be nested deeper than pickle descends.
+    """
     import ee
 
-    kind = getattr(importlib.import_module(module), name)
-    found = ee.deserializer.fromJSON(text)
-    return found if type(found) is kind or kind is ee.ComputedObject else kind(found)
+    found = [root]
+    numbers = {id(root): 0}
+
+    def flat(value: Any) -> Any:
+        if isinstance(value, (ee.ComputedObject, ee.Function)) and not isinstance(value, ee.ApiFunction):
+            number = numbers.setdefault(id(value), len(found))
+            if number == len(found):
+                found.append(value)
+            return _Node(number)
+        if type(value) is dict:
+            items = {key: flat(item) for key, item in value.items()}
+            return items if any(items[key] is not value[key] for key in value) else value
+        if type(value) in (list, tuple):
+            parts = [flat(item) for item in value]
+            return type(value)(parts) if any(new is not old for new, old in zip(parts, value, strict=True)) else value
+        return value
+
+    return [(type(thing), flat(vars(thing))) for thing in found]
+
+
+def _restored(nodes: list[tuple[type, dict[str, Any]]]) -> Any:
+    """Make the objects that :func:`_nodes` has listed; the first of them."""
+    things: list[Any] = [object.__new__(kind) for kind, _ in nodes]
+
+    def nested(value: Any) -> Any:
+        if isinstance(value, _Node):
+            return things[value.number]
+        if type(value) is dict:
+            return {key: nested(item) for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(nested(item) for item in value)
+        return value
+
+    for thing, (_, attributes) in zip(things, nodes, strict=True):
+        vars(thing).update(nested(attributes))
+    return things[0]

@@ -1,0 +1,150 @@
+"""Objects of Earth Engine's client on their way between a script and the workers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from eechips.scripts.shipping import pack, unpack
+
+SQUARE = [[[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]]
+
+MADE: dict[str, Callable[[Any], Any]] = {
+    "Array": lambda ee: ee.Array([[1, 2], [3, 4]]),
+    "Blob": lambda ee: ee.Blob("gs://bucket/object"),
+    "Classifier": lambda ee: ee.Classifier.smileRandomForest(10),
+    "Clusterer": lambda ee: ee.Clusterer.wekaKMeans(3),
+    "ComputedObject": lambda ee: ee.Image(1).get("name"),
+    "ConfusionMatrix": lambda ee: ee.ConfusionMatrix(ee.Array([[1, 2], [3, 4]])),
+    "Date": lambda ee: ee.Date("2020-01-01"),
+    "DateRange": lambda ee: ee.DateRange("2020-01-01", "2020-02-01"),
+    "Dictionary": lambda ee: ee.Dictionary({"a": 1, "b": ee.Image(2)}),
+    "Dictionary computed": lambda ee: ee.Image(1).toDictionary(),
+    "Element": lambda ee: ee.Element(ee.Image(1)),
+    "ErrorMargin": lambda ee: ee.ErrorMargin(1, "meters"),
+    "Feature of a dictionary": lambda ee: ee.Feature(
+        {"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": {"name": "x"}}
+    ),
+    "Feature of a geometry": lambda ee: ee.Feature(ee.Geometry.Point(1, 2), {"n": ee.Number(1)}),
+    "FeatureCollection of a list": lambda ee: ee.FeatureCollection(
+        [ee.Feature(ee.Geometry.Point(i, 2), {"i": i}) for i in range(3)]
+    ),
+    "FeatureCollection of an id": lambda ee: ee.FeatureCollection("TIGER/2018/States"),
+    "Filter": lambda ee: ee.Filter.eq("a", 1),
+    "Filter and": lambda ee: ee.Filter.And(ee.Filter.eq("a", 1), ee.Filter.lt("b", 2)),
+    "Filter of a list": lambda ee: ee.Filter([ee.Filter.eq("a", 1), ee.Filter.lt("b", 2)]),
+    "Geometry.Point": lambda ee: ee.Geometry.Point(1, 2),
+    "Geometry.Point in a projection": lambda ee: ee.Geometry.Point([500_000, 0], "EPSG:32633"),
+    "Geometry.MultiPoint": lambda ee: ee.Geometry.MultiPoint([[1, 2], [3, 4]]),
+    "Geometry.LineString": lambda ee: ee.Geometry.LineString([[1, 2], [3, 4]]),
+    "Geometry.MultiLineString": lambda ee: ee.Geometry.MultiLineString([[[1, 2], [3, 4]], [[0, 0], [1, 1]]]),
+    "Geometry.LinearRing": lambda ee: ee.Geometry.LinearRing(SQUARE[0]),
+    "Geometry.Polygon": lambda ee: ee.Geometry.Polygon(SQUARE, None, False),
+    "Geometry.MultiPolygon": lambda ee: ee.Geometry.MultiPolygon([SQUARE]),
+    "Geometry.Rectangle": lambda ee: ee.Geometry.Rectangle([0, 0, 1, 1], None, True, False),
+    "Geometry.BBox": lambda ee: ee.Geometry.BBox(0, 0, 1, 1),
+    "Geometry of collection": lambda ee: ee.Geometry(
+        {"type": "GeometryCollection", "geometries": [{"type": "Point", "coordinates": [1, 2]}]}
+    ),
+    "Geometry computed": lambda ee: ee.Geometry.Point(1, 2).buffer(10).bounds(),
+    "Image": lambda ee: ee.Image("USGS/SRTMGL1_003"),
+    "Image of constants": lambda ee: ee.Image([1, 2]).rename(["a", "b"]),
+    "Image without anything": lambda ee: ee.Image(),
+    "ImageCollection": lambda ee: ee.ImageCollection("LANDSAT/LC08/C02/T1_L2").filterDate("2020", "2021"),
+    "ImageCollection of a list": lambda ee: ee.ImageCollection([ee.Image(1), ee.Image(2)]),
+    "ImageCollection mapped": lambda ee: ee.ImageCollection([ee.Image(1)]).map(lambda image: image.add(1)),
+    "Join": lambda ee: ee.Join.saveFirst("found"),
+    "Kernel": lambda ee: ee.Kernel.fixed(2, 2, [[1, 2], [3, 4]]),
+    "List": lambda ee: ee.List([1, ee.Image(2), ee.List([3])]),
+    "List mapped": lambda ee: ee.List.sequence(1, 3).map(lambda n: ee.List([n]).map(lambda m: ee.Number(m).add(n))),
+    "Model": lambda ee: ee.Model.fromVertexAi(endpoint="projects/p/locations/l/endpoints/e"),
+    "Number": lambda ee: ee.Number(3),
+    "Number computed": lambda ee: ee.Number(3).add(ee.Number(4)),
+    "PixelType": lambda ee: ee.PixelType("int16", 0, 10),
+    "Projection": lambda ee: ee.Projection("EPSG:4326", [1, 0, 0, 0, -1, 0]),
+    "Reducer": lambda ee: ee.Reducer.mean().combine(ee.Reducer.stdDev(), None, True),
+    "String": lambda ee: ee.String("word"),
+    "String computed": lambda ee: ee.String("word").cat("s"),
+    "a function of the client": lambda ee: ee.customfunction.CustomFunction.create(
+        lambda image: image.add(1), "Image", ["Image"]
+    ),
+    "a class that the client generates": lambda ee: ee.SelectorSet(ee.Image(1)),
+}
+
+
+def arrived(value: Any) -> Any:
+    return unpack(pack(value, "a value"))
+
+
+def are_alike(one: Any, other: Any, ee: Any) -> bool:
+    """Whether two objects of the client have the same class and attributes, and what they refer to has."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (ee.ComputedObject, ee.Function)):
+        return are_alike(vars(one), vars(other), ee)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(are_alike(one[key], other[key], ee) for key in one)
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(are_alike(*pair, ee) for pair in zip(one, other, strict=True))
+    return bool(one == other)
+
+
+def outcome(function: Callable[[], Any]) -> Any:
+    """What a function returns, or the message of what it raises: the client refuses some geometries."""
+    try:
+        return function()
+    except Exception as error:  # noqa: BLE001 - whatever the client raises
+        return str(error)
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_an_object_arrives_as_it_left(name: str, demo_ee: Any) -> None:
+    left = MADE[name](demo_ee)
+    there = arrived({"value": [left]})["value"][0]
+    assert are_alike(there, left, demo_ee)
+    if isinstance(left, demo_ee.ComputedObject):
+        assert there.serialize() == left.serialize()
+
+
+def test_every_class_of_the_client_is_among_those_tested(demo_ee: Any) -> None:
+    tested = [made(demo_ee) for made in MADE.values()]
+    for kind in (value for value in vars(demo_ee).values() if isinstance(value, type)):
+        if issubclass(kind, demo_ee.ComputedObject):
+            assert any(isinstance(value, kind) for value in tested), kind
+
+
+@pytest.mark.parametrize("name", [name for name in MADE if name.startswith("Geometry") and "computed" not in name])
+def test_what_the_client_knows_of_a_geometry_is_known_there(name: str, demo_ee: Any) -> None:
+    left = MADE[name](demo_ee)
+    there = arrived(left)
+    for ask in ("toGeoJSON", "toGeoJSONString", "getInfo"):
+        assert outcome(getattr(there, ask)) == outcome(getattr(left, ask))
+    assert there.coordinates().serialize() == left.coordinates().serialize()
+
+
+def test_functions_that_belong_to_objects_arrive(demo_ee: Any) -> None:
+    image = demo_ee.Image([1, 2])
+    assert arrived(image.select)("constant").serialize() == image.select("constant").serialize()
+    add = arrived(functools.partial(image.add, demo_ee.Image(3)))
+    assert add().serialize() == image.add(3).serialize()
+    assert arrived(demo_ee.Reducer.mean)().serialize() == demo_ee.Reducer.mean().serialize()
+    assert arrived(demo_ee.ApiFunction.lookup("Image.add")) == demo_ee.ApiFunction.lookup("Image.add")
+
+
+def test_an_expression_nested_as_deep_as_the_client_can_arrives(demo_ee: Any) -> None:
+    image = demo_ee.Image(0)
+    for number in range(250):
+        image = image.add(number)
+    assert arrived(image).serialize() == image.serialize()
+
+
+def test_what_two_objects_share_is_not_sent_with_every_reference(demo_ee: Any) -> None:
+    region = demo_ee.Geometry.Polygon([[[i / 1000, i % 7] for i in range(2000)]])
+    once = len(pack(region, "a region"))
+    image = demo_ee.Image(0)
+    for _ in range(20):
+        image = image.clip(region).paint(demo_ee.FeatureCollection(region), 1)
+    assert len(pack(image, "an image")) < 2 * once
