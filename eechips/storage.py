@@ -228,12 +228,13 @@ class RemoteStore:
 
 
 def check_name(name: str) -> str:
-    """The name itself.
+    """Return the name itself.
 
     Raises:
-        UsageError: if it is absolute or leads out of where results go.
+        UsageError: if it is absolute or leads out of where results go, on this system.
     """
-    if not name or name.startswith("/") or ".." in name.split("/") or "\\" in name or "\0" in name:
+    parts = name.replace(os.sep, "/").split("/")
+    if not name or name.startswith("/") or ".." in parts or "\0" in name or (os.sep == "\\" and "\\" in name):
         raise UsageError(f"'{name}' is no name for a result: it must stay inside the output folder")
     return name
 

@@ -18,7 +18,7 @@ from eechips.jobs.options import RUN_OPTIONS, fetch, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe, load_recipe
-from eechips.scripts.source import read_source
+from eechips.scripts.source import is_notebook, read_source
 
 _OPTIONS = frozenset({"path", "parameters"})
 _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw", "assemble"})
@@ -37,7 +37,7 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     arguments = options.pop("arguments", ())
     source = read_source(Path(options["path"]))
     is_old = source.initializes if source.is_recipe else source.is_script
-    is_script = bool(arguments) or (is_old and not options.get("parameters"))
+    is_script = bool(arguments) or is_notebook(source.path) or (is_old and not options.get("parameters"))
     if not is_script:
         return split(load_recipe, _OPTIONS, options, lambda made: slug(made.name))
     if options.pop("parameters", None):

@@ -81,6 +81,7 @@ class Result:
         outside: files that it wrote by absolute paths that lead out of the run's folder.
         appended: what it added to files that several calls add to, by name.
         has_caught_failure: whether the unit has failed with an error that the call has caught.
+        peculiar: what it left that is no regular file, by relative path.
     """
 
     value: Any = None
@@ -89,11 +90,12 @@ class Result:
     outside: tuple[str, ...] = ()
     appended: Mapping[str, bytes] = field(default_factory=dict)
     has_caught_failure: bool = False
+    peculiar: tuple[str, ...] = ()
 
     @property
     def is_nothing(self) -> bool:
         """Whether it says no more than that the call is done."""
-        says = self.changes or self.outside or self.appended or self.has_caught_failure
+        says = self.changes or self.outside or self.appended or self.has_caught_failure or self.peculiar
         return self.value is None and self.error is None and not says
 
 
@@ -145,8 +147,14 @@ class CallFolder:
             number, positional, keywords = unpack(arguments.read(ends[1] - ends[0]))
         return Call(program.functions[number], positional, keywords)
 
-    def keep(self, position: int, result: Result) -> None:
-        """Stores what came of a call, if that is more than None.
+    def keep(self, position: int, result: Result, stage: Path | None = None, out: Path | None = None) -> None:
+        """Store what came of a call, if that is more than None.
+
+        Args:
+            position: of the call.
+            result: to store.
+            stage: folder in which the call ran.
+            out: folder to which its files go: paths below ``stage`` that the call returns become paths below it.
 
         Raises:
             RecipeError: if what it returned cannot be given to another process.
@@ -157,7 +165,7 @@ class CallFolder:
             path.unlink(missing_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, _packed(result))
+        write_file(path, _packed(result, None if stage is None or out is None else (stage, out)))
 
     def result(self, position: int) -> Result:
         """What came of a call."""
@@ -238,9 +246,9 @@ def _added(value: Any, before: Any) -> Sequence[Any]:
     return [(k, v) for k, v in value.items() if k not in before or before[k] is not v]
 
 
-def _packed(result: Result) -> bytes:
+def _packed(result: Result, moved: tuple[Path, Path] | None) -> bytes:
     if result.error is None:
-        return pack(result, "what the call returned")
+        return pack(result, "what the call returned", moved)
     try:
         data = pack(result, "what the call raised")
         unpack(data)  # exceptions with a constructor of their own may be packed, and never unpacked

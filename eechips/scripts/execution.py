@@ -55,7 +55,11 @@ class Executor:
     def __init__(self, place: Place, witness: Witness) -> None:
         self._place, self._witness = place, witness
         self._stage = Stage(
-            place.calls / "staging" / str(os.getpid()), (place.out, place.home), place.inputs, place.folders
+            place.calls / "staging" / str(os.getpid()),
+            (place.out, place.home),
+            place.inputs,
+            place.folders,
+            appends_apart=True,
         )
         self._folder: CallFolder | None = None
         self._program: Program | None = None
@@ -98,9 +102,13 @@ class Executor:
             return result.value
         failure = None if files else self._caught(result)
         result = replace(
-            result, outside=self._outside(), appended=self._appended(), has_caught_failure=failure is not None
+            result,
+            outside=self._outside(),
+            appended=self._appended(),
+            peculiar=tuple(self._stage.peculiar),
+            has_caught_failure=failure is not None,
         )
-        folder.keep(position, result)
+        folder.keep(position, result, self._stage.folder, self._place.out)
         if failure is not None:
             raise failure
         return Files(files)
@@ -132,19 +140,27 @@ class Executor:
         return self._witness.failure is None and repeats_help(error)
 
     def _outside(self) -> tuple[str, ...]:
-        return tuple(name for name in self._stage.outside if not Path(name).is_relative_to(self._place.out))
+        return tuple(n for n in self._stage.outside if self._below_out(n) is None and Path(n).is_file())
+
+    def _below_out(self, name: str) -> str | None:
+        """An absolute path as one below the run's folder, whichever links lead there; None if it is not below it."""
+        for path in (Path(os.path.normpath(name)), Path(os.path.realpath(name))):
+            for root in (self._place.out, Path(os.path.realpath(self._place.out))):
+                if path.is_relative_to(root):
+                    return path.relative_to(root).as_posix()
+        return None
 
     def _appended(self) -> dict[str, bytes]:
         paths = {name: self._stage.folder / name for name in self._stage.appended}
         return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
     def _files(self) -> tuple[File, ...]:
-        stage, out = self._stage, self._place.out
+        stage = self._stage
         found = {name: stage.folder / name for name in stage.files() if name not in stage.appended}
         for name in stage.outside:
-            path = Path(os.path.normpath(name))
-            if path.is_file() and path.is_relative_to(out):
-                found[path.relative_to(out).as_posix()] = path
+            below = self._below_out(name)
+            if below is not None and Path(name).is_file():
+                found[below] = Path(name)
         return tuple(_checked(path, name) for name, path in found.items())
 
 
@@ -155,6 +171,10 @@ def _checked(path: Path, name: str) -> File:
         ValidationError: if it does not decode: it is checked as what it begins like, or as what it is called.
         UsageError: if its name belongs to the run.
     """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise ValidationError(f"the script writes a file called {name!r}, which is no UTF-8: rename it") from None
     try:
         result_name(name)
     except UsageError as error:

@@ -21,6 +21,7 @@ from eechips.scripts.stage import subfolders
 from eechips.storage import NameTemplate, write_file
 
 PLACE = "place.pickle"
+_MOST_NAMED = 3
 
 
 class Stopped(BaseException):
@@ -53,6 +54,7 @@ class Host:
         self.calls = 0
         self._raised: list[BaseException] = []
         self._outside: set[str] = set()
+        self._peculiar: set[str] = set()
 
     def execute(
         self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
@@ -96,6 +98,11 @@ class Host:
     def outside(self) -> list[str]:
         """Files that calls have written outside the run's folder."""
         return sorted(self._outside)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of files that are not recorded."""
+        return list(_of_peculiar(sorted(self._peculiar)))
 
     def _present_place(self) -> Place:
         made = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
@@ -161,6 +168,7 @@ class Host:
         if result.changes:
             apply(result.changes, call.function)
         self._outside.update(result.outside)
+        self._peculiar.update(result.peculiar)
         return result
 
 
@@ -185,3 +193,14 @@ def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes
         path.parent.mkdir(parents=True, exist_ok=True)
         bodies = (part.partition(b"\n")[2] if has_headings and number else part for number, part in enumerate(parts))
         write_file(path, b"".join(bodies))
+
+
+def _of_peculiar(peculiar: Sequence[str]) -> Iterator[str]:
+    if peculiar:
+        yield (
+            f"Not recorded, as they are no regular files (links to other folders, pipes, sockets): {_some(peculiar)}."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import pickle
 import random
 import sys
@@ -26,7 +27,7 @@ from eechips.scripts.execution import Executor, Place
 from eechips.scripts.host import PLACE, Host, Stopped
 from eechips.scripts.patience import impatient
 from eechips.scripts.replaced import client_as_it_is, pools_replaced
-from eechips.scripts.source import Source
+from eechips.scripts.source import Source, is_notebook
 from eechips.scripts.stage import Stage, named_inputs
 
 CALLS = ".calls"
@@ -108,6 +109,8 @@ class Script:
             Stage(self._out / CALLS / "staging", ()).clear()
         outside = sorted({str(Path(name).parent) for name in host.outside})
         bench.ledger.note(OUTSIDE, {"files": len(host.outside), "folders": outside})
+        for note in host.notes:
+            bench.say(note)
         if not host.calls:
             bench.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
         return True
@@ -153,7 +156,8 @@ class Script:
                 raise found from None
             text = "".join(traceback.format_exception(error))
             own = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(self.path)]
-            where = f"{self.path}, line {own[-1]}" if own else str(self.path)
+            of_cells = " of its code cells" if is_notebook(self.path) else ""
+            where = f"{self.path}, line {own[-1]}{of_cells}" if own else str(self.path)
             raise RecipeError(f"{where}: {type(error).__name__}: {error}", traceback=text) from error
         finally:
             sys.stdout.flush()
@@ -169,7 +173,7 @@ class Script:
         """The state of the interpreter that the script would find, but for random numbers, which are the same again."""
         assert self._source is not None
         main = ModuleType(f"recipe_{self.name}" if self._source.is_recipe else "__main__")
-        main.__dict__.update(__file__=str(self.path), __builtins__=__builtins__, get_ipython=_notebook, display=print)
+        main.__dict__.update(__file__=str(self.path), __builtins__=__builtins__, get_ipython=Shell, display=print)
         before, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
         sys.modules["__main__"], sys.argv = main, [str(self.path), *self._arguments]
         sys.path.insert(0, str(self.path.parent))
@@ -186,15 +190,24 @@ class Script:
             sys.modules["__main__"], sys.argv, sys.path[:] = before, argv, path
 
 
-class _Notebook:
-    """In the place of IPython's shell: does nothing."""
+class Shell:
+    """In the place of IPython's shell: sets the folder and the environment, does nothing else."""
+
+    def magic(self, line: str) -> None:
+        """Execute a magic as old versions of nbconvert write it."""
+        self.run_line_magic(*line.lstrip("%").partition(" ")[::2])
+
+    def run_line_magic(self, name: str, line: str = "") -> None:
+        """Execute a magic that changes folder or environment."""
+        words = line.strip()
+        if name == "cd":
+            os.chdir(Path(words.strip("'\"") or "~").expanduser())
+        elif name in ("env", "set_env") and words:
+            variable, _, value = words.partition("=" if "=" in words else " ")
+            os.environ[variable.strip()] = value.strip()
 
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None
 
 
-def _notebook() -> _Notebook:
-    return _Notebook()
-
-
-__all__ = ["CALLS", "Script"]
+__all__ = ["CALLS", "Script", "Shell"]

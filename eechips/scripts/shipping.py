@@ -7,11 +7,13 @@ import functools
 import hashlib
 import io
 import math
+import os
 import pickle
 import sys
 import threading
 from dataclasses import dataclass
 from multiprocessing import sharedctypes, synchronize
+from pathlib import Path, PurePath
 from typing import Any
 
 from eechips.errors import RecipeError
@@ -24,12 +26,13 @@ _CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
 _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
 
 
-def pack(value: Any, what: str) -> bytes:
+def pack(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> bytes:
     """Pickle a value. What the script has defined goes by value, Earth Engine's objects with all that the client keeps.
 
     Args:
         value: anything, functions of the script with the globals that they use among it.
         what: named if it cannot be done.
+        moved: a folder and the one that its files go to: paths below the first become paths below the second.
 
     Raises:
         RecipeError: if something of it belongs to one process, like an open file.
@@ -38,8 +41,21 @@ def pack(value: Any, what: str) -> bytes:
     import ee
     from tqdm import tqdm
 
+    before = [] if moved is None else [str(moved[0]), os.path.realpath(moved[0])]
+
+    def path(text: str) -> str:
+        for folder in before:
+            if text == folder or text.startswith(folder + os.sep):
+                return f"{moved[1] if moved else ''}{text[len(folder) :]}"
+        return text
+
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def persistent_id(self, thing: Any) -> Any:
+            return there if before and type(thing) is str and (there := path(thing)) != thing else None
+
         def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, PurePath) and str(thing) != (there := path(str(thing))):
+                return type(thing), (there,)
             if isinstance(thing, ee.ApiFunction):  # the worker's client has the same
                 return ee.ApiFunction.lookup, (thing.getSignature()["name"],)
             if isinstance(thing, (ee.ComputedObject, ee.Function)):
@@ -70,7 +86,13 @@ def pack(value: Any, what: str) -> bytes:
 
 def unpack(data: bytes) -> Any:
     """What :func:`pack` has packed. Earth Engine must be initialised if objects of it are among it."""
-    return pickle.loads(data)
+    return _Unpickler(io.BytesIO(data)).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, path: Any) -> Any:
+        """A path that has been moved."""
+        return path
 
 
 def describe(value: Any) -> Any:
