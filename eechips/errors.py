@@ -9,12 +9,14 @@
     │   ├── RunMismatchError        the output folder holds another run
     │   └── RunLockedError          another process is running in the output folder
     ├── ConfigurationError      credentials, project or endpoint: stop the whole run, exit status 2
+    │   └── ProjectUnavailableError the project cannot compute now: the same command resumes the run later
     ├── RequestError            one request of one unit failed
     │   ├── TransientError          wait and send again
     │   │   ├── UnreachableError        no connection could be made: the network may be away
     │   │   └── ValidationError         what came back is not what was asked for
     │   ├── TooLargeError           split the unit; never resend it as it is
     │   └── PermanentError          record it and go on
+    │       ├── UnknownServiceError     an answer that is in no table: many alike stop the run
     │       └── QuarantinedError        a file came whole again and again, and was wrong each time
     ├── RecipeError             an exception from the recipe's own code
     ├── LeakageError            chips of different splits lie too near to each other: exit status 1
@@ -55,6 +57,20 @@ class ConfigurationError(EechipsError):
     """Credentials, project or endpoint are wrong: no unit can succeed, so the run stops."""
 
 
+class ProjectUnavailableError(ConfigurationError):
+    """The project cannot compute now: a quota of the day or month is used up, billing is disabled, or it is suspended.
+
+    The run stops. Its results are kept, its open units stay open, and the same command resumes it.
+
+    Attributes:
+        until: when it can compute again, ISO 8601, UTC; None if nobody can tell.
+    """
+
+    def __init__(self, message: str, *, until: str | None = None) -> None:
+        super().__init__(message)
+        self.until = until
+
+
 class RequestError(EechipsError):
     """One request of one unit failed.
 
@@ -93,6 +109,13 @@ class TooLargeError(RequestError):
 
 class PermanentError(RequestError):
     """The request will never succeed: record it and go on."""
+
+
+class UnknownServiceError(PermanentError):
+    """The service refuses the request with an error that eechips does not know.
+
+    A few of them are recorded like other permanent errors. Many alike in a row stop the run.
+    """
 
 
 class QuarantinedError(PermanentError):

@@ -263,6 +263,15 @@ class _Handler(BaseHTTPRequestHandler):
             messages["403"] = "Project nobody is not registered to use Earth Engine. Visit https://example.org"
             content = json.dumps({"error": {"code": status, "message": messages.get(fault, "Oh.")}}).encode()
             sent = len(content)
+        elif fault and fault.startswith("daily-"):
+            status, headers = int(fault.removeprefix("daily-")), {}
+            message = "Your usage exceeded the custom quota for 'earthengine.googleapis.com/daily_eecu_usage_time'."
+            content = json.dumps({"error": {"code": status, "message": message}}).encode()
+            sent = len(content)
+        elif fault and fault.startswith("wait-"):  # for so many seconds
+            status, headers = 429, {"Retry-After": fault.removeprefix("wait-")}
+            content = json.dumps({"error": {"code": 429, "message": TOO_MANY}}).encode()
+            sent = len(content)
         elif fault == "retry-after":
             status, headers, content = 429, {"Retry-After": "1"}, b'{"error": {"message": "Too Many Requests"}}'
             sent = len(content)

@@ -1,7 +1,6 @@
 """What an answer of Earth Engine means for the unit that asked.
 
-The messages are those of the service, collected from its documentation and from users' reports. They are
-looked at before the status, because the service sends the same status for different matters.
+The errors of the service are in :mod:`eechips.client.service_errors`; those of the connection are here.
 """
 
 from __future__ import annotations
@@ -11,75 +10,105 @@ import email.utils
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from eechips.client.scrub import scrub
+from eechips.client.service_errors import ErrorBody, Kind, Period, ServiceError, find
 from eechips.errors import (
     ConfigurationError,
     EechipsError,
     PermanentError,
+    ProjectUnavailableError,
     TooLargeError,
     TransientError,
+    UnknownServiceError,
     ValidationError,
 )
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
-
-_TRANSIENT = re.compile(
-    r"too many requests|quota exceeded for quota metric|too many concurrent aggregations"
-    r"|earth engine capacity exceeded|rate ?limit ?exceeded|user rate limit exceeded",
-    re.IGNORECASE,
-)
-_TOO_LARGE = re.compile(
-    r"total request size \(.*\) must be less than or equal to|pixel grid dimensions \(.*\) must be less"
-    r"|user memory limit exceeded|computation timed out|request payload size exceeds"
-    r"|collection query aborted after accumulating over|too many pixels in the region"
-    r"|output of image computation is too large|reprojection output too large|object too large \("
-    r"|response size exceeds limit|computed value is too large",
-    re.IGNORECASE,
-)
-# These are as large for a part as for the whole: the expression travels with every request, and the pixels are those of
-# a reduction inside it.
-_INDIVISIBLE = re.compile(r"request payload size exceeds|too many pixels in the region", re.IGNORECASE)
-_PROJECT = re.compile(
-    r"is not registered to use earth engine|has not been used in project|(?:api|service) (?:is|has been) disabled"
-    r"|not signed up for earth engine",
-    re.IGNORECASE,
-)
-_PERMISSION = re.compile(r"caller does not have required permission", re.IGNORECASE)
-
-_REGISTER = (
-    "register the project at https://code.earthengine.google.com/register, give another with --project"
-    " (or EECHIPS_PROJECT), or try without an account: --local"
-)
 _AUTHENTICATE = "run `earthengine authenticate`, give a key with --credentials, or try without an account: --local"
+_RESUME = "The run stops; its results are kept. To go on: run the same command again"
+_PACIFIC = "America/Los_Angeles"
 
 
-def classify_response(status: int, message: str, retry_after: float | None = None) -> EechipsError:
+def classify_response(status: int, body: ErrorBody | str, retry_after: float | None = None) -> EechipsError:
     """The error that a response stands for.
 
     Args:
         status: HTTP status, not 2xx.
-        message: the service's message; see :func:`response_message`.
+        body: what its body says, see :func:`parse_error`; or only the message.
         retry_after: seconds that the response asks to wait.
 
     Returns:
-        A TransientError, TooLargeError, PermanentError or ConfigurationError, not raised.
+        A TransientError, TooLargeError, PermanentError or ConfigurationError, not raised. It is an UnknownServiceError
+        if no row of :mod:`eechips.client.service_errors` matches.
     """
-    text = scrub(message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
-    if _TRANSIENT.search(message):
+    if isinstance(body, str):
+        body = ErrorBody(body)
+    text = scrub(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
+    row = find(status, body)
+    if row is None:
+        return UnknownServiceError(text, status=status)
+    if row.kind is Kind.TRANSIENT:
         return TransientError(text, status=status, retry_after=retry_after)
-    if _TOO_LARGE.search(message):
+    if row.kind in (Kind.TOO_LARGE, Kind.INDIVISIBLE):
         return TooLargeError(text, status=status)
-    if _PROJECT.search(message):
-        return ConfigurationError(f"{text} To go on: {_REGISTER}.")
-    if _PERMISSION.search(message):
-        return ConfigurationError(f"{text} To go on: use a project in which you may use Earth Engine: {_REGISTER}.")
-    if status == 401:
-        return ConfigurationError(f"Earth Engine refused the credentials ({text}). To go on: {_AUTHENTICATE}.")
-    if is_passing(status) or 300 <= status < 400:
-        return TransientError(text, status=status, retry_after=retry_after)
+    if row.kind is Kind.UNAVAILABLE:
+        return _unavailable(row, text)
+    if row.kind is Kind.CREDENTIALS:
+        return ConfigurationError(f"Earth Engine refused the credentials ({text}). To go on: {row.cure}.")
+    if row.kind is Kind.CONFIGURATION:
+        return ConfigurationError(f"{text} To go on: {row.cure}.")
     return PermanentError(text, status=status)
+
+
+def renewal(period: Period, now: datetime) -> datetime:
+    """When a quota is renewed.
+
+    A quota of a day is renewed at midnight Pacific time: "the day ends at midnight Pacific time"
+    (https://developers.google.com/android-publisher/quotas), and so say the messages themselves ("The quota will be
+    reset at midnight Pacific Time (PT)"). Earth Engine's compute quota of a month "resets every month"
+    (https://developers.google.com/earth-engine/guides/noncommercial_tiers); no hour is documented, so the
+    first of the month in the same time zone is taken.
+
+    Args:
+        period: of the quota.
+        now: the present time, aware.
+    """
+    try:
+        zone: tzinfo = ZoneInfo(_PACIFIC)
+    except ZoneInfoNotFoundError:  # a system without a database: in summer this is an hour late
+        zone = timezone(timedelta(hours=-8))
+    day = now.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    if period == "day":
+        return (day + timedelta(days=1)).astimezone(timezone.utc)
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1).astimezone(timezone.utc)
+
+
+def unavailable_until(message: str, moment: datetime, cure: str = "") -> ProjectUnavailableError:
+    """The error of a run that can go on at some moment.
+
+    Args:
+        message: what happened, without a full stop.
+        moment: when the same command can go on, aware.
+        cure: what else helps, a clause.
+    """
+    when = moment.astimezone(timezone.utc)
+    shown = when.strftime("%Y-%m-%d %H:%M UTC")
+    other = f", {cure}" if cure else ""
+    until = when.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return ProjectUnavailableError(f"{message}. {_RESUME} after {shown}{other}.", until=until)
+
+
+def _unavailable(row: ServiceError, text: str) -> ProjectUnavailableError:
+    what = f"{row.cause[0].upper()}{row.cause[1:]} ({text.rstrip('.')})"
+    if row.period is None:
+        return ProjectUnavailableError(f"{what}. {_RESUME} when that has changed: {row.cure.removeprefix('or ')}.")
+    moment = renewal(row.period, datetime.now(timezone.utc))
+    name = "midnight Pacific time" if row.period == "day" else "the first of the month"
+    return unavailable_until(f"{what}, until {name}", moment, row.cure)
 
 
 def is_passing(status: int) -> bool:
@@ -89,7 +118,8 @@ def is_passing(status: int) -> bool:
 
 def can_split(error: TooLargeError) -> bool:
     """Whether a part of what was too large may be small enough."""
-    return not _INDIVISIBLE.search(str(error))
+    row = find(error.status or 400, ErrorBody(str(error)))
+    return row is None or row.kind is not Kind.INDIVISIBLE
 
 
 def classify_exception(error: BaseException) -> EechipsError | None:
@@ -126,19 +156,41 @@ def raising_too_large() -> Iterator[None]:
 
 def response_message(body: bytes) -> str:
     """The message in an error body ``{"error": {"message": …}}``; the beginning of the text of any other."""
+    return parse_error(body).message
+
+
+def parse_error(body: bytes) -> ErrorBody:
+    """What an error body says (https://cloud.google.com/apis/design/errors#error_model); of any other, its beginning.
+
+    Args:
+        body: decoded; it may be anything.
+    """
     try:
         document = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         text = re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
-        return re.sub(r" +", " ", text).strip()[:200]
+        return ErrorBody(re.sub(r" +", " ", text).strip()[:200])
     if isinstance(document, list) and document:
         document = document[0]
     error = document.get("error", document) if isinstance(document, dict) else document
-    if isinstance(error, dict):
-        message = str(error.get("message", error.get("status", "")))
-        reasons = [str(e.get("reason", "")) for e in error.get("errors", []) if isinstance(e, dict)]
-        return " ".join([message, *(r for r in reasons if "imit" in r and r not in message)])
-    return str(error)
+    if not isinstance(error, dict):
+        return ErrorBody(str(error))
+    details = [entry for name in ("errors", "details") for entry in _dicts(error.get(name))]
+    limits = [
+        str(found["quota_limit"])
+        for entry in details
+        for found in _dicts([entry.get("metadata")])
+        if "quota_limit" in found
+    ]
+    return ErrorBody(
+        message=str(error.get("message") or error.get("status", "")),
+        reasons=tuple(str(entry["reason"]) for entry in details if entry.get("reason")),
+        quota_limit=limits[0] if limits else "",
+    )
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
 
 
 def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime] | None = None) -> float | None:
@@ -179,7 +231,7 @@ def _classify_client(error: BaseException) -> EechipsError | None:
     if not isinstance(cause, googleapiclient.errors.HttpError):
         return None
     headers = {str(k).lower(): str(v) for k, v in cause.resp.items()}
-    return classify_response(int(cause.resp.status), response_message(cause.content), parse_retry_after(headers))
+    return classify_response(int(cause.resp.status), parse_error(cause.content), parse_retry_after(headers))
 
 
 def _classify_auth(error: BaseException) -> EechipsError | None:

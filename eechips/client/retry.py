@@ -11,9 +11,12 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import TypeVar
 
+from eechips.client.classify import unavailable_until
 from eechips.errors import TransientError, UnreachableError
+from eechips.human import human_time
 
 T = TypeVar("T")
 
@@ -30,6 +33,8 @@ class RetryPolicy:
         total: seconds after the first attempt began when no further one is started; the time that the network
             was away does not count.
         offline: seconds to wait for a network that is away.
+        longest_wait: seconds that Retry-After headers may make one request wait in all; if the service asks for more,
+            the run stops.
     """
 
     retries: int = 10
@@ -38,6 +43,7 @@ class RetryPolicy:
     max_delay: float = 30.0
     total: float = 600.0
     offline: float = 0.0
+    longest_wait: float = 7200.0
 
 
 class _GivenUpError(Exception):
@@ -48,6 +54,8 @@ class _GivenUpError(Exception):
         self.error = error
 
 
+_MOST_ASKED = 366 * 86400.0
+"""Seconds: a date beyond that says nothing."""
 _CROWDED_DELAY = 0.5
 """First wait in seconds after a 429. The throttle has already made room: a longer one would only idle."""
 
@@ -72,6 +80,7 @@ def call(
 
     Raises:
         TransientError: the last one, when the bounds are reached.
+        ProjectUnavailableError: if the service asks to wait longer than the policy allows.
     """
     from retry.api import retry_call
 
@@ -108,26 +117,37 @@ class _Patience:
     ) -> None:
         self._policy, self._pause, self._await_service, self._clock = policy, pause, await_service, clock
         self._end = clock() + policy.total
-        self._not_before: float | None = None
+        self._asked: float | None = None
+        self._waited = 0.0
         self._delays = _delays(policy)
         self._rejections = 0
         self._away = 0.0
 
     def attempt(self, attempt: Callable[[], T]) -> T:
-        if self._not_before is not None:
-            self._pause(max(next(self._delays), self._not_before - self._clock()))
+        if self._asked is not None:
+            self._pause(max(next(self._delays), self._asked))
         while True:
             try:
                 return attempt()
             except UnreachableError as error:
                 self._wait_for_service(error)
             except TransientError as error:
-                self._not_before = self._clock() + (error.retry_after or 0.0)
-                if max(self._clock(), self._not_before) >= self._end:
+                if self._clock() >= self._end:
                     raise _GivenUpError(error) from error
+                self._asked = self._granted(error)
                 if error.status != 429:
                     raise
-                self._pause(max(error.retry_after or 0.0, self._crowded_delay()))
+                self._pause(max(self._asked, self._crowded_delay()))
+
+    def _granted(self, error: TransientError) -> float:
+        """Seconds that the service asks to wait, if that is not too long."""
+        asked = error.retry_after or 0.0
+        self._waited += asked if asked > self._policy.max_delay else 0.0  # shorter ones count towards the total
+        if self._waited > self._policy.longest_wait:
+            moment = datetime.now(timezone.utc) + timedelta(seconds=min(asked, _MOST_ASKED))
+            what = f"Earth Engine asks to wait {human_time(asked)} ({str(error).rstrip('.')})"
+            raise unavailable_until(what, moment) from error
+        return asked
 
     def _wait_for_service(self, error: UnreachableError) -> None:
         if not self._policy.offline:

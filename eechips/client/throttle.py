@@ -44,8 +44,10 @@ _FIRST = len(Cell)
     _WOKEN,
     _WOKEN_NEXT,
     _LEARNS,
+    _ASKED_UNTIL,
+    _ASKED,
     _END,
-) = range(_FIRST, _FIRST + 12)
+) = range(_FIRST, _FIRST + 14)
 _HELD, _PACED, _WAITING, _WAITING_NEXT, _SENT, _REJECTED, _RECEIVED, _SHARE, _SEAT_SIZE = range(9)
 
 _BURST_SECONDS = 0.1
@@ -53,8 +55,10 @@ _BURST_SECONDS = 0.1
 _MINUTE = 60.0
 _MAX_NAP = 0.25
 """Longest sleep, in seconds: a wake-up that died with its process costs no more than this."""
-_MAX_CLOSED = 300.0
+_MAX_CLOSED = 7200.0
 """Longest time, in seconds, that one answer's Retry-After can close the throttle for all."""
+LONG_WAIT = 30.0
+"""A Retry-After of more seconds is a pause of the run: it does not count towards the time of a unit."""
 _QUOTA_STATUS = "x-earth-engine-quota-status"
 _RESTRICTED = "parallelism_restricted=true"
 """How the service announces that a project's compute of the month is used up."""
@@ -153,7 +157,7 @@ class Slot:
         """
         self.status = status
         self.is_restricted = _RESTRICTED in headers.get(_QUOTA_STATUS, "")
-        self.retry_after = parse_retry_after(headers) if status == 429 else None
+        self.retry_after = parse_retry_after(headers) if status in (429, 503) else None
 
 
 class Throttle:
@@ -289,6 +293,16 @@ class Throttle:
     def offline_since(self) -> float | None:
         """Since when the service cannot be reached, on the monotonic clock; None if it can."""
         return self._cells[_OFFLINE] or None
+
+    @property
+    def asked_left(self) -> float:
+        """Seconds for which the service has asked not to be asked, from now on; 0 if it has not, or not for long."""
+        return max(0.0, self._cells[_ASKED_UNTIL] - self._clock())
+
+    @property
+    def asked_so_far(self) -> float:
+        """Seconds that have passed in such pauses since the beginning."""
+        return self._cells[_ASKED] - self.asked_left
 
     def stop(self) -> None:
         """Tells every process that the run is stopping: nothing is repeated any more."""
@@ -436,10 +450,19 @@ class Throttle:
                     self._controller.rejected(self.in_flight, now, restricted=slot.is_restricted)
                 else:  # until a share comes that takes it into account: what waits would be turned away as well
                     cells[Cell.LIMIT] = max(1.0, min(cells[Cell.LIMIT], float(self.in_flight)))
-                if slot.retry_after:
-                    until = now + min(slot.retry_after, _MAX_CLOSED)
-                    cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)
+            if slot.retry_after:
+                self._close(now, min(slot.retry_after, _MAX_CLOSED))
             self._wake_some()
+
+    def _close(self, now: float, seconds: float) -> None:
+        """Sends nothing for so many seconds, because the service asks for that."""
+        cells = self._cells
+        until = now + seconds
+        cells[_CLOSED_UNTIL] = max(cells[_CLOSED_UNTIL], until)
+        before = max(cells[_ASKED_UNTIL], now)
+        if seconds > LONG_WAIT and until > before:
+            cells[_ASKED] += until - before
+            cells[_ASKED_UNTIL] = until
 
     def _await_slot(self, base: int, *, is_next: bool) -> None:
         semaphore = self._wake_next if is_next else self._wake

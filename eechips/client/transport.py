@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from eechips.client import retry
 from eechips.client.authorization import Authorizer
-from eechips.client.classify import classify_exception, classify_response, parse_retry_after, response_message
+from eechips.client.classify import classify_exception, classify_response, parse_error, parse_retry_after
 from eechips.client.documents import Documents
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Seat, Slot
@@ -377,7 +377,7 @@ class Transport:
             policy or self.policy,
             pause=self.pause,
             await_service=self._seat.await_service,
-            clock=self._clock,
+            clock=lambda: self._clock() - self._seat.throttle.asked_so_far,
         )
 
     @property
@@ -576,5 +576,4 @@ def _refuse_fragment(reply: Reply) -> None:
 def _error_of(reply: Reply) -> EechipsError | None:
     if 200 <= reply.status < 300:
         return None
-    message = response_message(reply.body)
-    return classify_response(reply.status, message, parse_retry_after(reply.headers))
+    return classify_response(reply.status, parse_error(reply.body), parse_retry_after(reply.headers))

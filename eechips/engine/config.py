@@ -192,7 +192,12 @@ class RunConfig:
     def policy(self) -> RetryPolicy:
         """How one request is repeated; a unit's time bounds the total."""
         total = min(RetryPolicy().total, self.unit_timeout)
-        return RetryPolicy(retries=self.retries, delay=self.retry_delay, total=total, offline=_OFFLINE)
+        longest = RetryPolicy().longest_wait
+        if self.engine in ("dask", "beam"):  # on other machines nobody knows that a worker waits, and does not hang
+            longest = min(longest, self.unit_timeout / 2)
+        return RetryPolicy(
+            retries=self.retries, delay=self.retry_delay, total=total, offline=_OFFLINE, longest_wait=longest
+        )
 
     @property
     def timeouts(self) -> Timeouts:

@@ -11,9 +11,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from types import FrameType
 from typing import Any
 
+from eechips.engine.breaker import Breaker
 from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor, Finished, Lost
 from eechips.engine.log import RunLog
@@ -22,7 +24,8 @@ from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.records import unit_failure
 from eechips.engine.redraw import Redraws
-from eechips.errors import RecipeError, UsageError, WorkerLostError
+from eechips.errors import UsageError, WorkerLostError
+from eechips.human import human_time
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned, Record, State
 from eechips.storage import Store
@@ -35,13 +38,12 @@ _MOST_AGAIN = 500
 _MAX_HELD = 5
 """Workers at most that are kept free for units alone."""
 _PACE_SECONDS = 5.0  # between two lines of the log on how the run goes
+_WAIT_SECONDS = 600.0  # between two notices of a wait that the service asks for
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
 _HANG_UP = getattr(signal, "SIGHUP", None)  # not every system has it
 _SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if number is not None)
 """Ctrl-C, the system that shuts down, a terminal that is closed."""
-_ALIKE_LIMIT = 20
-"""So many first units failing in the same place of the recipe end the run: the rest would do the same."""
 
 
 class Interrupt:
@@ -126,10 +128,11 @@ class Dispatcher:
         self._losses: Counter[int] = Counter()
         self._disputed: set[str] = set()
         self._count = self._settled = 0
-        self._first: list[str | None] = []
+        self._breaker = Breaker(clock)
         self._is_dry = False
         self._is_exclusive = False
         self._is_offline = self._is_restricted = False
+        self._waiting_told: float | None = None
         self._paced = clock()
 
     def run(self, units: Iterator[Planned], count: int, interrupt: Interrupt) -> bool:
@@ -144,7 +147,7 @@ class Dispatcher:
             Whether all units were settled; False if the user stopped it.
 
         Raises:
-            ConfigurationError: if no unit can succeed.
+            ConfigurationError: if no unit can succeed, now or at all.
             RecipeError: if the first units all fail in the same place of the recipe, or it cannot redraw.
             RequestError: if the service refuses what redrawing asks.
             StorageError: if results cannot be written.
@@ -223,6 +226,11 @@ class Dispatcher:
         elif self._clock() >= self._end:
             reason = "time over"
             self._progress.say("Stopping: the run has taken the time that it may take; finishing what is in flight.")
+        elif self._clock() + throttle.asked_left > self._end:
+            reason = "time over"
+            self._progress.say(
+                f"Stopping: Earth Engine asks to wait {human_time(throttle.asked_left)}, longer than the run may take."
+            )
         if reason is None:
             return False
         throttle.stop()
@@ -262,6 +270,7 @@ class Dispatcher:
                 if self._is_offline
                 else "The service can be reached again."
             )
+        self._watch_wait(throttle.asked_left)
         if self._clock() - self._paced >= _PACE_SECONDS:
             self._paced = self._clock()
             self._log.write(
@@ -272,6 +281,22 @@ class Dispatcher:
                 sent=throttle.sent,
                 rejected=throttle.rejected,
             )
+
+    def _watch_wait(self, left: float) -> None:
+        """Tells the user of a long Retry-After: when it begins, now and then, and when it ends."""
+        now, told = self._clock(), self._waiting_told
+        if left > 0.0 and (told is None or now - told >= _WAIT_SECONDS):
+            until = datetime.now(timezone.utc) + timedelta(seconds=left)
+            self._waiting_told = now
+            self._log.write("waiting", seconds=round(left))
+            self._progress.say(
+                f"Earth Engine asks to wait: the run resumes in {human_time(left)}, at {until:%H:%M} UTC. Nothing is"
+                " lost; Ctrl-C stops."
+            )
+        elif left <= 0.0 and told is not None:
+            self._waiting_told = None
+            self._log.write("waited")
+            self._progress.say("The wait that Earth Engine asked for is over: the run resumes.")
 
     def _settle(self, events: list[Finished | Lost]) -> None:
         """Commits files and stores records: first the file, then the ledger, so that no record is a lie."""
@@ -289,19 +314,22 @@ class Dispatcher:
                 self._note_exchanges(event)
                 self._is_exclusive = self._is_exclusive or event.outcome.is_exclusive
                 record = self._commit(event.task, event.outcome, files, revoked)
-                failure = failure or event.outcome.fatal or self._alike_failure(event.outcome)
+                stop = self._breaker.note(event.task, event.outcome)
+                failure = failure or event.outcome.fatal or stop
                 further += _further(record, event.outcome)
                 layers += _layers(record, event.outcome)
             if record is not None:
                 records.append(record)
                 if record.state is State.EMPTY and record.file is None:
                     dropped.append(record.position)
-        if records:
+        again = {record.position: record for record in self._breaker.reopened} if failure is not None else {}
+        if records or again:
+            records = [again.pop(record.position, record) for record in records]
             # A result that was overwritten may have come with these, or be in the ledger by now.
             records = [revoked.pop(record.position, record) for record in records]
             kept = {record.position for record in records if record.file is not None}
             self._ledger.record(
-                [*records, *revoked.values()],
+                [*records, *revoked.values(), *again.values()],
                 [row for row in further if row[0] in kept],
                 [row for row in layers if row[0] in kept],
             )
@@ -360,17 +388,6 @@ class Dispatcher:
         if self._verbose:
             for exchange in event.outcome.exchanges:
                 self._log.write("request", id=event.task.id, **dataclasses.asdict(exchange))
-
-    def _alike_failure(self, outcome: Outcome) -> RecipeError | None:
-        """The error to stop with, once the first units have all failed in the same place of the recipe."""
-        if outcome.record is None or len(self._first) >= _ALIKE_LIMIT:
-            return None
-        self._first.append(outcome.alike)
-        if len(self._first) < _ALIKE_LIMIT or outcome.alike is None or len(set(self._first)) > 1:
-            return None
-        record = outcome.record
-        message = f"the first {_ALIKE_LIMIT} units all failed alike: {record.error}"
-        return RecipeError(message, traceback=record.traceback or "")
 
     def _report(self, record: Record) -> None:
         self._settled += 1

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eechips.client.authorization import Authorizer
-from eechips.client.classify import classify_exception, classify_response, parse_retry_after, response_message
+from eechips.client.classify import classify_exception, classify_response, parse_error, parse_retry_after
 from eechips.client.connection import Target
 from eechips.client.credentials import find_credentials
 from eechips.client.limits import recall
@@ -401,7 +401,7 @@ def _unchanged(request: Any) -> Any:
 
 def _error_of(status: int, body: bytes, headers: Mapping[str, str], *, describes: bool) -> EechipsError | None:
     if not 200 <= status < 300:
-        return classify_response(status, response_message(body), parse_retry_after(headers))
+        return classify_response(status, parse_error(body), parse_retry_after(headers))
     try:
         content = json.loads(body)
     except ValueError:

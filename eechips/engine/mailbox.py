@@ -22,7 +22,7 @@ from eechips.client.throttle import Tally
 from eechips.client.transport import Exchange
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.outcome import Outcome
-from eechips.errors import EechipsError
+from eechips.errors import EechipsError, ProjectUnavailableError
 from eechips.manifest.record import Planned, Record, State
 from eechips.objects import ObjectStore
 from eechips.recipe import canonical_json
@@ -184,8 +184,9 @@ def _of_event(event: Finished | Lost) -> dict[str, Any]:
         "record": None if outcome.record is None else _given(dataclasses.asdict(outcome.record)),
         "files": [[each.name, each.size, each.sha256] for each in staged],
         "layers": list(outcome.layers),
-        "fatal": None if outcome.fatal is None else [type(outcome.fatal).__name__, str(outcome.fatal)],
+        "fatal": None if outcome.fatal is None else _of_error(outcome.fatal),
         "alike": outcome.alike,
+        "refused": outcome.refused,
         "exchanges": [dataclasses.asdict(each) for each in outcome.exchanges],
         "is_exclusive": outcome.is_exclusive,
     }
@@ -204,6 +205,7 @@ def _event(line: dict[str, Any]) -> Finished | Lost:
         staged[0] if staged else None,
         fatal=_error(*line["fatal"]) if "fatal" in line else None,
         alike=line.get("alike"),
+        refused=(int(line["refused"][0]), str(line["refused"][1])) if "refused" in line else None,
         exchanges=tuple(Exchange(**each) for each in line.get("exchanges", ())),
         further=tuple(staged[1:]),
         layers=tuple((path, layer, facts) for path, layer, facts in line.get("layers", ())),
@@ -216,6 +218,11 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _error(name: str, text: str) -> EechipsError:
+def _of_error(error: EechipsError) -> list[str]:
+    until = error.until if isinstance(error, ProjectUnavailableError) else None
+    return [type(error).__name__, str(error), *([until] if until else [])]
+
+
+def _error(name: str, text: str, until: str | None = None) -> EechipsError:
     kind: type[EechipsError] = getattr(errors, name)
-    return kind(text)
+    return ProjectUnavailableError(text, until=until) if kind is ProjectUnavailableError else kind(text)

@@ -21,6 +21,8 @@ class Outcome:
         staged: the file to commit, if there is one.
         fatal: an error that concerns every unit: the run must stop.
         alike: where the recipe raised; equal for failures of the same kind.
+        refused: of a failure of the service that many units may share, its HTTP status and a key that is equal for
+            failures of the same kind.
         exchanges: the requests that were sent, if they are logged.
         further: more files to commit, of a unit that has several.
         layers: of a unit whose files have names of their own, each file's path, layer, and facts as JSON.
@@ -36,6 +38,7 @@ class Outcome:
     further: tuple[Staged, ...] = ()
     layers: tuple[tuple[str, str, str], ...] = ()
     is_exclusive: bool = False
+    refused: tuple[int, str] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 from eechips.client.classify import classify_exception
 from eechips.client.scrub import scrub
 from eechips.client.transport import Usage
+from eechips.engine.breaker import refusal_of
 from eechips.engine.outcome import Outcome
-from eechips.errors import ConfigurationError, RecipeError, StorageError, TransientError, UsageError
+from eechips.errors import (
+    ConfigurationError,
+    EechipsError,
+    RecipeError,
+    StorageError,
+    TransientError,
+    UsageError,
+)
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
 from eechips.moment import utc_now
 from eechips.recipe import Chip
@@ -97,7 +105,7 @@ def failed(task: Planned, error: BaseException) -> Outcome:
             trace = found.traceback
         found = found or RecipeError(f"{type(error).__name__}: {error}")
     if isinstance(found, (ConfigurationError, StorageError)):
-        return Outcome(task.position, None, fatal=type(found)(scrub(str(found))))
+        return Outcome(task.position, None, fatal=_scrubbed(found))
     record = Record(
         position=task.position,
         state=State.FAILED_TRANSIENT if isinstance(found, TransientError) else State.FAILED_PERMANENT,
@@ -105,7 +113,14 @@ def failed(task: Planned, error: BaseException) -> Outcome:
         error=scrub(str(found)),
         traceback=scrub(trace)[-_MAX_TRACEBACK:] if trace else None,
     )
-    return Outcome(task.position, record, alike=alike)
+    return Outcome(task.position, record, alike=alike, refused=refusal_of(found))
+
+
+def _scrubbed(error: EechipsError) -> EechipsError:
+    """The same error without what is secret."""
+    scrubbed = type(error)(scrub(str(error)))
+    scrubbed.__dict__.update(error.__dict__)
+    return scrubbed
 
 
 def unit_failure(task: Planned, error: Exception, attempts: int, requests: int) -> Record:

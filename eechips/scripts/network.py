@@ -14,7 +14,7 @@ import urllib.response
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.classify import classify_response, response_message
+from eechips.client.classify import classify_response, parse_error
 from eechips.client.connection import Connection, prepare
 from eechips.client.documents import Briefing, DocumentsFile
 from eechips.client.throttle import Stopped
@@ -66,7 +66,7 @@ class Witness:
             raise
         status = int(response.status)
         if status >= 400:
-            self.failure = classify_response(status, response_message(body))
+            self.failure = classify_response(status, parse_error(body))
         else:
             self.has_answer = True
         return response, body

@@ -14,6 +14,7 @@ import urllib3.exceptions
 from eechips.client.classify import (
     classify_exception,
     classify_response,
+    parse_error,
     parse_retry_after,
     response_message,
 )
@@ -63,7 +64,6 @@ PERMANENT = [
     (400, "Unrecognized argument type"),
     (404, "Not found."),
     (403, "Permission 'earthengine.assets.get' denied on resource 'projects/x/assets/y'."),
-    (409, ""),
 ]
 CONFIGURATION = [
     (401, "Request had invalid authentication credentials."),
@@ -167,7 +167,7 @@ def test_messages_of_bodies() -> None:
     assert response_message(b"") == ""
     assert response_message(b'"text"') == "text"
     limited = {"error": {"message": "Slow down.", "errors": [{"reason": "userRateLimitExceeded"}]}}
-    assert type(classify_response(403, response_message(json.dumps(limited).encode()))) is TransientError
+    assert type(classify_response(403, parse_error(json.dumps(limited).encode()))) is TransientError
 
 
 def test_retry_after_is_seconds_or_a_date() -> None:

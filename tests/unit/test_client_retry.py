@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from eechips.client.retry import RetryPolicy, call
-from eechips.errors import PermanentError, TransientError, ValidationError
+from eechips.errors import PermanentError, ProjectUnavailableError, TransientError, ValidationError
 
 QUICK = RetryPolicy(retries=3, delay=0.01, max_delay=0.02)
 
@@ -70,13 +70,31 @@ def test_retry_after_is_obeyed() -> None:
     assert calls[1] - calls[0] >= 0.29
 
 
-def test_a_retry_after_beyond_the_total_is_not_waited_for() -> None:
-    attempt, calls = failing(9, TransientError("x", retry_after=3600.0))
-    began = time.monotonic()
+def test_a_long_retry_after_is_waited_for_and_the_request_succeeds() -> None:
+    attempt, calls = failing(1, TransientError("x", status=429, retry_after=3600.0))
+    waits: list[float] = []
+    assert call(attempt, QUICK, pause=waits.append) == "done"
+    assert len(calls) == 2
+    assert 3600.0 in waits
+
+
+@pytest.mark.parametrize(("asked", "times"), [(86400.0, 1), (1e30, 1), (3600.0, 3)])
+def test_a_service_that_asks_to_wait_too_long_stops_the_run_until_then(asked: float, times: int) -> None:
+    attempt, calls = failing(99, TransientError("Busy.", status=429, retry_after=asked))
+    with pytest.raises(
+        ProjectUnavailableError, match=r"Earth Engine asks to wait .*Busy.*same command again"
+    ) as caught:
+        call(attempt, QUICK, pause=lambda _: None, clock=lambda: 0.0)
+    assert len(calls) == times
+    assert caught.value.until is not None
+
+
+def test_constant_short_retry_afters_are_bounded_by_the_total_time() -> None:
+    attempt, _ = failing(10**6, TransientError("x", status=429, retry_after=1.0))
+    waits: list[float] = []
     with pytest.raises(TransientError):
-        call(attempt, QUICK)
-    assert time.monotonic() - began < 600
-    assert len(calls) == 1
+        call(attempt, RetryPolicy(total=30.0, longest_wait=5.0), pause=waits.append, clock=lambda: sum(waits))
+    assert 30.0 <= sum(waits) < 40.0
 
 
 def test_the_first_attempt_does_not_wait_and_a_pause_may_end_it() -> None:

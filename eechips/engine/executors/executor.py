@@ -144,7 +144,7 @@ class Executor(abc.ABC, Generic[DeskT]):
         chosen = self._idle() if alone else self._roomy()
         if chosen is None:
             raise ValueError("no desk has room")
-        chosen.tasks[task.position] = task, self._clock()
+        chosen.tasks[task.position] = task, self._working_time
         chosen.is_alone = alone
         self._send(chosen, task)
 
@@ -158,8 +158,13 @@ class Executor(abc.ABC, Generic[DeskT]):
 
     def _late(self, desk: DeskT) -> set[int]:
         """Positions of the tasks that take too long."""
-        now = self._clock()
+        now = self._working_time
         return {position for position, (_, since) in desk.tasks.items() if now - since > self._timeout}
+
+    @property
+    def _working_time(self) -> float:
+        """Seconds, without the pauses that the service has asked for: they are no task's fault."""
+        return self._clock() - self.throttle.asked_so_far
 
     def _idle(self) -> DeskT | None:
         return next((d for d in self._desks if d.is_ready and not d.tasks and self._depth(d) > 0), None)

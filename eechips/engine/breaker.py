@@ -1,0 +1,121 @@
+"""Stops a run whose units all fail for the same reason: the rest would do the same."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from eechips.engine.outcome import Outcome
+from eechips.errors import EechipsError, ProjectUnavailableError, RecipeError, TransientError, UnknownServiceError
+from eechips.manifest.record import Planned, Record, State
+
+ALIKE_LIMIT = 20
+"""Units that fail alike, one after the other, before the run stops."""
+REFUSED_LIMIT = 100
+"""The same for requests with status 400 once a unit has succeeded: units next to each other in the plan may lie where
+there are no data, for example."""
+PATIENCE = 1800.0
+"""Seconds without a success before failures that each were repeated for minutes stop the run: outages end."""
+_MOST_REOPENED = 1000
+"""Units at most that are tried again for the error that has stopped the run: those that failed last."""
+_BAD_REQUEST = 400
+
+
+class Breaker:
+    """Counts failures in a row.
+
+    Three kinds of failures stop a run: the first units all fail in the same place of the recipe; the service refuses
+    units with the same unknown error; the service fails for half an hour. Units that the service refused are to be
+    recorded so that the next run tries them again: see :attr:`reopened`.
+
+    Attributes:
+        reopened: records of units that failed with the error that stopped the run, as they are to be recorded.
+
+    Args:
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._first: list[str | None] = []
+        self._key: str | None = None
+        self._streak = 0
+        self._refused: deque[tuple[str, Record]] = deque(maxlen=_MOST_REOPENED)
+        self._has_succeeded = False
+        self._since = clock()
+        self.reopened: list[Record] = []
+
+    def note(self, task: Planned, outcome: Outcome) -> EechipsError | None:
+        """Takes note of an outcome.
+
+        Args:
+            task: the unit.
+            outcome: what became of it.
+
+        Returns:
+            The error to stop the run with, if it is to stop.
+        """
+        record = outcome.record
+        if record is None:
+            return None
+        return self._note_recipe(record, outcome.alike) or self._note_service(task, record, outcome.refused)
+
+    def _note_recipe(self, record: Record, alike: str | None) -> RecipeError | None:
+        if len(self._first) >= ALIKE_LIMIT:
+            return None
+        self._first.append(alike)
+        if len(self._first) < ALIKE_LIMIT or alike is None or len(set(self._first)) > 1:
+            return None
+        message = f"the first {ALIKE_LIMIT} units all failed alike: {record.error}"
+        return RecipeError(message, traceback=record.traceback or "")
+
+    def _note_service(self, task: Planned, record: Record, refused: tuple[int, str] | None) -> EechipsError | None:
+        if not record.state.is_failure:
+            self._has_succeeded, self._since = True, self._clock()
+        if refused is None:
+            self._key, self._streak = None, 0
+            return None
+        status, key = refused
+        if status == _BAD_REQUEST and task.attempts:
+            return None  # it was the end of an earlier run already, which is to get past it
+        if key != self._key:
+            self._key, self._streak = key, 0
+        self._streak += 1
+        if record.state is State.FAILED_TRANSIENT:
+            return self._failing(record)
+        # Those too that came before the last success: with many requests in flight, some succeed late.
+        self._refused.append((key, record))
+        limit = REFUSED_LIMIT if status == _BAD_REQUEST and self._has_succeeded else ALIKE_LIMIT
+        if self._streak < limit:
+            return None
+        self.reopened = [replace(each, state=State.FAILED_TRANSIENT) for of, each in self._refused if of == key]
+        return ProjectUnavailableError(
+            f"Earth Engine refuses every request (HTTP {status}: {record.error}): {self._streak:,} units in a row."
+            " The run stops; its results are kept. To go on: find out what the message means, and run the same command"
+            " again: it tries these units again."
+        )
+
+    def _failing(self, record: Record) -> EechipsError | None:
+        if self._streak < ALIKE_LIMIT or self._clock() - self._since < PATIENCE:
+            return None
+        minutes = round((self._clock() - self._since) / 60)
+        return ProjectUnavailableError(
+            f"Earth Engine has answered no request for {minutes} minutes ({record.error}). The run stops; its results"
+            " are kept. To go on: run the same command again later; https://status.earthengine.app says whether the"
+            " service has trouble."
+        )
+
+
+def refusal_of(error: EechipsError) -> tuple[int, str] | None:
+    """The status of an unknown, or lasting, failure of the service, and what is the same for others of its kind.
+
+    Args:
+        error: that a unit failed with.
+    """
+    if not isinstance(error, (UnknownServiceError, TransientError)) or error.status is None or error.status < 300:
+        return None
+    kind = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "", str(error))[:200] if error.status == _BAD_REQUEST else ""
+    return error.status, f"{type(error).__name__} {error.status} {kind}".strip()

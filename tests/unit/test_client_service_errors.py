@@ -1,0 +1,151 @@
+"""The table of the service's errors: every row, by real bodies over HTTP."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from eechips.client.classify import classify_response, parse_error, renewal
+from eechips.client.retry import RetryPolicy
+from eechips.client.service_errors import TABLE, Example, Kind, ServiceError, find
+from eechips.client.throttle import Limits, Throttle
+from eechips.client.transport import Request, Timeouts, Transport
+from eechips.errors import (
+    ConfigurationError,
+    EechipsError,
+    PermanentError,
+    ProjectUnavailableError,
+    TooLargeError,
+    TransientError,
+    UnknownServiceError,
+)
+from tests.answering import Answer, answering
+
+DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
+CLASSES: Mapping[Kind, type[EechipsError]] = {
+    Kind.TRANSIENT: TransientError,
+    Kind.TOO_LARGE: TooLargeError,
+    Kind.INDIVISIBLE: TooLargeError,
+    Kind.PERMANENT: PermanentError,
+    Kind.UNAVAILABLE: ProjectUnavailableError,
+    Kind.CONFIGURATION: ConfigurationError,
+    Kind.CREDENTIALS: ConfigurationError,
+}
+
+
+def body_of(example: Example) -> bytes:
+    """A body as Google's API gateway writes it."""
+    error: dict[str, object] = {"code": example.code, "message": example.message, "status": example.status}
+    if example.reason.isupper():
+        metadata = {"service": "earthengine.googleapis.com", "consumer": "projects/123"}
+        if example.quota_limit:
+            metadata["quota_limit"] = example.quota_limit
+        kind = "type.googleapis.com/google.rpc.ErrorInfo"
+        info = {"@type": kind, "reason": example.reason, "domain": "googleapis.com", "metadata": metadata}
+        error["details"] = [{"@type": "type.googleapis.com/google.rpc.Help", "links": []}, info]
+    elif example.reason:
+        error["errors"] = [{"domain": "usageLimits", "reason": example.reason, "message": example.message}]
+    return json.dumps({"error": error}).encode()
+
+
+def asked(answer: Answer) -> EechipsError:
+    """What the transport raises for an answer that a real server sends."""
+    with answering(lambda *_: answer) as url:
+        seat = Throttle(multiprocessing.get_context(), Limits(in_flight=1, start=1), seats=1).seat(0)
+        transport = Transport(url, seat, RetryPolicy(retries=0, total=0.001), Timeouts())
+        try:
+            with pytest.raises(EechipsError) as caught:
+                transport.post(Request(f"{url}/v1/projects/p/value:compute", "{}", {}), lambda body: body)
+        finally:
+            transport.close()
+    return caught.value
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+def test_every_row_is_found_by_its_example_and_has_its_class_over_http(row: ServiceError) -> None:
+    body = body_of(row.example)
+    assert find(row.example.code, parse_error(body)) is row
+    error = asked((row.example.code, {"Content-Type": "application/json"}, body))
+    assert type(error) is CLASSES[row.kind]
+    assert row.example.message.rstrip(".")[:150] in str(error)
+    assert row.source.startswith("https://")
+    if isinstance(error, ProjectUnavailableError):
+        assert "run the same command again" in str(error)
+        assert (error.until is not None) is (row.period is not None)
+    if isinstance(error, ConfigurationError):
+        assert row.cure.removeprefix("or ") in str(error)
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if row.example.reason], ids=lambda row: row.name)
+def test_a_reason_counts_whatever_the_message_says(row: ServiceError) -> None:
+    """Messages change; reasons do not. Rows whose message says more are found by that message alone."""
+    changed = Example(row.example.code, row.example.status, "Nein.", row.example.reason, row.example.quota_limit)
+    assert type(classify_response(row.example.code, parse_error(body_of(changed)))) is CLASSES[row.kind]
+
+
+@pytest.mark.parametrize("status", [400, 403, 429])
+def test_a_quota_of_a_day_is_the_same_whatever_its_status(status: int) -> None:
+    daily = next(row for row in TABLE if row.name == "daily compute").example
+    assert type(classify_response(status, daily.message)) is ProjectUnavailableError
+
+
+@pytest.mark.parametrize(("status", "message"), [(400, "Oh no."), (403, "No."), (409, ""), (451, "Not here")])
+def test_what_is_in_no_row_is_unknown_and_keeps_its_message(status: int, message: str) -> None:
+    error = asked((status, {}, json.dumps({"error": {"code": status, "message": message}}).encode()))
+    assert type(error) is UnknownServiceError
+    assert error.status == status
+    assert str(error) == (message or f"HTTP {status} without a message")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ImageCollection.limit: the daily limit was exceeded by a property.",
+        "Image.load: Image asset 'me/quota_exceeded_per_month' not found.",
+    ],
+)
+def test_words_of_an_expression_are_no_quota(message: str) -> None:
+    assert type(classify_response(400, message)) is PermanentError
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[" * 100_000,
+        b"null",
+        b"[]",
+        b'{"error": {"details": {"reason": 1}, "errors": 5, "message": ["x"]}}',
+        b'{"error": {"details": [null, {"metadata": [1], "reason": {"a": 1}}]}}',
+        b"\xff\xfe",
+    ],
+)
+def test_bodies_of_any_shape_are_read(body: bytes) -> None:
+    assert isinstance(parse_error(body).message, str)
+    assert isinstance(classify_response(400, parse_error(body)), PermanentError)
+
+
+@pytest.mark.parametrize(
+    ("now", "day", "month"),
+    [
+        ("2026-11-21T14:00", "2026-11-22T08:00", "2026-12-01T08:00"),  # standard time
+        ("2026-07-01T06:59", "2026-07-01T07:00", "2026-07-01T07:00"),  # June still, in California
+        ("2026-12-31T20:00", "2027-01-01T08:00", "2027-01-01T08:00"),
+        ("2026-03-08T09:00", "2026-03-09T07:00", "2026-04-01T07:00"),  # the day on which summer time begins
+    ],
+)
+def test_quotas_are_renewed_at_midnight_pacific_time(now: str, day: str, month: str) -> None:
+    moment = datetime.fromisoformat(now).replace(tzinfo=timezone.utc)
+    assert renewal("day", moment).strftime("%Y-%m-%dT%H:%M") == day
+    assert renewal("month", moment).strftime("%Y-%m-%dT%H:%M") == month
+
+
+def test_the_documentation_lists_every_row() -> None:
+    text = DOCS.read_text()
+    for row in TABLE:
+        assert f"| {row.name} |" in text, f"docs/errors.md lacks {row.name!r}"
+        assert row.source in text

@@ -1,0 +1,81 @@
+"""What stops a run whose units all fail alike."""
+
+from __future__ import annotations
+
+from eechips.engine.breaker import ALIKE_LIMIT, PATIENCE, REFUSED_LIMIT, Breaker
+from eechips.engine.outcome import Outcome
+from eechips.engine.records import failed
+from eechips.errors import EechipsError, PermanentError, ProjectUnavailableError, TransientError, UnknownServiceError
+from eechips.manifest.record import Planned, Record, State
+
+
+def unit(position: int, attempts: int = 0) -> Planned:
+    return Planned(position, f"{position:064x}", "{}", f"chips/{position}", attempts=attempts)
+
+
+def failing(breaker: Breaker, error: Exception, count: int, first: int = 0, attempts: int = 0) -> EechipsError | None:
+    """The first error to stop with, of so many units."""
+    for position in range(first, first + count):
+        task = unit(position, attempts)
+        stop = breaker.note(task, failed(task, error))
+        if stop is not None:
+            return stop
+    return None
+
+
+def succeed(breaker: Breaker, position: int = 0) -> None:
+    assert breaker.note(unit(position), Outcome(position, Record(position=position, state=State.DONE))) is None
+
+
+def test_unknown_refusals_in_a_row_stop_the_run_and_are_reopened() -> None:
+    breaker = Breaker()
+    for position in range(100):
+        succeed(breaker, position)
+    refusal = UnknownServiceError("No.", status=403)
+    assert failing(breaker, refusal, ALIKE_LIMIT - 1, 100) is None
+    stop = failing(breaker, refusal, 1, 200)
+    assert type(stop) is ProjectUnavailableError
+    assert "HTTP 403: No." in str(stop)
+    assert len(breaker.reopened) == ALIKE_LIMIT
+    assert {record.state for record in breaker.reopened} == {State.FAILED_TRANSIENT}
+    assert breaker.reopened[0].error == "No."
+
+
+def test_a_success_in_between_or_another_error_begins_anew() -> None:
+    breaker = Breaker()
+    for _ in range(5):
+        assert failing(breaker, UnknownServiceError("No.", status=403), ALIKE_LIMIT - 1) is None
+        succeed(breaker)
+        assert failing(breaker, UnknownServiceError("No.", status=409), ALIKE_LIMIT - 1) is None
+        assert failing(breaker, PermanentError("Image.load: gone", status=400), 30) is None
+    assert breaker.reopened == []
+
+
+def test_bad_requests_need_more_once_a_unit_has_succeeded() -> None:
+    assert failing(Breaker(), UnknownServiceError("Unit 'a7' is odd.", status=400), ALIKE_LIMIT) is not None
+    breaker = Breaker()
+    succeed(breaker)
+    for position in range(REFUSED_LIMIT - 1):
+        error = UnknownServiceError(f"Unit 'a{position}' is odd at {position}.", status=400)  # the same but for names
+        assert failing(breaker, error, 1, position) is None
+    assert failing(breaker, UnknownServiceError("Unit 'x' is odd at 1.", status=400), 1, 500) is not None
+
+
+def test_bad_requests_that_were_tried_by_an_earlier_run_do_not_stop_this_one() -> None:
+    assert failing(Breaker(), UnknownServiceError("Odd.", status=400), 500, attempts=1) is None
+    assert failing(Breaker(), UnknownServiceError("No.", status=403), 500, attempts=1) is not None
+
+
+def test_an_outage_stops_the_run_only_after_long() -> None:
+    now = [0.0]
+    breaker = Breaker(lambda: now[0])
+    outage = TransientError("Unavailable.", status=503)
+    assert failing(breaker, outage, 10 * ALIKE_LIMIT) is None
+    now[0] = PATIENCE - 1
+    assert failing(breaker, outage, 1) is None
+    now[0] = PATIENCE
+    stop = failing(breaker, outage, 1)
+    assert type(stop) is ProjectUnavailableError
+    assert "for 30 minutes (Unavailable.)" in str(stop)
+    succeed(breaker)
+    assert failing(breaker, outage, 10 * ALIKE_LIMIT) is None
