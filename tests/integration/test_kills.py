@@ -72,7 +72,7 @@ def assert_whole(folder: Path, count: int = COUNT) -> None:
 @pytest.mark.parametrize(
     "victims",
     [
-        ["fork server", "resource tracker"],
+        pytest.param(["fork server", "resource tracker"], marks=pytest.mark.slow),
         pytest.param(["fork server"], marks=pytest.mark.slow),
         pytest.param(["resource tracker"], marks=pytest.mark.slow),
         pytest.param(["workers"], marks=pytest.mark.slow),
