@@ -98,11 +98,17 @@ def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
         again = verb.make_context(words[1], list(words[2:]), parent=root)
         again.params[option] = place
         again.meta[TYPED] = list(words)
-        kept = ("project",) if again.params.get("local") else ("endpoint", "project")  # a local server has any port
-        for name in kept:
+        for name in _kept(info, is_local=bool(again.params.get("local"))):
             if again.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
                 again.params[name] = info.get(name)
         yield again
+
+
+def _kept(info: Mapping[str, Any], *, is_local: bool) -> tuple[str, ...]:
+    """The parameters that run.json has: none of a run that asked no service, as it records neither."""
+    if not info.get("endpoint"):
+        return ()
+    return ("project",) if is_local else ("endpoint", "project")  # a local server has any port
 
 
 def _directory(info: Mapping[str, Any], named: str | Path | None, place: Path) -> Path:

@@ -280,3 +280,20 @@ def test_on_a_terminal_rows_are_cut(project: Path) -> None:
     table = text.partition("\n\n")[2].splitlines()
     assert max(map(len, table)) == 60
     assert any(line.endswith("…") for line in table)
+
+
+def test_a_recipe_that_needs_no_service_is_retried_without_an_endpoint(tmp_path: Path) -> None:
+    (tmp_path / "alone.py").write_text(
+        "from pathlib import Path\nfrom eechips import Table\nNEEDS_SERVICE = False\n"
+        "def get_requests(): return [1, 2, 3]\n"
+        "def get_result(index, n):\n"
+        "    if n == 2 and (Path(__file__).parent / 'bad').exists():\n"
+        "        raise ValueError('not to be had')\n"
+        "    return Table([{'n': n}])\n"
+    )
+    (tmp_path / "bad").touch()
+    made = eechips("run", "alone.py", "--out", "out", "--engine", "threads", cwd=tmp_path)
+    assert (made.returncode, states(tmp_path / "out").count("failed_permanent")) == (1, 1), made.stderr
+    (tmp_path / "bad").unlink()
+    result = typed("retry", "out", cwd=tmp_path)
+    assert (result.exit_code, states(tmp_path / "out")) == (0, ["done"] * 3), result.output
