@@ -62,6 +62,7 @@ def put(folder: Path, *batches: Sequence[Mapping[str, Any]], layout: Layout | No
         batches,
         lambda schema: [],
         give_up=options.get("give_up", False),
+        mixed=options.get("mixed", "keep"),
         is_shown=False,
     )[1]
 

@@ -107,7 +107,13 @@ def catalog(
     with progress(len(samples), "chips", is_shown=not quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)
         found, outcome = update(
-            folder, wanted.layout, batches, described, give_up=wanted.give_up_unreadable, is_shown=not quiet
+            folder,
+            wanted.layout,
+            batches,
+            described,
+            give_up=wanted.give_up_unreadable,
+            mixed=wanted.mixed,
+            is_shown=not quiet,
         )
     return Built(found, outcome, left.without_place)
 

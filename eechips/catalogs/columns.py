@@ -56,7 +56,9 @@ _COLLECTION = pa.dictionary(pa.int32(), pa.string())
 _NOTHING = pa.int8()
 _PROJECTED = "proj:geometry"
 _ASSETS = "assets"
-_REST = "properties"
+REST = "properties"
+"""The column of properties that have no column, or that do not fit into theirs, as JSON."""
+_SCALARS: Mapping[str | None, pa.DataType] = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
 _UNREADABLE: Mapping[str, Any] = {"type": "WKB that cannot be read"}  # which is no geometry's
 _WKB = {b"ARROW:extension:name": b"geoarrow.wkb", b"ARROW:extension:metadata": b'{"crs":"OGC:CRS84"}'}
 
@@ -67,9 +69,11 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
     Properties that have the name of a column that every item has (``id``, ``type``, …) cannot be stored, and are left
     out; those that have the name of a part of a partition's path (``year``) are in columns such as ``property:year``.
     Of too many properties, those that fewer than one in a hundred items have are together in ``properties``, as JSON. A
-    property that is text in one item and not in another is text in all: what is none is there as JSON. So are
-    assets, and properties with objects, that have more than 1,000 different names: as columns they would fill the
-    memory with nulls. And so is what has more than 30 objects or arrays in one another, which no file can hold.
+    property that is a number or a boolean in some items and something else in others has the type that most of them
+    have; the values of the others are in ``properties`` too, so that comparisons of numbers stay possible. What mixes
+    texts, objects and arrays is text, as JSON. So are assets, and properties with objects, that have more than 1,000
+    different names: as columns they would fill the memory with nulls. And so is what has more than 30 objects or arrays
+    in one another, which no file can hold.
 
     Args:
         items: one at least, as STAC has them; geometry and bbox, of two dimensions, must be there.
@@ -181,32 +185,183 @@ def stamps_of(table: pa.Table) -> npt.NDArray[np.int64]:
     return found
 
 
-def unified(schemas: Iterable[pa.Schema]) -> pa.Schema:
-    """A schema that rows of all the schemas fit into, after :func:`conformed`."""
-    fields: dict[str, pa.Field] = {}
+def kind_of(type: pa.DataType) -> str | None:
+    """Name what values a column of a type has; None for nothing but nulls."""
+    if pa.types.is_null(type) or type == _NOTHING:
+        return None
+    if _is_number(type):
+        return "number"
+    if pa.types.is_boolean(type):
+        return "boolean"
+    if pa.types.is_struct(type):
+        return "object"
+    if pa.types.is_list(type):
+        return "array"
+    return "text" if pa.types.is_string(type) or pa.types.is_dictionary(type) else str(type)
+
+
+def kind_named(type: str) -> str | None:
+    """Name what values a column has, from the name of its type."""
+    known = {"string": "text", "bool": "boolean", "double": "number", "int64": "number", "null": None, "int8": None}
+    starts = {"struct": "object", "list": "array", "dictionary": "text"}
+    return known.get(type, next((kind for start, kind in starts.items() if type.startswith(start)), type))
+
+
+def count_kinds(table: pa.Table, names: Iterable[str]) -> dict[str, Counter[str]]:
+    """Count the values of properties by column and kind.
+
+    Args:
+        table: rows of items.
+        names: the columns to count, beside all those that ``properties`` has values of.
+    """
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in _rest(table):
+        for name, value in row.items():
+            found[_OF_PATHS.get(name, name)][_kind(value)] += 1
+    for name in ({*names, *found} & set(table.column_names)) - {*_TOP, REST}:
+        if (kind := kind_of(table[name].type)) is not None:
+            found[name][kind] += len(table) - table[name].null_count
+    return found
+
+
+def most_frequent(counts: Mapping[str, int]) -> str:
+    """Choose the kind that most values have; of several, a number if possible."""
+    return max(sorted(counts), key=lambda kind: (counts[kind], kind == "number", kind == "boolean"))
+
+
+def is_mixed(kinds: Iterable[str]) -> bool:
+    """Whether a column cannot hold all kinds without making numbers or booleans texts."""
+    found = set(kinds)
+    return len(found) > 1 and not found.isdisjoint(("number", "boolean"))
+
+
+def unified(schemas: Iterable[pa.Schema], chosen: Mapping[str, pa.DataType] | None = None) -> pa.Schema:
+    """Return a schema that rows of all the schemas fit into, after :func:`conformed`.
+
+    Args:
+        schemas: of the rows.
+        chosen: types of columns that are already decided; others that mix numbers or booleans with something else
+            become numbers, or booleans.
+    """
+    found: dict[str, list[pa.Field]] = defaultdict(list)
     for schema in schemas:
         for field in schema:
-            known = fields.get(field.name)
-            fields[field.name] = field if known is None else known.with_type(_common(known.type, field.type))
+            found[field.name].append(field)
+    fields: dict[str, pa.Field] = {}
+    for name, own in found.items():
+        known = [field.type for field in own]
+        if name not in _TOP:
+            kinds = {kind for each in known if (kind := kind_of(each)) is not None}
+            if chosen is not None and name in chosen:
+                known = [chosen[name]]
+                kinds.add(str(kind_of(chosen[name])))
+            elif is_mixed(kinds):
+                known = [each for each in known if kind_of(each) == most_frequent(dict.fromkeys(kinds, 1))]
+            if is_mixed(kinds):
+                fields.setdefault(REST, pa.field(REST, pa.string()))
+        fields[name] = own[0].with_type(functools.reduce(_common, known))
     return pa.schema(
         [fields[name] for name in (*(n for n in _TOP if n in fields), *(n for n in fields if n not in _TOP))]
     )
 
 
-def conformed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Rows in the columns of another schema, which has all of theirs; null where they have none."""
-    if table.schema.equals(schema):
+def conformed(table: pa.Table, schema: pa.Schema, *, cast: bool = False) -> pa.Table:
+    """Rows in the columns of another schema, which has all of theirs; null where they have none.
+
+    Args:
+        table: the rows.
+        schema: the columns.
+        cast: whether values of another kind become that of their column if they can; else they are kept, as they are,
+            in ``properties``, from where values that do fit return.
+    """
+    if table.schema.equals(schema) and not (cast and REST in table.column_names):
         return table.cast(schema) if table.schema.metadata != schema.metadata else table
+    replaced = _redistributed(table, schema, cast)
     columns = []
     for field in schema:
         index = table.schema.get_field_index(field.name)
-        if index < 0:
+        if field.name in replaced:
+            columns.append(replaced[field.name])
+        elif index < 0:
             column = pa.nulls(len(table), field.type)
             columns.append(_there(column) if field.name == _ASSETS else column)
         else:
             column = table.column(index)
             columns.append(column if column.type == field.type else _conformed(_whole(column), field.type))
     return pa.table(columns, schema=schema)
+
+
+def _redistributed(table: pa.Table, schema: pa.Schema, cast: bool) -> dict[str, pa.Array]:
+    """Columns whose values are of another kind than the schema's, or are in ``properties`` and have a column."""
+    if REST not in schema.names:
+        return {}
+    moved = [
+        field.name
+        for field in schema
+        if field.name in table.column_names
+        and field.name not in (*_TOP, REST)
+        and (kind := kind_of(table[field.name].type)) is not None
+        and is_mixed({kind, str(kind_of(field.type))})
+    ]
+    if not moved and REST not in table.column_names:
+        return {}
+    rows = _rest(table)
+    for name in moved:
+        for row, value in zip(rows, table[name].to_pylist(), strict=True):
+            if value is not None:
+                row[_PROPERTIES.get(name, name)] = plain(value)
+    found: dict[str, pa.Array] = {}
+    for name in {_OF_PATHS.get(name, name) for row in rows for name in row} & set(schema.names) | set(moved):
+        wanted, own = schema.field(name).type, _PROPERTIES.get(name, name)
+        kind = kind_of(wanted)
+        if name in MEMBERS or (kind not in _SCALARS and name not in moved):
+            continue
+        values = [_fitting(row.get(own), kind, cast) if kind in _SCALARS else None for row in rows]
+        if kind == "number" and pa.types.is_integer(wanted):
+            values = [value if isinstance(value, int) and abs(value) < 2**63 else None for value in values]
+        for row, value in zip(rows, values, strict=True):
+            if value is not None:
+                del row[own]
+        lifted = _conformed(pa.array(values, _SCALARS[kind] if kind != "number" else None), wanted) if any(
+            value is not None for value in values
+        ) else pa.nulls(len(table), wanted)  # fmt: skip
+        if name in table.column_names and name not in moved:
+            lifted = pc.coalesce(_conformed(_whole(table[name]), wanted), lifted)
+        found[name] = lifted
+    found[REST] = pa.array([json.dumps(row) if row else None for row in rows], pa.string())
+    return found
+
+
+def _rest(table: pa.Table) -> list[dict[str, Any]]:
+    """The properties of each row that are together in one column."""
+    if REST not in table.column_names:
+        return [{} for _ in range(len(table))]
+    return [{} if text is None else dict(json.loads(text)) for text in table[REST].to_pylist()]
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, (int, float)):
+        return "number" if isinstance(value, float) or abs(value) < 2**1023 else "number without bounds"
+    if isinstance(value, str):
+        return "text"
+    return "object" if isinstance(value, Mapping) else "array" if isinstance(value, (list, tuple)) else "other"
+
+
+def _fitting(value: Any, kind: str | None, cast: bool) -> Any:
+    """A value as a column of a kind has it; None if it does not fit."""
+    if value is None or _kind(value) == kind:
+        return value
+    if cast and kind == "text" and isinstance(value, (bool, int, float)):
+        return json.dumps(value)
+    if cast and kind in ("number", "boolean") and isinstance(value, str):
+        try:
+            found = json_reader()(value.strip().encode())
+        except ValueError:
+            return None
+        return found if _kind(found) == kind else None
+    return None
 
 
 def _asset_column(values: Sequence[Mapping[str, Any] | None]) -> pa.Array:
@@ -242,17 +397,11 @@ def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
                 objects[name].append(part)
     many = {name for name, parts in objects.items() if name != _PROJECTED and _are_many(parts)}
     found: dict[str, pa.Array] = {name: _texts([value.get(name) for value in values]) for name in many}
-    whole = _array(
-        [
-            _with_wkb({name: part for name, part in value.items() if name not in many} if many else value)
-            for value in values
-        ]
-    )
-    found |= {
-        whole.type.field(i).name: column
-        for i, column in enumerate(whole.flatten())
-        if column.type != _NOTHING  # which is no column
-    }
+    rows = [
+        _with_wkb({name: part for name, part in value.items() if name not in many} if many else value)
+        for value in values
+    ]
+    found |= _scalars_apart(rows)
     for name in TIMES:
         if name in found and not pa.types.is_timestamp(found[name].type):
             try:
@@ -260,6 +409,36 @@ def _properties(values: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
             except pa.ArrowInvalid as error:
                 raise UsageError(f"an item's '{name}' is no date and time as STAC has it: {error}") from error
     return found
+
+
+def _scalars_apart(rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
+    """Columns of properties; of those that mix numbers or booleans with others, the rarer kinds are in ``properties``.
+
+    A column that has no value at all is left out.
+    """
+    try:
+        whole = pa.array(rows)
+        whole = _conformed(whole, _storable(whole.type))
+        found = {whole.type.field(i).name: column for i, column in enumerate(whole.flatten())}
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        own = [dict(row) for row in rows]
+        apart: list[dict[str, Any]] = [{} for _ in rows]
+        found = {}
+        for name in dict.fromkeys(name for row in rows for name in row):
+            counts = Counter(_kind(row[name]) for row in own if row.get(name) is not None)
+            if name not in MEMBERS and name not in TIMES and is_mixed(counts):
+                kept = most_frequent(counts)
+                for row, rest in zip(own, apart, strict=True):
+                    if row.get(name) is not None and _kind(row[name]) != kept:
+                        rest[name] = row.pop(name)
+            found[name] = _nested([row.get(name) for row in own])
+        if any(apart):
+            there = found[REST].to_pylist() if REST in found else [None] * len(rows)
+            both = [
+                {**({} if text is None else json.loads(text)), **rest} for text, rest in zip(there, apart, strict=True)
+            ]
+            found[REST] = pa.array([json.dumps(row) if row else None for row in both], pa.string())
+    return {name: column for name, column in found.items() if column.type != _NOTHING}
 
 
 def _gathered(values: Sequence[Mapping[str, Any]], counts: Counter[str]) -> list[Mapping[str, Any]]:
@@ -270,7 +449,7 @@ def _gathered(values: Sequence[Mapping[str, Any]], counts: Counter[str]) -> list
     for value in values:
         rare = {name: part for name, part in value.items() if name not in columns and part is not None}
         own = {name: part for name, part in value.items() if name in columns}
-        found.append({**own, _REST: json.dumps(rare)} if rare else own)
+        found.append({**own, REST: json.dumps(rare)} if rare else own)
     return found
 
 
@@ -292,6 +471,8 @@ def _array(values: Sequence[Any]) -> pa.Array:
         found = pa.array(values)
         return _conformed(found, _storable(found.type))
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        if {_kind(value) for value in values if value is not None} == {"number"}:
+            return pa.array([None if value is None else float(value) for value in values], pa.float64())
         return _mixed(values)
 
 

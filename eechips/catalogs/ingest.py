@@ -136,10 +136,17 @@ def ingest(
             job.remove()
             raise UsageError(f"there is nothing in {told(', '.join(patterns))}")
         began = time.monotonic()
-        _prepare(change, folder, work.job.identity)
+        _prepare(change, folder, f"{work.job.identity} {wanted.mixed}")
         _report(change, work, patterns, who)
         schema, outcome = put(
-            folder, schema, work.shards, change, lambda _: [], give_up=wanted.give_up_unreadable, is_shown=not quiet
+            folder,
+            schema,
+            work.shards,
+            change,
+            lambda _: [],
+            give_up=wanted.give_up_unreadable,
+            mixed=wanted.mixed,
+            is_shown=not quiet,
         )
         work.job.remove()
         if not work.counts.failures:

@@ -12,8 +12,8 @@ import contextlib
 import hashlib
 import json
 import sys
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -24,14 +24,30 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.catalogs.columns import UNKNOWN, boxes_of, conformed, ends_of, stamps_of, starts_of, unified
+from eechips.catalogs.columns import (
+    MEMBERS,
+    REST,
+    UNKNOWN,
+    boxes_of,
+    conformed,
+    count_kinds,
+    ends_of,
+    is_mixed,
+    kind_named,
+    most_frequent,
+    stamps_of,
+    starts_of,
+    unified,
+)
 from eechips.catalogs.commit import Change
 from eechips.catalogs.extents import union
 from eechips.catalogs.identities import Identities, found_in, keys_of
 from eechips.catalogs.layout import fields, owner
+from eechips.catalogs.options import Mixed
 from eechips.catalogs.order import at_once, in_order, merged
 from eechips.catalogs.schema import Partition, Schema, iso
 from eechips.catalogs.shards import Newest, Reader, Runs, Shard, newest
+from eechips.errors import UsageError
 from eechips.storage import sha256_of, write_file
 
 ROW_GROUP = 16_384
@@ -48,6 +64,9 @@ _NONE: npt.NDArray[np.int64] = np.empty(0, dtype=np.int64)
 Advance = Callable[[int], object]
 """Told of rows that are dealt with."""
 
+_INTEGER, _FRACTION = str(pa.int64()), str(pa.float64())
+_TYPES = {"number": pa.float64(), "boolean": pa.bool_(), "text": pa.string()}
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -63,6 +82,7 @@ class Outcome:
         removed: partitions that have become empty.
         stopped: partitions that cannot be read, and why: they are as they were.
         lost: partitions that could not be read, and why, and were given up.
+        mixed: values, by column and kind, that are of another kind than most of their column.
     """
 
     new: int = 0
@@ -74,10 +94,18 @@ class Outcome:
     removed: tuple[str, ...] = ()
     stopped: Mapping[str, str] = field(default_factory=dict)
     lost: Mapping[str, str] = field(default_factory=dict)
+    mixed: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 def merge(
-    folder: Path, schema: Schema, shards: Sequence[Shard], change: Change, advance: Advance, *, give_up: bool = False
+    folder: Path,
+    schema: Schema,
+    shards: Sequence[Shard],
+    change: Change,
+    advance: Advance,
+    *,
+    give_up: bool = False,
+    mixed: Mixed = "keep",
 ) -> tuple[Schema, Outcome]:
     """Merges shards into a catalogue, as far as the change's scratch folder: nothing happens before it is committed.
 
@@ -88,18 +116,21 @@ def merge(
         change: takes the new files.
         advance: told of rows that are merged.
         give_up: partitions that cannot be read are removed, with their items, and made anew of what comes.
+        mixed: what becomes of values of another kind than most of their column, such as a text among numbers: they are
+            kept in the column ``properties``, or are cast if they can be (else kept there), or are refused.
 
     Returns:
         The schema as it will be, and what became of the rows.
 
     Raises:
+        UsageError: if columns are mixed, and that is to be refused.
         OSError: if new files cannot be written.
     """
     rows = newest(shards)
     stopped: dict[str, str] = {}
     lost: dict[str, str] = {}
     while True:  # a partition may turn out to be unreadable when all of it is read: what enters it stays where it was
-        plan = _Plan(folder, schema, shards, rows, stopped)
+        plan = _Plan(folder, schema, shards, rows, stopped, mixed)
         if not (give_up and stopped):
             staged = _stage(plan, change.scratch, advance)
             if staged is not None:
@@ -124,6 +155,7 @@ def merge(
         written=tuple(path for path, made in staged.items() if made.staged is not None),
         removed=tuple(path for path, made in staged.items() if made.staged is None),
         lost=lost,
+        mixed=plan.mixed,
     )
     suspects = (schema.suspects - plan.cleared | stopped.keys()) & partitions.keys()
     return Schema(schema.layout, partitions, columns, suspects), outcome
@@ -163,7 +195,13 @@ class _Plan:
     """Which rows enter which partition, and which leave it."""
 
     def __init__(
-        self, folder: Path, schema: Schema, shards: Sequence[Shard], rows: Newest, stopped: dict[str, str]
+        self,
+        folder: Path,
+        schema: Schema,
+        shards: Sequence[Shard],
+        rows: Newest,
+        stopped: dict[str, str],
+        mixed: Mixed,
     ) -> None:
         self.folder, self.schema, self.shards, self.stopped = folder, schema, shards, stopped
         paths = [*rows.paths, *sorted(set(schema.partitions) - set(rows.paths))]
@@ -189,8 +227,17 @@ class _Plan:
             self._changed.add(path)
         self._entered = {paths[number] for number in np.unique(rows.codes[enters])}
         self._runs = Runs(shards, code)
-        self._readers = [Reader(*pair) for pair in zip(shards, self._masks(rows.places[enters]), strict=True)]
+        masks = self._masks(rows.places[enters])
+        self.is_cast = mixed == "cast"
+        self._readers = [Reader(*pair, cast=self.is_cast) for pair in zip(shards, masks, strict=True)]
         self._schemas = [shard.schema for shard in shards]
+        self.mixed: dict[str, dict[str, int]] = {}
+        self.types = self._choose_types(masks)
+        if mixed == "refuse" and self.mixed:
+            raise UsageError(
+                f"{told_of_mixed(self.mixed)}: correct the items, or choose --mixed keep or --mixed cast; the catalogue"
+                " is as it was"
+            )
         self.outcome = Outcome(
             new=int(np.count_nonzero(enters & ~is_known)),
             replaced=int(np.count_nonzero(enters & is_known)),
@@ -203,7 +250,7 @@ class _Plan:
     @property
     def paths(self) -> list[str]:
         """The partitions that rows enter or leave."""
-        return sorted({*self._entered, *self._gone})
+        return sorted({*self._entered, *self._gone, *self._changed})
 
     def changes(self, path: str) -> bool:
         """Whether a partition changes for certain: else nothing enters it but rows of versions that it has."""
@@ -224,10 +271,13 @@ class _Plan:
         return (count + sum(entering for _, _, entering in runs)) * widest <= _AT_ONCE
 
     def schemas(self, path: str) -> list[pa.Schema]:
-        """Of the shards whose rows enter a partition."""
-        if path not in self._entered:
-            return []
-        return [self._schemas[number] for number in sorted({number for number, _, _ in self._runs.of(path)})]
+        """Of all shards of a partition's collection, so that its partitions have the same columns."""
+        wanted = owner(path)
+        return [
+            schema
+            for shard, schema in zip(self.shards, self._schemas, strict=True)
+            if any(owner(own) == wanted for own in shard.paths[:1])
+        ]
 
     def stays(self, path: str, count: int) -> npt.NDArray[np.bool_]:
         """Which of a partition's rows it keeps; of others another version enters it, or is in another partition.
@@ -240,12 +290,100 @@ class _Plan:
         found[self._gone.get(path, _NONE)] = False
         return found
 
+    def _choose_types(self, masks: Sequence[npt.NDArray[np.bool_]]) -> dict[str, pa.DataType]:
+        """Choose a type for each column that would not have the same in the whole catalogue.
+
+        It depends on nothing but the items that the catalogue will have. Notes partitions that have other types.
+        """
+        types: dict[str, set[str]] = defaultdict(set)
+        for own in self.schema.columns.values():
+            for name, spelt in own.items():
+                types[name].add(spelt)
+        for schema in self._schemas:
+            for column in schema:
+                types[column.name].add(str(column.type))
+        kinds = {
+            name: {kind for spelt in own if (kind := kind_named(spelt)) is not None}
+            for name, own in types.items()
+            if name not in MEMBERS
+        }
+        differing = {name for name, own in kinds.items() if is_mixed(own) or {_INTEGER, _FRACTION} <= types[name]}
+        if not differing and REST not in types:
+            return {}
+        new = [(shard, pa.array(keep)) for shard, keep in zip(self.shards, masks, strict=True)]
+        rests: dict[str, Mapping[str, Counter[str]]] = {}
+        for path in self._having({REST}):
+            if (table := self._kept(path, {REST})) is not None:
+                rests[path] = count_kinds(table, ())
+        apart = [count_kinds(shard.columns({REST}).filter(keep), ()) for shard, keep in new]
+        differing |= {name for counts in (*apart, *rests.values()) for name in counts} & kinds.keys()
+        counts: dict[str, Counter[str]] = defaultdict(Counter)
+        for shard, keep in new:
+            _add(counts, count_kinds(shard.columns({*differing, REST}).filter(keep), differing))
+        there: dict[str, dict[str, str]] = {}
+        for path in self._having(differing):
+            if (table := self._kept(path, {*differing, REST})) is not None:
+                there[path] = {column.name: str(column.type) for column in table.schema}
+                _add(counts, count_kinds(table, differing))
+        found: dict[str, pa.DataType] = {}
+        for name in sorted(differing):
+            values = counts[name]
+            kind = most_frequent(dict.fromkeys(kinds[name], 0) | values)
+            if kind not in _TYPES:
+                continue
+            # What returns from ``properties``, or is cast, may be a fraction.
+            returns = self.is_cast or any(own.get(name, Counter())["number"] for own in (*apart, *rests.values()))
+            is_whole = kind == "number" and _FRACTION not in types[name] and not returns
+            found[name] = pa.int64() if is_whole else _TYPES[kind]
+            others = {other: count for other, count in sorted(values.items()) if other != kind and count}
+            if others:
+                self.mixed[name] = others
+            for path, own in there.items():
+                has_other = name in own and own[name] != str(found[name]) and not own[name].startswith("dictionary")
+                if has_other or (name in own and rests.get(path, {}).get(name, Counter())[kind]):
+                    self._changed.add(path)
+        return found
+
+    def _having(self, names: Set[str]) -> list[str]:
+        """The partitions whose collection has one of the columns."""
+        return [
+            path
+            for path, partition in sorted(self.schema.partitions.items())
+            if path not in self.stopped and names & self.schema.columns.get(partition.collection or "", {}).keys()
+        ]
+
+    def _kept(self, path: str, names: Set[str]) -> pa.Table | None:
+        """Columns of the rows that a partition keeps, and ids; None if it cannot be read, which is noted."""
+        try:
+            with pq.ParquetFile(self.folder / path) as file:
+                wanted = ["id", *sorted(names & set(file.schema_arrow.names))]
+                table = file.read(columns=wanted, use_threads=False)
+        except _UNREADABLE as error:
+            self.stopped[path] = _reason(error)
+            return None
+        return table.filter(pa.array(self.stays(path, len(table))))
+
     def _masks(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.bool_]]:
         """For each shard which of its rows enter a partition."""
         sizes = [shard.count for shard in self.shards]
         keep = np.zeros(sum(sizes), dtype=bool)
         keep[places] = True
         return np.split(keep, np.cumsum(sizes)[:-1])
+
+
+def _add(total: dict[str, Counter[str]], counts: Mapping[str, Counter[str]]) -> None:
+    for name, own in counts.items():
+        total[name].update(own)
+
+
+def told_of_mixed(mixed: Mapping[str, Mapping[str, int]]) -> str:
+    """Say which columns have values of another kind than most."""
+    return "; ".join(
+        f"{name} has other values than most of its column ("
+        + ", ".join(f"{count:,} of kind {kind}" for kind, count in kinds.items())
+        + ")"
+        for name, kinds in mixed.items()
+    )
 
 
 def _groups(
@@ -373,7 +511,7 @@ def _stage_one(plan: _Plan, path: str, scratch: Path, name: str, advance: Advanc
         if path in plan.schema.partitions:
             with _told():
                 there = stack.enter_context(pq.ParquetFile(plan.folder / path))
-        schema = unified([*([] if there is None else [there.schema_arrow]), *plan.schemas(path)])
+        schema = unified([*([] if there is None else [there.schema_arrow]), *plan.schemas(path)], plan.types)
         if there is not None and not plan.changes(path) and not any(_differences(plan, path, there, schema)):
             return _Made(is_changed=False)
         tally = _Tally(advance)
@@ -398,7 +536,7 @@ def _steps(
     """Stretch by stretch the rows of a partition as they are, and as they will be."""
     known = 0 if there is None else there.metadata.num_rows
     stays = plan.stays(path, known)
-    sources = [iter(()) if there is None else _rows(there, schema), *plan.entering(path, schema)]
+    sources = [iter(()) if there is None else _rows(there, schema, plan.is_cast), *plan.entering(path, schema)]
     for before, *new in [at_once(sources)] if plan.is_small(path, known) else merged(sources):
         count = 0 if before is None else len(before)
         own, stays = stays[:count], stays[count:]
@@ -407,13 +545,13 @@ def _steps(
         yield before, in_order(pa.concat_tables(parts)) if len(parts) > 1 else parts[0]
 
 
-def _rows(file: pq.ParquetFile, schema: pa.Schema) -> Iterator[pa.Table]:
+def _rows(file: pq.ParquetFile, schema: pa.Schema, cast: bool) -> Iterator[pa.Table]:
     with _told():
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
         rows = max(1, min(_BATCH, int(_BATCH_BYTES / max(1.0, widest))))
         for batch in file.iter_batches(batch_size=rows, use_threads=False):
-            yield conformed(pa.Table.from_batches([batch]), schema)
+            yield conformed(pa.Table.from_batches([batch]), schema, cast=cast)
 
 
 @contextlib.contextmanager

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from eechips.catalogs.grids import chosen
 from eechips.catalogs.layout import By, Layout, Period
+
+Mixed = Literal["keep", "cast", "refuse"]
+"""What becomes of a property's values of another kind than most of them have, such as a text among numbers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,10 @@ class CatalogOptions:
         most_cells: items that meet more cells go to ``global``; usually 10.
         give_up_unreadable: whether partitions that cannot be read are removed, with what was in them; else they stay as
             they are, and what belongs there is not merged.
+        mixed: what becomes of a property's values of another kind than most items have, such as ``n/a`` among numbers:
+            ``keep`` stores them unchanged in the column ``properties``; ``cast`` makes them what the others are where
+            that is possible, and keeps the rest; ``refuse`` stops before anything is changed. The column of a property
+            has one type in the whole catalogue.
     """
 
     by: By | None = None
@@ -35,6 +42,7 @@ class CatalogOptions:
     period: Period | None = None
     most_cells: int | None = None
     give_up_unreadable: bool = False
+    mixed: Mixed = "keep"
 
     def layout(self, known: Layout | None) -> Layout:
         """The layout that is wanted.

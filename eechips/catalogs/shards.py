@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -68,6 +68,14 @@ class Shard:
             schema: pa.Schema = reader.schema
         return schema.remove(schema.get_field_index(_KEY))
 
+    def columns(self, names: Collection[str]) -> pa.Table:
+        """Those of its columns that have one of the names, of every row; ids as well."""
+        with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as whole:
+            wanted = [index for index, name in enumerate(whole.schema.names) if name in {"id", *names}]
+        options = pa.ipc.IpcReadOptions(included_fields=wanted)
+        with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source, options=options) as reader:
+            return reader.read_all()
+
     def identities(self) -> Identities:
         """Of every row, as they lie there."""
         with pa.OSFile(str(self.file)) as source, pa.ipc.open_file(source) as whole:
@@ -87,9 +95,11 @@ class Reader:
     Args:
         shard: to be read.
         keep: which of its rows count, shape (n,).
+        cast: see :func:`~eechips.catalogs.columns.conformed`.
     """
 
-    def __init__(self, shard: Shard, keep: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, shard: Shard, keep: npt.NDArray[np.bool_], *, cast: bool) -> None:
+        self._cast = cast
         self._file, self._size, self._keep = shard.file, shard.batch, keep
         self._number, self._table = -1, pa.table({})
 
@@ -102,7 +112,7 @@ class Reader:
             stop = min(end, (number + 1) * size)
             keep = self._keep[start:stop]
             table = self._batch(number).slice(start - number * size, stop - start)
-            yield conformed(table if keep.all() else table.filter(pa.array(keep)), schema)
+            yield conformed(table if keep.all() else table.filter(pa.array(keep)), schema, cast=self._cast)
 
     def _batch(self, number: int) -> pa.Table:
         if number != self._number:

@@ -21,6 +21,7 @@ from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.grids import assign
 from eechips.catalogs.layout import MISSION, Layout, collection_folder
 from eechips.catalogs.merge import Outcome, merge
+from eechips.catalogs.options import Mixed
 from eechips.catalogs.schema import Schema
 from eechips.catalogs.shards import Shard, write_shard
 from eechips.errors import StorageError, UsageError
@@ -44,6 +45,7 @@ def update(
     described: Described,
     *,
     give_up: bool,
+    mixed: Mixed = "keep",
     is_shown: bool,
 ) -> tuple[Catalog, Outcome]:
     """Brings items into a catalogue, all of them or, if this is interrupted, none.
@@ -54,6 +56,7 @@ def update(
         batches: items of one collection each, as many as fit into memory.
         described: the collections whose descriptions change.
         give_up: see :func:`~eechips.catalogs.merge.merge`.
+        mixed: see there.
         is_shown: whether a bar is, if it takes long.
 
     Returns:
@@ -73,7 +76,9 @@ def update(
                 shard(change.scratch / f"{number:06d}.shard", table_of(batch), schema.layout)
                 for number, batch in enumerate(batches)
             ]
-            schema, outcome = put(folder, schema, shards, change, described, give_up=give_up, is_shown=is_shown)
+            schema, outcome = put(
+                folder, schema, shards, change, described, give_up=give_up, mixed=mixed, is_shown=is_shown
+            )
         finally:
             if not commit.is_pending(folder):
                 shutil.rmtree(change.scratch, ignore_errors=True)
@@ -147,13 +152,14 @@ def put(
     described: Described,
     *,
     give_up: bool,
+    mixed: Mixed = "keep",
     is_shown: bool,
 ) -> tuple[Schema, Outcome]:
     """Merges shards into a catalogue that is held, and commits; options as of :func:`update`."""
     outcome = Outcome()
     if shards:
         with progress(sum(shard.count for shard in shards), "items merged", is_shown=is_shown) as merging:
-            schema, outcome = merge(folder, schema, shards, change, merging.update, give_up=give_up)
+            schema, outcome = merge(folder, schema, shards, change, merging.update, give_up=give_up, mixed=mixed)
     for number, collection in enumerate(described(schema)):
         content = (json.dumps(collection, indent=1, ensure_ascii=False) + "\n").encode()
         stage(change, f"{number:06d}.collection", collection_path(collection["id"]), content)

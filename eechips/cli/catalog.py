@@ -58,6 +58,13 @@ def _catalog_options(function: FunctionT) -> FunctionT:
         click.option(
             "--give-up-unreadable", is_flag=True, help="Remove partitions that cannot be read, with what was in them."
         ),
+        click.option(
+            "--mixed",
+            type=click.Choice(["keep", "cast", "refuse"]),
+            default="keep",
+            show_default=True,
+            help="Values of another type than most of their property: keep them in 'properties', cast them, or stop.",
+        ),
     ]
     for option in reversed(options):
         function = option(function)
@@ -306,6 +313,10 @@ def _tell(outcome: Outcome) -> None:
     told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count) or "none"
     changed = len(outcome.written) + len(outcome.removed)
     click.echo(f"items: {told}; partitions changed: {changed:,}")
+    if outcome.mixed:
+        from eechips.catalogs.merge import told_of_mixed
+
+        click.echo(f"mixed types: {told_of_mixed(outcome.mixed)}; --mixed says what becomes of them", err=True)
     for path, reason in sorted(outcome.stopped.items()):
         click.echo(f"{path} cannot be read, and is left as it is: {reason}", err=True)
     if outcome.blocked:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import geopandas
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -103,6 +105,52 @@ def test_wide_rows_are_in_small_groups_and_are_read_a_few_at_a_time(tmp_path: Pa
     assert {key[1]: value["properties"]["text"] for key, value in contents(open_catalog(tmp_path)).items()} == {
         value["id"]: value["properties"]["text"] for value in made
     }
+
+
+def clouds(values: Sequence[Any], first: int = 0, **options: Any) -> list[dict[str, Any]]:
+    """Items in several partitions, each with a cloud cover."""
+    return [
+        item(f"{n}", (float(n % 90), 10.0, n % 90 + 0.01, 10.01), when=DAYS[n % len(DAYS)], **{"eo:cloud_cover": value})
+        for n, value in enumerate(values, first)
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 7, 101])
+def test_one_text_among_numbers_takes_no_item_from_a_query_of_numbers(tmp_path: Path, batch: int) -> None:
+    made = clouds([*range(50), "n/a", *range(50, 100)])
+    outcome = put(tmp_path, *(made[first : first + batch] for first in range(0, len(made), batch)))
+    assert outcome.mixed == {"eo:cloud_cover": {"text": 1}}
+    table = geopandas.read_parquet(tmp_path)
+    assert len(table) == 101
+    assert (table["eo:cloud_cover"] < 20).sum() == 20
+    found = contents(open_catalog(tmp_path))
+    assert {key[1]: value["properties"]["eo:cloud_cover"] for key, value in found.items()} == {
+        value["id"]: value["properties"]["eo:cloud_cover"] for value in made
+    }
+
+
+def test_a_column_has_one_type_in_all_partitions_whatever_came_first(tmp_path: Path) -> None:
+    put(tmp_path, clouds(["n/a", "n/a"]))
+    put(tmp_path, clouds([3, 4, 5], 2))
+    put(tmp_path, clouds([0.5], 5))
+    put(tmp_path, [value | {"collection": "other"} for value in clouds([7, "x"], 6)])
+    types = {str(pq.read_schema(path).field("eo:cloud_cover").type) for path in tmp_path.rglob("*.parquet")}
+    assert types == {"double"}
+    assert sorted(geopandas.read_parquet(tmp_path)["eo:cloud_cover"].dropna()) == [0.5, 3, 4, 5, 7]
+    values = [value["properties"]["eo:cloud_cover"] for value in contents(open_catalog(tmp_path)).values()]
+    assert sorted(map(str, values)) == ["0.5", "3.0", "4.0", "5.0", "7.0", "n/a", "n/a", "x"]
+
+
+def test_mixed_columns_are_cast_or_refused_if_that_is_wanted(tmp_path: Path) -> None:
+    made = clouds([1, "2", " 3.5", "n/a", True, 4, 5, 6])
+    with pytest.raises(UsageError, match="eo:cloud_cover has other values"):
+        put(tmp_path / "refused", made, mixed="refuse")
+    assert not list((tmp_path / "refused").rglob("*.parquet"))
+    put(tmp_path / "cast", made[:2], made[2:], mixed="cast")
+    assert sorted(geopandas.read_parquet(tmp_path / "cast")["eo:cloud_cover"].dropna()) == [1, 2, 3.5, 4, 5, 6]
+    values = [value["properties"]["eo:cloud_cover"] for value in contents(open_catalog(tmp_path / "cast")).values()]
+    assert "n/a" in values
+    assert True in values
 
 
 def assert_newest_win(merges: list[list[dict[str, Any]]]) -> None:

@@ -34,6 +34,8 @@ from eechips.emulator.reads import Reads
 _NARROW = ("id", "geometry", "datetime", "start_datetime", "updated")
 # What is not read with the rest: the geometry is known, and links are rarely looked at.
 _APART = ("geometry", "bbox", "links")
+# What has no column, or does not fit into its own, as JSON.
+_REST = "properties"
 # Columns of properties that are called as parts of a partition's path are, which engines take from there.
 _COLUMNS = {name: f"property:{name}" for name in ("cell", "year", "month", "day")}
 _NAMES = {column: name for name, column in _COLUMNS.items()}
@@ -232,8 +234,10 @@ class Block:
     def document(self, position: int) -> dict[str, Any]:
         """The item of a row as STAC has it, without geometry, box and links: ``properties`` and ``assets``."""
         row = self._row(position)
+        rest = _parse_object(row.pop(_REST, None))
+        own = {name: _structure(value, name) for name, value in row.items() if name not in MEMBERS}
         return {
-            "properties": {name: _structure(value, name) for name, value in row.items() if name not in MEMBERS},
+            "properties": {**rest, **own},
             "assets": _structure(row.get("assets"), "assets") or {},
         }
 
@@ -371,6 +375,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return None if math.isnan(value) else value
     return value if isinstance(value, (str, int)) else None
+
+
+def _parse_object(text: Any) -> dict[str, Any]:
+    """Parse the object that a text is; empty if it is none."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _structure(value: Any, name: str) -> Any:
