@@ -48,13 +48,15 @@ _FIRST = len(Cell)
     _ASKED,
     _END,
 ) = range(_FIRST, _FIRST + 14)
-_HELD, _PACED, _WAITING, _WAITING_NEXT, _SENT, _REJECTED, _RECEIVED, _SHARE, _SEAT_SIZE = range(9)
+_HELD, _PACED, _WAITING, _WAITING_NEXT, _SENT, _REJECTED, _RECEIVED, _SHARE, _SEEN, _SEAT_SIZE = range(10)
 
 _BURST_SECONDS = 0.1
 """The bucket holds this many seconds of the rate: enough to start, too little to break a limit per second."""
 _MINUTE = 60.0
 _MAX_NAP = 0.25
 """Longest sleep, in seconds: a wake-up that died with its process costs no more than this."""
+_STALE = 4 * _MAX_NAP
+"""Seconds after which a process that waits, and has not looked again, does not count: it is paused."""
 _MAX_CLOSED = 7200.0
 """Longest time, in seconds, that one answer's Retry-After can close the throttle for all."""
 LONG_WAIT = 30.0
@@ -167,7 +169,8 @@ class Throttle:
     process takes a seat: the parent 0, workers 1 to ``seats - 1``.
 
     Args:
-        context: the multiprocessing context of the workers.
+        context: the multiprocessing context of the workers; None if only threads of this process take part. Semaphores
+            of processes need ``/dev/shm``, which AWS Lambda does not have.
         limits: what the run may use.
         seats: how many processes can take part.
         clock: seconds, monotonic, the same in all processes.
@@ -175,7 +178,7 @@ class Throttle:
 
     def __init__(
         self,
-        context: BaseContext,
+        context: BaseContext | None,
         limits: Limits,
         *,
         seats: int,
@@ -183,8 +186,8 @@ class Throttle:
     ) -> None:
         self._seats = seats
         self._clock = clock
-        self._wake = context.Semaphore(0)
-        self._wake_next = context.Semaphore(0)
+        self._wake = threading.Semaphore(0) if context is None else context.Semaphore(0)
+        self._wake_next = threading.Semaphore(0) if context is None else context.Semaphore(0)
         with tempfile.TemporaryFile(prefix="eechips-throttle-") as file:
             file.truncate(8 * (_END + seats * _SEAT_SIZE))
             self._attach(os.dup(file.fileno()))
@@ -369,6 +372,11 @@ class Throttle:
     def _sum(self, cell: int) -> int:
         return int(sum(self._cells[_END + cell :: _SEAT_SIZE]))
 
+    def _count_waiting(self, cell: int, now: float) -> int:
+        """Those who wait for a slot, without those of processes that are paused."""
+        bases = range(_END, _END + self._seats * _SEAT_SIZE, _SEAT_SIZE)
+        return int(sum(self._cells[base + cell] for base in bases if now - self._cells[base + _SEEN] <= _STALE))
+
     def _wake_everybody(self) -> None:
         for _ in range(self._sum(_WAITING_NEXT)):
             self._wake_next.release()
@@ -378,13 +386,13 @@ class Throttle:
 
     def _wake_some(self) -> None:
         """Wakes as many as there are free slots, those first who wait for a unit's next request."""
-        cells = self._cells
+        cells, now = self._cells, self._clock()
         free = int(cells[Cell.LIMIT] - self._sum(_HELD) - cells[_WOKEN] - cells[_WOKEN_NEXT])
         for waiting, woken, semaphore in (
             (_WAITING_NEXT, _WOKEN_NEXT, self._wake_next),
             (_WAITING, _WOKEN, self._wake),
         ):
-            asleep = self._sum(waiting) - int(cells[woken])
+            asleep = self._count_waiting(waiting, now) - int(cells[woken])
             for _ in range(min(free, asleep)):
                 cells[woken] += 1.0
                 free -= 1
@@ -404,9 +412,10 @@ class Throttle:
             if cells[_CLOSED_UNTIL] > now:
                 return False, cells[_CLOSED_UNTIL] - now
             # A unit that is under way goes first: what it has begun expires, and it makes room.
-            queued = 0 if is_next else self._sum(_WAITING_NEXT)
+            queued = 0 if is_next else self._count_waiting(_WAITING_NEXT, now)
             if self._sum(_HELD) + queued >= int(cells[Cell.LIMIT]):
                 cells[base + (_WAITING_NEXT if is_next else _WAITING)] += 1.0
+                cells[base + _SEEN] = now
                 return False, _NO_SLOT
             cells[base + _HELD] += 1.0
             cells[base + _SENT] += 1.0

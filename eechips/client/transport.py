@@ -8,7 +8,6 @@ is a single retry layer. It opens its connections on the first request: after th
 from __future__ import annotations
 
 import contextlib
-import gzip
 import json
 import threading
 import time
@@ -24,7 +23,7 @@ from eechips.client.classify import classify_exception, classify_response, parse
 from eechips.client.documents import Documents
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Seat, Slot
-from eechips.errors import EechipsError, TransientError, UnreachableError, ValidationError
+from eechips.errors import EechipsError, TooLargeError, TransientError, UnreachableError, ValidationError
 from eechips.moment import utc_now
 
 if TYPE_CHECKING:
@@ -36,6 +35,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK = 1 << 20
+_MOST_BYTES = 128 << 20
+"""Bytes of an answer at most, before and after gzip is undone. The service computes at most 48 MiB of pixels for a
+request (https://developers.google.com/earth-engine/apidocs/ee-data-computepixels): no file of them is twice as big."""
 _GZIP_MAGIC = b"\x1f\x8b"
 _OF_THE_CONNECTION = frozenset({"content-length", "accept-encoding", "host", "connection"})
 _UNAUTHENTICATED = 401
@@ -459,7 +461,7 @@ class Transport:
             raise
         finally:
             self._note(url, slot, time.monotonic() - began)
-        return Reply(response.status, found, _decode(raw))
+        return Reply(response.status, found, _decode(raw, response.status))
 
     def _note(self, url: str, slot: Slot, seconds: float) -> None:
         usage = self._usage
@@ -476,10 +478,15 @@ class Transport:
         Raises:
             ValidationError: if it is shorter than promised.
             TransientError: if it takes too long.
+            TooLargeError: if it is larger than any answer of the service.
         """
         pieces: list[bytes] = []
-        while piece := response.read(_CHUNK, decode_content=False):
+        size = 0
+        while piece := response.read1(_CHUNK, decode_content=False):  # what is there: read() waits for all of a chunk
             pieces.append(piece)
+            size += len(piece)
+            if size > _MOST_BYTES:
+                raise _too_large(response.status)
             if time.monotonic() - began > self.timeouts.total:
                 raise TransientError(f"time-out: the answer took longer than {self.timeouts.total:g} s")
         raw = b"".join(pieces)
@@ -543,18 +550,34 @@ def _kind(url: str) -> str:
     return f"{resource}:{verb}" if verb else resource
 
 
-def _decode(raw: bytes) -> bytes:
+def _decode(raw: bytes, status: int) -> bytes:
     """Undoes gzip, which no other format of ours begins like, whether or not a header announces it.
 
     Raises:
         ValidationError: if the stream is damaged or ends early.
+        TooLargeError: if it becomes larger than any answer of the service.
     """
     if not raw.startswith(_GZIP_MAGIC):
         return raw
+    pieces: list[bytes] = []
+    left, rest = _MOST_BYTES, raw
     try:
-        return gzip.decompress(raw)
-    except (EOFError, OSError, zlib.error) as error:
+        while rest:  # a stream may have several members (RFC 1952, 2.2), and zeros after the last
+            member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+            pieces.append(member.decompress(rest, left + 1))
+            left -= len(pieces[-1])
+            if left < 0:
+                raise _too_large(status)
+            if not member.eof:
+                raise ValidationError("truncated gzip")
+            rest = member.unused_data.lstrip(b"\0")
+    except zlib.error as error:
         raise ValidationError(f"truncated or damaged gzip: {error}") from None
+    return b"".join(pieces)
+
+
+def _too_large(status: int) -> TooLargeError:
+    return TooLargeError(f"an answer of more than {_MOST_BYTES >> 20} MiB came back", status=status)
 
 
 def _refuse_page(reply: Reply) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, cast
 
@@ -133,7 +134,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         UsageError: if the run may not send as many requests.
     """
     if recipe is not None and not needs_service(recipe):
-        throttle = Throttle(worker_context(), _own_limits(recipe, config), seats=config.processes + 1)
+        throttle = Throttle(_sharing_context(config), _own_limits(recipe, config), seats=config.processes + 1)
         alone = unconnected(throttle.seat(0), config.policy, config.timeouts)
         with surrounded(alone.transport):
             yield Session(alone, throttle, (), None)
@@ -147,7 +148,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
                 serve(config.local_assets, remote=config.local_remote, in_flight=bearable, log=server_log)
             )
         target = find_target(config, server.url if server is not None else config.service)
-        throttle = Throttle(worker_context(), _limits(config, target), seats=config.processes + 1)
+        throttle = Throttle(_sharing_context(config), _limits(config, target), seats=config.processes + 1)
         try:
             connection = stack.enter_context(connect_client(target, throttle.seat(0), config.policy, config.timeouts))
         except Stopped:  # nothing else stops a client that connects
@@ -155,6 +156,11 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
         with surrounded(connection.transport):
             yield Session(connection, throttle, notes, server)
+
+
+def _sharing_context(config: RunConfig) -> BaseContext | None:
+    """The context of the processes that share the throttle; None if there are none."""
+    return worker_context() if config.engine == "processes" else None
 
 
 def _limits(config: RunConfig, target: Target) -> Limits:

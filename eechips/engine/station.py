@@ -31,7 +31,6 @@ from eechips.client.throttle import Limits, Tally, Throttle
 from eechips.engine.allowance import Allowance
 from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Finished, Lost
-from eechips.engine.executors.processes import worker_context
 from eechips.engine.mailbox import Stop
 from eechips.engine.outcome import Outcome
 from eechips.engine.worker import Worker, WorkerSetup
@@ -275,7 +274,7 @@ class Station:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         credentials = find_credentials(posting.endpoint, posting.key_file, send_anywhere=posting.send_credentials)
         target = Target(posting.endpoint, posting.project, credentials)
-        throttle = Throttle(worker_context(), Limits(in_flight=1, start=1), seats=1)
+        throttle = Throttle(None, Limits(in_flight=1, start=1), seats=1)
         seat = throttle.seat(0)
         connection = stack.enter_context(connect(target, seat, posting.duty.policy, posting.duty.timeouts))
         stack.callback(throttle_others(seat, posting.endpoint))

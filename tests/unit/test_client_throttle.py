@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -265,3 +266,48 @@ def test_no_minute_has_more_than_sixty_times_the_rate() -> None:
         sent += 1
         now[0] += throttle._reserve(now[0])
     assert 5900 <= sent <= 6001  # the last one departs when the minute is over
+
+
+def test_threads_share_a_throttle_without_semaphores_of_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    import _multiprocessing
+
+    def missing(*_: object, **__: object) -> object:
+        raise OSError(38, "Function not implemented")  # as where there is no /dev/shm
+
+    monkeypatch.setattr(_multiprocessing, "SemLock", missing)
+    throttle = Throttle(None, Limits(in_flight=1, start=1), seats=1)
+    seat = throttle.seat(0)
+    threads = [threading.Thread(target=answer, args=(seat,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert (throttle.sent, throttle.in_flight) == (8, 0)
+
+
+def test_a_paused_process_that_waits_for_a_slot_does_not_starve_the_others() -> None:
+    context = multiprocessing.get_context(METHODS[0])
+    throttle = make(in_flight=1, seats=3)
+    ours, theirs = context.Pipe()
+    child = context.Process(target=_next, args=(throttle, 1, theirs))
+    with throttle.seat(2).slot():
+        child.start()
+        assert ours.poll(60)
+        _until(lambda: throttle._sum(3) == 1)
+        os.kill(child.pid or 0, signal.SIGSTOP)
+    if throttle._sum(3) == 0:  # it was paused between two waits
+        return
+    try:
+        got = threading.Event()
+        threading.Thread(target=lambda: _hold(throttle, 2, got), daemon=True).start()
+        assert got.wait(60)
+    finally:
+        os.kill(child.pid or 0, signal.SIGCONT)
+        child.join(60)
+    assert child.exitcode == 0
+
+
+def _next(throttle: Throttle, seat: int, pipe: Connection) -> None:
+    pipe.send("waits")
+    with throttle.seat(seat).slot(is_next=True):
+        pass

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import logging
 import multiprocessing
+import socketserver
+import threading
+import tracemalloc
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +19,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Limits, Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
+from tests.answering import answering
 from tests.engine_service import Service, encode, serving
 
 PIXELS = encode("PNG", 1, 64, 64, None)
@@ -187,3 +194,48 @@ def test_a_netrc_file_is_not_looked_at(service: Service, monkeypatch: pytest.Mon
     transport, _ = make(service)
     transport.get(url_of(service), bytes)
     assert "authorization" not in service.headers[-1]
+
+
+def test_an_answer_that_trickles_ends_with_its_time(service: Service) -> None:
+    stop = threading.Event()
+
+    class Trickle(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.rfile.readline()
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+            with contextlib.suppress(OSError):
+                while not stop.wait(0.01):
+                    self.wfile.write(b"x")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Trickle) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            timeouts = Timeouts(connect=5, read=5, total=0.2)
+            transport, _ = make(service, timeouts=timeouts, policy=RetryPolicy(retries=0))
+            with pytest.raises(TransientError, match=r"took longer than 0\.2 s"):
+                transport.get(f"http://127.0.0.1:{server.server_address[1]}/", bytes)
+        finally:
+            stop.set()
+            server.shutdown()
+            thread.join()
+
+
+def test_a_small_answer_that_unpacks_into_a_huge_one_is_refused_before_it_does(service: Service) -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(400)) + packer.flush()
+    with answering(lambda *_: (200, {}, bomb)) as url:
+        transport, _ = make(service)
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooLargeError, match="more than 128 MiB"):
+                transport.get(url, bytes)
+            assert tracemalloc.get_traced_memory()[1] < 300 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_an_answer_in_several_gzip_members_is_whole(service: Service) -> None:
+    with answering(lambda *_: (200, {}, gzip.compress(b"one, ") + gzip.compress(b"two") + bytes(5))) as url:
+        transport, _ = make(service)
+        assert transport.get(url, bytes) == b"one, two"

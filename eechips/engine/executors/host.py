@@ -9,7 +9,6 @@ from pathlib import Path
 
 from eechips.client.documents import Documents
 from eechips.client.throttle import Limits, Share, Tally, Throttle
-from eechips.engine.executors.processes import worker_context
 from eechips.engine.outcome import Outcome
 from eechips.engine.worker import WorkerSetup, enlist
 from eechips.manifest.record import Planned
@@ -43,7 +42,7 @@ class Host:
     def __init__(self, orders: Orders) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="eechips-host-")
         documents = orders.documents.save(Path(self._folder.name) / "documents.json")
-        self._throttle = Throttle(worker_context(), Limits(in_flight=1, start=1, learns=False), seats=1)
+        self._throttle = Throttle(None, Limits(in_flight=1, start=1, learns=False), seats=1)
         is_elsewhere = isinstance(orders.setup.duty.store, LocalStore) and not orders.probe.exists()
         setup = replace(orders.setup, documents=documents)
         self._worker = enlist(setup, self._throttle.seat(0), RemoteStore() if is_elsewhere else None)
