@@ -22,6 +22,7 @@ from eechips.storage import NameTemplate, write_file
 
 PLACE = "place.pickle"
 _MOST_NAMED = 3
+_NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
 
 
 class Stopped(BaseException):
@@ -98,6 +99,11 @@ class Host:
     def outside(self) -> list[str]:
         """Files that calls have written outside the run's folder."""
         return sorted(self._outside)
+
+    @property
+    def lacks_files(self) -> bool:
+        """Whether a call has raised as it did not find a file."""
+        return any(map(lacks_file, self._raised))
 
     @property
     def notes(self) -> list[str]:
@@ -193,6 +199,11 @@ def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes
         path.parent.mkdir(parents=True, exist_ok=True)
         bodies = (part.partition(b"\n")[2] if has_headings and number else part for number, part in enumerate(parts))
         write_file(path, b"".join(bodies))
+
+
+def lacks_file(error: BaseException) -> bool:
+    """Whether an exception says that a file is not there: Python's own, or one of GDAL, pyogrio, rasterio or SQLite."""
+    return isinstance(error, FileNotFoundError) or any(words in str(error) for words in _NOT_FOUND)
 
 
 def _of_peculiar(peculiar: Sequence[str]) -> Iterator[str]:

@@ -24,7 +24,7 @@ from eechips.recipe import canonical_json
 from eechips.scripts import network
 from eechips.scripts.calls import Call, CallFolder
 from eechips.scripts.execution import Executor, Place
-from eechips.scripts.host import PLACE, Host, Stopped
+from eechips.scripts.host import PLACE, Host, Stopped, lacks_file
 from eechips.scripts.patience import impatient
 from eechips.scripts.replaced import client_as_it_is, pools_replaced
 from eechips.scripts.source import Source, is_notebook
@@ -111,6 +111,8 @@ class Script:
         bench.ledger.note(OUTSIDE, {"files": len(host.outside), "folders": outside})
         for note in host.notes:
             bench.say(note)
+        if host.lacks_files:
+            bench.say(f"Calls have not found files. {self._hint}")
         if not host.calls:
             bench.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
         return True
@@ -158,9 +160,18 @@ class Script:
             own = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(self.path)]
             of_cells = " of its code cells" if is_notebook(self.path) else ""
             where = f"{self.path}, line {own[-1]}{of_cells}" if own else str(self.path)
-            raise RecipeError(f"{where}: {type(error).__name__}: {error}", traceback=text) from error
+            hint = f". {self._hint}" if lacks_file(error) else ""
+            raise RecipeError(f"{where}: {type(error).__name__}: {error}{hint}", traceback=text) from error
         finally:
             sys.stdout.flush()
+
+    @property
+    def _hint(self) -> str:
+        """Where files are looked for."""
+        return (
+            f"The script's working directory is {self._out}; files of {self._home} are found there if Python opens them"
+            " or the script names them. To run it in the folder where the command is typed: --out ."
+        )
 
     def _use_functions(self, main: ModuleType, host: Host, requests: str, result: str) -> None:
         """Does what the main part of such a script does, which is not executed, but with a pool."""

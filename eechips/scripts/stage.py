@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import glob
 import io
 import os
 import shutil
@@ -218,22 +219,37 @@ def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], t
         texts: of the script, or its arguments.
         source: the folder.
 
+    A file may be named in parts, as by ``os.path.join("data", "fields.geojson")``: a folder, and a file in or below it.
+
     Returns:
         Files, with those that belong to a shapefile; and folders, with those below them.
     """
     files: dict[str, None] = {}
     folders: dict[str, None] = {}
+    names: set[str] = set()
     for text in texts:
         path = PurePath(text)
         if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in text:
             continue
         found = source / path
         if found.is_file():
-            siblings = found.parent.glob(f"{found.stem}.*") if found.suffix.lower() == ".shp" else (found,)
-            files.update(dict.fromkeys(sibling.relative_to(source).as_posix() for sibling in siblings))
+            files.update(dict.fromkeys(_with_siblings(found, source)))
         elif found.is_dir():
             folders.update(dict.fromkeys(subfolders(found, source)))
+        elif len(path.parts) == 1:
+            names.add(text)
+    for folder in folders:
+        with os.scandir(source / folder) as entries:
+            named = sorted(entry.name for entry in entries if entry.name in names and entry.is_file())
+        for name in named:
+            files.update(dict.fromkeys(_with_siblings(source / folder / name, source)))
     return tuple(files), tuple(folders)
+
+
+def _with_siblings(file: Path, source: Path) -> list[str]:
+    """A file, and those that belong to it if it is a shapefile, relative to a folder."""
+    siblings = file.parent.glob(f"{glob.escape(file.stem)}.*") if file.suffix.lower() == ".shp" else (file,)
+    return [sibling.relative_to(source).as_posix() for sibling in siblings]
 
 
 def subfolders(top: Path, root: Path) -> list[str]:

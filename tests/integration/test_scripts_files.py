@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import geopandas
+
 from eechips import open_run
 from eechips.scripts.stage import Stage
 from tests.conftest import Server
@@ -156,3 +158,51 @@ def test_odd_names_of_files_are_taken(demo_server: Server, tmp_path: Path) -> No
     assert result.returncode == 0, result.stderr
     assert list(open_run(tmp_path / "run").units["file"]) == names
     assert open_run(tmp_path / "run").verify() == []
+
+
+INPUTS = """
+import os, sys
+import geopandas
+from multiprocessing import Pool
+fields = geopandas.read_file(os.path.join("data", "fields.shp"))
+
+def work(n):
+    same = geopandas.read_file(os.path.join("data", "deep", "fields.geojson"))
+    with open(f"{n}.txt", "w") as f:
+        f.write(str(same.a[n]))
+
+if __name__ == "__main__":
+    Pool(2).map(work, range(len(fields)))
+"""
+
+
+def test_inputs_named_in_parts_are_found_by_libraries_that_do_not_open_by_python(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    fields = geopandas.GeoDataFrame({"a": [5, 6]}, geometry=geopandas.points_from_xy([1, 2], [3, 4]), crs="EPSG:4326")
+    (tmp_path / "data" / "deep").mkdir(parents=True)
+    fields.to_file(tmp_path / "data" / "fields.shp")
+    fields.to_file(tmp_path / "data" / "deep" / "fields.geojson")
+    script = tmp_path / "script.py"
+    script.write_text(INPUTS)
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "run") == {"0.txt": b"5", "1.txt": b"6"}
+
+
+def test_where_files_are_looked_for_is_said_when_one_is_missing(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    said = "To run it in the folder where the command is typed: --out ."
+    for code in ("open('a' + 'b')", "import sqlite3; sqlite3.connect('a' + '/b')", "import os; os.listdir('a' + 'b')"):
+        script.write_text(code)
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == 2
+        assert said in result.stderr
+    script.write_text(
+        "from multiprocessing import Pool\n"
+        "def work(n):\n    open('a' + 'b')\n"
+        "if __name__ == '__main__':\n    Pool(1).map(work, [1])\n"
+    )
+    result = run(script, demo_server, tmp_path, "--out", "other")
+    assert result.returncode == 1
+    assert said in result.stderr
