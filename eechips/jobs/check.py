@@ -40,10 +40,12 @@ class Tried:
     Attributes:
         unit: as the recipe gave it.
         record: what became of it; the columns of the manifest.
+        files: all that it has, as one line each: path, layer and size.
     """
 
     unit: Any
     record: Record
+    files: tuple[str, ...] = ()
 
     @property
     def lines(self) -> list[str]:
@@ -54,9 +56,8 @@ class Tried:
         cost = f"{record.seconds or 0:.2f} s, {record.requests} {requests}"
         size = "" if record.bytes is None else f", {human_bytes(record.bytes)}"
         lines = [f"unit {record.position:,}  {text}", f"  {record.state.value.replace('_', ' ')}: {cost}{size}"]
-        if record.file is not None:
-            lines.append(f"  file: {record.file}")
-        elif not record.state.is_failure:
+        lines += [f"  file: {file}" for file in self.files]
+        if not self.files and not record.state.is_failure:
             lines.append("  no file")
         lines += [f"  {fact}" for fact in self._facts]
         if record.error is not None:
@@ -277,12 +278,17 @@ def spread(first: int, end: int, count: int) -> list[int]:
 
 
 def _tried(bench: Bench, positions: Sequence[int]) -> Iterator[Tried]:
+    files: dict[int, list[str]] = {}
+    for position, _, layer, file, size, *_ in bench.ledger.unit_files():
+        words = file if layer is None else f"{file} ({layer})"
+        files.setdefault(position, []).append(f"{words}, {human_bytes(size)}")
     for rows in bench.ledger.batches(("unit", *_COLUMNS)):
         for unit, *values in rows:
             given = dict(zip(_COLUMNS, values, strict=True))
             if given["position"] in positions:
                 record = Record(**{**given, "state": State(given["state"])})
-                yield Tried(unit_value(json.loads(unit)), record)
+                alone = [] if record.file is None else [record.file]
+                yield Tried(unit_value(json.loads(unit)), record, tuple(files.get(record.position, alone)))
 
 
 def _keep(folder: Path, file: str, kept: Path) -> None:

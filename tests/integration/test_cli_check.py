@@ -62,6 +62,20 @@ def left(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() and p.suffix != ".py")
 
 
+def test_every_file_of_a_unit_is_shown(demo_server: Server, folder: Path) -> None:
+    (folder / "recipe.py").write_text(
+        "import numpy as np\nfrom eechips import Table\n"
+        "def get_requests():\n    return [1]\n"
+        "def get_result(index, unit):\n"
+        "    return {'first': np.zeros((4, 5)), 'second': np.zeros((2, 3)), 'third': Table([{'a': 1}])}\n"
+    )
+    done = check(demo_server)
+    assert done.exit_code == 0, done.output
+    shown = [line for line in done.output.splitlines() if line.startswith("  file: ")]
+    assert len(shown) == 3
+    assert [name in line for name, line in zip(("first", "second", "third"), shown, strict=True)] == [True] * 3
+
+
 def test_three_units_are_shown(demo_server: Server, folder: Path) -> None:
     done = check(demo_server)
     assert done.exit_code == 0, done.output
