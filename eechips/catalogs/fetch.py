@@ -7,7 +7,6 @@ import email.utils
 import functools
 import gzip
 import io
-import ipaddress
 import math
 import random
 import re
@@ -27,6 +26,7 @@ from urllib.parse import urlsplit
 from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, is_web, told
 from eechips.catalogs.hosts import Host
 from eechips.errors import UsageError
+from eechips.network import is_host_off_limits, is_off_limits
 from eechips.objects.refusal import is_final
 
 
@@ -50,7 +50,6 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TOO_MANY = 429
 _UNAVAILABLE = 503
 _REDIRECTS = 5
-_METADATA = frozenset({"fd00:ec2::254", "100.100.100.200", "192.0.0.192"})  # of Amazon, Alibaba, Oracle
 _MOST_DOUBLINGS = 16
 _SPELT = re.compile(r"https?://[A-Za-z0-9.:-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", re.IGNORECASE)
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
@@ -239,6 +238,8 @@ class _Fetching:
         host = self._hosts.setdefault(name, Host(self._pace.per_host, self._borne.get(name)))
         if is_web(address):
             proxy = self._proxy(address)
+            if is_host_off_limits(urlsplit(address).hostname or ""):  # a proxy may stand where clouds' services are
+                raise _FailedError("forbidden", "an address of this machine's own network, which no item has")
             request = functools.partial(_by_http, session, address, proxy)
         else:
             request = functools.partial(asyncio.to_thread, _by_fsspec, address)
@@ -292,14 +293,6 @@ def _socket_within_limits(place: Any) -> socket.socket:
     if is_off_limits(target[0]):
         raise _OffLimitsError(f"{target[0]} is an address of this machine's own network, which no item has")
     return socket.socket(family, kind, protocol)
-
-
-def is_off_limits(address: str) -> bool:
-    """Whether an IP address is link-local, in whatever disguise, or one of a cloud's metadata."""
-    found: Any = ipaddress.ip_address(address.partition("%")[0])
-    if found.version == 6:
-        found = found.ipv4_mapped or found.sixtofour or found
-    return bool(found.is_link_local) or str(found) in _METADATA
 
 
 async def _by_http(session: Any, address: str, proxy: str | None) -> bytes:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import requests
 import requests.adapters
 import urllib3
+import urllib3.connection
 
 from eechips.client.throttle import Seat
 from eechips.client.transport import is_loopback, origin
+from eechips.errors import PermanentError
+from eechips.network import is_host_off_limits, is_off_limits
 
 _MOST_CONNECTIONS = 64
 """Connections kept open at most by one process, to one host."""
@@ -42,11 +47,83 @@ class Adapter(requests.adapters.HTTPAdapter):
         return _send_of_requests(self, *args, **kwargs)
 
 
-def open_session(endpoint: str) -> requests.Session:
+class _GuardedConnection(urllib3.connection.HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect_within_limits(self, super()._new_conn)
+
+
+class _GuardedTlsConnection(urllib3.connection.HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect_within_limits(self, super()._new_conn)
+
+
+class _GuardedPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _GuardedConnection
+
+
+class _GuardedTlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _GuardedTlsConnection
+
+
+class GuardedAdapter(Adapter):
+    """An adapter for addresses that others have written: it does not connect to clouds' metadata services.
+
+    It looks at the addresses that sockets are opened to, so that names and redirections are covered. The connection to
+    a proxy is the user's own choice; only addresses written in URLs are checked then, since the proxy resolves names.
+    """
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Have the pools make guarded connections."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = {"http": _GuardedPool, "https": _GuardedTlsPool}
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request, unless its URL names an address that is off limits.
+
+        Raises:
+            PermanentError: if it does, or its host resolves to one.
+        """
+        host = urlsplit(request.url).hostname or ""
+        if is_host_off_limits(host):
+            raise _refusal(host)
+        return super().send(request, *args, **kwargs)
+
+
+def _connect_within_limits(
+    connection: urllib3.connection.HTTPConnection, connect: Callable[[], socket.socket]
+) -> socket.socket:
+    """Connect to a host none of whose addresses is off limits.
+
+    Raises:
+        PermanentError: if one is.
+    """
+    with contextlib.suppress(OSError, UnicodeError):  # whatever is wrong with a name is told by connecting to it
+        for *_, target in socket.getaddrinfo(connection.host.strip("[]"), connection.port, type=socket.SOCK_STREAM):
+            if is_off_limits(str(target[0])):
+                raise _refusal(connection.host)
+    found = connect()
+    if is_off_limits(found.getpeername()[0]):  # the name has got another address meanwhile
+        found.close()
+        raise _refusal(connection.host)
+    return found
+
+
+def _refusal(host: str) -> PermanentError:
+    return PermanentError(
+        f"{host} is an address of this machine's own network, where clouds hand out its credentials: nothing is"
+        " downloaded from there"
+    )
+
+
+def open_session(endpoint: str, *, is_guarded: bool = False) -> requests.Session:
     """A session with keep-alive, no retries of its own, and proxies looked up once.
 
     Requests would look for proxies, certificates and ``.netrc`` passwords anew for every request; the last
     could even replace our credentials.
+
+    Args:
+        endpoint: base URL.
+        is_guarded: whether it refuses the addresses of clouds' metadata services: for URLs that others have written.
     """
     session = requests.Session()
     if not is_loopback(endpoint):
@@ -54,7 +131,7 @@ def open_session(endpoint: str) -> requests.Session:
         session.proxies, session.verify = settings["proxies"], settings["verify"]
     session.trust_env = False
     for scheme in ("https://", "http://"):
-        session.mount(scheme, Adapter())
+        session.mount(scheme, GuardedAdapter() if is_guarded else Adapter())
     return session
 
 

@@ -156,7 +156,7 @@ class Hosts:
         with self._opening:
             host = f"{urlsplit(url).scheme}://{host_of(url)}"
             if host not in self._sessions:
-                self._sessions[host] = open_session(f"{host}/")
+                self._sessions[host] = open_session(f"{host}/", is_guarded=True)
                 self._sessions[host].headers["Accept-Encoding"] = "identity"
                 self._sessions[host].cookies = self._cookies
             return self._sessions[host]

@@ -149,7 +149,7 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, Version | None]:
     status = 0
     try:
         # A session of our own: it takes no slot of the throttle, of which the window that is being read has one.
-        with open_session(url) as session:
+        with open_session(url, is_guarded=True) as session:
             for method, further in _WAYS:
                 with session.request(
                     method, url, headers={**headers, **further}, timeout=(timeouts.connect, timeouts.read), stream=True

@@ -23,9 +23,10 @@ import pytest
 from click.testing import CliRunner
 
 import eechips
-from eechips.catalogs.fetch import LARGEST, Fetched, Pace, fetch, is_off_limits, retry_after
+from eechips.catalogs.fetch import LARGEST, Fetched, Pace, fetch, retry_after
 from eechips.catalogs.ingest import ingest
 from eechips.cli import main
+from eechips.network import is_off_limits
 from tests.catalog_items import contents, item
 from tests.loopback import QuietServer
 
@@ -333,6 +334,9 @@ def test_where_clouds_keep_credentials_nobody_looks() -> None:
     ("address", "is_off"),
     [("169.254.169.254", True), ("fe80::1%eth0", True), ("::ffff:169.254.169.254", True), ("2002:a9fe:a9fe::1", True),
      ("fd00:ec2::254", True), ("100.100.100.200", True), ("127.0.0.1", False), ("::1", False), ("10.0.0.1", False),
+     ("168.63.129.16", True), ("::ffff:168.63.129.16", True), ("fd20:ce::254", True), ("fd00:ec2::23", True),
+     ("64:ff9b::a9fe:a9fe", True), ("64:ff9b::169.254.169.254", True), ("64:ff9b:1::a83f:8110", True),
+     ("2002:a83f:8110::1", True), ("::169.254.169.254", True), ("64:ff9b::5db8:d822", False), ("fd20:ce::255", False),
      ("93.184.216.34", False), ("2606:2800:220:1::1", False)],
 )  # fmt: skip
 def test_addresses_that_are_off_limits(address: str, is_off: bool) -> None:

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
+from eechips.client.transport import Timeouts
 from eechips.downloads.address import bare, file_of, host_of, is_signed, shown, suffix_of
 from eechips.downloads.checks import Checksum, Promise, md5_of, parse_multihash
 from eechips.downloads.conditions import cql2, cql2_text, meets
@@ -36,6 +37,8 @@ from eechips.downloads.signing import Auth, Signer, belongs, signer_of
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
 from eechips.jobs.scene_transfer import remove_if_empty
 from eechips.planning.conditions import parse_condition
+from eechips.windows.addresses import Place
+from eechips.windows.versions import version_of
 from tests.answering import Answer, answering
 from tests.scene_servers import item
 
@@ -629,6 +632,20 @@ def test_an_api_that_answers_something_else(status: int, page: Any, hosts: Hosts
         pytest.raises(ConfigurationError, match="does not answer like one"),
     ):
         list(items(Search(stac=url), Reader(hosts, signer)))
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["http://169.254.169.254/x", "http://168.63.129.16/x", "http://[fd20:ce::254]/x", "http://[64:ff9b::a9fe:a9fe]/x",
+     "http://[::ffff:169.254.169.254]/x", "https://[2002:a9fe:a9fe::1]/x", "http://2852039166/x", "http://0xa9fea9fe/x"],
+)  # fmt: skip
+def test_no_redirection_leads_to_the_metadata_service_of_a_cloud(target: str, hosts: Hosts) -> None:
+    with answering(lambda path, headers, body: (302, {"Location": target}, b"")) as url:
+        for start in (url, target):
+            with pytest.raises(PermanentError, match="hand out its credentials"), hosts.get(start, {}, lambda _: {}):
+                pass
+        with pytest.raises(PermanentError, match="hand out its credentials"):
+            version_of(Place(f"/vsicurl/{url}/a.tif", "http", f"{url}/a.tif"), Timeouts())
 
 
 @pytest.mark.parametrize("region", ["eu-central-1", "us-west-2"])

@@ -1,0 +1,65 @@
+"""Addresses to which no download connects: those where clouds hand out a machine's credentials."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+_METADATA = frozenset(
+    map(
+        ipaddress.ip_address,
+        (
+            "168.63.129.16",  # Azure's host: https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
+            "fd20:ce::254",  # Google: https://cloud.google.com/compute/docs/metadata/querying-metadata
+            "fd00:ec2::254",  # Amazon's machines
+            "fd00:ec2::23",  # and its pods
+            "100.100.100.200",  # Alibaba
+            "192.0.0.192",  # Oracle
+        ),
+    )
+)
+_EMBEDDING = (
+    ipaddress.IPv6Network("64:ff9b::/96"),  # NAT64: RFC 6052
+    ipaddress.IPv6Network("64:ff9b:1::/48"),  # NAT64 of a local network: RFC 8215
+    ipaddress.IPv6Network("::/96"),  # IPv4-compatible: RFC 4291, 2.5.5.1
+)
+"""IPv6 networks whose addresses end with an IPv4 address."""
+
+
+def is_off_limits(address: str) -> bool:
+    """Tell whether an IP address is link-local or one of a cloud's metadata service, in any notation.
+
+    Args:
+        address: of a socket; IPv6 may have a zone.
+
+    Raises:
+        ValueError: if it is not an IP address.
+    """
+    found = ipaddress.ip_address(address.partition("%")[0])
+    forms: list[ipaddress.IPv4Address | ipaddress.IPv6Address] = [found]
+    if isinstance(found, ipaddress.IPv6Address):
+        forms += _embedded(found)
+    return any(form.is_link_local or form in _METADATA for form in forms)
+
+
+def is_host_off_limits(host: str) -> bool:
+    """Tell whether the host of a URL is written as an address that is off limits; no name is looked up."""
+    host = host.strip("[]")
+    try:
+        return is_off_limits(host)
+    except ValueError:
+        pass
+    try:
+        return is_off_limits(socket.inet_ntoa(socket.inet_aton(host)))  # 2852039166 and 0xa9fea9fe are 169.254.169.254
+    except (OSError, ValueError):
+        return False
+
+
+def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:
+    """The IPv4 addresses to which packets to an IPv6 address may be translated."""
+    teredo = address.teredo or ()
+    known = (address.ipv4_mapped, address.sixtofour, *teredo)
+    found = [each for each in known if each is not None]
+    if any(address in network for network in _EMBEDDING):
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return found
