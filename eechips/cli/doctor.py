@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,14 @@ def command(as_json: bool, out: str, **options: Any) -> None:
     else:
         for finding in findings:
             click.echo("\n".join(_lines(finding)))
-        click.echo("A run would fail." if would_fail else "A run would work.")
+        click.echo(_conclusion(findings))
     if would_fail:
         click.get_current_context().exit(FAILURES)
+
+
+def _conclusion(findings: Sequence[Finding]) -> str:
+    failed = [finding.detail for finding in findings if finding.state == "failed"]
+    return f"A run would not work now: {failed[0].rstrip('.')}." if failed else "A run would work."
 
 
 def _lines(finding: Finding) -> list[str]:

@@ -27,12 +27,14 @@ from eechips.client.classify import classify_exception, classify_response, parse
 from eechips.client.connection import Target
 from eechips.client.credentials import find_credentials
 from eechips.client.limits import recall
+from eechips.client.retry import RetryPolicy
 from eechips.client.scrub import scrub
 from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
 from eechips.engine.local import serve
 from eechips.engine.run import find_target
-from eechips.errors import ConfigurationError, EechipsError, PermanentError
+from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
+from eechips.human import human_time
 from eechips.objects import ObjectStore, is_address
 from eechips.staging import new_writer
 
@@ -304,9 +306,16 @@ def check_endpoint(endpoint: str, answers: Sequence[Answer]) -> Finding:
     last = answers[-1]
     if last.error is not None and last.status is None:
         return Finding("endpoint", "failed", f"cannot reach {endpoint}: {last.error}", _CHECK_NETWORK)
+    if isinstance(last.error, UnknownServiceError):
+        detail = f"{endpoint} refuses requests (HTTP {last.status}: {last.error})"
+        return Finding("endpoint", "failed", detail, "find out what the message means; eechips does not know it")
     if isinstance(last.error, PermanentError) or 300 <= (last.status or 0) < 400:
         return Finding("endpoint", "failed", f"{endpoint} is not Earth Engine: {last.error}", _CHECK_NETWORK)
     if last.error is not None and not isinstance(last.error, ConfigurationError):
+        asked = last.error.retry_after if isinstance(last.error, TransientError) else None
+        if asked is not None and asked > RetryPolicy().longest_wait:
+            detail = f"{endpoint} asks to wait {human_time(asked)} ({last.error})"
+            return Finding("endpoint", "failed", detail, "run the command after that")
         again = "try again later; https://status.earthengine.app says whether the service has trouble"
         return Finding("endpoint", "warning", f"{endpoint} answers: {last.error}", again)
     latency = statistics.median(answer.seconds for answer in answers)
@@ -363,7 +372,10 @@ def _as_answered(credentials: Finding, project: Finding, answer: Answer) -> tupl
 def _told(error: EechipsError, advice: str) -> tuple[str, str]:
     """What happened, and what to do: the message's own advice, where it names an option, else the one given."""
     text = str(error)
-    for found in (re.match(r"(.*?) To go on: (.*)", text), re.match(r"((?:[^:(]|\([^)]*\)|:\S)*): (.*--.*)", text)):
+    for found in (
+        re.match(r"(.*?)(?: The run stops; its results are kept\.)? To go on: (.*)", text),
+        re.match(r"((?:[^:(]|\([^)]*\)|:\S)*): (.*--.*)", text),
+    ):
         if found is not None:
             return found[1], found[2]
     return text, advice

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from eechips.cli.doctor import command
 from tests.conftest import Server
+from tests.engine_service import serving
 from tests.integration.test_cli_verbs import eechips, one_sentence
 
 
@@ -37,7 +40,7 @@ def test_a_run_that_would_fail(tmp_path: Path) -> None:
     assert [f["name"] for f in found["findings"] if f["state"] == "failed"] == ["endpoint"]
     text = eechips("doctor", "--endpoint", url, cwd=tmp_path, COLUMNS="60").stdout
     assert "\n                      To do: check the network" in text
-    assert text.endswith("A run would fail.\n")
+    assert f"\nA run would not work now: cannot reach {url}: " in text
     assert "http or https" in one_sentence(eechips("doctor", "--endpoint", "ftp://x", cwd=tmp_path))
 
 
@@ -51,3 +54,23 @@ def test_restricted_mode_is_seen(serve: Callable[..., Server], tmp_path: Path) -
     found = {finding["name"]: finding for finding in json.loads(result.stdout)["findings"]}
     assert found["mode"]["state"] == "warning"
     assert found["project"]["detail"] == "fields, which may use Earth Engine"
+
+
+@pytest.mark.parametrize(
+    ("fault", "what"),
+    [
+        ("daily-429", "The project's compute of the day is used up (Your usage exceeded"),
+        ("daily-400", "The project's compute of the day is used up (Your usage exceeded"),
+        ("409", "refuses requests (HTTP 409: Oh.)"),
+        ("wait-86400", "asks to wait 24.0 h (Too Many Requests"),
+    ],
+)
+def test_a_project_that_cannot_compute_now(tmp_path: Path, fault: str, what: str) -> None:
+    with serving() as service:
+        service.plan(None, fault)
+        result = CliRunner().invoke(command, ["--endpoint", service.url, "--project", "mine", "--out", str(tmp_path)])
+    assert result.exit_code == 1
+    last = result.output.splitlines()[-1]
+    assert last.startswith("A run would not work now: ")
+    assert what in last
+    assert "The run stops" not in result.output
