@@ -44,6 +44,7 @@ class Breaker:
         self._key: str | None = None
         self._streak = 0
         self._refused: deque[tuple[str, Record]] = deque(maxlen=_MOST_REOPENED)
+        self._stopped_by: str | None = None
         self._has_succeeded = False
         self._since = clock()
         self.reopened: list[Record] = []
@@ -89,8 +90,9 @@ class Breaker:
         # Those too that came before the last success: with many requests in flight, some succeed late.
         self._refused.append((key, record))
         limit = REFUSED_LIMIT if status == _BAD_REQUEST and self._has_succeeded else ALIKE_LIMIT
-        if self._streak < limit:
+        if self._streak < limit and key != self._stopped_by:  # what was in flight then fails alike
             return None
+        self._stopped_by = key
         self.reopened = [replace(each, state=State.FAILED_TRANSIENT) for of, each in self._refused if of == key]
         return ProjectUnavailableError(
             f"Earth Engine refuses every request (HTTP {status}: {record.error}): {self._streak:,} units in a row."

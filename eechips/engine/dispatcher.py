@@ -24,7 +24,7 @@ from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.records import unit_failure
 from eechips.engine.redraw import Redraws
-from eechips.errors import UsageError, WorkerLostError
+from eechips.errors import ProjectUnavailableError, UsageError, WorkerLostError
 from eechips.human import human_time
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned, Record, State
@@ -129,6 +129,7 @@ class Dispatcher:
         self._disputed: set[str] = set()
         self._count = self._settled = 0
         self._breaker = Breaker(clock)
+        self._stop: ProjectUnavailableError | None = None
         self._is_dry = False
         self._is_exclusive = False
         self._is_offline = self._is_restricted = False
@@ -169,6 +170,8 @@ class Dispatcher:
                 is_starting = self._staff()
                 self._feed(units)
             if not self._executor.is_busy and not self._is_asking and (draining or self._is_through):
+                if self._stop is not None:
+                    raise self._stop
                 return self._is_settled
             self._settle(self._executor.wait(0.0 if is_starting else self._tick))
             self._watch()
@@ -338,9 +341,12 @@ class Dispatcher:
                 self._redraws.want(position)
         for record in records:
             self._report(record)
-        if failure is not None:
+        if failure is not None and (self._stop is None or not isinstance(failure, ProjectUnavailableError)):
             self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
-            raise failure
+            if not isinstance(failure, ProjectUnavailableError):
+                raise failure
+            self._stop = failure  # what the service has let in is finished: it would be paid for twice
+            self._executor.throttle.stop()
 
     def _commit(
         self, task: Planned, outcome: Outcome, files: dict[str, int], revoked: dict[int, Record]

@@ -41,6 +41,14 @@ def test_unknown_refusals_in_a_row_stop_the_run_and_are_reopened() -> None:
     assert breaker.reopened[0].error == "No."
 
 
+def test_units_that_end_after_the_stop_are_reopened_as_well() -> None:
+    breaker = Breaker()
+    assert failing(breaker, UnknownServiceError("No.", status=403), ALIKE_LIMIT) is not None
+    succeed(breaker)
+    assert failing(breaker, UnknownServiceError("No.", status=403), 1, 77) is not None
+    assert breaker.reopened[-1].position == 77
+
+
 def test_a_success_in_between_or_another_error_begins_anew() -> None:
     breaker = Breaker()
     for _ in range(5):
