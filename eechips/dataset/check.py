@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,6 +24,7 @@ from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
 from eechips.objects.crew import in_order
 from eechips.storage import LocalStore, Store
+from eechips.warning_filters import ignore
 from eechips.writers import validate
 
 if TYPE_CHECKING:
@@ -176,12 +176,8 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
     unread = (file for index, (_, file) in enumerate(work) if index not in known)
     fresh = in_order(reader.read, unread, threads)
     found = []
-    with (
-        _bar(len(work) - len(known), quiet=quiet) as bar,
-        quality.Journal(samples.run.path) as journal,
-        warnings.catch_warnings(),  # outside of the threads: what one of them sets holds for all
-    ):
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    ignore(NotGeoreferencedWarning)
+    with _bar(len(work) - len(known), quiet=quiet) as bar, quality.Journal(samples.run.path) as journal:
         for index, (sample, file) in enumerate(work):
             digest: str | None = file.sha256
             measures: Measures | None = known.get(index)

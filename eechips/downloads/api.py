@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from eechips.downloads.conditions import cql2, cql2_text
 from eechips.downloads.reader import Reader, Unread, is_web
 from eechips.errors import ConfigurationError, PermanentError
 from eechips.recipe import canonical_json
+from eechips.warning_filters import ignore
 
 if TYPE_CHECKING:
     from eechips.downloads.search import Search
@@ -203,9 +203,10 @@ def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, 
         asked |= {"filter": cql2(search.conditions), "filter_lang": question.language}
     elif question.language is not None:
         asked |= {"filter": cql2_text(search.conditions), "filter_lang": question.language}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what an API does not say that it can: what it answers is looked at
-        found = client.search(**asked, method=method)
+    from pystac_client.warnings import PystacClientWarning
+
+    ignore(PystacClientWarning)  # of what an API does not say that it can: what it answers is looked at
+    found = client.search(**asked, method=method)
     return urljoin(search.stac, found.url), method, dict(found.get_parameters())
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from eechips.crs import parse_crs
 from eechips.downloads.ends import check_end
 from eechips.errors import UsageError, ValidationError
+from eechips.warning_filters import ignore
 from eechips.writers import Facts
 
 # https://github.com/multiformats/multicodec/blob/master/table.csv: code, name of the algorithm, bytes.
@@ -366,9 +366,8 @@ def _is_crs(found: str | None, wanted: str) -> bool:
         return True  # the catalogue's is no CRS that anybody knows
     if here.equals(there, ignore_axis_order=True):
         return True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that something is lost in this form: names, which is what it is taken for
-        return bool(here.to_dict() and here.to_dict() == there.to_dict())
+    ignore(UserWarning, "You will likely lose important projection information")  # of names: that is the aim
+    return bool(here.to_dict() and here.to_dict() == there.to_dict())
 
 
 def _media_type(value: Any) -> str:

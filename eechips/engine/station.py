@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -39,6 +38,7 @@ from eechips.manifest.record import Planned
 from eechips.recipe import Recipe
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, Staged
+from eechips.warning_filters import ignore
 
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
@@ -270,8 +270,7 @@ class Station:
         if version("eechips") != posting.version:
             here = f"workers have eechips {version('eechips')}"
             raise ConfigurationError(f"{here}, this is {posting.version}: install the same")
-        # Its threads decode at the same time, and what would hide a warning for one of them shows it to another.
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        ignore(NotGeoreferencedWarning)
         credentials = find_credentials(posting.endpoint, posting.key_file, send_anywhere=posting.send_credentials)
         target = Target(posting.endpoint, posting.project, credentials)
         throttle = Throttle(None, Limits(in_flight=1, start=1), seats=1)

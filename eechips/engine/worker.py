@@ -6,7 +6,6 @@ import contextlib
 import json
 import threading
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,6 +31,7 @@ from eechips.manifest.names import result_name
 from eechips.manifest.record import Planned, Record, State
 from eechips.recipe import Chip, NoData, Table, unit_value
 from eechips.storage import ID_LENGTH, Stage, Staged, safe_component
+from eechips.warning_filters import ignore
 from eechips.writers import Facts
 
 
@@ -58,8 +58,7 @@ def enlist(setup: WorkerSetup, seat: Seat, stage: Stage | None = None) -> Worker
         seat: of this process at the throttle.
         stage: where results are put until they are committed, if that is not where they go.
     """
-    # Its threads decode at the same time, and what would hide a warning for one of them shows it to another.
-    warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    ignore(NotGeoreferencedWarning)
     connection = attach(setup.target, seat, setup.duty.policy, setup.duty.timeouts, setup.documents)
     throttle_others(seat, setup.target.endpoint)
     return Worker(setup, connection, stage)

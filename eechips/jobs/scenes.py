@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,6 +38,7 @@ from eechips.planning.conditions import Condition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.recipe import Unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, LocalStore
+from eechips.warning_filters import ignore
 
 _VERSION = 1  # of what the units mean: changed when old ones would be transferred otherwise
 _READ_TIMEOUT, _UNIT_TIMEOUT = 60.0, 86400.0
@@ -222,8 +222,8 @@ class Scenes:
         if not isinstance(site.store, LocalStore):
             raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
         folder, transport, timeouts = site.store.root, site.transport, site.timeouts
-        with warnings.catch_warnings(), Hosts(self.per_host, timeouts.connect, timeouts.read) as hosts:
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        ignore(NotGeoreferencedWarning)
+        with Hosts(self.per_host, timeouts.connect, timeouts.read) as hosts:
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
             inner, room = self._signer(hosts), Room(folder)
             reader = Reader(hosts, inner, patience, transport.pause)

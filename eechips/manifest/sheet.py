@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from rasterio.enums import ColorInterp, Resampling
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.recipe import MASK_BAND
+from eechips.warning_filters import ignore
 from eechips.writers.raster import encode_picture
 
 Picture = npt.NDArray[np.uint8]
@@ -186,17 +186,16 @@ def look(path: Path, edge: int, *, enlarges: bool = True) -> Look:
 
 
 def _raster(path: Path, edge: int, enlarges: bool) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as file:
-            alpha = ColorInterp.alpha in file.colorinterp
-            height, width = _size(file.height, file.width, edge, enlarges)
-            bands = [1, 2, 3] if file.count - alpha >= 3 else [1]
-            # Codes of classes have no mean; and what has one, loses little.
-            may_be_classes = path.suffix in (".tif", ".tiff") and len(bands) == 1 and file.dtypes[0] == "uint8"
-            resampling = Resampling.nearest if may_be_classes else Resampling.average
-            values = file.read(bands, out_shape=(len(bands), height, width), resampling=resampling)
-            return values, file.dataset_mask(out_shape=(height, width)) != 0
+    ignore(NotGeoreferencedWarning)
+    with rasterio.open(path) as file:
+        alpha = ColorInterp.alpha in file.colorinterp
+        height, width = _size(file.height, file.width, edge, enlarges)
+        bands = [1, 2, 3] if file.count - alpha >= 3 else [1]
+        # Codes of classes have no mean; and what has one, loses little.
+        may_be_classes = path.suffix in (".tif", ".tiff") and len(bands) == 1 and file.dtypes[0] == "uint8"
+        resampling = Resampling.nearest if may_be_classes else Resampling.average
+        values = file.read(bands, out_shape=(len(bands), height, width), resampling=resampling)
+        return values, file.dataset_mask(out_shape=(height, width)) != 0
 
 
 def _array(path: Path, edge: int, enlarges: bool) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:

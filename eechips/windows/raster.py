@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -23,6 +22,7 @@ from eechips.client.transport import Timeouts
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.grid import Grid
 from eechips.recipe import Unit
+from eechips.warning_filters import ignore
 from eechips.windows import traffic
 from eechips.windows.addresses import Place
 from eechips.windows.blocks import Blocks
@@ -247,8 +247,8 @@ class _Opening:
 @contextlib.contextmanager
 def _opened(opening: _Opening) -> Iterator[Any]:
     """A raster; what GDAL reports inside the block is classified. Its settings are put back."""
-    with settings(opening.options), warnings.catch_warnings(), reported() as reports:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    ignore(NotGeoreferencedWarning)
+    with settings(opening.options), reported() as reports:
         if not opening.place.is_near:
             traffic.begin()
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.errors import RecipeError, UsageError
 from eechips.grid import Grid
 from eechips.recipe import Unit
+from eechips.warning_filters import ignore
 from eechips.writers import cog, geotiff
 
 if TYPE_CHECKING:
@@ -58,9 +58,8 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
         absent |= (data == np.array(nodata, dtype=data.dtype)).any(axis=0)
     place = Grid.from_json(unit["raster"]).window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
     filled = np.where(absent, data.dtype.type(0), data)  # the same file, whatever is left where there is no data
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)  # of unit pixels whose corner is the origin
-        return geotiff.encode(filled, ~absent, names, CRS.from_user_input(place.crs), place.affine)
+    ignore(NotGeoreferencedWarning)  # of unit pixels whose corner is the origin
+    return geotiff.encode(filled, ~absent, names, CRS.from_user_input(place.crs), place.affine)
 
 
 def _check_nodata(nodata: float, dtype: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOEr
 from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
+from eechips.warning_filters import ignore
 
 _MAX_OFFSET = 1e-3  # of a pixel, between a corner as asked and as it came: rounding, never a shift
 
@@ -29,14 +29,13 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
     """
     if not data:
         raise ValidationError(f"does not decode as {driver}: it is empty")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        try:
-            with rasterio.Env(**options), MemoryFile(data) as memory, memory.open(driver=driver) as source:
-                yield source
-        except (RasterioError, RasterioIOError, ValueError, MemoryError) as error:
-            reason = str(error.__cause__ or error).strip()
-            raise ValidationError(f"does not decode as {driver}: {reason[:200]}") from None
+    ignore(NotGeoreferencedWarning)
+    try:
+        with rasterio.Env(**options), MemoryFile(data) as memory, memory.open(driver=driver) as source:
+            yield source
+    except (RasterioError, RasterioIOError, ValueError, MemoryError) as error:
+        reason = str(error.__cause__ or error).strip()
+        raise ValidationError(f"does not decode as {driver}: {reason[:200]}") from None
 
 
 def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **options: Any) -> bytes:
@@ -50,8 +49,8 @@ def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **option
     """
     count, height, width = bands.shape
     profile = {"driver": driver, "width": width, "height": height, "count": count, "dtype": bands.dtype, **options}
-    with warnings.catch_warnings(), MemoryFile() as memory:
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+    ignore(NotGeoreferencedWarning)
+    with MemoryFile() as memory:
         with memory.open(**profile) as target:
             target.write(bands)
             if has_alpha:
@@ -97,9 +96,8 @@ def _same_crs(expected: str, found_wkt: str) -> bool:
 
 def _parameters(crs: Any) -> dict[str, Any]:
     """The PROJ parameters that place pixels; names and metadata, which differ between writers, left out."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # pyproj warns that PROJ strings lose names: that is the aim
-        found: dict[str, Any] = crs.to_dict()
+    ignore(UserWarning, "You will likely lose important projection information")  # of names: that is the aim
+    found: dict[str, Any] = crs.to_dict()
     return {k: v for k, v in found.items() if k not in ("type", "no_defs", "title")}
 
 

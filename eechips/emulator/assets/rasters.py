@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from rasterio.windows import Window
 from eechips.emulator.assets.crs import crs_name
 from eechips.emulator.assets.errors import IngestError, MissingCrsError, UnreadableFileError
 from eechips.emulator.assets.remote import reading, shown_name
+from eechips.emulator.warning_filters import ignore
 
 RESAMPLINGS = ("average", "nearest", "mode")
 IN_MEMORY_BYTES = 128 << 20
@@ -96,9 +96,8 @@ class Rasters:
         problems = []
         for driver in self._drivers:
             try:
-                with warnings.catch_warnings(), reading(path):
-                    # What is wrong with ungeoreferenced files is said by crs_of, in our words.
-                    warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                ignore(NotGeoreferencedWarning)  # crs_of says what is wrong with such files
+                with reading(path):
                     return rasterio.open(path, driver=driver)
             except RasterioIOError as error:
                 problems.append(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from eechips.emulator.model import BandInfo, PixelType, Window
 from eechips.emulator.pixels.grid import Grid, apply
 from eechips.emulator.pixels.raster import DatasetPool, FileSource, open_file
 from eechips.emulator.reads import Reads
+from eechips.emulator.warning_filters import ignore
 
 _REMEMBERED = 4096  # headers
 _OPEN_FILES = 256
@@ -139,23 +139,22 @@ class Rasters:
     def _read(self, place: str) -> Header:
         self._reads.add(headers=1)
         try:
-            with warnings.catch_warnings(), rasterio.Env(**ALONE), reading(place):
-                warnings.simplefilter("ignore", NotGeoreferencedWarning)
-                with open_file(place) as dataset:
-                    if any(dtype.startswith("complex") for dtype in dataset.dtypes):
-                        raise InvalidError(f"{shown_name(place)} has complex numbers, which no image holds.")
-                    alpha = dataset.count > 1 and dataset.colorinterp[-1] is ColorInterp.alpha
-                    is_mask = alpha and MaskFlags.alpha in dataset.mask_flag_enums[0]
-                    count = dataset.count - 1 if is_mask else dataset.count
-                    return Header(
-                        grid=_grid_of(dataset),
-                        width=dataset.width,
-                        height=dataset.height,
-                        names=tuple(dataset.descriptions[:count]),
-                        dtypes=tuple(np.dtype(dtype).name for dtype in dataset.dtypes[:count]),
-                        nodata=tuple(dataset.nodatavals[:count]),
-                        levels=FileSource.open(place, self.pool).levels,
-                    )
+            ignore(NotGeoreferencedWarning)
+            with rasterio.Env(**ALONE), reading(place), open_file(place) as dataset:
+                if any(dtype.startswith("complex") for dtype in dataset.dtypes):
+                    raise InvalidError(f"{shown_name(place)} has complex numbers, which no image holds.")
+                alpha = dataset.count > 1 and dataset.colorinterp[-1] is ColorInterp.alpha
+                is_mask = alpha and MaskFlags.alpha in dataset.mask_flag_enums[0]
+                count = dataset.count - 1 if is_mask else dataset.count
+                return Header(
+                    grid=_grid_of(dataset),
+                    width=dataset.width,
+                    height=dataset.height,
+                    names=tuple(dataset.descriptions[:count]),
+                    dtypes=tuple(np.dtype(dtype).name for dtype in dataset.dtypes[:count]),
+                    nodata=tuple(dataset.nodatavals[:count]),
+                    levels=FileSource.open(place, self.pool).levels,
+                )
         except RasterioError as error:
             raise _said(error, place) from error
 

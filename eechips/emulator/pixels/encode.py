@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 import zipfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -21,6 +20,7 @@ from eechips.emulator.pixels.grid import Grid, parse_crs
 from eechips.emulator.pixels.image import Band, Pixels
 from eechips.emulator.pixels.png import write as write_png
 from eechips.emulator.pixels.types import cast_values
+from eechips.emulator.warning_filters import ignore
 
 
 def dtype_of(kind: PixelType) -> np.dtype[Any]:
@@ -44,17 +44,16 @@ def filled(band: Band, pixels: Pixels) -> npt.NDArray[Any]:
 def _write(driver: str, arrays: Sequence[npt.NDArray[Any]], names: Sequence[str] = (), **options: Any) -> bytes:
     """A file of bands of one type in memory."""
     height, width = arrays[0].shape
-    with warnings.catch_warnings():
-        # Pictures have no place on Earth and need none; a transform of 1 is what readers assume where there is none.
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        with MemoryFile() as memory:
-            with memory.open(
-                driver=driver, width=width, height=height, count=len(arrays), dtype=arrays[0].dtype.name, **options
-            ) as file:
-                file.write(np.stack(arrays))
-                for index, name in enumerate(names, 1):
-                    file.set_band_description(index, name)
-            data: bytes = memory.read()
+    # Pictures have no place on Earth and need none; a transform of 1 is what readers assume where there is none.
+    ignore(rasterio.errors.NotGeoreferencedWarning)
+    with MemoryFile() as memory:
+        with memory.open(
+            driver=driver, width=width, height=height, count=len(arrays), dtype=arrays[0].dtype.name, **options
+        ) as file:
+            file.write(np.stack(arrays))
+            for index, name in enumerate(names, 1):
+                file.set_band_description(index, name)
+        data: bytes = memory.read()
     return data
 
 
