@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError
+from eechips.manifest.columns import GEO_METADATA, GEOMETRY, OwnColumns, geometries, own_values
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
 from eechips.staging import new_writer, temporary_name
@@ -25,21 +26,26 @@ COPIED = "copied"
 
 _COLUMNS = ("position", "lower(hex(id))", "unit", "name", "replaces", *RECORD_COLUMNS)
 _BATCH = 10_000  # rows that are written at a time
-_FAILURE_COLUMNS = ("position", "id", "unit", "state", "error_class", "error", "traceback", "attempts")
+_FAILURE_COLUMNS = ("position", "id", "state", "error_class", "error", "traceback", "attempts")
+_ADDED = ("split", "flags")
+"""Columns that :func:`annotate` adds to the manifest of a finished run."""
 
 
 def export_parquet(ledger: Ledger, folder: Path) -> Path:
-    """Writes manifest.parquet: one row per unit, in the order of the plan.
+    """Write manifest.parquet: one row per unit, in the order of the plan. It is GeoParquet.
 
     Columns: position, id, unit (JSON), name, replaces (the position of the empty unit that it was drawn for), and
-    those of :class:`~eechips.manifest.record.Record`; lists are lists. Written in batches: memory does not grow with
-    the plan.
+    those of :class:`~eechips.manifest.record.Record`; lists are lists. Then the texts and numbers of the units and
+    their properties, and ``geometry``: the outline of the pixels, or the unit's own geometry, in OGC:CRS84.
+    Written in batches: memory does not grow with the plan.
 
     Raises:
         StorageError: if it cannot be written.
     """
     schema = _schema(("position", "id", "unit", "name", "replaces", *RECORD_COLUMNS))
-    return _write(folder / PARQUET_NAME, schema, _columns(ledger, schema))
+    units = (unit for rows in ledger.batches(("unit",)) for (unit,) in rows)
+    own = OwnColumns(units, (*schema.names, GEOMETRY, *_ADDED))
+    return _write(folder / PARQUET_NAME, _with_own(schema, own), _columns(ledger, schema, own))
 
 
 def export_layers(ledger: Ledger, folder: Path) -> Path | None:
@@ -82,7 +88,8 @@ def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]
     are_lists = any(not isinstance(value, str) for value in values.values())
     kind = pyarrow.list_(pyarrow.string()) if are_lists else pyarrow.string()
     with pyarrow.parquet.ParquetFile(path) as file:
-        schema = pyarrow.schema([field for field in file.schema_arrow if field.name != column])
+        fields = [field for field in file.schema_arrow if field.name != column]
+        schema = pyarrow.schema(fields, metadata=file.schema_arrow.metadata)
 
         def batches() -> Iterator[list[Any]]:
             for batch in file.iter_batches(_BATCH):
@@ -121,7 +128,10 @@ def file_row(row: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:
-    """Writes failures.csv if there are failures; removes an old one if there are none any more.
+    """Write failures.csv if there are failures; remove an old one if there are none any more.
+
+    Columns: position, id, state, error_class, error, traceback, attempts, and the texts and numbers of the units and
+    their properties. Geometries are in manifest.parquet.
 
     Raises:
         StorageError: if it cannot be written.
@@ -133,8 +143,11 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
         return None
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(_FAILURE_COLUMNS)
-    writer.writerows(rows)
+    own = OwnColumns((row[2] for row in rows), _FAILURE_COLUMNS)
+    writer.writerow((*_FAILURE_COLUMNS, *own.names.values()))
+    for row in rows:
+        values = own_values(json.loads(row[2]))
+        writer.writerow((*row[:2], *row[3:], *(values.get(name) for name in own.names)))
     write_file(path, buffer.getvalue().encode())
     return path
 
@@ -151,14 +164,28 @@ def _schema(names: Sequence[str]) -> Any:
     return pa.schema([(name, types[name]) for name in names])
 
 
-def _columns(ledger: Ledger, schema: Any) -> Iterator[list[Any]]:
+def _with_own(schema: Any, own: OwnColumns) -> Any:
     import pyarrow
 
+    fields = [*schema, *(pyarrow.field(*each) for each in own.fields()), pyarrow.field(GEOMETRY, pyarrow.binary())]
+    return pyarrow.schema(fields, metadata=GEO_METADATA)
+
+
+def _columns(ledger: Ledger, schema: Any, own: OwnColumns) -> Iterator[list[Any]]:
+    import pyarrow
+
+    places = [schema.get_field_index(name) for name in ("unit", "crs", "transform", "width", "height")]
     for rows in ledger.batches(_COLUMNS):
+        raw = list(zip(*rows, strict=True))
         columns = []
-        for field, values in zip(schema, zip(*rows, strict=True), strict=True):
+        for field, values in zip(schema, raw, strict=True):
             if field.name in LISTS:
                 columns.append(pyarrow.array([None if v is None else json.loads(v) for v in values], type=field.type))
             else:
                 columns.append(pyarrow.array(values, type=field.type))
+        texts, *grids = (raw[place] for place in places)
+        units = [json.loads(text) for text in texts]
+        of_units = zip(own.fields(), own.rows(units), strict=True)
+        columns += [pyarrow.array(values, type=kind) for (_, kind), values in of_units]
+        columns.append(pyarrow.array(geometries(units, list(zip(*grids, strict=True))), type=pyarrow.binary()))
         yield columns

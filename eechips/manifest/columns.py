@@ -1,0 +1,148 @@
+"""Columns that a run's units have of their own, and where they lie, for the manifest and the list of failures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.footprints import footprints
+from eechips.grid import Grid
+
+_MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
+_LARGEST = 1 << 63
+GEOMETRY = "geometry"
+GEO_METADATA = {
+    b"geo": json.dumps(
+        {
+            "version": "1.1.0",
+            "primary_column": GEOMETRY,
+            "columns": {GEOMETRY: {"encoding": "WKB", "geometry_types": []}},  # in OGC:CRS84, of any type
+        }
+    ).encode()
+}
+"""Metadata of a GeoParquet file: https://geoparquet.org/releases/v1.1.0/."""
+
+
+def own_values(unit: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts, numbers and truth values of a unit and its properties."""
+    value = unit.get("value")
+    layers = (unit, value, unit.get("properties"), value.get("properties") if isinstance(value, Mapping) else None)
+    fields: dict[str, Any] = {}
+    for layer in layers:
+        if isinstance(layer, Mapping):
+            fields.update((name, each) for name, each in layer.items() if isinstance(each, (str, int, float)))
+    if fields.get("kind") == unit.get("kind"):
+        fields.pop("kind", None)
+    return fields
+
+
+class OwnColumns:
+    """The columns of the units' own values: their names and types, found in a first pass over all units.
+
+    Attributes:
+        names: of the columns, by name of the value.
+
+    Args:
+        units: as JSON.
+        taken: names of the table's other columns; a value of such a name is in a column ``unit_<name>``.
+    """
+
+    def __init__(self, units: Iterable[str], taken: Collection[str]) -> None:
+        kinds: dict[str, set[type]] = {}
+        for unit in units:
+            for name, value in own_values(json.loads(unit)).items():
+                is_large = isinstance(value, int) and not -_LARGEST <= value < _LARGEST
+                kinds.setdefault(name, set()).add(str if is_large else type(value))
+                if len(kinds) > _MOST_COLUMNS:
+                    del kinds[name]
+        self._kinds = kinds
+        self.names: dict[str, str] = {}
+        for name in kinds:
+            column = name
+            while column in taken or column in self.names.values():
+                column = f"unit_{column}"
+            self.names[name] = column
+
+    def fields(self) -> list[Any]:
+        """The columns, as fields of a pyarrow schema."""
+        return [(column, self._type(name)) for name, column in self.names.items()]
+
+    def rows(self, units: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+        """The values of some units, column by column."""
+        found = [own_values(unit) for unit in units]
+        return [self._column(name, [values.get(name) for values in found]) for name in self.names]
+
+    def _column(self, name: str, values: list[Any]) -> list[Any]:
+        if self._kinds[name] <= {int, float} and float in self._kinds[name]:
+            return [None if v is None else float(v) for v in values]
+        if len(self._kinds[name]) > 1 or str in self._kinds[name]:
+            return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
+        return values
+
+    def _type(self, name: str) -> Any:
+        import pyarrow
+
+        kinds = self._kinds[name]
+        if kinds == {bool}:
+            return pyarrow.bool_()
+        if kinds == {int}:
+            return pyarrow.int64()
+        return pyarrow.float64() if kinds <= {int, float} else pyarrow.string()
+
+
+def geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[Any, ...]]) -> list[bytes | None]:
+    """Where units lie, as WKB in longitude and latitude: the outline of their pixels, else the unit's own geometry.
+
+    Args:
+        units: the units.
+        grids: CRS, transform (JSON), width and height of the result of each, as far as they are known.
+    """
+    import shapely
+
+    outlines = _outlines([_grid(*each) for each in grids])
+    found = [outline or _geometry(unit) for outline, unit in zip(outlines, units, strict=True)]
+    return [None if wkb is None else bytes(wkb) for wkb in shapely.to_wkb(found)] if found else []
+
+
+def _outlines(grids: Sequence[Grid | None]) -> Sequence[Any]:
+    try:
+        return list(footprints(grids))
+    except UsageError:  # a CRS is unknown: of one of them
+        return [footprints([grid])[0] if _is_known(grid) else None for grid in grids]
+
+
+def _is_known(grid: Grid | None) -> bool:
+    try:
+        footprints([grid])
+    except UsageError:
+        return False
+    return True
+
+
+def _grid(crs: str | None, transform: str | None, width: int | None, height: int | None) -> Grid | None:
+    if crs is None or transform is None or not width or not height:
+        return None
+    try:
+        return Grid(crs, tuple(json.loads(transform)), width, height)
+    except (ValueError, TypeError):
+        return None
+
+
+def _geometry(unit: Mapping[str, Any]) -> Any:
+    """The geometry that a unit has as GeoJSON, or as coordinates of a point."""
+    import shapely
+    import shapely.geometry
+
+    value = unit.get("value")
+    for each in (unit, value if isinstance(value, Mapping) else {}):
+        found, coordinates = each.get("geometry"), each.get("coordinates")
+        try:
+            if isinstance(found, Mapping):
+                return shapely.geometry.shape(found)
+            if isinstance(coordinates, Sequence) and len(coordinates) == 2:
+                return shapely.Point(float(coordinates[0]), float(coordinates[1]))
+        except (ValueError, TypeError, KeyError, AttributeError, IndexError, shapely.errors.GEOSException):
+            continue  # it is called so, and is none
+    return None
