@@ -6,9 +6,21 @@ A thumbnail or table name opens without credentials for hours, so its URL is as 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 HIDDEN = "[hidden]"
 """What stands where a secret was."""
+
+_LEAST = 4
+"""Characters of a secret that is looked for by its value: a shorter one stands in innocent words."""
+_NAME = (
+    r"(?:token|passw(?:or)?d|passphrase|pwd|secret|api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key"
+    r"|account[_-]?key|shared[_-]?key)"
+)
+"""How the names of secrets end: ``token``, ``client_secret``, ``apiKey``, ``DB_PASSWORD``."""
+_SECRET_NAME = re.compile(rf"(?i).*{_NAME}")
+_VALUE = r"(?:'[^']*'|\"[^\"]*\"|[^\s&\"',}]+)"
 
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
@@ -34,11 +46,55 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), HIDDEN),
     (re.compile(r"((?:https?|ftp)://)[^\s/@\"']+@"), rf"\1{HIDDEN}@"),
+    (re.compile(rf"(?i)(\b[\w.-]*{_NAME}=){_VALUE}"), rf"\1{HIDDEN}"),
+    (re.compile(rf"(?i)([\"'][\w.-]*{_NAME}[\"']\s*:\s*)(?![{{\[]){_VALUE}"), rf'\1"{HIDDEN}"'),
+    (re.compile(rf"(?i)(--[\w-]*{_NAME}\s+){_VALUE}"), rf"\1{HIDDEN}"),
 )
 
 
-def scrub(text: str) -> str:
-    """The text without thumbnail, table and map names, tokens, keys and passwords."""
+def scrub(text: str, secrets: Collection[str] = ()) -> str:
+    """The text without thumbnail, table and map names, tokens, keys and passwords.
+
+    Args:
+        text: what is to be kept or shown.
+        secrets: further values that are hidden wherever they stand; see :func:`secrets_of`.
+    """
+    for secret in sorted(secrets, key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def hide_named(value: Any) -> Any:
+    """JSON with every value hidden whose name says that it is a secret."""
+    if isinstance(value, Mapping):
+        return {
+            name: HIDDEN if _is_secret(name) and _is_value(each) else hide_named(each) for name, each in value.items()
+        }
+    return [hide_named(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def secrets_of(value: Any) -> frozenset[str]:
+    """The texts in JSON whose names say that they are secrets, for :func:`scrub`."""
+    return frozenset(secret for secret in _secrets(value) if len(secret) >= _LEAST)
+
+
+def _secrets(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            if _is_secret(name) and _is_value(each):
+                yield str(each)
+            else:
+                yield from _secrets(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _secrets(each)
+
+
+def _is_secret(name: object) -> bool:
+    return isinstance(name, str) and _SECRET_NAME.fullmatch(name) is not None
+
+
+def _is_value(value: object) -> bool:
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)

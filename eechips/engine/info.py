@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips import datasets
-from eechips.client.scrub import scrub
+from eechips.client.scrub import scrub, secrets_of
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import needs_service
 from eechips.moment import utc_now
@@ -32,7 +32,7 @@ def info_of(
     """
     parameters = described["parameters"]
     return {
-        "command": scrub(config.command),
+        "command": scrub(config.command, secrets_of(dict(recipe.parameters))),
         "directory": str(Path.cwd()),
         "recipe": recipe.name,
         "identity": recipe.identity,

@@ -27,7 +27,7 @@ from eechips.storage import Staged
 from eechips.writers import Facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
 _MAX_TRACEBACK = 8000  # characters
 
@@ -94,8 +94,14 @@ def layer_facts(record: Record) -> str:
     return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in values.items()})
 
 
-def failed(task: Planned, error: BaseException) -> Outcome:
-    """What became of a unit that ended with an exception."""
+def failed(task: Planned, error: BaseException, secrets: Collection[str] = ()) -> Outcome:
+    """What became of a unit that ended with an exception.
+
+    Args:
+        task: the unit.
+        error: the exception.
+        secrets: values that are hidden in what is recorded.
+    """
     found = classify_exception(error)
     alike = trace = None
     if found is None or isinstance(found, (RecipeError, UsageError)):
@@ -105,20 +111,20 @@ def failed(task: Planned, error: BaseException) -> Outcome:
             trace = found.traceback
         found = found or RecipeError(f"{type(error).__name__}: {error}")
     if isinstance(found, (ConfigurationError, StorageError)):
-        return Outcome(task.position, None, fatal=_scrubbed(found))
+        return Outcome(task.position, None, fatal=_scrubbed(found, secrets))
     record = Record(
         position=task.position,
         state=State.FAILED_TRANSIENT if isinstance(found, TransientError) else State.FAILED_PERMANENT,
         error_class=type(found).__name__,
-        error=scrub(str(found)),
-        traceback=scrub(trace)[-_MAX_TRACEBACK:] if trace else None,
+        error=scrub(str(found), secrets),
+        traceback=scrub(trace, secrets)[-_MAX_TRACEBACK:] if trace else None,
     )
     return Outcome(task.position, record, alike=alike, refused=refusal_of(found))
 
 
-def _scrubbed(error: EechipsError) -> EechipsError:
+def _scrubbed(error: EechipsError, secrets: Collection[str]) -> EechipsError:
     """The same error without what is secret."""
-    scrubbed = type(error)(scrub(str(error)))
+    scrubbed = type(error)(scrub(str(error), secrets))
     scrubbed.__dict__.update(error.__dict__)
     return scrubbed
 

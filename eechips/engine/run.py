@@ -22,7 +22,7 @@ from eechips.client.connection import Connection, Target, unconnected
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
 from eechips.client.documents import Briefing
-from eechips.client.scrub import scrub
+from eechips.client.scrub import scrub, secrets_of
 from eechips.client.surroundings import surrounded
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
@@ -274,6 +274,7 @@ class _Run:
         self._store = store_of(config)
         self._writer = new_writer(ledger.run_identity)
         self._described = describe(recipe, config)
+        self._command = scrub(config.command, secrets_of(dict(recipe.parameters)))
         self._is_paused = False
         self._drive: Callable[[Bench], bool] | None = getattr(recipe, "drive", None)
 
@@ -289,7 +290,7 @@ class _Run:
         if is_whole and self._is_exported:
             return Run(folder)
         with RunLog(folder) as log:
-            log.write("started", command=self._config.command, process=os.getpid())
+            log.write("started", command=self._command, process=os.getpid())
             with contextlib.ExitStack() as stack:
                 is_settled = is_done
                 if not is_settled:
@@ -525,7 +526,7 @@ class _Run:
         counts = self._ledger.counts()
         how = assembly_of(self._recipe)
         if how is not None:  # perhaps by another command than that which fetched the results
-            info |= {"command": scrub(self._config.command), "assembly": how}
+            info |= {"command": self._command, "assembly": how}
         self._save_info({**info, "finished": utc_now(), "units": {s.value: counts[s] for s in State if s in counts}})
 
     def _save_info(self, info: dict[str, Any]) -> None:

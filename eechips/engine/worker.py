@@ -17,6 +17,7 @@ from eechips.client import retry
 from eechips.client.connection import Connection, Target, attach
 from eechips.client.documents import DocumentsFile
 from eechips.client.fetch import Fetcher
+from eechips.client.scrub import secrets_of
 from eechips.client.sessions import throttle_others
 from eechips.client.surroundings import surrounded
 from eechips.client.throttle import Seat, Stopped
@@ -76,6 +77,7 @@ class Worker:
     def __init__(self, setup: WorkerSetup, connection: Connection, stage: Stage | None = None) -> None:
         self._duty = duty = setup.duty
         self._recipe = duty.recipe
+        self._secrets = secrets_of(dict(duty.recipe.parameters))
         self._store: Stage = duty.store if stage is None else stage
         settle_in = getattr(duty.recipe, "settle_in", None)
         if settle_in is not None:  # a recipe that wants to know where it is
@@ -95,7 +97,7 @@ class Worker:
             except Stopped:
                 outcome = Outcome(task.position, None)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: a unit fails for itself
-                outcome = failed(task, error)
+                outcome = failed(task, error, self._secrets)
         return completed(outcome, usage, time.monotonic() - began)
 
     def _fetch(self, task: Planned) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.client.scrub import scrub
+from eechips.client.scrub import HIDDEN, hide_named, scrub, secrets_of
 
 SECRET = "3f2a9c-7d41e0b2"
 
@@ -25,6 +25,10 @@ SECRET = "3f2a9c-7d41e0b2"
         f"https://x.googleapis.com/v1?key={SECRET}",
         f"http://user:{SECRET}@proxy.example/",
         f"-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n",
+        f"eechips run r.py -p token={SECRET}",
+        f"eechips run r.py -p password='{SECRET} x' -p DB_SECRET={SECRET}",
+        f"--client-secret {SECRET} --api-key '{SECRET}'",
+        f'{{"apiKey": "{SECRET} x", "db_password": "{SECRET}"}}',
         f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}",
     ],
 )
@@ -41,7 +45,19 @@ def test_secrets_are_hidden(text: str) -> None:
         "User memory limit exceeded.",
         "projects/my-project/assets/tables_of_mine",
         "the key of the region",
+        "unexpected token: <",
+        "max_tokens=5",
+        '{"token": {"of": 1}}',
     ],
 )
 def test_the_rest_stays(text: str) -> None:
     assert scrub(text) == text
+
+
+def test_values_with_secret_names_are_hidden_and_found_elsewhere() -> None:
+    given = {"token": SECRET, "more": [{"dbPassword": "two words"}, {"tokens": ["kept"]}], "pwd": "x1", "secret": True}
+    assert hide_named(given) == {
+        "token": HIDDEN, "more": [{"dbPassword": HIDDEN}, {"tokens": ["kept"]}], "pwd": HIDDEN, "secret": True,
+    }  # fmt: skip
+    assert secrets_of(given) == {SECRET, "two words"}
+    assert scrub(f"no luck with {SECRET} nor two words", secrets_of(given)) == f"no luck with {HIDDEN} nor {HIDDEN}"
