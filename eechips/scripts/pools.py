@@ -7,6 +7,7 @@ run's folder. A pool that another package opens is an original, and so is each w
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextlib
 import multiprocessing.pool
@@ -75,6 +76,15 @@ class _Batch:
         waiting, self._waiting = self._waiting, []
         for (_, settle), result in zip(waiting, self.execute([call for call, _ in waiting]), strict=True):
             settle(result)
+
+    def flush_for_callbacks(self) -> None:
+        """Make the calls; what ends the run is raised where a result is awaited, not in the event loop."""
+        waiting = self._waiting
+        try:
+            self.flush()
+        except BaseException as error:  # noqa: BLE001 - the end of a run is no Exception, and the loop drops it
+            for _, settle in waiting:
+                settle(Result(error=error))
 
     def execute(self, calls: Sequence[Call]) -> list[Result]:
         if not calls:
@@ -303,6 +313,13 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
     def running(self) -> bool:
         return False
 
+    def add_done_callback(self, fn: Callable[[Any], Any]) -> None:
+        """Call a function when the call is made. In an event loop, which asks for no result, that is soon."""
+        super().add_done_callback(fn)
+        with contextlib.suppress(RuntimeError):  # no loop is running
+            loop = asyncio.get_running_loop()
+            loop.call_soon(self._batch.flush_for_callbacks)
+
 
 class _Executor(_Hosted):
     _shares = False
@@ -389,8 +406,13 @@ def _is_of_script(frame: Any) -> bool:
     code = frame.f_globals
     if code.get("__name__") == "__main__" or code.get("__name__") in _BY_PROXY:
         return True
-    file = str(Path(frame.f_code.co_filename).absolute())
+    path = Path(frame.f_code.co_filename).absolute()
+    if _PACKAGES & set(path.parts):
+        return False
+    file = str(path)
     return not any(file.startswith(folder + os.sep) for folder in _INSTALLED)
 
 
+_PACKAGES = frozenset({"site-packages", "dist-packages"})
+"""Folders of packages, also of other environments than this process's own."""
 _INSTALLED = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})

@@ -321,3 +321,46 @@ def test_files_outside_the_run_are_counted_and_how_to_record_them_is_said(
     assert "4 of 4 results, " in taken.stdout
     assert "lie outside" not in taken.stdout
     assert open_run(folder).units["file"].tolist() == ["a.txt", "b.txt", "c.txt", "d.txt"]
+
+
+def test_an_event_loop_awaits_the_calls_of_an_executor(demo_server: Server, tmp_path: Path) -> None:
+    script = tmp_path / "loop.py"
+    script.write_text(
+        "import asyncio\nfrom concurrent.futures import ThreadPoolExecutor\n"
+        "def work(n):\n"
+        "    with open(f'{n}.txt', 'w') as f:\n        f.write('x')\n"
+        "    if n == 3:\n        raise ValueError(n)\n"
+        "    return n\n"
+        "async def main():\n"
+        "    loop = asyncio.get_running_loop()\n"
+        "    with ThreadPoolExecutor(2) as executor:\n"
+        "        waiting = [loop.run_in_executor(executor, work, n) for n in range(4)]\n"
+        "        print(await asyncio.gather(*waiting, return_exceptions=True))\n"
+        "asyncio.run(main())\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "[0, 1, 2, ValueError(3)]" in result.stdout
+    made = open_run(tmp_path / "run")
+    assert made.counts == {"done": 3, "failed_permanent": 1}
+    assert {unit["value"]["use"] for unit in made.units["unit"]} == {1}  # at once, not one after the other
+
+
+def test_pools_of_installed_packages_are_their_own(demo_server: Server, tmp_path: Path) -> None:
+    package = tmp_path / "elsewhere" / "site-packages" / "of_others.py"
+    package.parent.mkdir(parents=True)
+    package.write_text(
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "def doubled(items):\n"
+        "    with ThreadPoolExecutor(2) as executor:\n        return list(executor.map(lambda n: 2 * n, items))\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(package.parent)!r})\nimport of_others\n"
+        "from multiprocessing import Pool\n"
+        "def work(n):\n    return n\n"
+        "if __name__ == '__main__':\n    print(of_others.doubled(Pool(2).map(work, [1, 2])))\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert "[2, 4]" in result.stdout
+    assert open_run(tmp_path / "run").counts == {"done": 2}
