@@ -111,7 +111,7 @@ class _ComputedWithError(Exception):
 
 
 class _Guarded(float):
-    """A number that refuses to be computed with, or compared."""
+    """A number that refuses to be computed with, compared, or looked up."""
 
     def _refuse(self, *_: object) -> Any:
         raise _ComputedWithError
@@ -119,6 +119,7 @@ class _Guarded(float):
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
     __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
     __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __abs__ = __bool__ = __int__ = __round__ = _refuse
+    __eq__ = __ne__ = __hash__ = __divmod__ = __rdivmod__ = __pos__ = __ceil__ = __floor__ = _refuse
 
 
 def _leaves(value: Any) -> Iterator[Any]:

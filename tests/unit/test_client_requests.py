@@ -95,7 +95,15 @@ def ignoring(corners: list[float]) -> ee.Image:
     return ee.Image.constant(corners[0])
 
 
-@pytest.mark.parametrize("build", [computing, deciding, ignoring])
+def comparing(corners: list[float]) -> ee.Image:
+    return ee.Image.constant(0 if corners[0] == 7 else corners[0]).add(corners[1])
+
+
+def looking_up(corners: list[float]) -> ee.Image:
+    return ee.Image.constant(corners[0]).add(corners[1]).multiply({7.5: 2}.get(corners[0], 1))
+
+
+@pytest.mark.parametrize("build", [computing, deciding, ignoring, comparing, looking_up])
 def test_a_function_that_does_more_than_pass_on_is_called_for_each_chip(
     fetchers: dict[str, Fetcher], build: Any
 ) -> None:
