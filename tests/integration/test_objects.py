@@ -298,7 +298,7 @@ def test_the_run_says_where_its_results_are(tmp_path: Path, service: Service, ob
 def test_failures_are_tried_again_where_the_ledger_is(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     service.plan(7, "400")
     assert run(tmp_path, service, objects).returncode == 1
-    assert b"unit" in (objects.content("run/failures.csv") or b"")
+    assert b"failed_permanent" in (objects.content("run/failures.csv") or b"")
     arguments = [sys.executable, "-m", "eechips", "retry", str(tmp_path / "ledger")]
     ended = subprocess.run(arguments, env=environment(objects), capture_output=True, text=True, timeout=90)
     assert ended.returncode == 0, ended.stderr
