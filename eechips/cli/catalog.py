@@ -279,7 +279,7 @@ def repair_command(folder: Path) -> None:
     interrupted completes its change as well when it is run again.
 
     \b
-    Example:
+    Examples:
       eechips catalog repair outputs/catalog
     """
     from eechips.catalogs.catalog import open_catalog

@@ -108,7 +108,7 @@ def test_a_server_that_ends_is_noticed() -> None:
         server.check()
         os.kill(server._process.pid, 9)
         server._process.wait()
-        with pytest.raises(ConfigurationError, match="has ended"):
+        with pytest.raises(ConfigurationError, match="was killed by signal 9"):
             server.check()
 
 

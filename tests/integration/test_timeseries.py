@@ -177,5 +177,5 @@ def test_an_invalid_region_is_refused_by_number(real_server: Server, tmp_path: P
     bowtie = {"type": "Polygon", "coordinates": [[[0, 0], [1, 1], [1, 0], [0, 1], [0, 0]]]}
     feature = {"type": "Feature", "properties": {}, "geometry": bowtie}
     path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    with pytest.raises(RegionError, match="feature 1 is invalid"):
+    with pytest.raises(RegionError, match="feature 1 is not a valid polygon"):
         timeseries(real_server, tmp_path / "run", regions=str(path))

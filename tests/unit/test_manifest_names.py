@@ -12,7 +12,7 @@ from eechips.engine.mailbox import FOLDER
 from eechips.engine.run import _SERVER_LOG_NAME
 from eechips.errors import UsageError
 from eechips.manifest.names import RESERVED, result_name
-from eechips.storage import temporary_name
+from eechips.staging import new_writer, temporary_name
 
 OWN = [*sorted(RESERVED), ".parts", ".calls", ".scratch-x", ".eechips"]
 
@@ -33,7 +33,7 @@ def test_names_in_the_way_of_the_run_s_own_files_are_refused(name: str) -> None:
 
 def test_names_that_the_next_run_would_sweep_away_are_refused() -> None:
     with pytest.raises(UsageError):
-        result_name(temporary_name("chips/a.png", "token"))
+        result_name(temporary_name("chips/a.png", str(new_writer())))
 
 
 @pytest.mark.parametrize(
