@@ -213,19 +213,6 @@ def choose_abandoned(names: Iterator[str], asking: Writer, *, own: bool = False)
     return [name for name in found if not any(name.startswith(f"{folder}/") for folder in others)]
 
 
-def sync_folder(folder: Path) -> None:
-    """Has the system write the entries of a folder to the disk, so that a rename survives a power failure.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def no_locks(folder: Path, error: OSError) -> StorageError:
     """The error of a folder whose file system has no locks.
 

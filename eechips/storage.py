@@ -14,7 +14,7 @@ import os
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -28,6 +28,8 @@ ID_LENGTH = 16
 
 _BLOCK = 1 << 20  # bytes that are hashed at a time
 _MAX_COMPONENT = 120  # bytes; file systems allow 255, and prefixes, suffixes and ids are still to come
+_WHOLE_INDEX = re.compile(r"0?[0-9]{0,2}[dx]?")  # format specifications that keep numbers apart
+_DELIMITERS = tuple("_-=@(),")
 _WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)$", re.IGNORECASE)
 
 
@@ -287,8 +289,8 @@ def safe_component(value: Any) -> str:
     text = "".join(c if c.isalnum() or c in "._-+=@()," else "_" for c in text).strip(".")
     encoded = text.encode()
     if len(encoded) > _MAX_COMPONENT:
-        digest = hashlib.sha256(encoded).hexdigest()[:8]
-        text = encoded[: _MAX_COMPONENT - 9].decode(errors="ignore") + "-" + digest
+        digest = hashlib.sha256(encoded).hexdigest()[:ID_LENGTH]
+        text = encoded[: _MAX_COMPONENT - 1 - ID_LENGTH].decode(errors="ignore") + "-" + digest
     if not text or _WINDOWS_RESERVED.match(text):
         text += "_"
     return text
@@ -320,7 +322,7 @@ class NameTemplate:
             raise UsageError(f"the name template '{text}' is malformed: fields are plain names, as in {{id}}")
         if text.startswith("/") or any(part.strip() in ("", ".", "..") for part in text.strip("/").split("/")):
             raise UsageError(f"the name template '{text}' must be a path below the output folder")
-        self.is_unique = bool({"id", "index"} & set(fields))
+        self.is_unique = any(_keeps_apart(part) for part in self._parts)
 
     def render(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:
         """The name of a unit's result, without suffix.
@@ -352,6 +354,34 @@ class NameTemplate:
             except (TypeError, ValueError) as error:
                 raise UsageError(f"the name template '{self.text}' cannot write '{name}': {error}") from None
         return text
+
+
+def folded(name: str) -> str:
+    """A form of a name that is the same for all names which some file system takes for one.
+
+    Such file systems do not distinguish upper from lower case, or composed from decomposed letters (APFS, HFS+, NTFS,
+    exFAT). This is the canonical caseless matching of the Unicode standard (3.13, D145).
+    """
+    text = unicodedata.normalize("NFD", name).casefold()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", text))
+
+
+def _keeps_apart(part: Sequence[tuple[str, str | None, str | None, str | None]]) -> bool:
+    """Whether a component of a name template is another one for every unit.
+
+    The whole ``id`` keeps names apart wherever it stands, as all ids have the same length. ``index`` does where it can
+    be read back: at the beginning or the end of the component, apart from other fields by a delimiter.
+    """
+    for number, (literal, name, specification, _) in enumerate(part):
+        if name == "id" and not specification:
+            return True
+        if name != "index" or not _WHOLE_INDEX.fullmatch(specification or ""):
+            continue
+        after, following = next(((text, field) for text, field, _, _ in part[number + 1 :]), ("", None))
+        is_first, is_last = number == 0, following is None
+        if (is_first and (is_last or after[:1] in _DELIMITERS)) or (is_last and literal[-1:] in _DELIMITERS):
+            return True
+    return False
 
 
 def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def finish(folder: Path) -> bool:
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (scratch / staged).replace(target)
+        _flush_folders(folder, [path for _, path in listed.moves])
         for path in listed.removals:
             (folder / path).unlink(missing_ok=True)
             _prune(folder, (folder / path).parent)
@@ -194,6 +195,17 @@ def _errors_of(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
+
+
+def _flush_folders(folder: Path, paths: list[str]) -> None:
+    """Write the entries of the folders of files to the disk, up to the catalogue's own.
+
+    Otherwise, after a power failure, the commit list might be gone and a rename not yet on the disk.
+    """
+    parents = {parent for path in paths for parent in (folder / path).parents if parent.is_relative_to(folder)}
+    for parent in sorted({folder, *parents}):
+        if parent.is_dir():
+            _flush(parent)
 
 
 def _flush(path: Path) -> None:

@@ -16,7 +16,7 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
 from eechips.manifest.run import AS_THEY_CAME
 from eechips.recipe import Recipe, Unit, as_unit, canonical_json, unit_id
-from eechips.storage import ID_LENGTH, NameTemplate
+from eechips.storage import ID_LENGTH, NameTemplate, folded
 
 DEFAULT_TEMPLATE = "chips/{id}"
 SPENT = "the budget of requests or bytes is spent before the first unit is asked for: allow more"
@@ -126,9 +126,9 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
         name = template.render(unit, identifier, position)
         if not template.is_unique:
             # Folded: some file systems do not tell upper from lower case.
-            if hash(name.casefold()) in names:
+            if hash(folded(name)) in names:
                 name = f"{name}-{identifier[:ID_LENGTH]}"
-            names.add(hash(name.casefold()))
+            names.add(hash(folded(name)))
         yield Planned(position, identifier, canonical_json(unit), name)
 
 

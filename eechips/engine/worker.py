@@ -31,7 +31,7 @@ from eechips.errors import RecipeError
 from eechips.manifest.names import result_name
 from eechips.manifest.record import Planned, Record, State
 from eechips.recipe import Chip, NoData, Table, unit_value
-from eechips.storage import ID_LENGTH, Stage, Staged, safe_component
+from eechips.storage import ID_LENGTH, Stage, Staged, folded, safe_component
 from eechips.warning_filters import ignore
 from eechips.writers import Facts
 
@@ -133,7 +133,7 @@ class Worker:
             layer: f"{self._own_name(task, result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"
             for layer, (result, written) in made.items()
         }
-        if len({name.casefold() for name in names.values()}) < len(names):  # some file systems take them for one
+        if len({folded(name) for name in names.values()}) < len(names):  # some file systems take them for one
             raise RecipeError(f"two results of a unit have the same name: {', '.join(names.values())}")
         if self._is_unwanted(*(written.facts for _, written in made.values())):
             records = [record_of(task, written.facts, None, result) for result, written in made.values()]

@@ -18,7 +18,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import Planned
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
-from eechips.storage import ID_LENGTH, NameTemplate
+from eechips.storage import ID_LENGTH, NameTemplate, folded
 
 if TYPE_CHECKING:
     from eechips.jobs.scenes import Scenes
@@ -95,7 +95,7 @@ class _Further:
                 key = _key(unit_value(json.loads(unit)))
                 self._ids.add(identifier)
                 self._keys.add(key)
-                self._names.add(hash(name.casefold()))
+                self._names.add(hash(folded(name)))
                 if file is None:
                     self._without[key] = position, identifier, name
 
@@ -115,9 +115,9 @@ class _Further:
         self._keys.add(_key(unit))
         name = self._template.render(unit, identifier, self._end)
         # As in a plan that is made at once: folded, since some file systems do not tell upper from lower case.
-        if not self._template.is_unique and hash(name.casefold()) in self._names:
+        if not self._template.is_unique and hash(folded(name)) in self._names:
             name = f"{name}-{identifier[:ID_LENGTH]}"
-        self._names.add(hash(name.casefold()))
+        self._names.add(hash(folded(name)))
         self._end += 1
         return Planned(self._end - 1, identifier, canonical_json(unit), name)
 

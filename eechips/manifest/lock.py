@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eechips.errors import RunLockedError, StorageError
+from eechips.staging import no_locks
 
 LOCK_NAME = ".eechips.lock"
 
@@ -19,7 +20,7 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises:
         RunLockedError: if another process holds it.
-        StorageError: if the folder cannot be written.
+        StorageError: if the folder cannot be written, or its file system has no locks.
     """
     path = folder / LOCK_NAME
     try:
@@ -34,6 +35,8 @@ def locked(folder: Path) -> Iterator[None]:
             raise RunLockedError(
                 f"process {holder or '?'} is running in {folder}: wait for it, or choose another folder with --out"
             ) from None
+        except OSError as error:
+            raise no_locks(folder, error) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         yield

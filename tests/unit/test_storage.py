@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.errors import StorageError, UsageError
+from eechips.manifest.lock import locked
 from eechips.staging import new_writer, temporary_name
-from eechips.storage import LocalStore, NameTemplate, make_folder, name_fields, safe_component, write_file
+from eechips.storage import LocalStore, NameTemplate, folded, make_folder, name_fields, safe_component, write_file
 
 ID = "0123456789abcdef" * 4
 
@@ -140,3 +142,48 @@ def test_writing_a_whole_file(tmp_path: Path) -> None:
 def test_errors_are_named(tmp_path: Path) -> None:
     error: Any = LocalStore(tmp_path)._failed(tmp_path / "x", OSError(errno.EDQUOT, "Disk quota exceeded"))
     assert "disk is full" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_unique"),
+    [
+        ("{id}", True), ("a/{plot}{id}x", True), ("{index}", True), ("chip{index:06d}", True), ("{plot}_{index}", True),
+        ("{index}-{plot}", True), ("{plot}/{index:x}/1", True),
+        ("{id:.2}", False), ("{id:>3.1}", False), ("{index:.0e}", False), ("{index:1>4}", False),
+        ("{index:0<4}", False),
+        ("{plot}{index}", False), ("{index}{plot}", False), ("{a}_{index}_{b}", False), ("{plot}", False),
+    ],
+)  # fmt: skip
+def test_a_template_is_unique_only_if_it_keeps_every_unit_apart(text: str, is_unique: bool) -> None:
+    assert NameTemplate(text).is_unique is is_unique
+
+
+@given(
+    st.sampled_from(["{id}", "{index}", "{index:03d}_{a}", "{a}-{index:x}", "c{index:5}", "{a}{id}{b}", "{index},{a}"]),
+    st.lists(st.tuples(st.text("01aA_-. é", max_size=130), st.text("01a_", max_size=3)), min_size=2, max_size=40),
+)
+def test_names_of_a_unique_template_are_different_everywhere(text: str, values: list[tuple[str, str]]) -> None:
+    template = NameTemplate(text)
+    assert template.is_unique
+    names = [
+        template.render({"kind": "point", "a": a, "b": b}, hashlib.sha256(str(n).encode()).hexdigest(), n)
+        for n, (a, b) in enumerate(values)
+    ]
+    assert len({folded(name) for name in names}) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("Plot", "pLOT"), ("é", "e\u0301"), ("É", "e\u0301"), ("Straße", "STRASSE"), ("ΐ", "Ϊ́")]
+)
+def test_names_that_a_file_system_may_take_for_one_fold_to_one(one: str, other: str) -> None:
+    assert folded(one) == folded(other)
+    assert folded(one) != folded(one + "x")
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StorageError, match="its file system has no working flock"), locked(tmp_path):
+        pytest.fail("it was not locked")
