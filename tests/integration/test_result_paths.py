@@ -62,7 +62,7 @@ def get_result(index, unit, marks=""):
     if what == "reserved layer":
         return {"image": chip, "label": Table(table, name="./manifest", format="parquet")}
     if what == "swept":
-        return Table(table, name="chips/.hidden.csv.part/a")
+        return Table(table, name="chips/.scratch-own/a")
     if what.startswith("case"):
         return Table([{"what": what}], name=f"own/{what}")
     if what == "none":
