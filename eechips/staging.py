@@ -81,7 +81,7 @@ def new_writer(run: str | None = None) -> Writer:
     Args:
         run: any text that identifies a run whose lock is held; None for a writer that works for no run.
     """
-    digest = NO_RUN if run is None else hashlib.sha256(run.encode()).hexdigest()[: len(NO_RUN)]
+    digest = NO_RUN if run is None else hashlib.sha256(run.encode(errors="surrogateescape")).hexdigest()[: len(NO_RUN)]
     place = _place() or secrets.token_hex(6)
     return Writer(digest, place, os.getpid(), _started(os.getpid()) or 0, secrets.token_hex(4))
 

@@ -51,8 +51,8 @@ def info_of(
 
 
 def encoded(info: Mapping[str, Any]) -> bytes:
-    """The file of it."""
-    return (json.dumps(info, indent=2, ensure_ascii=False) + "\n").encode()
+    """The file of it; bytes of a path that are no UTF-8 are written as JSON escapes, and read as they were."""
+    return (json.dumps(info, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def _scrubbed(value: Any) -> Any:

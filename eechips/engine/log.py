@@ -30,7 +30,7 @@ class RunLog:
         self._now = now
         self._writing = threading.Lock()
         try:
-            self._file = (folder / LOG_NAME).open("a", encoding="utf-8", buffering=1)
+            self._file = (folder / LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
         except OSError as error:
             raise StorageError(f"could not write {folder / LOG_NAME}: {error.strerror or error}") from error
 

@@ -1,0 +1,15 @@
+"""run.json, whatever its texts are."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from eechips.engine.info import encoded
+
+
+def test_a_folder_whose_name_is_not_utf8_is_recorded_as_it_is() -> None:
+    folder = os.fsdecode(b"/data/caf\xe9")
+    found = json.loads(encoded({"directory": folder, "notes": ["São Tomé"]}).decode())
+    assert os.fsencode(found["directory"]) == b"/data/caf\xe9"
+    assert found["notes"] == ["São Tomé"]
