@@ -152,6 +152,7 @@ def _achieved(done: Run) -> str:
     empty = status.counts.get("empty", 0) - status.dropped
     whole = status.counts.get("done", 0) + empty
     blank = f", {empty:,} of them without data" if empty else ""
+    rowless = f", {status.without_rows:,} of them without rows" if status.without_rows else ""
     dropped = f", {status.dropped:,} without data left out" if status.dropped else ""
     whole -= status.without_file
     fileless = f", {status.without_file:,} done without a file" if status.without_file else ""
@@ -170,7 +171,7 @@ def _achieved(done: Run) -> str:
             " paths."
         )
     size = human_bytes(status.bytes)
-    return f"{whole:,} of {wanted:,} results{blank}{fileless}{dropped}{unwanted}, {size}, in {place}{outside}"
+    return f"{whole:,} of {wanted:,} results{blank}{rowless}{fileless}{dropped}{unwanted}, {size}, in {place}{outside}"
 
 
 def _report(done: Run, *, quiet: bool) -> None:

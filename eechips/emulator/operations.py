@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from eechips.emulator import tables
 from eechips.emulator.context import Context
@@ -38,8 +38,11 @@ def compute_value(request: Request, context: Context) -> Body:
     return json_body({"result": Encoder(context).encode(evaluate(request.body, context))})
 
 
-def _collection(request: Request, element: str, context: Context) -> Collection:
+def _collection(request: Request, element: Literal["Image", "Feature"], context: Context) -> Collection:
     value = evaluate(request.body, context)
+    if isinstance(value, Collection) and value.element != element and next(iter(value), None) is None:
+        # A map() of no images to features made none: what they would have been is known of the first only.
+        return Collection.of(element, [])
     if not isinstance(value, Collection) or value.element != element:
         raise TypeMismatchError(f"Expected a {element}Collection; the expression is of type {type_name(value)}.")
     return value

@@ -292,6 +292,11 @@ class Ledger:
         query = "SELECT count(*) FROM units WHERE state = 'done' AND file IS NULL"
         return int(self._db.execute(query).fetchone()[0])
 
+    def count_without_rows(self) -> int:
+        """Units whose file is a table without rows."""
+        query = "SELECT count(*) FROM units WHERE rows = 0 AND file IS NOT NULL"
+        return int(self._db.execute(query).fetchone()[0])
+
     def unit(self, position: int) -> Planned:
         """The unit at a position of the plan."""
         return _planned(self._db.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone())

@@ -57,6 +57,7 @@ class Status:
         failures: failed units by class of their error.
         dropped: empty units whose file was not kept.
         without_file: units that are done and have no file, as their recipe or script has returned none.
+        without_rows: units whose file is a table without rows.
         outside: files that a script has written outside the run's folder, and the folders where they lie.
         bytes: of all files.
         requests: sent for all units.
@@ -72,6 +73,7 @@ class Status:
     failures: dict[str, int]
     dropped: int
     without_file: int
+    without_rows: int
     outside: tuple[int, tuple[str, ...]]
     bytes: int
     requests: int
@@ -221,6 +223,7 @@ class Run:
             failures, size, dropped = ledger.failures_by_class(), ledger.total_bytes(), ledger.count_dropped()
             requests, rate = ledger.pace()
             without_file = ledger.count_without_file()
+            without_rows = ledger.count_without_rows()
             outside = ledger.meta().get(OUTSIDE) or {"files": 0, "folders": []}
         history = history_of(self.path, clock(), intervals=intervals, is_running=is_running)
         info, planned = self.info, counts.get(State.PLANNED, 0)
@@ -229,6 +232,7 @@ class Run:
             failures=failures,
             dropped=dropped,
             without_file=without_file,
+            without_rows=without_rows,
             outside=(outside["files"], tuple(outside["folders"])),
             bytes=size,
             requests=requests,

@@ -17,6 +17,7 @@ import shapely
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from tests.conftest import Server
+from tests.integration.test_cli_verbs import eechips as command
 
 STACK = Path("lst") / "MOD11A2.006_LST_Day_1km_buffalo_811dates_u16.tif"
 
@@ -136,6 +137,24 @@ def test_several_bands_have_a_count_each(demo_server: Server, tmp_path: Path) ->
     ]  # fmt: skip
     counted = read(timeseries(demo_server, tmp_path / "count", reducer="count", **options), 1)
     assert np.array_equal(counted["LST_Day_1km"], counted["LST_Day_1km_count"])
+
+
+@pytest.mark.parametrize("output", ["region", "one"])
+def test_a_region_without_images_has_a_table_without_rows(real_server: Server, tmp_path: Path, output: str) -> None:
+    path = tmp_path / "regions.gpkg"
+    boxes = [BOX, shapely.box(100.0, -30.0, 100.1, -29.9)]
+    gpd.GeoDataFrame({"id": ["here", "nowhere"]}, geometry=boxes, crs="EPSG:4326").to_file(path)
+    options = {"regions": str(path), "id_field": "id", "start": "2010-01-01", "end": "2010-02-01", "output": output}
+    run = timeseries(real_server, tmp_path / "run", **options)
+    assert run.is_complete
+    if output == "region":
+        assert len(read(run, "here")) == 4
+        assert len(read(run, "nowhere")) == 0
+        assert list(read(run, "nowhere").columns) == list(read(run, "here").columns)
+        assert run.status().without_rows == 1
+        dates = ("--start", "2010-01-01", "--end", "2010-02-01", "--endpoint", real_server.url, "--out", str(run.path))
+        words = ("--dataset", "MODIS_LST", "--regions", str(path), "--id-field", "id", *dates)
+        assert "2 of 2 results, 1 of them without rows, " in command("timeseries", *words, cwd=tmp_path).stdout
 
 
 def test_features_of_one_id_are_one_region(real_server: Server, real_data: Path, tmp_path: Path) -> None:
