@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from click.core import ParameterSource
 from eechips.cli.finish import TYPED
 from eechips.cli.options import HELP, debug_option
 from eechips.client.scrub import HIDDEN
+from eechips.engine.authorship import is_own as is_own_run
 from eechips.errors import UsageError
 from eechips.manifest.drops import has_dropped
 from eechips.manifest.failures import reopened
@@ -26,13 +28,17 @@ from eechips.manifest.run import Run, open_run
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class; may be repeated.")
 @click.option("--unit", "ids", multiple=True, metavar="ID", help="Only this unit, by its id or the beginning of it.")
+@click.option("--trust", is_flag=True, help="Execute the command of run.json although somebody else wrote it.")
 @debug_option
-def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...]) -> None:
+def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust: bool) -> None:
     """Try failed units of a run again: all, or those of a class, or single ones; replace those that were dropped.
 
     The command that made the run goes on, as run.json has it, in the folder where it was typed, with the endpoint
     and project of then: no option is typed again. Like any run that goes on, it also fetches what is still planned,
     or failed for a passing reason. If its recipe has changed, it is refused. The exit status is the run's.
+
+    The command is executed at once if you made the run, and the folder has not moved since. Otherwise it is shown,
+    and executed if you confirm it or give --trust; credentials then go to Google's own endpoints only.
 
     \b
     Examples:
@@ -46,10 +52,38 @@ def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...]) -> Non
     if not classes and not ids and not has_open and not has_dropped(run.path):
         click.echo("no unit failed: there is nothing to try again")
         return
-    with _as_typed(words, run) as again, reopened(place, classes, ids) as count:
+    with _as_typed(words, run) as again:
+        is_own = is_own_run(run.info) and str(Path.cwd()) == run.info.get("directory")
+        if not is_own:
+            _ask(run, words, trust=trust)
+            again.params["send_credentials"] = False
+        _go_on(again, words, reopened(place, classes, ids))
+
+
+def _go_on(again: click.Context, words: Sequence[str], reopening: contextlib.AbstractContextManager[int]) -> None:
+    """Execute a command again, with failed units planned again."""
+    with reopening as count:
         click.echo(f"Failed units planned again: {count:,}. Going on with: {shlex.join(words)}", err=True)
         with again:
             again.command.invoke(again)
+
+
+def _ask(run: Run, words: Sequence[str], *, trust: bool) -> None:
+    """Show a command that somebody else wrote, or that would be executed in another folder, and ask for leave.
+
+    Raises:
+        UsageError: if nobody says yes.
+    """
+    endpoint = run.info.get("endpoint") or "no service"
+    click.echo(
+        f"This run was made by somebody else, or elsewhere. Its command, for {endpoint}, in {Path.cwd()}:", err=True
+    )
+    click.echo(f"  {shlex.join(words)}", err=True)
+    if trust:
+        return
+    if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm("Execute it?", default=False, err=True):
+        return
+    raise UsageError(f"{run.path} is not executed: read its command and recipe, then give --trust")
 
 
 def _words(run: Run) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from eechips import datasets
 from eechips.client.scrub import scrub, secrets_of
+from eechips.engine.authorship import SIGNATURE, sign
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import needs_service
 from eechips.moment import utc_now
@@ -51,8 +52,9 @@ def info_of(
 
 
 def encoded(info: Mapping[str, Any]) -> bytes:
-    """The file of it; bytes of a path that are no UTF-8 are written as JSON escapes, and read as they were."""
-    return (json.dumps(info, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
+    """The file of it, signed; bytes of a path that are no UTF-8 are written as JSON escapes, and read as they were."""
+    signed = {**info, SIGNATURE: sign(info)}
+    return (json.dumps(signed, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def _scrubbed(value: Any) -> Any:

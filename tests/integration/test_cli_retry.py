@@ -65,7 +65,12 @@ def project(original: Path, shared_service: Service, tmp_path: Path) -> Path:
 
 
 def typed(*arguments: str, cwd: Path) -> Result:
-    """A command as it is typed in a folder, in this process: which is left as it was."""
+    """A command as it is typed in a folder, in this process: which is left as it was.
+
+    Runs of these tests were made in another folder, so that trying them again takes leave.
+    """
+    if arguments[0] == "retry":
+        arguments = (*arguments, "--trust")
     before, words = Path.cwd(), list(sys.argv)
     os.chdir(cwd)
     try:
@@ -136,7 +141,12 @@ def test_retry_goes_on_without_an_option_typed_again(shared_service: Service, pr
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     result = eechips(
-        "retry", "../project/outputs/half", cwd=elsewhere, EECHIPS_ENDPOINT="http://127.0.0.1:1", EECHIPS_PROJECT="no"
+        "retry",
+        "../project/outputs/half",
+        "--trust",
+        cwd=elsewhere,
+        EECHIPS_ENDPOINT="http://127.0.0.1:1",
+        EECHIPS_PROJECT="no",
     )
     assert result.returncode == 0, result.stderr
     assert f"Failed units planned again: 3. Going on with: eechips {' '.join(RUN)}" in result.stderr
@@ -253,6 +263,30 @@ def test_the_recorded_folder_counts_where_the_results_are_elsewhere(shared_servi
     assert typed("retry", "elsewhere", cwd=project.parent).exit_code == 0
     assert states(elsewhere) == ["done"] * 6
     assert not (project / "outputs" / "half").exists()
+
+
+def test_a_command_that_somebody_else_wrote_is_shown_and_not_executed(project: Path) -> None:
+    (project / "recipes" / "half.py").write_text("from pathlib import Path\nPath('executed').touch()\n" + RECIPE)
+    path = project / "outputs" / "half" / "run.json"
+    info = {**json.loads(path.read_text()), "directory": str(project)}
+    for signature in (info["signature"], "0" * 64, "é", None, 7):
+        path.write_text(json.dumps({**info, "signature": signature}))
+        result = eechips("retry", "outputs/half", cwd=project)
+        assert result.returncode == 2
+        assert "eechips run recipes/half.py" in result.stderr
+        assert "give --trust" in result.stderr
+    assert not (project / "executed").exists()
+    assert len(open_run(project / "outputs" / "half").failures) == 3
+
+
+def test_a_run_of_one_s_own_is_tried_again_without_leave(shared_service: Service, project: Path) -> None:
+    shared_service.plan(1, "400")
+    environment = {"EECHIPS_ENDPOINT": shared_service.url, "EECHIPS_PROJECT": "mine"}
+    assert eechips(*RUN, "--out", "own", cwd=project, **environment).returncode == 1
+    (project / "recipes" / "bad").unlink()
+    result = eechips("retry", "own", cwd=project)
+    assert result.returncode == 0, result.stderr
+    assert states(project / "own") == ["done"] * 6
 
 
 @pytest.mark.slow

@@ -1,0 +1,81 @@
+"""Whether run.json was written by this user: what it says is carried out only then, or if the user says so.
+
+A run folder may come from somebody else. Its run.json has a command that ``eechips retry`` executes, and the command
+names recipes, endpoints and projects. So run.json carries an HMAC (RFC 2104) with a key that only this user can read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eechips.client.limits import cache_folder
+
+SIGNATURE = "signature"
+"""The key of run.json for the signature."""
+
+_KEY_NAME = "run.key"
+_KEY_BYTES = 32
+_SIGNED = ("command", "directory", "endpoint", "project")
+
+
+def sign(info: Mapping[str, Any]) -> str | None:
+    """Sign what ``eechips retry`` reads from run.json.
+
+    Args:
+        info: the content of run.json.
+
+    Returns:
+        Hexadecimal digits; None if this user has no place for a key.
+    """
+    key = _key(create=True)
+    return None if key is None else _digest(key, info)
+
+
+def is_own(info: Mapping[str, Any]) -> bool:
+    """Whether this user wrote the command, directory, endpoint and project of a run.json."""
+    key, signature = _key(create=False), info.get(SIGNATURE)
+    if key is None or not isinstance(signature, str):
+        return False
+    return hmac.compare_digest(_digest(key, info).encode(), signature.encode(errors="replace"))
+
+
+def _digest(key: bytes, info: Mapping[str, Any]) -> str:
+    signed = json.dumps([info.get(name) for name in _SIGNED]).encode()
+    return hmac.new(key, signed, hashlib.sha256).hexdigest()
+
+
+def _key(*, create: bool) -> bytes | None:
+    """The user's key; None if there is none, or it can be neither read nor made."""
+    folder = cache_folder()
+    if folder is None:
+        return None
+    path = folder / _KEY_NAME
+    try:
+        if create and not path.exists():
+            _make(path)
+        key = path.read_bytes()
+    except OSError:
+        return None
+    return key if len(key) == _KEY_BYTES else None
+
+
+def _make(path: Path) -> None:
+    """Write a new key, readable by the user alone; one that another process has just written stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_KEY_BYTES))
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink()
