@@ -294,7 +294,7 @@ def test_stopped_in_the_middle_it_goes_on(shared_service: Service, project: Path
     (project / "recipes" / "bad").unlink()
     shared_service.latency = 5.0
     with subprocess.Popen(
-        [sys.executable, "-m", "eechips", "retry", "outputs/half"], cwd=project, stderr=subprocess.DEVNULL
+        [sys.executable, "-m", "eechips", "retry", "outputs/half", "--trust"], cwd=project, stderr=subprocess.DEVNULL
     ) as process:
         while shared_service.count("create") < 2:
             with pytest.raises(subprocess.TimeoutExpired):
