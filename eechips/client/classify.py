@@ -43,12 +43,14 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
 
     Returns:
         A TransientError, TooLargeError, PermanentError or ConfigurationError, not raised. It is an UnknownServiceError
-        if no row of :mod:`eechips.client.service_errors` matches.
+        if no row of :mod:`eechips.client.service_errors` matches; a ValidationError if the body was cut off as well.
     """
     if isinstance(body, str):
         body = ErrorBody(body)
     text = scrub(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
     row = find(status, body)
+    if row is None and not body.is_whole:
+        return ValidationError(f"the error was cut off on its way: {text}", status=status, retry_after=retry_after)
     if row is None:
         return UnknownServiceError(text, status=status)
     if row.kind is Kind.TRANSIENT:
@@ -169,7 +171,8 @@ def parse_error(body: bytes) -> ErrorBody:
         document = json.loads(body)
     except (ValueError, RecursionError):
         text = re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
-        return ErrorBody(re.sub(r" +", " ", text).strip()[:200])
+        is_whole = not body.lstrip().startswith(b"{")
+        return ErrorBody(re.sub(r" +", " ", text).strip()[:200], is_whole=is_whole)
     if isinstance(document, list) and document:
         document = document[0]
     error = document.get("error", document) if isinstance(document, dict) else document

@@ -88,11 +88,13 @@ class ErrorBody:
         message: the service's message.
         reasons: of ``google.rpc.ErrorInfo`` and of ``errors[]``.
         quota_limit: metadata of the ErrorInfo, such as ``ReadRequestsPerMinutePerProject``.
+        is_whole: False for a JSON object that was cut off on its way.
     """
 
     message: str
     reasons: tuple[str, ...] = ()
     quota_limit: str = ""
+    is_whole: bool = True
 
 
 _USAGE = "https://developers.google.com/earth-engine/guides/usage"

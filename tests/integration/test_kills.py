@@ -91,7 +91,9 @@ def test_a_run_goes_on_without_the_processes_that_were_killed(
     for victim in victims:
         kill(there[victim])
     status, output = ended(process)
-    assert (status, service.most_in_flight <= 8) == (0, True), output
+    assert status == 0, output
+    # The service still computes what the killed workers asked for, while others have their slots.
+    assert service.most_in_flight <= (16 if "workers" in victims else 8)
     assert_whole(tmp_path)
     if "workers" not in victims:
         assert service.count("compute") == COUNT  # the workers of a fork server that has died work on

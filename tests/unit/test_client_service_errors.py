@@ -23,6 +23,7 @@ from eechips.errors import (
     TooLargeError,
     TransientError,
     UnknownServiceError,
+    ValidationError,
 )
 from tests.answering import Answer, answering
 
@@ -127,6 +128,13 @@ def test_words_of_an_expression_are_no_quota(message: str) -> None:
 def test_bodies_of_any_shape_are_read(body: bytes) -> None:
     assert isinstance(parse_error(body).message, str)
     assert isinstance(classify_response(400, parse_error(body)), PermanentError)
+
+
+@pytest.mark.parametrize("length", [1, 20, 60])
+def test_an_error_that_was_cut_off_may_be_another_one_the_next_time(length: int) -> None:
+    body = b'{"error": {"code": 400, "message": "Image.load: Image asset a/b not found."}}'
+    assert isinstance(classify_response(400, parse_error(body)), PermanentError)
+    assert isinstance(classify_response(400, parse_error(body[:length])), ValidationError)
 
 
 @pytest.mark.parametrize(
