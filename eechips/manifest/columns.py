@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.footprints import footprints
 from eechips.grid import Grid
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
@@ -107,6 +106,8 @@ def geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[Any, ..
 
 
 def _outlines(grids: Sequence[Grid | None]) -> Sequence[Any]:
+    from eechips.footprints import footprints  # which loads pyproj: workers of queues write no manifest
+
     try:
         return list(footprints(grids))
     except UsageError:  # a CRS is unknown: of one of them
@@ -114,6 +115,8 @@ def _outlines(grids: Sequence[Grid | None]) -> Sequence[Any]:
 
 
 def _is_known(grid: Grid | None) -> bool:
+    from eechips.footprints import footprints
+
     try:
         footprints([grid])
     except UsageError:
