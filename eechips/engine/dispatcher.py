@@ -125,6 +125,7 @@ class Dispatcher:
         self._clock, self._end = clock, deadline
         self._again: deque[Planned] = deque()
         self._suspects: deque[Planned] = deque()
+        self._outstanding: set[int] = set()  # positions of the units that are with the executor
         self._losses: Counter[int] = Counter()
         self._disputed: set[str] = set()
         self._count = self._settled = 0
@@ -243,14 +244,30 @@ class Dispatcher:
     def _feed(self, units: Iterator[Planned]) -> None:
         """Hands out units; those that a worker may have died of get one for themselves."""
         while self._suspects and self._executor.has_idle:
-            self._executor.submit(self._suspects.popleft(), alone=True)
+            self._submit(self._suspects.popleft(), alone=True)
         self._executor.held = min(len(self._suspects), _MAX_HELD)
         while self._executor.has_room:
             task = self._again.popleft() if self._again else next(units, None)
             if task is None:
                 self._is_dry = True
                 return
-            self._executor.submit(task)
+            self._submit(task)
+
+    def _submit(self, task: Planned, *, alone: bool = False) -> None:
+        self._outstanding.add(task.position)
+        self._executor.submit(task, alone=alone)
+
+    def _expected(self, events: list[Finished | Lost]) -> Iterator[Finished | Lost]:
+        """The first event of each outstanding unit; others are duplicates, of units that are done or open again.
+
+        A duplicate's temporary file stays until the run sweeps its own.
+        """
+        for event in events:
+            if event.task.position in self._outstanding:
+                self._outstanding.remove(event.task.position)
+                yield event
+            else:
+                self._log.write("duplicate", id=event.task.id, kind=type(event).__name__.lower())
 
     def _watch(self) -> None:
         """Tells the user, and the log, how it goes."""
@@ -310,7 +327,7 @@ class Dispatcher:
         further: list[tuple[int, str, int, str]] = []
         layers: list[tuple[int, str, str, str]] = []
         revoked: dict[int, Record] = {}
-        for event in events:
+        for event in self._expected(events):
             if isinstance(event, Lost):
                 record = self._lost(event)
             else:

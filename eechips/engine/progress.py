@@ -125,7 +125,7 @@ class Progress:
         self._last_line = now
         done, elapsed = self._settled - self._first, now - self._began
         rate = done / elapsed if elapsed > 0 else 0.0
-        left = (self._total - self._settled) / rate if rate > 0 else None
+        left = max(0, self._total - self._settled) / rate if rate > 0 else None
         time_left = f", {_duration(left)} left" if left else ""
         slots = "" if self._limit is None else f", slots {in_flight}/{self._limit}, failed {self._failed:,}"
         text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{time_left}"

@@ -238,7 +238,9 @@ class Dask(Executor[_Seat]):
         self._desks.remove(seat)
         self._free_seats.append(seat.number)
         self.throttle.reclaim(seat.number)
-        self._client.cancel(list(seat.futures.values()), force=True)
+        futures = list(seat.futures.values())
+        seat.futures.clear()  # what they report from now on is of nobody: the tasks are given to other workers
+        self._client.cancel(futures, force=True)
         return lost(seat, reason, late)
 
     def _leave(self) -> None:

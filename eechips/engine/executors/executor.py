@@ -176,7 +176,7 @@ class Executor(abc.ABC, Generic[DeskT]):
 
 
 def lost(desk: Desk, reason: str, late: set[int]) -> list[Finished | Lost]:
-    """What becomes of the tasks of a desk that is no more.
+    """Takes all tasks off a desk that has ended, and says what becomes of them: each task is lost once.
 
     Args:
         desk: the desk.
@@ -184,4 +184,6 @@ def lost(desk: Desk, reason: str, late: set[int]) -> list[Finished | Lost]:
         late: positions of the tasks that it was ended for, if it was.
     """
     unknown = True if len(desk.tasks) == 1 else None
-    return [Lost(t, reason, t.position in late if late else unknown) for t, _ in desk.tasks.values()]
+    tasks = [task for task, _ in desk.tasks.values()]
+    desk.tasks.clear()
+    return [Lost(task, reason, task.position in late if late else unknown) for task in tasks]

@@ -88,7 +88,6 @@ class Threads(Executor[Desk]):
     def _receive(self, desk: Desk, outcome: Outcome | None, events: list[Finished | Lost]) -> None:
         if outcome is None:  # a thread broke, and nobody knows at which task
             events += lost(desk, "its thread broke", set())
-            desk.tasks.clear()
             self._crew = self._hire()
         elif (finished := self._finish(desk, outcome)) is not None:
             events.append(finished)

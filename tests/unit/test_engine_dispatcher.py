@@ -1,0 +1,133 @@
+"""The dispatcher counts each unit once, in whatever order executors report, and however often."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eechips.client.throttle import Limits, Throttle
+from eechips.engine.dispatcher import Dispatcher, Interrupt
+from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
+from eechips.engine.log import RunLog
+from eechips.engine.outcome import Outcome
+from eechips.engine.progress import Progress
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.record import Planned, Record, State
+from eechips.staging import new_writer
+from eechips.storage import LocalStore
+
+_DESKS, _DEPTH = 3, 2
+_TOKEN = str(new_writer())
+
+
+def planned(position: int) -> Planned:
+    return Planned(position, f"{position:064x}", "{}", f"chips/{position}")
+
+
+class Unreliable(Executor[Desk]):
+    """Loses desks, and reports results late, twice, or of tasks that it has called lost."""
+
+    def __init__(self, throttle: Throttle, store: LocalStore, draw: st.DataObject) -> None:
+        super().__init__(throttle, float("inf"))
+        self._store, self._draw = store, draw
+        self._desks += [Desk(is_ready=True) for _ in range(_DESKS)]
+        self._troubles = 25
+        self._sent: list[Planned] = []
+        self._reported: list[Finished | Lost] = []
+
+    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+        return False
+
+    def wait(self, timeout: float) -> list[Finished | Lost]:
+        events: list[Finished | Lost] = []
+        for desk in self._desks:
+            self._troubles -= 1
+            what = "finish" if self._troubles < 0 else self._draw.draw(st.sampled_from(_WHAT))
+            if what == "finish":
+                found = (self._finish(desk, self._outcome(task)) for task, _ in list(desk.tasks.values()))
+                events += [each for each in found if each is not None]
+            elif what == "lose":
+                events += lost(desk, "it died", set())
+                desk.is_alone = False
+            elif what == "lose one":  # the guilty one is known
+                events += lost(desk, "it was late", set(list(desk.tasks)[:1]))
+                desk.is_alone = False
+            elif what == "late" and self._sent:
+                task = self._draw.draw(st.sampled_from(self._sent))
+                events.append(Finished(task, self._outcome(task)))
+            elif what == "again" and self._reported:
+                events.append(self._draw.draw(st.sampled_from(self._reported)))
+            elif what == "twice" and events:
+                events.append(events[-1])
+        self._reported += events
+        return events
+
+    def kill(self) -> None:
+        for desk in self._desks:
+            desk.tasks.clear()
+
+    def _send(self, desk: Desk, task: Planned) -> None:
+        self._sent.append(task)
+
+    def _depth(self, desk: Desk) -> int:
+        return _DEPTH
+
+    def _outcome(self, task: Planned) -> Outcome:
+        staged = self._store.stage(f"{task.name}.txt", str(task.position).encode(), f"{_TOKEN}-{next(_NUMBERS)}")
+        record = Record(
+            position=task.position, state=State.DONE, attempts=1, requests=2, file=staged.name, bytes=staged.size
+        )
+        return Outcome(task.position, record, staged)
+
+
+_NUMBERS = itertools.count()
+_WHAT = ("finish", "nothing", "lose", "lose one", "late", "again", "twice")
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 12))
+def test_each_unit_is_settled_once_whatever_is_reported_twice_late_or_lost(data: st.DataObject, count: int) -> None:
+    shown, seconds = io.StringIO(), itertools.count(step=11)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        Ledger(Path(folder) / LEDGER_NAME) as ledger,
+        RunLog(Path(folder)) as log,
+        Progress(count, 0, 4, stream=shown, clock=lambda: next(seconds)) as progress,
+    ):
+        ledger.store_plan({}, map(planned, range(count)))
+        store = LocalStore(Path(folder))
+        executor = Unreliable(Throttle(None, Limits(4, 4), seats=1), store, data)
+        dispatcher = Dispatcher(ledger, store, executor, progress, log, check=lambda: None)
+        assert dispatcher.run(ledger.open_units(), count, Interrupt())
+        counts = ledger.counts()
+        assert sum(counts.values()) == count
+        assert set(counts) <= {State.DONE, State.FAILED_PERMANENT}
+        for position, file, size in ledger.files():
+            assert file == f"chips/{position}.txt"
+            assert (Path(folder) / file).read_text() == str(position)
+            assert size == len(str(position))
+        assert ledger.totals().requests == 2 * counts.get(State.DONE, 0)
+    lines = [line for line in shown.getvalue().splitlines() if "units" in line]
+    assert lines[-1].startswith(f"{count}/{count} units")
+    for line in lines:
+        found = re.match(r"(\d+)/(\d+) units", line)
+        assert found is not None
+        assert int(found[1]) <= int(found[2])
+        assert "-" not in line
+
+
+def test_no_time_is_left_of_what_was_counted_too_low() -> None:
+    shown, now = io.StringIO(), [0.0]
+    with Progress(3, 0, 4, stream=shown, clock=lambda: now[0]) as progress:
+        for _ in range(5):
+            now[0] += 20.0
+            progress.settle(failed=False)
+            progress.show(0, 4)
+    assert "5/3 units" in shown.getvalue()
+    assert "-" not in shown.getvalue()
