@@ -30,6 +30,7 @@ _BLOCK = 1 << 20  # bytes that are hashed at a time
 _MAX_COMPONENT = 120  # bytes; file systems allow 255, and prefixes, suffixes and ids are still to come
 _WHOLE_INDEX = re.compile(r"0?[0-9]{0,2}[dx]?")  # format specifications that keep numbers apart
 _DELIMITERS = tuple("_-=@(),")
+_GIVEN = ("id", "index", "kind")  # fields of a name that every unit has
 _WINDOWS_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)$", re.IGNORECASE)
 
 
@@ -303,6 +304,11 @@ class NameTemplate:
     the unit's id), ``index`` (its place in the plan) and ``kind``. Format specifications work
     (``{index:06d}``). Slashes of the template make folders; slashes of values do not.
 
+    Args:
+        text: the template.
+        prefers_values: whether a unit's own value called ``id``, ``index`` or ``kind``, such as a column of the user's
+            file, stands for that field. In a template that a user has written it does.
+
     Attributes:
         text: the template.
         is_unique: whether the template alone keeps names apart.
@@ -311,8 +317,8 @@ class NameTemplate:
         UsageError: if the template is malformed or leads out of the output folder.
     """
 
-    def __init__(self, text: str) -> None:
-        self.text = text
+    def __init__(self, text: str, *, prefers_values: bool = False) -> None:
+        self.text, self.prefers_values = text, prefers_values
         try:
             self._parts = [list(string.Formatter().parse(part)) for part in text.strip("/").split("/")]
         except ValueError as error:
@@ -322,7 +328,15 @@ class NameTemplate:
             raise UsageError(f"the name template '{text}' is malformed: fields are plain names, as in {{id}}")
         if text.startswith("/") or any(part.strip() in ("", ".", "..") for part in text.strip("/").split("/")):
             raise UsageError(f"the name template '{text}' must be a path below the output folder")
-        self.is_unique = any(_keeps_apart(part) for part in self._parts)
+        self._fields = frozenset(fields)
+        self.is_unique = any(_keeps_apart(part) for part in self._parts) and not prefers_values
+
+    def is_unique_for(self, unit: Mapping[str, Any]) -> bool:
+        """Whether the name of this unit cannot be another's, whatever other units hold."""
+        if not self.prefers_values:
+            return self.is_unique
+        own = self._fields & {"id", "index"} & own_fields(unit).keys()
+        return not own and any(_keeps_apart(part) for part in self._parts)
 
     def render(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:
         """The name of a unit's result, without suffix.
@@ -336,6 +350,8 @@ class NameTemplate:
             UsageError: if the unit has no such field; the message lists what there is.
         """
         values = name_fields(unit, identifier, index)
+        if self.prefers_values:
+            values |= {name: value for name, value in own_fields(unit).items() if name in _GIVEN and value != ""}
         return "/".join(safe_component(self._render_part(part, values)) for part in self._parts)
 
     def _render_part(
@@ -386,6 +402,12 @@ def _keeps_apart(part: Sequence[tuple[str, str | None, str | None, str | None]])
 
 def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[str, Any]:
     """The fields that a name template can use: scalars of the unit, of its properties, id, index, kind."""
+    own = own_fields(unit)
+    return {**own, "id": identifier[:ID_LENGTH], "index": index, "kind": unit.get("kind", "call")}
+
+
+def own_fields(unit: Mapping[str, Any]) -> dict[str, Any]:
+    """The texts, numbers and truth values of a unit and of its properties."""
     value = unit.get("value")
     layers: list[Mapping[str, Any]] = [unit]
     for layer in (
@@ -395,5 +417,4 @@ def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[st
     ):
         if isinstance(layer, Mapping):
             layers.append(layer)
-    fields = {k: v for layer in layers for k, v in layer.items() if isinstance(v, (str, int, float))}
-    return {**fields, "id": identifier[:ID_LENGTH], "index": index, "kind": unit.get("kind", "call")}
+    return {k: v for layer in layers for k, v in layer.items() if isinstance(v, (str, int, float))}

@@ -140,7 +140,7 @@ class FetchUnits(PTransform[Any, Any]):
     def expand(self, units: PCollection[Any]) -> PCollection[Fetched]:
         """Keys the units into lanes, and fetches them."""
         laned = beam.Map(_lane, self.recipe.identity, self._slots).with_output_types(KV[int, str])
-        fetch = _Fetch(self._posting, self._template.text, self._place)
+        fetch = _Fetch(self._posting, self._template, self._place)
         found: PCollection[Fetched] = (
             units
             | "Lanes" >> laned
@@ -172,16 +172,15 @@ class _Fetch(beam.DoFn):
         place: folder or address of the results.
     """
 
-    def __init__(self, posting: Posting, template: str, place: str) -> None:
+    def __init__(self, posting: Posting, template: NameTemplate, place: str) -> None:
         # By value, whatever Beam would make of a recipe of the main program.
         self._posting, self._identity = cloudpickle.dumps(posting), posting.duty.recipe.identity
-        self._template, self._place, self._shared = template, place, Shared()
+        self._names, self._place, self._shared = template, place, Shared()
 
     def setup(self) -> None:
         """Joins the station of the process."""
         self._station: Station = self._shared.acquire(lambda: Station(pickle.loads(self._posting)))
         self._station.enter()
-        self._names = NameTemplate(self._template)
 
     def teardown(self) -> None:
         """Leaves the station."""
@@ -227,7 +226,7 @@ class _Fetch(beam.DoFn):
         for identifier, value in self._values.items():
             unit = as_unit(value)
             name = self._names.render(unit, identifier, 0)
-            if not self._names.is_unique:  # units of a collection cannot be compared
+            if not self._names.is_unique_for(unit):  # units of a collection cannot be compared
                 name = f"{name}-{identifier[:ID_LENGTH]}"
             yield Planned(self._station.number(), identifier, canonical_json(unit), name)
 

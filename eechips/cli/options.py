@@ -294,7 +294,12 @@ def run_options(function: FunctionT) -> FunctionT:
             metavar="DIR",
             help="With an object store: local folder of the ledger and the log. [default: outputs/<url>]",
         ),
-        click.option("--name", metavar="TEMPLATE", help="Names of the results, as in '{eco_name}/{id}'."),
+        click.option(
+            "--name",
+            metavar="TEMPLATE",
+            help="Names of the results, as in '{eco_name}/{id}', of what units have: columns of a file, {index}, {id}."
+            " {id} is the file's column if it has one of that name.",
+        ),
         click.option(
             "--engine",
             type=click.Choice(["processes", "threads", "dask", "beam"]),

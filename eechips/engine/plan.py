@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from eechips.recipe import Recipe, Unit, as_unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate, folded
 
 DEFAULT_TEMPLATE = "chips/{id}"
+_log = logging.getLogger(__name__)
 SPENT = "the budget of requests or bytes is spent before the first unit is asked for: allow more"
 
 
@@ -28,7 +30,9 @@ def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
     Raises:
         UsageError: if it is malformed.
     """
-    return NameTemplate(config.name or getattr(recipe, "name_template", None) or DEFAULT_TEMPLATE)
+    if config.name:
+        return NameTemplate(config.name, prefers_values=True)
+    return NameTemplate(getattr(recipe, "name_template", None) or DEFAULT_TEMPLATE)
 
 
 def needs_service(recipe: Recipe) -> bool:
@@ -114,6 +118,7 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
     repeats: dict[int, int] = {}
     seen: set[int] = set()
     names: set[int] = set()
+    taken: list[str] = []
     for position, value in enumerate(values):
         unit = as_unit(value)
         identifier = unit_id(unit, identity)
@@ -127,9 +132,17 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
         if not template.is_unique:
             # Folded: some file systems do not tell upper from lower case.
             if hash(folded(name)) in names:
+                taken.append(name)
                 name = f"{name}-{identifier[:ID_LENGTH]}"
             names.add(hash(folded(name)))
         yield Planned(position, identifier, canonical_json(unit), name)
+    if taken and template.prefers_values:
+        _log.warning(
+            "%s of the names by %r were taken, as %s: the id of the unit is appended to these",
+            f"{len(taken):,}",
+            template.text,
+            taken[0],
+        )
 
 
 def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: int, replaces: int) -> Planned:
@@ -146,7 +159,7 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
         UsageError: if it lacks a field of the template.
     """
     name = template.render(unit, identifier, position)
-    if not template.is_unique:
+    if not template.is_unique_for(unit):
         name = f"{name}-{identifier[:ID_LENGTH]}"
     return Planned(position, identifier, canonical_json(unit), name, replaces=replaces)
 

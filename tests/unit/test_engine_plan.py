@@ -37,6 +37,32 @@ def test_names_never_collide(values: list[str]) -> None:
     assert len(set(names)) == len(names)
 
 
+def test_a_column_called_id_names_the_files_where_the_user_asks_for_it(caplog: pytest.LogCaptureFixture) -> None:
+    units = [
+        {"kind": "point", "coordinates": [n, 0], "properties": {"id": value, "index": "a", "kind": "oak"}}
+        for n, value in enumerate(["007", 8, 2.5, None, "", "007", "A", "a"])
+    ]
+    mine = NameTemplate("{kind}/{id}", prefers_values=True)
+    planned = list(plan_units(units, "r", mine))
+    short = [unit.id[:16] for unit in planned]
+    assert [unit.name.removeprefix("oak/") for unit in planned] == [
+        *("007", "8", "2.5", short[3], short[4], f"007-{short[5]}", "A", f"a-{short[7]}")
+    ]
+    assert "2 of the names by '{kind}/{id}' were taken, as oak/007" in caplog.text
+    assert [unit.name for unit in plan_units(units, "r", TEMPLATE)] == [f"chips/{each}" for each in short]
+
+
+@pytest.mark.parametrize("text", ["{id}", "{index}", "{id}_{plot}"])
+def test_a_template_is_unique_for_units_without_a_column_of_that_name(text: str) -> None:
+    template = NameTemplate(text, prefers_values=True)
+    assert not template.is_unique
+    assert template.is_unique_for({"kind": "call", "value": {"plot": 7}})
+    assert not template.is_unique_for({"kind": "call", "value": {"plot": 7, "id": 7, "index": 7}})
+    assert NameTemplate(text).is_unique_for({"kind": "call", "value": {"plot": 7, "id": 7, "index": 7}}) == (
+        NameTemplate(text).is_unique
+    )
+
+
 def test_a_template_field_that_units_lack_is_refused() -> None:
     with pytest.raises(UsageError, match="a unit has: kind, value, id, index"):
         list(plan_units([1], "r", NameTemplate("{eco}")))
