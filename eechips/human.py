@@ -1,6 +1,10 @@
-"""Numbers as people read them."""
+"""Numbers and texts as people read them."""
 
 from __future__ import annotations
+
+import re
+
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def human_bytes(count: float) -> str:
@@ -22,3 +26,12 @@ def human_time(seconds: float) -> str:
 def human_extent(west: float, south: float, east: float, north: float) -> str:
     """An extent in degrees for people: longitude -105.2 to -104.1, latitude 39 to 40.25."""
     return f"longitude {west:.7g} to {east:.7g}, latitude {south:.7g} to {north:.7g}"
+
+
+def printable(text: str) -> str:
+    """A text of somebody else that can be shown on a terminal and encoded.
+
+    Control characters (which move a terminal's cursor, or name its window), those that turn the direction of writing,
+    and lone surrogates are replaced by U+FFFD; line feeds and tabulators are kept.
+    """
+    return _UNPRINTABLE.sub("\ufffd", text)

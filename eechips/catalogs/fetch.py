@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import functools
 import gzip
 import io
@@ -18,7 +17,6 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -26,6 +24,7 @@ from urllib.parse import urlsplit
 from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, is_web, told
 from eechips.catalogs.hosts import Host
 from eechips.errors import UsageError
+from eechips.moment import parse_retry_after
 from eechips.network import is_host_off_limits, is_off_limits
 from eechips.objects.refusal import is_final
 
@@ -52,7 +51,6 @@ _UNAVAILABLE = 503
 _REDIRECTS = 5
 _MOST_DOUBLINGS = 16
 _SPELT = re.compile(r"https?://[A-Za-z0-9.:-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", re.IGNORECASE)
-_SECONDS = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,7 +302,7 @@ async def _by_http(session: Any, address: str, proxy: str | None) -> bytes:
         url = yarl.URL(address, encoded=_SPELT.fullmatch(address) is not None)
         async with session.get(url, proxy=proxy, max_redirects=_REDIRECTS) as answer:
             if answer.status in _TRANSIENT:
-                wait = retry_after(answer.headers.get("Retry-After", ""), answer.headers.get("Date", ""))
+                wait = parse_retry_after({name.lower(): value for name, value in answer.headers.items()})
                 is_refusal = answer.status == _TOO_MANY or (answer.status == _UNAVAILABLE and wait is not None)
                 raise _PassingError(f"HTTP {answer.status}", answer.reason or "", wait=wait, is_refusal=is_refusal)
             if answer.status != 200:
@@ -349,30 +347,6 @@ def _unzipped(body: bytes) -> bytes:
     if len(found) > LARGEST:
         raise _FailedError("too large", f"more than {LARGEST:,} bytes")
     return found
-
-
-def retry_after(text: str, sent: str) -> float | None:
-    """Seconds that a ``Retry-After`` asks for (RFC 9110, 10.2.3); None if it asks for nothing.
-
-    Args:
-        text: what it says: seconds, or a date.
-        sent: the date of the answer, by the same clock, which may not be that of this machine.
-    """
-    if _SECONDS.fullmatch(text.strip()):
-        return float(text)
-    moment = _date(text)
-    if moment is None:
-        return None
-    return max(0.0, (moment - (_date(sent) or datetime.now(timezone.utc))).total_seconds())
-
-
-def _date(text: str) -> datetime | None:
-    """A date of HTTP, if it is one."""
-    try:
-        moment = email.utils.parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def _by_fsspec(address: str) -> bytes:

@@ -6,10 +6,9 @@ The errors of the service are in :mod:`eechips.client.service_errors`; those of 
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -26,6 +25,8 @@ from eechips.errors import (
     UnknownServiceError,
     ValidationError,
 )
+from eechips.human import printable
+from eechips.moment import parse_retry_after
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
 _AUTHENTICATE = "run `earthengine authenticate`, give a key with --credentials, or try without an account: --local"
@@ -46,7 +47,7 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
         if no row of :mod:`eechips.client.service_errors` matches; a ValidationError if the body was cut off as well.
     """
     if isinstance(body, str):
-        body = ErrorBody(body)
+        body = ErrorBody(printable(body))
     text = scrub(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
     row = find(status, body)
     if row is None and not body.is_whole:
@@ -172,12 +173,12 @@ def parse_error(body: bytes) -> ErrorBody:
     except (ValueError, RecursionError):
         text = re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
         is_whole = not body.lstrip().startswith(b"{")
-        return ErrorBody(re.sub(r" +", " ", text).strip()[:200], is_whole=is_whole)
+        return ErrorBody(printable(re.sub(r" +", " ", text).strip()[:200]), is_whole=is_whole)
     if isinstance(document, list) and document:
         document = document[0]
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
-        return ErrorBody(str(error))
+        return ErrorBody(printable(str(error)))
     details = [entry for name in ("errors", "details") for entry in _dicts(error.get(name))]
     limits = [
         str(found["quota_limit"])
@@ -186,7 +187,7 @@ def parse_error(body: bytes) -> ErrorBody:
         if "quota_limit" in found
     ]
     return ErrorBody(
-        message=str(error.get("message") or error.get("status", "")),
+        message=printable(str(error.get("message") or error.get("status", ""))),
         reasons=tuple(str(entry["reason"]) for entry in details if entry.get("reason")),
         quota_limit=limits[0] if limits else "",
     )
@@ -194,35 +195,6 @@ def parse_error(body: bytes) -> ErrorBody:
 
 def _dicts(value: object) -> list[dict[str, Any]]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
-
-
-def parse_retry_after(headers: Mapping[str, str], now: Callable[[], datetime] | None = None) -> float | None:
-    """Seconds that a ``Retry-After`` header asks to wait (RFC 9110, 10.2.3), or None.
-
-    Args:
-        headers: with lower-case names.
-        now: the present time, for headers that name a date; the server's ``Date`` by default, as its clock and ours
-            need not agree, and else our own.
-    """
-    value = headers.get("retry-after", "").strip()
-    if not value:
-        return None
-    if re.fullmatch(r"\d+(\.\d+)?", value):
-        return float(value)
-    date = _http_date(value)
-    if date is None:
-        return None
-    present = now() if now is not None else _http_date(headers.get("date", "")) or datetime.now(timezone.utc)
-    return max(0.0, (date - present).total_seconds())
-
-
-def _http_date(value: str) -> datetime | None:
-    """The moment of a header (RFC 9110, 5.6.7), aware; None if it is none."""
-    try:
-        date = email.utils.parsedate_to_datetime(value)
-    except (ValueError, TypeError):
-        return None
-    return date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)
 
 
 def _classify_client(error: BaseException) -> EechipsError | None:

@@ -26,8 +26,8 @@ from multiprocessing.context import BaseContext
 from multiprocessing.reduction import DupFd
 from typing import Any
 
-from eechips.client.classify import parse_retry_after
 from eechips.client.congestion import START, USUAL, Cell, Controller
+from eechips.moment import parse_retry_after
 
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
 # The controller's come first, then those of the run, then some for every seat.

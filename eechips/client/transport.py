@@ -19,12 +19,12 @@ from urllib.parse import urlsplit
 
 from eechips.client import retry
 from eechips.client.authorization import Authorizer
-from eechips.client.classify import classify_exception, classify_response, parse_error, parse_retry_after
+from eechips.client.classify import classify_exception, classify_response, parse_error
 from eechips.client.documents import Documents
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Seat, Slot
 from eechips.errors import EechipsError, TooLargeError, TransientError, UnreachableError, ValidationError
-from eechips.moment import utc_now
+from eechips.moment import parse_retry_after, utc_now
 
 if TYPE_CHECKING:
     import httplib2

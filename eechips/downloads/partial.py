@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import errno
 import json
 import re
@@ -15,6 +14,7 @@ from typing import Any
 
 from eechips.downloads.digest import new_digest
 from eechips.errors import StorageError
+from eechips.moment import parse_http_date
 from eechips.staging import boot_id, temporary_name
 from eechips.storage import write_file
 
@@ -268,10 +268,5 @@ def _note_of(path: Path) -> Path:
 
 def _is_dated(modified: str | None, date: str | None) -> bool:
     """Whether a file was last changed so long before it was sent that a further change has another date."""
-    if modified is None or date is None:
-        return False
-    try:
-        changed, sent = email.utils.parsedate_to_datetime(modified), email.utils.parsedate_to_datetime(date)
-        return (sent - changed).total_seconds() >= 1.0
-    except (ValueError, TypeError):
-        return False
+    changed, sent = parse_http_date(modified or ""), parse_http_date(date or "")
+    return changed is not None and sent is not None and (sent - changed).total_seconds() >= 1.0

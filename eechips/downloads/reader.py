@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import requests
 
 from eechips.client import retry
-from eechips.client.classify import classify_exception, is_passing, parse_retry_after, response_message
+from eechips.client.classify import classify_exception, is_passing, response_message
 from eechips.client.retry import RetryPolicy
 from eechips.client.scrub import scrub
 from eechips.downloads.address import file_of, shown
@@ -23,6 +23,7 @@ from eechips.downloads.partial import range_of
 from eechips.downloads.refusal import region_of
 from eechips.downloads.signing import Signer
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
+from eechips.moment import parse_retry_after
 
 T = TypeVar("T")
 

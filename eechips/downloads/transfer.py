@@ -14,7 +14,7 @@ import requests
 import urllib3
 
 from eechips.client import retry
-from eechips.client.classify import classify_exception, is_passing, parse_retry_after
+from eechips.client.classify import classify_exception, is_passing
 from eechips.client.throttle import Slot
 from eechips.client.transport import Transport
 from eechips.downloads.address import file_of, shown
@@ -26,6 +26,7 @@ from eechips.downloads.rate import Rate, Room, paced
 from eechips.downloads.refusal import Refusal, refusal_of
 from eechips.downloads.signing import Signer
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
+from eechips.moment import parse_retry_after
 from eechips.writers import Facts
 
 if TYPE_CHECKING:

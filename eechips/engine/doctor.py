@@ -6,7 +6,6 @@ A check never raises: what it finds wrong is its result, together with what to d
 from __future__ import annotations
 
 import contextlib
-import email.utils
 import functools
 import json
 import platform
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eechips.client.authorization import Authorizer
-from eechips.client.classify import classify_exception, classify_response, parse_error, parse_retry_after
+from eechips.client.classify import classify_exception, classify_response, parse_error
 from eechips.client.connection import Target
 from eechips.client.credentials import find_credentials
 from eechips.client.limits import recall
@@ -35,6 +34,7 @@ from eechips.engine.local import serve
 from eechips.engine.run import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.human import human_time
+from eechips.moment import parse_http_date, parse_retry_after
 from eechips.objects import ObjectStore, is_address
 from eechips.staging import new_writer
 
@@ -425,9 +425,8 @@ def _error_of(status: int, body: bytes, headers: Mapping[str, str], *, describes
 
 def _offset(answer: Answer) -> float | None:
     """Seconds by which this machine's clock is ahead of the server's."""
-    try:
-        date = email.utils.parsedate_to_datetime(answer.headers.get("date", ""))
-    except ValueError:
+    date = parse_http_date(answer.headers.get("date", ""))
+    if date is None:
         return None
     half_a_second = timedelta(seconds=0.5)  # the header is cut to whole seconds
     return (answer.local - date.replace(tzinfo=timezone.utc) - half_a_second).total_seconds()  # it is always in UTC

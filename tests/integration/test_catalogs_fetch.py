@@ -23,7 +23,7 @@ import pytest
 from click.testing import CliRunner
 
 import eechips
-from eechips.catalogs.fetch import LARGEST, Fetched, Pace, fetch, retry_after
+from eechips.catalogs.fetch import LARGEST, Fetched, Pace, fetch
 from eechips.catalogs.ingest import ingest
 from eechips.cli import main
 from eechips.network import is_off_limits
@@ -185,16 +185,6 @@ def test_moments_that_make_no_sense_are_not_waited_for(server: Server, text: str
         handler, ITEM, answers.pop(0), Retry_After=text.encode().decode("latin-1")
     )
     assert got([f"{server.url}/item"]).bodies == [ITEM]
-
-
-def test_dates_are_of_the_clock_of_the_host() -> None:
-    """Which may be hours from that of this machine."""
-    first, later = "Mon, 06 Jan 2020 12:00:00 GMT", "Mon, 06 Jan 2020 12:00:07 GMT"
-    assert retry_after(later, first) == 7
-    assert retry_after(first, later) == 0
-    assert retry_after("3", first) == 3
-    assert retry_after("soon", first) is None
-    assert retry_after(later, "no date") == 0  # long ago
 
 
 def test_answers_that_break_off_are_asked_for_again(server: Server) -> None:

@@ -15,7 +15,6 @@ from eechips.client.classify import (
     classify_exception,
     classify_response,
     parse_error,
-    parse_retry_after,
     response_message,
 )
 from eechips.errors import (
@@ -26,6 +25,7 @@ from eechips.errors import (
     TransientError,
     ValidationError,
 )
+from eechips.moment import parse_retry_after
 
 TRANSIENT = [
     (429, "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."),
