@@ -71,6 +71,12 @@ _MEANINGS = {
 )
 @click.option("--requester-pays", is_flag=True, help="The AWS account pays for what S3 sends.")
 @click.option(
+    "--keep-query",
+    type=Names(),
+    metavar="NAME,…",
+    help="Parameters of the files' addresses that are stored; * for all. [default: none, as they may be secrets]",
+)
+@click.option(
     "--ingest",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",

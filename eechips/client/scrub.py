@@ -39,8 +39,16 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     ),
     (
         re.compile(
-            r"(?i)([?&](?:key|sig|token|jwt|password|[\w-]*(?:api|subscription)-key|x-amz-(?:credential|security-token))=)"
-            r"[^\s&\"']+"
+            r"(?i)([?&](?:key|sig|token|jwt|password|[\w-]*(?:api|subscription)-key|x-amz-(?:credential|security-token)"
+            r"|md5|hmac|hdn(?:ts|ea|tl)|auth|ticket)=)[^\s&\"']+"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    # What expires opens something, whatever the names of its other parameters are.
+    (
+        re.compile(
+            r"(?i)(://[^\s?\"']+\?)(?=[^\s\"']*(?:exp|expir(?:e|es|y|ation)([-_]?(?:at|on|time|date))?|valid[-_]?until)=)"
+            r"[^\s\"']+"
         ),
         rf"\1{HIDDEN}",
     ),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import url2pathname
@@ -10,30 +12,59 @@ from urllib.request import url2pathname
 _OPENING = (
     r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|x-oss-signature|signature|sig"
     r"|awsaccesskeyid|googleaccessid|token|(access|auth|id|session|sas|security)[-_]?token|(x[-_])?api[-_]?key"
-    r"|subscription-key|ocp-apim-subscription-key|jwt|password|client_secret"
+    r"|subscription-key|ocp-apim-subscription-key|jwt|password|client_secret|md5|hmac|hdn(ts|ea|tl)|__gda__|secure|verify"
+    r"|auth|auth[-_]?key|key|ticket|access[-_]?key"
 )
 """Names of parameters that open what an address leads to."""
-_SIGNED = re.compile(rf"(?i)[?&]({_OPENING})=")
+_ENDING = r"e|exp|expir(e|es|y|ation)([-_]?(at|on|time|date))?|valid[-_]?(until|to)|until|[a-z0-9-]+-expires"
+"""Names of parameters that say until when an address opens: then something beside them opens it."""
+_SIGNED = re.compile(rf"(?i)[?&]({_OPENING}|{_ENDING})=")
 _SECRETS = re.compile(
-    rf"(?i)^(x-amz-(?!request-payer).*|x-goog-.*|x-oss-.*|{_OPENING}|expires|key-pair-id|policy"
-    r"|sv|se|st|sr|sp|spr|skoid|sktid|skt|ske|sks|skv|ss|srt|sip)$"
+    rf"(?i)^(x-amz-(?!request-payer).*|x-goog-.*|x-oss-.*|{_OPENING}|{_ENDING}|key-pair-id|policy|hash|sign|st"
+    r"|sv|se|sr|sp|spr|skoid|sktid|skt|ske|sks|skv|ss|srt|sip)$"
 )
 _SUFFIX = re.compile(r"[A-Za-z0-9]{1,8}")
 
+ALL = "*"
+"""Among names of parameters: all of them."""
 
-def bare(address: str) -> str:
-    """An address without what signs it: without user and password, signatures, tokens and fragment."""
+
+def bare(address: str, kept: Collection[str] = ()) -> str:
+    """An address as it is stored: without user, password, fragment and query, which may be a signature of any name.
+
+    Args:
+        address: absolute.
+        kept: names of parameters that stay; ``*`` for all.
+    """
     parts = urlsplit(address)
-    netloc = parts.netloc.rpartition("@")[2]
     query = parts.query
-    if query and _SIGNED.search(f"?{query}"):
-        left = [(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if not _SECRETS.match(k)]
-        query = urlencode(left, quote_via=quote)
-    return urlunsplit((parts.scheme, netloc, parts.path, query, ""))
+    if query and ALL not in kept:
+        query = _joined([(k, v) for k, v in parse_qsl(query, keep_blank_values=True) if k in kept])
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
+
+
+def identified(address: str, kept: Collection[str] = ()) -> str:
+    """An address as it is stored where its query tells it from others: as ``bare``, with digests of unknown values.
+
+    Parameters whose names are those of signatures are left out: with others, it is the same address.
+
+    Args:
+        address: absolute.
+        kept: names of parameters that stay as they are; ``*`` for all.
+    """
+    if ALL in kept:
+        return bare(address, kept)
+    is_secret = is_signed(address)
+    left = [
+        (name, value if name in kept else f"sha256-{hashlib.sha256(value.encode()).hexdigest()[:16]}")
+        for name, value in parse_qsl(urlsplit(address).query, keep_blank_values=True)
+        if name in kept or not (is_secret and _SECRETS.match(name))
+    ]
+    return bare(address) + (f"?{_joined(left)}" if left else "")
 
 
 def is_signed(address: str) -> bool:
-    """Whether an address has a signature in it, and so opens for whoever has it."""
+    """Whether an address has a signature in it by its parameters' names, and so opens for whoever has it."""
     return _SIGNED.search(address) is not None
 
 
@@ -61,3 +92,7 @@ def suffix_of(address: str) -> str:
     name = PurePosixPath(unquote(urlsplit(address).path)).name
     suffix = name.rpartition(".")[2] if "." in name else ""
     return suffix.lower() if _SUFFIX.fullmatch(suffix) else ""
+
+
+def _joined(parameters: list[tuple[str, str]]) -> str:
+    return urlencode(parameters, quote_via=quote)

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import datetime as dt
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.downloads.address import bare
+from eechips.client.scrub import HIDDEN
+from eechips.downloads.address import ALL, bare
+from eechips.downloads.assets import is_whole, preferred
+from eechips.downloads.given import AssetKey
 from eechips.downloads.reader import Unread
 from eechips.errors import StorageError
 from eechips.human import human_time
@@ -21,6 +25,7 @@ from eechips.staging import new_writer, temporary_name
 ANSWER_NAME = "items.parquet"
 """In the folder of the run: a row per item, and then one for each thing that could not be read."""
 _ROWS = 500  # items that are written at a time
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s]*$")
 _ASKED = b"eechips:asked"
 _IDENTITY = b"eechips:identity"
 _SCHEMA = pa.schema(
@@ -41,19 +46,24 @@ class Answer:
     """The items of one search, in a file.
 
     Columns: id, collection, datetime (as the item has it), bbox (degrees: W, S, E, N, or with heights), the whole item
-    as JSON, its addresses without signatures, and the keys of the assets whose addresses had some. In rows of what
+    as JSON, its addresses without their queries, and the keys of the assets whose addresses had some. In rows of what
     could not be read these are null, and ``address`` and ``unread`` say what it was, and why.
 
     Args:
         path: of the file.
         identity: of the search; the answer to another one is replaced.
         now: the present moment, aware.
+        kept: names of addresses' parameters that are stored; ``*`` for all.
     """
 
     def __init__(
-        self, path: Path, identity: str, now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc)
+        self,
+        path: Path,
+        identity: str,
+        now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.timezone.utc),
+        kept: Collection[str] = (),
     ) -> None:
-        self.path, self._identity, self._now = path, identity, now
+        self.path, self._identity, self._now, self._kept = path, identity, now, kept
 
     @property
     def asked(self) -> dt.datetime | None:
@@ -79,17 +89,13 @@ class Answer:
         return len(column) - int(column.null_count)
 
     @property
-    def signed(self) -> set[str]:
-        """Addresses, as they are without signatures, that the catalogue has given signed."""
-        found: set[str] = set()
+    def signed(self) -> set[AssetKey]:
+        """Assets that the catalogue has given addresses with queries of, which are not stored."""
+        found: set[AssetKey] = set()
         with pq.ParquetFile(self.path) as file:
-            if "signed" not in file.schema_arrow.names:  # of an earlier version
-                return found
-            if not any(file.read(columns=["signed"])["signed"].to_pylist()):
-                return found  # without a look at the items, which are large
-            for batch in file.iter_batches(batch_size=_ROWS, columns=["item", "signed"]):
-                for text, keys in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                    found.update(json.loads(text)["assets"][key]["href"] for key in keys or ())
+            for batch in file.iter_batches(columns=["collection", "id", "signed"]):
+                for row in batch.to_pylist():
+                    found.update((row["collection"], row["id"], key) for key in row["signed"] or ())
         return found
 
     def keep(self, items: Iterable[dict[str, Any]], unread: Sequence[Unread] = ()) -> int:
@@ -111,7 +117,7 @@ class Answer:
             with pq.ParquetWriter(temporary, _SCHEMA.with_metadata(metadata), compression="zstd") as writer:
                 rows: list[dict[str, Any]] = []
                 for item in items:
-                    rows.append(_row(item))
+                    rows.append(_row(item, self._kept))
                     count += 1
                     if len(rows) == _ROWS:
                         writer.write_table(pa.Table.from_pylist(rows, _SCHEMA).replace_schema_metadata(metadata))
@@ -133,13 +139,31 @@ class Answer:
                 yield from (json.loads(text) for text in batch.column(0).to_pylist() if text is not None)
 
 
-def noting(found: Iterable[dict[str, Any]], signed: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """The same items; addresses with a signature are noted by what they are without, since that alone is kept."""
+def noting(
+    found: Iterable[dict[str, Any]], signed: dict[AssetKey, str], prefers: Callable[[str], bool] = lambda href: False
+) -> Iterator[dict[str, Any]]:
+    """The same items; addresses of the web with a query, or a password, are noted by their assets.
+
+    Args:
+        found: items.
+        signed: grows.
+        prefers: whether an address is taken rather than others of the same asset.
+    """
     for item in found:
-        for asset in item["assets"].values():
-            if (plain := bare(asset["href"])) != asset["href"]:
-                signed[plain] = asset["href"]
+        for key, asset in item["assets"].items():
+            if is_lost(href := preferred(asset, prefers)["href"]):
+                signed[item.get("collection"), item["id"], key] = href
         yield item
+
+
+def is_lost(href: str, kept: Collection[str] = ()) -> bool:
+    """Whether an address of the web is another one as it is stored.
+
+    Args:
+        href: absolute.
+        kept: names of parameters that are stored.
+    """
+    return href.lower().startswith(("http://", "https://")) and bare(href, kept) != href.partition("#")[0]
 
 
 def with_others(found: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -151,32 +175,45 @@ def with_others(found: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]
     yield from (item for item in before if (item.get("collection"), item["id"]) not in seen)
 
 
-def _row(item: dict[str, Any]) -> dict[str, Any]:
+def _row(item: dict[str, Any], kept: Collection[str]) -> dict[str, Any]:
     properties, box = item["properties"], item.get("bbox")
     is_box = isinstance(box, list) and all(isinstance(value, (int, float)) for value in box)
+    stored = _bare(item, kept)
     return {
         "id": item["id"],
         "collection": item.get("collection"),
         "datetime": _text(properties.get("datetime") or properties.get("start_datetime")),
         "bbox": [float(value) for value in box] if is_box and box else None,
-        "item": json.dumps(_bare(item), ensure_ascii=False),
-        "signed": [key for key, asset in item["assets"].items() if bare(asset["href"]) != asset["href"]],
+        "item": json.dumps(stored, ensure_ascii=False),
+        "signed": [key for key, asset in item["assets"].items() if _has_query(asset, kept)],
     }
 
 
-def _bare(value: Any) -> Any:
-    """JSON whose addresses have no signatures, wherever they stand: in assets, their alternatives, links."""
-    if isinstance(value, dict):
-        return {
-            name: _unsigned(each) if name == "href" and isinstance(each, str) else _bare(each)
-            for name, each in value.items()
-        }
-    return [_bare(each) for each in value] if isinstance(value, list) else value
+def _has_query(asset: Mapping[str, Any], kept: Collection[str]) -> bool:
+    """Whether an address of an asset, or one of its others, is not stored as it is."""
+    others = asset.get("alternate")
+    listed = [asset, *(others.values() if isinstance(others, dict) else ())]
+    hrefs = [each.get("href") for each in listed if isinstance(each, dict)]
+    return any(is_whole(href) and is_lost(href, kept) for href in hrefs if isinstance(href, str))
 
 
-def _unsigned(address: str) -> str:
+def _bare(value: Any, kept: Collection[str], name: str = "") -> Any:
+    """JSON whose addresses have no queries, wherever they stand: in assets, their alternatives, links, properties."""
+    if ALL in kept:
+        return value
+    if isinstance(value, Mapping):
+        if name == "headers":  # of a link, that a request needs
+            return dict.fromkeys(value, HIDDEN)
+        return {key: _bare(each, kept, key) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_bare(each, kept) for each in value]
+    is_address = isinstance(value, str) and (name == "href" or _ABSOLUTE.match(value) is not None)
+    return _stored(value, kept) if is_address else value
+
+
+def _stored(address: str, kept: Collection[str]) -> str:
     try:
-        return bare(address)
+        return bare(address, kept)
     except ValueError:  # it is no address; what is in it nobody knows
         return ""
 

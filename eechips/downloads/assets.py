@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -52,16 +52,19 @@ def _bands(asset: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def unit_of(item: Mapping[str, Any], key: str, prefers: Callable[[str], bool] = lambda href: False) -> Unit:
+def unit_of(
+    item: Mapping[str, Any], key: str, prefers: Callable[[str], bool] = lambda href: False, kept: Collection[str] = ()
+) -> Unit:
     """The unit of an asset: ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "promise"}``.
 
     Args:
         item: in STAC.
         key: of the asset.
         prefers: whether an address is taken rather than others of the same asset.
+        kept: names of an address's parameters that are stored.
     """
-    asset, properties = _preferred(item["assets"][key], prefers), item.get("properties") or {}
-    href = bare(asset["href"])
+    asset, properties = preferred(item["assets"][key], prefers), item.get("properties") or {}
+    href = bare(asset["href"], kept)
     moment = properties.get("datetime") or properties.get("start_datetime")
     return {
         "kind": "scene",
@@ -74,19 +77,20 @@ def unit_of(item: Mapping[str, Any], key: str, prefers: Callable[[str], bool] = 
     }
 
 
-def _preferred(asset: Mapping[str, Any], prefers: Callable[[str], bool]) -> Mapping[str, Any]:
+def preferred(asset: Mapping[str, Any], prefers: Callable[[str], bool]) -> Mapping[str, Any]:
     """An asset at its first address that is preferred (https://github.com/stac-extensions/alternate-assets)."""
     listed = asset.get("alternate")
     if prefers(asset["href"]) or not isinstance(listed, dict):
         return asset
     for other in listed.values():
         href = other.get("href") if isinstance(other, dict) else None
-        if isinstance(href, str) and _is_whole(href) and prefers(href):
+        if isinstance(href, str) and is_whole(href) and prefers(href):
             return {**asset, **other}
     return asset
 
 
-def _is_whole(href: str) -> bool:
+def is_whole(href: str) -> bool:
+    """Whether an address is absolute, and one at all."""
     try:
         return bool(urlsplit(href).netloc)
     except ValueError:

@@ -13,6 +13,9 @@ _CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
 _REGION = re.compile(rb"<Region>([a-z0-9-]{1,32})</Region>")
 _RUN_OUT = frozenset({"ExpiredToken", "TokenRefreshRequired"})
 """What S3 and Google's store answer with 400 to a signature that has run out."""
+_GONE = (410, 498)
+"""What servers answer to an address that has run out: nginx' ``secure_link``, Esri's."""
+_EXPIRED = re.compile(rb"(?i)expired|no longer valid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +36,21 @@ class Refusal:
         return f"HTTP {self.status}" + (f" ({self.code})" if self.code else "")
 
 
-def refusal_of(response: requests.Response) -> Refusal | None:
+def refusal_of(response: requests.Response, *, may_expire: bool = False) -> Refusal | None:
     """What an answer says of why it is none, if it does not accept who asks; its body may be read from.
 
     Args:
         response: not of the statuses of success.
+        may_expire: whether the address has a query, which may be a signature.
     """
     status = response.status_code
-    if status not in (301, 307, 400, 401, 403):
+    if status not in (301, 307, 400, 401, 403, *(_GONE if may_expire else ())):
         return None
     body = response.raw.read(_LONGEST, decode_content=True)
     code = _CODE.search(body)
     found = Refusal(status, code[1].decode() if code else "", region_of(response.headers, body))
-    is_refusal = status in (401, 403) or found.code in _RUN_OUT or found.region is not None
+    is_refusal = status in (401, 403, *_GONE) or found.code in _RUN_OUT or found.region is not None
+    is_refusal = is_refusal or (status == 400 and may_expire and _EXPIRED.search(body) is not None)
     return found if is_refusal else None
 
 

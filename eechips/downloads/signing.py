@@ -53,7 +53,11 @@ class Signer(Protocol):
     """Makes addresses open. Threads share it."""
 
     def headers(self, url: str) -> Mapping[str, str]:
-        """What a request to a URL carries, if its host may see that."""
+        """What a request to a URL carries, if its host may see that.
+
+        Raises:
+            PermanentError: if the host may, and is not asked by https.
+        """
 
     def sign(self, href: str, collection: str) -> Address:
         """The present address of an asset.
@@ -86,6 +90,7 @@ class Auth:
 
     Raises:
         UsageError: if options are missing or contradict each other.
+        ConfigurationError: if tokens are not to be had by https.
     """
 
     kind: AuthName = "none"
@@ -103,8 +108,8 @@ class Auth:
             raise UsageError("--token-url is for --auth oauth or sas")
         if self.kind in ("bearer", "basic", "oauth") and not self.hosts:
             raise UsageError(f"--auth {self.kind} needs --auth-host: the host that may see the secret")
-        if self.token_url:
-            _check_encrypted(self.token_url)
+        if self.token_url and not _is_encrypted(self.token_url):
+            raise ConfigurationError(f"{shown(self.token_url)} is not https: secrets are not sent there")
 
 
 def signer_of(auth: Auth, secrets: Secrets, hosts: Hosts, clock: Callable[[], float] = time.time) -> Signer:
@@ -156,7 +161,7 @@ class _Shown:
     def headers(self, url: str) -> Mapping[str, str]:
         if not belongs(url, self._hosts):
             return {}
-        _check_encrypted(url)
+        _refuse_unencrypted(url)
         return {"Authorization": self._secret}
 
     def sign(self, href: str, collection: str) -> Address:
@@ -238,7 +243,7 @@ class _OAuth:
     def headers(self, url: str) -> Mapping[str, str]:
         if not belongs(url, self._names):
             return {}
-        _check_encrypted(url)
+        _refuse_unencrypted(url)
         with self._asking:
             if self._token is None or self._token.until <= self._clock():
                 self._token = self._fetch(self._token)
@@ -455,6 +460,6 @@ def _is_encrypted(url: str) -> bool:
     return urlsplit(url).scheme == "https" or is_loopback(url)
 
 
-def _check_encrypted(url: str) -> None:
+def _refuse_unencrypted(url: str) -> None:
     if not _is_encrypted(url):
-        raise ConfigurationError(f"{shown(url)} is not https: secrets are not sent there")
+        raise PermanentError(f"{shown(url)} is not https: secrets are not sent there")

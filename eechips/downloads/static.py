@@ -119,7 +119,9 @@ def _links(document: Mapping[str, Any], address: str, reader: Reader) -> Iterato
             try:
                 yield link["rel"], joined(address, str(link["href"]))
             except ValueError:
-                reader.unread.append(Unread(shown(address), f"a link that is no address: {link['href']!s:.80}"))
+                reader.unread.append(
+                    Unread(shown(address), f"a link that is no address: {str(link['href']).partition('?')[0]:.80}")
+                )
 
 
 def _read(place: str, home: str, reader: Reader) -> dict[str, Any] | None:

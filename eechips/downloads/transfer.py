@@ -20,11 +20,11 @@ from eechips.client.transport import Transport
 from eechips.downloads.address import file_of, shown
 from eechips.downloads.checks import Checksum, Promise, inspect, md5_of
 from eechips.downloads.coding import codings_of, decoded
+from eechips.downloads.given import AssetKey, Given, Wanted
 from eechips.downloads.hosts import Hosts
 from eechips.downloads.partial import Partial, Version, range_of, unsatisfied_of
 from eechips.downloads.rate import Rate, Room, paced
 from eechips.downloads.refusal import Refusal, refusal_of
-from eechips.downloads.signing import Signer
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.moment import parse_retry_after
 from eechips.writers import Facts
@@ -54,16 +54,21 @@ class Order:
     """What to transfer.
 
     Attributes:
-        href: the address, without signature.
-        collection: of the item.
+        href: the address, as it is stored: without its query.
+        asset: collection, item and key.
         promise: what the catalogue says of the file.
         path: where the file is while it is on its way.
     """
 
     href: str
-    collection: str
+    asset: AssetKey
     promise: Promise
     path: Path
+
+    @property
+    def wanted(self) -> Wanted:
+        """Whose address is asked for."""
+        return Wanted(self.href, self.asset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +120,7 @@ class Courier:
     def __init__(
         self,
         hosts: Hosts,
-        signer: Signer,
+        signer: Given,
         transport: Transport,
         rate: Rate,
         room: Room,
@@ -205,7 +210,9 @@ class Courier:
         refusals, most = 0, partial.size
         file = file_of(order.href)
         if file is not None and not self._takes_files:
-            raise PermanentError(f"{order.href} is no address of the web, and the catalogue is not of this machine")
+            raise PermanentError(
+                f"{shown(order.href)} is no address of the web, and the catalogue is not of this machine"
+            )
 
         def attempt() -> None:
             nonlocal refusals, most
@@ -219,11 +226,11 @@ class Courier:
             except TransientError:
                 if partial.size < most + _PROGRESS:
                     raise
-                most = partial.size
+                most, refusals = partial.size, 0
             except _RefusedError as refused:
-                refusals += 1
                 refusal = refused.refusal
-                can_help = self._signer.renew(order.href, order.collection, refusal.region)
+                can_help = self._signer.renew(order.wanted, refusal.region)
+                refusals += 1
                 tell("sign", status=refusal.status, code=refusal.code, again=can_help)
                 if not can_help or refusals >= _REFUSALS:
                     text = f"{shown(order.href)} is refused with {refusal}: see --auth and --auth-host"
@@ -242,7 +249,7 @@ class Courier:
             TransientError: if that was not all.
             PermanentError: if nothing will come.
         """
-        address = self._signer.sign(order.href, order.collection)
+        address = self._signer.sign(order.wanted)
         headers, offset = {}, partial.size
         validator = None if partial.version is None else partial.version.validator
         if offset and validator is not None:
@@ -252,7 +259,9 @@ class Courier:
             try:
                 with self._hosts.get(address.url, headers, self._signer.headers) as response:
                     tell("transfer", status=response.status_code, offset=offset if response.status_code == 206 else 0)
-                    is_rest = _accept(response, partial, order, is_part="Range" in headers)
+                    is_rest = _accept(
+                        response, partial, order, is_part="Range" in headers, may_expire="?" in address.url
+                    )
                     if is_rest:
                         self._receive(response, partial, order.promise, slot, end)
                     return
@@ -323,7 +332,7 @@ class Courier:
         return decoded(pieces, codings, _PIECE) if codings else pieces
 
 
-def _accept(response: requests.Response, partial: Partial, order: Order, *, is_part: bool) -> bool:
+def _accept(response: requests.Response, partial: Partial, order: Order, *, is_part: bool, may_expire: bool) -> bool:
     """Makes sure that what an answer brings belongs to what is here, or begins anew.
 
     Args:
@@ -331,6 +340,7 @@ def _accept(response: requests.Response, partial: Partial, order: Order, *, is_p
         partial: what is here.
         order: what was asked for.
         is_part: whether what is missing was asked for, not all.
+        may_expire: whether the address has a query, which may be a signature.
 
     Returns:
         Whether anything is still to come.
@@ -341,7 +351,7 @@ def _accept(response: requests.Response, partial: Partial, order: Order, *, is_p
         PermanentError: if there is no such file.
     """
     status, headers = response.status_code, response.headers
-    if (refusal := refusal_of(response)) is not None:
+    if (refusal := refusal_of(response, may_expire=may_expire)) is not None:
         raise _RefusedError(refusal)
     found = range_of(headers.get("Content-Range"))
     if status == 200 or (status == 206 and not is_part and found is not None and found[0] == 0):

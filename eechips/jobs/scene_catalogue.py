@@ -14,6 +14,7 @@ from eechips.downloads.address import file_of, shown
 from eechips.downloads.answer import ANSWER_NAME, Answer, noting, with_others
 from eechips.downloads.assets import chosen_assets, unit_of
 from eechips.downloads.checks import Promise
+from eechips.downloads.given import AssetKey
 from eechips.downloads.reader import Reader, Unread, told_unread
 from eechips.downloads.search import Search, chosen, items
 from eechips.engine.log import RunLog
@@ -37,7 +38,8 @@ class SceneCatalogue:
         assets: keys, or names of bands, of the assets to take; those that are data if None.
         prefers: whether an address is taken rather than others of the same asset.
         identity: of the search; an answer to another one is none.
-        signed: addresses that it gave signed, by what they are without; grows.
+        keep_query: names of addresses' parameters that are stored; ``*`` for all.
+        signed: addresses that it gave with a query, by their assets; grows.
     """
 
     search: Search
@@ -46,7 +48,8 @@ class SceneCatalogue:
     assets: tuple[str, ...] | None
     prefers: Callable[[str], bool]
     identity: str
-    signed: dict[str, str] = field(default_factory=dict, repr=False)
+    keep_query: tuple[str, ...] = ()
+    signed: dict[AssetKey, str] = field(default_factory=dict, repr=False)
 
     def kept(self, folder: Path) -> Answer | None:
         """The answer of an earlier command, if the folder of a run has it."""
@@ -60,24 +63,25 @@ class SceneCatalogue:
 
     def ask(self, folder: Path, reader: Reader, log: RunLog) -> Iterable[dict[str, Any]]:
         """Asks, and keeps the answer, with the items of an earlier one that the catalogue has not any more."""
-        answer = Answer(folder / ANSWER_NAME, self.identity)
+        answer = Answer(folder / ANSWER_NAME, self.identity, kept=self.keep_query)
         before = answer if answer.asked is not None else ()
-        count = answer.keep(with_others(noting(self.items(reader), self.signed), before), reader.unread)
+        count = answer.keep(with_others(noting(self.items(reader), self.signed, self.prefers), before), reader.unread)
         log.write("asked", stac=shown(self.search.stac), items=count, unread=len(reader.unread))
         for each in reader.unread:
             log.write("unread", address=each.address, error=each.reason)
         return answer if count else ()
 
-    def sign_again(self, reader: Reader, log: RunLog) -> None:
-        """Asks for the signatures of addresses that do not open any more; a catalogue that does not answer is noted."""
-        _log.info("addresses that the catalogue had signed do not open any more: it is asked again")
+    def sign_again(self, reader: Reader, log: RunLog) -> str | None:
+        """Asks for the addresses of assets that do not open any more; returns why there is no answer, if so."""
+        _log.info("addresses that the catalogue has given do not open any more: it is asked again")
         again = replace(reader, unread=[])
         try:
-            count = sum(1 for _ in noting(self.items(again), self.signed))
+            count = sum(1 for _ in noting(self.items(again), self.signed, self.prefers))
         except (ConfigurationError, UsageError) as error:
             log.write("signed", stac=shown(self.search.stac), error=str(error))
-        else:
-            log.write("signed", stac=shown(self.search.stac), items=count)
+            return str(error)
+        log.write("signed", stac=shown(self.search.stac), items=count)
+        return None
 
     def items(self, reader: Reader) -> Iterator[dict[str, Any]]:
         """The catalogue's items."""
@@ -111,7 +115,7 @@ class SceneCatalogue:
             count += 1
             without += not keys
             for key in keys:
-                unit = unit_of(item, key, self.prefers)
+                unit = unit_of(item, key, self.prefers, self.keep_query)
                 promise = Promise.from_json(unit["promise"])
                 size += promise.size or 0
                 unknown += promise.is_unknown

@@ -56,7 +56,8 @@ class SceneDesk:
         """
         path = on_its_way(self.folder, identifier)
         promise = Promise.from_json(unit["promise"])
-        order = Order(href=unit["href"], collection=unit["collection"] or "", promise=promise, path=path)
+        asset = unit["collection"], unit["item"], unit["asset"]
+        order = Order(href=unit["href"], asset=asset, promise=promise, path=path)
 
         def tell(step: str, **fields: Any) -> None:
             self.site.log.write("scene", id=identifier, step=step, **fields)

@@ -6,13 +6,13 @@ import contextlib
 import dataclasses
 import datetime as dt
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from eechips.downloads.address import bare, file_of, shown
+from eechips.downloads.address import file_of, identified, shown
 from eechips.downloads.answer import ANSWER_NAME, Answer
 from eechips.downloads.given import Given
 from eechips.downloads.hosts import Hosts
@@ -73,6 +73,8 @@ class Scenes:
         token_url: where tokens or signatures are to be had.
         secrets: file of secrets; those of the environment count more.
         requester_pays: whether the account pays for what S3 sends.
+        keep_query: names of parameters of the assets' addresses that are stored, ``*`` for all; queries may be secrets,
+            and are not stored otherwise.
         ingest: folder of assets that good scenes are put into.
         asset_id: Earth Engine id of the collection that they are put into; None for ``scenes/<collection>``.
         ingester: puts them there; None for what fills the stores of the local Earth Engine.
@@ -94,6 +96,7 @@ class Scenes:
     token_url: str | None = None
     secrets: str | Path | None = None
     requester_pays: bool = False
+    keep_query: str | Sequence[str] = ()
     ingest: str | Path | None = None
     asset_id: str | None = None
     ingester: Put | None = field(default=None, repr=False, compare=False)
@@ -147,6 +150,10 @@ class Scenes:
         return Auth(kind=self.auth, hosts=hosts, token_url=self.token_url, requester_pays=self.requester_pays)
 
     @cached_property
+    def _kept_names(self) -> tuple[str, ...]:
+        return names_of(self.keep_query) if self.keep_query else ()
+
+    @cached_property
     def search(self) -> Search:
         """What the catalogue is asked."""
         region = self._region
@@ -175,7 +182,7 @@ class Scenes:
         """All that choose scenes, as JSON; nothing that only says how they come."""
         region = self._region
         return {
-            "stac": bare(self.stac),
+            "stac": identified(self.stac, self._kept_names),
             "collection": list(self.collections),
             "roi": None if region is None else region.parameters,
             "start": self.start,
@@ -201,6 +208,7 @@ class Scenes:
             assets=self.asset_names,
             prefers=lambda href: belongs(href, self.access.hosts),
             identity=self.identity,
+            keep_query=self._kept_names,
         )
 
     @property
@@ -227,7 +235,7 @@ class Scenes:
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
             inner, room = self._signer(hosts), Room(folder)
             reader = Reader(hosts, inner, patience, transport.pause)
-            signer = self._given(inner, reader, site.log, folder)
+            signer = self._given(inner, reader, site.log, folder, transport.pause)
             is_here = file_of(self.stac) is not None
             rate = Rate(self.max_rate)
             courier = Courier(hosts, signer, transport, rate, room, site.unit_timeout, takes_files=is_here)
@@ -326,11 +334,11 @@ class Scenes:
             return contextlib.nullcontext(self.ingester)
         return open_store(Path(self.ingest))
 
-    def _given(self, inner: Signer, reader: Reader, log: RunLog, folder: Path) -> Given:
-        """A signer that leaves addresses as the catalogue has signed them, in this command or an earlier one."""
+    def _given(self, inner: Signer, reader: Reader, log: RunLog, folder: Path, pause: Callable[[float], None]) -> Given:
+        """A signer that leaves addresses as the catalogue has given them, in this command or an earlier one."""
         kept = self.kept(folder)
         before = () if kept is None else kept.signed
-        return Given(inner, self.catalogue.signed, before, lambda: self.catalogue.sign_again(reader, log))
+        return Given(inner, self.catalogue.signed, before, lambda: self.catalogue.sign_again(reader, log), pause)
 
     def _signer(self, hosts: Hosts) -> Signer:
         file = None if self.secrets is None else Path(self.secrets)

@@ -16,8 +16,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from eechips.downloads.assets import unit_of
+from eechips.errors import UsageError
 from tests.answering import Answer, answering
-from tests.integration.test_scenes import TIFF, assert_same, catalogue, fetch, folder, items
+from tests.integration.test_scenes import TIFF, assert_same, catalogue, fetch, folder, items, write
 from tests.scene_servers import Faults, FileServer, item
 
 __all__ = ["folder"]
@@ -220,6 +221,166 @@ def test_signatures_of_a_catalogue_that_run_out(folder: Path, tmp_path: Path, re
         assert fetch(f"{url}/items.json", tmp_path / "out").counts == {"done": 6}
         assert asked["/items.json"] == 3  # of what is here nobody is asked
     assert search_for(tmp_path / "out", [SECRET]) == []
+
+
+@pytest.mark.parametrize(
+    "refusal", [(403, b""), (410, b""), (401, b""), (498, b""), (400, b'{"message": "This link has expired."}')]
+)
+def test_links_with_parameters_of_any_name_are_renewed_and_kept_nowhere(
+    folder: Path, tmp_path: Path, refusal: tuple[int, bytes]
+) -> None:
+    """As nginx' ``secure_link`` and many a portal: one path for all files, and a signature that few files outlive."""
+    asked, opened, deciding = Counter[str](), Counter[int](), threading.Lock()
+    key = [1]
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        parts = urlsplit(path)
+        with deciding:
+            asked[parts.path] += 1
+            if parts.path == "/items.json":
+                found = [item(f"s{n}", {"B04": link(n), "thumb": {"href": "https://x.org/t.png"}}) for n in range(6)]
+                return 200, {}, json.dumps({"type": "FeatureCollection", "features": found}).encode()
+            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            if query.get("zz") != f"{SECRET}{key[0]}":
+                return refusal[0], {}, refusal[1]
+            opened[key[0]] += 1
+            key[0] += opened[key[0]] == 3
+            return 200, {}, (folder / f"s{query['id']}.tif").read_bytes()
+
+    def link(number: int) -> dict[str, Any]:
+        href = f"{url}/download?id={number}&zz={SECRET}{key[0]}&at=17"
+        return {"href": href, "type": TIFF, "roles": ["data"], "title": f"from {url}", "source": href}
+
+    with answering(answer) as url:
+        run = fetch(f"{url}/items.json?page={SECRET}", tmp_path / "out", in_flight=3)
+        assert_same(run, folder)
+        assert asked["/items.json"] in (2, 3)
+        (run.path / run.units["file"][4]).unlink()
+        key[0] = 7
+        assert_same(fetch(f"{url}/items.json?page={SECRET}", tmp_path / "out"), folder)
+        assert search_for(tmp_path / "out", [SECRET, "id=4"]) == []
+        with pytest.raises(UsageError, match="holds another"):
+            fetch(f"{url}/items.json?page=2", tmp_path / "out")
+        kept = fetch(f"{url}/items.json", tmp_path / "kept", keep_query="id,at")
+    assert kept.units["unit"][4]["href"] == f"{url}/download?id=4&at=17"
+    assert search_for(tmp_path / "kept", [SECRET]) == []
+
+
+def test_a_large_file_outlives_any_number_of_links(tmp_path: Path) -> None:
+    """Each answer is cut after a part, and the next needs another link."""
+    write(tmp_path / "files" / "s0.tif", 0, count=3)
+    data = (tmp_path / "files" / "s0.tif").read_bytes()
+    key, part = [1], 100_000
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        parts = urlsplit(path)
+        if parts.path == "/items.json":
+            found = [item("s0", {"B04": {"href": f"{url}/s0.tif?h={key[0]}", "type": TIFF}})]
+            return 200, {}, json.dumps({"type": "FeatureCollection", "features": found}).encode()
+        if parts.query != f"h={key[0]}":
+            return 403, {}, b""
+        key[0] += 1
+        first = int(headers["Range"].removeprefix("bytes=").rstrip("-")) if "Range" in headers else 0
+        told = {"ETag": '"1"', "Content-Length": str(len(data) - first)}
+        told |= {"Content-Range": f"bytes {first}-{len(data) - 1}/{len(data)}"} if first else {}
+        return (206 if first else 200), told, data[first : first + part]
+
+    with answering(answer) as url:
+        run = fetch(f"{url}/items.json", tmp_path / "out", retry_delay=0.01)
+    assert_same(run, tmp_path / "files")
+    assert key[0] - 1 == -(-len(data) // part) > 3
+
+
+def test_a_query_that_is_stored_by_leave_is_asked_for_again_once_refused(folder: Path, tmp_path: Path) -> None:
+    key = [1]
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        parts = urlsplit(path)
+        if parts.path == "/items.json":
+            found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif?v={key[0]}", "type": TIFF}}) for n in range(6)]
+            return 200, {}, json.dumps({"type": "FeatureCollection", "features": found}).encode()
+        if parts.query != f"v={key[0]}":
+            return 403, {}, b""
+        return 200, {}, (folder / parts.path[1:]).read_bytes()
+
+    with answering(answer) as url:
+        run = fetch(f"{url}/items.json", tmp_path / "out", keep_query="*")
+        assert run.units["unit"][0]["href"].endswith("s0.tif?v=1")
+        for file in run.units["file"][:2]:
+            (run.path / file).unlink()
+        key[0] = 2
+        assert_same(fetch(f"{url}/items.json", tmp_path / "out", keep_query="*"), folder)
+
+
+def test_a_catalogue_that_is_away_when_it_has_to_be_asked_again_fails_nothing_for_good(
+    folder: Path, tmp_path: Path
+) -> None:
+    is_away = [False]
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        parts = urlsplit(path)
+        if parts.path == "/items.json":
+            found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif?k={SECRET}", "type": TIFF}}) for n in range(6)]
+            answered = json.dumps({"type": "FeatureCollection", "features": found}).encode()
+            return (503, {}, b"") if is_away[0] else (200, {}, answered)
+        if parts.query != f"k={SECRET}":
+            return 403, {}, b""
+        return 200, {}, (folder / parts.path[1:]).read_bytes()
+
+    with answering(answer) as url:
+        run = fetch(f"{url}/items.json", tmp_path / "out")
+        (run.path / run.units["file"][4]).unlink()
+        is_away[0] = True
+        failed = fetch(f"{url}/items.json", tmp_path / "out", retries=1, retry_delay=0.01)
+        assert failed.counts == {"done": 5, "failed_transient": 1}
+        assert "does not answer" in failed.failures.iloc[0]["error"]
+        is_away[0] = False
+        assert_same(fetch(f"{url}/items.json", tmp_path / "out"), folder)
+
+
+def test_a_file_that_is_forbidden_does_not_keep_others_from_new_links(folder: Path, tmp_path: Path) -> None:
+    """Two of six never open; links of the others run out twice meanwhile."""
+    key, opened, asked, deciding = [1], Counter[int](), Counter[str](), threading.Lock()
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        parts = urlsplit(path)
+        with deciding:
+            asked[parts.path] += 1
+            if parts.path == "/items.json":
+                found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif?h={key[0]}", "type": TIFF}}) for n in range(6)]
+                return 200, {}, json.dumps({"type": "FeatureCollection", "features": found}).encode()
+            if parts.query != f"h={key[0]}" or parts.path in ("/s0.tif", "/s3.tif"):
+                return 403, {}, b""
+            opened[key[0]] += 1
+            key[0] += opened[key[0]] == 2
+            return 200, {}, (folder / parts.path[1:]).read_bytes()
+
+    with answering(answer) as url:
+        run = fetch(f"{url}/items.json", tmp_path / "out", in_flight=1)
+    assert run.counts == {"done": 4, "failed_permanent": 2}
+    assert asked["/items.json"] <= 7
+
+
+def test_an_address_without_encryption_fails_alone(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No secret is sent there, and the other scenes come."""
+    monkeypatch.setenv("EECHIPS_SCENES_TOKEN", SECRET)
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        if path == "/s1.tif":
+            return 302, {"Location": "http://data.example.com/s1.tif"}, b""
+        is_open = headers.get("Authorization") == f"Bearer {SECRET}"
+        return (200, {}, (folder / path[1:]).read_bytes()) if is_open else (401, {}, b"")
+
+    with answering(answer) as url:
+        hrefs = ["http://data.example.com/s0.tif", *(f"{url}/s{n}.tif" for n in range(1, 6))]
+        found = [item(f"s{n}", {"B04": {"href": href, "type": TIFF}}) for n, href in enumerate(hrefs)]
+        options = {"auth": "bearer", "auth_host": "127.0.0.1,data.example.com"}
+        run = fetch(catalogue(tmp_path, found), tmp_path / "out", **options)
+    assert run.counts == {"done": 4, "failed_permanent": 2}
+    told = "http://data.example.com/s{}.tif is not https: secrets are not sent there"
+    assert sorted(run.failures["error"]) == [told.format(0), told.format(1)]
 
 
 def test_signatures_that_nobody_accepts_are_not_asked_for_without_end(folder: Path, tmp_path: Path) -> None:

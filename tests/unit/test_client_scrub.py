@@ -30,6 +30,9 @@ SECRET = "3f2a9c-7d41e0b2"
         f"--client-secret {SECRET} --api-key '{SECRET}'",
         f'{{"apiKey": "{SECRET} x", "db_password": "{SECRET}"}}',
         f"-----BEGIN RSA PRIVATE KEY-----\n{SECRET}",
+        f"eechips scenes --stac 'https://example.com/items.json?zz={SECRET}&expires=1700000000'",
+        f"https://example.com/x.tif?exp=1700000000&zz={SECRET}",
+        f"https://example.com/x.tif?md5={SECRET}",
     ],
 )
 def test_secrets_are_hidden(text: str) -> None:

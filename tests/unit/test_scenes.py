@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.client.transport import Timeouts
-from eechips.downloads.address import bare, file_of, host_of, is_signed, shown, suffix_of
+from eechips.downloads.address import bare, file_of, host_of, identified, is_signed, shown, suffix_of
 from eechips.downloads.checks import Checksum, Promise, md5_of, parse_multihash
 from eechips.downloads.conditions import cql2, cql2_text, meets
 from eechips.downloads.hosts import Hosts
@@ -49,6 +49,8 @@ SIGNED = [
     "https://d1.cloudfront.net/x.tif?Expires=1&Signature=SECRET&Key-Pair-Id=SECRET",
     "https://user:SECRET@example.com/x.tif",
     "https://example.com/x.tif?access_token=SECRET",
+    "https://example.com/x.tif?md5=SECRET&exp=1700000000",
+    "https://example.com/x.tif?zz=SECRET&valid-until=2030-01-01",
 ]
 
 
@@ -61,10 +63,21 @@ def test_what_signs_an_address_is_left_out(address: str) -> None:
     assert suffix_of(address) == "tif"
 
 
-def test_what_does_not_sign_an_address_stays() -> None:
-    for address in ("https://example.com/x?file=a%20b.tif&se=north", "s3://bucket/a b/x.tif", "/data/x.tif"):
-        assert bare(address) == address
-    assert bare("https://x.org/y.tif?collection=a&sig=1") == "https://x.org/y.tif?collection=a"
+def test_of_a_query_only_what_the_user_names_is_stored() -> None:
+    for address in ("s3://bucket/a b/x.tif", "/data/x.tif", "https://example.com/x.tif"):
+        assert bare(address) == identified(address) == address
+    address = "https://x.org/y.tif?collection=a%20b&sig=1"
+    assert bare(address) == "https://x.org/y.tif"
+    assert bare(address, ("collection",)) == "https://x.org/y.tif?collection=a%20b"
+    assert bare(address, "*") == address
+
+
+def test_addresses_that_differ_by_their_queries_stay_apart_without_them() -> None:
+    first, second = (identified(f"https://x.org/search?q={name}&md5=abc") for name in ("a", "b"))
+    assert first != second
+    assert "q=a" not in first
+    assert identified("https://x.org/search?q=a&md5=def") == first
+    assert identified("https://x.org/search?q=a&md5=def", ("q",)) == "https://x.org/search?q=a"
 
 
 @pytest.mark.parametrize(
@@ -453,7 +466,7 @@ def test_a_secret_does_not_follow_a_redirection(hosts: Hosts, kind: Any) -> None
 
 def test_secrets_are_not_sent_in_the_clear(hosts: Hosts) -> None:
     signer = signer_of(Auth(kind="bearer", hosts=("example.com",)), Secrets({"token": "t"}), hosts)
-    with pytest.raises(ConfigurationError, match="not https"):
+    with pytest.raises(PermanentError, match="not https"):
         signer.headers("http://example.com/x")
     assert signer.headers("https://example.com/x") == {"Authorization": "Bearer t"}
 
