@@ -22,12 +22,11 @@ import hashlib
 import os
 import re
 import secrets
-import shutil
 import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from eechips.errors import StorageError
@@ -47,10 +46,10 @@ SCRATCH_PREFIX = ".scratch-"
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = "/proc/self/ns/pid"
 _LONGEST_NAME = 255  # bytes of a file name
-_TAIL = re.compile(
+_TOKEN = re.compile(
     r"(?P<run>[0-9a-f]{8})-(?P<place>[0-9a-f]{12})-(?P<pid>[0-9]{1,10})-(?P<started>[0-9]{1,20})-(?P<number>[0-9a-f]{8})"
-    r"(?:-[0-9A-Za-z]+)?-(?P<written>[0-9a-f]{1,12})"
 )
+_TAIL = re.compile(_TOKEN.pattern + r"(?:-[0-9A-Za-z]+)?-(?P<written>[0-9a-f]{1,12})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +72,18 @@ class Writer:
 
     def __str__(self) -> str:
         return f"{self.run}-{self.place}-{self.pid}-{self.started}-{self.number}"
+
+    @classmethod
+    def parse(cls, token: str) -> Writer:
+        """The writer of which a token is the text.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        found = _TOKEN.fullmatch(token)
+        if found is None:
+            raise ValueError(f"no token of a writer: {token!r}")
+        return cls(found["run"], found["place"], int(found["pid"]), int(found["started"]), found["number"])
 
 
 def new_writer(run: str | None = None) -> Writer:
@@ -123,6 +134,12 @@ def is_temporary(name: str) -> bool:
     return name.startswith(SCRATCH_PREFIX) or _writer_of(name) is not None
 
 
+def writer_of(name: str) -> Writer | None:
+    """The writer of a temporary file or scratch folder, by its name without folders; None if it is none."""
+    found = _writer_of(name)
+    return None if found is None else found[0]
+
+
 def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
     """Whether a file or folder is a temporary one that nobody will complete, so that it may be removed.
 
@@ -143,55 +160,6 @@ def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
     if running is None:
         return time.time() - written > ABANDONED_AFTER
     return not running
-
-
-@contextlib.contextmanager
-def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]:
-    """A folder for the duration of the block.
-
-    Args:
-        parent: where it is made.
-        writer: whose it is; None for a new one of this process.
-
-    Raises:
-        OSError: if it cannot be made.
-    """
-    token = replace(new_writer() if writer is None else writer, number=secrets.token_hex(4))
-    folder = parent / f"{SCRATCH_PREFIX}{token}-{int(time.time()):x}"
-    folder.mkdir(mode=0o700)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
-    """Removes abandoned files and scratch folders; the folders of other runs below are not entered.
-
-    Args:
-        root: the folder.
-        asking: as of :func:`is_abandoned`.
-        own: as of :func:`is_abandoned`.
-
-    Returns:
-        How many were removed.
-    """
-    count = 0
-    for directory, folders, files in os.walk(root):
-        if Path(directory) != root and not set(RUN_FILES).isdisjoint(files):
-            folders.clear()
-            continue
-        for name in [each for each in folders if each.startswith(SCRATCH_PREFIX)]:
-            folders.remove(name)
-            if is_abandoned(name, asking, own=own):
-                shutil.rmtree(Path(directory, name), ignore_errors=True)
-                count += 1
-        for name in files:
-            if is_abandoned(name, asking, own=own):
-                with contextlib.suppress(FileNotFoundError, PermissionError):  # removed, or another user's
-                    Path(directory, name).unlink()
-                    count += 1
-    return count
 
 
 def choose_abandoned(names: Iterator[str], asking: Writer, *, own: bool = False) -> list[str]:

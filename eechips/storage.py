@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eechips.errors import StorageError, UsageError
-from eechips.staging import Writer, new_writer, sweep_folder, temporary_name
+from eechips.removal import TemporaryName, remove, replace, sweep_folder
+from eechips.staging import Writer, new_writer, temporary_name
 
 ID_LENGTH = 16
 """Hexadecimal digits of an id in a file name: 64 bits, so two of a million names agree once in 4e7 plans."""
@@ -164,7 +165,7 @@ class LocalStore:
                 _write(path, data)
         except OSError as error:
             with contextlib.suppress(OSError):  # the folder may be what is wrong
-                Path(path).unlink()
+                remove(Path(path), TemporaryName())
             raise self._failed(self.path(name), error) from error
         return Staged(
             name=name,
@@ -183,10 +184,10 @@ class LocalStore:
             staged = self.stage(staged.name, staged.data, str(new_writer()))
         try:
             try:
-                os.replace(self._inside(staged.temporary), self._inside(staged.name))  # noqa: PTH105 - see _prefix
+                replace(self._inside(staged.temporary), self._inside(staged.name))
             except FileNotFoundError:  # not staged where it is to be
                 self.path(staged.name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(self._inside(staged.temporary), self._inside(staged.name))  # noqa: PTH105
+                replace(self._inside(staged.temporary), self._inside(staged.name))
         except OSError as error:
             raise self._failed(self.path(staged.name), error) from error
 
@@ -197,7 +198,7 @@ class LocalStore:
     def discard(self, staged: Staged) -> None:
         """Removes a staged file that will not be committed."""
         if staged.data is None:
-            self.path(staged.temporary).unlink(missing_ok=True)
+            remove(self.path(staged.temporary), TemporaryName())
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Names and sizes in bytes of the files directly in the given folders; one listing per folder."""
@@ -210,7 +211,7 @@ class LocalStore:
                 yield from ((prefix + e.name, e.stat().st_size) for e in entries if e.is_file())
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary files and scratch folders; see :func:`eechips.staging.sweep_folder`."""
+        """Remove abandoned temporary files and scratch folders; see :func:`eechips.removal.sweep_folder`."""
         return sweep_folder(self.root, asking, own=own)
 
     def _failed(self, path: Path, error: OSError) -> StorageError:
@@ -242,14 +243,22 @@ def check_name(name: str) -> str:
     return name
 
 
-def make_folder(path: Path) -> None:
+def make_folder(path: Path) -> bool:
     """Makes the output folder.
+
+    Returns:
+        Whether it was made by this call: of several processes that begin at once, one has made it.
 
     Raises:
         StorageError: if that is impossible.
     """
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            path.mkdir(exist_ok=True)  # refuses a file
+            return False
+        return True
     except OSError as error:
         raise StorageError(f"cannot use {path} as output folder: {error.strerror or error}") from error
 

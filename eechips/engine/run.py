@@ -57,13 +57,14 @@ from eechips.manifest.export import (
     export_parquet,
 )
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.lock import LOCK_NAME, locked
+from eechips.manifest.lock import locked, remove_lock
 from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.moment import utc_now
 from eechips.objects import ObjectStore, is_address
 from eechips.recipe import Recipe
-from eechips.staging import new_writer, scratch_folder
+from eechips.removal import Locked, remove, remove_empty, scratch_folder
+from eechips.staging import new_writer
 from eechips.storage import LocalStore, Store, make_folder, write_file
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
@@ -223,38 +224,34 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
     """
     if config.on_empty == "redraw":
         redraw_of(recipe)  # refused before anything is made
-    is_new = not config.out.exists()
-    make_folder(config.out)
-    is_planned = False
-    try:
-        with locked(config.out), Interrupt() as interrupt, Ledger(config.out / LEDGER_NAME) as ledger:
-            try:
-                return _Run(recipe, config, ledger, interrupt).execute()
-            except KeyboardInterrupt:  # while it planned, or made files of all results: the next one does that again
-                Progress(0, 0, None, quiet=config.quiet).say(stopped(config))
-                return Run(config.out, interrupted=True)
-            finally:
-                is_planned = ledger.has_plan
-    except EechipsError:
-        if is_new and not is_planned:
-            _remove_unplanned(config.out)
-        raise
+    is_made = make_folder(config.out)
+    with locked(config.out), Interrupt() as interrupt:
+        is_new = is_made and not (config.out / LEDGER_NAME).exists()  # another run may have been quicker
+        is_planned = False
+        try:
+            with Ledger(config.out / LEDGER_NAME) as ledger:
+                try:
+                    return _Run(recipe, config, ledger, interrupt).execute()
+                except KeyboardInterrupt:  # while it planned, or made files of all results: the next one does it again
+                    Progress(0, 0, None, quiet=config.quiet).say(stopped(config))
+                    return Run(config.out, interrupted=True)
+                finally:
+                    is_planned = ledger.has_plan
+        except EechipsError:
+            if is_new and not is_planned:
+                _remove_unplanned(config.out)
+            raise
 
 
 def _remove_unplanned(folder: Path) -> None:
-    """Remove the folder of a run that failed before it had a plan, with the files that the run itself wrote there."""
-    for name in (
-        LEDGER_NAME,
-        f"{LEDGER_NAME}-wal",
-        f"{LEDGER_NAME}-shm",
-        INFO_NAME,
-        LOG_NAME,
-        _SERVER_LOG_NAME,
-        LOCK_NAME,
-    ):
-        (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # it holds something else
-        folder.rmdir()
+    """Remove the folder of a run that failed before it had a plan, with the files that the run itself wrote there.
+
+    The run has made the folder, and holds its lock.
+    """
+    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", INFO_NAME, LOG_NAME, _SERVER_LOG_NAME):
+        remove(folder / name, Locked(folder))
+    remove_lock(folder)
+    remove_empty(folder)
 
 
 def store_of(config: RunConfig) -> Store:

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eechips.errors import RunLockedError, StorageError
-from eechips.staging import no_locks
+from eechips.removal import Locked, holding, remove
+from eechips.staging import Writer, is_running, new_writer, no_locks
 
 LOCK_NAME = ".eechips.lock"
+_LONGEST = 128  # bytes of the note of the holder
 
 
 @contextlib.contextmanager
@@ -22,38 +24,84 @@ def locked(folder: Path) -> Iterator[None]:
         RunLockedError: if another process holds it.
         StorageError: if the folder cannot be written, or its file system has no locks.
     """
-    path = folder / LOCK_NAME
+    descriptor = _acquire(folder)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot use {folder} as output folder: {error.strerror or error}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode(errors="replace").strip()
-            raise RunLockedError(
-                f"process {holder or '?'} is running in {folder}: wait for it, or choose another folder with --out"
-            ) from None
-        except OSError as error:
-            raise no_locks(folder, error) from error
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        yield
+        os.pwrite(descriptor, f"{os.getpid()} {new_writer()}\n".encode(), 0)
+        with holding(folder):
+            yield
     finally:
         os.close(descriptor)
 
 
+def remove_lock(folder: Path) -> None:
+    """Remove the lock file of a folder that this process holds, and that is to be removed."""
+    remove(folder / LOCK_NAME, Locked(folder))
+
+
 def is_held(folder: Path) -> bool:
-    """Whether a process runs in a folder."""
+    """Whether a process runs in a folder, on this machine or on another one that shares its file system."""
     try:
         with (folder / LOCK_NAME).open("rb") as file:
             # Nobody's lock is tried in vain: for the moment that takes, no run could begin.
-            with contextlib.suppress(PermissionError):  # it is there, and another user's
-                os.kill(int(file.read(32)), 0)
+            if _has_ended(file.read(_LONGEST).decode(errors="replace")):
+                return False
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except (FileNotFoundError, ProcessLookupError, ValueError):  # nobody ever was here, or is no more
+    except (FileNotFoundError, ValueError):  # nobody ever was here
+        return False
+    except OSError as error:
+        raise no_locks(folder, error) from error
+    return False
+
+
+def _acquire(folder: Path) -> int:
+    """The descriptor of the lock file of a folder, locked."""
+    path = folder / LOCK_NAME
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise StorageError(f"cannot use {folder} as output folder: {error.strerror or error}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_same(descriptor, path):
+                return descriptor
+        except BlockingIOError:
+            holder = os.read(descriptor, _LONGEST).decode(errors="replace").split()
+            os.close(descriptor)
+            raise RunLockedError(
+                f"process {holder[0] if holder else '?'} is running in {folder}: wait for it, or choose another folder "
+                "with --out"
+            ) from None
+        except OSError as error:
+            os.close(descriptor)
+            raise no_locks(folder, error) from error
+        os.close(descriptor)  # its holder has removed it meanwhile: it locks nothing any more
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    """Whether a path is still that of an open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _has_ended(note: str) -> bool:
+    """Whether the holder that has left a note has ended for sure.
+
+    Raises:
+        ValueError: if it is no such note.
+    """
+    pid, _, token = note.strip().partition(" ")
+    if token:
+        return is_running(Writer.parse(token)) is False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it is there, and another user's
         return False
     return False

@@ -30,7 +30,7 @@ from rasterio.windows import Window as RasterWindow
 
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.grid import Grid, Window
-from eechips.staging import scratch_folder
+from eechips.removal import scratch_folder
 from eechips.writers.raster import check_crs, check_transform
 
 COMPRESSIONS = ("deflate", "zstd", "lzw", "none")

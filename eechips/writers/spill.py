@@ -8,7 +8,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from eechips.staging import scratch_folder
+from eechips.removal import Named, remove, scratch_folder
 
 
 class Spill:
@@ -76,5 +76,5 @@ class Spill:
         path = self._paths[part]
         with pa.ipc.open_stream(str(path)) as stream:
             found = stream.read_all()
-        path.unlink()
+        remove(path, Named())
         return found

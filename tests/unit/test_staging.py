@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eechips.objects import ObjectStore
+from eechips.removal import scratch_folder
 from eechips.staging import (
     ABANDONED_AFTER,
     SCRATCH_PREFIX,
@@ -22,7 +23,6 @@ from eechips.staging import (
     is_abandoned,
     is_running,
     new_writer,
-    scratch_folder,
     temporary_name,
 )
 from eechips.storage import LocalStore, Store

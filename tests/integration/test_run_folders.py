@@ -1,0 +1,127 @@
+"""The folder of a run when several commands begin there at once, or fail there."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eechips.engine import RunConfig, run
+from eechips.errors import RunLockedError, UsageError
+from eechips.manifest import open_run
+from eechips.manifest.ledger import LEDGER_NAME
+from eechips.manifest.lock import LOCK_NAME, is_held, locked
+
+COUNT, ROUNDS = 5, 12
+
+
+class Texts:
+    """A recipe that asks nobody; it plans when all others have begun, too."""
+
+    name, identity, needs_service, is_concurrent = "texts", "1", False, True
+    parameters: Mapping[str, Any] = {}
+    datasets = ()
+
+    def __init__(self, others: Barrier | None = None, count: int = 3) -> None:
+        self._others, self._count = others, count
+
+    def get_requests(self) -> Iterator[dict[str, int]]:
+        """Numbers."""
+        if self._others is not None:
+            self._others.wait(60)
+        if not self._count:
+            raise UsageError("there is nothing to do")
+        return iter([{"n": n} for n in range(self._count)])
+
+    def get_result(self, index: int, unit: Any) -> bytes:
+        """A text."""
+        return str(unit["n"]).encode()
+
+
+def configured(out: Path) -> RunConfig:
+    return RunConfig(out=out, engine="threads", quiet=True, command="eechips run")
+
+
+def begin(folder: Path, start: Barrier, planning: Barrier, told: Any) -> None:
+    """Runs in new folders, each at the same moment as other processes; tells whether it was the one that ran."""
+    for number in range(ROUNDS):
+        try:
+            start.wait(60)
+            try:
+                run(Texts(planning), configured(folder / str(number)))
+                told.put((number, "done"))
+            except RunLockedError:
+                planning.wait(60)
+                told.put((number, "refused"))
+        except BaseException as error:
+            told.put((number, repr(error)))
+            start.abort()
+            planning.abort()
+            raise
+
+
+def test_of_commands_that_begin_at_once_in_a_new_folder_one_runs_and_the_others_touch_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    start, planning, told = context.Barrier(COUNT), context.Barrier(COUNT), context.Queue()
+    processes = [context.Process(target=begin, args=(tmp_path, start, planning, told)) for _ in range(COUNT)]
+    for process in processes:
+        process.start()
+    found = sorted(told.get(timeout=60) for _ in range(COUNT * ROUNDS))
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+    assert found == sorted((n, word) for n in range(ROUNDS) for word in ["done"] + ["refused"] * (COUNT - 1))
+    for number in range(ROUNDS):
+        assert open_run(tmp_path / str(number)).status(intervals=1).counts == {"done": 3}
+
+
+def test_a_folder_that_a_failed_run_has_made_is_removed_and_one_that_was_there_stays(tmp_path: Path) -> None:
+    made, there = tmp_path / "made", tmp_path / "there"
+    there.mkdir()
+    (there / "notes.txt").write_text("mine")
+    for folder in (made, there):
+        with pytest.raises(UsageError, match="there is nothing to do"):
+            run(Texts(count=0), configured(folder))
+    assert not made.exists()
+    assert (there / "notes.txt").read_text() == "mine"
+
+
+def test_a_lock_whose_file_was_removed_by_its_holder_locks_nothing(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    there, opened, removed, told = context.Event(), context.Event(), context.Event(), context.Queue()
+    real = os.open
+
+    def late(*args: Any, **options: Any) -> int:
+        """The process is put to sleep between opening the lock file and locking it."""
+        descriptor = real(*args, **options)
+        opened.set()
+        assert removed.wait(60)
+        return descriptor
+
+    def other() -> None:
+        assert there.wait(60)
+        os.open = late
+        with locked(tmp_path):
+            told.put((tmp_path / LOCK_NAME).exists())
+
+    process = context.Process(target=other)
+    process.start()  # before: it would share what is open
+    with locked(tmp_path):
+        there.set()
+        assert opened.wait(60)
+        (tmp_path / LOCK_NAME).unlink()
+    removed.set()
+    assert told.get(timeout=60) is True
+    process.join(60)
+    assert not is_held(tmp_path)
+
+
+@pytest.mark.parametrize("name", [LEDGER_NAME, LOCK_NAME])
+def test_a_finished_run_has_its_files(tmp_path: Path, name: str) -> None:
+    run(Texts(), configured(tmp_path / "out"))
+    assert (tmp_path / "out" / name).is_file()
