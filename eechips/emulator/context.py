@@ -57,11 +57,13 @@ class Context:
     Attributes:
         store: the assets.
         limits: what may not be exceeded.
+        remote: whether files that are not on this machine may be read.
         clock: monotonic seconds.
     """
 
     store: AssetStore
     limits: Limits = field(default_factory=Limits)
+    remote: bool = False
     clock: Callable[[], float] = time.monotonic
     _end: float = field(init=False)
     _notes: dict[tuple[Any, ...], Any] = field(init=False, default_factory=dict)

@@ -63,6 +63,7 @@ class Evaluation:
     def __init__(self, store: StoreConfig, limits: Limits) -> None:
         self._store = open_store(store, min(_PATIENCE, limits.seconds / 2.0))
         self._limits = limits
+        self._remote = store.remote
         self._remade = 0
 
     def reads(self) -> Mapping[str, int]:
@@ -79,7 +80,7 @@ class Evaluation:
         tries = 0
         while True:
             left = begun + self._limits.seconds - time.monotonic()
-            answer = self._answer(job, Context(self._store, replace(self._limits, seconds=left)))
+            answer = self._answer(job, Context(self._store, replace(self._limits, seconds=left), self._remote))
             if not isinstance(answer, ChangingError):
                 return answer
             tries += 1

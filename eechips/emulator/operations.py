@@ -13,8 +13,9 @@ from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.info import Encoder
 from eechips.emulator.messages import Body, Request
+from eechips.emulator.pixels.image import Image
 from eechips.emulator.promotion import type_name
-from eechips.emulator.values import Collection, Value
+from eechips.emulator.values import Collection, Feature, Value
 
 _PAGE = 1000
 
@@ -104,8 +105,11 @@ def compute_images(request: Request, context: Context) -> Body:
 
 
 def _timed(collection: Collection, context: Context) -> Iterator[Any]:
+    kind = Image if collection.element == "Image" else Feature
     for element in collection:
         context.check_time()
+        if not isinstance(element, kind):  # what a mapped function gives for one element need not be of another's type
+            raise TypeMismatchError(f"Expected elements of type {kind.__name__}; found one of {type_name(element)}.")
         yield element
 
 

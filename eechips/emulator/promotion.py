@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 
 import numpy as np
 from affine import Affine
@@ -15,6 +16,7 @@ from eechips.emulator.pixels.image import Image
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import (
     Array,
+    Blob,
     Collection,
     ConfusionMatrix,
     Date,
@@ -57,6 +59,7 @@ _NAMES: tuple[tuple[type, str], ...] = (
     (Mapping, "Dictionary"),
     (Image, "Image"),
     (Feature, "Feature"),
+    (Blob, "Blob"),
     (Date, "Date"),
     (DateRange, "DateRange"),
     (Projection, "Projection"),
@@ -90,13 +93,40 @@ def promote(value: Value, wanted: str, where: str) -> Value:
     except Mismatch:
         raise TypeMismatchError(
             f"{where}: Invalid type.\nExpected type: {wanted}.\nActual type: {type_name(value)}.\n"
-            f"Actual value: {_shown(value)}"
+            f"Actual value: {shown(value)}"
         ) from None
 
 
-def _shown(value: Value) -> str:
-    text = str(value) if isinstance(value, (str, int, float, list, dict, bool)) else f"<{type_name(value)}>"
+def shown(value: Value) -> str:
+    """A value as messages show it: cut to 100 characters, anything but numbers, strings and containers by its type."""
+    text = "".join(islice(_text(value), 101))
     return text if len(text) <= 100 else text[:100] + "..."
+
+
+def _text(value: Value) -> Iterator[str]:
+    """The characters of a value's text, few at a time: it may be far longer than what is shown."""
+    if isinstance(value, list):
+        yield "["
+        for number, item in enumerate(value):
+            yield from ", " if number else ""
+            yield from _item_text(item)
+        yield "]"
+    elif isinstance(value, Mapping):
+        yield "{"
+        for number, (key, item) in enumerate(value.items()):
+            yield from f"{', ' if number else ''}{key!r}: "
+            yield from _item_text(item)
+        yield "}"
+    elif isinstance(value, str):
+        yield from value[:101]
+    elif value is None or isinstance(value, (bool, int, float)):
+        yield from str(value)
+    else:
+        yield from f"<{type_name(value)}>"
+
+
+def _item_text(value: Value) -> Iterator[str]:
+    return iter(repr(value[:101])) if isinstance(value, str) else _text(value)
 
 
 def _promote(value: Value, wanted: str) -> Value:
@@ -149,7 +179,7 @@ def _string(value: Value) -> str:
 def _list(value: Value) -> list[Value]:
     if isinstance(value, list):
         return value
-    if isinstance(value, Array):
+    if isinstance(value, Array) and value.values.ndim:
         found: list[Value] = value.values.tolist()
         return found
     raise Mismatch
@@ -345,5 +375,6 @@ _CONVERTERS: Mapping[str, Callable[[Value], Value]] = {
     "Kernel": _only(Kernel),
     "Reducer": _reducer,
     "PixelType": _pixel_type,
+    "Blob": _only(Blob),
     "Algorithm": _algorithm,
 }

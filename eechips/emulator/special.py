@@ -21,7 +21,7 @@ _LANCZOS_BASE = 0.99999999999999709182
 
 def gamma(x: float) -> float:
     """The gamma function: NaN at zero and the negative integers, infinity where it exceeds a double."""
-    if x <= 0 and x == math.floor(x):
+    if x <= 0 and (math.isinf(x) or x == math.floor(x)):
         return math.nan
     try:
         return math.gamma(x)

@@ -45,6 +45,13 @@ class ErrorMargin:
     unit: Literal["meters", "projected", "infinite"] = "meters"
 
 
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """An ``ee.Blob``: a file in Google Cloud Storage, by its address."""
+
+    url: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Array:
     """An ``ee.Array``: any number of dimensions, 64-bit floats or integers."""

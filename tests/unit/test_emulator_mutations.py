@@ -189,3 +189,63 @@ def test_every_function_on_one_thing_for_all_its_arguments(answer: Callable[...,
             found = answer("value:compute", {"expression": Graph().expression(invoke(name, **arguments))})
             assert found.status in (200, 400), (name, optional, found.content)
             assert time.monotonic() - start < SECONDS, (name, optional)
+
+
+KERNEL = invoke("Kernel.square", radius=1)
+FOUND: dict[str, tuple[str, Any, str]] = {
+    "a kernel for a date": ("value:compute", invoke("Date", value=KERNEL), "<Kernel>"),
+    "a kernel among coordinates": (
+        "value:compute", invoke("GeometryConstructors.MultiPolygon", coordinates=[[[KERNEL]]]), "<Kernel>",
+    ),
+    "a kernel for names": (
+        "value:compute", invoke("Filter.notNull", properties=["a", KERNEL, MOSAIC]), "['a', <Kernel>, <Image>]",
+    ),
+    "an image for a ring": (
+        "value:compute", invoke("GeometryConstructors.Polygon", coordinates=[[[0, 0], [1, 0], [1, 1]], MOSAIC]),
+        "Invalid coordinates",
+    ),
+    "an image for polygons": (
+        "value:compute",
+        invoke("GeometryConstructors.MultiPolygon", coordinates=[[[[0, 0], [1, 0], [1, 1]]], MOSAIC]),
+        "Invalid coordinates",
+    ),
+    "a number for a list": (
+        "value:compute", invoke("List.size", list=invoke("Array", values=5)), "Expected type: List",
+    ),
+}  # fmt: skip
+"""Requests that fuzzing found: they ended in an internal error, or in a message that shows Python's own objects."""
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_fuzzing_found_is_refused_in_words(answer: Callable[..., Answer], name: str) -> None:
+    operation, value, part = FOUND[name]
+    found = answer(operation, {"expression": Graph().expression(value)})
+    message = json.loads(found.content)["error"]["message"]
+    assert found.status == 400, message
+    assert part in message
+    assert " at 0x" not in message
+
+
+def test_a_table_with_an_image_among_its_features_is_refused(answer: Callable[..., Answer]) -> None:
+    graph = Graph()
+    mapped = graph.function(
+        lambda x: invoke("If", condition=invoke("Element.get", object=x, property="a"), trueCase=x, falseCase=MOSAIC),
+        "x",
+    )
+    features = [invoke("Feature", geometry=POINT, metadata={"a": 1}), invoke("Feature", geometry=POINT, metadata={})]
+    collection = invoke("Collection", features=features)
+    expression = graph.expression(invoke("Collection.map", collection=collection, baseAlgorithm=mapped))
+    found = answer("table:computeFeatures", {"expression": expression})
+    assert found.status == 400
+    assert "found one of Image" in json.loads(found.content)["error"]["message"]
+
+
+@pytest.mark.parametrize("name", ["Number.gamma", "Number.digamma", "Number.trigamma"])
+def test_special_functions_take_infinity(answer: Callable[..., Answer], name: str) -> None:
+    for operand in (-1, 1):
+        infinity = invoke("Number.divide", left=operand, right=0)
+        argument = signatures()[name].arguments[0].name
+        assert (
+            answer("value:compute", {"expression": Graph().expression(invoke(name, **{argument: infinity}))}).status
+            == 200
+        )

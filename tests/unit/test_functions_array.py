@@ -349,21 +349,60 @@ def test_least_squares():
     np.testing.assert_allclose(found, [[1], [2]], atol=1e-12)
 
 
-# Signs of eigenvectors are arbitrary.
+_H = 0.5**0.5
+
+
+# All examples of developers.google.com/earth-engine/apidocs/ee-array-eigen, which show two or three digits.
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
+        ([[0, 0], [0, 0]], [[0, 0, 1], [0, 1, 0]]),
         ([[1, 0], [0, 0]], [[1, 1, 0], [0, 0, 1]]),
-        ([[0, 1], [1, 0]], [[1, 0.5**0.5, 0.5**0.5], [-1, 0.5**0.5, -(0.5**0.5)]]),
-        ([[1, 1], [1, 1]], [[2, 0.5**0.5, 0.5**0.5], [0, 0.5**0.5, -(0.5**0.5)]]),
+        ([[0, 1], [0, 0]], [[0, 0, 1], [0, 1, 0]]),
+        ([[0, 0], [1, 0]], [[0, -1, 0], [0, 0, -1]]),
+        ([[0, 0], [0, 1]], [[1, 0, 1], [0, 1, 0]]),
+        ([[1, 1], [0, 0]], [[1, 1, 0], [0, -_H, _H]]),
+        ([[0, 0], [1, 1]], [[1, 0, -1], [0, -_H, _H]]),
+        ([[1, 0], [1, 0]], [[1, _H, _H], [0, 0, 1]]),
+        ([[1, 0], [0, 1]], [[1, 1, 0], [1, 0, 1]]),
+        ([[0, 1], [1, 0]], [[1, _H, _H], [-1, _H, -_H]]),
+        ([[0, 1], [0, 1]], [[1, _H, _H], [0, 1, 0]]),
+        ([[1, 1], [1, 0]], [[1.62, 0.85, 0.53], [-0.62, 0.53, -0.85]]),
+        ([[1, 1], [0, 1]], [[1, 0, 1], [1, 1, 0]]),
+        ([[1, 0], [1, 1]], [[1, -1, 0], [1, 0, -1]]),
+        ([[0, 1], [1, 1]], [[1.62, -0.53, -0.85], [-0.62, -0.85, 0.53]]),
+        ([[1, 1], [1, 1]], [[2, _H, _H], [0, _H, -_H]]),
+        ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 1, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1]]),
         ([[2, 0, 0], [0, 3, 0], [0, 0, 4]], [[4, 0, 0, 1], [3, 0, 1, 0], [2, 1, 0, 0]]),
-        ([[1, 1], [1, 0]], [[1.618, 0.851, 0.526], [-0.618, 0.526, -0.851]]),
+        ([[1, 0, 0], [0, 0, 0], [0, 0, 0]], [[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]),
+        ([[1, 1, 1]] * 3, [[3, -0.58, -0.58, -0.58], [0, 0, -_H, _H], [0, -0.82, 0.41, 0.41]]),
     ],
 )
-def test_eigen(values, expected):
-    found, wanted = np.asarray(one("eigen", values)), np.asarray(expected)
-    np.testing.assert_allclose(found[:, 0], wanted[:, 0], atol=1e-3)
-    np.testing.assert_allclose(np.abs(found[:, 1:]), np.abs(wanted[:, 1:]), atol=1e-3)
+def test_eigenvectors_have_the_documented_order_and_signs(values, expected):
+    np.testing.assert_allclose(one("eigen", values), expected, atol=6e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(matrices)
+def test_eigenvectors_of_symmetric_matrices_are_numpys_up_to_their_signs(values):
+    matrix = values + values.T
+    found = np.asarray(one("eigen", matrix.tolist()))
+    size = max(1.0, np.abs(matrix).max())
+    np.testing.assert_allclose(found[:, 0], np.linalg.eigvalsh(matrix)[::-1], atol=1e-9 * size)
+    vectors = found[:, 1:]
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(len(matrix)), atol=1e-9)
+    np.testing.assert_allclose(vectors @ matrix @ vectors.T, np.diag(found[:, 0]), atol=1e-9 * size)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-9, 9), min_size=1, max_size=6, unique=True), st.integers(0, 99))
+def test_eigenvectors_of_other_matrices_are_those_they_were_made_of(eigenvalues, seed):
+    base = np.random.default_rng(seed).normal(size=(len(eigenvalues),) * 2) + 3 * np.eye(len(eigenvalues))
+    matrix = base @ np.diag(eigenvalues) @ np.linalg.inv(base)
+    found = np.asarray(one("eigen", matrix.tolist()))
+    np.testing.assert_allclose(found[:, 0], sorted(eigenvalues, reverse=True), atol=1e-6)
+    np.testing.assert_allclose(matrix @ found[:, 1:].T, found[:, 1:].T * found[:, 0], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(found[:, 1:], axis=1), 1.0)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.emulator.eigen import ComplexEigenvalueError, NoConvergenceError, decompose
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.functions.array import check_size
 from eechips.emulator.functions.registry import function
@@ -16,6 +17,7 @@ from eechips.emulator.values import Array
 Matrix = npt.NDArray[np.float64]
 
 _LONGEST_SIDE = 1000  # keeps the slowest decomposition within seconds
+_LONGEST_SIDE_OF_EIGEN = 400  # likewise
 
 
 def _matrix(array: Array) -> Matrix:
@@ -167,19 +169,16 @@ def lu(array: Array) -> dict[str, Array]:
 
 @function("Array.eigen")
 def eigen(input: Array) -> Array:
-    """Eigenvalues, descending, each followed by its eigenvector, one in each row.
-
-    The sign of a vector is arbitrary; it need not be Earth Engine's.
-    """
+    """Eigenvalues, descending, each followed by its eigenvector, one in each row: see :mod:`eechips.emulator.eigen`."""
     matrix = _square(input)
     if not len(matrix):
         return Array(np.zeros((0, 1)))
-    if np.array_equal(matrix, matrix.T):
-        values, vectors = _solved(np.linalg.eigh, matrix, failure="The eigenvalues did not converge.")
-    else:
-        values, vectors = _solved(np.linalg.eig, matrix, failure="The eigenvalues did not converge.")
-        if np.iscomplexobj(values) and np.abs(values.imag).max() > 1e-9 * max(1.0, np.abs(values).max()):
-            raise InvalidError("The matrix has complex eigenvalues.")
-        values, vectors = values.real, vectors.real
-    order = np.argsort(-values, kind="stable")
-    return Array(np.column_stack([values[order], vectors.T[order]]))
+    if len(matrix) > _LONGEST_SIDE_OF_EIGEN:
+        raise LimitError("User memory limit exceeded.")
+    try:
+        values, vectors = decompose(matrix)
+    except NoConvergenceError:
+        raise InvalidError("The eigenvalues did not converge.") from None
+    except ComplexEigenvalueError:
+        raise InvalidError("The matrix has complex eigenvalues.") from None
+    return Array(np.column_stack([values, vectors]))

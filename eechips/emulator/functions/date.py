@@ -21,6 +21,7 @@ from eechips.emulator.dates import (
 )
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.registry import function
+from eechips.emulator.promotion import shown
 from eechips.emulator.values import Date, DateRange, Value
 
 
@@ -36,7 +37,7 @@ def as_date(value: Value, time_zone: str | None = None) -> Date:
         return parse_date(value, time_zone)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return Date(checked(value))
-    raise InvalidError(f"Invalid argument specified for ee.Date(): {value!r:.100}")
+    raise InvalidError(f"Invalid argument specified for ee.Date(): {shown(value)}")
 
 
 def _moment(date: Date) -> int:

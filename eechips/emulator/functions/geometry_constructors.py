@@ -19,6 +19,7 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.frame import recast, tolerance_of
 from eechips.emulator.functions.registry import function
 from eechips.emulator.projection import WGS84, Coordinates, Projection
+from eechips.emulator.promotion import shown
 from eechips.emulator.rings import close_at_pole, unwrapped
 from eechips.emulator.shapes import is_geographic, leaves, valid
 from eechips.emulator.values import ErrorMargin, Geometry
@@ -244,11 +245,17 @@ def _pair(item: Any) -> tuple[float, float]:
         and all(isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v) for v in item[:2])
     ):
         return float(item[0]), float(item[1])
-    raise InvalidError(f"Invalid coordinates: {item!r:.100}. A point is a list of two finite numbers.")
+    raise _invalid(item)
+
+
+def _invalid(item: Any) -> InvalidError:
+    return InvalidError(f"Invalid coordinates: {shown(item)}. A point is a list of two finite numbers.")
 
 
 def _points(given: list[Any]) -> Coordinates:
     """Points of shape (n, 2) from pairs, or from a flat list of numbers."""
+    if not isinstance(given, list):
+        raise _invalid(given)
     if given and not isinstance(given[0], list):
         if len(given) % 2:
             raise InvalidError(f"Invalid number of coordinates: {len(given)}.")
@@ -275,6 +282,8 @@ def _ring(points: Coordinates) -> Coordinates:
 def _polygon(rings: list[Any]) -> BaseGeometry:
     if not rings or rings == [[]]:
         return shapely.Polygon()
+    if not isinstance(rings, list):
+        raise _invalid(rings)
     shell, *holes = [_ring(_points(ring)) for ring in rings]
     return shapely.Polygon(shell, holes)
 

@@ -21,7 +21,7 @@ from eechips.emulator.pixels.image import Band, Image
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.pixels.types import named_type, union_type
 from eechips.emulator.projection import WGS84, Projection
-from eechips.emulator.promotion import promote
+from eechips.emulator.promotion import promote, shown
 from eechips.emulator.regex import compile_regex
 from eechips.emulator.values import Array, Date, ErrorMargin, Geometry, Value
 
@@ -77,7 +77,7 @@ def choose(image: Image, selectors: Sequence[Any]) -> list[Band]:
                 raise InvalidError(f"Band index {index} is out of range: the image has {len(image.bands)} bands.")
             chosen.append(image.bands[index])
         else:
-            raise InvalidError(f"Band selectors are names, patterns or indices, not {selector!r}.")
+            raise InvalidError(f"Band selectors are names, patterns or indices, not {shown(selector)}.")
     return chosen
 
 

@@ -179,4 +179,4 @@ def named_type(value: object) -> PixelType:
         return value
     if isinstance(value, str) and value in CASTS:
         return PixelType.of(CASTS[value])
-    raise InvalidError(f"Invalid pixel type: {value!r}.")
+    raise InvalidError(f"Invalid pixel type: {value if isinstance(value, str) else type(value).__name__}.")
