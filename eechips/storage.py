@@ -12,6 +12,7 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import string
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -109,22 +110,35 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._prefix = f"{root}/"  # texts, not paths: they are put together several times for every result
+        self._inner: set[str] = set()  # folders that were seen to lie inside the root
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.root,)
 
     def path(self, name: str) -> Path:
-        """The path of a name.
+        """The path of a name, for writing or removing.
 
         Raises:
-            UsageError: if the name is absolute or leads out of the root.
+            UsageError: if the name is absolute, or leads out of the root, by itself or through a link.
         """
         return Path(self._inside(name))
+
+    def file(self, name: str) -> Path:
+        """The path of a file that is to be read, which need not exist.
+
+        Raises:
+            UsageError: if it lies outside the root, or is no regular file (a pipe would never end).
+        """
+        return regular_file(self._inside(name), self.root)
 
     def read(self, name: str) -> bytes:
         """The content of a file.
 
         Raises:
             FileNotFoundError: if there is none.
+            UsageError: as :meth:`file`.
         """
-        return self.path(name).read_bytes()
+        return self.file(name).read_bytes()
 
     def size(self, name: str) -> int | None:
         """Bytes of a file; None if there is none."""
@@ -136,11 +150,20 @@ class LocalStore:
 
         Raises:
             FileNotFoundError: if there is none.
+            UsageError: as :meth:`file`.
         """
-        return sha256_of(self.path(name))
+        return sha256_of(self.file(name))
 
     def _inside(self, name: str) -> str:
-        return self._prefix + check_name(name)
+        folder = check_name(name).rpartition("/")[0]
+        if folder and folder not in self._inner:  # once a folder, not once a file
+            if not is_inside(self._prefix + folder, self.root):
+                raise UsageError(
+                    f"'{name}' lies outside {self.root}: {folder} is a link that leads out of it. Link the whole output"
+                    " folder instead"
+                )
+            self._inner.add(folder)
+        return self._prefix + name
 
     def stage(self, name: str, data: bytes, token: str) -> Staged:
         """Writes a file under a temporary name in its final folder.
@@ -166,7 +189,7 @@ class LocalStore:
         except OSError as error:
             with contextlib.suppress(OSError):  # the folder may be what is wrong
                 remove(Path(path), TemporaryName())
-            raise self._failed(self.path(name), error) from error
+            raise self._failed(self.root / name, error) from error
         return Staged(
             name=name,
             temporary=temporary,
@@ -189,7 +212,7 @@ class LocalStore:
                 self.path(staged.name).parent.mkdir(parents=True, exist_ok=True)
                 replace(self._inside(staged.temporary), self._inside(staged.name))
         except OSError as error:
-            raise self._failed(self.path(staged.name), error) from error
+            raise self._failed(self.root / staged.name, error) from error
 
     def flush(self) -> None:
         """Has the system write everything to the disk, once for all files; one by one takes milliseconds each."""
@@ -203,7 +226,7 @@ class LocalStore:
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
         """Names and sizes in bytes of the files directly in the given folders; one listing per folder."""
         for folder in folders:
-            directory = self.root / folder
+            directory = self.root if folder in ("", ".") else self.path(f"{folder}/_").parent
             if not directory.is_dir():
                 continue
             prefix = f"{folder}/" if folder not in ("", ".") else ""
@@ -238,9 +261,39 @@ def check_name(name: str) -> str:
         UsageError: if it is absolute or leads out of where results go, on this system.
     """
     parts = name.replace(os.sep, "/").split("/")
-    if not name or name.startswith("/") or ".." in parts or "\0" in name or (os.sep == "\\" and "\\" in name):
-        raise UsageError(f"'{name}' is no name for a result: it must stay inside the output folder")
+    has_drive = os.sep == "\\" and ("\\" in name or ":" in name)
+    if not name or name.startswith("/") or ".." in parts or "\0" in name or has_drive:
+        raise UsageError(f"{name!r} is no name for a result: it must stay inside the output folder")
     return name
+
+
+def is_inside(path: str | Path, root: Path) -> bool:
+    """Whether a path lies in a folder once all links are followed; it need not exist."""
+    real = os.path.realpath(root)
+    found = os.path.realpath(path)
+    return found == real or found.startswith(real.rstrip("/") + "/")
+
+
+def regular_file(path: str | Path, root: Path) -> Path:
+    """The path itself, of a file in a folder that somebody else may have made.
+
+    Args:
+        path: of the file, which need not exist; the folder that it is in lies inside ``root``.
+        root: that no link may lead out of.
+
+    Raises:
+        UsageError: if a link leads out of the root, or it is no regular file, such as a pipe or a device.
+    """
+    path = Path(path)
+    with contextlib.suppress(OSError):
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            if not is_inside(path, root):
+                raise UsageError(f"{path} is a link that leads out of {root}: it is not followed")
+            mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            raise UsageError(f"{path} is no regular file: it is not read")
+    return path
 
 
 def make_folder(path: Path) -> bool:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import rasterio
 from affine import Affine
 
+from eechips.engine.info import encoded
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
 from eechips.manifest.run import INFO_NAME, Run
@@ -58,6 +59,13 @@ def write_run(folder: Path, units: Iterable[tuple[Mapping[str, Any], Files | Non
         ledger.record(records, further, layers)
     (folder / INFO_NAME).write_text(json.dumps({"recipe": "test", "notes": [], **info}))
     return Run(folder)
+
+
+def move_results(run: Run, address: str) -> None:
+    """Have a run say that this user has sent its results to an address."""
+    with Ledger(run.path / LEDGER_NAME) as ledger:
+        ledger.note("results", address)
+    write_file(run.path / INFO_NAME, encoded({**run.info, "results": address}))
 
 
 def _written(

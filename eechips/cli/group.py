@@ -27,6 +27,7 @@ _VERBS = {
     "plot": "The time series of a run as a picture.",
     "failures": "The units of a run that failed, by kind and one by one.",
     "retry": "Try failed units of a run again.",
+    "trust": "Use a run of somebody else as your own.",
     "verify": "Check that every file of a run is there and whole.",
     "check": "What is wrong with the chips of a run: black, masked, cloudy, doubled, shifted.",
     "split": "Chips as training, validation and test set, kept apart in space.",

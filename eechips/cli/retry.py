@@ -16,8 +16,8 @@ from click.core import ParameterSource
 from eechips.cli.finish import TYPED
 from eechips.cli.options import HELP, debug_option
 from eechips.client.scrub import HIDDEN
-from eechips.engine.authorship import is_own as is_own_run
 from eechips.errors import UsageError
+from eechips.manifest.authorship import is_own as is_own_run
 from eechips.manifest.drops import has_dropped
 from eechips.manifest.failures import reopened
 from eechips.manifest.record import State

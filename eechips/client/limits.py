@@ -20,12 +20,12 @@ from typing import Any
 from eechips.client.transport import is_loopback
 from eechips.errors import StorageError
 from eechips.storage import write_file
+from eechips.user_cache import CACHE_VARIABLE, cache_folder
 
 if sys.platform != "win32":
     import fcntl
 
 LIMITS_NAME = "limits.json"
-CACHE_VARIABLE = "EECHIPS_CACHE"
 _MOST = 200  # projects that are remembered: those seen last
 
 
@@ -43,25 +43,6 @@ class Learned:
     in_flight: int
     restricted: bool
     seen: str
-
-
-def cache_folder() -> Path | None:
-    """The user's cache folder of eechips, which need not exist; None for a user without a home.
-
-    ``EECHIPS_CACHE``, else ``%LOCALAPPDATA%\\eechips`` on Windows, else ``eechips`` in ``XDG_CACHE_HOME`` or
-    ``~/.cache`` (https://specifications.freedesktop.org/basedir-spec: relative paths do not count).
-    """
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named)
-    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-    base = Path(os.environ.get(variable, ""))
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:  # a container may run as somebody whom no one knows
-            return None
-    return base / "eechips"
 
 
 def recall(endpoint: str, project: str, folder: Path | None = None) -> Learned | None:

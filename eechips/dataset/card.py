@@ -23,7 +23,7 @@ from eechips.human import human_bytes
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
-from eechips.storage import write_file
+from eechips.storage import LocalStore, write_file
 
 README_NAME = "README.md"
 SHEET_NAME = "contact_sheet.png"
@@ -361,13 +361,14 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
 @contextlib.contextmanager
 def _at_hand(samples: Samples, names: Sequence[str]) -> Iterator[dict[str, Path]]:
     """Files where they are, or copies of those in an object store."""
-    if samples.run.address is None:
-        yield {name: samples.run.path / name for name in names}
+    store = samples.store
+    if isinstance(store, LocalStore):
+        yield {name: store.file(name) for name in names}
         return
     with tempfile.TemporaryDirectory(prefix="eechips-card-") as folder:
         paths = {name: Path(folder) / f"{number}-{Path(name).name}" for number, name in enumerate(names)}
         for name, path in paths.items():
-            path.write_bytes(samples.store.read(name))
+            path.write_bytes(store.read(name))
         yield paths
 
 

@@ -18,7 +18,8 @@ from eechips.dataset import quality, splits
 from eechips.dataset.summary import Summary
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.run import INFO_NAME, Run
-from eechips.storage import sha256_of
+from eechips.received_files import read_frame
+from eechips.storage import regular_file, sha256_of
 
 CROISSANT_NAME = "croissant.json"
 
@@ -179,6 +180,7 @@ def _distribution(run: Run, summary: Summary) -> list[dict[str, Any]]:
 
 
 def _file_object(path: Path, name: str) -> dict[str, Any]:
+    regular_file(path, path.parent)
     return {
         "@type": "cr:FileObject",
         "@id": name,
@@ -271,11 +273,8 @@ def _object(run: Run, path: Path) -> dict[str, Any]:
 
 
 def _kinds(path: Path) -> list[tuple[str, str]]:
-    import pandas as pd
-    import pyarrow.parquet
-
     is_text = path.suffix == ".csv"
-    frame = pd.read_csv(path) if is_text else pyarrow.parquet.read_schema(path).empty_table().to_pandas()
+    frame = read_frame(path, "csv" if is_text else "parquet", rows=None if is_text else 0)
     kinds = {"i": "sc:Integer", "u": "sc:Integer", "f": "sc:Float", "b": "sc:Boolean", "M": "sc:Date"}
     return [(str(column), kinds.get(getattr(frame[column].dtype, "kind", "O"), "sc:Text")) for column in frame.columns]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +14,7 @@ from eechips.footprints import footprints
 from eechips.grid import Grid
 from eechips.manifest.run import Run, open_run
 from eechips.objects import ObjectStore
+from eechips.received_files import read_frame
 from eechips.storage import LocalStore, Store
 
 if TYPE_CHECKING:
@@ -90,8 +90,7 @@ def _geopandas() -> Any:
 def _units(run: Run) -> geopandas.GeoDataFrame:
     frame = run.units
     _join(frame, [unit if isinstance(unit, dict) else {} for unit in frame["unit"]])
-    root = _root(run)
-    frame.insert(1, "path", [None if _is_missing(file) else f"{root}/{file}" for file in frame["file"]])
+    frame.insert(1, "path", _paths(run, frame["file"]))
     if (run.path / quality.QUALITY_NAME).is_file():
         found = dict(quality.flags(run.path))
         frame.insert(1, "flags", [found.get(identifier) for identifier in frame["id"]])
@@ -107,8 +106,7 @@ def _files(run: Run) -> geopandas.GeoDataFrame:
     owned = [(sample, file) for sample in samples for file in sample.files]
     frame = pd.DataFrame([_file_row(sample, file) for sample, file in owned], columns=[*_FILE_COLUMNS])
     _join(frame, [sample.unit for sample, _ in owned])
-    root = _root(run)
-    frame.insert(3, "path", [f"{root}/{file}" for file in frame["file"]])
+    frame.insert(3, "path", _paths(run, frame["file"]))
     if (run.path / quality.QUALITY_NAME).is_file():
         table = quality.read(run.path)
         found = dict(zip(table["file"], table["flags"], strict=True))
@@ -174,8 +172,7 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
     made = [path.relative_to(run.path).as_posix() for path in run.assembled]
     store: Store = LocalStore(run.path)
     if not made:
-        made, address = [file for file in run.units["file"] if not _is_missing(file)], run.address
-        store = ObjectStore(address) if address else store
+        made, store = [file for file in run.units["file"] if not _is_missing(file)], run.store
     parts = [_read(store, name) for name in made if _suffix(name) in _TABLES]
     if not parts:
         raise UsageError(f"{run.path} has no table: none of its results is one")
@@ -201,16 +198,16 @@ def _with_points(table: pd.DataFrame, run: Run) -> pd.DataFrame | geopandas.GeoD
 
 
 def _read(store: Store, name: str) -> pd.DataFrame:
-    import pandas as pd
-
-    data = io.BytesIO(store.read(name))
-    return pd.read_csv(data) if _suffix(name) == "csv" else pd.read_parquet(data)
+    return read_frame(store.read(name), _suffix(name), name=name)
 
 
-def _root(run: Run) -> str:
-    """Where files are: what their paths begin with."""
-    address = run.address
-    return address.rstrip("/") if address else str(run.path)
+def _paths(run: Run, files: Iterable[str | None]) -> list[str | None]:
+    """The whole paths or addresses of files."""
+    store = run.store
+    if isinstance(store, ObjectStore):
+        return [None if _is_missing(file) else f"{store.url}/{file}" for file in files]
+    assert isinstance(store, LocalStore)
+    return [None if file is None or _is_missing(file) else str(store.file(file)) for file in files]
 
 
 def _suffix(name: str) -> str:

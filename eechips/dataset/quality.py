@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.dataset.measures import Measures
 from eechips.errors import StorageError, UsageError
-from eechips.storage import write_file
+from eechips.received_files import opened_parquet, parse_json, read_parquet, reading
+from eechips.storage import regular_file, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,11 +42,14 @@ def read(folder: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: if the run was not checked.
     """
-    import pyarrow.parquet
-
-    frame: pd.DataFrame = pyarrow.parquet.read_table(_path(folder)).to_pandas()
-    frame["flags"] = [list(names) for names in frame["flags"]]
-    return frame
+    path = _path(folder)
+    with reading(path):
+        frame: pd.DataFrame = read_parquet(path).to_pandas()
+        lacking = [name for name in _COLUMNS if name not in frame.columns]
+        if lacking:
+            raise ValueError(f"it has no column {lacking[0]}")
+        frame["flags"] = [list(names) for names in frame["flags"]]
+        return frame
 
 
 def flags(folder: str | Path) -> pd.Series[list[str]]:
@@ -70,22 +74,21 @@ def options(folder: str | Path) -> dict[str, Any]:
 
 def measured(folder: str | Path) -> dict[tuple[str, str], Measures]:
     """What earlier checks have measured, by file and sha256 of its content, one that was interrupted included."""
-    import pyarrow.parquet
-
     found = {}
     if (Path(folder) / QUALITY_NAME).is_file() and _metadata(folder)["version"] == _VERSION:
         names = [field.name for field in fields(Measures)]
-        for row in pyarrow.parquet.read_table(_path(folder)).to_pylist():
+        for row in read_parquet(_path(folder), ("file", "sha256", *names)).to_pylist():
             if row["pixels"] is not None:
                 found[row["file"], row["sha256"]] = Measures(**{name: row[name] for name in names})
-    path = Path(folder) / _JOURNAL_NAME
-    for line in path.read_text().splitlines() if path.is_file() else ():
+    path = regular_file(Path(folder) / _JOURNAL_NAME, Path(folder))
+    for line in path.read_bytes().splitlines() if path.is_file() else ():
         try:
-            version, file, digest, values = json.loads(line)
-        except ValueError:  # it was cut off
+            version, file, digest, values = parse_json(line)
+        except (ValueError, TypeError):  # it was cut off
             continue
         if version == _VERSION:
-            found[file, digest] = Measures(**values)
+            with reading(path):
+                found[file, digest] = Measures(**values)
     return found
 
 
@@ -102,7 +105,7 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / _JOURNAL_NAME
+        self._path = regular_file(folder / _JOURNAL_NAME, folder)
         try:
             self._file = self._path.open("a")
             self._file.write("\n")  # the last line may have been cut off
@@ -151,9 +154,11 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
 
 
 def _metadata(folder: str | Path) -> dict[str, Any]:
-    import pyarrow.parquet
-
-    found: dict[str, Any] = json.loads((pyarrow.parquet.read_schema(_path(folder)).metadata or {})[_METADATA])
+    path = _path(folder)
+    with opened_parquet(path) as file:
+        found: dict[str, Any] = parse_json((file.schema_arrow.metadata or {})[_METADATA])
+        if not isinstance(found, dict) or not isinstance(found["options"], dict) or "version" not in found:
+            raise ValueError("its metadata are not those of a check")
     return found
 
 

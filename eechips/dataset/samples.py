@@ -24,8 +24,7 @@ from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, State
 from eechips.manifest.run import Run, open_run
-from eechips.objects import ObjectStore
-from eechips.storage import LocalStore, Store, name_fields
+from eechips.storage import Store, name_fields
 
 ONLY = ""
 """The layer of a unit that has one file."""
@@ -228,8 +227,7 @@ class Samples(Sequence[Sample]):
     @cached_property
     def store(self) -> Store:
         """Where the files are."""
-        address = self.run.address
-        return ObjectStore(address) if address else LocalStore(self.run.path)
+        return self.run.store
 
     def read(self, file: SampleFile) -> bytes:
         """The content of a file, compared with what was recorded. Threads may call it.

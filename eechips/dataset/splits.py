@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
+from eechips.received_files import opened_parquet, parse_json, read_parquet, reading
 from eechips.storage import write_file
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def table(folder: str | Path) -> pd.DataFrame:
     Raises:
         UsageError: if the run was not split, or another program has left out a column that it takes.
     """
-    import pyarrow.parquet
-
-    frame: pd.DataFrame = pyarrow.parquet.read_table(_path(folder)).to_pandas()
+    path = _path(folder)
+    with reading(path):
+        frame: pd.DataFrame = read_parquet(path).to_pandas()
     if not {"id", "split"} <= set(frame.columns):
         raise UsageError(f"{_path(folder)} has no columns id and split: eechips split {folder} --fresh")
     missing = {name: frame["split"] for name in ("block", "home") if name not in frame.columns}
@@ -57,9 +58,10 @@ def options(folder: str | Path) -> dict[str, Any]:
     Raises:
         UsageError: if the run was not split.
     """
-    import pyarrow.parquet
-
-    found: dict[str, Any] = json.loads((pyarrow.parquet.read_schema(_path(folder)).metadata or {}).get(_METADATA, "{}"))
+    with opened_parquet(_path(folder)) as file:
+        found: dict[str, Any] = parse_json((file.schema_arrow.metadata or {}).get(_METADATA, "{}"))
+        if not isinstance(found, dict):
+            raise ValueError("its metadata are not those of a split")
     return found
 
 

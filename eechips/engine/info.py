@@ -11,9 +11,9 @@ from typing import Any
 
 from eechips import datasets
 from eechips.client.scrub import scrub, secrets_of
-from eechips.engine.authorship import SIGNATURE, sign
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import needs_service
+from eechips.manifest.authorship import SIGNATURE, sign
 from eechips.moment import utc_now
 from eechips.recipe import Recipe
 

@@ -11,6 +11,7 @@ from typing import Any
 from eechips.client.scrub import scrub
 from eechips.errors import StorageError
 from eechips.moment import utc_now
+from eechips.storage import regular_file
 
 LOG_NAME = "run.log"
 
@@ -30,7 +31,9 @@ class RunLog:
         self._now = now
         self._writing = threading.Lock()
         try:
-            self._file = (folder / LOG_NAME).open("a", encoding="utf-8", errors="backslashreplace", buffering=1)
+            self._file = regular_file(folder / LOG_NAME, folder).open(
+                "a", encoding="utf-8", errors="backslashreplace", buffering=1
+            )
         except OSError as error:
             raise StorageError(f"could not write {folder / LOG_NAME}: {error.strerror or error}") from error
 

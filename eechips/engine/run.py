@@ -234,7 +234,7 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
                     return _Run(recipe, config, ledger, interrupt).execute()
                 except KeyboardInterrupt:  # while it planned, or made files of all results: the next one does it again
                     Progress(0, 0, None, quiet=config.quiet).say(stopped(config))
-                    return Run(config.out, interrupted=True)
+                    return Run(config.out, interrupted=True, results=config.results)
                 finally:
                     is_planned = ledger.has_plan
         except EechipsError:
@@ -285,7 +285,7 @@ class _Run:
         is_done = is_done and not self._ledger.meta().get(MAILBOXES)
         is_whole = is_done and is_assembled(self._recipe, self._ledger, self._store)
         if is_whole and self._is_exported:
-            return Run(folder)
+            return Run(folder, results=self._config.results)
         with RunLog(folder) as log:
             log.write("started", command=self._command, process=os.getpid())
             with contextlib.ExitStack() as stack:
@@ -300,7 +300,8 @@ class _Run:
                 self._assemble()
             self._export(finished=is_settled)
             log.write("finished" if is_settled else "left", **{s.value: n for s, n in self._ledger.counts().items()})
-        return Run(folder, interrupted=not is_settled and not self._is_paused, paused=self._is_paused)
+        is_interrupted = not is_settled and not self._is_paused
+        return Run(folder, is_interrupted, self._is_paused, self._config.results)
 
     def _check_store(self, *, is_planned: bool) -> None:
         """Sees whether an object store answers, unless what it holds will be asked for anyway."""

@@ -34,7 +34,7 @@ class _DropLedger(Ledger):
         files = [file for position, file, _ in self.files() if position in reasons]
         cleared = ", ".join(f"{column} = NULL" for column in RECORD_COLUMNS if column not in _KEPT)
         rows = [(reason, position) for position, reason in reasons.items()]
-        with self._failures(), self._transaction():
+        with self._transaction():
             self._db.executemany(
                 f"UPDATE units SET state = '{State.SKIPPED.value}', error = ?, {cleared} WHERE position = ?", rows
             )
@@ -65,7 +65,8 @@ def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] 
             script, or what was made of them all.
         StorageError: if the manifest cannot be written.
     """
-    folder = open_run(folder).path
+    run = open_run(folder)
+    folder, store = run.path, run.store
     with locked(folder), _DropLedger(folder / LEDGER_NAME) as ledger:
         meta = ledger.meta()
         if meta.get(AS_IT_GOES) or meta.get(ASSEMBLED):
@@ -85,12 +86,11 @@ def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] 
             return 0, 0
         files = ledger.drop(chosen) if chosen else []
         ledger.reopen(reopened)
-        address = meta.get("results")
-        _remove(ObjectStore(address) if address else LocalStore(folder), files)
+        _remove(store, files)
         export_failures(ledger, folder)
         export_parquet(ledger, folder)
         export_layers(ledger, folder)
-        if address:
+        if meta.get("results"):
             ledger.note(COPIED, False)  # the next run puts it beside the results again
         _tell(ledger, folder)
     return len(chosen), len(reopened)

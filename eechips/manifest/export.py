@@ -14,6 +14,7 @@ from eechips.errors import StorageError
 from eechips.manifest.columns import GEO_METADATA, GEOMETRY, OwnColumns, geometries, own_values
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
+from eechips.received_files import opened_parquet
 from eechips.staging import new_writer, temporary_name
 from eechips.storage import write_file
 
@@ -80,14 +81,13 @@ def annotate(folder: Path, column: str, values: Mapping[str, str | Sequence[str]
         StorageError: if it cannot be written.
     """
     import pyarrow
-    import pyarrow.parquet
 
     path = folder / PARQUET_NAME
     if not path.is_file():
         return
     are_lists = any(not isinstance(value, str) for value in values.values())
     kind = pyarrow.list_(pyarrow.string()) if are_lists else pyarrow.string()
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with opened_parquet(path) as file:
         fields = [field for field in file.schema_arrow if field.name != column]
         schema = pyarrow.schema(fields, metadata=file.schema_arrow.metadata)
 

@@ -7,18 +7,22 @@ pauses are left out.
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.received_files import parse_json
+from eechips.storage import regular_file
 
 LOG_NAME = "run.log"
 _STARTED, _REQUEST, _PACE = '"event": "started"', '"event": "request"', '"event": "pace"'
+_LONGEST = 1 << 20  # bytes of a line of the log that is looked at
+_GREATEST = 1e12  # number in it
 _RECENT = 60.0  # seconds that tell how fast a run is now
 
 
@@ -119,7 +123,7 @@ def history_of(folder: Path, now: float, *, intervals: int = 60, is_running: boo
         outcomes = ledger.settled()
     settled = [(second, count) for second, count, _ in outcomes]
     log = folder / LOG_NAME
-    axis = _axis(settled, [_seconds(line) for line in _moments(log, _STARTED)], now if is_running else None)
+    axis = _axis(settled, [moment for moment, _ in _records(log, _STARTED)], now if is_running else None)
     length = max(1, math.ceil(axis.duration / intervals))
     count = math.ceil(axis.duration / length)
     counts, failed = [0] * count, [0] * count
@@ -162,10 +166,12 @@ def _in_flight(log: Path, axis: _Axis, length: int, lengths: Sequence[float]) ->
     """Mean of the requests in flight, from the log's lines for requests: each was sent ``seconds`` before it ended."""
     busy = [0.0] * len(lengths)
     found = False
-    for line in _moments(log, _REQUEST):
-        record = json.loads(line)
-        end = axis.place(_seconds(record["ended"]))
-        begin = max(0.0, end - float(record.get("seconds") or 0.0))
+    for _, record in _records(log, _REQUEST):
+        moment = _moment(record.get("ended"))
+        if moment is None:
+            continue
+        end = axis.place(moment)
+        begin = max(0.0, end - _number(record.get("seconds")))
         found = True
         for number in range(int(begin / length), min(int(end / length) + 1, len(busy))):
             busy[number] += max(0.0, min(end, (number + 1) * length) - max(begin, number * length))
@@ -180,11 +186,13 @@ def _looks(log: Path, axis: _Axis) -> list[tuple[float, float, float, int]]:
     """
     looks = []
     stretch, before = -1, 0
-    for line in map(json.loads, _moments(log, _PACE)):
-        moment, rejected = _seconds(line["time"]), line.get("rejected", 0)
+    for moment, line in _records(log, _PACE):
+        rejected = int(_number(line.get("rejected")))
         if (number := axis.stretch(moment)) != stretch:
             stretch, before = number, 0  # each command counts from 0
-        looks.append((axis.place(moment), line["in_flight"], line["limit"], rejected - before))
+        looks.append(
+            (axis.place(moment), _number(line.get("in_flight")), _number(line.get("limit")), rejected - before)
+        )
         before = rejected
     return looks
 
@@ -212,16 +220,40 @@ def _sums(values: Sequence[tuple[float, int]], length: int, count: int) -> tuple
     return tuple(found)
 
 
-def _moments(log: Path, event: str) -> Iterator[str]:
-    """Lines of a log for an event, whole ones only: the last may still be being written."""
-    with contextlib.suppress(FileNotFoundError), log.open("rb") as file:
+def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:
+    """Lines of a log for an event, each with its moment; what is no such line is left out, as one that is cut off is.
+
+    Args:
+        log: of a run, which somebody else may have written.
+        event: as it stands in the line.
+    """
+    with contextlib.suppress(FileNotFoundError), regular_file(log, log.parent).open("rb") as file:
         wanted = event.encode()
-        for line in file:
-            if wanted in line and line.endswith(b"}\n"):
-                yield line.decode(errors="replace")
+        while line := file.readline(_LONGEST):
+            if wanted not in line or not line.endswith(b"}\n"):
+                continue
+            try:
+                record = parse_json(line.decode(errors="replace"))
+            except ValueError:
+                continue
+            moment = _moment(record.get("time")) if isinstance(record, dict) else None
+            if moment is not None:
+                yield moment, record
+
+
+def _moment(text: object) -> float | None:
+    """Seconds since 1970 of a moment, ISO 8601, UTC; None if it is none."""
+    try:
+        return _seconds(str(text))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _number(value: object) -> float:
+    """A number of a line of the log; 0 if it is none."""
+    return float(value) if isinstance(value, (int, float)) and abs(value) < _GREATEST else 0.0
 
 
 def _seconds(text: str) -> float:
-    """Seconds since 1970 of a moment, ISO 8601, UTC; or of a line of the log."""
-    moment = json.loads(text)["time"] if text.startswith("{") else text
-    return datetime.fromisoformat(moment.removesuffix("Z")).replace(tzinfo=timezone.utc).timestamp()
+    """Seconds since 1970 of a moment, ISO 8601, UTC."""
+    return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=timezone.utc).timestamp()

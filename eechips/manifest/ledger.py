@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import secrets
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
+from eechips.manifest.database import connect
 from eechips.manifest.record import RECORD_COLUMNS, Planned, Record, State
 
 LEDGER_NAME = "manifest.sqlite"
@@ -101,17 +102,17 @@ class Ledger:
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
         self.path = path
         self._readonly = readonly
-        mode = "ro" if readonly else "rwc"
-        with self._failures(), contextlib.ExitStack() as unless_opened:
-            self._db = sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+        with contextlib.ExitStack() as unless_opened:
+            self._db = connect(path, readonly=readonly)
             unless_opened.callback(self._db.close)
             self._db.execute("PRAGMA busy_timeout = 30000")
-            if not readonly:
-                self._db.execute("PRAGMA journal_mode = WAL")
-                self._db.execute("PRAGMA synchronous = NORMAL")
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, SCHEMA_VERSION):
                 raise RunMismatchError(f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}")
+            self._check_schema(has_plan=version == SCHEMA_VERSION)
+            if not readonly:
+                self._db.execute("PRAGMA journal_mode = WAL")
+                self._db.execute("PRAGMA synchronous = NORMAL")
             unless_opened.pop_all()
         self._has_schema = bool(version == SCHEMA_VERSION)
 
@@ -124,15 +125,31 @@ class Ledger:
     def close(self) -> None:
         """Closes the file, and leaves one file if it can: the write-ahead log is for the time of writing."""
         if not self._readonly:
-            with contextlib.suppress(sqlite3.OperationalError):  # somebody is reading: then the log stays
+            with contextlib.suppress(StorageError):  # somebody is reading: then the log stays
                 self._db.execute("PRAGMA busy_timeout = 200")
                 self._db.execute("PRAGMA journal_mode = DELETE")
         self._db.close()
 
+    def _check_schema(self, *, has_plan: bool) -> None:
+        """Refuse a database with anything but plain tables: a view may never end, and a trigger undoes what is written.
+
+        Raises:
+            StorageError: naming what there is.
+        """
+        rows = self._db.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_master").fetchall()
+        for kind, name, sql in rows:
+            if kind not in ("table", "index") or not re.match(r"(CREATE (TABLE|(UNIQUE )?INDEX) |$)", sql):
+                raise StorageError(f"{self.path} is no ledger of eechips: it has the {kind} {name!r}")
+        if has_plan:
+            columns = {row[1] for row in self._db.execute("PRAGMA table_info(units)")}
+            lacking = sorted({*_PLANNED.split(", "), *RECORD_COLUMNS} - columns)
+            if lacking or ("table", "meta") not in {row[:2] for row in rows}:
+                raise StorageError(f"{self.path} is damaged: it lacks {', '.join(lacking) or 'the table meta'}")
+
     @property
     def run_identity(self) -> str:
         """A text that identifies the run of this ledger, also after it was planned anew; a copy is another run."""
-        with self._failures(), self._transaction():
+        with self._transaction():
             self._db.execute("CREATE TABLE IF NOT EXISTS identity (value TEXT NOT NULL)")
             if self._db.execute("SELECT 1 FROM identity").fetchone() is None:
                 self._db.execute("INSERT INTO identity VALUES (?)", (secrets.token_hex(16),))
@@ -163,7 +180,7 @@ class Ledger:
             meta: JSON values, read back by :meth:`meta`.
             units: in the order of their positions; consumed as a stream.
         """
-        with self._failures(), self._transaction():
+        with self._transaction():
             for table in ("units", "meta", *_OF_SEVERAL):
                 self._db.execute(f"DROP TABLE IF EXISTS {table}")
             self._script(_SCHEMA)
@@ -185,13 +202,13 @@ class Ledger:
             StorageError: if one of those that are replaced is replaced already.
         """
         rows = [(u.position, bytes.fromhex(u.id), u.unit, u.name, u.replaces) for u in units]
-        with self._failures(), self._transaction():
+        with self._transaction():
             self._db.executemany("INSERT INTO units (position, id, unit, name, replaces) VALUES (?, ?, ?, ?, ?)", rows)
 
     def amend(self, units: Iterable[Planned]) -> None:
         """Puts other units into the places of some that have no result, all or none; they are planned again."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
-        with self._failures(), self._transaction():
+        with self._transaction():
             self._db.executemany(
                 f"UPDATE units SET id = ?, unit = ?, name = ?, state = 'planned', attempts = 0, {cleared}"
                 " WHERE position = ? AND file IS NULL",
@@ -200,13 +217,16 @@ class Ledger:
 
     def note(self, key: str, value: Any) -> None:
         """Keeps a JSON value beside what the plan was made from."""
-        with self._failures(), self._transaction():
+        with self._transaction():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
 
     def meta(self) -> dict[str, Any]:
         """What the plan was made from."""
         rows = self._db.execute("SELECT key, value FROM meta").fetchall()
-        return {key: json.loads(value) for key, value in rows}
+        try:
+            return {key: json.loads(value) for key, value in rows}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise StorageError(f"{self.path} is damaged: {error}") from error
 
     def counts(self, first: int = 0, end: int | None = None) -> dict[State, int]:
         """Units by state; states without units are left out.
@@ -305,7 +325,7 @@ class Ledger:
         """Those of some ids that units have. The first call makes an index: most runs never ask."""
         wanted = {bytes.fromhex(identifier) for identifier in ids}
         marks = ", ".join("?" * len(wanted))
-        with self._failures(), self._transaction():
+        with self._transaction():
             self._db.execute("CREATE INDEX IF NOT EXISTS units_id ON units (id)")
         return {found.hex() for (found,) in self._db.execute(f"SELECT id FROM units WHERE id IN ({marks})", [*wanted])}
 
@@ -333,6 +353,34 @@ class Ledger:
         query = f"SELECT file FROM units WHERE {having} AND position >= ? ORDER BY position LIMIT 1"
         wanted = (first + (last - first) * i // max(count - 1, 1) for i in range(count))
         return list(dict.fromkeys(self._db.execute(query, (position,)).fetchone()[0] for position in wanted))
+
+    def odd_files(self) -> Iterator[tuple[str, Any]]:
+        """Id and path of the files whose paths may lead out of where results go; most ledgers have none."""
+        odd = (
+            "(typeof(file) != 'text' OR file = '' OR file GLOB '/*' OR file GLOB '*..*' OR file GLOB '*\\*'"
+            " OR file GLOB '*:*' OR instr(CAST(file AS BLOB), x'00'))"
+        )
+        for table in ["units", *(name for name in _OF_SEVERAL if self._has_table(name))]:
+            query = f"SELECT position, file FROM {table} WHERE file IS NOT NULL AND {odd}"
+            for position, file in self._db.execute(query).fetchall():
+                row = self._db.execute("SELECT lower(hex(id)) FROM units WHERE position = ?", (position,)).fetchone()
+                yield row[0] if row else "?", file
+
+    def wrong_units(self, columns: str, facts: str) -> Iterator[str]:
+        """Ids of units that one of two conditions of SQL holds for: of their row, and of the rows of their layers."""
+        yield from (row[0] for row in self._db.execute(f"SELECT lower(hex(id)) FROM units WHERE {columns}"))
+        for table, wrong in (
+            ("further_files", "typeof(sha256) != 'text' OR typeof(bytes) != 'integer' OR bytes < 0"),
+            ("layers", f"typeof(layer) != 'text' OR {facts}"),
+        ):
+            if self._has_table(table):
+                rows = self._db.execute(f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}")
+                yield from (f"no. {position}" for (position,) in rows)
+
+    def bracketed(self, count: int) -> Iterator[tuple[str, str]]:
+        """Id and JSON of the units that have more brackets than that."""
+        brackets = "2 * length(unit) - length(replace(unit, '[', '')) - length(replace(unit, '{', ''))"
+        yield from self._db.execute(f"SELECT lower(hex(id)), unit FROM units WHERE {brackets} > ?", (count,))
 
     def further_files(self) -> Iterator[tuple[str, str, str]]:
         """Id of the unit, path and sha256 of every file that is not its unit's first."""
@@ -395,7 +443,7 @@ class Ledger:
         rows = [
             (*(_value(getattr(record, column)) for column in RECORD_COLUMNS), record.position) for record in records
         ]
-        with self._failures(), self._transaction():
+        with self._transaction():
             self._db.executemany(f"UPDATE units SET {assignments} WHERE position = ?", rows)
             self._forget_files(record.position for record in records)
             if further:
@@ -413,7 +461,7 @@ class Ledger:
         """Makes units planned again, forgetting their results; returns how many."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
         wanted = set(positions)
-        with self._failures(), self._transaction():
+        with self._transaction():
             cursor = self._db.executemany(
                 f"UPDATE units SET state = 'planned', {cleared} WHERE position = ?", ((p,) for p in wanted)
             )
@@ -456,17 +504,6 @@ class Ledger:
                 self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
-
-    @contextlib.contextmanager
-    def _failures(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise StorageError(f"the disk is full: could not write {self.path}") from error
-            raise StorageError(f"cannot use {self.path}: {error}") from error
-        except sqlite3.DatabaseError as error:
-            raise StorageError(f"{self.path} is damaged or no ledger: {error}") from error
 
 
 def _planned(row: tuple[Any, ...]) -> Planned:

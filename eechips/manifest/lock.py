@@ -11,6 +11,7 @@ from pathlib import Path
 from eechips.errors import RunLockedError, StorageError
 from eechips.removal import Locked, holding, remove
 from eechips.staging import Writer, is_running, new_writer, no_locks
+from eechips.storage import regular_file
 
 LOCK_NAME = ".eechips.lock"
 _LONGEST = 128  # bytes of the note of the holder
@@ -42,14 +43,14 @@ def remove_lock(folder: Path) -> None:
 def is_held(folder: Path) -> bool:
     """Whether a process runs in a folder, on this machine or on another one that shares its file system."""
     try:
-        with (folder / LOCK_NAME).open("rb") as file:
+        with regular_file(folder / LOCK_NAME, folder).open("rb") as file:
             # Nobody's lock is tried in vain: for the moment that takes, no run could begin.
             if _has_ended(file.read(_LONGEST).decode(errors="replace")):
                 return False
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except (FileNotFoundError, ValueError):  # nobody ever was here
+    except (FileNotFoundError, ValueError, OverflowError):  # nobody ever was here
         return False
     except OSError as error:
         raise no_locks(folder, error) from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eechips.human import human_bytes
-from eechips.objects import ObjectStore
+from eechips.received_files import read_frame
 
 if TYPE_CHECKING:
     from eechips.manifest.run import Run
@@ -59,7 +59,7 @@ def _files(run: Run) -> Iterator[list[Path]]:
     if made or run.address is None:
         yield [path for path in made or run.some_files(CHIPS) if path.is_file()]
         return
-    store = ObjectStore(run.address)
+    store = run.store
     with tempfile.TemporaryDirectory(prefix="eechips-preview-") as folder:
         copies = []
         for number, path in enumerate(run.some_files(CHIPS)):
@@ -106,16 +106,7 @@ def _summary(run: Run) -> str:
 
 
 def _head(path: Path) -> str:
-    import pandas as pd
-
-    if _suffix(path) == "csv":
-        frame = pd.read_csv(path, nrows=_ROWS)
-    else:
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(path) as file:
-            batch = next(file.iter_batches(batch_size=_ROWS), None)
-            frame = pd.DataFrame() if batch is None else batch.to_pandas()
+    frame = read_frame(path, _suffix(path), rows=_ROWS)
     shown: str = frame.to_html(border=0, max_cols=12, index=False)
     return shown
 

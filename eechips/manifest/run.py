@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
+from eechips.manifest.authorship import is_own
 from eechips.manifest.export import file_row
 from eechips.manifest.history import History, history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
+from eechips.manifest.received import check_paths, check_values, read_info
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
 from eechips.objects import ObjectStore, in_order
 from eechips.storage import LocalStore, Store
@@ -117,11 +119,13 @@ class Run:
         path: the folder.
         interrupted: whether the command that returned this run was stopped before its end.
         paused: whether it ended after its first units, because nobody said that it should go on.
+        results: address of the results that the caller has named; else only that of a run.json of this user is used.
     """
 
     path: Path
     interrupted: bool = False
     paused: bool = False
+    results: str | None = None
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
@@ -136,9 +140,7 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         """run.json: command, versions, endpoint, project, seed, parameters, datasets."""
-        path = self.path / INFO_NAME
-        content: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        return content
+        return read_info(self.path, INFO_NAME)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -191,6 +193,24 @@ class Run:
         return found
 
     @property
+    def store(self) -> Store:
+        """Where the results are: this folder, or the object store that this user has given when the run was made.
+
+        Raises:
+            UsageError: if they are in an object store that somebody else has named.
+        """
+        address = self.address
+        if address is None:
+            return LocalStore(self.path)
+        info = self.info
+        if address != self.results and not (is_own(info) and info.get("results") == address):
+            raise UsageError(
+                f"{self.path} was made by somebody else, who says that the results are at {address}. To read and change"
+                f" them there with your credentials: eechips trust {self.path}"
+            )
+        return ObjectStore(address)
+
+    @property
     def file_count(self) -> int:
         """How many files there are: those of the units, and what was made of all of them."""
         with self._ledger() as ledger:
@@ -203,12 +223,12 @@ class Run:
         If the results are in an object store, these are in the run's folder as well.
         """
         with self._ledger() as ledger:
-            return [self.path / made["file"] for made in ledger.meta().get(ASSEMBLED) or ()]
+            return [LocalStore(self.path).file(made["file"]) for made in ledger.meta().get(ASSEMBLED) or ()]
 
     def some_files(self, count: int) -> list[Path]:
         """So many files with data at most, spread over the plan: for a look."""
         with self._ledger() as ledger:
-            return [self.path / file for file in ledger.some_files(count)]
+            return [LocalStore(self.path).file(file) for file in ledger.some_files(count)]
 
     def status(self, *, intervals: int = 60, clock: Callable[[], float] = time.time) -> Status:
         """How the run stands.
@@ -259,7 +279,7 @@ class Run:
         problems = []
         with self._ledger() as ledger:
             meta = ledger.meta()
-            store: Store = ObjectStore(meta["results"]) if meta.get("results") else LocalStore(self.path)
+            store = self.store
             check = inspect if meta.get(AS_IT_GOES) else validate  # scripts call their files what they like
 
             def problem(file: tuple[str, str, str]) -> Problem | None:
@@ -291,13 +311,17 @@ def open_run(path: str | Path) -> Run:
     """Opens the folder of a run that was made earlier, or is going on.
 
     Raises:
-        UsageError: if the folder holds no run.
+        UsageError: if the folder holds no run, or its ledger has paths that lead out of it.
+        StorageError: if the ledger or run.json is damaged.
     """
     folder = Path(path)
     if not (folder / LEDGER_NAME).is_file():
         raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}")
     found = Run(folder)
-    found._ledger().close()
+    with found._ledger() as ledger:
+        check_paths(ledger)
+        if not is_own(found.info):
+            check_values(ledger)
     return found
 
 
@@ -324,6 +348,8 @@ def _check(store: Store, file: str, digest: str, check: Callable[[bytes, str], o
         data = store.read(file)
     except FileNotFoundError:
         return "the file is missing"
+    except UsageError as error:
+        return str(error)
     except OSError as error:
         return f"the file cannot be read: {error.strerror or error}"
     if hashlib.sha256(data).hexdigest() != digest:
@@ -340,5 +366,7 @@ def _changed(store: Store, file: str, digest: str) -> str | None:
         return None if store.sha256(file) == digest else "the file has changed: its sha256 is another"
     except FileNotFoundError:
         return "the file is missing"
+    except UsageError as error:
+        return str(error)
     except OSError as error:
         return f"the file cannot be read: {error.strerror or error}"

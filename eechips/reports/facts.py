@@ -72,7 +72,7 @@ def read_facts(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bo
     units = read_units(run.path, seed=seed, most=most, quiet=quiet)
     tables = [path for path in run.assembled if path.suffix in (".csv", ".parquet") and path.is_file()]
     has_tables = address is None and (bool(tables) or any(map(_is_table, units.files)))
-    pictures = draw_pictures(run.path, units, count=thumbnails, seed=seed, address=address, quiet=quiet)
+    pictures = draw_pictures(run, units, count=thumbnails, seed=seed, quiet=quiet)
     is_chips = units.has_places or pictures.candidates > 0
     rows = None if is_chips or not tables else places_of(tables[0], seed=seed, most=most)
     return Facts(

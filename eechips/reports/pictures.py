@@ -17,9 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.run import Run
 from eechips.manifest.sheet import PICTURES, Look, Stretches, look
-from eechips.objects import ObjectStore
 from eechips.reports.units import Units, watched
+from eechips.storage import LocalStore, Store
 from eechips.writers.raster import encode_picture
 
 THUMBNAILS = 400
@@ -76,25 +77,23 @@ class Pictures:
 
 
 def draw_pictures(
-    folder: Path,
+    run: Run,
     units: Units,
     *,
     count: int = THUMBNAILS,
     seed: int = 0,
-    address: str | None = None,
     quiet: bool = False,
 ) -> Pictures:
     """Reads some chips of a run, as many of each stratum as there are, and makes small pictures of them.
 
     Args:
-        folder: of the run.
+        run: the run.
         units: of the run.
         count: chips at most.
         seed: of the draw.
-        address: of the object store that has the results, if one has.
         quiet: no progress, however long it takes.
     """
-    layers = _layers(folder)
+    layers = _layers(run.path)
     shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
     chosen = drawn(shown, [] if units.stratum is None else units.stratum.values, min(count, MOST_THUMBNAILS), seed)
     wanted: list[tuple[int, str, str]] = []
@@ -109,7 +108,7 @@ def draw_pictures(
     found: dict[int, list[Thumbnail]] = defaultdict(list)
     unreadable = []
     size = 0
-    with opened(folder, address) as fetched:
+    with opened(run.store) as fetched:
         stretches = _stretches(fetched, wanted)
         paths = fetched([name for *_, name in wanted])
         for (number, layer, name), path in zip(wanted, watched(paths, len(wanted), "chips", quiet=quiet), strict=True):
@@ -196,20 +195,19 @@ def _mean(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> float:
 
 
 @contextlib.contextmanager
-def opened(folder: Path, address: str | None) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
+def opened(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
     """Finds files of a run: where they are, or copies of what an object store has, a few fetched ahead.
 
     Args:
-        folder: of the run.
-        address: of the object store that has the results, if one has.
+        store: that has the results.
 
     Yields:
         What gives the paths of files by their names. Files that are missing have paths, too.
     """
-    if address is None:
-        yield lambda names: (folder / name for name in names)
+    if isinstance(store, LocalStore):
+        local = store
+        yield lambda names: (local.file(name) for name in names)
         return
-    store = ObjectStore(address)
     with tempfile.TemporaryDirectory(prefix="eechips-report-") as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def fetch(numbered: tuple[int, str]) -> Path:

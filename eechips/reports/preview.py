@@ -112,7 +112,7 @@ def save(run: Run, rows: Sequence[Row], edge: int, out: str | Path | None) -> Pa
     suffix = path.suffix.lower()
     if suffix not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"{path}: a sheet is png or jpg, not {suffix.lstrip('.') or 'without a suffix'}")
-    with opened(run.path, run.address) as fetched:
+    with opened(run.store) as fetched:
         picture = sheet([list(fetched(row.files)) for row in rows], edge)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))

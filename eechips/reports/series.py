@@ -12,6 +12,8 @@ import pandas as pd
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
+from eechips.received_files import opened_parquet, read_frame
+from eechips.storage import LocalStore
 
 _DATE = "date"
 _LISTED = 12  # names in a message
@@ -132,7 +134,7 @@ def _tables(run: Run) -> _Tables:
     units = run.units
     there = units[units["file"].notna()]
     paths = [
-        (run.path / file, unit.get("region") if isinstance(unit, dict) else None)
+        (LocalStore(run.path).file(file), unit.get("region") if isinstance(unit, dict) else None)
         for file, unit in zip(there["file"], there["unit"], strict=True)
         if file.endswith((".csv", ".parquet"))
     ]
@@ -153,19 +155,13 @@ def _id_column(table: pd.DataFrame, path: Path) -> str:
 
 
 def _read(path: Path, columns: list[str] | None = None, rows: int | None = None) -> pd.DataFrame:
-    if path.suffix == ".csv":
-        return pd.read_csv(path, usecols=columns, nrows=rows)
-    import pyarrow.parquet as pq
-
-    if rows == 0:
-        empty: pd.DataFrame = pq.read_schema(path).empty_table().to_pandas()
-        return empty
-    return pd.read_parquet(path, columns=columns)
+    return read_frame(path, path.suffix[1:], columns=columns, rows=rows)
 
 
 def _rows(path: Path, column: str, region: Any) -> pd.DataFrame:
     if path.suffix == ".parquet":
-        return pd.read_parquet(path, filters=[(column, "==", region)])
+        with opened_parquet(path):
+            return pd.read_parquet(path, filters=[(column, "==", region)])
     table = _read(path)
     found: pd.DataFrame = table[table[column] == region]
     return found

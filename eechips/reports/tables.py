@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from eechips.received_files import opened_parquet, read_frame
 from eechips.reports.units import MOST_UNITS, Column, Units
 
 _ROWS = 8  # of the head of a table
@@ -42,19 +43,13 @@ def head_of(path: Path) -> Head:
     Args:
         path: of a CSV file or Parquet.
     """
-    import pandas as pd
-
+    frame = read_frame(path, path.suffix[1:], rows=_ROWS)
     if path.suffix == ".csv":
-        frame = pd.read_csv(path, nrows=_ROWS)
         with path.open("rb") as file:
             total = max(sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")) - 1, len(frame))
     else:
-        import pyarrow.parquet as pq
-
-        with pq.ParquetFile(path) as table:
+        with opened_parquet(path) as table:
             total = table.metadata.num_rows
-            batch = next(table.iter_batches(batch_size=_ROWS), None)
-            frame = pd.DataFrame() if batch is None else batch.to_pandas()
     names = [str(name) for name in frame.columns]
     shown = frame.iloc[:, :_COLUMNS]
     rows = [[_text(value) for value in row] for row in shown.itertuples(index=False)]
@@ -71,8 +66,7 @@ def places_of(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Units | N
     """
     import pandas as pd
 
-    is_csv = path.suffix == ".csv"
-    columns = list(pd.read_csv(path, nrows=0).columns) if is_csv else _parquet_columns(path)
+    columns = list(read_frame(path, path.suffix[1:], rows=0).columns)
     named = {str(column).lower(): str(column) for column in reversed(columns)}
     longitude = next((named[name] for name in _LONGITUDES if name in named), None)
     latitude = next((named[name] for name in _LATITUDES if name in named), None)
@@ -81,7 +75,7 @@ def places_of(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Units | N
     others = [str(column) for column in columns if column not in (longitude, latitude)]
     wanted = [longitude, latitude, *others[: _COLOURING // 2], *others[-_COLOURING // 2 :]]
     wanted = list(dict.fromkeys(wanted))
-    frame = pd.read_csv(path, usecols=wanted) if is_csv else pd.read_parquet(path, columns=wanted)
+    frame = read_frame(path, path.suffix[1:], columns=wanted)
     total = len(frame)
     if total > most:
         frame = frame.sample(most, random_state=seed).sort_index()
@@ -101,12 +95,6 @@ def places_of(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Units | N
         columns=[column for name in wanted[2:] if (column := _column(name, frame[name])) is not None],
         tallies={},
     )
-
-
-def _parquet_columns(path: Path) -> list[str]:
-    import pyarrow.parquet as pq
-
-    return [str(name) for name in pq.read_schema(path).names]
 
 
 def _column(name: str, values: Any) -> Column | None:

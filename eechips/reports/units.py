@@ -18,6 +18,7 @@ from eechips.errors import UsageError
 from eechips.footprints import footprints
 from eechips.grid import Grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.received_files import read_parquet
 from eechips.reports.places import bounds_of, grid_of, place_of
 from eechips.storage import ID_LENGTH, name_fields
 
@@ -328,7 +329,5 @@ def _splits(folder: Path) -> dict[str, str]:
     path = folder / "splits.parquet"
     if not path.is_file():
         return {}
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.read_table(path, columns=["id", "split"])
+    table = read_parquet(path, ["id", "split"])
     return dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True))

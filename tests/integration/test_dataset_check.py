@@ -33,7 +33,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.writers import geotiff
 from tests.engine_recipes import run_script
 from tests.engine_service import Service
-from tests.finished_run import Files, pictures, png_of, write_run
+from tests.finished_run import Files, move_results, pictures, png_of, write_run
 from tests.integration.test_cli_verbs import eechips as typed
 
 SIZE = 32
@@ -345,8 +345,7 @@ def test_files_in_an_object_store_are_checked(tmp_path: Path) -> None:
     for sample in read_samples(run):
         store.pipe(f"{root}/{sample.files[0].name}", (tmp_path / sample.files[0].name).read_bytes())
     shutil.rmtree(tmp_path / "chips")
-    with Ledger(tmp_path / LEDGER_NAME) as ledger:
-        ledger.note("results", f"memory:/{root}")
+    move_results(run, f"memory:/{root}")
     found = eechips.check(tmp_path)
     assert found_in(found)[:17] == [flag for flag, _ in planted()][:17]
     assert eechips.check(tmp_path).read == 0

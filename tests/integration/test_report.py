@@ -250,8 +250,7 @@ def test_results_in_an_object_store_are_fetched_to_be_shown(tmp_path: Path) -> N
     for file in made.units["file"].iloc[1:]:
         store.pipe_file(f"/bucket/run/{file}", (tmp_path / file).read_bytes())
     shutil.rmtree(tmp_path / "chips")
-    with Ledger(tmp_path / LEDGER_NAME) as ledger:
-        ledger.note("results", "memory://bucket/run")
+    finished_run.move_results(made, "memory://bucket/run")
     page = Page(eechips.report(made))
     assert sorted(page.data["pictures"]) == ["1", "2", "3", "4", "5"]
     assert any("1 files cannot be read" in text for text in page.texts["p"])

@@ -30,6 +30,7 @@ VERBS = [
     "plot",
     "failures",
     "retry",
+    "trust",
     "verify",
     "check",
     "split",

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.limits import CACHE_VARIABLE, LIMITS_NAME, Learned, cache_folder, recall, remember
+from eechips.client.limits import LIMITS_NAME, Learned, recall, remember
+from eechips.user_cache import CACHE_VARIABLE, cache_folder
 
 SERVICE = "https://earthengine-highvolume.googleapis.com"
 LOOPBACK = "http://127.0.0.1:43210"

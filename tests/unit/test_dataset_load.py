@@ -17,7 +17,7 @@ from eechips.errors import UsageError
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
-from tests.finished_run import layered, pictures, write_run
+from tests.finished_run import layered, move_results, pictures, write_run
 
 ADDRESS = "memory://loading/results"
 
@@ -30,8 +30,8 @@ def stored(tmp_path: Path) -> Iterator[Run]:
     for path in sorted((run.path / "chips").rglob("*.*")):
         files.pipe_file(f"loading/results/{path.relative_to(run.path).as_posix()}", path.read_bytes())
     shutil.move(run.path / "chips", tmp_path / "kept")
+    move_results(run, ADDRESS)
     with Ledger(run.path / LEDGER_NAME) as ledger:
-        ledger.note("results", ADDRESS)
         export_parquet(ledger, run.path)
         export_layers(ledger, run.path)
     yield run

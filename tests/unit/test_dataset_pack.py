@@ -37,7 +37,7 @@ from eechips.dataset.shards import Content, Index, divide, read_index
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest.lock import locked
 from eechips.manifest.run import Run
-from tests.finished_run import geotiff_of, layered, pictures, write_run
+from tests.finished_run import geotiff_of, layered, move_results, pictures, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # of the readers that we compare with
 
@@ -560,10 +560,7 @@ def test_pack_of_an_object_store(tmp_path: Path) -> None:
             with files.open(f"/packed/{file.name}", "wb") as target:
                 target.write((local.path / file.name).read_bytes())
             (local.path / file.name).unlink()
-    from eechips.manifest.ledger import LEDGER_NAME, Ledger
-
-    with Ledger(local.path / LEDGER_NAME) as ledger:
-        ledger.note("results", "memory://packed")
+    move_results(local, "memory://packed")
     index = eechips.pack(local, "webdataset", out=tmp_path / "out")
     with tarfile.open(tmp_path / "out" / index.shards[0].files[0].name) as tar:
         source = tar.extractfile(f"{read_samples(local).ids[0]}.png")

@@ -19,10 +19,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import credentials as user_credentials
 
-from eechips.client.limits import CACHE_VARIABLE, Learned, remember
+from eechips.client.limits import Learned, remember
 from eechips.client.transport import is_loopback
 from eechips.engine import RunConfig
 from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, describe, examine
+from eechips.user_cache import CACHE_VARIABLE
 from tests.engine_service import Service, serving
 
 NAMES = ["python", "packages", "disk", "credentials", "project", "endpoint", "clock", "mode", "quota"]

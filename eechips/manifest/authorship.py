@@ -1,7 +1,8 @@
 """Whether run.json was written by this user: what it says is carried out only then, or if the user says so.
 
 A run folder may come from somebody else. Its run.json has a command that ``eechips retry`` executes, and the command
-names recipes, endpoints and projects. So run.json carries an HMAC (RFC 2104) with a key that only this user can read.
+names recipes, endpoints and projects. Its results may be at any address. So run.json carries an HMAC (RFC 2104) with a
+key that only this user can read.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.client.limits import cache_folder
+from eechips.user_cache import cache_folder
 
 SIGNATURE = "signature"
 """The key of run.json for the signature."""
 
 _KEY_NAME = "run.key"
 _KEY_BYTES = 32
-_SIGNED = ("command", "directory", "endpoint", "project")
+_SIGNED = ("command", "directory", "endpoint", "project", "results")
 
 
 def sign(info: Mapping[str, Any]) -> str | None:
@@ -40,7 +41,7 @@ def sign(info: Mapping[str, Any]) -> str | None:
 
 
 def is_own(info: Mapping[str, Any]) -> bool:
-    """Whether this user wrote the command, directory, endpoint and project of a run.json."""
+    """Whether this user wrote the command, directory, endpoint, project and address of results of a run.json."""
     key, signature = _key(create=False), info.get(SIGNATURE)
     if key is None or not isinstance(signature, str):
         return False

@@ -1,0 +1,50 @@
+"""``eechips trust``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from eechips.cli.options import HELP, debug_option
+from eechips.engine.info import encoded
+from eechips.errors import UsageError
+from eechips.manifest.authorship import SIGNATURE, is_own
+from eechips.manifest.run import INFO_NAME, open_run
+from eechips.storage import write_file
+
+_SHOWN = {"command": "Command", "directory": "typed in", "endpoint": "Endpoint", "results": "Results"}
+
+
+@click.command("trust", context_settings=HELP)
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@debug_option
+def command(folder: Path, yes: bool) -> None:
+    """Use a run of somebody else as your own: show what its run.json names, ask, and sign it.
+
+    Commands that read a run never execute anything and never leave its folder. Results at an address, such as
+    s3://bucket/folder, are read and changed with your credentials, so only if you made the run, or trust it. The same
+    holds for going on with a script: what its calls have returned is kept as Python objects, which may execute code.
+
+    \b
+    Examples:
+      eechips trust downloads/sample-naip
+    """
+    run = open_run(folder)
+    info = run.info
+    if is_own(info):
+        click.echo(f"{folder} is yours")
+        return
+    if not info:
+        raise UsageError(f"{folder} has no {INFO_NAME}: there is nothing to trust")
+    for name, title in _SHOWN.items():
+        click.echo(f"{title}: {info.get(name) or 'none'}", err=True)
+    if not yes and not (sys.stdin.isatty() and click.confirm("Use it as yours?", default=False, err=True)):
+        raise UsageError(f"{folder} is not trusted: read the above, then give --yes")
+    signed = encoded({name: value for name, value in info.items() if name != SIGNATURE})
+    write_file(run.path / INFO_NAME, signed)
+    if not is_own(run.info):
+        raise UsageError("there is no place for your key: set EECHIPS_CACHE to a folder that you alone can write to")
+    click.echo(f"{folder} is trusted")

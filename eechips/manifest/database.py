@@ -1,0 +1,153 @@
+"""Connections to a ledger's file, whose errors are those of eechips."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import StorageError
+from eechips.storage import regular_file
+
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+"""Begins a rollback journal, and ends one that names a super-journal: https://www.sqlite.org/fileformat.html#rollbackjournal."""
+
+
+def connect(path: Path, *, readonly: bool) -> Connection:
+    """Open the file of a ledger, which somebody else may have written.
+
+    Args:
+        path: of the file.
+        readonly: whether it is not to be changed.
+
+    Raises:
+        StorageError: if it cannot be opened.
+        UsageError: if it is a link out of its folder, or no regular file.
+    """
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        regular_file(path.with_name(path.name + suffix), path.parent)
+    _refuse_super_journal(path)
+    mode = "ro" if readonly else "rwc"
+    if readonly and _is_at_rest(path):
+        mode = "ro&immutable=1"
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    try:
+        found: Connection = sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
+    except sqlite3.Error as error:
+        raise _explained(error, path) from error
+    found.path = path
+    try:
+        found.execute("PRAGMA trusted_schema = OFF")  # https://www.sqlite.org/security.html
+        found.execute("PRAGMA cell_size_check = ON")
+    except StorageError:
+        found.close()
+        raise
+    return found
+
+
+def _is_at_rest(path: Path) -> bool:
+    """Whether a file says that it has a write-ahead log and has none: SQLite would make one, if only to read it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(20)[18:] == b"\2\2" and not path.with_name(f"{path.name}-wal").exists()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(f"cannot use {path}: {error.strerror or error}") from error
+
+
+def _refuse_super_journal(path: Path) -> None:
+    """Refuse a journal that has SQLite delete another file once it is rolled back; eechips never writes one."""
+    journal = path.with_name(f"{path.name}-journal")
+    try:
+        with journal.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - len(_JOURNAL_MAGIC)))
+            end = file.read()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(f"cannot use {path}: {error.strerror or error}") from error
+    if end == _JOURNAL_MAGIC:
+        raise StorageError(f"{journal} names other files, as eechips never does: it is not rolled back")
+
+
+class Cursor(sqlite3.Cursor):
+    """A cursor that raises errors of eechips."""
+
+    connection: Connection
+
+    def _failed(self, error: sqlite3.Error) -> StorageError:
+        self.close()  # a traceback keeps the cursor, and its statement would keep the file open
+        return _explained(error, self.connection.path)
+
+    def execute(self, *arguments: Any) -> Cursor:
+        """As of any cursor."""
+        try:
+            super().execute(*arguments)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        return self
+
+    def executemany(self, statement: str, rows: Iterable[Any]) -> Cursor:
+        """As of any cursor."""
+        try:
+            super().executemany(statement, rows)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+        return self
+
+    def __next__(self) -> Any:
+        """As of any cursor."""
+        try:
+            return super().__next__()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def fetchone(self) -> Any:
+        """As of any cursor."""
+        try:
+            return super().fetchone()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def fetchmany(self, size: int | None = 1) -> list[Any]:
+        """As of any cursor."""
+        try:
+            return super().fetchmany(size)
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+    def fetchall(self) -> list[Any]:
+        """As of any cursor."""
+        try:
+            return super().fetchall()
+        except sqlite3.Error as error:
+            raise self._failed(error) from error
+
+
+class Connection(sqlite3.Connection):
+    """A connection whose cursors raise errors of eechips.
+
+    Attributes:
+        path: of the file.
+    """
+
+    path: Path
+
+    def execute(self, *arguments: Any) -> Cursor:
+        """As of any connection."""
+        return self.cursor(Cursor).execute(*arguments)
+
+    def executemany(self, statement: str, rows: Iterable[Any]) -> Cursor:
+        """As of any connection."""
+        return self.cursor(Cursor).executemany(statement, rows)
+
+
+def _explained(error: sqlite3.Error, path: Path) -> StorageError:
+    if isinstance(error, sqlite3.OperationalError):
+        if "full" in str(error):
+            return StorageError(f"the disk is full: could not write {path}")
+        return StorageError(f"cannot use {path}: {error}")
+    return StorageError(f"{path} is damaged or no ledger: {error}")

@@ -1,0 +1,171 @@
+"""Whether a ledger and run.json, which somebody else may have written, hold what eechips writes.
+
+Paths are looked at in every ledger that is opened. The values are looked at, all of them, in those of other users.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.errors import StorageError, UsageError
+from eechips.manifest.record import LISTS, State
+from eechips.received_files import parse_json, read_json
+from eechips.storage import check_name
+
+if TYPE_CHECKING:
+    from eechips.manifest.ledger import Ledger
+
+_BRACKETS = 64  # in the JSON of a unit whose nesting is looked at
+
+_TEXTS = ("error_class", "error", "traceback", "file", "sha256", "dtype", "crs", "finished")
+_COUNTS = ("attempts", "requests", "bytes", "width", "height", "rows", "replaces")
+_NUMBERS = ("valid_fraction", "seconds")
+_LARGEST = 1 << 53
+
+_INFO: Mapping[str, type | tuple[type, ...]] = {
+    "command": (str, type(None)),
+    "directory": str,
+    "recipe": str,
+    "parameters": dict,
+    "source": str,
+    "results": (str, type(None)),
+    "endpoint": str,
+    "project": (str, type(None)),
+    "datasets": list,
+    "notes": list,
+    "versions": dict,
+    "started": str,
+    "finished": (str, type(None)),
+    "units": dict,
+}
+"""Types of the values of run.json."""
+
+
+def read_info(folder: Path, name: str) -> dict[str, Any]:
+    """Read run.json; empty if there is none.
+
+    Raises:
+        StorageError: if it is not as eechips writes it.
+        UsageError: if it is a link out of the folder, or no regular file.
+    """
+    path = folder / name
+    try:
+        info = read_json(path, folder)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(info, dict):
+        raise StorageError(f"{path} is damaged: it is no object")
+    for key, kind in _INFO.items():
+        if key in info and not isinstance(info[key], kind):
+            raise StorageError(f"{path} is damaged: {key} is {json.dumps(info[key])[:60]}")
+    for key, kinds in (("datasets", dict), ("notes", str)):
+        if not all(isinstance(each, kinds) for each in info.get(key, ())):
+            raise StorageError(f"{path} is damaged: {key} has values of other types")
+    for each in info.get("datasets", ()):
+        if not isinstance(each.get("id"), str) or not all(isinstance(v, (str, type(None))) for v in each.values()):
+            raise StorageError(f"{path} is damaged: datasets has values of other types")
+    return info
+
+
+def check_paths(ledger: Ledger) -> None:
+    """See whether every path that a ledger has recorded stays below the place of the results.
+
+    Raises:
+        UsageError: naming the unit and the path.
+    """
+    for identifier, file in ledger.odd_files():
+        try:
+            check_name(file if isinstance(file, str) else "")
+        except UsageError:
+            raise UsageError(
+                f"{ledger.path} cannot be used: unit {identifier[:16]} has its file at {file!r}, which leads out of the"
+                " folder. Somebody has changed it"
+            ) from None
+    for made in ledger.meta().get("assembled") or ():
+        file = made.get("file") if isinstance(made, dict) else None
+        try:
+            check_name(file if isinstance(file, str) else "")
+        except UsageError:
+            raise UsageError(
+                f"{ledger.path} cannot be used: what was made of all results is at {file!r}, which leads out of the"
+                " folder. Somebody has changed it"
+            ) from None
+
+
+def check_values(ledger: Ledger) -> None:
+    """See whether the values of a ledger have the types that eechips gives them.
+
+    Raises:
+        StorageError: naming the unit.
+    """
+    for key, wrong in _wrong_meta(ledger.meta()):
+        raise StorageError(f"{ledger.path} is damaged: {key} is {json.dumps(wrong)[:60]}")
+    for identifier in ledger.wrong_units(" OR ".join(_wrong_columns()), _wrong_facts()):
+        raise StorageError(f"{ledger.path} is damaged: unit {identifier[:16]} has values that no run records")
+    for identifier, text in ledger.bracketed(_BRACKETS):
+        try:
+            parse_json(text)
+        except ValueError as error:
+            raise StorageError(f"{ledger.path} is damaged: unit {identifier[:16]}: {error}") from error
+
+
+def _wrong_meta(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    kinds = {"recipe": str, "identity": str, "parameters": dict, "name": str, "source": str, "results": str}
+    yield from ((key, meta[key]) for key, kind in kinds.items() if key in meta and not isinstance(meta[key], kind))
+    made = meta.get("assembled") or []
+    wanted = (("file", str), ("bytes", int), ("sha256", str))
+    if not isinstance(made, list) or not all(isinstance(e, dict) and _has(e, wanted) for e in made):
+        yield "assembled", made
+    outside = meta.get("outside") or {"files": 0, "folders": []}
+    is_told = isinstance(outside, dict) and _has(outside, (("files", int), ("folders", list)))
+    if not is_told or not all(isinstance(folder, str) for folder in outside["folders"]):
+        yield "outside", outside
+
+
+def _has(values: Mapping[str, Any], wanted: tuple[tuple[str, type], ...]) -> bool:
+    return all(isinstance(values.get(name), kind) for name, kind in wanted)
+
+
+def _wrong_columns() -> Iterator[str]:
+    """Conditions of SQL for a row of units that no run has recorded."""
+    yield "position < 0 OR typeof(id) != 'blob' OR length(id) != 32"
+    yield "typeof(unit) != 'text' OR NOT json_valid(unit) OR json_type(unit) != 'object'"
+    yield "typeof(name) != 'text'"
+    yield f"state IS NULL OR state NOT IN ({', '.join(repr(state.value) for state in State)})"
+    yield "attempts IS NULL OR requests IS NULL"
+    yield "(file IS NOT NULL AND bytes IS NULL)"
+    yield from (f"typeof({name}) NOT IN ('null', 'text')" for name in _TEXTS)
+    yield from (f"typeof({name}) NOT IN ('null', 'integer') OR {name} NOT BETWEEN 0 AND {_LARGEST}" for name in _COUNTS)
+    yield from (f"typeof({name}) NOT IN ('null', 'real', 'integer') OR abs({name}) > 1e15" for name in _NUMBERS)
+    yield "(finished IS NOT NULL AND (finished NOT GLOB '[12][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T*'" + (
+        " OR julianday(finished) IS NULL))"
+    )
+    yield from (_wrong_list(name, name) for name in LISTS)
+
+
+def _wrong_list(name: str, value: str) -> str:
+    """The condition for a value that is no JSON list of texts, or of six numbers for a transform."""
+    kinds = "('integer', 'real')" if name == "transform" else "('text')"
+    count = f" OR json_array_length({value}) != 6" if name == "transform" else ""
+    odd = f"EXISTS (SELECT 1 FROM json_each({value}) WHERE type NOT IN {kinds})"
+    return (
+        f"({value} IS NOT NULL AND CASE WHEN typeof({value}) != 'text' OR NOT json_valid({value}) THEN 1"
+        f" WHEN json_type({value}) != 'array' THEN 1 ELSE {odd}{count} END)"
+    )
+
+
+def _wrong_facts() -> str:
+    """The condition for a row of layers whose facts no run has recorded."""
+    lists = " OR ".join(_wrong_list(name, f"json_extract(facts, '$.{name}')") for name in sorted(LISTS))
+    numbers = " OR ".join(
+        f"coalesce(json_type(facts, '$.{name}'), 'null') NOT IN ('null', 'integer', 'real')"
+        for name in ("width", "height", "rows", "valid_fraction")
+    )
+    texts = " OR ".join(
+        f"coalesce(json_type(facts, '$.{name}'), 'null') NOT IN ('null', 'text')" for name in ("dtype", "crs")
+    )
+    valid = "typeof(facts) != 'text' OR NOT json_valid(facts)"
+    return f"CASE WHEN {valid} THEN 1 WHEN json_type(facts) != 'object' THEN 1 ELSE {lists} OR {numbers} OR {texts} END"

@@ -1,0 +1,154 @@
+"""Reading JSON and tables that somebody else may have written: within bounds, with errors of eechips."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.errors import StorageError
+from eechips.storage import regular_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+_MOST_NESTED = 64  # lists and objects within each other
+_MOST_BYTES = 64 << 20  # of a JSON document
+_MOST_VALUES = 1 << 28  # of a Parquet file: 2 GiB of numbers, which a file of some bytes can claim to have
+
+
+def parse_json(data: bytes | str) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError: if it is malformed, or nested too deep.
+    """
+    try:
+        value = json.loads(data)
+    except RecursionError:
+        raise ValueError("its values are nested too deep") from None
+    level = [value]
+    for _ in range(_MOST_NESTED):
+        inner: list[Any] = []
+        for outer in level:
+            inner += outer.values() if isinstance(outer, dict) else outer if isinstance(outer, list) else ()
+        level = [each for each in inner if isinstance(each, (dict, list))]
+        if not level:
+            return value
+    raise ValueError("its values are nested too deep")
+
+
+def read_json(path: Path, folder: Path) -> Any:
+    """Read a JSON document in a folder.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        StorageError: if it is malformed, too large, or nested too deep.
+        UsageError: if it is a link out of the folder, or no regular file.
+    """
+    regular_file(path, folder)
+    with reading(path), path.open("rb") as file:
+        data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise ValueError(f"it has more than {_MOST_BYTES >> 20} MiB")
+        return parse_json(data)
+
+
+@contextlib.contextmanager
+def reading(path: Path | str) -> Iterator[None]:
+    """Raise what pandas, pyarrow and Python say of a damaged file as one error.
+
+    Raises:
+        StorageError: naming the file.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (ValueError, OSError, TypeError, KeyError, IndexError, NotImplementedError, MemoryError) as error:
+        # pyarrow's errors are of these classes: https://arrow.apache.org/docs/python/api/exceptions.html
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise StorageError(f"{path} is damaged: {reason}") from error
+
+
+@contextlib.contextmanager
+def opened_parquet(path: Path, folder: Path | None = None) -> Iterator[pq.ParquetFile]:
+    """Open a Parquet file, whose errors are raised as one within the block too.
+
+    Args:
+        path: of the file.
+        folder: that no link may lead out of; None for that of the file.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        StorageError: if it is damaged, or has more values than fit into memory.
+        UsageError: if it is a link out of the folder, or no regular file.
+    """
+    import pyarrow.parquet as pq
+
+    regular_file(path, path.parent if folder is None else folder)
+    with reading(path), pq.ParquetFile(path) as file:
+        _check_size(file)
+        yield file
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
+    """Read a Parquet file as an Arrow table.
+
+    Args:
+        path: of the file.
+        columns: that are wanted; None for all.
+
+    Raises:
+        FileNotFoundError, StorageError, UsageError: see :func:`opened_parquet`; or if it lacks a column.
+    """
+    with opened_parquet(path) as file:
+        lacking = [name for name in columns or () if name not in file.schema_arrow.names]
+        if lacking:
+            raise ValueError(f"it has no column {lacking[0]}")
+        return file.read(columns=None if columns is None else list(columns))
+
+
+def read_frame(
+    source: Path | bytes, suffix: str, *, columns: Sequence[str] | None = None, rows: int | None = None, name: str = ""
+) -> pd.DataFrame:
+    """Read a table of results, CSV or Parquet.
+
+    Args:
+        source: the file, or its content.
+        suffix: ``csv`` or ``parquet``.
+        columns: that are wanted; None for all.
+        rows: the first ones; None for all.
+        name: of content, for messages.
+
+    Raises:
+        FileNotFoundError, StorageError, UsageError: see :func:`opened_parquet`.
+    """
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    if isinstance(source, Path):
+        regular_file(source, source.parent)
+    buffer: Any = io.BytesIO(source) if isinstance(source, bytes) else source
+    with reading(name or str(source)):
+        if suffix == "csv":
+            usecols = None if columns is None else list(columns)
+            found: pd.DataFrame = pd.read_csv(buffer, usecols=usecols, nrows=rows)
+            return found
+        with pq.ParquetFile(buffer) as file:
+            _check_size(file)
+            wanted = None if columns is None else list(columns)
+            batches = file.iter_batches(batch_size=rows or 1, columns=wanted)
+            some = None if rows == 0 else next(batches, None) if rows else file.read(columns=wanted)
+            frame: pd.DataFrame = (file.schema_arrow.empty_table() if some is None else some).to_pandas()
+            return frame
+
+
+def _check_size(file: pq.ParquetFile) -> None:
+    found = file.metadata
+    if found.num_rows * max(found.num_columns, 1) > _MOST_VALUES:
+        raise ValueError(f"it claims to have {found.num_rows:,} rows of {found.num_columns:,} columns")

@@ -1,0 +1,28 @@
+"""The folder for what eechips remembers of a user between commands."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+CACHE_VARIABLE = "EECHIPS_CACHE"
+
+
+def cache_folder() -> Path | None:
+    """The user's cache folder of eechips, which need not exist; None for a user without a home.
+
+    ``EECHIPS_CACHE``, else ``%LOCALAPPDATA%\\eechips`` on Windows, else ``eechips`` in ``XDG_CACHE_HOME`` or
+    ``~/.cache`` (https://specifications.freedesktop.org/basedir-spec: relative paths do not count).
+    """
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named)
+    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
+    base = Path(os.environ.get(variable, ""))
+    if not base.is_absolute():
+        try:
+            base = Path.home() / ".cache"
+        except RuntimeError:  # a container may run as somebody whom no one knows
+            return None
+    return base / "eechips"
