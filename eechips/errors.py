@@ -19,6 +19,7 @@
     │       ├── UnknownServiceError     an answer that is in no table: many alike stop the run
     │       └── QuarantinedError        a file came whole again and again, and was wrong each time
     ├── RecipeError             an exception from the recipe's own code
+    ├── InternalError           an exception from eechips' own code, or a lack of memory: the unit is tried again later
     ├── LeakageError            chips of different splits lie too near to each other: exit status 1
     ├── WorkerLostError         the unit took its worker process down, or hung, too often
     └── StorageError            a result could not be written (disk full, no permission)
@@ -127,6 +128,20 @@ class RecipeError(EechipsError):
 
     Attributes:
         traceback: the recipe's traceback as text.
+    """
+
+    def __init__(self, message: str, *, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
+
+
+class InternalError(EechipsError):
+    """The code of eechips raised what it does not expect, or the machine lacked memory; no recipe is at fault.
+
+    A unit is repeated a few times at once, and by the next run. Many such units in a row stop the run.
+
+    Attributes:
+        traceback: of what was raised, as text.
     """
 
     def __init__(self, message: str, *, traceback: str = "") -> None:

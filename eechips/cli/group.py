@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from eechips.errors import EechipsError, RecipeError, RequestError
+from eechips.errors import EechipsError, InternalError, RecipeError, RequestError
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.
 _VERBS = {
@@ -103,7 +103,7 @@ def _sentence(error: EechipsError) -> str:
     text = " ".join(str(error).split())  # Earth Engine breaks some of its messages into lines
     if isinstance(error, RequestError):  # units record theirs: this one was the planner's
         return f"Earth Engine refused a request of the plan: {text}"
-    return f"{text} (--debug shows where)" if isinstance(error, RecipeError) else text
+    return f"{text} (--debug shows where)" if isinstance(error, (RecipeError, InternalError)) else text
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

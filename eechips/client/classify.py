@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import traceback
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
@@ -18,8 +19,10 @@ from eechips.client.service_errors import ErrorBody, Kind, Period, ServiceError,
 from eechips.errors import (
     ConfigurationError,
     EechipsError,
+    InternalError,
     PermanentError,
     ProjectUnavailableError,
+    RecipeError,
     TooLargeError,
     TransientError,
     UnknownServiceError,
@@ -141,6 +144,57 @@ def classify_exception(error: BaseException) -> EechipsError | None:
         if found is not None:
             return found
     return None
+
+
+def internal_error(error: BaseException) -> EechipsError:
+    """The error that an exception stands for that eechips' own code has raised.
+
+    Args:
+        error: what was raised. An EechipsError, or what :func:`classify_exception` knows, stays what it is.
+
+    Returns:
+        An InternalError for everything else.
+    """
+    found = classify_exception(error)
+    if found is not None:
+        return found
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, MemoryError):
+        text = f"this machine has too little memory for the unit ({what}): run fewer at once (--processes, --in-flight)"
+    else:
+        text = f"a fault of eechips, please report it: {what}"
+    return InternalError(text, traceback="".join(traceback.format_exception(error)))
+
+
+@contextlib.contextmanager
+def recipe_code(of_eechips: tuple[type[BaseException], ...] = (MemoryError,)) -> Iterator[None]:
+    """Mark the recipe's own code: what it raises inside the block is the recipe's error.
+
+    What the service answered stays what it is.
+
+    Args:
+        of_eechips: exceptions that the recipe is not to blame for.
+
+    Raises:
+        RequestError, ConfigurationError: classified, if a request of the recipe failed.
+        RecipeError: for every other exception but those of eechips.
+    """
+    try:
+        yield
+    except EechipsError:
+        raise
+    except (Exception, SystemExit) as error:
+        found = classify_exception(error)
+        if found is not None:
+            raise found from error
+        if isinstance(error, of_eechips):
+            raise
+        raise recipe_error(error) from error
+
+
+def recipe_error(error: BaseException) -> RecipeError:
+    """The error that an exception of the recipe's own code stands for."""
+    return RecipeError(f"{type(error).__name__}: {error}", traceback="".join(traceback.format_exception(error)))
 
 
 @contextlib.contextmanager

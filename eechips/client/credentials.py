@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from eechips.client.scrub import scrub
 from eechips.client.transport import is_loopback
 from eechips.errors import ConfigurationError, UsageError
+from eechips.warning_filters import ignore
 
 HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
 """For many small automated requests: https://developers.google.com/earth-engine/guides/processing_environments."""
@@ -125,9 +125,9 @@ def _load_stored() -> Any:
         with contextlib.suppress(OSError):
             stored = ee.oauth.get_credentials_arguments()
         make: Any = Credentials
-        with warnings.catch_warnings():  # its advice is wrong here: the project is named by each request
-            warnings.filterwarnings("ignore", ".*(No project ID|quota project).*")
-            found = make(None, **stored) if stored.get("refresh_token") else google.auth.default()[0]
+        # Their advice is wrong here: the project is named by each request.
+        ignore(UserWarning, ".*(No project ID|quota project).*")
+        found = make(None, **stored) if stored.get("refresh_token") else google.auth.default()[0]
         project = stored.get("quota_project_id") or ee.oauth.get_appdefault_project()
         if project and project != found.quota_project_id and hasattr(found, "with_quota_project"):
             found = found.with_quota_project(project)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client.classify import can_split, raising_too_large
@@ -51,9 +53,17 @@ class Fetcher:
         connection: an initialised client.
         method: ``url`` creates a thumbnail or download and fetches it (two requests); ``pixels`` computes
             and fetches in one.
+        recipe_code: surrounds what executes code of the recipe: its templates, and its expressions as the client
+            turns them into requests.
     """
 
-    def __init__(self, connection: Connection, method: Method) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        method: Method,
+        recipe_code: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        self._recipe_code = recipe_code
         self._transport = connection.transport
         self._method = method
         self._sizes = Sizes()
@@ -118,9 +128,10 @@ class Fetcher:
             RequestError: classified.
             ee.EEException: if the service refuses the expression.
         """
-        if isinstance(source, Divisible):
-            return self._rows.divisible(source)
-        return self._rows.series(source) if isinstance(source, Series) else self._rows.table(source)
+        with self._recipe_code():
+            if isinstance(source, Divisible):
+                return self._rows.divisible(source)
+            return self._rows.series(source) if isinstance(source, Series) else self._rows.table(source)
 
     def _collect(
         self, chip: Chip, grid: Grid, windows: Sequence[Window], accept: Callable[[Chip, bytes], T]
@@ -170,8 +181,8 @@ class Fetcher:
         Raises:
             TooLargeError: if it does not say.
         """
-        image, _ = rendered(chip).prepare_for_export(placement(chip))
-        with raising_too_large():
+        with raising_too_large(), self._recipe_code():
+            image, _ = rendered(chip).prepare_for_export(placement(chip))
             described = image.getInfo()
         band = described["bands"][0] if isinstance(described, dict) and described.get("bands") else {}
         size = tuple(band.get("dimensions") or ())
@@ -186,17 +197,19 @@ class Fetcher:
         """Creates a thumbnail or a download and returns its URL, which is a secret."""
         import ee
 
-        request = self._requests.fill(chip)
-        if request is None:
-            return str(ee.data.makeThumbUrl(self._send(chip)))
+        with self._recipe_code():
+            request = self._requests.fill(chip)
+            if request is None:
+                return str(ee.data.makeThumbUrl(self._send(chip)))
         return str(ee.data.makeThumbUrl({"thumbid": self._transport.post(request, _name)}))
 
     def _compute(self, chip: Chip, accept: Callable[[bytes], T]) -> T:
-        request = self._requests.fill(chip)
+        with self._recipe_code():
+            request = self._requests.fill(chip)
         if request is not None:
             return self._transport.post(request, accept)
         found: list[T] = []
-        with self._transport.checking(lambda body: found.append(accept(body))):
+        with self._recipe_code(), self._transport.checking(lambda body: found.append(accept(body))):
             self._send(chip)
         return found[-1]
 

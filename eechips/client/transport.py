@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from eechips.client import retry
 from eechips.client.authorization import Authorizer
-from eechips.client.classify import classify_exception, classify_response, parse_error
+from eechips.client.classify import classify_exception, classify_response, internal_error, parse_error
 from eechips.client.documents import Documents
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Seat, Slot
@@ -374,13 +374,18 @@ class Transport:
                 self._usage.repeats += 1
             return attempt()
 
-        return retry.call(
-            counted,
-            policy or self.policy,
-            pause=self.pause,
-            await_service=self._seat.await_service,
-            clock=lambda: self._clock() - self._seat.throttle.asked_so_far,
-        )
+        try:
+            return retry.call(
+                counted,
+                policy or self.policy,
+                pause=self.pause,
+                await_service=self._seat.await_service,
+                clock=lambda: self._clock() - self._seat.throttle.asked_so_far,
+            )
+        except EechipsError:
+            raise
+        except Exception as error:  # the recipe that has asked is not to blame
+            raise internal_error(error) from error
 
     @property
     def _usage(self) -> Usage:

@@ -9,7 +9,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from eechips.engine.outcome import Outcome
-from eechips.errors import EechipsError, ProjectUnavailableError, RecipeError, TransientError, UnknownServiceError
+from eechips.errors import (
+    EechipsError,
+    InternalError,
+    ProjectUnavailableError,
+    RecipeError,
+    TransientError,
+    UnknownServiceError,
+)
 from eechips.manifest.record import Planned, Record, State
 
 ALIKE_LIMIT = 20
@@ -27,9 +34,9 @@ _BAD_REQUEST = 400
 class Breaker:
     """Counts failures in a row.
 
-    Three kinds of failures stop a run: the first units all fail in the same place of the recipe; the service refuses
-    units with the same unknown error; the service fails for half an hour. Units that the service refused are to be
-    recorded so that the next run tries them again: see :attr:`reopened`.
+    Four kinds of failures stop a run: the first units all fail in the same place of the recipe; the service refuses
+    units with the same unknown error; the service fails for half an hour; eechips itself fails, unit after unit. Units
+    that the service refused are to be recorded so that the next run tries them again: see :attr:`reopened`.
 
     Attributes:
         reopened: records of units that failed with the error that stopped the run, as they are to be recorded.
@@ -46,6 +53,7 @@ class Breaker:
         self._refused: deque[tuple[str, Record]] = deque(maxlen=_MOST_REOPENED)
         self._stopped_by: str | None = None
         self._has_succeeded = False
+        self._internal = 0
         self._since = clock()
         self.reopened: list[Record] = []
 
@@ -62,7 +70,18 @@ class Breaker:
         record = outcome.record
         if record is None:
             return None
-        return self._note_recipe(record, outcome.alike) or self._note_service(task, record, outcome.refused)
+        stop = self._note_recipe(record, outcome.alike) or self._note_service(task, record, outcome.refused)
+        return stop or self._note_internal(record)
+
+    def _note_internal(self, record: Record) -> InternalError | None:
+        self._internal = self._internal + 1 if record.error_class == InternalError.__name__ else 0
+        if self._internal < ALIKE_LIMIT:
+            return None
+        return InternalError(
+            f"{self._internal:,} units in a row failed, and no recipe is to blame: {record.error}. The run stops; its"
+            " results are kept. To go on: run the same command again, which tries these units again",
+            traceback=record.traceback or "",
+        )
 
     def _note_recipe(self, record: Record, alike: str | None) -> RecipeError | None:
         if len(self._first) >= ALIKE_LIMIT:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
+from eechips.client.classify import recipe_code
 from eechips.client.fetch import Fetcher
 from eechips.errors import RecipeError
 from eechips.recipe import Chip, Table
@@ -34,7 +36,8 @@ def content(fetcher: Fetcher, result: Any) -> Written:
         suffix = sniff(result)
         return Written(result, suffix, validate(result, suffix))
     if type(result).__module__ == "numpy" and hasattr(result, "dtype"):
-        data = writer("npy").encode(result)
+        with _encoding():
+            data = writer("npy").encode(result)
         return Written(data, "npy", validate(data, "npy"))
     raise RecipeError(
         f"get_result returned {type(result).__name__}: it must return a Chip, a Table, bytes, an array, a dict of"
@@ -51,9 +54,16 @@ def _fetch_table(fetcher: Fetcher, table: Table) -> Written:
         unpacked = table.unpack(fetcher.rows(cast("Any", table.source)))
         names, columns = tuple(unpacked), list(unpacked.values())
     else:
-        names, columns = arrange(_rows(fetcher, table), table.columns)
-    written: Written = writer(table.format).encode(names, columns)
+        with _encoding() if table.is_made else contextlib.nullcontext():
+            names, columns = arrange(_rows(fetcher, table), table.columns)
+    with _encoding() if table.is_made else contextlib.nullcontext():
+        written: Written = writer(table.format).encode(names, columns)
     return written
+
+
+def _encoding() -> contextlib.AbstractContextManager[None]:
+    """Marks the encoding of a recipe's own values: those that no format can hold are the recipe's error."""
+    return recipe_code(of_eechips=(MemoryError, OSError, Warning))
 
 
 def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:

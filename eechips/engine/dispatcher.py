@@ -24,7 +24,7 @@ from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.records import unit_failure
 from eechips.engine.redraw import Redraws
-from eechips.errors import ProjectUnavailableError, UsageError, WorkerLostError
+from eechips.errors import EechipsError, InternalError, ProjectUnavailableError, UsageError, WorkerLostError
 from eechips.human import human_time
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned, Record, State
@@ -39,6 +39,8 @@ _MAX_HELD = 5
 """Workers at most that are kept free for units alone."""
 _PACE_SECONDS = 5.0  # between two lines of the log on how the run goes
 _WAIT_SECONDS = 600.0  # between two notices of a wait that the service asks for
+_FINISHING = (ProjectUnavailableError, InternalError)
+"""Errors that stop a run once what is in flight is done."""
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
 _HANG_UP = getattr(signal, "SIGHUP", None)  # not every system has it
@@ -130,7 +132,7 @@ class Dispatcher:
         self._disputed: set[str] = set()
         self._count = self._settled = 0
         self._breaker = Breaker(clock)
-        self._stop: ProjectUnavailableError | None = None
+        self._stop: EechipsError | None = None
         self._is_dry = False
         self._is_exclusive = False
         self._is_offline = self._is_restricted = False
@@ -150,6 +152,7 @@ class Dispatcher:
 
         Raises:
             ConfigurationError: if no unit can succeed, now or at all.
+            InternalError: if eechips itself fails, unit after unit.
             RecipeError: if the first units all fail in the same place of the recipe, or it cannot redraw.
             RequestError: if the service refuses what redrawing asks.
             StorageError: if results cannot be written.
@@ -323,7 +326,7 @@ class Dispatcher:
         records: list[Record] = []
         dropped: list[int] = []
         files: dict[str, int] = {}
-        failure: Exception | None = None
+        failure: EechipsError | None = None
         further: list[tuple[int, str, int, str]] = []
         layers: list[tuple[int, str, str, str]] = []
         revoked: dict[int, Record] = {}
@@ -358,9 +361,9 @@ class Dispatcher:
                 self._redraws.want(position)
         for record in records:
             self._report(record)
-        if failure is not None and (self._stop is None or not isinstance(failure, ProjectUnavailableError)):
+        if failure is not None and (self._stop is None or not isinstance(failure, _FINISHING)):
             self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
-            if not isinstance(failure, ProjectUnavailableError):
+            if not isinstance(failure, _FINISHING):
                 raise failure
             self._stop = failure  # what the service has let in is finished: it would be paid for twice
             self._executor.throttle.stop()

@@ -58,8 +58,8 @@ def preload(ordered: str) -> None:
     """
     wanted = json.loads(ordered)
     for name in (*_SHARED, *wanted["modules"]):
-        # What is missing is missed by the worker as well, which reports it with the unit that needs it.
-        with contextlib.suppress(ImportError):
+        # What cannot be imported fails in the worker as well, which reports it with the unit that needs it.
+        with contextlib.suppress(Exception):
             importlib.import_module(name)
     _warm_up()
     _prepare(Path(wanted["briefing"]))
@@ -86,14 +86,14 @@ def _warm_up() -> None:
     Both know about forks (``pthread_atfork``), and no file stays open.
     """
     import numpy as np
+    from affine import Affine
     from rasterio.crs import CRS
-    from rasterio.transform import from_origin
 
     from eechips.writers import Expectation, geotiff, png
 
     pixels, mask = np.zeros((3, 8, 8), dtype="uint8"), np.ones((8, 8), dtype=bool)
     utm = CRS.from_epsg(32613)
-    file = geotiff.encode(pixels, mask, ("R", "G", "B"), utm, from_origin(5e5, 4e6, 1.0, 1.0))
+    file = geotiff.encode(pixels, mask, ("R", "G", "B"), utm, Affine(1.0, 0.0, 5e5, 0.0, -1.0, 4e6))
     geotiff.receive(file, Expectation(crs=utm.to_string()))
     png.validate(_TRANSPARENT_PIXEL, Expectation())
 

@@ -7,7 +7,7 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.classify import classify_exception
+from eechips.client.classify import internal_error
 from eechips.client.scrub import scrub
 from eechips.client.transport import Usage
 from eechips.engine.breaker import refusal_of
@@ -15,6 +15,7 @@ from eechips.engine.outcome import Outcome
 from eechips.errors import (
     ConfigurationError,
     EechipsError,
+    InternalError,
     RecipeError,
     StorageError,
     TransientError,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
 _MAX_TRACEBACK = 8000  # characters
+_PASSING = (TransientError, InternalError)
+"""Errors of units that the next run tries again."""
 
 
 def is_empty(facts: Facts) -> bool:
@@ -99,22 +102,22 @@ def failed(task: Planned, error: BaseException, secrets: Collection[str] = ()) -
 
     Args:
         task: the unit.
-        error: the exception.
+        error: the exception: an error of eechips, or an unexpected one, which is an internal error. What the recipe
+            has raised is marked as such by :func:`eechips.client.classify.recipe_code`.
         secrets: values that are hidden in what is recorded.
     """
-    found = classify_exception(error)
+    found = internal_error(error)
     alike = trace = None
-    if found is None or isinstance(found, (RecipeError, UsageError)):
-        alike = _place(error)
+    if isinstance(found, (RecipeError, UsageError)):
+        alike = _place(error.__cause__ or error)
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        if isinstance(found, RecipeError) and found.traceback:
-            trace = found.traceback
-        found = found or RecipeError(f"{type(error).__name__}: {error}")
+    if isinstance(found, (RecipeError, InternalError)) and found.traceback:
+        trace = found.traceback
     if isinstance(found, (ConfigurationError, StorageError)):
         return Outcome(task.position, None, fatal=_scrubbed(found, secrets))
     record = Record(
         position=task.position,
-        state=State.FAILED_TRANSIENT if isinstance(found, TransientError) else State.FAILED_PERMANENT,
+        state=State.FAILED_TRANSIENT if isinstance(found, _PASSING) else State.FAILED_PERMANENT,
         error_class=type(found).__name__,
         error=scrub(str(found), secrets),
         traceback=scrub(trace, secrets)[-_MAX_TRACEBACK:] if trace else None,

@@ -14,6 +14,7 @@ from typing import Any
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.client import retry
+from eechips.client.classify import recipe_code
 from eechips.client.connection import Connection, Target, attach
 from eechips.client.documents import DocumentsFile
 from eechips.client.fetch import Fetcher
@@ -21,19 +22,22 @@ from eechips.client.scrub import secrets_of
 from eechips.client.sessions import throttle_others
 from eechips.client.surroundings import surrounded
 from eechips.client.throttle import Seat, Stopped
-from eechips.client.transport import Transport
+from eechips.client.transport import Transport, Usage
 from eechips.engine.content import content
 from eechips.engine.duty import Duty
 from eechips.engine.files import File, Files, Placed
 from eechips.engine.outcome import Outcome
 from eechips.engine.records import completed, failed, is_empty, layer_facts, record_of, together
-from eechips.errors import RecipeError
+from eechips.errors import InternalError, RecipeError
 from eechips.manifest.names import result_name
 from eechips.manifest.record import Planned, Record, State
 from eechips.recipe import Chip, NoData, Table, unit_value
 from eechips.storage import ID_LENGTH, Stage, Staged, folded, safe_component
 from eechips.warning_filters import ignore
 from eechips.writers import Facts
+
+_INTERNAL_REPEATS = 2
+"""How often a unit is repeated at once after errors of eechips itself, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +90,38 @@ class Worker:
         # Recipes need not be written for threads: only the fetching happens in several at once.
         self._is_concurrent = getattr(duty.recipe, "is_concurrent", False)
         self._recipe_turn = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
-        self._fetcher = Fetcher(connection, duty.method)
+        # The code of a built-in recipe is eechips' own.
+        self._recipe_code = contextlib.nullcontext if getattr(duty.recipe, "is_builtin", False) else recipe_code
+        self._fetcher = Fetcher(connection, duty.method, self._recipe_code)
 
     def execute(self, task: Planned) -> Outcome:
         """Fetches one unit. Whatever goes wrong becomes part of the outcome."""
         began = time.monotonic()
         with self._transport.metered(logs=self._duty.logs) as usage:
             try:
-                outcome = self._fetch(task)
+                outcome = self._attempt(task, usage)
             except Stopped:
                 outcome = Outcome(task.position, None)
+        return completed(outcome, usage, time.monotonic() - began)
+
+    def _attempt(self, task: Planned, usage: Usage) -> Outcome:
+        """Fetches one unit; a few times if eechips itself fails, as that may be for want of memory, for example."""
+        left = min(_INTERNAL_REPEATS, self._duty.policy.retries)
+        while True:
+            try:
+                return self._fetch(task)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - recorded: a unit fails for itself
                 outcome = failed(task, error, self._secrets)
-        return completed(outcome, usage, time.monotonic() - began)
+            is_internal = outcome.record is not None and outcome.record.error_class == InternalError.__name__
+            if not is_internal or not left:
+                return outcome
+            left -= 1
+            usage.repeats += 1
+            self._transport.pause(self._duty.policy.delay)
 
     def _fetch(self, task: Planned) -> Outcome:
         unit = unit_value(json.loads(task.unit))
-        with self._recipe_turn, surrounded(self._transport):
+        with self._recipe_turn, surrounded(self._transport), self._recipe_code():
             result = self._recipe.get_result(task.position, unit)
         is_exclusive = self._is_exclusive(result)
         if result is None or isinstance(result, NoData):

@@ -197,6 +197,7 @@ class Checked:
         self.datasets: Sequence[str] = recipe.datasets
         self.imports: Sequence[str] = getattr(recipe, "imports", ())
         self.is_concurrent = bool(getattr(recipe, "is_concurrent", False))
+        self.is_builtin = bool(getattr(recipe, "is_builtin", False))
         self.needs_service = bool(getattr(recipe, "needs_service", True))
         self.units, self.is_open, self.is_through = 0, hasattr(recipe, "drive"), False
         self._is_stopped = False

@@ -128,6 +128,7 @@ class ChipSample:
     _plan: ChipPlan | None = field(init=False, repr=False, compare=False, default=None)
 
     name = "sample"
+    is_builtin = True
 
     def __post_init__(self) -> None:
         layers = layers_of(self.dataset, self.bands, self.mask)

@@ -67,6 +67,7 @@ class Composites(Imagery):
     step: Step = field(init=False, repr=False)
 
     name = "composites"
+    is_builtin = True
     name_template = "composites/{start}"
 
     def __post_init__(self) -> None:

@@ -39,6 +39,7 @@ class Images(Imagery):
     limit: int | None = None
 
     name = "images"
+    is_builtin = True
     name_template = "images/{date}_{image}"
 
     def __post_init__(self) -> None:

@@ -124,6 +124,7 @@ class MosaicRecipe(OfDataset):
     folder: Path | None = field(init=False, repr=False, compare=False, default=None)
 
     name = "mosaic"
+    is_builtin = True
     name_template = "windows/{row}-{column}"
 
     def __post_init__(self) -> None:

@@ -119,6 +119,7 @@ class PointValues(OfDataset):
     format: TableFormat = "parquet"
 
     name = "points"
+    is_builtin = True
     name_template = "cells/{id}"
     is_concurrent = True
 

@@ -104,6 +104,7 @@ class Scenes:
     _desk: list[SceneDesk] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "scenes"
+    is_builtin = True
     name_template = "scenes/{item}/{asset}"
     needs_service = False
     is_foreign = True

@@ -123,6 +123,7 @@ class TimeSeries(OfDataset):
     sha256: str | None = field(init=False, repr=False)
 
     name = "timeseries"
+    is_builtin = True
 
     def __post_init__(self) -> None:
         if self.bands is not None:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eechips.client.classify import internal_error
 from eechips.client.throttle import Stopped
 from eechips.engine.files import File, Files
 from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
@@ -63,6 +64,7 @@ class Executor:
         )
         self._folder: CallFolder | None = None
         self._program: Program | None = None
+        self._has_raised = False
         if place.log_level is not None:
             logging.basicConfig(level=place.log_level)
         sys.path[:0] = [folder for folder in place.imports if folder not in sys.path]
@@ -90,13 +92,14 @@ class Executor:
             if self._witness.is_stopped:
                 raise Stopped from None
             folder.keep(position, Result(error=error))
-            found = classified(error)
+            found = classified(error) if self._has_raised else internal_error(error)
             if isinstance(found, RequestError) and self._witness.failure is not None:
                 found = self._witness.failure  # with the service's message, which libraries leave out
             if found is not None and found is not error:
                 raise found from error
             raise
         finally:
+            self._has_raised = False
             sys.stdout.flush()
         if isinstance(result.value, (Chip, Table)):
             return result.value
@@ -121,6 +124,13 @@ class Executor:
         return self._witness.failure
 
     def _call(self, folder: CallFolder, position: int) -> Result:
+        try:
+            return self._called(folder, position)
+        except BaseException:  # the script's own, unlike what goes wrong with its folder
+            self._has_raised = True
+            raise
+
+    def _called(self, folder: CallFolder, position: int) -> Result:
         program = self._load(folder)
         call = folder.call(program, position)
         changes = Changes(call.function) if program.shares else None

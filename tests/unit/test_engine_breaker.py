@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import pytest
+
+from eechips.client.classify import recipe_code
 from eechips.engine.breaker import ALIKE_LIMIT, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
 from eechips.engine.records import failed
-from eechips.errors import EechipsError, PermanentError, ProjectUnavailableError, TransientError, UnknownServiceError
+from eechips.errors import (
+    EechipsError,
+    InternalError,
+    PermanentError,
+    ProjectUnavailableError,
+    RecipeError,
+    TransientError,
+    UnknownServiceError,
+)
 from eechips.manifest.record import Planned, Record, State
 
 
@@ -87,3 +98,32 @@ def test_an_outage_stops_the_run_only_after_long() -> None:
     assert "for 30 minutes (Unavailable.)" in str(stop)
     succeed(breaker)
     assert failing(breaker, outage, 10 * ALIKE_LIMIT) is None
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("a fault"), MemoryError(), NotImplementedError()])
+def test_an_unexpected_error_is_internal_and_the_next_run_tries_its_unit_again(error: Exception) -> None:
+    record = failed(unit(0), error).record
+    assert record is not None
+    assert (record.state, record.error_class) == (State.FAILED_TRANSIENT, "InternalError")
+    assert type(error).__name__ in (record.error or "")
+    assert type(error).__name__ in (record.traceback or "")
+
+
+def test_internal_errors_in_a_row_stop_the_run_at_any_time() -> None:
+    breaker = Breaker()
+    for position in range(100):
+        succeed(breaker, position)
+    assert failing(breaker, MemoryError(), ALIKE_LIMIT - 1) is None
+    succeed(breaker)
+    assert failing(breaker, MemoryError(), ALIKE_LIMIT - 1) is None
+    assert type(failing(breaker, KeyError("another"), 1)) is InternalError
+
+
+def test_what_the_recipe_raises_is_its_own_error_but_for_a_lack_of_memory() -> None:
+    with pytest.raises(RecipeError, match="KeyError: 'x'") as caught, recipe_code():
+        raise KeyError("x")
+    assert "test_engine_breaker" in caught.value.traceback
+    with pytest.raises(MemoryError), recipe_code():
+        raise MemoryError
+    with pytest.raises(RecipeError, match="SystemExit: 3"), recipe_code():
+        raise SystemExit(3)
