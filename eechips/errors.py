@@ -9,7 +9,8 @@
     │   ├── RunMismatchError        the output folder holds another run
     │   └── RunLockedError          another process is running in the output folder
     ├── ConfigurationError      credentials, project or endpoint: stop the whole run, exit status 2
-    │   └── ProjectUnavailableError the project cannot compute now: the same command resumes the run later
+    │   ├── ProjectUnavailableError the project cannot compute now: the same command resumes the run later
+    │   └── ClusterLostError        the Dask cluster is gone: the same command resumes the run on another
     ├── RequestError            one request of one unit failed
     │   ├── TransientError          wait and send again
     │   │   ├── UnreachableError        no connection could be made: the network may be away
@@ -70,6 +71,13 @@ class ProjectUnavailableError(ConfigurationError):
     def __init__(self, message: str, *, until: str | None = None) -> None:
         super().__init__(message)
         self.until = until
+
+
+class ClusterLostError(ConfigurationError):
+    """The scheduler of a Dask cluster, or all of its workers, are gone.
+
+    The run stops. Its results are kept, its open units stay open, and the same command resumes it.
+    """
 
 
 class RequestError(EechipsError):

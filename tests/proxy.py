@@ -13,15 +13,21 @@ class Wire:
 
     Attributes:
         url: where it listens, while it is whole.
+        passed: every byte that has passed, in either direction.
+
+    Args:
+        port: of the server.
+        host: address of loopback at which it listens.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
         self._target = ("127.0.0.1", port)
+        self.passed = bytearray()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((host, 0))
         self._address = self._listener.getsockname()
-        self.url = f"http://127.0.0.1:{self._address[1]}"
+        self.url = f"http://{host}:{self._address[1]}"
         self._listen()
 
     def cut(self) -> None:
@@ -57,6 +63,8 @@ class Wire:
     def _pass(self, one: socket.socket, other: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := one.recv(65536):
+                with self._lock:
+                    self.passed += data
                 other.sendall(data)
         with contextlib.suppress(OSError):
             other.shutdown(socket.SHUT_RDWR)
@@ -66,9 +74,9 @@ class Wire:
 
 
 @contextlib.contextmanager
-def wired(url: str) -> Iterator[Wire]:
+def wired(url: str, host: str = "127.0.0.1") -> Iterator[Wire]:
     """A wire to a server on loopback for the duration of the block."""
-    wire = Wire(int(url.rpartition(":")[2]))
+    wire = Wire(int(url.rpartition(":")[2]), host)
     try:
         yield wire
     finally:

@@ -137,6 +137,7 @@ class Dispatcher:
         self._is_exclusive = False
         self._is_offline = self._is_restricted = False
         self._waiting_told: float | None = None
+        self._noticed: str | None = None
         self._paced = clock()
 
     def run(self, units: Iterator[Planned], count: int, interrupt: Interrupt) -> bool:
@@ -293,6 +294,11 @@ class Dispatcher:
                 if self._is_offline
                 else "The service can be reached again."
             )
+        if self._executor.notice != self._noticed:
+            self._noticed = self._executor.notice
+            self._log.write("notice", text=self._noticed)
+            if self._noticed is not None:
+                self._progress.say(self._noticed)
         self._watch_wait(throttle.asked_left)
         if self._clock() - self._paced >= _PACE_SECONDS:
             self._paced = self._clock()

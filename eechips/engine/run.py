@@ -31,6 +31,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Interrupt
 from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Executor
+from eechips.engine.executors.host import LOG_NAME as DASK_LOG
 from eechips.engine.executors.host import Orders
 from eechips.engine.executors.processes import Processes, start_fork_server, track_semaphores, worker_context
 from eechips.engine.executors.threads import Threads
@@ -248,7 +249,8 @@ def _remove_unplanned(folder: Path) -> None:
 
     The run has made the folder, and holds its lock.
     """
-    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", INFO_NAME, LOG_NAME, _SERVER_LOG_NAME):
+    logs = (LOG_NAME, _SERVER_LOG_NAME, DASK_LOG)
+    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", INFO_NAME, *logs):
         remove(folder / name, Locked(folder))
     remove_lock(folder)
     remove_empty(folder)
@@ -407,8 +409,9 @@ class _Run:
             except ModuleNotFoundError as error:
                 raise ConfigurationError(f"--engine dask needs Dask: pip install 'eechips[dask]' ({error})") from None
             rate = config.requests_per_second
-            orders = Orders(setup, session.connection.documents, scratch / "documents.json", rate)
-            return Dask(orders, throttle, config.scheduler, config.processes, config.unit_timeout)
+            orders = Orders(self._posting(setup, None), session.connection.documents, scratch / "documents.json", rate)
+            log = config.out.absolute() / DASK_LOG
+            return Dask(orders, throttle, config.scheduler, config.processes, config.unit_timeout, log)
         if config.engine == "beam":
             return self._beam(setup, throttle, scratch)
         briefing = scratch / "briefing.json"
@@ -419,21 +422,26 @@ class _Run:
 
         config, slots = self._config, throttle.limit
         rate = config.requests_per_second
-        posting = Posting(
-            duty=setup.duty,
-            endpoint=setup.target.endpoint,
-            project=setup.target.project,
-            key_file=None if config.credentials is None else config.credentials.absolute(),
-            send_credentials=config.send_credentials,
-            rate=None if rate is None else rate / slots,
-            unit_timeout=config.unit_timeout,
-        )
+        posting = self._posting(setup, None if rate is None else rate / slots)
 
         def note(token: str, is_begun: bool) -> None:
             note_mailbox(self._ledger, token, is_begun)
 
         options, log = tuple(config.pipeline_options), config.out.absolute() / LOG_NAME
         return Beam(posting, throttle, config.processes, slots, options, scratch, log, note, config.unit_timeout)
+
+    def _posting(self, setup: WorkerSetup, rate: float | None) -> Posting:
+        """What workers on other machines are told; without the credentials of this one."""
+        config = self._config
+        return Posting(
+            duty=setup.duty,
+            endpoint=setup.target.endpoint,
+            project=setup.target.project,
+            key_file=None if config.credentials is None else config.credentials.absolute(),
+            send_credentials=config.send_credentials,
+            rate=rate,
+            unit_timeout=config.unit_timeout,
+        )
 
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""

@@ -23,7 +23,7 @@ from typing import Any, cast
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from eechips.client.connection import Connection, Target, connect
+from eechips.client.connection import NOBODY, Connection, Target, connect
 from eechips.client.credentials import find_credentials
 from eechips.client.sessions import throttle_others
 from eechips.client.throttle import Limits, Tally, Throttle
@@ -66,7 +66,7 @@ class PromptStore(LocalStore):
 
 @dataclass(frozen=True, slots=True)
 class Posting:
-    """What the workers of a pipeline are told. Picklable; it holds no credentials: workers find them where they are.
+    """What workers on other machines are told. Picklable; it holds no credentials: workers find them where they are.
 
     Attributes:
         duty: what to do with units; its store is one in which results have their names at once.
@@ -87,6 +87,23 @@ class Posting:
     rate: float | None
     unit_timeout: float
     version: str = field(default_factory=lambda: version("eechips"))
+
+    def check_version(self) -> None:
+        """Raise ConfigurationError if this process has another version of eechips."""
+        if version("eechips") != self.version:
+            here = f"workers have eechips {version('eechips')}"
+            raise ConfigurationError(f"{here}, this is {self.version}: install the same")
+
+    def find_target(self) -> Target:
+        """Find the credentials of this machine, and say whom to ask with them.
+
+        Raises:
+            ConfigurationError: if there are none, or those there are do not work.
+        """
+        if not self.endpoint:
+            return NOBODY
+        credentials = find_credentials(self.endpoint, self.key_file, send_anywhere=self.send_credentials)
+        return Target(self.endpoint, self.project, credentials)
 
 
 @dataclass(slots=True)
@@ -267,12 +284,9 @@ class Station:
 
     def _set_up(self, stack: contextlib.ExitStack) -> _Desk:
         posting = self._posting
-        if version("eechips") != posting.version:
-            here = f"workers have eechips {version('eechips')}"
-            raise ConfigurationError(f"{here}, this is {posting.version}: install the same")
+        posting.check_version()
         ignore(NotGeoreferencedWarning)
-        credentials = find_credentials(posting.endpoint, posting.key_file, send_anywhere=posting.send_credentials)
-        target = Target(posting.endpoint, posting.project, credentials)
+        target = posting.find_target()
         throttle = Throttle(None, Limits(in_flight=1, start=1), seats=1)
         seat = throttle.seat(0)
         connection = stack.enter_context(connect(target, seat, posting.duty.policy, posting.duty.timeouts))

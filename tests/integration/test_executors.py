@@ -24,7 +24,7 @@ from eechips.engine.executors.executor import Lost
 from eechips.engine.executors.host import Orders
 from eechips.engine.executors.processes import worker_context
 from eechips.engine.plan import name_template, plan_units
-from eechips.engine.worker import WorkerSetup
+from eechips.engine.station import Posting
 from eechips.errors import ConfigurationError
 from eechips.manifest.run import Run
 from eechips.storage import LocalStore
@@ -164,13 +164,16 @@ def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_pat
         connect(target, throttle.seat(0), policy, Timeouts()) as connection,
     ):
         pids = client.run(os.getpid)
-        documents = connection.documents.save(out / "documents.json")
         duty = Duty(
             recipe=recipe, policy=policy, timeouts=Timeouts(), method="pixels", store=LocalStore(out), token="t"
         )  # fmt: skip
-        orders = Orders(WorkerSetup(duty, target, documents), connection.documents, out / "documents.json", None)
+        posting = Posting(
+            duty=duty, endpoint=service.url, project="local", key_file=None, send_credentials=False, rate=None,
+            unit_timeout=600.0,
+        )  # fmt: skip
+        orders = Orders(posting, connection.documents, out / "documents.json", None)
         tasks = list(plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, RunConfig(out=out))))
-        with Dask(orders, throttle, cluster.scheduler_address, 2, 600.0) as executor:
+        with Dask(orders, throttle, cluster.scheduler_address, 2, 600.0, out / "dask.log") as executor:
             executor.staff(2, 2, exclusive=False)
             for task in tasks:
                 executor.submit(task)
@@ -194,13 +197,13 @@ def test_a_scheduler_that_is_not_there_is_told(service: Service, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_cluster_on_this_machine_listens_to_it_alone() -> None:
+def test_a_cluster_on_this_machine_listens_to_it_alone(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     import psutil
 
     from eechips.engine.executors.dask import _connect
 
-    with _connect(None, 2):
+    with _connect(None, 2, tmp_path / "dask.log"):
         processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
         listening = [c for p in processes for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
         assert listening

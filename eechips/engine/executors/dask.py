@@ -3,7 +3,10 @@
 Every worker has a share of the project's slots and of its rate, which travels with each task. Together the slots are
 the limit that the parent has learned from what the workers tell with every result. Tasks are sent to a worker of our
 choice and leave Dask's own pool of threads at once (``distributed.secede``), so that a worker with a single thread can
-use its whole share. Credentials travel with the plugin that makes a worker ours, not with the tasks.
+use its whole share. Each worker finds credentials where it runs: what Dask sends may pass a network in clear.
+
+The client connects again when its connection breaks, and units that were under way are sent again. A scheduler that
+has gone or was started anew, and a cluster without workers, end the run; it can be resumed.
 """
 
 from __future__ import annotations
@@ -19,22 +22,35 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
+import dask.config
 import distributed
 
+from eechips.client.scrub import secrets_of
 from eechips.client.throttle import Share, Tally, Throttle
+from eechips.client.transport import is_loopback
 from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
 from eechips.engine.executors.host import Host, Orders
 from eechips.engine.outcome import Outcome
-from eechips.errors import ConfigurationError
+from eechips.errors import ClusterLostError, ConfigurationError
+from eechips.human import human_time
 from eechips.manifest.record import Planned
 
 _GLANCE = 1.0  # seconds between two looks at who is in the cluster
 _MAX_BROKEN = 3
 _CONNECT = 10.0  # seconds to reach a scheduler, or until it has a worker
 _RESTART = 30.0  # seconds that a worker may take to come back
+_REPLY = 30.0  # seconds, or a unit's time-out if that is shorter, that the scheduler may take to answer
+_WORKERLESS = 300.0  # likewise, that a cluster may be without workers
+_ENCRYPTED = ("tls", "wss", "inproc")
+"""Schemes of addresses between which nobody can read along."""
+_LOGGERS = ("distributed", "tornado", "asyncio", "bokeh")
+_LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
+_ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
+_RESUMABLE = "; the results so far are kept, and the same command resumes the run"
 _LOCAL_WORKERS = 4
 
 
@@ -55,10 +71,11 @@ class Dask(Executor[_Seat]):
         scheduler: its address; None to start a cluster on this machine.
         size: workers of a cluster on this machine, at most; seats at the throttle for those of any other.
         task_timeout: seconds after which a worker that is still at the same task is restarted.
+        log: file for what Dask says.
         clock: seconds, monotonic.
 
     Raises:
-        ConfigurationError: if Dask is not installed, or the scheduler cannot be reached.
+        ConfigurationError: if the scheduler cannot be reached, or secrets of the recipe would be sent in clear.
     """
 
     def __init__(
@@ -68,10 +85,11 @@ class Dask(Executor[_Seat]):
         scheduler: str | None,
         size: int,
         task_timeout: float,
+        log: Path,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
-        self._orders, self._scheduler, self._size = orders, scheduler, size
+        self._orders, self._scheduler, self._size, self._log = orders, scheduler, size, log
         self._stack = contextlib.ExitStack()
         self._client: Any = None
         self._done: queue.SimpleQueue[tuple[_Seat, int, Any]] = queue.SimpleQueue()
@@ -80,17 +98,31 @@ class Dask(Executor[_Seat]):
         self._slots = 0
         self._is_exclusive = False
         self._looked, self._broken = 0.0, 0
+        self._reply = min(_REPLY, task_timeout)
+        self._cluster = ""  # id of the scheduler's process
+        self._staffed = 0.0  # when there was a worker last
 
     def __enter__(self) -> Dask:
-        try:
-            self._client = self._stack.enter_context(_connect(self._scheduler, self._size))
-            self._client.register_plugin(Membership(self._orders))
-            self._stack.callback(self._leave)
-            self._client.wait_for_workers(1, timeout=_CONNECT)
-        except (OSError, TimeoutError) as error:
-            self._stack.close()
-            where = f"at {self._scheduler}" if self._scheduler else "on this machine"
-            raise ConfigurationError(f"no Dask cluster {where}: {error}") from error
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_logging_to(self._log))
+            try:
+                self._client = stack.enter_context(_connect(self._scheduler, self._size, self._log))
+                self._client.wait_for_workers(1, timeout=_CONNECT)
+                found = self._client.scheduler_info(n_workers=-1)
+                self._refuse_secrets([self._client.scheduler.address, *found["workers"]])
+                self._client.register_plugin(Membership(self._orders))
+            except (
+                OSError,
+                asyncio.TimeoutError,
+                ValueError,
+                TypeError,
+            ) as error:
+                # A TypeError is that of a TLS address without certificates.
+                where = f"at {self._scheduler}" if self._scheduler else "on this machine"
+                raise ConfigurationError(f"no Dask cluster {where}: {error}") from error
+            stack.callback(self._leave)
+            self._cluster = found["id"]
+            self._stack = stack.pop_all()
         self._look()
         return self
 
@@ -108,36 +140,39 @@ class Dask(Executor[_Seat]):
 
         Raises:
             ConfigurationError: if no worker can begin.
+            ClusterLostError: if the scheduler is gone, or all workers have been for long.
         """
         found: list[tuple[_Seat, int, Any]] = []
         with contextlib.suppress(queue.Empty):
             found.append(self._done.get(timeout=timeout))
             while True:
                 found.append(self._done.get_nowait())
-        events = self._collect(found)
-        if self._clock() - self._looked >= _GLANCE:
+        is_broken = self._client.status != "running" or any(_was_disconnected(future) for _, _, future in found)
+        events = self._disconnect() if is_broken else self._collect(found)
+        if is_broken or self._clock() - self._looked >= _GLANCE:
             events += self._look()
         return events + self._overdue()
 
     def kill(self) -> None:
         """Cancels what is under way."""
-        futures = [future for seat in self._desks for future in seat.futures.values()]
-        if futures:
-            self._client.cancel(futures, force=True)
+        self._cancel([future for seat in self._desks for future in seat.futures.values()])
         for seat in self._desks:
             seat.tasks.clear()
             seat.futures.clear()
 
     def _send(self, desk: _Seat, task: Planned) -> None:
-        future = self._client.submit(
-            execute,
-            self._plugin_name,
-            task,
-            self._share(desk),
-            key=f"eechips-{self._orders.setup.duty.token}-{task.position}-{next(self._numbers)}",
-            workers=[desk.address],
-            pure=False,
-        )
+        try:
+            future = self._client.submit(
+                execute,
+                self._plugin_name,
+                task,
+                self._share(desk),
+                key=f"{self._plugin_name}-{task.position}-{next(self._numbers)}",
+                workers=[desk.address],
+                pure=False,
+            )
+        except distributed.client.ClosedClientError:
+            return  # wait() notices
         desk.futures[task.position] = future
         position = task.position
         future.add_done_callback(lambda done: self._done.put((desk, position, done)))
@@ -181,20 +216,84 @@ class Dask(Executor[_Seat]):
         """The results of tasks that are done. One that was lost with its worker is left out: each says whose it is.
 
         Dask waits for such a result until it has been computed again: for ever, as no other worker may do that.
+
+        Raises:
+            ClusterLostError: if the scheduler is gone.
         """
+        if not good:
+            return []
         gathering = asyncio.run_coroutine_threadsafe(
             self._client.gather([future for _, future in good], errors="skip", asynchronous=True),
             self._client.loop.asyncio_loop,
         )
         while not concurrent.futures.wait([gathering], _GLANCE).done:
-            there = self._addresses()
-            self._client.cancel([future for seat, future in good if seat.address not in there], force=True)
-        found: list[tuple[Outcome, Tally]] = gathering.result()
+            known = self._identity()
+            there = set() if known is None else set(known["workers"])
+            self._cancel([future for seat, future in good if seat.address not in there])
+        try:
+            found: list[tuple[Outcome, Tally]] = gathering.result()
+        except (OSError, concurrent.futures.CancelledError, distributed.client.ClosedClientError):
+            return []  # the connection broke
         return found
 
-    def _addresses(self) -> set[str]:
-        """Of the workers that are in the cluster now."""
-        return set(self._client.scheduler_info(n_workers=-1)["workers"])
+    def _cancel(self, futures: list[Any]) -> None:
+        """Cancels futures; those of a client that was closed are cancelled already."""
+        if futures:
+            with contextlib.suppress(distributed.client.ClosedClientError):
+                self._client.cancel(futures, force=True)
+
+    def _identity(self) -> dict[str, Any] | None:
+        """What the scheduler says of itself and its workers; None while the connection to it is broken.
+
+        Raises:
+            ClusterLostError: if it is gone, or another has taken its place.
+        """
+        known: dict[str, Any] | None = self._ask("identity", self._reply, n_workers=-1)
+        if known is not None and known["id"] != self._cluster:
+            raise ClusterLostError(
+                f"the Dask scheduler{self._place} was started again and knows nothing of the run{_RESUMABLE}"
+            )
+        return known
+
+    def _ask(self, operation: str, patience: float, **arguments: Any) -> Any:
+        """Has the scheduler do something; None if the connection is broken.
+
+        Raises:
+            ClusterLostError: if it is gone, or does not answer.
+        """
+        if self._client.status == "connecting":
+            return None
+        asking = asyncio.run_coroutine_threadsafe(
+            _request(self._client, operation, arguments), self._client.loop.asyncio_loop
+        )
+        if not concurrent.futures.wait([asking], patience).done:
+            asking.cancel()
+            raise ClusterLostError(f"the Dask scheduler{self._place} has not answered for {patience:g} s{_RESUMABLE}")
+        try:
+            return asking.result()
+        except OSError:
+            return None
+        except _ClosedError:
+            raise ClusterLostError(f"the Dask scheduler{self._place} is gone{_RESUMABLE}") from None
+
+    @property
+    def _place(self) -> str:
+        return f" at {self._scheduler}" if self._scheduler else ""
+
+    def _refuse_secrets(self, addresses: list[str]) -> None:
+        """Refuses to send secrets that were given to the recipe, unless nobody can read along.
+
+        Raises:
+            ConfigurationError: if there are any, and one of the addresses is of another machine and not encrypted.
+        """
+        parameters = self._orders.posting.duty.recipe.parameters
+        names = sorted(name for name, value in parameters.items() if secrets_of({name: value}))
+        clear = next((address for address in addresses if not _is_private(address)), None)
+        if names and clear is not None:
+            raise ConfigurationError(
+                f"refused to send {', '.join(names)} of the recipe to {clear}, as the connection is not encrypted: use"
+                " a tls:// scheduler, or have the recipe read it from a file or a variable of each worker"
+            )
 
     def _reason(self, future: Any) -> str:
         """Why a task has no result.
@@ -208,21 +307,44 @@ class Dask(Executor[_Seat]):
         if isinstance(error, ConfigurationError):
             raise error
         self._broken += 1
-        if self._broken >= _MAX_BROKEN:
+        if self._broken >= _MAX_BROKEN and self._identity() is not None:
             raise ConfigurationError(f"workers of the cluster cannot work: {type(error).__name__}: {error}")
         return f"{type(error).__name__}: {error}"
 
     def _look(self) -> list[Finished | Lost]:
-        """Takes note of who has come and who has gone."""
+        """Takes note of who has come and who has gone.
+
+        Raises:
+            ClusterLostError: if the scheduler is gone, or all workers have been for long.
+        """
         self._looked = self._clock()
-        there = self._addresses()
+        known = self._identity()
+        if known is None:
+            self.notice = f"The connection to the Dask scheduler{self._place} is broken: connecting again."
+            return self._disconnect()
+        there = set(known["workers"])
         events: list[Finished | Lost] = []
         for seat in [seat for seat in self._desks if seat.address not in there]:
             events += self._bury(seat, "its worker has left the cluster", set())
         for address in sorted(there - {seat.address for seat in self._desks}):
             if self._free_seats:
                 self._desks.append(_Seat(address, self._free_seats.pop(), is_ready=True))
+        if there:
+            self._staffed, self.notice = self._looked, None
+            return events
+        patience = min(_WORKERLESS, self._timeout)
+        if self._looked - self._staffed > patience:
+            gone = f"the Dask cluster{self._place} has had no workers for {human_time(patience)}"
+            raise ClusterLostError(f"{gone}{_RESUMABLE}")
+        self.notice = f"The Dask cluster{self._place} has no workers: waiting {human_time(patience)} for one."
         return events
+
+    def _disconnect(self) -> list[Finished | Lost]:
+        """Takes back what every worker has: with its connection the scheduler has forgotten our tasks."""
+        tasks = [task for seat in self._desks for task, _ in seat.tasks.values()]
+        for seat in list(self._desks):
+            self._bury(seat, "", set())
+        return [Lost(task, "the connection to the Dask scheduler broke", blame=False) for task in tasks]
 
     def _overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
@@ -231,7 +353,14 @@ class Dask(Executor[_Seat]):
             if late:
                 address = seat.address
                 events += self._bury(seat, f"it was not done after {self._timeout:g} s", late)
-                self._client.restart_workers([address], timeout=_RESTART, raise_for_error=False)
+                self._ask(
+                    "restart_workers",
+                    _RESTART + _REPLY,
+                    workers=[address],
+                    timeout=_RESTART,
+                    on_error="return",
+                    stimulus_id=f"{self._plugin_name}-overdue-{next(self._numbers)}",
+                )
         return events
 
     def _bury(self, seat: _Seat, reason: str, late: set[int]) -> list[Finished | Lost]:
@@ -240,12 +369,13 @@ class Dask(Executor[_Seat]):
         self.throttle.reclaim(seat.number)
         futures = list(seat.futures.values())
         seat.futures.clear()  # what they report from now on is of nobody: the tasks are given to other workers
-        self._client.cancel(futures, force=True)
+        self._cancel(futures)
         return lost(seat, reason, late)
 
     def _leave(self) -> None:
-        with contextlib.suppress(OSError, TimeoutError):  # the cluster may be gone
-            self._client.unregister_worker_plugin(self._plugin_name)
+        with contextlib.suppress(ClusterLostError):
+            if self._identity() is not None:
+                self._ask("unregister_worker_plugin", self._reply, name=self._plugin_name)
 
 
 def execute(plugin: str, task: Planned, share: Share) -> tuple[Outcome, Tally]:
@@ -272,13 +402,13 @@ class Membership(distributed.WorkerPlugin):
 
     def __init__(self, orders: Orders) -> None:
         self.name = self.name_of(orders)
-        self._orders, self._version = orders, version("eechips")
+        self._orders = orders
         self._host: Host | None = None
 
     @staticmethod
     def name_of(orders: Orders) -> str:
         """The name by which workers know it."""
-        return f"eechips-{orders.setup.duty.token}"
+        return f"eechips-{orders.posting.duty.token}"
 
     def setup(self, worker: distributed.Worker) -> None:
         """Called by the worker."""
@@ -298,20 +428,68 @@ class Membership(distributed.WorkerPlugin):
         """
         with self._opening:
             if self._host is None:
-                if version("eechips") != self._version:
-                    here = f"workers of the cluster have eechips {version('eechips')}"
-                    raise ConfigurationError(f"{here}, this is {self._version}: install the same")
                 if any(other._host is not None for other in self._others):
                     raise ConfigurationError("the cluster works for another run: wait for its end")
                 self._host = Host(self._orders)
             return self._host
 
 
+class _ClosedError(Exception):
+    """The client was closed: its scheduler is gone."""
+
+
+async def _request(client: Any, operation: str, arguments: dict[str, Any]) -> Any:
+    """Asks a client's scheduler, in the client's own thread."""
+    if client.status != "running":
+        raise (OSError if client.status == "connecting" else _ClosedError)
+    return await getattr(client.scheduler, operation)(**arguments)
+
+
+def _was_disconnected(future: Any) -> bool:
+    """Whether a future was cancelled because the client lost its connection."""
+    if future.status != "cancelled":
+        return False
+    try:
+        future.result(timeout=_REPLY)
+    except concurrent.futures.CancelledError as error:
+        return getattr(error, "reason", None) == "scheduler-connection-lost"
+    return False
+
+
+def _is_private(address: str) -> bool:
+    """Whether nobody can read what is sent to an address of Dask's."""
+    return urlsplit(address).scheme in _ENCRYPTED or is_loopback(address)
+
+
 @contextlib.contextmanager
-def _connect(scheduler: str | None, size: int) -> Iterator[distributed.Client]:
+def _logging_to(path: Path) -> Iterator[None]:
+    """Has what Dask logs written to a file, which is made when there is something, and not to the terminal."""
+    handler = logging.FileHandler(path, delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+    known = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in _LOGGERS]
+    loggers = {name: logging.getLogger(name) for name in {*known, *_LOGGERS}}
+    before = {name: (logger.handlers[:], logger.propagate) for name, logger in loggers.items()}
+    for name, logger in loggers.items():
+        logger.handlers[:] = [handler] if name in _LOGGERS else []
+        logger.propagate = name not in _LOGGERS
+    try:
+        yield
+    finally:
+        for name, (handlers, propagate) in before.items():
+            loggers[name].handlers[:], loggers[name].propagate = handlers, propagate
+        handler.close()
+
+
+@contextlib.contextmanager
+def _connect(scheduler: str | None, size: int, log: Path) -> Iterator[distributed.Client]:
     """A client of a scheduler, or of a cluster that is started for the duration of the block."""
     with contextlib.ExitStack() as stack:
         if scheduler is None:
+            # Of worker processes, whose standard error is ours.
+            logging_of_workers = {"DASK_LOGGING": repr(_logging_config(log))}
+            stack.enter_context(
+                dask.config.set({_ENVIRONMENT: {**dask.config.get(_ENVIRONMENT), **logging_of_workers}})
+            )
             # Threads do not matter, as tasks leave Dask's pool; processes do, for what decodes and writes.
             cluster = distributed.LocalCluster(
                 n_workers=min(size, _LOCAL_WORKERS),
@@ -325,3 +503,15 @@ def _connect(scheduler: str | None, size: int) -> Iterator[distributed.Client]:
             yield stack.enter_context(distributed.Client(cluster, timeout=_CONNECT, set_as_default=False))
         else:
             yield stack.enter_context(distributed.Client(scheduler, timeout=_CONNECT, set_as_default=False))
+
+
+def _logging_config(log: Path) -> dict[str, Any]:
+    """What logging is configured by in another process, so that it writes to the same file."""
+    handler = {"class": "logging.FileHandler", "filename": str(log), "delay": True, "formatter": "plain"}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"plain": {"format": _LOG_FORMAT}},
+        "handlers": {"file": {**handler, "encoding": "utf-8"}},
+        "loggers": {name: {"level": "ERROR", "handlers": ["file"], "propagate": False} for name in _LOGGERS},
+    }

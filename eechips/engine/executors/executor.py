@@ -65,6 +65,7 @@ class Executor(abc.ABC, Generic[DeskT]):
 
     Attributes:
         held: desks, those with the least to do, that get no further tasks: they are wanted for a task alone.
+        notice: why no task is executed at present, as a sentence for the user; None if nothing is wrong.
 
     Args:
         throttle: of the run.
@@ -76,6 +77,7 @@ class Executor(abc.ABC, Generic[DeskT]):
         self.throttle, self._timeout, self._clock = throttle, task_timeout, clock
         self._desks: list[DeskT] = []
         self.held = 0
+        self.notice: str | None = None
 
     def __enter__(self) -> Self:
         return self

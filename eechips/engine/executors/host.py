@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from eechips.client.connection import Target
 from eechips.client.documents import Documents
 from eechips.client.throttle import Limits, Share, Tally, Throttle
 from eechips.engine.outcome import Outcome
+from eechips.engine.station import Posting
 from eechips.engine.worker import WorkerSetup, enlist
+from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
 from eechips.storage import LocalStore, RemoteStore
+
+LOG_NAME = "dask.log"
+"""What Dask has to say, in the folder of the ledger."""
 
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a worker on another machine is told, once. Picklable; it holds credentials: never log it.
+    """What a worker on another machine is told, once. Picklable; it holds no credentials: a worker finds its own.
 
     Attributes:
-        setup: as for workers here, but that its documents are a file of this machine.
-        documents: their content.
+        posting: what to do, and whom to ask; its rate is not used.
+        documents: what the parent was told by the service.
         probe: file in the output folder, by which a worker sees whether the folder is its own as well.
         rate: requests a second of all workers together; None for no limit.
     """
 
-    setup: WorkerSetup
+    posting: Posting
     documents: Documents
     probe: Path
     rate: float | None
@@ -37,14 +44,20 @@ class Host:
 
     Args:
         orders: what to do.
+
+    Raises:
+        ConfigurationError: if this machine has another version of eechips, or no credentials that work.
     """
 
     def __init__(self, orders: Orders) -> None:
+        duty = orders.posting.duty
+        orders.posting.check_version()
+        target = _find_target(orders.posting)
         self._folder = tempfile.TemporaryDirectory(prefix="eechips-host-")
         documents = orders.documents.save(Path(self._folder.name) / "documents.json")
         self._throttle = Throttle(None, Limits(in_flight=1, start=1, learns=False), seats=1)
-        is_elsewhere = isinstance(orders.setup.duty.store, LocalStore) and not orders.probe.exists()
-        setup = replace(orders.setup, documents=documents)
+        is_elsewhere = isinstance(duty.store, LocalStore) and not orders.probe.exists()
+        setup = WorkerSetup(duty, target, documents)
         self._worker = enlist(setup, self._throttle.seat(0), RemoteStore() if is_elsewhere else None)
         self._telling = threading.Lock()
         self._told = (0, 0, 0)
@@ -75,3 +88,14 @@ class Host:
             sent, rejected, received = (new - old for new, old in zip(now, self._told, strict=True))
             self._told = now
             return Tally(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
+
+
+def _find_target(posting: Posting) -> Target:
+    try:
+        return posting.find_target()
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"a Dask worker on {platform.node()} finds no credentials that work: {error}. Credentials are never sent to"
+            " workers. Run `earthengine authenticate` on each machine, or set GOOGLE_APPLICATION_CREDENTIALS there, or"
+            " give --credentials FILE with a path that all workers can read"
+        ) from None
