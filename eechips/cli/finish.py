@@ -8,17 +8,20 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from eechips.cli.group import INTERRUPTED
 from eechips.cli.options import fetches
 from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
+from eechips.engine.disk import free_bytes
 from eechips.errors import UsageError
 from eechips.human import human_bytes, human_time
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import failures_of, kinds_of
 from eechips.manifest.run import REPORT_NAME, Run
+from eechips.objects import is_address
 from eechips.recipe import Recipe
 
 FAILURES = 1
@@ -30,7 +33,6 @@ TYPED = "eechips.typed"
 _TAKE = "eechips.take"  # key of click's ``meta`` for what receives recipe and config, so that nothing is fetched
 
 _BYTES_PER_SECOND = 100e6 / 8  # of a line of 100 Mbit/s
-_LARGE = 1e9  # bytes from which the line decides how long a run takes
 
 _SHOWN = 3  # kinds of failure that are named; failures.csv has them all
 
@@ -42,7 +44,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         return
     show_log(config)
     if config.dry_run:
-        for line in _foreseen(estimate(recipe, config)):
+        for line in _foreseen(estimate(recipe, config), config):
             click.echo(line)
         return
     context = click.get_current_context()
@@ -106,18 +108,24 @@ def show_log(config: RunConfig) -> None:
     log.setLevel(logging.WARNING if config.quiet else logging.INFO)
 
 
-def _foreseen(foreseen: Estimate) -> list[str]:
+def _foreseen(foreseen: Estimate, config: RunConfig) -> list[str]:
     size = "unknown" if foreseen.bytes is None else f"about {human_bytes(foreseen.bytes)}"
-    where = " on Earth Engine" if foreseen.requests else ""
-    time = [] if foreseen.seconds is None else [f"time      about {human_time(foreseen.seconds)}{where}"]
-    if foreseen.bytes is not None and foreseen.bytes >= _LARGE:
-        time.append(f"transfer  about {human_time(foreseen.bytes / _BYTES_PER_SECOND)} at 100 Mbit/s")
-    return [
-        f"units     {foreseen.units:,}",
-        f"requests  {foreseen.requests:,}",
-        f"bytes     {size}",
-        *time,
-    ]
+    lines = [f"units     {foreseen.units:,}", f"requests  {foreseen.requests:,}", f"bytes     {size}"]
+    if foreseen.seconds is not None:
+        lines.append(f"time      {_time(foreseen.seconds, foreseen, is_local=config.local)}")
+    place = config.results or str(config.out)
+    if foreseen.bytes and not is_address(place) and foreseen.bytes > (free := free_bytes(Path(place))):
+        lines.append(f"disk      {human_bytes(free)} free where {place} is: too little")
+    return lines
+
+
+def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
+    """How long a run takes: as long as the service computes, or as long as the results travel."""
+    service = f"{human_time(seconds)} on Earth Engine" if foreseen.requests else human_time(seconds)
+    transfer = 0.0 if foreseen.bytes is None or is_local else foreseen.bytes / _BYTES_PER_SECOND
+    if transfer <= seconds:
+        return f"about {service}"
+    return f"about {human_time(transfer)} for the transfer at 100 Mbit/s; {service}"
 
 
 def _confirm(foreseen: Forecast) -> bool:

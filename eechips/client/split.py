@@ -115,6 +115,14 @@ def cut(window: Window, is_fit: Callable[[Window], bool]) -> Iterator[Window]:
         yield from cut(part, is_fit)
 
 
+def count_requests(chip: Chip, limits: Limits) -> int:
+    """Number of requests for pixels that a chip takes, as far as documented limits tell; 1 if its size is unknown."""
+    if chip.size is None:
+        return 1
+    whole = Window(0, 0, *chip.size)
+    return sum(1 for _ in cut(whole, lambda window: fits(chip, window, limits, None)))
+
+
 def part_of(chip: Chip, grid: Grid, window: Window) -> Chip:
     """The request for a window of a chip.
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from typing import Any
 
+from eechips.client.split import LIMITS, count_requests
 from eechips.client.transport import Exchange
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, units_of
 from eechips.engine.redraw import MOST_REDRAWS
 from eechips.manifest.ledger import Totals
-from eechips.recipe import Chip, NoData, Recipe, SupportsPreview, Table, Unit, unit_value
+from eechips.recipe import Chip, NoData, Recipe, SupportsPreview, SupportsSize, Table, Unit, unit_value
 
 _SAMPLE = 3
 
@@ -58,28 +59,83 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
         own: Callable[[Iterable[Unit]], Estimate] | None = getattr(recipe, "foresee", None)
         if own is not None:  # its units are no requests to Earth Engine
             return own(_unit(planned.unit) for planned in units_of(recipe, name_template(recipe, config)))
-        count, first = _count_units(recipe, config)
-        results = [recipe.get_result(position, unit_value(unit)) for position, unit in enumerate(first)]
-    costs = [_cost(result, config) for result in results]
-    latencies = max((c.latencies for c in costs), key=sum, default=())
-    requests = count * len(latencies)
-    sizes = [c.bytes for c in costs if c.bytes is not None]
+        plan = _survey(recipe, config)
+        results = [sized_result(recipe, position, unit) for position, unit in enumerate(plan.first)]
+    costs = _costs(results, plan, config)
+    count = plan.units
+    requests = round(count * sum(len(cost.latencies) * share for cost, share in costs))
+    seconds = count * sum(sum(cost.latencies) * share for cost, share in costs)
+    sizes = [(cost.bytes, share) for cost, share in costs if cost.bytes is not None]
+    known = sum(share for _, share in sizes)
     return Estimate(
         units=count,
         requests=requests,
-        bytes=round(count * sum(sizes) / len(sizes)) if sizes else None,
-        seconds=_seconds(count, requests, sum(latencies), config),
+        bytes=round(count * sum(size * share for size, share in sizes) / known) if known else None,
+        seconds=_seconds(requests, seconds, config),
     )
 
 
-def _count_units(recipe: Recipe, config: RunConfig) -> tuple[int, Sequence[Unit]]:
-    """The number of units of the plan, and the first few of them."""
+def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
+    """The result of a unit, with the type of its pixels if the recipe knows it; see :class:`SupportsSize`."""
+    if isinstance(recipe, SupportsSize):
+        return recipe.sized_result(position, unit_value(unit))
+    return recipe.get_result(position, unit_value(unit))
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What an estimate has to know of a plan.
+
+    Attributes:
+        units: their number.
+        first: the first few of them.
+        sizes: width and height of the units' grids, and how many have these; of a preview, of the first units.
+    """
+
+    units: int
+    first: list[Unit]
+    sizes: Counter[tuple[int, int] | None]
+
+
+def _survey(recipe: Recipe, config: RunConfig) -> _Plan:
     if isinstance(recipe, SupportsPreview):
         with planner_errors():
-            return recipe.preview_units(_SAMPLE)
-    units = units_of(recipe, name_template(recipe, config))
-    first = [_unit(planned.unit) for planned in islice(units, _SAMPLE)]
-    return len(first) + sum(1 for _ in units), first
+            count, previewed = recipe.preview_units(_SAMPLE)
+        return _Plan(count, list(previewed), Counter(map(size_of, previewed)))
+    plan = _Plan(0, [], Counter())
+    for planned in units_of(recipe, name_template(recipe, config)):
+        unit = _unit(planned.unit)
+        plan.units += 1
+        plan.sizes[size_of(unit)] += 1
+        if len(plan.first) < _SAMPLE:
+            plan.first.append(unit)
+    return plan
+
+
+def size_of(unit: Unit) -> tuple[int, int] | None:
+    """Width and height of a unit's grid in pixels; None if it has none."""
+    grid = unit.get("grid")
+    return (grid["width"], grid["height"]) if isinstance(grid, Mapping) and {"width", "height"} <= grid.keys() else None
+
+
+def resized(result: Any, size: tuple[int, int]) -> Any:
+    """A result of which every chip with a grid has another size."""
+    if isinstance(result, Mapping):
+        return {name: resized(each, size) for name, each in result.items()}
+    if isinstance(result, Chip) and result.grid is not None:
+        return replace(result, grid=replace(result.grid, width=size[0], height=size[1]))
+    return result
+
+
+def _costs(results: Sequence[Any], plan: _Plan, config: RunConfig) -> list[tuple[_Cost, float]]:
+    """What units cost, and the share of all units for which that holds."""
+    if None in plan.sizes or len(plan.sizes) == 1:
+        return [(_cost(result, config), 1 / len(results)) for result in results]
+    found = next((result for result in results if not isinstance(result, NoData)), NoData())
+    total = sum(plan.sizes.values())
+    return [
+        (_cost(resized(found, size), config), count / total) for size, count in plan.sizes.items() if size is not None
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +235,8 @@ class _Cost:
 
 def _cost(result: Any, config: RunConfig) -> _Cost:
     if isinstance(result, Chip):
-        return _Cost(_SECONDS[config.pixel_method], _chip_bytes(result))
+        parts = count_requests(result, LIMITS[config.pixel_method])
+        return _Cost(_SECONDS[config.pixel_method] * parts, chip_bytes(result))
     if isinstance(result, Table):
         return _Cost(_SECONDS["table"], None)
     if isinstance(result, Mapping):
@@ -193,23 +250,29 @@ def _cost(result: Any, config: RunConfig) -> _Cost:
     return _Cost((), float(getattr(result, "nbytes", len(result))))
 
 
-def _chip_bytes(chip: Chip) -> float | None:
+def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
+    """Bytes of a chip's file, roughly; None if its size is unknown.
+
+    Args:
+        chip: of which the size is wanted.
+        dtype: what its pixels are if it does not say so.
+    """
     import numpy as np
 
     if chip.size is None:
         return None
     width, height = chip.size
     bands = len(chip.bands) if chip.bands is not None else 3
-    item = 1 if chip.is_picture else np.dtype(chip.dtype or "float32").itemsize
+    item = 1 if chip.is_picture else np.dtype(chip.dtype or dtype).itemsize
     return width * height * bands * item * _COMPRESSION[chip.format]
 
 
-def _seconds(units: int, requests: int, per_unit: float, config: RunConfig) -> float:
-    """Bound by the rate, or by how many units can be in flight."""
+def _seconds(requests: int, in_requests: float, config: RunConfig) -> float:
+    """Bound by the rate, or by how many requests can be in flight."""
     rate = config.requests_per_second
     by_rate = requests / rate if rate else 0.0
     in_flight = USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight
-    return max(by_rate, units * per_unit / in_flight)
+    return max(by_rate, in_requests / in_flight)
 
 
 def _unit(text: str) -> dict[str, Any]:

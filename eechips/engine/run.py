@@ -28,6 +28,7 @@ from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.assembly import assemble, assembly_of, is_assembled
 from eechips.engine.config import RunConfig
+from eechips.engine.disk import left_bytes, refuse_small_disk
 from eechips.engine.dispatcher import Interrupt
 from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Executor
@@ -63,7 +64,7 @@ from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.moment import utc_now
 from eechips.objects import ObjectStore, is_address
-from eechips.recipe import Recipe
+from eechips.recipe import Recipe, SupportsSize
 from eechips.removal import Locked, remove, remove_empty, scratch_folder
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, Store, make_folder, write_file
@@ -366,6 +367,7 @@ class _Run:
             salvage(self._ledger, self._store, session.throttle, log, self._interrupt)
         else:
             self._plan(log)
+        self._check_disk()
         self._sweep()
         deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
 
@@ -462,6 +464,19 @@ class _Run:
         if total == 0:
             raise UsageError("the plan is empty: get_requests gave no units")
 
+    def _check_disk(self) -> None:
+        """Refuse a run of which it is known that its results do not fit on the disk."""
+        recipe, store = self._recipe, self._store
+        if self._is_delivered or not isinstance(store, LocalStore) or not isinstance(recipe, SupportsSize):
+            return
+        if self._config.estimate_first is not None:  # which goes by real sizes, and asks
+            return
+        advice = (
+            "choose another folder with --out, fewer results, or a coarser scale. To fetch some first and go by their"
+            " real size: --estimate 20"
+        )
+        refuse_small_disk(store.root, left_bytes(recipe, self._ledger), advice)
+
     def _drop_done(self) -> int:
         """Makes units planned again whose file is gone or has another size; returns how many units are open."""
         recorded = {file.rpartition("/")[0] for _, file, _ in self._ledger.files()}
@@ -469,10 +484,7 @@ class _Run:
         gone = [position for position, file, size in self._ledger.files() if present.get(file) != size]
         if gone:
             self._ledger.reopen(gone)
-        return self._count_open()
-
-    def _count_open(self) -> int:
-        return sum(count for state, count in self._ledger.counts().items() if state.is_open)
+        return self._ledger.count_open()
 
     def _export(self, *, finished: bool) -> None:
         folder = self._config.out

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, overload
+
+import numpy as np
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
@@ -316,6 +318,19 @@ class ChipSample:
         grid = Grid.from_json(unit["grid"])
         chips = {layer.name: self._chip(layer, unit, grid) for layer in self.layers}
         return chips if len(chips) > 1 else next(iter(chips.values()))
+
+    def sized_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
+        """The same, with the types of the bands; see :class:`eechips.recipe.SupportsSize`."""
+        found = self.get_result(index, unit)
+        if self._plan is None or self.is_picture:
+            return found
+        types = {
+            layer.name: str(np.result_type(*(band.dtype for band in seen.bands)))
+            for layer, seen in zip(self.layers, self._plan.seen, strict=True)
+        }
+        if isinstance(found, Chip):
+            return replace(found, dtype=found.dtype or next(iter(types.values())))
+        return {name: replace(chip, dtype=chip.dtype or types[name]) for name, chip in found.items()}
 
     def _chip(self, layer: Layer, unit: Unit, grid: Grid) -> Chip:
         images = self.images(layer, unit)

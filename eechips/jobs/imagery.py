@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ee
@@ -23,7 +24,7 @@ from eechips.planning.lattice import Placement
 from eechips.planning.masks import Mask, parse_mask
 from eechips.planning.outlines import polygon_of
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar
-from eechips.recipe import CHIP_FORMATS, ChipFormat, Unit, identity_of
+from eechips.recipe import CHIP_FORMATS, Chip, ChipFormat, NoData, Unit, identity_of
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # others are called as the type: toUint16
 
@@ -161,6 +162,9 @@ class Imagery(OfDataset):
     placement: Placement = field(init=False, repr=False)
     conditions: tuple[Condition, ...] = field(init=False, repr=False)
     cloud_mask: Mask | None = field(init=False, repr=False)
+    _stored_dtype: str | None = field(
+        init=False, repr=False, compare=False, default=None
+    )  # of all bands, once surveyed
 
     name = "imagery"
 
@@ -251,7 +255,19 @@ class Imagery(OfDataset):
             collection = collection.filter(test.filter())
         if tests and not collection.filterBounds(region).limit(1).size().getInfo():
             raise self.none_found()
+        object.__setattr__(self, "_stored_dtype", str(np.result_type(*(band.dtype for band in bands))))
         return Survey(bands, region, polygon_of(self.region), tests, collection)
+
+    @abstractmethod
+    def get_result(self, index: int, unit: Unit) -> Chip | NoData:
+        """What is fetched of a unit."""
+
+    def sized_result(self, index: int, unit: Unit) -> Chip | NoData:
+        """The same, with the type of the bands; see :class:`eechips.recipe.SupportsSize`."""
+        found = self.get_result(index, unit)
+        if isinstance(found, NoData) or self.is_picture:
+            return found
+        return replace(found, dtype=found.dtype or self._stored_dtype)
 
     def treatment(self, unit: Unit) -> Treatment:
         """What is done to the images of a unit."""

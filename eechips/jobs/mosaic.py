@@ -16,8 +16,10 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
+from eechips.engine.disk import refuse_small_disk
 from eechips.errors import RegionError, UsageError
 from eechips.grid import Grid
+from eechips.human import human_bytes
 from eechips.jobs.options import (
     OfDataset,
     check_bands,
@@ -30,7 +32,7 @@ from eechips.jobs.options import (
     split,
     takes,
 )
-from eechips.jobs.pieces import Piece, megabytes, need_of, put_together, refuse_small_disk
+from eechips.jobs.pieces import SMALL_DISK, Piece, need_of, put_together
 from eechips.jobs.tiles import (
     REDUCERS,
     Composite,
@@ -211,7 +213,7 @@ class MosaicRecipe(OfDataset):
         tiling = windows.tile(grid, lattice, len(bands), dtype, self.window)
         self._announce(layout, tiling)
         if self.folder is not None:
-            refuse_small_disk(self.folder, need_of(layout, self.compress))
+            refuse_small_disk(self.folder, need_of(layout, self.compress), SMALL_DISK)
         yield from self._units(layout, tiling, polygon if self.clip else None)
 
     def get_result(self, index: int, unit: Unit) -> Chip:
@@ -358,7 +360,7 @@ class MosaicRecipe(OfDataset):
         _log.info("Mosaic: %s, %s x %s, %s", pixels, len(layout.bands), layout.dtype, layout.grid.crs[:60])
         count = f"{'up to ' if self.clip else ''}{len(tiling):,}"
         _log.info("Windows: %s of %sx%s pixels at most", count, f"{width:,}", f"{height:,}")
-        need = megabytes(need_of(layout, self.compress))
+        need = human_bytes(need_of(layout, self.compress))
         _log.info("Disk: about %s, of windows, mosaic and overviews", need)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +12,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eechips.engine.assembly import Results, Settled
+from eechips.engine.disk import refuse_small_disk
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
 from eechips.grid import Window
+from eechips.human import human_bytes
 from eechips.jobs.tiles import Layout
 from eechips.recipe import canonical_json
 from eechips.storage import sha256_of
 from eechips.writers import cog
 
 MOSAIC_NAME = "mosaic.tif"
+SMALL_DISK = "choose another folder with --out, a smaller region, or a coarser scale"
 
 _COMPRESSION = 0.7  # bytes of a window's file for one of its pixels'; as engine.estimate has it
 _WRITTEN = 2 * cog.GROWTH - 1  # bytes that are written for one of a mosaic: overviews twice
@@ -83,7 +85,7 @@ def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic, 
     """
     stored = sum(piece.bytes for piece in pieces)
     written = round(_WRITTEN * (mosaic.bytes if mosaic.compress == "none" else stored))
-    refuse_small_disk(pieces[0].path.parent, written)
+    refuse_small_disk(pieces[0].path.parent, written, SMALL_DISK)
     with results.make(name) as path:
         with results.progress(math.ceil(written / _MEGABYTE), "MB") as progress:
             mosaic.write(path, _Gauge(progress).show)
@@ -97,7 +99,7 @@ def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic, 
     with results.make(f"{name.removesuffix('.tif')}.windows.parquet") as path:
         _list(pieces, digests, path, name)
     what = f"{mosaic.grid.width:,}x{mosaic.grid.height:,} pixels, {', '.join(mosaic.bands[:8])} of {mosaic.dtype}"
-    results.say(f"{name}: {what}, {megabytes(size)}, of {len(pieces):,} windows")
+    results.say(f"{name}: {what}, {human_bytes(size)}, of {len(pieces):,} windows")
 
 
 def need_of(layout: Layout, compress: str) -> int:
@@ -105,30 +107,6 @@ def need_of(layout: Layout, compress: str) -> int:
     grid = layout.grid
     raw = grid.width * grid.height * len(layout.bands) * np.dtype(layout.dtype).itemsize
     return round(raw * (_COMPRESSION + _WRITTEN * (1.0 if compress == "none" else _COMPRESSION)))
-
-
-def refuse_small_disk(folder: Path, need: int) -> None:
-    """Refuses to write where there is too little room.
-
-    Args:
-        folder: where; it need not be there yet.
-        need: bytes.
-
-    Raises:
-        StorageError: saying how much is free.
-    """
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    free = shutil.disk_usage(there).free
-    if free < need:
-        raise StorageError(
-            f"the disk of {folder} has {megabytes(free)} free, and this takes about {megabytes(need)}: choose another"
-            " folder with --out, a smaller region, or a coarser scale"
-        )
-
-
-def megabytes(count: float) -> str:
-    """A number of bytes, for the user."""
-    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 class _Gauge:

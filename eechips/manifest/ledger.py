@@ -263,6 +263,23 @@ class Ledger:
         """The position after the last unit."""
         return int(self._db.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0])
 
+    def count_open(self) -> int:
+        """How many units are to be fetched."""
+        return sum(count for state, count in self.counts().items() if state.is_open)
+
+    def spread_units(self, most: int) -> list[str]:
+        """Units that are to be fetched, as JSON: up to so many, spread evenly over the plan."""
+        states = [state.value for state in State if state.is_open]
+        marks = ", ".join("?" * len(states))
+        step = max(1, -(-self.end // most))
+        query = f"SELECT unit FROM units WHERE position % ? = 0 AND state IN ({marks}) ORDER BY position"
+        found = self._db.execute(query, (step, *states)).fetchall()
+        if not found:  # only a few are left, between these
+            found = self._db.execute(
+                f"SELECT unit FROM units WHERE state IN ({marks}) ORDER BY position LIMIT ?", (*states, most)
+            ).fetchall()
+        return [unit for (unit,) in found]
+
     def open_units(self, first: int = 0, end: int | None = None) -> Iterator[Planned]:
         """Units that are to be fetched, in the order of the plan, but for those that are added from now on.
 

@@ -74,3 +74,14 @@ class SupportsPreview(Protocol):
         Returns:
             The number of units of the whole plan, and the first ``count`` of them.
         """
+
+
+@runtime_checkable
+class SupportsSize(Protocol):
+    """A recipe whose run is refused beforehand if its results do not fit on the disk."""
+
+    def sized_result(self, index: int, unit: Any) -> Result:
+        """The same as ``get_result``, with the type of the pixels as far as the planner has seen it.
+
+        Called in the parent; sends no request.
+        """

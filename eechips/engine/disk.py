@@ -1,0 +1,66 @@
+"""Whether the results of a run fit on the disk."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eechips.engine.estimate import chip_bytes, resized, size_of
+from eechips.errors import StorageError
+from eechips.human import human_bytes
+from eechips.manifest.ledger import Ledger
+from eechips.recipe import Chip, SupportsSize, Unit, unit_value
+
+_LOOKED_AT = 1000
+"""Open units, spread over the plan, whose sizes stand for those of all."""
+
+_LEAST_DTYPE = "uint8"
+"""What pixels of an unknown type are taken for: a run that may fit is not refused."""
+
+
+def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
+    """Refuse to write where there is too little room.
+
+    Args:
+        folder: where; it need not be there yet.
+        need: bytes.
+        advice: what to do.
+
+    Raises:
+        StorageError: with what is free.
+    """
+    free = free_bytes(folder)
+    if free < need:
+        raise StorageError(
+            f"the disk of {folder} has {human_bytes(free)} free, and this takes about {human_bytes(need)}: {advice}"
+        )
+
+
+def free_bytes(folder: Path) -> int:
+    """Bytes that are free on the disk of a folder, which need not be there yet."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:
+    """Bytes that the open units of a run will take, roughly: as many as those before them, or by their pixels."""
+    totals, left = ledger.totals(), ledger.count_open()
+    if totals.bytes:
+        return round(left * totals.bytes / totals.units)
+    units: list[Unit] = [json.loads(text) for text in ledger.spread_units(_LOOKED_AT)]
+    if not units:
+        return 0
+    first = recipe.sized_result(0, unit_value(units[0]))
+    sizes = [size_of(unit) for unit in units]
+    each = [_bytes(first if size is None else resized(first, size)) for size in sizes]
+    return round(left * sum(each) / len(each))
+
+
+def _bytes(result: Any) -> float:
+    """Bytes of the files of a result; what cannot be known counts nothing."""
+    if isinstance(result, Mapping):
+        return sum(map(_bytes, result.values()))
+    return (chip_bytes(result, _LEAST_DTYPE) or 0.0) if isinstance(result, Chip) else 0.0
