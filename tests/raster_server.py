@@ -42,6 +42,8 @@ class Bucket:
         silence: seconds for which nothing comes in the middle of an answer to such a request.
         absent: requests for anything else than a file that is there, such as lists.
         seen: headers of all requests, names in lower case.
+        part_status: of answers to requests for parts: 200 as `rclone serve s3` has it.
+        sends_parts: whether a request for a part is answered by one.
         keeps_conditions: whether ``If-Match`` is heeded; not all servers do.
         between: called before every answer, with its number; what changes a file under a run.
     """
@@ -56,6 +58,8 @@ class Bucket:
     silence: float = 0.0
     absent: int = 0
     seen: list[dict[str, str]] = field(default_factory=list)
+    part_status: int = 206
+    sends_parts: bool = True
     keeps_conditions: bool = True
     woken: threading.Event = field(default_factory=threading.Event)
     between: Callable[[int], None] = lambda _: None
@@ -128,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
         if bucket.keeps_conditions and wanted not in (None, tag):
             self._refuse(412, "PreconditionFailed")
             return
-        found = _RANGE.fullmatch(self.headers.get("Range", ""))
+        found = _RANGE.fullmatch(self.headers.get("Range", "")) if bucket.sends_parts else None
         first = int(found[1]) if found else 0
         end = min(size, int(found[2]) + 1) if found and found[2] else size
         with bucket.lock:
@@ -143,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status is not None:
             self._refuse(status, _CODES.get(status, "AccessDenied"))
             return
-        self.send_response(206 if found else 200)
+        self.send_response(bucket.part_status if found else 200)
         self.send_header("Content-Length", str(end - first))
         self.send_header("ETag", tag)
         self.send_header("Accept-Ranges", "bytes")

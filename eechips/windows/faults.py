@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from eechips.client.classify import is_passing
 from eechips.client.scrub import scrub
+from eechips.downloads.address import shown as shown_address
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
 
 _STATUS = re.compile(
@@ -42,6 +43,7 @@ _UNREAD = re.compile(
     re.IGNORECASE,
 )
 _AGAIN = re.compile(r"Request for .* failed with response_code")  # which GDAL makes again, in parts, or fails
+_NO_RANGES = re.compile(r"Range downloading not supported", re.IGNORECASE)
 _LONGEST = 400  # characters of a message
 
 
@@ -74,6 +76,10 @@ def classify_gdal(
         )
     if status is not None:
         return (TransientError if is_passing(status) else PermanentError)(shown, status=status)
+    if _NO_RANGES.search(text):
+        return PermanentError(
+            f"{shown_address(href)}: its server sends no parts of files (Range), which windows are: fetch it first"
+        )
     if _UNKNOWN.search(text):
         return (ValidationError if is_known else PermanentError)(shown)
     if _NETWORK.search(text):

@@ -29,7 +29,7 @@ from eechips.windows.blocks import Blocks
 from eechips.windows.faults import classify_gdal, unread_of
 from eechips.windows.reports import reported
 from eechips.windows.settings import gdal_options, settings
-from eechips.windows.versions import Version, is_there, version_of
+from eechips.windows.versions import Version, check_ranges, is_there, version_of
 
 POLICY = RetryPolicy(retries=6, total=300.0)
 """How patiently something is read again outside of a run."""
@@ -98,6 +98,7 @@ def describe(href: str, *, policy: RetryPolicy | None = None) -> Raster:
 
     def attempt() -> Raster:
         version = version_of(place, _timeouts())
+        check_ranges(place)
         # Asked for by ourselves: GDAL, which would ask for dozens of names, holds up all threads meanwhile.
         beside = any(is_there(other, _timeouts()) for other in place.others)
         opening = _Opening(place, href, _LEAST_CACHE, version, beside=beside, is_known=False)

@@ -130,6 +130,42 @@ def is_there(place: Place, timeouts: Timeouts) -> bool:
     return True
 
 
+def check_ranges(place: Place, environment: Mapping[str, str] = os.environ) -> None:
+    """Makes sure that a store that is not Amazon's own answers requests for parts of a raster as S3 does.
+
+    GDAL takes a part that comes with HTTP 200, as of ``rclone serve s3``, for the whole, and then finds no block.
+
+    Args:
+        place: of the raster.
+        environment: variables of the process.
+
+    Raises:
+        PermanentError: if it does not.
+        TransientError: if it does not answer.
+    """
+    import fsspec
+
+    options = store_options(place, environment)
+    if place.scheme != "s3" or "endpoint_url" not in options:
+        return
+    href = f"{place.scheme}://{place.address}"
+    bucket, _, key = place.address.partition("/")
+    try:
+        answer = fsspec.filesystem("s3", **options).call_s3("get_object", Bucket=bucket, Key=key, Range="bytes=0-0")
+        answer["Body"].close()
+    except ImportError:
+        return  # which is told where the version is asked for
+    except Exception as error:  # noqa: BLE001 - every package has exceptions of its own
+        if is_final(error):
+            return  # whoever opens it is told why
+        raise TransientError(f"could not ask about {href}: {str(error) or type(error).__name__}") from None
+    if answer["ResponseMetadata"]["HTTPStatusCode"] == 200:
+        raise PermanentError(
+            f"{href}: {options['endpoint_url']} answers requests for parts of a file (Range) with HTTP 200 in place of"
+            " 206, so that no window can be read. `rclone serve s3` does so: use `rclone serve http`, or copy the file"
+        )
+
+
 def _of_web(url: str, timeouts: Timeouts) -> Version | None:
     status, version = _asked(url, timeouts)
     if status in (404, 410):

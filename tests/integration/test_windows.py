@@ -155,6 +155,24 @@ def test_plans_that_cannot_be_are_refused(bucket: Bucket) -> None:
         next(plan_windows("s3://bucket/scene.tif", max_memory="100MB"))
 
 
+@pytest.mark.parametrize("kind", ["s3", "http"])
+@pytest.mark.parametrize("sends_parts", [True, False])
+def test_a_store_that_sends_no_parts_is_told_at_once(bucket: Bucket, kind: str, sends_parts: bool) -> None:
+    """As ``rclone serve s3`` (a part, with HTTP 200), and as servers that do not know ``Range``."""
+    bucket.part_status, bucket.sends_parts = 200, sends_parts
+    endpoint = bucket.environment["AWS_ENDPOINT_URL"]
+    href = "s3://bucket/scene.tif" if kind == "s3" else f"{endpoint}/bucket/scene.tif"
+    if kind == "http" and sends_parts:  # which GDAL understands
+        window = read_window(next(plan_windows(href, max_memory=MEMORY)))
+        with rasterio.open(bucket.folder / "scene.tif") as source:
+            assert (window.data == source.read()[:, : window.shape[1], : window.shape[2]]).all()
+        return
+    with pytest.raises(UsageError, match=r"scene\.tif: .*\(Range\)") as told:
+        next(plan_windows(href, max_memory=MEMORY))
+    assert "\n" not in str(told.value)
+    assert len(bucket.ranges) <= 3
+
+
 def test_a_store_that_cannot_be_reached_is_told_before_anything_is_planned() -> None:
     with pytest.raises(ConfigurationError, match="cannot be read at present"):
         next(plan_windows("http://127.0.0.1:1/scene.tif", policy=AT_ONCE))
