@@ -45,7 +45,8 @@ _GEOMETRIES = ("geometry", "geom", "wkb_geometry", "the_geom")  # columns, where
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # in this order
 _BROKEN = (OSError, EOFError, UnicodeError, csv.Error, zlib.error, lzma.LZMAError)
 _COMPRESSED = re.compile(r"\.(gz|bz2|xz|zst)$", re.IGNORECASE)
-_MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00", "zst": b"\x28\xb5\x2f\xfd"}
+MAGIC = {"gz": b"\x1f\x8b", "bz2": b"BZh", "xz": b"\xfd7zXZ\x00", "zst": b"\x28\xb5\x2f\xfd"}
+"""First bytes of what is compressed, by suffix."""
 _STAMPS = ("ETag", "etag", "mtime", "LastModified", "Last-Modified", "Content-MD5")
 _SEPARATOR = b"\x1e"  # before each text of a sequence (RFC 8142)
 _BRACKETS = (b"[", b"]", b"],", b",")  # lines of an array
@@ -78,17 +79,19 @@ class List:
         size: bytes.
         stamp: what tells this version of the file from others, if the store says so.
         is_foreign: whether it is on no disk of this machine.
+        label: what messages call it; None for its address.
     """
 
     address: str
     size: int | None
     stamp: str
     is_foreign: bool = False
+    label: str | None = None
 
     @property
     def name(self) -> str:
         """Its address for people: without what opens it."""
-        return told(self.address)
+        return told(self.address) if self.label is None else self.label
 
     @property
     def format(self) -> str:
@@ -210,7 +213,7 @@ def _opened(known: List) -> Iterator[IO[bytes]]:
             files, path = fsspec.url_to_fs(known.address)
             files.get_file(path, copy)
             copy.seek(0)
-            magic = _MAGIC.get(known.compression or "", b"")
+            magic = MAGIC.get(known.compression or "", b"")
             is_compressed = bool(magic) and copy.read(len(magic)) == magic
             copy.seek(0)
             with _decompressed(copy, known.compression if is_compressed else None) as file:

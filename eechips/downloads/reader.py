@@ -116,6 +116,14 @@ class Reader:
 
         return self._patiently(once, address)
 
+    def content(self, address: str) -> bytes:
+        """A whole file of the web.
+
+        Raises:
+            PermanentError, TransientError, ConfigurationError: see :meth:`read`.
+        """
+        return self._patiently(lambda: self._exchange("GET", address, {}, None)[0], address)
+
     def part(self, address: str, begin: int, end: int) -> tuple[bytes, int, int]:
         """A part of a file of the web.
 

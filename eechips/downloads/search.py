@@ -66,8 +66,23 @@ def items(search: Search, reader: Reader) -> Iterator[dict[str, Any]]:
         UsageError: if there is no such catalogue.
         ConfigurationError: if it does not answer, or not like a catalogue.
     """
+    yield from answered(_found(search, reader), search, reader)
+
+
+def answered(found: Iterable[tuple[Any, str]], search: Search, reader: Reader) -> Iterator[dict[str, Any]]:
+    """Those of some items that are asked for; what goes wrong meanwhile is an error of the catalogue.
+
+    Args:
+        found: items, and the address that those of their assets are relative to.
+        search: what is asked for.
+        reader: notes what is no item.
+
+    Raises:
+        UsageError: if there is no such catalogue.
+        ConfigurationError: if it does not answer, or not like a catalogue.
+    """
     try:
-        yield from chosen(_found(search, reader), search, reader)
+        yield from chosen(found, search, reader)
     except PermanentError as error:
         if error.status == 404 and file_of(search.stac) is not None:
             raise UsageError(f"there is no catalogue: {error}") from None

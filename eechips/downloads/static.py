@@ -25,7 +25,8 @@ def static_items(document: Any, address: str, collections: Sequence[str], reader
     ``reader.unread``, and the rest goes on.
 
     Args:
-        document: a catalogue, a collection, an item, or a list of items; JSON.
+        document: a catalogue, a collection, an item, a collection of features, or an array of these or of their
+            addresses; JSON.
         address: of it.
         collections: ids; empty for all.
         reader: of further documents.
@@ -34,9 +35,38 @@ def static_items(document: Any, address: str, collections: Sequence[str], reader
         PermanentError: if the document is none of these.
         TransientError: if a host does not answer any more.
     """
+    if isinstance(document, list):
+        yield from _listed(document, address, frozenset(collections), reader)
+        return
     if not _is_stac(document):
         raise PermanentError(f"{shown(address)} is no catalogue, collection, item or list of items of STAC")
     yield from _walk(document, address, frozenset(collections), reader, {address}, None)
+
+
+def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: Reader) -> Iterator[Found]:
+    """The items of an array, of arrays in it, or that addresses in it lead to."""
+    seen = {address}
+    for part in document:
+        if isinstance(part, list):
+            yield from _listed(part, address, wanted, reader)
+            continue
+        place, found = address, part
+        if isinstance(part, str):
+            try:
+                place = joined(address, part)
+            except ValueError:
+                reader.unread.append(Unread(shown(address), f"an address that is none: {part.partition('?')[0]:.80}"))
+                continue
+            if place in seen:
+                continue
+            seen.add(place)
+            found = _read(place, address, reader)
+            if found is None:
+                continue
+        if _is_stac(found):
+            yield from _walk(found, place, wanted, reader, seen, None)
+        else:
+            yield found, place  # whoever looks at items says what is wrong
 
 
 def joined(home: str | None, href: str) -> str:

@@ -16,10 +16,11 @@ from eechips.downloads.assets import chosen_assets, unit_of
 from eechips.downloads.checks import Promise
 from eechips.downloads.given import AssetKey
 from eechips.downloads.reader import Reader, Unread, told_unread
-from eechips.downloads.search import Search, chosen, items
+from eechips.downloads.search import Search, answered, chosen, items
 from eechips.engine.log import RunLog
 from eechips.errors import ConfigurationError, UsageError
 from eechips.human import human_bytes
+from eechips.jobs.scene_lists import is_list, listed_items
 from eechips.recipe import Unit
 
 _log = logging.getLogger(__name__)
@@ -86,6 +87,8 @@ class SceneCatalogue:
     def items(self, reader: Reader) -> Iterator[dict[str, Any]]:
         """The catalogue's items."""
         folder = file_of(self.search.stac)
+        if is_list(self.search.stac):
+            return _counted(answered(listed_items(self.search.stac, reader), self.search, reader))
         if folder is None or not (folder / SCHEMA_NAME).is_file():
             return _counted(items(self.search, reader))
         from eechips.catalogs.catalog import open_catalog

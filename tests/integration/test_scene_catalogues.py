@@ -58,6 +58,78 @@ def feature(identifier: str, **properties: Any) -> dict[str, Any]:
     return item(identifier, {"data": {"href": f"{identifier}.tif", "type": "image/tiff"}}, **properties)
 
 
+def lists() -> dict[str, bytes]:
+    """Three items, in every form that lists have, by name of a file."""
+    import io
+
+    import pyarrow as pa
+
+    found = [feature(name) for name in ("a", "b", "c")]
+    lines = "".join(json.dumps(each) + "\n" for each in found).encode()
+    array = json.dumps(found, indent=1).encode()
+    addresses = b"url\na.json\nb.json\nc.json\n"
+    table = io.BytesIO()
+    pq.write_table(pa.table({"url": ["a.json", "b.json", "c.json"]}), table)
+    return {
+        "array.json": array,
+        "nested.json": json.dumps([found[:1], {"type": "FeatureCollection", "features": found[1:]}]).encode(),
+        "addresses.json": json.dumps([f"{name}.json" for name in "abc"]).encode(),
+        "features.geojson": json.dumps({"type": "FeatureCollection", "features": found}).encode(),
+        "lines.ndjson": lines,
+        "array.jsonl": b"[" + array.replace(b"\n", b"") + b"]",
+        "lines.json": lines,
+        "array.json.gz": gzip.compress(array),
+        "lines.ndjson.gz": gzip.compress(lines),
+        "addresses.csv": addresses,
+        "addresses.txt": addresses.removeprefix(b"url\n"),
+        "addresses.parquet": table.getvalue(),
+    }
+
+
+@pytest.mark.parametrize("name", list(lists()))
+def test_a_list_of_items_is_the_same_here_and_for_an_ingestion(tmp_path: Path, name: str) -> None:
+    files = lists() | {f"{each}.json": json.dumps(feature(each)).encode() for each in "abc"}
+    for each, content in files.items():
+        (tmp_path / each).write_bytes(content)
+    assert [unit["item"] for unit in planned(tmp_path / name)] == ["a", "b", "c"]
+    if not name.startswith("addresses"):
+        ingested = ingest([str(tmp_path / name)], tmp_path / "catalog").catalog.items()
+        assert sorted(each["id"] for each in ingested) == ["a", "b", "c"]
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        is_open = headers.get("Authorization") == "Bearer t"
+        return (200, {}, files[path[1:]]) if is_open and path[1:] in files else (401, {}, b"")
+
+    if name in ("lines.json", "addresses.parquet"):  # of the web, what a name says counts
+        return
+    (tmp_path / "secrets").write_text("token=t\n")
+    options = {"auth": "bearer", "auth_host": "127.0.0.1", "secrets": tmp_path / "secrets"}
+    with answering(answer) as url:
+        units = planned(f"{url}/{name}", **options)
+    assert [unit["href"] for unit in units] == [f"{url}/{each}.tif" for each in "abc"]
+
+
+def test_what_is_no_item_in_a_list_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    lines = [json.dumps(feature("a")), '{"id": 3', '"nowhere.json"', "7", json.dumps(feature("b"))]
+    (tmp_path / "list.ndjson").write_text("\n".join(lines))
+    with caplog.at_level(logging.WARNING):
+        assert [unit["item"] for unit in planned(tmp_path / "list.ndjson")] == ["a", "b"]
+    assert "3 things that could not be read" in caplog.text
+    array = [feature("a"), "/etc/passwd", feature("b")]
+    with answering(lambda path, headers, body: (200, {}, json.dumps(array).encode())) as url:
+        found = search(f"{url}/list.json")
+    assert found.ids == ["a", "b"]
+    assert len(found.unread) == 1
+    assert "/etc/passwd" in found.unread[0][0]
+
+
+def planned(stac: str | Path, **options: Any) -> list[dict[str, Any]]:
+    """Units of a search."""
+    from eechips.jobs.scenes import Scenes
+
+    return [dict(unit) for unit in Scenes(stac=str(stac), **options).get_requests()]
+
+
 def as_json(value: Any) -> Answer:
     return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
 
