@@ -33,6 +33,8 @@ _SMALL_PAGE = 10  # items; for an API that refuses more in place of sending fewe
 _NO_POST = (404, 405, 501)
 _MISUNDERSTOOD = (400, 422)
 """What APIs answer to what they do not understand, such as conditions although they say that they know them."""
+_WAYS = (("POST", "cql2-json"), ("GET", "cql2-text"), ("GET", "cql2-json"), ("POST", "cql2-text"))
+"""Methods and languages of conditions, the usual ones first."""
 _EMPTY_PAGES = 20
 """Pages in a row without an item: some APIs always tell of a next one."""
 
@@ -101,17 +103,23 @@ def api_items(document: Mapping[str, Any], address: str, search: Search, reader:
 
 
 def _questions(document: Mapping[str, Any], search: Search) -> Iterator[_Question]:
-    """Ways to ask an API, the best one first: what it says of itself need not be so."""
+    """Ways to ask an API, the best one first: what it says of itself need not be so.
+
+    Servers such as stac-fastapi-pgstac take CQL2 as JSON by POST and as text by GET, and refuse text by POST.
+    """
     named = {str(link["method"]).upper() for link in _search_links(document) if link.get("method")}
-    languages = _languages(document) if search.conditions else ()
-    for method in [name for name in ("POST", "GET") if name in named] or ["POST", "GET"]:
-        order = ("cql2-json", "cql2-text") if method == "POST" else ("cql2-text", "cql2-json")
-        spoken = [name for name in order if name in languages]
-        for language in (*spoken, None):
-            # Where few of an answer's items are wanted, large pages are fewer.
-            is_few = search.most is not None and (language is not None or not search.conditions)
-            yield _Question(method, language, min(_PAGE, search.most or _PAGE) if is_few else _PAGE)
-        yield _Question(method, None, _SMALL_PAGE)
+    methods = [name for name in ("POST", "GET") if name in named] or ["POST", "GET"]
+    known = _languages(document) if search.conditions else ()
+    # Those that it says it knows; then, of one that has been refused, what else it may know.
+    ways = [way for way in _WAYS if way[0] in methods and way[1] in known]
+    if known == ("cql2-text",) and "POST" in methods:
+        ways.append(("POST", "cql2-json"))
+    for method, language in (*ways, *((method, None) for method in methods)):
+        # Where few of an answer's items are wanted, large pages are fewer.
+        is_few = search.most is not None and (language is not None or not search.conditions)
+        yield _Question(method, language, min(_PAGE, search.most or _PAGE) if is_few else _PAGE)
+        if language is None:
+            yield _Question(method, None, _SMALL_PAGE)
 
 
 def _languages(document: Mapping[str, Any]) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def static_items(document: Any, address: str, collections: Sequence[str], reader
         PermanentError: if the document is none of these.
         TransientError: if a host does not answer any more.
     """
-    if isinstance(document, list):
+    if isinstance(document, list) and document:
         yield from _listed(document, address, frozenset(collections), reader)
         return
     if not _is_stac(document):

@@ -258,6 +258,46 @@ def test_conditions_are_sent_in_a_language_that_the_api_knows(
         assert json.loads(as_text) == {"op": "<", "args": [{"property": "eo:cloud_cover"}, 30]}
 
 
+@pytest.mark.parametrize(
+    ("methods", "classes", "questions"),
+    [
+        (("GET", "POST"), ("cql2-json", "cql2-text"), [("POST", "cql2-json")]),
+        (("GET", "POST"), ("cql2-text",), [("GET", "cql2-text")]),
+        (("POST",), ("cql2-text",), [("POST", "cql2-text"), ("POST", "cql2-json")]),
+        (("GET",), ("cql2-json",), [("GET", "cql2-json"), ("GET", None)]),
+    ],
+)
+def test_an_api_that_takes_json_by_post_and_text_by_get_alone(
+    methods: tuple[str, ...], classes: tuple[str, ...], questions: list[tuple[str, str | None]]
+) -> None:
+    """As stac-fastapi-pgstac. What conditions mean there, the library cql2 says."""
+    oracle = pytest.importorskip("cql2")
+    api = Api(
+        MANY, methods=methods, page=100, classes=(f"{CORE}/item-search#filter", *(f"{CQL2}/{n}" for n in classes))
+    )
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        status, told, content = api(path, headers, body)
+        if not path.startswith("/search"):
+            return status, told, content
+        method, question = "POST" if body else "GET", api.asked[-1]
+        asked.append((method, question.get("filter-lang")))
+        if question.get("filter-lang") not in (None, "cql2-json" if body else "cql2-text"):
+            detail = "Body must be an object" if body else "Only the cql2-text language is supported"
+            return 400, {}, json.dumps({"code": "HTTPException", "detail": detail}).encode()
+        page = json.loads(content)
+        if "filter" in question:
+            condition = oracle.Expr(question["filter"])
+            page["features"] = [each for each in page["features"] if condition.matches(each)]
+        return as_json(page)
+
+    with answering(answer) as url:
+        found = search(url, conditions=(parse_condition("eo:cloud_cover < 30"),))
+    assert found.ids == [f"i{number:02d}" for number in range(30)]
+    assert asked == questions
+
+
 def test_an_api_that_refuses_conditions_although_it_says_that_it_knows_them(caplog: pytest.LogCaptureFixture) -> None:
     def change(number: int, body: dict[str, Any]) -> Answer | None:
         told = {"code": "BadRequest", "description": "no queryable of that name"}
