@@ -1,12 +1,15 @@
 """Concurrent workers of a queue that write to one place, some of which are killed and started again.
 
     python benchmarks/queue_workers.py --seeds 20
-    python benchmarks/queue_workers.py --seeds 2 --units 600 --store s3
+    python benchmarks/queue_workers.py --store s3 --server moto
 
-For each seed and store (a folder, a ``file://`` address, a bucket of moto's S3 server on loopback), ``eechips plan``
-plans units of two files each, which are dealt to ``eechips work`` processes in a random order. Some of the processes
-are killed (SIGKILL) at random points and started again with the same units. The outcomes are shuffled and given to
-``eechips join``.
+For each seed and store (a folder, a ``file://`` address, a bucket of S3 on loopback), ``eechips plan`` plans units of
+two files each, which are dealt to ``eechips work`` processes in a random order. Some of the processes are killed
+(SIGKILL) at random points and started again with the same units. The outcomes are shuffled and given to ``eechips
+join``.
+
+The server of S3 is bucket.py, or with ``--server moto`` one that others wrote and that is slower than the workers; both
+count the requests for each unit.
 
 The place also holds files of others: files of users with similar names, staged files of writers that are running or on
 another host, and a folder below that is another run's. At the end this must hold; violations are printed, and the exit
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import http.client
 import json
 import os
 import random
@@ -30,18 +34,21 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import quote, urlsplit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import s3fs
 
 import eechips
 from eechips.objects import ObjectStore
 from eechips.staging import new_writer, temporary_name
 from eechips.storage import LocalStore, Store
-from tests.object_server import serving_objects
+from tests.object_server import ACCOUNT, serving_objects
 
 STORES = ("folder", "file", "s3")
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,9 +64,9 @@ def get_result(index, number):
     rows = [{"number": number, "row": row, "product": number * row} for row in range(20)]
     return {"rows": Table(rows), "sum": Table([{"number": number, "sum": 190 * number}])}
 """
-_BUCKET = "queue"
+_S3 = "s3://queue/run"
 _PATIENCE = 600.0  # seconds that one command may take
-_COLUMNS = ("seed", "store", "units", "workers", "killed", "work s", "join s", "files", "problems")
+_COLUMNS = ("seed", "store", "units", "workers", "killed", "work s", "join s", "asked", "files", "problems")
 
 
 @dataclass
@@ -69,12 +76,14 @@ class Story:
     Attributes:
         seconds: of the workers, and of the join.
         killed: workers that were killed before their end.
+        asked: requests for each unit, of the workers and of the join, where the server counts them.
         files: that were compared.
         problems: violations.
     """
 
     seconds: tuple[float, float] = (0.0, 0.0)
     killed: int = 0
+    asked: list[float] = field(default_factory=list)
     files: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -87,11 +96,15 @@ class Place:
         address: as ``--out`` takes it.
         environment: variables by which clients find it.
         store: of the results, as eechips sees it.
+        content: what a file holds, read past eechips; None if there is none.
+        requests: of the clients of the server so far; always 0 without one.
     """
 
     address: str
     environment: dict[str, str]
     store: Store
+    content: Callable[[str], bytes | None]
+    requests: Callable[[], int] = int
 
     def put(self, name: str, data: bytes) -> None:
         """Writes a file of somebody else."""
@@ -115,19 +128,62 @@ class Place:
 
 
 @contextmanager
-def placed(kind: str, folder: Path) -> Iterator[Place]:
+def placed(kind: str, folder: Path, server: str) -> Iterator[Place]:
     """A new place of a kind, for the duration of the block."""
     if kind == "s3":
-        with serving_objects(_BUCKET) as objects, _environment(objects.environment):
-            address = f"{objects.bucket}/run"
-            yield Place(address, objects.environment, ObjectStore(address))
+        with (_moto if server == "moto" else _bucket)() as place:
+            yield place
         return
     root = folder / "results"
     root.mkdir()
+
+    def content(name: str) -> bytes | None:
+        path = root / name
+        return path.read_bytes() if path.exists() else None
+
     if kind == "folder":
-        yield Place(str(root), {}, LocalStore(root))
+        yield Place(str(root), {}, LocalStore(root), content)
     else:
-        yield Place(f"file://{root}", {}, ObjectStore(f"file://{root}"))
+        yield Place(f"file://{root}", {}, ObjectStore(f"file://{root}"), content)
+
+
+@contextmanager
+def _moto() -> Iterator[Place]:
+    with serving_objects("queue") as objects, _environment(objects.environment):
+        own = Counter[str]()
+
+        def content(name: str) -> bytes | None:
+            own["GET"] += 1
+            return objects.content(f"run/{name}")
+
+        yield Place(
+            _S3, objects.environment, ObjectStore(_S3), content, lambda: objects.asked.total() - own.total()
+        )  # fmt: skip
+
+
+@contextmanager
+def _bucket() -> Iterator[Place]:
+    command = [sys.executable, str(ROOT / "benchmarks" / "bucket.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        url = json.loads(process.stdout.readline())["url"]
+        connection = http.client.HTTPConnection(urlsplit(url).netloc)
+
+        def ask(path: str) -> bytes | None:
+            connection.request("GET", quote(path))
+            answer = connection.getresponse()
+            body = answer.read()
+            return body if answer.status == 200 else None
+
+        environment = {**ACCOUNT, "AWS_ENDPOINT_URL": url}
+        s3fs.S3FileSystem.clear_instance_cache()  # clients of earlier servers
+        with _environment(environment), closing(connection):
+            yield Place(
+                _S3, environment, ObjectStore(_S3), lambda name: ask(f"/_objects/queue/run/{name}"),
+                lambda: sum(json.loads(ask("/_asked") or b"{}").values()),
+            )  # fmt: skip
+        process.stdin.close()
 
 
 @contextmanager
@@ -164,7 +220,7 @@ def others() -> dict[str, bytes]:
     return {name: f"file {number} of somebody else".encode() for number, name in enumerate(names)}
 
 
-def story(seed: int, kind: str, units: int, workers: int, kills: int, folder: Path) -> Story:
+def story(seed: int, kind: str, units: int, workers: int, kills: int, folder: Path, server: str) -> Story:
     """Plans, works, kills, joins and compares.
 
     Args:
@@ -174,10 +230,11 @@ def story(seed: int, kind: str, units: int, workers: int, kills: int, folder: Pa
         workers: at once.
         kills: of them are killed and started again.
         folder: empty, for everything.
+        server: of S3: ``bucket`` or ``moto``.
     """
     told, chance = Story(), random.Random(seed)
     (folder / "recipe.py").write_text(RECIPE)
-    with placed(kind, folder) as place:
+    with placed(kind, folder, server) as place:
         foreign = others()
         for name, data in foreign.items():
             place.put(name, data)
@@ -186,15 +243,18 @@ def story(seed: int, kind: str, units: int, workers: int, kills: int, folder: Pa
         if plan.returncode or len(lines) != units:
             told.problems.append(f"eechips plan: exit status {plan.returncode}, {len(lines)} lines")
             return told
-        began = time.monotonic()
+        began, asked = time.monotonic(), place.requests()
         dealt = chance.sample(lines, len(lines))
         outcomes = _work(told, chance, [dealt[n::workers] for n in range(workers)], kills, place, folder)
         worked = time.monotonic()
+        told.asked.append((place.requests() - asked) / units)
+        asked = place.requests()
         chance.shuffle(outcomes)
         (folder / "plan.jsonl").write_text("\n".join(chance.sample(lines, len(lines))))
         (folder / "outcomes.jsonl").write_text("\n".join(outcomes))
         _join(told, kind, place, folder)
         told.seconds = worked - began, time.monotonic() - worked
+        told.asked.append((place.requests() - asked) / units)
         _compare(told, kind, units, foreign, place, folder)
     return told
 
@@ -227,7 +287,7 @@ def _work(
             share, process = shares[number], running[number]
             # Units are worked at in the order of their delivery, but for the few that are in flight at the same time.
             name = json.loads(share[int(chance.uniform(0.1, 0.7) * len(share))])["name"]
-            while process.poll() is None and place.store.size(f"{name}.rows.csv") is None:
+            while process.poll() is None and place.content(f"{name}.rows.csv") is None:
                 time.sleep(0.005)
             process.send_signal(signal.SIGKILL)
             process.wait(_PATIENCE)
@@ -270,10 +330,11 @@ def _compare(told: Story, kind: str, units: int, foreign: dict[str, bytes], plac
     try:
         run = eechips.open_run(ledger)
         layers = run.layers.reset_index()
+        rows = _units(ledger)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is a violation
         told.problems.append(f"the run cannot be opened: {error!r}")
         return
-    values = {row["position"]: json.loads(row["unit"])["value"] for row in _units(ledger)}
+    values = {row["position"]: json.loads(row["unit"])["value"] for row in rows}
     wanted: set[str] = set()
     seen: Counter[int] = Counter()
     for row in layers.to_dict("records"):
@@ -283,7 +344,7 @@ def _compare(told: Story, kind: str, units: int, foreign: dict[str, bytes], plac
         wanted.add(row["file"])
         if row["sha256"] != digest:
             told.problems.append(f"{row['file']}: the manifest has another sha256")
-        if place.store.sha256(row["file"]) != digest:
+        if place.content(row["file"]) != content:
             told.problems.append(f"{row['file']}: its content is wrong")
     told.files = len(wanted)
     if len(seen) != units or set(seen.values()) != {2} or len(wanted) != 2 * units:
@@ -292,7 +353,7 @@ def _compare(told: Story, kind: str, units: int, foreign: dict[str, bytes], plac
     for name, data in foreign.items():
         if name not in there:
             told.problems.append(f"{name}, somebody else's, was removed")
-        elif place.store.read(name) != data:
+        elif place.content(name) != data:
             told.problems.append(f"{name}, somebody else's, was changed")
     own = {"run.json", "manifest.parquet", "layers.parquet", "manifest.sqlite", ".eechips.lock", "run.log"}
     left = set(there) - wanted - set(foreign) - own
@@ -318,16 +379,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=6, help="at once [6]")
     parser.add_argument("--kills", type=int, default=2, help="workers that are killed and started again [2]")
     parser.add_argument("--store", default=",".join(STORES), help="folder,file,s3 [all]")
+    parser.add_argument("--server", choices=["bucket", "moto"], default="bucket", help="of S3 [bucket]")
     options = parser.parse_args()
     problems = 0
     print("  ".join(f"{name:>8}" for name in _COLUMNS), flush=True)
     for seed in range(options.first, options.first + options.seeds):
         for kind in options.store.split(","):
             with tempfile.TemporaryDirectory(prefix="queue-workers-") as folder:
-                told = story(seed, kind, options.units, options.workers, options.kills, Path(folder))
+                told = story(seed, kind, options.units, options.workers, options.kills, Path(folder), options.server)
                 row = (
                     seed, kind, options.units, options.workers, told.killed, f"{told.seconds[0]:.1f}",
-                    f"{told.seconds[1]:.1f}", told.files, len(told.problems),
+                    f"{told.seconds[1]:.1f}", "+".join(f"{count:.1f}" for count in told.asked if count) or "-",
+                    told.files, len(told.problems),
                 )  # fmt: skip
                 print("  ".join(f"{value:>8}" for value in row), flush=True)
                 for problem in told.problems[:20]:

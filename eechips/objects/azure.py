@@ -24,6 +24,11 @@ class Azure:
         """Uploads a file, each of its parts with its md5."""
         files.put_file(str(path), key, callback=callback, max_concurrency=_CONCURRENCY, validate_content=True)
 
+    def read(self, files: Any, key: str) -> bytes:
+        """Reads an object."""
+        content: bytes = files.cat_file(key)
+        return content
+
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
         """Blobs, 5,000 a page."""
         from azure.core.exceptions import ResourceNotFoundError

@@ -40,6 +40,18 @@ class Dialect(Protocol):
             callback: of fsspec, told how far it is.
         """
 
+    def read(self, files: Any, key: str) -> bytes:
+        """The content of an object.
+
+        Args:
+            files: the file system.
+            key: of the object.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            Exception: whatever the store's package raises.
+        """
+
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
         """All objects whose key begins so, by as many requests as there are pages.
 

@@ -40,6 +40,11 @@ class Gcs:
         """Uploads a file, piece by piece, and compares the md5."""
         files.put_file(str(path), key, callback=callback, consistency="md5")
 
+    def read(self, files: Any, key: str) -> bytes:
+        """Reads an object."""
+        content: bytes = files.cat_file(key)
+        return content
+
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
         """Objects, 1,000 a page."""
         bucket, _, start = prefix.partition("/")

@@ -30,6 +30,11 @@ class Plain:
             raise TransientError(f"{key} arrived incomplete")
         callback.absolute_update(path.stat().st_size)  # not every file system tells
 
+    def read(self, files: Any, key: str) -> bytes:
+        """Reads an object."""
+        content: bytes = files.cat_file(key)
+        return content
+
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
         """All files at once: there are no pages."""
         root = prefix.rstrip("/")

@@ -40,6 +40,15 @@ class S3:
         files.put_file(str(path), key, callback=callback, max_concurrency=_CONCURRENCY)
         _check_size(files, key, path.stat().st_size)
 
+    def read(self, files: Any, key: str) -> bytes:
+        """Reads an object by one request: ``cat_file`` would ask for its size first, to read large ones in pieces."""
+        from fsspec.asyn import sync
+
+        bucket, _, name = key.partition("/")
+        answer = files.call_s3("get_object", Bucket=bucket, Key=name)
+        content: bytes = sync(files.loop, _content, answer["Body"])
+        return content
+
     def pages(self, files: Any, prefix: str, size: int | None = None) -> Iterator[Page]:
         """Objects, 1,000 a page."""
         bucket, _, start = prefix.partition("/")
@@ -50,6 +59,12 @@ class S3:
             if not found.get("IsTruncated"):
                 return
             options["ContinuationToken"] = found["NextContinuationToken"]
+
+
+async def _content(body: Any) -> bytes:
+    async with body:
+        content: bytes = await body.read()
+        return content
 
 
 def _check_size(files: Any, key: str, size: int) -> None:

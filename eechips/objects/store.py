@@ -166,8 +166,7 @@ class ObjectStore:
             TransientError, StorageError: if it cannot be read.
         """
         with self._doing(f"read {self.url}/{name}", absent=True):
-            content: bytes = self._files.cat_file(self._key(name))
-        return content
+            return self._dialect.read(self._files, self._key(name))
 
     def fetch(self, name: str, path: Path) -> None:
         """Writes the content of an object to a local file.

@@ -94,6 +94,15 @@ def test_objects_are_listed_below_what_folders_have_in_common(server: ObjectServ
     assert "HEAD" not in server.asked
 
 
+def test_an_object_is_read_by_one_request(server: ObjectServer, store: ObjectStore) -> None:
+    put(store, "a.csv", b"content")
+    assert store.read("a.csv") == b"content"  # whatever a client asks once
+    server.forget()
+    for _ in range(3):
+        assert store.read("a.csv") == b"content"
+    assert server.asked["GET"] + server.asked["HEAD"] == (0 if server.bucket.startswith("file:") else 3)
+
+
 @pytest.mark.filterwarnings("ignore:Sending a large body:ResourceWarning")  # gcsfs does that
 def test_a_file_is_uploaded_whatever_its_size(server: ObjectServer, store: ObjectStore, tmp_path: Path) -> None:
     path = tmp_path / "mosaic.tif"
