@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
@@ -11,10 +10,12 @@ from typing import IO, Any
 import click
 
 from eechips.cli.finish import FAILURES, finish, recipe_of, show_log
+from eechips.cli.jobs import check_job, trust_option
 from eechips.cli.options import HELP, debug_option
 from eechips.engine.gathering import Gathered, gather
 from eechips.engine.tickets import read_tickets
 from eechips.errors import UsageError
+from eechips.received_files import parse_json
 
 _SHOWN = 3
 
@@ -25,6 +26,7 @@ _SHOWN = 3
 @click.option("--out", required=True, metavar="DIR|URL", help="Where the results are, as eechips work was told.")
 @click.option("--outcomes", type=click.File("r"), metavar="FILE", help="What eechips work has told, to compare with.")
 @click.option("--missing", type=click.File("w"), metavar="FILE", help="For the lines whose results are not there.")
+@trust_option
 @debug_option
 @click.pass_context
 def command(
@@ -34,6 +36,7 @@ def command(
     out: str,
     outcomes: IO[str] | None,
     missing: IO[str] | None,
+    trust: bool,
 ) -> None:
     """Make one run of the results of a queue: all must be there; they are checked, listed, and put together.
 
@@ -53,6 +56,8 @@ def command(
     if len(jobs) != 1:
         raise UsageError(f"the lines are of {len(jobs)} commands: give all those of one `eechips plan`, and no others")
     (job,) = jobs
+    if not trust:
+        check_job(job, tickets[0].signature)
     made = (*job, "--out", out, *words)
     recipe, config = recipe_of(context, made)
     command = shlex.join(["eechips", *made])
@@ -73,7 +78,10 @@ def _lines(file: IO[str]) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(file, start=1):
         if line.strip():
             try:
-                yield json.loads(line)
+                outcome = parse_json(line)
+                if not isinstance(outcome, dict):
+                    raise ValueError("it is no object")
+                yield outcome
             except ValueError as error:
                 raise UsageError(f"line {number} of --outcomes is no JSON ({error}): {line:.120}") from None
 

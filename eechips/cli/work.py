@@ -10,6 +10,7 @@ from typing import IO
 import click
 
 from eechips.cli.finish import FAILURES, recipe_of
+from eechips.cli.jobs import check_job, trust_option
 from eechips.cli.options import HELP, debug_option
 from eechips.engine.tickets import read_tickets, work
 from eechips.errors import UsageError
@@ -23,14 +24,21 @@ from eechips.manifest.record import State
 @click.option(
     "--outcomes", type=click.File("w"), default="-", metavar="FILE", help="For what became of each. [default: stdout]"
 )
+@trust_option
 @debug_option
 @click.pass_context
-def command(context: click.Context, words: tuple[str, ...], units: IO[str], out: str, outcomes: IO[str]) -> None:
+def command(
+    context: click.Context, words: tuple[str, ...], units: IO[str], out: str, outcomes: IO[str], trust: bool
+) -> None:
     """Fetch units that were planned elsewhere (eechips plan), and tell what became of each, one JSON line.
 
     It keeps nothing: the same unit, delivered twice, gives the same file again. Options of a run that are added here,
     such as --in-flight or --project, replace those of the plan. The exit status is 1 if some units failed, and 2 if
     nothing could be done: then deliver them again.
+
+    Every line names the command that planned it. If that executes code (eechips run), or names an endpoint or
+    credentials, it must be a line of yours: planned with the same cache folder. Give --trust if nobody but you can
+    write to the queue.
 
     \b
     Examples:
@@ -39,7 +47,9 @@ def command(context: click.Context, words: tuple[str, ...], units: IO[str], out:
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
     failed = False
-    for job, tickets in itertools.groupby(read_tickets(units), key=lambda ticket: ticket.job):
+    for (job, signature), tickets in itertools.groupby(read_tickets(units), key=lambda t: (t.job, t.signature)):
+        if not trust:
+            check_job(job, signature)
         try:
             recipe, config = recipe_of(context, (*job, *words))
         except click.exceptions.Exit:  # of --help, with status 0, as if all were there

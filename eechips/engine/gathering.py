@@ -10,6 +10,7 @@ the planned name; anything else is refused.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import posixpath
@@ -29,9 +30,11 @@ from eechips.engine.records import record_of, unit_failure
 from eechips.engine.run import store_of
 from eechips.engine.tickets import Ticket
 from eechips.errors import RunMismatchError, UsageError, ValidationError
+from eechips.manifest.authorship import is_own
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
-from eechips.manifest.names import result_name
+from eechips.manifest.names import OVERWRITTEN, result_name
+from eechips.manifest.received import check_new, check_paths, check_values, read_info
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Planned, Record, State
 from eechips.manifest.run import INFO_NAME
 from eechips.moment import utc_now
@@ -85,7 +88,15 @@ def gather(
     told, failed = _told(outcomes)
     make_folder(config.out)
     store = store_of(config)
-    with locked(config.out), Ledger(config.out / LEDGER_NAME) as ledger:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(locked(config.out))
+        if not (config.out / LEDGER_NAME).exists():
+            check_new(config.out, OVERWRITTEN)
+        ledger = stack.enter_context(Ledger(config.out / LEDGER_NAME))
+        if ledger.has_plan:
+            check_paths(ledger)
+            if not is_own(read_info(config.out)):
+                check_values(ledger)
         described = describe(recipe, config)
         is_planned = ledger.has_plan and check_same(ledger, described, config.out)
         if not is_planned:

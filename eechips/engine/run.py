@@ -48,6 +48,7 @@ from eechips.engine.site import Site
 from eechips.engine.station import Posting, PromptStore
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
+from eechips.manifest.authorship import is_own
 from eechips.manifest.drops import DROPPED, SETTLED
 from eechips.manifest.export import (
     COPIED,
@@ -60,6 +61,8 @@ from eechips.manifest.export import (
 )
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked, remove_lock
+from eechips.manifest.names import CALLS, OVERWRITTEN
+from eechips.manifest.received import check_new, check_paths, check_values
 from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.moment import utc_now
@@ -230,6 +233,8 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
     with locked(config.out), Interrupt() as interrupt:
         is_new = is_made and not (config.out / LEDGER_NAME).exists()  # another run may have been quicker
         is_planned = False
+        if not (config.out / LEDGER_NAME).exists():
+            check_new(config.out, OVERWRITTEN)
         try:
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:
@@ -282,6 +287,7 @@ class _Run:
         folder = self._config.out
         if isinstance(self._store, ObjectStore) and self._drive is not None:
             raise UsageError(f"{self._recipe.name} writes its files itself, into a folder: give --out one")
+        self._check_received()
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
         self._check_store(is_planned=is_planned)
         is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
@@ -305,6 +311,27 @@ class _Run:
             log.write("finished" if is_settled else "left", **{s.value: n for s, n in self._ledger.counts().items()})
         is_interrupted = not is_settled and not self._is_paused
         return Run(folder, is_interrupted, self._is_paused, self._config.results)
+
+    def _check_received(self) -> None:
+        """See whether what the folder holds can be used, if somebody else may have made it.
+
+        Raises:
+            UsageError: if its ledger has paths that lead out of it; or if a script goes on there: what its calls have
+                returned is unpickled, which may execute code.
+            StorageError: if its ledger is damaged.
+        """
+        folder = self._config.out
+        if self._ledger.has_plan:
+            check_paths(self._ledger)
+        if is_own(Run(folder).info):
+            return
+        if self._drive is not None and (folder / CALLS).exists():
+            raise UsageError(
+                f"{folder} was made by somebody else, and going on with a script there may execute their code: choose"
+                f" another folder with --out, or trust it: eechips trust {folder}"
+            )
+        if self._ledger.has_plan:
+            check_values(self._ledger)
 
     def _check_store(self, *, is_planned: bool) -> None:
         """Sees whether an object store answers, unless what it holds will be asked for anyway."""

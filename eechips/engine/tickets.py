@@ -20,8 +20,10 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, units_of
 from eechips.engine.run import connect, run
 from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest.authorship import sign_job
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LISTS, RECORD_COLUMNS, Planned
+from eechips.received_files import parse_json
 from eechips.recipe import Recipe, canonical_json
 
 _REQUIRED = ("job", "identity", "position", "id", "unit", "name")
@@ -36,11 +38,13 @@ class Ticket:
         job: words of the command that planned it, from the verb on.
         identity: of the recipe: another one would give other results.
         planned: the unit.
+        signature: of the job, by the user who planned it; see :mod:`eechips.manifest.authorship`.
     """
 
     job: tuple[str, ...]
     identity: str
     planned: Planned
+    signature: str | None = None
 
     def to_json(self) -> str:
         """One line."""
@@ -52,6 +56,7 @@ class Ticket:
             "position": planned.position,
             "identity": self.identity,
             "job": list(self.job),
+            **({} if self.signature is None else {"signature": self.signature}),
         }
         return json.dumps(content, ensure_ascii=False)
 
@@ -63,13 +68,14 @@ class Ticket:
             UsageError: if it is something else.
         """
         try:
-            content = json.loads(line)
+            content = parse_json(line)
             job, identity, position, identifier, unit, name = (content[key] for key in _REQUIRED)
             if not job:
                 raise ValueError("job is empty")
             planned = Planned(int(position), str(identifier), canonical_json(unit), str(name))
-            return cls(tuple(map(str, job)), str(identity), planned)
-        except (ValueError, KeyError, TypeError) as error:
+            signature = content.get("signature")
+            return cls(tuple(map(str, job)), str(identity), planned, None if signature is None else str(signature))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise UsageError(f"no unit as `eechips plan` writes it ({error!r}): {line:.120}") from None
 
 
@@ -122,9 +128,10 @@ def emit(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[Tick
     """
     if getattr(recipe, "drive", None) is not None:
         raise UsageError(f"{recipe.name} plans as it goes: its units cannot be known before it runs")
+    signature = sign_job(job)
     with connect(config, recipe=recipe):
         for planned in units_of(recipe, name_template(recipe, config)):
-            yield Ticket(tuple(job), recipe.identity, planned)
+            yield Ticket(tuple(job), recipe.identity, planned, signature)
 
 
 def work(recipe: Recipe, config: RunConfig, tickets: Sequence[Ticket], place: str) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import hmac
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,31 @@ def is_own(info: Mapping[str, Any]) -> bool:
     if key is None or not isinstance(signature, str):
         return False
     return hmac.compare_digest(_digest(key, info).encode(), signature.encode(errors="replace"))
+
+
+def sign_job(words: Sequence[str]) -> str | None:
+    """Sign the command of units that are sent to workers.
+
+    Args:
+        words: of the command, from the verb on.
+
+    Returns:
+        Hexadecimal digits; None if this user has no place for a key.
+    """
+    key = _key(create=True)
+    return None if key is None else _digest(key, _as_job(words))
+
+
+def is_own_job(words: Sequence[str], signature: str | None) -> bool:
+    """Whether this user has planned units with a command."""
+    key = _key(create=False)
+    if key is None or signature is None:
+        return False
+    return hmac.compare_digest(_digest(key, _as_job(words)).encode(), signature.encode(errors="replace"))
+
+
+def _as_job(words: Sequence[str]) -> dict[str, Any]:
+    return {"command": ["units", *words]}  # a list, as no run.json has
 
 
 def _digest(key: bytes, info: Mapping[str, Any]) -> str:

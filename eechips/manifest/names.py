@@ -16,13 +16,19 @@ from eechips.storage import check_name
 _SQLITE = tuple(f"{LEDGER_NAME}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))
 _OF_COMMANDS = ("local.log", "beam", "beam.log", "splits.parquet", "quality.parquet", "croissant.json")
 
+OVERWRITTEN = (INFO_NAME, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, REPORT_NAME)
+"""Files that every run writes, in the place of those of the run before."""
+
 RESERVED = frozenset(
     {*_SQLITE, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME, LOG_NAME, REPORT_NAME, LOCK_NAME, *_OF_COMMANDS}
 )
 """Files in the folder of a run that eechips writes itself, or reads as its own."""
 
 _FOLDERS = RESERVED - {"beam"}
-_PREFIXES = (".calls", ".parts", ".eechips", SCRATCH_PREFIX)
+CALLS = ".calls"
+"""In the folder of a script's run: what its calls are given and return, pickled."""
+
+_PREFIXES = (CALLS, ".parts", ".eechips", SCRATCH_PREFIX)
 
 
 def result_name(name: str) -> str:

@@ -6,11 +6,13 @@ Paths are looked at in every ledger that is opened. The values are looked at, al
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.manifest.authorship import is_own
 from eechips.manifest.record import LISTS, State
 from eechips.received_files import parse_json, read_json
 from eechips.storage import check_name
@@ -18,6 +20,7 @@ from eechips.storage import check_name
 if TYPE_CHECKING:
     from eechips.manifest.ledger import Ledger
 
+INFO_NAME = "run.json"
 _BRACKETS = 64  # in the JSON of a unit whose nesting is looked at
 
 _TEXTS = ("error_class", "error", "traceback", "file", "sha256", "dtype", "crs", "finished")
@@ -44,14 +47,14 @@ _INFO: Mapping[str, type | tuple[type, ...]] = {
 """Types of the values of run.json."""
 
 
-def read_info(folder: Path, name: str) -> dict[str, Any]:
+def read_info(folder: Path) -> dict[str, Any]:
     """Read run.json; empty if there is none.
 
     Raises:
         StorageError: if it is not as eechips writes it.
         UsageError: if it is a link out of the folder, or no regular file.
     """
-    path = folder / name
+    path = folder / INFO_NAME
     try:
         info = read_json(path, folder)
     except FileNotFoundError:
@@ -68,6 +71,26 @@ def read_info(folder: Path, name: str) -> dict[str, Any]:
         if not isinstance(each.get("id"), str) or not all(isinstance(v, (str, type(None))) for v in each.values()):
             raise StorageError(f"{path} is damaged: datasets has values of other types")
     return info
+
+
+def check_new(folder: Path, names: Iterable[str]) -> None:
+    """See whether a folder that is to become that of a run has files that the run would overwrite.
+
+    Those of a run of this user whose ledger has been removed are not in the way.
+
+    Args:
+        folder: of the run.
+        names: of the files that a run writes.
+
+    Raises:
+        UsageError: if it has any; the message names them.
+    """
+    there = [name for name in names if os.path.lexists(folder / name)]
+    if there and not is_own(read_info(folder)):
+        raise UsageError(
+            f"{folder} has {', '.join(there)}, which no run of yours has written there and which this one would"
+            " overwrite: choose another folder with --out, or move the files away"
+        )
 
 
 def check_paths(ledger: Ledger) -> None:

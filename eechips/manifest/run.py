@@ -18,6 +18,7 @@ from eechips.manifest.export import file_row
 from eechips.manifest.history import History, history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held
+from eechips.manifest.received import INFO_NAME as INFO_NAME
 from eechips.manifest.received import check_paths, check_values, read_info
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
 from eechips.objects import ObjectStore, in_order
@@ -27,7 +28,6 @@ from eechips.writers import inspect, validate
 if TYPE_CHECKING:
     import pandas as pd
 
-INFO_NAME = "run.json"
 REPORT_NAME = "report.html"
 AS_IT_GOES = "as_it_goes"
 """In the ledger: its recipe is a script, which plans as it goes and writes its files itself."""
@@ -140,7 +140,7 @@ class Run:
     @property
     def info(self) -> dict[str, Any]:
         """run.json: command, versions, endpoint, project, seed, parameters, datasets."""
-        return read_info(self.path, INFO_NAME)
+        return read_info(self.path)
 
     @property
     def counts(self) -> dict[str, int]:

@@ -19,6 +19,7 @@ from eechips.client.connection import Connection
 from eechips.client.documents import DocumentsFile
 from eechips.engine.run import Bench
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
+from eechips.manifest.names import CALLS
 from eechips.manifest.run import OUTSIDE
 from eechips.recipe import canonical_json
 from eechips.scripts import network
@@ -30,8 +31,6 @@ from eechips.scripts.replaced import client_as_it_is, pools_replaced
 from eechips.scripts.source import Source, is_notebook
 from eechips.scripts.stage import Stage, named_inputs
 
-CALLS = ".calls"
-"""Folder of the calls, below the run's."""
 _SEED = 0
 
 
@@ -221,4 +220,4 @@ class Shell:
         return lambda *_, **__: None
 
 
-__all__ = ["CALLS", "Script", "Shell"]
+__all__ = ["Script", "Shell"]

@@ -1,0 +1,37 @@
+"""Commands that come out of a queue: which of them are executed without being asked about."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+import click
+
+from eechips.errors import UsageError
+from eechips.manifest.authorship import is_own_job
+
+_EXECUTE_CODE = frozenset({"run"})
+_OPTIONS = frozenset({"--endpoint", "--send-credentials", "--credentials", "--scheduler", "--"})
+"""``--`` begins options of Beam, which name files to execute."""
+
+trust_option = click.option("--trust", is_flag=True, help="Execute what the lines name, whoever planned them.")
+
+
+def check_job(words: Sequence[str], signature: str | None) -> None:
+    """Refuse a command of somebody else that executes code, or says whom to ask with which credentials.
+
+    Args:
+        words: of the command, from the verb on.
+        signature: that came with it.
+
+    Raises:
+        UsageError: saying which command it is.
+    """
+    named = sorted({word.partition("=")[0] for word in words} & _OPTIONS)
+    if (words[0] not in _EXECUTE_CODE and not named) or is_own_job(words, signature):
+        return
+    what = f"names {named[0]}" if named else "executes code"
+    raise UsageError(
+        f"these units were planned by somebody else, or on another machine, by a command that {what}: eechips"
+        f" {shlex.join(words)}. Give --trust to execute it"
+    )

@@ -1,0 +1,185 @@
+"""What executes code out of a folder or a queue of somebody else: only after leave, and never in passing."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from eechips.cli import main
+from eechips.engine.info import encoded
+from eechips.manifest.run import INFO_NAME
+
+RECIPE = """
+import os
+from pathlib import Path
+from eechips import Table
+
+NEEDS_SERVICE = False
+Path("executed").touch()
+
+def get_requests():
+    return [1, 2, 3]
+
+def get_result(index, number):
+    return Table([{"number": number}])
+"""
+SCRIPT = """
+from multiprocessing import Pool
+
+def work(number):
+    with open(f"{number}.txt", "w") as file:
+        file.write(str(number))
+    return number
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        print(pool.map(work, [1, 2]))
+"""
+
+
+class Canary:
+    """An object that makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "theirs"))
+    (tmp_path / "at").mkdir()
+    monkeypatch.chdir(tmp_path / "at")
+    (tmp_path / "at" / "recipe.py").write_text(RECIPE)
+    (tmp_path / "at" / "script.py").write_text(SCRIPT)
+    return tmp_path / "at"
+
+
+def call(*words: str, given: str | None = None) -> Result:
+    result = CliRunner().invoke(main, [*words], input=given)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def somebody_else(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setenv("EECHIPS_CACHE", str(folder.parent / "mine"))
+
+
+def test_a_script_does_not_unpickle_what_somebody_else_has_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("run", "script.py", "--out", "out", "--engine", "threads", "--local", "-q", "--no-report")
+    assert call(*words).exit_code == 0
+    (kept,) = folder.glob("out/.calls/0001/results/*/000000000.pickle")
+    kept.write_bytes(pickle.dumps(Canary(folder / "unpickled")))
+    somebody_else(monkeypatch, folder)
+    (folder / "out" / "2.txt").unlink()
+    refused = call(*words)
+    assert (refused.exit_code, "eechips trust out" in refused.output) == (2, True), refused.output
+    assert not (folder / "unpickled").exists()
+    assert call("trust", "out", "--yes").exit_code == 0
+    call(*words)
+    (folder / "unpickled").rmdir()  # it would have been made
+    (folder / "out" / INFO_NAME).write_text("{}")
+    (folder / "out" / "manifest.sqlite").unlink()
+    assert call(*words).exit_code == 2
+    for name in (INFO_NAME, "manifest.parquet", "layers.parquet"):
+        (folder / "out" / name).unlink(missing_ok=True)
+    refused = call(*words)  # nothing but the pickles is left
+    assert (refused.exit_code, "eechips trust out" in refused.output) == (2, True), refused.output
+    assert not (folder / "unpickled").exists()
+
+
+def test_a_recipe_out_of_a_queue_is_executed_by_whom_has_planned_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = call("plan", "run", "recipe.py").output
+    assert len(lines.splitlines()) == 3
+    own = call("work", "--units", "-", "--out", "res", "--engine", "threads", "-q", given=lines)
+    assert own.exit_code == 0, own.output
+    (folder / "executed").unlink()
+    somebody_else(monkeypatch, folder)
+    (folder / "units.jsonl").write_text(lines)
+    for words in (
+        ("work", "--units", "units.jsonl", "--out", "res"),
+        ("join", "--units", "units.jsonl", "--out", "res"),
+    ):
+        refused = call(*words, "--engine", "threads", "-q")
+        assert (refused.exit_code, "Give --trust" in refused.output) == (2, True), refused.output
+        assert "eechips run recipe.py" in refused.output
+        assert not (folder / "executed").exists()
+    for words in (
+        ("work", "--units", "units.jsonl", "--out", "res"),
+        ("join", "--units", "units.jsonl", "--out", "res"),
+    ):
+        trusted = call(*words, "--trust", "--engine", "threads", "-q")
+        assert trusted.exit_code == 0, trusted.output
+    assert (folder / "executed").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["sample", "--endpoint", "http://127.0.0.1:9", "--send-credentials"],
+        ["sample", "--endpoint=http://127.0.0.1:9"],
+        ["sample", "--credentials", "key.json"],
+        ["sample", "--engine", "beam", "--", "--setup_file", "setup.py"],
+        ["retry", "somewhere"],
+        ["trust", "somewhere", "--yes"],
+    ],
+)
+def test_a_line_that_names_whom_to_ask_with_what_is_refused(folder: Path, words: list[str]) -> None:
+    line = json.dumps({"job": words, "identity": "i", "position": 0, "id": "a" * 64, "unit": {}, "name": "n"})
+    refused = call("work", "--units", "-", "--out", "res", given=line)
+    assert refused.exit_code == 2
+    assert "Give --trust" in refused.output or "fetches nothing" in refused.output, refused.output
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.parquet", "layers.parquet", "failures.csv", "report.html"])
+def test_a_first_run_overwrites_no_file_of_somebody_else(folder: Path, name: str) -> None:
+    (folder / "out").mkdir()
+    (folder / "out" / name).write_text('{"by": "somebody else"}')
+    words = ("run", "recipe.py", "--out", "out", "--engine", "threads", "-q")
+    refused = call(*words)
+    assert refused.exit_code == 2
+    assert f"out has {name}, which no run of yours has written" in refused.output
+    assert sorted(path.name for path in (folder / "out").iterdir()) in ([name], sorted([".eechips.lock", name]))
+    assert (folder / "out" / name).read_text() == '{"by": "somebody else"}'
+
+
+def test_a_run_whose_ledger_was_removed_begins_anew(folder: Path) -> None:
+    words = ("run", "recipe.py", "--out", "out", "--engine", "threads", "-q")
+    assert call(*words).exit_code == 0
+    (folder / "out" / "manifest.sqlite").unlink()
+    assert call(*words).exit_code == 0
+    assert (folder / "out" / "report.html").exists()
+
+
+def test_a_run_of_somebody_else_goes_on_by_one_s_own_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("run", "recipe.py", "--out", "out", "--engine", "threads", "-q")
+    assert call(*words).exit_code == 0
+    somebody_else(monkeypatch, folder)
+    (lost, *_) = sorted((folder / "out" / "chips").iterdir())
+    lost.unlink()
+    again = call(*words)
+    assert again.exit_code == 0, again.output
+    assert lost.exists()
+
+
+def test_run_json_of_somebody_else_is_not_signed_by_reading_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call("run", "recipe.py", "--out", "out", "--engine", "threads", "-q").exit_code == 0
+    somebody_else(monkeypatch, folder)
+    before = (folder / "out" / INFO_NAME).read_bytes()
+    for verb in ("status", "verify", "failures", "report"):
+        assert call(verb, "out").exit_code == 0
+    assert (folder / "out" / INFO_NAME).read_bytes() == before
+    assert encoded(json.loads(before)) != before
+    shutil.rmtree(folder / "out")
