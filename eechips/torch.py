@@ -328,7 +328,11 @@ def _names(layers: Sequence[str] | None, there: tuple[str, ...], label: str | No
         if name not in there:
             raise UsageError(f"there is no layer '{name}': there are {', '.join(there)}")
         if name in _OTHERS or (name == _LABEL and label is not None):
-            raise UsageError(f"a layer called '{name}' is in the way of what items have by that name: choose layers=")
+            others = ", ".join(repr(other) for other in wanted if other != name) or "…"
+            raise UsageError(
+                f"items have '{name}' of their own, so that a layer of that name cannot be loaded: give"
+                f" layers=[{others}], or fetch it by another name"
+            )
     return wanted
 
 

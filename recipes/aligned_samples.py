@@ -1,4 +1,4 @@
-"""Samples for land-cover models: an image, elevation and labels of the same pixels, as many of every class.
+"""Samples for land-cover models: an image, elevation and a mask of classes on the same pixels, as many of every class.
 
     eechips run recipes/aligned_samples.py -p per_class=3 --local
 
@@ -43,5 +43,5 @@ def get_result(index, unit, start="2021-06-01", end="2021-09-01"):
     return {
         "image": Chip(clearest_on_top, grid=grid, bands=("B4", "B3", "B2", "B8"), format="tif"),
         "elevation": Chip(ee.Image("USGS/SRTMGL1_003"), grid=grid, bands=("elevation",), format="tif"),
-        "label": Chip(labels, grid=grid, bands=("Map",), format="tif"),
+        "mask": Chip(labels, grid=grid, bands=("Map",), format="tif"),
     }

@@ -139,6 +139,8 @@ def _chips(layers: Mapping[str, pd.DataFrame], *, masked: bool, lazy: bool) -> x
         values = _values(rows["path"].tolist(), shape, np.dtype(dtype), masked=masked, lazy=lazy)
         variables[name or ONLY] = (("sample", band, "y", "x"), values)
         coordinates[band] = ((band,), list(_same(rows, ("bands",), name)[0]))
+    for name in variables.keys() & coordinates.keys():  # a field of the units is called like a layer
+        coordinates[f"unit_{name}"] = coordinates.pop(name)
     found: xarray.Dataset = _xarray().Dataset(variables, coordinates)
     return found
 

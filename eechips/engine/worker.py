@@ -32,6 +32,7 @@ from eechips.errors import InternalError, RecipeError
 from eechips.manifest.names import result_name
 from eechips.manifest.record import Planned, Record, State
 from eechips.recipe import Chip, NoData, Table, unit_value
+from eechips.recipe.layers import check_layers
 from eechips.storage import ID_LENGTH, Stage, Staged, folded, safe_component
 from eechips.warning_filters import ignore
 from eechips.writers import Facts
@@ -147,6 +148,7 @@ class Worker:
         """Fetches all layers of a unit before the first is written: there are all of them, or none."""
         if not results:
             raise RecipeError("get_result returned a mapping without a single result")
+        check_layers({str(layer) for layer in results})
         made = {str(layer): (result, content(self._fetcher, result)) for layer, result in results.items()}
         names = {
             layer: f"{self._own_name(task, result) or f'{task.name}.{safe_component(layer)}'}.{written.suffix}"

@@ -9,6 +9,7 @@ from eechips.datasets import find
 from eechips.errors import UsageError
 from eechips.jobs.options import OfDataset, check_dataset, names_of
 from eechips.planning.masks import Mask, parse_masks
+from eechips.recipe.layers import RESERVED_LAYERS
 from eechips.storage import safe_component
 
 
@@ -107,7 +108,7 @@ def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:
     last = [safe_component(name.upper() if "/" not in name else name.rpartition("/")[2]) for name in names]
     return [
         label
-        if [each.lower() for each in last].count(label.lower()) == 1
+        if [each.lower() for each in last].count(label.lower()) == 1 and label not in RESERVED_LAYERS
         else safe_component(identifier.replace("/", "-"))
         for label, identifier in zip(last, ids, strict=True)
     ]

@@ -253,7 +253,7 @@ def layered(masks: list[int]) -> list[tuple[dict[str, Any], Files]]:
         label = label if number % 3 else np.full_like(label, value)
         files = {
             "image": ("tif", tif(texture(number), grid(number))),
-            "label": ("png", png_of(label)),
+            "mask": ("png", png_of(label)),
         }
         units.append(({"kind": "point", "number": number}, files))
     return units
@@ -273,9 +273,9 @@ def test_a_map_of_classes_may_have_one_class(tmp_path: Path) -> None:
 
 def test_units_are_doubled_only_if_all_their_files_are(tmp_path: Path) -> None:
     units = layered([0, 7, 3, 5])
-    same, label = units[0][1]["image"], units[0][1]["label"]
-    units[1] = (units[1][0], {"image": same, "label": units[1][1]["label"]})
-    units[2] = (units[2][0], {"image": same, "label": label})
+    same, label = units[0][1]["image"], units[0][1]["mask"]
+    units[1] = (units[1][0], {"image": same, "mask": units[1][1]["mask"]})
+    units[2] = (units[2][0], {"image": same, "mask": label})
     write_run(tmp_path, units)
     assert found_in(eechips.check(tmp_path)) == ["", "", "near_duplicate", "", "duplicate", "", "", ""]
 

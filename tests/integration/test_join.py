@@ -202,7 +202,7 @@ def get_requests(count=4):
 
 def get_result(index, number):
     image = Chip(ee.Image(number), grid=GRID, format="tif", sources=(f"A/{number}",))
-    return {"image": image, "label": Table([{"label": number}])}
+    return {"image": image, "target": Table([{"label": number}])}
 """
 
 
@@ -229,12 +229,12 @@ def test_every_file_of_a_unit_is_joined_with_its_layer(tmp_path: Path, service: 
         pd.read_parquet(out / "layers.parquet"), pd.read_parquet(tmp_path / "alone" / "layers.parquet")
     )
     assert joined.verify() == []
-    damaged = out / joined.layers.loc[(2, "label")]["file"]
+    damaged = out / joined.layers.loc[(2, "target")]["file"]
     damaged.write_text("label\n9\n")
     assert [problem.file for problem in joined.verify()] == [damaged.relative_to(out).as_posix()]
 
 
-@pytest.mark.parametrize("layer", ["image", "label"])
+@pytest.mark.parametrize("layer", ["image", "target"])
 def test_a_unit_one_of_whose_files_is_lost_or_damaged_is_missing(tmp_path: Path, service: Service, layer: str) -> None:
     lines, out = layered(tmp_path, service), tmp_path / "out"
     outcomes, again = make(lines, out), tmp_path / "again.jsonl"

@@ -9,6 +9,7 @@ import pytest
 
 import eechips
 from eechips.engine import Estimate
+from eechips.errors import RecipeError
 from eechips.manifest.run import Run
 from tests.engine_service import Service
 
@@ -91,7 +92,7 @@ def test_a_layer_that_is_lost_is_fetched_again_with_the_others(service: Service,
     ("text", "message"),
     [
         ("return {}", "mapping without a single result"),
-        ("return {'a/b': Table([{'x': 1}]), 'a_b': Table([{'x': 1}])}", "two results of a unit have the same name"),
+        ("return {'a b': Table([{'x': 1}]), 'a_b': Table([{'x': 1}])}", "two results of a unit have the same name"),
         ("return {'a': 3}", "get_result returned int"),
     ],
 )
@@ -113,3 +114,12 @@ def start_estimate(tmp_path: Path, service: Service) -> Estimate:
     found = eechips.run(script, out=tmp_path / "out", endpoint=service.url, quiet=True, dry_run=True)
     assert isinstance(found, Estimate)
     return found
+
+
+def test_a_reserved_name_of_a_layer_is_refused_when_it_is_fetched(service: Service, tmp_path: Path) -> None:
+    text = SCRIPT.replace('"labels": Table', '"label": Table')
+    with pytest.raises(RecipeError, match=r"first .* failed") as raised:
+        start(tmp_path, service, text, count=40)
+    assert "cannot be called 'label'" in str(raised.value)
+    assert "metadata, crs" in str(raised.value)
+    assert not service.count("image")  # nothing was asked for

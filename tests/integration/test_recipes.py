@@ -65,13 +65,13 @@ def test_aligned_samples(demo_server: Server, tmp_path: Path) -> None:
     assert made.is_complete
     for position, unit in made.units["unit"].items():
         files = made.layers.loc[position, "file"]
-        assert list(files.index) == ["image", "elevation", "label"]
+        assert list(files.index) == ["image", "elevation", "mask"]
         grids = set()
         for name in files:
             with rasterio.open(made.path / name) as chip:
                 grids.add((chip.transform, chip.crs, chip.shape))
         assert len(grids) == 1
-        with rasterio.open(made.path / files["label"]) as chip:
+        with rasterio.open(made.path / files["mask"]) as chip:
             ((value,),) = chip.sample([project(chip.crs.to_string(), [unit["coordinates"]])[0]], indexes=1)
         assert value == unit["class"]
     verb = eechips.sample(

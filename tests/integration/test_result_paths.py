@@ -52,15 +52,15 @@ def get_result(index, unit, marks=""):
     chip = Chip(ee.Image(1 + WHATS.index(what)), grid=GRID, format="tif")
     table = [{"what": what.lower()}]
     if what == "several":
-        return {"image": chip, "label": Table(table), "more": b"free text"}
+        return {"image": chip, "target": Table(table), "more": b"free text"}
     if what == "own names":
-        return {"image": Chip(ee.Image(50), grid=GRID, name="own/image"), "label": Table(table, name="./own//label")}
+        return {"image": Chip(ee.Image(50), grid=GRID, name="own/image"), "target": Table(table, name="./own//label")}
     if what.startswith("same"):
         return Table(table, name="./own/same" if what == "same 1" else "own/same")
     if what == "reserved":
         return Table(table, name="Failures")
     if what == "reserved layer":
-        return {"image": chip, "label": Table(table, name="./manifest", format="parquet")}
+        return {"image": chip, "target": Table(table, name="./manifest", format="parquet")}
     if what == "swept":
         return Table(table, name="chips/.scratch-own/a")
     if what.startswith("case"):
@@ -215,7 +215,8 @@ def test_what_is_expected_is_what_the_units_do(expected: Units) -> None:
     assert {states[what] for what in ("raises", "nonsense")} == {("failed_permanent", "RecipeError")}
     assert {states[what] for what in ("no data", "masked", "masked layer")} == {("empty", None)}
     assert [file[:2] for file in expected["several"][4]] == [
-        ("image", "chips/several.image.tif"), ("label", "chips/several.label.csv"), ("more", "chips/several.more.bin"),
+        ("image", "chips/several.image.tif"), ("target", "chips/several.target.csv"),
+        ("more", "chips/several.more.bin"),
     ]  # fmt: skip
     assert [name for _, name, *_ in expected["own names"][4]] == ["own/image.png", "own/label.csv"]
     assert expected["none"][1:] == ("done", None, (None, None, None), [])

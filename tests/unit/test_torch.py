@@ -21,6 +21,7 @@ from eechips.dataset import formats, splits
 from eechips.dataset.samples import read_samples
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
+from eechips.recipe.layers import RESERVED_LAYERS, VALID
 from tests.finished_run import TRANSFORM, geotiff_of, layered, npy_of, pictures, write_run
 
 torch = pytest.importorskip("torch")
@@ -183,7 +184,7 @@ def test_layers_in_the_way(tmp_path: Path) -> None:
     tif = ("tif", geotiff_of(np.zeros((1, 8, 8), "uint8")))
     run = write_run(tmp_path, [({"kind": "point", "class": 1}, {"S2": tif, "label": tif})])
     assert "label" in ChipDataset(run)[0]
-    with pytest.raises(UsageError, match="a layer called 'label' is in the way"):
+    with pytest.raises(UsageError, match=r"give layers=\['S2'\], or fetch it by another name"):
         ChipDataset(run, label="class")
     assert ChipDataset(run, label="class", layers=["S2"])[0]["label"] == 0
 
@@ -296,3 +297,11 @@ def test_without_pytorch() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode != 0
     assert "eechips.torch needs PyTorch: pip install 'eechips[torch]'" in done.stderr
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_every_name_of_an_item_beside_its_layers_is_reserved(run: Run, packs: dict[str, Path], to: str) -> None:
+    for item in (next(iter(ShardDataset(packs[to], label="class"))), ChipDataset(run, label="class")[0]):
+        own = {name for name in item if name.removesuffix(VALID) not in ("S2", "DEM", "cover")}
+        assert {"label", "id", "crs"} <= own
+        assert own <= {*RESERVED_LAYERS}

@@ -9,11 +9,9 @@ from typing import Any
 from eechips.dataset.pixels import Pixels
 from eechips.dataset.shards import Entry, Layer, Layout
 from eechips.errors import UsageError
+from eechips.recipe.layers import VALID
 
 ID, METADATA = "id", "metadata"
-VALID = "_valid"
-"""What is appended to the name of a layer for the array that says where its pixels are valid."""
-
 
 READ_AT_ONCE = 16
 """Samples: each time costs something, and their pixels are held meanwhile."""

@@ -14,7 +14,6 @@ from eechips.dataset.formats.arrays import (
     ID,
     METADATA,
     READ_AT_ONCE,
-    VALID,
     attributes,
     check_layout,
     decoded,
@@ -23,6 +22,7 @@ from eechips.dataset.formats.arrays import (
 )
 from eechips.dataset.shards import Entry, Layout, Shard
 from eechips.errors import UsageError
+from eechips.recipe.layers import VALID
 
 SUFFIX = ".h5"
 IS_DECODED = True

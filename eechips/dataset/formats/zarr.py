@@ -18,7 +18,6 @@ from eechips.dataset.formats.arrays import (
     ID,
     METADATA,
     READ_AT_ONCE,
-    VALID,
     attributes,
     check_layout,
     decoded,
@@ -27,6 +26,7 @@ from eechips.dataset.formats.arrays import (
 )
 from eechips.dataset.shards import Entry, Layout, Shard
 from eechips.errors import UsageError
+from eechips.recipe.layers import VALID
 
 SUFFIX = ".zarr"
 IS_DECODED = True

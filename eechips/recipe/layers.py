@@ -1,0 +1,39 @@
+"""Names of the layers of a unit: those that what loads and packs the files has for itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from eechips.errors import RecipeError
+
+RESERVED_LAYERS = (
+    *("id", "label", "split", "stratum", "metadata"),  # of items of a training set, and of the columns of packs
+    *("crs", "transform", "bounds"),
+    *("sample", "coefficient", "band", "y", "x"),  # of the axes of arrays
+)
+"""Names that loaders and packs have for what goes with the pixels."""
+
+VALID = "_valid"
+"""What is appended to the name of a layer for the array that says where its pixels are valid."""
+
+
+def check_layers(names: Collection[str]) -> None:
+    """Refuse names of layers that could be fetched and not be loaded later.
+
+    Raises:
+        RecipeError: saying which names are reserved.
+    """
+    for name in names:
+        if name in RESERVED_LAYERS:
+            example = "'mask' or 'target'" if name in ("label", "y") else f"'{name}_image'"
+            raise RecipeError(
+                f"a layer cannot be called '{name}': what loads and packs chips has that name for itself, as it has"
+                f" {', '.join(other for other in RESERVED_LAYERS if other != name)}. Call it {example}, for example"
+            )
+        if name.removesuffix(VALID) in names and name.endswith(VALID):
+            raise RecipeError(
+                f"a layer cannot be called '{name}' beside '{name.removesuffix(VALID)}': that is what says where the"
+                " latter has valid pixels"
+            )
+        if not name or "/" in name or name.startswith((".", "__")):
+            raise RecipeError(f"a layer cannot be called '{name}': names are not empty, without / and leading . or __")
