@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from eechips.dataset import splits
 from eechips.dataset.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
+from eechips.dataset.huggingface import configs, is_table, tables
 from eechips.dataset.samples import Samples, read_samples
 from eechips.dataset.summary import Summary, summarize
 from eechips.errors import UsageError
@@ -95,13 +96,14 @@ def card(
     run = run if isinstance(run, Run) else open_run(run)
     if not (run.path / PARQUET_NAME).is_file():
         raise UsageError(f"{run.path} is not finished: it has no {PARQUET_NAME}; run its command again")
-    _check_names(run)
     readme = run.path / README_NAME
     if readme.is_file() and not overwrite and _MARK not in readme.read_text(errors="replace"):
         raise UsageError(f"{readme} was not made by eechips: move it away, or take --overwrite")
     samples = read_samples(run)
     if not len(samples):
         raise UsageError(f"{run.path} has no results to describe")
+    described_by = tables(samples)
+    _check_names(run, described_by, overwrite=overwrite)
     summary = summarize(samples)
     publication = Publication(title=title or run.path.resolve().name, creator=creator, url=url, version=version)
     picture = _sheet(samples, summary)
@@ -109,21 +111,28 @@ def card(
         write_file(run.path / SHEET_NAME, picture)
     described = to_bytes(croissant(run, summary, publication, _plain(_opening(summary))))
     write_file(run.path / CROISSANT_NAME, described)
-    write_file(readme, _markdown(run, summary, publication, has_sheet=picture is not None).encode())
+    for name, content in described_by.items():
+        write_file(run.path / name, content)
+    loading = configs(samples, described_by)
+    write_file(readme, _markdown(run, summary, publication, loading, has_sheet=picture is not None).encode())
     return Card(readme, run.path / CROISSANT_NAME, run.path / SHEET_NAME if picture is not None else None)
 
 
-def _check_names(run: Run) -> None:
+def _check_names(run: Run, tables: Iterable[str], *, overwrite: bool) -> None:
     """Raises UsageError if a result of the run has a name that the card needs: scripts call theirs what they like."""
+    for name in () if overwrite else tables:
+        if (run.path / name).exists() and not is_table(run.path / name):
+            raise UsageError(f"{run.path / name} was not made by eechips: move it away, or take --overwrite")
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        taken = [name for name in (README_NAME, CROISSANT_NAME, SHEET_NAME) if ledger.owner(name) is not None]
+        names = (README_NAME, CROISSANT_NAME, SHEET_NAME, *tables)
+        taken = [name for name in names if ledger.owner(name) is not None]
     if taken:
         raise UsageError(f"{run.path / taken[0]} is a result of the run, and is not to be lost: there is no card of it")
 
 
-def _markdown(run: Run, summary: Summary, publication: Publication, *, has_sheet: bool) -> str:
+def _markdown(run: Run, summary: Summary, publication: Publication, loading: Sequence[str], *, has_sheet: bool) -> str:
     sections = [
-        _front_matter(summary, publication),
+        _front_matter(summary, publication, loading),
         _MARK,
         f"# {_text(publication.title)}",
         _opening(summary),
@@ -145,14 +154,14 @@ def _markdown(run: Run, summary: Summary, publication: Publication, *, has_sheet
     return "\n\n".join(sections) + "\n"
 
 
-def _front_matter(summary: Summary, publication: Publication) -> str:
-    """What the Hugging Face Hub reads (https://huggingface.co/docs/hub/datasets-cards)."""
+def _front_matter(summary: Summary, publication: Publication, loading: Sequence[str]) -> str:
+    """What the Hugging Face Hub reads (https://huggingface.co/docs/hub/datasets-cards), and ``load_dataset``."""
     licences = {each.get("licence") for each in _datasets(summary)}
     licence = _SPDX.get(next(iter(licences)) or "", "other") if len(licences) == 1 else "other"
     size = next((name for limit, name in _SIZES if summary.samples < limit), _MOST)
     tags = ["earth-observation", "remote-sensing", *(["synthetic"] if summary.is_synthetic else [])]
     lines = [f"pretty_name: {json.dumps(publication.title, ensure_ascii=False)}", f"license: {licence}"]
-    lines += [f"size_categories: [{size}]", f"tags: [{', '.join(tags)}]"]
+    lines += [f"size_categories: [{size}]", f"tags: [{', '.join(tags)}]", *loading]
     return "\n".join(["---", *lines, "---"])
 
 
@@ -309,6 +318,7 @@ def _using(run: Run, summary: Summary) -> str:
         lines.append('cube = eechips.stack(".")  # its pixels, as (sample, band, y, x)')
         if summary.splits:
             lines.append('train = eechips.stack(samples[samples.split == "train"])')
+    lines += ["", "import datasets  # of Hugging Face, 4 or later", "", 'splits = datasets.load_dataset(".")']
     where = f"The files are at {_code(run.address)}. " if run.address else ""
     records = f"`{PARQUET_NAME}` has a row for each unit: file, sha256, size, bands, crs, transform, source images."
     machines = f"[{CROISSANT_NAME}]({CROISSANT_NAME}) says the same to readers of [Croissant]({_CROISSANT})."

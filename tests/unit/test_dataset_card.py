@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import mlcroissant
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -115,6 +118,58 @@ def test_a_file_that_was_changed_is_found_by_croissant(tmp_path: Path) -> None:
     with pytest.raises(mlcroissant.GenerationError) as caught:
         records(run, "units")
     assert "not identical with the reference" in str(caught.value.__cause__)
+
+
+def front_matter(run: Run) -> dict[str, Any]:
+    text = (run.path / "README.md").read_text().split("---")[1]
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+@pytest.mark.parametrize("is_split", [True, False])
+@pytest.mark.parametrize("kind", ["pictures", "layers", "rasters"])
+def test_a_run_is_a_data_set_of_hugging_face(tmp_path: Path, kind: str, is_split: bool) -> None:
+    units = pictures(6) if kind == "pictures" else layered(6)
+    if kind == "rasters":
+        units = [(unit, {"": files["S2"]}) for unit, files in units]
+    run = finished(tmp_path / "run", units)
+    if is_split:
+        split_up(run)
+    card(run)
+    (config,) = front_matter(run)["configs"]
+    parts = splits.read(run.path).to_dict() if is_split else dict.fromkeys(run.units["id"], "train")
+    found = {}
+    for each in config["data_files"]:
+        table, *patterns = each["path"]
+        rows = pq.read_table(run.path / table).to_pylist()
+        found |= {row["id"]: each["split"] for row in rows}
+        names = [row[name] for row in rows for name in row if name.endswith(("file_name", "file"))]
+        assert names
+        assert all((run.path / name).is_file() for name in names)
+        assert patterns == ([] if kind == "rasters" else ["**/*.png"])
+    assert found == parts
+    if kind != "rasters":
+        assert config.get("metadata_filenames", ["metadata.parquet"]) == [e["path"][0] for e in config["data_files"]]
+
+    datasets = pytest.importorskip("datasets", minversion="4")
+    loaded = datasets.load_dataset(str(run.path), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(each) for name, each in loaded.items()} == dict(Counter(parts.values()))
+    units_by_id = dict(zip(run.units["id"], run.units["unit"], strict=True))
+    files_by_id = dict(zip(run.units["id"], run.units["file"], strict=True))
+    for row in (row for each in loaded.values() for row in each):
+        assert row["number"] == units_by_id[row["id"]]["number"]
+        if kind == "pictures":
+            values = decode((run.path / files_by_id[row["id"]]).read_bytes(), "png").values
+            np.testing.assert_array_equal(np.moveaxis(np.asarray(row["image"]), -1, 0)[: len(values)], values)
+
+
+def test_a_table_of_somebody_else_is_not_written_over(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", pictures(2))
+    (run.path / "metadata.parquet").write_bytes(b"mine")
+    with pytest.raises(UsageError, match=r"metadata\.parquet was not made by eechips"):
+        card(run)
+    card(run, overwrite=True)
+    card(run)
 
 
 def test_what_croissant_reads_of_layers(tmp_path: Path) -> None:

@@ -88,6 +88,48 @@ def by_webdataset(folder: Path, index: Index) -> Iterator[dict[str, Any]]:
         yield {"id": sample["__key__"], "metadata": sample["json"], **layers}
 
 
+def test_labels_are_files_of_their_own_in_webdataset(run: Run, tmp_path: Path) -> None:
+    import webdataset
+
+    index = eechips.pack(run, "webdataset", out=tmp_path / "classes")
+    urls = [str(tmp_path / "classes" / stored.files[0].name) for stored in index.shards]
+    found = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode())
+    assert {each["cls"] for each in found} == {0, 10, 20}
+    assert all(each["cls"] == each["json"]["stratum"] for each in found)
+    index = eechips.pack(write_run(tmp_path / "run", pictures(4)), "webdataset", out=tmp_path / "texts")
+    urls = [str(tmp_path / "texts" / stored.files[0].name) for stored in index.shards]
+    found = list(webdataset.WebDataset(urls, shardshuffle=False, empty_check=False).decode())
+    assert sorted(each["txt"] for each in found) == ["zone 0", "zone 0", "zone 1", "zone 2"]
+
+
+def test_pictures_in_parquet_are_images_for_hugging_face(run: Run, tmp_path: Path) -> None:
+    index = eechips.pack(run, "parquet", out=tmp_path / "pack")
+    paths = [str(tmp_path / "pack" / stored.files[0].name) for stored in index.shards]
+    told = json.loads((pq.read_schema(paths[0]).metadata or {})[b"huggingface"])["info"]["features"]
+    assert list(told) == pq.read_schema(paths[0]).names
+    assert {name for name, each in told.items() if each.get("_type") == "Image"} == {"cover"}
+
+    datasets = pytest.importorskip("datasets")
+    loaded = datasets.load_dataset("parquet", data_files=paths, split="train", cache_dir=str(tmp_path / "cache"))
+    samples = {sample.id: sample for sample in read_samples(run)}
+    for row in loaded:
+        (file,) = (file for file in samples[row["id"]].files if file.layer == "cover")
+        values, _ = pixels_by_rasterio(run.path / file.name)
+        np.testing.assert_array_equal(np.asarray(row["cover"]), values[0])
+        assert row["S2"]["bytes"][:2] == b"II"
+
+
+def test_a_store_of_zarr_is_opened_by_its_consolidated_metadata(run: Run, tmp_path: Path) -> None:
+    import zarr
+
+    eechips.pack(run, "zarr", out=tmp_path)
+    group = zarr.open_consolidated(tmp_path / "train.zarr", mode="r")
+    assert {"S2", "S2_valid", "DEM", "cover", "id", "metadata"} <= set(group.array_keys())
+    plain = zarr.open_group(tmp_path / "train.zarr", mode="r", use_consolidated=False)
+    for name in plain.array_keys():
+        assert group[name].metadata == plain[name].metadata
+
+
 def by_tfrecord(folder: Path, index: Index) -> Iterator[dict[str, Any]]:
     from tfrecord.reader import tfrecord_loader
 
@@ -282,7 +324,7 @@ def test_a_run_that_was_not_split_is_packed_whole(tmp_path: Path) -> None:
     assert index.splits == {"all": 5}
     with tarfile.open(tmp_path / "packs" / "webdataset" / "all-000000.tar") as tar:
         names = tar.getnames()
-    assert sorted(names) == sorted(f"{i}.{suffix}" for i in read_samples(run).ids for suffix in ("png", "json"))
+    assert sorted(names) == sorted(f"{i}.{suffix}" for i in read_samples(run).ids for suffix in ("png", "txt", "json"))
     with pytest.raises(UsageError, match="has no splits yet: eechips split"):
         eechips.pack(run, "parquet", splits="train")
 

@@ -1,7 +1,7 @@
 """Parquet: a row for each sample, with its files, as they are, in columns of their layers.
 
 Columns: id, split, stratum (text), metadata (JSON), and a column for each layer: a struct of ``bytes`` and ``path``,
-as Hugging Face's datasets have their images.
+as Hugging Face's datasets have their images. The schema says which columns are images for them, those of PNG and JPEG.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from eechips.dataset.huggingface import schema_metadata
 from eechips.dataset.samples import suffix_of
 from eechips.dataset.shards import Content, Entry, Layout, Shard
 from eechips.errors import UsageError
@@ -44,6 +45,8 @@ def write(folder: Path, shard: Shard, layout: Layout, entries: Iterable[Entry]) 
             raise UsageError(f"a layer cannot be called {layer} in Parquet: that is a column of its own")
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     schema = pa.schema([*((name, pa.string()) for name in _OWN), *((layer, image) for layer in layout)])
+    columns = dict.fromkeys(_OWN) | {name: layer.suffixes for name, layer in layout.items()}
+    schema = schema.with_metadata(schema_metadata(columns))
     texts = [*_OWN, *(f"{layer}.path" for layer in layout)]
     options: dict[str, Any] = {
         # Files are compressed already, no two alike: looking for what repeats in them would be in vain.

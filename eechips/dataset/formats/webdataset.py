@@ -1,8 +1,9 @@
 """WebDataset: tar files in which the files of a sample, as they are, follow each other.
 
 A sample's files are named ``<id>.<layer>.<suffix>``, or ``<id>.<suffix>`` if it has one, and ``<id>.json`` is its
-metadata (https://github.com/webdataset/webdataset, "The WebDataset Format"). The same samples make the same bytes:
-members have no time, owner or rights of their own.
+metadata (https://github.com/webdataset/webdataset, "The WebDataset Format"). Its label, its stratum, is
+``<id>.cls`` if that is a whole number, which readers decode as one, and else ``<id>.txt``. The same samples make the
+same bytes: members have no time, owner or rights of their own.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ CLOSING = frozenset[str]()
 _BLOCK = 512
 _HEADERS = 3 * _BLOCK  # of a member; its own, and two more if its name is longer than 100 bytes
 _METADATA = "json"
+_CLASS, _TEXT = "cls", "txt"
+_MOST_LABEL = 4 * _BLOCK  # bytes of a label
 _RIGHTS = 0o644
 
 
 def weight(sizes: Sequence[int], metadata: int) -> int:
     """Bytes of a sample at most."""
-    return sum(_HEADERS + -(-size // _BLOCK) * _BLOCK for size in (*sizes, metadata))
+    return sum(_HEADERS + -(-size // _BLOCK) * _BLOCK for size in (*sizes, metadata, _MOST_LABEL))
 
 
 def write(folder: Path, shard: Shard, layout: Layout, entries: Iterable[Entry]) -> None:
@@ -46,6 +49,8 @@ def write(folder: Path, shard: Shard, layout: Layout, entries: Iterable[Entry]) 
             extensions = _extensions({layer: content.suffix for layer, content in contents.items()})
             for layer, content in contents.items():
                 _add(tar, f"{entry.id}.{extensions[layer]}", content.data)
+            if (label := _label(entry)) is not None and label[0] not in extensions.values():
+                _add(tar, f"{entry.id}.{label[0]}", label[1])
             _add(tar, f"{entry.id}.{_METADATA}", entry.metadata.encode())
 
 
@@ -88,6 +93,16 @@ def _extensions(suffixes: Mapping[str, str]) -> dict[str, str]:
         if layer in UNNAMED and suffix not in ("", _METADATA):
             return {layer: suffix}
     return {layer: f"{safe_component(layer)}.{suffix}".rstrip(".") for layer, suffix in suffixes.items()}
+
+
+def _label(entry: Entry) -> tuple[str, bytes] | None:
+    """Extension and content of a sample's label; None if it was drawn in no stratum."""
+    stratum = json.loads(entry.metadata).get("stratum")
+    if stratum is None:
+        return None
+    is_class = isinstance(stratum, int) or (isinstance(stratum, float) and stratum.is_integer())
+    text = str(int(stratum)) if is_class else str(stratum)
+    return (_CLASS if is_class else _TEXT), text.encode()[:_MOST_LABEL]
 
 
 def _check_names(layout: Layout) -> None:

@@ -3,7 +3,8 @@
 Arrays of ``<split>.zarr``: ``<layer>`` (samples, bands, rows, columns), ``<layer>_valid`` (samples, rows, columns), a
 chunk for each sample; ``id`` and ``metadata`` (JSON). A shard of samples is a file of each array
 (https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html). What says that the arrays are
-there, ``zarr.json``, comes when all shards are: a pack that is not whole has no array with holes.
+there, ``zarr.json``, comes when all shards are: a pack that is not whole has no array with holes. That of the group has
+what those of its arrays say (consolidated metadata), so that a store is opened by one request.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from eechips.dataset.formats.arrays import (
 from eechips.dataset.shards import Entry, Layout, Shard
 from eechips.errors import UsageError
 from eechips.recipe.layers import VALID
+from eechips.warning_filters import ignore
 
 SUFFIX = ".zarr"
 IS_DECODED = True
@@ -78,7 +80,9 @@ def finish(folder: Path, shards: Sequence[Shard], layout: Layout) -> None:
     """Writes the groups and arrays, which have no shards here."""
     zarr = _zarr()
     for split in dict.fromkeys(shard.split for shard in shards):
-        _create(zarr, folder, next(shard for shard in shards if shard.split == split), layout)
+        group = _create(zarr, folder, next(shard for shard in shards if shard.split == split), layout)
+        ignore(zarr.errors.ZarrUserWarning)  # the specification of Zarr 3 does not have it yet
+        zarr.consolidate_metadata(group.store)
 
 
 def _create(zarr: Any, folder: Path, shard: Shard, layout: Layout) -> Any:
