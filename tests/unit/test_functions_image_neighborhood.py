@@ -265,3 +265,16 @@ def test_a_median_that_would_not_end_is_refused() -> None:
     )
     with pytest.raises(LimitError, match=r"^User memory limit exceeded\.$"):
         read(image, wide)
+
+
+@pytest.mark.parametrize("odd", [np.inf, -np.inf, np.nan, 1e300, -3.4e38])
+@pytest.mark.parametrize("name", ["convolve", "focalMean"])
+def test_an_infinite_or_huge_value_changes_only_the_pixels_that_it_is_near_to(name: str, odd: float) -> None:
+    reach, values = 4, RANDOM.normal(100.0, 30.0, SHAPE)
+    values[20, 15] = odd
+    arguments = {"kernel": square(reach)} if name == "convolve" else {"radius": reach, "kernelType": "square"}
+    image = invoke(f"Image.{name}", image=stored(), **arguments)
+    found = np.asarray(values_of(evaluate(image, asset(values))), dtype=np.float64)
+    expected = windows(values, reach).mean(axis=2)
+    inside = np.s_[reach:-reach, reach:-reach]
+    np.testing.assert_allclose(found[inside], expected[inside], rtol=1e-9)

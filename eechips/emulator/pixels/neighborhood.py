@@ -120,22 +120,25 @@ def stacked(
 def weighted_sum(values: npt.NDArray[Any], weights: Weights, shape: tuple[int, int]) -> npt.NDArray[np.float64]:
     """The sum of the neighbours of each pixel times their weights.
 
-    Runs of equal weights in a row of the kernel are taken from sums along the rows, so that discs and squares cost
-    as much as their height, not their area.
+    Runs of equal weights in a row of the kernel are put together from tables of the sums of 1, 2, 4, … neighbours in a
+    row, so that discs and squares cost about as much as their height, not their area. Differences of sums along whole
+    rows would be cheaper, but an infinite or very large value would spoil all pixels to its right.
     """
-    numbers = values.astype(np.float64)
+    tables = [values.astype(np.float64)]
     total = np.zeros(shape)
-    sums: npt.NDArray[np.float64] | None = None
     for row, line in enumerate(weights.values):
         for start, stop, weight in _runs(line):
-            if stop - start <= 2:
-                for column in range(start, stop):
-                    total += weight * shift(numbers, row, column, shape)
-                continue
-            if sums is None:
-                sums = np.zeros((numbers.shape[0], numbers.shape[1] + 1))
-                np.cumsum(numbers, axis=1, out=sums[:, 1:])
-            total += weight * (shift(sums, row, stop, shape) - shift(sums, row, start, shape))
+            run = np.zeros(shape)
+            level = 0
+            while start < stop:
+                if level == len(tables):
+                    last, half = tables[-1], 1 << (level - 1)
+                    tables.append(last[:, :-half] + last[:, half:])
+                if (stop - start) >> level & 1:
+                    run += shift(tables[level], row, start, shape)
+                    start += 1 << level
+                level += 1
+            total += weight * run
     return total
 
 
