@@ -113,12 +113,13 @@ def held(server: Server, count: int) -> Iterator[None]:
         for _ in range(count):
             connection = stack.enter_context(socket.create_connection((parts.hostname, parts.port), timeout=60))
             connection.sendall(head.encode() + body)
-        _until(lambda: server.stats()["in_flight"]["now"] == count)
+        wait_until(lambda: server.stats()["in_flight"]["now"] == count)
         yield
-    _until(lambda: server.stats()["in_flight"]["now"] == 0)
+    wait_until(lambda: server.stats()["in_flight"]["now"] == 0)
 
 
-def _until(holds: Callable[[], bool]) -> None:
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for a condition, for a minute at most."""
     end = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < end

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import multiprocessing
 import socket
@@ -14,9 +16,16 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+from starlette.requests import Request
+from starlette.types import Message
 
 from eechips.client.sessions import KEEP_ALIVE_HEADER
-from tests.conftest import Server
+from eechips.emulator.context import Limits
+from eechips.emulator.protocol.service import BodyTimeoutError, Service
+from eechips.emulator.quota import Quota, QuotaConfig
+from eechips.emulator.stores import StoreConfig
+from eechips.emulator.workers import Workers
+from tests.conftest import Server, start_server, stop_server, wait_until
 
 OWN = f"{KEEP_ALIVE_HEADER}: 1\r\n"
 JSON = "Content-Type: application/json\r\n"
@@ -168,3 +177,47 @@ def test_control_requests_are_refused_unless_they_are_json(
     assert (refused.status_code, refused.json()["error"]["status"]) == (415, "INVALID_ARGUMENT")
     headers = {"Content-Type": "application/JSON; charset=utf-8"}
     assert requests.post(f"{server.url}/{name}", json.dumps(body), headers=headers, timeout=30).status_code == 200
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_not_a_fault(capfd: pytest.CaptureFixture[str]) -> None:
+    running = start_server("--no-demo", "--workers", "1")
+    try:
+        head = b"POST /v1/projects/local/value:compute HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+        with connected(running) as connection:
+            connection.sendall(head + b'{"expression": ')
+        wait_until(lambda: running.stats()["answers"].get("value:compute", {}).get("499") == 1)
+        assert running.stats()["in_flight"]["now"] == 0
+    finally:
+        stop_server(running)
+    assert capfd.readouterr().err == ""
+
+
+def test_headers_that_do_not_end_are_refused(server: Server) -> None:
+    for line in (b"X: a\r\n" * 10_000, b"a" * 60_000):
+        with connected(server) as connection:
+            connection.sendall(b"GET /_stats HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
+            with contextlib.suppress(ConnectionError):
+                for _ in range(1000):
+                    connection.sendall(line)
+                connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionError):
+                assert answer(connection).status == 400
+    assert ask(server, "Host: localhost\r\nX-Long: " + "a" * 500_000 + "\r\n").status == 200
+
+
+def test_a_body_that_does_not_arrive_ends_with_an_error() -> None:
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def body() -> None:
+        workers = Workers(1, StoreConfig(demo=False), Limits())
+        try:
+            service = Service(workers, Quota(QuotaConfig()), payload=100, body_seconds=0.05)
+            await service.body(Request({"type": "http", "method": "POST"}, receive))
+        finally:
+            workers.stop()
+
+    with pytest.raises(BodyTimeoutError, match=r"did not arrive within 0\.05 seconds"):
+        asyncio.run(body())
+    assert BodyTimeoutError("x").code == 408

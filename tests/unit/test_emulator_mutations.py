@@ -192,6 +192,8 @@ def test_every_function_on_one_thing_for_all_its_arguments(answer: Callable[...,
 
 
 KERNEL = invoke("Kernel.square", radius=1)
+FAR = invoke("Projection.translate", projection="EPSG:4326", x=1e300, y=1)
+ARRAYS = invoke("Image.toArray", image=MOSAIC, axis=0)
 FOUND: dict[str, tuple[str, Any, str]] = {
     "a kernel for a date": ("value:compute", invoke("Date", value=KERNEL), "<Kernel>"),
     "a kernel among coordinates": (
@@ -211,6 +213,17 @@ FOUND: dict[str, tuple[str, Any, str]] = {
     ),
     "a number for a list": (
         "value:compute", invoke("List.size", list=invoke("Array", values=5)), "Expected type: List",
+    ),
+    "a grid without end": (
+        "value:compute",
+        invoke("Geometry.coveringGrid", geometry=SQUARE, proj=FAR),
+        "too far from the origin",
+    ),
+    "deep JSON": ("value:compute", invoke("String.decodeJSON", string="[" * 100_000), "too deeply nested."),
+    "an array as a position": (
+        "value:compute",
+        invoke("Image.arrayGet", image=ARRAYS, position=ARRAYS),
+        "must be scalar",
     ),
 }  # fmt: skip
 """Requests that fuzzing found: they ended in an internal error, or in a message that shows Python's own objects."""

@@ -38,6 +38,7 @@ from eechips.emulator.shapes import gather, is_geographic, leaves
 from eechips.emulator.values import WHOLE_EARTH, Collection, ErrorMargin, Feature, Geometry
 
 _BUFFER_ERROR = 0.01  # of the distance: the default of Geometry.buffer's maxError
+_MOST_CELLS_AWAY = 1e15  # from the origin: whole numbers that doubles hold exactly
 _MOST_COLUMNS = 1_000_000  # of a covering grid
 
 
@@ -447,6 +448,8 @@ def covering_grid(context: Context, geometry: Geometry, proj: Projection, scale:
         left, low, right, high = shape.bounds
         if right - left > _MOST_COLUMNS:
             raise LimitError("User memory limit exceeded.")
+        if max(map(abs, shape.bounds)) > _MOST_CELLS_AWAY:
+            raise InvalidError("The geometry is too far from the origin of the grid to count its cells.")
         columns = np.arange(math.floor(left), max(math.ceil(right), math.floor(left) + 1))
         for row in range(math.floor(low), max(math.ceil(high), math.floor(low) + 1)):
             context.check_time()

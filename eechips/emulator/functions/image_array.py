@@ -166,6 +166,8 @@ def array_flatten(image: Image, coordinateLabels: list[list[str]], separator: st
 def array_get(image: Image, position: Image) -> Image:
     """The element at a position, whose coordinates are the bands of an image."""
     check_arrays(image)
+    if any(band.type.dimensions for band in position.bands):
+        raise InvalidError("The bands of a position must be scalar.")
     bands: list[Band] = []
     for band in image.bands:
         if len(position.bands) != band.type.dimensions:

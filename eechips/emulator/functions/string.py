@@ -231,7 +231,9 @@ def decode_json(string: str) -> Value:
     """The value of a JSON text."""
     try:
         found: Any = json.loads(string, parse_constant=_no_constant, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InvalidError("Failed to decode JSON: it is too deeply nested.") from None
+    except ValueError as error:
         raise InvalidError(f"Failed to decode JSON: {error}") from error
     return found
 

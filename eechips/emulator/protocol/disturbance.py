@@ -23,11 +23,31 @@ _TRANSPORT = "eechips.transport"
 _HTML = b"<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Something went wrong</h1></body></html>"
 
 
+_MOST_HEAD = 1 << 20  # bytes of a request line and its headers
+
+
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol; it lets a handler get at the connection, to break it."""
+    """uvicorn's HTTP protocol; it lets a handler get at the connection, to break it, and bounds headers."""
+
+    _head = 0
+    _is_in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """Refuses a request whose headers do not end: uvicorn would keep them all."""
+        self._head += len(data) if self._is_in_head else 0
+        if self._head > _MOST_HEAD:
+            self.send_400_response("The headers of the request are too large.")
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """Counts the headers of the next request."""
+        self._head, self._is_in_head = 0, True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Puts the connection where the handler finds it."""
+        self._is_in_head = False
         self.scope[_TRANSPORT] = self.transport  # type: ignore[literal-required]
         super().on_headers_complete()
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -69,9 +69,33 @@ _CHECKED = {"thumbnails": "thumbnails:check", "maps": "maps:check"}
 _UNCHECKED = (None, "AUTO_JPEG_PNG", "PNG", "JPEG")
 
 
+class BodyTimeoutError(EarthEngineError):
+    """The body of a request does not arrive (HTTP 408); it would hold its place in the quota for ever."""
+
+    code = 408
+    status = "DEADLINE_EXCEEDED"
+
+
+class ClientGoneError(EarthEngineError):
+    """The client has left: nobody reads the answer, which is counted as HTTP 499, as nginx does."""
+
+    code = 499
+    status = "CANCELLED"
+
+
 @dataclass(slots=True)
 class Service:
-    """What the handlers of the resources work with."""
+    """What the handlers of the resources work with.
+
+    Attributes:
+        workers: processes that evaluate.
+        quota: requests in flight and a second.
+        payload: greatest size of a body, in bytes.
+        latency: extra time before each answer, or None.
+        faults: what goes wrong on purpose.
+        names: requests by their names.
+        body_seconds: time for a body to arrive.
+    """
 
     workers: Workers
     quota: Quota
@@ -79,13 +103,25 @@ class Service:
     latency: Latency | None = None
     faults: FaultPlan = field(default_factory=FaultPlan)
     names: Names = field(default_factory=Names)
+    body_seconds: float = 60.0
 
     async def body(self, request: Request) -> bytes:
         """A request's body.
 
         Raises:
             InvalidError: if it is too large.
+            BodyTimeoutError: if it takes too long to arrive.
+            ClientGoneError: if the client leaves before it has arrived.
         """
+        try:
+            return await asyncio.wait_for(self._received(request), self.body_seconds)
+        except asyncio.TimeoutError:  # an alias of TimeoutError only since Python 3.11
+            message = f"The body of the request did not arrive within {self.body_seconds:g} seconds."
+            raise BodyTimeoutError(message) from None
+        except ClientDisconnect:
+            raise ClientGoneError("The client closed the connection before the body of its request arrived.") from None
+
+    async def _received(self, request: Request) -> bytes:
         content, size = bytearray(), 0
         async for part in request.stream():
             size += len(part)
