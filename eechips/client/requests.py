@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.transport import Request
+from eechips.errors import RecipeError
 from eechips.grid import Grid
 from eechips.template import Template
 
@@ -27,21 +30,46 @@ class Requests:
 
     def __init__(self, capture: Callable[[Chip], Request]) -> None:
         self._capture = capture
-        self._blanks: dict[Hashable, _Blank | None] = {}
+        self._templates: dict[Hashable, _Traced] = {}
         self._tracing = threading.Lock()
 
     def fill(self, chip: Chip) -> Request | None:
-        """The request for a chip; None if it is no template, or one that cannot be filled in."""
+        """The request for a chip; None if it is no template, or one that cannot be filled in.
+
+        Raises:
+            RecipeError: if the template has decided by a value in a way that was not noticed before requests were
+                filled in.
+        """
         if not isinstance(chip.image, Template) or chip.grid is None:
             return None
         values = {**chip.image.values, _TRANSFORM: list(chip.grid.transform)}
         key = _key(chip, chip.image, chip.grid, values)
-        if key not in self._blanks:
+        traced = self._templates.get(key)
+        if traced is None:
             with self._tracing:
-                if key not in self._blanks:
-                    self._blanks[key] = self._trace(chip, chip.image, chip.grid, values)
-        blank = self._blanks[key]
-        return None if blank is None else blank.fill(values)
+                if len(self._templates) >= _MOST_TEMPLATES:
+                    self._templates.clear()  # of functions that are made anew for every chip
+                traced = self._templates.get(key) or _Traced(self._trace(chip, chip.image, chip.grid, values))
+                self._templates[key] = traced
+        if traced.blank is None:
+            return None
+        filled = traced.blank.fill(values)
+        if traced.is_due() and not self._is_same(filled, chip, chip.image):
+            traced.blank = None
+            if traced.filled > _ALWAYS_CHECKED:
+                name = getattr(chip.image.build, "__qualname__", str(chip.image.build))
+                raise RecipeError(
+                    f"the function {name} of a Template decides by its values, or depends on more than these: requests"
+                    f" of up to {_CHECKED_EACH:,} units before this one may be wrong. Give Chip the image itself, or"
+                    " pass what it decides by in 'fixed', and run it again into another folder"
+                )
+            return None
+        return filled
+
+    def _is_same(self, filled: Request, chip: Chip, template: Template) -> bool:
+        """Whether a request that was filled in is the chip's own."""
+        direct = self._capture(replace(chip, image=template.image()))
+        return bool(_meaning(filled.body) == _meaning(direct.body))
 
     def _trace(self, chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> _Blank | None:
         """The request with holes for the values; None if filling them in does not give the chip's own request."""
@@ -50,15 +78,43 @@ class Requests:
         transform = marked.pop(_TRANSFORM)
         try:
             image = template.build(*template.fixed, **marked)
-        except _ComputedWithError:
+            holes.is_guarding = False
+            request = self._capture(replace(chip, image=image, grid=replace(grid, transform=tuple(transform))))
+        except Exception:  # noqa: BLE001 - of a mark, where a value is expected: the chip's own request is built instead
             return None
-        blank = _Blank.cut(self._capture(replace(chip, image=image, grid=replace(grid, transform=tuple(transform)))))
-        if blank.holes != set(holes.marks):
+        blank = _Blank.cut(request)
+        if holes.is_used or blank.holes != set(holes.marks):
             return None
-        filled, direct = blank.fill(values), self._capture(replace(chip, image=template.image()))
-        return blank if _meaning(filled.body) == _meaning(direct.body) else None
+        return blank if self._is_same(blank.fill(values), chip, template) else None
 
 
+class _Traced:
+    """What is known of a template.
+
+    Attributes:
+        blank: its request with holes; None if it cannot be filled in.
+        filled: requests that were filled in.
+    """
+
+    def __init__(self, blank: _Blank | None) -> None:
+        self.blank = blank
+        self.filled = 0
+
+    def is_due(self) -> bool:
+        """Count a request; whether it is to be compared with the chip's own: the first ones, and some of the rest.
+
+        The very first has been compared when the template was traced.
+        """
+        self.filled += 1
+        return 1 < self.filled <= _ALWAYS_CHECKED or self.filled % _CHECKED_EACH == 0
+
+
+_ALWAYS_CHECKED = 16
+"""Requests of a template that are compared with the client's before some are not."""
+_CHECKED_EACH = 64
+"""One request of so many is compared after that: it costs as much as four of them."""
+_MOST_TEMPLATES = 1000
+"""Templates that are remembered."""
 _TRANSFORM = " transform"  # no name of an argument
 _MARK = re.compile(r'"\\u0001hole (\d+)\\u0001"|\b1\.(\d{5})735194628\b')
 
@@ -89,44 +145,113 @@ class _Blank:
 
 
 class _Holes:
-    """Marks that stand for values, numbered."""
+    """Marks that stand for values, numbered.
+
+    Attributes:
+        marks: their numbers.
+        is_used: whether the recipe has done something else with one than to pass it on, even if it has caught the
+            error that this raises.
+        is_guarding: whether using one is an error: as long as the recipe's function is at work.
+    """
 
     def __init__(self) -> None:
         self.marks: list[int] = []
+        self.is_used = False
+        self.is_guarding = True
 
     def mark(self, value: Any, *, is_guarded: bool) -> Any:
-        """A value of the same shape made of marks."""
+        """A value of the same shape made of marks. What may be asked for by ``is`` stays what it is."""
         if isinstance(value, (list, tuple)):
             return [self.mark(each, is_guarded=is_guarded) for each in value]
+        if _is_constant(value):
+            return value
         number = len(self.marks)
         self.marks.append(number)
         if isinstance(value, str):
-            return f"\u0001hole {number}\u0001"
+            return _guarded(_GuardedText, f"\u0001hole {number}\u0001", self)
         mark = f"1.{number:05d}735194628"  # 15 digits, which survive as they are; a number that nobody means
-        return _Guarded(mark) if is_guarded else float(mark)
+        return _guarded(_GuardedNumber, mark, self) if is_guarded else float(mark)
 
 
 class _ComputedWithError(Exception):
     """A template computes with a value instead of passing it on."""
 
 
-class _Guarded(float):
-    """A number that refuses to be computed with, compared, or looked up."""
+_ANY = (
+    *("add", "radd", "mul", "rmul", "mod", "rmod", "lt", "le", "gt", "ge", "eq", "ne", "hash"),
+    *("str", "repr", "format", "reduce", "reduce_ex", "copy", "deepcopy"),
+)
+_OF_NUMBERS = (
+    *("sub", "rsub", "truediv", "rtruediv", "floordiv", "rfloordiv", "pow", "rpow", "divmod", "rdivmod"),
+    *("bool", "neg", "pos", "abs", "round", "ceil", "floor", "trunc", "int", "float"),
+)
+_OF_TEXTS = ("len", "iter", "getitem", "contains")
+_LOOKED_UP = frozenset({"__eq__", "__ne__", "__hash__", "__len__"})
+"""What the client does with texts: it looks ids up among those of deprecated datasets."""
 
-    def _refuse(self, *_: object) -> Any:
+
+def _is_client(frame: FrameType) -> bool:
+    """Whether code of the Earth Engine client, or of the JSON encoder, is executed in a frame."""
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("ee", "json")
+
+
+def _refuse_use(mark: Any) -> None:
+    """Raise _ComputedWithError if a function of a template is at work."""
+    holes: _Holes = object.__getattribute__(mark, "_holes")
+    if holes.is_guarding:
+        holes.is_used = True
         raise _ComputedWithError
 
-    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _refuse
-    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _refuse
-    __lt__ = __le__ = __gt__ = __ge__ = __neg__ = __abs__ = __bool__ = __int__ = __round__ = _refuse
-    __eq__ = __ne__ = __hash__ = __divmod__ = __rdivmod__ = __pos__ = __ceil__ = __floor__ = _refuse
+
+def _guard(base: Any, names: tuple[str, ...]) -> Any:
+    """A kind of value that refuses to be computed with, compared, looked up, formatted, or taken apart.
+
+    Only what reads the memory of a value cannot be noticed, such as ``math.sin``, ``re.match`` and ``"".join``: for
+    that reason requests are compared as well, see :meth:`Requests.fill`.
+
+    Args:
+        base: float or str.
+        names: of special methods, without underscores.
+    """
+
+    def refusing(name: str) -> Any:
+        original = getattr(base, name, None)
+
+        def method(self: Any, *args: Any) -> Any:
+            if not (base is str and name in _LOOKED_UP and _is_client(sys._getframe(1))):
+                _refuse_use(self)
+            return NotImplemented if original is None else original(self, *args)
+
+        return method
+
+    def attribute(self: Any, name: str) -> Any:
+        if name != "__class__" and not _is_client(sys._getframe(1)):  # the type is part of the template's key
+            _refuse_use(self)
+        return object.__getattribute__(self, name)
+
+    methods = {name: refusing(name) for name in (f"__{each}__" for each in names)}
+    return type(f"_Guarded_{base.__name__}", (base,), {**methods, "__getattribute__": attribute})
+
+
+_GuardedNumber = _guard(float, (*_ANY, *_OF_NUMBERS))
+_GuardedText = _guard(str, (*_ANY, *_OF_TEXTS))
+
+
+def _guarded(kind: Any, mark: str, holes: _Holes) -> Any:
+    made = kind(mark)
+    object.__setattr__(made, "_holes", holes)
+    return made
+
+
+def _is_constant(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
 
 
 def _leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, (list, tuple)):
         for each in value:
             yield from _leaves(each)
-    else:
+    elif not _is_constant(value):
         yield value
 
 
@@ -135,13 +260,20 @@ def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) 
     look = json.dumps(chip.visualization, sort_keys=True, default=str)
     shape = tuple((name, _shape(value)) for name, value in values.items())
     how = (chip.format, chip.bands, chip.dtype, look, grid.crs, grid.width, grid.height)
-    return template.build, template.fixed, shape, how
+    return template.build, _typed(template.fixed), shape, how
+
+
+def _typed(value: Any) -> Hashable:
+    """A value that is equal to those of the same type only: 1 is True, as far as a dictionary goes."""
+    if isinstance(value, tuple):
+        return tuple(_typed(each) for each in value)
+    return type(value), value
 
 
 def _shape(value: Any) -> Hashable:
     if isinstance(value, (list, tuple)):
-        return tuple(_shape(each) for each in value)
-    return isinstance(value, str)
+        return type(value), tuple(_shape(each) for each in value)
+    return type(value), value if _is_constant(value) else None
 
 
 def _meaning(body: str) -> Any:

@@ -96,7 +96,7 @@ def images(asset_id: str, kind: datasets.Kind, start: str | None = None, end: st
     """
     collection: ee.ImageCollection = ee.ImageCollection([ee.Image(asset_id)] if kind == "image" else asset_id)
     if kind == "collection" and (start is not None or end is not None):
-        collection = collection.filterDate(start or FIRST_DAY, end or LAST_DAY)
+        collection = collection.filterDate(FIRST_DAY if start is None else start, LAST_DAY if end is None else end)
     return collection
 
 

@@ -189,7 +189,7 @@ def test_an_image_without_an_id_is_found_in_its_collection(demo_server: Server, 
     [(Images, {"mask": "cs"}), (Images, {"clip": True}), (Composites, {"mask": "scl", "every": "week"})],
 )
 def test_the_expression_is_turned_to_json_once(demo_ee: Any, recipe: type[Images], options: dict[str, Any]) -> None:
-    """What units differ in is written into the text: their requests are never built one by one."""
+    """What units differ in is written into the text: their requests are built only to be compared."""
     asked: list[Chip] = []
 
     def capture(chip: Chip) -> Request:
@@ -206,7 +206,7 @@ def test_the_expression_is_turned_to_json_once(demo_ee: Any, recipe: type[Images
         chip = planned.get_result(0, unit)
         assert isinstance(chip, Chip)
         assert requests.fill(chip) is not None
-    assert len(asked) == 2  # with holes, and one filled in to compare
+    assert len(asked) == 1 + min(len(units), 16)  # with holes, and the first ones to compare
 
 
 def test_more_images_than_a_page_in_order_of_time(demo_server: Server, demo_ee: Any) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import ee
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -15,9 +19,10 @@ from hypothesis import strategies as st
 from eechips import Chip, Grid, Template
 from eechips.client.fetch import Fetcher
 from eechips.client.pixels import Method
-from eechips.client.requests import Request, _meaning
+from eechips.client.requests import Request, Requests, _meaning
 from eechips.engine.config import RunConfig
 from eechips.engine.run import connect
+from eechips.errors import RecipeError
 from eechips.jobs.chips import ChipSample
 from eechips.recipe import ChipFormat
 from tests.engine_service import serving
@@ -83,33 +88,141 @@ def test_a_filled_request_is_the_clients_own(
     assert (request.uri, request.headers) == (expected.uri, expected.headers)
 
 
-def computing(corners: list[float]) -> ee.Image:
-    return ee.Image.constant(corners[0] + 1)
+def summed(*values: Any) -> ee.Image:
+    image = ee.Image.constant(0)
+    for value in values:
+        image = image.add(ee.Image.constant(value) if isinstance(value, float) else ee.Image(ee.String(value).length()))
+    return image
 
 
-def deciding(corners: list[float]) -> ee.Image:
-    return ee.Image.constant(corners[0]) if corners[1] > 0 else ee.Image.constant(corners[1])
+def swallowing(name: str, x: float) -> ee.Image:
+    try:
+        is_far = x > 100
+    except Exception:  # noqa: BLE001 - as recipes do
+        is_far = False
+    return summed(name, x).multiply(2 if is_far else 1)
 
 
-def ignoring(corners: list[float]) -> ee.Image:
-    return ee.Image.constant(corners[0])
+class Place:
+    """A mapping of texts, as recipes have them."""
+
+    factors: ClassVar[dict[Any, float]] = {"a": 2.0, "": 3.0, 1.0: 4.0, 0.0: 5.0}
 
 
-def comparing(corners: list[float]) -> ee.Image:
-    return ee.Image.constant(0 if corners[0] == 7 else corners[0]).add(corners[1])
+DECIDING: dict[str, Callable[[str, float], ee.Image]] = {
+    "equality of texts": lambda name, x: summed(name, x).multiply(2 if name == "a" else 1),
+    "equality the other way": lambda name, x: summed(name, x).multiply(2 if "a" == name else 1),  # noqa: SIM300
+    "inequality of texts": lambda name, x: summed(name, x).multiply(2 if name != "a" else 1),
+    "lookup of a text": lambda name, x: summed(name, x).multiply(Place.factors.get(name, 1.0)),
+    "text in a set": lambda name, x: summed(name, x).multiply(2 if name in {"a", "b"} else 1),
+    "text in a list": lambda name, x: summed(name, x).multiply(2 if name in ["a", "b"] else 1),
+    "text in a text": lambda name, x: summed(name, x).multiply(2 if name in "abc" else 1),
+    "letter in the text": lambda name, x: summed(name, x).multiply(2 if "a" in name else 1),
+    "beginning": lambda name, x: summed(name, x).multiply(2 if name.startswith("a") else 1),
+    "order": lambda name, x: summed(name, x).multiply(2 if name < "b" else 1),
+    "length": lambda name, x: summed(name, x).multiply(len(name) + 1),
+    "emptiness": lambda name, x: summed(name, x).multiply(2 if name else 1),
+    "first letter": lambda name, x: summed(name, x).multiply(2 if name[:1] == "a" else 1),
+    "letters": lambda name, x: summed(name, x).multiply(1 + sum(letter == "a" for letter in name)),
+    "f-string": lambda name, x: summed(f"{name}_x", name, x),
+    "format": lambda name, x: summed("{}/{}".format("a", name), name, x),
+    "percent": lambda name, x: summed("a/%s" % name, name, x),  # noqa: UP031
+    "sum of texts": lambda name, x: summed("a/" + name, name, x),
+    "joined texts": lambda name, x: summed("/".join(["a", name]), name, x),
+    "upper case": lambda name, x: summed(name.upper(), name, x),
+    "match": lambda name, x: summed(name, x).multiply(2 if re.match("a", name) else 1),
+    "date": lambda name, x: summed(name, x).multiply(2 if datetime.fromisoformat("2020-01-01") and name == "b" else 1),
+    "text of the number": lambda name, x: summed(str(x), name, x),
+    "number in a text": lambda name, x: summed(f"{x:.1f}", name, x),
+    "comparison of numbers": lambda name, x: summed(name, x).multiply(2 if x >= 1 else 1),
+    "equality of numbers": lambda name, x: summed(name, x).multiply(2 if x == 1 else 1),
+    "lookup of a number": lambda name, x: summed(name, x).multiply(Place.factors.get(x, 1.0)),
+    "largest": lambda name, x: summed(name, max(x, 1.0), x),
+    "sine": lambda name, x: summed(name, math.sin(x), x),
+    "sign of a sine": lambda name, x: summed(name, x).multiply(2 if math.sin(x) < 0 else 1),
+    "array": lambda name, x: summed(name, x).multiply(2 if (np.array([x]) > 1).any() else 1),
+    "rounded": lambda name, x: summed(name, float(round(x)), x),
+    "whole number": lambda name, x: summed(name, x).multiply(2 if x.is_integer() else 1),
+    "swallowed error": swallowing,
+    "nothing": summed,
+}
+"""Functions of templates by what they do with their values, besides passing them on."""
+UNNOTICED = ("text in a text", "match", "sine", "sign of a sine", "array", "joined texts")
+"""Those that no guard notices: the interpreter reads the memory of the value."""
 
 
-def looking_up(corners: list[float]) -> ee.Image:
-    return ee.Image.constant(corners[0]).add(corners[1]).multiply({7.5: 2}.get(corners[0], 1))
-
-
-@pytest.mark.parametrize("build", [computing, deciding, ignoring, comparing, looking_up])
-def test_a_function_that_does_more_than_pass_on_is_called_for_each_chip(
-    fetchers: dict[str, Fetcher], build: Any
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    what=st.sampled_from([*DECIDING]),
+    units=st.lists(st.tuples(st.sampled_from(["a", "b", "", "ab", "c"]), st.sampled_from([0.0, 1.0, -1.5, 500.0]))),
+)
+def test_requests_are_the_same_with_and_without_a_template(
+    fetchers: dict[str, Fetcher], what: str, units: list[tuple[str, float]]
 ) -> None:
-    chip = Chip(Template(build, values={"corners": [1.5, 2.5]}), grid=GRID)
+    requests = Requests(fetchers["pixels"]._requests._capture)
+    for name, x in units[:16]:
+        chip = Chip(Template(DECIDING[what], values={"name": name, "x": x}), grid=GRID)
+        request = requests.fill(chip)
+        if request is not None:
+            assert _meaning(request.body) == _meaning(of_the_client(fetchers["pixels"], chip).body), (what, units)
+
+
+@pytest.mark.parametrize("what", [what for what in DECIDING if what not in UNNOTICED and what != "nothing"])
+def test_what_decides_by_a_value_is_called_for_each_chip_from_the_first_on(
+    fetchers: dict[str, Fetcher], what: str
+) -> None:
+    chip = Chip(Template(DECIDING[what], values={"name": "z", "x": 2.5}), grid=GRID)
     assert filled(fetchers["pixels"], chip) is None
     assert "Image.constant" in of_the_client(fetchers["pixels"], chip).body
+
+
+def test_what_passes_its_values_on_is_filled_in(fetchers: dict[str, Fetcher]) -> None:
+    chip = Chip(Template(summed_pair, values={"name": "z", "x": 2.5}), grid=GRID)
+    assert filled(fetchers["pixels"], chip) is not None
+
+
+def summed_pair(name: str, x: float) -> ee.Image:
+    return summed(name, x)
+
+
+def doubling_large(x: float) -> ee.Image:
+    return ee.Image.constant(x).multiply(2 if math.hypot(x, 0.0) > 50 else 1)
+
+
+def test_a_decision_that_first_shows_late_stops_the_filling_in_and_is_told(fetchers: dict[str, Fetcher]) -> None:
+    requests = Requests(fetchers["pixels"]._requests._capture)
+
+    def fill(*values: float) -> list[Request | None]:
+        return [requests.fill(Chip(Template(doubling_large, values={"x": x}), grid=GRID)) for x in values]
+
+    assert None not in fill(*(number / 10 for number in range(500)))
+    with pytest.raises(RecipeError, match=r"doubling_large of a Template decides by its values.* may be wrong"):
+        fill(*(100.0 + number for number in range(100)))
+    assert fill(100.0) == [None]
+
+
+def constant(kind: Any, x: float) -> ee.Image:
+    return ee.Image.constant(x).set("kind", kind).set("is_none", kind is None)
+
+
+def test_values_of_different_types_are_different_templates(fetchers: dict[str, Fetcher]) -> None:
+    for kind in (1, True, 1.0, None, False, 0, "1"):
+        for template in (
+            Template(constant, (kind,), {"x": 2.5}),
+            Template(constant, values={"kind": kind, "x": 2.5}),
+        ):
+            chip = Chip(template, grid=GRID)
+            request = filled(fetchers["pixels"], chip)
+            expected = of_the_client(fetchers["pixels"], chip)
+            assert request is not None
+            assert _meaning(request.body) == _meaning(expected.body)
+
+
+def test_functions_that_are_made_anew_for_every_chip_do_not_pile_up(fetchers: dict[str, Fetcher]) -> None:
+    requests = Requests(lambda _: Request("", '{"expression": {"result": "0", "values": {"0": {}}}}', {}))
+    for _ in range(1500):
+        requests.fill(Chip(Template(lambda: ee.Image(1)), grid=GRID))
+    assert len(requests._templates) <= 1000
 
 
 def test_chips_without_grid_or_template_are_not_filled_in(fetchers: dict[str, Fetcher]) -> None:
