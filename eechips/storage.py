@@ -393,6 +393,11 @@ class NameTemplate:
         self._fields = frozenset(fields)
         self.is_unique = any(_keeps_apart(part) for part in self._parts) and not prefers_values
 
+    @property
+    def fields(self) -> frozenset[str]:
+        """Names of the fields that it asks for."""
+        return self._fields
+
     def is_unique_for(self, unit: Mapping[str, Any]) -> bool:
         """Whether the name of this unit cannot be another's, whatever other units hold."""
         if not self.prefers_values:

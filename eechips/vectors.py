@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ _PARTS = 200
 
 _SHOWN_COLUMNS = 3
 
+_POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
+
 
 @dataclass(frozen=True)
 class Vectors:
@@ -37,26 +40,67 @@ class Vectors:
         path: the file.
         geometries: shapely geometries in EPSG:4326, x is longitude; none is missing, empty or invalid.
         attributes: the other columns, a row for each geometry.
+        repaired: what was repaired, for the user; empty if nothing was.
     """
 
     path: Path
     geometries: npt.NDArray[np.object_]
     attributes: pd.DataFrame
+    repaired: str = ""
 
 
-def read_vectors(path: Path) -> Vectors:
+def read_vectors(path: Path, *, repairs: bool = False) -> Vectors:
     """Reads the polygons of a vector file and reprojects them to EPSG:4326.
 
     Args:
         path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …; its first layer.
+        repairs: make polygons of those that are not valid, see :func:`repair`; else they are refused.
 
     Raises:
         RegionError: if there is no such file, it cannot be read, it has no features, no CRS or a CRS that cannot
             be understood, or a feature is not a valid polygon.
     """
     geometries, attributes, crs = _read(path)
+    told = ""
+    if repairs:
+        geometries, told = repair(path, geometries, lambda index: _feature(index, attributes))
     _check(path, geometries, attributes)
-    return Vectors(path, _to_wgs84(path, geometries, crs), attributes.to_pandas())
+    return Vectors(path, _to_wgs84(path, geometries, crs), attributes.to_pandas(), told)
+
+
+def repair(
+    path: Path, geometries: npt.NDArray[np.object_], name: Callable[[int], str]
+) -> tuple[npt.NDArray[np.object_], str]:
+    """Make valid polygons of those that are not, by ``shapely.make_valid``, whose lines and points are left out.
+
+    Args:
+        path: their file.
+        geometries: any.
+        name: what a message calls the geometry of a number.
+
+    Returns:
+        The geometries, and what was repaired, for the user; empty if nothing was.
+
+    Raises:
+        RegionError: if nothing is left of a polygon.
+    """
+    is_polygon = np.isin(shapely.get_type_id(geometries), _POLYGONS)
+    wrong = np.flatnonzero(is_polygon & ~shapely.is_valid(geometries))
+    if not len(wrong):
+        return geometries, ""
+    found = geometries.copy()
+    for index in wrong:
+        parts = shapely.get_parts(shapely.make_valid(geometries[index]))
+        areas = [part for part in shapely.get_parts(parts) if shapely.get_type_id(part) in _POLYGONS]
+        if not areas:
+            raise RegionError(f"{path}: {name(int(index))} cannot be repaired: it has no area. Remove or redraw it")
+        found[index] = shapely.union_all(areas)
+    before, after = (float(np.abs(shapely.area(each[wrong])).sum()) for each in (geometries, found))
+    change = f"changed by {100 * (after / before - 1):+.2g}%" if before > 0 else "was 0 before"
+    names = "; ".join(name(int(index)) for index in wrong[:_SHOWN_COLUMNS])
+    more = f"; and {len(wrong) - _SHOWN_COLUMNS:,} more" if len(wrong) > _SHOWN_COLUMNS else ""
+    count = int(is_polygon.sum())
+    return found, f"{path}: repaired {len(wrong):,} of {count:,} polygons, whose area {change}: {names}{more}"
 
 
 def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
@@ -122,17 +166,16 @@ def _check(path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table
     Raises:
         RegionError: naming the feature by its number and by its first attributes.
     """
-    kinds = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
     for index, geometry in enumerate(geometries):
         if geometry is None or geometry.is_empty:
             raise RegionError(f"{path}: {_feature(index, attributes)} has no geometry")
-        if shapely.get_type_id(geometry) not in kinds:
+        if shapely.get_type_id(geometry) not in _POLYGONS:
             raise RegionError(f"{path}: {_feature(index, attributes)} is a {geometry.geom_type}, not a polygon")
         if not geometry.is_valid:
             reason = shapely.is_valid_reason(geometry)
             raise RegionError(
-                f"{path}: {_feature(index, attributes)} is not a valid polygon ({reason}): repair it, for example with"
-                " ogr2ogr -makevalid or shapely.make_valid"
+                f"{path}: {_feature(index, attributes)} is not a valid polygon ({reason}): add --repair, or"
+                " repair it, for example with ogr2ogr -makevalid"
             )
 
 

@@ -7,7 +7,15 @@ from typing import Any, TypeVar
 
 import click
 
-from eechips.cli.options import Names, colour_options, date_options, grid_options, mask_option, where_option
+from eechips.cli.options import (
+    Names,
+    colour_options,
+    date_options,
+    grid_options,
+    mask_option,
+    repair_option,
+    where_option,
+)
 from eechips.recipe import CHIP_FORMATS
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -25,6 +33,7 @@ def imagery_options(function: FunctionT) -> FunctionT:
             metavar="REGION",
             help="W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. A west below 0: --roi=-105.3,…",
         ),
+        repair_option,
         date_options,
         where_option,
         mask_option,

@@ -7,7 +7,17 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, date_options, given, grid_options, mask_option, run_options, where_option
+from eechips.cli.options import (
+    HELP,
+    Names,
+    date_options,
+    given,
+    grid_options,
+    mask_option,
+    repair_option,
+    run_options,
+    where_option,
+)
 from eechips.jobs.mosaic import mosaic_recipe
 from eechips.jobs.tiles import REDUCERS
 from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS
@@ -22,6 +32,7 @@ from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS
     metavar="REGION",
     help="W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. [default: the whole of a single image]",
 )
+@repair_option
 @date_options
 @where_option
 @mask_option

@@ -207,6 +207,13 @@ def report_option(function: FunctionT) -> FunctionT:
     return _noted("no report", "--no-report", help="Do not make report.html at the end.")(function)
 
 
+def repair_option(function: FunctionT) -> FunctionT:
+    """Adds ``--repair``."""
+    return click.option(
+        "--repair", is_flag=True, help="Make valid polygons of those of a vector file that are not. [default: refuse]"
+    )(function)
+
+
 def grid_options(function: FunctionT) -> FunctionT:
     """Adds the options that say where pixels lie, the fields of ``planning.lattice.Placement``."""
     options = [

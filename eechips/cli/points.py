@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, date_options, given, mask_option, run_options
+from eechips.cli.options import HELP, Names, date_options, given, mask_option, repair_option, run_options
 from eechips.jobs.points import COMPOSITES, points_recipe
 from eechips.recipe import TABLE_FORMATS
 
@@ -24,6 +24,7 @@ from eechips.recipe import TABLE_FORMATS
 @click.option("--lat-field", metavar="FIELD", help="Column of the latitude. [default: latitude, lat, y]")
 @click.option("--id-field", metavar="FIELD", help="Keep this column only; its values must differ. [default: all]")
 @click.option("--bands", type=Names(), help="Bands, in order. [default: the dataset's]")
+@repair_option
 @date_options
 @click.option("--each-image", is_flag=True, help="A row for every image that holds the place, with its id and date.")
 @click.option("--date-field", metavar="FIELD", help="Column of dates: the values of the image nearest to a row's.")

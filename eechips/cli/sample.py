@@ -16,6 +16,7 @@ from eechips.cli.options import (
     given,
     grid_options,
     mask_option,
+    repair_option,
     run_options,
 )
 from eechips.cli.sections import sectioned
@@ -26,8 +27,8 @@ SECTIONS = {
     "What": ("dataset", "bands", "start", "end", "mask", "format", "minimum", "maximum", "palette", "provenance"),
     "Where: exactly one of": ("per_ecoregion", "per_class", "total", "spacing", "points"),
     "Where, in detail": (
-        *("roi", "class_image", "classes", "ecoregions", "ecoregion_field", "lon_field", "lat_field", "date_field"),
-        *("window", "min_distance", "mask_image", "on_empty", "seed", "limit"),
+        *("roi", "repair", "class_image", "classes", "ecoregions", "ecoregion_field", "lon_field", "lat_field"),
+        *("date_field", "window", "min_distance", "mask_image", "on_empty", "seed", "limit"),
     ),
     "Pixels": ("size", "grid", "crs", "scale", "align", "transform"),
 }
@@ -68,6 +69,7 @@ SECTIONS = {
     help="W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. [default: the dataset's, Colorado for NAIP; the"
     " world for --total]",
 )
+@repair_option
 @click.option("--class-image", metavar="ID:BAND", help="Map of the classes, as ESA/WorldCover/v200:Map.")
 @click.option("--classes", metavar="A,B,…", help="Classes wanted, as 10,40,50. [default: all that are found]")
 @click.option("--ecoregions", metavar="ASSET", help="Table of the strata. [default: RESOLVE/ECOREGIONS/2017]")

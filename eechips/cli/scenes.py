@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from eechips.cli.finish import FAILURES, finish, show_log
-from eechips.cli.options import HELP, Bytes, Names, date_options, given, run_options
+from eechips.cli.options import HELP, Bytes, Names, date_options, given, repair_option, run_options
 from eechips.jobs.scene_refresh import refresh_scenes
 from eechips.jobs.scenes import scenes_recipe
 
@@ -43,6 +43,7 @@ _MEANINGS = {
 )
 @click.option("--collection", type=Names(), help="Ids of collections. [default: all]")
 @click.option("--roi", metavar="W,S,E,N|FILE", help="Items that meet this box, or the polygons of a vector file.")
+@repair_option
 @date_options
 @click.option("--where", multiple=True, metavar="COND", help="'eo:cloud_cover < 20'; may be repeated.")
 @click.option("--assets", type=Names(), help="Keys of assets, or names of their bands. [default: those that are data]")

@@ -7,7 +7,17 @@ from typing import Any
 import click
 
 from eechips.cli.finish import finish
-from eechips.cli.options import HELP, Names, Slots, date_options, given, grid_options, mask_option, run_options
+from eechips.cli.options import (
+    HELP,
+    Names,
+    Slots,
+    date_options,
+    given,
+    grid_options,
+    mask_option,
+    repair_option,
+    run_options,
+)
 from eechips.jobs.collation import OUTPUTS
 from eechips.jobs.timeseries import timeseries_recipe
 from eechips.planning.statistics import REDUCERS
@@ -35,6 +45,7 @@ from eechips.recipe import TABLE_FORMATS
     help="With --every: what makes one image of a period's; also mosaic, the latest on top.",
 )
 @mask_option
+@repair_option
 @click.option("--bbox", metavar="W,S,E,N", help="Only regions that meet this box. A west below 0: --bbox=-80,…")
 @date_options
 @grid_options

@@ -42,7 +42,7 @@ def _polygon(roi: str | Path, folder: Path) -> BaseGeometry | None:
         west, south, east, north = map(float, str(roi).split(","))
     except ValueError:
         path = folder / roi
-        return shapely.union_all(read_vectors(path).geometries) if path.is_file() else None
+        return shapely.union_all(read_vectors(path, repairs=True).geometries) if path.is_file() else None
     if not (south < north and west != east):
         raise RegionError(f"{str(roi)!r} is not W,S,E,N in degrees")
     return wrap(shapely.box(west, south, east + 360.0 if east < west else east, north))

@@ -12,7 +12,7 @@ from typing import Any
 from eechips.client.split import LIMITS, count_requests
 from eechips.client.transport import Exchange
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import name_template, planner_errors, units_of
+from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
 from eechips.engine.redraw import MOST_REDRAWS
 from eechips.manifest.ledger import Totals
 from eechips.recipe import Chip, NoData, Recipe, SupportsPreview, SupportsSize, Table, Unit, unit_value
@@ -55,6 +55,7 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
     """
     from eechips.engine.run import connect
 
+    read_inputs(recipe)
     with connect(config, recipe=recipe):
         own: Callable[[Iterable[Unit]], Estimate] | None = getattr(recipe, "foresee", None)
         if own is not None:  # its units are no requests to Earth Engine

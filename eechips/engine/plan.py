@@ -16,7 +16,7 @@ from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMis
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
 from eechips.manifest.run import AS_THEY_CAME
-from eechips.recipe import Recipe, Unit, as_unit, canonical_json, unit_id
+from eechips.recipe import Recipe, SupportsInputs, Unit, as_unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate, folded
 
 DEFAULT_TEMPLATE = "chips/{id}"
@@ -33,6 +33,16 @@ def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
     if config.name:
         return NameTemplate(config.name, prefers_values=True)
     return NameTemplate(getattr(recipe, "name_template", None) or DEFAULT_TEMPLATE)
+
+
+def read_inputs(recipe: Recipe) -> None:
+    """Read the files that a recipe plans from, before anything is started.
+
+    Raises:
+        EechipsError: if one cannot be used.
+    """
+    if isinstance(recipe, SupportsInputs):
+        recipe.read_inputs()
 
 
 def needs_service(recipe: Recipe) -> bool:

@@ -39,7 +39,7 @@ from eechips.engine.executors.threads import Threads
 from eechips.engine.info import encoded, info_of
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import LOG_NAME, RunLog
-from eechips.engine.plan import SPENT, check_same, describe, name_template, needs_service, units_of
+from eechips.engine.plan import SPENT, check_same, describe, name_template, needs_service, read_inputs, units_of
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import is_refilling, redraw_of
 from eechips.engine.salvage import MAILBOXES, note_mailbox, salvage
@@ -360,6 +360,8 @@ class _Run:
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
         """Connects, plans if need be, and settles the open units; False if it was stopped before."""
         config = self._config
+        if not is_planned:
+            read_inputs(self._recipe)
         # In the output folder, where the next run finds it if this one is killed.
         # Absolute: scripts change the working directory, and workers start later.
         scratch = stack.enter_context(scratch_folder(config.out.absolute(), self._writer))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import name_template, units_of
+from eechips.engine.plan import name_template, read_inputs, units_of
 from eechips.engine.run import connect, run
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.authorship import sign_job
@@ -129,6 +129,7 @@ def emit(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[Tick
     if getattr(recipe, "drive", None) is not None:
         raise UsageError(f"{recipe.name} plans as it goes: its units cannot be known before it runs")
     signature = sign_job(job)
+    read_inputs(recipe)
     with connect(config, recipe=recipe):
         for planned in units_of(recipe, name_template(recipe, config)):
             yield Ticket(tuple(job), recipe.identity, planned, signature)

@@ -17,7 +17,7 @@ from eechips.jobs.dates import Dates
 from eechips.jobs.layers import Bands, Layer, layers_of
 from eechips.jobs.options import fetch, field_names, names_of, slug, split, takes
 from eechips.jobs.pictures import Look
-from eechips.jobs.refusals import check, check_places, parse_classes
+from eechips.jobs.refusals import check, check_name_fields, check_places, parse_classes
 from eechips.manifest.run import Run
 from eechips.planning import samplers
 from eechips.planning.lattice import Placement
@@ -26,6 +26,7 @@ from eechips.planning.places import Places, read_places
 from eechips.planning.regions import Region, parse_region
 from eechips.planning.views import Images, view
 from eechips.recipe import Chip, ChipFormat, Unit, identity_of
+from eechips.storage import NameTemplate
 
 GridMode = Literal["native", "thumb"]
 
@@ -46,6 +47,7 @@ class ChipSample:
         spacing: distance, "10km", of places in regular rows.
         points: CSV file, GeoParquet or vector file with places; its columns are fields of ``name``.
         roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``; None for the dataset's own default.
+        repair: make valid polygons of those of the file of ``roi`` that are not, and say so; else they are refused.
         class_image: ``ID:BAND`` of the map of classes.
         classes: those wanted; None for all that are found in the region.
         ecoregions: table whose features are the strata.
@@ -96,6 +98,7 @@ class ChipSample:
     spacing: str | None = None
     points: str | Path | None = None
     roi: str | None = None
+    repair: bool = False
     class_image: str | None = None
     classes: Sequence[int] | str | None = None
     ecoregions: str = samplers.ECOREGIONS
@@ -150,7 +153,7 @@ class ChipSample:
             roi = self.first.known.region if self.first.known else None
             if roi is None and self.total is None:
                 raise UsageError(f"{self.first.dataset} has no default region: give --roi")
-        self._set("region", None if roi is None else parse_region(roi))
+        self._set("region", None if roi is None else parse_region(roi, repairs=self.repair))
         if self.points is not None:
             self._set("places", read_places(Path(self.points), self.lon_field, self.lat_field))
             check_places(self)
@@ -378,6 +381,8 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
             f"--on-empty redraw takes another point drawn at random, and with {given} none is: take keep or skip"
         )
     recipe.look.check_empty(config.on_empty)
+    if config.name and recipe.places is not None:
+        check_name_fields(NameTemplate(config.name), recipe.places)
     return recipe, config
 
 

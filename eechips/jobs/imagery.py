@@ -121,6 +121,7 @@ class Imagery(OfDataset):
     Attributes:
         dataset: alias ("S2") or Earth Engine id of a collection.
         roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``.
+        repair: make valid polygons of those of the file of ``roi`` that are not, and say so; else they are refused.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
         end: last day, exclusive; None for no bound.
         where: conditions on properties, all of which an image must meet: ``"CLOUDY_PIXEL_PERCENTAGE < 20"``.
@@ -144,6 +145,7 @@ class Imagery(OfDataset):
 
     dataset: str
     roi: str
+    repair: bool = False
     start: str | None = None
     end: str | None = None
     where: Sequence[str] | str = ()
@@ -178,7 +180,7 @@ class Imagery(OfDataset):
         where = (self.where,) if isinstance(self.where, str) else tuple(self.where)
         object.__setattr__(self, "where", where)
         _check(self)
-        object.__setattr__(self, "region", parse_region(self.roi))
+        object.__setattr__(self, "region", parse_region(self.roi, repairs=self.repair))
         object.__setattr__(self, "conditions", tuple(map(parse_condition, where)))
         object.__setattr__(self, "cloud_mask", parse_mask(self.mask, self.dataset_id))
         placement = Placement(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)

@@ -76,6 +76,7 @@ class MosaicRecipe(OfDataset):
         dataset: alias ("NAIP") or Earth Engine id of an image or a collection.
         roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``; None for the whole of a single image. A single image
             gives no more than it has of the region.
+        repair: make valid polygons of those of the file of ``roi`` that are not, and say so; else they are refused.
         start: first day, inclusive, YYYY-MM-DD; None for no bound. Collections only.
         end: last day, exclusive; None for no bound.
         where: conditions on the images' properties, all of which hold: ``CLOUDY_PIXEL_PERCENTAGE < 20``.
@@ -103,6 +104,7 @@ class MosaicRecipe(OfDataset):
 
     dataset: str
     roi: str | None = None
+    repair: bool = False
     start: str | None = None
     end: str | None = None
     where: Sequence[str] = ()
@@ -142,7 +144,7 @@ class MosaicRecipe(OfDataset):
         _check(self)
         placed: Any = {name: getattr(self, name) for name in ("crs", "scale", "align", "transform")}
         put("placement", Placement(**placed))
-        put("region", None if self.roi is None else parse_region(self.roi))
+        put("region", None if self.roi is None else parse_region(self.roi, repairs=self.repair))
         put("conditions", tuple(map(parse_condition, self.where)))
         put("cloud_mask", parse_mask(self.mask, self.dataset_id))
 

@@ -76,6 +76,7 @@ class PointValues(OfDataset):
             GeoJSON, …) of points or polygons.
         lon_field: column of the longitude in degrees; None for the first of longitude, lon, long, lng, x, in any case.
         lat_field: column of the latitude; None for the first of latitude, lat, y.
+        repair: make valid polygons of those of the file that are not, and say so; else they are refused.
         id_field: keep only this column of the file, whose values must differ; None for all columns.
         bands: names, in order, or ``"R,G,B"``; None for the dataset's default.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
@@ -104,6 +105,7 @@ class PointValues(OfDataset):
     points: str
     lon_field: str | None = None
     lat_field: str | None = None
+    repair: bool = False
     id_field: str | None = None
     bands: Sequence[str] | str | None = None
     start: str | None = None
@@ -136,7 +138,7 @@ class PointValues(OfDataset):
     @cached_property
     def places(self) -> Places:
         """The rows of the file. Read when first used."""
-        found = read_places(Path(self.points), self.lon_field, self.lat_field)
+        found = read_places(Path(self.points), self.lon_field, self.lat_field, repairs=self.repair)
         if not len(found.known):
             raise RegionError(f"no row of {self.points} has coordinates")
         if self.reducer is not None and found.kind == "points":
@@ -194,6 +196,7 @@ class PointValues(OfDataset):
             "mask": self.cloud_mask.text if self.cloud_mask else None,
             "scale": self.scale,
             "reducer": self.reducer,
+            **({"repair": True} if self.repair else {}),
         }
 
     @property
@@ -205,6 +208,11 @@ class PointValues(OfDataset):
     def identity(self) -> str:
         """Sha256 of what changes results; where the file lies does not."""
         return identity_of(self.name, {**self.parameters, "points": None})
+
+    def read_inputs(self) -> None:
+        """Reads the file of places; see :class:`eechips.recipe.SupportsInputs`."""
+        self.places  # noqa: B018 - it is kept
+        self._moments()
 
     def get_requests(self) -> Iterator[Unit]:
         """Plans the cells.

@@ -9,11 +9,14 @@ from eechips.errors import RegionError, UsageError
 from eechips.jobs.options import check_bands, check_dates, check_format, check_positive
 from eechips.planning.maps import parse_map
 from eechips.planning.pairing import parse_window
+from eechips.planning.regions import choices
 from eechips.planning.spacing import parse_distance
 from eechips.recipe import CHIP_FORMATS
+from eechips.storage import NameTemplate
 
 if TYPE_CHECKING:
     from eechips.jobs.chips import ChipSample
+    from eechips.planning.places import Places
 
 STRATEGIES = ("per_ecoregion", "per_class", "total", "spacing", "points")
 """Options of which exactly one says how places are chosen."""
@@ -27,6 +30,9 @@ _BELONGS = {
     "date_field": "points",
     "window": "points",
 }
+
+# What units of points have beside the columns of the file.
+_UNIT_FIELDS = ("id", "index", "kind", "image", "latest", "date", "label_date")
 
 # Below this a thumb chip's region, which is two pixels smaller than its size, would be empty or nearly so.
 _LEAST_THUMB = 4
@@ -87,6 +93,17 @@ def check_places(recipe: ChipSample) -> None:
         missing = [number for number, moment in enumerate(moments.tolist(), start=1) if moment != moment]
         if missing:
             raise RegionError(f"{places.path}: row {missing[0]:,}: no date in {recipe.date_field!r}")
+
+
+def check_name_fields(template: NameTemplate, places: Places) -> None:
+    """Refuse a template of names that asks for a column which the file of points has not.
+
+    Raises:
+        UsageError: with the columns that there are.
+    """
+    columns = [str(name) for name in places.table.column_names]
+    for name in sorted(template.fields - {*columns, *_UNIT_FIELDS}):
+        raise UsageError(f"--name '{template.text}': {places.path} has no column {name!r}; {choices(name, columns)}")
 
 
 def _check_strategy(recipe: ChipSample) -> None:

@@ -61,6 +61,7 @@ class Scenes:
             a folder, such as ``eechips catalog`` writes.
         collection: id, or several.
         roi: ``W,S,E,N`` in degrees, or a vector file; None for everywhere.
+        repair: make valid polygons of those of the file of ``roi`` that are not, and say so; else they are refused.
         start: first day or moment, ISO 8601; None for no bound.
         end: day or moment after the last.
         where: conditions on properties, as ``eo:cloud_cover < 20``.
@@ -84,6 +85,7 @@ class Scenes:
     stac: str
     collection: str | Sequence[str] = ()
     roi: str | Path | None = None
+    repair: bool = False
     start: str | None = None
     end: str | None = None
     where: str | Sequence[str] = ()
@@ -172,7 +174,7 @@ class Scenes:
     def _region(self) -> BoxRegion | FileRegion | None:
         if self.roi is None:
             return None
-        region = parse_region(self.roi)
+        region = parse_region(self.roi, repairs=self.repair)
         if isinstance(region, (BoxRegion, FileRegion)):
             return region
         assert isinstance(region, AssetRegion)

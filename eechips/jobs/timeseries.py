@@ -79,6 +79,7 @@ class TimeSeries(OfDataset):
         mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks; see
             :mod:`eechips.planning.masks`.
         bbox: ``W,S,E,N``: only regions that meet it.
+        repair: make valid polygons of those of the file that are not, and say so; else they are refused.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
         end: last day, exclusive; None for no bound.
         crs: in which pixels are reduced: ``native`` for the images' own, ``utm``, or a code.
@@ -108,6 +109,7 @@ class TimeSeries(OfDataset):
     composite: str = "mean"
     mask: str = "none"
     bbox: str | None = None
+    repair: bool = False
     start: str | None = None
     end: str | None = None
     crs: str = "native"
@@ -142,6 +144,20 @@ class TimeSeries(OfDataset):
     def is_file(self) -> bool:
         """Whether the regions are in a local file."""
         return Path(self.regions).is_file()
+
+    @cached_property
+    def _zones(self) -> Zones:
+        """The regions of the file."""
+        return file_zones(Path(self.regions), self.id_field, self.box, repairs=self.repair)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Workers have the regions in their units.
+        return {name: value for name, value in self.__dict__.items() if name != "_zones"}
+
+    def read_inputs(self) -> None:
+        """Reads the file of regions; see :class:`eechips.recipe.SupportsInputs`."""
+        if self.is_file:
+            self._zones  # noqa: B018 - it is kept
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -241,11 +257,7 @@ class TimeSeries(OfDataset):
             bands = about.bands
             extra = {"bands": [band.name for band in bands]}
         about = Facts(about.id, about.kind, bands)
-        zones = (
-            file_zones(Path(self.regions), self.id_field, self.box)
-            if self.is_file
-            else table_zones(self.regions, self.id_field, self.box)
-        )
+        zones = self._zones if self.is_file else table_zones(self.regions, self.id_field, self.box)
         shapes = self._shapes(zones) if self.output != "region" or self._has_lattice else None
         lattices = self._lattices(about, shapes) if shapes is not None and self._has_lattice else [None] * len(zones)
         if self.output == "region" or shapes is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ import shapely
 from eechips.crs import LAT_NAMES, LON_NAMES
 from eechips.errors import RegionError
 from eechips.planning.regions import choices
-from eechips.vectors import read_features
+from eechips.vectors import read_features, repair
 
 Kind = Literal["points", "polygons"]
 
@@ -29,6 +30,7 @@ _DELIMITERS = ",;\t|"
 _TEXTS = (".csv", ".tsv", ".txt")
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]*)?([eE][-+]?[0-9]+)?$"
+_log = logging.getLogger(__name__)
 _SHOWN = 5  # rows that a message names
 
 
@@ -113,7 +115,9 @@ class Places:
             raise RegionError(f"{self.path}: {_rows(again)} have the same {field}: {values[again[0]]!r}")
 
 
-def read_places(path: Path, lon_field: str | None = None, lat_field: str | None = None) -> Places:
+def read_places(
+    path: Path, lon_field: str | None = None, lat_field: str | None = None, *, repairs: bool = False
+) -> Places:
     """Reads the places of a file.
 
     Args:
@@ -121,6 +125,7 @@ def read_places(path: Path, lon_field: str | None = None, lat_field: str | None 
             latitude in degrees of WGS84; GeoParquet, or any vector file that GDAL reads, in any CRS that it names.
         lon_field: column of the longitude; None for the first of ``LON_NAMES``.
         lat_field: column of the latitude; None for the first of ``LAT_NAMES``.
+        repairs: make valid polygons of those that are not.
 
     Raises:
         RegionError: if it cannot be read, has no rows, its coordinates are none or out of range (with the numbers of
@@ -140,6 +145,10 @@ def read_places(path: Path, lon_field: str | None = None, lat_field: str | None 
                 raise RegionError(f"{path} has geometries: leave --lon-field and --lat-field out")
         geometries, table = read_features(path)
         kind = _kind(path, geometries)
+        if repairs:
+            geometries, told = repair(path, geometries, lambda index: f"row {index + 1:,}")
+            if told:
+                _log.warning("%s", told)
         return Places(path, digest, kind, _checked(path, kind, geometries), table)
     if len(table) == 0:
         raise RegionError(f"{path} holds no rows")
@@ -254,7 +263,7 @@ def _checked(path: Path, kind: Kind, geometries: npt.NDArray[np.object_]) -> npt
     invalid = np.flatnonzero(~shapely.is_missing(geometries) & ~shapely.is_valid(geometries))
     if len(invalid):
         reason = shapely.is_valid_reason(geometries[invalid[0]])
-        raise RegionError(f"{path}: {_rows(invalid)}: the polygon is invalid: {reason}")
+        raise RegionError(f"{path}: {_rows(invalid)}: the polygon is invalid: {reason}; add --repair, or repair it")
     return geometries
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ _SELECTION = re.compile(r"(?P<asset>[\w./-]+/[\w./-]+):(?P<field>[^=:]+)=(?P<val
 
 # A request may hold 10,485,760 bytes (Earth Engine quotas); a vertex takes some 40 of them in an expression.
 _MOST_VERTICES = 200_000
+
+_log = logging.getLogger(__name__)
 
 _FORMS = "a region is W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE"
 
@@ -79,16 +82,19 @@ class FileRegion:
         path: the file.
         polygon: the union in EPSG:4326.
         sha256: of the file's bytes, so that an edited file is another region.
+        is_repaired: whether polygons of it were not valid.
     """
 
     path: Path
     polygon: BaseGeometry
     sha256: str
+    is_repaired: bool = False
 
     @property
     def parameters(self) -> dict[str, Any]:
         """{"roi": path, "roi_sha256": …}."""
-        return {"roi": str(self.path), "roi_sha256": self.sha256}
+        repaired = {"repair": True} if self.is_repaired else {}
+        return {"roi": str(self.path), "roi_sha256": self.sha256, **repaired}
 
     def geometry(self) -> ee.Geometry:
         """The union, with straight edges in longitude and latitude."""
@@ -133,11 +139,12 @@ class AssetRegion:
         return geometry
 
 
-def parse_region(text: str | Path) -> Region:
+def parse_region(text: str | Path, *, repairs: bool = False) -> Region:
     """The region that ``--roi`` names.
 
     Args:
         text: ``W,S,E,N`` in degrees, the path of a vector file, or ``ASSET:FIELD=VALUE``.
+        repairs: make valid polygons of those of a file that are not.
 
     Raises:
         RegionError: if it is none of these, or the file cannot be used.
@@ -151,8 +158,10 @@ def parse_region(text: str | Path) -> Region:
     path = Path(text)
     if not path.is_file():
         raise RegionError(f"{str(text)!r} is no file, and {_FORMS}")
-    vectors = read_vectors(path)
-    return FileRegion(path, shapely.union_all(vectors.geometries), sha256_of(path))
+    vectors = read_vectors(path, repairs=repairs)
+    if vectors.repaired:
+        _log.warning("%s", vectors.repaired)
+    return FileRegion(path, shapely.union_all(vectors.geometries), sha256_of(path), is_repaired=bool(vectors.repaired))
 
 
 def parse_box(text: str) -> BoxRegion:

@@ -65,7 +65,7 @@ class Shapes:
     vertices: Floats
 
 
-def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None) -> Zones:
+def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *, repairs: bool = False) -> Zones:
     """The regions of a vector file. Features of one id are one region: their union.
 
     Regions that reach beyond 180 degrees, or lie in a projection across the antimeridian, are cut there.
@@ -74,11 +74,14 @@ def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None) -
         path: the file.
         id_field: the column of the ids; None to number the features from 1.
         box: only regions that meet it.
+        repairs: make valid polygons of those that are not.
 
     Raises:
         RegionError: if the file or the column cannot be used, or no region is left.
     """
-    read = vectors.read_vectors(path)
+    read = vectors.read_vectors(path, repairs=repairs)
+    if read.repaired:
+        _log.warning("%s", read.repaired)
     fields = [str(column) for column in read.attributes.columns]
     if id_field is None:
         ids: list[Any] = list(range(1, len(read.geometries) + 1))

@@ -8,7 +8,7 @@ with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) 
 from __future__ import annotations
 
 from eechips.recipe.faults import RecipeErrors
-from eechips.recipe.protocol import Recipe, Redraw, SupportsPreview, SupportsSize
+from eechips.recipe.protocol import Recipe, Redraw, SupportsInputs, SupportsPreview, SupportsSize
 from eechips.recipe.results import (
     CHIP_FORMATS,
     MASK_BAND,
@@ -44,6 +44,7 @@ __all__ = [
     "Result",
     "ScriptRecipe",
     "Single",
+    "SupportsInputs",
     "SupportsPreview",
     "SupportsSize",
     "Table",

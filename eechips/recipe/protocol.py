@@ -85,3 +85,15 @@ class SupportsSize(Protocol):
 
         Called in the parent; sends no request.
         """
+
+
+@runtime_checkable
+class SupportsInputs(Protocol):
+    """A recipe that plans from files of the user, which can be wrong."""
+
+    def read_inputs(self) -> None:
+        """Read the files, before anything is started or asked.
+
+        Raises:
+            EechipsError: if one cannot be used.
+        """

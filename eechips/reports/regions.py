@@ -59,7 +59,7 @@ def _rings(path: Path) -> list[Ring]:
 
     from eechips.vectors import read_vectors  # imports pandas and GDAL, which other reports do without
 
-    whole = shapely.union_all(read_vectors(path).geometries)
+    whole = shapely.union_all(read_vectors(path, repairs=True).geometries)
     west, south, east, north = shapely.bounds(whole).tolist()
     simple = shapely.simplify(whole, _PRECISION * max(east - west, north - south))
     rings = shapely.get_rings(shapely.get_parts(simple))
