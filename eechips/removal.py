@@ -8,6 +8,8 @@ The caller names its right to the file, and the right is checked against the fil
   another run, nor behind a symbolic link that leads out of the folder.
 - :class:`Recorded`: a result. Its content must be what was recorded of it: a file that somebody else has put in its
   place stays.
+- :class:`Reserved`: a file named by a unit, in a folder kept for such files; :class:`Noted`: a folder named by the
+  token of a writer, which a ledger names.
 - :class:`TemporaryName`: a file that was handed over by its writer. It must have a temporary name.
 
 A file gets its final name by :func:`replace`, when it is complete. :func:`set_aside` keeps a file of somebody else that
@@ -19,14 +21,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import secrets
 import shutil
 import tempfile
-import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from dataclasses import replace as replace_fields
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
@@ -36,9 +36,11 @@ from eechips.staging import (
     SCRATCH_PREFIX,
     Writer,
     is_abandoned,
+    is_numbered_token,
     is_running,
     is_temporary,
     new_writer,
+    scratch_name,
     writer_of,
 )
 
@@ -113,7 +115,7 @@ class Recorded:
     sha256: str | None
 
     def covers(self, path: Path) -> bool:
-        """Whether the content of a file is what was recorded."""
+        """Whether the content of a file is what was recorded; never through a link."""
         if path.is_symlink() or not path.is_file() or (self.size is None and self.sha256 is None):
             return False
         if self.size is not None and path.stat().st_size != self.size:
@@ -128,6 +130,30 @@ class TemporaryName:
     def covers(self, path: Path) -> bool:
         """Whether the file has a temporary name."""
         return is_temporary(path.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """The right to files named by units, in a folder of the run that is kept for such files.
+
+    Attributes:
+        folder: name of the folder, such as ``quarantine`` or ``.calls``.
+    """
+
+    folder: str
+
+    def covers(self, path: Path) -> bool:
+        """Whether a file is in such a folder."""
+        return any(parent.name == self.folder for parent in path.parents)
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """The right to a folder whose name is the token of a writer, with a number, and which a ledger names."""
+
+    def covers(self, path: Path) -> bool:
+        """Whether the name of the folder is of that form."""
+        return is_numbered_token(path.name)
 
 
 @contextlib.contextmanager
@@ -179,6 +205,18 @@ def remove_tree(path: Path, right: Right) -> bool:
     else:
         shutil.rmtree(path, ignore_errors=True)
     return True
+
+
+def remove_link(path: Path) -> None:
+    """Remove a symbolic link, and never what it leads to.
+
+    Raises:
+        NotOwnedError: if it is something else.
+        OSError: if the file system refuses.
+    """
+    if not path.is_symlink():
+        raise NotOwnedError(f"{path} is no symbolic link")
+    path.unlink()
 
 
 def remove_empty(path: Path) -> bool:
@@ -265,8 +303,7 @@ def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]
 
 def make_scratch(parent: Path, writer: Writer | None = None) -> Path:
     """Make a scratch folder that the caller removes; see :func:`scratch_folder`."""
-    token = replace_fields(new_writer() if writer is None else writer, number=secrets.token_hex(4))
-    folder = parent / f"{SCRATCH_PREFIX}{token}-{int(time.time()):x}"
+    folder = parent / scratch_name(writer)
     folder.mkdir(mode=0o700)
     return folder
 
@@ -282,6 +319,19 @@ def temporary_folder() -> Iterator[Path]:
     _sweep_flat(parent)
     with scratch_folder(parent) as folder:
         yield folder
+
+
+def temporary_folder_of(owner: object) -> Path:
+    """A folder as of :func:`temporary_folder`, for as long as an object lives, or the process.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    parent = Path(tempfile.gettempdir())
+    _sweep_flat(parent)
+    folder = make_scratch(parent)
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:

@@ -26,7 +26,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eechips.errors import StorageError
@@ -129,6 +129,12 @@ def temporary_name(name: str, token: str) -> str:
     return f"{folder}{slash}.{last}{tail}"
 
 
+def scratch_name(writer: Writer | None = None) -> str:
+    """The name of a scratch folder of a writer, or of this process; each call gives another one."""
+    token = replace(new_writer() if writer is None else writer, number=secrets.token_hex(4))
+    return f"{SCRATCH_PREFIX}{token}-{int(time.time()):x}"
+
+
 def is_temporary(name: str) -> bool:
     """Whether a name, without folders, is one of a temporary file or of a scratch folder."""
     return name.startswith(SCRATCH_PREFIX) or _writer_of(name) is not None
@@ -138,6 +144,12 @@ def writer_of(name: str) -> Writer | None:
     """The writer of a temporary file or scratch folder, by its name without folders; None if it is none."""
     found = _writer_of(name)
     return None if found is None else found[0]
+
+
+def is_numbered_token(name: str) -> bool:
+    """Whether a name is the token of a writer with a number, as of the folders of a queue in files."""
+    token, _, number = name.rpartition("-")
+    return number.isdecimal() and _TOKEN.fullmatch(token) is not None
 
 
 def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:

@@ -16,7 +16,6 @@ import contextlib
 import hashlib
 import json
 import os
-import shutil
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eechips.errors import StorageError
+from eechips.removal import Locked, remove, remove_empty, remove_tree, replace
 from eechips.staging import SCRATCH_PREFIX
 
 SCRATCH = f"{SCRATCH_PREFIX}merge"
@@ -76,7 +76,7 @@ class Change:
             prepared = self.scratch / _PREPARED
             prepared.write_text(json.dumps(value))
             _flush(prepared)
-            prepared.replace(self.scratch / _LIST)
+            replace(prepared, self.scratch / _LIST)
             _flush(self.scratch)
         finish(self._folder)
 
@@ -104,13 +104,13 @@ def finish(folder: Path) -> bool:
             with contextlib.suppress(FileNotFoundError):  # it has been moved
                 target = folder / path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                (scratch / staged).replace(target)
+                replace(scratch / staged, target)
         _flush_folders(folder, [path for _, path in listed.moves])
         for path in listed.removals:
-            (folder / path).unlink(missing_ok=True)
+            remove(folder / path, Locked(folder))
             _prune(folder, (folder / path).parent)
-        (scratch / _LIST).unlink()
-        shutil.rmtree(scratch)
+        remove(scratch / _LIST, Locked(folder))
+        remove_tree(scratch, Locked(folder))
     return True
 
 
@@ -218,9 +218,5 @@ def _flush(path: Path) -> None:
 
 def _prune(folder: Path, emptied: Path) -> None:
     """Remove folders that have become empty."""
-    while emptied != folder:
-        try:
-            emptied.rmdir()
-        except OSError:
-            return
+    while emptied != folder and remove_empty(emptied):
         emptied = emptied.parent

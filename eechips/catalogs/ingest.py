@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import shutil
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +27,7 @@ from eechips.catalogs.sorting import Chunk, sort
 from eechips.catalogs.update import changing, folder_of, progress, put, schema_of, stage
 from eechips.catalogs.workers import Crew, Promise, Workers, crew, workers
 from eechips.errors import UsageError
+from eechips.removal import Locked, remove, remove_tree
 from eechips.signature import filled, takes
 
 REPORT_NAME = "_ingest.json"
@@ -150,7 +150,7 @@ def ingest(
         )
         work.job.remove()
         if not work.counts.failures:
-            (folder / FAILURES_NAME).unlink(missing_ok=True)
+            remove(folder / FAILURES_NAME, Locked(folder))
     seconds = {**work.seconds, "merge": round(time.monotonic() - began, 3)}
     return Ingested(Catalog(folder, schema), outcome, work.counts, work.resumed, seconds, who)
 
@@ -307,7 +307,7 @@ def _prepare(change: Change, folder: Path, identity: str) -> None:
     mark = hashlib.sha256(identity.encode() + there).hexdigest()
     note = change.scratch / _MARK
     if not note.exists() or note.read_text() != mark:
-        shutil.rmtree(change.scratch, ignore_errors=True)
+        remove_tree(change.scratch, Locked(folder))
         change.scratch.mkdir()
         note.write_text(mark)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.catalogs.shards import Shard
+from eechips.removal import Locked, remove, remove_tree
 from eechips.staging import SCRATCH_PREFIX
 from eechips.storage import write_file
 
@@ -121,7 +121,7 @@ class Job:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         note = self.folder / _JOB
         if not note.exists() or json.loads(note.read_text())["identity"] != digest:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_tree(self.folder, Locked(folder))
             self.folder.mkdir()
             write_file(note, json.dumps({"identity": digest}).encode())
         self.identity = digest
@@ -168,7 +168,7 @@ class Job:
         }
         self._write(f"{name}.sharded", value)
         for suffix in ("fetched", "bodies"):
-            (self.folder / f"{name}.{suffix}").unlink(missing_ok=True)
+            remove(self.folder / f"{name}.{suffix}", Locked(self.folder.parent))
 
     def sharded(self, name: str, digest: str) -> Sharded | None:
         """What was made of entries; None if nothing has been."""
@@ -204,5 +204,5 @@ class Job:
 
         What says whose folder it is goes first: killed here, nobody goes on with half of it.
         """
-        (self.folder / _JOB).unlink()
-        shutil.rmtree(self.folder)
+        remove(self.folder / _JOB, Locked(self.folder.parent))
+        remove_tree(self.folder, Locked(self.folder.parent))

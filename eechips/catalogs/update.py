@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -25,8 +24,9 @@ from eechips.catalogs.options import Mixed
 from eechips.catalogs.schema import Schema
 from eechips.catalogs.shards import Shard, write_shard
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.lock import LOCK_NAME, locked
+from eechips.manifest.lock import LOCK_NAME, locked, remove_lock
 from eechips.objects import is_address
+from eechips.removal import Locked, remove_empty, remove_tree
 from eechips.storage import make_folder
 
 COLLECTION_NAME = "_collection.json"
@@ -70,7 +70,7 @@ def update(
     with changing(folder) as change:
         schema = schema_of(folder, choose)
         try:
-            shutil.rmtree(change.scratch, ignore_errors=True)
+            remove_tree(change.scratch, Locked(folder))
             change.scratch.mkdir()
             shards = [
                 shard(change.scratch / f"{number:06d}.shard", table_of(batch), schema.layout)
@@ -81,7 +81,7 @@ def update(
             )
         finally:
             if not commit.is_pending(folder):
-                shutil.rmtree(change.scratch, ignore_errors=True)
+                remove_tree(change.scratch, Locked(folder))
     return Catalog(folder, schema), outcome
 
 
@@ -95,8 +95,7 @@ def changing(folder: Path) -> Iterator[commit.Change]:
         RunLockedError: if another process works in the folder.
         StorageError: if something cannot be written, also inside of the block.
     """
-    is_new = not folder.exists()
-    make_folder(folder)
+    is_new = make_folder(folder)
     try:
         with locked(folder):
             commit.finish(folder)
@@ -104,7 +103,8 @@ def changing(folder: Path) -> Iterator[commit.Change]:
                 yield commit.Change(folder)
             finally:
                 if is_new and [path.name for path in folder.iterdir()] == [LOCK_NAME]:
-                    shutil.rmtree(folder)
+                    remove_lock(folder)
+                    remove_empty(folder)
     except OSError as error:
         raise StorageError(f"could not write the catalogue {folder}: {error.strerror or error}") from error
 

@@ -10,6 +10,7 @@ import click
 
 from eechips.cli.options import HELP, debug_option
 from eechips.errors import StorageError, UsageError
+from eechips.storage import write_file
 
 KINDS = {
     "chips": "pictures at random points",
@@ -54,7 +55,7 @@ def command(file: Path | None, kind: str, force: bool) -> None:
     text = files("eechips.cli.starters").joinpath(f"{kind}.py").read_text(encoding="utf-8")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.replace(_PLACEHOLDER, typed), encoding="utf-8")
+        write_file(path, text.replace(_PLACEHOLDER, typed).encode())
     except OSError as error:
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
     click.echo(f"wrote {path}: {KINDS[kind]}")

@@ -6,7 +6,6 @@ import contextlib
 import html
 import json
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from eechips.human import human_bytes
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
+from eechips.removal import temporary_folder
 from eechips.storage import LocalStore, write_file
 
 README_NAME = "README.md"
@@ -375,7 +375,7 @@ def _at_hand(samples: Samples, names: Sequence[str]) -> Iterator[dict[str, Path]
     if isinstance(store, LocalStore):
         yield {name: store.file(name) for name in names}
         return
-    with tempfile.TemporaryDirectory(prefix="eechips-card-") as folder:
+    with temporary_folder() as folder:
         paths = {name: Path(folder) / f"{number}-{Path(name).name}" for number, name in enumerate(names)}
         for name, path in paths.items():
             path.write_bytes(store.read(name))

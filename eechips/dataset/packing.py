@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
-import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ from eechips.dataset.shards import (
     read_index,
 )
 from eechips.errors import StorageError, UsageError
+from eechips.removal import Locked, remove, remove_tree, replace
 from eechips.staging import SCRATCH_PREFIX
 from eechips.storage import sha256_of, write_file
 
@@ -57,8 +57,10 @@ class Packing:
         self._samples, self._shards, self._index = samples, shards, index
         self._folder, self._quiet = folder, quiet
         self._scratch = folder / f"{SCRATCH_PREFIX}pack"
+        self._right = Locked(folder)
         self._journal = folder / JOURNAL_NAME
         self._module = format_of(index.format)
+        self._names: set[str] = set()  # of files that are the pack's, whatever is in them now
 
     def run(self) -> Index:
         """Makes what is missing.
@@ -68,6 +70,7 @@ class Packing:
             StorageError: if a shard cannot be written, or does not read back with every sample.
         """
         known, whole = self._known()
+        self._names.update(file.name for stored in known for file in stored.files)
         kept = self._kept(known)
         if whole is not None and len(kept) == len(self._shards) and self._is_there(whole.files):
             return whole
@@ -80,12 +83,11 @@ class Packing:
                         bar.update(shard.count)
                     else:
                         kept[shard] = self._make(shard, self._samples[first : first + shard.count], bar)
-                        self._note(kept[shard])
                     first += shard.count
             files = self._finish()
-            index = replace(self._index, shards=tuple(kept[shard] for shard in self._shards), files=files)
+            index = dataclasses.replace(self._index, shards=tuple(kept[shard] for shard in self._shards), files=files)
             index.write(self._folder)
-            self._journal.unlink(missing_ok=True)
+            remove(self._journal, self._right)
         return index
 
     @property
@@ -143,10 +145,10 @@ class Packing:
 
     def _begin(self, kept: Mapping[Shard, StoredShard]) -> None:
         """Notes what is complete, and that the whole is not."""
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove_tree(self._scratch, self._right)
         lines = [self._identity, *(stored.to_json() for stored in kept.values())]
         write_file(self._journal, "".join(json.dumps(line) + "\n" for line in lines).encode())
-        (self._folder / INDEX_NAME).unlink(missing_ok=True)
+        remove(self._folder / INDEX_NAME, self._right)
 
     def _note(self, stored: StoredShard) -> None:
         with self._journal.open("a") as file:
@@ -164,15 +166,22 @@ class Packing:
                     f"{shard.stem} reads back with {len(found):,} samples, or others than the {shard.count:,} that were"
                     f" written: the disk of {self._folder} may be failing"
                 )
-            return StoredShard(shard, self._commit(is_closing=False))
+            stored = StoredShard(shard, self._describe(is_closing=False))
+            self._check_free(stored.files)
+            self._note(stored)  # before it has its name: what is not noted is somebody else's
+            self._place(stored.files)
+            return stored
 
     def _finish(self) -> tuple[Stored, ...]:
         with self._scratching():
             self._module.finish(self._scratch, self._shards, self._index.layers)
-            return self._commit(is_closing=True)
+            files = self._describe(is_closing=True)
+            self._check_free(files)
+            self._place(files)
+            return files
 
-    def _commit(self, *, is_closing: bool) -> tuple[Stored, ...]:
-        """Gives files of the scratch folder their names: those that say that others are there, or those others."""
+    def _describe(self, *, is_closing: bool) -> tuple[Stored, ...]:
+        """The files of the scratch folder, on the disk: those that say that others are there, or those others."""
         paths = [path for path in self._scratch.rglob("*") if path.is_file()]
         chosen = sorted(path for path in paths if (path.name in self._module.CLOSING) == is_closing)
         stored = []
@@ -181,9 +190,30 @@ class Packing:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
             stored.append(Stored(name.as_posix(), path.stat().st_size, sha256_of(path)))
-            (self._folder / name).parent.mkdir(parents=True, exist_ok=True)
-            path.replace(self._folder / name)
         return tuple(stored)
+
+    def _check_free(self, files: Iterable[Stored]) -> None:
+        """Refuse to replace a file that was never one of the pack.
+
+        Raises:
+            UsageError: if there is one.
+        """
+        groups = {name.partition("/")[0] for name in self._names if "/" in name}
+        for file in files:
+            is_own = file.name in self._names or file.name.partition("/")[0] in groups
+            if not is_own and os.path.lexists(self._folder / file.name) and not self._is_there([file]):
+                raise UsageError(
+                    f"{self._folder / file.name} is there already, and not of this pack: move it away, or choose"
+                    " another --out"
+                )
+
+    def _place(self, files: Iterable[Stored]) -> None:
+        """Give files of the scratch folder their names."""
+        for file in files:
+            target = self._folder / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace(self._scratch / file.name, target)
+            self._names.add(file.name)
 
     @contextlib.contextmanager
     def _scratching(self) -> Iterator[None]:
@@ -191,7 +221,7 @@ class Packing:
         try:
             yield
         finally:
-            shutil.rmtree(self._scratch, ignore_errors=True)
+            remove_tree(self._scratch, self._right)
 
     def _entries(self, samples: Samples, bar: Any) -> Iterator[Entry]:
         for sample, contents in _read_ahead(samples):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from eechips.dataset.measures import Measures
 from eechips.errors import StorageError, UsageError
 from eechips.received_files import opened_parquet, parse_json, read_parquet, reading
+from eechips.removal import Named, remove
+from eechips.staging import Writer, is_abandoned, is_temporary, new_writer, temporary_name, writer_of
 from eechips.storage import regular_file, write_file
 
 if TYPE_CHECKING:
@@ -22,7 +25,9 @@ _VERSION = 1
 """Of what is measured, and how: files that another version has measured are read again."""
 
 _METADATA = b"eechips.check"
-_JOURNAL_NAME = f".{QUALITY_NAME}.journal"
+_JOURNAL_NAME = f"{QUALITY_NAME}.journal"
+_open: set[str] = set()  # names of the journals of checks that are running in this process
+_writers: set[Writer] = set()  # of all journals of this process
 _TEXTS = ("id", "layer", "file", "sha256", "duplicate_of", "pixels", "dhash")
 _INTEGERS = ("bytes", "width", "height", "kinds")
 _COLUMNS = ("id", "layer", "file", "bytes", "sha256", "flags", "duplicate_of")
@@ -80,8 +85,7 @@ def measured(folder: str | Path) -> dict[tuple[str, str], Measures]:
         for row in read_parquet(_path(folder), ("file", "sha256", *names)).to_pylist():
             if row["pixels"] is not None:
                 found[row["file"], row["sha256"]] = Measures(**{name: row[name] for name in names})
-    path = regular_file(Path(folder) / _JOURNAL_NAME, Path(folder))
-    for line in path.read_bytes().splitlines() if path.is_file() else ():
+    for path, line in _noted(Path(folder)):
         try:
             version, file, digest, values = parse_json(line)
         except (ValueError, TypeError):  # it was cut off
@@ -92,10 +96,28 @@ def measured(folder: str | Path) -> dict[tuple[str, str], Measures]:
     return found
 
 
+def _journals(folder: Path) -> list[Path]:
+    """The journals of checks that are running, or were interrupted."""
+    found = []
+    for path in sorted(folder.glob(f".{_JOURNAL_NAME}.*")):
+        if is_temporary(path.name) and path.is_file():
+            found.append(path)
+    return found
+
+
+def _noted(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """The lines of all journals, and where they are; another check may be removing one."""
+    for path in _journals(folder):
+        with contextlib.suppress(FileNotFoundError):
+            for line in regular_file(path, folder).read_bytes().splitlines():
+                yield path, line
+
+
 class Journal:
     """What a check measures, file by file, so that one that is interrupted goes on where it was.
 
-    Use it in a ``with`` block; it is gone once the block has come to its end.
+    Use it in a ``with`` block; it is gone once the block has come to its end, with those of checks that were
+    interrupted. Several checks may run at once: each has a journal of its own.
 
     Args:
         folder: of the run.
@@ -105,10 +127,12 @@ class Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = regular_file(folder / _JOURNAL_NAME, folder)
+        self._writer = new_writer()
+        self._path = folder / temporary_name(_JOURNAL_NAME, str(self._writer))
+        _open.add(self._path.name)
+        _writers.add(self._writer)
         try:
             self._file = self._path.open("a")
-            self._file.write("\n")  # the last line may have been cut off
         except OSError as error:
             raise StorageError(f"could not write {self._path}: {error.strerror or error}") from error
 
@@ -117,8 +141,12 @@ class Journal:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._file.close()
+        _open.discard(self._path.name)
         if kind is None:
-            self._path.unlink()
+            for path in _journals(self._path.parent):
+                is_own = writer_of(path.name) in _writers and path.name not in _open
+                if is_own or is_abandoned(path.name, self._writer):
+                    remove(path, Named())
 
     def add(self, file: str, sha256: str, measures: Measures) -> None:
         """Notes what was measured of a file."""

@@ -20,6 +20,7 @@ from eechips.downloads.given import AssetKey
 from eechips.downloads.reader import Unread
 from eechips.errors import StorageError
 from eechips.human import human_time
+from eechips.removal import Named, remove, replace
 from eechips.staging import new_writer, temporary_name
 
 ANSWER_NAME = "items.parquet"
@@ -125,12 +126,12 @@ class Answer:
                 rows += [{"address": each.address, "unread": each.reason} for each in unread]
                 writer.write_table(pa.Table.from_pylist(rows, _SCHEMA).replace_schema_metadata(metadata))
             if count:
-                temporary.replace(self.path)
+                replace(temporary, self.path)
         except OSError as error:
             raise StorageError(f"could not write {self.path}: {error.strerror or error}") from error
         finally:
             with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
+                remove(temporary, Named())
         return count
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import Any
 from eechips.downloads.digest import new_digest
 from eechips.errors import StorageError
 from eechips.moment import parse_http_date
+from eechips.removal import Reserved, remove
 from eechips.staging import boot_id, temporary_name
 from eechips.storage import write_file
 
@@ -22,6 +23,9 @@ _BLOCK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 SHA256 = "sha256"
+PARTIAL = "partial"
+"""Folder of the files on their way, named by the ids of their units."""
+_OWN = Reserved(PARTIAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ class Partial:
         self.close()
         self._wanted = tuple(dict.fromkeys((*self._wanted, *algorithms)))
         with self._failing():
-            self.path.unlink(missing_ok=True)  # before the note says that what is there is of this version
+            remove(self.path, _OWN)  # before the note says that what is there is of this version
         self._save(version)
         with self._failing():
             self._file = FileIO(self.path, "wb")
@@ -178,7 +182,7 @@ class Partial:
         """
         self.close()
         self.failures += failed
-        self.path.unlink(missing_ok=True)
+        remove(self.path, _OWN)
         self.version, self._size, self._hashes = None, 0, {}
         self._save(None)
 
@@ -251,15 +255,15 @@ def offer(path: Path, token: str) -> Path:
     try:
         second.hardlink_to(path)
     except OSError:
-        _note_of(path).unlink(missing_ok=True)
+        remove(_note_of(path), _OWN)
         return path
     return second
 
 
 def forget(path: Path) -> None:
     """Removes a file that was on its way, if it is there, and its note."""
-    _note_of(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    remove(_note_of(path), _OWN)
+    remove(path, _OWN)
 
 
 def _note_of(path: Path) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.moment import utc_now
+from eechips.removal import Reserved, remove, replace
 from eechips.storage import write_file
 
 QUARANTINE = "quarantine"
@@ -29,13 +30,13 @@ def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: M
     """
     place = folder / QUARANTINE
     place.mkdir(parents=True, exist_ok=True)
-    told = {**reason, "file": None, "quarantined": utc_now()}
     kept = place / (f"{identifier}.{suffix}" if suffix else identifier)
-    if file.exists():
-        file.replace(kept)
-        told["file"] = kept.name
+    release(folder, identifier)
+    told = {**reason, "file": kept.name if file.exists() else None, "quarantined": utc_now()}
     text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
-    write_file(place / f"{identifier}.json", text.encode())
+    write_file(place / f"{identifier}.json", text.encode())  # first: a file without a note would be nobody's
+    if file.exists():
+        replace(file, kept)
     return kept
 
 
@@ -44,5 +45,11 @@ def release(folder: Path, identifier: str) -> None:
 
     The quarantine itself stays, even if nothing is in it: another thread may be about to put something there.
     """
-    for left in (folder / QUARANTINE).glob(f"{identifier}*"):
-        left.unlink()
+    note = folder / QUARANTINE / f"{identifier}.json"
+    try:
+        kept = json.loads(note.read_bytes())["file"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        kept = None
+    if isinstance(kept, str) and kept.partition(".")[0] == identifier:
+        remove(note.with_name(kept), Reserved(QUARANTINE))
+    remove(note, Reserved(QUARANTINE))

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from eechips.manifest.record import Record, State
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.objects import ObjectStore, in_order
 from eechips.recipe import Recipe, unit_value
+from eechips.removal import Locked, Named, remove, remove_tree, replace
 from eechips.staging import new_writer, temporary_name
 from eechips.storage import LocalStore, Store, sha256_of
 
@@ -168,11 +168,11 @@ class Results:
             made = {"file": name, "bytes": temporary.stat().st_size, "sha256": sha256_of(temporary)}
             if self._remote is not None:
                 self._upload(self._remote, name, temporary)
-            temporary.replace(final)
+            replace(temporary, final)
         except OSError as error:
             raise StorageError(f"could not write {final}: {error.strerror or error}") from error
         finally:
-            temporary.unlink(missing_ok=True)
+            remove(temporary, Named())
         self._made.append(made)
 
     def _upload(self, remote: ObjectStore, name: str, path: Path) -> None:
@@ -191,7 +191,7 @@ class Results:
     def forget_parts(self) -> None:
         """Removes what was fetched back."""
         if self._remote is not None:
-            shutil.rmtree(self._parts.root, ignore_errors=True)
+            remove_tree(self._parts.root, Locked(self._parts.root.parent))
 
 
 def keep_part(folder: Path, file: str, data: bytes) -> None:

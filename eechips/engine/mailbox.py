@@ -8,10 +8,8 @@ or in an object store, until everything in it stands in the ledger.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
-import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from eechips.errors import EechipsError, ProjectUnavailableError
 from eechips.manifest.record import Planned, Record, State
 from eechips.objects import ObjectStore
 from eechips.recipe import canonical_json
+from eechips.removal import Noted, remove_empty, remove_tree
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, Staged, Store
 
@@ -139,12 +138,12 @@ class Mailbox:
 
     def clear(self) -> None:
         """Removes the folder and all that is in it."""
+        if isinstance(self._box, LocalStore):
+            remove_tree(self._box.root, Noted())  # with what writers that were killed have left
+            remove_empty(self._box.root.parent)
+            return
         for name, size in self._box.sizes(["."]):
             self._box.discard(Staged(name, name, size, ""))
-        if isinstance(self._box, LocalStore):
-            shutil.rmtree(self._box.root, ignore_errors=True)  # with what writers that were killed have left
-            with contextlib.suppress(OSError):  # another's is there
-                self._box.root.parent.rmdir()
 
     def _put(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

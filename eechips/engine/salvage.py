@@ -12,8 +12,10 @@ from eechips.engine.mailbox import Mailbox
 from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.station import PromptStore
+from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
+from eechips.staging import is_numbered_token
 from eechips.storage import LocalStore, Store
 
 MAILBOXES = "mailboxes"
@@ -42,6 +44,11 @@ def salvage(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
     settled = 0
     prompt = PromptStore(store.root) if isinstance(store, LocalStore) else store
     for token in ledger.meta().get(MAILBOXES, []):
+        if not isinstance(token, str) or not is_numbered_token(token):
+            raise StorageError(
+                f"the ledger of this run names {token!r} as a folder of its queue, which it is not: the ledger is"
+                " damaged or was made by somebody else; choose another folder with --out"
+            )
         mailbox = Mailbox(prompt, token)
         for name in mailbox.told():
             found = {event.task.position: event.outcome for event in _finished(mailbox, name)}

@@ -11,7 +11,6 @@ import contextlib
 import itertools
 import math
 import queue
-import tempfile
 import threading
 import time
 import uuid
@@ -36,6 +35,7 @@ from eechips.engine.worker import Worker, WorkerSetup
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe
+from eechips.removal import temporary_folder
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, Staged
 from eechips.warning_filters import ignore
@@ -291,7 +291,7 @@ class Station:
         seat = throttle.seat(0)
         connection = stack.enter_context(connect(target, seat, posting.duty.policy, posting.duty.timeouts))
         stack.callback(throttle_others(seat, posting.endpoint))
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="eechips-station-")))
+        folder = stack.enter_context(temporary_folder())
         duty = replace(posting.duty, token=str(new_writer()))  # of this process, which commits what it stages
         setup = WorkerSetup(duty, target, connection.documents.save(folder / "documents.json"))
         allowance = Allowance(throttle, posting.rate)

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from eechips.engine.config import RunConfig
@@ -25,6 +23,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LISTS, RECORD_COLUMNS, Planned
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, canonical_json
+from eechips.removal import temporary_folder
 
 _REQUIRED = ("job", "identity", "position", "id", "unit", "name")
 _TOLD = ("id", "name", *RECORD_COLUMNS)
@@ -152,8 +151,8 @@ def work(recipe: Recipe, config: RunConfig, tickets: Sequence[Ticket], place: st
         EechipsError: as a run does; then nothing is known of the units, and all are to be delivered again.
     """
     delivered = Delivered(recipe, tickets)
-    with tempfile.TemporaryDirectory(prefix="eechips-work-") as folder:
-        done = run(delivered, dataclasses.replace(config, out=Path(folder), results=place))
+    with temporary_folder() as folder:
+        done = run(delivered, dataclasses.replace(config, out=folder, results=place))
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
             rows = [row for batch in ledger.batches(("lower(hex(id))", *_TOLD[1:])) for row in batch]
             files: dict[str, list[dict[str, Any]]] = defaultdict(list)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from eechips.errors import UsageError
 from eechips.human import human_bytes, human_time
 from eechips.manifest.record import Record, State
 from eechips.recipe import Recipe, canonical_json, unit_value
+from eechips.storage import write_file
 
 FOLDER = "check"
 """Where the files are kept, below the run's folder."""
@@ -295,4 +295,4 @@ def _tried(bench: Bench, positions: Sequence[int]) -> Iterator[Tried]:
 def _keep(folder: Path, file: str, kept: Path) -> None:
     target = kept / file
     target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folder / file, target)
+    write_file(target, (folder / file).read_bytes())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -43,7 +42,8 @@ from eechips.planning.places import Places, read_places
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, identity_of
-from eechips.storage import sha256_of
+from eechips.removal import temporary_folder
+from eechips.storage import sha256_of, write_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -435,14 +435,14 @@ def points(
     given = {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
     if isinstance(points, (str, Path)):
         return fetch(*points_recipe({**given, "points": str(points)}))
-    with tempfile.TemporaryDirectory() as folder:
-        path = _stored(points, Path(folder))
+    with temporary_folder() as folder:
+        path = _stored(points, folder)
         recipe, config = points_recipe({**given, "points": str(path)})
         if not dry_run:
             kept = config.out / "input.parquet"
             if not kept.exists() or kept.read_bytes() != path.read_bytes():
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                kept.write_bytes(path.read_bytes())
+                write_file(kept, path.read_bytes())
             recipe = replace(recipe, points=str(kept))
         return fetch(recipe, config)
 

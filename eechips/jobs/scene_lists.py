@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -16,6 +15,7 @@ from eechips.downloads.reader import Reader, Unread, is_web
 from eechips.downloads.static import joined
 from eechips.errors import PermanentError
 from eechips.objects.crew import in_order
+from eechips.removal import temporary_folder
 
 _AT_ONCE = 8  # addresses that are asked for
 _DOCUMENTS = ("json", "geojson")
@@ -67,7 +67,7 @@ def _found(address: str, reader: Reader) -> Iterator[list[List]]:
         path = file_of(address)
         yield find([address if path is None else str(path)])
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         content, known = reader.content(address), _known(address)
         # A server may say of what is compressed that it is so for its way: then it is no more.
         is_compressed = known.compression is not None and content.startswith(MAGIC[known.compression])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 from eechips.downloads.address import shown
 from eechips.downloads.checks import Promise
-from eechips.downloads.partial import forget, offer
+from eechips.downloads.partial import PARTIAL, forget, offer
 from eechips.downloads.quarantine import QUARANTINE, quarantine, release
 from eechips.downloads.rate import Room
 from eechips.downloads.reader import Reader
@@ -19,9 +18,7 @@ from eechips.engine.files import Placed
 from eechips.engine.site import Site
 from eechips.errors import PermanentError, QuarantinedError
 from eechips.recipe import Unit
-
-_PARTIAL = "partial"
-"""In the folder of the run: files on their way."""
+from eechips.removal import remove_empty
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +94,7 @@ def on_its_way(folder: Path, identifier: str) -> Path:
         folder: of the run.
         identifier: the first digits of the unit's id.
     """
-    return folder / _PARTIAL / f"{identifier}.data"
+    return folder / PARTIAL / f"{identifier}.data"
 
 
 def remove_if_empty(folder: Path) -> None:
@@ -106,6 +103,5 @@ def remove_if_empty(folder: Path) -> None:
     Args:
         folder: of the run.
     """
-    for name in (_PARTIAL, QUARANTINE):
-        with contextlib.suppress(OSError):  # something is there still, or never was
-            (folder / name).rmdir()
+    for name in (PARTIAL, QUARANTINE):
+        remove_empty(folder / name)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -18,6 +17,7 @@ from eechips.jobs.options import RUN_OPTIONS, fetch, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe, load_recipe
+from eechips.removal import temporary_folder
 from eechips.scripts.source import is_notebook, read_source
 
 _OPTIONS = frozenset({"path", "parameters"})
@@ -75,8 +75,8 @@ def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], optio
     out = options.get("out")
     keep = None if out is None or is_address(str(out)) else Path(out)
     options = {name: value for name, value in options.items() if name != "ledger"}
-    with tempfile.TemporaryDirectory(prefix="eechips-check-") as folder:
-        recipe, config = make({**options, "out": Path(folder)})
+    with temporary_folder() as folder:
+        recipe, config = make({**options, "out": folder})
         return check(recipe, config, keep=keep)
 
 

@@ -7,7 +7,6 @@ key that only this user can read.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import hmac
 import json
@@ -17,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eechips.removal import Named, place_new, remove, sweep_folder
+from eechips.staging import new_writer, temporary_name
 from eechips.user_cache import cache_folder
 
 SIGNATURE = "signature"
@@ -96,12 +97,12 @@ def _key(*, create: bool) -> bytes | None:
 def _make(path: Path) -> None:
     """Write a new key, readable by the user alone; one that another process has just written stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    sweep_folder(path.parent, new_writer())
+    temporary = path.with_name(temporary_name(path.name, str(new_writer())))
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(_KEY_BYTES))
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
+        place_new(temporary, path)
     finally:
-        temporary.unlink()
+        remove(temporary, Named())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+import logging
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from eechips.errors import UsageError
 from eechips.manifest.export import COPIED, export_failures, export_layers, export_parquet
@@ -13,12 +15,18 @@ from eechips.manifest.lock import locked
 from eechips.manifest.record import RECORD_COLUMNS, State
 from eechips.manifest.run import AS_IT_GOES, ASSEMBLED, INFO_NAME, open_run
 from eechips.objects import ObjectStore
+from eechips.removal import Recorded, remove
 from eechips.storage import LocalStore, Store, write_file
 
 DROPPED = "dropped"
 """In the ledger: whether units that were dropped are still to be replaced."""
 
 OPEN, SETTLED = "open", "settled"
+REMOVALS = "removals"
+"""In the ledger: path, bytes and sha256 of files of dropped units that are to be removed."""
+_log = logging.getLogger(__name__)
+
+_AT_ONCE = 500  # units whose files are asked for at a time
 
 _KEPT = ("state", "error", "attempts", "requests", "seconds", "finished")
 
@@ -29,9 +37,10 @@ class _DropLedger(Ledger):
     def __enter__(self) -> _DropLedger:
         return self
 
-    def drop(self, reasons: Mapping[int, str]) -> list[str]:
-        """Makes units skipped, for a reason each, all or none; returns the paths of their files."""
-        files = [file for position, file, _ in self.files() if position in reasons]
+    def drop(self, reasons: Mapping[int, str]) -> None:
+        """Makes units skipped, for a reason each, all or none, and notes that their files are to be removed."""
+        files = [row for positions in _slices(sorted(reasons)) for row in self._recorded(positions)]
+        files = self.meta().get(REMOVALS, []) + files
         cleared = ", ".join(f"{column} = NULL" for column in RECORD_COLUMNS if column not in _KEPT)
         rows = [(reason, position) for position, reason in reasons.items()]
         with self._transaction():
@@ -43,7 +52,15 @@ class _DropLedger(Ledger):
                     positions = ((position,) for position in reasons)
                     self._db.executemany(f"DELETE FROM {table} WHERE position = ?", positions)
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (DROPPED, json.dumps(OPEN)))
-        return files
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REMOVALS, json.dumps(files)))
+
+    def _recorded(self, positions: Sequence[int]) -> list[list[Any]]:
+        """Path, bytes and sha256 of the files of units."""
+        marks = ",".join("?" * len(positions))
+        query = f"SELECT file, bytes, sha256 FROM units WHERE file IS NOT NULL AND position IN ({marks})"
+        if self._has_further:
+            query += f" UNION ALL SELECT file, bytes, sha256 FROM further_files WHERE position IN ({marks})"
+        return list(map(list, self._db.execute(query, list(positions) * (1 + self._has_further))))
 
 
 def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] = ()) -> tuple[int, int]:
@@ -80,13 +97,15 @@ def drop(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] 
             for position, identifier, file in batch
             if file is not None
         }
+        remove_dropped(ledger, store)
         reopened = [by_id[identifier] for identifier in again if identifier in by_id]
         chosen = {by_id[identifier]: reason for identifier, reason in reasons.items() if identifier in by_id}
         if not chosen and not reopened:
             return 0, 0
-        files = ledger.drop(chosen) if chosen else []
+        if chosen:
+            ledger.drop(chosen)
         ledger.reopen(reopened)
-        _remove(store, files)
+        remove_dropped(ledger, store)
         export_failures(ledger, folder)
         export_parquet(ledger, folder)
         export_layers(ledger, folder)
@@ -102,13 +121,42 @@ def has_dropped(folder: str | Path) -> bool:
         return bool(ledger.meta().get(DROPPED) == OPEN)
 
 
-def _remove(store: Store, files: Iterable[str]) -> None:
-    for file in files:
-        if isinstance(store, LocalStore):
-            store.path(file).unlink(missing_ok=True)
-        else:
-            assert isinstance(store, ObjectStore)
-            store.remove(file)
+def remove_dropped(ledger: Ledger, store: Store) -> None:
+    """Remove the files of dropped units, also those that a command which was killed has left.
+
+    A file that has become the result of another unit, or is not as it was recorded, stays.
+
+    Args:
+        ledger: of the run, whose lock is held.
+        store: of the results.
+    """
+    files = ledger.meta().get(REMOVALS)
+    if not files:
+        return
+    for file, size, sha256 in files:
+        if ledger.owner(file) is None and not _remove(store, file, size, sha256):
+            _log.warning("%s is not as it was recorded: it stays, although its unit was dropped", file)
+    ledger.note(REMOVALS, [])
+
+
+def _remove(store: Store, file: str, size: int | None, sha256: str | None) -> bool:
+    """Whether a file is gone: it is removed if it is as it was recorded."""
+    if isinstance(store, LocalStore):
+        path = store.file(file)
+        return remove(path, Recorded(size, sha256)) or not path.exists()
+    assert isinstance(store, ObjectStore)
+    try:
+        is_same = store.size(file) in (size, None) and store.sha256(file) == sha256
+    except FileNotFoundError:
+        return True
+    if is_same:
+        store.remove(file)
+    return is_same
+
+
+def _slices(positions: Sequence[int]) -> Iterator[Sequence[int]]:
+    for start in range(0, len(positions), _AT_ONCE):
+        yield positions[start : start + _AT_ONCE]
 
 
 def _tell(ledger: Ledger, folder: Path) -> None:

@@ -15,6 +15,7 @@ from eechips.manifest.columns import GEO_METADATA, GEOMETRY, OwnColumns, geometr
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS
 from eechips.received_files import opened_parquet
+from eechips.removal import Locked, Named, remove, replace
 from eechips.staging import new_writer, temporary_name
 from eechips.storage import write_file
 
@@ -60,7 +61,7 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     """
     path = folder / LAYERS_NAME
     if not ledger.has_layers:
-        path.unlink(missing_ok=True)
+        remove(path, Locked(folder))
         return None
     schema = _schema(("position", "id", "layer", "file", "bytes", "sha256", *LAYER_COLUMNS))
     return _write(path, schema, _layers(ledger))
@@ -108,9 +109,9 @@ def _write(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
         with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for columns in batches:
                 writer.write_table(pyarrow.table(columns, schema=schema))
-        temporary.replace(path)
+        replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        remove(temporary, Named())
         raise StorageError(f"could not write {path}: {error.strerror or error}") from error
     return path
 
@@ -139,7 +140,7 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     path = folder / FAILURES_NAME
     rows = list(ledger.failures())
     if not rows:
-        path.unlink(missing_ok=True)
+        remove(path, Locked(folder))
         return None
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")

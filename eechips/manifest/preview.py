@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import html
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eechips.human import human_bytes
 from eechips.received_files import read_frame
+from eechips.removal import temporary_folder
 
 if TYPE_CHECKING:
     from eechips.manifest.run import Run
@@ -60,7 +60,7 @@ def _files(run: Run) -> Iterator[list[Path]]:
         yield [path for path in made or run.some_files(CHIPS) if path.is_file()]
         return
     store = run.store
-    with tempfile.TemporaryDirectory(prefix="eechips-preview-") as folder:
+    with temporary_folder() as folder:
         copies = []
         for number, path in enumerate(run.some_files(CHIPS)):
             copy = Path(folder) / f"{number}-{path.name}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
 from eechips.manifest.sheet import PICTURES, Look, Stretches, look
+from eechips.removal import temporary_folder
 from eechips.reports.units import Units, watched
 from eechips.storage import LocalStore, Store
 from eechips.writers.raster import encode_picture
@@ -208,7 +208,7 @@ def opened(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
         local = store
         yield lambda names: (local.file(name) for name in names)
         return
-    with tempfile.TemporaryDirectory(prefix="eechips-report-") as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
+    with temporary_folder() as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
 
         def fetch(numbered: tuple[int, str]) -> Path:
             number, name = numbered

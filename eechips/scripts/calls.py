@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RecipeError
+from eechips.removal import Reserved, remove
 from eechips.scripts.shipping import function_name, pack, unpack
 from eechips.storage import write_file
 
@@ -162,7 +163,7 @@ class CallFolder:
         """
         path = self._result(position)
         if result.is_nothing:
-            path.unlink(missing_ok=True)
+            remove(path, Reserved(self.path.parent.name))
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         write_file(path, _packed(result, None if stage is None or out is None else (stage, out)))

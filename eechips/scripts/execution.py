@@ -19,7 +19,11 @@ from eechips.scripts.network import Witness
 from eechips.scripts.patience import classified, impatient, repeats_help
 from eechips.scripts.replaced import client_as_it_is
 from eechips.scripts.stage import Stage
+from eechips.staging import scratch_name
 from eechips.writers import inspect
+
+STAGING = "staging"
+"""Folder, below that of all calls, of the folders in which the calls run, one for each process of any machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ class Executor:
     def __init__(self, place: Place, witness: Witness) -> None:
         self._place, self._witness = place, witness
         self._stage = Stage(
-            place.calls / "staging" / str(os.getpid()),
+            place.calls / STAGING / scratch_name(),
             (place.out, place.home),
             place.inputs,
             place.folders,

@@ -22,9 +22,10 @@ from eechips.errors import ConfigurationError, EechipsError, RecipeError, Transi
 from eechips.manifest.names import CALLS
 from eechips.manifest.run import OUTSIDE
 from eechips.recipe import canonical_json
+from eechips.removal import Locked, remove_tree
 from eechips.scripts import network
 from eechips.scripts.calls import Call, CallFolder
-from eechips.scripts.execution import Executor, Place
+from eechips.scripts.execution import STAGING, Executor, Place
 from eechips.scripts.host import PLACE, Host, Stopped, lacks_file
 from eechips.scripts.patience import impatient
 from eechips.scripts.replaced import client_as_it_is, pools_replaced
@@ -104,8 +105,8 @@ class Script:
         except KeyboardInterrupt:
             return False
         finally:
-            stage.unlink()
-            Stage(self._out / CALLS / "staging", ()).clear()
+            stage.remove_links()
+            remove_tree(self._out / CALLS / STAGING, Locked(self._out))
         outside = sorted({str(Path(name).parent) for name in host.outside})
         bench.ledger.note(OUTSIDE, {"files": len(host.outside), "folders": outside})
         for note in host.notes:

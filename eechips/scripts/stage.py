@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from eechips.removal import Named, remove_link, remove_tree
+
 _MOST_FOLDERS = 1000
 """Folders at most that are made in advance because the script names the one above them."""
 
@@ -88,7 +90,7 @@ class Stage:
                     self.peculiar.append(name)
         return sorted(found)
 
-    def unlink(self) -> None:
+    def remove_links(self) -> None:
         """Remove the links; what was written through one becomes a file."""
         for directory, folders, names in os.walk(self.folder):
             for path in (Path(directory, name) for name in (*folders, *names)):
@@ -96,12 +98,12 @@ class Stage:
                     if self._is_changed(path):
                         self._copy(path)
                     else:
-                        path.unlink()
+                        remove_link(path)
         self._links.clear()
 
     def clear(self) -> None:
-        """Remove the folder and all that is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the folder and all that is in it: a scratch folder of this process."""
+        remove_tree(self.folder, Named())
         self._links.clear()
 
     def _prepare(self) -> None:
@@ -138,7 +140,7 @@ class Stage:
     def _copy(self, path: Path) -> None:
         """Put a copy of the input in the place of the link to it."""
         target = path.resolve()
-        path.unlink()
+        remove_link(path)
         shutil.copyfile(target, path)
 
     @contextlib.contextmanager
@@ -195,7 +197,7 @@ class Stage:
             if "r" in mode or ("a" in mode and not self._appends_apart):
                 self._copy(path)
             else:
-                path.unlink()
+                remove_link(path)
 
     def _relative(self, name: str) -> str | None:
         """A path as one below the folder; None if it leads elsewhere."""

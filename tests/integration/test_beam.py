@@ -30,6 +30,7 @@ from eechips.engine.station import Posting, PromptStore, Station
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
+from eechips.staging import new_writer
 from eechips.storage import NameTemplate
 from tests.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.engine_service import Service
@@ -162,9 +163,9 @@ def left(service: Service, tmp_path: Path) -> tuple[Run, Mailbox]:
     assert run.interrupted
     service.forget()
     with Ledger(run.path / LEDGER_NAME) as ledger:
-        mailbox = Mailbox(PromptStore(run.path), "earlier")
+        mailbox = Mailbox(PromptStore(run.path), f"{new_writer()}-1")
         assert mailbox.deal(list(ledger.open_units()), 3) == [0, 1, 2]
-        ledger.note(MAILBOXES, ["earlier"])
+        ledger.note(MAILBOXES, [mailbox.token])
     return run, mailbox
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -477,6 +481,41 @@ def test_results_that_others_count_on_are_not_dropped(tmp_path: Path) -> None:
         drop(tmp_path, {read_samples(run).ids[0]: "ugly"})
 
 
+KILLED = """
+import os, signal, sys
+from eechips.manifest import drops
+left, remove = int(sys.argv[1]), drops.remove
+def killing(*arguments):
+    global left
+    left -= 1
+    if left < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return remove(*arguments)
+drops.remove = killing
+drops.drop(sys.argv[2], dict.fromkeys(sys.argv[3:], "ugly"))
+"""
+
+
+@pytest.mark.parametrize("removed", [0, 1, 2])
+def test_a_killed_drop_is_completed_by_the_next_command_and_what_the_user_has_changed_stays(
+    tmp_path: Path, removed: int
+) -> None:
+    run = write_run(tmp_path, pictures(5))
+    samples = list(read_samples(run))
+    files = [tmp_path / sample.files[0].name for sample in samples]
+    command = [sys.executable, "-c", KILLED, str(removed), str(tmp_path), *(sample.id for sample in samples[:3])]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert sum(file.exists() for file in files) == 5 - removed
+    assert open_run(tmp_path).counts == {"done": 2, "skipped": 3}
+    own = files[2]
+    own.write_bytes(b"drawn by hand")
+    assert drop(tmp_path, {}) == (0, 0)
+    assert [file for file in files if file.exists()] == files[2:]
+    assert own.read_bytes() == b"drawn by hand"
+    drop(tmp_path, {samples[3].id: "ugly"})
+    assert [file for file in files if file.exists()] == [own, files[4]]
+
+
 @pytest.mark.slow
 def test_a_sample_stays_balanced_after_a_drop(tmp_path: Path) -> None:
     words = ["sample", "--dataset", "NAIP", "--per-ecoregion", "3", "--local", "--processes", "2", "--out", "chips"]
@@ -495,3 +534,12 @@ def test_a_sample_stays_balanced_after_a_drop(tmp_path: Path) -> None:
     strata = [sample.stratum for sample in read_samples(folder)]
     assert {strata.count(name) for name in strata} == {3}
     assert typed("verify", "chips", cwd=tmp_path).returncode == 0
+
+
+def test_two_checks_at_once_do_not_disturb_each_other(folder: Path) -> None:
+    with quality.Journal(folder) as one:
+        with quality.Journal(folder) as other:
+            other.add("a.png", "0" * 64, Measures(**{field.name: None for field in dataclasses.fields(Measures)}))
+        one.add("b.png", "1" * 64, Measures(**{field.name: None for field in dataclasses.fields(Measures)}))
+        assert one._path.exists()
+    assert not list(folder.glob(".quality*"))

@@ -118,7 +118,7 @@ def test_a_link_that_a_killed_run_has_left_is_still_one_to_an_input(tmp_path: Pa
     stage = Stage(tmp_path / "run", (tmp_path / "home",))
     with stage.entered():
         Path("in.txt").write_text("after")
-    stage.unlink()
+    stage.remove_links()
     assert (tmp_path / "home" / "in.txt").read_text() == "before"
     assert (tmp_path / "run" / "in.txt").read_text() == "after"
     assert not (tmp_path / "run" / "in.txt").is_symlink()
@@ -129,7 +129,7 @@ def test_links_of_the_script_itself_stay(tmp_path: Path) -> None:
     with stage.entered():
         Path("whole.txt").write_text("x")
         Path("latest.txt").symlink_to("whole.txt")
-    stage.unlink()
+    stage.remove_links()
     assert (tmp_path / "run" / "latest.txt").is_symlink()
 
 
@@ -141,7 +141,7 @@ def test_an_input_that_a_library_has_written_through_is_a_result(tmp_path: Path)
         with (tmp_path / "in.txt").open("a") as file:
             file.write(" and after")
         assert stage.files() == ["in.txt"]
-    stage.unlink()
+    stage.remove_links()
     assert (tmp_path / "run" / "in.txt").read_text() == "before and after"
     assert not (tmp_path / "run" / "in.txt").is_symlink()
 

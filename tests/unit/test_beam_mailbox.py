@@ -17,8 +17,10 @@ from eechips.engine.station import PromptStore
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned, Record, State
 from eechips.recipe import canonical_json
+from eechips.staging import new_writer
 from eechips.storage import Staged
 
+TOKEN = f"{new_writer()}-0"
 TEXT = st.text(max_size=20)
 TASKS = st.builds(
     Planned,
@@ -70,7 +72,7 @@ def events(draw: st.DrawFn) -> Finished | Lost:
 @given(st.lists(events(), max_size=4))
 def test_what_is_told_is_read(told: list[Finished | Lost]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        mailbox = Mailbox(PromptStore(Path(folder)), "token")
+        mailbox = Mailbox(PromptStore(Path(folder)), TOKEN)
         shard = Shard("worker", tuple(told), Tally(5, 1, 99, 2, 4, False), ("host", 7))
         mailbox.tell([3], shard)
         (name,) = mailbox.told()
@@ -79,7 +81,7 @@ def test_what_is_told_is_read(told: list[Finished | Lost]) -> None:
 
 
 def test_what_concerns_every_unit_is_told_as_the_error_that_it_is(tmp_path: Path) -> None:
-    mailbox = Mailbox(PromptStore(tmp_path), "token")
+    mailbox = Mailbox(PromptStore(tmp_path), TOKEN)
     fatal = Outcome(0, None, fatal=ConfigurationError("no credentials"))
     mailbox.tell([0], Shard("worker", (Finished(task(0), fatal),)))
     (event,) = mailbox.read(mailbox.told()[0]).events
@@ -97,7 +99,7 @@ def task(position: int) -> Planned:
 def test_every_unit_is_in_one_lane_and_all_lanes_are_as_long(count: int, slots: int) -> None:
     tasks = [task(position) for position in range(count)]
     with tempfile.TemporaryDirectory() as folder:
-        mailbox = Mailbox(PromptStore(Path(folder)), "token")
+        mailbox = Mailbox(PromptStore(Path(folder)), TOKEN)
         lanes = mailbox.deal(tasks, slots)
         dealt = [mailbox.units(lane) for lane in lanes]
     assert len(lanes) == min(count, slots)
@@ -110,14 +112,14 @@ def test_every_unit_is_in_one_lane_and_all_lanes_are_as_long(count: int, slots: 
 @given(st.sets(st.integers(0, 1000), min_size=1, max_size=50), st.sets(st.integers(0, 1000), min_size=1, max_size=50))
 def test_what_was_told_of_a_lane_is_found_whatever_lanes_it_was_told_with(told: set[int], asked: set[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        mailbox = Mailbox(PromptStore(Path(folder)), "token")
+        mailbox = Mailbox(PromptStore(Path(folder)), TOKEN)
         mailbox.tell(told, Shard("worker"))
         if told & asked:
             assert mailbox.told(asked) == mailbox.told()
 
 
 def test_a_mailbox_is_not_disturbed_by_another_nor_by_results(tmp_path: Path) -> None:
-    one, other = (Mailbox(PromptStore(tmp_path), token) for token in ("one", "other"))
+    one, other = (Mailbox(PromptStore(tmp_path), token) for token in (TOKEN, f"{new_writer()}-1"))
     one.tell([0], Shard("worker"))
     other.tell([0], Shard("worker"))
     result = PromptStore(tmp_path).stage("chips/a.png", b"pixels", "t")

@@ -19,25 +19,27 @@ from eechips.catalogs.update import repair
 from eechips.cli import main
 from eechips.errors import EechipsError, RunLockedError, StorageError
 from eechips.manifest.lock import locked
+from eechips.removal import NotOwnedError
 from tests.catalog_items import contents, digests, item, put
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACES = [(lon, 10.0, lon + 0.01, 10.01) for lon in (0.0, 20.0, 40.0, 60.0)]
 OLD, NEW = "2021-01-01T00:00:00Z", "2021-02-01T00:00:00Z"
 
-# Merges, and is killed as it gives the file of this number its name: files get theirs by Path.replace alone.
+# Merges, and is killed as it gives the file of this number its name: files get theirs by commit.replace alone.
 KILLED = """
 import os, pathlib, signal, sys
+from eechips.catalogs import commit
 from tests.catalog_items import put
 from tests.unit.test_catalogs_commit import after
-left, rename = int(sys.argv[2]), pathlib.Path.replace
-def replace(self, target):
+left, rename = int(sys.argv[2]), commit.replace
+def replace(source, target):
     global left
     left -= 1
     if left < 0:
         os.kill(os.getpid(), signal.SIGKILL)
-    return rename(self, target)
-pathlib.Path.replace = replace
+    return rename(source, target)
+commit.replace = replace
 put(pathlib.Path(sys.argv[1]), after())
 """
 
@@ -98,7 +100,10 @@ def test_files_move_and_go_once(tmp_path: Path) -> None:
     change.remove("a/b/old")
     change.remove("a/b/never")
     assert not commit.finish(tmp_path)
-    change.commit()
+    with pytest.raises(NotOwnedError):  # the folder is not locked
+        change.commit()
+    with locked(tmp_path):
+        assert commit.finish(tmp_path)
     assert (tmp_path / "c/new").read_text() == "new"
     assert not (tmp_path / "a").exists()
     assert not commit.finish(tmp_path)
@@ -119,7 +124,8 @@ def test_a_failing_disk_is_told(tmp_path: Path) -> None:
         change.commit()
     assert commit.is_pending(tmp_path)
     shutil.rmtree(tmp_path / "c")
-    assert commit.finish(tmp_path)
+    with locked(tmp_path):
+        assert commit.finish(tmp_path)
     assert (tmp_path / "c/new").read_text() == "new"
 
 

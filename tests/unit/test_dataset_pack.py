@@ -448,6 +448,24 @@ def test_a_line_that_was_cut_off_is_forgotten(run: Run, tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "cut")
 
 
+def test_a_file_of_the_user_is_not_replaced_by_a_shard_also_when_a_pack_is_resumed(run: Run, tmp_path: Path) -> None:
+    eechips.pack(run, "webdataset", out=tmp_path, shard_count=2)
+    whole = contents(tmp_path)
+    index = read_index(tmp_path)
+    names = ("format", "seed", "shard_count", "shard_bytes", "selected", "identity")
+    journal = [{name: getattr(index, name) for name in names}, index.shards[0].to_json()]
+    (tmp_path / "shards.json").unlink()
+    (tmp_path / "shards.jsonl").write_text("".join(json.dumps(line) + "\n" for line in journal))
+    own = tmp_path / index.shards[1].files[0].name
+    own.write_bytes(b"mine")
+    with pytest.raises(UsageError, match="is there already, and not of this pack"):
+        eechips.pack(run, "webdataset", out=tmp_path, shard_count=2)
+    assert own.read_bytes() == b"mine"
+    own.unlink()
+    eechips.pack(run, "webdataset", out=tmp_path, shard_count=2)
+    assert contents(tmp_path) == whole
+
+
 def test_another_pack_is_not_written_over(run: Run, tmp_path: Path) -> None:
     eechips.pack(run, "webdataset", out=tmp_path, shard_count=4)
     before = contents(tmp_path)

@@ -239,7 +239,7 @@ def test_validators() -> None:
 def test_a_part_that_was_left_goes_on(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[tuple[bytes, bool]]
 ) -> None:
-    path = tmp_path_factory.mktemp("part") / "x.data"
+    path = tmp_path_factory.mktemp("part") / "partial" / "x.data"
     whole = b"".join(piece for piece, _ in pieces)
     partial = Partial(path, ["md5"])
     partial.begin(Version(len(whole), '"a"', None))
@@ -256,26 +256,26 @@ def test_a_part_that_was_left_goes_on(
 
 
 def test_a_part_of_another_boot_or_without_its_hash_is_not_gone_on_with(tmp_path: Path) -> None:
-    partial = Partial(tmp_path / "x.data")
+    partial = Partial(tmp_path / "partial" / "x.data")
     partial.begin(Version(10, '"a"', None))
     partial.write(b"12345")
     partial.close()
-    assert Partial(tmp_path / "x.data").size == 5
-    assert Partial(tmp_path / "x.data", ["md5"]).size == 0
-    note = json.loads((tmp_path / "x.json").read_text())
-    (tmp_path / "x.json").write_text(json.dumps({**note, "boot": "another"}))
-    assert Partial(tmp_path / "x.data").size == 0
-    (tmp_path / "x.json").write_text("{")
-    assert Partial(tmp_path / "x.data").size == 0
+    assert Partial(tmp_path / "partial" / "x.data").size == 5
+    assert Partial(tmp_path / "partial" / "x.data", ["md5"]).size == 0
+    note = json.loads((tmp_path / "partial" / "x.json").read_text())
+    (tmp_path / "partial" / "x.json").write_text(json.dumps({**note, "boot": "another"}))
+    assert Partial(tmp_path / "partial" / "x.data").size == 0
+    (tmp_path / "partial" / "x.json").write_text("{")
+    assert Partial(tmp_path / "partial" / "x.data").size == 0
 
 
 def test_failures_are_counted_beyond_the_end_of_a_process(tmp_path: Path) -> None:
-    partial = Partial(tmp_path / "x.data")
+    partial = Partial(tmp_path / "partial" / "x.data")
     partial.begin(Version(1, None, None))
     partial.write(b"1")
     partial.reset(failed=True)
-    assert Partial(tmp_path / "x.data").failures == 1
-    assert not (tmp_path / "x.data").exists()
+    assert Partial(tmp_path / "partial" / "x.data").failures == 1
+    assert not (tmp_path / "partial" / "x.data").exists()
 
 
 @given(st.lists(st.integers(1, 200_000), min_size=1, max_size=50), st.floats(1e5, 1e7))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from eechips.engine.station import Posting
 from eechips.engine.worker import WorkerSetup, enlist
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Planned
+from eechips.removal import Named, remove_tree, temporary_folder_of
 from eechips.storage import LocalStore, RemoteStore
 
 LOG_NAME = "dask.log"
@@ -53,8 +53,8 @@ class Host:
         duty = orders.posting.duty
         orders.posting.check_version()
         target = _find_target(orders.posting)
-        self._folder = tempfile.TemporaryDirectory(prefix="eechips-host-")
-        documents = orders.documents.save(Path(self._folder.name) / "documents.json")
+        self._folder = temporary_folder_of(self)
+        documents = orders.documents.save(self._folder / "documents.json")
         self._throttle = Throttle(None, Limits(in_flight=1, start=1, learns=False), seats=1)
         is_elsewhere = isinstance(duty.store, LocalStore) and not orders.probe.exists()
         setup = WorkerSetup(duty, target, documents)
@@ -79,7 +79,7 @@ class Host:
     def close(self) -> None:
         """Has nothing repeated any more."""
         self._throttle.stop()
-        self._folder.cleanup()
+        remove_tree(self._folder, Named())
 
     def _tally(self) -> Tally:
         throttle = self._throttle

@@ -1,0 +1,354 @@
+"""Removal: nothing is removed that is not known to be eechips' own, and only one module removes."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import hypothesis
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+
+import eechips
+from eechips.engine.salvage import MAILBOXES, salvage
+from eechips.errors import StorageError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.lock import LOCK_NAME, locked
+from eechips.removal import (
+    Locked,
+    Named,
+    NotOwnedError,
+    Recorded,
+    Reserved,
+    TemporaryName,
+    make_scratch,
+    place_new,
+    remove,
+    remove_tree,
+    set_aside,
+    sweep_folder,
+    temporary_folder,
+)
+from eechips.staging import SCRATCH_PREFIX, Writer, new_writer, temporary_name
+from eechips.storage import LocalStore
+
+PACKAGE = Path(eechips.__file__).parent
+ELSEWHERE = "0123456789ab"
+
+
+def ended_writer() -> Writer:
+    """The writer of a process that has ended."""
+    code = "from eechips.staging import new_writer; print(new_writer())"
+    return Writer.parse(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip())
+
+
+ENDED = ended_writer()
+
+
+@pytest.fixture(scope="module")
+def running() -> Writer:
+    """The writer of another process that is running: of the one that started the tests."""
+    here = new_writer()
+    stat = Path(f"/proc/{os.getppid()}/stat")
+    if not stat.exists():
+        pytest.skip("processes are found in /proc")
+    return replace(here, pid=os.getppid(), started=int(stat.read_text().rpartition(")")[2].split()[19]))
+
+
+def test_temporary_files_of_this_process_and_of_ended_ones_are_removed_and_those_of_others_stay(
+    tmp_path: Path, running: Writer
+) -> None:
+    own, ended, other, far = (
+        tmp_path / temporary_name("a.tif", str(writer))
+        for writer in (new_writer(), ENDED, running, replace(ENDED, place=ELSEWHERE))
+    )
+    for path in (own, ended, other, far):
+        path.write_bytes(b"1")
+    assert remove(own, Named())
+    assert remove(ended, Named())
+    for path in (other, far):
+        with pytest.raises(NotOwnedError):
+            remove(path, Named())
+    assert remove(other, Named(running))
+    assert not remove(other, Named())
+
+
+@pytest.mark.parametrize("right", [Named(), TemporaryName(), Reserved("partial"), Locked(Path())])
+def test_a_file_of_the_user_is_never_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: Named | TemporaryName | Reserved | Locked
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.tif", ".a.part", "partial", ".scratch-mine"):
+        (tmp_path / name).write_bytes(b"mine")
+        if name != ".scratch-mine" or not isinstance(right, TemporaryName):
+            with pytest.raises(NotOwnedError):
+                remove(tmp_path / name, right)
+        assert (tmp_path / name).read_bytes() == b"mine"
+
+
+def test_what_a_locked_folder_holds_is_removed_but_nothing_behind_a_link_or_of_another_run(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "out", tmp_path / "outside"
+    for path in (folder / "a" / "old", folder / "nested" / "run" / "deep" / "old", outside / "old"):
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"1")
+    (folder / "nested" / "run" / LOCK_NAME).touch()
+    (folder / "link").symlink_to(outside)
+    with pytest.raises(NotOwnedError):
+        remove(folder / "a" / "old", Locked(folder))
+    with locked(folder):
+        assert remove(folder / "a" / "old", Locked(folder))
+        for path in (folder / "nested/run/deep/old", folder / "link/old", folder / "link/../outside/old"):
+            with pytest.raises(NotOwnedError):
+                remove(path, Locked(folder))
+        assert remove_tree(folder / "link", Locked(folder))  # the link itself
+    assert (outside / "old").exists()
+    with pytest.raises(NotOwnedError):
+        remove(folder / LOCK_NAME, Locked(folder))
+
+
+def test_a_result_that_somebody_has_changed_stays(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    staged = store.stage("a.tif", b"pixels", str(new_writer()))
+    store.commit(staged)
+    right = Recorded(staged.size, staged.sha256)
+    (tmp_path / "a.tif").write_bytes(b"mine!!")
+    assert not remove(tmp_path / "a.tif", right)
+    assert (tmp_path / "a.tif").read_bytes() == b"mine!!"
+    (tmp_path / "a.tif").write_bytes(b"pixels")
+    (tmp_path / "link").symlink_to(tmp_path / "a.tif")
+    assert not remove(tmp_path / "link", right)
+    assert remove(tmp_path / "a.tif", right)
+
+
+def test_a_file_in_the_way_is_set_aside_under_a_free_name(tmp_path: Path) -> None:
+    for number, content in enumerate((b"first", b"second"), start=1):
+        path = tmp_path / "run.json"
+        path.write_bytes(content)
+        kept = set_aside(path)
+        assert (kept.name, kept.read_bytes(), path.exists()) == (f"run.kept-{number}.json", content, False)
+
+
+def test_a_file_gets_a_new_name_only_if_that_is_free(tmp_path: Path) -> None:
+    (tmp_path / "new").write_bytes(b"new")
+    (tmp_path / "old").write_bytes(b"old")
+    assert not place_new(tmp_path / "new", tmp_path / "old")
+    assert (tmp_path / "old").read_bytes() == b"old"
+    assert place_new(tmp_path / "new", tmp_path / "free")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["free", "old"]
+
+
+def test_folders_of_killed_processes_among_the_temporary_files_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Writer
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, other = make_scratch(tmp_path, ENDED), make_scratch(tmp_path, running)
+    (left / "file").touch()
+    with temporary_folder() as folder:
+        assert folder.is_dir()
+        assert not left.exists()
+        assert other.is_dir()
+    assert list(tmp_path.iterdir()) == [other]
+
+
+@pytest.mark.parametrize("token", ["../../mine", "..", "", 7, f"{ENDED}-0/../../../mine"])
+def test_a_ledger_of_somebody_else_removes_no_folder(tmp_path: Path, token: object) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    out = tmp_path / "out"
+    (out / "beam").mkdir(parents=True)
+    with Ledger(out / LEDGER_NAME) as ledger:
+        ledger.store_plan({}, ())
+        ledger.note(MAILBOXES, [token])
+        with pytest.raises(StorageError, match="damaged or was made by somebody else"):
+            salvage(ledger, LocalStore(out), None, None, None)  # type: ignore[arg-type]
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+
+
+WRITERS = st.sampled_from(["own", "ended", "running", "far"])
+NAMES = st.sampled_from(["a.tif", "b/c.tif", "nest/d.tif", "nest/run/e.tif", "f.part", ".g.part", ".scratch-user"])
+
+
+@settings(max_examples=60, deadline=None)
+@hypothesis.given(st.lists(st.tuples(WRITERS, NAMES, st.booleans()), max_size=20), st.booleans())
+def test_a_sweep_removes_what_dead_writers_have_left_and_nothing_else(
+    tmp_path_factory: pytest.TempPathFactory, running: Writer, left: list[tuple[str, str, bool]], own: bool
+) -> None:
+    root = tmp_path_factory.mktemp("sweep")
+    (root / "nest" / "run").mkdir(parents=True)
+    (root / "nest" / "run" / LOCK_NAME).touch()
+    asking = new_writer("a run")
+    writers = {"own": asking, "ended": ENDED, "running": running, "far": replace(ENDED, place=ELSEWHERE)}
+    kept: dict[Path, bytes] = {}
+    gone: list[Path] = []
+    for number, (word, name, is_temporary) in enumerate(left):
+        path = root / name
+        if is_temporary:
+            token = replace(writers[word], number=f"{number:08x}") if word != "own" else asking
+            path = path.with_name(temporary_name(f"{number}{path.name}", str(token)))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(str(number).encode())
+        is_nested = path.is_relative_to(root / "nest" / "run")
+        if is_temporary and not is_nested and (word == "ended" or (word == "own" and own)):
+            gone.append(path)
+        else:
+            kept[path] = path.read_bytes()
+    for _ in range(2):
+        sweep_folder(root, asking, own=own)
+        assert not [path for path in gone if path.exists()]
+        assert {path: path.read_bytes() for path in kept} == kept
+
+
+# Where files are removed or replaced outside of eechips.removal, and why that is right.
+ALLOWED = {
+    "removal.py": "the module itself",
+    "emulator/assets/files.py": "the same for the local Earth Engine, which shares no code with the rest",
+    "emulator/assets/index.py": "workspace of the store",
+    "emulator/assets/publish.py": "the store's lock is held",
+    "emulator/catalogs/identities.py": "folder of this process",
+    "emulator/demo/drawings.py": "a cache",
+    "objects/store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
+}
+# Where files are written in place: under a temporary name, in a scratch folder, or by adding to their end.
+WRITTEN = {
+    "removal.py": "the module itself",
+    "emulator/assets/files.py": "temporary name",
+    "catalogs/commit.py": "scratch folder",
+    "catalogs/ingest.py": "scratch folder",
+    "catalogs/update.py": "scratch folder",
+    "client/limits.py": "a lock, never written to",
+    "client/throttle.py": "memory without a name",
+    "dataset/card.py": "scratch folder",
+    "dataset/formats/tfrecord.py": "scratch folder of the pack",
+    "dataset/formats/webdataset.py": "scratch folder of the pack",
+    "dataset/packing.py": "journal, to which lines are added",
+    "dataset/quality.py": "journal, to which lines are added",
+    "downloads/partial.py": "second name of a file on its way",
+    "engine/executors/beam.py": "log, to which lines are added",
+    "engine/local.py": "log of the server of this run, whose lock is held",
+    "engine/log.py": "log, to which lines are added",
+    "jobs/scene_assembly.py": "temporary name, of Results.make",
+    "jobs/scene_lists.py": "scratch folder",
+    "manifest/lock.py": "the note of the holder in the lock file",
+    "manifest/preview.py": "scratch folder",
+    "reports/pictures.py": "scratch folder",
+    "scripts/stage.py": "links to inputs, or copies in their place, in the stage of a call",
+    "writers/appender.py": "temporary name, of Results.make",
+    "writers/cog.py": "scratch folder",
+    "emulator/assets/cogs.py": "scratch folder",
+    "emulator/assets/references.py": "scratch folder",
+    "emulator/demo/drawings.py": "temporary name",
+    "emulator/coverage.py": "documentation of the developers",
+}
+REMOVING = {
+    "unlink",
+    "rmtree",
+    "rmdir",
+    "removedirs",
+    "renames",
+    "rm_file",
+    "remove",
+    "rename",
+    "replace",
+    "move",
+    "rm",
+}
+WRITING = {
+    "write_text",
+    "write_bytes",
+    "copyfile",
+    "copytree",
+    "copy2",
+    "symlink_to",
+    "hardlink_to",
+    "link",
+    "truncate",
+}
+WRITING |= {"ftruncate", "mkdtemp", "mkstemp", "NamedTemporaryFile", "TemporaryDirectory"}
+
+
+def calls(tree: ast.AST) -> list[tuple[ast.Call, str, str]]:
+    """Calls, with the name and the whole text of what is called."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            found.append((node, node.func.attr, ast.unparse(node.func)))
+    return found
+
+
+def removals(tree: ast.AST) -> list[str]:
+    """Calls that remove or rename files. Texts, lists and images have methods of the same names."""
+    found = []
+    for node, name, text in calls(tree):
+        if name not in REMOVING:
+            continue
+        is_system = text.startswith(("os.", "shutil."))
+        if name in ("remove", "move", "rename", "rm") and not is_system:
+            continue
+        if name == "replace" and not is_system and (len(node.args) != 1 or node.keywords):
+            continue  # str.replace has two, datetime.replace none but named ones
+        found.append(f"{node.lineno}: {text}")
+    return found
+
+
+def writes(tree: ast.AST) -> list[str]:
+    """Calls that write files by name."""
+    found = [f"{node.lineno}: {text}" for node, name, text in calls(tree) if name in WRITING]
+    for node, name, text in calls(tree):
+        modes = [
+            each.value for each in (*node.args, *(k.value for k in node.keywords)) if isinstance(each, ast.Constant)
+        ]
+        words = [mode for mode in modes if isinstance(mode, str) and mode and set(mode) <= set("rwabx+t:gz")]
+        if name == "open" and any(set(mode) & set("wax+") for mode in words):
+            found.append(f"{node.lineno}: {text}")
+    return found
+
+
+def test_only_one_module_removes_and_replaces_files() -> None:
+    found: dict[str, list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name, tree = path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_bytes())
+        removed = [] if name in ALLOWED else removals(tree)
+        written = [] if name in WRITTEN or name in ALLOWED else writes(tree)
+        if removed or written:
+            found[name] = removed + written
+    assert found == {}
+
+
+@pytest.mark.parametrize("name", sorted(ALLOWED | WRITTEN))
+def test_every_exception_is_needed(name: str) -> None:
+    tree = ast.parse((PACKAGE / name).read_bytes())
+    assert removals(tree) + writes(tree)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_found"),
+    [
+        ("path.unlink()", True), ("os.remove(x)", True), ("a.replace(b)", True), ("os.replace(a, b)", True),
+        ("shutil.rmtree(x)", True), ("text.replace('a', 'b')", False), ("items.remove(x)", False),
+        ("folder.rmdir()", True), ("shutil.move(a, b)", True), ("moment.replace(tzinfo=None)", False),
+    ],
+)  # fmt: skip
+def test_the_check_of_the_package_finds_removals(code: str, is_found: bool) -> None:
+    assert bool(removals(ast.parse(code))) == is_found
+
+
+@pytest.mark.parametrize(
+    ("code", "is_found"),
+    [
+        ("path.open('w')", True), ("path.open('rb')", False), ("path.write_text('w')", True),
+        ("rasterio.open(p, 'r+')", True), ("path.open(mode='x')", True), ("tempfile.mkdtemp()", True),
+    ],
+)  # fmt: skip
+def test_the_check_of_the_package_finds_writes(code: str, is_found: bool) -> None:
+    assert bool(writes(ast.parse(code))) == is_found
+
+
+def test_names_of_scratch_folders_are_reserved() -> None:
+    assert make_scratch.__module__ == "eechips.removal"
+    assert SCRATCH_PREFIX.startswith(".")
