@@ -9,13 +9,13 @@ import contextlib
 import json
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from eechips.client.scrub import scrub
-from eechips.client.service_errors import ErrorBody, Kind, Period, ServiceError, find
+from eechips.client.service_errors import ErrorBody, Kind, Period, ServiceError, Window, find, window_of
 from eechips.errors import (
     ConfigurationError,
     EechipsError,
@@ -234,17 +234,22 @@ def parse_error(body: bytes) -> ErrorBody:
     if not isinstance(error, dict):
         return ErrorBody(printable(str(error)))
     details = [entry for name in ("errors", "details") for entry in _dicts(error.get(name))]
-    limits = [
-        str(found["quota_limit"])
-        for entry in details
-        for found in _dicts([entry.get("metadata")])
-        if "quota_limit" in found
-    ]
     return ErrorBody(
         message=printable(str(error.get("message") or error.get("status", ""))),
         reasons=tuple(str(entry["reason"]) for entry in details if entry.get("reason")),
-        quota_limit=limits[0] if limits else "",
+        window=_window(details),
     )
+
+
+def _window(details: Sequence[Mapping[str, Any]]) -> Window:
+    """Over which the quota counts that ``google.rpc.ErrorInfo`` or ``google.rpc.QuotaFailure`` names."""
+    for entry in details:
+        for found in (*_dicts([entry.get("metadata")]), *_dicts(entry.get("violations"))):
+            names = ("quota_limit", "quotaId", "quota_metric", "quotaMetric", "subject")
+            window = window_of(str(found.get("quota_unit", "")), [str(found[n]) for n in names if n in found])
+            if window:
+                return window
+    return ""
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

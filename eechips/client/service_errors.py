@@ -10,12 +10,14 @@ see :func:`find`. What no row matches is unknown, and recorded as such.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
 Period = Literal["day", "month"]
+Window = Literal["", "minute", "day", "month"]
+"""Over which a quota counts, if an error's details say it; ``minute`` for all that is shorter than a day."""
 
 
 class Kind(Enum):
@@ -40,6 +42,7 @@ class Example:
         message: as the service writes it.
         reason: of ``google.rpc.ErrorInfo``; empty where none is sent.
         quota_limit: metadata of the ErrorInfo.
+        quota_unit: metadata of the ErrorInfo.
     """
 
     code: int
@@ -47,6 +50,7 @@ class Example:
     message: str
     reason: str = ""
     quota_limit: str = ""
+    quota_unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,9 @@ class ServiceError:
         example: of a body.
         message: regular expression, searched in the message; empty for none.
         reasons: of ErrorInfo, in capitals, or of ``errors[]``.
-        quota_limit: regular expression that the ``quota_limit`` of the ErrorInfo matches; empty if it does not matter.
-        codes: HTTP statuses; empty for any. A row with neither message nor reasons is found by its codes alone.
-        period: after which the quota is renewed.
+        codes: HTTP statuses; empty for any. A row with neither message, reasons nor window is found by them alone.
+        window: of a quota that the details of the error name; such a row needs neither message nor reason.
+        period: after which the quota is renewed. Details that name another period rule the row out.
     """
 
     name: str
@@ -75,8 +79,8 @@ class ServiceError:
     example: Example
     message: str = ""
     reasons: tuple[str, ...] = ()
-    quota_limit: str = ""
     codes: tuple[int, ...] = ()
+    window: Window = ""
     period: Period | None = None
 
 
@@ -87,13 +91,13 @@ class ErrorBody:
     Attributes:
         message: the service's message.
         reasons: of ``google.rpc.ErrorInfo`` and of ``errors[]``.
-        quota_limit: metadata of the ErrorInfo, such as ``ReadRequestsPerMinutePerProject``.
+        window: of the quota that the error's details name.
         is_whole: False for a JSON object that was cut off on its way.
     """
 
     message: str
     reasons: tuple[str, ...] = ()
-    quota_limit: str = ""
+    window: Window = ""
     is_whole: bool = True
 
 
@@ -115,6 +119,7 @@ _REGISTER = (
 )
 _AUTHENTICATE = "run `earthengine authenticate`, give a key with --credentials, or try without an account: --local"
 _FIX_RECIPE = "correct the recipe or the unit"
+_QUOTA_CODES = (400, 402, 403, 429, 503)
 _NO_FUNCTION = r"^(?!(?:[A-Z]\w*\.)+\w+: )(?=.*(?:quota|usage|limit|eecu))(?=.*(?:exceed|exhaust|used up|reached))"
 """A message about a quota, not one of a function in the expression."""
 _PER_DAY = rf"{_NO_FUNCTION}(?=.*(?:\bper ?day\b|\bdaily|perday|\bqpd\b))"
@@ -146,11 +151,10 @@ TABLE: tuple[ServiceError, ...] = (
         Example(
             429,
             "RESOURCE_EXHAUSTED",
-            "Quota exceeded for quota metric 'Earth Engine compute time (EECU-time)' and limit 'EECU-time per month' of"
-            " service 'earthengine.googleapis.com' for consumer 'project_number:123'.",
+            "Your usage exceeded the custom quota for 'earthengine.googleapis.com/monthly_eecu_usage_time'.",
         ),
         message=_PER_MONTH,
-        codes=(400, 402, 403, 429, 503),
+        codes=_QUOTA_CODES,
         period="month",
     ),
     ServiceError(
@@ -160,8 +164,8 @@ TABLE: tuple[ServiceError, ...] = (
         _RAISE_QUOTA,
         _REASONS,
         Example(429, "RESOURCE_EXHAUSTED", "Quota exceeded.", "RATE_LIMIT_EXCEEDED", "EecuSecondsPerMonthPerProject"),
-        reasons=("RATE_LIMIT_EXCEEDED", "RESOURCE_QUOTA_EXCEEDED"),
-        quota_limit=r"per_?-?month|monthly",
+        codes=_QUOTA_CODES,
+        window="month",
         period="month",
     ),
     ServiceError(
@@ -194,7 +198,7 @@ TABLE: tuple[ServiceError, ...] = (
             " service 'earthengine.googleapis.com' for consumer 'project_number:599401802498'.",
         ),
         message=_PER_DAY,
-        codes=(400, 402, 403, 429, 503),
+        codes=_QUOTA_CODES,
         period="day",
     ),
     ServiceError(
@@ -203,9 +207,16 @@ TABLE: tuple[ServiceError, ...] = (
         "a quota per day is used up",
         _RAISE_QUOTA,
         _REASONS,
-        Example(429, "RESOURCE_EXHAUSTED", "Quota exceeded.", "RATE_LIMIT_EXCEEDED", "ReadsPerDayPerProject"),
-        reasons=("RATE_LIMIT_EXCEEDED", "RESOURCE_QUOTA_EXCEEDED"),
-        quota_limit=r"per_?-?day|daily|qpd",
+        Example(
+            429,
+            "RESOURCE_EXHAUSTED",
+            "Quota exceeded.",
+            "RATE_LIMIT_EXCEEDED",
+            "defaultPerDayPerProject",
+            "1/d/{project}",
+        ),
+        codes=_QUOTA_CODES,
+        window="day",
         period="day",
     ),
     ServiceError(
@@ -577,6 +588,33 @@ TABLE: tuple[ServiceError, ...] = (
 )
 
 
+def window_of(unit: str, names: Sequence[str] = ()) -> Window:
+    """Over which a quota counts.
+
+    Args:
+        unit: ``quota_unit`` of an ErrorInfo, such as ``1/d/{project}`` or ``1/min/{project}/{user}``. The syntax is
+            that of ``google.api.QuotaLimit.unit``: quotas with other units are not renewed by time.
+        names: of the limit and its metric, such as ``ReadsPerDayPerProject`` or
+            ``earthengine.googleapis.com/daily_eecu_usage_time``.
+    """
+    found = re.search(r"/(s|min|h|d|mo)\b", unit)
+    if found is not None:
+        return _UNITS.get(found[1], "minute")
+    for name in names:
+        for window, pattern in _NAMED.items():
+            if re.search(pattern, name, re.IGNORECASE):
+                return window
+    return ""
+
+
+_UNITS: Mapping[str, Window] = {"d": "day", "mo": "month"}
+_NAMED: Mapping[Window, str] = {
+    "minute": r"per[_-]?(?:min|sec|hour|100s)|qpm|qps",
+    "day": r"per[_-]?day|daily|qpd",
+    "month": r"per[_-]?month|monthly",
+}
+
+
 def find(code: int, body: ErrorBody, table: Sequence[ServiceError] = TABLE) -> ServiceError | None:
     """The first row that an answer matches; None if it is unknown.
 
@@ -591,10 +629,12 @@ def find(code: int, body: ErrorBody, table: Sequence[ServiceError] = TABLE) -> S
 def _matches(row: ServiceError, code: int, body: ErrorBody) -> bool:
     is_said = bool(row.message) and re.search(row.message, body.message, re.IGNORECASE | re.DOTALL) is not None
     is_named = bool(set(row.reasons) & set(body.reasons))
-    if is_named and row.quota_limit:
-        is_named = re.search(row.quota_limit, body.quota_limit, re.IGNORECASE) is not None
+    if row.period and body.window not in ("", row.period):
+        return False  # of the words of a message, "per day" may be an advice
     if row.kind is Kind.CREDENTIALS:
         return is_named or code in row.codes
     if row.codes and code not in row.codes:
         return is_named
+    if row.window:
+        return row.window == body.window
     return is_said or is_named or not (row.message or row.reasons)

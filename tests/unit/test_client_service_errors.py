@@ -46,6 +46,8 @@ def body_of(example: Example) -> bytes:
         metadata = {"service": "earthengine.googleapis.com", "consumer": "projects/123"}
         if example.quota_limit:
             metadata["quota_limit"] = example.quota_limit
+        if example.quota_unit:
+            metadata["quota_unit"] = example.quota_unit
         kind = "type.googleapis.com/google.rpc.ErrorInfo"
         info = {"@type": kind, "reason": example.reason, "domain": "googleapis.com", "metadata": metadata}
         error["details"] = [{"@type": "type.googleapis.com/google.rpc.Help", "links": []}, info]
@@ -157,3 +159,45 @@ def test_the_documentation_lists_every_row() -> None:
     for row in TABLE:
         assert f"| {row.name} |" in text, f"docs/errors.md lacks {row.name!r}"
         assert row.source in text
+
+
+QUOTA = {
+    "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+    "reason": "RATE_LIMIT_EXCEEDED",
+    "domain": "googleapis.com",
+}
+OF_DETAILS = [
+    ("day", {**QUOTA, "metadata": {"quota_unit": "1/d/{project}", "quota_limit": "defaultPerDayPerProject"}}),
+    ("day", {**QUOTA, "metadata": {"quota_unit": "1/d/{project}/{user}", "quota_limit": "x"}}),
+    ("day", {**QUOTA, "metadata": {"quota_limit": "ForecastHoursQueriesPerDay"}}),
+    ("day", {**QUOTA, "metadata": {"quota_metric": "earthengine.googleapis.com/daily_eecu_usage_time"}}),
+    ("month", {**QUOTA, "metadata": {"quota_metric": "earthengine.googleapis.com/monthly_eecu_usage_time"}}),
+    ("month", {**QUOTA, "metadata": {"quota_unit": "1/mo/{project}"}}),
+    ("month", {**QUOTA, "reason": "RESOURCE_QUOTA_EXCEEDED", "metadata": {"quota_limit": "EecuSeconds-per-month"}}),
+    (
+        "day",
+        {
+            "@type": "type.googleapis.com/google.rpc.QuotaFailure",
+            "violations": [{"quotaMetric": "a/b", "quotaId": "GenerateRequestsPerDayPerProject"}],
+        },
+    ),
+    ("", {**QUOTA, "metadata": {"quota_unit": "1/min/{project}/{user}", "quota_limit": "ReadsPerMinutePerUser"}}),
+    ("", {**QUOTA, "metadata": {"quota_unit": "1/min/{project}", "quota_limit": "defaultPerDayPerProject"}}),
+    ("", {**QUOTA, "metadata": {"quota_limit": "QueriesPer100secondsPerUser"}}),
+    ("", {**QUOTA, "metadata": {"quota_limit": "perhaps", "quota_unit": "1/{region}"}}),
+]
+
+
+@pytest.mark.parametrize("message", ["Nein.", "", "Quota exceeded; see the limits per day, and those per month."])
+@pytest.mark.parametrize(("period", "detail"), OF_DETAILS)
+def test_the_details_of_an_error_say_how_long_a_quota_lasts_whatever_its_words(
+    period: str, detail: dict[str, object], message: str
+) -> None:
+    error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": message, "details": [detail]}
+    body = parse_error(json.dumps({"error": error}).encode())
+    row = find(429, body)
+    assert row is not None
+    if body.window:
+        assert (row.period or "") == period
+    found = classify_response(429, body)
+    assert isinstance(found, ProjectUnavailableError if row.period else TransientError)
