@@ -1,9 +1,10 @@
 """Authorizing requests with access tokens that expire.
 
-One :class:`Authorizer` serves all threads of a process. A token is refreshed once, by the thread that finds it
-stale, while the others wait for it. Failures to refresh are classified by what the token endpoint did, not by the
-class that google.auth raises: its ``RefreshError`` stands for a revoked account as well as for an endpoint that is
-down for a moment (https://googleapis.dev/python/google-auth/latest/reference/google.auth.exceptions.html).
+One :class:`Authorizer` serves all threads of a process. A token is refreshed once, by the thread that finds it stale;
+the others use the old one as long as it is valid, and wait for the new one after that. An outage of the token endpoint
+that is over before the token expires delays nothing. Failures to refresh are classified by what the token endpoint did,
+not by the class that google.auth raises: its ``RefreshError`` stands for a revoked account as well as for an endpoint
+that is down for a moment (https://googleapis.dev/python/google-auth/latest/reference/google.auth.exceptions.html).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _MARGIN = 225.0
 as that hands out its cached token until 300 seconds before the end."""
 _MARGIN_PART = 0.25
 """The margin is at most this part of a token's lifetime: a token of two minutes is not refreshed for each request."""
+_LAST = 10.0
+"""Seconds before its expiry at which a token is not used any more: it has to arrive, and clocks differ."""
 _TIMEOUT = 30.0
 """Seconds to wait for an answer of a token endpoint, at most: google.auth would wait for 120, three times."""
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
@@ -49,7 +52,9 @@ class Authorizer:
         self._credentials = credentials
         self._clock = clock
         self._refreshing = threading.Lock()
-        self._stale_from = clock() + self._seconds_left() if credentials.token else float("-inf")
+        self._stale_from = self._expires_at = float("-inf")
+        if credentials.token:
+            self._begin_token()
         self._refused: str | None = None
         self._accepted: str | None = None
         self._had_token = bool(credentials.token)
@@ -70,14 +75,38 @@ class Authorizer:
             TransientError: if what came was no token.
             ConfigurationError: if the credentials do not work; says what to do.
         """
-        with self._refreshing:
-            token = self._credentials.token
-            if not token or token == self._refused or self._clock() >= self._stale_from:
-                self._refresh()
-            fields: dict[str, str] = {}
-            self._credentials.apply(fields)
+        if not self._is_valid or not self._is_due:
+            with self._refreshing:
+                if not self._is_valid:
+                    self._refresh()
+                return self._apply(headers)
+        if self._refreshing.acquire(blocking=False):  # else another thread is about it
+            try:
+                if self._is_due and self._clock() >= self._not_before:
+                    self._refresh()
+            except TransientError:
+                if not self._is_valid:
+                    raise
+            finally:
+                self._refreshing.release()
+        return self._apply(headers)
+
+    @property
+    def _is_valid(self) -> bool:
+        """Whether there is a token that the service takes, as far as is known."""
+        token = self._credentials.token
+        return bool(token) and token != self._refused and self._clock() < self._expires_at
+
+    @property
+    def _is_due(self) -> bool:
+        """Whether the token is to be replaced."""
+        return self._clock() >= self._stale_from
+
+    def _apply(self, headers: MutableMapping[str, str]) -> str:
+        fields: dict[str, str] = {}
+        self._credentials.apply(fields)
         headers.update({name: value for name, value in fields.items() if name.lower() != "x-goog-user-project"})
-        return str(self._credentials.token)
+        return next(value for name, value in fields.items() if name.lower() == "authorization").partition(" ")[2]
 
     def accept(self, token: str) -> None:
         """Takes note that the service has taken a token."""
@@ -94,10 +123,8 @@ class Authorizer:
                 self._refused = token
 
     def _refresh(self) -> None:
-        if self._failure is not None:
-            if self._clock() < self._not_before:
-                raise _unreachable(str(self._failure), self._not_before - self._clock())
-            self._delay = min(self._delay * 2, _LONGEST_DELAY)
+        if self._failure is not None and self._clock() < self._not_before:
+            raise _unreachable(str(self._failure), self._not_before - self._clock())
         from eechips.client.sessions import open_token_session
 
         session = open_token_session()  # tokens last for an hour: no connection would
@@ -105,24 +132,33 @@ class Authorizer:
         try:
             self._credentials.refresh(request)
         except UnreachableError as error:
-            self._failure, self._not_before = error, self._clock() + self._delay
-            raise _unreachable(str(error), self._delay) from None
+            self._failure = error
+            raise _unreachable(str(error), self._postpone()) from None
         except EechipsError:
             raise
         except Exception as error:  # noqa: BLE001 - TypeError, KeyError and more for an answer that is no token
+            self._postpone()
             raise self._classify(error, request.status) from None  # the original may quote a secret
         finally:
             session.close()
-        self._stale_from = self._clock() + self._seconds_left()
+        self._begin_token()
         self._had_token, self._refused, self._failure, self._delay = True, None, None, _FIRST_DELAY
 
-    def _seconds_left(self) -> float:
-        """For how long the token can be used; infinite for one that does not expire."""
-        expiry = self._credentials.expiry
+    def _postpone(self) -> float:
+        """Puts the next try off; returns for how many seconds."""
+        delay = self._delay
+        self._not_before, self._delay = self._clock() + delay, min(delay * 2, _LONGEST_DELAY)
+        return delay
+
+    def _begin_token(self) -> None:
+        """Notes until when the token is valid, and when it is to be replaced; never for one that does not expire."""
+        expiry, now = self._credentials.expiry, self._clock()
         if expiry is None:
-            return float("inf")
+            self._stale_from = self._expires_at = float("inf")
+            return
         left = float((expiry - datetime.now(timezone.utc).replace(tzinfo=None)).total_seconds())
-        return left - min(_MARGIN, left * _MARGIN_PART)
+        self._stale_from = now + left - min(_MARGIN, left * _MARGIN_PART)
+        self._expires_at = now + left - min(_LAST, left * _MARGIN_PART)
 
     def _classify(self, error: Exception, status: int | None) -> EechipsError:
         """The error that a failed refresh stands for.

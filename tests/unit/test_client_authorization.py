@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -120,6 +121,50 @@ def test_an_outage_of_the_token_endpoint_costs_no_attempt(server: TokenServer) -
         assert asking.ask() == 200
     assert usage.requests == 1
     assert asking.throttle.sent == 2  # what was never sent does not count against a budget
+
+
+@pytest.mark.parametrize("fault", ["reset", "503 backend", "html", "empty"])
+def test_an_outage_that_is_over_before_the_token_expires_delays_no_request(server: TokenServer, fault: str) -> None:
+    asking = Clocked(server, server.user())
+    assert asking.ask() == 200
+    server.advance(3600 - 200)  # the token is about to be replaced
+    server.outages["token"] = fault
+    for _ in range(120):  # two minutes
+        before = server.clock()
+        assert asking.ask() == 200
+        assert server.clock() == before  # nothing was waited for
+        server.advance(1)
+    assert server.requests["token"] <= 12
+    server.outages.clear()
+    server.advance(79)
+    assert asking.ask() == 200
+    assert server.refused == 0
+
+
+def test_a_token_that_expires_in_an_outage_is_waited_for(server: TokenServer) -> None:
+    asking = Clocked(server, server.user())
+    assert asking.ask() == 200
+    server.advance(3600 - 10)
+    server.plan("token", *["503 backend"] * 5)
+    server.advance(9)
+    assert asking.ask() == 200
+    server.advance(2)
+    assert asking.ask() == 200
+    assert server.refused == 0
+
+
+def test_a_token_endpoint_that_hangs_holds_up_no_request_with_a_valid_token(server: TokenServer) -> None:
+    credentials = server.user()
+    authorizer = Authorizer(credentials, clock=lambda: server.clock())
+    token = authorizer.authorize({})
+    server.advance(3600 - 200)
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(1) as pool:
+        credentials._token_uri = f"http://127.0.0.1:{silent.getsockname()[1]}/token"
+        first = pool.submit(authorizer.authorize, {})
+        connection, _ = silent.accept()  # the first has asked, and waits
+        assert authorizer.authorize({}) == token
+        connection.close()
+        assert first.result() == token
 
 
 @pytest.mark.parametrize(
