@@ -51,6 +51,8 @@ class Service:
         self.crowd = 0  # pixels are held back until so many requests have been in flight
         self.together = threading.Event()
         self.rows_per_page: int | None = None
+        self.refusals: deque[tuple[int, bytes]] = deque()  # status and body for the next requests that begin a unit
+        self.outage: tuple[int, bytes] | None = None  # of all of them, as long as it stands there
 
     def plan(self, key: int | None, *faults: str) -> None:
         """Plans faults for the next pixel (or table) requests of a constant; None for the creating POSTs."""
@@ -170,11 +172,19 @@ class _Handler(BaseHTTPRequestHandler):
                 service.together.wait(60)
             if service.latency and kind in ("create", "pixels", "compute", "features", "value"):
                 time.sleep(service.latency)
-            status, headers, content = self._content(kind, body)
+            status, headers, content = self._refusal(kind) or self._content(kind, body)
         finally:
             with service.lock:
                 service.in_flight -= 1
         self._send(status, headers, content, fault)
+
+    def _refusal(self, kind: str) -> tuple[int, dict[str, str], bytes] | None:
+        service = self.service
+        if kind not in ("create", "compute"):
+            return None
+        with service.lock:
+            found = service.refusals.popleft() if service.refusals else service.outage
+        return None if found is None else (found[0], {"Content-Type": "application/json"}, found[1])
 
     def _classify(self, body: bytes) -> tuple[str, int | None]:
         path = self.path.split("?")[0]

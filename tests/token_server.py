@@ -58,6 +58,7 @@ class TokenServer:
         headers: of the requests to the service, with lower-case names, in their order; ``:path`` is the path.
         grants: parameters of the requests to ``/token`` and ``/sts``.
         outages: the fault of every request to a party, by party, as long as it stands there.
+        skew: seconds by which the service's clock is ahead: so much earlier than was promised it refuses a token.
     """
 
     def __init__(self, lifetime: float, upstream: str | None) -> None:
@@ -69,6 +70,7 @@ class TokenServer:
         self.headers: list[dict[str, str]] = []
         self.grants: list[dict[str, str]] = []
         self.outages: dict[str, str] = {}
+        self.skew = 0.0
         self._planned: dict[str, deque[str]] = defaultdict(deque)
         self._expiries: dict[str, float] = {}
         self._seconds = 0.0
@@ -98,7 +100,7 @@ class TokenServer:
     def is_valid(self, token: str) -> bool:
         """Whether the service takes a token now."""
         with self.lock:
-            return self._expiries.get(token, float("-inf")) > self.clock()
+            return self._expiries.get(token, float("-inf")) > self.clock() + self.skew
 
     def user(self, **options: Any) -> Any:
         """A user's credentials (``google.oauth2.credentials.Credentials``), without a token yet."""
