@@ -27,6 +27,7 @@ from multiprocessing.reduction import DupFd
 from typing import Any
 
 from eechips.client.congestion import START, USUAL, Cell, Controller
+from eechips.errors import ConfigurationError
 from eechips.moment import parse_retry_after
 
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
@@ -162,6 +163,23 @@ class Slot:
         self.retry_after = parse_retry_after(headers) if status in (429, 503) else None
 
 
+def _shared_file(size: int) -> int:
+    """The descriptor of a file of zeros without a name, in memory where the system can (memfd_create(2))."""
+    try:
+        try:
+            descriptor = os.memfd_create("eechips-throttle")
+        except (AttributeError, OSError):  # not Linux, or forbidden
+            with tempfile.TemporaryFile(prefix="eechips-throttle-") as file:
+                descriptor = os.dup(file.fileno())
+        os.pwrite(descriptor, bytes(size), 0)  # a hole would end the process once the disk is full
+    except OSError as error:
+        raise ConfigurationError(
+            f"no shared memory for the quota of the run in {tempfile.gettempdir()}: {error.strerror or error}. Set"
+            " TMPDIR to a folder that can be written"
+        ) from error
+    return descriptor
+
+
 class Throttle:
     """Slots and tokens for the requests of a run.
 
@@ -174,6 +192,9 @@ class Throttle:
         limits: what the run may use.
         seats: how many processes can take part.
         clock: seconds, monotonic, the same in all processes.
+
+    Raises:
+        ConfigurationError: if processes take part, and the system has no memory or no locks for them.
     """
 
     def __init__(
@@ -188,9 +209,9 @@ class Throttle:
         self._clock = clock
         self._wake = threading.Semaphore(0) if context is None else context.Semaphore(0)
         self._wake_next = threading.Semaphore(0) if context is None else context.Semaphore(0)
-        with tempfile.TemporaryFile(prefix="eechips-throttle-") as file:
-            file.truncate(8 * (_END + seats * _SEAT_SIZE))
-            self._attach(os.dup(file.fileno()))
+        self._is_shared = context is not None
+        self._attach(_shared_file(8 * (_END + seats * _SEAT_SIZE)))
+        self._check_locks()
         start = limits.start if limits.start is not None else min(START, limits.in_flight)
         free = None if limits.is_known else max(USUAL, start)
         self._controller.begin(start, limits.in_flight, clock(), ramps=limits.start is None, free=free)
@@ -205,13 +226,14 @@ class Throttle:
         return {
             "descriptor": DupFd(self._descriptor),
             "seats": self._seats,
+            "is_shared": self._is_shared,
             "clock": self._clock,
             "wake": self._wake,
             "wake_next": self._wake_next,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._seats, self._clock = state["seats"], state["clock"]
+        self._seats, self._clock, self._is_shared = state["seats"], state["clock"], state["is_shared"]
         self._wake, self._wake_next = state["wake"], state["wake_next"]
         self._attach(state["descriptor"].detach())
 
@@ -224,11 +246,30 @@ class Throttle:
     @contextlib.contextmanager
     def _locked(self) -> Iterator[memoryview[float]]:
         with self._threads:  # record locks belong to processes: they do not keep threads apart
+            if not self._is_shared:
+                yield self._cells
+                return
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX)
             try:
                 yield self._cells
             finally:
                 fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+
+    def _check_locks(self) -> None:
+        """Lock the shared memory once: where that fails, it would fail at every request.
+
+        Raises:
+            ConfigurationError: if the system has no record locks for it.
+        """
+        try:
+            with self._locked():
+                pass
+        except OSError as error:
+            raise ConfigurationError(
+                f"the processes of a run cannot keep the quota together: record locks (fcntl) fail in"
+                f" {tempfile.gettempdir()} ({error.strerror or error}). Set TMPDIR to a folder on a local disk, or take"
+                " --engine threads"
+            ) from error
 
     @property
     def _capacity(self) -> float:

@@ -222,7 +222,6 @@ WRITTEN = {
     "catalogs/ingest.py": "scratch folder",
     "catalogs/update.py": "scratch folder",
     "client/limits.py": "a lock, never written to",
-    "client/throttle.py": "memory without a name",
     "dataset/card.py": "scratch folder",
     "dataset/formats/tfrecord.py": "scratch folder of the pack",
     "dataset/formats/webdataset.py": "scratch folder of the pack",

@@ -1,0 +1,123 @@
+"""A system without file locks: the calls fail, as on NFS without its lock service, or Lustre without flock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LIBRARY = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+int flock(int descriptor, int operation) { errno = ENOLCK; return -1; }
+
+static int forward(const char *name, int descriptor, int command, void *argument) {
+    if (command == F_SETLK || command == F_SETLKW) { errno = ENOLCK; return -1; }
+    int (*real)(int, int, ...) = dlsym(RTLD_NEXT, name);
+    return real(descriptor, command, argument);
+}
+
+int fcntl(int descriptor, int command, ...) {
+    va_list rest; va_start(rest, command); void *argument = va_arg(rest, void *); va_end(rest);
+    return forward("fcntl", descriptor, command, argument);
+}
+
+int fcntl64(int descriptor, int command, ...) {
+    va_list rest; va_start(rest, command); void *argument = va_arg(rest, void *); va_end(rest);
+    return forward("fcntl64", descriptor, command, argument);
+}
+"""
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+pytestmark = pytest.mark.skipif(
+    COMPILER is None or not sys.platform.startswith("linux"), reason="needs a C compiler and LD_PRELOAD"
+)
+
+
+@pytest.fixture(scope="module")
+def without_locks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process whose locks fail."""
+    folder = tmp_path_factory.mktemp("library")
+    (folder / "nolocks.c").write_text(LIBRARY)
+    library = folder / "nolocks.so"
+    subprocess.run([str(COMPILER), "-shared", "-fPIC", "-o", library, folder / "nolocks.c", "-ldl"], check=True)
+    return {**os.environ, "LD_PRELOAD": str(library)}
+
+
+def told(environment: dict[str, str], code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_locks_do_fail(without_locks: dict[str, str], tmp_path: Path) -> None:
+    for call in ("flock", "lockf"):
+        code = (
+            "import fcntl, sys\n"
+            f"with open({str(tmp_path / 'x')!r}, 'w') as file:\n"
+            f"    try: fcntl.{call}(file, fcntl.LOCK_EX)\n"
+            "    except OSError as error: print(error.errno)"
+        )
+        assert told(without_locks, code) == "37"
+
+
+def test_a_run_in_a_folder_without_locks_ends_with_one_sentence(without_locks: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "recipe.py").write_text(
+        "def get_requests():\n    return [1]\n\ndef get_result(i, u):\n    return b'1'\n"
+    )
+    command = [sys.executable, "-m", "eechips", "run", "recipe.py", "--out", "out", "--local"]
+    done = subprocess.run(command, cwd=tmp_path, env=without_locks, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "its file system has no working flock" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_threads_keep_a_quota_without_locks_and_processes_are_refused(without_locks: dict[str, str]) -> None:
+    code = """
+import multiprocessing
+from eechips.client.throttle import Limits, Throttle
+from eechips.errors import ConfigurationError
+throttle = Throttle(None, Limits(in_flight=1), seats=1)
+throttle.reclaim(0)
+try:
+    Throttle(multiprocessing.get_context("spawn"), Limits(in_flight=1), seats=2)
+except ConfigurationError as error:
+    print(error)
+"""
+    found = told(without_locks, code)
+    assert "record locks (fcntl) fail" in found
+    assert "take --engine threads" in found
+    assert "No locks available" in found
+
+
+def test_what_a_run_has_learned_of_the_quota_is_given_up_without_locks(
+    without_locks: dict[str, str], tmp_path: Path
+) -> None:
+    code = """
+from eechips.client import limits
+limits.remember("https://example.com", "p", limits.Learned(7, False, "2026-01-01T00:00:00Z"))
+print(limits.recall("https://example.com", "p"))
+"""
+    assert told({**without_locks, "EECHIPS_CACHE": str(tmp_path)}, code) == "None"
+    assert "Learned(" in told({**os.environ, "EECHIPS_CACHE": str(tmp_path)}, code)
+
+
+def test_a_store_of_assets_without_locks_is_told(without_locks: dict[str, str], tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from eechips.emulator.assets.errors import AssetWriteError
+from eechips.emulator.assets.publish import create
+try:
+    create(Path({str(tmp_path / "store")!r}))
+except AssetWriteError as error:
+    print(error)
+"""
+    assert "No locks available" in told(without_locks, code)
