@@ -51,3 +51,14 @@ def kinds(pid: int) -> dict[str, list[int]]:
         found[f"{place}fork server"] = forks
         found[f"{place}workers"] = [worker for fork in forks for worker in children(fork)]
     return {**found, "server": servers}
+
+
+def pipeline_kinds(pid: int) -> dict[str, list[int]]:
+    """The processes of a run with Beam's own runner by their kind.
+
+    Args:
+        pid: of the command.
+    """
+    runners = named(pid, "eechips.engine.executors.pipeline")
+    shells = [shell for runner in runners for shell in named(runner, "sdk_worker_main")]
+    return {"runner": runners, "shells": shells, "workers": [each for shell in shells for each in children(shell)]}

@@ -26,7 +26,7 @@ from pathlib import Path
 from eechips.client.scrub import scrub
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
-from eechips.engine.executors.submission import WRONG, Submission
+from eechips.engine.executors.submission import LOST, WRONG, Submission
 from eechips.engine.mailbox import Mailbox, Shard, Stop
 from eechips.engine.outcome import Outcome
 from eechips.engine.station import Posting
@@ -122,9 +122,9 @@ class Beam(Executor[Desk]):
         if self.throttle.is_stopped:
             running.stop("finish")
         has_ended = running.has_ended(timeout)
-        is_lost = not has_ended and running.has_lost_worker
-        if is_lost:
-            running.kill()
+        is_lost = running.has_lost_worker
+        if has_ended or is_lost:
+            running.kill()  # workers may be left, and tell more
         events = self._collect(desk, running, is_over=has_ended or is_lost)
         return events + self._end(desk, running, is_lost=is_lost) if has_ended or is_lost else events
 
@@ -173,7 +173,6 @@ class Beam(Executor[Desk]):
             UsageError: if Beam does not take its options.
             ConfigurationError: if one pipeline after the other does nothing.
         """
-        running.kill()
         self._running = None
         self._settled.append(running.mailbox)
         for seat in range(1, self._seats):
@@ -250,7 +249,12 @@ class _Pipeline:
 
     @property
     def has_lost_worker(self) -> bool:
-        """Whether a worker process of this machine is no more, which Beam's own runner does not notice."""
+        """Whether a worker process of this machine is no more. Beam's own runner would wait for it.
+
+        The process that submits sees those that end with an error; others count once they have told of themselves.
+        """
+        if self._process.returncode is not None:
+            return self._process.returncode == LOST
         here = platform.node()
         return self._submission.is_local and any(
             host is not None and host[0] == here and not _lives(host[1]) for host in self._workers.values()

@@ -2,12 +2,14 @@
 
 Beam starts threads, servers and processes that only its own end gets rid of. So what submits is a process with a
 session of its own: Ctrl-C in the terminal does not reach it, and whoever kills its process group leaves nothing behind.
-It ends with its parent, and cancels what runs elsewhere.
+It ends with its parent, and cancels what runs elsewhere. Worker processes of this machine end with the parent as well,
+even if this process was killed before; and if one of them dies, the pipeline ends.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import pickle
@@ -25,13 +27,14 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
-from eechips.engine.executors.submission import FAILED, WRONG, Submission
+from eechips.engine.executors.submission import FAILED, LOST, WRONG, Submission
 from eechips.engine.lanes import work_lanes
 from eechips.engine.mailbox import Mailbox
 from eechips.engine.station import Station
 from eechips.storage import write_file
 
 _MOST_REASON = 2000  # characters
+_WORKER_THREAD = "run_worker"  # Beam's name for the threads that each wait for the end of a worker process
 
 
 class Lanes(beam.DoFn):
@@ -40,13 +43,16 @@ class Lanes(beam.DoFn):
     Args:
         posting: pickled.
         mailbox: of the run.
+        parent: pipe that ends with the parent, of worker processes that end with it; see :func:`pipe_of_parent`.
     """
 
-    def __init__(self, posting: bytes, mailbox: Mailbox) -> None:
-        self._posting, self._mailbox, self._shared = posting, mailbox, Shared()
+    def __init__(self, posting: bytes, mailbox: Mailbox, parent: tuple[int, int] | None) -> None:
+        self._posting, self._mailbox, self._parent, self._shared = posting, mailbox, parent, Shared()
 
     def setup(self) -> None:
         """Joins the station of the process."""
+        if self._parent is not None:
+            _end_with_parent(self._parent)
         self._station: Station = self._shared.acquire(lambda: Station(pickle.loads(self._posting)))
         self._station.enter()
 
@@ -92,14 +98,34 @@ def build(submission: Submission, options: PipelineOptions) -> beam.Pipeline:
     """Makes the pipeline."""
     # DirectRunner would look for another runner on the network first.
     runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if submission.is_local else None
+    parent = pipe_of_parent() if submission.is_local else None
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = (
         pipeline
         | "Lanes" >> beam.Create(submission.lanes)
         | "Spread" >> beam.Reshuffle()
-        | "Fetch" >> beam.ParDo(Lanes(cloudpickle.dumps(submission.posting), submission.mailbox))
+        | "Fetch" >> beam.ParDo(Lanes(cloudpickle.dumps(submission.posting), submission.mailbox, parent))
     )
     return pipeline
+
+
+def pipe_of_parent() -> tuple[int, int]:
+    """Device and inode of standard input. Worker processes inherit it, and the parent alone holds its other end."""
+    about = os.fstat(sys.stdin.fileno())
+    return about.st_dev, about.st_ino
+
+
+@functools.cache
+def _end_with_parent(parent: tuple[int, int]) -> None:
+    """Has this worker process, and all others of its group, end when the parent does."""
+
+    def watch() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    if os.getpid() != os.getpgrp() and pipe_of_parent() == parent:  # the leader of the group watches it by itself
+        threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
 
 
 class _Ends:
@@ -133,6 +159,24 @@ def _ending() -> Iterator[_Ends]:
     yield ends
 
 
+@contextlib.contextmanager
+def _ending_with_workers() -> Iterator[None]:
+    """Ends this process when a worker process of this machine dies: the runner would wait for it for ever."""
+    before = threading.excepthook
+
+    def handle(failure: threading.ExceptHookArgs) -> None:
+        before(failure)
+        if failure.thread is not None and failure.thread.name == _WORKER_THREAD:
+            sys.stderr.flush()
+            os._exit(LOST)
+
+    threading.excepthook = handle
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+
+
 def main(path: Path) -> int:
     """Submits what is in a file.
 
@@ -145,8 +189,9 @@ def main(path: Path) -> int:
         with _ending() as ends:
             pipeline = build(submission, parse(submission.options))
             status = FAILED
-            ends.result = pipeline.run()
-            state = ends.result.wait_until_finish()
+            with _ending_with_workers():
+                ends.result = pipeline.run()
+                state = ends.result.wait_until_finish()
     except Exception as error:  # noqa: BLE001 - told to the parent
         write_file(submission.failure, f"{type(error).__name__}: {error}"[-_MOST_REASON:].encode())
         return status

@@ -19,6 +19,10 @@ WRONG = 2
 """Exit status where there is no pipeline, because of its options; likewise."""
 
 
+LOST = 3
+"""Exit status after a pipeline that has lost a worker of this machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A pipeline.
