@@ -36,6 +36,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for number, default in ((getattr(signal, name, None), default) for name, default in defaults.items()):
         if number is not None and signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, default)
+    # The demo planet's data end today; what tests find there must not depend on the day.
+    os.environ["EECHIPS_DEMO_UNTIL"] = "2025-01-01"
     # Read when gcsfs is imported, by whichever test does: it would ask by gRPC, which no emulator answers, for minutes.
     os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"
     if sys.version_info < (3, 11):  # what Google's client tells commands is not ours

@@ -76,7 +76,7 @@ def command(
       eechips serve --concurrency 10 --rate 20 --latency lognormal:0.9,0.5
       EECHIPS_ENDPOINT=http://127.0.0.1:9000 eechips sample --dataset NAIP --per-ecoregion 5
     """
-    from eechips.emulator.stores import StoreConfig
+    from eechips.emulator.stores import StoreConfig, StoreError
 
     try:
         if coverage:
@@ -86,7 +86,11 @@ def command(
             click.echo(summary(counted()), nl=False)
         else:
             is_demo = demo or not (assets or catalog)
-            _serve(port, StoreConfig(assets, is_demo, allow_remote, catalog, catalog_files), given)
+            try:
+                store = StoreConfig(assets, is_demo, allow_remote, catalog, catalog_files)
+            except StoreError as error:
+                raise click.UsageError(str(error)) from error
+            _serve(port, store, given)
     except ModuleNotFoundError as error:
         raise OneSentence(f"{error.name} is not installed: pip install 'eechips[local]'") from error
 

@@ -27,18 +27,18 @@ def main() -> None:
     for option in OPTIONS:
         parser.add_argument(f"--{option.name}", metavar=option.metavar, help=option.help)
     given = vars(parser.parse_args())
-    base = ServerConfig(
-        port=given["port"],
-        store=StoreConfig(
-            tuple(given["assets"]),
-            given["demo"],
-            given["allow_remote"],
-            tuple(given["catalog"]),
-            tuple(given["catalog_files"]),
-        ),
-        exit_with_parent=given["exit_with_parent"],
-    )
     try:
+        base = ServerConfig(
+            port=given["port"],
+            store=StoreConfig(
+                tuple(given["assets"]),
+                given["demo"],
+                given["allow_remote"],
+                tuple(given["catalog"]),
+                tuple(given["catalog_files"]),
+            ),
+            exit_with_parent=given["exit_with_parent"],
+        )
         config = configured(base, {option.name: given[option.name] for option in OPTIONS})
         serve(config)
     except (OptionError, StoreError) as error:

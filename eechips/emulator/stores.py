@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,29 @@ LEGACY = "projects/earthengine-legacy/assets/"
 # Ids that are names already: those of assets in Cloud projects.
 _CLOUD = re.compile(r"projects/[^/]+/assets(/|$)")
 _REMEMBERED = 4096
+_UNTIL_VARIABLE = "EECHIPS_DEMO_UNTIL"
+
+
+class StoreError(ValueError):
+    """What is to be served cannot be."""
+
+
+def demo_end(environment: Mapping[str, str] | None = None) -> date:
+    """The first day without an image on the demo planet: today (UTC), or the day of ``EECHIPS_DEMO_UNTIL``.
+
+    Args:
+        environment: variables; those of the process by default.
+
+    Raises:
+        StoreError: if the variable holds no date.
+    """
+    text = (os.environ if environment is None else environment).get(_UNTIL_VARIABLE)
+    if not text:
+        return datetime.now(timezone.utc).date()
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise StoreError(f"{_UNTIL_VARIABLE} must be a date like 2025-01-31, not {text!r}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +59,8 @@ class StoreConfig:
         catalogs: folders of STAC items in GeoParquet, behind the asset folders.
         catalog_files: folders whose files the items of catalogues may refer to, besides those that the catalogues'
             folders are in.
+        demo_until: the first day without an image on the demo planet. The day on which the configuration is made, or
+            the one that the environment variable ``EECHIPS_DEMO_UNTIL`` gives.
     """
 
     folders: tuple[Path, ...] = ()
@@ -41,10 +68,7 @@ class StoreConfig:
     remote: bool = False
     catalogs: tuple[Path, ...] = ()
     catalog_files: tuple[Path, ...] = ()
-
-
-class StoreError(ValueError):
-    """What is to be served cannot be."""
+    demo_until: date = field(default_factory=demo_end)
 
 
 def check(config: StoreConfig) -> None:
@@ -168,5 +192,5 @@ def open_store(config: StoreConfig, patience: float) -> Layers:
     if config.demo:
         from eechips.emulator.demo import DemoStore
 
-        stores.append(Remembering(DemoStore()))
+        stores.append(Remembering(DemoStore(config.demo_until)))
     return Layers(stores, catalogs)

@@ -14,7 +14,7 @@ from eechips.emulator.demo import DemoStore, climate, cover, landcover, terrain,
 from eechips.emulator.demo.mercator import Rect, x_of, y_of
 from eechips.emulator.model import ImageAsset, Query, Window
 
-STORE = DemoStore()
+STORE = DemoStore(date(2025, 1, 1))
 PLACES = {
     "prairie": (-103.2, 39.5),
     "rockies": (-106.2, 39.3),

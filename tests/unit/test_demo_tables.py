@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cache
 
 import numpy as np
@@ -16,7 +17,7 @@ from eechips.emulator.demo.mercator import x_of, y_of
 from eechips.emulator.demo.regions import CHARACTERS, characters_at
 from eechips.emulator.model import FeatureRow, Query
 
-STORE = DemoStore()
+STORE = DemoStore(date(2025, 1, 1))
 COLORADO = shapely.box(-109.05, 37.0, -102.05, 41.0)
 LEVELS = tuple(f"FAO/GAUL/2015/level{n}" for n in range(3))
 TABLES = (*LEVELS, "RESOLVE/ECOREGIONS/2017", "TIGER/2018/States")

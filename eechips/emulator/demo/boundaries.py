@@ -1,4 +1,4 @@
-"""Countries, states and counties: FAO/GAUL/2015 levels 0 to 2, the same simplified to 500 m, and TIGER/2018/States.
+"""Countries, states and counties: FAO/GAUL/2015 levels 0 to 2, the same simplified to 500 m, TIGER's of two years.
 
 The conterminous states have the atlas's outlines, with rivers' and ridges' wiggles on every edge that is neither a
 meridian nor a parallel; their counties are cells of scattered seats. Elsewhere districts are such cells, put together
@@ -10,6 +10,7 @@ Columns: https://developers.google.com/earth-engine/datasets/catalog/FAO_GAUL_20
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -279,7 +280,7 @@ def gaul(level: int) -> tables.Rows:
 
 @cache
 def tiger_states() -> tables.Rows:
-    """Rows of TIGER/2018/States, in the order of their codes."""
+    """Rows of TIGER's states, in the order of their codes."""
     shapes = {row.properties["ADM1_NAME"]: row.geometry for row in gaul(1) if row.properties["ADM0_NAME"] == USA}
     result: list[FeatureRow] = []
     for entry in _POSTAL.split(","):
@@ -302,6 +303,36 @@ def tiger_states() -> tables.Rows:
     return tuple(result)
 
 
+@cache
+def tiger_counties() -> tables.Rows:
+    """Rows of TIGER's counties, in the order of their codes: as in real ones, odd numbers within their state."""
+    codes = {name: code for name, _, code in (entry.rsplit(" ", 2) for entry in _POSTAL.split(","))}
+    numbers: Counter[str] = Counter()
+    result: list[FeatureRow] = []
+    rows = [row for row in gaul(2) if row.properties["ADM1_NAME"] in codes and row.properties["ADM0_NAME"] == USA]
+    for row in sorted(rows, key=lambda row: (codes[row.properties["ADM1_NAME"]], row.properties["ADM2_NAME"])):
+        state, name = codes[row.properties["ADM1_NAME"]], row.properties["ADM2_NAME"]
+        assert row.geometry is not None
+        inside = shapely.point_on_surface(row.geometry)
+        number = f"{2 * numbers[state] + 1:03d}"
+        numbers[state] += 1
+        properties = {
+            "CLASSFP": "H1",
+            "COUNTYFP": number,
+            "FUNCSTAT": "A",
+            "GEOID": f"{state}{number}",
+            "INTPTLAT": f"{inside.y:+.7f}",
+            "INTPTLON": f"{inside.x:+.7f}",
+            "LSAD": "06",
+            "MTFCC": "G4020",
+            "NAME": name,
+            "NAMELSAD": f"{name} County",
+            "STATEFP": state,
+        }
+        result.append(FeatureRow(tables.index_of(len(result)), row.geometry, properties))
+    return tuple(result)
+
+
 def _columns(level: int) -> dict[str, str]:
     columns: dict[str, str] = {}
     for n in range(level + 1):
@@ -317,7 +348,7 @@ def _columns(level: int) -> dict[str, str]:
 
 
 def gaul_tables() -> tuple[tables.DemoTable, ...]:
-    """The six tables of GAUL and the states of TIGER."""
+    """The six tables of GAUL, and TIGER's states and counties."""
     result: list[tables.DemoTable] = []
     for folder, suffix in (("FAO/GAUL", ""), ("FAO/GAUL_SIMPLIFIED_500m", " 500m Simplified")):
         for level, what in enumerate(("Country Boundaries", "First-Level Units", "Second-Level Units")):
@@ -326,5 +357,12 @@ def gaul_tables() -> tuple[tables.DemoTable, ...]:
             result.append(tables.DemoTable(f"{folder}/2015/level{level}", _columns(level), draw, title))
     names = ("FUNCSTAT", "GEOID", "INTPTLAT", "INTPTLON", "LSAD", "MTFCC", "NAME", "STATEFP", "STUSPS")
     columns = dict.fromkeys(names, "String")
-    result.append(tables.DemoTable("TIGER/2018/States", columns, tiger_states, "TIGER: US Census States 2018"))
+    county = ("CLASSFP", "COUNTYFP", *names[:-1], "NAMELSAD")
+    for year in (2016, 2018):
+        title = f"TIGER: US Census States {year}"
+        result.append(tables.DemoTable(f"TIGER/{year}/States", columns, tiger_states, title))
+        title = f"TIGER: US Census Counties {year}"
+        result.append(
+            tables.DemoTable(f"TIGER/{year}/Counties", dict.fromkeys(county, "String"), tiger_counties, title)
+        )
     return tuple(result)

@@ -210,12 +210,12 @@ def rockiness(land: Terrain) -> Floats:
     return np.clip(np.maximum(rock, 0.85 * high), 0.0, 1.0)
 
 
-def snow_share(land: Terrain, line: float = 330.0) -> Floats:
+def snow_share(land: Terrain, line: float | Floats = 330.0) -> Floats:
     """Share of the ground under snow, by node.
 
     Args:
         land: relief.
-        line: metres from the treeline up to the line of snow; in summer 330.
+        line: metres from the treeline up to the line of snow; in summer 330. One number, or one for each row.
     """
     patch = land.patches[1] * 1.0 + land.patches[2] * 0.7
     above = (land.height - treeline(land) - line) * (1.0 / 260.0) + 1.15 * patch - 1.1 * land.slope - 0.25 * land.east

@@ -1,13 +1,16 @@
-"""Heights: USGS/SRTMGL1_003 and NASA/NASADEM_HGT/001.
+"""Heights: USGS/SRTMGL1_003, NASA/NASADEM_HGT/001 and CGIAR/SRTM90_V4.
 
-Grids, bands and classes: https://developers.google.com/earth-engine/datasets/catalog/USGS_SRTMGL1_003,
-https://developers.google.com/earth-engine/datasets/catalog/NASA_NASADEM_HGT_001
+As in the real ones, tiles of a degree that have any land are whole, with heights of zero at sea; tiles without land are
+missing. Grids, bands and classes: https://developers.google.com/earth-engine/datasets/catalog/USGS_SRTMGL1_003,
+https://developers.google.com/earth-engine/datasets/catalog/NASA_NASADEM_HGT_001,
+https://developers.google.com/earth-engine/datasets/catalog/CGIAR_SRTM90_V4
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,7 @@ import numpy.typing as npt
 import shapely
 from affine import Affine
 
-from eechips.emulator.demo import climate, marks
+from eechips.emulator.demo import climate, marks, mercator, regions
 from eechips.emulator.demo.mercator import Rect
 from eechips.emulator.demo.raster import PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType
@@ -28,9 +31,13 @@ SRTM_GRID = Grid(
     1296001,
     417601,
 )
+SRTM90_GRID = Grid("EPSG:4326", Affine(3.0 * _SECOND, 0.0, -180.0, 0.0, -3.0 * _SECOND, 60.0), 432000, 144000)
 NASADEM_GRID = Grid("EPSG:4326", Affine(_SECOND, 0.0, -180.0, 0.0, -_SECOND, 60.0), 1296000, 417600)
 _SHELF = -20_000.0
-"""Units out at sea up to which heights are given (as zero)."""
+"""Units out at sea up to which heights are given (as zero), even where the tile has no land."""
+
+_NEAR_LAND = -30_000.0
+"""Units from the rough coast within which the real one may lie: its octaves add up to less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,7 @@ class Heights:
         water = (land.lake > 0.0) | (coast <= 0.0)
         known = {0: np.maximum(land.height, 0.0), 1: 3.0 + 0.0 * coast, 2: water * 255.0}
         values = np.stack([known[band] for band in bands])
-        return values, np.broadcast_to(coast > _SHELF, values.shape)
+        return values, np.broadcast_to((coast > _SHELF) | _in_tiles(rect), values.shape)
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.int16]:
         """See ``raster.Scene``."""
@@ -52,9 +59,28 @@ class Heights:
         return stored
 
 
-def images() -> tuple[ImageAsset, ImageAsset]:
-    """Both images."""
+@cache
+def _tiles() -> npt.NDArray[np.bool_]:
+    """Which tiles of a degree have land, shape (180, 360), from 90 S and 180 W."""
+    longitude, latitude = np.arange(-180.0, 180.0, 0.25) + 0.125, np.arange(-84.0, 84.0, 0.25) + 0.125
+    coast = regions.coast(mercator.x_of(longitude)[None, :], mercator.y_of(latitude)[:, None], finest=99)
+    result = np.zeros((180, 360), dtype=bool)
+    result[6:174] = (coast > _NEAR_LAND).reshape(168, 4, 360, 4).any(axis=(1, 3))
+    return result
+
+
+def _in_tiles(rect: Rect) -> npt.NDArray[np.bool_]:
+    """Which cells lie in tiles that have land."""
+    column = np.floor(mercator.longitude_of(rect.x) + 180.0).astype(np.int64) % 360
+    row = np.clip(np.floor(mercator.latitude_of(rect.y) + 90.0).astype(np.int64), 0, 179)
+    result: npt.NDArray[np.bool_] = _tiles()[row[:, None], column[None, :]]
+    return result
+
+
+def images() -> tuple[ImageAsset, ...]:
+    """The three images."""
     return (
+        _image("CGIAR/SRTM90_V4", SRTM90_GRID, ("elevation",), "SRTM Digital Elevation Data Version 4", (2000, 2, 11)),
         _image("USGS/SRTMGL1_003", SRTM_GRID, ("elevation",), "NASA SRTM Digital Elevation 30m", (2000, 2, 11)),
         _image(
             "NASA/NASADEM_HGT/001",

@@ -6,10 +6,11 @@ https://developers.google.com/earth-engine/datasets/catalog/ECMWF_ERA5_LAND_MONT
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ BANDS = (
     "temperature_2m_min",
     "temperature_2m_max",
 )
-_FIRST, _LAST = 1950, 2024
+_FIRST = 1950
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,12 @@ class Month:
 
 
 @cache
-def _dates() -> tuple[tuple[date, date], ...]:
-    starts = [date(year, month, 1) for year in range(_FIRST, _LAST + 1) for month in range(1, 13)]
-    return tuple(zip(starts, [*starts[1:], date(_LAST + 1, 1, 1)], strict=True))
+def _dates(until: date) -> tuple[tuple[date, date], ...]:
+    """Every whole month before a date."""
+    starts = [date(year, month, 1) for year in range(_FIRST, until.year + 1) for month in range(1, 13)]
+    return tuple(
+        (first, after) for first, after in itertools.pairwise([*starts, date(until.year + 1, 1, 1)]) if after <= until
+    )
 
 
 def _index(start: date) -> str:
@@ -102,14 +106,14 @@ def _when(start: date) -> Mapping[str, Any]:
     return {"year": start.year, "month": start.month}
 
 
-def collection() -> Series:
-    """The collection."""
+def collection(until: date) -> Series:
+    """The collection, up to a day."""
     return Series(
         id="ECMWF/ERA5_LAND/MONTHLY_AGGR",
         title="ERA5-Land Monthly Aggregated - ECMWF Climate Reanalysis",
         grid=GRID,
         bands=tuple((name, "float32") for name in BANDS),
-        dates=_dates,
+        dates=partial(_dates, until),
         index=_index,
         scene=Month,
         extra=_when,

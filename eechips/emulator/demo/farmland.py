@@ -43,6 +43,7 @@ class Blocks:
         circle: blocks of a quarter that is watered in a circle.
         green: greenness of the crop, 0 to 1.
         tone: brightness of crop and soil.
+        field: number of the field that each is part of.
         along: 1 where rows run north to south, 0 where they run east to west.
         houses: density of houses, 0 to 1.
     """
@@ -55,6 +56,7 @@ class Blocks:
     circle: Floats
     green: Floats
     tone: Floats
+    field: npt.NDArray[np.uint32]
     along: Floats
     houses: Floats
 
@@ -110,6 +112,7 @@ def blocks(rect: Rect, year: int) -> Blocks:
         circle=(circle & (houses <= 0.0)) * 1.0,
         green=green,
         tone=0.86 + 0.26 * bright + 0.06 * (vigour - 0.5),
+        field=field,
         along=(turned < 0.5).astype(np.float64),
         houses=houses,
     )

@@ -20,7 +20,6 @@ from eechips.emulator.demo.raster import PaintedSource
 from eechips.emulator.demo.wrs import Scene
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 
-_LAST = date(2025, 1, 1)
 _CYCLE = 16
 _KNOWN_DAY, _KNOWN_PATH = date(2014, 3, 18), 44
 """Landsat 8 saw path 44 on that day; the path to the west follows seven days later."""
@@ -142,11 +141,13 @@ class Landsat:
         number: 8 or 9.
         first: no image is older.
         shift: days by which it follows Landsat 8.
+        until: the first day without an image.
     """
 
     number: int
     first: date
     shift: int
+    until: date
 
     @property
     def id(self) -> str:
@@ -156,7 +157,7 @@ class Landsat:
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        start, end = (marks.millis(d.year, d.month, d.day) for d in (self.first, _LAST))
+        start, end = (marks.millis(d.year, d.month, d.day) for d in (self.first, self.until))
         title = f"USGS Landsat {self.number} Level 2, Collection 2, Tier 1"
         return marks.marked({"title": title, "date_range": [start, end]})
 
@@ -187,7 +188,7 @@ class Landsat:
             when = datetime.strptime(match[3], "%Y%m%d").date()
         except ValueError:
             return None
-        if not wrs.known(scene) or not self.first <= when < _LAST or (when - self._phase(scene)).days % _CYCLE:
+        if not wrs.known(scene) or not self.first <= when < self.until or (when - self._phase(scene)).days % _CYCLE:
             return None
         return self._image(scene, when)
 
@@ -195,7 +196,7 @@ class Landsat:
         return _KNOWN_DAY + timedelta(days=(7 * (scene.path - _KNOWN_PATH)) % _CYCLE + self.shift)
 
     def _days(self, scene: Scene, query: Query) -> Iterator[date]:
-        first, last = self.first, _LAST
+        first, last = self.first, self.until
         # A pass may be up to a day off the day that it is named after.
         if query.start is not None:
             first = max(first, _day(query.start) - timedelta(days=1))
@@ -281,6 +282,6 @@ def _day(milliseconds: float) -> date:
     return marks.date_of(min(max(milliseconds, 0.0), 4.0e12)).date()
 
 
-def collections() -> tuple[Landsat, Landsat]:
-    """Landsat 8 and Landsat 9."""
-    return Landsat(8, date(2013, 3, 18), 0), Landsat(9, date(2021, 10, 31), 8)
+def collections(until: date) -> tuple[Landsat, Landsat]:
+    """Landsat 8 and Landsat 9, up to a day."""
+    return Landsat(8, date(2013, 3, 18), 0, until), Landsat(9, date(2021, 10, 31), 8, until)

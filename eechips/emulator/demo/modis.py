@@ -1,6 +1,7 @@
 """MODIS/061/MOD11A1 and MOD11A2: temperature of the land's surface, daily and every eight days, 1 km.
 
-Bands, scales, grid and dates: https://developers.google.com/earth-engine/datasets/catalog/MODIS_061_MOD11A2
+Version 6 (MODIS/006), which ended in 2023, has the same images. Bands, scales, grid and dates:
+https://developers.google.com/earth-engine/datasets/catalog/MODIS_061_MOD11A2
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,8 @@ from eechips.emulator.pixels.grid import Grid
 
 GRID = Grid(SINUSOIDAL, Affine(926.625433056, 0.0, -20015109.354, 0.0, -926.625433055, 10007554.677), 43200, 21600)
 FIRST = date(2000, 2, 18)
-LAST = date(2025, 1, 1)
-"""The first day without an image."""
+VERSION_6_END = date(2023, 2, 17)
+"""The first day without an image in version 6."""
 
 _COMMON = (
     "LST_Day_1km",
@@ -114,18 +115,20 @@ class Surface:
 
 
 @cache
-def daily_dates() -> tuple[tuple[date, date], ...]:
-    """Every day, but a few on which the satellite was silent."""
-    days = climate.days(date(2000, 2, 24), LAST, 1)
+def daily_dates(until: date) -> tuple[tuple[date, date], ...]:
+    """Every day before a date, but a few on which the satellite was silent."""
+    days = climate.days(date(2000, 2, 24), until, 1)
     kept = noise.random(np.array([d.toordinal() for d in days]), 0, 901) > 0.004
     return tuple((d, d + timedelta(days=1)) for d, keep in zip(days, kept, strict=True) if keep)
 
 
 @cache
-def composite_dates() -> tuple[tuple[date, date], ...]:
-    """Every eighth day, counted anew from each 1 January."""
-    starts = [d for year in range(2000, LAST.year) for d in climate.days(date(year, 1, 1), date(year + 1, 1, 1), 8)]
-    return tuple((d, min(d + timedelta(days=8), date(d.year + 1, 1, 1))) for d in starts if d >= FIRST)
+def composite_dates(step: int, until: date) -> tuple[tuple[date, date], ...]:
+    """Periods of some days that are over before a date, counted anew from each 1 January."""
+    years = range(FIRST.year, until.year + 1)
+    starts = [d for year in years for d in climate.days(date(year, 1, 1), date(year + 1, 1, 1), step)]
+    periods = ((d, min(d + timedelta(days=step), date(d.year + 1, 1, 1))) for d in starts if d >= FIRST)
+    return tuple((first, after) for first, after in periods if after <= until)
 
 
 def _daily(start: date) -> Surface:
@@ -140,25 +143,28 @@ def _kinds(names: Sequence[str]) -> tuple[tuple[str, str], ...]:
     return tuple((name, "uint16" if name.startswith("LST") or name.endswith("_cov") else "uint8") for name in names)
 
 
-def collections() -> tuple[Series, Series]:
-    """Both collections."""
-    return (
-        Series(
-            id="MODIS/061/MOD11A1",
-            title="MOD11A1.061 Terra Land Surface Temperature and Emissivity Daily Global 1km",
-            grid=GRID,
-            bands=_kinds(DAILY),
-            dates=daily_dates,
-            index=underscored,
-            scene=_daily,
-        ),
-        Series(
-            id="MODIS/061/MOD11A2",
-            title="MOD11A2.061 Terra Land Surface Temperature and Emissivity 8-Day Global 1km",
-            grid=GRID,
-            bands=_kinds(COMPOSITE),
-            dates=composite_dates,
-            index=underscored,
-            scene=_composite,
-        ),
-    )
+def collections(until: date) -> tuple[Series, ...]:
+    """Both collections up to a day, of both versions."""
+    result = []
+    for version, end in (("061", until), ("006", min(until, VERSION_6_END))):
+        result += [
+            Series(
+                id=f"MODIS/{version}/MOD11A1",
+                title=f"MOD11A1.{version} Terra Land Surface Temperature and Emissivity Daily Global 1km",
+                grid=GRID,
+                bands=_kinds(DAILY),
+                dates=partial(daily_dates, end),
+                index=underscored,
+                scene=_daily,
+            ),
+            Series(
+                id=f"MODIS/{version}/MOD11A2",
+                title=f"MOD11A2.{version} Terra Land Surface Temperature and Emissivity 8-Day Global 1km",
+                grid=GRID,
+                bands=_kinds(COMPOSITE),
+                dates=partial(composite_dates, 8, end),
+                index=underscored,
+                scene=_composite,
+            ),
+        ]
+    return tuple(result)

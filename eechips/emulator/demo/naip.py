@@ -28,7 +28,39 @@ from eechips.emulator.model import BandInfo, Bounds, ImageAsset, PixelType, Quer
 from eechips.emulator.pixels.grid import Grid, transformer
 
 ID = "USDA/NAIP/DOQQ"
-YEARS = (2011, 2013, 2015, 2017, 2019, 2021, 2023)
+FIRST_YEARS = (2010, 2011)
+"""Of the states that are flown in even and in odd years."""
+
+EVEN_YEARS = frozenset(
+    (
+        "California",
+        "Connecticut",
+        "Indiana",
+        "Kentucky",
+        "Massachusetts",
+        "Michigan",
+        "Mississippi",
+        "Missouri",
+        "Nebraska",
+        "New Hampshire",
+        "New Mexico",
+        "North Carolina",
+        "North Dakota",
+        "Oregon",
+        "Rhode Island",
+        "South Dakota",
+        "Tennessee",
+        "Texas",
+        "Utah",
+        "Vermont",
+        "Virginia",
+        "West Virginia",
+        "Wisconsin",
+        "Wyoming",
+    )
+)
+"""States that are flown in even years, all others in odd ones. Real flights have exceptions to it."""
+
 BANDS = ("R", "G", "B", "N")
 _SPECTRUM = ("red", "green", "blue", "nir")
 _QUARTERS = ("ne", "nw", "se", "sw")
@@ -125,9 +157,49 @@ def _grid(quarter: Quarter, fine: bool) -> tuple[Grid, shapely.Polygon, Bounds]:
     return grid, outline, outline.bounds
 
 
-def flown(quarter: Quarter, year: int) -> tuple[int, int]:
-    """Month and day of the flight: one for each state (by square degree) and year, from mid June to mid September."""
-    flight = _flight(outlines.degrees()[(quarter.latitude, quarter.longitude)], year)
+@cache
+def seasons(until: date) -> Mapping[int, tuple[int, ...]]:
+    """Years of the flights of each state, by its number, whose season is over before a date."""
+    last = until.year if until > date(until.year, 9, 15) else until.year - 1
+    return {
+        number: tuple(range(FIRST_YEARS[name not in EVEN_YEARS], last + 1, 2))
+        for number, name in enumerate(outlines.states())
+    }
+
+
+@lru_cache(maxsize=1024)
+def _states(latitude: int, longitude: int) -> Mapping[tuple[int, str], tuple[int, ...]]:
+    """Numbers of the states that each quarter quad of a square degree counts as, by quad and quarter.
+
+    Quads on a border are flown with both states; what lies outside of all of them belongs to that of the degree.
+    """
+    main = outlines.degrees()[(latitude, longitude)]
+    quarters = [Quarter(latitude, longitude, quad, name) for quad in range(1, 65) for name in _QUARTERS]
+    boxes = shapely.box(*np.array([quarter.bounds for quarter in quarters]).T)
+    touched: dict[int, list[int]] = {}
+    for box, state in zip(*_tree().query(boxes, predicate="dwithin", distance=_REACH), strict=True):
+        touched.setdefault(int(box), []).append(int(state))
+    return {
+        (quarter.quad, quarter.quarter): tuple(sorted(touched.get(n, [main]), key=lambda state: (state != main, state)))
+        for n, quarter in enumerate(quarters)
+    }
+
+
+@cache
+def _tree() -> shapely.STRtree:
+    return shapely.STRtree(list(outlines.states().values()))
+
+
+def flights(quarter: Quarter, until: date) -> Mapping[int, int]:
+    """Number of the state with which a quarter quad is flown, by year."""
+    states = _states(quarter.latitude, quarter.longitude)[(quarter.quad, quarter.quarter)]
+    known = seasons(until)
+    return {year: state for state in reversed(states) for year in known[state]}
+
+
+def flown(quarter: Quarter, year: int, until: date) -> tuple[int, int]:
+    """Month and day of the flight: one for each state and year, from mid June to mid September."""
+    flight = _flight(flights(quarter, until)[year], year)
     return flight.month, flight.day
 
 
@@ -137,10 +209,10 @@ def _flight(state: int, year: int) -> date:
 
 
 @lru_cache(maxsize=1024)
-def _image(quarter: Quarter, year: int) -> ImageAsset:
+def _image(quarter: Quarter, year: int, until: date) -> ImageAsset:
     fine = year >= 2018
     grid, footprint, _ = _grid(quarter, fine)
-    month, day = flown(quarter, year)
+    month, day = flown(quarter, year, until)
     index = f"m_{quarter.name}_{quarter.zone:02d}_{'060' if fine else '1'}_{year:04d}{month:02d}{day:02d}"
     start = marks.millis(year, month, day)
     source = PaintedSource(grid, Photograph(year), "uint8")
@@ -158,7 +230,13 @@ def _image(quarter: Quarter, year: int) -> ImageAsset:
 
 @dataclass(frozen=True, slots=True)
 class Naip:
-    """The collection: some 1.6 million images, made when they are asked for."""
+    """The collection: some 1.6 million images, made when they are asked for.
+
+    Attributes:
+        until: the first day without an image.
+    """
+
+    until: date
 
     @property
     def id(self) -> str:
@@ -171,7 +249,10 @@ class Naip:
         return marks.marked(
             {
                 "title": "NAIP: National Agriculture Imagery Program",
-                "date_range": [marks.millis(2011, 6, 15), marks.millis(2023, 9, 15)],
+                "date_range": [
+                    marks.millis(min(FIRST_YEARS), 6, 15),
+                    marks.millis(self.until.year, self.until.month, self.until.day),
+                ],
             }
         )
 
@@ -183,15 +264,18 @@ class Naip:
             if image is not None and _matches(image, query):
                 yield image
             return
-        years = [y for y in YEARS if _possible(y, query)]
+        known = {year for years in seasons(self.until).values() for year in years}
         # In the order of ids, "060" comes before "1".
-        years.sort(key=lambda y: (y < 2018, y))
+        years = sorted((year for year in known if _possible(year, query)), key=lambda year: (year < 2018, year))
         if not years:
             return
         for quarter in _quarters(query.bounds):
+            flown_in = flights(quarter, self.until)
             for year in years:
+                if year not in flown_in:
+                    continue
                 if query.bounds is None or _meets(_grid(quarter, year >= 2018)[2], query.bounds):
-                    image = _image(quarter, year)
+                    image = _image(quarter, year, self.until)
                     if _matches(image, query):
                         yield image
 
@@ -202,9 +286,12 @@ class Naip:
             return None
         latitude, longitude, quad = (int(match[n]) for n in (1, 2, 3))
         year = int(match[7])
-        if year not in YEARS or not 1 <= quad <= 64 or (latitude, longitude) not in outlines.degrees():
+        if (latitude, longitude) not in outlines.degrees() or not 1 <= quad <= 64:
             return None
-        image = _image(Quarter(latitude, longitude, quad, match[4]), year)
+        quarter = Quarter(latitude, longitude, quad, match[4])
+        if year not in flights(quarter, self.until):
+            return None
+        image = _image(quarter, year, self.until)
         return image if image.properties["system:index"] == index else None
 
 

@@ -1,4 +1,7 @@
-"""COPERNICUS/S2_SR_HARMONIZED, its cloud scores and its Dynamic World, tile by tile.
+"""Sentinel-2 (COPERNICUS/S2_SR_HARMONIZED and its kin), its cloud scores and its Dynamic World, tile by tile.
+
+COPERNICUS/S2_HARMONIZED has the reflectance at the top of the atmosphere. COPERNICUS/S2 and COPERNICUS/S2_SR have the
+same images as their harmonized versions, with 1000 added to the reflectances from 2022-01-25 on.
 
 Bands, scales and properties: https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S2_SR_HARMONIZED,
 https://developers.google.com/earth-engine/datasets/catalog/GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED,
@@ -23,7 +26,12 @@ from eechips.emulator.demo.mgrs import Tile
 from eechips.emulator.demo.raster import PaintedSource
 from eechips.emulator.model import BandInfo, ImageAsset, PixelType, Query
 
-FIRST, LAST = date(2017, 3, 28), date(2025, 1, 1)
+FIRST = date(2017, 3, 28)
+"""No image of the surface is older."""
+
+FIRST_TOP = date(2015, 6, 27)
+"""No image of the top of the atmosphere is older."""
+
 _REPEAT = 5
 _NAME = re.compile(r"(\d{8}T\d{6})_(\d{8}T\d{6})_T(\d{2}[C-X][A-Z]{2})")
 
@@ -54,6 +62,20 @@ _BANDS: tuple[tuple[str, int, str | None], ...] = (
     ("QA60", 60, None),
 )
 _NAMES = tuple(name for name, _, _ in _BANDS)
+# At the top of the atmosphere there is one more band, and nothing that the correction of the atmosphere yields.
+_TOP_BANDS: tuple[tuple[str, int, str | None], ...] = (
+    *_BANDS[:10],
+    ("B10", 60, None),
+    *_BANDS[10:12],
+    *_BANDS[-3:],
+)
+_SPECTRUM = {name: part for name, _, part in (*_BANDS, *_TOP_BANDS)}
+# What the air adds.
+_HAZE = {"blue": 0.06, "green": 0.03, "red": 0.018, "edge1": 0.012, "edge2": 0.008, "edge3": 0.006, "nir": 0.004}
+FIRST_OFFSET = date(2022, 1, 25)
+"""Processing baseline 04.00: from then on 1000 is added to what is not harmonized."""
+
+_OFFSET = 1000
 _CLOUD = {"swir1": 0.42, "swir2": 0.34}
 _BYTES = ("SCL", "TCI_R", "TCI_G", "TCI_B", "MSK_CLDPRB", "MSK_SNWPRB")
 DYNAMIC_WORLD = (
@@ -92,16 +114,25 @@ class Overpass:
 
 @dataclass(frozen=True, slots=True)
 class Reflectance:
-    """Bands of the surface reflectance product that share a grid."""
+    """Bands of a reflectance product that share a grid.
+
+    Attributes:
+        seen: the pass.
+        names: of the bands.
+        at_top: at the top of the atmosphere, not at the surface.
+        offset: added to the stored reflectances.
+    """
 
     seen: Overpass
     names: tuple[str, ...]
+    at_top: bool = False
+    offset: int = 0
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``raster.Scene``."""
         ground = self.seen.ground(rect)
         clouds = sky.sky(rect, self.seen.when, self.seen.share)
-        spectrum = [_BANDS[_NAMES.index(self.names[band])][2] for band in bands]
+        spectrum = [_SPECTRUM[self.names[band]] for band in bands]
         wanted = sorted({band for band in spectrum if band is not None})
         vigour = climate.season_of_growth(self.seen.north, self.seen.when)
         surface = dict(zip(wanted, ground.reflectance(wanted, vigour), strict=True)) if wanted else {}
@@ -112,7 +143,14 @@ class Reflectance:
                 dark = surface[part] * (np.float32(1.0) - np.float32(0.62) * clouds.shadow)
                 bright = np.float32(_CLOUD.get(part, 0.68))
                 top = dark + (bright - dark) * clouds.cloud
+                if self.at_top:
+                    haze = np.float32(_HAZE.get(part, 0.0))
+                    top = top * (np.float32(1.0) - np.float32(0.5) * haze) + haze
                 values[n] = top * np.float32(720.0) if name.startswith("TCI") else top * np.float32(10_000.0)
+                if self.offset and not name.startswith("TCI"):
+                    values[n] += np.float32(self.offset)
+            elif name == "B10":
+                values[n] = 12.0 + self.offset + clouds.cloud * np.float32(40.0)
             elif name == "AOT":
                 values[n] = 120.0
             elif name == "WVP":
@@ -266,17 +304,25 @@ class Product:
     Attributes:
         id: the full Earth Engine id.
         title: as in the catalogue.
-        kind: which of the three products.
+        kind: which of the products.
+        until: the first day without an image.
+        first: no image is older.
+        at_top: of a reflectance: at the top of the atmosphere, not at the surface.
+        is_harmonized: of a reflectance: stored alike before and after 2022-01-25.
     """
 
     id: str
     title: str
     kind: Literal["reflectance", "score", "world"]
+    until: date
+    first: date = FIRST
+    at_top: bool = False
+    is_harmonized: bool = True
 
     @property
     def properties(self) -> Mapping[str, Any]:
         """Properties of the collection."""
-        start, end = (marks.millis(d.year, d.month, d.day) for d in (FIRST, LAST))
+        start, end = (marks.millis(d.year, d.month, d.day) for d in (self.first, self.until))
         return marks.marked({"title": self.title, "date_range": [start, end]})
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
@@ -293,7 +339,7 @@ class Product:
             tiles = [only] if only is not None else []
         else:
             tiles = list(mgrs.tiles(query.bounds))
-        first, last = _days(query)
+        first, last = _days(query, self.first, self.until)
         for ordinal in range(first.toordinal(), last.toordinal()):
             when = date.fromordinal(ordinal)
             passes = [granule for tile in tiles if (granule := _pass(tile, when)) is not None]
@@ -316,14 +362,14 @@ class Product:
             return None
         for days in (-1, 0, 1):
             when = seen.date() + timedelta(days=days)
-            granule = _pass(tile, when) if FIRST <= when < LAST else None
+            granule = _pass(tile, when) if self.first <= when < self.until else None
             if granule is not None and granule.index == index:
                 return self._image(granule)
         return None
 
     def _image(self, granule: Granule) -> ImageAsset | None:
         make: Mapping[str, Callable[[Granule], tuple[tuple[BandInfo, ...], dict[str, Any]] | None]] = {
-            "reflectance": _reflectance,
+            "reflectance": self._reflectance,
             "score": _score,
             "world": _world,
         }
@@ -347,10 +393,13 @@ class Product:
             version=marks.VERSION,
         )
 
+    def _reflectance(self, granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
+        offset = 0 if self.is_harmonized or granule.when < FIRST_OFFSET else _OFFSET
+        return _reflectance(granule, self.at_top, offset)
 
-def _days(query: Query) -> tuple[date, date]:
+
+def _days(query: Query, first: date, last: date) -> tuple[date, date]:
     """Days whose passes may fall in a query's time; local days begin up to half a day off."""
-    first, last = FIRST, LAST
     if query.start is not None:
         first = max(first, _day(query.start) - timedelta(days=1))
     if query.end is not None:
@@ -367,15 +416,15 @@ def _milliseconds(when: datetime) -> int:
     return int(when.timestamp()) * 1000
 
 
-def _reflectance(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
+def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
     bands = []
     sources: dict[tuple[int, str, bool], PaintedSource] = {}
-    for name, pixel, part in _BANDS:
-        names = _on_grid(pixel)
+    for name, pixel, part in _TOP_BANDS if at_top else _BANDS:
+        names = _on_grid(pixel, at_top)
         dtype = "uint8" if name in _BYTES else "uint32" if name == "QA20" else "uint16"
         key = (pixel, dtype, part is not None)
         if key not in sources:
-            scene = Reflectance(granule.overpass, names)
+            scene = Reflectance(granule.overpass, names, at_top, offset)
             sources[key] = PaintedSource(granule.tile.grid(pixel), scene, dtype, smooth=part is not None)
         source = sources[key]
         bands.append(BandInfo(name, PixelType.of(dtype), source.grid, source, names.index(name)))
@@ -384,18 +433,21 @@ def _reflectance(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]
     cloudy = granule.cloudy
     orbit = _orbit(granule.tile)
     letter = craft[-1]
+    level = "1C" if at_top else "2A"
     product = (
-        f"S2{letter}_MSIL2A_{granule.seen:%Y%m%dT%H%M%S}_N0509_R{orbit:03d}_T{granule.tile.name}_"
+        f"S2{letter}_MSIL{level}_{granule.seen:%Y%m%dT%H%M%S}_N0509_R{orbit:03d}_T{granule.tile.name}_"
         f"{granule.made:%Y%m%dT%H%M%S}"
     )
     properties = {
         "CLOUDY_PIXEL_PERCENTAGE": cloudy,
         "CLOUD_COVERAGE_ASSESSMENT": cloudy,
         "CLOUD_SHADOW_PERCENTAGE": round(cloudy * 0.3, 6),
-        "DATASTRIP_ID": f"S2{letter}_OPER_MSI_L2A_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.seen:%Y%m%dT%H%M%S}",
+        "DATASTRIP_ID": (
+            f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{granule.made:%Y%m%dT%H%M%S}_S{granule.seen:%Y%m%dT%H%M%S}"
+        ),
         "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{orbit:06d}_N05.09",
         "GENERATION_TIME": _milliseconds(granule.made),
-        "GRANULE_ID": f"L2A_T{granule.tile.name}_A{orbit:06d}_{granule.seen:%Y%m%dT%H%M%S}",
+        "GRANULE_ID": f"L{level}_T{granule.tile.name}_A{orbit:06d}_{granule.seen:%Y%m%dT%H%M%S}",
         "MEAN_SOLAR_AZIMUTH_ANGLE": azimuth,
         "MEAN_SOLAR_ZENITH_ANGLE": zenith,
         "MGRS_TILE": granule.tile.name,
@@ -410,8 +462,8 @@ def _reflectance(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]
 
 
 @cache
-def _on_grid(pixel: int) -> tuple[str, ...]:
-    return tuple(name for name, size, _ in _BANDS if size == pixel)
+def _on_grid(pixel: int, at_top: bool) -> tuple[str, ...]:
+    return tuple(name for name, size, _ in (_TOP_BANDS if at_top else _BANDS) if size == pixel)
 
 
 def _score(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
@@ -442,14 +494,15 @@ def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | No
     return bands, properties
 
 
-def collections() -> tuple[Product, ...]:
-    """The three collections."""
+def collections(until: date) -> tuple[Product, ...]:
+    """All collections up to a day."""
+    surface = "Sentinel-2 MSI: MultiSpectral Instrument, Level-2A (SR)"
+    top = "Sentinel-2 MSI: MultiSpectral Instrument, Level-1C (TOA)"
     return (
-        Product(
-            "COPERNICUS/S2_SR_HARMONIZED",
-            "Harmonized Sentinel-2 MSI: MultiSpectral Instrument, Level-2A (SR)",
-            "reflectance",
-        ),
-        Product("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "Cloud Score+ S2_HARMONIZED V1", "score"),
-        Product("GOOGLE/DYNAMICWORLD/V1", "Dynamic World V1", "world"),
+        Product("COPERNICUS/S2", top, "reflectance", until, FIRST_TOP, at_top=True, is_harmonized=False),
+        Product("COPERNICUS/S2_HARMONIZED", f"Harmonized {top}", "reflectance", until, FIRST_TOP, at_top=True),
+        Product("COPERNICUS/S2_SR", surface, "reflectance", until, is_harmonized=False),
+        Product("COPERNICUS/S2_SR_HARMONIZED", f"Harmonized {surface}", "reflectance", until),
+        Product("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "Cloud Score+ S2_HARMONIZED V1", "score", until, FIRST_TOP),
+        Product("GOOGLE/DYNAMICWORLD/V1", "Dynamic World V1", "world", until, FIRST_TOP),
     )

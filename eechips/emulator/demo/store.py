@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from typing import Any, Protocol, cast
 
 from eechips.emulator.demo import (
     boundaries,
+    conterminous,
     ecoregions,
     elevation,
     era5,
@@ -16,6 +18,7 @@ from eechips.emulator.demo import (
     marks,
     modis,
     sentinel2,
+    vegetation,
     worldcover,
 )
 from eechips.emulator.demo.naip import Naip
@@ -35,16 +38,22 @@ DemoAsset = DemoCollection | DemoTable | ImageAsset
 
 
 @cache
-def catalogue() -> Mapping[str, DemoAsset]:
-    """Everything on the demo planet by its Earth Engine id, in the order of ids."""
+def catalogue(until: date) -> Mapping[str, DemoAsset]:
+    """Everything on the demo planet by its Earth Engine id, in the order of ids.
+
+    Args:
+        until: the first day without an image.
+    """
     assets: list[DemoAsset] = [
-        Naip(),
-        *modis.collections(),
-        *sentinel2.collections(),
-        *landsat.collections(),
+        Naip(until),
+        *modis.collections(until),
+        *vegetation.collections(until),
+        *sentinel2.collections(until),
+        *landsat.collections(until),
+        *conterminous.collections(until),
         *elevation.images(),
-        worldcover.collection(),
-        era5.collection(),
+        *worldcover.collections(),
+        era5.collection(until),
         ecoregions.table(),
         *boundaries.gaul_tables(),
     ]
@@ -55,12 +64,17 @@ def catalogue() -> Mapping[str, DemoAsset]:
 class DemoStore:
     """An ``AssetStore`` that holds the demo planet.
 
-    It has no state: stores are equal, and cheap to make and to pickle.
+    It has no state: stores are cheap to make and to pickle.
+
+    Attributes:
+        until: the first day without an image.
     """
+
+    until: date
 
     def get(self, asset_id: str) -> Asset | None:
         """See ``AssetStore.get``."""
-        known = catalogue()
+        known = catalogue(self.until)
         if asset_id in known:
             return cast("Asset", known[asset_id])
         parent, _, index = asset_id.rpartition("/")
@@ -74,7 +88,7 @@ class DemoStore:
 
     def children(self, parent: str) -> Iterable[str]:
         """See ``AssetStore.children``; the images of a collection are made one by one."""
-        known = catalogue()
+        known = catalogue(self.until)
         if parent in known:
             collection = known[parent]
             if not isinstance(collection, DemoTable | ImageAsset):
@@ -92,5 +106,5 @@ class DemoStore:
             "synthetic": True,
             "description": marks.NOTE,
             "version": marks.VERSION,
-            "assets": list(catalogue()),
+            "assets": list(catalogue(self.until)),
         }

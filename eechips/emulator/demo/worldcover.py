@@ -1,4 +1,4 @@
-"""ESA/WorldCover/v200: land cover in 2021 at 10 m.
+"""ESA/WorldCover/v100 and v200: land cover in 2020 and 2021 at 10 m.
 
 Grid and classes: https://developers.google.com/earth-engine/datasets/catalog/ESA_WorldCover_v200
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,6 @@ from eechips.emulator.pixels.grid import Grid
 
 _PIXEL = 1.0 / 12000.0
 GRID = Grid("EPSG:4326", Affine(_PIXEL, 0.0, -180.0, 0.0, -_PIXEL, 84.0), 4_320_000, 1_728_000)
-_YEAR = 2021
 CODES = {"tree": 10, "shrub": 20, "grass": 30, "crop": 40, "built": 50, "bare": 60, "snow": 70, "water": 80}
 _LEGEND = (
     (10, "Tree cover", "006400"),
@@ -40,11 +40,13 @@ _LEGEND = (
 
 @dataclass(frozen=True, slots=True)
 class LandCover:
-    """The map."""
+    """The map of the year that begins on a date."""
+
+    start: date
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``raster.Scene``."""
-        ground = cover.ground(rect, _YEAR)
+        ground = cover.ground(rect, self.start.year)
         codes = landcover.dominant(landcover.shares(ground), (CODES[name] for name in landcover.CLASSES))
         inland = cover.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast")) > np.float32(-12_000.0)
         shape = (len(bands), rect.height, rect.width)
@@ -55,12 +57,8 @@ class LandCover:
         return values.astype(np.uint8)
 
 
-def _scene(start: date) -> LandCover:
-    return LandCover()
-
-
-def _dates() -> tuple[tuple[date, date], ...]:
-    return ((date(_YEAR, 1, 1), date(_YEAR + 1, 1, 1)),)
+def _dates(year: int) -> tuple[tuple[date, date], ...]:
+    return ((date(year, 1, 1), date(year + 1, 1, 1)),)
 
 
 def _index(start: date) -> str:
@@ -75,16 +73,20 @@ def _legend(start: date) -> Mapping[str, Any]:
     }
 
 
-def collection() -> Series:
-    """The collection of one image."""
+def collections() -> tuple[Series, Series]:
+    """Two collections of one image each."""
+    return _collection("v100", 2020), _collection("v200", 2021)
+
+
+def _collection(version: str, year: int) -> Series:
     return Series(
-        id="ESA/WorldCover/v200",
-        title="ESA WorldCover 10m v200",
+        id=f"ESA/WorldCover/{version}",
+        title=f"ESA WorldCover 10m {version}",
         grid=GRID,
         bands=(("Map", "uint8"),),
-        dates=_dates,
+        dates=partial(_dates, year),
         index=_index,
-        scene=_scene,
+        scene=LandCover,
         smooth=False,
         extra=_legend,
     )

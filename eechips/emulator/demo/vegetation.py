@@ -1,0 +1,133 @@
+"""MODIS/061/MOD13A2 and MOD13Q1: vegetation indices every sixteen days, 1 km and 250 m.
+
+Version 6 (MODIS/006), which ended in 2023, has the same images. Bands, scales and dates:
+https://developers.google.com/earth-engine/datasets/catalog/MODIS_061_MOD13A2,
+https://developers.google.com/earth-engine/datasets/catalog/MODIS_061_MOD13Q1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from eechips.emulator.demo import climate, cover, modis
+from eechips.emulator.demo.mercator import Floats, Rect
+from eechips.emulator.demo.raster import SINUSOIDAL
+from eechips.emulator.demo.series import Series, underscored
+from eechips.emulator.demo.terrain import Terrain
+from eechips.emulator.pixels.grid import Grid
+
+FINE_GRID = Grid(
+    SINUSOIDAL, Affine(231.656358264, 0.0, -20015109.354, 0.0, -231.65635826375, 10007554.677), 172800, 86400
+)
+BANDS = (
+    ("NDVI", "int16"),
+    ("EVI", "int16"),
+    ("DetailedQA", "uint16"),
+    ("sur_refl_b01", "int16"),
+    ("sur_refl_b02", "int16"),
+    ("sur_refl_b03", "int16"),
+    ("sur_refl_b07", "int16"),
+    ("ViewZenith", "int16"),
+    ("SolarZenith", "int16"),
+    ("RelativeAzimuth", "int16"),
+    ("DayOfYear", "int16"),
+    ("SummaryQA", "int8"),
+)
+_STEP = 16
+
+
+def _growth(north: Floats, when: date) -> Floats:
+    """``climate.season_of_growth`` of many latitudes."""
+    wave = climate.season(climate.day_of_year(when), 190.0) * np.clip(north * (1.0 / 15.0), -1.0, 1.0)
+    strength = np.minimum(1.0, np.abs(north) * (1.0 / 40.0))
+    return np.clip(1.0 - strength * (0.5 - 0.75 * wave) * 1.05, 0.04, 1.0)
+
+
+def _snow_line(north: Floats, when: date) -> Floats:
+    """``climate.snow_line`` of many latitudes."""
+    wave = climate.season(climate.day_of_year(when), 212.0) * np.where(north >= 0.0, 1.0, -1.0)
+    return 330.0 + (wave - 1.0) * 620.0 * np.minimum(1.6, np.abs(north) * (1.0 / 39.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Indices:
+    """What the sensor sees in the sixteen days from a date on."""
+
+    start: date
+
+    def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """See ``raster.Scene``."""
+        land = climate.relief(rect)
+        middle = self.start + timedelta(days=_STEP // 2)
+        north = climate.latitude(rect)
+        snow = cover.snow_share(land, _snow_line(north, middle))
+        ndvi = _ndvi(land, _growth(north, middle))
+        ndvi = ndvi + (0.02 - ndvi) * snow
+        # Brighter where less grows; the indices follow from the reflectances, as users compute them.
+        red = 0.025 + 0.24 * (1.0 - ndvi) * (1.0 - ndvi) + 0.45 * snow
+        nir = red * (1.0 + ndvi) / (1.0 - ndvi)
+        blue = red * 0.55
+        evi = 2.5 * (nir - red) / (nir + 6.0 * red - 7.5 * blue + 1.0)
+        zenith = np.clip(np.abs(north - 23.4 * climate.season(climate.day_of_year(middle), 172.0)), 0.0, 89.0)
+        flat = np.zeros(ndvi.shape)
+        known: dict[str, Floats] = {
+            "NDVI": ndvi * 10_000.0,
+            "EVI": evi * 10_000.0,
+            "DetailedQA": np.where(snow > 0.5, 18_564.0, 2_116.0) + flat,
+            "sur_refl_b01": red * 10_000.0,
+            "sur_refl_b02": nir * 10_000.0,
+            "sur_refl_b03": blue * 10_000.0,
+            "sur_refl_b07": (0.30 - 0.22 * ndvi) * 10_000.0,
+            "ViewZenith": 1_500.0 + flat,
+            "SolarZenith": zenith * 100.0 + flat,
+            "RelativeAzimuth": 4_500.0 + flat,
+            "DayOfYear": climate.day_of_year(middle) + flat,
+            "SummaryQA": np.where(snow > 0.5, 2.0, 0.0) + flat,
+        }
+        values = np.stack([known[BANDS[band][0]] for band in bands])
+        return values, np.broadcast_to(land.character("coast") > 0.0, values.shape)
+
+    def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[Any]:
+        """See ``raster.Scene``."""
+        stored: npt.NDArray[np.int32] = np.clip(np.rint(values), -2000, 65535).astype(np.int32)
+        return stored
+
+
+def _ndvi(land: Terrain, growth: Floats) -> Floats:
+    """Normalized difference of near infrared and red, without snow."""
+    trees = cover.tree_density(land)
+    needle = land.character("needle")
+    forest = needle * (0.62 + 0.16 * growth) + (1.0 - needle) * (0.34 + 0.50 * growth)
+    fields = np.clip(land.character("crop"), 0.0, 1.0)
+    grass = cover.grass_cover(land) * np.clip(land.character("green"), 0.0, 1.0)
+    low = fields * (0.20 + 0.52 * growth) + (1.0 - fields) * (0.09 + grass * (0.22 + 0.52 * growth))
+    rock = cover.rockiness(land)
+    low = low + (0.05 - low) * rock
+    return np.where(land.lake > 0.0, -0.08, trees * forest + (1.0 - trees) * low)
+
+
+def collections(until: date) -> tuple[Series, ...]:
+    """Both collections up to a day, of both versions."""
+    result = []
+    for version, end in (("061", until), ("006", min(until, modis.VERSION_6_END))):
+        for name, grid, pixel in (("MOD13A2", modis.GRID, "1km"), ("MOD13Q1", FINE_GRID, "250m")):
+            result.append(
+                Series(
+                    id=f"MODIS/{version}/{name}",
+                    title=f"{name}.{version} Terra Vegetation Indices 16-Day Global {pixel}",
+                    grid=grid,
+                    bands=BANDS,
+                    dates=partial(modis.composite_dates, _STEP, end),
+                    index=underscored,
+                    scene=Indices,
+                )
+            )
+    return tuple(result)
