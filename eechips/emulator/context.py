@@ -59,17 +59,23 @@ class Context:
         limits: what may not be exceeded.
         remote: whether files that are not on this machine may be read.
         clock: monotonic seconds.
+        hint: what to add to the message about an asset that does not exist.
     """
 
     store: AssetStore
     limits: Limits = field(default_factory=Limits)
     remote: bool = False
     clock: Callable[[], float] = time.monotonic
+    hint: Callable[[str], str] | None = None
     _end: float = field(init=False)
     _notes: dict[tuple[Any, ...], Any] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         self._end = self.clock() + self.limits.seconds
+
+    def missing(self, id: str, message: str) -> str:
+        """The service's message about an asset that does not exist, and what is there instead."""
+        return message if self.hint is None else f"{message} {self.hint(id)}"
 
     def check_time(self) -> None:
         """Ends an evaluation that has taken too long.

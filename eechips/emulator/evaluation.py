@@ -80,7 +80,8 @@ class Evaluation:
         tries = 0
         while True:
             left = begun + self._limits.seconds - time.monotonic()
-            answer = self._answer(job, Context(self._store, replace(self._limits, seconds=left), self._remote))
+            limits = replace(self._limits, seconds=left)
+            answer = self._answer(job, Context(self._store, limits, self._remote, hint=self._store.hint))
             if not isinstance(answer, ChangingError):
                 return answer
             tries += 1

@@ -32,7 +32,7 @@ def _find(name: str, context: Context) -> Asset:
     found = asset_id(name)
     asset = context.store.get(found) if found else None
     if asset is None:
-        raise NotFoundError(f"Asset '{name}' not found.")
+        raise NotFoundError(context.missing(found, f"Asset '{name}' not found."))
     return asset
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -132,11 +132,18 @@ class Layers:
     Args:
         stores: in the order in which they are asked.
         catalogs: those of them that count what they read, and may change meanwhile.
+        hint: says what the last of them has instead of an asset that does not exist.
     """
 
-    def __init__(self, stores: Iterable[AssetStore], catalogs: Iterable[CatalogStore] = ()) -> None:
+    def __init__(
+        self,
+        stores: Iterable[AssetStore],
+        catalogs: Iterable[CatalogStore] = (),
+        hint: Callable[[str], str] | None = None,
+    ) -> None:
         self._stores = tuple(stores)
         self._catalogs = tuple(catalogs)
+        self._hint = hint
 
     def begin(self) -> None:
         """A request begins, whose answer is to be of one moment."""
@@ -147,6 +154,12 @@ class Layers:
         """The asset of that id, or None."""
         key = asset_id(asset_id_)
         return next((a for a in (s.get(key) for s in self._stores) if a is not None), None)
+
+    def hint(self, asset_id_: str) -> str:
+        """What to tell whoever asked for an asset that does not exist; Earth Engine itself says nothing more."""
+        if self._hint is None:
+            return "This local Earth Engine serves assets of your own, without the demo planet."
+        return self._hint(asset_id(asset_id_))
 
     def reads(self) -> Counter[str]:
         """What was read of catalogues since this was last asked for."""
@@ -189,8 +202,11 @@ def open_store(config: StoreConfig, patience: float) -> Layers:
             for path in config.catalogs
         )
         stores.extend(catalogs)
+    hint: Callable[[str], str] | None = None
     if config.demo:
         from eechips.emulator.demo import DemoStore
 
-        stores.append(Remembering(DemoStore(config.demo_until)))
-    return Layers(stores, catalogs)
+        demo = DemoStore(config.demo_until)
+        stores.append(Remembering(demo))
+        hint = demo.hint
+    return Layers(stores, catalogs, hint)

@@ -76,13 +76,20 @@ def kind_of(asset_id: str) -> datasets.Kind:
     except ee.EEException as error:
         if not service.is_not_found(error):
             raise
-        hint = datasets.suggestion(asset_id)
-        raise UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it{hint}") from error
+        raise _unknown(asset_id, error) from error
     if kind == "IMAGE":
         return "image"
     if kind == "IMAGE_COLLECTION":
         return "collection"
     raise UnknownDatasetError(f"{asset_id} is a {kind.lower().replace('_', ' ')}, not images")
+
+
+def _unknown(asset_id: str, error: ee.EEException) -> UnknownDatasetError:
+    local = service.local_hint(error)
+    if local:
+        return UnknownDatasetError(local if asset_id in local else f"there is no dataset {asset_id!r}. {local}")
+    hint = datasets.suggestion(asset_id)
+    return UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it{hint}")
 
 
 def images(asset_id: str, kind: datasets.Kind, start: str | None = None, end: str | None = None) -> ee.ImageCollection:
@@ -129,7 +136,7 @@ def describe(
         image = first.getInfo()
     except ee.EEException as error:
         if service.is_not_found(error):
-            raise UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it") from error
+            raise _unknown(asset_id, error) from error
         raise
     if image is None:
         dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""

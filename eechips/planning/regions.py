@@ -207,7 +207,8 @@ def table_fields(asset: str) -> list[str]:
         names = ee.FeatureCollection(asset).first().propertyNames().getInfo()
     except ee.EEException as error:
         if service.is_not_found(error):
-            raise RegionError(f"there is no table {asset!r}, or you may not read it") from error
+            reason = service.local_hint(error) or "it does not exist, or you may not read it"
+            raise RegionError(f"there is no table {asset!r} to take regions from: {reason}") from error
         raise
     return sorted(name for name in names if not name.startswith("system:"))
 

@@ -25,6 +25,7 @@ _NOTICE_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 # "Image.load: Image asset '…' not found", "Asset '…' does not exist or doesn't allow this operation."
+_LOCAL_HINT = re.compile(r"(The demo planet|This local Earth Engine) .*", re.DOTALL)
 _NOT_FOUND = re.compile(r"\bnot found\b|\bdoes not exist\b", re.IGNORECASE)
 
 # What the service says when a computation exceeds one of its limits: a smaller one may not.
@@ -111,6 +112,12 @@ def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]])
 def is_not_found(error: ee.EEException) -> bool:
     """Whether an error says that an asset does not exist (or may not be read, which looks the same)."""
     return bool(_NOT_FOUND.search(str(error)))
+
+
+def local_hint(error: ee.EEException) -> str:
+    """What a local Earth Engine adds to the message about a missing asset; "" from the real one."""
+    match = _LOCAL_HINT.search(str(error))
+    return match[0] if match else ""
 
 
 def is_too_large(error: ee.EEException) -> bool:

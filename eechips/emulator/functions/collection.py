@@ -20,8 +20,9 @@ from eechips.emulator.values import Collection, Feature, Filter, Geometry, Value
 from eechips.emulator.vector_image import outlined
 
 
-def _missing(what: str, id: str) -> InvalidError:
-    return InvalidError(f"{what} asset '{id}' not found (does not exist or caller does not have access).")
+def _missing(context: Context, what: str, id: str) -> InvalidError:
+    message = f"{what} asset '{id}' not found (does not exist or caller does not have access)."
+    return InvalidError(context.missing(id, message))
 
 
 @function("ImageCollection.load")
@@ -29,7 +30,7 @@ def load_images(context: Context, id: str, version: int | None) -> Collection:
     """A stored image collection."""
     asset = context.note(("asset", id), lambda: context.store.get(id.strip("/")))
     if asset is None:
-        raise _missing("ImageCollection", id)
+        raise _missing(context, "ImageCollection", id)
     if isinstance(asset, (ImageAsset, FolderAsset)) or not hasattr(asset, "images"):
         raise InvalidError(f"Asset '{id}' is not an ImageCollection.")
     images = asset.images
@@ -48,7 +49,7 @@ def load_table(context: Context, tableId: str, geometryColumn: str | None, versi
     """A stored table."""
     asset = context.note(("asset", tableId), lambda: context.store.get(tableId.strip("/")))
     if asset is None:
-        raise _missing("Collection", tableId)
+        raise _missing(context, "Collection", tableId)
     if isinstance(asset, (ImageAsset, FolderAsset)) or hasattr(asset, "images"):
         raise InvalidError(f"Asset '{tableId}' is not a FeatureCollection.")
     rows = asset.rows

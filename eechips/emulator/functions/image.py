@@ -35,8 +35,10 @@ def load(context: Context, id: str, version: int) -> Image:
     """A stored image."""
     asset = context.note(("asset", id), lambda: context.store.get(id.strip("/")))
     if not isinstance(asset, ImageAsset):
-        found = "not found (does not exist or caller does not have access)."
-        raise InvalidError(f"Image asset '{id}' {found}" if asset is None else f"Asset '{id}' is not an Image.")
+        if asset is not None:
+            raise InvalidError(f"Asset '{id}' is not an Image.")
+        message = f"Image asset '{id}' not found (does not exist or caller does not have access)."
+        raise InvalidError(context.missing(id, message))
     return context.note(("image", id), lambda: stored_image(asset))
 
 

@@ -1,0 +1,79 @@
+"""The list of the demo planet's datasets, for ``eechips datasets --local`` and the documentation."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from eechips.emulator.demo import marks
+from eechips.emulator.demo.store import DemoAsset, catalogue
+from eechips.emulator.demo.tables import DemoTable
+from eechips.emulator.model import ImageAsset, Query
+from eechips.emulator.stores import demo_end
+
+_RECENT_DAYS = 400
+"""A collection whose last image is younger goes on."""
+
+_HEAD = (
+    "# Datasets of the demo planet",
+    "",
+    "`--local` and `eechips serve --demo` serve these datasets under the ids of Earth Engine's catalogue, with its",
+    "bands, scales, grids and properties. Their values are **synthetic**: they are computed, not observed.",
+    "`eechips datasets --local` prints this list.",
+    "",
+    "Collections without a last day end on the day on which the server starts. `EECHIPS_DEMO_UNTIL=2025-01-01` sets",
+    "that day, for results that are the same on every day. To serve other datasets, convert their files with",
+    "[`eechips assets ingest`](emulator.md#assets).",
+    "",
+    "| id | title | kind | dates | bands or columns |",
+    "|---|---|---|---|---|",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A dataset of the demo planet.
+
+    Attributes:
+        id: as in Earth Engine's catalogue.
+        kind: "image", "collection" or "table".
+        dates: first and last day, such as "2013-03-18 - "; the last one is missing where it follows the calendar.
+        names: of the bands, or of a table's columns.
+        title: as in the catalogue.
+    """
+
+    id: str
+    kind: str
+    dates: str
+    names: tuple[str, ...]
+    title: str
+
+
+def entries() -> list[Entry]:
+    """Every dataset of the demo planet, in the order of ids."""
+    until = demo_end()
+    return [_entry(asset, until) for asset in catalogue(until).values()]
+
+
+def _entry(asset: DemoAsset, until: date) -> Entry:
+    title = str(asset.properties.get("title", ""))
+    if isinstance(asset, DemoTable):
+        return Entry(asset.id, "table", "", tuple(asset.columns), title)
+    if isinstance(asset, ImageAsset):
+        return Entry(asset.id, "image", "", tuple(band.name for band in asset.bands), title)
+    first, last = (marks.date_of(moment).date() for moment in asset.properties["date_range"])
+    image = next(iter(asset.images(Query(bounds=(-105.1, 40.2, -105.0, 40.3)))))
+    goes_on = (until - last).days < _RECENT_DAYS
+    dates = f"{first} - " if goes_on else f"{first} - {last - timedelta(days=1)}"
+    return Entry(asset.id, "collection", dates.rstrip(), tuple(band.name for band in image.bands), title)
+
+
+def page() -> str:
+    """The page of the documentation that lists them, Markdown."""
+    rows = [f"| `{e.id}` | {e.title} | {e.kind} | {e.dates} | {', '.join(e.names)} |" for e in entries()]
+    return "\n".join([*_HEAD, *rows, ""])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
