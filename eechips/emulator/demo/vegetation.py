@@ -69,7 +69,10 @@ class Indices:
         middle = self.start + timedelta(days=_STEP // 2)
         north = climate.latitude(rect)
         snow = cover.snow_share(land, _snow_line(north, middle))
-        ndvi = _ndvi(land, _growth(north, middle))
+        # Wet and dry spells, and patches of richer ground.
+        spell = climate.weather(rect, self.start, (21, 19, 16))
+        ndvi = _ndvi(land, _growth(north, middle)) * (1.0 + 0.10 * spell + 0.30 * land.patches[0])
+        ndvi = np.clip(ndvi, -0.2, 0.92)
         ndvi = ndvi + (0.02 - ndvi) * snow
         # Brighter where less grows; the indices follow from the reflectances, as users compute them.
         red = 0.025 + 0.24 * (1.0 - ndvi) * (1.0 - ndvi) + 0.45 * snow
