@@ -86,9 +86,11 @@ def kind_of(asset_id: str) -> datasets.Kind:
 
 def _unknown(asset_id: str, error: ee.EEException) -> UnknownDatasetError:
     local = service.local_hint(error)
-    if local:
-        return UnknownDatasetError(local if asset_id in local else f"there is no dataset {asset_id!r}. {local}")
+    if asset_id in local:
+        return UnknownDatasetError(local)
     hint = datasets.suggestion(asset_id)
+    if local:
+        return UnknownDatasetError(f"there is no dataset {asset_id!r}{hint or '.'} {local}")
     return UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it{hint}")
 
 
