@@ -117,7 +117,7 @@ def test_dry_run_says_what_it_would_cost_and_fetches_no_pixel(demo_server: Serve
 def test_what_the_server_does_not_know_is_one_sentence(demo_server: Server, tmp_path: Path) -> None:
     base = ["--endpoint", demo_server.url, "--out", "out"]
     sample = ["sample", "--per-ecoregion", "1", *base]
-    assert "The demo planet has no USDA/NAIP/DOQ; it has USDA/NAIP/DOQQ." in one_sentence(
+    assert "The demo planet has no USDA/NAIP/DOQ; it has USDA/NAIP/DOQQ" in one_sentence(
         eechips(*sample, "--dataset", "USDA/NAIP/DOQ", "--roi=-105,39,-104,40", cwd=tmp_path)
     )
     roi = "FAO/GAUL/2015/level1:ADM1_NAME=Colorada"
