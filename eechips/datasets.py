@@ -40,6 +40,7 @@ class Dataset:
         visualization: how ``bands`` become 8-bit colours (``min``, ``max``, ``gamma``, ``palette``); empty
             where the values fit 8 bits as they are (colours, or class codes, which a stretch would falsify).
         classes: names of the values of a map of classes, as the catalog has them.
+        colours: of these classes, hexadecimal, where ``visualization`` does not say them.
         region: what ``--roi`` is unless given, or None where it must be given.
         licence: terms of use in short; the source has them in full.
         citation: how the producers want it cited.
@@ -58,6 +59,7 @@ class Dataset:
     end: str | None = None
     visualization: Mapping[str, Any] = field(default_factory=dict)
     classes: Mapping[int, str] = field(default_factory=dict)
+    colours: Mapping[int, str] = field(default_factory=dict)
     region: str | None = None
     licence: str
     citation: str
@@ -68,6 +70,16 @@ class Dataset:
         """Whether it shows one time that is over, a year at most, such as a map of 2021: dates do not choose of it."""
         days = (dt.date.fromisoformat(self.end) - dt.date.fromisoformat(self.start)).days if self.end else None
         return days is not None and days <= 366
+
+    @property
+    def class_colours(self) -> dict[int, str]:
+        """The colour of each class, hexadecimal; of those that are known."""
+        palette = self.visualization.get("palette")
+        if not self.classes or not palette:
+            return dict(self.colours)
+        low, high = self.visualization["min"], self.visualization["max"]
+        step = (high - low) / (len(palette) - 1)
+        return {value: palette[round((value - low) / step)] for value in self.classes if low <= value <= high}
 
     @property
     def source(self) -> str:
@@ -298,6 +310,28 @@ DATASETS: tuple[Dataset, ...] = (
             82: "Cultivated crops",
             90: "Woody wetlands",
             95: "Emergent herbaceous wetlands",
+        },
+        colours={
+            11: "466b9f",
+            12: "d1def8",
+            21: "dec5c5",
+            22: "d99282",
+            23: "eb0000",
+            24: "ab0000",
+            31: "b3ac9f",
+            41: "68ab5f",
+            42: "1c5f2c",
+            43: "b5c58f",
+            51: "af963c",
+            52: "ccb879",
+            71: "dfdfc2",
+            72: "d1d182",
+            73: "a3cc51",
+            74: "82ba9e",
+            81: "dcd939",
+            82: "ab6c28",
+            90: "b8d9eb",
+            95: "6c9fb8",
         },
         licence="CC0-1.0",
         citation="Dewitz, J., 2023, National Land Cover Database (NLCD) 2021 Products, https://doi.org/10.5066/P9JZ7AO3",

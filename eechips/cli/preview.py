@@ -35,8 +35,9 @@ from eechips.reports.preview import PREVIEW_NAME, layout, save
 def command(folder: Path, by: str, rows: int, columns: int, edge: int, seed: int, out: Path | None) -> None:
     """Make a contact sheet of a run: a picture of some chips, a row for each stratum.
 
-    Prints the name of the file, and what the rows are. Data of all chips are stretched alike; masked pixels are grey.
-    Of places with several files the first is shown.
+    Prints the name of the file, how the chips are painted, and what the rows are. Datasets that eechips knows have
+    their usual bands, values and colours; other data are stretched alike, from the 2nd to the 98th percentile of all
+    chips. Masked pixels are grey. Of places with several files the first is shown.
 
     \b
     Examples:
@@ -46,7 +47,13 @@ def command(folder: Path, by: str, rows: int, columns: int, edge: int, seed: int
     """
     run = open_run(folder)
     chosen = layout(run, by=by, rows=rows, columns=columns, seed=seed)
-    click.echo(save(run, chosen, edge, out))
+    path, painted = save(run, chosen, edge, out)
+    click.echo(path)
+    for painting in painted:
+        if painting.text:
+            click.echo(f"painted: {painting.text}")
+        for code, name, colour in painting.classes:
+            click.echo(f"class {code}: {f'{name}, ' if name else ''}#{colour}")
     for number, row in enumerate(chosen, start=1):
         if row.name:
             click.echo(f"row {number}: {row.name}, {len(row.files):,} of {row.total:,}")

@@ -23,6 +23,7 @@ from eechips.human import human_bytes
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
+from eechips.manifest.styles import styles_of
 from eechips.removal import temporary_folder
 from eechips.storage import LocalStore, write_file
 
@@ -365,7 +366,7 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
     if len(names) == 1:
         names = [names[0][start : start + _SHEET_COLUMNS] for start in range(0, len(names[0]), _SHEET_COLUMNS)]
     with _at_hand(samples, [name for row in names for name in row]) as paths:
-        return png(sheet([[paths[name] for name in row] for row in names], _SHEET_EDGE))
+        return png(sheet([[paths[name] for name in row] for row in names], _SHEET_EDGE, styles_of(samples.run.info)))
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eechips.human import human_bytes
+from eechips.manifest.styles import Style, styles_of
 from eechips.received_files import read_frame
 from eechips.removal import temporary_folder
 
@@ -43,7 +44,7 @@ def preview(run: Run) -> str:
         tables = [path for path in files if _suffix(path) in _TABLES]
         if pictures:
             try:
-                image = base64.b64encode(contact_sheet(pictures)).decode()
+                image = base64.b64encode(contact_sheet(pictures, styles_of(run.info))).decode()
                 parts.append(f'<img alt="some of the results" src="data:image/png;base64,{image}">')
             except (OSError, ValueError) as error:  # somebody has changed it: the rest can still be shown
                 parts.append(f"<div>No picture: {html.escape(str(error))}</div>")
@@ -70,13 +71,14 @@ def _files(run: Run) -> Iterator[list[Path]]:
         yield copies
 
 
-def contact_sheet(paths: Sequence[Path]) -> bytes:
+def contact_sheet(paths: Sequence[Path], styles: Sequence[Style] = ()) -> bytes:
     """A PNG of chips, side by side; a single one is shown larger.
 
     It has at most ``MOST_BYTES``, as long as chips are not made smaller than 64 pixels.
 
     Args:
         paths: of chips of any format.
+        styles: of the datasets that they may be of.
 
     Raises:
         OSError, ValueError: if a file is none of those.
@@ -86,7 +88,7 @@ def contact_sheet(paths: Sequence[Path]) -> bytes:
     rows = [paths[start : start + _COLUMNS] for start in range(0, len(paths), _COLUMNS)]
     image = b""
     for edge in (_LARGE_EDGE, 384, 256, *_EDGES) if len(paths) == 1 else _EDGES:
-        image = png(sheet(rows, edge))
+        image = png(sheet(rows, edge, styles))
         if len(image) <= MOST_BYTES:
             break
     return image

@@ -12,6 +12,7 @@ from eechips.errors import UsageError
 from eechips.manifest.failures import Failure, failures_of
 from eechips.manifest.run import Run, Status
 from eechips.manifest.sheet import PICTURES
+from eechips.manifest.styles import styles_of
 from eechips.reports.pictures import Pictures, Thumbnail, draw_pictures, picture_of
 from eechips.reports.regions import Ring, region_of
 from eechips.reports.tables import Head, head_of, places_of
@@ -97,10 +98,11 @@ def _is_table(file: str | None) -> bool:
 
 def _made(run: Run) -> Iterator[tuple[str, Thumbnail]]:
     """Pictures of what was made of all results; what is gone or damaged, as ``eechips verify`` tells, has none."""
+    styles = styles_of(run.info)
     for path in run.assembled:
         if path.suffix.lstrip(".").lower() in PICTURES:
             with contextlib.suppress(OSError, ValueError):
-                yield path.name, picture_of(path)
+                yield path.name, picture_of(path, styles)
 
 
 def _curves(run: Run) -> Curves | None:

@@ -7,7 +7,7 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
-from eechips.manifest.sheet import PICTURES, Look, Stretches, look
+from eechips.manifest.sheet import PICTURES, Look, Painting, Stretches, look, paintings
+from eechips.manifest.styles import Style, styles_of
 from eechips.removal import temporary_folder
 from eechips.reports.units import Units, watched
 from eechips.storage import LocalStore, Store
@@ -69,11 +70,13 @@ class Pictures:
         of: pictures by number of the unit among those that are told, a layer each.
         candidates: units that have a file which can be shown.
         unreadable: files that should be there and cannot be read, with the reason.
+        painted: how the files of each layer are painted.
     """
 
     of: Mapping[int, Sequence[Thumbnail]]
     candidates: int
     unreadable: Sequence[tuple[str, str]]
+    painted: Mapping[str, Sequence[Painting]] = field(default_factory=dict)
 
 
 def draw_pictures(
@@ -109,27 +112,48 @@ def draw_pictures(
     unreadable = []
     size = 0
     with opened(run.store) as fetched:
-        stretches = _stretches(fetched, wanted)
+        styles = styles_of(run.info)
+        stretches = _stretches(fetched, wanted, styles)
+        looks: dict[str, list[Look]] = defaultdict(list)
         paths = fetched([name for *_, name in wanted])
         for (number, layer, name), path in zip(wanted, watched(paths, len(wanted), "chips", quiet=quiet), strict=True):
             try:
-                data, means = _encoded(look(path, _EDGE, enlarges=False), stretches.get(layer))
+                seen = look(path, _EDGE, enlarges=False, styles=styles)
+                data, means = _encoded(seen, stretches.get(layer))
             except (OSError, ValueError) as error:  # somebody has changed it: the page says so, and shows the rest
                 unreadable.append((name, str(error)))
                 continue
             if size + len(data) <= MOST_BYTES:
                 size += len(data)
                 found[number].append(Thumbnail(layer, data, means))
-    return Pictures(found, len(shown), unreadable)
+                # The others are alike: they would only take memory.
+                if seen.has_classes or all(seen.names != other.names for other in looks[layer]):
+                    looks[layer].append(seen)
+        painted = {layer: paintings(some, stretches.get(layer)) for layer, some in looks.items()}
+    return Pictures(found, len(shown), unreadable, painted)
 
 
-def picture_of(path: Path) -> Thumbnail:
+def picture_of(path: Path, styles: Sequence[Style] = ()) -> Thumbnail:
     """A large picture of a file, such as a mosaic.
+
+    Args:
+        path: of the file.
+        styles: of the datasets that it may be of.
 
     Raises:
         OSError, ValueError: if it is none.
     """
-    return Thumbnail("", *_encoded(look(path, _LARGE_EDGE)))
+    return Thumbnail("", *_encoded(look(path, _LARGE_EDGE, styles=styles)))
+
+
+def swatch(colour: str) -> str:
+    """A URL that holds a picture of one pixel, for a legend.
+
+    Args:
+        colour: hexadecimal.
+    """
+    pixel = np.frombuffer(bytes.fromhex(colour), dtype=np.uint8).reshape(3, 1, 1)
+    return f"data:image/png;base64,{base64.b64encode(encode_picture(pixel, 'PNG')).decode()}"
 
 
 def drawn(numbers: Sequence[int], strata: Sequence[Any], count: int, seed: int) -> list[int]:
@@ -165,7 +189,9 @@ def _layers(folder: Path) -> dict[str, list[tuple[str, str]]]:
 
 
 def _stretches(
-    fetched: Callable[[Sequence[str]], Iterator[Path]], wanted: Sequence[tuple[int, str, str]]
+    fetched: Callable[[Sequence[str]], Iterator[Path]],
+    wanted: Sequence[tuple[int, str, str]],
+    styles: Sequence[Style],
 ) -> dict[str, Stretches]:
     """How the data of each layer are stretched: by some of its files, so that chips can be compared."""
     names: dict[str, list[str]] = defaultdict(list)
@@ -177,7 +203,7 @@ def _stretches(
         looks = []
         for path in fetched(some):
             with contextlib.suppress(OSError, ValueError):  # it is told where it is to be shown
-                looks.append(look(path, _EDGE, enlarges=False))
+                looks.append(look(path, _EDGE, enlarges=False, styles=styles))
         found[layer] = Stretches.of(looks)
     return found
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.sheet import png, sheet
+from eechips.manifest.sheet import Painting, look, paintings, png, sheet_of
+from eechips.manifest.styles import styles_of
 from eechips.reports.pictures import drawn, is_picture, opened
 from eechips.reports.target import target
 from eechips.reports.units import Column, Units, read_units
@@ -75,7 +76,8 @@ def preview(
         >>> eechips.preview("outputs/sample-naip", by="eco_name", columns=5)
     """
     run = run if isinstance(run, Run) else open_run(run)
-    return save(run, layout(run, by=by, rows=rows, columns=columns, seed=seed), edge, out)
+    path, _ = save(run, layout(run, by=by, rows=rows, columns=columns, seed=seed), edge, out)
+    return path
 
 
 def layout(run: Run, *, by: str = _STRATUM, rows: int = _ROWS, columns: int = _COLUMNS, seed: int = 0) -> list[Row]:
@@ -102,8 +104,11 @@ def layout(run: Run, *, by: str = _STRATUM, rows: int = _ROWS, columns: int = _C
     ]
 
 
-def save(run: Run, rows: Sequence[Row], edge: int, out: str | Path | None) -> Path:
+def save(run: Run, rows: Sequence[Row], edge: int, out: str | Path | None) -> tuple[Path, list[Painting]]:
     """Draws a sheet and writes it under its name, whole or not at all.
+
+    Returns:
+        The file, and how its chips are painted.
 
     Raises:
         UsageError: if the name's suffix is neither of PNG nor of JPEG, or the file is a result of the run.
@@ -113,10 +118,12 @@ def save(run: Run, rows: Sequence[Row], edge: int, out: str | Path | None) -> Pa
     if suffix not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"{path}: a sheet is png or jpg, not {suffix.lstrip('.') or 'without a suffix'}")
     with opened(run.store) as fetched:
-        picture = sheet([list(fetched(row.files)) for row in rows], edge)
+        styles = styles_of(run.info)
+        looks = [[look(file, edge, styles=styles) for file in fetched(row.files)] for row in rows]
+        picture = sheet_of(looks, edge)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))
-    return path
+    return path, paintings([seen for row in looks for seen in row])
 
 
 def _column(units: Units, by: str) -> Column | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from eechips.manifest.failures import kinds_of
 from eechips.reports.facts import Facts
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.outlines import outlines
+from eechips.reports.pictures import Pictures, swatch
 from eechips.reports.units import Column
 
 _FAILURES = 200  # units that the table of failures names
@@ -156,15 +157,36 @@ def sheets(facts: Facts) -> Markup | None:
             element("label", "Group by ", element("select", id="grouping")),
             element(
                 "span",
-                f"{len(pictures.of):,} of {pictures.candidates:,}{share}. Data are stretched alike in all of them.",
+                f"{len(pictures.of):,} of {pictures.candidates:,}{share}.",
                 class_="note",
             ),
             class_="tools",
         ),
+        *_painted(pictures),
         lost,
         None if facts.places.has_places else _panel("Click a chip."),
         element("div", id="groups"),
     )
+
+
+def _painted(pictures: Pictures) -> Iterator[Markup]:
+    """How the chips of each layer are painted: bands and values, or the classes with their colours."""
+    for layer, some in pictures.painted.items():
+        name = f"{layer}: " if layer else ""
+        for painting in some:
+            if painting.text:
+                yield element("p", f"{name}{painting.text}.", class_="note")
+                continue
+            shown = [
+                element(
+                    "li",
+                    element("img", src=swatch(colour), alt="", class_="class-colour"),
+                    f" {title or code}",
+                    title=str(code),
+                )
+                for code, title, colour in painting.classes
+            ]
+            yield element("ul", *([element("li", name)] if name else ()), *shown, class_="legend classes")
 
 
 def made(facts: Facts) -> Markup | None:

@@ -1,0 +1,87 @@
+"""How files of data are painted: which bands, between which values, in which colours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from eechips.datasets import Dataset, find
+
+_COLOURS = (
+    ("r", "g", "b"),
+    ("red", "green", "blue"),
+    ("b4", "b3", "b2"),
+    ("sr_b4", "sr_b3", "sr_b2"),
+    ("sr_b3", "sr_b2", "sr_b1"),
+    ("b3", "b2", "b1"),
+    ("sur_refl_b01", "sur_refl_b04", "sur_refl_b03"),
+)
+"""Names of bands, in lower case, that are red, green and blue: the first that a file has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """The usual picture of a dataset.
+
+    Attributes:
+        bands: one, or those that are red, green and blue.
+        dtype: numpy name of the type that holds their values.
+        low: value that is black; None for what the files have.
+        high: value that is white.
+        gamma: of what lies between.
+        palette: colours of one band, hexadecimal, from ``low`` to ``high``.
+        classes: names of values, if these are classes.
+        colours: of the classes, hexadecimal.
+    """
+
+    bands: tuple[str, ...]
+    dtype: str
+    low: float | None = None
+    high: float | None = None
+    gamma: float = 1.0
+    palette: tuple[str, ...] = ()
+    classes: Mapping[int, str] = field(default_factory=dict)
+    colours: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Style | None:
+        """The style of a dataset; None if it says nothing of pictures."""
+        look = dataset.visualization
+        if dataset.classes:
+            return cls(dataset.bands, dataset.dtype, classes=dataset.classes, colours=dataset.class_colours)
+        if len(dataset.bands) == 1 and "palette" not in look:  # grey from sea to summit tells little of one place
+            return cls(dataset.bands, dataset.dtype)
+        if "min" not in look:
+            return cls(dataset.bands, dataset.dtype, 0.0, 255.0) if dataset.dtype == "uint8" else None
+        palette = tuple(look.get("palette", ()))
+        return cls(dataset.bands, dataset.dtype, look["min"], look["max"], look.get("gamma", 1.0), palette)
+
+
+def styles_of(info: Mapping[str, Any]) -> tuple[Style, ...]:
+    """The styles of a run's datasets, by its run.json."""
+    listed = info.get("datasets")
+    ids = [each.get("id") for each in listed if isinstance(each, Mapping)] if isinstance(listed, list) else []
+    known = [find(each) for each in ids if isinstance(each, str)]
+    return tuple(style for each in known if each is not None and (style := Style.of(each)) is not None)
+
+
+def chosen(names: Sequence[str], styles: Sequence[Style]) -> tuple[list[int], Style | None]:
+    """The bands of a file that are painted, and the style that they have.
+
+    Args:
+        names: of the file's bands; empty texts if nobody knows.
+        styles: of the datasets that the file may be of.
+
+    Returns:
+        Numbers of one band or of three, from 0; those of a style's, or else red, green and blue by their usual names,
+        or else the first.
+    """
+    for style in styles:
+        if {*style.bands} <= {*names}:
+            return [names.index(band) for band in style.bands], style
+    lower = [name.lower() for name in names]
+    for colours in _COLOURS:
+        if {*colours} <= {*lower}:
+            return [lower.index(band) for band in colours], None
+    return (list(range(3)) if len(names) >= 3 else [0]), None
