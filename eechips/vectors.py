@@ -6,22 +6,22 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyogrio
 import shapely
 import shapely.affinity
-from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Straight edges of another projection are curves in longitude and latitude: before it is reprojected, a geometry
 # gets a vertex at least every so many parts of its file's extent.
@@ -124,6 +124,8 @@ def _read(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
     """Geometries as they are in the file, in two dimensions; the other columns; the CRS."""
     if not path.is_file():
         raise RegionError(f"there is no file {path}")
+    from pyogrio.errors import DataLayerError, DataSourceError
+
     try:
         wkb, attributes, crs = _read_parquet(path) if path.suffix == ".parquet" else _read_gdal(path)
         geometries = shapely.from_wkb(wkb)
@@ -136,6 +138,8 @@ def _read(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
 
 
 def _read_gdal(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
+    import pyogrio
+
     meta, table = pyogrio.read_arrow(path)
     name = meta["geometry_name"] or "wkb_geometry"
     if name not in table.column_names:

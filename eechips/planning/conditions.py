@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import ee
+from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
 from eechips.planning.regions import choices
+
+if TYPE_CHECKING:
+    import ee
 
 # Each of Earth Engine's comparisons, by the sign for it.
 _FILTERS = {"=": "eq", "!=": "neq", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
@@ -109,6 +110,8 @@ class Test:
 
     def filter(self) -> ee.Filter:
         """For Earth Engine. An image without the property does not meet it, unless the sign is ``!=``."""
+        import ee
+
         if self.sign == "in":
             found: ee.Filter = ee.Filter.inList(self.property, list(self.values))
         else:
@@ -162,6 +165,8 @@ def settle(conditions: Sequence[Condition], collection: ee.ImageCollection) -> t
     Raises:
         UsageError: if no image has a property, naming those that look like it, or its type does not fit.
     """
+    import ee
+
     if not conditions:
         return ()
     names = list(dict.fromkeys(condition.property for condition in conditions))

@@ -7,9 +7,8 @@ import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import ee
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -17,6 +16,9 @@ from eechips.errors import RegionError
 from eechips.planning import service
 from eechips.storage import sha256_of
 from eechips.vectors import read_vectors
+
+if TYPE_CHECKING:
+    import ee
 
 _NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
 _BOX = re.compile(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
@@ -126,6 +128,8 @@ class AssetRegion:
         Raises:
             RegionError: naming the fields there are, or values that look like the one asked for.
         """
+        import ee
+
         table = ee.FeatureCollection(self.asset)
         fields = table_fields(self.asset)
         if self.field not in fields:
@@ -188,6 +192,8 @@ def planar(polygon: BaseGeometry) -> ee.Geometry:
     Raises:
         RegionError: if it has more vertices than a request may carry.
     """
+    import ee
+
     vertices = int(shapely.get_num_coordinates(polygon))
     if vertices > _MOST_VERTICES:
         raise RegionError(
@@ -203,6 +209,8 @@ def table_fields(asset: str) -> list[str]:
     Raises:
         RegionError: if there is no such table.
     """
+    import ee
+
     try:
         names = ee.FeatureCollection(asset).first().propertyNames().getInfo()
     except ee.EEException as error:

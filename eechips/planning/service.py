@@ -6,13 +6,14 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
-
-import ee
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client.congestion import USUAL
 from eechips.human import human_time
 from eechips.objects import in_order
+
+if TYPE_CHECKING:
+    import ee
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -46,6 +47,8 @@ def features(collection: ee.FeatureCollection, page_size: int = PAGE_SIZE) -> It
     Raises:
         ee.EEException: if the server refuses.
     """
+    import ee
+
     parameters: dict[str, Any] = {"expression": collection, "pageSize": page_size}
     while True:
         page = ee.data.computeFeatures(parameters)
@@ -100,6 +103,8 @@ def ask_each(
 
 def _ask_in_parts(items: Sequence[T], ask: Callable[[Sequence[T]], Sequence[R]]) -> list[R]:
     """Ask about some items; in halves where the service finds that too much at once."""
+    import ee
+
     try:
         return list(ask(items))
     except ee.EEException as error:
