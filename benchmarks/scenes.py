@@ -17,7 +17,8 @@ the exit status is 1:
 
 With several seeds that happens several times. What was sent twice is told by why.
 
-Then, without faults, eechips, ``curl --parallel`` and, where it is installed, ``aria2c`` fetch the same files in turns
+Then, without faults, eechips, ``curl --parallel`` and, where they are installed, ``aria2c`` and ``obstore`` (in
+Rust, here with a sha256 of each file; ``--obstore PYTHON`` names a Python that has it) fetch the same files in turns
 from the same server, over loopback as fast as it goes and over lines of so many megabytes a second; eechips has at
 least 0.95 times the throughput of one of them on each. That is between the first and the last byte, as the server sees
 it. The whole commands are told as well, how long the system takes afterwards to put what they left onto the disk, and
@@ -41,6 +42,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -232,13 +234,19 @@ def faults(folder: Path, scenes: list[Scene], lifetime: float, seed: int) -> lis
     return problems
 
 
-def throughput(folder: Path, scenes: Sequence[Scene], rounds: int, link: float | None) -> float:
+def throughput(folder: Path, scenes: Sequence[Scene], rounds: int, link: float | None, python: str) -> float:
     """Megabytes a second of eechips and of others, in turns; returns the first as a multiple of the one next to it.
 
     That is between the first and the last byte, as the server sees it; the whole commands are told as well.
     """
     total = sum(scene.size for scene in scenes)
-    names = ["eechips", "curl", *(["aria2c"] if shutil.which("aria2c") else [])]
+    names = [
+        "eechips",
+        "curl",
+        *(["aria2c"] if shutil.which("aria2c") else []),
+        *(["obstore"] if python else []),
+    ]
+    rivals = {**_RIVALS, "obstore": partial(obstore, python=python)}
     taken: dict[str, list[Taken]] = {name: [] for name in names}
     for number in range(rounds):
         for name in taken if number % 2 else reversed(taken):
@@ -250,7 +258,7 @@ def throughput(folder: Path, scenes: Sequence[Scene], rounds: int, link: float |
                     for scene in scenes
                 ]
                 with stac_api(found, folder) as stac:
-                    line = command(stac, out) if name == "eechips" else _RIVALS[name](found, out, folder / "list.txt")
+                    line = command(stac, out) if name == "eechips" else rivals[name](found, out, folder / "list.txt")
                     taken[name].append(timed(line, url))
             shutil.rmtree(out)
     print(f"{'as fast as it goes' if link is None else f'{link:g} MB/s'}: {rounds} rounds of {total / 1e6:,.0f} MB")
@@ -264,6 +272,8 @@ def throughput(folder: Path, scenes: Sequence[Scene], rounds: int, link: float |
         print(f"  {name:8}{rate:8.1f} MB/s  ({seconds} s); processor {own:.2f} s, of the server {other:.2f} s")
         print(f"          the command {whole:.2f} s, then to the disk {disk:.2f} s")
         if name != "eechips":
+            shares = [b.processor / a.processor for a, b in zip(each, taken["eechips"], strict=True)]
+            print(f"          processor of eechips / {name}: {median(shares):.2f}")
             # Of each pair, one after the other: whatever else the machine does changes slowly.
             ratios.append(median(b.transfer / a.transfer for a, b in zip(taken["eechips"], each, strict=True)))
             print(f"          eechips / {name}: {ratios[-1]:.3f}")
@@ -302,6 +312,38 @@ def aria2c(found: Sequence[dict[str, Any]], out: Path, config: Path) -> list[str
     config.write_text("".join(f"{each['assets']['data']['href']}\n out={each['id']}.tif\n" for each in found))
     own = ["aria2c", "--quiet", "--file-allocation=none", "--max-connection-per-server=1"]
     return [*own, f"--max-concurrent-downloads={_AT_ONCE}", "--dir", str(out), "--input-file", str(config)]
+
+
+_OBSTORE = """
+import asyncio, hashlib, sys
+from urllib.parse import urlsplit
+import obstore
+from obstore.store import HTTPStore
+
+async def fetch(turn, stores, url, path):
+    parts = urlsplit(url)
+    home = f"{parts.scheme}://{parts.netloc}"
+    store = stores.setdefault(home, HTTPStore.from_url(home, client_options={"allow_http": True}))
+    async with turn:
+        answer, digest = await obstore.get_async(store, parts.path.lstrip("/")), hashlib.sha256()
+        with open(path, "wb") as file:
+            async for piece in answer.stream(min_chunk_size=1 << 19):
+                digest.update(piece)
+                file.write(piece)
+
+async def main():
+    turn, stores = asyncio.Semaphore(int(sys.argv[2])), {}
+    lines = [line.rstrip("\\n").split("\\t") for line in open(sys.argv[1])]
+    await asyncio.gather(*(fetch(turn, stores, url, path) for url, path in lines))
+
+asyncio.run(main())
+"""
+
+
+def obstore(found: Sequence[dict[str, Any]], out: Path, config: Path, *, python: str) -> list[str]:
+    """The same by obstore, and a sha256 of each file."""
+    config.write_text("".join(f"{each['assets']['data']['href']}\t{out}/{each['id']}.tif\n" for each in found))
+    return [python, "-c", _OBSTORE, str(config), str(_AT_ONCE)]
 
 
 _RIVALS = {"curl": curl, "aria2c": aria2c}
@@ -344,6 +386,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seeds", type=int, nargs="*", default=[1], help="of the faults")
+    parser.add_argument("--obstore", default="", metavar="PYTHON", help="a Python that has obstore")
     parser.add_argument("--skip-faults", action="store_true")
     parser.add_argument("--skip-throughput", action="store_true")
     given = parser.parse_args()
@@ -357,7 +400,7 @@ def main() -> int:
         if not given.skip_throughput:
             print(f"sha256 of all bytes takes {hashing(sum(scene.size for scene in scenes)):.2f} s of one core")
         for link in () if given.skip_throughput else (None, *given.links):
-            ratio = throughput(folder, scenes, given.rounds, link)
+            ratio = throughput(folder, scenes, given.rounds, link, given.obstore)
             if ratio < _LEAST:
                 line = "loopback" if link is None else f"{link:g} MB/s"
                 problems.append(f"{line}: {ratio:.3f} times the throughput of others")
