@@ -118,16 +118,20 @@ class Encoder:
     def _image(self, image: Image) -> Json:
         self._count(_BAND_BYTES * len(image.bands))
         found: dict[str, Json] = {"type": "Image", "bands": [band_json(band) for band in image.bands]}
-        if image.version is not None:
-            found["version"] = image.version
-        if image.id is not None:
-            found["id"] = image.id
-        properties = {key: self.encode(item) for key, item in image.properties.items()}
+        facts, properties = self._properties(image)
+        found |= facts
         if image.footprint is not None and not image.footprint.unbounded:
             properties["system:footprint"] = self._footprint(image.footprint)
         if properties:
             found["properties"] = properties
         return found
+
+    def _properties(self, element: Image | Collection) -> tuple[dict[str, Json], dict[str, Json]]:
+        """Version and id, which ``set`` may have replaced, and all other properties."""
+        properties = {key: self.encode(item) for key, item in element.properties.items()}
+        own = {"version": element.version, "id": element.id}
+        facts = {name: properties.pop(f"system:{name}", value) for name, value in own.items()}
+        return {name: value for name, value in facts.items() if value is not None}, properties
 
     def _footprint(self, geometry: Geometry) -> Json:
         shape = geometry.lonlat
@@ -143,7 +147,7 @@ class Encoder:
         }
         index = feature.properties.get("system:index")
         if index is not None:
-            found["id"] = str(index)
+            found["id"] = str(index) if isinstance(index, (str, bool, int, float)) else self.encode(index)
         found["properties"] = {k: self.encode(v) for k, v in feature.properties.items() if k != "system:index"}
         return found
 
@@ -158,15 +162,13 @@ class Encoder:
         found: dict[str, Json] = {"type": f"{collection.element}Collection"}
         if collection.element == "Image":
             found["bands"] = []
-        if collection.id is not None:
-            found["id"] = collection.id
-        if collection.version is not None:
-            found["version"] = collection.version
+        facts, properties = self._properties(collection)
+        found |= facts
         if collection.element == "Feature":
             columns = collection.columns if collection.columns is not None else column_types(elements)
             found["columns"] = dict(columns)
-        if collection.properties:
-            found["properties"] = {key: self.encode(item) for key, item in collection.properties.items()}
+        if properties:
+            found["properties"] = properties
         found["features"] = [self.encode(element) for element in elements]
         if not all(isinstance(e, (Image, Feature, Collection)) for e in elements):
             raise InvalidError("A collection may only hold images and features.")

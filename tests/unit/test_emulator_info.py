@@ -200,3 +200,21 @@ def test_a_collection_has_so_many_elements_and_no_more() -> None:
 def test_functions_cannot_be_returned() -> None:
     with pytest.raises(InvalidError, match="cannot be returned to the client"):
         encode(lambda x: x)
+
+
+def test_an_id_that_is_set_is_the_one_that_is_shown() -> None:
+    """As geedim's tests expect, which run against the service (tests/conftest.py, ``prepared_image``)."""
+    own = {"system:id": "COPERNICUS/S2/x", "system:version": 5, "system:index": "x"}
+    image = invoke("Element.setMulti", object=invoke("Image.constant", value=1), properties=own)
+    collection = invoke("ImageCollection.fromImages", images=[image])
+    named = invoke("Element.set", object=collection, key="system:id", value="COPERNICUS/S2")
+    for found in (encode(evaluate(image)), encode(evaluate(named))["features"][0], encode(evaluate([image]))[0]):
+        assert (found["id"], found["version"]) == ("COPERNICUS/S2/x", 5)
+        assert found["properties"].keys() == {"system:index"}
+    assert encode(evaluate(named))["id"] == "COPERNICUS/S2"
+    assert "properties" not in encode(evaluate(named))
+
+
+def test_an_index_that_is_no_text_is_shown_as_what_it_is() -> None:
+    feature = invoke("Feature", geometry=None, metadata={"system:index": invoke("Filter.equals", leftField="a", rightValue=1)})
+    assert encode(evaluate(feature))["id"] == {"type": "Filter"}

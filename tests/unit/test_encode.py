@@ -139,7 +139,11 @@ class TestGeoTiff:
         made, pixels = bands(*dtypes, mask=HOLES)
         with MemoryFile(encode.geotiff(made, pixels, GRID)) as memory, memory.open() as file:
             assert set(file.dtypes) == {common}
-            assert np.array_equal(file.read(), [np.where(HOLES, p.values, 0) for p in pixels])
+            least = -np.inf if np.dtype(common).kind == "f" else 0 if common == "int64" else np.iinfo(common).min
+            assert file.nodata == (None if common == "int64" else least)
+            assert np.array_equal(
+                file.read(), [np.where(HOLES, p.values, np.dtype(common).type(least)) for p in pixels]
+            )
 
     @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:5070", "SR-ORG:6974"])
     def test_crs(self, crs: str) -> None:

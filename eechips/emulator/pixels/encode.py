@@ -121,12 +121,24 @@ def npy(bands: Sequence[Band], pixels: Sequence[Pixels]) -> bytes:
 
 
 def geotiff(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid) -> bytes:
-    """A GeoTIFF with crs, transform and band names; masked pixels are zero."""
-    arrays = [filled(b, p) for b, p in zip(bands, pixels, strict=True)]
+    """A GeoTIFF with crs, transform and band names; masked pixels have the value that the file names as nodata.
+
+    That is the least value of an integer type, so 0 of unsigned ones, and minus infinity of floats: what geedim, whose
+    tests run against the service, found out (geedim/image.py, ``_nodata_vals``). 64-bit integers have none: there the
+    masked pixels are zero.
+    """
+    arrays = [cast_values(p.values, dtype_of(b.type)) for b, p in zip(bands, pixels, strict=True)]
     common = np.result_type(*arrays)
+    nodata = common.type(0)
+    if common != np.int64:
+        nodata = common.type(-np.inf if common.kind == "f" else np.iinfo(common).min)
+    layers = [
+        np.where(p.valid, array, nodata).astype(common, copy=False) for array, p in zip(arrays, pixels, strict=True)
+    ]
     return _write(
-        "GTiff", [a.astype(common, copy=False) for a in arrays], [band.name for band in bands],
+        "GTiff", layers, [band.name for band in bands],
         crs=_wkt(grid.crs), transform=grid.transform, compress="lzw",
+        nodata=None if common == np.int64 else nodata.item(),
     )  # fmt: skip
 
 
