@@ -1,10 +1,11 @@
 """GeoTIFF data: values as stored, band names, grid, and a mask.
 
-Earth Engine writes masked pixels of a GeoTIFF as 0 and says nothing about it. So the request carries the
-mask as one more band (``MASK_BAND``: 1 valid, 0 masked, in the type of the data, because a GeoTIFF has one
-type), and :func:`receive` turns it into the file's internal mask. Values are not touched: they are byte for
-byte those that came. A pixel is valid if all bands are: one mask serves all, as in GDAL's
-``GMF_PER_DATASET``; a zero that stands for nothing is never taken for a value.
+Earth Engine writes masked pixels of a GeoTIFF as the least value of its type (0 of bytes) or minus infinity, which the
+file names as nodata, and which valid pixels may have as well. So the request carries the mask as one more band
+(``MASK_BAND``: 1 valid, 0 masked, in the type of the data, because a GeoTIFF has one type), and :func:`receive` turns
+it into the file's internal mask. Below it nodata becomes 0; all other values are byte for byte those that came. A pixel
+is valid if all bands are: one mask serves all, as in GDAL's ``GMF_PER_DATASET``; a zero that stands for nothing is
+never taken for a value.
 """
 
 from __future__ import annotations
@@ -40,13 +41,16 @@ def receive(data: bytes, expectation: Expectation) -> Written:
     """
     with decoding(data, "GTiff") as source:
         pixels = source.read()
-        crs, transform = source.crs, source.transform
+        crs, transform, nodata = source.crs, source.transform, source.nodata
         names = _names(source, pixels.shape[0], expectation)
         mask = None if expectation.has_mask_band else source.dataset_mask() != 0
     if expectation.has_mask_band:
         if pixels.shape[0] < 2:
             raise ValidationError("the mask band that was asked for did not come back")
-        pixels, mask = pixels[:-1], pixels[-1] != 0
+        # The service masks the band itself nowhere, but another type's least value would not be 0.
+        pixels, mask = pixels[:-1], pixels[-1] > 0
+        if nodata is not None:
+            pixels[(pixels == nodata) & ~mask] = 0
     assert mask is not None
     facts = _facts(pixels, mask, names, crs, transform, expectation)
     return Written(encode(pixels, mask, names, crs, transform), "tif", facts)

@@ -316,3 +316,29 @@ def test_images_come_in_pages(ee: Any) -> None:
     rest = ee.data.computeImages({"expression": collection, "pageSize": 3, "pageToken": first["nextPageToken"]})
     assert [image["properties"]["system:index"] for image in rest["images"]] == ["image_3"]
     assert "nextPageToken" not in rest
+
+
+@pytest.mark.parametrize("step", [-0.1, 0.1])
+def test_rows_of_a_download_go_the_way_that_its_transform_says(ee: Any, step: float) -> None:
+    """As geedim's test_download expects, which runs against the service."""
+    asked = {"crs": "EPSG:4326", "crs_transform": [0.1, 0, 10, 0, step, 20], "dimensions": [3, 4]}
+    expected = 20 + step * np.arange(0.5, 4)
+    image = ee.Image.pixelLonLat()
+    latitudes = np.load(io.BytesIO(requests.get(image.getDownloadURL({**asked, "format": "NPY"})).content))["latitude"]
+    np.testing.assert_allclose(latitudes[:, 0], expected)
+    content = requests.get(image.getDownloadURL({**asked, "format": "GEO_TIFF"})).content
+    with MemoryFile(content) as memory, memory.open() as file:
+        assert file.transform.e == pytest.approx(step)
+        np.testing.assert_allclose(file.read(2)[:, 0], expected)
+
+
+def test_masked_reads_of_a_geotiff_are_masked_where_the_image_is(ee: Any) -> None:
+    """As geedim's test_tiler_map_tiles expects, which runs against the service."""
+    south = ee.Image.pixelLonLat().select("latitude").lt(19.9)
+    asked = {"crs": "EPSG:4326", "crs_transform": [0.1, 0, 10, 0, -0.1, 20], "dimensions": [1, 3], "format": "GEO_TIFF"}
+    for cast, least in (("toUint8", 0), ("toInt16", -32768), ("toFloat", -np.inf), ("toDouble", -np.inf)):
+        image = getattr(ee.Image(5), cast)().updateMask(south)
+        with MemoryFile(requests.get(image.getDownloadURL(asked)).content) as memory, memory.open() as file:
+            assert file.nodata == least
+            assert file.read(1)[:, 0].tolist() == [least, 5, 5]
+            assert file.read(1, masked=True).mask[:, 0].tolist() == [True, False, False]

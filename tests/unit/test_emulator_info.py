@@ -216,5 +216,7 @@ def test_an_id_that_is_set_is_the_one_that_is_shown() -> None:
 
 
 def test_an_index_that_is_no_text_is_shown_as_what_it_is() -> None:
-    feature = invoke("Feature", geometry=None, metadata={"system:index": invoke("Filter.equals", leftField="a", rightValue=1)})
+    feature = invoke(
+        "Feature", geometry=None, metadata={"system:index": invoke("Filter.equals", leftField="a", rightValue=1)}
+    )
     assert encode(evaluate(feature))["id"] == {"type": "Filter"}

@@ -177,6 +177,21 @@ def test_a_geotiff_keeps_values_grid_names_and_mask(dtype: str) -> None:
     assert validate(written.data, "tif") == facts
 
 
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint8", 0), ("int16", -32768), ("float32", -np.inf)])
+@pytest.mark.parametrize("is_mask_masked", [False, True])
+def test_nodata_of_the_service_becomes_zero_below_the_mask(dtype: str, nodata: float, is_mask_masked: bool) -> None:
+    _, pixels, mask = received_tif(dtype)
+    pixels[0, 0, 0] = nodata  # which a valid pixel may have, too
+    sent = np.concatenate([np.where(mask, pixels, pixels.dtype.type(nodata)), mask[None].astype(dtype)])
+    if is_mask_masked:  # outside of the footprint of an image
+        sent[2, ~mask] = nodata
+    names = ("R", "N", "eechips_mask")
+    written = writer("tif").receive(encode("GTiff", sent, names, crs=UTM, nodata=nodata), ASKED)
+    with MemoryFile(written.data) as memory, memory.open() as source:
+        np.testing.assert_array_equal(source.read(), np.where(mask, pixels, 0))
+        np.testing.assert_array_equal(source.dataset_mask() != 0, mask)
+
+
 def test_the_same_geotiff_becomes_the_same_bytes() -> None:
     data, _, _ = received_tif()
     assert writer("tif").receive(data, ASKED).data == writer("tif").receive(data, ASKED).data

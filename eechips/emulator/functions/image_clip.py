@@ -140,7 +140,10 @@ def _resized(
     another scale, that meet the bounds: so a region that is not aligned gives one row or column more.
     """
     lattice = band.projection
-    if lattice.transform.e > 0:  # rows of the default projection of composites go up, those of files go down
+    # Rows of the default projection of composites go up, those of files go down. A region in the pixels of the band's
+    # own lattice, as the client makes it of a crs_transform, keeps their direction.
+    is_own = region.projection == lattice and lattice.transform != Affine.identity()
+    if lattice.transform.e > 0 and not is_own:
         lattice = Projection(lattice.crs, lattice.transform * Affine.scale(1, -1))
     if scale is not None:
         lattice = Projection(lattice.crs, lattice.transform * Affine.scale(scale / lattice.nominal_scale))
