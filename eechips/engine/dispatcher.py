@@ -24,6 +24,7 @@ from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.records import unit_failure
 from eechips.engine.redraw import Redraws
+from eechips.engine.slow_units import SlowUnits
 from eechips.errors import EechipsError, InternalError, ProjectUnavailableError, UsageError, WorkerLostError
 from eechips.human import human_time
 from eechips.manifest.ledger import Ledger
@@ -103,6 +104,7 @@ class Dispatcher:
         redraws: replaces such results; None to leave it at them.
         meter: told what every unit has cost, if that is wanted.
         verbose: whether failures are shown, and requests logged, as well.
+        slow: told which units are under way, and says when they take long; None if nobody is to know.
         clock: seconds, monotonic.
     """
 
@@ -119,11 +121,12 @@ class Dispatcher:
         redraws: Redraws | None = None,
         meter: Meter | None = None,
         verbose: bool = False,
+        slow: SlowUnits | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger, self._store, self._executor = ledger, store, executor
         self._progress, self._log, self._check, self._verbose = progress, log, check, verbose
-        self._redraws, self._meter = redraws, meter
+        self._redraws, self._meter, self._slow = redraws, meter, slow
         self._clock, self._end = clock, deadline
         self._again: deque[Planned] = deque()
         self._suspects: deque[Planned] = deque()
@@ -260,6 +263,8 @@ class Dispatcher:
     def _submit(self, task: Planned, *, alone: bool = False) -> None:
         self._outstanding.add(task.position)
         self._executor.submit(task, alone=alone)
+        if self._slow is not None:
+            self._slow.begin(task)
 
     def _expected(self, events: list[Finished | Lost]) -> Iterator[Finished | Lost]:
         """The first event of each outstanding unit; others are duplicates, of units that are done or open again.
@@ -269,6 +274,8 @@ class Dispatcher:
         for event in events:
             if event.task.position in self._outstanding:
                 self._outstanding.remove(event.task.position)
+                if self._slow is not None:
+                    self._slow.end(event.task.position)
                 yield event
             else:
                 self._log.write("duplicate", id=event.task.id, kind=type(event).__name__.lower())
@@ -300,6 +307,7 @@ class Dispatcher:
             if self._noticed is not None:
                 self._progress.say(self._noticed)
         self._watch_wait(throttle.asked_left)
+        self._watch_slow()
         if self._clock() - self._paced >= _PACE_SECONDS:
             self._paced = self._clock()
             self._log.write(
@@ -310,6 +318,16 @@ class Dispatcher:
                 sent=throttle.sent,
                 rejected=throttle.rejected,
             )
+
+    def _watch_slow(self) -> None:
+        """Tells the user what takes so long, if no unit finishes."""
+        if self._slow is None:
+            return
+        if self._is_offline or self._waiting_told is not None:
+            self._slow.wait()
+        elif (text := self._slow.message()) is not None:
+            self._log.write("slow", text=text)
+            self._progress.say(text)
 
     def _watch_wait(self, left: float) -> None:
         """Tells the user of a long Retry-After: when it begins, now and then, and when it ends."""

@@ -13,9 +13,10 @@ from eechips.engine.estimate import Meter, foresee
 from eechips.engine.executors.executor import Executor
 from eechips.engine.log import RunLog
 from eechips.engine.notebook import same_again
-from eechips.engine.plan import name_template
+from eechips.engine.plan import name_template, needs_service
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import Redraws, is_refilling
+from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned
 from eechips.recipe import Recipe
@@ -59,7 +60,7 @@ class Settlement:
         first: int = 0,
         end: int | None = None,
     ) -> None:
-        self._first, self._end = first, end
+        self._first, self._end, self._recipe = first, end, recipe
         self._config, self._ledger, self._store, self._session = config, ledger, store, session
         self._executor, self._log, self._interrupt = executor, log, interrupt
         self._units, self._left = ledger.open_units(first, end), self._count(is_open=True)
@@ -114,6 +115,7 @@ class Settlement:
                 redraws=redraws,
                 meter=meter,
                 verbose=config.verbose,
+                slow=SlowUnits(lambda: advice_for(self._recipe)) if needs_service(self._recipe) else None,
             )
             is_settled = dispatcher.run(some, count, self._interrupt)
             self._left -= count

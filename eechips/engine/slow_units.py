@@ -1,0 +1,87 @@
+"""What the user is told when no unit finishes for a while: which are under way, and what usually helps."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from eechips.human import human_time
+from eechips.manifest.record import Planned
+from eechips.recipe import Recipe
+
+SILENCE = 60.0
+"""Seconds in which no unit finishes before the user is told; then twice as many, and so on."""
+
+_LONGEST = 120  # characters of a unit that is shown
+_COLLECTION = re.compile(r"\bImageCollection\s*\(")
+_BY_PLACE = re.compile(r"\bfilterBounds\s*\(|\bFilter\.(bounds|intersects|geometry)\s*\(")
+
+
+class SlowUnits:
+    """Knows which units are under way, and for how long.
+
+    Args:
+        advice: gives what usually helps; called when the user is told for the first time.
+        clock: seconds, monotonic.
+    """
+
+    def __init__(self, advice: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._advice, self._clock = advice, clock
+        self._began: dict[int, tuple[float, str]] = {}
+        self._quiet_since = clock()
+        self._pause = SILENCE
+
+    def begin(self, task: Planned) -> None:
+        """Notes that a unit is under way."""
+        if not self._began:
+            self._quiet_since = self._clock()
+        self._began[task.position] = (self._clock(), task.unit)
+
+    def end(self, position: int) -> None:
+        """Notes that a unit is not any more."""
+        self._began.pop(position, None)
+        self._quiet_since, self._pause = self._clock(), SILENCE
+
+    def wait(self) -> None:
+        """Notes that units cannot finish now, as the service asks to wait or cannot be reached."""
+        self._quiet_since = self._clock()
+
+    def message(self) -> str | None:
+        """What the user is to be told now, if anything."""
+        now = self._clock()
+        if not self._began or now - self._quiet_since < self._pause:
+            return None
+        is_first, self._pause = self._pause == SILENCE, 2 * self._pause
+        position, (began, unit) = min(self._began.items(), key=lambda item: item[1][0])
+        shown = unit if len(unit) <= _LONGEST else f"{unit[: _LONGEST - 1]}…"
+        count = f"{len(self._began):,} units are" if len(self._began) > 1 else "1 unit is"
+        text = (
+            f"No unit has finished for {human_time(now - self._quiet_since)}: {count} under way, the longest for"
+            f" {human_time(now - began)}, unit {position}: {shown}"
+        )
+        return f"{text}\n{self._advice()}" if is_first else text
+
+
+def advice_for(recipe: Recipe) -> str:
+    """What usually makes the units of a recipe quicker, by what its file says."""
+    path = getattr(recipe, "path", None)
+    try:
+        text = path.read_text(encoding="utf-8") if isinstance(path, Path) else ""
+    except (OSError, UnicodeDecodeError):
+        text = ""
+    if _COLLECTION.search(text) and not _BY_PLACE.search(text) and isinstance(path, Path):
+        return (
+            f"{path.name} reads an ImageCollection without filterBounds: each unit may read all of its images, the"
+            " whole world over. Add .filterBounds(region) and .filterDate(start, end) right after it."
+        )
+    if getattr(recipe, "is_builtin", False):
+        return (
+            "Large requests take minutes: an earlier --end or later --start, a coarser --scale, and fewer pixels or"
+            " regions in a request make them quicker. Ctrl-C stops; the same command resumes the run."
+        )
+    return (
+        "Usual cures: filterBounds and filterDate right after each ImageCollection, a coarser scale, a smaller region,"
+        " no getInfo() for every unit. Ctrl-C stops; the same command resumes the run."
+    )

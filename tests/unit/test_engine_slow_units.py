@@ -1,0 +1,155 @@
+"""What is said of runs in which no unit finishes."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from eechips.client.throttle import Limits, Throttle
+from eechips.engine.dispatcher import Dispatcher, Interrupt
+from eechips.engine.executors.executor import Desk, Executor, Finished, Lost
+from eechips.engine.log import LOG_NAME, RunLog
+from eechips.engine.outcome import Outcome
+from eechips.engine.progress import Progress
+from eechips.engine.slow_units import SlowUnits, advice_for
+from eechips.jobs.chips import ChipSample
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.record import Planned, Record, State
+from eechips.recipe import load_recipe
+from eechips.storage import LocalStore
+
+
+def planned(position: int, unit: str = '{"kind":"call","value":7}') -> Planned:
+    return Planned(position, f"{position:064x}", unit, f"chips/{position}")
+
+
+def test_after_a_minute_without_a_unit_the_longest_is_named() -> None:
+    now = [0.0]
+    slow = SlowUnits(lambda: "Add .filterBounds(region).", lambda: now[0])
+    assert slow.message() is None  # nothing is under way
+    now[0] = 500.0
+    slow.begin(planned(0))
+    now[0] = 510.0
+    slow.begin(planned(1))
+    now[0] = 559.9
+    assert slow.message() is None
+    now[0] = 560.0
+    assert slow.message() == (
+        'No unit has finished for 60 s: 2 units are under way, the longest for 60 s, unit 0: {"kind":"call","value":7}'
+        "\nAdd .filterBounds(region)."
+    )
+    now[0] = 600.0
+    assert slow.message() is None  # once
+    now[0] = 620.0
+    again = slow.message()
+    assert again is not None
+    assert again.startswith("No unit has finished for 2 min")
+    assert "filterBounds" not in again
+
+
+def test_a_unit_that_finishes_begins_the_minute_again() -> None:
+    now = [0.0]
+    slow = SlowUnits(str, lambda: now[0])
+    slow.begin(planned(0))
+    slow.begin(planned(1))
+    now[0] = 59.0
+    slow.end(0)
+    now[0] = 100.0
+    assert slow.message() is None
+    slow.wait()  # the service asked for it
+    now[0] = 159.0
+    assert slow.message() is None
+    now[0] = 160.0
+    assert "1 unit is under way, the longest for 3 min, unit 1" in str(slow.message())
+    slow.end(1)
+    now[0] = 1000.0
+    assert slow.message() is None
+
+
+def test_long_units_are_cut() -> None:
+    now = [0.0]
+    slow = SlowUnits(str, lambda: now[0])
+    slow.begin(planned(0, "x" * 1000))
+    now[0] = 60.0
+    assert len(str(slow.message())) < 260
+
+
+GLOBAL_MEDIAN = """
+import ee
+def get_requests(): return [1]
+def get_result(index, unit): return ee.ImageCollection("COPERNICUS/S2").filterDate("2020", "2021").median()
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GLOBAL_MEDIAN, "recipe.py reads an ImageCollection without filterBounds"),
+        (GLOBAL_MEDIAN.replace(".median", ".filterBounds(unit).median"), "Usual cures: filterBounds and filterDate"),
+        (GLOBAL_MEDIAN.replace(".median", ".filter(ee.Filter.bounds(unit)).median"), "Usual cures"),
+        ("def get_requests(): return [1]\ndef get_result(index, unit): return b''\n", "Usual cures"),
+    ],
+)
+def test_the_cure_is_that_of_the_recipe(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "recipe.py").write_text(text)
+    assert advice_for(load_recipe(tmp_path / "recipe.py")).startswith(said)
+
+
+def test_the_cure_of_a_verb_names_its_options() -> None:
+    assert "--scale" in advice_for(ChipSample(dataset="NAIP", total=1, roi="0,0,1,1"))
+
+
+class Slow(Executor[Desk]):
+    """Has its unit finished when the clock has come to two minutes."""
+
+    def __init__(self, throttle: Throttle, now: list[float]) -> None:
+        super().__init__(throttle, float("inf"))
+        self._now = now
+        self._desks += [Desk(is_ready=True)]
+
+    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+        return False
+
+    def wait(self, timeout: float) -> list[Finished | Lost]:
+        self._now[0] += 10.0
+        if self._now[0] < 120.0:
+            return []
+        done = (
+            self._finish(desk, Outcome(task.position, Record(position=task.position, state=State.DONE)))
+            for desk in self._desks
+            for task, _ in list(desk.tasks.values())
+        )
+        return [each for each in done if each is not None]
+
+    def kill(self) -> None:
+        self._desks.clear()
+
+    def _send(self, desk: Desk, task: Planned) -> None: ...
+
+    def _depth(self, desk: Desk) -> int:
+        return 1
+
+
+def test_a_run_says_and_logs_what_takes_so_long(tmp_path: Path) -> None:
+    shown, now = io.StringIO(), [0.0]
+
+    def clock() -> float:
+        return now[0]
+
+    with (
+        Ledger(tmp_path / LEDGER_NAME) as ledger,
+        RunLog(tmp_path) as log,
+        Progress(1, 0, 4, stream=shown, clock=clock) as progress,
+    ):
+        ledger.store_plan({}, [planned(0)])
+        executor = Slow(Throttle(None, Limits(4, 4), seats=1), now)
+        dispatcher = Dispatcher(
+            ledger, LocalStore(tmp_path), executor, progress, log, check=lambda: None,
+            slow=SlowUnits(lambda: "Add .filterBounds(region).", clock), clock=clock,
+        )  # fmt: skip
+        assert dispatcher.run(ledger.open_units(), 1, Interrupt())
+    assert shown.getvalue().count("No unit has finished for") == 1
+    assert "Add .filterBounds(region)." in shown.getvalue()
+    assert '"slow"' in (tmp_path / LOG_NAME).read_text()
