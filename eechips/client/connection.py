@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eechips.client.classify import classify_exception
+from eechips.client.compatibility import check_client
 from eechips.client.credentials import is_google
 from eechips.client.documents import Briefing, Documents, DocumentsFile
 from eechips.client.retry import RetryPolicy
@@ -79,6 +80,7 @@ def connect(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts)
     from google.auth.exceptions import GoogleAuthError
     from googleapiclient.errors import Error as GoogleError
 
+    check_client()
     transport = Transport(target.endpoint, seat, _CONNECT_POLICY, timeouts, credentials=target.credentials)
     with _restored_client():
         try:
@@ -160,6 +162,7 @@ def prepare(briefing: Briefing) -> Relay:
     """
     import ee
 
+    check_client()
     ee.Reset()
     relay = Relay(briefing.documents.load())
     _initialize(Target(briefing.endpoint, briefing.project, None), relay, offline=True)

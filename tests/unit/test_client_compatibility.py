@@ -1,0 +1,74 @@
+"""What eechips relies upon in Google's client beyond its documented interface, and what is said if that has changed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import ee
+import ee._state
+import pytest
+
+from eechips.client.compatibility import TESTED, check_client
+from eechips.client.connection import Target, connect
+from eechips.client.retry import RetryPolicy
+from eechips.client.throttle import Limits, Throttle
+from eechips.client.transport import Timeouts
+from eechips.errors import ConfigurationError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_installed_client_has_what_is_relied_upon() -> None:
+    check_client()
+    before = ee._state._state
+    try:
+        ee._state._state = None
+        assert not ee.data.is_initialized()
+        assert ee._state.get_state() is ee._state._state
+        assert ee._state._state.initialized is False
+    finally:
+        ee._state._state = before
+    asset = ee.deprecation.DeprecatedAsset("", None, None, None)
+    assert (asset.id, asset.replacement_id, asset.removal_date, asset.learn_more_url) == ("", None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "told"),
+    [
+        ("ee._state", "_state", "ee._state does not have its session in _state"),
+        ("ee._state", "get_state", "ee._state does not have its session in _state"),
+        ("ee.deprecation", "deprecated_assets", "ee.deprecation has no deprecated_assets"),
+        ("ee.deprecation", "DeprecatedAsset", "DeprecatedAsset takes other arguments"),
+        ("ee.data", "setMaxRetries", "ee.data has no setMaxRetries"),
+    ],
+)
+def test_a_client_that_has_changed_is_told_and_not_used(
+    monkeypatch: pytest.MonkeyPatch, module: str, name: str, told: str
+) -> None:
+    monkeypatch.delattr(sys.modules[module], name)
+    with pytest.raises(ConfigurationError, match=rf"earthengine-api \d[\d.]+ differs .*{re.escape(told)}.*pip install"):
+        check_client()
+    throttle = Throttle(multiprocessing.get_context("spawn"), Limits(in_flight=1), seats=1)
+    target = Target("http://127.0.0.1:1", "p", None)
+    with (
+        pytest.raises(ConfigurationError, match="differs"),
+        connect(target, throttle.seat(0), RetryPolicy(), Timeouts()),
+    ):
+        pass
+
+
+def test_the_versions_are_those_of_the_package() -> None:
+    assert f'"earthengine-api{TESTED}"' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_abandoned_package_that_retry_requires_is_not_loaded() -> None:
+    """``retry`` 0.9.2, the only one with ``retry_call`` that is not older, requires ``py`` and does not import it."""
+    code = (
+        "import sys; from eechips.client.retry import RetryPolicy, call; assert call(lambda: 7, RetryPolicy()) == 7;"
+        "assert 'retry' in sys.modules; sys.exit('py' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
