@@ -78,10 +78,7 @@ def _lines(file: IO[str]) -> Iterator[Mapping[str, Any]]:
     for number, line in enumerate(file, start=1):
         if line.strip():
             try:
-                outcome = parse_json(line)
-                if not isinstance(outcome, dict):
-                    raise ValueError("it is no object")
-                yield outcome
+                yield parse_json(line)
             except ValueError as error:
                 raise UsageError(f"line {number} of --outcomes is no JSON ({error}): {line:.120}") from None
 
