@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MOST_NESTED = 64  # lists and objects within each other
 _MOST_BYTES = 64 << 20  # of a JSON document
-_MOST_VALUES = 1 << 28  # of a Parquet file: 2 GiB of numbers, which a file of some bytes can claim to have
+_MOST_VALUES = 1 << 27  # of a Parquet file: 1 GiB of numbers, which a file of some bytes can claim to have
 
 
 def parse_json(data: bytes | str) -> Any:
@@ -51,8 +51,11 @@ def read_json(path: Path, folder: Path) -> Any:
         UsageError: if it is a link out of the folder, or no regular file.
     """
     regular_file(path, folder)
-    with reading(path), path.open("rb") as file:
-        data = file.read(_MOST_BYTES + 1)
+    if not path.exists():
+        raise FileNotFoundError(path)
+    with reading(path):
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
         if len(data) > _MOST_BYTES:
             raise ValueError(f"it has more than {_MOST_BYTES >> 20} MiB")
         return parse_json(data)
@@ -67,8 +70,8 @@ def reading(path: Path | str) -> Iterator[None]:
     """
     try:
         yield
-    except FileNotFoundError:
-        raise
+    except FileNotFoundError as error:
+        raise StorageError(f"{path} is missing") from error
     except (ValueError, OSError, TypeError, KeyError, IndexError, NotImplementedError, MemoryError) as error:
         # pyarrow's errors are of these classes: https://arrow.apache.org/docs/python/api/exceptions.html
         reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -84,8 +87,7 @@ def opened_parquet(path: Path, folder: Path | None = None) -> Iterator[pq.Parque
         folder: that no link may lead out of; None for that of the file.
 
     Raises:
-        FileNotFoundError: if there is none.
-        StorageError: if it is damaged, or has more values than fit into memory.
+        StorageError: if it is missing or damaged, or has more values than fit into memory.
         UsageError: if it is a link out of the folder, or no regular file.
     """
     import pyarrow.parquet as pq
@@ -104,7 +106,7 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> Any:
         columns: that are wanted; None for all.
 
     Raises:
-        FileNotFoundError, StorageError, UsageError: see :func:`opened_parquet`; or if it lacks a column.
+        StorageError, UsageError: see :func:`opened_parquet`; or if it lacks a column.
     """
     with opened_parquet(path) as file:
         lacking = [name for name in columns or () if name not in file.schema_arrow.names]
@@ -126,7 +128,7 @@ def read_frame(
         name: of content, for messages.
 
     Raises:
-        FileNotFoundError, StorageError, UsageError: see :func:`opened_parquet`.
+        StorageError, UsageError: see :func:`opened_parquet`.
     """
     import pandas as pd
     import pyarrow.parquet as pq

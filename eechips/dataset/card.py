@@ -365,8 +365,17 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
         return None
     if len(names) == 1:
         names = [names[0][start : start + _SHEET_COLUMNS] for start in range(0, len(names[0]), _SHEET_COLUMNS)]
-    with _at_hand(samples, [name for row in names for name in row]) as paths:
+    with _at_hand(samples, [name for row in names for name in row]) as paths, _readable(samples.run):
         return png(sheet([[paths[name] for name in row] for row in names], _SHEET_EDGE, styles_of(samples.run.info)))
+
+
+@contextlib.contextmanager
+def _readable(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        told = f"a chip of {run.path} cannot be shown ({error}): eechips verify {run.path} says which are damaged"
+        raise UsageError(told) from error
 
 
 @contextlib.contextmanager

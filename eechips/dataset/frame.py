@@ -14,7 +14,7 @@ from eechips.footprints import footprints
 from eechips.grid import Grid
 from eechips.manifest.run import Run, open_run
 from eechips.objects import ObjectStore
-from eechips.received_files import read_frame
+from eechips.received_files import read_frame, reading
 from eechips.storage import LocalStore, Store
 
 if TYPE_CHECKING:
@@ -178,7 +178,8 @@ def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
         raise UsageError(f"{run.path} has no table: none of its results is one")
     table = pd.concat(parts, ignore_index=True)
     if DATE in table.columns and not pd.api.types.is_numeric_dtype(table[DATE]):
-        moments = pd.to_datetime(table[DATE], utc=True, format="ISO8601")
+        with reading(run.path):
+            moments = pd.to_datetime(table[DATE], utc=True, format="ISO8601")
         table[DATE] = moments.dt.tz_localize(None)
     return _with_points(table, run)
 

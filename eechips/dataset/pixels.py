@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.recipe import MASK_BAND
-from eechips.writers import png
+from eechips.writers import npy, png
 from eechips.writers.raster import decoding
 
 _DRIVERS = {"tif": "GTiff", "tiff": "GTiff", "jpg": "JPEG", "jpeg": "JPEG"}
@@ -50,7 +49,7 @@ def decode(data: bytes, suffix: str) -> Pixels:
         values, alpha = png.decode(data)
         return Pixels(values, _all_valid(values) if alpha is None else alpha != 0)
     if suffix == "npy":
-        return _of_array(np.load(io.BytesIO(data), allow_pickle=False))
+        return _of_array(npy.load(data))
     if suffix not in _DRIVERS:
         raise UsageError(f"files of type '{suffix}' have no pixels: chips are png, jpg, tif or npy")
     with decoding(data, _DRIVERS[suffix]) as source:
@@ -60,7 +59,12 @@ def decode(data: bytes, suffix: str) -> Pixels:
 
 
 def _of_array(array: npt.NDArray[Any]) -> Pixels:
+    kinds = {array.dtype[name].kind for name in array.dtype.names} if array.dtype.names else {array.dtype.kind}
+    if not array.size or not kinds <= set("biuf"):
+        raise UsageError(f"an array of shape {array.shape} and type {array.dtype!s:.60} is no chip")
     if array.dtype.names is not None:
+        if array.ndim != 2 or array.dtype.names == (MASK_BAND,):
+            raise UsageError(f"an array of {array.ndim} dimensions and {len(array.dtype.names)} fields is no chip")
         *names, last = array.dtype.names
         if array.dtype[last] == np.bool_ or last == MASK_BAND:
             valid = array[last] != 0

@@ -210,10 +210,13 @@ def _read(
 
 
 def _content(path: str) -> bytes:
-    if is_address(path):
-        root, _, name = path.rpartition("/")
-        return ObjectStore(root).read(name)
-    return Path(path).read_bytes()
+    try:
+        if is_address(path):
+            root, _, name = path.rpartition("/")
+            return ObjectStore(root).read(name)
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _series(table: pd.DataFrame) -> xarray.Dataset:

@@ -84,7 +84,7 @@ class _FailureLedger(Ledger):
         query = f"SELECT {_COLUMNS} FROM units WHERE state LIKE 'failed%' ORDER BY position"
         known: dict[str | None, str | None] = {}  # many failures share their texts: each is kept once
         for *identity, state, error_class, error, traceback, attempts, seconds, finished in self._db.execute(query):
-            texts = (known.setdefault(text, text) for text in (error_class, error, traceback))
+            texts = (known.setdefault(text, text) for text in (error_class or "Error", error or "", traceback))
             yield Failure(*identity, State(state), *texts, attempts, seconds, finished)  # type: ignore[call-arg]
 
 

@@ -85,7 +85,7 @@ def check_new(folder: Path, names: Iterable[str]) -> None:
     Raises:
         UsageError: if it has any; the message names them.
     """
-    there = [name for name in names if os.path.lexists(folder / name)]
+    there = [name for name in names if os.path.lexists(folder / name) and not (folder / name).is_dir()]
     if there and not is_own(read_info(folder)):
         raise UsageError(
             f"{folder} has {', '.join(there)}, which no run of yours has written there and which this one would"

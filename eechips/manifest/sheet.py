@@ -17,7 +17,9 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.manifest.styles import Style, chosen
 from eechips.recipe import MASK_BAND
 from eechips.warning_filters import ignore
-from eechips.writers.raster import encode_picture
+from eechips.writers import sniff
+from eechips.writers.facts import MOST_DECODED
+from eechips.writers.raster import check_size, encode_picture
 
 Picture = npt.NDArray[np.uint8]
 """Red, green and blue: (3, rows, columns)."""
@@ -25,6 +27,10 @@ Picture = npt.NDArray[np.uint8]
 PICTURES = frozenset({"png", "jpg", "jpeg", "tif", "tiff", "npy"})
 """Suffixes of files that can be shown."""
 
+LARGEST_SHOWN = 32 << 30
+"""Bytes of pixels of a GeoTIFF of which a small picture is made."""
+
+_DRIVERS = {"png": "PNG", "jpg": "JPEG", "tif": "GTiff"}
 GAP = 4  # pixels between two chips
 _BACKGROUND = 255
 _MASKED = 225  # light grey: no chip's black
@@ -294,7 +300,14 @@ def look(path: Path, edge: int, *, enlarges: bool = True, styles: Sequence[Style
 
 def _raster(path: Path, edge: int, enlarges: bool, styles: Sequence[Style]) -> Look:
     ignore(NotGeoreferencedWarning)
-    with rasterio.open(path) as file:
+    # The description of a virtual raster may name any file and any address; so may links beside the file.
+    with path.open("rb") as start:
+        driver = _DRIVERS.get(sniff(start.read(16)))
+    if driver is None:
+        raise ValueError(f"{path} is no picture: neither PNG nor JPEG nor GeoTIFF")
+    alone = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
+    with alone, rasterio.open(path, driver=driver) as file:
+        check_size(file, LARGEST_SHOWN if file.driver == "GTiff" else MOST_DECODED)  # a GeoTIFF is read in blocks
         alpha = ColorInterp.alpha in file.colorinterp
         height, width = _size(file.height, file.width, edge, enlarges)
         is_data = path.suffix in (".tif", ".tiff") or file.dtypes[0] != "uint8"

@@ -119,8 +119,12 @@ def save(run: Run, rows: Sequence[Row], edge: int, out: str | Path | None) -> tu
         raise UsageError(f"{path}: a sheet is png or jpg, not {suffix.lstrip('.') or 'without a suffix'}")
     with opened(run.store) as fetched:
         styles = styles_of(run.info)
-        looks = [[look(file, edge, styles=styles) for file in fetched(row.files)] for row in rows]
-        picture = sheet_of(looks, edge)
+        try:
+            looks = [[look(file, edge, styles=styles) for file in fetched(row.files)] for row in rows]
+            picture = sheet_of(looks, edge)
+        except (OSError, ValueError) as error:
+            told = f"a chip of {run.path} cannot be shown ({error}): eechips verify {run.path} says which are damaged"
+            raise UsageError(told) from error
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))
     return path, paintings([seen for row in looks for seen in row])

@@ -12,7 +12,7 @@ import pandas as pd
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
-from eechips.received_files import opened_parquet, read_frame
+from eechips.received_files import opened_parquet, read_frame, reading
 from eechips.storage import LocalStore
 
 _DATE = "date"
@@ -58,8 +58,13 @@ def read_curves(run: Run, regions: Sequence[Any] = (), bands: Sequence[str] = ()
 
     Raises:
         UsageError: if the run has no such tables, or no such region or column; says which there are.
+        StorageError: if a table is damaged.
     """
-    tables = _one_table(run) or _tables(run)
+    with reading(run.path):
+        return _curves(run, _one_table(run) or _tables(run), regions, bands, most)
+
+
+def _curves(run: Run, tables: _OneTable | _Tables, regions: Sequence[Any], bands: Sequence[str], most: int) -> Curves:
     names = list(dict.fromkeys(str(region) for region in regions))
     known = tables.ids()
     unknown = [name for name in names if name not in known]

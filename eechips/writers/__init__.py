@@ -10,10 +10,11 @@ from __future__ import annotations
 import importlib
 import io
 import zipfile
+import zlib
 from types import ModuleType
 
 from eechips.errors import ValidationError
-from eechips.writers.facts import Expectation, Facts, Written
+from eechips.writers.facts import MOST_DECODED, Expectation, Facts, Written
 
 _MODULES = {"png": "png", "jpg": "jpeg", "tif": "geotiff", "npy": "npy", "csv": "csv", "parquet": "parquet"}
 _MAGIC = {
@@ -84,8 +85,11 @@ def inspect(data: bytes, suffix: str) -> Facts:
 def _zipped(data: bytes) -> Facts:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+            if size > MOST_DECODED or sum(member.compress_size for member in archive.infolist()) > len(data):
+                raise ValidationError(f"the ZIP archive of {len(data):,} bytes claims to hold {size:,}")
             damaged = archive.testzip()
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError) as error:
         raise ValidationError(f"not a whole ZIP archive: {error}") from None
     if damaged is not None:
         raise ValidationError(f"damaged ZIP archive: {damaged}")

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from eechips.errors import ValidationError
 
+MOST_DECODED = 2 << 30
+"""Bytes of pixels of a file that is decoded as a whole."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectation:

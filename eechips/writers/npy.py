@@ -28,7 +28,7 @@ def receive(data: bytes, expectation: Expectation) -> Written:
     Raises:
         ValidationError: if it is not whole, or not of the size, bands or type asked for.
     """
-    array = _load(data)
+    array = load(data)
     if not expectation.has_mask_band:
         return Written(data, "npy", _facts(array, expectation))
     names: tuple[str, ...] = array.dtype.names or ()
@@ -53,7 +53,7 @@ def assemble(parts: Sequence[Part[Written]], expectation: Expectation) -> Writte
     Raises:
         ValidationError: if they are not parts of one image, or that is not as expected.
     """
-    whole = paste([Part(part.window, _load(part.content.data)) for part in parts])
+    whole = paste([Part(part.window, load(part.content.data)) for part in parts])
     return Written(encode(whole), "npy", _facts(whole, expectation))
 
 
@@ -63,7 +63,7 @@ def validate(data: bytes, expectation: Expectation) -> Facts:
     Raises:
         ValidationError: if it is not whole, or not as expected.
     """
-    return _facts(_load(data), expectation)
+    return _facts(load(data), expectation)
 
 
 def encode(array: np.ndarray[Any, Any]) -> bytes:
@@ -79,13 +79,18 @@ def encode(array: np.ndarray[Any, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _load(data: bytes) -> np.ndarray[Any, Any]:
+def load(data: bytes) -> np.ndarray[Any, Any]:
+    """The array of a file.
+
+    Raises:
+        ValidationError: if it is not whole, or holds Python objects.
+    """
     if not data.startswith(MAGIC):
         raise ValidationError(f"not a NumPy array: it begins with {data[:8]!r}")
     buffer = io.BytesIO(data)
     try:
         array: np.ndarray[Any, Any] = np.load(buffer, allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as error:
+    except (ValueError, EOFError, OSError, SyntaxError, TypeError, OverflowError, MemoryError) as error:
         raise ValidationError(f"truncated or damaged array: {str(error)[:200]}") from None
     if buffer.tell() != len(data):
         raise ValidationError(f"{len(data) - buffer.tell()} bytes follow the array")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eechips.errors import ValidationError
-from eechips.writers.facts import Expectation, Facts, Written
+from eechips.writers.facts import MOST_DECODED, Expectation, Facts, Written
 
 
 def encode(names: Sequence[str], columns: Sequence[Sequence[Any]]) -> Written:
@@ -36,7 +36,10 @@ def validate(data: bytes, expectation: Expectation) -> Facts:
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(io.BytesIO(data))
+        with pyarrow.parquet.ParquetFile(io.BytesIO(data)) as file:
+            if file.metadata.num_rows * max(file.metadata.num_columns, 1) * 8 > MOST_DECODED:
+                raise ValidationError(f"a table of {len(data):,} bytes claims to have {file.metadata.num_rows:,} rows")
+            table = file.read()
     except (pyarrow.ArrowException, OSError) as error:
         raise ValidationError(f"not a whole Parquet file: {str(error)[:200]}") from None
     if expectation.bands is not None and tuple(table.column_names) != expectation.bands:

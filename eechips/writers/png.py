@@ -13,7 +13,7 @@ from zlib_ng import zlib_ng as zlib  # inflating is most of what checking a pict
 
 from eechips.errors import ValidationError
 from eechips.grid import Part
-from eechips.writers.facts import Expectation, Facts, Written
+from eechips.writers.facts import MOST_DECODED, Expectation, Facts, Written
 from eechips.writers.parts import paste
 from eechips.writers.raster import decoding, encode_picture
 
@@ -23,6 +23,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
 _OPAQUE = 255
+_HEADER = struct.Struct(">IIBBBBB")
 _NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 
 
@@ -154,7 +155,9 @@ def _read(data: bytes) -> tuple[_Header, bytes, bool]:
     has_transparency = False
     for kind, content in _chunks(data):
         if kind == b"IHDR":
-            width, height, depth, colour, _, _, interlace = struct.unpack(">IIBBBBB", content)
+            if len(content) != _HEADER.size:
+                raise ValidationError("not a PNG: impossible header")
+            width, height, depth, colour, _, _, interlace = _HEADER.unpack(content)
             if colour not in _CHANNELS or not width or not height:
                 raise ValidationError("not a PNG: impossible header")
             header = _Header(width, height, depth, colour, interlace)
@@ -192,6 +195,8 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def _check_pixels(header: _Header, packed: bytes) -> None:
+    if header.scanline_bytes() > MOST_DECODED:
+        raise ValidationError(f"a PNG of {len(packed):,} bytes claims to have {header.scanline_bytes():,} of pixels")
     inflater = zlib.decompressobj()
     try:
         # One byte more than expected is enough to notice too many; it bounds the memory as well.

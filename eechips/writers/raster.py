@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import rasterio
 from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
@@ -14,6 +15,7 @@ from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
 from eechips.warning_filters import ignore
+from eechips.writers.facts import MOST_DECODED
 
 _MAX_OFFSET = 1e-3  # of a pixel, between a corner as asked and as it came: rounding, never a shift
 
@@ -32,10 +34,27 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
     ignore(NotGeoreferencedWarning)
     try:
         with rasterio.Env(**options), MemoryFile(data) as memory, memory.open(driver=driver) as source:
+            check_size(source)
             yield source
     except (RasterioError, RasterioIOError, ValueError, MemoryError) as error:
         reason = str(error.__cause__ or error).strip()
         raise ValidationError(f"does not decode as {driver}: {reason[:200]}") from None
+
+
+def check_size(source: Any, most: int = MOST_DECODED) -> None:
+    """Refuse an image that would take more memory than any result: some kilobytes of PNG can be gigabytes of pixels.
+
+    Args:
+        source: dataset of rasterio.
+        most: bytes of its pixels.
+
+    Raises:
+        ValueError: saying how large it is.
+    """
+    depth = sum(np.dtype(name).itemsize for name in source.dtypes)
+    if source.height * source.width * depth > most:
+        size = f"{source.width:,}x{source.height:,} pixels of {source.count} bands"
+        raise ValueError(f"it has {size}: more than {most >> 30} GiB")
 
 
 def encode_picture(bands: Any, driver: str, *, has_alpha: bool = False, **options: Any) -> bytes:
