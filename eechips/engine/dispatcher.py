@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from types import FrameType
@@ -27,8 +27,10 @@ from eechips.engine.redraw import Redraws
 from eechips.engine.slow_units import SlowUnits
 from eechips.errors import EechipsError, InternalError, ProjectUnavailableError, UsageError, WorkerLostError
 from eechips.human import human_time
+from eechips.manifest.drops import COMMITTING
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.run import AS_IT_GOES
 from eechips.storage import Store
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
@@ -137,6 +139,7 @@ class Dispatcher:
         self._breaker = Breaker(clock)
         self._stop: EechipsError | None = None
         self._is_dry = False
+        self._notes_files = bool(ledger.meta().get(AS_IT_GOES)) if ledger.has_plan else False
         self._is_exclusive = False
         self._is_offline = self._is_restricted = False
         self._waiting_told: float | None = None
@@ -347,6 +350,7 @@ class Dispatcher:
 
     def _settle(self, events: list[Finished | Lost]) -> None:
         """Commits files and stores records: first the file, then the ledger, so that no record is a lie."""
+        self._note_files(events)
         records: list[Record] = []
         dropped: list[int] = []
         files: dict[str, int] = {}
@@ -391,6 +395,15 @@ class Dispatcher:
                 raise failure
             self._stop = failure  # what the service has let in is finished: it would be paid for twice
             self._executor.throttle.stop()
+
+    def _note_files(self, events: Iterable[Finished | Lost]) -> None:
+        """Note the files that are about to get their names, if a script may look for them when it is run again."""
+        if not self._notes_files:
+            return
+        outcomes = [event.outcome for event in events if isinstance(event, Finished)]
+        files = [each for outcome in outcomes if outcome.staged for each in (outcome.staged, *outcome.further)]
+        if files:
+            self._ledger.note(COMMITTING, [(each.name, each.size, each.sha256) for each in files])
 
     def _commit(
         self, task: Planned, outcome: Outcome, files: dict[str, int], revoked: dict[int, Record]

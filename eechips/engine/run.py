@@ -49,7 +49,7 @@ from eechips.engine.station import Posting, PromptStore
 from eechips.engine.worker import WorkerSetup
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
 from eechips.manifest.authorship import is_own
-from eechips.manifest.drops import DROPPED, SETTLED, remove_dropped
+from eechips.manifest.drops import DROPPED, SETTLED, remove_dropped, remove_unrecorded
 from eechips.manifest.export import (
     COPIED,
     FAILURES_NAME,
@@ -292,6 +292,7 @@ class _Run:
         self._check_store(is_planned=is_planned)
         if self._ledger.has_plan:
             remove_dropped(self._ledger, self._store)
+            remove_unrecorded(self._ledger, self._store)
         is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
         is_done = is_done and not self._ledger.meta().get(MAILBOXES)
         is_whole = is_done and is_assembled(self._recipe, self._ledger, self._store)

@@ -22,6 +22,8 @@ DROPPED = "dropped"
 """In the ledger: whether units that were dropped are still to be replaced."""
 
 OPEN, SETTLED = "open", "settled"
+COMMITTING = "committing"
+"""In the ledger of a script: path, bytes and sha256 of the files that are being given their names."""
 REMOVALS = "removals"
 """In the ledger: path, bytes and sha256 of files of dropped units that are to be removed."""
 _log = logging.getLogger(__name__)
@@ -137,6 +139,24 @@ def remove_dropped(ledger: Ledger, store: Store) -> None:
         if ledger.owner(file) is None and not _remove(store, file, size, sha256):
             _log.warning("%s is not as it was recorded: it stays, although its unit was dropped", file)
     ledger.note(REMOVALS, [])
+
+
+def remove_unrecorded(ledger: Ledger, store: Store) -> None:
+    """Remove files that got their names just before the run was killed, and did not come into the ledger.
+
+    A script that is run again would take their units for done. Files that are not as they were written stay.
+
+    Args:
+        ledger: of the run, whose lock is held.
+        store: of the results.
+    """
+    files = ledger.meta().get(COMMITTING)
+    if not files:
+        return
+    for file, size, sha256 in files:
+        if ledger.owner(file) is None:
+            _remove(store, file, size, sha256)
+    ledger.note(COMMITTING, [])
 
 
 def _remove(store: Store, file: str, size: int | None, sha256: str | None) -> bool:

@@ -441,6 +441,12 @@ class Ledger:
         row = self._db.execute(query, {"file": file}).fetchone()
         return None if row is None else int(row[0])
 
+    def remark(self, remarks: Mapping[int, str]) -> None:
+        """Keep a text as the error of settled units that have none, by position; their states stay."""
+        rows = [(text, position) for position, text in remarks.items()]
+        with self._transaction():
+            self._db.executemany("UPDATE units SET error = ? WHERE position = ? AND error IS NULL", rows)
+
     def record(
         self,
         records: Sequence[Record],

@@ -83,6 +83,7 @@ class Result:
         appended: what it added to files that several calls add to, by name.
         has_caught_failure: whether the unit has failed with an error that the call has caught.
         peculiar: what it left that is no regular file, by relative path.
+        caught: error of a request that the call has caught, if it has written nothing.
     """
 
     value: Any = None
@@ -92,11 +93,12 @@ class Result:
     appended: Mapping[str, bytes] = field(default_factory=dict)
     has_caught_failure: bool = False
     peculiar: tuple[str, ...] = ()
+    caught: str = ""
 
     @property
     def is_nothing(self) -> bool:
         """Whether it says no more than that the call is done."""
-        says = self.changes or self.outside or self.appended or self.has_caught_failure or self.peculiar
+        says = self.changes or self.outside or self.appended or self.has_caught_failure or self.peculiar or self.caught
         return self.value is None and self.error is None and not says
 
 
@@ -110,8 +112,8 @@ class CallFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def store(self, program: Program, calls: Sequence[Call]) -> None:
-        """Stores the calls; results of earlier ones stay.
+    def store(self, program: Program, calls: Sequence[Call | None]) -> None:
+        """Stores the calls, None for those that have been made; results of earlier ones stay.
 
         Raises:
             RecipeError: if a function or an argument cannot be given to another process.
@@ -121,6 +123,9 @@ class CallFolder:
         ends = array.array("Q", [0])
         packed: list[bytes] = []
         for call in calls:
+            if call is None:
+                ends.append(ends[-1])
+                continue
             name = function_name(call.function)
             packed.append(
                 pack((numbers[id(call.function)], call.arguments, dict(call.keywords)), f"an argument of {name}")

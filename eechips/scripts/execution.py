@@ -114,6 +114,7 @@ class Executor:
             appended=self._appended(),
             peculiar=tuple(self._stage.peculiar),
             has_caught_failure=failure is not None,
+            caught=str(self._witness.failures[0]) if self._witness.failures and not files else "",
         )
         folder.keep(position, result, self._stage.folder, self._place.out)
         if failure is not None:

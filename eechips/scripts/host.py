@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import pickle
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,7 @@ from eechips.storage import NameTemplate, write_file
 
 PLACE = "place.pickle"
 _MOST_NAMED = 3
+_ADVICE = "If it is random, seed it; else choose another folder with --out, or remove this one"
 _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
 
 
@@ -56,6 +59,7 @@ class Host:
         self._raised: list[BaseException] = []
         self._outside: set[str] = set()
         self._peculiar: set[str] = set()
+        self._without: dict[str, tuple[int, int]] = {}  # by function: calls without a file, and all
 
     def execute(
         self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
@@ -67,21 +71,26 @@ class Host:
             RunMismatchError: if the script asks for something else than the last time.
             Stopped: if the user stops the run.
         """
-        first, number = self.calls, self._uses + 1
+        first, number = self._find_use(calls)
         folder = CallFolder(self._place.calls / f"{number:04d}")
         functions = tuple({id(call.function): call.function for call in calls}.values())
-        folder.store(Program(first, functions, initializer, initargs, shares), calls)
+        slots = self._plan(number, first, calls)
+        folder.store(Program(first, functions, initializer, initargs, shares), slots)
         write_file(folder.path / PLACE, pickle.dumps(self._present_place()))
-        self._plan(number, first, calls)
-        self._uses, self.calls = number, first + len(calls)
+        self._uses, self.calls = number, first + len(slots)
         try:
             is_settled = self._bench.settle(first, self.calls)
         except EechipsError as error:  # it ends the run: the script is not asked
             raise Stopped(error) from error
         if not is_settled:
             raise Stopped
-        results = self._results(folder, first, calls)
-        join_appended(folder.path / "appended", self._place.out, [result.appended for result in results])
+        results = self._results(folder, first, slots)
+        of_calls = iter(results)
+        appended = [
+            (folder.result(position) if call is None else next(of_calls)).appended
+            for position, call in enumerate(slots, first)
+        ]
+        join_appended(folder.path / "appended", self._place.out, appended)
         return [self._delivered(result, call) for result, call in zip(results, calls, strict=True)]
 
     def has_raised(self, error: BaseException) -> bool:
@@ -108,7 +117,12 @@ class Host:
     @property
     def notes(self) -> list[str]:
         """What is to be said of files that are not recorded."""
-        return list(_of_peculiar(sorted(self._peculiar)))
+        without = (
+            f"{count} of {total} calls of {name}() wrote no file, although the others did: see the column error of the"
+            " manifest."
+            for name, (count, total) in self._without.items()
+        )
+        return [*_of_peculiar(sorted(self._peculiar)), *without]
 
     def _present_place(self) -> Place:
         made = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
@@ -119,46 +133,90 @@ class Host:
             log_level=root.level if root.handlers else None,
         )
 
-    def _plan(self, number: int, first: int, calls: Sequence[Call]) -> None:
-        """Adds the calls to the ledger's plan, or finds them there."""
+    def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
+        """The place in the plan, and the number, of a use of a pool.
+
+        A use of which all is done may be left out by a script that lists only what is not there yet: then the calls are
+        those of a later one.
+        """
+        first, number = self.calls, self._uses + 1
+        while stored := list(self._stored(number, first)):
+            if {unit.id for unit in self._units(number, first, calls)} <= {identifier for _, identifier, _ in stored}:
+                return first, number
+            if not all(is_done for _, _, is_done in stored):
+                break
+            first, number = first + len(stored), number + 1
+        return self.calls, self._uses + 1
+
+    def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[Planned]:
+        """The units of the calls of a use of a pool."""
         values = (
             {"use": number, "function": function_name(c.function), "arguments": describe(c.arguments),
              **({"keywords": describe(dict(c.keywords))} if c.keywords else {})}
             for c in calls
         )  # fmt: skip
-        units = [
+        return [
             Planned(first + unit.position, unit.id, unit.unit, unit.name)
             for unit in plan_units(values, self._identity, NameTemplate(DEFAULT_TEMPLATE))
         ]
-        stored = [found for found in self._ids() if first <= found[0]]
+
+    def _plan(self, number: int, first: int, calls: Sequence[Call]) -> list[Call | None]:
+        """Adds the calls to the ledger's plan, or finds them there.
+
+        A script that lists only what is not there yet asks for less when it is run again: what it leaves out must have
+        been done, with a file.
+
+        Returns:
+            The calls by their places in the plan, from ``first`` on; None for those that the script leaves out.
+
+        Raises:
+            RunMismatchError: if the script asks for something else than the last time.
+        """
+        units = self._units(number, first, calls)
+        stored = list(self._stored(number, first))
         if not stored:
             self._bench.ledger.add(units)
             self._bench.log.write("planned", units=len(units), use=number)
-            return
-        there = dict(stored)
-        different = [unit for unit in units if there.get(unit.position) != unit.id]
+            return list(calls)
+        there = {identifier: position for position, identifier, _ in stored}
+        different = [unit for unit in units if unit.id not in there]
         if different:
             example = canonical_json(different[0].unit)[:120]
             raise RunMismatchError(
                 f"the script asks for something else than the last time: {len(different)} of the {len(units)} calls of"
-                f" its pool no. {number} are new, such as {example}. If it is random, seed it; else choose"
-                " another folder with --out, or remove this one"
+                f" its pool no. {number} are new, such as {example}. {_ADVICE}"
             )
+        by_position = {there[unit.id]: call for unit, call in zip(units, calls, strict=True)}
+        order = [there[unit.id] for unit in units]
+        undone = [position for position, _, is_done in stored if position not in by_position and not is_done]
+        if undone or order != sorted(order):
+            what = f"it leaves out {len(undone)} calls that have not been done" if undone else "their order is another"
+            raise RunMismatchError(
+                f"the script asks for something else than the last time: of the {len(stored)} calls of its pool no."
+                f" {number}, {what}. {_ADVICE}"
+            )
+        return [by_position.get(position) for position, _, _ in stored]
 
-    def _ids(self) -> Iterator[tuple[int, str]]:
-        for rows in self._bench.ledger.batches(("position", "lower(hex(id))")):
-            yield from rows
+    def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
+        """Position and id of the calls of a use of a pool in the plan, and whether they are done, with a file."""
+        for rows in self._bench.ledger.batches(("position", "lower(hex(id))", "unit", "state", "file")):
+            for position, identifier, unit, state, file in rows:
+                if position >= first and json.loads(unit)["value"]["use"] == number:
+                    yield position, identifier, State(state).has_result and file is not None
 
-    def _results(self, folder: CallFolder, first: int, calls: Sequence[Call]) -> list[Result]:
+    def _results(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> list[Result]:
         end = first + len(calls)
         rows = [
             row
-            for batch in self._bench.ledger.batches(("position", "state", "error_class", "error"))
+            for batch in self._bench.ledger.batches(("position", "state", "error_class", "error", "file", "unit"))
             for row in batch
             if first <= row[0] < end
         ]
+        self._note_without_file(folder, rows)
         found = []
-        for position, state, kind, message in rows:
+        for (position, state, kind, message, *_), call in zip(rows, calls, strict=True):
+            if call is None:
+                continue
             result = folder.result(position)
             if State(state).is_failure and result.error is None and not result.has_caught_failure:
                 result = Result(error=RecipeError(f"{kind}: {message}"))
@@ -166,6 +224,40 @@ class Host:
                 result = Result()
             found.append(result)
         return found
+
+    def _note_without_file(self, folder: CallFolder, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Remark the calls that went well and wrote no file, if others of their function have written one.
+
+        They may have had nothing to write, or have given up after an error that they did not pass on.
+        """
+        if all(row[4] is not None for row in rows):
+            return
+        with_file: Counter[str] = Counter()
+        without: dict[str, list[int]] = {}
+        totals: Counter[str] = Counter()
+        for position, state, _, _, file, unit in rows:
+            name = json.loads(unit)["value"]["function"]
+            totals[name] += 1
+            if file is not None:
+                with_file[name] += 1
+            elif State(state).has_result:
+                without.setdefault(name, []).append(position)
+        remarks: dict[int, str] = {}
+        for name in filter(with_file.__getitem__, without):
+            others = with_file[name]
+            for position in without[name]:
+                result = folder.result(position)
+                if result.outside or result.appended:
+                    continue
+                calls = "call" if others == 1 else "calls"
+                caught = f"; it has caught: {result.caught}" if result.caught else ""
+                remarks[position] = f"wrote no file, although {others} other {calls} of {name}() did{caught}"
+            count = sum(position in remarks for position in without[name])
+            if count:
+                before = self._without.get(name, (0, 0))
+                self._without[name] = (before[0] + count, before[1] + totals[name])
+        if remarks:
+            self._bench.ledger.remark(remarks)
 
     def _delivered(self, result: Result, call: Call) -> Result:
         """Lets the script have what came of a call."""

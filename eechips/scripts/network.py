@@ -35,6 +35,7 @@ class Witness:
     Attributes:
         failure: of the last request; None if it went well.
         has_answer: whether any request went well.
+        failures: of all requests.
         is_stopped: whether a request was refused because the run stops.
     """
 
@@ -42,12 +43,14 @@ class Witness:
         self._transport = connection.transport
         self._origin = origin(connection.target.endpoint)
         self.failure: EechipsError | None = None
+        self.failures: list[EechipsError] = []
         self.has_answer = False
         self.is_stopped = False
 
     def reset(self) -> None:
         """Forgets."""
         self.failure, self.has_answer, self.is_stopped = None, False, False
+        self.failures = []
 
     def concerns(self, url: str) -> bool:
         """Whether a URL is Earth Engine's."""
@@ -63,10 +66,12 @@ class Witness:
             raise
         except EechipsError as error:
             self.failure = error
+            self.failures.append(error)
             raise
         status = int(response.status)
         if status >= 400:
             self.failure = classify_response(status, parse_error(body))
+            self.failures.append(self.failure)
         else:
             self.has_answer = True
         return response, body
