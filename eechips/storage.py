@@ -98,6 +98,10 @@ class Store(Stage, Protocol):
         """Sha256 of a result, hexadecimal, read piece by piece; FileNotFoundError if there is none."""
 
 
+_MISNAMED = (errno.EISDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ)
+"""What is wrong with the name of a file, and not with its folder or the disk: a folder has it, or it is too long."""
+
+
 class LocalStore:
     """A folder of results on a local disk.
 
@@ -177,6 +181,7 @@ class LocalStore:
 
         Raises:
             StorageError: if it cannot be written; nothing is left behind.
+            UsageError: if the file system has no such names, or a folder is called so.
         """
         temporary = temporary_name(name, token)
         path = self._inside(temporary)
@@ -202,6 +207,7 @@ class LocalStore:
 
         Raises:
             StorageError: if the file system refuses.
+            UsageError: as :meth:`stage`.
         """
         if staged.data is not None:
             staged = self.stage(staged.name, staged.data, str(new_writer()))
@@ -237,7 +243,9 @@ class LocalStore:
         """Remove abandoned temporary files and scratch folders; see :func:`eechips.removal.sweep_folder`."""
         return sweep_folder(self.root, asking, own=own)
 
-    def _failed(self, path: Path, error: OSError) -> StorageError:
+    def _failed(self, path: Path, error: OSError) -> StorageError | UsageError:
+        if error.errno in _MISNAMED:
+            return UsageError(f"no file can have the name {path}: {error.strerror or error}; choose another one")
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageError(f"the disk is full: could not write {path}")
         return StorageError(f"could not write {path}: {error.strerror or error}")

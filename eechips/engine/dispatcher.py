@@ -426,8 +426,13 @@ class Dispatcher:
                     self._disputed.add(each.name)  # nobody knows whose result it is that came last
                     revoked[owner] = unit_failure(self._ledger.unit(owner), error, 1, 0)
                 return unit_failure(task, error, record.attempts, record.requests)
-        for each in every:
-            self._store.commit(each)
+        for number, each in enumerate(every):
+            try:
+                self._store.commit(each)
+            except UsageError as error:  # a folder has the name, for one: the unit's fault, and not the disk's
+                for unwanted in every[number:]:
+                    self._store.discard(unwanted)
+                return unit_failure(task, error, record.attempts, record.requests)
             files[each.name] = task.position
         return record
 

@@ -21,6 +21,7 @@ from eechips.errors import (
     TransientError,
     UsageError,
 )
+from eechips.human import printable
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
 from eechips.moment import utc_now
 from eechips.recipe import Chip
@@ -119,8 +120,8 @@ def failed(task: Planned, error: BaseException, secrets: Collection[str] = ()) -
         position=task.position,
         state=State.FAILED_TRANSIENT if isinstance(found, _PASSING) else State.FAILED_PERMANENT,
         error_class=type(found).__name__,
-        error=scrub(str(found), secrets),
-        traceback=scrub(trace, secrets)[-_MAX_TRACEBACK:] if trace else None,
+        error=printable(scrub(str(found), secrets)),
+        traceback=printable(scrub(trace, secrets)[-_MAX_TRACEBACK:]) if trace else None,
     )
     return Outcome(task.position, record, alike=alike, refused=refusal_of(found))
 
@@ -140,7 +141,7 @@ def unit_failure(task: Planned, error: Exception, attempts: int, requests: int) 
         attempts=attempts,
         requests=requests,
         error_class=type(error).__name__,
-        error=str(error),
+        error=printable(str(error)),
         finished=utc_now(),
     )
 

@@ -28,21 +28,32 @@ _FOLDERS = RESERVED - {"beam"}
 CALLS = ".calls"
 """In the folder of a script's run: what its calls are given and return, pickled."""
 
+_MOST_BYTES = 255
 _PREFIXES = (CALLS, ".parts", ".eechips", SCRATCH_PREFIX)
 
 
 def result_name(name: str) -> str:
     """Normalise the name of a result's file, and refuse those of the run's own files.
 
-    Upper and lower case count as equal: on some file systems they are.
+    Upper and lower case count as equal: on some file systems they are. A part of a path has 255 bytes at most, as on
+    most file systems, and the manifest keeps names as UTF-8.
 
     Args:
         name: path below the output folder, with its suffix.
 
     Raises:
-        UsageError: if the name leads out of the folder, or belongs to the run.
+        UsageError: if the name leads out of the folder, belongs to the run, is too long, or is no text.
     """
     normal = posixpath.normpath(check_name(name))
+    try:
+        longest = max(len(part.encode()) for part in normal.split("/"))
+    except UnicodeEncodeError:
+        raise UsageError(f"no result can be called {name!a}: it is no text of Unicode; choose another name") from None
+    if longest > _MOST_BYTES:
+        raise UsageError(
+            f"no result can be called {name[:80]}…: a part of it has {longest} bytes, and {_MOST_BYTES} is the most;"
+            " choose a shorter name"
+        )
     first, *further = (part.casefold() for part in normal.split("/"))
     is_own = first in (_FOLDERS if further else RESERVED) or first.startswith(_PREFIXES)
     if is_own or normal == "." or any(map(is_temporary, (first, *further))):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from eechips.errors import RecipeError
+from eechips.human import printable
 
 RESERVED_LAYERS = (
     *("id", "label", "split", "stratum", "metadata"),  # of items of a training set, and of the columns of packs
@@ -35,5 +36,8 @@ def check_layers(names: Collection[str]) -> None:
                 f"a layer cannot be called '{name}' beside '{name.removesuffix(VALID)}': that is what says where the"
                 " latter has valid pixels"
             )
-        if not name or "/" in name or name.startswith((".", "__")):
-            raise RecipeError(f"a layer cannot be called '{name}': names are not empty, without / and leading . or __")
+        if not name or "/" in name or name.startswith((".", "__")) or printable(name) != name:
+            raise RecipeError(
+                f"a layer cannot be called '{printable(name)}': names are not empty, without /, control characters and"
+                " leading . or __"
+            )

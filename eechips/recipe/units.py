@@ -16,14 +16,16 @@ UNIT_KINDS = frozenset({"point", "image", "region", "dates", "cell", "tile", "wi
 
 
 def canonical_json(value: Any) -> str:
-    """The one JSON text of a value: keys sorted, no spaces, no NaN.
+    """The one JSON text of a value: keys sorted, no spaces, no NaN, in UTF-8.
 
     Raises:
-        UsageError: if the value is not JSON.
+        UsageError: if the value is not JSON, or has half of a surrogate pair, as Python's names of files may.
     """
     try:
-        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text.encode()
+        return text
+    except (TypeError, ValueError, RecursionError) as error:
         raise UsageError(f"a work unit must be JSON, and this one is not ({error}): {value!r:.200}") from None
 
 

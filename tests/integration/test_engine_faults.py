@@ -400,3 +400,32 @@ def test_a_changed_script_is_another_run(service: Service, tmp_path: Path) -> No
     script(tmp_path, CHIPS)
     with pytest.raises(Exception, match="the recipe's code has changed"):
         run_script(tmp_path, CHIPS + "\n# changed\n", service.url)
+
+
+ODD_NAMES = """
+from eechips import Table
+
+NEEDS_SERVICE = False
+
+def get_requests():
+    return ["a.csv/b", "a", "x" * 300, "surrogate", "fine", "layer", "error"]
+
+def get_result(index, name):
+    if name == "error":
+        raise ValueError("\\ud800\\x1b[2J")
+    if name == "layer":
+        return {"\\ud800": Table([{"n": index}])}
+    return Table([{"n": index}], name="\\ud800" if name == "surrogate" else name)
+"""
+
+
+def test_a_name_that_no_file_can_have_fails_its_unit_and_not_the_run(tmp_path: Path) -> None:
+    finished = run_script(tmp_path, ODD_NAMES, "http://127.0.0.1:9", engine="threads", in_flight=1, retries=0)
+    units = finished.units
+    assert units["state"].tolist() == ["done", *["failed_permanent"] * 3, "done", *["failed_permanent"] * 2]
+    assert units["error_class"].dropna().tolist() == ["UsageError"] * 3 + ["RecipeError"] * 2
+    assert units["error"][1].endswith("/a.csv: Is a directory; choose another one")
+    assert "a part of it has 304 bytes" in units["error"][2]
+    assert units["error"][6].endswith("\ufffd\ufffd[2J")
+    assert finished.verify() == []
+    assert not list(finished.path.rglob("*.part"))

@@ -31,6 +31,12 @@ def test_names_in_the_way_of_the_run_s_own_files_are_refused(name: str) -> None:
         result_name(name)
 
 
+@pytest.mark.parametrize("name", ["x" * 256, f"chips/{'é' * 128}.csv", "\ud800.csv"])
+def test_names_that_cannot_be_written_or_kept_are_refused(name: str) -> None:
+    with pytest.raises(UsageError, match="no result can be called"):
+        result_name(name)
+
+
 def test_names_that_the_next_run_would_sweep_away_are_refused() -> None:
     with pytest.raises(UsageError):
         result_name(temporary_name("chips/a.png", str(new_writer())))

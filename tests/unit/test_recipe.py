@@ -53,7 +53,7 @@ def test_an_id_is_the_sha256_of_canonical_json() -> None:
     assert len({unit_id(unit, "r"), unit_id(unit, "s"), unit_id(unit, "r", 1)}) == 3
 
 
-@pytest.mark.parametrize("value", [float("nan"), {1, 2}, object(), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), {1, 2}, object(), float("inf"), "\ud800", {"\udcff": 1}])
 def test_what_is_not_json_is_no_unit(value: object) -> None:
     with pytest.raises(UsageError, match="must be JSON"):
         canonical_json(value)
