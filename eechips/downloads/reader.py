@@ -143,9 +143,9 @@ class Reader:
         def once() -> tuple[bytes, int, int]:
             content, answer = self._exchange("GET", address, wanted, None)
             found = range_of(answer.get("Content-Range"))
-            if found is None:
+            if found is None and not answer.get("Content-Type", "").lower().startswith("multipart/byteranges"):
                 return content, 0, len(content)
-            if found[0] != begin or found[2] is None:
+            if found is None or found[0] != begin or found[2] is None:
                 raise PermanentError(f"{shown(address)} answered another part than was asked for")
             return content, begin, found[2]
 

@@ -258,7 +258,7 @@ class Courier:
         with self._hosts.limit(address.url), self._transport.lent() as slot:
             try:
                 with self._hosts.get(address.url, headers, self._signer.headers) as response:
-                    tell("transfer", status=response.status_code, offset=offset if response.status_code == 206 else 0)
+                    tell("transfer", status=response.status_code, offset=offset if _is_part(response) else 0)
                     is_rest = _accept(
                         response, partial, order, is_part="Range" in headers, may_expire="?" in address.url
                     )
@@ -314,7 +314,7 @@ class Courier:
                 self._take(data, partial, slot, room, end)
         if version.total is not None and partial.size < version.total:
             raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
-        if response.status_code == 206 and version.total is None:
+        if _is_part(response) and version.total is None:
             # A part may be shorter than what was asked for: only who asks for more learns that there is none.
             raise TransientError("nobody has told whether more of the file is to come", status=206)
         partial.finish()
@@ -330,6 +330,11 @@ class Courier:
         pieces = paced(lambda: read(size, decode_content=False), self._hosts.patience, _PROGRESS, self._clock)
         codings = codings_of(response.headers, promise)
         return decoded(pieces, codings, _PIECE) if codings else pieces
+
+
+def _is_part(response: requests.Response) -> bool:
+    """Whether an answer is a part of a file, whatever its status is: `rclone serve s3` answers with 200."""
+    return response.status_code == 206 or range_of(response.headers.get("Content-Range")) is not None
 
 
 def _accept(response: requests.Response, partial: Partial, order: Order, *, is_part: bool, may_expire: bool) -> bool:
@@ -354,6 +359,8 @@ def _accept(response: requests.Response, partial: Partial, order: Order, *, is_p
     if (refusal := refusal_of(response, may_expire=may_expire)) is not None:
         raise _RefusedError(refusal)
     found = range_of(headers.get("Content-Range"))
+    if status == 200 and _is_part(response):
+        status = 206
     if status == 200 or (status == 206 and not is_part and found is not None and found[0] == 0):
         partial.begin(*_whole(headers, found[2] if status == 206 and found else None, order.promise))
         return True

@@ -131,6 +131,56 @@ def little_by_little(data: bytes) -> RawAnswer:
     return answer
 
 
+def parts_with_status_200(data: bytes) -> RawAnswer:
+    """As ``rclone serve s3``; nobody has told how long the file is, so that a rest could pass for the whole."""
+
+    def answer(number: int, headers: Mapping[str, str]) -> bytes:
+        begin = offset(headers)
+        if begin is None:
+            return cut(data)
+        told = f"bytes {begin}-{len(data) - 1}/{len(data)}"
+        return message(200, data[begin:], ETag=ETAG, Content_Range=told)
+
+    return answer
+
+
+def less_than_all(data: bytes) -> RawAnswer:
+    """The beginning only, and says so, to who asks for all."""
+
+    def answer(number: int, headers: Mapping[str, str]) -> bytes:
+        begin = offset(headers) or 0
+        body = data[begin : begin + CUT]
+        told = f"bytes {begin}-{begin + len(body) - 1}/{len(data)}"
+        return message(206 if begin else 200, body, ETag=ETAG, Content_Range=told)
+
+    return answer
+
+
+def several_parts(data: bytes) -> RawAnswer:
+    """What was asked for, as the one part of a message of several (RFC 9110, 14.6)."""
+
+    def answer(number: int, headers: Mapping[str, str]) -> bytes:
+        begin = offset(headers)
+        if begin is None:
+            return message(200, data if number > 1 else data[:CUT], ETag=ETAG, Content_Length=len(data))
+        told = f"Content-Type: image/tiff\r\nContent-Range: bytes {begin}-{len(data) - 1}/{len(data)}".encode()
+        body = b"--x\r\n" + told + b"\r\n\r\n" + data[begin:] + b"\r\n--x--\r\n"
+        return message(206, body, ETag=ETAG, Content_Type="multipart/byteranges; boundary=x")
+
+    return answer
+
+
+def another_part(data: bytes) -> RawAnswer:
+    """Another part than was asked for."""
+
+    def answer(number: int, headers: Mapping[str, str]) -> bytes:
+        if "range" in headers:
+            return part(data, 16, len(data), len(data))
+        return message(200, data if number > 1 else data[:CUT], ETag=ETAG, Content_Length=len(data))
+
+    return answer
+
+
 def busy_with_another_clock(data: bytes) -> RawAnswer:
     """Its clock is an hour ahead, and its date is meant by that."""
 
@@ -163,6 +213,10 @@ CASES: dict[str, tuple[Callable[[bytes], RawAnswer], int]] = {
     "400 to a range": (without_ranges(400), 3),
     "412 to a range": (without_ranges(412), 3),
     "501 to a range": (without_ranges(501), 3),
+    "parts with status 200": (parts_with_status_200, 2),
+    "less than all": (less_than_all, 2),
+    "several parts": (several_parts, 3),
+    "another part": (another_part, 3),
     "little by little": (little_by_little, 11),
     "a clock that is ahead": (busy_with_another_clock, 2),
     "not there yet": (brought_from_tape, 3),
@@ -178,6 +232,15 @@ def test_a_file_comes_as_it_is(data: bytes, tmp_path: Path, name: str) -> None:
         run = fetch(*served(server, tmp_path, {"/a.tif": made(data)}), retry_delay=0.05)
         assert (run.counts, len(server.asked["/a.tif"])) == ({"done": 1}, requests)
     assert (run.path / run.units["file"][0]).read_bytes() == data
+
+
+def test_a_rest_with_status_200_is_not_taken_for_the_whole(tmp_path: Path) -> None:
+    """Of a file of which nothing else could tell: neither the catalogue nor its first bytes."""
+    text = b"a,b\n" + b"1,2\n" * 40_000
+    with raw_server() as server:
+        run = fetch(*served(server, tmp_path, {"/a.csv": parts_with_status_200(text)}), retry_delay=0.01)
+    assert run.counts == {"done": 1}
+    assert (run.path / run.units["file"][0]).read_bytes() == text
 
 
 def served(server: RawServer, folder: Path, answers: Mapping[str, RawAnswer], **more: Any) -> tuple[Path, Path]:
