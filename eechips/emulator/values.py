@@ -179,6 +179,7 @@ class Collection:
         properties: of the collection itself.
         id: of a stored collection, else None.
         version: of a stored collection, else None.
+        parts: the collections that it was merged of.
     """
 
     def __init__(
@@ -194,6 +195,7 @@ class Collection:
         filters: Sequence[Filter] = (),
         reads: bool = True,
         count: Callable[[], int] | None = None,
+        parts: Sequence[Collection] = (),
     ) -> None:
         """Makes a collection.
 
@@ -208,6 +210,7 @@ class Collection:
             filters: what each must pass.
             reads: whether ``elements`` heeds the query; if not, what was made once serves filtered copies too.
             count: tells how many elements there are without making them, or None where nothing can.
+            parts: the collections that it was merged of; filtered copies keep them as they are.
         """
         self.element = element
         self.properties: Mapping[str, Value] = properties or {}
@@ -219,6 +222,7 @@ class Collection:
         self._filters = tuple(filters)
         self._reads = reads
         self._count = count
+        self.parts = tuple(parts)
         self._made: list[Any] = []
         self._rest: Iterator[Any] | None = None
         self._failure: EarthEngineError | None = None
@@ -227,6 +231,11 @@ class Collection:
     def of(cls, element: Literal["Image", "Feature"], elements: Sequence[Any], **facts: Any) -> Collection:
         """A collection of elements that are there already."""
         return cls(element, lambda _: iter(elements), reads=False, **facts)
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the elements come from a store as they are, perhaps filtered."""
+        return self._reads
 
     def count(self) -> int | None:
         """How many elements there are, if that is known without making them."""
@@ -267,6 +276,7 @@ class Collection:
             query=condition.narrow(self._query),
             filters=(*self._filters, condition) if self._reads else (condition,),
             reads=self._reads,
+            parts=self.parts,
         )
 
     def derived(

@@ -136,7 +136,7 @@ def _retyped(collection: Collection, elements: Callable[[], Iterator[Any]]) -> C
     kind: Literal["Image", "Feature"] = "Image" if isinstance(first, Image) else "Feature"
     if kind == collection.element:
         return derived
-    return Collection(kind, lambda _: iter(derived), properties=collection.properties)
+    return Collection(kind, lambda _: iter(derived), properties=collection.properties, reads=False)
 
 
 @function("Collection.iterate")
@@ -221,7 +221,7 @@ def merged(first: Collection, second: Collection) -> Collection:
         yield from _prefixed("2", second)
 
     if first.element == second.element:
-        return Collection(first.element, lambda _: elements())
+        return Collection(first.element, lambda _: elements(), reads=False, parts=(first, second))
     return Collection("Feature", lambda _: (outlined(element) for element in elements()))
 
 

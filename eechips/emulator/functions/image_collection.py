@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,12 @@ from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import Bounds, PixelType, Query
 from eechips.emulator.pixels.composite import Members, Mosaic, Reduced
 from eechips.emulator.pixels.image import Band, Image
+from eechips.emulator.pixels.types import union_type
 from eechips.emulator.projection import WGS84
 from eechips.emulator.reducers import Reducer, Sample
 from eechips.emulator.values import Collection, Filter, Geometry
+
+_MOST_TYPES = 100  # images of a collection whose types are looked at
 
 
 def members_of(collection: Collection) -> Members:
@@ -60,6 +64,24 @@ def first_image(collection: Collection) -> Image | None:
     return next(iter(collection), None)
 
 
+def typical_image(collection: Collection) -> Image | None:
+    """The first image of a collection, its bands of types that hold those of the other images; None if there is none.
+
+    Stored collections have bands of one type. Of others, whose images are made one by one, a number is looked at.
+    """
+    first = first_image(collection)
+    if first is None or collection.is_stored:
+        return first
+    types = {band.name: band.type for band in first.bands}
+    parts = filter(None, map(typical_image, collection.parts))
+    for image in parts if collection.parts else islice(collection, 1, _MOST_TYPES):
+        for band in image.bands:
+            known = types.get(band.name)
+            if known is not None and known != band.type:
+                types[band.name] = union_type(known, band.type)
+    return first.with_bands([replace(band, type=types[band.name]) for band in first.bands])
+
+
 def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> Image:
     """An unbounded image in the default projection of composites."""
     return Image(
@@ -73,7 +95,7 @@ def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> 
 @function("ImageCollection.mosaic")
 def mosaic(collection: Collection) -> Image:
     """The last image on top."""
-    first = first_image(collection)
+    first = typical_image(collection)
     if first is None:
         return Image(())
     names = tuple(band.name for band in first.bands)
@@ -93,7 +115,7 @@ def _reduction(reducer: Reducer) -> Any:
 
 def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
     """The reduction of a collection at each pixel."""
-    first = first_image(collection)
+    first = typical_image(collection)
     if first is None or not first.bands:
         return Image(())
     bands = [band.name for band in first.bands]

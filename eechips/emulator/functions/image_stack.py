@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eechips.emulator.elements import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image import add_bands, choose
-from eechips.emulator.functions.image_collection import composite, first_image, members_of
+from eechips.emulator.functions.image_collection import composite, first_image, members_of, typical_image
 from eechips.emulator.functions.image_math import cast_band
 from eechips.emulator.functions.image_region import common_type
 from eechips.emulator.functions.registry import function
@@ -33,7 +33,7 @@ Stack = npt.NDArray[Any]
 @function("ImageCollection.qualityMosaic")
 def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
     """At each pixel all bands of the image whose quality band is greatest there, the first of several."""
-    first = first_image(collection)
+    first = typical_image(collection)
     if first is None:
         return Image(())
     names = [band.name for band in first.bands]
@@ -113,7 +113,7 @@ def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Im
 
     Pixels are masked where any image is, or have the arrays of the valid images only (``dropMasked``).
     """
-    first = first_image(collection)
+    first = typical_image(collection)
     if first is None:
         return Image(())
     least = min((band.type.dimensions for band in first.bands), default=0)
@@ -141,7 +141,7 @@ def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Im
 @function("ImageCollection.toArray")
 def to_array(collection: Collection) -> Image:
     """Arrays of the images that are valid in all bands (axis 0) by bands (axis 1)."""
-    first = first_image(collection)
+    first = typical_image(collection)
     if first is None:
         return Image(())
     if not first.bands:

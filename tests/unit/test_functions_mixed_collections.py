@@ -1,0 +1,64 @@
+"""Collections whose images have bands of different types: no pixel is cut to the type of the first image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from eechips.emulator.pixels.encode import filled
+from eechips.emulator.pixels.types import dtype_of
+from tests.graph import Graph, Ready, invoke
+from tests.images import ONE, constant, evaluate, read
+
+
+def typed(cast: str, value: float) -> Ready:
+    return invoke(f"Image.{cast}", value=constant(value))
+
+
+def images(*given: Ready) -> Ready:
+    return invoke("ImageCollection.fromImages", images=list(given))
+
+
+BYTE, SHORT, DOUBLE = typed("toUint8", 1), typed("toInt16", 1000), constant(2.7)
+MERGED = invoke("ImageCollection.merge", collection1=images(BYTE), collection2=images(SHORT))
+REDUCERS = {"max": 1000, "last": 1000, "lastNonNull": 1000, "minMax": 1000}
+
+
+def written(value: Any, graph: Graph | None = None) -> Any:
+    """The last band's pixel as a file of the service would hold it."""
+    image = evaluate(value, graph=graph)
+    return filled(image.bands[-1], read(image, ONE)[-1])[0, 0].tolist()
+
+
+MANY = invoke("ImageCollection.merge", collection1=images(*[BYTE] * 150), collection2=MERGED)
+NOT_ALL = invoke("Collection.filter", collection=MANY, filter=invoke("Filter.notNull", properties=["system:index"]))
+
+
+@pytest.mark.parametrize("collection", [images(BYTE, SHORT), MERGED, MANY, NOT_ALL])
+def test_the_type_of_a_composite_holds_those_of_all_images(collection: Ready) -> None:
+    assert written(invoke("ImageCollection.mosaic", collection=collection)) == 1000
+    assert written(invoke("reduce.max", collection=collection)) == 1000
+    for name, expected in REDUCERS.items():
+        reduced = invoke("ImageCollection.reduce", collection=collection, reducer=invoke(f"Reducer.{name}"))
+        assert written(reduced) == expected, name
+
+
+def test_constants_of_several_values_are_kept() -> None:
+    assert written(invoke("ImageCollection.mosaic", collection=images(constant(1), constant(300)))) == 300
+
+
+def test_floats_above_bytes_are_kept() -> None:
+    collection = images(BYTE, DOUBLE)
+    assert written(invoke("ImageCollection.mosaic", collection=collection)) == 2.7
+    assert written(invoke("ImageCollection.qualityMosaic", collection=collection, qualityBand="constant")) == 2.7
+    kind = evaluate(invoke("ImageCollection.toArray", collection=collection)).bands[0].type
+    assert dtype_of(kind) == np.float64
+
+
+def test_what_is_mapped_has_the_type_of_its_results() -> None:
+    graph = Graph()
+    doubled = graph.function(lambda image: invoke("Image.multiply", image1=image, image2=300), "image")
+    mapped = invoke("Collection.map", collection=images(BYTE, typed("toUint8", 2)), baseAlgorithm=doubled)
+    assert written(invoke("ImageCollection.mosaic", collection=mapped), graph) == 600
