@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from eechips.emulator.elementwise import CASTS
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.encode import filled
 from eechips.emulator.pixels.types import cast_values, dtype_of, union_type
 from eechips.emulator.signatures import signatures
 from tests.graph import Ready, invoke
@@ -287,3 +288,14 @@ def test_every_operation_has_a_signature() -> None:
     from eechips.emulator.functions import image_math
 
     assert set(image_math.FUNCTIONS) <= set(signatures())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0, 100, 7), (300, 400, 300), (-500, -400, -400), (0.5, 1e300, 7)]
+)
+def test_limits_that_the_type_does_not_hold_widen_it(low: float, high: float, expected: int) -> None:
+    byte = invoke("Image.toUint8", value=constant(7))
+    image = evaluate(invoke("Image.clamp", input=byte, low=low, high=high))
+    assert filled(image.bands[0], read(image, ONE)[0]).tolist() == [[expected]]
+    kept = evaluate(invoke("Image.clamp", input=byte, low=0, high=100)).bands[0].type
+    assert (kept.minimum, kept.maximum) == (0, 255)

@@ -355,16 +355,21 @@ def normalized_difference(input: Image, bandNames: list[str] | None) -> Image:
 
 @function("Image.clamp")
 def clamp(input: Image, low: float, high: float) -> Image:
-    """Values kept between two limits, in the type of the band."""
+    """Values kept between two limits, in the type of the band, which is widened for limits that it does not hold."""
+    least, greatest = math.ceil(low) if math.isfinite(low) else low, math.floor(high) if math.isfinite(high) else high
+    within = interval(lambda v: min(max(v, least), greatest))
 
     def pixel(pixels: Sequence[Pixels]) -> Pixels:
         values = pixels[0].values
         ends: tuple[float, ...] = (low, high)
         if values.dtype.kind in "biu":
-            ends = tuple(min(max(end, int(INT64.min)), int(INT64.max)) for end in (math.ceil(low), math.floor(high)))
+            ends = tuple(min(max(end, int(INT64.min)), int(INT64.max)) for end in (least, greatest))
         return Pixels(np.minimum(np.maximum(wide(values), ends[0]), ends[1]), pixels[0].mask)
 
-    return input.with_bands(mapped(input.bands, pixel))
+    def kind(old: PixelType) -> PixelType:
+        return union_type(old, within(old)) if old.precision == "int" else old
+
+    return input.with_bands(mapped(input.bands, pixel, kind))
 
 
 @function("Image.unitScale")
