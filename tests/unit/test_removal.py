@@ -208,9 +208,6 @@ def test_a_sweep_removes_what_dead_writers_have_left_and_nothing_else(
 ALLOWED = {
     "removal.py": "the module itself",
     "emulator/assets/files.py": "the same for the local Earth Engine, which shares no code with the rest",
-    "emulator/assets/index.py": "workspace of the store",
-    "emulator/assets/publish.py": "the store's lock is held",
-    "emulator/catalogs/identities.py": "folder of this process",
     "emulator/demo/drawings.py": "a cache",
     "objects/store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
 }

@@ -1,4 +1,8 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and the only place where the local Earth Engine removes files.
+
+A process that makes a workspace holds a lock of it (flock(2)) as long as it lives, on any machine. A workspace without
+a lock is that of a process that was killed, and is removed by the next one that works in the same folder.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections import deque
+import threading
+import weakref
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from eechips.emulator.assets.errors import AssetWriteError
 
+_PREFIX = ".tmp-"
+_swept: set[tuple[str, str]] = set()
+_held: Counter[str] = Counter()  # stores that this process has locked
+_turn = threading.Lock()
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -29,11 +39,92 @@ def workspace(folder: Path) -> Iterator[Path]:
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix=".tmp-", dir=folder))
+        place, lock = _make_place(folder, _PREFIX)
         try:
             yield place
         finally:
             shutil.rmtree(place, ignore_errors=True)
+            os.close(lock)
+
+
+def private_folder(owner: object) -> Path:
+    """A folder among the system's temporary files, for as long as an object lives, or the process.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    place, lock = _make_place(Path(tempfile.gettempdir()), "eechips-store-")
+    weakref.finalize(owner, _remove_place, place, lock)
+    return place
+
+
+def _remove_place(place: Path, lock: int) -> None:
+    shutil.rmtree(place, ignore_errors=True)
+    os.close(lock)
+
+
+def _make_place(folder: Path, prefix: str) -> tuple[Path, int]:
+    """A new folder, and the descriptor by which it is locked."""
+    if (str(folder), prefix) not in _swept:
+        _swept.add((str(folder), prefix))
+        _sweep(folder, prefix)
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=prefix, dir=folder))
+        lock = None
+        with suppress(FileNotFoundError, BlockingIOError):  # somebody has taken it for one that was left
+            lock = os.open(place, os.O_RDONLY)
+            with _without_locks():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock), place.stat()):
+                return place, lock
+        if lock is not None:
+            os.close(lock)
+
+
+def _sweep(folder: Path, prefix: str) -> None:
+    """Remove the folders of processes that were killed."""
+    with os.scandir(folder) as entries:
+        names = [
+            entry.name for entry in entries if entry.name.startswith(prefix) and entry.is_dir(follow_symlinks=False)
+        ]
+    for name in names:
+        with suppress(OSError):  # another user's, or another process was quicker
+            lock = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # fails while its process lives
+                shutil.rmtree(folder / name, ignore_errors=True)
+            finally:
+                os.close(lock)
+
+
+@contextmanager
+def _without_locks() -> Iterator[None]:
+    """Goes on where folders cannot be locked (some network file systems): nothing is swept there either."""
+    try:
+        yield
+    except BlockingIOError:
+        raise
+    except OSError:
+        return
+
+
+def remove(root: Path, path: Path) -> None:
+    """Removes a file of a store, if it is there. The caller holds the store's lock.
+
+    Raises:
+        RuntimeError: if the caller does not, or the file lies outside the store.
+        OSError: if the file system refuses.
+    """
+    home = os.path.realpath(root)
+    if not _held[home] or not Path(os.path.realpath(path.parent)).is_relative_to(home):
+        raise RuntimeError(f"{path} is no file of the locked store {root}")
+    path.unlink(missing_ok=True)
+
+
+def remove_empty(folder: Path) -> None:
+    """Removes a folder, if nothing is in it."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 @contextmanager
@@ -68,6 +159,7 @@ class Documents:
 
     def __init__(self) -> None:
         self._staged: deque[tuple[Path, Path]] = deque()
+        self._folders: set[Path] = set()
 
     def stage(self, target: Path, document: Mapping[str, Any]) -> None:
         """Writes a document beside its place.
@@ -75,15 +167,25 @@ class Documents:
         Raises:
             AssetWriteError: if it cannot be written.
         """
-        temporary = target.with_name(f".tmp-{target.name}")
+        temporary = target.with_name(f"{_PREFIX}{target.name}")
         text = json.dumps(document, ensure_ascii=False, allow_nan=False)
         with writing(target):
             target.parent.mkdir(parents=True, exist_ok=True)
+            self._remove_left(target.parent)
             with temporary.open("w", encoding="utf-8") as file:
                 self._staged.append((temporary, target))
                 file.write(text + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+
+    def _remove_left(self, folder: Path) -> None:
+        """Removes what a process that was killed has staged: the lock of the store was its."""
+        if folder in self._folders:
+            return
+        self._folders.add(folder)
+        for path in folder.glob(f"{_PREFIX}*"):
+            if path.is_file() and not path.is_symlink():
+                path.unlink(missing_ok=True)
 
     def commit(self) -> None:
         """Puts the documents in place, in the order in which they were staged."""
@@ -139,7 +241,14 @@ def locked(folder: Path) -> Iterator[None]:
     """Holds the store's lock: one writer at a time among threads and processes."""
     with (folder / ".lock").open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        key = os.path.realpath(folder)
+        with _turn:
+            _held[key] += 1
+        try:
+            yield
+        finally:
+            with _turn:
+                _held[key] -= 1
 
 
 def _sync(path: Path) -> None:

@@ -12,11 +12,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sqlite3
-import tempfile
 import threading
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +23,7 @@ import shapely
 
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.errors import AssetWriteError, InvalidStoreError
-from eechips.emulator.assets.files import locked, workspace
+from eechips.emulator.assets.files import commit, locked, private_folder, workspace
 from eechips.emulator.assets.names import ancestors, join_id, resolve_href, split_id
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
 from eechips.emulator.model import Bounds, Query
@@ -205,9 +202,7 @@ class Index:
         """Makes an index for this process alone, where the store may be read but not written."""
         with self._making:
             if self._private is None:
-                folder = tempfile.mkdtemp(prefix="eechips-index-")
-                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
-                self._private = Path(folder) / _FILE
+                self._private = private_folder(self) / _FILE
             if not self._is_fresh(asset_id):
                 self._make()
 
@@ -242,9 +237,7 @@ class Index:
                 for container, records in _walk(self._root):
                     _write(connection, [container], records)
                 connection.execute("COMMIT")
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            path.replace(target)
+            commit(path, target)
 
     def _all(self, statement: str, *parameters: Any) -> list[Any]:
         with self._lease() as connection:

@@ -9,7 +9,7 @@ from typing import Any
 
 from eechips.emulator.assets import stac
 from eechips.emulator.assets.errors import AssetExistsError, AssetWriteError
-from eechips.emulator.assets.files import Documents, locked, write_json, writing
+from eechips.emulator.assets.files import Documents, locked, remove, remove_empty, write_json, writing
 from eechips.emulator.assets.index import Index, hrefs_of, stamp_of
 from eechips.emulator.assets.names import ancestors, folder_of, is_remote, split_id
 from eechips.emulator.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord, TableRecord
@@ -77,7 +77,7 @@ def publish(root: Path, records: Sequence[AssetRecord]) -> None:
             documents.commit()
         index.update(containers.finish(), records)
         for path in superseded:
-            path.unlink(missing_ok=True)
+            remove(root, path)
 
 
 def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
@@ -88,12 +88,12 @@ def discard(root: Path, asset_ids: Iterable[str], hrefs: Sequence[str]) -> None:
         used = {href for asset_id in asset_ids for href in _files_of(root, index, asset_id)}
         for href in hrefs:
             if href not in used:
-                (root / href).unlink(missing_ok=True)
+                remove(root, root / href)
         for asset_id in asset_ids:
             folder = root / folder_of(asset_id)
             while folder != root and (not folder.exists() or not any(folder.iterdir())):
                 if folder.exists():
-                    folder.rmdir()
+                    remove_empty(folder)
                 folder = folder.parent
 
 
@@ -125,7 +125,7 @@ class _Containers:
         """Removes documents that others have replaced; returns what is in place, parents first."""
         for name, known in self._known.items():
             if known is not None and known.href != self._hrefs[name]:
-                (self._root / known.href).unlink()
+                remove(self._root, self._root / known.href)
         return [self._record(name) for name in sorted(self._kinds, key=_depth)]
 
     def _kind(self, name: str, holds_images: bool) -> ContainerKind:

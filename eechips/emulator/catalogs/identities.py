@@ -10,10 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import threading
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from eechips.emulator.assets.errors import AssetWriteError
-from eechips.emulator.assets.files import commit, locked, workspace
+from eechips.emulator.assets.files import commit, locked, private_folder, workspace
 from eechips.emulator.catalogs.blocks import Reader
 from eechips.emulator.catalogs.errors import DamagedError
 from eechips.emulator.catalogs.schema import Partitions
@@ -110,8 +107,7 @@ class Directory:
         """Where the files are: beside the partitions, or in a place of this process alone."""
         folder = self._root / _FOLDER
         if self._private is None and not os.access(folder if folder.exists() else self._root, os.W_OK):
-            self._private = Path(tempfile.mkdtemp(prefix="eechips-ids-"))
-            weakref.finalize(self, shutil.rmtree, self._private, ignore_errors=True)
+            self._private = private_folder(self)
         found = self._private or folder
         found.mkdir(exist_ok=True)
         return found
