@@ -57,6 +57,9 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         context.exit(INTERRUPTED)
     if not config.quiet:
         click.echo(_achieved(done))
+        for path in done.assembled:
+            if path.is_file():
+                click.echo(f"All of them in one file: {path}")
     if not context.meta.get("no report"):
         _report(done, quiet=config.quiet)
     if not done.is_complete:

@@ -100,7 +100,7 @@ def assign(
     if len(contents) < len(ratios.names):
         raise UsageError(
             f"{len(contents)} {'block is' if len(contents) == 1 else 'blocks are'} too few for {len(ratios.names)}"
-            " splits: take smaller blocks"
+            " splits: take smaller blocks (--block-size; of H3 a higher --resolution)"
         )
     held = {block: ratios.names.index(split) for block, split in (known or {}).items() if block in contents}
     free = sorted(contents.keys() - held.keys(), key=lambda block: _order(seed, block))

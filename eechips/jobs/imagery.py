@@ -246,7 +246,7 @@ class Imagery(OfDataset):
         region = self.region.geometry()
         about = facts.describe(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind != "collection":
-            raise UsageError(f"{self.dataset_id} is a single image, not a collection of them: take `eechips mosaic`")
+            raise self.single_image()
         named = self.bands or self.known_bands
         bands = about.select(named) if named else about.bands
         self.look.check_found(bands, self.known)
@@ -287,6 +287,10 @@ class Imagery(OfDataset):
         dtype = {"dtype": survey.dtype} if survey.dtype and self.format == "tif" else {}
         return {**names, **dtype}
 
+    def single_image(self) -> UsageError:
+        """The error that says that the dataset is no collection."""
+        return UsageError(f"{self.dataset_id} is a single image, not a collection of them: take `eechips mosaic`")
+
     def none_found(self) -> UsageError:
         """The error that says that no image is left."""
         where = f" with {' and '.join(map(str, self.conditions))}" if self.conditions else ""
@@ -308,6 +312,8 @@ def check_empty(recipe: Imagery, config: RunConfig) -> None:
 def _check(recipe: Imagery) -> None:
     """Refuses options that are out of range or contradict each other, as far as that needs no request."""
     check_dataset(recipe.dataset)
+    if recipe.known_kind == "image":
+        raise recipe.single_image()
     check_dates(recipe.start, recipe.end)
     check_format(recipe.format, CHIP_FORMATS)
     check_bands(recipe.bands)

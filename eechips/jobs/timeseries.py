@@ -249,7 +249,7 @@ class TimeSeries(OfDataset):
         """
         about = facts.describe(self.dataset_id, self.known_kind, start=self.start, end=self.end)
         if about.kind != "collection":
-            raise UsageError(f"{self.dataset_id} is a single image: it has no time series")
+            raise _single_image(self)
         if self.bands or self.known:
             bands = about.select(self.bands or self.known_bands)
             extra: dict[str, Any] = {}
@@ -434,6 +434,8 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
 def _check(recipe: TimeSeries) -> None:
     """Refuses options that are out of range or contradict each other, as far as that needs no request."""
     check_dataset(recipe.dataset)
+    if recipe.known_kind == "image":
+        raise _single_image(recipe)
     check_format(recipe.table_format, TABLE_FORMATS)
     if recipe.output not in OUTPUTS:
         raise UsageError(f"unknown output {recipe.output!r}: one of {', '.join(OUTPUTS)}")
@@ -448,6 +450,12 @@ def _check(recipe: TimeSeries) -> None:
         raise RegionError(f"there is no file {recipe.regions}")
     recipe.placement.parameters  # noqa: B018 - making it checks it
     recipe.cloud_mask  # noqa: B018 - likewise
+
+
+def _single_image(recipe: TimeSeries) -> UsageError:
+    return UsageError(
+        f"{recipe.dataset_id} is a single image: it has no time series; take `eechips points --reducer mean`"
+    )
 
 
 def _check_batch(recipe: TimeSeries) -> None:

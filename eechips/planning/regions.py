@@ -179,6 +179,9 @@ def parse_box(text: str) -> BoxRegion:
     west, south, east, north = map(float, text.split(","))
     if not (-180.0 <= west <= 180.0 and -180.0 <= east <= 180.0):
         raise RegionError(f"longitudes of {text!r} must be within -180 and 180 (W may exceed E across 180)")
+    if max(abs(south), abs(north)) > 90.0 >= max(abs(west), abs(east)):
+        swapped = f"{south:g},{west:g},{north:g},{east:g}"
+        raise RegionError(f"latitudes of {text!r} are beyond 90: is it S,W,N,E? Longitudes come first: {swapped}")
     if not -90.0 <= south < north <= 90.0:
         raise RegionError(f"latitudes of {text!r} must be within -90 and 90, and S below N")
     if west == east:

@@ -27,6 +27,8 @@ _MARGIN = 100  # metres that a box or an area of the server may be off; they are
 
 _IDS_PER_REQUEST = 1000
 
+_MOST_FIELDS = 12  # that a message names
+
 _log = logging.getLogger(__name__)
 
 
@@ -112,6 +114,9 @@ def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     _refuse_none(len(found), path, box)
     _warn_of_wide(found)
     _log.info("%s in %s", _regions(len(found)), path)
+    if id_field is None:
+        there = f": {', '.join(fields[:_MOST_FIELDS])}" if fields else ""
+        _log.info("Regions are numbered from 1 in the file's order; --id-field names them by a column%s", there)
     return found
 
 

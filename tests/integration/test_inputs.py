@@ -55,6 +55,9 @@ WRONG = {
     "timeseries --dataset MODIS_LST --regions none.gpkg": "there is no file none.gpkg",
     "timeseries --dataset MODIS_LST --regions bow.geojson": "feature 2 (plot=B) is not a valid polygon",
     "timeseries --dataset MODIS_LST --regions bow.geojson --dry-run": "feature 2 (plot=B) is not a valid polygon",
+    "timeseries --dataset DEM --regions good.geojson": "is a single image: it has no time series",
+    "composites --dataset DEM --roi good.geojson": "is a single image, not a collection",
+    "images --dataset DEM --roi good.geojson": "is a single image, not a collection",
     "timeseries --dataset MODIS_LST --regions good.geojson --id-field plots": "no field 'plots'; did you mean 'plot'?",
 }
 
@@ -134,3 +137,20 @@ def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: P
         inside = rasterio.features.rasterize(shapes, valid.shape, transform=file.transform, all_touched=True)
     assert valid.any()
     assert not (valid & ~inside.astype(np.bool_)).any()
+
+
+def test_a_command_says_where_its_table_is_and_how_regions_are_named(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "good.geojson", SQUARE)
+    usual = ["--endpoint", demo_server.url, "--engine", "threads", "--rate", "none", "--no-report"]
+    found = CliRunner().invoke(
+        main, [*["points", "--dataset", "DEM", "--points", "good.geojson", "--format", "csv", "--out", "a"], *usual]
+    )
+    assert "All of them in one file: a/points.csv" in found.output
+    days = "--start 2019-06-01 --end 2019-06-20"
+    words = f"timeseries --dataset MODIS_LST --regions good.geojson {days} --output one --out b".split()
+    found = CliRunner().invoke(main, [*words, *usual])
+    assert "Regions are numbered from 1 in the file's order; --id-field names them by a column: plot" in found.output
+    assert "All of them in one file: b/series.parquet" in found.output

@@ -59,6 +59,7 @@ def refuse(*arguments: str) -> str:
         (["--format", "gif"], "'gif' is not one of"),
         (["--roi", "1,2,3"], "'1,2,3' is no file, and a region is W,S,E,N in degrees"),
         (["--roi", "-105,41,-104,40"], "must be within -90 and 90, and S below N"),
+        (["--roi", "40,-105,41,-104"], "Longitudes come first: -105,40,-104,41"),
         (["--roi", "nowhere.geojson"], "'nowhere.geojson' is no file"),
         (["--processes", "0"], "Invalid value for '--processes'"),
         (["--endpoint", "http://127.0.0.1:1"], "--local starts a server of its own: it takes no --endpoint"),
