@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.catalogs.columns import MEMBERS, TIMES, json_reader, json_writer
 from eechips.catalogs.extents import union
 from eechips.catalogs.turns import is_across, within
+from eechips.downloads.address import is_signed, without_signature
 
 _NEAR = 1e-6  # degrees by which a bbox may differ from its geometry, or that exceed the Earth: numbers are rounded
 _HALF = 180.0
@@ -206,6 +207,7 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
             item[name] = other(item.get(name))
             mended.append(name)
     _details(item, mended)
+    _signatures(item, mended)
     if not item.get("collection") and collection is not None:
         item["collection"] = collection
         mended.append("collection")
@@ -299,6 +301,29 @@ def _details(item: dict[str, Any], mended: list[str]) -> None:
         parts = extensions if isinstance(extensions, list) else [extensions]
         item["stac_extensions"] = [part for part in parts if isinstance(part, str)]
         mended.append("stac_extensions")
+
+
+def _signatures(item: dict[str, Any], mended: list[str]) -> None:
+    """See to it that no address of an item opens for whoever has the catalogue: signatures are secrets."""
+    assets = {name: _unsigned(asset) for name, asset in item["assets"].items()}
+    links = [_unsigned(link) for link in item["links"]]
+    if assets != item["assets"] or links != item["links"]:
+        item["assets"], item["links"] = assets, links
+        mended.append("signatures")
+
+
+def _unsigned(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """An asset or a link whose addresses, also its other ones, have no signature."""
+    href, others = part.get("href"), part.get("alternate")
+    if isinstance(href, str) and "?" in href and is_signed(href):
+        try:
+            part = {**part, "href": without_signature(href)}
+        except ValueError:  # it is no address
+            part = {**part, "href": href.partition("?")[0]}
+    if isinstance(others, Mapping):
+        unsigned = {name: _unsigned(each) if isinstance(each, Mapping) else each for name, each in others.items()}
+        part = {**part, "alternate": unsigned} if unsigned != others else part
+    return part
 
 
 def _moment(name: str, text: Any) -> str | None:

@@ -12,11 +12,11 @@ from urllib.request import url2pathname
 _OPENING = (
     r"x-amz-signature|x-amz-credential|x-amz-security-token|x-goog-signature|x-goog-credential|x-oss-signature|signature|sig"
     r"|awsaccesskeyid|googleaccessid|token|(access|auth|id|session|sas|security)[-_]?token|(x[-_])?api[-_]?key"
-    r"|subscription-key|ocp-apim-subscription-key|jwt|password|client_secret|md5|hmac|hdn(ts|ea|tl)|__gda__|secure|verify"
-    r"|auth|auth[-_]?key|key|ticket|access[-_]?key"
+    r"|subscription-key|ocp-apim-subscription-key|jwt|password|client_secret|md5|hmac|hdn(ts|ea|tl)|__gda__"
+    r"|auth[-_]?key|ticket|access[-_]?key"
 )
 """Names of parameters that open what an address leads to."""
-_ENDING = r"e|exp|expir(e|es|y|ation)([-_]?(at|on|time|date))?|valid[-_]?(until|to)|until|[a-z0-9-]+-expires"
+_ENDING = r"exp|expir(e|es|y|ation)([-_]?(at|on|time|date))?|valid[-_]?(until|to)|until|[a-z0-9-]+-expires"
 """Names of parameters that say until when an address opens: then something beside them opens it."""
 _SIGNED = re.compile(rf"(?i)[?&]({_OPENING}|{_ENDING})=")
 _SECRETS = re.compile(
@@ -61,6 +61,13 @@ def identified(address: str, kept: Collection[str] = ()) -> str:
         if name in kept or not (is_secret and _SECRETS.match(name))
     ]
     return bare(address) + (f"?{_joined(left)}" if left else "")
+
+
+def without_signature(address: str) -> str:
+    """An address without the parameters that sign it, by their names, and without user and password."""
+    parts = urlsplit(address)
+    left = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not _SECRETS.match(k)]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, _joined(left), parts.fragment))
 
 
 def is_signed(address: str) -> bool:

@@ -201,6 +201,25 @@ def test_what_is_no_item_is_refused(value: Any, kind: str) -> None:
             ["assets"],
             {"assets": {"a": {"href": "x"}, "c": {"href": "z"}}},
         ),
+        (
+            changed(
+                assets={
+                    "a": {"href": "https://x.org/a.tif?v=2&md5=SECRET&expires=1700000000"},
+                    "b": {"href": "s3://b/b.tif", "alternate": {"web": {"href": "https://x.org/b.tif?sig=SECRET"}}},
+                    "c": {"href": "https://x.org/c?id=3"},
+                },
+                links=[{"rel": "self", "href": "https://x.org/i?token=SECRET"}],
+            ),
+            ["signatures"],
+            {
+                "assets": {
+                    "a": {"href": "https://x.org/a.tif?v=2"},
+                    "b": {"href": "s3://b/b.tif", "alternate": {"web": {"href": "https://x.org/b.tif"}}},
+                    "c": {"href": "https://x.org/c?id=3"},
+                },
+                "links": [{"rel": "self", "href": "https://x.org/i"}],
+            },
+        ),
         (changed(collection=""), ["collection"], {"collection": "given"}),
         (changed(geometry=None), ["geometry"], {"geometry": item("a", BOX)["geometry"]}),
         (
