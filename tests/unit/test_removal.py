@@ -156,7 +156,11 @@ def test_folders_of_killed_processes_among_the_temporary_files_are_removed(
     assert list(tmp_path.iterdir()) == [other]
 
 
-@pytest.mark.parametrize("token", ["../../mine", "..", "", 7, f"{ENDED}-0/../../../mine"])
+@pytest.mark.parametrize(
+    "token",
+    ["../../mine", "..", "", 7, f"{ENDED}-0/../../../mine"],
+    ids=["above", "parent", "empty", "number", "ended"],  # that of a process differs between the workers of the tests
+)
 def test_a_ledger_of_somebody_else_removes_no_folder(tmp_path: Path, token: object) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years")
