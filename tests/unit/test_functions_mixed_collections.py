@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eechips.emulator.errors import InvalidError
 from eechips.emulator.pixels.encode import filled
 from eechips.emulator.pixels.types import dtype_of
 from tests.graph import Graph, Ready, invoke
@@ -62,3 +63,15 @@ def test_what_is_mapped_has_the_type_of_its_results() -> None:
     doubled = graph.function(lambda image: invoke("Image.multiply", image1=image, image2=300), "image")
     mapped = invoke("Collection.map", collection=images(BYTE, typed("toUint8", 2)), baseAlgorithm=doubled)
     assert written(invoke("ImageCollection.mosaic", collection=mapped), graph) == 600
+
+
+def test_an_image_that_lacks_a_band_of_a_quality_mosaic_is_not_left_out_without_a_word() -> None:
+    """The service's message: github.com/leftfield-geospatial/geedim/issues/16."""
+    both = constant(1, 2, names=["a", "b"])
+    collection = images(both, constant(9, names=["a"]))
+    image = evaluate(invoke("ImageCollection.qualityMosaic", collection=collection, qualityBand="a"))
+    expected = (
+        r"homogeneous image collection.*First image type: 2 bands \(\[a, b\]\)\. Current image type: 1 bands \(\[a\]\)"
+    )
+    with pytest.raises(InvalidError, match=expected):
+        read(image, ONE)

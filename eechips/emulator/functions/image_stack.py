@@ -61,7 +61,7 @@ def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
             result.append((chosen.astype(dtype, copy=False), masks))
         return result
 
-    raster = Reduced(members_of(collection), (tuple(names),), best, len(names))
+    raster = Reduced(members_of(collection), (tuple(names),), best, len(names), first=tuple(names))
     return composite(raster, names, [band.type for band in first.bands])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Bounds, Window
 from eechips.emulator.pixels.grid import Grid, apply, transformer
 from eechips.emulator.pixels.image import Image, Pixels, Render
@@ -116,6 +117,15 @@ def _fit(mask: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
 
 
+def _mixed(first: tuple[str, ...], other: tuple[str, ...]) -> InvalidError:
+    """As the service words it: github.com/leftfield-geospatial/geedim/issues/16."""
+    types = [f"{len(names)} bands ([{', '.join(names)}])" for names in (first, other)]
+    return InvalidError(
+        "Expected a homogeneous image collection, but an image with incompatible bands was encountered: "
+        f"First image type: {types[0]}. Current image type: {types[1]}. Some bands might require explicit casts."
+    )
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
     """A reduction over the images at each pixel: ``ImageCollection.reduce`` and its shorthands.
@@ -125,12 +135,15 @@ class Reduced:
         inputs: names of the bands that go into each call of the reduction, one tuple a call.
         reduction: gives ``outputs`` bands per call.
         outputs: bands per call.
+        first: names of the bands of the first image, where all images must have them; images that lack an input are
+            left out otherwise.
     """
 
     members: Members
     inputs: tuple[tuple[str, ...], ...]
     reduction: Reduction
     outputs: int
+    first: tuple[str, ...] = ()
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
         """Stacks the inputs and reduces them, some rows at a time where the stack is large."""
@@ -160,6 +173,8 @@ class Reduced:
             by_name = {band.name: band for band in image.bands}
             if all(name in by_name for name in names):
                 layers.append(render.read([by_name[name] for name in names], grid))
+            elif self.first:
+                raise _mixed(self.first, tuple(by_name))
         if not layers:
             values = np.zeros((len(names), 0, *grid.shape))
             weights = np.zeros((len(names), 0, *grid.shape))
