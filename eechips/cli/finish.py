@@ -59,7 +59,7 @@ def finish(recipe: Recipe, config: RunConfig) -> None:
         click.echo(_achieved(done))
         for path in done.assembled:
             if path.is_file():
-                click.echo(f"All of them in one file: {path}")
+                click.echo(f"Made of all results: {path}")
     if not context.meta.get("no report"):
         _report(done, quiet=config.quiet)
     if not done.is_complete:
