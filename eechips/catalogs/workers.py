@@ -8,9 +8,12 @@ machine.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Future, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -20,7 +23,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from eechips.errors import ConfigurationError, UsageError
+from eechips import library_log
+from eechips.errors import ClusterLostError, ConfigurationError, UsageError
 
 SMALL = 100_000_000
 """Bytes of lists that are not worth the start of processes."""
@@ -29,6 +33,7 @@ _PATIENCE = 30  # seconds in which a scheduler must answer
 _MOST_PROCESSES = 4  # that one process can feed
 _TRIES = 3  # of a call whose workers leave the cluster
 _RETURN = 300  # seconds in which a worker must have come in their place
+_GLANCE = 1.0  # seconds between two looks at a cluster that is waited for
 _ADDRESS = "scheduler-address"  # Dask's name for it, in its files; DASK_SCHEDULER_ADDRESS in the environment
 
 
@@ -194,7 +199,7 @@ def _dask(scheduler: str, folder: Path) -> Iterator[Workers]:
         raise ConfigurationError(
             f"the Dask scheduler {scheduler} does not answer: {error}; --processes N sorts on this machine"
         ) from error
-    with client:
+    with library_log.redirected(library_log.DASK, logging.NullHandler()), client:
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
         except asyncio.TimeoutError as error:
@@ -207,45 +212,129 @@ def _dask(scheduler: str, folder: Path) -> Iterator[Workers]:
                 " do, or sort on this machine (--processes N)"
             )
         threads = client.nthreads()  # type: ignore[no-untyped-call]
+        cluster = _Cluster(client)
+        yield Workers(lambda *call: _Call(cluster, *call), 2 * max(1, sum(threads.values())))
 
-        yield Workers(lambda *call: _Call(client, *call), 2 * max(1, sum(threads.values())))
+
+class _DisconnectedError(Exception):
+    """The connection to the scheduler broke: what was under way is lost."""
+
+
+class _Cluster:
+    """A cluster that may go away.
+
+    Args:
+        client: of it.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._id = client.scheduler_info()["id"]
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Has a function called; the future of the result."""
+        return self.wait(lambda: _submitted(self._client, function, arguments))
+
+    def scatter(self, value: Any) -> Any:
+        """Gives a value to a worker."""
+        return self.wait(lambda: self._client.scatter(value, hash=False, timeout=_RETURN, asynchronous=True))
+
+    def gather(self, future: Any) -> Any:
+        """Waits for a result."""
+        return self.wait(lambda: self._client.gather(future, asynchronous=True))
+
+    def wait(self, begin: Callable[[], Any]) -> Any:
+        """Waits for what a coroutine returns, for as long as the cluster is there.
+
+        Raises:
+            ClusterLostError: if the scheduler is gone, or all workers have been for long.
+            _DisconnectedError: if the connection broke.
+        """
+
+        async def done() -> Any:
+            return await begin()
+
+        self._check()
+        waiting = asyncio.run_coroutine_threadsafe(done(), self._client.loop.asyncio_loop)
+        staffed = time.monotonic()
+        while not concurrent.futures.wait([waiting], _GLANCE).done:
+            if self._check():
+                staffed = time.monotonic()
+            elif time.monotonic() - staffed > _RETURN:
+                raise _lost("has no workers any more")
+        try:
+            return waiting.result()
+        except Exception:
+            if self._client.status == "running":
+                raise
+            raise _DisconnectedError from None
+
+    def _check(self) -> bool:
+        """Waits for the end of a broken connection; returns whether there are workers.
+
+        Raises:
+            ClusterLostError: if the scheduler is gone, or another has taken its place.
+        """
+        while self._client.status == "connecting":
+            time.sleep(_GLANCE / 10)
+        if self._client.status != "running":
+            raise _lost("has lost its scheduler")
+        asking = asyncio.run_coroutine_threadsafe(
+            self._client.scheduler.identity(n_workers=-1), self._client.loop.asyncio_loop
+        )
+        if not concurrent.futures.wait([asking], _PATIENCE).done:
+            raise _lost(f"has not answered for {_PATIENCE} s")
+        try:
+            known = asking.result()
+        except OSError:
+            return False  # the connection has just broken
+        if known["id"] != self._id:
+            raise _lost("has another scheduler")
+        return bool(known["workers"])
+
+
+async def _submitted(client: Any, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    return client.submit(function, *arguments, pure=False)
+
+
+def _lost(what: str) -> ClusterLostError:
+    return ClusterLostError(f"the Dask cluster {what}: the same command goes on where it stopped")
 
 
 class _Call:
     """A call that is made again where what it was given, or what came of it, is lost with a worker of the cluster.
 
     Args:
-        client: of the cluster.
+        cluster: that makes it.
         function: which.
         large: its first argument, which lies with one worker only.
         *arguments: the others.
     """
 
-    def __init__(self, client: Any, function: Callable[..., Any], large: Any, *arguments: Any) -> None:
-        self._client, self._function, self._large, self._arguments = client, function, large, arguments
+    def __init__(self, cluster: _Cluster, function: Callable[..., Any], large: Any, *arguments: Any) -> None:
+        self._cluster, self._function, self._large, self._arguments = cluster, function, large, arguments
         self._begin()
 
     def _begin(self) -> None:
         try:
-            there = self._client.scatter(self._large, hash=False, timeout=_RETURN)
-        except asyncio.TimeoutError as error:
-            raise ConfigurationError(
-                "the Dask cluster has no workers any more: the same command goes on where it stopped"
-            ) from error
-        self._future = self._client.submit(self._function, there, *self._arguments, pure=False)
+            there = self._cluster.scatter(self._large)
+        except asyncio.TimeoutError:
+            raise _lost("has no workers any more") from None
+        self._future = self._cluster.submit(self._function, there, *self._arguments)
 
     def result(self) -> Any:
         """Waits for the result.
 
         Raises:
+            ClusterLostError: if the scheduler is gone, or all workers have been for long.
             ConfigurationError: if workers leave the cluster again and again.
         """
         from distributed import KilledWorker
 
         for _ in range(_TRIES):
             try:
-                return self._future.result()
-            except (CancelledError, KilledWorker):
+                return self._cluster.gather(self._future)
+            except (CancelledError, asyncio.CancelledError, KilledWorker, _DisconnectedError):
                 self._begin()
         raise ConfigurationError(
             "workers of the Dask cluster die while they sort items, perhaps for want of memory: the same command goes"

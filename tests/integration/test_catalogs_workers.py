@@ -14,8 +14,9 @@ import pytest
 
 from eechips.catalogs.ingest import ingest
 from eechips.catalogs.workers import SMALL, Crew, crew, workers
-from eechips.errors import ConfigurationError
+from eechips.errors import ClusterLostError, ConfigurationError
 from tests.catalog_lists import cli, scene, write
+from tests.dask_cluster import dask_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,6 +73,38 @@ def test_what_dies_with_a_worker_of_a_cluster_is_done_again(tmp_path: Path) -> N
         assert found.submit(die, b"xx", tmp_path).result() == 2
         with pytest.raises(ConfigurationError, match="die while they sort items, perhaps for want of memory"):
             found.submit(die, b"x" * 100, tmp_path).result()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("victims", "told"),
+    [
+        ("scheduler", "the Dask cluster has lost its scheduler"),
+        ("scheduler, which comes back", "the Dask cluster has another scheduler"),
+        ("nanny", "the Dask cluster has no workers any more"),
+    ],
+)
+def test_a_cluster_that_goes_away_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], victims: str, told: str
+) -> None:
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("eechips.catalogs.workers._PATIENCE", 5)
+    monkeypatch.setattr("eechips.catalogs.workers._RETURN", 3)
+
+    def lose_cluster() -> None:
+        with (
+            dask_cluster(tmp_path / "cluster", 1) as cluster,
+            workers(Crew(scheduler=cluster.address), tmp_path) as found,
+        ):
+            promise = found.submit(time.sleep, 3600.0)
+            cluster.kill(*(cluster.nanny_pids if victims == "nanny" else [cluster.scheduler_pid]))
+            if "comes back" in victims:
+                cluster.start_scheduler()
+            promise.result()
+
+    with pytest.raises(ClusterLostError, match=f"{told}: the same command goes on where it stopped"):
+        lose_cluster()
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.slow

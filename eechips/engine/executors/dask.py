@@ -29,6 +29,7 @@ from urllib.parse import urlsplit
 import dask.config
 import distributed
 
+from eechips import library_log
 from eechips.client.scrub import secrets_of
 from eechips.client.throttle import Share, Tally, Throttle
 from eechips.client.transport import is_loopback
@@ -47,7 +48,6 @@ _REPLY = 30.0  # seconds, or a unit's time-out if that is shorter, that the sche
 _WORKERLESS = 300.0  # likewise, that a cluster may be without workers
 _ENCRYPTED = ("tls", "wss", "inproc")
 """Schemes of addresses between which nobody can read along."""
-_LOGGERS = ("distributed", "tornado", "asyncio", "bokeh")
 _LOG_FORMAT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 _ENVIRONMENT = "distributed.nanny.pre-spawn-environ"
 _RESUMABLE = "; the results so far are kept, and the same command resumes the run"
@@ -104,7 +104,7 @@ class Dask(Executor[_Seat]):
 
     def __enter__(self) -> Dask:
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_logging_to(self._log))
+            stack.enter_context(library_log.redirected(library_log.DASK, _log_file(self._log)))
             try:
                 self._client = stack.enter_context(_connect(self._scheduler, self._size, self._log))
                 self._client.wait_for_workers(1, timeout=_CONNECT)
@@ -461,23 +461,11 @@ def _is_private(address: str) -> bool:
     return urlsplit(address).scheme in _ENCRYPTED or is_loopback(address)
 
 
-@contextlib.contextmanager
-def _logging_to(path: Path) -> Iterator[None]:
-    """Has what Dask logs written to a file, which is made when there is something, and not to the terminal."""
+def _log_file(path: Path) -> logging.Handler:
+    """What writes to a file, which is made when there is something."""
     handler = logging.FileHandler(path, delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_LOG_FORMAT))
-    known = [name for name in logging.root.manager.loggerDict if name.partition(".")[0] in _LOGGERS]
-    loggers = {name: logging.getLogger(name) for name in {*known, *_LOGGERS}}
-    before = {name: (logger.handlers[:], logger.propagate) for name, logger in loggers.items()}
-    for name, logger in loggers.items():
-        logger.handlers[:] = [handler] if name in _LOGGERS else []
-        logger.propagate = name not in _LOGGERS
-    try:
-        yield
-    finally:
-        for name, (handlers, propagate) in before.items():
-            loggers[name].handlers[:], loggers[name].propagate = handlers, propagate
-        handler.close()
+    return handler
 
 
 @contextlib.contextmanager
@@ -513,5 +501,5 @@ def _logging_config(log: Path) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "formatters": {"plain": {"format": _LOG_FORMAT}},
         "handlers": {"file": {**handler, "encoding": "utf-8"}},
-        "loggers": {name: {"level": "ERROR", "handlers": ["file"], "propagate": False} for name in _LOGGERS},
+        "loggers": {name: {"level": "ERROR", "handlers": ["file"], "propagate": False} for name in library_log.DASK},
     }
