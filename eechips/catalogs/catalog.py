@@ -18,6 +18,7 @@ from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.human import human_bytes
 from eechips.manifest.lock import is_held
 from eechips.objects import ObjectStore, is_address
+from eechips.storage import LocalStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class Catalog:
         """What Parquet's reader opens: objects are fetched as a whole, as most of it is wanted."""
         if isinstance(self.home, ObjectStore):
             return io.BytesIO(self.home.read(partition.path))
-        return self.home / partition.path
+        return LocalStore(self.home).file(partition.path)
 
 
 def open_catalog(path: str | Path) -> Catalog:

@@ -48,7 +48,7 @@ from eechips.catalogs.order import at_once, in_order, merged
 from eechips.catalogs.schema import Partition, Schema, iso
 from eechips.catalogs.shards import Newest, Reader, Runs, Shard, newest
 from eechips.errors import UsageError
-from eechips.storage import sha256_of, write_file
+from eechips.storage import LocalStore, sha256_of, write_file
 
 ROW_GROUP = 16_384
 """Rows of a row group: the least that engines read of a file."""
@@ -355,7 +355,7 @@ class _Plan:
     def _kept(self, path: str, names: Set[str]) -> pa.Table | None:
         """Columns of the rows that a partition keeps, and ids; None if it cannot be read, which is noted."""
         try:
-            with pq.ParquetFile(self.folder / path) as file:
+            with pq.ParquetFile(LocalStore(self.folder).file(path)) as file:
                 wanted = ["id", *sorted(names & set(file.schema_arrow.names))]
                 table = file.read(columns=wanted, use_threads=False)
         except _UNREADABLE as error:
@@ -458,7 +458,7 @@ def _doubled(
 
 def _identities(folder: Path, path: str) -> Identities:
     """Of the rows of a partition."""
-    with pq.ParquetFile(folder / path) as file:
+    with pq.ParquetFile(LocalStore(folder).file(path)) as file:
         names = [name for name in ("id", "updated") if name in file.schema_arrow.names]
         table = file.read(columns=names, use_threads=False)
     return Identities(keys_of(table["id"], owner(path)), stamps_of(table))
@@ -510,7 +510,7 @@ def _stage_one(plan: _Plan, path: str, scratch: Path, name: str, advance: Advanc
         there = None
         if path in plan.schema.partitions:
             with _told():
-                there = stack.enter_context(pq.ParquetFile(plan.folder / path))
+                there = stack.enter_context(pq.ParquetFile(LocalStore(plan.folder).file(path)))
         schema = unified([*([] if there is None else [there.schema_arrow]), *plan.schemas(path)], plan.types)
         if there is not None and not plan.changes(path) and not any(_differences(plan, path, there, schema)):
             return _Made(is_changed=False)

@@ -15,6 +15,7 @@ from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.extents import Extent, union_of
 from eechips.catalogs.layout import Layout, fields
 from eechips.errors import StorageError, UsageError
+from eechips.received_files import parse_json
 
 FORMAT = 1
 
@@ -149,14 +150,14 @@ class Schema:
         """
         path = f"{home}/{SCHEMA_NAME}"
         try:
-            value = json.loads(content)
+            value = parse_json(content)
             if value["format"] != FORMAT:
                 raise UsageError(f"{path} has format {value['format']}, this eechips writes {FORMAT}")
             partitions = [Partition.from_json(partition) for partition in value["partitions"]]
             by_path = {partition.path: partition for partition in partitions}
             columns = {str(name): {str(k): str(v) for k, v in each.items()} for name, each in value["columns"].items()}
             return cls(Layout.from_json(value), by_path, columns, frozenset(map(str, value["suspects"])))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error) if isinstance(error, json.JSONDecodeError) else repr(error)
             raise StorageError(f"{path} cannot be read, it is not the schema file of a catalogue: {reason}") from error
 

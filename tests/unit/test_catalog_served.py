@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import random
 import shutil
@@ -22,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.catalogs import commit
+from eechips.catalogs.catalog import open_catalog
 from eechips.catalogs.commit import SCHEMA_NAME
 from eechips.catalogs.grids import chosen
 from eechips.catalogs.layout import Layout
@@ -39,6 +39,7 @@ from eechips.emulator.messages import Body, Request
 from eechips.emulator.model import FolderAsset, ImageAsset, Query, Range
 from eechips.emulator.stores import StoreConfig
 from eechips.emulator.workers import Job
+from eechips.errors import UsageError
 from eechips.storage import sha256_of
 from tests.catalog_items import DAYS, item, put
 
@@ -396,11 +397,38 @@ def test_only_partitions_that_have_changed_are_looked_through_for_ids(changing: 
     assert store.get("test/i19") is not None
 
 
-def test_a_catalogue_that_cannot_be_written_to(changing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda path, mode: False)
-    store = CatalogStore(changing)
-    assert store.get("test/i7") is not None
-    assert not (changing / ".ids").exists()
+def files_of(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_serving_a_catalogue_writes_into_the_cache_and_not_into_it(
+    changing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
+    before = files_of(changing)
+    assert CatalogStore(changing).get("test/i7") is not None
+    assert files_of(changing) == before
+    assert list((tmp_path / "cache" / "ids").rglob("*.arrow"))
+
+
+def test_without_a_cache_the_ids_are_in_a_temporary_folder(
+    changing: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "file" / "cache"))
+    before = files_of(changing)
+    assert CatalogStore(changing).get("test/i7") is not None
+    assert files_of(changing) == before
+
+
+def test_a_partition_that_is_a_link_out_of_the_catalogue_is_not_read(changing: Path, tmp_path: Path) -> None:
+    for place in sorted(changing.rglob("*.parquet")):
+        place.rename(tmp_path / f"{place.parent.name}.parquet")
+        place.symlink_to(tmp_path / f"{place.parent.name}.parquet")
+    with pytest.raises(UsageError, match="leads out of"):
+        list(open_catalog(changing).items())
+    with pytest.raises(Exception, match="outside the store"):
+        CatalogStore(changing).get("test/i7")
 
 
 def test_files_are_being_put_in_place(changing: Path) -> None:

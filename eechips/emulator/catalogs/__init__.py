@@ -7,7 +7,6 @@
     _schema.json                                    partitions, with what is in each
     collection=sentinel-2-l2a/_collection.json      the collection's description, if it has one
     collection=sentinel-2-l2a/cell=…/year=2020/month=6/items.parquet
-    .ids/….arrow                                    made when it is needed: where an item is, by its id; may be deleted
 
 A query reads the partitions that can hold a match (``schema``), of these the row groups that can, of these the columns
 that tell which rows match (``conditions``), and of those rows the rest when it is asked for (``blocks``). Files of

@@ -1,12 +1,14 @@
 """Where the items of a collection are, by their ids: a sorted file, mapped into memory, which all workers share.
 
 Rows lie by place in a catalogue, so that an id may be anywhere. The file is made when an id is first looked for, or all
-images are listed, and again when partitions have changed: only theirs are read anew. It lies in the catalogue's folder
-(``.ids``), or, if that cannot be written to, in a temporary one.
+images are listed, and again when partitions have changed: only theirs are read anew. It lies in the user's cache
+folder, or, if that cannot be written to, in a temporary one: reading never changes a catalogue, and believes no file of
+ids that came with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,8 +25,9 @@ from eechips.emulator.assets.files import commit, locked, private_folder, worksp
 from eechips.emulator.catalogs.blocks import Reader
 from eechips.emulator.catalogs.errors import DamagedError
 from eechips.emulator.catalogs.schema import Partitions
+from eechips.emulator.demo.drawings import cache_folder
 
-_FOLDER = ".ids"
+_FOLDER = "ids"
 _DIGEST, _PARTITIONS = b"eechips:digest", b"eechips:partitions"
 
 
@@ -104,13 +107,19 @@ class Directory:
         return found
 
     def _folder(self) -> Path:
-        """Where the files are: beside the partitions, or in a place of this process alone."""
-        folder = self._root / _FOLDER
-        if self._private is None and not os.access(folder if folder.exists() else self._root, os.W_OK):
-            self._private = private_folder(self)
-        found = self._private or folder
-        found.mkdir(exist_ok=True)
-        return found
+        """Where the files are: in the user's cache, or in a place of this process alone."""
+        if self._private is not None:
+            return self._private
+        cache = cache_folder()
+        if cache is not None:
+            place = hashlib.sha256(os.path.realpath(self._root).encode(errors="surrogateescape")).hexdigest()[:32]
+            folder = cache / _FOLDER / place
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+            if os.access(folder, os.W_OK):
+                return folder
+        self._private = private_folder(self)
+        return self._private
 
     def _make(self, path: Path, partitions: Partitions) -> None:
         parts, numbers, rows = _kept(path, partitions)
