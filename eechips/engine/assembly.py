@@ -20,7 +20,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.names import result_name
+from eechips.manifest.names import FOREIGN, result_name
 from eechips.manifest.record import Record, State
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.objects import ObjectStore, in_order
@@ -161,6 +161,11 @@ class Results:
         if self._ledger.owner(name) is not None or any(made["file"] == name for made in self._made):
             raise UsageError(f"assemble() cannot make {name}: there is a result of that name already")
         final = self._store.path(name)
+        if final.exists() and name in self._ledger.meta().get(FOREIGN, ()):
+            raise UsageError(
+                f"{name} was in the output folder before the run and is not replaced: move it away, and the same"
+                " command goes on"
+            )
         temporary = final.with_name(temporary_name(final.name, str(new_writer(self._ledger.run_identity))))
         try:
             final.parent.mkdir(parents=True, exist_ok=True)

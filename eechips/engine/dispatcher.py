@@ -29,6 +29,7 @@ from eechips.errors import EechipsError, InternalError, ProjectUnavailableError,
 from eechips.human import human_time
 from eechips.manifest.drops import COMMITTING
 from eechips.manifest.ledger import Ledger
+from eechips.manifest.names import FOREIGN
 from eechips.manifest.record import Planned, Record, State
 from eechips.manifest.run import AS_IT_GOES
 from eechips.storage import Store
@@ -139,6 +140,7 @@ class Dispatcher:
         self._breaker = Breaker(clock)
         self._stop: EechipsError | None = None
         self._is_dry = False
+        self._foreign = frozenset(ledger.meta().get(FOREIGN, ())) if ledger.has_plan else frozenset()
         self._notes_files = bool(ledger.meta().get(AS_IT_GOES)) if ledger.has_plan else False
         self._is_exclusive = False
         self._is_offline = self._is_restricted = False
@@ -396,6 +398,18 @@ class Dispatcher:
             self._stop = failure  # what the service has let in is finished: it would be paid for twice
             self._executor.throttle.stop()
 
+    def _check_foreign(self, name: str) -> None:
+        """Refuse to replace a file that was there before the run.
+
+        Raises:
+            UsageError: if it is there still.
+        """
+        if name in self._foreign and self._store.size(name) is not None:
+            raise UsageError(
+                f"{name} was in the output folder before the run and is not replaced: move it away and run eechips"
+                " retry, or choose another --out"
+            )
+
     def _note_files(self, events: Iterable[Finished | Lost]) -> None:
         """Note the files that are about to get their names, if a script may look for them when it is run again."""
         if not self._notes_files:
@@ -428,6 +442,7 @@ class Dispatcher:
                 return unit_failure(task, error, record.attempts, record.requests)
         for number, each in enumerate(every):
             try:
+                self._check_foreign(each.name)
                 self._store.commit(each)
             except UsageError as error:  # a folder has the name, for one: the unit's fault, and not the disk's
                 for unwanted in every[number:]:

@@ -61,7 +61,7 @@ from eechips.manifest.export import (
 )
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked, remove_lock
-from eechips.manifest.names import CALLS, OVERWRITTEN
+from eechips.manifest.names import CALLS, FOREIGN, OVERWRITTEN, files_before
 from eechips.manifest.received import check_new, check_paths, check_values
 from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
@@ -491,6 +491,8 @@ class _Run:
             self._ledger.store_plan({**meta, AS_IT_GOES: True}, ())
             return
         self._ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
+        if isinstance(self._store, LocalStore) and not self._store.is_overwritten and not self._is_delivered:
+            self._ledger.note(FOREIGN, files_before(self._store.root))
         total = sum(self._ledger.counts().values())
         log.write("planned", units=total)
         if total == 0:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
+from pathlib import Path
 
 from eechips.errors import UsageError
 from eechips.manifest.export import FAILURES_NAME, LAYERS_NAME, PARQUET_NAME
@@ -24,12 +26,33 @@ RESERVED = frozenset(
 )
 """Files in the folder of a run that eechips writes itself, or reads as its own."""
 
+FOREIGN = "foreign"
+"""In the ledger: paths of the files that were in the output folder before the run had a plan."""
+
 _FOLDERS = RESERVED - {"beam"}
 CALLS = ".calls"
 """In the folder of a script's run: what its calls are given and return, pickled."""
 
 _MOST_BYTES = 255
 _PREFIXES = (CALLS, ".parts", ".eechips", SCRATCH_PREFIX)
+
+
+def files_before(root: Path) -> list[str]:
+    """The files in an output folder that no run has made yet, but for hidden ones and those that a run writes itself.
+
+    Args:
+        root: the folder.
+
+    Returns:
+        Paths below it, with forward slashes.
+    """
+    found: list[str] = []
+    for directory, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        below = Path(directory).relative_to(root).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        found += [prefix + name for name in files if not name.startswith(".") and prefix + name not in RESERVED]
+    return found
 
 
 def result_name(name: str) -> str:

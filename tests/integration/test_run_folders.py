@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import pytest
 from eechips.engine import RunConfig, run
 from eechips.errors import RunLockedError, UsageError
 from eechips.manifest import open_run
-from eechips.manifest.ledger import LEDGER_NAME
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import LOCK_NAME, is_held, locked
 
 COUNT, ROUNDS = 5, 12
@@ -41,6 +42,15 @@ class Texts:
     def get_result(self, index: int, unit: Any) -> bytes:
         """A text."""
         return str(unit["n"]).encode()
+
+
+class Whole(Texts):
+    """A recipe that puts its results together."""
+
+    def assemble(self, results: Any) -> None:
+        """All texts, one after the other."""
+        with results.make("whole.txt") as path:
+            path.write_text("".join(settled.path.read_text() for settled in results))
 
 
 def configured(out: Path) -> RunConfig:
@@ -119,6 +129,39 @@ def test_a_lock_whose_file_was_removed_by_its_holder_locks_nothing(tmp_path: Pat
     assert told.get(timeout=60) is True
     process.join(60)
     assert not is_held(tmp_path)
+
+
+def test_a_file_that_was_there_before_the_run_is_not_replaced_by_a_result(tmp_path: Path) -> None:
+    config = dataclasses.replace(configured(tmp_path), name="{n}")
+    (tmp_path / "1.txt").write_text("mine")
+    (tmp_path / "1.bin").write_text("mine")
+    (tmp_path / "notes.bin").write_text("mine")
+    first = run(Texts(), config)
+    assert first.counts == {"done": 2, "failed_permanent": 1}
+    assert "was in the output folder before the run and is not replaced" in first.failures["error"].iloc[0]
+    own = {name: (tmp_path / name).read_text() for name in ("1.txt", "1.bin", "notes.bin")}
+    assert set(own.values()) == {"mine"}
+    (tmp_path / "1.bin").rename(tmp_path / "mine.bin")
+    with locked(tmp_path), Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.reopen([1])
+    again = run(Texts(), config)
+    assert again.counts == {"done": 3}
+    assert (tmp_path / "1.bin").read_text() == "1"
+    (tmp_path / "1.bin").unlink()  # a result that is gone is fetched again, in its own place
+    assert run(Texts(), config).counts == {"done": 3}
+    assert (tmp_path / "1.bin").read_text() == "1"
+
+
+def test_a_file_that_was_there_before_the_run_is_not_replaced_by_what_is_made_of_all_results(tmp_path: Path) -> None:
+    (tmp_path / "whole.txt").write_text("mine")
+    with pytest.raises(UsageError, match=r"whole\.txt was in the output folder before the run"):
+        run(Whole(), configured(tmp_path))
+    assert (tmp_path / "whole.txt").read_text() == "mine"
+    (tmp_path / "whole.txt").unlink()
+    for _ in range(2):
+        run(Whole(), configured(tmp_path))
+        assert (tmp_path / "whole.txt").read_text() == "012"
+        (tmp_path / "whole.txt").write_text("cut off")
 
 
 @pytest.mark.parametrize("name", [LEDGER_NAME, LOCK_NAME])
