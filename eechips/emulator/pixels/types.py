@@ -179,4 +179,5 @@ def named_type(value: object) -> PixelType:
         return value
     if isinstance(value, str) and value in CASTS:
         return PixelType.of(CASTS[value])
-    raise InvalidError(f"Invalid pixel type: {value if isinstance(value, str) else type(value).__name__}.")
+    found = f"'{value[:100]}'" if isinstance(value, str) else "a value of another type"
+    raise InvalidError(f"Invalid pixel type: found {found}, not a PixelType or the name of one.")
