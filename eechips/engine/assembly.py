@@ -161,7 +161,8 @@ class Results:
         if self._ledger.owner(name) is not None or any(made["file"] == name for made in self._made):
             raise UsageError(f"assemble() cannot make {name}: there is a result of that name already")
         final = self._store.path(name)
-        if final.exists() and name in self._ledger.meta().get(FOREIGN, ()):
+        foreign = self._ledger.meta().get(FOREIGN, [])
+        if final.exists() and name in foreign:
             raise UsageError(
                 f"{name} was in the output folder before the run and is not replaced: move it away, and the same"
                 " command goes on"
@@ -173,6 +174,8 @@ class Results:
             made = {"file": name, "bytes": temporary.stat().st_size, "sha256": sha256_of(temporary)}
             if self._remote is not None:
                 self._upload(self._remote, name, temporary)
+            if name in foreign:  # its owner has moved it away: from now on it is the run's
+                self._ledger.note(FOREIGN, [each for each in foreign if each != name])
             replace(temporary, final)
         except OSError as error:
             raise StorageError(f"could not write {final}: {error.strerror or error}") from error

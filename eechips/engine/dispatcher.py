@@ -409,6 +409,9 @@ class Dispatcher:
                 f"{name} was in the output folder before the run and is not replaced: move it away and run eechips"
                 " retry, or choose another --out"
             )
+        if name in self._foreign:  # its owner has moved it away: from now on it is the run's
+            self._foreign -= {name}
+            self._ledger.note(FOREIGN, sorted(self._foreign))
 
     def _note_files(self, events: Iterable[Finished | Lost]) -> None:
         """Note the files that are about to get their names, if a script may look for them when it is run again."""

@@ -147,6 +147,9 @@ def test_a_file_that_was_there_before_the_run_is_not_replaced_by_a_result(tmp_pa
     again = run(Texts(), config)
     assert again.counts == {"done": 3}
     assert (tmp_path / "1.bin").read_text() == "1"
+    (tmp_path / "1.bin").write_text("cut off")
+    assert run(Texts(), config).counts == {"done": 3}
+    assert (tmp_path / "1.bin").read_text() == "1"
     (tmp_path / "1.bin").unlink()  # a result that is gone is fetched again, in its own place
     assert run(Texts(), config).counts == {"done": 3}
     assert (tmp_path / "1.bin").read_text() == "1"
