@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from eechips.client import retry
+from eechips.client.answers import ANSWERS
 from eechips.client.authorization import Authorizer
 from eechips.client.classify import classify_exception, classify_response, internal_error, parse_error
 from eechips.client.documents import Documents
@@ -285,6 +286,11 @@ class Transport:
             found = {"status": "200", "content-type": "application/json"}
             return httplib2.Response(found), self._known[document]
         accept = getattr(self._local, "accept", None)
+        answers, question = ANSWERS.get() if method == "POST" else None, ""
+        if answers is not None:
+            question = f"{uri}\n{body.decode() if isinstance(body, bytes) else body}"
+            if (answer := answers.find(question)) is not None:
+                return httplib2.Response({"status": "200", "content-type": "application/json"}), answer
 
         def attempt() -> Reply:
             reply = self._send(method, uri, body, headers or {}, authorize=True)
@@ -301,6 +307,8 @@ class Transport:
         reply = self._repeat(attempt)
         if document and reply.status == 200:
             self._seen[document] = reply.body
+        if answers is not None and reply.status == 200:
+            answers.keep(question, reply.body)
         return httplib2.Response({**reply.headers, "status": str(reply.status)}), reply.body
 
     def get(self, url: str, accept: Callable[[bytes], T]) -> T:

@@ -21,6 +21,7 @@ from eechips.engine.executors.executor import Executor, Finished, Lost
 from eechips.engine.log import RunLog
 from eechips.engine.notebook import way_to_stop
 from eechips.engine.outcome import Outcome
+from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
 from eechips.engine.records import unit_failure
 from eechips.engine.redraw import Redraws
@@ -105,6 +106,7 @@ class Dispatcher:
         check: called now and then; raises if the run cannot go on.
         deadline: when to begin nothing new any more, on the clock.
         redraws: replaces such results; None to leave it at them.
+        planner: makes the rest of the plan; None if it is whole.
         meter: told what every unit has cost, if that is wanted.
         verbose: whether failures are shown, and requests logged, as well.
         slow: told which units are under way, and says when they take long; None if nobody is to know.
@@ -122,6 +124,7 @@ class Dispatcher:
         check: Callable[[], None],
         deadline: float = math.inf,
         redraws: Redraws | None = None,
+        planner: Planner | None = None,
         meter: Meter | None = None,
         verbose: bool = False,
         slow: SlowUnits | None = None,
@@ -130,6 +133,7 @@ class Dispatcher:
         self._ledger, self._store, self._executor = ledger, store, executor
         self._progress, self._log, self._check, self._verbose = progress, log, check, verbose
         self._redraws, self._meter, self._slow = redraws, meter, slow
+        self._planner = planner
         self._clock, self._end = clock, deadline
         self._again: deque[Planned] = deque()
         self._suspects: deque[Planned] = deque()
@@ -138,7 +142,7 @@ class Dispatcher:
         self._disputed: set[str] = set()
         self._count = self._settled = 0
         self._breaker = Breaker(clock)
-        self._stop: EechipsError | None = None
+        self._stop: Exception | None = None
         self._is_dry = False
         self._foreign = frozenset(ledger.meta().get(FOREIGN, ())) if ledger.has_plan else frozenset()
         self._notes_files = bool(ledger.meta().get(AS_IT_GOES)) if ledger.has_plan else False
@@ -148,12 +152,12 @@ class Dispatcher:
         self._noticed: str | None = None
         self._paced = clock()
 
-    def run(self, units: Iterator[Planned], count: int, interrupt: Interrupt) -> bool:
+    def run(self, units: Iterator[Planned | None], count: int, interrupt: Interrupt) -> bool:
         """Works until every unit is settled, and what replaces empty ones, or the user asks to stop.
 
         Args:
-            units: to settle.
-            count: how many they are.
+            units: to settle; None for one that is not planned yet.
+            count: how many they are, so far.
             interrupt: tells when to stop.
 
         Returns:
@@ -175,8 +179,9 @@ class Dispatcher:
             self._log.write("killed")
             return False
 
-    def _loop(self, units: Iterator[Planned], interrupt: Interrupt) -> bool:
+    def _loop(self, units: Iterator[Planned | None], interrupt: Interrupt) -> bool:
         while True:
+            self._take_plan()
             draining, is_starting = self._drain_if(interrupt), False
             self._redraw(draining=draining)
             if not draining:
@@ -199,14 +204,15 @@ class Dispatcher:
     def _is_through(self) -> bool:
         is_redrawing = self._redraws is not None and self._redraws.is_busy
         is_dry = self._is_dry or self._settled == self._count
-        return is_dry and not self._again and not self._suspects and not is_redrawing
+        return is_dry and not self._is_planning and not self._again and not self._suspects and not is_redrawing
 
     @property
     def _is_settled(self) -> bool:
         """Whether nothing is left to do, once nothing is under way."""
         if self._redraws is not None:
             self._redraws.check()
-        return self._settled == self._count and (self._redraws is None or self._redraws.is_settled)
+        is_whole = self._planner is None or self._planner.is_whole
+        return is_whole and self._settled == self._count and (self._redraws is None or self._redraws.is_settled)
 
     @property
     def _is_asking(self) -> bool:
@@ -214,13 +220,34 @@ class Dispatcher:
 
     @property
     def _tick(self) -> float:
-        return _SHORT_TICK if self._is_asking else _TICK
+        is_waiting = self._is_planning and not self._executor.is_busy
+        return _SHORT_TICK if self._is_asking or is_waiting else _TICK
+
+    @property
+    def _is_planning(self) -> bool:
+        return self._planner is not None and not self._planner.is_done
+
+    def _take_plan(self) -> None:
+        """Take the units that were planned meanwhile."""
+        if self._planner is None or self._planner.is_done:
+            return
+        added = self._planner.advance()
+        if added:
+            self._count += added
+            self._progress.grow(added)
+        failure = self._planner.failure
+        if failure is not None:  # what is in flight is finished first
+            self._stop = self._stop or failure
+            self._log.write("stopped", error_class=type(failure).__name__, error=str(failure))
+            self._executor.throttle.stop()
 
     def _redraw(self, *, draining: bool) -> None:
         """Goes on with what replaces empty units. They are fetched before the rest of the plan."""
         if self._redraws is None:
             return
-        added = self._redraws.advance(asks=not draining and len(self._again) < _MOST_AGAIN)
+        # Not before the plan is whole: its units have the first positions.
+        asks = not draining and not self._is_planning and len(self._again) < _MOST_AGAIN
+        added = self._redraws.advance(asks=asks)
         if added:
             self._count += len(added)
             self._again.extend(added)
@@ -253,7 +280,7 @@ class Dispatcher:
         self._log.write(reason)
         return True
 
-    def _feed(self, units: Iterator[Planned]) -> None:
+    def _feed(self, units: Iterator[Planned | None]) -> None:
         """Hands out units; those that a worker may have died of get one for themselves."""
         while self._suspects and self._executor.has_idle:
             self._submit(self._suspects.popleft(), alone=True)
@@ -261,7 +288,7 @@ class Dispatcher:
         while self._executor.has_room:
             task = self._again.popleft() if self._again else next(units, None)
             if task is None:
-                self._is_dry = True
+                self._is_dry = not self._is_planning
                 return
             self._submit(task)
 

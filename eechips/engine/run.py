@@ -40,6 +40,7 @@ from eechips.engine.info import encoded, info_of
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import LOG_NAME, RunLog
 from eechips.engine.plan import SPENT, check_same, describe, name_template, needs_service, read_inputs, units_of
+from eechips.engine.planner import ANSWERS_NAME, Planner
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import is_refilling, redraw_of
 from eechips.engine.salvage import MAILBOXES, note_mailbox, salvage
@@ -256,7 +257,8 @@ def _remove_unplanned(folder: Path) -> None:
     The run has made the folder, and holds its lock.
     """
     logs = (LOG_NAME, _SERVER_LOG_NAME, DASK_LOG)
-    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", INFO_NAME, *logs):
+    answers = (ANSWERS_NAME, f"{ANSWERS_NAME}-journal")
+    for name in (LEDGER_NAME, f"{LEDGER_NAME}-wal", f"{LEDGER_NAME}-shm", INFO_NAME, *answers, *logs):
         remove(folder / name, Locked(folder))
     remove_lock(folder)
     remove_empty(folder)
@@ -294,6 +296,7 @@ class _Run:
             remove_dropped(self._ledger, self._store)
             remove_unrecorded(self._ledger, self._store)
         is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
+        is_done = is_done and not self._ledger.is_partial
         is_done = is_done and not self._ledger.meta().get(MAILBOXES)
         is_whole = is_done and is_assembled(self._recipe, self._ledger, self._store)
         if is_whole and self._is_exported:
@@ -395,17 +398,21 @@ class _Run:
             others = (self._store, log, config.quiet, str(self._writer))
             stack.enter_context(attend(Site(transport, config.timeouts, config.unit_timeout, *others)))
         executor = stack.enter_context(self._executor(setup, session, scratch))
+        planner = self._planner(stack, session.throttle, log, is_planned=is_planned)
         if is_planned:
             salvage(self._ledger, self._store, session.throttle, log, self._interrupt)
+        elif planner is not None:
+            planner.begin()
         else:
             self._plan(log)
-        self._check_disk()
+        if planner is None or planner.is_whole:
+            self._check_disk()
         self._sweep()
         deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
 
         def settle(first: int, end: int | None) -> bool:
             settled = (self._recipe, config, self._ledger, self._store)
-            settlement = Settlement(*settled, session, executor, log, self._interrupt, deadline, first, end)
+            settlement = Settlement(*settled, session, executor, log, self._interrupt, deadline, first, end, planner)
             is_settled = settlement.run()
             self._is_paused = settlement.is_paused
             self._remember(session)
@@ -485,8 +492,37 @@ class _Run:
             learned = limits.Learned(throttle.limit, throttle.is_restricted, utc_now())
             limits.remember(target.endpoint, target.project, learned)
 
+    def _planner(
+        self, stack: contextlib.ExitStack, throttle: Throttle, log: RunLog, *, is_planned: bool
+    ) -> Planner | None:
+        """What plans while units are fetched already; None if the whole plan is there, or has to be made first."""
+        is_gradual = getattr(self._recipe, "plans_gradually", False) and not self._is_delivered
+        if not is_gradual or (is_planned and not self._ledger.is_partial):
+            return None
+        template = name_template(self._recipe, self._config)
+        meta = None if is_planned else self._meta
+
+        def accept() -> None:
+            log.write("planned", units=self._ledger.end)
+            self._check_disk()
+
+        def end() -> None:
+            if not planner.is_done:
+                throttle.stop()
+            planner.close()
+
+        planner = Planner(self._recipe, self._ledger, template, self._config.out, meta, accept)
+        stack.callback(end)
+        if self._config.estimate_first is not None:  # which is told of the whole plan
+            planner.finish()
+        return planner
+
+    @property
+    def _meta(self) -> dict[str, Any]:
+        return {**self._described, "eechips": version("eechips"), "planned": utc_now()}
+
     def _plan(self, log: RunLog) -> None:
-        meta = {**self._described, "eechips": version("eechips"), "planned": utc_now()}
+        meta = self._meta
         if self._drive is not None:
             self._ledger.store_plan({**meta, AS_IT_GOES: True}, ())
             return

@@ -14,6 +14,7 @@ from eechips.engine.executors.executor import Executor
 from eechips.engine.log import RunLog
 from eechips.engine.notebook import same_again
 from eechips.engine.plan import name_template, needs_service
+from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import Redraws, is_refilling
 from eechips.engine.slow_units import SlowUnits, advice_for
@@ -44,6 +45,7 @@ class Settlement:
         deadline: when to begin nothing new any more, on the monotonic clock.
         first: position in the plan of the first unit to settle.
         end: position after the last; None for all.
+        planner: makes the rest of the plan meanwhile.
     """
 
     def __init__(
@@ -59,11 +61,16 @@ class Settlement:
         deadline: float,
         first: int = 0,
         end: int | None = None,
+        planner: Planner | None = None,
     ) -> None:
+        self._planner = planner
         self._first, self._end, self._recipe = first, end, recipe
         self._config, self._ledger, self._store, self._session = config, ledger, store, session
         self._executor, self._log, self._interrupt = executor, log, interrupt
-        self._units, self._left = ledger.open_units(first, end), self._count(is_open=True)
+        self._units: Iterator[Planned | None] = (
+            ledger.open_units(first, end) if planner is None else planner.open_units()
+        )
+        self._left = self._count(is_open=True)
         self._redraws: Redraws | None = None
         of_empty = config.on_empty == "redraw"
         if of_empty or is_refilling(recipe, ledger):
@@ -79,7 +86,8 @@ class Settlement:
         """
         if self._config.estimate_first is not None and not self._try_first(self._config.estimate_first):
             return False
-        if not self._left and (self._redraws is None or self._redraws.is_settled):
+        is_planned = self._planner is None or self._planner.is_whole
+        if not self._left and is_planned and (self._redraws is None or self._redraws.is_settled):
             return True
         return self._dispatch(self._left, None)
 
@@ -100,7 +108,8 @@ class Settlement:
     def _dispatch(self, count: int, meter: Meter | None) -> bool:
         """Settles the next units; returns whether that was all that happened."""
         config, throttle, redraws = self._config, self._session.throttle, self._redraws
-        some: Iterator[Planned] = islice(self._units, count)
+        planner = None if self._planner is None or self._planner.is_whole else self._planner
+        some: Iterator[Planned | None] = self._units if planner is not None else islice(self._units, count)
         with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
             for note in self._session.notes if not self._first else ():
                 progress.say(note)
@@ -113,6 +122,7 @@ class Settlement:
                 check=self._session.check,
                 deadline=self._deadline,
                 redraws=redraws,
+                planner=planner,
                 meter=meter,
                 verbose=config.verbose,
                 slow=SlowUnits(lambda: advice_for(self._recipe)) if needs_service(self._recipe) else None,

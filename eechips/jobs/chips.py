@@ -134,6 +134,7 @@ class ChipSample:
 
     name = "sample"
     is_builtin = True
+    plans_gradually = True
 
     def __post_init__(self) -> None:
         layers = layers_of(self.dataset, self.bands, self.mask)

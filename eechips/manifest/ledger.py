@@ -1,8 +1,8 @@
 """The ledger: every unit of a run and what became of it, in SQLite.
 
 One process writes it: the parent. The plan is stored before the first request, in one transaction, so that a
-folder holds a whole plan or none. Outcomes are stored in batches. Nothing here ever holds all units in
-memory: a plan may have a million.
+folder holds a whole plan or none; or as it is made, and then the ledger knows that it is not whole. Outcomes are
+stored in batches. Nothing here ever holds all units in memory: a plan may have a million.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ LEDGER_NAME = "manifest.sqlite"
 SCHEMA_VERSION = 2
 
 _BATCH = 2000  # rows read at a time
+_IS_PARTIAL = "is_partial"  # in meta
 _PLANNED = "position, id, unit, name, attempts, replaces"
 
 _SCHEMA = """
@@ -158,7 +159,7 @@ class Ledger:
 
     @property
     def has_plan(self) -> bool:
-        """Whether a whole plan is stored."""
+        """Whether a plan is stored, or the first units of one: see :attr:`is_partial`."""
         return self._has_schema
 
     @property
@@ -181,12 +182,7 @@ class Ledger:
             units: in the order of their positions; consumed as a stream.
         """
         with self._transaction():
-            for table in ("units", "meta", *_OF_SEVERAL):
-                self._db.execute(f"DROP TABLE IF EXISTS {table}")
-            self._script(_SCHEMA)
-            self._db.executemany(
-                "INSERT INTO meta VALUES (?, ?)", [(key, json.dumps(value)) for key, value in meta.items()]
-            )
+            self._make_tables(meta)
             self._db.executemany(
                 "INSERT INTO units (position, id, unit, name) VALUES (?, ?, ?, ?)",
                 ((u.position, bytes.fromhex(u.id), u.unit, u.name) for u in units),
@@ -194,6 +190,42 @@ class Ledger:
             self._script(_INDEXES)
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._has_schema = True
+
+    def begin_plan(self, meta: Mapping[str, Any]) -> None:
+        """Store what a plan is made from whose units are added as they are planned; replaces an earlier plan.
+
+        It is not whole before :meth:`complete_plan` is called.
+
+        Args:
+            meta: JSON values, read back by :meth:`meta`.
+        """
+        with self._transaction():
+            self._make_tables({**meta, _IS_PARTIAL: True})
+            self._script(_INDEXES)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self._has_schema = True
+
+    def complete_plan(self) -> None:
+        """Note that the plan has all its units."""
+        with self._transaction():
+            self._db.execute("DELETE FROM meta WHERE key = ?", (_IS_PARTIAL,))
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether units are still missing from the plan: it was interrupted, or is being made."""
+        return bool(self.meta().get(_IS_PARTIAL))
+
+    def _make_tables(self, meta: Mapping[str, Any]) -> None:
+        for table in ("units", "meta", *_OF_SEVERAL):
+            self._db.execute(f"DROP TABLE IF EXISTS {table}")
+        self._script(_SCHEMA)
+        rows = [(key, json.dumps(value)) for key, value in meta.items()]
+        self._db.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+
+    def ids(self, first: int, end: int) -> list[str]:
+        """The ids of the units between two positions, in order."""
+        query = "SELECT lower(hex(id)) FROM units WHERE position >= ? AND position < ? ORDER BY position"
+        return [identifier for (identifier,) in self._db.execute(query, (first, end))]
 
     def add(self, units: Iterable[Planned]) -> None:
         """Adds units to the end of the plan, all or none; they may replace others. A unit is replaced once.

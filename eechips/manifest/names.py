@@ -16,7 +16,16 @@ from eechips.staging import SCRATCH_PREFIX, is_temporary
 from eechips.storage import check_name
 
 _SQLITE = tuple(f"{LEDGER_NAME}{suffix}" for suffix in ("", "-wal", "-shm", "-journal"))
-_OF_COMMANDS = ("local.log", "beam", "beam.log", "splits.parquet", "quality.parquet", "croissant.json")
+_OF_COMMANDS = (
+    "planning.sqlite",
+    "planning.sqlite-journal",
+    "local.log",
+    "beam",
+    "beam.log",
+    "splits.parquet",
+    "quality.parquet",
+    "croissant.json",
+)
 
 OVERWRITTEN = (INFO_NAME, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, REPORT_NAME)
 """Files that every run writes, in the place of those of the run before."""

@@ -153,7 +153,7 @@ class Run:
     def is_complete(self) -> bool:
         """Whether every unit has its result; False if the run was stopped while it was planned."""
         with Ledger(self.path / LEDGER_NAME, readonly=True) as ledger:
-            if not ledger.has_plan:
+            if not ledger.has_plan or ledger.is_partial:
                 return False
         return all(State(state).has_result or state == State.SKIPPED for state in self.counts)
 

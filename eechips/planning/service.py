@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import re
 import time
@@ -88,7 +89,8 @@ def ask_each(
     if len(items) <= size:
         answered = iter([_ask_in_parts(batch, ask) for batch in batches])
     else:
-        answered = in_order(lambda batch: _ask_in_parts(batch, ask), batches, PARALLEL_REQUESTS)
+        context = contextvars.copy_context()  # of which each thread gets a copy: the planner's answers are known there
+        answered = in_order(lambda batch: context.copy().run(_ask_in_parts, batch, ask), batches, PARALLEL_REQUESTS)
     began = noticed = clock()
     count = 0
     for answers in answered:
