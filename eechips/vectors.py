@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 # Straight edges of another projection are curves in longitude and latitude: before it is reprojected, a geometry
 # gets a vertex at least every so many parts of its file's extent.
 _PARTS = 200
+_HEAD = 1 << 16  # bytes in which GDAL's drivers look for their signature, and many more
 
 _SHOWN_COLUMNS = 3
 
@@ -126,15 +127,34 @@ def _read(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
         raise RegionError(f"there is no file {path}")
     from pyogrio.errors import DataLayerError, DataSourceError
 
+    _refuse_virtual(path)
     try:
         wkb, attributes, crs = _read_parquet(path) if path.suffix == ".parquet" else _read_gdal(path)
         geometries = shapely.from_wkb(wkb)
-    except (DataSourceError, DataLayerError, pa.ArrowInvalid, shapely.errors.GEOSException) as error:
-        reason = str(error).splitlines()[0]
+    except RegionError:
+        raise
+    except (
+        DataSourceError, DataLayerError, pa.ArrowException, shapely.errors.GEOSException,
+        OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError,
+    ) as error:  # fmt: skip
+        reason = (str(error).splitlines() or [repr(error)])[0]
         raise RegionError(f"{path} cannot be read as a vector file: {reason}") from error
     if len(geometries) == 0:
         raise RegionError(f"{path} holds no features")
     return shapely.force_2d(geometries), attributes, crs
+
+
+def _refuse_virtual(path: Path) -> None:
+    """Refuse a description of a virtual data source, which may name any file and any address.
+
+    Raises:
+        RegionError: if the file is one (https://gdal.org/drivers/vector/vrt.html).
+    """
+    with path.open("rb") as file:
+        if b"<OGRVRTDataSource" in file.read(_HEAD):
+            raise RegionError(
+                f"{path} is a virtual data source, which reads other files: convert it with ogr2ogr first"
+            )
 
 
 def _read_gdal(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table, str | None]:
