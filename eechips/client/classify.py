@@ -297,8 +297,7 @@ def _classify_transport(error: BaseException) -> EechipsError | None:
         requests.ConnectionError,
         requests.exceptions.ChunkedEncodingError,
         requests.exceptions.ContentDecodingError,
-        urllib3.exceptions.ProtocolError,
-        urllib3.exceptions.SSLError,
+        urllib3.exceptions.HTTPError,  # a length that is no number, for one
         http.client.HTTPException,
         ConnectionError,
         ssl.SSLError,
@@ -319,4 +318,5 @@ def _name(error: BaseException) -> str:
     if isinstance(nested, BaseException):
         reason = nested
     text = re.sub(r"<[^>]*>:? ?|HTTPS?ConnectionPool\([^)]*\):? ?", "", scrub(str(reason)))
+    text = printable(" ".join(text.split()))
     return f"{type(reason).__name__}: {text}"[:300] if text else type(reason).__name__

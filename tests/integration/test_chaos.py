@@ -201,3 +201,15 @@ def test_chaos_loses_nothing(tmp_path: Path, method: str) -> None:
     assert story["problems"] == []
     assert story["killed"] >= 2
     assert story["repeats"]["fault"] > 10
+
+
+@pytest.mark.slow
+def test_killed_processes_and_refused_credentials_lose_nothing() -> None:
+    command = [
+        sys.executable,
+        str(BENCHMARKS / "kills.py"),
+        "--seed",
+        "4",
+    ]  # of processes, with a key of the environment
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
