@@ -310,7 +310,7 @@ def test_that_it_cannot_be_made_is_no_failure_of_the_run(demo_server: Server, tm
     os.utime(out / "report.html", (1, 1))
     result = CliRunner().invoke(main, arguments(demo_server, out))
     assert result.exit_code == 0, result.output
-    assert "No report was made: StorageError" in result.output
+    assert "No report was made: UsageError" in result.output
     assert eechips.open_run(out).is_complete
 
 
