@@ -390,7 +390,7 @@ def test_a_changed_folder_raises_errors_of_eechips_alone(
     budget: Budget, originals: list[Path], outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EECHIPS_CACHE", str(tmp_path / "cache"))
-    for draw in budget.draws(least=8):
+    for draw in budget.draws(least=2):
         shutil.rmtree(tmp_path / "at", ignore_errors=True)
         run = tmp_path / "at" / "run"
         shutil.copytree(draw.choice(originals), run)

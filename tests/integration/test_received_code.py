@@ -75,6 +75,7 @@ def somebody_else(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("EECHIPS_CACHE", str(folder.parent / "mine"))
 
 
+@pytest.mark.slow
 def test_a_script_does_not_unpickle_what_somebody_else_has_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("run", "script.py", "--out", "out", "--engine", "threads", "--local", "-q", "--no-report")
     assert call(*words).exit_code == 0
@@ -159,6 +160,7 @@ def test_a_run_whose_ledger_was_removed_begins_anew(folder: Path) -> None:
     words = ("run", "recipe.py", "--out", "out", "--engine", "threads", "-q")
     assert call(*words).exit_code == 0
     (folder / "out" / "manifest.sqlite").unlink()
+    shutil.rmtree(folder / "out" / "chips")
     assert call(*words).exit_code == 0
     assert (folder / "out" / "report.html").exists()
 
