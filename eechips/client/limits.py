@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.client.transport import is_loopback
-from eechips.errors import StorageError
+from eechips.errors import StorageError, UsageError
 from eechips.storage import write_file
 from eechips.user_cache import CACHE_VARIABLE, cache_folder
 
@@ -89,7 +89,7 @@ def remember(endpoint: str, project: str, learned: Learned, folder: Path | None 
             known = _read(where / LIMITS_NAME)
             known.setdefault(endpoint, {})[project] = dataclasses.asdict(learned)
             write_file(where / LIMITS_NAME, (json.dumps(_newest(known), indent=2) + "\n").encode())
-    except (OSError, StorageError):
+    except (OSError, StorageError, UsageError):
         return False
     return True
 
