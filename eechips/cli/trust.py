@@ -10,8 +10,11 @@ import click
 from eechips.cli.options import HELP, debug_option
 from eechips.engine.info import encoded
 from eechips.errors import UsageError
-from eechips.manifest.authorship import SIGNATURE, is_own
+from eechips.manifest.authorship import SIGNATURE, is_own, sealing_key
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.names import CALLS
 from eechips.manifest.run import INFO_NAME, open_run
+from eechips.scripts.calls import seal_results
 from eechips.storage import write_file
 
 _SHOWN = {"command": "Command", "directory": "typed in", "endpoint": "Endpoint", "results": "Results"}
@@ -43,6 +46,9 @@ def command(folder: Path, yes: bool) -> None:
         click.echo(f"{title}: {info.get(name) or 'none'}", err=True)
     if not yes and not (sys.stdin.isatty() and click.confirm("Use it as yours?", default=False, err=True)):
         raise UsageError(f"{folder} is not trusted: read the above, then give --yes")
+    if (run.path / CALLS).exists():
+        with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+            seal_results(run.path / CALLS, sealing_key(str(ledger.meta().get("identity"))))
     signed = encoded({name: value for name, value in info.items() if name != SIGNATURE})
     write_file(run.path / INFO_NAME, signed)
     if not is_own(run.info):

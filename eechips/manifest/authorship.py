@@ -2,7 +2,8 @@
 
 A run folder may come from somebody else. Its run.json has a command that ``eechips retry`` executes, and the command
 names recipes, endpoints and projects. Its results may be at any address. So run.json carries an HMAC (RFC 2104) with a
-key that only this user can read.
+key that only this user can read. What the calls of a script leave for later is pickled, and unpickling executes code:
+each of these pickles is sealed with a key that is derived from the same one, see :func:`unseal`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eechips.errors import UsageError
 from eechips.removal import Named, place_new, remove, sweep_folder
 from eechips.staging import new_writer, temporary_name
 from eechips.user_cache import cache_folder
@@ -25,6 +27,8 @@ SIGNATURE = "signature"
 
 _KEY_NAME = "run.key"
 _KEY_BYTES = 32
+_SEALED = b"eechips-sealed\n"
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _SIGNED = ("command", "directory", "endpoint", "project", "results")
 
 
@@ -68,6 +72,55 @@ def is_own_job(words: Sequence[str], signature: str | None) -> bool:
     if key is None or signature is None:
         return False
     return hmac.compare_digest(_digest(key, _as_job(words)).encode(), signature.encode(errors="replace"))
+
+
+def sealing_key(identity: str) -> bytes:
+    """Derive the key that seals what a script keeps; it may be given to the workers, unlike the user's own.
+
+    Args:
+        identity: of the script.
+
+    Returns:
+        32 bytes; random ones if this user has no place for a key, so that nothing that was kept can be used later.
+    """
+    key = _key(create=True) or secrets.token_bytes(_KEY_BYTES)
+    return hmac.new(key, f"sealed {identity}".encode(), hashlib.sha256).digest()
+
+
+def seal(data: bytes, key: bytes, name: str) -> bytes:
+    """Put an HMAC before data that :func:`unseal` returns.
+
+    Args:
+        data: such as a pickle.
+        key: see :func:`sealing_key`.
+        name: of what it is: the seal of one is not valid for another.
+    """
+    return _SEALED + _seal_of(data, key, name) + data
+
+
+def unseal(data: bytes, key: bytes, name: str, path: Path) -> bytes:
+    """Return what was sealed with a key under a name.
+
+    Raises:
+        UsageError: if it was not, or has been changed since; it must not be unpickled.
+    """
+    content = unsealed(data)
+    found = data[len(_SEALED) : len(_SEALED) + _DIGEST_BYTES] if data.startswith(_SEALED) else b""
+    if not hmac.compare_digest(found, _seal_of(content, key, name)):
+        raise UsageError(
+            f"{path} was not written by a run of yours, or was changed since, and reading it may execute code: choose"
+            " another folder with --out"
+        )
+    return content
+
+
+def unsealed(data: bytes) -> bytes:
+    """Return what somebody has sealed, whoever that was."""
+    return data[len(_SEALED) + _DIGEST_BYTES :] if data.startswith(_SEALED) else data
+
+
+def _seal_of(data: bytes, key: bytes, name: str) -> bytes:
+    return hmac.new(key, len(name.encode()).to_bytes(8, "big") + name.encode() + data, hashlib.sha256).digest()
 
 
 def _as_job(words: Sequence[str]) -> dict[str, Any]:

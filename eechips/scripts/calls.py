@@ -1,7 +1,8 @@
 """What a script gives to one of its pools, on the disk between the parent and the workers, and what comes of it.
 
 A folder of its own for every use of a pool: the functions with their globals, the arguments of every call, and, call by
-call, what it returned or raised. That is what a script which is run again gets instead of calling once more.
+call, what it returned or raised. That is what a script which is run again gets instead of calling once more. Each
+pickle is sealed (:mod:`eechips.manifest.authorship`): one that somebody has put there is refused, not unpickled.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RecipeError
+from eechips.manifest.authorship import seal, unseal, unsealed
 from eechips.removal import Reserved, remove
 from eechips.scripts.shipping import function_name, pack, unpack
-from eechips.storage import write_file
+from eechips.storage import regular_file, write_file
 
-_PROGRAM, _ARGUMENTS, _INDEX = "program.pickle", "arguments.pickle", "arguments.index"
+_PROGRAM, _ARGUMENTS, _INDEX, _PLACE = "program.pickle", "arguments.pickle", "arguments.index", "place.pickle"
 _PER_FOLDER = 1000  # results
 
 
@@ -107,10 +109,14 @@ class CallFolder:
 
     Attributes:
         path: the folder.
+
+    Args:
+        path: the folder.
+        key: that seals its pickles.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, key: bytes) -> None:
+        self.path, self._key = path, key
 
     def store(self, program: Program, calls: Sequence[Call | None]) -> None:
         """Stores the calls, None for those that have been made; results of earlier ones stay.
@@ -122,25 +128,36 @@ class CallFolder:
         numbers = {id(function): number for number, function in enumerate(program.functions)}
         ends = array.array("Q", [0])
         packed: list[bytes] = []
-        for call in calls:
+        for position, call in enumerate(calls, program.first):
             if call is None:
                 ends.append(ends[-1])
                 continue
-            name = function_name(call.function)
-            packed.append(
-                pack((numbers[id(call.function)], call.arguments, dict(call.keywords)), f"an argument of {name}")
-            )
+            content = numbers[id(call.function)], call.arguments, dict(call.keywords)
+            data = pack(content, f"an argument of {function_name(call.function)}")
+            packed.append(seal(data, self._key, self._name(f"arguments {position}")))
             ends.append(ends[-1] + len(packed[-1]))
         names = ", ".join(dict.fromkeys(function_name(function) for function in program.functions))
         self.path.mkdir(parents=True, exist_ok=True)
         write_file(self.path / _ARGUMENTS, b"".join(packed))
         write_file(self.path / _INDEX, ends.tobytes())
-        write_file(self.path / _PROGRAM, pack(program, names))
+        self._write(self.path / _PROGRAM, pack(program, names), _PROGRAM)
 
     def program(self) -> Program:
         """What the calls share, as objects of this process."""
-        found: Program = unpack((self.path / _PROGRAM).read_bytes())
+        found: Program = unpack(self._read(self.path / _PROGRAM, _PROGRAM))
         return found
+
+    def store_place(self, place: Any) -> None:
+        """Store where the calls run.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        self._write(self.path / _PLACE, pickle.dumps(place), _PLACE)
+
+    def place(self) -> Any:
+        """Where the calls run."""
+        return pickle.loads(self._read(self.path / _PLACE, _PLACE))
 
     def call(self, program: Program, position: int) -> Call:
         """The call at a position of the plan."""
@@ -150,7 +167,9 @@ class CallFolder:
             ends.frombytes(index.read(2 * ends.itemsize))
         with (self.path / _ARGUMENTS).open("rb") as arguments:
             arguments.seek(ends[0])
-            number, positional, keywords = unpack(arguments.read(ends[1] - ends[0]))
+            data = arguments.read(ends[1] - ends[0])
+        name = self._name(f"arguments {position}")
+        number, positional, keywords = unpack(unseal(data, self._key, name, self.path / _ARGUMENTS))
         return Call(program.functions[number], positional, keywords)
 
     def keep(self, position: int, result: Result, stage: Path | None = None, out: Path | None = None) -> None:
@@ -171,18 +190,57 @@ class CallFolder:
             remove(path, Reserved(self.path.parent.name))
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(path, _packed(result, None if stage is None or out is None else (stage, out)))
+        packed = _packed(result, None if stage is None or out is None else (stage, out))
+        self._write(path, packed, _result_name(position))
 
     def result(self, position: int) -> Result:
-        """What came of a call."""
+        """What came of a call.
+
+        Raises:
+            UsageError: if it was not stored by a run of this user.
+        """
         try:
-            found: Result = unpack(self._result(position).read_bytes())
+            found: Result = unpack(self._read(self._result(position), _result_name(position)))
         except FileNotFoundError:
             return Result()
         return found
 
     def _result(self, position: int) -> Path:
         return self.path / "results" / f"{position // _PER_FOLDER:06d}" / f"{position:09d}.pickle"
+
+    def _write(self, path: Path, data: bytes, name: str) -> None:
+        write_file(path, seal(data, self._key, self._name(name)))
+
+    def _read(self, path: Path, name: str) -> bytes:
+        regular_file(path, self.path.parent)
+        return unseal(path.read_bytes(), self._key, self._name(name), path)
+
+    def _name(self, name: str) -> str:
+        """The name that is sealed: the same for the folder wherever the run is moved to."""
+        return f"{self.path.name} {name}"
+
+
+def seal_results(folder: Path, key: bytes) -> None:
+    """Seal what calls have returned according to somebody else, whom the user trusts.
+
+    Args:
+        folder: of all calls of a run.
+        key: of this user, for the script of the run.
+
+    Raises:
+        UsageError: if one of the files is a link out of the folder, or no regular file.
+        StorageError: if one cannot be written.
+    """
+    for path in sorted(folder.glob("*/results/*/*.pickle")):
+        if not path.stem.isdecimal():
+            continue
+        regular_file(path, folder)
+        use = path.parents[2].name
+        write_file(path, seal(unsealed(path.read_bytes()), key, f"{use} {_result_name(int(path.stem))}"))
+
+
+def _result_name(position: int) -> str:
+    return f"results {position}"
 
 
 class Changes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +21,6 @@ from eechips.scripts.shipping import describe, function_name
 from eechips.scripts.stage import subfolders
 from eechips.storage import NameTemplate, write_file
 
-PLACE = "place.pickle"
 _MOST_NAMED = 3
 _ADVICE = "If it is random, seed it; else choose another folder with --out, or remove this one"
 _NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
@@ -50,10 +48,11 @@ class Host:
         bench: of the run.
         identity: of the script.
         place: where calls run; the folders that the script makes are added.
+        key: that seals what calls are given and return.
     """
 
-    def __init__(self, bench: Bench, identity: str, place: Place) -> None:
-        self._bench, self._identity, self._place = bench, identity, place
+    def __init__(self, bench: Bench, identity: str, place: Place, key: bytes) -> None:
+        self._bench, self._identity, self._place, self._key = bench, identity, place, key
         self._uses = 0
         self.calls = 0
         self._raised: list[BaseException] = []
@@ -72,11 +71,11 @@ class Host:
             Stopped: if the user stops the run.
         """
         first, number = self._find_use(calls)
-        folder = CallFolder(self._place.calls / f"{number:04d}")
+        folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
         functions = tuple({id(call.function): call.function for call in calls}.values())
         slots = self._plan(number, first, calls)
         folder.store(Program(first, functions, initializer, initargs, shares), slots)
-        write_file(folder.path / PLACE, pickle.dumps(self._present_place()))
+        folder.store_place(self._present_place())
         self._uses, self.calls = number, first + len(slots)
         try:
             is_settled = self._bench.settle(first, self.calls)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import pickle
 import random
 import sys
 import traceback
@@ -19,6 +18,7 @@ from eechips.client.connection import Connection
 from eechips.client.documents import DocumentsFile
 from eechips.engine.run import Bench
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
+from eechips.manifest.authorship import sealing_key
 from eechips.manifest.names import CALLS
 from eechips.manifest.run import OUTSIDE
 from eechips.recipe import canonical_json
@@ -26,7 +26,7 @@ from eechips.removal import Locked, remove_tree
 from eechips.scripts import network
 from eechips.scripts.calls import Call, CallFolder
 from eechips.scripts.execution import STAGING, Executor, Place
-from eechips.scripts.host import PLACE, Host, Stopped, lacks_file
+from eechips.scripts.host import Host, Stopped, lacks_file
 from eechips.scripts.patience import impatient
 from eechips.scripts.replaced import client_as_it_is, pools_replaced
 from eechips.scripts.source import Source, is_notebook
@@ -62,6 +62,7 @@ class Script:
         self.parameters: Mapping[str, Any] = {"arguments": list(arguments)}
         content = {"source": source.text, "parameters": self.parameters}
         self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        self._key = sealing_key(self.identity)
         self._witness: network.Witness | None = None
         self._executor: tuple[Path, Executor] | None = None
 
@@ -93,7 +94,8 @@ class Script:
             bench.say(f"Ignored, as it is for notebooks: {line}")
         inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
         imports = tuple(dict.fromkeys((str(self.path.parent), *sys.path)))
-        host = Host(bench, self.identity, Place(self._out, self._out / CALLS, self._home, imports, inputs, folders))
+        place = Place(self._out, self._out / CALLS, self._home, imports, inputs, folders)
+        host = Host(bench, self.identity, place, self._key)
         stage = Stage(self._out, (self._home,), inputs, folders)
         try:
             with client_as_it_is(), pools_replaced(host), stage.entered(), self._as_main() as main:
@@ -131,10 +133,10 @@ class Script:
         Returns:
             ``Files``: those that it has written.
         """
-        folder = CallFolder(self._out / CALLS / f"{unit['use']:04d}")
+        folder = CallFolder(self._out / CALLS / f"{unit['use']:04d}", self._key)
         if self._executor is None or self._executor[0] != folder.path:
             assert self._witness is not None
-            place: Place = pickle.loads((folder.path / PLACE).read_bytes())
+            place: Place = folder.place()
             self._executor = folder.path, Executor(place, self._witness)
         return self._executor[1].execute(folder, index)
 

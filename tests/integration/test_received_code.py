@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from eechips.cli import main
 from eechips.engine.info import encoded
+from eechips.manifest.authorship import seal
 from eechips.manifest.run import INFO_NAME
 
 RECIPE = """
@@ -73,6 +74,42 @@ def call(*words: str, given: str | None = None) -> Result:
 
 def somebody_else(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setenv("EECHIPS_CACHE", str(folder.parent / "mine"))
+
+
+PLANTED = [
+    ("results/000000/000000000.pickle", lambda path, data: data),
+    ("results/000000/000000001.pickle", lambda path, data: sealed_by_an_other(data)),
+    ("results/000000/000000000.pickle", lambda path, data: path.with_name("000000001.pickle").read_bytes()),
+    ("results/000000/000000000.pickle", lambda path, data: path.read_bytes()[: -len(data)] + data),
+]
+
+
+def sealed_by_an_other(data: bytes) -> bytes:
+    return seal(data, b"0" * 32, "0001 results 1")
+
+
+@pytest.mark.slow
+def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) -> None:
+    """The folder was handed back: run.json is as this user has signed it."""
+    words = ("run", "script.py", "--out", "out", "--engine", "threads", "--local", "-q", "--no-report")
+    assert call(*words).exit_code == 0
+    calls = folder / "out" / ".calls" / "0001"
+    for name, change in PLANTED:
+        path = calls / name
+        before = path.read_bytes()
+        path.write_bytes(change(path, pickle.dumps(Canary(folder / "unpickled"))))
+        refused = call(*words)
+        assert refused.exit_code == 2, refused.output
+        assert f"{name} was not written by a run of yours" in refused.output.replace("\n", " "), refused.output
+        assert not (folder / "unpickled").exists()
+        path.write_bytes(before)
+    (folder / "out" / "2.txt").unlink()
+    for planted in ("program.pickle", "arguments.pickle", "place.pickle"):  # written again before they are read
+        (calls / planted).write_bytes(pickle.dumps(Canary(folder / "unpickled")))
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    assert (folder / "out" / "2.txt").exists()
+    assert not (folder / "unpickled").exists()
 
 
 @pytest.mark.slow
