@@ -24,7 +24,7 @@ from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Pixels, Render
 from eechips.emulator.projection import Projection
 from eechips.emulator.promotion import type_name
-from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.reducers import Output, Reducer, Sample, scattered
 from eechips.emulator.values import Collection, Feature, Filter
 
 # Collections of up to this many features are indexed once; larger ones are filtered for each grid.
@@ -90,15 +90,21 @@ class Burnt:
         """Burns every feature into the grid, then reduces what came together at each pixel."""
         pixels, owners, rows = self._pairs(grid, render)
         size = grid.width * grid.height
-        outputs = [(np.zeros(size), np.zeros(size, dtype=bool)) for _ in self.reducer.names]
+        parts: list[list[tuple[npt.NDArray[np.intp], Output]]] = [[] for _ in self.reducer.names]
         for chosen, table in stacked(pixels, owners):
             inside = table >= 0
             values = rows[:, table] if rows.size else np.zeros((len(self.properties), *table.shape))
-            for (value, valid), found in zip(
-                outputs, self.reducer.apply(Sample(values, inside.astype(np.float64), inside)), strict=True
-            ):
-                value[chosen], valid[chosen] = found.values, found.valid
-        return [Pixels(outputs[b][0].reshape(grid.shape), outputs[b][1].reshape(grid.shape)) for b in bands]
+            found = self.reducer.apply(Sample(values, inside.astype(np.float64), inside))
+            for part, output in zip(parts, found, strict=True):
+                part.append((chosen, output))
+        outputs = [scattered(size, part) for part in parts]
+        return [
+            Pixels(
+                outputs[b].values.reshape(*grid.shape, *outputs[b].values.shape[1:]),
+                outputs[b].valid.reshape(grid.shape),
+            )
+            for b in bands
+        ]
 
     def _pairs(
         self, grid: Grid, render: Render

@@ -214,15 +214,10 @@ def _reduced(reducer: Reducer, values: Numbers) -> list[Numbers]:
     return [np.asarray(output.values) for output in outputs]
 
 
-def _numeric(reducer: Reducer) -> None:
-    if not reducer.scalar:
-        raise InvalidError("The reducer's outputs must be numbers.")
-
-
 @function("Array.reduce")
 def reduce(array: Array, reducer: Reducer, axes: list[int], fieldAxis: int | None) -> Array:
     """The array with axes collapsed to length 1 by a reducer."""
-    _numeric(reducer)
+    reducer.check_numbers()
     over = sorted({_axis(array, axis) for axis in axes})
     field = None if fieldAxis is None else _axis(array, fieldAxis)
     if field is None and (reducer.inputs > 1 or len(reducer.names) > 1):
@@ -249,7 +244,7 @@ def reduce(array: Array, reducer: Reducer, axes: list[int], fieldAxis: int | Non
 def accum(context: Context, array: Array, axis: int, reducer: Reducer | None) -> Array:
     """The array with each number replaced by the reduction of those up to it along an axis."""
     reducer = reducer or SUM
-    _numeric(reducer)
+    reducer.check_numbers()
     if reducer.inputs != 1 or len(reducer.names) != 1:
         raise InvalidError("The reducer must have one input and one output.")
     values = np.moveaxis(array.values, _axis(array, axis), 0)

@@ -479,6 +479,7 @@ def _sampled(values: Numbers, axes: Sequence[int], reducer: Reducer) -> list[tup
 def array_reduce(input: Image, reducer: Reducer, axes: list[int], fieldAxis: int | None) -> Image:
     """Arrays with some axes collapsed to length 1 by a reducer."""
     check_arrays(input)
+    reducer.check_numbers()
     kinds = [reducer.band_types([band.type] * reducer.inputs) for band in input.bands]
     if fieldAxis is None and (reducer.inputs > 1 or len(reducer.names) > 1):
         raise InvalidError("The fieldAxis must be specified for a reducer with several inputs or outputs.")
@@ -523,6 +524,7 @@ def array_accum(input: Image, axis: int, reducer: Reducer | None) -> Image:
     """Each element replaced by the reduction of those up to it along an axis; by default their sum."""
     check_arrays(input)
     chosen = reducer if reducer is not None else SUM
+    chosen.check_numbers()
     if chosen.inputs != 1 or len(chosen.names) != 1:
         raise InvalidError("The reducer must have one input and one output.")
     for band in input.bands:

@@ -17,7 +17,7 @@ from eechips.emulator.pixels.compute import both
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image, Pixels
 from eechips.emulator.pixels.neighborhood import Margins, Neighborhood, cropped
-from eechips.emulator.reducers import Reducer, Sample
+from eechips.emulator.reducers import Output, Reducer, Sample, scattered
 from eechips.emulator.values import Kernel
 from eechips.emulator.vector_image import stacked
 
@@ -183,19 +183,23 @@ def _per_object(
         values: shape (inputs, pixels).
         masks: likewise.
     """
-    outputs = [(np.zeros(labels.size), np.zeros(labels.size, dtype=bool)) for _ in reducer.names]
+    parts: list[list[tuple[Labels, Output]]] = [[] for _ in reducer.names]
     flat = labels.ravel()
     for objects, table in stacked(flat[wanted], wanted):
         there = table >= 0
         weights = np.where(there, masks[:, table], 0.0)
         results = reducer.apply(Sample(values[:, table], weights, weights > 0))
-        for (value, valid), result in zip(outputs, results, strict=True):
-            value[objects], valid[objects] = result.values, result.valid
+        for part, result in zip(parts, results, strict=True):
+            part.append((objects, result))
+    outputs = [scattered(labels.size, part) for part in parts]
     inside = np.zeros(labels.size, dtype=bool)
     inside[wanted] = True
     return [
-        Pixels(value[flat].reshape(labels.shape), (valid[flat] & inside).reshape(labels.shape))
-        for value, valid in outputs
+        Pixels(
+            output.values[flat].reshape(*labels.shape, *output.values.shape[1:]),
+            (output.valid[flat] & inside).reshape(labels.shape),
+        )
+        for output in outputs
     ]
 
 

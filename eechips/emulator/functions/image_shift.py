@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from affine import Affine
 
 from eechips.emulator.errors import InvalidError
@@ -16,7 +13,7 @@ from eechips.emulator.functions.registry import function
 from eechips.emulator.model import Window
 from eechips.emulator.pixels.grid import Grid, metres_per_unit, parse_crs
 from eechips.emulator.pixels.image import Band, Image, Pixels, Render
-from eechips.emulator.pixels.resample import locate, read_lattice
+from eechips.emulator.pixels.resample import locate, read_computed
 from eechips.emulator.projection import WGS84, Projection, transform_shape
 from eechips.emulator.values import Geometry
 
@@ -52,12 +49,11 @@ class _Moved:
         lattice = Projection(self.target.crs, self.target.transform * Affine.scale(location.scale or 1.0))
         whole = Grid(lattice.crs, lattice.transform, 0, 0)
 
-        def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        def read(window: Window) -> list[Pixels]:
             under = whole.window(window.column, window.row, window.width, window.height)
-            pixels = render.read(chosen, self._back(under))
-            return np.stack([p.values for p in pixels]), np.stack([p.mask for p in pixels])
+            return render.read(chosen, self._back(under))
 
-        return read_lattice(read, len(chosen), np.uint8, locate(grid, lattice), None, grid.shape, "nearest")
+        return read_computed(read, len(chosen), locate(grid, lattice), grid.shape, "nearest")
 
     def _back(self, grid: Grid) -> Grid:
         step = self.source.transform * ~self.target.transform

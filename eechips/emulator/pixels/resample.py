@@ -374,6 +374,41 @@ def read_lattice(
     return [Pixels(v, m) for v, m in zip(values, valid, strict=True)]
 
 
+def read_computed(
+    read: Callable[[Window], Sequence[Pixels]],
+    count: int,
+    location: Location,
+    shape: tuple[int, int],
+    method: Method,
+) -> list[Pixels]:
+    """Reads what a location needs of computed bands and resamples it; bands may differ in type and be arrays.
+
+    Args:
+        read: computes a window of all bands.
+        count: number of bands.
+        location: where the output's centres fall.
+        shape: the output's (height, width).
+        method: of resampling.
+    """
+    halves = _halves(location)
+    if halves is not None:
+        left, right = (read_computed(read, count, half, shape, method) for half in halves)
+        return [_merged(a, b) for a, b in zip(left, right, strict=True)]
+    window = window_of(location, None, MARGINS[method])
+    if window is None:
+        return [Pixels(np.zeros(shape, np.uint8), np.zeros(shape, dtype=bool))] * count
+    pixels = read(window)
+    alike: dict[tuple[np.dtype[Any], tuple[int, ...]], list[int]] = {}
+    for band, own in enumerate(pixels):
+        alike.setdefault((own.values.dtype, own.values.shape[2:]), []).append(band)
+    found: dict[int, Pixels] = {}
+    for members in alike.values():
+        values, masks = np.stack([pixels[m].values for m in members]), np.stack([pixels[m].mask for m in members])
+        taken = gather(values, masks, window, location, method)
+        found.update((m, Pixels(v, mask)) for m, v, mask in zip(members, *taken, strict=True))
+    return [found[band] for band in range(count)]
+
+
 def pick_lattice(
     pick: Callable[[Indices, Indices], tuple[npt.NDArray[Any], npt.NDArray[Any]] | None],
     location: Location,
@@ -456,5 +491,9 @@ def _halves(location: Location) -> tuple[Location, Location] | None:
 def _merged(first: Pixels, second: Pixels) -> Pixels:
     """The pixels of both, which have none in common."""
     take = second.valid
+    if take.all() or not first.valid.any():
+        return second
+    if not take.any():
+        return first
     values = np.where(take.reshape(take.shape + (1,) * (second.values.ndim - 2)), second.values, first.values)
     return Pixels(values, np.where(take, second.mask, first.mask))

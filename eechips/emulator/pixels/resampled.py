@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from affine import Affine
 
 from eechips.emulator.model import Window
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Pixels, Render
-from eechips.emulator.pixels.resample import Location, Method, locate, read_lattice
+from eechips.emulator.pixels.resample import Location, Method, locate, read_computed
 from eechips.emulator.projection import Projection
 
 
@@ -36,11 +33,10 @@ class Resampled:
             location = _located(level, grid, render)
         whole = Grid(level.crs, level.transform, 0, 0)
 
-        def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-            pixels = render.read(chosen, whole.window(window.column, window.row, window.width, window.height))
-            return np.stack([p.values for p in pixels]), np.stack([p.mask for p in pixels])
+        def read(window: Window) -> list[Pixels]:
+            return render.read(chosen, whole.window(window.column, window.row, window.width, window.height))
 
-        return read_lattice(read, len(chosen), np.uint8, location, None, grid.shape, self.method)
+        return read_computed(read, len(chosen), location, grid.shape, self.method)
 
 
 def _located(lattice: Projection, grid: Grid, render: Render) -> Location:

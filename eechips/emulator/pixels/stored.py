@@ -13,7 +13,7 @@ from eechips.emulator.deferred import Deferred
 from eechips.emulator.model import BandInfo, ImageAsset, Window
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Band, Image, Pixels, Render
-from eechips.emulator.pixels.resample import Location, Method, locate, pick_lattice, read_lattice
+from eechips.emulator.pixels.resample import Location, Method, locate, pick_lattice, read_computed, read_lattice
 from eechips.emulator.projection import Projection
 from eechips.emulator.values import Geometry
 
@@ -131,9 +131,7 @@ class Reprojected:
         lattice = Grid(self.lattice.crs, self.lattice.transform, 0, 0)
         location = _located(lattice, grid, render)
 
-        def read(window: Window) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-            under = lattice.window(window.column, window.row, window.width, window.height)
-            pixels = render.read(chosen, under)
-            return np.stack([p.values for p in pixels]), np.stack([p.mask for p in pixels])
+        def read(window: Window) -> list[Pixels]:
+            return render.read(chosen, lattice.window(window.column, window.row, window.width, window.height))
 
-        return read_lattice(read, len(chosen), np.uint8, location, None, grid.shape, self.method)
+        return read_computed(read, len(chosen), location, grid.shape, self.method)

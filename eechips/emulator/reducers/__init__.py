@@ -61,6 +61,7 @@ from eechips.emulator.reducers.model import (
     by_name,
     joined,
     sample_of,
+    scattered,
 )
 from eechips.emulator.reducers.moments import (
     CIRCULAR_MEAN,
@@ -180,6 +181,7 @@ __all__ = [
     "repeat",
     "robust_linear_regression",
     "sample_of",
+    "scattered",
     "set_outputs",
     "split_weights",
     "to_collection",

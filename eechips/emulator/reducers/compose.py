@@ -10,7 +10,7 @@ import numpy as np
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.reducers.collect import collecting, items
-from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, Sample, boxed, plain_value, sample_of
+from eechips.emulator.reducers.model import Output, OutputSpec, Reducer, Sample, boxed, numbers, plain_value, sample_of
 from eechips.emulator.values import Array, Value
 
 # Inputs, and outputs, that a reducer made of others may have: copies of copies grow fast.
@@ -46,7 +46,7 @@ def split_weights(reducer: Reducer) -> Reducer:
             if own:
                 weight = next(columns)
                 there = column.inside & weight.inside
-                weights.append(np.where(there, np.maximum(weight.values, 0), 0).astype(np.float64))
+                weights.append(np.where(there, np.maximum(numbers(weight.values), 0), 0).astype(np.float64))
                 inside.append(there)
             else:
                 weights.append(column.inside.astype(np.float64))
@@ -190,8 +190,7 @@ def set_outputs(reducer: Reducer, names: Sequence[str | None]) -> Reducer:
 
 def for_each_element(reducer: Reducer) -> Reducer:
     """The reducer at each position of arrays of one shape: outputs are arrays of that shape."""
-    if not reducer.scalar or any(spec.dimensions for spec in reducer.outputs):
-        raise InvalidError("The reducer's outputs must be numbers.")
+    reducer.check_numbers()
 
     def spread(sample: Sample) -> tuple[Sample, int]:
         """Positions of the arrays as further places; flags are the same at all of them."""

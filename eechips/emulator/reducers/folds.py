@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from eechips.emulator.elementwise import to_integers
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.ordering import compare_key, distinct_key
 from eechips.emulator.reducers.model import (
@@ -188,8 +189,8 @@ def _folding(
 
 
 def _whole(column: Column, filler: int) -> Values:
-    """Values as 64-bit integers, with something else instead of nulls."""
-    return np.where(column.inside, numbers(column.values), filler).astype(np.int64)
+    """Values as 64-bit integers, the nearest where they are beyond these; with something else instead of nulls."""
+    return to_integers(np.where(column.inside, numbers(column.values), filler))
 
 
 PRODUCT = _folding(

@@ -173,6 +173,16 @@ class Reducer:
         """Whether the outputs are numbers or arrays of them, not lists, dictionaries or collections."""
         return all(spec.kind != "object" for spec in self.outputs)
 
+    def check_numbers(self) -> None:
+        """Checks that each output is one number, as elements of arrays are.
+
+        Raises:
+            InvalidError: if one is an array, a list, a dictionary or a collection.
+        """
+        for spec in self.outputs:
+            if spec.kind in ("list", "object") or spec.dimensions:
+                raise InvalidError(f"The reducer's outputs must be numbers, but '{spec.name}' is not.")
+
     def apply(self, sample: Sample) -> list[Output]:
         """Reduces a sample at each of its places.
 
@@ -181,7 +191,8 @@ class Reducer:
         """
         if sample.arrays and not self.arrays:
             raise InvalidError("The reducer does not take arrays as inputs.")
-        return list(self.finish(self.summarise(sample)))
+        with _java_doubles():
+            return list(self.finish(self.summarise(sample)))
 
     def results(self, sample: Sample) -> list[Value]:
         """Reduces a sample of one place to plain values, null where there is none."""
@@ -238,6 +249,11 @@ class Reducer:
         return [(index,) for index in range(count)] if self.inputs == 1 else [tuple(range(count))]
 
 
+def _java_doubles() -> np.errstate:
+    """Arithmetic as of Java's doubles: what is too large is infinite, and has no warning; nor has inf - inf, NaN."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 @dataclass(slots=True, eq=False)
 class Accumulator:
     """A reduction under way."""
@@ -255,19 +271,21 @@ class Accumulator:
         """
         if sample.arrays and not self.reducer.arrays:
             raise InvalidError("The reducer does not take arrays as inputs.")
-        self._parts.append(self.reducer.summarise(sample))
-        if self.reducer.compact:
-            if len(self._parts) > 1:
-                self._parts = [self.reducer.merge(self._parts)]
-            return
+        with _java_doubles():
+            self._parts.append(self.reducer.summarise(sample))
+            if self.reducer.compact:
+                if len(self._parts) > 1:
+                    self._parts = [self.reducer.merge(self._parts)]
+                return
         self._held += sample.values.nbytes + sample.weights.nbytes + sample.inside.nbytes
         if self._held > self.budget:
             raise LimitError("User memory limit exceeded.")
 
     def finish(self) -> list[Value]:
         """The results, as :meth:`Reducer.results` gives them; at least one sample must have been taken."""
-        whole = self._parts[0] if len(self._parts) == 1 else self.reducer.merge(self._parts)
-        return self.reducer.plain(list(self.reducer.finish(whole)))
+        with _java_doubles():
+            whole = self._parts[0] if len(self._parts) == 1 else self.reducer.merge(self._parts)
+            return self.reducer.plain(list(self.reducer.finish(whole)))
 
 
 def plain_value(output: Output, spec: OutputSpec) -> Value:
@@ -290,6 +308,19 @@ def plain_values(output: Output, spec: OutputSpec) -> list[Value]:
     if spec.dimensions or spec.kind == "object":
         return [plain_value(Output(output.values[place], there), spec) for place, there in enumerate(valid)]
     return [value if there else spec.empty for value, there in zip(output.values.tolist(), valid, strict=True)]
+
+
+def scattered(size: int, parts: Sequence[tuple[npt.NDArray[np.intp], Output]]) -> Output:
+    """Outputs at some of so many places, by the positions of these, as one; there is none at the other places."""
+    valid = np.zeros(size, dtype=bool)
+    shapes = {np.shape(output.values)[np.ndim(output.valid) :] for _, output in parts} or {()}
+    if len(shapes) > 1:
+        raise InvalidError(f"Arrays must have one shape; found {' and '.join(map(str, sorted(shapes)))}.")
+    dtype = np.result_type(*(output.values for _, output in parts)) if parts else np.float64
+    values = np.zeros((size, *shapes.pop()), dtype=dtype)
+    for places, output in parts:
+        values[places], valid[places] = output.values, output.valid
+    return Output(values, valid)
 
 
 def boxed(value: Value) -> Values:
