@@ -164,8 +164,17 @@ def is_abandoned(name: str, asking: Writer, *, own: bool = False) -> bool:
     if found is None:
         return False
     writer, written = found
-    if writer == asking:
-        return own
+    return own if writer == asking else has_ended(writer, asking, written)
+
+
+def has_ended(writer: Writer, asking: Writer, written: float) -> bool:
+    """Whether nobody will complete what a writer has begun.
+
+    Args:
+        writer: of a file.
+        asking: the writer that asks. If it works for a run, it holds the lock of that run.
+        written: when the file was written, in seconds since the epoch.
+    """
     running = is_running(writer)
     if running is None and writer.run == asking.run != NO_RUN:
         return True  # the run has one process at a time, which is the asking one

@@ -6,17 +6,20 @@ import contextlib
 import errno
 import json
 import re
+import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from eechips.downloads.digest import new_digest
 from eechips.errors import StorageError
 from eechips.moment import parse_http_date
-from eechips.removal import Reserved, remove
-from eechips.staging import boot_id, temporary_name
+from eechips.removal import Reserved, remove, remove_empty
+from eechips.removal import replace as rename
+from eechips.staging import Writer, boot_id, has_ended, new_writer, temporary_name
 from eechips.storage import write_file
 
 _BLOCK = 1 << 20
@@ -24,8 +27,11 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _UNSATISFIED = re.compile(r"bytes \*/(\d+)")
 SHA256 = "sha256"
 PARTIAL = "partial"
-"""Folder of the files on their way, named by the ids of their units."""
+"""Folder of the files on their way: a folder for each unit, named by its id, with a file for each writer."""
 _OWN = Reserved(PARTIAL)
+_DATA = ".data"
+_claimed: set[Path] = set()
+_turn = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +244,66 @@ class Partial:
             raise StorageError(f"could not write {self.path}: {error.strerror or error}") from error
 
 
+@contextlib.contextmanager
+def claimed(folder: Path, writer: Writer) -> Iterator[Path]:
+    """A file on its way that nobody else writes to for the duration of the block.
+
+    Any number of commands may transfer the same file at once: each has one of its own. What a writer that has ended
+    has left is taken over, by one of those that want it.
+
+    Args:
+        folder: of the unit, in :data:`PARTIAL`.
+        writer: who asks. If it works for a run, it holds the lock of that run.
+
+    Yields:
+        The path of the file, which may not be there yet.
+
+    Raises:
+        OSError: if the file system refuses.
+    """
+    path = folder / f"{replace(writer, number=secrets.token_hex(4))}{_DATA}"
+    with _turn:
+        _claimed.add(path)
+    try:
+        for left in sorted(_left(folder, writer), key=_size_of, reverse=True):
+            try:
+                rename(_note_of(left), _note_of(path))  # whoever has the note has the file
+            except FileNotFoundError:
+                continue  # somebody else took it over
+            with contextlib.suppress(FileNotFoundError):
+                rename(left, path)
+            break
+        yield path
+    finally:
+        with _turn:
+            _claimed.discard(path)
+
+
+def _left(folder: Path, asking: Writer) -> list[Path]:
+    """The files of a unit that nobody writes to any more; of each, the file or its note may be missing."""
+    here = new_writer()
+    found: list[Path] = []
+    for each in folder.glob("*"):
+        path = each.with_suffix(_DATA)
+        try:
+            writer, written = Writer.parse(each.stem), each.stat().st_mtime
+        except (ValueError, FileNotFoundError):  # nobody's, or taken over at this moment
+            continue
+        with _turn:
+            is_claimed = path in _claimed
+        is_own = (writer.place, writer.pid, writer.started) == (here.place, here.pid, here.started)
+        if path not in found and not is_claimed and (is_own or has_ended(writer, asking, written)):
+            found.append(path)
+    return found
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return -1
+
+
 def offer(path: Path, token: str) -> Path:
     """Gives a whole file a second name, by which it may be taken away.
 
@@ -260,10 +326,22 @@ def offer(path: Path, token: str) -> Path:
     return second
 
 
-def forget(path: Path) -> None:
-    """Removes a file that was on its way, if it is there, and its note."""
+def discard(path: Path) -> None:
+    """Removes a file that was on its way, if it is there, and its note, and the unit's folder if that is all."""
     remove(_note_of(path), _OWN)
     remove(path, _OWN)
+    remove_empty(path.parent)
+
+
+def forget(folder: Path, writer: Writer) -> None:
+    """Removes the files of a unit that were on their way, except those that somebody writes to.
+
+    Args:
+        folder: of the unit, in :data:`PARTIAL`.
+        writer: who asks. If it works for a run, it holds the lock of that run.
+    """
+    for path in _left(folder, writer):
+        discard(path)
 
 
 def _note_of(path: Path) -> Path:

@@ -26,7 +26,7 @@ from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.objects import ObjectStore, in_order
 from eechips.recipe import Recipe, unit_value
 from eechips.removal import Locked, Named, remove, remove_tree, replace
-from eechips.staging import new_writer, temporary_name
+from eechips.staging import Writer, new_writer, temporary_name
 from eechips.storage import LocalStore, Store, sha256_of
 
 _PARTS = ".parts"
@@ -72,6 +72,11 @@ class Results:
     def folder(self) -> Path:
         """Where what is made of them is put."""
         return self._folder
+
+    @property
+    def writer(self) -> Writer:
+        """A writer of this process that works for the run, whose lock is held."""
+        return new_writer(self._ledger.run_identity)
 
     @property
     def counts(self) -> dict[State, int]:

@@ -48,13 +48,14 @@ def assemble_scenes(
     Raises:
         StorageError: if the store takes no more.
     """
+    writer = results.writer
     answer = {(item.get("collection"), item["id"]): item for item in items}
     scenes: dict[tuple[str | None, str], list[Settled]] = {}
     for settled in results:
         key = settled.unit["collection"], settled.unit["item"]
         scenes.setdefault(key, []).append(settled)
         if settled.record.state is not State.FAILED_TRANSIENT:  # which goes on where it was, if it is tried again
-            forget(on_its_way(results.folder, unit_id(settled.unit, identity)[:ID_LENGTH]))
+            forget(on_its_way(results.folder, unit_id(settled.unit, identity)[:ID_LENGTH]), writer)
     remove_if_empty(results.folder)
     names = scene_names(scenes)
     ingested: list[str] = []

@@ -18,6 +18,7 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import Planned
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
+from eechips.staging import new_writer
 from eechips.storage import ID_LENGTH, NameTemplate, folded
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
         Room(config.out).check(sum(json.loads(each.unit)["promise"].get("size") or 0 for each in every))
         ledger.add(added)
         ledger.amend(further.amended.values())
+        writer = new_writer(ledger.run_identity)
         for identifier in further.amended:  # what came of it is of no use any more
             release(config.out, identifier[:ID_LENGTH])
-            forget(on_its_way(config.out, identifier[:ID_LENGTH]))
+            forget(on_its_way(config.out, identifier[:ID_LENGTH]), writer)
         log.write("refreshed", added=len(added), amended=len(further.amended), changed=len(further.changed))
         for unit in further.changed:
             log.write("changed", **told_of(unit))

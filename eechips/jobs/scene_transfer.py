@@ -9,7 +9,7 @@ from typing import Any
 
 from eechips.downloads.address import shown
 from eechips.downloads.checks import Promise
-from eechips.downloads.partial import PARTIAL, forget, offer
+from eechips.downloads.partial import PARTIAL, claimed, discard, offer
 from eechips.downloads.quarantine import QUARANTINE, quarantine, release
 from eechips.downloads.rate import Room
 from eechips.downloads.reader import Reader
@@ -19,6 +19,7 @@ from eechips.engine.site import Site
 from eechips.errors import PermanentError, QuarantinedError
 from eechips.recipe import Unit
 from eechips.removal import remove_empty
+from eechips.staging import Writer
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,11 @@ class SceneDesk:
             RequestError: if it does not come.
             StorageError: if it cannot be written.
         """
-        path = on_its_way(self.folder, identifier)
+        with claimed(on_its_way(self.folder, identifier), Writer.parse(self.site.token)) as path:
+            return self._fetch(unit, identifier, path)
+
+    def _fetch(self, unit: Unit, identifier: str, path: Path) -> Placed:
+        """Transfers the file of a unit to a path that nobody else writes to."""
         promise = Promise.from_json(unit["promise"])
         asset = unit["collection"], unit["item"], unit["asset"]
         order = Order(href=unit["href"], asset=asset, promise=promise, path=path)
@@ -64,11 +69,11 @@ class SceneDesk:
         except QuarantinedError as error:
             told = {**told_of(unit), "reason": str(error)}
             kept = quarantine(self.folder, identifier, path, promise.named, told)
-            forget(path)
+            discard(path)
             tell("quarantine", file=kept.name, error=str(error))
             raise
         except PermanentError:
-            forget(path)
+            discard(path)
             raise
         release(self.folder, identifier)
         return Placed(
@@ -88,13 +93,13 @@ def told_of(unit: Unit) -> Mapping[str, Any]:
 
 
 def on_its_way(folder: Path, identifier: str) -> Path:
-    """Where the file of a unit is before it has its name, and until that is in the ledger.
+    """The folder of the files of a unit before one has its name, and until that is in the ledger.
 
     Args:
         folder: of the run.
         identifier: the first digits of the unit's id.
     """
-    return folder / PARTIAL / f"{identifier}.data"
+    return folder / PARTIAL / identifier
 
 
 def remove_if_empty(folder: Path) -> None:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import email.utils
 import gzip
+import hashlib
+import json
+import subprocess
+import sys
 import tarfile
+import threading
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -278,6 +284,45 @@ def test_what_nobody_can_undo_is_no_file(tmp_path: Path) -> None:
     assert "damaged" in reasons["damaged"]
     assert "no address" in reasons["nowhere"]
     assert run.counts == {"failed_permanent": 2, "failed_transient": 1}
+
+
+@pytest.mark.slow
+def test_two_workers_that_fetch_the_same_scene_at_once_do_not_share_a_file(data: bytes, tmp_path: Path) -> None:
+    """The second begins when the first has half of it, and ends after the first."""
+    has_half, has_second, is_first_done = threading.Event(), threading.Event(), threading.Event()
+
+    def answer(number: int, headers: Mapping[str, str]) -> bytes:
+        if number == 1:
+            return message(200, data, ETag=ETAG)[: -len(data) // 2]
+        if number == 2:
+            has_half.set()
+            assert has_second.wait(60)
+        else:
+            has_second.set()
+            assert is_first_done.wait(60)
+        begin = offset(headers)
+        return message(200, data, ETag=ETAG) if begin is None else part(data, begin, len(data), len(data))
+
+    command = [sys.executable, "-m", "eechips"]
+    results, units = tmp_path / "results", tmp_path / "units.jsonl"
+
+    def work() -> dict[str, Any]:
+        words = [*command, "work", "--units", str(units), "--out", str(results), "-q"]
+        told: dict[str, Any] = json.loads(subprocess.run(words, stdout=subprocess.PIPE, timeout=120).stdout)
+        return told
+
+    with raw_server() as server, ThreadPoolExecutor(2) as pool:
+        stac, _ = served(server, tmp_path, {"/a.tif": answer})
+        subprocess.run([*command, "plan", "scenes", "--stac", str(stac), "--to", str(units)], check=True)
+        first = pool.submit(work)
+        assert has_half.wait(60)
+        second = pool.submit(work)
+        told = [first.result()]
+        is_first_done.set()
+        told.append(second.result())
+    assert [each["state"] for each in told] == ["done", "done"]
+    assert {each["sha256"] for each in told} == {hashlib.sha256(data).hexdigest()}
+    assert (results / told[0]["file"]).read_bytes() == data
 
 
 def test_a_redirection_whose_address_is_not_ascii(data: bytes, tmp_path: Path) -> None:

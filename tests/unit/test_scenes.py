@@ -7,6 +7,7 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ from eechips.downloads.address import bare, file_of, host_of, identified, is_sig
 from eechips.downloads.checks import Checksum, Promise, md5_of, parse_multihash
 from eechips.downloads.conditions import cql2, cql2_text, meets
 from eechips.downloads.hosts import Hosts
-from eechips.downloads.partial import Partial, Version, range_of
+from eechips.downloads.partial import Partial, Version, claimed, forget, range_of
 from eechips.downloads.quarantine import QUARANTINE, quarantine, release
 from eechips.downloads.rate import Rate, Room, paced
 from eechips.downloads.reader import Reader
@@ -37,6 +38,7 @@ from eechips.downloads.signing import Auth, Signer, belongs, signer_of
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
 from eechips.jobs.scene_transfer import remove_if_empty
 from eechips.planning.conditions import parse_condition
+from eechips.staging import new_writer
 from eechips.windows.addresses import Place
 from eechips.windows.versions import version_of
 from tests.answering import Answer, answering
@@ -276,6 +278,42 @@ def test_failures_are_counted_beyond_the_end_of_a_process(tmp_path: Path) -> Non
     partial.reset(failed=True)
     assert Partial(tmp_path / "partial" / "x.data").failures == 1
     assert not (tmp_path / "partial" / "x.data").exists()
+
+
+BEGIN = """
+import sys
+from pathlib import Path
+from eechips.downloads.partial import Partial, Version, claimed
+from eechips.staging import new_writer
+with claimed(Path(sys.argv[1]), new_writer()) as path:
+    partial = Partial(path)
+    partial.begin(Version(10, '"a"', None))
+    partial.write(b"12345")
+    print("begun", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_part_is_taken_over_once_its_writer_has_ended(tmp_path: Path) -> None:
+    folder, writer = tmp_path / "partial" / "x", new_writer()
+    with subprocess.Popen(
+        [sys.executable, "-c", BEGIN, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"begun\n"
+        with claimed(folder, writer) as path:
+            assert Partial(path).size == 0
+        forget(folder, writer)
+        assert len(list(folder.iterdir())) == 2
+        other.kill()
+    with claimed(folder, writer) as path, claimed(folder, writer) as second:
+        assert (Partial(path).size, Partial(second).size) == (5, 0)
+        forget(folder, writer)
+        assert path.is_file()
+    with claimed(folder, new_writer()) as path:
+        assert Partial(path).size == 5  # a later run of the same process
+    forget(folder, writer)
+    assert not folder.exists()
 
 
 @given(st.lists(st.integers(1, 200_000), min_size=1, max_size=50), st.floats(1e5, 1e7))
