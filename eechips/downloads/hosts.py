@@ -15,11 +15,17 @@ from eechips.client.classify import classify_exception, is_passing
 from eechips.client.sessions import open_session
 from eechips.downloads.address import host_of, shown
 from eechips.errors import PermanentError, TransientError
+from eechips.human import human_bytes
 
 _REDIRECTIONS = 10
 _MOVED = (301, 302, 303, 307, 308)
 _SEE_OTHER = 303
 """The redirection that is followed by GET (RFC 9110, 15.4.4). Else a search that became GET would ask for anything."""
+_LARGEST_TOKEN = 1 << 20
+"""Bytes of an answer that has a token."""
+_LARGEST_ERROR = 1 << 16
+"""Bytes that are read of what a host says about an error."""
+_PIECE = 1 << 16
 
 
 class Hosts:
@@ -112,7 +118,7 @@ class Hosts:
         """
         response = self._send(method, url, headers, form)
         try:
-            body = response.content
+            body = read_body(response, url, _LARGEST_TOKEN)
             if is_passing(response.status_code):
                 raise TransientError(f"{shown(url)} answered HTTP {response.status_code}", status=response.status_code)
             if response.status_code != 200:
@@ -160,6 +166,37 @@ class Hosts:
                 self._sessions[host].headers["Accept-Encoding"] = "identity"
                 self._sessions[host].cookies = self._cookies
             return self._sessions[host]
+
+
+def read_body(response: requests.Response, address: str, most: int) -> bytes:
+    """Read the body of an answer into memory, decoded; of errors only the beginning.
+
+    Pieces are decoded within bounds (urllib3 2.6), whatever their coding unpacks into.
+
+    Args:
+        response: whose body is still to be read.
+        address: for the message.
+        most: bytes that it may have, decoded.
+
+    Raises:
+        PermanentError: if it has more.
+        requests.RequestException: if it does not come, or is damaged.
+    """
+    is_error = not 200 <= response.status_code < 300
+    if is_error:
+        most = _LARGEST_ERROR
+    pieces: list[bytes] = []
+    size = 0
+    for piece in response.iter_content(_PIECE):
+        pieces.append(piece)
+        size += len(piece)
+        if size > most:
+            if is_error:
+                break
+            raise PermanentError(
+                f"{shown(address)} sends more than {human_bytes(most)}, which nothing of this kind has: it is not read"
+            )
+    return b"".join(pieces)[:most]
 
 
 def _moved(url: str, target: str) -> str:

@@ -100,7 +100,7 @@ class Room:
         """Holds so many bytes for the duration of the block.
 
         Yields:
-            What is told how many of them were written.
+            What is told how many were written. It raises StorageError if the disk becomes full by more than these.
 
         Raises:
             StorageError: if there are not as many.
@@ -110,18 +110,22 @@ class Room:
             self._wanted += count
         held, told = count, 0
 
-        def written(some: int) -> None:
-            nonlocal told
-            told += some
-            if told >= _STEP:
-                release()
-
         def release() -> None:
             nonlocal held, told
             some = min(told, held)  # a server that has not told its size holds nothing
             held, told = held - some, 0
             with self._counting:
                 self._wanted -= some
+
+        def written(some: int) -> None:
+            nonlocal told
+            told += some
+            if told >= _STEP:
+                is_more = told > held
+                release()
+                if is_more:  # a server that tells no size may send for ever
+                    with self._counting:
+                        self.check(self._wanted)
 
         try:
             yield written

@@ -18,11 +18,12 @@ from eechips.client.classify import classify_exception, is_passing, response_mes
 from eechips.client.retry import RetryPolicy
 from eechips.client.scrub import scrub
 from eechips.downloads.address import file_of, shown
-from eechips.downloads.hosts import Hosts
+from eechips.downloads.hosts import Hosts, read_body
 from eechips.downloads.partial import range_of
 from eechips.downloads.refusal import region_of
 from eechips.downloads.signing import Signer
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
+from eechips.human import human_bytes
 from eechips.moment import parse_retry_after
 
 T = TypeVar("T")
@@ -30,6 +31,10 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 POLICY = RetryPolicy(retries=6, delay=0.5, max_delay=16.0, total=120.0)
+LARGEST_DOCUMENT = 1 << 26
+"""Bytes of a document that is read into memory: a catalogue, an item, a page of an API's answer."""
+LARGEST_LIST = 1 << 29
+"""Bytes of a whole list of items that a server does not send in parts."""
 _LONGEST = 300  # characters of what others say
 _S3 = "s3"
 _WEB = ("http", "https", _S3)
@@ -108,7 +113,7 @@ class Reader:
             data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
 
         def once() -> Any:
-            content, _ = self._exchange(method, address, sent, data)
+            content, _ = self._exchange(method, address, sent, data, LARGEST_DOCUMENT)
             try:
                 return _parsed(content.decode("utf-8-sig"), address)
             except UnicodeDecodeError:
@@ -122,7 +127,7 @@ class Reader:
         Raises:
             PermanentError, TransientError, ConfigurationError: see :meth:`read`.
         """
-        return self._patiently(lambda: self._exchange("GET", address, {}, None)[0], address)
+        return self._patiently(lambda: self._exchange("GET", address, {}, None, LARGEST_LIST)[0], address)
 
     def part(self, address: str, begin: int, end: int) -> tuple[bytes, int, int]:
         """A part of a file of the web.
@@ -141,7 +146,7 @@ class Reader:
         wanted = {"Range": f"bytes={begin}-{end - 1}"}
 
         def once() -> tuple[bytes, int, int]:
-            content, answer = self._exchange("GET", address, wanted, None)
+            content, answer = self._exchange("GET", address, wanted, None, LARGEST_LIST)
             found = range_of(answer.get("Content-Range"))
             if found is None and not answer.get("Content-Type", "").lower().startswith("multipart/byteranges"):
                 return content, 0, len(content)
@@ -163,7 +168,7 @@ class Reader:
         return retry.call(told, replace(self.policy, offline=0.0), pause=self.pause)
 
     def _exchange(
-        self, method: str, address: str, headers: Mapping[str, str], data: bytes | None
+        self, method: str, address: str, headers: Mapping[str, str], data: bytes | None, most: int
     ) -> tuple[bytes, Mapping[str, str]]:
         """One request, and one more if its signature has run out: the body, and the headers of the answer."""
         is_renewed = False
@@ -175,7 +180,7 @@ class Reader:
                 if is_refused and not is_renewed and self.signer.renew(address, "", region):
                     is_renewed = True
                     continue
-                return _content(response, address), response.headers
+                return _content(response, address, most), response.headers
 
 
 class Part(io.RawIOBase):
@@ -257,10 +262,13 @@ def _text(address: str) -> str:
     """
     path = file_of(address)
     try:
-        if path is not None:
-            return path.read_text(encoding="utf-8-sig")
-        with open_remote(address) as file:
-            return bytes(file.read()).decode("utf-8-sig")
+        if path is not None and path.exists() and not path.is_file():
+            raise PermanentError(f"{path} is a folder, a pipe or a device, and no document")
+        with open_remote(address) if path is None else path.open("rb") as file:
+            content = bytes(file.read(LARGEST_DOCUMENT + 1))
+        if len(content) > LARGEST_DOCUMENT:
+            raise PermanentError(f"{shown(address)} has more than {human_bytes(LARGEST_DOCUMENT)}, as no document has")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise PermanentError(f"{shown(address)} is no text") from None
 
@@ -280,16 +288,21 @@ def open_remote(address: str) -> Any:
         raise ConfigurationError(f"{shown(address)} cannot be opened: {said(error)}") from None
 
 
-def _content(response: requests.Response, address: str) -> bytes:
+def _content(response: requests.Response, address: str, most: int) -> bytes:
     """The body of an answer.
 
+    Args:
+        response: whose body is still to be read.
+        address: for messages.
+        most: bytes that it may have.
+
     Raises:
-        PermanentError: if the host refuses.
+        PermanentError: if the host refuses, or sends more.
         TransientError: if asking again may help.
     """
     status = response.status_code
     try:
-        content = response.content
+        content = read_body(response, address, most)
     except requests.RequestException as error:
         found: EechipsError | None = classify_exception(error)
         if found is None:

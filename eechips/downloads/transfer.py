@@ -96,6 +96,10 @@ class _RefusedError(Exception):
         self.refusal = refusal
 
 
+class _TooMuchError(Exception):
+    """More comes than the catalogue says that the file has."""
+
+
 class _OverdueError(Exception):
     """A file takes longer than one may."""
 
@@ -160,10 +164,10 @@ class Courier:
         end = self._clock() + self._timeout
         try:
             while True:
-                self._complete(order, partial, tell, end)
                 try:
+                    self._complete(order, partial, tell, end)
                     arrived = self._check(order, partial)
-                except ValidationError as error:
+                except (ValidationError, _TooMuchError) as error:
                     tell("check", error=str(error), failures=partial.failures + 1)
                     if partial.failures + 1 >= _TRIES:
                         raise QuarantinedError(
@@ -222,7 +226,7 @@ class Courier:
                 if file is None:
                     self._ask(order, partial, tell, end)
                 else:
-                    self._copy(file, partial, tell, end)
+                    self._copy(file, order, partial, tell, end)
             except TransientError:
                 if partial.size < most + _PROGRESS:
                     raise
@@ -273,7 +277,7 @@ class Courier:
         tell("cut", bytes=slot.received, at=partial.size, error=str(failure))
         raise failure from None
 
-    def _copy(self, file: Path, partial: Partial, tell: Tell, end: float) -> None:
+    def _copy(self, file: Path, order: Order, partial: Partial, tell: Tell, end: float) -> None:
         """Copies a file of this machine, or what is missing of it.
 
         Raises:
@@ -289,13 +293,23 @@ class Courier:
                 source.seek(partial.size)
                 with self._room.for_bytes(max(0, found.st_size - partial.size)) as room:
                     while data := source.read(_PIECE):
-                        self._take(data, partial, slot, room, end)
+                        self._take(data, partial, order.promise, slot, room, end)
         except OSError as error:
             raise PermanentError(f"{file} cannot be read: {error.strerror or error}") from None
 
-    def _take(self, data: bytes, partial: Partial, slot: Slot, room: Callable[[int], None], end: float) -> None:
+    def _take(
+        self,
+        data: bytes,
+        partial: Partial,
+        promise: Promise,
+        slot: Slot,
+        room: Callable[[int], None],
+        end: float,
+    ) -> None:
         slot.received += len(data)
         self._rate.pay(len(data))
+        if promise.size is not None and partial.size + len(data) > promise.size:
+            raise _TooMuchError(f"it has more than the {promise.size:,} bytes that it should have")
         partial.write(data)
         room(len(data))
         if self._clock() > end:
@@ -311,7 +325,7 @@ class Courier:
         assert version is not None
         with self._room.for_bytes(max(0, (version.total or 0) - partial.size)) as room:
             for data in self._pieces(response, promise):
-                self._take(data, partial, slot, room, end)
+                self._take(data, partial, promise, slot, room, end)
         if version.total is not None and partial.size < version.total:
             raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
         if _is_part(response) and version.total is None:
