@@ -20,8 +20,8 @@ Faults are planned per party, for the next requests (:meth:`plan`) or until furt
         transport = Transport(server.url, seat, policy, timeouts, credentials=server.user(), clock=server.clock)
 
 A fault is a status (``"503"``), a status and an OAuth error (``"400 invalid_grant"``), or one of ``"reset"`` (the
-connection is closed), ``"html"`` (a captive portal's page under status 200), ``"truncated"`` (half of the answer),
-``"empty"`` (JSON without a token).
+connection is closed), ``"hold"`` (the same, once :attr:`released` is set), ``"html"`` (a captive portal's page under
+status 200), ``"truncated"`` (half of the answer), ``"empty"`` (JSON without a token).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -58,6 +59,7 @@ class TokenServer:
         headers: of the requests to the service, with lower-case names, in their order; ``:path`` is the path.
         grants: parameters of the requests to ``/token`` and ``/sts``.
         outages: the fault of every request to a party, by party, as long as it stands there.
+        released: ends the faults that hold a request.
         skew: seconds by which the service's clock is ahead: so much earlier than was promised it refuses a token.
     """
 
@@ -70,6 +72,7 @@ class TokenServer:
         self.headers: list[dict[str, str]] = []
         self.grants: list[dict[str, str]] = []
         self.outages: dict[str, str] = {}
+        self.released = threading.Event()
         self.skew = 0.0
         self._planned: dict[str, deque[str]] = defaultdict(deque)
         self._expiries: dict[str, float] = {}
@@ -96,6 +99,13 @@ class TokenServer:
         """Makes every token that was issued invalid."""
         with self.lock:
             self._expiries.clear()
+
+    def await_requests(self, party: str, count: int) -> None:
+        """Waits until a party has been asked so often."""
+        deadline = time.monotonic() + 60
+        while self.requests[party] < count:
+            assert time.monotonic() < deadline, self.requests
+            time.sleep(0.01)
 
     def is_valid(self, token: str) -> bool:
         """Whether the service takes a token now."""
@@ -188,6 +198,7 @@ def token_server(*, lifetime: float = 3600.0, upstream: str | None = None) -> It
         try:
             yield found
         finally:
+            found.released.set()
             server.shutdown()
             thread.join()
 
@@ -270,7 +281,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _fail(self, fault: str) -> None:
         status, _, error = fault.partition(" ")
-        if fault == "reset":
+        if fault == "hold":
+            self.server_of_tokens.released.wait()
+        if fault in ("reset", "hold"):
             self.close_connection = True
         elif fault == "html":
             self._answer(200, b"<html>Please log in to the network</html>", "text/html")

@@ -1,10 +1,12 @@
 """Authorizing requests with access tokens that expire.
 
-One :class:`Authorizer` serves all threads of a process. A token is refreshed once, by the thread that finds it stale;
-the others use the old one as long as it is valid, and wait for the new one after that. An outage of the token endpoint
-that is over before the token expires delays nothing. Failures to refresh are classified by what the token endpoint did,
-not by the class that google.auth raises: its ``RefreshError`` stands for a revoked account as well as for an endpoint
-that is down for a moment (https://googleapis.dev/python/google-auth/latest/reference/google.auth.exceptions.html).
+One :class:`Authorizer` serves all threads of a process, and the processes of a run share one token
+(:mod:`eechips.client.shared_token`). It is refreshed once, by the thread that finds it stale; the others, of all
+processes, use the old one as long as it is valid, and wait for the new one after that. An outage of the token endpoint
+that is over before the token expires delays nothing; one process at a time asks whether it is over. Failures to refresh
+are classified by what the token endpoint did, not by the class that google.auth raises: its ``RefreshError`` stands for
+a revoked account as well as for an endpoint that is down for a moment
+(https://googleapis.dev/python/google-auth/latest/reference/google.auth.exceptions.html).
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, MutableMapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.classify import classify_exception, is_passing
 from eechips.client.scrub import scrub
+from eechips.client.shared_token import SharedToken, TokenState
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UnreachableError
 
 if TYPE_CHECKING:
@@ -32,8 +36,10 @@ _LAST = 10.0
 """Seconds before its expiry at which a token is not used any more: it has to arrive, and clocks differ."""
 _TIMEOUT = 30.0
 """Seconds to wait for an answer of a token endpoint, at most: google.auth would wait for 120, three times."""
-_FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
+_LONGEST_DELAY = 30.0
 """Seconds between two tries to refresh, while the token endpoint fails."""
+_NAP = 0.05
+"""Seconds between two looks whether another process has refreshed the token."""
 _PASSING = re.compile(r"temporarily_unavailable|internal_failure|server_error", re.IGNORECASE)
 """Errors of OAuth that say so themselves: https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1."""
 _WRONG_CLOCK = re.compile(r"reasonable timeframe|iat and exp|token used too (?:early|late)", re.IGNORECASE)
@@ -45,22 +51,23 @@ class Authorizer:
 
     Args:
         credentials: of google.auth.
-        clock: seconds, monotonic.
+        shared: the token that the processes of a run share; None for one of its own.
+        clock: seconds, monotonic; for a shared token the same in all processes.
     """
 
-    def __init__(self, credentials: Any, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, credentials: Any, shared: SharedToken | None = None, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._credentials = credentials
+        self._shared = SharedToken() if shared is None else shared
         self._clock = clock
         self._refreshing = threading.Lock()
-        self._stale_from = self._expires_at = float("-inf")
-        if credentials.token:
-            self._begin_token()
+        self._state = self._measured() if credentials.token else TokenState()
         self._refused: str | None = None
         self._accepted: str | None = None
+        self._adopted: str | None = None
         self._had_token = bool(credentials.token)
-        self._delay = _FIRST_DELAY
-        self._not_before = float("-inf")
-        self._failure: UnreachableError | None = None
+        self._adopt(self._shared.read())
 
     def authorize(self, headers: MutableMapping[str, str]) -> str:
         """Adds the authorization to the headers of a request; refreshes the token first if it is about to expire.
@@ -78,15 +85,12 @@ class Authorizer:
         if not self._is_valid or not self._is_due:
             with self._refreshing:
                 if not self._is_valid:
-                    self._refresh()
+                    self._replace()
                 return self._apply(headers)
         if self._refreshing.acquire(blocking=False):  # else another thread is about it
             try:
-                if self._is_due and self._clock() >= self._not_before:
-                    self._refresh()
-            except TransientError:
-                if not self._is_valid:
-                    raise
+                if self._is_due:
+                    self._replace()
             finally:
                 self._refreshing.release()
         return self._apply(headers)
@@ -95,12 +99,12 @@ class Authorizer:
     def _is_valid(self) -> bool:
         """Whether there is a token that the service takes, as far as is known."""
         token = self._credentials.token
-        return bool(token) and token != self._refused and self._clock() < self._expires_at
+        return bool(token) and token != self._refused and self._clock() < self._state.expires_at
 
     @property
     def _is_due(self) -> bool:
         """Whether the token is to be replaced."""
-        return self._clock() >= self._stale_from
+        return self._clock() >= self._state.stale_from
 
     def _apply(self, headers: MutableMapping[str, str]) -> str:
         fields: dict[str, str] = {}
@@ -116,49 +120,135 @@ class Authorizer:
         """Whether the service has taken this token for another request."""
         return token == self._accepted
 
+    def is_adopted(self, token: str) -> bool:
+        """Whether another process has obtained this token, perhaps long ago."""
+        return token == self._adopted
+
     def renew(self, token: str) -> None:
         """Has the next request use another token than this one, which the service refused."""
         with self._refreshing:
             if token == self._credentials.token:  # else another thread has replaced it already
                 self._refused = token
 
+    def _replace(self) -> None:
+        """Replaces the token by one that another process has obtained, or else by a new one.
+
+        While another process is refreshing, a token that is still valid is kept, and otherwise the new one is awaited.
+
+        Raises:
+            EechipsError: if there is no valid token afterwards; see :meth:`authorize`.
+        """
+        try:
+            while not self._follow():
+                if self._shared.acquire():
+                    try:
+                        if not self._follow():  # another process may just have been quicker
+                            self._refresh()
+                    finally:
+                        self._shared.release()
+                    return
+                if self._is_valid:
+                    return
+                time.sleep(_NAP)
+        except TransientError:
+            if not self._is_valid:
+                raise
+
+    def _follow(self) -> bool:
+        """Takes over what other processes have found out.
+
+        Returns:
+            Whether there is a token now that need not be replaced.
+
+        Raises:
+            EechipsError: if a refresh has failed, and it is too early for another.
+        """
+        state = self._shared.read()
+        self._adopt(state)
+        if self._is_valid and not self._is_due:
+            return True
+        left = state.not_before - self._clock()
+        if state.failure and left > 0.0:
+            raise ConfigurationError(state.failure) if state.is_final else _unreachable(state.failure, left)
+        return False
+
+    def _adopt(self, state: TokenState) -> None:
+        """Uses the token of another process, if it is newer than that of this one."""
+        if state.generation <= self._state.generation or not state.token or self._clock() >= state.expires_at:
+            return
+        self._credentials.token = self._adopted = state.token
+        self._credentials.expiry = None if state.expiry is None else datetime.fromisoformat(state.expiry)
+        self._state, self._had_token, self._refused = state, True, None
+
     def _refresh(self) -> None:
-        if self._failure is not None and self._clock() < self._not_before:
-            raise _unreachable(str(self._failure), self._not_before - self._clock())
         from eechips.client.sessions import open_token_session
 
+        generation = self._shared.read().generation
         session = open_token_session()  # tokens last for an hour: no connection would
         request = _request(session)
         try:
             self._credentials.refresh(request)
         except UnreachableError as error:
-            self._failure = error
-            raise _unreachable(str(error), self._postpone()) from None
-        except EechipsError:
+            raise _unreachable(str(error), self._postpone(error, generation)) from None
+        except EechipsError as error:
+            self._postpone(error, generation)
             raise
         except Exception as error:  # noqa: BLE001 - TypeError, KeyError and more for an answer that is no token
-            self._postpone()
-            raise self._classify(error, request.status) from None  # the original may quote a secret
+            found = self._classify(error, request.status)
+            self._postpone(found, generation)
+            raise found from None  # the original may quote a secret
         finally:
             session.close()
-        self._begin_token()
-        self._had_token, self._refused, self._failure, self._delay = True, None, None, _FIRST_DELAY
+        self._state = self._publish(self._measured())
+        self._had_token, self._refused = True, None
 
-    def _postpone(self) -> float:
-        """Puts the next try off; returns for how many seconds."""
-        delay = self._delay
-        self._not_before, self._delay = self._clock() + delay, min(delay * 2, _LONGEST_DELAY)
-        return delay
+    def _publish(self, measured: TokenState) -> TokenState:
+        """Gives a new token to the other processes."""
 
-    def _begin_token(self) -> None:
-        """Notes until when the token is valid, and when it is to be replaced; never for one that does not expire."""
-        expiry, now = self._credentials.expiry, self._clock()
+        def publish(found: TokenState) -> TokenState:
+            generation = max(found.generation, self._state.generation) + 1
+            return replace(measured, generation=generation, lease_until=found.lease_until)
+
+        return self._shared.update(publish)
+
+    def _postpone(self, error: EechipsError, generation: int) -> float:
+        """Puts the next try off, of all processes.
+
+        Args:
+            error: why the refresh failed.
+            generation: of the token when it began.
+
+        Returns:
+            Seconds until the next try.
+        """
+        now = self._clock()
+
+        def put_off(found: TokenState) -> TokenState:
+            if found.generation != generation:  # another process has taken the refresh over, and has got a token
+                return found
+            return replace(
+                found,
+                failure=str(error)[:_LONGEST],
+                is_final=not isinstance(error, TransientError),
+                not_before=now + found.delay,
+                delay=min(found.delay * 2, _LONGEST_DELAY),
+            )
+
+        return max(0.0, self._shared.update(put_off).not_before - now)
+
+    def _measured(self) -> TokenState:
+        """The token of the credentials: until when it is valid, and when it is to be replaced."""
+        token, expiry, now = self._credentials.token, self._credentials.expiry, self._clock()
+        text = token.decode() if isinstance(token, bytes) else str(token)
         if expiry is None:
-            self._stale_from = self._expires_at = float("inf")
-            return
+            return TokenState(token=text, stale_from=float("inf"), expires_at=float("inf"))
         left = float((expiry - datetime.now(timezone.utc).replace(tzinfo=None)).total_seconds())
-        self._stale_from = now + left - min(_MARGIN, left * _MARGIN_PART)
-        self._expires_at = now + left - min(_LAST, left * _MARGIN_PART)
+        return TokenState(
+            token=text,
+            expiry=expiry.isoformat(),
+            stale_from=now + left - min(_MARGIN, left * _MARGIN_PART),
+            expires_at=now + left - min(_LAST, left * _MARGIN_PART),
+        )
 
     def _classify(self, error: Exception, status: int | None) -> EechipsError:
         """The error that a failed refresh stands for.

@@ -19,6 +19,7 @@ from eechips.client.credentials import is_google
 from eechips.client.documents import Briefing, Documents, DocumentsFile
 from eechips.client.retry import RetryPolicy
 from eechips.client.scrub import scrub
+from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Seat
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import ConfigurationError, EechipsError, TransientError
@@ -35,11 +36,13 @@ class Target:
         endpoint: base URL.
         project: whose quota is used.
         credentials: google.auth credentials, or None to send none.
+        shared_token: the access token that the processes of a run share; None for one of each process.
     """
 
     endpoint: str
     project: str
     credentials: Any
+    shared_token: SharedToken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,14 @@ def connect(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts)
     from googleapiclient.errors import Error as GoogleError
 
     check_client()
-    transport = Transport(target.endpoint, seat, _CONNECT_POLICY, timeouts, credentials=target.credentials)
+    transport = Transport(
+        target.endpoint,
+        seat,
+        _CONNECT_POLICY,
+        timeouts,
+        credentials=target.credentials,
+        shared_token=target.shared_token,
+    )
     with _restored_client():
         try:
             with _socket_timeout(_CATALOG_TIMEOUT):
@@ -126,7 +136,13 @@ def attach(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts, 
         return unconnected(seat, policy, timeouts)
     relay = prepare(Briefing(target.endpoint, target.project, documents))
     transport = Transport(
-        target.endpoint, seat, policy, timeouts, credentials=target.credentials, documents=relay.documents
+        target.endpoint,
+        seat,
+        policy,
+        timeouts,
+        credentials=target.credentials,
+        shared_token=target.shared_token,
+        documents=relay.documents,
     )
     relay.transport = transport
     return Connection(target, transport)

@@ -23,6 +23,7 @@ from eechips.client.authorization import Authorizer
 from eechips.client.classify import classify_exception, classify_response, internal_error, parse_error
 from eechips.client.documents import Documents
 from eechips.client.retry import RetryPolicy
+from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Seat, Slot
 from eechips.errors import EechipsError, TooLargeError, TransientError, UnreachableError, ValidationError
 from eechips.moment import parse_retry_after, utc_now
@@ -144,6 +145,7 @@ class Transport:
         policy: of retries.
         timeouts: of one request.
         credentials: google.auth credentials for the endpoint, or None.
+        shared_token: the access token that the processes of a run share; None for one of its own.
         documents: answers for the client's initialisation, if they are known already.
         clock: seconds, monotonic, by which tokens expire and retries end.
     """
@@ -156,6 +158,7 @@ class Transport:
         timeouts: Timeouts,
         *,
         credentials: Any = None,
+        shared_token: SharedToken | None = None,
         documents: Documents | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -165,7 +168,7 @@ class Transport:
         self.policy = policy
         self.timeouts = timeouts
         self._clock = clock
-        self._authorizer = Authorizer(credentials, clock=clock) if credentials is not None else None
+        self._authorizer = Authorizer(credentials, shared_token, clock=clock) if credentials is not None else None
         self._known: dict[str, bytes] = {}
         if documents is not None:
             self._known = {"discovery": documents.discovery, "algorithms": documents.algorithms}
@@ -420,6 +423,9 @@ class Transport:
                 return reply
             authorizer.renew(token)  # it has expired, by the service's clock, or was revoked
             reply, token = self._send_once(method, url, body, sent, authorizer, is_next=True)
+            if reply.status == _UNAUTHENTICATED and authorizer.is_adopted(token):  # it may be as old as the first
+                authorizer.renew(token)
+                reply, token = self._send_once(method, url, body, sent, authorizer, is_next=True)
             if reply.status == _UNAUTHENTICATED and authorizer.is_accepted(token):
                 raise TransientError(
                     "the credentials were refused, as they were not for other requests", status=reply.status

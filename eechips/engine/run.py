@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from multiprocessing.context import BaseContext
@@ -23,6 +23,7 @@ from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
 from eechips.client.documents import Briefing
 from eechips.client.scrub import scrub, secrets_of
+from eechips.client.shared_token import SharedToken
 from eechips.client.surroundings import surrounded
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
@@ -155,6 +156,8 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
                 serve(config.local_assets, remote=config.local_remote, in_flight=bearable, log=server_log)
             )
         target = find_target(config, server.url if server is not None else config.service)
+        if target.credentials is not None and config.engine == "processes":
+            target = replace(target, shared_token=SharedToken(is_shared=True))
         throttle = Throttle(_sharing_context(config), _limits(config, target), seats=config.processes + 1)
         try:
             connection = stack.enter_context(connect_client(target, throttle.seat(0), config.policy, config.timeouts))
