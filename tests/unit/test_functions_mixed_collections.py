@@ -75,3 +75,48 @@ def test_an_image_that_lacks_a_band_of_a_quality_mosaic_is_not_left_out_without_
     )
     with pytest.raises(InvalidError, match=expected):
         read(image, ONE)
+
+
+COMPOSITES = ["ImageCollection.mosaic", "reduce.max", "reduce.mean", "ImageCollection.toArray"]
+
+
+def differing(count: int, last: Ready) -> Ready:
+    """Many images of bytes, each of a range of its own, and another one at the end."""
+    return images(*[typed("toUint8", 1), constant(3), constant(200)] * (count // 3), last)
+
+
+@pytest.mark.parametrize("name", COMPOSITES[:2])
+@pytest.mark.parametrize("value", [70_000, -5])
+def test_a_wider_integer_beyond_those_looked_at_is_kept_where_types_differ(name: str, value: int) -> None:
+    collection = differing(150, constant(value))
+    first = value if name.endswith("mosaic") else max(value, 200)
+    assert written(invoke(name, collection=collection)) == first
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_a_band_that_does_not_fit_the_type_of_a_composite_is_refused(name: str) -> None:
+    """The service's message: github.com/gee-community/geemap/issues/1058."""
+    collection = images(*[typed("toUint8", 1)] * 150, typed("toFloat", 2.5))
+    image = evaluate(invoke(name, collection=collection))
+    expected = (
+        r"homogeneous image collection, but an image with an incompatible band was encountered\. "
+        r"Mismatched type for band 'constant':\nExpected type: Short<0, 255>\.\nActual type: Float\.\nImage ID: .*\n"
+        r"This band might require an explicit cast\."
+    )
+    with pytest.raises(InvalidError, match=expected):
+        read(image, ONE)
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+@pytest.mark.parametrize(("bands", "later"), [(["a", "b"], ["a"]), (["a"], ["a", "b"]), (["a"], ["b"])])
+def test_images_with_other_bands_than_the_first_are_not_left_out(name: str, bands: list[str], later: list[str]) -> None:
+    """github.com/forestdatapartnership/whisp/pull/248, github.com/leftfield-geospatial/geedim/issues/16."""
+    collection = images(*[constant(*range(len(names)), names=names) for names in (bands, later, bands)])
+    image = evaluate(invoke(name, collection=collection))
+    with pytest.raises(InvalidError, match=r"homogeneous image collection.*with incompatible bands was encountered"):
+        read(image, ONE)
+
+
+def test_bands_in_another_order_are_matched_by_name() -> None:
+    collection = images(constant(1, 2, names=["a", "b"]), constant(4, 3, names=["b", "a"]))
+    assert written(invoke("ImageCollection.mosaic", collection=collection)) == 4

@@ -16,14 +16,14 @@ from eechips.emulator.context import Context
 from eechips.emulator.functions.image import unique_names
 from eechips.emulator.functions.registry import Implementation, function
 from eechips.emulator.model import Bounds, PixelType, Query
-from eechips.emulator.pixels.composite import Members, Mosaic, Reduced
+from eechips.emulator.pixels.composite import Expected, Members, Mosaic, Reduced
 from eechips.emulator.pixels.image import Band, Image
-from eechips.emulator.pixels.types import union_type
+from eechips.emulator.pixels.types import union_type, unlimited
 from eechips.emulator.projection import WGS84
 from eechips.emulator.reducers import Reducer, Sample
 from eechips.emulator.values import Collection, Filter, Geometry
 
-_MOST_TYPES = 100  # images of a collection whose types are looked at
+_MOST_TYPES = 100  # images of a collection whose types are looked at; those of the others are checked as they are read
 
 
 def members_of(collection: Collection) -> Members:
@@ -67,19 +67,29 @@ def first_image(collection: Collection) -> Image | None:
 def typical_image(collection: Collection) -> Image | None:
     """The first image of a collection, its bands of types that hold those of the other images; None if there is none.
 
-    Stored collections have bands of one type. Of others, whose images are made one by one, a number is looked at.
+    Stored collections have bands of one type. Of others, whose images are made one by one, a number is looked at; if
+    these differ and there are more, integers have the range of 32 or 64 bits, and floats none.
     """
     first = first_image(collection)
     if first is None or collection.is_stored:
         return first
     types = {band.name: band.type for band in first.bands}
-    parts = filter(None, map(typical_image, collection.parts))
-    for image in parts if collection.parts else islice(collection, 1, _MOST_TYPES):
+    differing: set[str] = set()
+    parts = list(filter(None, map(typical_image, collection.parts)))
+    for position, image in enumerate(parts or islice(collection, 1, _MOST_TYPES + 1), 1):
         for band in image.bands:
             known = types.get(band.name)
             if known is not None and known != band.type:
                 types[band.name] = union_type(known, band.type)
+                differing.add(band.name)
+        if position == _MOST_TYPES and not parts:
+            types.update((name, unlimited(types[name])) for name in differing)
     return first.with_bands([replace(band, type=types[band.name]) for band in first.bands])
+
+
+def expected_of(typical: Image) -> Expected:
+    """What all images of a collection must have, from its typical image."""
+    return Expected({band.name: band.type for band in typical.bands})
 
 
 def composite(raster: Any, names: Sequence[str], types: Sequence[PixelType]) -> Image:
@@ -99,7 +109,7 @@ def mosaic(collection: Collection) -> Image:
     if first is None:
         return Image(())
     names = tuple(band.name for band in first.bands)
-    return composite(Mosaic(members_of(collection), names), names, [band.type for band in first.bands])
+    return composite(Mosaic(members_of(collection), expected_of(first)), names, [band.type for band in first.bands])
 
 
 def _reduction(reducer: Reducer) -> Any:
@@ -124,7 +134,7 @@ def reduced(collection: Collection, reducer: Reducer, *, short: bool) -> Image:
     kinds = [band.type for band in first.bands]
     types = [kind for group in groups for kind in reducer.band_types([kinds[i] for i in group])]
     calls = tuple(tuple(bands[i] for i in group) for group in groups)
-    raster = Reduced(members_of(collection), calls, _reduction(reducer), len(reducer.names))
+    raster = Reduced(members_of(collection), calls, _reduction(reducer), len(reducer.names), expected_of(first))
     return composite(raster, names, types)
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eechips.emulator.elements import property_of
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.functions.image import add_bands, choose
-from eechips.emulator.functions.image_collection import composite, first_image, members_of, typical_image
+from eechips.emulator.functions.image_collection import composite, expected_of, first_image, members_of, typical_image
 from eechips.emulator.functions.image_math import cast_band
 from eechips.emulator.functions.image_region import common_type
 from eechips.emulator.functions.registry import function
@@ -61,12 +61,13 @@ def quality_mosaic(collection: Collection, qualityBand: str) -> Image:
             result.append((chosen.astype(dtype, copy=False), masks))
         return result
 
-    raster = Reduced(members_of(collection), (tuple(names),), best, len(names), first=tuple(names))
+    raster = Reduced(members_of(collection), (tuple(names),), best, len(names), expected_of(first))
     return composite(raster, names, [band.type for band in first.bands])
 
 
 def _stacked(
     collection: Collection,
+    typical: Image,
     calls: Sequence[Sequence[Band]],
     like: Sequence[Band],
     axis: int,
@@ -76,6 +77,7 @@ def _stacked(
 
     Args:
         collection: the images.
+        typical: an image with the types that hold those of all.
         calls: the bands that go into each array.
         like: name and type of each result.
         axis: along which arrays may end earlier than others.
@@ -89,7 +91,7 @@ def _stacked(
         return [(arrays, mask), (lengths, mask)]
 
     bands = tuple(tuple(band.name for band in call) for call in calls)
-    reduced = Reduced(members_of(collection), bands, reduction, 2)
+    reduced = Reduced(members_of(collection), bands, reduction, 2, expected_of(typical))
     long = [Band("", b.type, WGS84, reduced, 2 * index, fixed=False) for index, b in enumerate(like)]
     ends = [replace(band, index=band.index + 1) for band in long]
 
@@ -135,7 +137,7 @@ def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Im
         return joined, counts * size, mask
 
     like = [replace(b, type=replace(b.type, dimensions=max(b.type.dimensions, axis + 1))) for b in first.bands]
-    return _stacked(collection, [[band] for band in first.bands], like, axis, stack)
+    return _stacked(collection, first, [[band] for band in first.bands], like, axis, stack)
 
 
 @function("ImageCollection.toArray")
@@ -154,7 +156,7 @@ def to_array(collection: Collection) -> Image:
         return np.moveaxis(layers, 0, 2), counts, mask
 
     kind = replace(common_type([band.type for band in first.bands]), dimensions=2)
-    return _stacked(collection, [first.bands], [replace(first.bands[0], name="array", type=kind)], 0, stack)
+    return _stacked(collection, first, [first.bands], [replace(first.bands[0], name="array", type=kind)], 0, stack)
 
 
 def _valid_first(layers: Stack, masks: Stack) -> tuple[Stack, Stack, Stack]:

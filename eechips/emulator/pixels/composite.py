@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.emulator.errors import InvalidError
-from eechips.emulator.model import Bounds, Window
+from eechips.emulator.model import Bounds, PixelType, Window
 from eechips.emulator.pixels.grid import Grid, apply, transformer
-from eechips.emulator.pixels.image import Image, Pixels, Render
+from eechips.emulator.pixels.image import Band, Image, Pixels, Render
+from eechips.emulator.pixels.types import holds, type_text
 
 Members = Callable[[Bounds | None], Iterator[Image]]
 """The images whose footprint meets bounds (None: all), in order."""
@@ -40,20 +41,60 @@ def _under(members: Members, grid: Grid, render: Render) -> list[Image]:
     return images
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What was found out of a collection's bands beforehand, which all of its images must have.
+
+    Attributes:
+        types: that hold all values of the bands, by name, in the order of the first image.
+    """
+
+    types: Mapping[str, PixelType]
+
+    def bands_of(self, image: Image) -> dict[str, Band]:
+        """The bands of an image of the collection, by name.
+
+        Raises:
+            InvalidError: if it has other bands, or one whose values do not fit, as the service words it:
+                github.com/leftfield-geospatial/geedim/issues/16, github.com/forestdatapartnership/whisp/pull/248,
+                github.com/gee-community/geemap/issues/1058.
+        """
+        found = {band.name: band for band in image.bands}
+        if found.keys() != self.types.keys():
+            kinds = [f"{len(names)} bands ([{', '.join(names)}])" for names in (self.types, found)]
+            raise InvalidError(
+                "Expected a homogeneous image collection, but an image with incompatible bands was encountered: "
+                f"First image type: {kinds[0]}. Current image type: {kinds[1]}. "
+                "Some bands might require explicit casts."
+            )
+        for name, band in found.items():
+            if not holds(self.types[name], band.type):
+                raise InvalidError(
+                    "Expected a homogeneous image collection, but an image with an incompatible band was encountered. "
+                    f"Mismatched type for band '{name}':\nExpected type: {type_text(self.types[name])}.\n"
+                    f"Actual type: {type_text(band.type)}.\n"
+                    f"Image ID: {image.id or image.properties.get('system:index', '')}\n"
+                    "This band might require an explicit cast."
+                )
+        return found
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Mosaic:
     """The last image that has a valid pixel there: ``ImageCollection.mosaic``."""
 
     members: Members
-    names: tuple[str, ...]
+    expected: Expected
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
         """Reads from the top, until nothing is left to fill; of each image only where it has pixels."""
         done: list[Pixels | None] = [None] * len(bands)
-        for image in reversed(_under(self.members, grid, render)):
-            by_name = {band.name: band for band in image.bands}
-            lacking = [i for i, b in enumerate(bands) if self.names[b] in by_name and not _full(done[i])]
-            chosen = [by_name[self.names[bands[i]]] for i in lacking]
+        names = tuple(self.expected.types)
+        images = _under(self.members, grid, render)
+        all_bands = [self.expected.bands_of(image) for image in images]
+        for image, by_name in zip(reversed(images), reversed(all_bands), strict=True):
+            lacking = [i for i in range(len(bands)) if not _full(done[i])]
+            chosen = [by_name[names[bands[i]]] for i in lacking]
             window = _part_under(image, grid)
             if window is None:
                 found = render.read(chosen, grid)
@@ -117,15 +158,6 @@ def _fit(mask: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
 
 
-def _mixed(first: tuple[str, ...], other: tuple[str, ...]) -> InvalidError:
-    """As the service words it: github.com/leftfield-geospatial/geedim/issues/16."""
-    types = [f"{len(names)} bands ([{', '.join(names)}])" for names in (first, other)]
-    return InvalidError(
-        "Expected a homogeneous image collection, but an image with incompatible bands was encountered: "
-        f"First image type: {types[0]}. Current image type: {types[1]}. Some bands might require explicit casts."
-    )
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Reduced:
     """A reduction over the images at each pixel: ``ImageCollection.reduce`` and its shorthands.
@@ -135,15 +167,14 @@ class Reduced:
         inputs: names of the bands that go into each call of the reduction, one tuple a call.
         reduction: gives ``outputs`` bands per call.
         outputs: bands per call.
-        first: names of the bands of the first image, where all images must have them; images that lack an input are
-            left out otherwise.
+        expected: bands that all images must have.
     """
 
     members: Members
     inputs: tuple[tuple[str, ...], ...]
     reduction: Reduction
     outputs: int
-    first: tuple[str, ...] = ()
+    expected: Expected
 
     def read(self, bands: Sequence[int], grid: Grid, render: Render) -> list[Pixels]:
         """Stacks the inputs and reduces them, some rows at a time where the stack is large."""
@@ -170,11 +201,8 @@ class Reduced:
     def _reduce_rows(self, images: Sequence[Image], names: tuple[str, ...], grid: Grid, render: Render) -> list[Pixels]:
         layers: list[list[Pixels]] = []
         for image in images:
-            by_name = {band.name: band for band in image.bands}
-            if all(name in by_name for name in names):
-                layers.append(render.read([by_name[name] for name in names], grid))
-            elif self.first:
-                raise _mixed(self.first, tuple(by_name))
+            by_name = self.expected.bands_of(image)
+            layers.append(render.read([by_name[name] for name in names], grid))
         if not layers:
             values = np.zeros((len(names), 0, *grid.shape))
             weights = np.zeros((len(names), 0, *grid.shape))

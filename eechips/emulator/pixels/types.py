@@ -75,6 +75,34 @@ def union_type(first: PixelType, second: PixelType) -> PixelType:
     return ranged(kind, [value for pair in ends if pair is not None for value in pair] if None not in ends else ())
 
 
+def holds(kind: PixelType, other: PixelType) -> bool:
+    """Whether a type holds all values of another."""
+    return kind == other or union_type(kind, other) == union_type(kind, kind)
+
+
+def unlimited(kind: PixelType) -> PixelType:
+    """A type with a range to spare: that of 32-bit integers, or of 64-bit ones beyond these; none of floats."""
+    if kind.precision != "int":
+        return replace(kind, minimum=None, maximum=None)
+    limits = np.iinfo(np.int32)
+    wide = PixelType("int", int(limits.min), int(limits.max), kind.dimensions)
+    return wide if holds(wide, kind) else _long_as(kind)
+
+
+def type_text(kind: PixelType) -> str:
+    """A type as the service's messages have it: Short, Short<0, 255>, Float<-0.2, 1.6022125>."""
+    ends = "" if kind.minimum is None or kind.maximum is None else f"<{kind.minimum}, {kind.maximum}>"
+    dimensions = f" ({kind.dimensions} dimensions)" if kind.dimensions else ""
+    if kind.precision != "int":
+        return kind.precision.capitalize() + ends + dimensions
+    low, high = bounds_of(kind) or (INT64.min, INT64.max)
+    for name, dtype in (("Byte", np.int8), ("Short", np.int16), ("Integer", np.int32), ("Long", np.int64)):
+        limits = np.iinfo(dtype)
+        if limits.min <= low and high <= limits.max:
+            return name + ("" if (low, high) == (limits.min, limits.max) else ends) + dimensions
+    return "Long" + ends + dimensions
+
+
 def floating_type(*kinds: PixelType) -> PixelType:
     """The type of a result that is never whole: float, or double where an input needs more than 32 bits.
 
