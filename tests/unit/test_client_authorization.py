@@ -16,6 +16,7 @@ import pytest
 from eechips.client.authorization import Authorizer
 from eechips.client.credentials import find_credentials
 from eechips.client.retry import RetryPolicy
+from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Limits, Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import ConfigurationError, TransientError, UnreachableError
@@ -33,14 +34,26 @@ def server() -> Iterator[TokenServer]:
 class Clocked:
     """A transport whose waits move the clock of the server instead of taking time."""
 
-    def __init__(self, server: TokenServer, credentials: Any, policy: RetryPolicy = PATIENT) -> None:
+    def __init__(
+        self,
+        server: TokenServer,
+        credentials: Any,
+        policy: RetryPolicy = PATIENT,
+        shared_token: SharedToken | None = None,
+    ) -> None:
         context = multiprocessing.get_context("spawn")
         self.throttle = Throttle(context, Limits(in_flight=8, start=8), seats=1)
         seat = self.throttle.seat(0)
         seat.pause = server.advance  # type: ignore[method-assign]
         timeouts = Timeouts(connect=5, read=5, total=10)
         self.transport = Transport(
-            server.url, seat, policy, timeouts, credentials=credentials, clock=lambda: server.clock()
+            server.url,
+            seat,
+            policy,
+            timeouts,
+            credentials=credentials,
+            shared_token=shared_token,
+            clock=lambda: server.clock(),
         )
         self.url = f"{server.url}/v1/projects/p/value:compute"
 
