@@ -16,17 +16,22 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
+import uvicorn
 from starlette.requests import Request
-from starlette.types import Message
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+from uvicorn.server import ServerState
 
 from eechips.client.sessions import KEEP_ALIVE_HEADER
 from eechips.emulator.context import Limits
+from eechips.emulator.protocol.disturbance import Protocol
 from eechips.emulator.protocol.service import BodyTimeoutError, Service
 from eechips.emulator.quota import Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig
 from eechips.emulator.workers import Workers
 from tests.conftest import Server, start_server, stop_server, wait_until
 
+WHOLE = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 OWN = f"{KEEP_ALIVE_HEADER}: 1\r\n"
 JSON = "Content-Type: application/json\r\n"
 CONTROLS = [("_faults", {"faults": []}), ("_quota", {"rate": None}), ("_latency", {"latency": None})]
@@ -203,6 +208,37 @@ def test_headers_that_do_not_end_are_refused(server: Server) -> None:
             with contextlib.suppress(ConnectionError):
                 assert answer(connection).status == 400
     assert ask(server, "Host: localhost\r\nX-Long: " + "a" * 500_000 + "\r\n").status == 200
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[], [b"GET / HTTP/1.1\r\nHost: localhost\r\n"], [WHOLE, b"\r\n"], [WHOLE, b"GET / HTTP"], [WHOLE + b"GET / HTTP"]],
+    ids=["nothing", "half of the headers", "then an empty line", "then half of another", "and half of another"],
+)
+def test_a_connection_whose_headers_do_not_end_in_time_is_closed(parts: list[bytes]) -> None:
+    class Hasty(Protocol):
+        head_seconds = 0.05
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await Response(b"answer")(scope, receive, send)
+
+    async def talk() -> bytes:
+        config = uvicorn.Config(app, http=Hasty, lifespan="off")
+        state, loop = ServerState(), asyncio.get_running_loop()
+        async with await loop.create_server(lambda: Hasty(config, state, {}), "127.0.0.1", 0) as listener:
+            reader, writer = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            found = b""
+            for part in parts:
+                writer.write(part)
+                if WHOLE in part:
+                    found += await reader.readuntil(b"answer")
+            found += await reader.read()  # until the server closes the connection
+            writer.close()
+            return found
+
+    found = asyncio.run(talk())
+    assert found.endswith(b"The headers of the request did not arrive within 0.05 seconds.")
+    assert b"HTTP/1.1 408 Request Timeout" in found
 
 
 def test_a_body_that_does_not_arrive_ends_with_an_error() -> None:

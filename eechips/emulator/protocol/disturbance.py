@@ -27,10 +27,27 @@ _MOST_HEAD = 1 << 20  # bytes of a request line and its headers
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol; it lets a handler get at the connection, to break it, and bounds headers."""
+    """uvicorn's HTTP protocol; it lets a handler get at the connection, to break it, and bounds headers.
+
+    Attributes:
+        head_seconds: that a request line and its headers may take, from the connection or the end of the last answer.
+    """
+
+    head_seconds: float = 60
 
     _head = 0
     _is_in_head = True
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the time of the first request: uvicorn would wait for ever."""
+        super().connection_made(transport)
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forgets the connection."""
+        self._stop_timer()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Refuses a request whose headers do not end: uvicorn would keep them all."""
@@ -39,17 +56,44 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response("The headers of the request are too large.")
             return
         super().data_received(data)
+        # Empty lines before a request end the time for which a connection is kept, and begin none.
+        if self.cycle is None or self.cycle.response_complete:
+            self._start_timer()
 
     def on_message_begin(self) -> None:
         """Counts the headers of the next request."""
         self._head, self._is_in_head = 0, True
         super().on_message_begin()
+        self._start_timer()
 
     def on_headers_complete(self) -> None:
         """Puts the connection where the handler finds it."""
         self._is_in_head = False
+        self._stop_timer()
         self.scope[_TRANSPORT] = self.transport  # type: ignore[literal-required]
         super().on_headers_complete()
+
+    def _start_timer(self) -> None:
+        if self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(self.head_seconds, self._end_late)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end_late(self) -> None:
+        """Ends a connection whose request did not come in time (RFC 9110, section 15.5.9)."""
+        self._timer = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._start_timer()  # half a request behind one that is being answered
+            return
+        message = f"The headers of the request did not arrive within {self.head_seconds:g} seconds.".encode()
+        self.transport.write(
+            b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\n"
+            b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(message), message)
+        )
+        self.transport.close()
 
 
 async def disturbed(fault: Fault, handle: Callable[[], Awaitable[Response]]) -> Response:
