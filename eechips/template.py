@@ -22,7 +22,8 @@ class Template:
             Engine as they are: what it computes with them, or decides by them, would be the same for all units. It
             is called with numbers and texts that refuse to be computed with, compared, looked up or formatted, so
             that a mistake is noticed; such chips are then built one by one. The first requests of each process, and
-            some of the rest, are compared with what the client sends for the image itself.
+            some of the rest, are compared with what the client sends for the image itself. If one differs,
+            no request of the function is filled in any more, and the units since the last comparison are fetched again.
         fixed: arguments that are the same for many units, in order.
         values: arguments that differ, by name: numbers, texts, and lists of them.
 

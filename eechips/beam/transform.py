@@ -26,7 +26,7 @@ from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.plan import name_template
 from eechips.engine.station import Posting, PromptStore, Station
-from eechips.errors import ConfigurationError, UsageError
+from eechips.errors import ConfigurationError, RecipeError, UsageError
 from eechips.manifest.record import Planned
 from eechips.objects import ObjectStore, is_address
 from eechips.recipe import Recipe, as_unit, canonical_json, load_recipe, unit_id
@@ -217,6 +217,13 @@ class _Fetch(beam.DoFn):
         for event in events:
             if isinstance(event, Finished) and event.outcome.fatal is not None:
                 raise event.outcome.fatal
+            if isinstance(event, Finished) and event.outcome.doubts:  # of bundles that are done, perhaps
+                name = event.outcome.doubts[0].template
+                raise RecipeError(
+                    f"the function {name} of a Template decides by its values, or depends on more than these: results"
+                    " of this pipeline may be wrong. Give Chip the image itself, or pass what it decides by in"
+                    " 'fixed', and fetch them again"
+                )
             found = fetched(event, self._values[event.task.id], self._place)
             _count(found)
             for timestamp, window in self._places[found.id]:

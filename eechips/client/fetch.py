@@ -70,6 +70,11 @@ class Fetcher:
         self._rows = Rows(self._sizes)
         self._requests = Requests(lambda chip: self._transport.capture(lambda: self._send(chip)))
 
+    @property
+    def requests(self) -> Requests:
+        """Fills in the requests of templates."""
+        return self._requests
+
     def chip(self, chip: Chip, accept: Callable[[Chip, bytes], T], assemble: Callable[[Sequence[Part[T]]], T]) -> T:
         """Fetches a chip, in parts if it is too large for one request.
 

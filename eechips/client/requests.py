@@ -8,17 +8,30 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.transport import Request
-from eechips.errors import RecipeError
 from eechips.grid import Grid
 from eechips.template import Template
 
 if TYPE_CHECKING:
     from eechips.recipe import Chip
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """Units whose requests may be wrong, as a template turned out to decide by its values.
+
+    Attributes:
+        template: name of its function.
+        positions: of the units whose requests were filled in since the last comparison.
+    """
+
+    template: str
+    positions: tuple[int, ...]
 
 
 class Requests:
@@ -30,17 +43,41 @@ class Requests:
 
     def __init__(self, capture: Callable[[Chip], Request]) -> None:
         self._capture = capture
-        self._templates: dict[Hashable, _Traced] = {}
+        self._templates: dict[tuple[Hashable, ...], _Traced] = {}
         self._tracing = threading.Lock()
+        self._filling = threading.Lock()
+        self._doubts: list[Doubt] = []
+        self._unit = threading.local()
+
+    @contextmanager
+    def of_unit(self, position: int, *, is_repeated: bool) -> Iterator[None]:
+        """Inside the block this thread asks for a unit.
+
+        Args:
+            position: of the unit.
+            is_repeated: whether it was tried before: nothing is filled in then, in case that was what was wrong.
+        """
+        self._unit.position, self._unit.is_repeated = position, is_repeated
+        try:
+            yield
+        finally:
+            self._unit.position, self._unit.is_repeated = None, False
+
+    def take_doubts(self) -> tuple[Doubt, ...]:
+        """What has been found out since the last call."""
+        if not self._doubts:
+            return ()
+        with self._filling:
+            found, self._doubts = self._doubts, []
+        return tuple(found)
 
     def fill(self, chip: Chip) -> Request | None:
         """The request for a chip; None if it is no template, or one that cannot be filled in.
 
-        Raises:
-            RecipeError: if the template has decided by a value in a way that was not noticed before requests were
-                filled in.
+        If a comparison shows that the template decides by a value, which was not noticed before, nothing is filled in
+        any more, and the units of which that was done since the last comparison are in doubt: :meth:`take_doubts`.
         """
-        if not isinstance(chip.image, Template) or chip.grid is None:
+        if not isinstance(chip.image, Template) or chip.grid is None or getattr(self._unit, "is_repeated", False):
             return None
         values = {**chip.image.values, _TRANSFORM: list(chip.grid.transform)}
         key = _key(chip, chip.image, chip.grid, values)
@@ -51,20 +88,34 @@ class Requests:
                     self._templates.clear()  # of functions that are made anew for every chip
                 traced = self._templates.get(key) or _Traced(self._trace(chip, chip.image, chip.grid, values))
                 self._templates[key] = traced
-        if traced.blank is None:
-            return None
-        filled = traced.blank.fill(values)
-        if traced.is_due() and not self._is_same(filled, chip, chip.image):
-            traced.blank = None
-            if traced.filled > _ALWAYS_CHECKED:
-                name = getattr(chip.image.build, "__qualname__", str(chip.image.build))
-                raise RecipeError(
-                    f"the function {name} of a Template decides by its values, or depends on more than these: requests"
-                    f" of up to {_CHECKED_EACH:,} units before this one may be wrong. Give Chip the image itself, or"
-                    " pass what it decides by in 'fixed', and run it again into another folder"
-                )
-            return None
-        return filled
+        with self._filling:
+            blank = traced.blank
+            if blank is None:
+                return None
+            is_due, number = traced.is_due(), traced.filled
+            position = getattr(self._unit, "position", None)
+            if not is_due and position is not None:
+                traced.unchecked.append((number, position))
+        filled = blank.fill(values)
+        if not is_due:
+            return filled
+        is_same = self._is_same(filled, chip, chip.image)
+        with self._filling:
+            if is_same:
+                traced.unchecked = [each for each in traced.unchecked if each[0] > number]
+                return filled
+            self._stop_filling(chip.image.build)
+        return None
+
+    def _stop_filling(self, build: Any) -> None:
+        """Fill in nothing of a function any more; the caller holds the lock."""
+        positions: dict[int, None] = {}
+        for key, traced in list(self._templates.items()):
+            if key[0] is build:
+                positions |= dict.fromkeys(position for _, position in traced.unchecked)
+                traced.blank, traced.unchecked = None, []
+        if positions:
+            self._doubts.append(Doubt(getattr(build, "__qualname__", str(build)), tuple(positions)))
 
     def _is_same(self, filled: Request, chip: Chip, template: Template) -> bool:
         """Whether a request that was filled in is the chip's own."""
@@ -94,11 +145,13 @@ class _Traced:
     Attributes:
         blank: its request with holes; None if it cannot be filled in.
         filled: requests that were filled in.
+        unchecked: numbers of those since the last comparison, and positions of their units.
     """
 
     def __init__(self, blank: _Blank | None) -> None:
         self.blank = blank
         self.filled = 0
+        self.unchecked: list[tuple[int, int]] = []
 
     def is_due(self) -> bool:
         """Count a request; whether it is to be compared with the chip's own: the first ones, and some of the rest.
@@ -255,7 +308,7 @@ def _leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> Hashable:
+def _key(chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> tuple[Hashable, ...]:
     """What requests have in common that differ in nothing but the values."""
     look = json.dumps(chip.visualization, sort_keys=True, default=str)
     shape = tuple((name, _shape(value)) for name, value in values.items())

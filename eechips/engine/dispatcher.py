@@ -137,6 +137,7 @@ class Dispatcher:
         self._clock, self._end = clock, deadline
         self._again: deque[Planned] = deque()
         self._suspects: deque[Planned] = deque()
+        self._doubtful: set[int] = set()  # positions of units with the executor whose results are not to be believed
         self._outstanding: set[int] = set()  # positions of the units that are with the executor
         self._losses: Counter[int] = Counter()
         self._disputed: set[str] = set()
@@ -379,6 +380,7 @@ class Dispatcher:
 
     def _settle(self, events: list[Finished | Lost]) -> None:
         """Commits files and stores records: first the file, then the ledger, so that no record is a lie."""
+        self._reopen_doubtful(events)
         self._note_files(events)
         records: list[Record] = []
         dropped: list[int] = []
@@ -388,6 +390,8 @@ class Dispatcher:
         layers: list[tuple[int, str, str, str]] = []
         revoked: dict[int, Record] = {}
         for event in self._expected(events):
+            if self._is_taken_back(event):
+                continue
             if isinstance(event, Lost):
                 record = self._lost(event)
             else:
@@ -424,6 +428,39 @@ class Dispatcher:
                 raise failure
             self._stop = failure  # what the service has let in is finished: it would be paid for twice
             self._executor.throttle.stop()
+
+    def _reopen_doubtful(self, events: Iterable[Finished | Lost]) -> None:
+        """Have units fetched again whose requests have turned out not to be what their recipe wants."""
+        for doubt in (doubt for e in events if isinstance(e, Finished) for doubt in e.outcome.doubts):
+            in_flight = self._outstanding.intersection(doubt.positions)
+            settled = [position for position in doubt.positions if position not in in_flight]
+            # In the place of those that were empty, others are drawn already.
+            done = self._ledger.with_results(settled, or_empty=self._redraws is None)
+            self._doubtful |= in_flight
+            self._ledger.reopen(done)
+            self._again.extend(map(self._ledger.unit, done))
+            self._settled -= len(done)
+            self._progress.reopen(len(done))
+            self._log.write("reopened", template=doubt.template, positions=[*done, *sorted(in_flight)])
+            self._progress.say(
+                f"The function {doubt.template} of a Template decides by its values, or depends on more than these:"
+                f" {len(done) + len(in_flight):,} units whose requests may be wrong are fetched again. Give Chip the"
+                " image itself, or pass what it decides by in 'fixed'."
+            )
+
+    def _is_taken_back(self, event: Finished | Lost) -> bool:
+        """Whether a result is not to be believed; its unit is fetched again."""
+        if event.task.position not in self._doubtful:
+            return False
+        self._doubtful.discard(event.task.position)
+        if isinstance(event, Lost) or event.outcome.record is None:
+            return False
+        staged = event.outcome.staged
+        if staged is not None and not self._store.is_overwritten:
+            for each in (staged, *event.outcome.further):
+                self._store.discard(each)
+        self._again.append(replace(event.task, attempts=max(1, event.task.attempts)))
+        return True
 
     def _check_foreign(self, name: str) -> None:
         """Refuse to replace a file that was there before the run.

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from eechips import errors
+from eechips.client.requests import Doubt
 from eechips.client.throttle import Tally
 from eechips.client.transport import Exchange
 from eechips.engine.executors.executor import Finished, Lost
@@ -188,6 +189,7 @@ def _of_event(event: Finished | Lost) -> dict[str, Any]:
         "refused": outcome.refused,
         "exchanges": [dataclasses.asdict(each) for each in outcome.exchanges],
         "is_exclusive": outcome.is_exclusive,
+        "doubts": [dataclasses.asdict(each) for each in outcome.doubts],
     }
     return {"task": _of_task(event.task), **{name: value for name, value in told.items() if value}}
 
@@ -209,6 +211,7 @@ def _event(line: dict[str, Any]) -> Finished | Lost:
         further=tuple(staged[1:]),
         layers=tuple((path, layer, facts) for path, layer, facts in line.get("layers", ())),
         is_exclusive=line.get("is_exclusive", False),
+        doubts=tuple(Doubt(each["template"], tuple(each["positions"])) for each in line.get("doubts", ())),
     )
     return Finished(task, outcome)
 

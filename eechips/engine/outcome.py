@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from eechips.client.requests import Doubt
 from eechips.client.transport import Exchange
 from eechips.errors import EechipsError
 from eechips.manifest.record import Record
@@ -27,6 +28,7 @@ class Outcome:
         further: more files to commit, of a unit that has several.
         layers: of a unit whose files have names of their own, each file's path, layer, and facts as JSON.
         is_exclusive: whether the recipe did the fetching itself, so that no other unit of the process could.
+        doubts: units whose results may be wrong, as this worker has found out; they are to be fetched again.
     """
 
     position: int
@@ -39,6 +41,7 @@ class Outcome:
     layers: tuple[tuple[str, str, str], ...] = ()
     is_exclusive: bool = False
     refused: tuple[int, str] | None = None
+    doubts: tuple[Doubt, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.

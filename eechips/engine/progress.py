@@ -92,6 +92,12 @@ class Progress:
         if self._bar is not None:
             self._bar.update(1)
 
+    def reopen(self, count: int) -> None:
+        """Counts units that were settled, and are to be fetched again."""
+        self._settled -= count
+        if self._bar is not None:
+            self._bar.update(-count)
+
     def show(self, in_flight: int, limit: int) -> None:
         """Brings the display up to date.
 

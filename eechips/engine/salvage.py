@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from eechips.client.throttle import Throttle
 from eechips.engine.dispatcher import Dispatcher, Interrupt
@@ -50,9 +51,18 @@ def salvage(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
                 " damaged or was made by somebody else; choose another folder with --out"
             )
         mailbox = Mailbox(prompt, token)
-        for name in mailbox.told():
-            found = {event.task.position: event.outcome for event in _finished(mailbox, name)}
-            open_units = list(_still_open(ledger, mailbox, name))
+        names = list(mailbox.told())
+        doubtful = {
+            position
+            for name in names
+            for event in _finished(mailbox, name)
+            for doubt in event.outcome.doubts
+            for position in doubt.positions
+        }
+        ledger.reopen(ledger.with_results(doubtful, or_empty=True))
+        for name in names:
+            found = {e.task.position: replace(e.outcome, doubts=()) for e in _finished(mailbox, name)}
+            open_units = [unit for unit in _still_open(ledger, mailbox, name) if unit.position not in doubtful]
             if open_units:
                 settled += len(open_units)
                 progress = Progress(len(open_units), 0, None, quiet=True)

@@ -100,10 +100,13 @@ class Worker:
         began = time.monotonic()
         with self._transport.metered(logs=self._duty.logs) as usage:
             try:
-                outcome = self._attempt(task, usage)
+                with self._fetcher.requests.of_unit(task.position, is_repeated=task.attempts > 0):
+                    outcome = self._attempt(task, usage)
             except Stopped:
                 outcome = Outcome(task.position, None)
-        return completed(outcome, usage, time.monotonic() - began)
+        outcome = completed(outcome, usage, time.monotonic() - began)
+        doubts = self._fetcher.requests.take_doubts()
+        return replace(outcome, doubts=doubts) if doubts else outcome
 
     def _attempt(self, task: Planned, usage: Usage) -> Outcome:
         """Fetches one unit; a few times if eechips itself fails, as that may be for want of memory, for example."""

@@ -512,6 +512,12 @@ class Ledger:
                     "INSERT OR REPLACE INTO layers (position, file, layer, facts) VALUES (?, ?, ?, ?)", layers
                 )
 
+    def with_results(self, positions: Iterable[int], *, or_empty: bool) -> list[int]:
+        """Those of some units that have results; with ``or_empty``, also those that are empty and have no file."""
+        states = "'done', 'empty'" if or_empty else "'done'"
+        query = f"SELECT 1 FROM units WHERE position = ? AND (state IN ({states}) OR file IS NOT NULL)"
+        return [each for each in positions if self._db.execute(query, (each,)).fetchone() is not None]
+
     def reopen(self, positions: Iterable[int]) -> int:
         """Makes units planned again, forgetting their results; returns how many."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eechips.client.requests import Doubt
 from eechips.client.throttle import Tally
 from eechips.client.transport import Exchange
 from eechips.engine.executors.executor import Finished, Lost
@@ -64,6 +65,7 @@ def events(draw: st.DrawFn) -> Finished | Lost:
         further=tuple(files[1:]),
         layers=tuple(draw(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=2))),
         is_exclusive=draw(st.booleans()),
+        doubts=tuple(draw(st.lists(st.builds(Doubt, TEXT, st.lists(st.integers(0, 2**40)).map(tuple)), max_size=2))),
     )
     return Finished(task, outcome)
 

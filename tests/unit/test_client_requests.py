@@ -19,10 +19,9 @@ from hypothesis import strategies as st
 from eechips import Chip, Grid, Template
 from eechips.client.fetch import Fetcher
 from eechips.client.pixels import Method
-from eechips.client.requests import Request, Requests, _meaning
+from eechips.client.requests import Doubt, Request, Requests, _meaning
 from eechips.engine.config import RunConfig
 from eechips.engine.run import connect
-from eechips.errors import RecipeError
 from eechips.jobs.chips import ChipSample
 from eechips.recipe import ChipFormat
 from tests.engine_service import serving
@@ -189,16 +188,27 @@ def doubling_large(x: float) -> ee.Image:
     return ee.Image.constant(x).multiply(2 if math.hypot(x, 0.0) > 50 else 1)
 
 
-def test_a_decision_that_first_shows_late_stops_the_filling_in_and_is_told(fetchers: dict[str, Fetcher]) -> None:
+def test_a_decision_that_first_shows_late_stops_the_filling_in_and_names_the_units_since_the_last_comparison(
+    fetchers: dict[str, Fetcher],
+) -> None:
     requests = Requests(fetchers["pixels"]._requests._capture)
 
-    def fill(*values: float) -> list[Request | None]:
-        return [requests.fill(Chip(Template(doubling_large, values={"x": x}), grid=GRID)) for x in values]
+    def fill(first: int, *values: float, again: bool = False) -> list[Request | None]:
+        found = []
+        for position, x in enumerate(values, first):
+            with requests.of_unit(position, is_repeated=again):
+                found.append(requests.fill(Chip(Template(doubling_large, values={"x": x}), grid=GRID)))
+        return found
 
-    assert None not in fill(*(number / 10 for number in range(500)))
-    with pytest.raises(RecipeError, match=r"doubling_large of a Template decides by its values.* may be wrong"):
-        fill(*(100.0 + number for number in range(100)))
-    assert fill(100.0) == [None]
+    assert None not in fill(0, *(number / 10 for number in range(500)))
+    assert fill(500, 1.0, again=True) == [None]
+    assert not requests.take_doubts()
+    found = fill(500, *(100.0 + number for number in range(100)))
+    assert found.index(None) == 511 - 500  # its 512th request
+    assert set(found[11:]) == {None}
+    (doubt,) = requests.take_doubts()
+    assert doubt == Doubt("doubling_large", tuple(range(448, 511)))
+    assert not requests.take_doubts()
 
 
 def constant(kind: Any, x: float) -> ee.Image:
