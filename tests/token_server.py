@@ -59,6 +59,7 @@ class TokenServer:
         headers: of the requests to the service, with lower-case names, in their order; ``:path`` is the path.
         grants: parameters of the requests to ``/token`` and ``/sts``.
         outages: the fault of every request to a party, by party, as long as it stands there.
+        held: requests that such faults have held.
         released: ends the faults that hold a request.
         skew: seconds by which the service's clock is ahead: so much earlier than was promised it refuses a token.
     """
@@ -72,6 +73,7 @@ class TokenServer:
         self.headers: list[dict[str, str]] = []
         self.grants: list[dict[str, str]] = []
         self.outages: dict[str, str] = {}
+        self.held = 0
         self.released = threading.Event()
         self.skew = 0.0
         self._planned: dict[str, deque[str]] = defaultdict(deque)
@@ -282,6 +284,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _fail(self, fault: str) -> None:
         status, _, error = fault.partition(" ")
         if fault == "hold":
+            with self.server_of_tokens.lock:
+                self.server_of_tokens.held += 1
             self.server_of_tokens.released.wait()
         if fault in ("reset", "hold"):
             self.close_connection = True

@@ -9,7 +9,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
@@ -25,6 +28,11 @@ from eechips.client.throttle import Limits, Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import EechipsError
+from eechips.manifest import open_run
+from tests.engine_recipes import CHIPS
+from tests.engine_service import Service
+from tests.process_tree import kinds
+from tests.proxy import wired
 from tests.token_server import TokenServer, token_server
 
 COUNT = 8
@@ -231,3 +239,132 @@ def test_credentials_that_are_revoked_are_asked_for_once(server: TokenServer) ->
     assert {answer.partition(" (")[0] for answer in answers} == {"ConfigurationError: the credentials do not work"}
     assert len(set(answers)) == 1
     assert server.requests["token"] == 2
+
+
+LIFETIME = 6.0
+DUE = LIFETIME * 0.75
+"""Seconds after which a token of a run is replaced."""
+
+
+class Running:
+    """``eechips run`` with eight worker processes, at a service that wants tokens of a few seconds."""
+
+    def __init__(self, folder: Path, server: TokenServer, endpoint: str, count: int) -> None:
+        (folder / "recipe.py").write_text(CHIPS)
+        self.folder, self._count = folder, count
+        self._began = time.monotonic()
+        options = ["--in-flight", "64", "--processes", str(COUNT), "--rate", "none", "--project", "my-project"]
+        self.process = subprocess.Popen(
+            [
+                *(
+                    sys.executable,
+                    "-m",
+                    "eechips",
+                    "run",
+                    "recipe.py",
+                    "--out",
+                    "out",
+                    "-p",
+                    f"count={count}",
+                    *options,
+                ),
+                *("--endpoint", endpoint, "--send-credentials", "--credentials", server.key(folder / "key.json").name),
+            ],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def workers(self) -> list[int]:
+        return kinds(self.process.pid)["workers"]
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Waits until something is the case while it runs."""
+        while not condition():
+            assert self.process.poll() is None, self.process.communicate()
+            assert self.seconds < 120
+            time.sleep(0.01)
+
+    def ended(self) -> tuple[int, str]:
+        """Exit status and output, which has no secret and no traceback."""
+        output, _ = self.process.communicate(timeout=240)
+        for word in ("ya29.", "Bearer", "PRIVATE KEY", "Traceback"):
+            assert word not in output
+        for path in (self.folder / "out").rglob("*"):
+            assert not path.is_file() or b"ya29." not in path.read_bytes(), path
+        return self.process.returncode, output
+
+    def assert_whole(self) -> None:
+        run = open_run(self.folder / "out")
+        assert run.counts == {"done": self._count}
+        assert run.verify() == []
+
+
+@contextlib.contextmanager
+def running(folder: Path, server: TokenServer, count: int) -> Iterator[Running]:
+    with wired(server.url, "127.0.0.2") as wire:  # no address of this machine's own: credentials are sent there
+        found = Running(folder, server, wire.url, count)
+        try:
+            yield found
+        finally:
+            found.process.kill()
+            found.process.wait()
+
+
+@pytest.fixture
+def guarded(service: Service) -> Iterator[TokenServer]:
+    """The service behind one that wants tokens, in real time."""
+    service.latency = 0.5
+    with token_server(lifetime=LIFETIME, upstream=service.url) as found:
+        found.clock = time.monotonic
+        yield found
+
+
+@pytest.mark.slow
+def test_a_run_with_eight_workers_refreshes_one_token_per_expiry(guarded: TokenServer, tmp_path: Path) -> None:
+    with running(tmp_path, guarded, count=900) as run:
+        run.wait_until(lambda: len(run.workers) == COUNT)
+        for pid in run.workers:
+            for about in ("environ", "cmdline"):
+                assert b"ya29." not in Path(f"/proc/{pid}/{about}").read_bytes()
+        status, output = run.ended()
+        seconds = run.seconds
+    assert status == 0, output
+    run.assert_whole()
+    assert guarded.requests["token"] >= 3
+    assert guarded.requests["token"] <= 1 + seconds / DUE + guarded.refused
+
+
+@pytest.mark.slow
+def test_a_run_whose_workers_are_all_killed_while_one_refreshes_goes_on(guarded: TokenServer, tmp_path: Path) -> None:
+    with running(tmp_path, guarded, count=900) as run:
+        run.wait_until(lambda: len(run.workers) == COUNT)
+        guarded.plan("token", "hold")
+        run.wait_until(lambda: guarded.held == 1)
+        for pid in run.workers:
+            os.kill(pid, signal.SIGKILL)
+        status, output = run.ended()
+        seconds = run.seconds
+    assert status == 0, output
+    run.assert_whole()
+    assert guarded.requests["token"] <= 2 + seconds / DUE + guarded.refused
+
+
+@pytest.mark.slow
+def test_a_run_whose_credentials_are_revoked_ends_with_one_sentence(guarded: TokenServer, tmp_path: Path) -> None:
+    with running(tmp_path, guarded, count=5000) as run:
+        run.wait_until(lambda: len(run.workers) == COUNT)
+        before = guarded.requests["token"]
+        guarded.outages["token"] = "400 invalid_grant"
+        status, output = run.ended()
+    assert status == 2, output
+    (error,) = [line for line in output.splitlines() if line.startswith("Error: ")]
+    assert "the credentials do not work (invalid_grant" in error
+    assert guarded.requests["token"] - before <= 2
