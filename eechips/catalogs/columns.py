@@ -224,6 +224,16 @@ def count_kinds(table: pa.Table, names: Iterable[str]) -> dict[str, Counter[str]
     return found
 
 
+def fractions_apart(table: pa.Table) -> set[str]:
+    """The columns of which ``properties`` has numbers that no column of integers holds."""
+    return {
+        _OF_PATHS.get(name, name)
+        for row in _rest(table)
+        for name, value in row.items()
+        if _kind(value) == "number" and (isinstance(value, float) or abs(value) >= 2**63)
+    }
+
+
 def most_frequent(counts: Mapping[str, int]) -> str:
     """Choose the kind that most values have; of several, a number if possible."""
     return max(sorted(counts), key=lambda kind: (counts[kind], kind == "number", kind == "boolean"))

@@ -32,6 +32,7 @@ from eechips.catalogs.columns import (
     conformed,
     count_kinds,
     ends_of,
+    fractions_apart,
     is_mixed,
     kind_named,
     most_frequent,
@@ -312,10 +313,16 @@ class _Plan:
             return {}
         new = [(shard, pa.array(keep)) for shard, keep in zip(self.shards, masks, strict=True)]
         rests: dict[str, Mapping[str, Counter[str]]] = {}
+        fractions: set[str] = set()
         for path in self._having({REST}):
             if (table := self._kept(path, {REST})) is not None:
                 rests[path] = count_kinds(table, ())
-        apart = [count_kinds(shard.columns({REST}).filter(keep), ()) for shard, keep in new]
+                fractions |= fractions_apart(table)
+        apart: list[Mapping[str, Counter[str]]] = []
+        for shard, keep in new:
+            table = shard.columns({REST}).filter(keep)
+            apart.append(count_kinds(table, ()))
+            fractions |= fractions_apart(table)
         differing |= {name for counts in (*apart, *rests.values()) for name in counts} & kinds.keys()
         counts: dict[str, Counter[str]] = defaultdict(Counter)
         for shard, keep in new:
@@ -331,9 +338,8 @@ class _Plan:
             kind = most_frequent(dict.fromkeys(kinds[name], 0) | values)
             if kind not in _TYPES:
                 continue
-            # What returns from ``properties``, or is cast, may be a fraction.
-            returns = self.is_cast or any(own.get(name, Counter())["number"] for own in (*apart, *rests.values()))
-            is_whole = kind == "number" and _FRACTION not in types[name] and not returns
+            # What is cast may be a fraction, and what returns from ``properties`` too.
+            is_whole = _FRACTION not in types[name] and not self.is_cast and name not in fractions
             found[name] = pa.int64() if is_whole else _TYPES[kind]
             others = {other: count for other, count in sorted(values.items()) if other != kind and count}
             if others:

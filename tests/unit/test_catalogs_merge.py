@@ -74,6 +74,20 @@ def test_so_have_many_more_catalogues(merges: list[list[dict[str, Any]]], stream
         assert_newest_win(merges)
 
 
+def test_integers_stay_integers_however_their_batches_are_mixed(tmp_path: Path) -> None:
+    """A batch with more texts than numbers has its numbers apart, from where they return."""
+    texts = [item(name, HERE, when=DAYS[0], a="x") for name in "ac"]
+    numbers = [item(name, THERE, when=DAYS[0], a=1) for name in "bd"]
+    for batch in ([numbers[0]], [numbers[1]], [texts[0]], [texts[1]]):
+        put(tmp_path, batch)
+    before = digests(tmp_path)
+    put(tmp_path, [texts[0], numbers[0], texts[1]], [numbers[1]])
+    assert digests(tmp_path) == before
+    put(tmp_path, [texts[0], item("b", THERE, when=DAYS[0], a=1.5), texts[1]])
+    found = contents(open_catalog(tmp_path))
+    assert {key[1]: value["properties"]["a"] for key, value in found.items()} == {"a": "x", "b": 1.5, "c": "x", "d": 1}
+
+
 def test_large_partitions_are_merged_as_streams_to_the_same_bytes(tmp_path: Path) -> None:
     many = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.01 + n / 1000, 50.01), updated=STAMPS[1]) for n in range(300)]
     news = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.02 + n / 1000, 50.01), updated=STAMPS[2]) for n in range(100, 400)]
