@@ -1,4 +1,8 @@
-"""Addresses to which no download connects: those where clouds hand out a machine's credentials."""
+"""Addresses to which no download connects: those where clouds hand out a machine's credentials.
+
+And those of private networks, when somebody on the public internet has named them: what answers there trusts this
+machine, as whoever has named it is not trusted.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,8 @@ _EMBEDDING = (
     ipaddress.IPv6Network("::/96"),  # IPv4-compatible: RFC 4291, 2.5.5.1
 )
 """IPv6 networks whose addresses end with an IPv4 address."""
+_PRIVATE_NAMES = frozenset({"localhost", "local", "localdomain", "internal", "intranet", "lan", "home", "corp", "arpa"})
+"""Top-level names that the public internet does not have, and ``home.arpa`` (RFC 6761, RFC 6762, RFC 8375, ICANN)."""
 
 
 def is_off_limits(address: str) -> bool:
@@ -53,6 +59,50 @@ def is_host_off_limits(host: str) -> bool:
         return is_off_limits(socket.inet_ntoa(socket.inet_aton(host)))  # 2852039166 and 0xa9fea9fe are 169.254.169.254
     except (OSError, ValueError):
         return False
+
+
+def is_private(address: str) -> bool:
+    """Tell whether an IP address, in any notation, is none of the public internet: loopback and private networks.
+
+    Args:
+        address: of a socket; IPv6 may have a zone.
+
+    Raises:
+        ValueError: if it is not an IP address.
+    """
+    found = ipaddress.ip_address(address.partition("%")[0])
+    inner = _embedded(found) if isinstance(found, ipaddress.IPv6Address) else []
+    return any(not form.is_global for form in inner) if inner else not found.is_global
+
+
+def is_host_private(host: str) -> bool:
+    """Tell whether the host of a URL is written as a private address, or is a name of private networks alone.
+
+    No name is looked up.
+    """
+    host = host.strip("[]").rstrip(".").lower()
+    try:
+        return is_private(host)
+    except ValueError:
+        pass
+    try:
+        return is_private(socket.inet_ntoa(socket.inet_aton(host)))
+    except (OSError, ValueError):
+        return host.rpartition(".")[2] in _PRIVATE_NAMES or "." not in host
+
+
+def is_host_public(host: str) -> bool:
+    """Tell whether the host of a URL is on the public internet: all of its addresses are.
+
+    A name that nobody here knows, as behind a proxy, is taken for public unless it looks private.
+    """
+    if is_host_private(host):
+        return False
+    try:
+        found = socket.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        return True
+    return not any(is_private(str(target[0])) for *_, target in found)
 
 
 def _embedded(address: ipaddress.IPv6Address) -> list[ipaddress.IPv4Address]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import gzip
 import io
@@ -14,7 +15,7 @@ import stat
 import urllib.request
 import zlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, is_web, t
 from eechips.catalogs.hosts import Host
 from eechips.errors import UsageError
 from eechips.moment import parse_retry_after
-from eechips.network import is_host_off_limits, is_off_limits
+from eechips.network import is_host_off_limits, is_host_private, is_host_public, is_off_limits, is_private
 from eechips.objects.refusal import is_final
 
 
@@ -49,6 +50,7 @@ _TRANSIENT = frozenset({408, 425, 429, 500, 502, 503, 504})
 _TOO_MANY = 429
 _UNAVAILABLE = 503
 _REDIRECTS = 5
+_MOVED = (301, 302, 303, 307, 308)
 _MOST_DOUBLINGS = 16
 _SPELT = re.compile(r"https?://[A-Za-z0-9.:-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", re.IGNORECASE)
 
@@ -188,16 +190,18 @@ class _Fetching:
         pace, found = self._pace, self._found
         # What blocks waits in threads, as many as may wait; by default there are fewer, four more than cores.
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(pace.in_flight))
-        connector = aiohttp.TCPConnector(
-            limit=pace.in_flight, limit_per_host=pace.per_host, socket_factory=_socket_within_limits
-        )
-        timeout = aiohttp.ClientTimeout(total=pace.timeout)
-        headers = {"Accept": _ACCEPTED}
-        async with aiohttp.ClientSession(
-            connector=connector, timeout=timeout, headers=headers, max_field_size=_LARGEST_HEADER
-        ) as session:
+
+        def opened(factory: Callable[[Any], socket.socket]) -> Any:
+            connector = aiohttp.TCPConnector(limit=pace.in_flight, limit_per_host=pace.per_host, socket_factory=factory)
+            timeout = aiohttp.ClientTimeout(total=pace.timeout)
+            return aiohttp.ClientSession(
+                connector=connector, timeout=timeout, headers={"Accept": _ACCEPTED}, max_field_size=_LARGEST_HEADER
+            )
+
+        async with opened(_socket_within_limits) as session, opened(_public_socket) as public:
+            sessions = _Sessions(session, public)
             try:
-                await asyncio.gather(*(self._work(session) for _ in range(min(pace.in_flight, len(self._addresses)))))
+                await asyncio.gather(*(self._work(sessions) for _ in range(min(pace.in_flight, len(self._addresses)))))
             except asyncio.CancelledError:  # interrupted: threads are waited for
                 if self._make is not None:
                     self._make.stop()
@@ -207,20 +211,20 @@ class _Fetching:
         del found.bodies[self._begun :]
         return found
 
-    async def _work(self, session: Any) -> None:
+    async def _work(self, sessions: _Sessions) -> None:
         while self._begun < len(self._addresses) and self._bytes < self._enough:
             number = self._begun
             self._begun += 1
             address = self._addresses[number]
             try:
-                body = _unzipped(await self._one(session, address, self._foreign[number]))
+                body = _unzipped(await self._one(sessions, address, self._foreign[number]))
                 self._bytes += len(body)
                 self._found.bodies[number] = body
             except _FailedError as error:
                 self._found.failures.append((number, error.kind, told(str(error))))
             self._advance(1)
 
-    async def _one(self, session: Any, address: str, is_foreign: bool) -> bytes:
+    async def _one(self, sessions: _Sessions, address: str, is_foreign: bool) -> bytes:
         if self._make is not None:
             return await asyncio.to_thread(_made, self._make, address)
         if not address:
@@ -235,10 +239,7 @@ class _Fetching:
             raise _FailedError("no address", str(error)) from error
         host = self._hosts.setdefault(name, Host(self._pace.per_host, self._borne.get(name)))
         if is_web(address):
-            proxy = self._proxy(address)
-            if is_host_off_limits(urlsplit(address).hostname or ""):  # a proxy may stand where clouds' services are
-                raise _FailedError("forbidden", "an address of this machine's own network, which no item has")
-            request = functools.partial(_by_http, session, address, proxy)
+            request = functools.partial(_by_http, sessions, address, self._proxy)
         else:
             request = functools.partial(asyncio.to_thread, _by_fsspec, address)
         return await self._patiently(host, lambda: self._asked(name, host, request))
@@ -285,6 +286,19 @@ class _Fetching:
         return self._proxies.get(parts.scheme.lower())
 
 
+@dataclass(frozen=True, slots=True)
+class _Sessions:
+    """What requests are sent by.
+
+    Attributes:
+        any: connects to any host but clouds' metadata services.
+        public: connects to the public internet alone: after a redirection of a host there.
+    """
+
+    any: Any
+    public: Any
+
+
 def _socket_within_limits(place: Any) -> socket.socket:
     """A socket for a connection, but to where clouds hand out a machine's credentials."""
     family, kind, protocol, _, target = place
@@ -293,14 +307,47 @@ def _socket_within_limits(place: Any) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-async def _by_http(session: Any, address: str, proxy: str | None) -> bytes:
-    import aiohttp
+def _public_socket(place: Any) -> socket.socket:
+    """A socket for a connection to the public internet."""
+    if is_private(place[-1][0]):
+        raise _OffLimitsError(f"{place[-1][0]} is in a private network, where a host of the public internet has led")
+    return _socket_within_limits(place)
+
+
+@contextlib.asynccontextmanager
+async def _redirected(sessions: _Sessions, address: str, proxy_of: Callable[[str], str | None]) -> AsyncIterator[Any]:
+    """The answer to a request, after redirections: none leads from the public internet into a private network."""
     import yarl
 
+    # As it stands in the list: what somebody has signed must not be spelt otherwise.
+    url = yarl.URL(address, encoded=_SPELT.fullmatch(address) is not None)
+    is_public = False
+    for _ in range(_REDIRECTS + 1):
+        host = url.host or ""
+        if is_host_off_limits(host):  # a proxy may stand where clouds' services are
+            raise _FailedError("forbidden", "an address of this machine's own network, which no item has")
+        if is_public and is_host_private(host):
+            raise _FailedError("forbidden", f"{host} is in a private network, where the public internet has led")
+        proxy = proxy_of(str(url))
+        session = sessions.public if is_public and proxy is None else sessions.any  # a proxy may be in any network
+        async with session.get(url, proxy=proxy, allow_redirects=False) as answer:
+            target = answer.headers.get("Location") or answer.headers.get("URI")
+            if answer.status not in _MOVED or not target:
+                yield answer
+                return
+        is_public = is_public or await asyncio.to_thread(is_host_public, host)
+        following = yarl.URL(target, encoded=_SPELT.fullmatch(target) is not None)
+        if following.scheme not in ("", "http", "https"):
+            raise _FailedError("redirects", "to what is no web address")
+        url = following if following.absolute else url.join(following)
+    raise _FailedError("redirects", f"more than {_REDIRECTS}")
+
+
+async def _by_http(sessions: _Sessions, address: str, proxy_of: Callable[[str], str | None]) -> bytes:
+    import aiohttp
+
     try:
-        # As it stands in the list: what somebody has signed must not be spelt otherwise.
-        url = yarl.URL(address, encoded=_SPELT.fullmatch(address) is not None)
-        async with session.get(url, proxy=proxy, max_redirects=_REDIRECTS) as answer:
+        async with _redirected(sessions, address, proxy_of) as answer:
             if answer.status in _TRANSIENT:
                 wait = parse_retry_after({name.lower(): value for name, value in answer.headers.items()})
                 is_refusal = answer.status == _TOO_MANY or (answer.status == _UNAVAILABLE and wait is not None)
@@ -314,10 +361,6 @@ async def _by_http(session: Any, address: str, proxy: str | None) -> bytes:
                     raise _FailedError("too large", f"more than {LARGEST:,} bytes")
     except asyncio.TimeoutError:
         raise _PassingError("time-out", "no whole answer came in time") from None
-    except aiohttp.TooManyRedirects:
-        raise _FailedError("redirects", f"more than {_REDIRECTS}") from None
-    except aiohttp.RedirectClientError:
-        raise _FailedError("redirects", "to what is no web address") from None
     except aiohttp.ClientConnectorCertificateError as error:
         raise _FailedError("certificate", str(error)) from error
     except aiohttp.ClientConnectorError as error:

@@ -17,7 +17,7 @@ import urllib3.connection
 from eechips.client.throttle import Seat
 from eechips.client.transport import is_loopback, origin
 from eechips.errors import PermanentError
-from eechips.network import is_host_off_limits, is_off_limits
+from eechips.network import is_host_off_limits, is_host_private, is_off_limits, is_private
 
 _MOST_CONNECTIONS = 64
 """Connections kept open at most by one process, to one host."""
@@ -49,12 +49,22 @@ class Adapter(requests.adapters.HTTPAdapter):
 
 class _GuardedConnection(urllib3.connection.HTTPConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect_within_limits(self, super()._new_conn)
+        return _connect_within_limits(self, super()._new_conn, _refuse_metadata)
 
 
 class _GuardedTlsConnection(urllib3.connection.HTTPSConnection):
     def _new_conn(self) -> socket.socket:
-        return _connect_within_limits(self, super()._new_conn)
+        return _connect_within_limits(self, super()._new_conn, _refuse_metadata)
+
+
+class _PublicConnection(urllib3.connection.HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect_within_limits(self, super()._new_conn, _refuse_private)
+
+
+class _PublicTlsConnection(urllib3.connection.HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connect_within_limits(self, super()._new_conn, _refuse_private)
 
 
 class _GuardedPool(urllib3.HTTPConnectionPool):
@@ -65,17 +75,33 @@ class _GuardedTlsPool(urllib3.HTTPSConnectionPool):
     ConnectionCls = _GuardedTlsConnection
 
 
+class _PublicPool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _PublicConnection
+
+
+class _PublicTlsPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _PublicTlsConnection
+
+
 class GuardedAdapter(Adapter):
     """An adapter for addresses that others have written: it does not connect to clouds' metadata services.
 
     It looks at the addresses that sockets are opened to, so that names and redirections are covered. The connection to
     a proxy is the user's own choice; only addresses written in URLs are checked then, since the proxy resolves names.
+
+    Args:
+        is_public: whether it connects to the public internet alone.
     """
+
+    def __init__(self, *, is_public: bool = False) -> None:
+        self._is_public = is_public
+        super().__init__()
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Have the pools make guarded connections."""
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _GuardedPool, "https": _GuardedTlsPool}
+        pools = (_PublicPool, _PublicTlsPool) if self._is_public else (_GuardedPool, _GuardedTlsPool)
+        self.poolmanager.pool_classes_by_scheme = dict(zip(("http", "https"), pools, strict=True))
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request, unless its URL names an address that is off limits.
@@ -85,12 +111,16 @@ class GuardedAdapter(Adapter):
         """
         host = urlsplit(request.url).hostname or ""
         if is_host_off_limits(host):
-            raise _refusal(host)
+            raise _metadata_refusal(host)
+        if self._is_public and is_host_private(host):
+            raise _private_refusal(host)
         return super().send(request, *args, **kwargs)
 
 
 def _connect_within_limits(
-    connection: urllib3.connection.HTTPConnection, connect: Callable[[], socket.socket]
+    connection: urllib3.connection.HTTPConnection,
+    connect: Callable[[], socket.socket],
+    refuse: Callable[[str, str], None],
 ) -> socket.socket:
     """Connect to a host none of whose addresses is off limits.
 
@@ -99,23 +129,42 @@ def _connect_within_limits(
     """
     with contextlib.suppress(OSError, UnicodeError):  # whatever is wrong with a name is told by connecting to it
         for *_, target in socket.getaddrinfo(connection.host.strip("[]"), connection.port, type=socket.SOCK_STREAM):
-            if is_off_limits(str(target[0])):
-                raise _refusal(connection.host)
+            refuse(connection.host, str(target[0]))
     found = connect()
-    if is_off_limits(found.getpeername()[0]):  # the name has got another address meanwhile
+    try:
+        refuse(connection.host, str(found.getpeername()[0]))  # the name may have got another address meanwhile
+    except PermanentError:
         found.close()
-        raise _refusal(connection.host)
+        raise
     return found
 
 
-def _refusal(host: str) -> PermanentError:
+def _refuse_metadata(host: str, address: str) -> None:
+    if is_off_limits(address):
+        raise _metadata_refusal(host)
+
+
+def _refuse_private(host: str, address: str) -> None:
+    _refuse_metadata(host, address)
+    if is_private(address):
+        raise _private_refusal(host)
+
+
+def _metadata_refusal(host: str) -> PermanentError:
     return PermanentError(
         f"{host} is an address of this machine's own network, where clouds hand out its credentials: nothing is"
         " downloaded from there"
     )
 
 
-def open_session(endpoint: str, *, is_guarded: bool = False) -> requests.Session:
+def _private_refusal(host: str) -> PermanentError:
+    return PermanentError(
+        f"{host} is an address of a private network, and was named by a host of the public internet: nothing is"
+        " downloaded from there. If you trust it, name it yourself, in a list of items on this machine"
+    )
+
+
+def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = False) -> requests.Session:
     """A session with keep-alive, no retries of its own, and proxies looked up once.
 
     Requests would look for proxies, certificates and ``.netrc`` passwords anew for every request; the last
@@ -124,6 +173,7 @@ def open_session(endpoint: str, *, is_guarded: bool = False) -> requests.Session
     Args:
         endpoint: base URL.
         is_guarded: whether it refuses the addresses of clouds' metadata services: for URLs that others have written.
+        is_public: whether it refuses those of private networks as well: for URLs that the public internet has named.
     """
     session = requests.Session()
     if not is_loopback(endpoint):
@@ -131,7 +181,7 @@ def open_session(endpoint: str, *, is_guarded: bool = False) -> requests.Session
         session.proxies, session.verify = settings["proxies"], settings["verify"]
     session.trust_env = False
     for scheme in ("https://", "http://"):
-        session.mount(scheme, GuardedAdapter() if is_guarded else Adapter())
+        session.mount(scheme, GuardedAdapter(is_public=is_public) if is_guarded or is_public else Adapter())
     return session
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from eechips.client.sessions import open_session
 from eechips.downloads.address import host_of, shown
 from eechips.errors import PermanentError, TransientError
 from eechips.human import human_bytes
+from eechips.network import is_host_public
 
 _REDIRECTIONS = 10
 _MOVED = (301, 302, 303, 307, 308)
@@ -39,11 +41,14 @@ class Hosts:
         per_host: transfers from one host at a time.
         connect: seconds to reach a host.
         read: seconds between two pieces of an answer.
+        home: address of the catalogue that names the files. One of the public internet leads into no private network,
+            and no redirection of a public host does.
     """
 
-    def __init__(self, per_host: int, connect: float, read: float) -> None:
+    def __init__(self, per_host: int, connect: float, read: float, home: str = "") -> None:
         self._per_host, self._timeout = per_host, (connect, read)
-        self._sessions: dict[str, requests.Session] = {}
+        self._home = home
+        self._sessions: dict[tuple[str, bool], requests.Session] = {}
         self._cookies = requests.cookies.RequestsCookieJar()
         self._limits: dict[str, threading.Semaphore] = {}
         self._opening = threading.Lock()
@@ -87,13 +92,15 @@ class Hosts:
         Raises:
             TransientError, PermanentError: if there is no answer; without the URL's query.
         """
+        is_public = self._is_home_public
         for _ in range(_REDIRECTIONS + 1):
-            response = self._send(method, url, {**headers, **secrets(url)}, body)
+            response = self._send(method, url, {**headers, **secrets(url)}, body, is_public=is_public)
             try:
                 target = response.headers.get("Location")
                 if response.status_code not in _MOVED or not target:
                     yield response
                     return
+                is_public = is_public or _is_public(url)
                 url = _moved(url, target)
                 if response.status_code == _SEE_OTHER:
                     method, body = "GET", None
@@ -132,11 +139,21 @@ class Hosts:
         finally:
             response.close()
 
+    @functools.cached_property
+    def _is_home_public(self) -> bool:
+        return _is_public(self._home)
+
     def _send(
-        self, method: str, url: str, headers: Mapping[str, str], body: Mapping[str, str] | bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Mapping[str, str] | bytes | None = None,
+        *,
+        is_public: bool = False,
     ) -> requests.Response:
         """One request, without following redirections; the body of its answer is still to be read."""
-        session = self._session(url)
+        session = self._session(url, is_public)
         try:
             request = session.prepare_request(requests.Request(method, url, headers=dict(headers), data=body))
             return session.send(
@@ -158,14 +175,24 @@ class Hosts:
         except ValueError:  # requests looks at the next address, although nobody wants to be led there
             raise PermanentError(f"{shown(url)} sends us to what is no address") from None
 
-    def _session(self, url: str) -> requests.Session:
+    def _session(self, url: str, is_public: bool) -> requests.Session:
         with self._opening:
             host = f"{urlsplit(url).scheme}://{host_of(url)}"
-            if host not in self._sessions:
-                self._sessions[host] = open_session(f"{host}/", is_guarded=True)
-                self._sessions[host].headers["Accept-Encoding"] = "identity"
-                self._sessions[host].cookies = self._cookies
-            return self._sessions[host]
+            if (host, is_public) not in self._sessions:
+                session = open_session(f"{host}/", is_guarded=True, is_public=is_public)
+                session.headers["Accept-Encoding"] = "identity"
+                session.cookies = self._cookies
+                self._sessions[host, is_public] = session
+            return self._sessions[host, is_public]
+
+
+def _is_public(url: str) -> bool:
+    """Whether a URL is one of the web, of a host on the public internet."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme.lower() in ("http", "https") and is_host_public(parts.hostname or "")
+    except ValueError:
+        return False
 
 
 def read_body(response: requests.Response, address: str, most: int) -> bytes:

@@ -36,6 +36,9 @@ _PIECE = 1 << 19  # bytes that are read at a time
 _PROGRESS = 1 << 16
 """Bytes that requests must bring for another to follow as if nothing had happened, and that must come within the time
 that a host may be silent: one that sends a byte now and then would keep a place for ever."""
+_SURPLUS = 1 << 24
+"""Bytes that are taken of a file beyond twice its declared size. A catalogue may be wrong, and then the whole file is
+needed in quarantine to find out why; the limit stops files without end."""
 _TRIES = 3
 """Whole files that may be wrong before one is put into quarantine."""
 _INSPECTORS = 2
@@ -308,7 +311,7 @@ class Courier:
     ) -> None:
         slot.received += len(data)
         self._rate.pay(len(data))
-        if promise.size is not None and partial.size + len(data) > promise.size:
+        if promise.size is not None and partial.size + len(data) > 2 * promise.size + _SURPLUS:
             raise _TooMuchError(f"it has more than the {promise.size:,} bytes that it should have")
         partial.write(data)
         room(len(data))

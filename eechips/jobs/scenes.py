@@ -234,7 +234,7 @@ class Scenes:
             raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
         folder, transport, timeouts = site.store.root, site.transport, site.timeouts
         ignore(NotGeoreferencedWarning)
-        with Hosts(self.per_host, timeouts.connect, timeouts.read) as hosts:
+        with Hosts(self.per_host, timeouts.connect, timeouts.read, self.stac) as hosts:
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
             inner, room = self._signer(hosts), Room(folder)
             reader = Reader(hosts, inner, patience, transport.pause)
@@ -262,7 +262,7 @@ class Scenes:
             StorageError: if there is no room for what was found.
         """
         if not self._desk:  # only to see what there is
-            with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT) as hosts:
+            with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT, self.stac) as hosts:
                 reader = Reader(hosts, self._signer(hosts))
                 yield from self.catalogue.units(self.catalogue.items(reader), reader.unread)
             return
@@ -323,7 +323,7 @@ class Scenes:
         Raises:
             UsageError, ConfigurationError: see :meth:`get_requests`.
         """
-        with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT) as hosts:
+        with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT, self.stac) as hosts:
             reader = Reader(hosts, self._signer(hosts))
             yield from self.catalogue.units(self.catalogue.ask(folder, reader, log), reader.unread)
 

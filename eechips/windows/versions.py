@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.client.classify import is_passing
-from eechips.client.sessions import open_session
 from eechips.client.transport import Timeouts
-from eechips.downloads.address import shown
+from eechips.downloads.address import host_of, shown
+from eechips.downloads.hosts import Hosts
 from eechips.errors import EechipsError, PermanentError, TransientError
 from eechips.objects.refusal import is_final
 from eechips.windows.addresses import Place
@@ -181,22 +181,23 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, Version | None]:
     Raises:
         TransientError: if it does not answer, or not now.
     """
-    headers = {"Accept-Encoding": "identity", **_authorization(os.environ)}
-    status = 0
+    own, host, status = _authorization(os.environ), host_of(url), 0
+
+    def secrets(address: str) -> Mapping[str, str]:
+        return own if host_of(address) == host else {}
+
     try:
-        # A session of our own: it takes no slot of the throttle, of which the window that is being read has one.
-        with open_session(url, is_guarded=True) as session:
+        # Sessions of our own: they take no slot of the throttle, of which the window that is being read has one.
+        with Hosts(1, timeouts.connect, timeouts.read) as hosts:
             for method, further in _WAYS:
-                with session.request(
-                    method, url, headers={**headers, **further}, timeout=(timeouts.connect, timeouts.read), stream=True
-                ) as answer:
+                with hosts.get(url, further, secrets, method=method) as answer:
                     status = answer.status_code
                     if status in (200, 206):
                         return status, _told(answer)
                     if status in (404, 410):
                         break
-    except OSError as error:  # as all errors of requests are
-        raise TransientError(f"could not ask about {shown(url)}: {type(error).__name__}") from None
+    except TransientError as error:
+        raise TransientError(f"could not ask about {shown(url)}: {error}", status=error.status) from None
     if is_passing(status):
         raise TransientError(f"could not ask about {shown(url)}: HTTP {status}", status=status)
     return status, None
