@@ -47,7 +47,7 @@ class Projection:
         "The projection is scaled by dividing the specified scale value by the nominal size of a meter":
         https://developers.google.com/earth-engine/apidocs/ee-image-setdefaultprojection.
         """
-        return Projection(self.crs, self.transform * Affine.scale(metres / self.nominal_scale))
+        return Projection(self.crs, self.transform @ Affine.scale(metres / self.nominal_scale))
 
 
 WGS84 = Projection("EPSG:4326")

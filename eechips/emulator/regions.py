@@ -211,7 +211,7 @@ def region_within(context: Context, geometry: Geometry, lattice: Lattice) -> Reg
         else context.note(key, lambda: region_on(geometry, projection))
     )
     while lattice.best_effort and region.pixels > lattice.max_pixels:
-        projection = Projection(projection.crs, projection.transform * Affine.scale(2))
+        projection = Projection(projection.crs, projection.transform @ Affine.scale(2))
         region = region_on(geometry, projection)
     if region.pixels > lattice.max_pixels:
         raise too_many(region.pixels, lattice.max_pixels)

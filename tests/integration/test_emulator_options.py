@@ -18,7 +18,7 @@ import requests
 
 from eechips.emulator.faults import FaultPlan, FaultType
 from eechips.emulator.options import OPTIONS
-from tests.conftest import Server, held, initialize
+from tests.conftest import Server, held, initialize, start_server, stop_server
 
 SEVEN = {"expression": {"result": "0", "values": {"0": {"constantValue": 7}}}}
 
@@ -154,3 +154,36 @@ def test_the_page_s_plan_and_options_are_understood() -> None:
         assert f"`{name}`" in PAGE
     limits = {option.name for option in OPTIONS} - {"workers"}
     assert limits <= set(re.findall(r"`--([a-z]+)[` ]", PAGE))
+
+
+def test_a_server_that_raises_warnings_as_errors_answers(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """``PYTHONWARNINGS=error eechips serve``: affine 3.1, for one, warns of transforms multiplied by ``*``."""
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    running = start_server("--workers", "1")
+    try:
+        ee = initialize(running)
+        dem = ee.Image("USGS/SRTMGL1_003")
+        fine = dem.reproject("EPSG:32632", None, 100)
+        images = [
+            dem.resample("bilinear"),
+            fine.reduceResolution("mean", False, 100).reproject("EPSG:32632", None, 500),
+            fine.reduceResolution("mean", False, 500).reproject("EPSG:32633", None, 500),
+            fine.translate(100, 0, "meters", "EPSG:32633"),
+            fine.changeProj("EPSG:32632", fine.projection().scale(2, 2)),
+            fine.clipToBoundsAndScale(ee.Geometry.Rectangle([10, 45, 10.1, 45.1]), None, None, None, 200),
+            ee.Terrain.slope(dem).multiply(1e300).multiply(1e300),
+            ee.Image.pixelCoordinates("EPSG:32632"),
+        ]
+        for image in images:
+            assert image.reduceRegion("first", ee.Geometry.Point(10.05, 45.05), 250).getInfo()
+        huge = ee.List([1e300, 1e308, -1e308])
+        for reducer in ("mean", "kurtosis", "sum", "histogram", "bitwiseAnd", "product"):
+            huge.reduce(getattr(ee.Reducer, reducer)()).getInfo()
+        pairs = huge.zip(huge.reverse())
+        for reducer in ("linearFit", "pearsonsCorrelation", "sensSlope"):
+            pairs.reduce(getattr(ee.Reducer, reducer)()).getInfo()
+    finally:
+        stop_server(running)
+    assert "Warning" not in capfd.readouterr().err

@@ -589,3 +589,16 @@ def test_first_and_last_take_arrays(name: str, where: int) -> None:
         accumulator.add(Sample(values[:, index : index + 1], part.astype(np.float64), part, None, 2))
     (merged,) = accumulator.finish()
     assert np.array_equal(merged.values, values[0, where])
+
+
+class TestValuesThatAreNotFinite:
+    @pytest.mark.parametrize("name", ["histogram", "autoHistogram"])
+    def test_no_bucket_holds_them(self, name: str) -> None:
+        finite = reduce_values([1.0, 2.0, 2.0], reducer(name))
+        assert repr(reduce_values([1.0, math.inf, 2.0, math.nan, 2.0, -math.inf], reducer(name))) == repr(finite)
+        assert reduce_values([math.inf, math.nan], reducer(name)) is None
+
+    def test_buckets_reach_from_the_least_double_to_the_greatest(self) -> None:
+        found = reduce_values([1.7e308, -1.7e308], reducer("histogram", maxBuckets=4))
+        assert isinstance(found, dict)
+        assert sum(found["histogram"]) == 2

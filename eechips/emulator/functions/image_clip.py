@@ -144,9 +144,9 @@ def _resized(
     # own lattice, as the client makes it of a crs_transform, keeps their direction.
     is_own = region.projection == lattice and lattice.transform != Affine.identity()
     if lattice.transform.e > 0 and not is_own:
-        lattice = Projection(lattice.crs, lattice.transform * Affine.scale(1, -1))
+        lattice = Projection(lattice.crs, lattice.transform @ Affine.scale(1, -1))
     if scale is not None:
-        lattice = Projection(lattice.crs, lattice.transform * Affine.scale(scale / lattice.nominal_scale))
+        lattice = Projection(lattice.crs, lattice.transform @ Affine.scale(scale / lattice.nominal_scale))
     left, top, right, bottom = _snapped_bounds(region, lattice)
     if width is None and height is None and longest is None:
         left, top = math.floor(left), math.floor(top)
@@ -157,7 +157,7 @@ def _resized(
         top, bottom = _opened(top, bottom)
         columns, rows = _dimensions(right - left, bottom - top, width, height, longest)
         step = Affine.scale((right - left) / columns, (bottom - top) / rows)
-    transform = lattice.transform * Affine.translation(left, top) * step
+    transform = lattice.transform @ Affine.translation(left, top) @ step
     return replace(band, projection=Projection(lattice.crs, transform), extent=Window(0, 0, columns, rows), fixed=True)
 
 

@@ -89,7 +89,7 @@ def _pixel_numbers(grid: Grid) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.in
     is left over goes in as well.
     """
     t = grid.transform
-    origin = ~t * (0.0, 0.0)
+    origin = ~t @ (0.0, 0.0)
     columns = np.arange(grid.width, dtype=np.float64) - origin[0]
     rows = np.arange(grid.height, dtype=np.float64) - origin[1]
     return _numbered(columns), _numbered(rows)

@@ -46,7 +46,7 @@ class _Moved:
         if parse_crs(grid.crs) == parse_crs(self.target.crs):
             return render.read(chosen, self._back(grid))
         location = locate(grid, self.target)
-        lattice = Projection(self.target.crs, self.target.transform * Affine.scale(location.scale or 1.0))
+        lattice = Projection(self.target.crs, self.target.transform @ Affine.scale(location.scale or 1.0))
         whole = Grid(lattice.crs, lattice.transform, 0, 0)
 
         def read(window: Window) -> list[Pixels]:
@@ -56,8 +56,8 @@ class _Moved:
         return read_computed(read, len(chosen), locate(grid, lattice), grid.shape, "nearest")
 
     def _back(self, grid: Grid) -> Grid:
-        step = self.source.transform * ~self.target.transform
-        return Grid(self.source.crs, step * grid.transform, grid.width, grid.height)
+        step = self.source.transform @ ~self.target.transform
+        return Grid(self.source.crs, step @ grid.transform, grid.width, grid.height)
 
 
 def _moved_bands(bands: Sequence[Band], source: Projection, target: Projection) -> list[Band]:
@@ -74,7 +74,7 @@ def translate(input: Image, x: float, y: float, units: str, proj: Projection | N
         return input
     along = proj if proj is not None else input.bands[0].projection
     if units == "pixels":
-        step = along.transform * Affine.translation(x, y) * ~along.transform
+        step = along.transform @ Affine.translation(x, y) @ ~along.transform
     else:
         unit = metres_per_unit(along.crs)
         step = Affine.translation(x / unit, y / unit)
@@ -83,7 +83,7 @@ def translate(input: Image, x: float, y: float, units: str, proj: Projection | N
     source = Projection(along.crs)
     moved = _moved_bands(input.bands, source, Projection(along.crs, step))
     bands = [
-        replace(band, projection=Projection(along.crs, step * band.projection.transform))
+        replace(band, projection=Projection(along.crs, step @ band.projection.transform))
         if band.projection.crs == along.crs
         else replace(band, extent=None)
         for band in moved
@@ -107,9 +107,9 @@ def change_projection(input: Image, srcProj: Projection, dstProj: Projection) ->
     if input.bands:
         projection_of(input)
     moved = _moved_bands(input.bands, srcProj, dstProj)
-    step = dstProj.transform * ~srcProj.transform
+    step = dstProj.transform @ ~srcProj.transform
     bands = [
-        replace(band, projection=Projection(dstProj.crs, step * band.projection.transform))
+        replace(band, projection=Projection(dstProj.crs, step @ band.projection.transform))
         if parse_crs(band.projection.crs) == parse_crs(srcProj.crs)
         else replace(band, projection=dstProj, extent=None)
         for band in moved

@@ -95,10 +95,10 @@ class Aggregated:
                 "Use bestEffort or a larger maxPixels."
             )
         factor = 2 ** math.ceil(math.log2(scale / math.sqrt(self.most)))
-        return Projection(self.lattice.crs, self.lattice.transform * Affine.scale(factor))
+        return Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
 
     def _block(self, grid: Grid, lattice: Projection, render: Render) -> list[Pixels]:
-        step = ~lattice.transform * grid.transform
+        step = ~lattice.transform @ grid.transform
         same = grid.crs == lattice.crs or parse_crs(grid.crs) == parse_crs(lattice.crs)
         cover = _aligned(grid, step) if same and step.b == step.d == 0 else _askew(grid, lattice)
         if cover is None:
@@ -151,7 +151,7 @@ def _points(scale: float) -> int:
 def _askew(grid: Grid, lattice: Projection) -> _Cover | None:
     """Other grids: the parts are counted on a fine net of points in each output pixel."""
     points = _points(locate(grid, lattice).scale)
-    fine = Grid(grid.crs, grid.transform * Affine.scale(1 / points), grid.width * points, grid.height * points)
+    fine = Grid(grid.crs, grid.transform @ Affine.scale(1 / points), grid.width * points, grid.height * points)
     location = locate(fine, lattice)
     window = window_of(location, None, 0)
     if window is None:

@@ -122,4 +122,4 @@ class Grid:
         if factor == 1:
             return self
         width, height = math.ceil(self.width / factor), math.ceil(self.height / factor)
-        return Grid(self.crs, self.transform * Affine.scale(self.width / width, self.height / height), width, height)
+        return Grid(self.crs, self.transform @ Affine.scale(self.width / width, self.height / height), width, height)

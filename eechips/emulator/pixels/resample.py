@@ -62,7 +62,7 @@ def locate(grid: Grid, lattice: Projection, *, exact: bool = False) -> Location:
         exact: transform every centre, however smooth the transformation is.
     """
     if grid.crs == lattice.crs or parse_crs(grid.crs) == parse_crs(lattice.crs):
-        return _locate_affine(grid, ~lattice.transform * grid.transform)
+        return _locate_affine(grid, ~lattice.transform @ grid.transform)
 
     inverse = ~lattice.transform
 

@@ -28,7 +28,7 @@ class Resampled:
         chosen = [self.inputs[b] for b in bands]
         location = _located(self.lattice, grid, render)
         factor = 1 << max(0, math.floor(math.log2(max(location.scale, 1.0) * 1.001)))
-        level = Projection(self.lattice.crs, self.lattice.transform * Affine.scale(factor))
+        level = Projection(self.lattice.crs, self.lattice.transform @ Affine.scale(factor))
         if factor > 1:
             location = _located(level, grid, render)
         whole = Grid(level.crs, level.transform, 0, 0)

@@ -43,9 +43,10 @@ class Tally:
     weights: Floats
 
 
-def _tally(column: Column) -> Tally:
-    held = column.weights > 0
-    values = numbers(column.values)[held]
+def _tally(column: Column, *, finite: bool) -> Tally:
+    every = numbers(column.values)
+    held = (column.weights > 0) & np.isfinite(every) if finite else column.weights > 0
+    values = every[held]
     unique, which = np.unique(values, return_inverse=True)
     return Tally(unique, _binned(which.ravel(), column.weights[held], len(unique)))
 
@@ -67,12 +68,18 @@ def _places(column: Column) -> list[Column]:
     return [Column(*(part[:, place] for part in flat)) for place in range(flat[0].shape[1])]
 
 
-def _of_tally(spec: OutputSpec, make: Callable[[Tally], Value]) -> Reducer:
-    """A reducer to something that is no number, made from the tally of each place; null where that is empty."""
+def _of_tally(spec: OutputSpec, make: Callable[[Tally], Value], *, finite: bool = False) -> Reducer:
+    """A reducer to something that is no number, made from the tally of each place; null where that is empty.
+
+    Args:
+        spec: of the output.
+        make: from the tally to the output.
+        finite: leave out infinite values and NaN, which no bucket can hold.
+    """
 
     def summarise(sample: Sample) -> tuple[tuple[int, ...], list[Tally]]:
         column = sample.column(0)
-        return column.weights.shape[1:], [_tally(place) for place in _places(column)]
+        return column.weights.shape[1:], [_tally(place, finite=finite) for place in _places(column)]
 
     def merge(parts: Sequence[tuple[tuple[int, ...], list[Tally]]]) -> tuple[tuple[int, ...], list[Tally]]:
         return parts[0][0], [_added(tallies) for tallies in zip(*(t for _, t in parts), strict=True)]
@@ -171,7 +178,7 @@ class Buckets:
         if self.least_width is not None:
             width = self.least_width
         else:
-            spread = (high - low) / self.most
+            spread = high / self.most - low / self.most  # high - low may be infinite
             power = math.floor(math.log2(spread)) if spread > 0 else 0
             width = 2.0 ** min(max(power, _LEAST_POWER), _GREATEST_POWER)
         while math.floor(high / width) - math.floor(low / width) + 1 > self.most:
@@ -206,7 +213,7 @@ def histogram(max_buckets: int | None, min_width: float | None) -> Reducer:
             "histogram": weights.tolist(),
         }
 
-    return _of_tally(OutputSpec("histogram", "object"), make)
+    return _of_tally(OutputSpec("histogram", "object"), make, finite=True)
 
 
 def auto_histogram(max_buckets: int | None, min_width: float | None, *, cumulative: bool) -> Reducer:
@@ -217,7 +224,7 @@ def auto_histogram(max_buckets: int | None, min_width: float | None, *, cumulati
         lower, _, weights, _ = buckets.fill(tally)
         return Array(np.column_stack([lower, np.cumsum(weights) if cumulative else weights]))
 
-    return _of_tally(OutputSpec("histogram", "object"), make)
+    return _of_tally(OutputSpec("histogram", "object"), make, finite=True)
 
 
 def fixed_histogram(low: float, high: float, steps: int, *, cumulative: bool) -> Reducer:
