@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import os
 import re
@@ -19,11 +20,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from eechips.errors import StorageError, UsageError
-from eechips.removal import TemporaryName, remove, replace, sweep_folder
-from eechips.staging import Writer, new_writer, temporary_name
+from eechips.removal import Named, TemporaryName, remove, replace, sweep_folder
+from eechips.staging import Writer, is_abandoned, new_writer, temporary_name
 
 ID_LENGTH = 16
 """Hexadecimal digits of an id in a file name: 64 bits, so two of a million names agree once in 4e7 plans."""
@@ -331,6 +332,46 @@ def sha256_of(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
+    """A text file that gets its name when the block ends. What is no regular file, such as a pipe, is written as it is.
+
+    Args:
+        path: of the file; one that is there is replaced, also behind a link.
+        keeps: whether it gets its name as well if the block raises; otherwise nothing is left then.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    is_replaced = (path.is_file() or not path.exists()) and Path("/dev") not in path.parents
+    target, writer = Path(os.path.realpath(path)), new_writer()
+    temporary = target.with_name(temporary_name(target.name, str(writer))) if is_replaced else path
+    with _named(path):
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
+            if is_abandoned(left.name, writer):
+                remove(left, Named())
+        file = temporary.open("w", encoding="utf-8")
+    is_wanted = keeps
+    try:
+        with file:
+            yield file
+        is_wanted = True
+    finally:
+        with _named(path):
+            if is_replaced and is_wanted:
+                replace(temporary, target)
+            elif is_replaced:
+                remove(temporary, Named())
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"could not write {path}: {error.strerror or error}") from error
 
 
 def write_file(path: Path, data: bytes) -> None:

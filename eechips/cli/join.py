@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, Any
 
 import click
 
 from eechips.cli.finish import FAILURES, finish, recipe_of, show_log
 from eechips.cli.jobs import check_job, trust_option
-from eechips.cli.options import HELP, debug_option
+from eechips.cli.options import HELP, OUTPUT, debug_option, written
 from eechips.engine.gathering import Gathered, gather
 from eechips.engine.tickets import read_tickets
 from eechips.errors import UsageError
@@ -25,7 +26,7 @@ _SHOWN = 3
 @click.option("--units", type=click.File("r"), required=True, metavar="FILE|-", help="All lines of eechips plan.")
 @click.option("--out", required=True, metavar="DIR|URL", help="Where the results are, as eechips work was told.")
 @click.option("--outcomes", type=click.File("r"), metavar="FILE", help="What eechips work has told, to compare with.")
-@click.option("--missing", type=click.File("w"), metavar="FILE", help="For the lines whose results are not there.")
+@click.option("--missing", type=OUTPUT, metavar="FILE", help="For the lines whose results are not there.")
 @trust_option
 @debug_option
 @click.pass_context
@@ -35,7 +36,7 @@ def command(
     units: IO[str],
     out: str,
     outcomes: IO[str] | None,
-    missing: IO[str] | None,
+    missing: Path | None,
     trust: bool,
 ) -> None:
     """Make one run of the results of a queue: all must be there; they are checked, listed, and put together.
@@ -65,8 +66,8 @@ def command(
     show_log(config)
     found = gather(recipe, config, tickets, () if outcomes is None else _lines(outcomes))
     if missing is not None:
-        missing.writelines(f"{ticket.to_json()}\n" for ticket in found.missing)
-        missing.flush()
+        with written(missing) as lines:
+            lines.writelines(f"{ticket.to_json()}\n" for ticket in found.missing)
     if found.missing:
         for line in _lacking(found, command):
             click.echo(line, err=True)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import IO, Any, ClassVar, TypeVar
 
 import click
+
+from eechips.storage import written_whole
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
@@ -145,6 +149,28 @@ def _noted(key: str, *names: str, help: str) -> Callable[[FunctionT], FunctionT]
             ctx.meta[key] = True
 
     return click.option(*names, is_flag=True, expose_value=False, callback=note, help=help)
+
+
+OUTPUT = click.Path(path_type=Path, dir_okay=False, allow_dash=True)
+"""A file for lines that other commands read; ``-`` for standard output. See :func:`written`."""
+
+
+@contextlib.contextmanager
+def written(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
+    """Lines for a file that has its name once all are there.
+
+    Args:
+        path: of the file; ``-`` for standard output.
+        keeps: whether the lines so far are kept if the block raises; a kill leaves none in any case.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    if str(path) == "-":
+        yield sys.stdout
+        return
+    with written_whole(path, keeps=keeps) as file:
+        yield file
 
 
 def debug_option(function: FunctionT) -> FunctionT:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import IO
+from pathlib import Path
 
 import click
 
 from eechips.cli.finish import finish, recipe_of, show_log
-from eechips.cli.options import HELP
+from eechips.cli.options import HELP, OUTPUT, written
 from eechips.engine import tickets
 
 
@@ -15,9 +15,9 @@ from eechips.engine import tickets
 @click.argument("verb")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF THE VERB]...")
 @click.option("--emit", type=click.Choice(["jsonl"]), default="jsonl", show_default=True, help="How units are written.")
-@click.option("--to", "file", type=click.File("w"), default="-", metavar="FILE", help="Where to. [default: stdout]")
+@click.option("--to", "file", type=OUTPUT, default="-", metavar="FILE", help="Where to. [default: stdout]")
 @click.pass_context
-def command(context: click.Context, verb: str, words: tuple[str, ...], emit: str, file: IO[str]) -> None:
+def command(context: click.Context, verb: str, words: tuple[str, ...], emit: str, file: Path) -> None:
     """Write the units that a verb would fetch, one JSON line each, for workers elsewhere (eechips work).
 
     A line has all that a worker needs: put it into a queue, a batch of them into a message.
@@ -33,5 +33,6 @@ def command(context: click.Context, verb: str, words: tuple[str, ...], emit: str
         finish(recipe, config)
         return
     show_log(config)
-    for ticket in tickets.emit(recipe, config, job):
-        file.write(ticket.to_json() + "\n")
+    with written(file) as lines:
+        for ticket in tickets.emit(recipe, config, job):
+            lines.write(ticket.to_json() + "\n")

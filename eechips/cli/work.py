@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 import shlex
+from pathlib import Path
 from typing import IO
 
 import click
 
 from eechips.cli.finish import FAILURES, recipe_of
 from eechips.cli.jobs import check_job, trust_option
-from eechips.cli.options import HELP, debug_option
+from eechips.cli.options import HELP, OUTPUT, debug_option, written
 from eechips.engine.tickets import read_tickets, work
 from eechips.errors import UsageError
 from eechips.manifest.record import State
@@ -21,14 +22,12 @@ from eechips.manifest.record import State
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF A RUN]...")
 @click.option("--units", type=click.File("r"), required=True, metavar="FILE|-", help="Lines of eechips plan.")
 @click.option("--out", required=True, metavar="DIR|URL", help="For the results: a folder, or s3://bucket/folder.")
-@click.option(
-    "--outcomes", type=click.File("w"), default="-", metavar="FILE", help="For what became of each. [default: stdout]"
-)
+@click.option("--outcomes", type=OUTPUT, default="-", metavar="FILE", help="For what became of each. [default: stdout]")
 @trust_option
 @debug_option
 @click.pass_context
 def command(
-    context: click.Context, words: tuple[str, ...], units: IO[str], out: str, outcomes: IO[str], trust: bool
+    context: click.Context, words: tuple[str, ...], units: IO[str], out: str, outcomes: Path, trust: bool
 ) -> None:
     """Fetch units that were planned elsewhere (eechips plan), and tell what became of each, one JSON line.
 
@@ -47,16 +46,17 @@ def command(
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
     failed = False
-    for (job, signature), tickets in itertools.groupby(read_tickets(units), key=lambda t: (t.job, t.signature)):
-        if not trust:
-            check_job(job, signature)
-        try:
-            recipe, config = recipe_of(context, (*job, *words))
-        except click.exceptions.Exit:  # of --help, with status 0, as if all were there
-            raise UsageError(f"eechips {shlex.join(job)} fetches nothing: it has no units") from None
-        for outcome in work(recipe, config, list(tickets), out):
-            failed = failed or State(outcome["state"]).is_failure
-            outcomes.write(json.dumps(outcome, ensure_ascii=False) + "\n")
-        outcomes.flush()
+    with written(outcomes, keeps=True) as lines:
+        for (job, signature), tickets in itertools.groupby(read_tickets(units), key=lambda t: (t.job, t.signature)):
+            if not trust:
+                check_job(job, signature)
+            try:
+                recipe, config = recipe_of(context, (*job, *words))
+            except click.exceptions.Exit:  # of --help, with status 0, as if all were there
+                raise UsageError(f"eechips {shlex.join(job)} fetches nothing: it has no units") from None
+            for outcome in work(recipe, config, list(tickets), out):
+                failed = failed or State(outcome["state"]).is_failure
+                lines.write(json.dumps(outcome, ensure_ascii=False) + "\n")
+            lines.flush()
     if failed:
         context.exit(FAILURES)

@@ -37,7 +37,7 @@ def info_of(
         "directory": str(Path.cwd()),
         "recipe": recipe.name,
         "identity": recipe.identity,
-        "parameters": _scrubbed(parameters),
+        "parameters": scrubbed(parameters),
         "seed": parameters.get("seed"),
         "source": config.source if needs_service(recipe) else "",
         "results": config.results,
@@ -57,12 +57,12 @@ def encoded(info: Mapping[str, Any]) -> bytes:
     return (json.dumps(signed, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
-def _scrubbed(value: Any) -> Any:
+def scrubbed(value: Any) -> Any:
     """JSON, its texts without secrets."""
     if isinstance(value, dict):
-        return {name: _scrubbed(each) for name, each in value.items()}
+        return {name: scrubbed(each) for name, each in value.items()}
     if isinstance(value, list):
-        return [_scrubbed(each) for each in value]
+        return [scrubbed(each) for each in value]
     return scrub(value) if isinstance(value, str) else value
 
 

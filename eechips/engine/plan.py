@@ -195,6 +195,24 @@ def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> 
     )
 
 
+def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
+    """Refuse a place of results that holds those of another run.
+
+    Args:
+        stored: the run.json that is there.
+        described: the run, as of :func:`describe`; its parameters as run.json has them.
+        place: address of the results.
+
+    Raises:
+        RunMismatchError: if it is another one; the message shows the difference.
+    """
+    wanted = {name: described[name] for name in ("recipe", "identity", "parameters", "source")}
+    differences = list(_differences(stored, wanted))
+    if differences:
+        shown = "; ".join(differences[:8])
+        raise RunMismatchError(f"{place} holds another run ({shown}): choose another place, or remove what is there")
+
+
 def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterator[str]:
     for key, value in wanted.items():
         old = stored.get(key)

@@ -37,10 +37,19 @@ from eechips.engine.executors.host import LOG_NAME as DASK_LOG
 from eechips.engine.executors.host import Orders
 from eechips.engine.executors.processes import Processes, start_fork_server, track_semaphores, worker_context
 from eechips.engine.executors.threads import Threads
-from eechips.engine.info import encoded, info_of
+from eechips.engine.info import encoded, info_of, scrubbed
 from eechips.engine.local import LocalServer, serve
 from eechips.engine.log import LOG_NAME, RunLog
-from eechips.engine.plan import SPENT, check_same, describe, name_template, needs_service, read_inputs, units_of
+from eechips.engine.plan import (
+    SPENT,
+    check_same,
+    check_same_place,
+    describe,
+    name_template,
+    needs_service,
+    read_inputs,
+    units_of,
+)
 from eechips.engine.planner import ANSWERS_NAME, Planner
 from eechips.engine.progress import Progress
 from eechips.engine.redraw import is_refilling, redraw_of
@@ -69,6 +78,7 @@ from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.moment import utc_now
 from eechips.objects import ObjectStore, is_address
+from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsSize
 from eechips.removal import Locked, remove, remove_empty, scratch_folder
 from eechips.staging import new_writer
@@ -347,6 +357,28 @@ class _Run:
         has_results = is_planned and next(self._ledger.files(), None) is not None
         if isinstance(self._store, ObjectStore) and not has_results:
             self._store.check()
+            self._check_place()
+
+    def _check_place(self) -> None:
+        """See whether another run has its manifest where this one is to put its own.
+
+        Raises:
+            RunMismatchError: if one has.
+            StorageError: if that cannot be found out.
+        """
+        if not self._is_copying:
+            return
+        store = cast(ObjectStore, self._store)
+        try:
+            stored = parse_json(retry.call(partial(store.read, INFO_NAME), self._config.policy))
+        except FileNotFoundError:
+            return
+        except TransientError as error:
+            raise StorageError(f"{error}. The same command tries it again") from error
+        except ValueError:
+            stored = {}
+        described = {**self._described, "parameters": scrubbed(self._described["parameters"])}
+        check_same_place(stored if isinstance(stored, dict) else {}, described, store.url)
 
     def _assemble(self) -> None:
         """Makes what the recipe makes of all results together."""
@@ -591,6 +623,7 @@ class _Run:
     def _copy_exports(self) -> None:
         if not self._is_copying:
             return
+        self._check_place()  # another run may have been quicker
         for name in (PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME):
             try:
                 retry.call(partial(self._copy, name), self._config.policy)

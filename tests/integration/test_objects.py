@@ -180,6 +180,26 @@ def test_a_manifest_that_was_not_copied_is(tmp_path: Path, service: Service, obj
 
 
 @pytest.mark.slow
+def test_a_place_that_holds_another_run_is_refused(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
+    other = ("--ledger", str(tmp_path / "other"), "-p", "count=3")
+    assert run(tmp_path, service, objects, *other).returncode == 0
+    objects.remove("run/run.json")
+    assert run(tmp_path, service, objects, "-p", "count=5").returncode == 0
+    manifest = objects.content("run/manifest.parquet")
+    service.forget()
+    late = run(tmp_path, service, objects, "--ledger", str(tmp_path / "late"), "-p", "count=4")
+    with Ledger(tmp_path / "other" / LEDGER_NAME) as ledger:  # as if the first had ended after the second
+        ledger.note("copied", False)
+    first = run(tmp_path, service, objects, *other)
+    for refused, count in ((late, 4), (first, 3)):
+        assert refused.returncode == 2
+        assert f"{objects.bucket}/run holds another run (count: 5 there, {count} here)" in refused.stderr
+    assert service.count("pixels") + service.count("compute") == 0
+    assert objects.content("run/manifest.parquet") == manifest
+    assert not (tmp_path / "late").exists()
+
+
+@pytest.mark.slow
 @on_each
 def test_a_killed_run_goes_on(tmp_path: Path, service: Service, objects: ObjectServer) -> None:
     service.latency = 0.05

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,35 @@ def test_what_is_delivered_twice_is_fetched_once_and_again_gives_the_same(tmp_pa
     assert len(outcomes(first)) == service.count("compute") + service.count("pixels") == 3
     again = eechips(tmp_path, "work", "--units", "-", "--out", "res", "-q", given="\n".join(lines))
     assert [each["sha256"] for each in outcomes(again)] == [each["sha256"] for each in outcomes(first)]
+
+
+@pytest.mark.slow
+def test_a_plan_that_is_cut_short_is_no_plan(tmp_path: Path, service: Service) -> None:
+    """Neither by a kill nor by an error of the recipe; a whole one takes the place of what was there."""
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\n"
+        "def get_requests(end=''):\n"
+        "    yield from range(20_000)\n"
+        "    if end == 'kill':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if end == 'error':\n"
+        "        raise ValueError('no more')\n"
+        "def get_result(index, number):\n"
+        "    return b'1'\n"
+    )
+    (tmp_path / "units.jsonl").write_text("an older one\n")
+    (tmp_path / "link.jsonl").symlink_to("units.jsonl")
+    words = ("plan", "run", "slow.py", "--endpoint", service.url, "--to", "link.jsonl")
+    for end, status in (("kill", -signal.SIGKILL), ("error", 2)):
+        assert eechips(tmp_path, *words, "-p", f"end={end}").returncode == status
+        assert (tmp_path / "units.jsonl").read_text() == "an older one\n"
+    ended = eechips(tmp_path, *words)
+    assert ended.returncode == 0, ended.stderr
+    assert len((tmp_path / "units.jsonl").read_text().splitlines()) == 20_000
+    assert sorted(path.name for path in tmp_path.glob("*.jsonl*")) == ["link.jsonl", "units.jsonl"]
+    assert not list(tmp_path.glob(".units*"))
+    assert eechips(tmp_path, *words[:-1], "/dev/stdout").stdout.count("\n") == 20_000
+    assert "could not write" in eechips(tmp_path, *words[:-1], "nowhere/units.jsonl").stderr
 
 
 @pytest.mark.slow
