@@ -226,11 +226,12 @@ class Authorizer:
         def put_off(found: TokenState) -> TokenState:
             if found.generation != generation:  # another process has taken the refresh over, and has got a token
                 return found
+            is_final = not isinstance(error, TransientError)
             return replace(
                 found,
                 failure=str(error)[:_LONGEST],
-                is_final=not isinstance(error, TransientError),
-                not_before=now + found.delay,
+                is_final=is_final,
+                not_before=now + (_LONGEST_DELAY if is_final else found.delay),  # a run ends of it meanwhile
                 delay=min(found.delay * 2, _LONGEST_DELAY),
             )
 
