@@ -173,3 +173,27 @@ def test_weights_that_are_no_numbers_are_refused(ee: Any) -> None:
     table = ee.FeatureCollection([ee.Feature(None, {"v": 1, "w": "a"})])
     with pytest.raises(ee.EEException, match="not a number"):
         table.reduceColumns(ee.Reducer.mean().splitWeights(), ["v", "w"]).getInfo()
+
+
+def test_arrays_of_different_shapes_are_not_composited(ee: Any) -> None:
+    point = ee.Geometry.Point(10, 45)
+    east = ee.Image.pixelLonLat().select(0).gt(10)
+    long, short = (ee.Image(ee.Array(values)).rename("x") for values in ([1, 2, 3], [1, 2]))
+    both = ee.ImageCollection([long, short])
+    made = [both.reduce(ee.Reducer.last()), both.mean(), both.toArrayPerBand(0), both.qualityMosaic("x")]
+    made += [long.blend(short.updateMask(east)), ee.ImageCollection([long, short.updateMask(east)]).mosaic()]
+    for image in made:
+        with pytest.raises(ee.EEException, match=r"Array shapes must match; found \[[23]\] and \[[23]\]"):
+            image.reduceRegion(ee.Reducer.toList(), point.buffer(1500), 1000).getInfo()
+    with pytest.raises(ee.EEException, match="Arrays cannot be resampled by the method 'bilinear'"):
+        long.reproject("EPSG:32632", None, 100).resample("bilinear").reduceRegion("first", point, 70).getInfo()
+
+
+def test_an_array_image_that_does_not_reach_a_place_is_no_part_of_its_composite(ee: Any) -> None:
+    array = ee.Image(ee.Array([1, 2])).rename("x")
+    away = array.clip(ee.Geometry.Rectangle([20, 45, 21, 46]))
+    for images in ([array, away], [away, array]):
+        collection = ee.ImageCollection(images)
+        for made in (collection.mosaic(), collection.reduce(ee.Reducer.mean().forEachElement())):
+            (found,) = made.reduceRegion("first", ee.Geometry.Point(10, 45), 100).values().getInfo()
+            assert found == [1, 2]

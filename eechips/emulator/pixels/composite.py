@@ -147,6 +147,10 @@ def underlay(top: Pixels | None, below: Pixels) -> Pixels:
     take = below.valid & ~top.valid
     if not take.any():
         return top
+    if not top.valid.any():
+        return below
+    if top.values.shape[2:] != below.values.shape[2:]:
+        raise _unlike(top.values.shape[2:], below.values.shape[2:])
     dtype = np.result_type(top.values, below.values)
     masks = np.result_type(top.mask, below.mask)
     values = np.where(_fit(take, below.values), below.values, top.values).astype(dtype, copy=False)
@@ -156,6 +160,29 @@ def underlay(top: Pixels | None, below: Pixels) -> Pixels:
 def _fit(mask: npt.NDArray[Any], values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Adds axes to a mask, so that it goes with array pixels."""
     return mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim))
+
+
+def _unlike(first: tuple[int, ...], second: tuple[int, ...]) -> InvalidError:
+    return InvalidError(f"Array shapes must match; found {list(first)} and {list(second)}.")
+
+
+def _of_one_shape(layers: Sequence[Pixels]) -> list[npt.NDArray[Any]]:
+    """The values of layers, whose arrays must have one shape; what is masked everywhere takes that of the others.
+
+    Raises:
+        InvalidError: if they differ.
+    """
+    shape = layers[0].values.shape[2:]
+    if all(pixels.values.shape[2:] == shape for pixels in layers):
+        return [pixels.values for pixels in layers]
+    shapes = sorted({pixels.values.shape[2:] for pixels in layers if pixels.valid.any()})
+    if len(shapes) > 1:
+        raise _unlike(shapes[0], shapes[1])
+    shape = shapes[0] if shapes else shape
+    return [
+        p.values if p.values.shape[2:] == shape else np.zeros((*p.values.shape[:2], *shape), p.values.dtype)
+        for p in layers
+    ]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -207,7 +234,9 @@ class Reduced:
             values = np.zeros((len(names), 0, *grid.shape))
             weights = np.zeros((len(names), 0, *grid.shape))
         else:
-            values = np.stack([np.stack([layer[i].values for layer in layers]) for i in range(len(names))])
+            alike = _of_one_shape([pixels for layer in layers for pixels in layer])
+            count = len(names)
+            values = np.stack([np.stack(alike[i::count]) for i in range(count)])
             weights = np.stack([np.stack([layer[i].mask for layer in layers]) for i in range(len(names))]).astype(
                 np.float64
             )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips.emulator.errors import LimitError
+from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.model import Window
 from eechips.emulator.pixels.grid import Grid, parse_crs, transformer
 from eechips.emulator.pixels.image import Pixels
@@ -398,6 +398,8 @@ def read_computed(
     if window is None:
         return [Pixels(np.zeros(shape, np.uint8), np.zeros(shape, dtype=bool))] * count
     pixels = read(window)
+    if method != "nearest" and any(own.values.ndim > 2 for own in pixels):
+        raise InvalidError(f"Arrays cannot be resampled by the method '{method}'.")
     alike: dict[tuple[np.dtype[Any], tuple[int, ...]], list[int]] = {}
     for band, own in enumerate(pixels):
         alike.setdefault((own.values.dtype, own.values.shape[2:]), []).append(band)
