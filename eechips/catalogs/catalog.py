@@ -130,11 +130,13 @@ class Catalog:
         for partition in self.partitions(bbox=extent, start=start, end=end, collections=collections, missions=missions):
             try:
                 with pq.ParquetFile(self._source(partition)) as file:
+                    columns.check_columns(file.schema_arrow)
                     for batch in file.iter_batches(batch_size=4096):
                         table = pa.Table.from_batches([batch])
+                        columns.check_values(table)
                         keep = columns.meets(table, extent, first, last)
                         yield from columns.items_of(table.filter(pa.array(keep)))
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:  # values that nobody expects
                 raise StorageError(f"{self.address(partition)} cannot be read: {error}") from error
 
     @property

@@ -103,6 +103,61 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(list(columns.values()), schema=pa.schema(fields))
 
 
+def check_columns(schema: pa.Schema) -> None:
+    """See whether a partition has the columns that this package has given it, whoever may have changed it since.
+
+    Raises:
+        pa.ArrowInvalid: naming the column.
+    """
+    for name, is_right in _WRITTEN.items():
+        index = schema.get_field_index(name)
+        if index < 0 or not is_right(schema.field(index).type):
+            found = "missing" if index < 0 else str(schema.field(index).type)
+            raise pa.ArrowInvalid(f"its column {name} is {found[:60]}, as no item has it")
+    for name in (*TIMES, REST):
+        index = schema.get_field_index(name)
+        if index >= 0 and not (_is_text if name == REST else pa.types.is_timestamp)(schema.field(index).type):
+            raise pa.ArrowInvalid(f"its column {name} is {str(schema.field(index).type)[:60]}, as no item has it")
+
+
+def check_values(table: pa.Table) -> None:
+    """See whether no row lacks what every item has.
+
+    Raises:
+        pa.ArrowInvalid: naming the column.
+    """
+    for name in _WRITTEN.keys() & set(table.column_names):
+        column = table[name]
+        if column.null_count or (name == "bbox" and any(part.null_count for part in column.flatten())):
+            raise pa.ArrowInvalid(f"its column {name} has rows without a value")
+    if REST in table.column_names:
+        try:
+            for row in table[REST].to_pylist():
+                if row is not None and not isinstance(json.loads(row), dict):
+                    raise ValueError("no object")
+        except (ValueError, RecursionError) as error:
+            raise pa.ArrowInvalid(f"its column {REST} has something else than JSON objects: {error}") from None
+
+
+def _is_text(type: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type) or pa.types.is_large_string(type))
+
+
+def _is_box(type: pa.DataType) -> bool:
+    names = {type.field(i).name for i in range(type.num_fields)} if pa.types.is_struct(type) else set()
+    return {"xmin", "ymin", "xmax", "ymax"} <= names and all(
+        pa.types.is_floating(type.field(i).type) for i in range(type.num_fields)
+    )
+
+
+_WRITTEN: Mapping[str, Callable[[pa.DataType], bool]] = {
+    "id": _is_text,
+    "geometry": lambda kind: bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind)),
+    "bbox": _is_box,
+    "collection": lambda kind: _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind),
+}
+
+
 def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
     """The items of rows. What an item has no value for, it does not have, but for ``datetime``.
 

@@ -263,7 +263,7 @@ def _geometry(item: dict[str, Any], mended: list[str]) -> None:
     """Sees to it that an item has a geometry: that of its box, if need be."""
     geometry = item.get("geometry")
     if isinstance(geometry, Mapping):
-        if geometry.get("type") not in _TYPES:
+        if not isinstance(geometry.get("type"), str) or geometry["type"] not in _TYPES:
             raise _NoItemError("bad geometry", f"there is no geometry of type {str(geometry.get('type'))[:40]}")
         return
     box = _flat(item.get("bbox"))

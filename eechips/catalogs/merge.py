@@ -29,6 +29,8 @@ from eechips.catalogs.columns import (
     REST,
     UNKNOWN,
     boxes_of,
+    check_columns,
+    check_values,
     conformed,
     count_kinds,
     ends_of,
@@ -362,8 +364,10 @@ class _Plan:
         """Columns of the rows that a partition keeps, and ids; None if it cannot be read, which is noted."""
         try:
             with pq.ParquetFile(LocalStore(self.folder).file(path)) as file:
+                check_columns(file.schema_arrow)
                 wanted = ["id", *sorted(names & set(file.schema_arrow.names))]
                 table = file.read(columns=wanted, use_threads=False)
+                check_values(table)
         except _UNREADABLE as error:
             self.stopped[path] = _reason(error)
             return None
@@ -465,8 +469,10 @@ def _doubled(
 def _identities(folder: Path, path: str) -> Identities:
     """Of the rows of a partition."""
     with pq.ParquetFile(LocalStore(folder).file(path)) as file:
+        check_columns(file.schema_arrow)
         names = [name for name in ("id", "updated") if name in file.schema_arrow.names]
         table = file.read(columns=names, use_threads=False)
+        check_values(table)
     return Identities(keys_of(table["id"], owner(path)), stamps_of(table))
 
 
@@ -517,6 +523,7 @@ def _stage_one(plan: _Plan, path: str, scratch: Path, name: str, advance: Advanc
         if path in plan.schema.partitions:
             with _told():
                 there = stack.enter_context(pq.ParquetFile(LocalStore(plan.folder).file(path)))
+                check_columns(there.schema_arrow)
         schema = unified([*([] if there is None else [there.schema_arrow]), *plan.schemas(path)], plan.types)
         if there is not None and not plan.changes(path) and not any(_differences(plan, path, there, schema)):
             return _Made(is_changed=False)
@@ -557,7 +564,9 @@ def _rows(file: pq.ParquetFile, schema: pa.Schema, cast: bool) -> Iterator[pa.Ta
         widest = max((group.total_byte_size / max(1, group.num_rows) for group in groups), default=1.0)
         rows = max(1, min(_BATCH, int(_BATCH_BYTES / max(1.0, widest))))
         for batch in file.iter_batches(batch_size=rows, use_threads=False):
-            yield conformed(pa.Table.from_batches([batch]), schema, cast=cast)
+            table = pa.Table.from_batches([batch])
+            check_values(table)
+            yield conformed(table, schema, cast=cast)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from eechips.catalogs.extents import Extent, union_of
 from eechips.catalogs.layout import Layout, fields
 from eechips.errors import StorageError, UsageError
 from eechips.received_files import parse_json
+from eechips.storage import LocalStore
 
 FORMAT = 1
 
@@ -126,11 +127,12 @@ class Schema:
         """The schema of a catalogue.
 
         Raises:
-            UsageError: if the folder is no catalogue, or one of another version.
+            UsageError: if the folder is no catalogue, or one of another version, or its schema file is a link out of it
+                or no regular file.
             StorageError: if its schema file cannot be read.
         """
         try:
-            return cls.loads((folder / SCHEMA_NAME).read_bytes(), str(folder))
+            return cls.loads(LocalStore(folder).read(SCHEMA_NAME), str(folder))
         except FileNotFoundError:
             raise UsageError(f"{folder} is no catalogue: there is no {SCHEMA_NAME}") from None
         except OSError as error:

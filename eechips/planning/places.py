@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import logging
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,10 +183,12 @@ def _parse_text(path: Path, data: bytes) -> pa.Table:
     if twice:
         raise RegionError(f"{path} has more than one column {twice[0]!r}")
     try:
-        frame = pd.read_csv(
-            io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_filter=False, index_col=False
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more values than the header
+            frame = pd.read_csv(
+                io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_filter=False, index_col=False
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         raise RegionError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}") from None
     return pa.table({str(name): pa.array(frame[name].tolist(), pa.string()) for name in frame.columns})
 

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from eechips.emulator.assets.errors import AssetWriteError
+from eechips.emulator.assets.errors import AssetWriteError, InvalidStoreError
 
 _PREFIX = ".tmp-"
 _swept: set[tuple[str, str]] = set()
@@ -238,8 +238,15 @@ class Deposit:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Holds the store's lock: one writer at a time among threads and processes."""
-    with (folder / ".lock").open("a") as file:
+    """Holds the store's lock: one writer at a time among threads and processes.
+
+    Raises:
+        InvalidStoreError: if the lock file is a link, which may lead out of the store, or a folder.
+    """
+    path = folder / ".lock"
+    if path.is_symlink() or path.is_dir():
+        raise InvalidStoreError(f"{path} is a link or a folder: remove it")
+    with os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666), "rb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         key = os.path.realpath(folder)
         with _turn:

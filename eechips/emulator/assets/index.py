@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -187,8 +188,18 @@ class Index:
     def _lease(self) -> Iterator[sqlite3.Connection]:
         path = self._private or self._path
         # The inode tells a new index from the one it has been renamed over.
-        with self._connections.lease((str(path), path.stat().st_ino)) as connection:
-            yield connection
+        found = path.lstat()
+        if not stat.S_ISREG(found.st_mode):  # a link may lead out of the store, and a pipe has no end
+            raise InvalidStoreError(f"The index {path} is no regular file: remove it to have it made anew.")
+        try:
+            with self._connections.lease((str(path), found.st_ino)) as connection:
+                yield connection
+        except sqlite3.OperationalError:  # a full disk, a lock
+            raise
+        except sqlite3.DatabaseError as error:
+            raise InvalidStoreError(
+                f"The index {path} is damaged ({error}): remove it, and it is made anew."
+            ) from error
 
     def _renew(self, asset_id: str) -> None:
         if not os.access(self._root, os.W_OK):
@@ -220,9 +231,11 @@ class Index:
                     rows = connection.execute(
                         f"SELECT href, stamp FROM container WHERE id IN ({marks})", list(ids)
                     ).fetchall()
-        except (FileNotFoundError, sqlite3.DatabaseError):
+        except (FileNotFoundError, sqlite3.DatabaseError, InvalidStoreError):
             return False
-        return bool(rows) and all(stamp_of(self._root / href) == stamp for href, stamp in rows)
+        return bool(rows) and all(
+            isinstance(href, str) and stamp_of(self._root / href) == stamp for href, stamp in rows
+        )
 
     def _make(self) -> None:
         target = self._private or self._path
@@ -453,6 +466,7 @@ def _dump(value: Mapping[str, Any] | list[Any]) -> str:
 
 def _walk(root: Path) -> Iterator[tuple[ContainerRecord, Iterator[AssetRecord]]]:
     """Every container that the links lead to, parents first, with its images and tables."""
+    resolve_href(root, stac.ROOT_DOCUMENT, stac.ROOT_DOCUMENT)  # refused if it is a link out of the store
     seen: set[str] = set()
     waiting: list[tuple[str, str | None]] = [(stac.ROOT_DOCUMENT, None)]
     while waiting:

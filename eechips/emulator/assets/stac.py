@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import stat
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pystac
 import shapely
+from shapely.errors import ShapelyError
 from shapely.geometry.base import BaseGeometry
 
 from eechips.emulator.assets.dates import to_milliseconds
@@ -65,15 +67,25 @@ def item_href(asset_id: str) -> str:
     return posixpath.join(folder_of(asset_id), "item.json")
 
 
+_LARGEST = 1 << 28
+"""Bytes of a document, at most: that of a collection names all of its items."""
+
+
 def read_document(path: Path) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        InvalidStoreError: if it is missing or not one.
+        InvalidStoreError: if it is missing or not one, or the file is a pipe, a device or too large.
     """
     try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InvalidStoreError(f"{path} is no regular file: it is not read")
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+        if len(data) > _LARGEST:
+            raise InvalidStoreError(f"{path} is too large for a STAC document")
+        document = json.loads(data)
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidStoreError(f"{path} cannot be read as a STAC document: {error}") from error
     if not isinstance(document, dict):
         raise InvalidStoreError(f"{path} is not a STAC document: it holds no JSON object")
@@ -252,7 +264,7 @@ def read_item(document: Mapping[str, Any], parent: str, root: Path, href: str) -
             files=tuple(files),
             bands=tuple(bands),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError, ShapelyError) as error:
         raise InvalidStoreError(
             f"{root / href} does not describe an image or a table that can be served: {error!r}"
         ) from error
