@@ -129,6 +129,9 @@ def _check_names(run: Run, tables: Iterable[str], *, overwrite: bool) -> None:
         taken = [name for name in names if ledger.owner(name) is not None]
     if taken:
         raise UsageError(f"{run.path / taken[0]} is a result of the run, and is not to be lost: there is no card of it")
+    for name in () if overwrite or (run.path / README_NAME).exists() else (CROISSANT_NAME, SHEET_NAME):
+        if (run.path / name).exists():  # a card has its README beside it
+            raise UsageError(f"{run.path / name} was not made by eechips: move it away, or take --overwrite")
 
 
 def _markdown(run: Run, summary: Summary, publication: Publication, loading: Sequence[str], *, has_sheet: bool) -> str:

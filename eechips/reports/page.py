@@ -15,7 +15,7 @@ from eechips.reports.facts import Facts, read_facts
 from eechips.reports.markup import Markup, element
 from eechips.reports.payload import as_script, payload
 from eechips.reports.pictures import MOST_THUMBNAILS, THUMBNAILS
-from eechips.reports.target import target
+from eechips.reports.target import MARK, target
 from eechips.reports.units import MOST_UNITS
 from eechips.storage import write_file
 
@@ -113,6 +113,7 @@ def _head(title: Markup) -> Markup:
     return element(
         "head",
         element("meta", charset="utf-8"),
+        Markup(MARK),
         Markup(f'<meta http-equiv="Content-Security-Policy" content="{_policy()}">'),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", name="color-scheme", content="light dark"),

@@ -154,6 +154,9 @@ def test_splits_of_another_program_are_checked(tmp_path: Path) -> None:
     table = pd.DataFrame({"id": read_samples(tmp_path).ids, "split": ["fit", "fit", "look"]})
     table.to_parquet(tmp_path / "splits.parquet")
     assert ask("split", tmp_path, "--check").exit_code == 0
+    with pytest.raises(UsageError, match="was not made by eechips split"):
+        eechips.split(tmp_path, ratios="1,1", block_size="2km")
+    (tmp_path / "splits.parquet").unlink()
     assert eechips.split(tmp_path, ratios="1,1", block_size="2km").kept == 0
     table.assign(split=["fit", "look", "look"]).to_parquet(tmp_path / "splits.parquet")
     assert ask("split", tmp_path, "--check").exit_code == 1

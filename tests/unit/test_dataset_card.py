@@ -31,6 +31,7 @@ from eechips.grid import Grid
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
+from eechips.reports.page import report
 from tests.finished_run import layered, pictures, png_of, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of mlcroissant
@@ -261,6 +262,19 @@ def test_a_readme_of_somebody_else_stays(tmp_path: Path) -> None:
         card(run)
     assert not (run.path / "croissant.json").exists()
     assert card(run, overwrite=True).readme.read_text() != "# Mine\n"
+
+
+@pytest.mark.parametrize("name", ["croissant.json", "contact_sheet.png", "splits.parquet", "report.html"])
+def test_a_file_of_somebody_else_in_the_folder_of_a_run_stays(tmp_path: Path, name: str) -> None:
+    run = finished(tmp_path / "run", pictures(2))
+    make = {"splits.parquet": split_up, "report.html": report}.get(name, card)
+    (run.path / name).write_bytes(b"mine")
+    with pytest.raises(UsageError, match=rf"{name} was not made by eechips"):
+        make(run)
+    assert (run.path / name).read_bytes() == b"mine"
+    (run.path / name).unlink()
+    make(run)
+    make(run)  # in the place of its own
 
 
 def test_a_result_of_that_name_stays(tmp_path: Path) -> None:
