@@ -61,6 +61,15 @@ def read_json(path: Path, folder: Path) -> Any:
         return parse_json(data)
 
 
+def has_metadata(path: Path, key: bytes) -> bool:
+    """Whether a Parquet file has an entry of a name in its metadata, by which eechips knows its own tables."""
+    try:
+        with opened_parquet(path) as file:
+            return key in (file.schema_arrow.metadata or {})
+    except (StorageError, ValueError):
+        return False
+
+
 @contextlib.contextmanager
 def reading(path: Path | str) -> Iterator[None]:
     """Raise what pandas, pyarrow and Python say of a damaged file as one error.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips.errors import EechipsError, UsageError
-from eechips.received_files import opened_parquet, parse_json, read_parquet, reading
+from eechips.errors import UsageError
+from eechips.received_files import has_metadata, opened_parquet, parse_json, read_parquet, reading
 from eechips.storage import write_file
 
 if TYPE_CHECKING:
@@ -88,19 +88,10 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
     buffer = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(made, buffer, compression="zstd")
     path = folder / SPLITS_NAME
-    if path.is_file() and not path.is_symlink() and not _is_made(path):
+    if path.is_file() and not path.is_symlink() and not has_metadata(path, _METADATA):
         raise UsageError(f"{path} was not made by eechips split, and is not replaced: move it away")
     write_file(path, buffer.getvalue().to_pybytes())
     return path
-
-
-def _is_made(path: Path) -> bool:
-    """Whether a file was written by :func:`write`."""
-    try:
-        with opened_parquet(path) as file:
-            return _METADATA in (file.schema_arrow.metadata or {})
-    except (EechipsError, ValueError):
-        return False
 
 
 def _path(folder: str | Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -86,9 +87,19 @@ def sheet_of(looks: Sequence[Sequence[Look]], edge: int) -> Picture:
     return whole
 
 
+PNG_MARK = b"Software\0eechips"
+"""Keyword and text of a chunk: https://www.w3.org/TR/png-3/#11tEXt."""
+
+_PNG_HEADER = 33  # bytes: the signature and the chunk IHDR
+
+
 def png(image: Picture) -> bytes:
-    """A picture as a PNG file."""
-    return encode_picture(image, "PNG", zlevel=9)
+    """A picture as a PNG file that names eechips as the software that made it."""
+    encoded = encode_picture(image, "PNG", zlevel=9)
+    header = encoded[:_PNG_HEADER]
+    chunk = b"tEXt" + PNG_MARK
+    length, checksum = (number.to_bytes(4, "big") for number in (len(PNG_MARK), zlib.crc32(chunk)))
+    return header + length + chunk + checksum + encoded[_PNG_HEADER:]
 
 
 def picture(path: Path, edge: int) -> Picture:

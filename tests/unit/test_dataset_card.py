@@ -23,15 +23,17 @@ import eechips
 from eechips.cli import main
 from eechips.dataset import splits
 from eechips.dataset.card import card
+from eechips.dataset.check import check
 from eechips.dataset.pixels import decode
 from eechips.dataset.samples import read_samples
 from eechips.dataset.summary import bounds_of, summarize
-from eechips.errors import UsageError
+from eechips.errors import StorageError, UsageError
 from eechips.grid import Grid
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
 from eechips.reports.page import report
+from eechips.reports.preview import preview
 from tests.finished_run import layered, pictures, png_of, write_run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of mlcroissant
@@ -264,10 +266,13 @@ def test_a_readme_of_somebody_else_stays(tmp_path: Path) -> None:
     assert card(run, overwrite=True).readme.read_text() != "# Mine\n"
 
 
-@pytest.mark.parametrize("name", ["croissant.json", "contact_sheet.png", "splits.parquet", "report.html"])
+@pytest.mark.parametrize(
+    "name", ["croissant.json", "contact_sheet.png", "splits.parquet", "report.html", "preview.png"]
+)
 def test_a_file_of_somebody_else_in_the_folder_of_a_run_stays(tmp_path: Path, name: str) -> None:
     run = finished(tmp_path / "run", pictures(2))
-    make = {"splits.parquet": split_up, "report.html": report}.get(name, card)
+    others = {"splits.parquet": split_up, "report.html": report, "preview.png": preview}
+    make = others.get(name, card)
     (run.path / name).write_bytes(b"mine")
     with pytest.raises(UsageError, match=rf"{name} was not made by eechips"):
         make(run)
@@ -275,6 +280,15 @@ def test_a_file_of_somebody_else_in_the_folder_of_a_run_stays(tmp_path: Path, na
     (run.path / name).unlink()
     make(run)
     make(run)  # in the place of its own
+
+
+def test_findings_that_eechips_has_not_written_stay(tmp_path: Path) -> None:
+    run = finished(tmp_path / "run", pictures(2))
+    pd.DataFrame({"mine": [1]}).to_parquet(run.path / "quality.parquet")
+    before = (run.path / "quality.parquet").read_bytes()
+    with pytest.raises(StorageError, match=r"quality\.parquet is damaged"):
+        check(run)
+    assert (run.path / "quality.parquet").read_bytes() == before
 
 
 def test_a_result_of_that_name_stays(tmp_path: Path) -> None:
