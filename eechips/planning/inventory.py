@@ -83,7 +83,7 @@ def first(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | No
 
 
 def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[str, Any]]:
-    return service.features(ee.FeatureCollection(collection.map(describe)))
+    return service.features(ee.FeatureCollection(collection.map(describe)), noun="images")
 
 
 def _scene(about: dict[str, Any], dataset: str) -> Scene:

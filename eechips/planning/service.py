@@ -38,12 +38,22 @@ _TOO_LARGE = re.compile(r"memory limit exceeded|computation timed out|payload si
 PAGE_SIZE = 1000
 
 
-def features(collection: ee.FeatureCollection, page_size: int = PAGE_SIZE) -> Iterator[dict[str, Any]]:
+def features(
+    collection: ee.FeatureCollection,
+    page_size: int = PAGE_SIZE,
+    *,
+    noun: str = "features",
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[dict[str, Any]]:
     """The features of a computed collection as GeoJSON, however many there are, page by page.
+
+    What takes long is logged with the count so far: nobody knows the total before the last page.
 
     Args:
         collection: what to compute; it has no limit of 5,000 elements here, as ``getInfo`` has.
         page_size: features per request, at most.
+        noun: what the features are, for the log.
+        clock: seconds, monotonic.
 
     Raises:
         ee.EEException: if the server refuses.
@@ -51,12 +61,18 @@ def features(collection: ee.FeatureCollection, page_size: int = PAGE_SIZE) -> It
     import ee
 
     parameters: dict[str, Any] = {"expression": collection, "pageSize": page_size}
+    noticed, count = clock(), 0
     while True:
         page = ee.data.computeFeatures(parameters)
-        yield from page.get("features", ())
+        found = page.get("features", ())
+        yield from found
         token = page.get("nextPageToken")
         if not token:
             return
+        count += len(found)
+        if clock() - noticed >= _NOTICE_SECONDS:
+            noticed = clock()
+            _log.info("Planning: %s %s so far", f"{count:,}", noun)
         parameters["pageToken"] = token
 
 
