@@ -38,6 +38,7 @@ def get_result(index, unit, start="2021-06-01", end="2021-09-01"):
     grid = Grid.from_json(unit["grid"])
     place = ee.Geometry.Point(unit["coordinates"]).buffer(1000)
     images = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterBounds(place).filterDate(start, end)
+    images = images.select("B4", "B3", "B2", "B8")  # before they are composited: not all images have all other bands
     clearest_on_top = images.sort("CLOUDY_PIXEL_PERCENTAGE", False).mosaic()
     labels = ee.ImageCollection("ESA/WorldCover/v200").mosaic()
     return {

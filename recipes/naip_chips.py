@@ -27,6 +27,6 @@ def get_requests(state="Colorado", per_ecoregion=1000, seed=0):
 def get_result(index, point):
     """Once for each point, in a worker: what to fetch. Requests, retries, checks and files are eechips' business."""
     region = ee.Geometry.Point(point["coordinates"]).buffer(127).bounds()
-    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region)
+    images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(region).select("R", "G", "B")
     latest_on_top = images.sort("system:time_start").mosaic()
     return Chip(latest_on_top, region=region, dimensions=(256, 256), bands=("R", "G", "B"), format="png")

@@ -32,7 +32,7 @@ def get_result(index, unit):
     grid = Grid.from_json(unit["whole"]).window(*unit["window"])
     box = ee.Geometry.Rectangle(list(grid.bounds), grid.crs, False)
     images = ee.ImageCollection("USDA/NAIP/DOQQ").filterBounds(box).filterDate("2019-01-01", "2022-01-01")
-    greenness = images.sort("system:time_start").mosaic().normalizedDifference(["N", "R"]).toFloat()
+    greenness = images.select("N", "R").sort("system:time_start").mosaic().normalizedDifference(["N", "R"]).toFloat()
     return Chip(greenness.rename("ndvi"), grid=grid, bands=("ndvi",), dtype="float32", format="tif")
 
 

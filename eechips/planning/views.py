@@ -47,11 +47,11 @@ class Images:
 
         What the mask removes of an image shows the next below it. The types of the bands are those of the first image.
         """
-        if self.mask is not None:
-            images = images.map(self.select)
+        # The bands come first: the service refuses to composite images whose bands differ, as those of some years do.
+        images = images.select(list(self.bands)) if self.mask is None else images.map(self.select)
         if others:
             images = images.merge(ee.ImageCollection(list(others)))
-        shown: ee.Image = images.mosaic().select(list(self.bands))
+        shown: ee.Image = images.mosaic()
         return shown
 
     def over(self, box: ee.Geometry) -> ee.ImageCollection:
