@@ -103,6 +103,10 @@ def table_of(items: Sequence[Mapping[str, Any]]) -> pa.Table:
     return pa.table(list(columns.values()), schema=pa.schema(fields))
 
 
+_OPTIONAL = frozenset(("collection",))
+"""Columns in which items need no value: https://github.com/radiantearth/stac-spec/blob/master/item-spec/item-spec.md."""
+
+
 def check_columns(schema: pa.Schema) -> None:
     """See whether a partition has the columns that this package has given it, whoever may have changed it since.
 
@@ -126,7 +130,7 @@ def check_values(table: pa.Table) -> None:
     Raises:
         pa.ArrowInvalid: naming the column.
     """
-    for name in _WRITTEN.keys() & set(table.column_names):
+    for name in (_WRITTEN.keys() - _OPTIONAL) & set(table.column_names):
         column = table[name]
         if column.null_count or (name == "bbox" and any(part.null_count for part in column.flatten())):
             raise pa.ArrowInvalid(f"its column {name} has rows without a value")
