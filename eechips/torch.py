@@ -131,7 +131,12 @@ class ChipDataset(Dataset[Any]):
     def __getitem__(self, number: int) -> Any:
         sample = self.samples[number]
         wanted = [file for file in sample.files if file.label in self._items.layers]
-        pixels = {file.label: decode(self._store.read(file.name), file.suffix) for file in wanted}
+        try:
+            pixels = {file.label: decode(self._store.read(file.name), file.suffix) for file in wanted}
+        except FileNotFoundError as error:
+            raise UsageError(
+                f"a file of sample {sample.id} is missing: eechips verify lists what is wrong with the run"
+            ) from error
         grids = {file.label: (file.crs, file.transform) for file in wanted}
         target = None if self._targets is None else self._targets[number]
         return self._items.make(sample.id, pixels, grids, target)

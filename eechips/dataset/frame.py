@@ -199,7 +199,11 @@ def _with_points(table: pd.DataFrame, run: Run) -> pd.DataFrame | geopandas.GeoD
 
 
 def _read(store: Store, name: str) -> pd.DataFrame:
-    return read_frame(store.read(name), _suffix(name), name=name)
+    try:
+        data = store.read(name)
+    except FileNotFoundError as error:
+        raise UsageError(f"{name} is missing: eechips verify lists what is wrong with the run") from error
+    return read_frame(data, _suffix(name), name=name)
 
 
 def _paths(run: Run, files: Iterable[str | None]) -> list[str | None]:

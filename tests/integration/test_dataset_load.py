@@ -22,6 +22,7 @@ from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import Planned, Record, State
 from tests.conftest import Server
+from tests.finished_run import write_run
 
 BOX = "-105.30,39.90,-105.28,39.92"
 
@@ -244,3 +245,10 @@ def test_a_card_of_a_table_has_its_rows(series: eechips.Run) -> None:
     assert [name.removeprefix("rows/") for name in found.columns] == list(stored.columns)
     assert found["rows/place"].str.decode("utf-8").tolist() == stored["place"].tolist()
     np.testing.assert_array_equal(found["rows/LST_Day_1km_max"].astype(float), stored["LST_Day_1km_max"])
+
+
+def test_a_table_that_is_missing_is_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [({"kind": "region", "id": 1}, {"": ("csv", b"date,value\n2020-01-01,1\n")})])
+    (run.path / run.units["file"][0]).unlink()
+    with pytest.raises(UsageError, match="is missing: eechips verify"):
+        eechips.load(run, rows="table")

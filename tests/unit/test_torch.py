@@ -110,6 +110,14 @@ def test_a_single_layer_is_called_image(tmp_path: Path) -> None:
     assert [list(each) for each in ShardDataset(tmp_path / "packs" / "webdataset")] == [list(item)] * index.samples
 
 
+def test_a_chip_that_is_missing_is_named(tmp_path: Path) -> None:
+    made = write_run(tmp_path, pictures(2))
+    dataset = ChipDataset(made)
+    (made.path / made.units["file"][1]).unlink()
+    with pytest.raises(UsageError, match=f"sample {dataset.samples[1].id} is missing: eechips verify"):
+        [dataset[number] for number in range(2)]
+
+
 def test_types_and_masked_pixels(tmp_path: Path) -> None:
     mask = np.array([[True, False], [True, True]])
     types = ["uint8", "uint16", "int16", "uint32", "int32", "float32", "float64", "int8"]
