@@ -386,6 +386,7 @@ CHANGES = (
 )
 
 
+@pytest.mark.slow
 def test_a_changed_folder_raises_errors_of_eechips_alone(
     budget: Budget, originals: list[Path], outside: Outside, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

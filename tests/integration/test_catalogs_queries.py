@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pytest
 import shapely
 from click.testing import CliRunner
 from hypothesis import given, settings
@@ -70,6 +71,7 @@ def stamp(text: str) -> float:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
 
 
+@pytest.mark.slow
 @given(catalogues(), boxes(), HOURS, HOURS, st.integers(0, 7))
 @settings(max_examples=50, deadline=None)
 def test_no_partition_that_holds_a_match_is_missing(

@@ -134,6 +134,7 @@ def test_failures_as_json_and_csv(project: Path) -> None:
     assert json.loads(rows[0]["unit"]) == expected["unit"].iloc[0]
 
 
+@pytest.mark.slow
 def test_retry_goes_on_without_an_option_typed_again(shared_service: Service, project: Path, tmp_path: Path) -> None:
     """From another folder, with another environment, after the cause was removed."""
     before = open_run(project / "outputs" / "half").units

@@ -124,6 +124,7 @@ def test_what_the_server_does_not_know_is_one_sentence(demo_server: Server, tmp_
     assert "did you mean 'Colorado'" in one_sentence(eechips(*sample, "--dataset", "NAIP", "--roi", roi, cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_no_credentials_says_both_ways_out(tmp_path: Path) -> None:
     """With a home folder in which nobody ever authenticated, and no metadata server."""
     result = eechips(

@@ -179,6 +179,7 @@ def test_a_folder_that_cannot_be_written_stops_the_run(service: Service, tmp_pat
     assert open_run(out).counts == {"planned": 12}
 
 
+@pytest.mark.slow
 def test_no_thumbnail_name_is_left_anywhere(
     service: Service, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_plan_that_was_killed_goes_on_and_asks_nothing_again(
     assert not (out / "planning.sqlite").exists()
 
 
+@pytest.mark.slow
 def test_a_plan_whose_budget_is_spent_again_and_again_is_the_same_in_the_end(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:

@@ -313,6 +313,7 @@ def test_a_call_that_catches_the_error_of_its_only_request_has_failed(
     assert "1 of 4 results, 1 done without a file, " in ended.stdout
 
 
+@pytest.mark.slow
 def test_files_outside_the_run_are_counted_and_how_to_record_them_is_said(
     scripts: Path, demo_server: Server, tmp_path: Path
 ) -> None:
@@ -351,6 +352,7 @@ def test_an_event_loop_awaits_the_calls_of_an_executor(demo_server: Server, tmp_
     assert {unit["value"]["use"] for unit in made.units["unit"]} == {1}  # at once, not one after the other
 
 
+@pytest.mark.slow
 def test_pools_of_installed_packages_are_their_own(demo_server: Server, tmp_path: Path) -> None:
     package = tmp_path / "elsewhere" / "site-packages" / "of_others.py"
     package.parent.mkdir(parents=True)

@@ -148,6 +148,7 @@ def test_a_chip_that_is_masked_altogether_is_empty(server: Server, tmp_path: Pat
     assert len(full) == 60
 
 
+@pytest.mark.slow
 def test_of_several_datasets_those_are_masked_that_can_be(server: Server, tmp_path: Path) -> None:
     several: dict[str, Any] = {"dataset": [L8, "users/someone/dem"], "bands": [f"{L8}:SR_B4"], "total": 3}
     clear = sample(server, tmp_path / "clear", **several).layers

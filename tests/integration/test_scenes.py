@@ -436,6 +436,7 @@ def chips_are_windows(run: eechips.Run, sources: dict[str, Path], *, bands: int 
     return len(run.units)
 
 
+@pytest.mark.slow
 def test_from_a_search_to_chips(serve: Callable[..., Server], folder: Path, tmp_path: Path) -> None:
     """STAC API, scenes, ingest, serve, sample: the chips are the pixels of the files that were served."""
     with FileServer(folder, Faults(cuts=0.3)) as files, stac_api(items(files), tmp_path) as url:

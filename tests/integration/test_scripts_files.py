@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import geopandas
+import pytest
 
 from eechips import open_run
 from eechips.scripts.stage import Stage
@@ -176,6 +177,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_inputs_named_in_parts_are_found_by_libraries_that_do_not_open_by_python(
     demo_server: Server, tmp_path: Path
 ) -> None:
@@ -190,6 +192,7 @@ def test_inputs_named_in_parts_are_found_by_libraries_that_do_not_open_by_python
     assert files(tmp_path / "run") == {"0.txt": b"5", "1.txt": b"6"}
 
 
+@pytest.mark.slow
 def test_where_files_are_looked_for_is_said_when_one_is_missing(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     said = "To run it in the folder where the command is typed: --out ."

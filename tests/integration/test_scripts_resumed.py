@@ -127,6 +127,7 @@ def test_a_killed_script_that_lists_only_what_is_not_there_resumes(demo_server: 
     assert "to do: 0" in again.stdout
 
 
+@pytest.mark.slow
 def test_a_file_that_was_named_but_not_recorded_is_made_again_and_one_of_the_user_stays(
     demo_server: Server, tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ main()
     assert open_run(tmp_path / "run").verify() == []
 
 
+@pytest.mark.slow
 def test_a_list_that_is_shorter_for_another_reason_is_refused(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +179,7 @@ def test_a_list_that_is_shorter_for_another_reason_is_refused(
     assert "asks for something else than the last time" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_call_without_a_file_among_calls_with_files_is_told_in_the_summary_and_in_its_row(
     demo_server: Server, tmp_path: Path
 ) -> None:

@@ -149,7 +149,14 @@ def credentials_of(kind: str, server: TokenServer, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize(
-    "kind", ["user", "service account", "external account", "impersonated account", "metadata server"]
+    "kind",
+    [
+        "user",
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in ("service account", "external account", "impersonated account", "metadata server")
+        ),
+    ],
 )
 def test_eight_processes_refresh_one_token_an_hour(server: TokenServer, tmp_path: Path, kind: str) -> None:
     credentials, party = credentials_of(kind, server, tmp_path)
@@ -171,6 +178,7 @@ def test_processes_that_are_started_anew_share_a_token(server: TokenServer) -> N
     assert server.refused == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("waits", [False, True], ids=["before the others ask", "while the others wait"])
 def test_a_refresh_that_is_killed_halfway_is_begun_anew_by_one_process(server: TokenServer, waits: bool) -> None:
     with workers(server) as asking:
@@ -209,6 +217,7 @@ def test_a_refresh_that_fails_is_tried_by_one_process_for_all(server: TokenServe
     assert server.refused == 0
 
 
+@pytest.mark.slow
 def test_an_outage_before_the_expiry_is_seen_by_one_process_and_delays_none(server: TokenServer) -> None:
     with workers(server) as asking:
         assert asking.ask() == ["200"] * COUNT

@@ -210,6 +210,7 @@ def test_every_month_has_a_row(real_server: Server, fields: Path, pixels: Any, t
     assert (found["count"].to_numpy().reshape(COUNT, 6)[:, 0] == 0).all()
 
 
+@pytest.mark.slow
 def test_a_table_by_years(real_server: Server, fields: Path, tmp_path: Path) -> None:
     options = {"regions": str(fields), "id_field": "field", "start": "2004-12-01", "end": "2005-02-01"}
     whole = table_of(timeseries(real_server, tmp_path / "one", output="one", format="csv", **options))
@@ -278,6 +279,7 @@ def test_images_have_rows_for_the_regions_that_they_meet(real_server: Server, tm
     assert found.loc[["seventeen", "eighteen"]]["date"].unique().tolist() == ["2016-06-20"]
 
 
+@pytest.mark.slow
 def test_tables_on_the_server_by_batches(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     options = {
         "regions": "FAO/GAUL_SIMPLIFIED_500m/2015/level2", "id_field": "ADM2_CODE", "bbox": "-80,42,-78,43.5",

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
+
 from eechips.engine.info import encoded
 
 
+@pytest.mark.slow
 def test_a_folder_whose_name_is_not_utf8_is_recorded_as_it_is() -> None:
     folder = os.fsdecode(b"/data/caf\xe9")
     found = json.loads(encoded({"directory": folder, "notes": ["São Tomé"]}).decode())
