@@ -231,14 +231,23 @@ class LocalStore:
             remove(self.path(staged.temporary), TemporaryName())
 
     def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Names and sizes in bytes of the files directly in the given folders; one listing per folder."""
+        """Names and sizes in bytes of the files directly in the given folders; one listing per folder.
+
+        Files that other processes rename or remove meanwhile are left out.
+        """
         for folder in folders:
             directory = self.root if folder in ("", ".") else self.path(f"{folder}/_").parent
             if not directory.is_dir():
                 continue
             prefix = f"{folder}/" if folder not in ("", ".") else ""
             with os.scandir(directory) as entries:
-                yield from ((prefix + e.name, e.stat().st_size) for e in entries if e.is_file())
+                for entry in entries:
+                    try:
+                        size = entry.stat().st_size if entry.is_file() else None
+                    except FileNotFoundError:
+                        continue
+                    if size is not None:
+                        yield prefix + entry.name, size
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
         """Remove abandoned temporary files and scratch folders; see :func:`eechips.removal.sweep_folder`."""

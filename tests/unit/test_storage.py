@@ -187,3 +187,16 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(StorageError, match="its file system has no working flock"), locked(tmp_path):
         pytest.fail("it was not locked")
+
+
+def test_files_that_disappear_while_a_folder_is_listed_are_left_out(tmp_path: Path) -> None:
+    """Workers rename their temporary files at any time."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name).write_bytes(b"content")
+    found = LocalStore(tmp_path).sizes(["."])
+    first, size = next(found)
+    assert size == 7
+    for path in tmp_path.iterdir():
+        path.unlink()
+    assert list(found) == []
+    assert first in {"a", "b", "c"}
