@@ -182,7 +182,7 @@ class LocalStore:
 
         Raises:
             StorageError: if it cannot be written; nothing is left behind.
-            UsageError: if the file system has no such names, or a folder is called so.
+            UsageError: if the file system has no such names, a folder has the name, or a file that of the folder.
         """
         temporary = temporary_name(name, token)
         path = self._inside(temporary)
@@ -253,9 +253,19 @@ class LocalStore:
         """Remove abandoned temporary files and scratch folders; see :func:`eechips.removal.sweep_folder`."""
         return sweep_folder(self.root, asking, own=own)
 
+    def _file_above(self, path: Path) -> Path | None:
+        """The file below the root that a path takes for a folder."""
+        above = (folder for folder in path.parents if folder != self.root and folder.is_relative_to(self.root))
+        return next((folder for folder in above if folder.is_file()), None)
+
     def _failed(self, path: Path, error: OSError) -> StorageError | UsageError:
         if error.errno in _MISNAMED:
             return UsageError(f"no file can have the name {path}: {error.strerror or error}; choose another one")
+        if error.errno in (errno.ENOTDIR, errno.EEXIST) and (file := self._file_above(path)) is not None:
+            return UsageError(
+                f"no file can have the name {path}: {file} is a file. Choose another name, or move"
+                " the file away and run eechips retry"
+            )
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StorageError(f"the disk is full: could not write {path}")
         return StorageError(f"could not write {path}: {error.strerror or error}")

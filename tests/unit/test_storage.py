@@ -125,8 +125,12 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("")
+    for name in ("a/b.png", "a/b/c.png"):
+        with pytest.raises(UsageError, match=r"/a is a file. Choose another name"):
+            LocalStore(tmp_path).stage(name, b"x", "t")
+    # The folder of the run itself is not a matter of the name.
     with pytest.raises(StorageError, match="could not write"):
-        LocalStore(tmp_path).stage("a/b.png", b"x", "t")
+        LocalStore(tmp_path / "a").stage("b.png", b"x", "t")
     with pytest.raises(StorageError, match="cannot use"):
         make_folder(tmp_path / "a" / "b")
 
