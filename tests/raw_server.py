@@ -64,8 +64,12 @@ def raw_server() -> Iterator[RawServer]:
 
 
 def message(status: int, body: bytes = b"", **headers: str | int | None) -> bytes:
-    """An answer of HTTP; of names of headers, ``_`` is ``-``; ``Content-Length`` is added unless it is None."""
-    lines = {"Content_Length": len(body), **headers}
+    """An answer of HTTP; of names of headers, ``_`` is ``-``.
+
+    ``Content-Length`` is added unless it is None. So is ``Connection: close``, as the server closes after each answer
+    (RFC 9112, 9.6): a client that took the connection for one that stays open might send its next request into it.
+    """
+    lines = {"Content_Length": len(body), "Connection": "close", **headers}
     told = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items() if value is not None)
     return f"HTTP/1.1 {status} X\r\n{told}\r\n".encode() + body
 
