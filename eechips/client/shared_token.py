@@ -22,6 +22,8 @@ from multiprocessing.context import assert_spawning
 from multiprocessing.reduction import DupFd
 from typing import Any
 
+from eechips.client.nameless_memory import nameless_memory
+
 _SIZE = 64 << 10
 """Bytes of the state at most. The longest tokens of Google have 12 KiB, those of its Security Token Service
 (https://docs.cloud.google.com/docs/authentication/token-types)."""
@@ -75,7 +77,7 @@ class SharedToken:
 
     def __init__(self, *, is_shared: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._descriptor = _nameless_memory() if is_shared else None
+        self._descriptor = nameless_memory("eechips-token", _SIZE) if is_shared else None
         self._own = TokenState()
         self._threads = threading.Lock()
 
@@ -179,13 +181,3 @@ class SharedToken:
 
 def _encode(state: TokenState) -> bytes:
     return json.dumps(asdict(state)).encode()
-
-
-def _nameless_memory() -> int | None:
-    """The descriptor of a file without a name in memory; None where the system has none."""
-    try:
-        descriptor = os.memfd_create("eechips-token")
-    except (AttributeError, OSError):  # not Linux, or forbidden
-        return None
-    os.pwrite(descriptor, bytes(_SIZE), 0)  # now, rather than when memory is short
-    return descriptor

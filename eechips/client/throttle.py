@@ -27,6 +27,7 @@ from multiprocessing.reduction import DupFd
 from typing import Any
 
 from eechips.client.congestion import START, USUAL, Cell, Controller
+from eechips.client.nameless_memory import nameless_memory
 from eechips.errors import ConfigurationError
 from eechips.moment import parse_retry_after
 
@@ -164,14 +165,13 @@ class Slot:
 
 
 def _shared_file(size: int) -> int:
-    """The descriptor of a file of zeros without a name, in memory where the system can (memfd_create(2))."""
+    """The descriptor of memory without a name, or of a file of zeros without a name where the system has none."""
     try:
-        try:
-            descriptor = os.memfd_create("eechips-throttle")
-        except (AttributeError, OSError):  # not Linux, or forbidden
+        descriptor = nameless_memory("eechips-throttle", size)
+        if descriptor is None:
             with tempfile.TemporaryFile(prefix="eechips-throttle-") as file:
                 descriptor = os.dup(file.fileno())
-        os.pwrite(descriptor, bytes(size), 0)  # a hole would end the process once the disk is full
+            os.pwrite(descriptor, bytes(size), 0)  # a hole would end the process once the disk is full
     except OSError as error:
         raise ConfigurationError(
             f"no shared memory for the quota of the run in {tempfile.gettempdir()}: {error.strerror or error}. Set"
