@@ -74,17 +74,27 @@ def weather(rect: Rect, when: date, spells: tuple[int, ...] = (21, 19)) -> Float
     return total
 
 
+def growth(north: Floats, when: date) -> Floats:
+    """Greenness of plants at latitudes on a date: 1 in full summer, 0.04 when they are dormant."""
+    wave = season(day_of_year(when), 190.0) * np.clip(north / 15.0, -1.0, 1.0)
+    strength = np.minimum(1.0, np.abs(north) / 40.0)
+    return np.clip(1.0 - strength * (0.5 - 0.75 * wave) * 1.05, 0.04, 1.0)
+
+
 def season_of_growth(north: float, when: date) -> float:
-    """Greenness of plants at a latitude on a date: 1 in full summer, 0.04 when they are dormant."""
-    wave = season(day_of_year(when), 190.0) * min(1.0, max(-1.0, north / 15.0))
-    strength = min(1.0, abs(north) / 40.0)
-    return min(1.0, max(0.04, 1.0 - strength * (0.5 - 0.75 * wave) * 1.05))
+    """See :func:`growth`: of one latitude."""
+    return float(growth(np.asarray(north, dtype=np.float64), when))
+
+
+def snow_lines(north: Floats, when: date) -> Floats:
+    """Metres from the treeline up to the line of snow at latitudes (see ``cover.snow_share``): negative in winter."""
+    wave = season(day_of_year(when), 212.0) * np.where(north >= 0.0, 1.0, -1.0)
+    return 330.0 + (wave - 1.0) * 620.0 * np.minimum(1.6, np.abs(north) / 39.0)
 
 
 def snow_line(when: date, north: float) -> float:
-    """Metres from the treeline up to the line of snow (see ``cover.snow_share``): far below it in winter."""
-    wave = season(day_of_year(when), 212.0) * (1.0 if north >= 0.0 else -1.0)
-    return 330.0 + (wave - 1.0) * 620.0 * min(1.6, abs(north) / 39.0)
+    """See :func:`snow_lines`: of one latitude."""
+    return float(snow_lines(np.asarray(north, dtype=np.float64), when))
 
 
 def cloudiness(rect: Rect, when: date, share: float, seed: int, finest: int = 0) -> Floats:

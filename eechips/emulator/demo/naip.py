@@ -192,7 +192,11 @@ def _tree() -> shapely.STRtree:
 
 def flights(quarter: Quarter, until: date) -> Mapping[int, int]:
     """Number of the state with which a quarter quad is flown, by year."""
-    states = _states(quarter.latitude, quarter.longitude)[(quarter.quad, quarter.quarter)]
+    return _flights(_states(quarter.latitude, quarter.longitude)[(quarter.quad, quarter.quarter)], until)
+
+
+@lru_cache(maxsize=1024)
+def _flights(states: tuple[int, ...], until: date) -> Mapping[int, int]:
     known = seasons(until)
     return {year: state for state in reversed(states) for year in known[state]}
 

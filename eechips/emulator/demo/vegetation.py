@@ -44,19 +44,6 @@ BANDS = (
 _STEP = 16
 
 
-def _growth(north: Floats, when: date) -> Floats:
-    """``climate.season_of_growth`` of many latitudes."""
-    wave = climate.season(climate.day_of_year(when), 190.0) * np.clip(north * (1.0 / 15.0), -1.0, 1.0)
-    strength = np.minimum(1.0, np.abs(north) * (1.0 / 40.0))
-    return np.clip(1.0 - strength * (0.5 - 0.75 * wave) * 1.05, 0.04, 1.0)
-
-
-def _snow_line(north: Floats, when: date) -> Floats:
-    """``climate.snow_line`` of many latitudes."""
-    wave = climate.season(climate.day_of_year(when), 212.0) * np.where(north >= 0.0, 1.0, -1.0)
-    return 330.0 + (wave - 1.0) * 620.0 * np.minimum(1.6, np.abs(north) * (1.0 / 39.0))
-
-
 @dataclass(frozen=True, slots=True)
 class Indices:
     """What the sensor sees in the sixteen days from a date on."""
@@ -68,10 +55,10 @@ class Indices:
         land = climate.relief(rect)
         middle = self.start + timedelta(days=_STEP // 2)
         north = climate.latitude(rect)
-        snow = cover.snow_share(land, _snow_line(north, middle))
+        snow = cover.snow_share(land, climate.snow_lines(north, middle))
         # Wet and dry spells, and patches of richer ground.
         spell = climate.weather(rect, self.start, (21, 19, 16))
-        ndvi = _ndvi(land, _growth(north, middle)) * (1.0 + 0.10 * spell + 0.30 * land.patches[0])
+        ndvi = _ndvi(land, climate.growth(north, middle)) * (1.0 + 0.10 * spell + 0.30 * land.patches[0])
         ndvi = np.clip(ndvi, -0.2, 0.92)
         ndvi = ndvi + (0.02 - ndvi) * snow
         # Brighter where less grows; the indices follow from the reflectances, as users compute them.
