@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips.errors import StorageError
+from eechips.errors import EechipsError, StorageError
 from eechips.storage import regular_file
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def has_metadata(path: Path, key: bytes) -> bool:
     try:
         with opened_parquet(path) as file:
             return key in (file.schema_arrow.metadata or {})
-    except (StorageError, ValueError):
+    except EechipsError:
         return False
 
 

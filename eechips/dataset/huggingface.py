@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from eechips.dataset import splits
 from eechips.dataset.samples import Sample, SampleFile, Samples
+from eechips.received_files import has_metadata
 from eechips.storage import LocalStore
 
 PICTURES = frozenset({"png", "jpg", "jpeg"})
@@ -84,10 +85,7 @@ def tables(samples: Samples) -> dict[str, bytes]:
 
 def is_table(path: Path) -> bool:
     """Whether a file is a table that :func:`tables` has made."""
-    try:
-        return _MARK in (pq.read_schema(path).metadata or {})
-    except (OSError, pa.ArrowException):
-        return False
+    return has_metadata(path, _MARK)
 
 
 def configs(samples: Samples, names: Iterable[str]) -> list[str]:

@@ -39,10 +39,14 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
         )
 
 
+def existing_folder(folder: Path) -> Path:
+    """The nearest folder above that is there, or the folder itself."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+
+
 def free_bytes(folder: Path) -> int:
     """Bytes that are free on the disk of a folder, which need not be there yet."""
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(there).free
+    return shutil.disk_usage(existing_folder(folder)).free
 
 
 def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:

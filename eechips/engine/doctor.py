@@ -10,7 +10,6 @@ import functools
 import json
 import platform
 import re
-import shutil
 import statistics
 import tempfile
 import time
@@ -30,6 +29,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.scrub import scrub
 from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
+from eechips.engine.disk import existing_folder, free_bytes
 from eechips.engine.local import serve
 from eechips.engine.run import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
@@ -187,9 +187,8 @@ def check_disk(out: Path) -> Finding:
     folder = out.absolute()
     elsewhere = "choose another folder with --out"
     try:
-        while not folder.exists():
-            folder = folder.parent
-        free = shutil.disk_usage(folder).free
+        folder = existing_folder(folder)
+        free = free_bytes(folder)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:

@@ -132,13 +132,8 @@ def remove_dropped(ledger: Ledger, store: Store) -> None:
         ledger: of the run, whose lock is held.
         store: of the results.
     """
-    files = ledger.meta().get(REMOVALS)
-    if not files:
-        return
-    for file, size, sha256 in files:
-        if ledger.owner(file) is None and not _remove(store, file, size, sha256):
-            _log.warning("%s is not as it was recorded: it stays, although its unit was dropped", file)
-    ledger.note(REMOVALS, [])
+    for file in _remove_noted(ledger, store, REMOVALS):
+        _log.warning("%s is not as it was recorded: it stays, although its unit was dropped", file)
 
 
 def remove_unrecorded(ledger: Ledger, store: Store) -> None:
@@ -150,13 +145,28 @@ def remove_unrecorded(ledger: Ledger, store: Store) -> None:
         ledger: of the run, whose lock is held.
         store: of the results.
     """
-    files = ledger.meta().get(COMMITTING)
+    _remove_noted(ledger, store, COMMITTING)
+
+
+def _remove_noted(ledger: Ledger, store: Store, name: str) -> list[str]:
+    """Remove the files that the ledger has a note of, except results of units.
+
+    Args:
+        ledger: of the run, whose lock is held.
+        store: of the results.
+        name: of the note, which is empty afterwards.
+
+    Returns:
+        Files that stay since they are not as they were recorded.
+    """
+    files = ledger.meta().get(name)
     if not files:
-        return
-    for file, size, sha256 in files:
-        if ledger.owner(file) is None:
-            _remove(store, file, size, sha256)
-    ledger.note(COMMITTING, [])
+        return []
+    left = [
+        file for file, size, sha256 in files if ledger.owner(file) is None and not _remove(store, file, size, sha256)
+    ]
+    ledger.note(name, [])
+    return left
 
 
 def _remove(store: Store, file: str, size: int | None, sha256: str | None) -> bool:

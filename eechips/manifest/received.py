@@ -100,22 +100,19 @@ def check_paths(ledger: Ledger) -> None:
         UsageError: naming the unit and the path.
     """
     for identifier, file in ledger.odd_files():
-        try:
-            check_name(file if isinstance(file, str) else "")
-        except UsageError:
-            raise UsageError(
-                f"{ledger.path} cannot be used: unit {identifier[:16]} has its file at {file!r}, which leads out of the"
-                " folder. Somebody has changed it"
-            ) from None
+        _check_path(ledger, f"unit {identifier[:16]} has its file at", file)
     for made in ledger.meta().get("assembled") or ():
         file = made.get("file") if isinstance(made, dict) else None
-        try:
-            check_name(file if isinstance(file, str) else "")
-        except UsageError:
-            raise UsageError(
-                f"{ledger.path} cannot be used: what was made of all results is at {file!r}, which leads out of the"
-                " folder. Somebody has changed it"
-            ) from None
+        _check_path(ledger, "what was made of all results is at", file)
+
+
+def _check_path(ledger: Ledger, subject: str, file: object) -> None:
+    try:
+        check_name(file if isinstance(file, str) else "")
+    except UsageError:
+        raise UsageError(
+            f"{ledger.path} cannot be used: {subject} {file!r}, which leads out of the folder. Somebody has changed it"
+        ) from None
 
 
 def check_values(ledger: Ledger) -> None:

@@ -79,10 +79,11 @@ class Map:
 
     def image(self) -> ee.Image:
         """The band as an image."""
-        images = facts.images(self.name.id, self.kind).select([self.name.band])
-        selected: ee.Image = images.sort("system:time_start").mosaic()
         if self.kind == "image":
-            selected = ee.Image(self.name.id).select([self.name.band])
+            selected: ee.Image = ee.Image(self.name.id).select([self.name.band])
+        else:
+            images = facts.images(self.name.id, self.kind).select([self.name.band])
+            selected = images.sort("system:time_start").mosaic()
         return selected if self.within is None else selected.updateMask(self.within.image().neq(0))
 
     def centres(self, points: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
