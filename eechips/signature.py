@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import inspect
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from eechips.errors import UsageError
+from eechips.suggestion import did_you_mean
 
 ConfigT = TypeVar("ConfigT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
@@ -54,14 +54,8 @@ def filled(config: Callable[..., ConfigT], options: Mapping[str, Any]) -> Config
     names = [field.name for field in dataclasses.fields(config) if field.init]  # type: ignore[arg-type]
     for option in options:
         if option not in names:
-            raise UsageError(f"there is no option {option!r}{likeness(option, names)}")
+            raise UsageError(f"there is no option {option!r}{did_you_mean(option, names)}")
     return config(**options)
-
-
-def likeness(option: str, names: Collection[str]) -> str:
-    """What may have been meant by an option that there is not, for messages."""
-    alike = difflib.get_close_matches(option, names, n=1)
-    return f"; did you mean {alike[0]!r}?" if alike else ""
 
 
 def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:

@@ -16,9 +16,9 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.manifest.run import Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe
-from eechips.signature import likeness
 from eechips.signature import takes as takes
 from eechips.storage import NameTemplate
+from eechips.suggestion import did_you_mean
 
 _PATHS = frozenset({"credentials", "local_assets"})
 """Options that are paths; in Python they may be given as text."""
@@ -46,7 +46,7 @@ def split(
     """
     for option in options:
         if option not in names and option not in RUN_OPTIONS:
-            raise UsageError(f"there is no option {option!r}{likeness(option, names | RUN_OPTIONS)}")
+            raise UsageError(f"there is no option {option!r}{did_you_mean(option, names | RUN_OPTIONS)}")
     made = recipe(**{name: value for name, value in options.items() if name in names})
     rest = {name: value for name, value in options.items() if name not in names}
     folder, ledger = rest.pop("out", None), rest.pop("ledger", None)
