@@ -4,7 +4,7 @@ The service sends the same status for different matters, so a row is found by th
 (or of the older ``errors[]`` list) or by the message, and only then by the status. The first row that matches counts:
 see :func:`find`. What no row matches is unknown, and recorded as such.
 
-``docs/errors.md`` lists the same rows for readers; a test compares the two.
+``docs/reference/errors.md`` lists the same rows for readers; a test compares the two.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def unknown() -> Mapping[str, str]:
 def main() -> None:
     """Prints the counts, or writes the document."""
     parser = argparse.ArgumentParser(prog="python -m eechips.emulator.coverage", description=__doc__)
-    parser.add_argument("--write", type=Path, metavar="FILE", nargs="?", const=Path("docs/coverage.md"))
+    parser.add_argument("--write", type=Path, metavar="FILE", nargs="?", const=Path("docs/reference/coverage.md"))
     target = parser.parse_args().write
     classes = coverage()
     if target is None:

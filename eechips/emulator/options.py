@@ -83,7 +83,7 @@ OPTIONS = (
     Option("rate", "N", "Requests a second, or none [100]."),
     Option("minute", "N", "Requests a minute, or none [60 times the rate]."),
     Option("latency", "SECONDS", "Extra time before answers: a number, lognormal:MEDIAN,SIGMA, or by kind (KIND=…;…)."),
-    Option("faults", "FILE", "JSON plan of what goes wrong on purpose (docs/emulator.md)."),
+    Option("faults", "FILE", "JSON plan of what goes wrong on purpose (docs/explanation/local-earth-engine.md)."),
     Option("payload", "BYTES", "Of a request's body [10485760]."),
     Option("pixels", "BYTES", "Uncompressed, of computePixels and getPixels [50331648]."),
     Option("thumbnail", "BYTES", "Uncompressed, of thumbnails and image downloads [33554432]."),

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from eechips.cli import main
 from eechips.emulator.demo import listing
 
-PAGE = Path(__file__).parents[2] / "docs" / "local-datasets.md"
+PAGE = Path(__file__).parents[2] / "docs" / "reference" / "local-datasets.md"
 
 
 def test_the_documented_list_of_the_demo_planet_is_its_own() -> None:

@@ -27,7 +27,7 @@ from eechips.errors import (
 )
 from tests.answering import Answer, answering
 
-DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
+DOCS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 CLASSES: Mapping[Kind, type[EechipsError]] = {
     Kind.TRANSIENT: TransientError,
     Kind.TOO_LARGE: TooLargeError,
@@ -157,7 +157,7 @@ def test_quotas_are_renewed_at_midnight_pacific_time(now: str, day: str, month: 
 def test_the_documentation_lists_every_row() -> None:
     text = DOCS.read_text()
     for row in TABLE:
-        assert f"| {row.name} |" in text, f"docs/errors.md lacks {row.name!r}"
+        assert f"| {row.name} |" in text, f"docs/reference/errors.md lacks {row.name!r}"
         assert row.source in text
 
 

@@ -16,7 +16,7 @@ from eechips.emulator import coverage
 from eechips.emulator.protocol.discovery import described
 from eechips.emulator.signatures import client_file, signatures
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "coverage.md"
+DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "coverage.md"
 
 DROPPED = (
     "earthengine-api no longer carries what the local Earth Engine is built on: keep an older version, or bring the "
@@ -72,9 +72,9 @@ def test_every_function_is_counted_once() -> None:
 
 def test_the_document_is_up_to_date() -> None:
     if f"`earthengine-api` {version('earthengine-api')}." not in DOCUMENT.read_text(encoding="utf-8"):
-        pytest.skip("docs/coverage.md is of another version of earthengine-api, whose list of functions may differ")
+        pytest.skip("docs/reference/coverage.md is of another version of earthengine-api, whose list of functions may differ")
     assert DOCUMENT.read_text(encoding="utf-8") == coverage.document(coverage.coverage()), (
-        "docs/coverage.md is out of date: python -m eechips.emulator.coverage --write"
+        "docs/reference/coverage.md is out of date: python -m eechips.emulator.coverage --write"
     )
 
 

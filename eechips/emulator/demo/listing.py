@@ -24,7 +24,7 @@ _HEAD = (
     "",
     "Collections without a last day end on the day on which the server starts. `EECHIPS_DEMO_UNTIL=2025-01-01` sets",
     "that day, for results that are the same on every day. To serve other datasets, convert their files with",
-    "[`eechips assets ingest`](emulator.md#assets).",
+    "[`eechips assets ingest`](../explanation/local-earth-engine.md#assets).",
     "",
     "| id | title | kind | dates | bands or columns |",
     "|---|---|---|---|---|",
