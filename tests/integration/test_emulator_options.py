@@ -131,7 +131,9 @@ def test_a_port_that_is_taken(serve: Callable[..., Server]) -> None:
 
 # What the page says
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "explanation" / "local-earth-engine.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "explanation" / "local-earth-engine.md").read_text(
+    encoding="utf-8"
+)
 
 
 def block(language: str) -> str:

@@ -72,7 +72,9 @@ def test_every_function_is_counted_once() -> None:
 
 def test_the_document_is_up_to_date() -> None:
     if f"`earthengine-api` {version('earthengine-api')}." not in DOCUMENT.read_text(encoding="utf-8"):
-        pytest.skip("docs/reference/coverage.md is of another version of earthengine-api, whose list of functions may differ")
+        pytest.skip(
+            "docs/reference/coverage.md is of another version of earthengine-api, whose list of functions may differ"
+        )
     assert DOCUMENT.read_text(encoding="utf-8") == coverage.document(coverage.coverage()), (
         "docs/reference/coverage.md is out of date: python -m eechips.emulator.coverage --write"
     )
