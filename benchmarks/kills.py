@@ -175,10 +175,10 @@ def set_up(kind: str, way: str, folder: Path, stack: ExitStack) -> Site:
     elif kind == "dask":
         (folder / "cluster").mkdir()
         site.cluster = stack.enter_context(dask_cluster(folder / "cluster", 0, environment=environment))
-        site.words += ["--engine", "dask", "--processes", "2", "--unit-timeout", "15"]
+        site.words += ["--executor", "dask", "--processes", "2", "--unit-timeout", "15"]
     else:
         runner = ["--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"]
-        site.words += ["--engine", "beam", "--", *runner]
+        site.words += ["--executor", "beam", "--", *runner]
     return site
 
 
@@ -433,7 +433,18 @@ def undisturbed(folder: Path, kind: str) -> dict[str, str]:
     """Sha256 of every file of a run to which nothing happens, by name."""
     folder.mkdir(parents=True)
     (folder / "recipe.py").write_text(CHIPS)
-    words = ["run", "recipe.py", "--out", "out", "-p", f"count={_COUNT[kind]}", "--rate", "none", "--engine", "threads"]
+    words = [
+        "run",
+        "recipe.py",
+        "--out",
+        "out",
+        "-p",
+        f"count={_COUNT[kind]}",
+        "--rate",
+        "none",
+        "--executor",
+        "threads",
+    ]
     with ExitStack() as stack:
         words += ["--local"] if kind == "local" else ["--endpoint", stack.enter_context(serving()).url]
         done = subprocess.run(

@@ -276,7 +276,7 @@ def _work(
 
     def start(number: int) -> subprocess.Popen[str]:
         words = ("--units", f"units-{number}.jsonl", "--out", place.address, "--outcomes", f"outcomes-{number}.jsonl")
-        return _eechips(folder, "work", *words, "--engine", "threads", "-q", environment=place.environment)
+        return _eechips(folder, "work", *words, "--executor", "threads", "-q", environment=place.environment)
 
     for number, share in enumerate(shares):
         (folder / f"units-{number}.jsonl").write_text("\n".join(share))

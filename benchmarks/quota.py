@@ -200,12 +200,12 @@ class Changes(threading.Thread):
             self.made.append((self._server.get("_stats")["time"], change.concurrency))
 
 
-ENGINES = {
-    "threads": ["--engine", "threads"],
-    "dask2": ["--engine", "dask", "--processes", "2"],
-    "dask4": ["--engine", "dask", "--processes", "4"],
-    "beam2": ["--engine", "beam", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=2"],
-    "beam4": ["--engine", "beam", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=4"],
+EXECUTORS = {
+    "threads": ["--executor", "threads"],
+    "dask2": ["--executor", "dask", "--processes", "2"],
+    "dask4": ["--executor", "dask", "--processes", "4"],
+    "beam2": ["--executor", "beam", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=2"],
+    "beam4": ["--executor", "beam", "--", "--direct_running_mode=multi_processing", "--direct_num_workers=4"],
 }
 """Clients that are eechips with other executors: with Dask and Beam, so many workers on this machine."""
 
@@ -214,7 +214,7 @@ def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
     """Runs a client against a server of its own.
 
     Args:
-        client: original, eechips, or one of ENGINES.
+        client: original, eechips, or one of EXECUTORS.
         setting: what the runs have in common.
         folder: for everything the run leaves; empty.
         cache: where eechips remembers what it learned of the quota.
@@ -225,7 +225,7 @@ def measure(client: str, setting: Setting, folder: Path, cache: Path) -> Result:
     with serving(setting.server, *limits) as server:
         server.post("_faults", seed=_SEED, faults=list(scenario.faults))
         arguments = original(setting, server, folder, out) if client == "original" else eechips(setting, server, out)
-        arguments += ENGINES.get(client, [])
+        arguments += EXECUTORS.get(client, [])
         before = server.cpu()
         with Watch(server, every=0.1) as watch, Changes(server, watch, setting) as changes:
             command = Command(arguments, folder / "log.txt", {"EECHIPS_CACHE": str(cache)})
@@ -398,7 +398,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenarios", default=",".join(SCENARIOS), help="some of them, with commas")
     parser.add_argument("--methods", default="url,pixels")
-    parser.add_argument("--clients", default="original,eechips", help=f"also {', '.join(ENGINES)}")
+    parser.add_argument("--clients", default="original,eechips", help=f"also {', '.join(EXECUTORS)}")
     parser.add_argument("--server", default="light", choices=["light", "emulator"])
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--scale", type=float, default=1.0, help="of units and times")

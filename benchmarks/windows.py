@@ -94,7 +94,7 @@ def differing(scene: Path, made: Path) -> int:
 def redelivered(lines: list[str], out: Path, expected: dict[str, str]) -> int:
     """Delivers some units twice, in one batch and in two; returns how many results are other than the run's."""
     wrong = 0
-    words = [sys.executable, "-m", "eechips", "work", "--units", "-", "--out", str(out), "--engine", "threads", "-q"]
+    words = [sys.executable, "-m", "eechips", "work", "--units", "-", "--out", str(out), "--executor", "threads", "-q"]
     for batch in (lines + lines, lines):
         done = subprocess.run(words, input="\n".join(batch), stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
         told = [json.loads(line) for line in done.stdout.splitlines()]

@@ -1,6 +1,6 @@
 """Units in Beam pipelines: a transform that fetches them, and a pipeline that takes them from a stream.
 
-``eechips … --engine beam`` runs a whole plan; this is for pipelines of your own::
+``eechips … --executor beam`` runs a whole plan; this is for pipelines of your own::
 
     outcomes = units | eechips.beam.FetchUnits("recipe.py", out="gs://bucket/chips", project="my-project")
 

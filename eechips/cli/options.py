@@ -334,7 +334,7 @@ def run_options(function: FunctionT) -> FunctionT:
             " {id} is the file's column if it has one of that name.",
         ),
         click.option(
-            "--engine",
+            "--executor",
             type=click.Choice(["processes", "threads", "dask", "beam"]),
             default="processes",
             show_default=True,

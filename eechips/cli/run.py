@@ -40,7 +40,7 @@ def command(
     A script is executed with what it calls through multiprocessing.Pool, or any other pool of Python's, made units of
     the run. What follows after -- are its arguments. Files that it writes by relative paths go into the run's folder.
 
-    With --engine beam, what follows after -- are options of Beam; those of a script stand before, with another --.
+    With --executor beam, what follows after -- are options of Beam; those of a script stand before, with another --.
 
     \b
     Examples:
@@ -49,7 +49,7 @@ def command(
       eechips run recipes/modis_lst.py --project my-project --out outputs/lst
       eechips run recipes/cog_ndvi.py -p href=s3://bucket/scene.tif --max-memory 512MB --processes 4
       eechips run my_script.py --local -- 500 --fast
-      eechips run my_script.py --local --engine beam -- 500 --fast -- --runner=DirectRunner
+      eechips run my_script.py --local --executor beam -- 500 --fast -- --runner=DirectRunner
     """
     values = dict(parameters) if max_memory is None else {**dict(parameters), "max_memory": max_memory}
     chosen = {"path": recipe, "parameters": values, **_shared_out(given(options))}
@@ -66,7 +66,7 @@ def command(
 def _shared_out(options: dict[str, Any]) -> dict[str, Any]:
     """The options, with what follows after ``--`` given to whom it is for: the script, or Beam."""
     words = options.pop("pipeline_options")
-    if options["engine"] != "beam":
+    if options["executor"] != "beam":
         return {**options, "arguments": words}
     last = max((number for number, word in enumerate(words) if word == "--"), default=-1)
     return {**options, "arguments": words[: max(last, 0)], "pipeline_options": words[last + 1 :]}

@@ -17,7 +17,7 @@ _LEFT_OUT = ("endpoint", "project")
 """Options that may be in the environment, for other verbs."""
 _OF_OTHERS = (
     "local", "local_assets", "local_remote", "endpoint", "project", "credentials", "send_credentials", "ledger",
-    "engine", "scheduler", "processes", "method",
+    "executor", "scheduler", "processes", "method",
 )  # fmt: skip
 """Options of every run that are for Earth Engine and its workers: most are refused, and none is of use."""
 _MEANINGS = {

@@ -268,7 +268,7 @@ class Throttle:
             raise ConfigurationError(
                 f"the processes of a run cannot keep the quota together: record locks (fcntl) fail in"
                 f" {tempfile.gettempdir()} ({error.strerror or error}). Set TMPDIR to a folder on a local disk, or take"
-                " --engine threads"
+                " executor='threads'"
             ) from error
 
     @property

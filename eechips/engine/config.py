@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from eechips.engine.estimate import Forecast
 
 OnEmpty = Literal["keep", "skip", "redraw"]
-EngineName = Literal["processes", "threads", "dask", "beam"]
-ENGINES: tuple[EngineName, ...] = ("processes", "threads", "dask", "beam")
+ExecutorName = Literal["processes", "threads", "dask", "beam"]
+EXECUTORS: tuple[ExecutorName, ...] = ("processes", "threads", "dask", "beam")
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
 
 SERVICE_RATE = 100.0
@@ -49,8 +49,8 @@ class RunConfig:
         project: Google Cloud project whose quota is used.
         credentials: key file of a service account; None for the user's stored credentials.
         send_credentials: send credentials to ``endpoint`` although it is not https at a host of Google's.
-        engine: what carries units out: ``processes`` of this machine, ``threads`` of this process, or the workers of a
-            ``dask`` cluster or of a ``beam`` pipeline.
+        executor: how units are processed: by ``processes`` of this machine, ``threads`` of this process, or the workers
+            of a ``dask`` cluster or of a ``beam`` pipeline.
         scheduler: address of a Dask scheduler; None to start a cluster on this machine.
         pipeline_options: of Beam, as on a command line, such as ``--runner=DataflowRunner``; none for processes of this
             machine.
@@ -93,7 +93,7 @@ class RunConfig:
     project: str | None = None
     credentials: Path | None = None
     send_credentials: bool = False
-    engine: EngineName = "processes"
+    executor: ExecutorName = "processes"
     scheduler: str | None = None
     pipeline_options: tuple[str, ...] = ()
     processes: int = 25
@@ -119,41 +119,41 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         if self.local and self.endpoint is not None:
-            raise UsageError("--local starts a server of its own: it takes no --endpoint")
+            raise UsageError("local starts a server of its own and excludes endpoint")
         if self.local_assets is not None and not self.local:
-            raise UsageError("--local-assets needs --local")
+            raise UsageError("local_assets needs local")
         if self.local_remote and self.local_assets is None:
-            raise UsageError("--local-remote needs --local-assets: the demo planet has no files")
+            raise UsageError("local_remote needs local_assets: the demo planet has no files")
         if self.local_assets is not None and not self.local_assets.is_dir():
             raise UsageError(f"there is no folder of assets {self.local_assets}")
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
-        if self.engine not in ENGINES:
-            raise UsageError(f"--engine is {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, not {self.engine!r}")
-        if self.scheduler is not None and self.engine != "dask":
-            raise UsageError("--scheduler is of Dask: it needs --engine dask")
+        if self.executor not in EXECUTORS:
+            raise UsageError(f"executor must be {', '.join(EXECUTORS[:-1])} or {EXECUTORS[-1]}, not {self.executor!r}")
+        if self.scheduler is not None and self.executor != "dask":
+            raise UsageError("scheduler is the address of a Dask scheduler and needs executor='dask'")
         self._check_pipeline()
         if self.on_empty not in ON_EMPTY:
-            raise UsageError(f"--on-empty is {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
+            raise UsageError(f"on_empty must be {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
         if self.estimate_first is not None and self.estimate_first < 1:
-            raise UsageError("--estimate must be at least 1")
+            raise UsageError("estimate_first must be at least 1")
         least = {"processes": 1, "in_flight": 1, "retries": 0, "max_requests": 1, "max_bytes": 1}
         for name, bound in least.items():
             value = getattr(self, name)
             if value not in (None, "auto") and value < bound:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least {bound}")
+                raise UsageError(f"{name} must be at least {bound}")
         if isinstance(self.rate, (int, float)) and self.rate <= 0:
-            raise UsageError(f"--rate must be above 0, not {self.rate:g}")
+            raise UsageError(f"rate must be above 0, not {self.rate:g}")
         for name in ("connect_timeout", "read_timeout", "unit_timeout", "retry_delay", "max_minutes"):
             value = getattr(self, name)
             if value is not None and not value > 0:
-                raise UsageError(f"--{name.replace('_', '-')} must be above 0")
+                raise UsageError(f"{name} must be above 0")
         if self.endpoint is not None:
             check_endpoint(self.endpoint)
 
     def _check_pipeline(self) -> None:
-        if self.pipeline_options and self.engine != "beam":
-            raise UsageError(f"unexpected argument {self.pipeline_options[0]!r}; options of Beam need --engine beam")
+        if self.pipeline_options and self.executor != "beam":
+            raise UsageError(f"unexpected argument {self.pipeline_options[0]!r}; options of Beam need executor='beam'")
         if self.pipeline_options and not self.pipeline_options[0].startswith("--"):
             raise UsageError(f"options of Beam look like --runner=DirectRunner, not {self.pipeline_options[0]!r}")
 
@@ -193,7 +193,7 @@ class RunConfig:
         """How one request is repeated; a unit's time bounds the total."""
         total = min(RetryPolicy().total, self.unit_timeout)
         longest = RetryPolicy().longest_wait
-        if self.engine in ("dask", "beam"):  # on other machines nobody knows that a worker waits, and does not hang
+        if self.executor in ("dask", "beam"):  # on other machines nobody knows that a worker waits, and does not hang
             longest = min(longest, self.unit_timeout / 2)
         return RetryPolicy(
             retries=self.retries, delay=self.retry_delay, total=total, offline=_OFFLINE, longest_wait=longest

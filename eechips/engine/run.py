@@ -166,7 +166,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
                 serve(config.local_assets, remote=config.local_remote, in_flight=bearable, log=server_log)
             )
         target = find_target(config, server.url if server is not None else config.service)
-        if target.credentials is not None and config.engine == "processes":
+        if target.credentials is not None and config.executor == "processes":
             target = replace(target, shared_token=SharedToken(is_shared=True))
         throttle = Throttle(_sharing_context(config), _limits(config, target), seats=config.processes + 1)
         try:
@@ -180,13 +180,13 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
 
 def _sharing_context(config: RunConfig) -> BaseContext | None:
     """The context of the processes that share the throttle; None if there are none."""
-    return worker_context() if config.engine == "processes" else None
+    return worker_context() if config.executor == "processes" else None
 
 
 def _limits(config: RunConfig, target: Target) -> Limits:
     """What the run may use; it begins with what the project's last run has learned."""
     known = limits.recall(target.endpoint, target.project) if config.in_flight == "auto" else None
-    if config.engine == "beam":  # nobody can tell its workers that they may have more than they were given
+    if config.executor == "beam":  # nobody can tell its workers that they may have more than they were given
         slots = known.in_flight if known is not None else int(USUAL)
         slots = slots if config.in_flight == "auto" else config.in_flight
         return Limits(slots, slots, rate=None, requests=config.max_requests, received=config.max_bytes)
@@ -282,7 +282,7 @@ def store_of(config: RunConfig) -> Store:
     if config.results and is_address(config.results):
         return ObjectStore(config.results)
     folder = Path(config.results or config.out).absolute()
-    return PromptStore(folder) if config.engine == "beam" else LocalStore(folder)
+    return PromptStore(folder) if config.executor == "beam" else LocalStore(folder)
 
 
 class _Run:
@@ -407,7 +407,7 @@ class _Run:
         # Absolute: scripts change the working directory, and workers start later.
         scratch = stack.enter_context(scratch_folder(config.out.absolute(), self._writer))
         # First of all: what the workers share is loaded while this process connects and plans.
-        if config.engine == "processes":
+        if config.executor == "processes":
             start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")
         session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME, recipe=self._recipe))
         stack.callback(track_semaphores, session.throttle)
@@ -476,19 +476,19 @@ class _Run:
     def _executor(self, setup: WorkerSetup, session: Session, scratch: Path) -> Executor[Any]:
         """What carries units out, as the config says."""
         config, throttle = self._config, session.throttle
-        if config.engine == "threads":
+        if config.executor == "threads":
             timeout = math.inf if hasattr(self._recipe, "attend") else config.unit_timeout  # that ends by itself
             return Threads(setup, session.connection, throttle, timeout)
-        if config.engine == "dask":
+        if config.executor == "dask":
             try:
                 from eechips.engine.executors.dask import Dask
             except ModuleNotFoundError as error:
-                raise ConfigurationError(f"--engine dask needs Dask: pip install 'eechips[dask]' ({error})") from None
+                raise ConfigurationError(f"executor 'dask' needs Dask: pip install 'eechips[dask]' ({error})") from None
             rate = config.requests_per_second
             orders = Orders(self._posting(setup, None), session.connection.documents, scratch / "documents.json", rate)
             log = config.out.absolute() / DASK_LOG
             return Dask(orders, throttle, config.scheduler, config.processes, config.unit_timeout, log)
-        if config.engine == "beam":
+        if config.executor == "beam":
             return self._beam(setup, throttle, scratch)
         briefing = scratch / "briefing.json"
         return Processes(worker_context(), setup, throttle, config.processes, briefing, config.unit_timeout)
@@ -522,7 +522,9 @@ class _Run:
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""
         throttle, target = session.throttle, session.connection.target
-        is_learned = needs_service(self._recipe) and self._config.in_flight == "auto" and self._config.engine != "beam"
+        is_learned = (
+            needs_service(self._recipe) and self._config.in_flight == "auto" and self._config.executor != "beam"
+        )
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
             learned = limits.Learned(throttle.limit, throttle.is_restricted, utc_now())
             limits.remember(target.endpoint, target.project, learned)

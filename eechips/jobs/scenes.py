@@ -374,14 +374,14 @@ def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
             raise UsageError(
                 f"--{option.replace('_', '-')} is for Earth Engine and its workers: scenes asks a catalogue"
             )
-    if chosen.pop("engine", "threads") not in ("threads", "processes"):
-        raise UsageError("--engine is threads: transfers share connections, tokens and the rate")
+    if chosen.pop("executor", "threads") not in ("threads", "processes"):
+        raise UsageError("executor must be 'threads': transfers share connections, tokens and the rate")
     for name, value in {"read_timeout": _READ_TIMEOUT, "unit_timeout": _UNIT_TIMEOUT}.items():
         chosen.setdefault(name, value)
     recipe, config = split(Scenes, _OPTIONS, chosen, _folder)
     if config.results is not None:
         raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
-    return recipe, dataclasses.replace(config, engine="threads")
+    return recipe, dataclasses.replace(config, executor="threads")
 
 
 @overload

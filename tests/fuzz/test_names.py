@@ -121,7 +121,7 @@ def test_every_result_of_a_run_is_in_a_file_of_its_own_inside_the_folder(budget:
         several = [[text(draw) for _ in range(draw.randint(1, 3))] for _ in range(8)]
         (folder / "names.json").write_text(json.dumps([*one, *one[:3], *several]))
         (folder / "recipe.py").write_text(RECIPE)
-        config = RunConfig(out=folder / "out", engine="threads", in_flight=4, quiet=True, retries=0)
+        config = RunConfig(out=folder / "out", executor="threads", in_flight=4, quiet=True, retries=0)
         run(load_recipe(folder / "recipe.py", {}), config)
         assert {path.name for path in folder.iterdir()} <= {"names.json", "recipe.py", "out", "__pycache__"}
         check(folder / "out")

@@ -37,8 +37,8 @@ from tests.engine_service import Service
 from tests.object_server import lacking, serving_objects
 
 ROOT = Path(__file__).resolve().parents[2]
-ONE = {"engine": "beam", "pipeline_options": ("--direct_running_mode=in_memory",)}
-TWO = {"engine": "beam", "pipeline_options": ("--direct_running_mode=multi_processing", "--direct_num_workers=2")}
+ONE = {"executor": "beam", "pipeline_options": ("--direct_running_mode=in_memory",)}
+TWO = {"executor": "beam", "pipeline_options": ("--direct_running_mode=multi_processing", "--direct_num_workers=2")}
 BUCKET = "beams"
 
 
@@ -139,7 +139,7 @@ def test_bundles_that_are_done_twice_count_once(service: Service, tmp_path: Path
     """Beam's own runner repeats every bundle, after it has done all its work."""
     options = (*TWO["pipeline_options"], "--direct_runner_bundle_repeat=2")
     few = {"parameters": {"count": 40}, "in_flight": 8}  # the service resets connections when many come at once
-    run = run_chips(tmp_path, service.url, **few, engine="beam", pipeline_options=options)
+    run = run_chips(tmp_path, service.url, **few, executor="beam", pipeline_options=options)
     assert run.counts == {"done": 40}
     assert run.units["attempts"].tolist() == [1] * 40
     assert service.count("pixels") == 40  # the second time it is seen that all is told
@@ -210,7 +210,7 @@ def test_a_bundle_that_two_workers_do_at_once_counts_once(
         thread.join()
     station.leave()
     assert 12 < service.count("compute") <= 24
-    done = resume(tmp_path, service, engine="threads")
+    done = resume(tmp_path, service, executor="threads")
     assert done.counts == {"done": 12}
     assert done.units["attempts"].tolist() == [1] * 12
     assert done.verify() == []
@@ -247,7 +247,7 @@ def environment() -> dict[str, str]:
 @pytest.mark.slow
 def test_a_killed_run_is_finished_by_any_other_executor(service: Service, tmp_path: Path) -> None:
     service.latency = 0.2
-    beam = ("--engine", "beam", "--", *TWO["pipeline_options"])
+    beam = ("--executor", "beam", "--", *TWO["pipeline_options"])
     with subprocess.Popen(command(tmp_path, service, *beam), env=environment(), stderr=subprocess.DEVNULL) as process:
         workers: list[int] = []
         when(lambda: service.count("compute") >= 120, lambda: workers.extend(workers_of(process.pid))).join()
@@ -274,7 +274,7 @@ def test_a_killed_run_is_finished_by_any_other_executor(service: Service, tmp_pa
 @pytest.mark.slow
 def test_ctrl_c_finishes_what_is_in_flight(service: Service, tmp_path: Path) -> None:
     service.latency = 0.2
-    beam = ("--engine", "beam", "--", *TWO["pipeline_options"])
+    beam = ("--executor", "beam", "--", *TWO["pipeline_options"])
     with subprocess.Popen(
         command(tmp_path, service, *beam), env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -296,7 +296,7 @@ def test_the_results_and_the_mailbox_may_lie_in_an_object_store(service: Service
     if reason := lacking("s3"):
         pytest.skip(reason)
     place = ("--out", f"s3://{BUCKET}/run", "--ledger", str(tmp_path / "ledger"))
-    words = [*command(tmp_path, service), *place, "--engine", "beam", "--", *TWO["pipeline_options"]]
+    words = [*command(tmp_path, service), *place, "--executor", "beam", "--", *TWO["pipeline_options"]]
     with serving_objects(BUCKET) as objects:
         variables = {**environment(), **objects.environment}
         ended = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=90)
@@ -313,7 +313,7 @@ def test_the_results_and_the_mailbox_may_lie_in_an_object_store(service: Service
 )
 def test_options_that_beam_does_not_take_are_told(service: Service, tmp_path: Path, option: str, told: str) -> None:
     with pytest.raises(UsageError, match=f"(?s)Beam does not take these options: .*{told}"):
-        run_chips(tmp_path, service.url, engine="beam", pipeline_options=(option,))
+        run_chips(tmp_path, service.url, executor="beam", pipeline_options=(option,))
     assert service.count("pixels") == 0
 
 
@@ -321,7 +321,7 @@ def test_options_that_beam_does_not_take_are_told(service: Service, tmp_path: Pa
 def test_a_pipeline_that_does_not_work_is_told(service: Service, tmp_path: Path) -> None:
     options = ("--runner=PortableRunner", "--job_endpoint=127.0.0.1:1", "--job_server_timeout=1")
     with pytest.raises(ConfigurationError, match=r"(?s)the pipeline does not work: .*beam\.log"):
-        run_chips(tmp_path, service.url, engine="beam", pipeline_options=options)
+        run_chips(tmp_path, service.url, executor="beam", pipeline_options=options)
 
 
 BREAKS = """
@@ -360,8 +360,8 @@ def test_a_bundle_that_fails_after_having_done_most_of_its_work_costs_little(ser
 
 def test_beam_is_an_extra(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam", None)
-    with pytest.raises(ConfigurationError, match=r"--engine beam needs Apache Beam: pip install 'eechips\[beam\]'"):
-        run_chips(tmp_path, service.url, engine="beam")
+    with pytest.raises(ConfigurationError, match=r"executor 'beam' needs Apache Beam: pip install 'eechips\[beam\]'"):
+        run_chips(tmp_path, service.url, executor="beam")
     code = (
         "import sys, eechips.beam as b; assert 'apache_beam' not in sys.modules; sys.modules['apache_beam'] = None\n"
         "try: b.FetchUnits\n"
@@ -380,10 +380,10 @@ def test_workers_of_another_version_do_nothing(service: Service, tmp_path: Path)
 
 
 def test_options_of_beam_are_for_beam(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="unexpected argument '--runner=X'; options of Beam need --engine beam"):
+    with pytest.raises(UsageError, match="unexpected argument '--runner=X'; options of Beam need executor='beam'"):
         run_chips(tmp_path, "http://127.0.0.1:1", pipeline_options=("--runner=X",))
     with pytest.raises(UsageError, match="options of Beam look like --runner=DirectRunner, not 'NAIP'"):
-        run_chips(tmp_path, "http://127.0.0.1:1", engine="beam", pipeline_options=("NAIP",))
+        run_chips(tmp_path, "http://127.0.0.1:1", executor="beam", pipeline_options=("NAIP",))
 
 
 def test_no_credentials_are_among_what_workers_are_told(tmp_path: Path) -> None:

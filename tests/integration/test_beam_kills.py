@@ -22,7 +22,7 @@ PARALLEL = ["--", "--direct_running_mode=multi_processing", "--direct_num_worker
 
 def begin(folder: Path, service: Service) -> subprocess.Popen[str]:
     service.latency = 0.2
-    return start(folder, "--endpoint", service.url, "--in-flight", "4", "--engine", "beam", *PARALLEL)
+    return start(folder, "--endpoint", service.url, "--in-flight", "4", "--executor", "beam", *PARALLEL)
 
 
 @pytest.mark.parametrize("victims", ["one worker", "workers", "runner", "shells"])

@@ -142,7 +142,7 @@ def test_wrong_options_are_refused_where_the_pipeline_is_made(
     monkeypatch.delenv("EECHIPS_PROJECT", raising=False)
     with pytest.raises(UsageError, match="units of a collection have no number"):
         fetch(recipe, service, name="chips/{index:05d}")
-    with pytest.raises(UsageError, match="in-flight must be at least 1"):
+    with pytest.raises(UsageError, match="in_flight must be at least 1"):
         fetch(recipe, service, in_flight=0)
     with pytest.raises(UsageError, match="has no parameter 'nothing'"):
         fetch(recipe, service, parameters={"nothing": 1})

@@ -327,7 +327,7 @@ def test_a_recipe_that_needs_no_service_is_retried_without_an_endpoint(tmp_path:
         "    return Table([{'n': n}])\n"
     )
     (tmp_path / "bad").touch()
-    made = eechips("run", "alone.py", "--out", "out", "--engine", "threads", cwd=tmp_path)
+    made = eechips("run", "alone.py", "--out", "out", "--executor", "threads", cwd=tmp_path)
     assert (made.returncode, states(tmp_path / "out").count("failed_permanent")) == (1, 1), made.stderr
     (tmp_path / "bad").unlink()
     result = typed("retry", "out", cwd=tmp_path)

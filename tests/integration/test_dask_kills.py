@@ -36,7 +36,7 @@ def cluster(tmp_path: Path) -> Iterator[DaskCluster]:
 def begin(folder: Path, service: Service, *options: str, scheduler: str | None = None) -> subprocess.Popen[str]:
     """Starts a run on a Dask cluster and waits for its first results."""
     service.latency = 0.15
-    words = ["--engine", "dask", "--endpoint", service.url, "--in-flight", "4", "--processes", "2", *options]
+    words = ["--executor", "dask", "--endpoint", service.url, "--in-flight", "4", "--processes", "2", *options]
     process = start(folder, *words, *([] if scheduler is None else ["--scheduler", scheduler]))
     wait_until(lambda: done(folder) >= 4, process)
     return process
@@ -55,7 +55,7 @@ def assert_as_undisturbed(folder: Path, service: Service) -> None:
     assert_whole(folder)
     service.latency = 0.0
     (folder / "calm").mkdir()
-    assert ended(start(folder / "calm", "--endpoint", service.url, "--engine", "threads"))[0] == 0
+    assert ended(start(folder / "calm", "--endpoint", service.url, "--executor", "threads"))[0] == 0
     found, expected = (open_run(each / "out").units[SAME] for each in (folder, folder / "calm"))
     pd.testing.assert_frame_equal(found, expected)
 

@@ -27,7 +27,7 @@ VERBS: dict[str, dict[str, Any]] = {
 
 
 def fetch(verb: str, server: Server, out: Path, **options: Any) -> Any:
-    usual = {"endpoint": server.url, "processes": 1, "engine": "threads", "rate": None, "quiet": True}
+    usual = {"endpoint": server.url, "processes": 1, "executor": "threads", "rate": None, "quiet": True}
     return getattr(eechips, verb)(out=out, **{**VERBS[verb], **usual, **options})
 
 
@@ -68,7 +68,9 @@ def test_what_is_left_is_foreseen_from_what_was_fetched(demo_server: Server, tmp
 @pytest.mark.usefixtures("free")
 def test_object_stores_are_not_asked_how_much_is_free(demo_server: Server, tmp_path: Path) -> None:
     where = {"out": "memory://small-disk/sample", "ledger": tmp_path / "ledger"}
-    run = eechips.sample(**VERBS["sample"], **where, endpoint=demo_server.url, engine="threads", rate=None, quiet=True)
+    run = eechips.sample(
+        **VERBS["sample"], **where, endpoint=demo_server.url, executor="threads", rate=None, quiet=True
+    )
     assert run.is_complete
 
 

@@ -145,7 +145,7 @@ def test_a_recipe_that_cannot_redraw_is_refused_at_once(service: Service, tmp_pa
         run(script(tmp_path, CHIPS), config)
     assert service.requests == []
     assert not config.out.exists()
-    with pytest.raises(UsageError, match="--on-empty is keep, skip or redraw, not 'drop'"):
+    with pytest.raises(UsageError, match="on_empty must be keep, skip or redraw, not 'drop'"):
         RunConfig(out=tmp_path, on_empty="drop")  # type: ignore[arg-type]
 
 

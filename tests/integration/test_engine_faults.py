@@ -432,7 +432,7 @@ def get_result(index, name):
 
 
 def test_a_name_that_no_file_can_have_fails_its_unit_and_not_the_run(tmp_path: Path) -> None:
-    finished = run_script(tmp_path, ODD_NAMES, "http://127.0.0.1:9", engine="threads", in_flight=1, retries=0)
+    finished = run_script(tmp_path, ODD_NAMES, "http://127.0.0.1:9", executor="threads", in_flight=1, retries=0)
     units = finished.units
     # Threads decide which of the first two is written first: one needs a folder a.csv, the other a file of that name.
     second = 1 if units["state"][0] == "done" else 0

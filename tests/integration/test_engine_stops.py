@@ -83,13 +83,13 @@ def test_a_wait_beyond_the_time_of_the_run_stops_it_at_once(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["threads", "processes"])
+@pytest.mark.parametrize("executor", ["threads", "processes"])
 def test_a_long_wait_is_announced_and_does_not_count_towards_the_time_of_units(
-    service: Service, tmp_path: Path, engine: str, capsys: pytest.CaptureFixture[str]
+    service: Service, tmp_path: Path, executor: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service.plan(None, "", "wait-32")
     options = {"processes": 1, "in_flight": 4, "unit_timeout": 20.0, "quiet": False}
-    run = run_chips(tmp_path, service.url, engine=engine, **options)
+    run = run_chips(tmp_path, service.url, executor=executor, **options)
     assert run.counts == {"done": 12}
     told = capsys.readouterr().err
     assert "Earth Engine asks to wait: the run resumes in 3" in told

@@ -31,26 +31,26 @@ from eechips.storage import LocalStore
 from tests.engine_recipes import CHIPS, run_chips, script
 from tests.engine_service import Service, serving
 
-ENGINES: dict[str, dict[str, Any]] = {
-    "serial": {"engine": "threads", "in_flight": 1},
-    "threads": {"engine": "threads"},
-    "processes": {"engine": "processes", "processes": 3},
-    "dask": {"engine": "dask", "processes": 2},
+EXECUTORS: dict[str, dict[str, Any]] = {
+    "serial": {"executor": "threads", "in_flight": 1},
+    "threads": {"executor": "threads"},
+    "processes": {"executor": "processes", "processes": 3},
+    "dask": {"executor": "dask", "processes": 2},
     "beam": {
-        "engine": "beam",
+        "executor": "beam",
         "in_flight": 8,
         "pipeline_options": (
             "--runner=DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2",
         ),
     },
 }  # fmt: skip
-EVERY = [pytest.param(name, marks=pytest.mark.slow if name in ("dask", "beam") else ()) for name in ENGINES]
+EVERY = [pytest.param(name, marks=pytest.mark.slow if name in ("dask", "beam") else ()) for name in EXECUTORS]
 SAME = ("id", "unit", "name", "state", "error_class", "error", "file", "bytes", "sha256", "width", "height", "crs")
 
 
-def needs(engine: str) -> None:
+def needs(executor: str) -> None:
     for name, package in (("dask", "distributed"), ("beam", "apache_beam")):
-        if engine == name and importlib.util.find_spec(package) is None:
+        if executor == name and importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
 
 
@@ -76,11 +76,11 @@ def plan_faults(service: Service) -> None:
     service.plan(6, "429")
 
 
-@pytest.mark.parametrize("engine", EVERY)
-def test_the_results_are_the_same(service: Service, tmp_path: Path, expected: pd.DataFrame, engine: str) -> None:
-    needs(engine)
+@pytest.mark.parametrize("executor", EVERY)
+def test_the_results_are_the_same(service: Service, tmp_path: Path, expected: pd.DataFrame, executor: str) -> None:
+    needs(executor)
     plan_faults(service)
-    run = run_chips(tmp_path, service.url, **OPTIONS, **ENGINES[engine])
+    run = run_chips(tmp_path, service.url, **OPTIONS, **EXECUTORS[executor])
     pd.testing.assert_frame_equal(alike(run), expected)
     assert run.counts == {"done": 28, "failed_transient": 1, "failed_permanent": 1}
     assert run.verify() == []
@@ -88,20 +88,20 @@ def test_the_results_are_the_same(service: Service, tmp_path: Path, expected: pd
     assert list(run.path.rglob("*.part")) == []
 
 
-@pytest.mark.parametrize("engine", EVERY)
-def test_nothing_is_fetched_twice(service: Service, tmp_path: Path, engine: str) -> None:
-    needs(engine)
-    run_chips(tmp_path, service.url, **ENGINES[engine])
+@pytest.mark.parametrize("executor", EVERY)
+def test_nothing_is_fetched_twice(service: Service, tmp_path: Path, executor: str) -> None:
+    needs(executor)
+    run_chips(tmp_path, service.url, **EXECUTORS[executor])
     service.forget()
-    run_chips(tmp_path, service.url, **ENGINES[engine])
+    run_chips(tmp_path, service.url, **EXECUTORS[executor])
     assert service.requests == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", EVERY)
-def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, tmp_path: Path, engine: str) -> None:
-    needs(engine)
-    options = {**ENGINES[engine], "in_flight": ENGINES[engine].get("in_flight", 6)}
+@pytest.mark.parametrize("executor", EVERY)
+def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, tmp_path: Path, executor: str) -> None:
+    needs(executor)
+    options = {**EXECUTORS[executor], "in_flight": EXECUTORS[executor].get("in_flight", 6)}
     service.crowd = options["in_flight"]
     run = run_chips(tmp_path, service.url, parameters={"count": 60}, **options)
     assert run.counts == {"done": 60}
@@ -111,7 +111,7 @@ def test_no_more_requests_are_in_flight_than_there_are_slots(service: Service, t
 @pytest.mark.slow
 def test_workers_of_a_cluster_share_the_rate(service: Service, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    options = {**ENGINES["dask"], "method": "pixels", "rate": 20.0, "in_flight": 40}
+    options = {**EXECUTORS["dask"], "method": "pixels", "rate": 20.0, "in_flight": 40}
     run = run_chips(tmp_path, service.url, parameters={"count": 80}, **options)
     assert run.counts == {"done": 80}
     first, *_, last = service.moments[-80:]
@@ -135,7 +135,7 @@ def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_pat
         pids = client.run(os.getpid)
         killer = threading.Thread(target=kill_after, args=(service, 60, min(pids.values())))
         killer.start()
-        options = {"engine": "dask", "scheduler": cluster.scheduler_address, "in_flight": 8}
+        options = {"executor": "dask", "scheduler": cluster.scheduler_address, "in_flight": 8}
         run = run_chips(tmp_path, service.url, parameters={"count": 300}, **options)
         killer.join(30)
     assert run.counts == {"done": 300}
@@ -193,7 +193,7 @@ def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_pat
 def test_a_scheduler_that_is_not_there_is_told(service: Service, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     with pytest.raises(ConfigurationError, match=r"no Dask cluster at tcp://127\.0\.0\.1:1"):
-        run_chips(tmp_path, service.url, engine="dask", scheduler="tcp://127.0.0.1:1")
+        run_chips(tmp_path, service.url, executor="dask", scheduler="tcp://127.0.0.1:1")
 
 
 @pytest.mark.slow

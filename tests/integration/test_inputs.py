@@ -115,7 +115,7 @@ def test_every_verb_takes_the_repaired_polygons(demo_server: Server, tmp_path: P
     usual: dict[str, Any] = {
         "endpoint": demo_server.url,
         "processes": 1,
-        "engine": "threads",
+        "executor": "threads",
         "rate": None,
         "quiet": True,
         "repair": True,
@@ -144,7 +144,7 @@ def test_a_command_says_where_its_table_is_and_how_regions_are_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "good.geojson", SQUARE)
-    usual = ["--endpoint", demo_server.url, "--engine", "threads", "--rate", "none", "--no-report"]
+    usual = ["--endpoint", demo_server.url, "--executor", "threads", "--rate", "none", "--no-report"]
     found = CliRunner().invoke(
         main, [*["points", "--dataset", "DEM", "--points", "good.geojson", "--format", "csv", "--out", "a"], *usual]
     )

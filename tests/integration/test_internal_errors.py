@@ -144,7 +144,7 @@ from pathlib import Path
 from tests.engine_recipes import CHIPS, ODD, run_script
 
 folder, url, executor = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-options = {"engine": executor, "in_flight": 8, "processes": 2}
+options = {"executor": executor, "in_flight": 8, "processes": 2}
 mixed = CHIPS.replace("format=format", "format=('png', 'jpg', 'tif', 'npy')[index % 4]")
 done = run_script(folder / "chips", mixed, url, parameters={"count": 40}, **options)
 assert done.counts == {"done": 40}, done.failures

@@ -36,7 +36,7 @@ def plan_of(scene: Path, recipe: Path = RECIPE) -> list[str]:
 
 
 def make(lines: list[str], out: Path | str) -> list[str]:
-    done = told("work", "--units", "-", "--out", out, "--engine", "threads", "-q", given="\n".join(lines))
+    done = told("work", "--units", "-", "--out", out, "--executor", "threads", "-q", given="\n".join(lines))
     assert done.exit_code == 0, done.output
     return done.stdout.splitlines()
 
@@ -83,7 +83,7 @@ def test_the_raster_is_that_of_one_machine(tmp_path: Path, scene: Path) -> None:
     assert join(lines, tmp_path / "out").exit_code == 0
     alone = tmp_path / "alone"
     parameters = {"href": str(scene), "max_memory": MEMORY}
-    eechips.run(RECIPE, parameters, out=alone, engine="threads", quiet=True)
+    eechips.run(RECIPE, parameters, out=alone, executor="threads", quiet=True)
     for name in ("ndvi.tif", "ndvi.windows.parquet"):
         assert (tmp_path / "out" / name).read_bytes() == (alone / name).read_bytes()
 
@@ -94,7 +94,7 @@ def test_the_command_of_the_plan_makes_what_is_missing(tmp_path: Path, scene: Pa
     kept = {path: path.stat().st_mtime_ns for path in out.rglob("*.tif")}
     done = join(lines, out)
     command = done.stderr.strip().splitlines()[-1].partition("make them here: eechips ")[2].split()
-    assert told(*command, "--engine", "threads").exit_code == 0
+    assert told(*command, "--executor", "threads").exit_code == 0
     check(eechips.open_run(out), scene)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
@@ -127,7 +127,7 @@ def test_a_window_that_lies_elsewhere_is_not_put_together(tmp_path: Path, scene:
 def test_what_workers_told_of_failures_is_said(tmp_path: Path, scene: Path) -> None:
     lines = plan_of(scene)
     scene.unlink()
-    done = told("work", "--units", "-", "--out", tmp_path / "out", "--engine", "threads", "-q", given=lines[0])
+    done = told("work", "--units", "-", "--out", tmp_path / "out", "--executor", "threads", "-q", given=lines[0])
     assert done.exit_code == 1
     (tmp_path / "outcomes.jsonl").write_text(done.stdout)
     done = join(lines, tmp_path / "out", "--outcomes", tmp_path / "outcomes.jsonl")
@@ -174,7 +174,7 @@ def test_results_in_an_object_store_are_joined_there(
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
         (tmp_path / "units.jsonl").write_text("\n".join(lines))
-        work = [sys.executable, "-m", "eechips", "work", "--units", "-", "--engine", "threads", "-q"]
+        work = [sys.executable, "-m", "eechips", "work", "--units", "-", "--executor", "threads", "-q"]
         for part in (lines[:2], lines[2:]):  # two workers that know nothing of each other
             words = [*work, "--out", "s3://bucket/ndvi"]
             subprocess.run(words, input="\n".join(part), text=True, check=True, capture_output=True, timeout=120)
@@ -220,7 +220,7 @@ def test_every_file_of_a_unit_is_joined_with_its_layer(tmp_path: Path, service: 
     done = join(lines, out, "--outcomes", tmp_path / "outcomes.jsonl", "--processes", "2")
     assert done.exit_code == 0, done.output
     alone = eechips.run(
-        tmp_path / "layers.py", out=tmp_path / "alone", endpoint=service.url, engine="threads", quiet=True
+        tmp_path / "layers.py", out=tmp_path / "alone", endpoint=service.url, executor="threads", quiet=True
     )
     joined = eechips.open_run(out)
     assert len(joined.layers) == 8

@@ -94,7 +94,7 @@ except ConfigurationError as error:
 """
     found = told(without_locks, code)
     assert "record locks (fcntl) fail" in found
-    assert "take --engine threads" in found
+    assert "executor='threads'" in found
     assert "No locks available" in found
 
 

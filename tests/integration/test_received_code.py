@@ -91,7 +91,7 @@ def sealed_by_an_other(data: bytes) -> bytes:
 @pytest.mark.slow
 def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) -> None:
     """The folder was handed back: run.json is as this user has signed it."""
-    words = ("run", "script.py", "--out", "out", "--engine", "threads", "--local", "-q", "--no-report")
+    words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q", "--no-report")
     assert call(*words).exit_code == 0
     calls = folder / "out" / ".calls" / "0001"
     for name, change in PLANTED:
@@ -114,7 +114,7 @@ def test_a_pickle_planted_in_a_run_of_one_s_own_is_not_executed(folder: Path) ->
 
 @pytest.mark.slow
 def test_a_script_does_not_unpickle_what_somebody_else_has_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("run", "script.py", "--out", "out", "--engine", "threads", "--local", "-q", "--no-report")
+    words = ("run", "script.py", "--out", "out", "--executor", "threads", "--local", "-q", "--no-report")
     assert call(*words).exit_code == 0
     (kept,) = folder.glob("out/.calls/0001/results/*/000000000.pickle")
     kept.write_bytes(pickle.dumps(Canary(folder / "unpickled")))
@@ -141,7 +141,7 @@ def test_a_recipe_out_of_a_queue_is_executed_by_whom_has_planned_it(
 ) -> None:
     lines = call("plan", "run", "recipe.py").output
     assert len(lines.splitlines()) == 3
-    own = call("work", "--units", "-", "--out", "res", "--engine", "threads", "-q", given=lines)
+    own = call("work", "--units", "-", "--out", "res", "--executor", "threads", "-q", given=lines)
     assert own.exit_code == 0, own.output
     (folder / "executed").unlink()
     somebody_else(monkeypatch, folder)
@@ -150,7 +150,7 @@ def test_a_recipe_out_of_a_queue_is_executed_by_whom_has_planned_it(
         ("work", "--units", "units.jsonl", "--out", "res"),
         ("join", "--units", "units.jsonl", "--out", "res"),
     ):
-        refused = call(*words, "--engine", "threads", "-q")
+        refused = call(*words, "--executor", "threads", "-q")
         assert (refused.exit_code, "Give --trust" in refused.output) == (2, True), refused.output
         assert "eechips run recipe.py" in refused.output
         assert not (folder / "executed").exists()
@@ -158,7 +158,7 @@ def test_a_recipe_out_of_a_queue_is_executed_by_whom_has_planned_it(
         ("work", "--units", "units.jsonl", "--out", "res"),
         ("join", "--units", "units.jsonl", "--out", "res"),
     ):
-        trusted = call(*words, "--trust", "--engine", "threads", "-q")
+        trusted = call(*words, "--trust", "--executor", "threads", "-q")
         assert trusted.exit_code == 0, trusted.output
     assert (folder / "executed").exists()
 
@@ -169,7 +169,7 @@ def test_a_recipe_out_of_a_queue_is_executed_by_whom_has_planned_it(
         ["sample", "--endpoint", "http://127.0.0.1:9", "--send-credentials"],
         ["sample", "--endpoint=http://127.0.0.1:9"],
         ["sample", "--credentials", "key.json"],
-        ["sample", "--engine", "beam", "--", "--setup_file", "setup.py"],
+        ["sample", "--executor", "beam", "--", "--setup_file", "setup.py"],
         ["retry", "somewhere"],
         ["trust", "somewhere", "--yes"],
     ],
@@ -185,7 +185,7 @@ def test_a_line_that_names_whom_to_ask_with_what_is_refused(folder: Path, words:
 def test_a_first_run_overwrites_no_file_of_somebody_else(folder: Path, name: str) -> None:
     (folder / "out").mkdir()
     (folder / "out" / name).write_text('{"by": "somebody else"}')
-    words = ("run", "recipe.py", "--out", "out", "--engine", "threads", "-q")
+    words = ("run", "recipe.py", "--out", "out", "--executor", "threads", "-q")
     refused = call(*words)
     assert refused.exit_code == 2
     assert f"out has {name}, which no run of yours has written" in refused.output
@@ -194,7 +194,7 @@ def test_a_first_run_overwrites_no_file_of_somebody_else(folder: Path, name: str
 
 
 def test_a_run_whose_ledger_was_removed_begins_anew(folder: Path) -> None:
-    words = ("run", "recipe.py", "--out", "out", "--engine", "threads", "-q")
+    words = ("run", "recipe.py", "--out", "out", "--executor", "threads", "-q")
     assert call(*words).exit_code == 0
     (folder / "out" / "manifest.sqlite").unlink()
     shutil.rmtree(folder / "out" / "chips")
@@ -203,7 +203,7 @@ def test_a_run_whose_ledger_was_removed_begins_anew(folder: Path) -> None:
 
 
 def test_a_run_of_somebody_else_goes_on_by_one_s_own_command(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ("run", "recipe.py", "--out", "out", "--engine", "threads", "-q")
+    words = ("run", "recipe.py", "--out", "out", "--executor", "threads", "-q")
     assert call(*words).exit_code == 0
     somebody_else(monkeypatch, folder)
     (lost, *_) = sorted((folder / "out" / "chips").iterdir())
@@ -214,7 +214,7 @@ def test_a_run_of_somebody_else_goes_on_by_one_s_own_command(folder: Path, monke
 
 
 def test_run_json_of_somebody_else_is_not_signed_by_reading_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert call("run", "recipe.py", "--out", "out", "--engine", "threads", "-q").exit_code == 0
+    assert call("run", "recipe.py", "--out", "out", "--executor", "threads", "-q").exit_code == 0
     somebody_else(monkeypatch, folder)
     before = (folder / "out" / INFO_NAME).read_bytes()
     for verb in ("status", "verify", "failures", "report"):

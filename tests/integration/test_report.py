@@ -281,7 +281,7 @@ def get_result(index, place):
 def arguments(server: Server, out: Path, *more: str) -> list[str]:
     recipe = out.with_name("recipe.py")
     recipe.write_text(RECIPE)
-    place = ["--endpoint", server.url, "--rate", "none", "--engine", "threads", "--out", str(out)]
+    place = ["--endpoint", server.url, "--rate", "none", "--executor", "threads", "--out", str(out)]
     return ["run", str(recipe), *place, *more]
 
 

@@ -120,12 +120,12 @@ def by_engine_with_a_kill(**options: Any) -> Callable[[Path, Service], Run]:
 def by_object_store(folder: Path, service: Service) -> Run:
     (folder / "results").mkdir()
     place = (folder / "results").as_uri()
-    return run(recipe(folder), config(folder, service, engine="threads", results=place))
+    return run(recipe(folder), config(folder, service, executor="threads", results=place))
 
 
 def by_queue(folder: Path, service: Service) -> Run:
     """Workers that know nothing of each other have a part of the plan each, and one line is delivered twice."""
-    made, settings = recipe(folder), config(folder, service, engine="threads", command="eechips run …")
+    made, settings = recipe(folder), config(folder, service, executor="threads", command="eechips run …")
     tickets = list(emit(made, settings, ("run",)))
     outcomes: list[Any] = []
     for part in (tickets[:4], tickets[4:10], tickets[9:]):
@@ -150,17 +150,17 @@ def by_functions(folder: Path, service: Service) -> Run:
 
 
 PATHS: dict[str, Callable[[Path, Service], Run]] = {
-    "serial": by_engine(engine="threads", in_flight=1),
-    "threads": by_engine(engine="threads"),
-    "processes": by_engine(engine="processes"),
-    "processes, killed": by_engine_with_a_kill(engine="processes"),
+    "serial": by_engine(executor="threads", in_flight=1),
+    "threads": by_engine(executor="threads"),
+    "processes": by_engine(executor="processes"),
+    "processes, killed": by_engine_with_a_kill(executor="processes"),
     "object store": by_object_store,
     "queue": by_queue,
     "functions": by_functions,
-    "dask": by_engine(engine="dask"),
-    "dask, killed": by_engine_with_a_kill(engine="dask"),
-    "beam": by_engine(engine="beam", in_flight=8),
-    "beam, killed": by_engine_with_a_kill(engine="beam", in_flight=8),
+    "dask": by_engine(executor="dask"),
+    "dask, killed": by_engine_with_a_kill(executor="dask"),
+    "beam": by_engine(executor="beam", in_flight=8),
+    "beam, killed": by_engine_with_a_kill(executor="beam", in_flight=8),
 }
 SLOW = ("functions", "dask", "dask, killed", "beam", "beam, killed", "processes, killed")
 
@@ -315,7 +315,9 @@ if __name__ == "__main__":
 def test_a_script_s_files_are_recorded_as_those_of_a_recipe(service: Service, tmp_path: Path, expected: Units) -> None:
     """Calls that write the files of the recipe's units; and that take the names of the run's own."""
     with serving() as other:
-        reference = run(recipe(tmp_path / "recipe"), config(tmp_path / "recipe", other, engine="threads", in_flight=1))
+        reference = run(
+            recipe(tmp_path / "recipe"), config(tmp_path / "recipe", other, executor="threads", in_flight=1)
+        )
     content: dict[str, dict[str, bytes]] = {}
     for what in ("chip", "several", "own names", "case A", "case a", "none"):
         *_, own, files = expected[what]

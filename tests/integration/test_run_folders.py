@@ -54,7 +54,7 @@ class Whole(Texts):
 
 
 def configured(out: Path) -> RunConfig:
-    return RunConfig(out=out, engine="threads", quiet=True, command="eechips run")
+    return RunConfig(out=out, executor="threads", quiet=True, command="eechips run")
 
 
 def begin(folder: Path, start: Barrier, planning: Barrier, told: Any) -> None:

@@ -69,7 +69,7 @@ def test_chips_of_scenes_in_jpeg2000(serve: Callable[..., Server], tmp_path: Pat
     for names, source in (["red"], "red"), (["swir"], "swir"), (["visual_1", "visual_2", "visual_3"], "visual"):
         chips = eechips.sample(
             "archive/S2", bands=names, total=3, size=16, format="tif", roi=roi,
-            endpoint=service.url, provenance=True, out=tmp_path / source, quiet=True, engine="threads",
+            endpoint=service.url, provenance=True, out=tmp_path / source, quiet=True, executor="threads",
         )  # fmt: skip
         assert chips_are_windows(chips, {"T13TDE": files / f"{source}.jp2"}, bands=len(names)) == 3
 

@@ -359,7 +359,7 @@ def test_secrets_are_nowhere(folder: Path, tmp_path: Path, monkeypatch: pytest.M
     ("options", "message"),
     [
         ({"local": True}, "for Earth Engine"),
-        ({"engine": "dask"}, "--engine is threads"),
+        ({"executor": "dask"}, "executor must be 'threads'"),
         ({"auth": "bearer"}, "--auth-host"),
         ({"auth": "sas"}, "--token-url"),
         ({"auth": "oauth", "token_url": "http://example.com/token", "auth_host": "x"}, "not https"),
@@ -447,7 +447,7 @@ def test_from_a_search_to_chips(serve: Callable[..., Server], folder: Path, tmp_
     server = serve("--assets", str(tmp_path / "assets"), "--no-demo", "--rate", "none", "--concurrency", "none")
     run = eechips.sample(
         "archive/S2", bands=["B04"], total=6, size=32, format="tif", roi=str(box_of(folder, tmp_path)),
-        endpoint=server.url, provenance=True, out=tmp_path / "chips", quiet=True, engine="threads",
+        endpoint=server.url, provenance=True, out=tmp_path / "chips", quiet=True, executor="threads",
     )  # fmt: skip
     assert chips_are_windows(run, {path.stem: path for path in folder.glob("*.tif")}) == 6
 
@@ -483,7 +483,7 @@ def test_scenes_of_several_resolutions_are_assets(serve: Callable[..., Server], 
     for band in ("B11", "B01"):
         run = eechips.sample(
             "scenes/demo", bands=[band], total=3, size=16, format="tif", roi=roi,
-            endpoint=server_.url, provenance=True, out=tmp_path / band, quiet=True, engine="threads",
+            endpoint=server_.url, provenance=True, out=tmp_path / band, quiet=True, executor="threads",
         )  # fmt: skip
         assert chips_are_windows(run, {"one": files / f"{band}.tif"}) == 3
 
@@ -518,7 +518,7 @@ def test_from_a_search_to_chips_of_real_imagery(serve: Callable[..., Server], re
     run = eechips.sample(
         "NAIP", bands=["R", "G", "B"], total=12, size=64, format="tif", start="2014-01-01", end="2019-01-01",
         roi=f"{west + dx},{south + dy},{east - dx},{north - dy}", endpoint=server.url, provenance=True,
-        out=tmp_path / "chips", quiet=True, engine="threads",
+        out=tmp_path / "chips", quiet=True, executor="threads",
     )  # fmt: skip
     assert chips_are_windows(run, paths, bands=3) == 12
 

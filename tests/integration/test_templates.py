@@ -43,13 +43,13 @@ def get_result(index, unit, by="by_sine"):
 
 
 @pytest.mark.parametrize(
-    ("by", "engine", "in_flight"),
+    ("by", "executor", "in_flight"),
     [("by_sine", "threads", 1), ("by_sine", "threads", 6), ("by_pattern", "processes", 4)],
 )
 def test_results_of_a_template_that_decides_by_its_values_are_fetched_again(
-    demo_server: Server, tmp_path: Path, by: str, engine: str, in_flight: int
+    demo_server: Server, tmp_path: Path, by: str, executor: str, in_flight: int
 ) -> None:
-    options = {"engine": engine, "processes": 1, "in_flight": in_flight, "rate": None, "quiet": True}
+    options = {"executor": executor, "processes": 1, "in_flight": in_flight, "rate": None, "quiet": True}
     config = RunConfig(out=tmp_path / "out", endpoint=demo_server.url, **options)  # type: ignore[arg-type]
     made = run(script(tmp_path, RECIPE, by=by), config)
     assert made.counts == {"done": 150}

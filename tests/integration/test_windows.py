@@ -66,7 +66,7 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 
 def compute(out: Path, href: str, **options: Any) -> eechips.Run:
     parameters = {"href": href, "red": 1, "nir": 4, "max_memory": MEMORY}
-    return eechips.run(RECIPE, parameters, out=out, quiet=True, **{"engine": "threads", **options})
+    return eechips.run(RECIPE, parameters, out=out, quiet=True, **{"executor": "threads", **options})
 
 
 def check(made: eechips.Run, scene: Path) -> None:
@@ -100,7 +100,7 @@ def test_ndvi_is_that_of_the_whole_and_every_block_is_asked_for_once(bucket: Buc
 
 @pytest.mark.slow
 def test_processes_do_the_same(bucket: Bucket, tmp_path: Path) -> None:
-    made = compute(tmp_path / "out", "s3://bucket/scene.tif", engine="processes", processes=2)
+    made = compute(tmp_path / "out", "s3://bucket/scene.tif", executor="processes", processes=2)
     check(made, bucket.folder / "scene.tif")
     assert set(bucket.times_asked("scene.tif")) == {1}
 
@@ -181,7 +181,7 @@ def test_a_store_that_cannot_be_reached_is_told_before_anything_is_planned() -> 
 def test_three_windows_are_tried_without_an_account(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EECHIPS_PROJECT", raising=False)
     parameters = {"href": "s3://bucket/scene.tif", "max_memory": MEMORY}
-    tried = eechips.run(RECIPE, parameters, check=True, engine="threads")
+    tried = eechips.run(RECIPE, parameters, check=True, executor="threads")
     assert (len(tried.tried), tried.failed) == (3, 0)
 
 
@@ -197,7 +197,7 @@ def test_where_there_is_nothing_to_divide_by_there_is_no_index(tmp_path: Path) -
     ) as target:  # fmt: skip
         target.write(pixels)
     parameters = {"href": str(scene), "nir": 2, "offset": -1000.0, "max_memory": MEMORY}
-    made = eechips.run(RECIPE, parameters, out=tmp_path / "out", engine="threads", quiet=True)
+    made = eechips.run(RECIPE, parameters, out=tmp_path / "out", executor="threads", quiet=True)
     with rasterio.open(made.path / "ndvi.tif") as source:
         found = source.read(1, masked=True)
     assert found.dtype == np.float32
@@ -218,7 +218,7 @@ def test_windows_that_are_not_alike_are_not_put_together(tmp_path: Path) -> None
         RecipeError, match="windows are not alike: that at column 0, row 0 has ndvi of float64, and that at"
     ):
         eechips.run(
-            recipe, {"href": str(scene), "nir": 4, "max_memory": MEMORY}, out=tmp_path / "out", engine="threads"
+            recipe, {"href": str(scene), "nir": 4, "max_memory": MEMORY}, out=tmp_path / "out", executor="threads"
         )
 
 
@@ -257,7 +257,7 @@ def test_what_is_made_has_a_type_and_bands_of_its_own(tmp_path: Path, made: str,
         f"def get_result(index, unit):\n    pixels = read_window(unit)\n    return window_file(unit, {RESULTS[made]})\n"
         "def assemble(results): join_windows(results, 'made.tif')\n"
     )
-    run = eechips.run(recipe, {"href": str(scene)}, out=tmp_path / "out", engine="threads", quiet=True)
+    run = eechips.run(recipe, {"href": str(scene)}, out=tmp_path / "out", executor="threads", quiet=True)
     assert run.is_complete
     with rasterio.open(scene) as source:
         expected = eval(RESULTS[made], {"np": np, "pixels": source.read(masked=True)})
@@ -275,7 +275,7 @@ def test_a_worker_of_a_queue_loads_nothing_that_windows_do_not_need(tmp_path: Pa
     """A function has as much memory as its windows were planned for, and no room for pandas and the like."""
     scene = write_scene(tmp_path / "scene.tif")
     plan = CliRunner().invoke(main, ["plan", "run", str(RECIPE), "-p", f"href={scene}", "--max-memory", MEMORY])
-    words = [sys.executable, "-X", "importtime", "-m", "eechips", "work", "--units", "-", "--engine", "threads", "-q"]
+    words = [sys.executable, "-X", "importtime", "-m", "eechips", "work", "--units", "-", "--executor", "threads", "-q"]
     lines = "\n".join(plan.stdout.splitlines()[:2])
     done = subprocess.run(
         [*words, "--out", str(tmp_path / "out")], input=lines, capture_output=True, text=True, timeout=120, check=True

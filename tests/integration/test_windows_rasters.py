@@ -313,7 +313,9 @@ def test_what_is_computed_of_neighbours_has_no_seams(tmp_path: Path) -> None:
         "def assemble(results): join_windows(results, 'greatest.tif')\n"
     )
     path = write(tmp_path / "scene.tif", (1, 700, 900), "int16", **tiles(64, nodata=-5))
-    made = eechips.run(tmp_path / "recipe.py", {"href": str(path)}, out=tmp_path / "out", engine="threads", quiet=True)
+    made = eechips.run(
+        tmp_path / "recipe.py", {"href": str(path)}, out=tmp_path / "out", executor="threads", quiet=True
+    )
     assert len(made.units) > 3
     namespace: dict[str, Any] = {"np": np}
     exec(greatest, namespace)

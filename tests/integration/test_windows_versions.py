@@ -177,7 +177,7 @@ def test_gdals_own_name_of_an_endpoint_will_do(bucket: Bucket, monkeypatch: pyte
 )
 def test_secrets_in_addresses_are_refused_and_kept_nowhere(tmp_path: Path, secret: str) -> None:
     (tmp_path / "out").mkdir()  # a folder that was there before stays, with what the run wrote
-    words = ["run", str(RECIPE), "-p", f"href={secret}", "--engine", "threads", "--out", str(tmp_path / "out")]
+    words = ["run", str(RECIPE), "-p", f"href={secret}", "--executor", "threads", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2
     assert "has a signature or a password in it" in done.stderr
@@ -247,10 +247,10 @@ def test_bytes_that_gdal_reads_count(bucket: Bucket, tmp_path: Path) -> None:
             read_window(unit)
         assert usage.received == sum(end - first for _, first, end in bucket.ranges) > 100_000
     words = {"href": SCENE, "max_memory": MEMORY}
-    few = eechips.run(RECIPE, words, out=tmp_path / "out", engine="threads", quiet=True, max_bytes=usage.received + 1)
+    few = eechips.run(RECIPE, words, out=tmp_path / "out", executor="threads", quiet=True, max_bytes=usage.received + 1)
     assert few.interrupted
     assert 0 < len(list((tmp_path / "out").rglob("*.tif"))) < len(few.units)
-    check(eechips.run(RECIPE, words, out=tmp_path / "out", engine="threads", quiet=True), bucket.folder / "scene.tif")
+    check(eechips.run(RECIPE, words, out=tmp_path / "out", executor="threads", quiet=True), bucket.folder / "scene.tif")
 
 
 def test_silence_ends_when_the_run_s_time_out_says(bucket: Bucket) -> None:

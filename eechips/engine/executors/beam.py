@@ -89,7 +89,7 @@ class Beam(Executor[Desk]):
 
     def __enter__(self) -> Beam:
         if importlib.util.find_spec("apache_beam") is None:
-            raise ConfigurationError("--engine beam needs Apache Beam: pip install 'eechips[beam]'")
+            raise ConfigurationError("executor 'beam' needs Apache Beam: pip install 'eechips[beam]'")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
