@@ -1,0 +1,62 @@
+"""Hooks of MkDocs: show CHANGELOG.md as a page, and write llms.txt, the list of pages for language models.
+
+The format of llms.txt is described at https://llmstxt.org.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "llms.txt"
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Return the text of a page: of the changelog, that of CHANGELOG.md with links that hold below docs/."""
+    if page.file.src_uri == "changelog.md":
+        return (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").replace("](docs/", "](")
+    return markdown
+
+
+def on_nav(nav: Any, **_: Any) -> None:
+    """Keep the navigation for the end of the build."""
+    _STATE["nav"] = nav
+
+
+def on_post_build(config: Any) -> None:
+    """Write llms.txt into the folder of the site."""
+    text = list_pages(config["site_name"], config["site_description"], _STATE["nav"].items)
+    (Path(config["site_dir"]) / NAME).write_text(text, encoding="utf-8")
+
+
+def list_pages(name: str, description: str, items: list[Any]) -> str:
+    """Return a heading for each section, and a line with title, address and first sentence for each of its pages."""
+    lines = [f"# {name}", "", f"> {description}", ""]
+    lines += [line for item in items if item.is_page for line in [describe_page(item)]]
+    for section in (item for item in items if item.is_section):
+        lines += ["", f"## {section.title}", "", *[describe_page(page) for page in find_pages(section)]]
+    return "\n".join(lines) + "\n"
+
+
+def find_pages(section: Any) -> list[Any]:
+    """Return the pages of a section and of the sections in it, in their order."""
+    return [page for item in section.children for page in (find_pages(item) if item.is_section else [item])]
+
+
+def describe_page(page: Any) -> str:
+    """Return a list item with title, address and first sentence of a page."""
+    first = find_first_paragraph(page.markdown or "")
+    return f"- [{page.title}]({page.url}): {first}" if first else f"- [{page.title}]({page.url})"
+
+
+def find_first_paragraph(markdown: str) -> str:
+    """Return the first paragraph of a page that is neither a heading nor a block, on one line."""
+    for paragraph in markdown.split("\n\n"):
+        text = " ".join(paragraph.split())
+        if text and not text.startswith(("#", "!", "```", "|", ":::", "<", "--8<--", "- ", "[")):
+            return text
+    return ""
+
+
+_STATE: dict[str, Any] = {}

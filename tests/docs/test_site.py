@@ -1,0 +1,47 @@
+"""The documentation site, built strictly and without network."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "NO_MKDOCS_2_WARNING": "1",
+            "http_proxy": "http://127.0.0.1:1",  # nothing listens there
+            "https_proxy": "http://127.0.0.1:1",
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_build_has_no_broken_links_or_missing_pages(site: Path) -> None:
+    assert "eechips" in (site / "index.html").read_text(encoding="utf-8")
+
+
+def test_pages_load_nothing_from_the_network(site: Path) -> None:
+    page = (site / "index.html").read_text(encoding="utf-8")
+    assert "fonts.googleapis.com" not in page
+    assert 'src="http' not in page
+
+
+def test_llms_txt_lists_every_page(site: Path) -> None:
+    text = (site / "llms.txt").read_text(encoding="utf-8")
+    pages = {path.relative_to(site).as_posix() for path in site.rglob("*.html")} - {"404.html"}
+    assert {page for page in pages if f"({page})" not in text} == set()
+    assert "- [Changelog](changelog.html)" in text
