@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -13,11 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.integration.stack_store import Stack
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -172,3 +176,39 @@ def real_data() -> Path:
     if not (SHARED_DATA / "MANIFEST.csv").exists():
         pytest.skip("no real data: ../shared/data is missing")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def real_store(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An asset store of the real imagery, for reading: all processes of pytest-xdist have the same."""
+    from tests.integration.real_store import fill
+
+    own = tmp_path_factory.getbasetemp()
+    store = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "real-store"
+    with store.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # it takes ten seconds: the others wait for the first
+        if not store.exists():
+            made = tmp_path_factory.mktemp("assets")
+            fill(made, real_data)
+            made.rename(store)
+    return store
+
+
+@pytest.fixture(scope="session")
+def real_server(real_store: Path, serve: Callable[..., Server]) -> Server:
+    """The real data alone, without a quota."""
+    return serve("--assets", str(real_store), "--no-demo", "--rate", "none", "--concurrency", "none")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A small asset store, and the arrays that are in it."""
+    from tests.integration import stack_store
+
+    return stack_store.fill(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture(scope="session")
+def stack_server(stack: Stack, serve: Callable[..., Server]) -> Server:
+    """The small store alone, without a quota."""
+    return serve("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none", "--workers", "2")

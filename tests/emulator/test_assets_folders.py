@@ -17,7 +17,7 @@ from eechips.emulator.assets.dates import date_within, names_of_dates
 from eechips.emulator.assets.folders import SourceFile, find_files, name_files
 from eechips.emulator.assets.ingest import parse_pyramiding
 from eechips.emulator.assets.rasters import Rasters
-from tests.unit.test_assets import image, noise, pixels, raster
+from tests.emulator.test_assets import image, noise, pixels, raster
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from tests.catalog_items import item, put
 from tests.conftest import Server, initialize, start_server, stop_server
 from tests.object_server import lacking, serving_objects
 from tests.range_server import Files, range_server
-from tests.unit.test_assets import UTM, noise, raster
-from tests.unit.test_catalog_served import COUNT, Scenes, scenes, start
+from tests.emulator.test_assets import UTM, noise, raster
+from tests.emulator.test_catalog_store import COUNT, Scenes, scenes, start
 
 QUIET = ("--no-demo", "--rate", "none", "--concurrency", "none")
 SIZE = 64

@@ -14,7 +14,7 @@ from rasterio.io import MemoryFile
 
 from eechips.cli.assets import command
 from eechips.emulator.assets import FolderStore, IngestError, ingest
-from tests.unit.test_assets import UTM, image, noise, pixels, raster
+from tests.emulator.test_assets import UTM, image, noise, pixels, raster
 
 
 def netcdf(path: Path, values: np.ndarray, axis: str | None, units: str = "days since 2000-01-01") -> Path:

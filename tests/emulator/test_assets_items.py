@@ -20,7 +20,7 @@ from eechips.emulator.assets import FolderStore, IngestError, UnreadableFileErro
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Query, Window
 from tests.range_server import Files, range_server
-from tests.unit.test_assets import image, noise, pixels, raster
+from tests.emulator.test_assets import image, noise, pixels, raster
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 
