@@ -19,8 +19,8 @@ from eechips.cli.assets import command
 from eechips.emulator.assets import FolderStore, IngestError, UnreadableFileError, UnsafeHrefError, ingest
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import Query, Window
-from tests.range_server import Files, range_server
 from tests.emulator.test_assets import image, noise, pixels, raster
+from tests.range_server import Files, range_server
 
 COG = "image/tiff; application=geotiff; profile=cloud-optimized"
 

@@ -28,10 +28,10 @@ from eechips.cli import main
 from eechips.emulator.catalogs.schema import PENDING
 from tests.catalog_items import item, put
 from tests.conftest import Server, initialize, start_server, stop_server
-from tests.object_server import lacking, serving_objects
-from tests.range_server import Files, range_server
 from tests.emulator.test_assets import UTM, noise, raster
 from tests.emulator.test_catalog_store import COUNT, Scenes, scenes, start
+from tests.object_server import lacking, serving_objects
+from tests.range_server import Files, range_server
 
 QUIET = ("--no-demo", "--rate", "none", "--concurrency", "none")
 SIZE = 64
