@@ -37,10 +37,10 @@ from eechips.catalogs.hexagons import H3
 from eechips.catalogs.items import Left, Source, items
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.update import update
-from eechips.dataset.samples import read_samples
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import Planned, Record, State
 from eechips.manifest.run import INFO_NAME
+from eechips.training.samples import read_samples
 
 SCENES = 200  # one chip of so many is 600 km wide
 

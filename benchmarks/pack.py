@@ -25,8 +25,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 import eechips
-from eechips.dataset.formats import FORMATS
 from eechips.human import human_bytes
+from eechips.training.formats import FORMATS
 from tests.finished_run import png_of, write_run
 
 DIFFERENT = 200

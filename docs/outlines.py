@@ -3,7 +3,7 @@
 From Natural Earth (https://www.naturalearthdata.com), which is in the public domain: the countries of 1:110m, and the
 states of 1:10m, simplified together, so that neighbours keep a common border.
 
-python docs/outlines.py COUNTRIES STATES eechips/reports/outlines.json
+python docs/outlines.py COUNTRIES STATES eechips/reports/basemap.json
 
 COUNTRIES is ne_110m_admin_0_countries, STATES the part of ne_10m_admin_1_states_provinces that lies in the USA; any
 vector file or Parquet.

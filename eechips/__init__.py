@@ -18,12 +18,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eechips.catalogs.build import catalog as catalog
     from eechips.catalogs.catalog import open_catalog as open_catalog
-    from eechips.dataset.card import card as card
-    from eechips.dataset.check import check as check
-    from eechips.dataset.frame import load as load
-    from eechips.dataset.pack import pack as pack
-    from eechips.dataset.split import split as split
-    from eechips.dataset.stack import stack as stack
     from eechips.engine import RunConfig as RunConfig
     from eechips.errors import ConfigurationError as ConfigurationError
     from eechips.errors import EechipsError as EechipsError
@@ -41,12 +35,18 @@ if TYPE_CHECKING:
     from eechips.manifest.run import open_run as open_run
     from eechips.recipe import Chip as Chip
     from eechips.recipe import Table as Table
+    from eechips.reports.contact_sheet import preview as preview
     from eechips.reports.figure import plot as plot
     from eechips.reports.page import report as report
-    from eechips.reports.preview import preview as preview
     from eechips.scripts.pools import Pool as Pool
     from eechips.series import Series as Series
     from eechips.template import Template as Template
+    from eechips.training.dataset_card import card as card
+    from eechips.training.geodataframe import load as load
+    from eechips.training.quality_check import check as check
+    from eechips.training.sharding import pack as pack
+    from eechips.training.splitting import split as split
+    from eechips.training.stack import stack as stack
 
 _MODULES = {
     "Chip": "eechips.recipe",
@@ -60,25 +60,25 @@ _MODULES = {
     "Table": "eechips.recipe",
     "Template": "eechips.template",
     "UsageError": "eechips.errors",
-    "card": "eechips.dataset.card",
+    "card": "eechips.training.dataset_card",
     "catalog": "eechips.catalogs.build",
-    "check": "eechips.dataset.check",
+    "check": "eechips.training.quality_check",
     "composites": "eechips.jobs.composites",
     "images": "eechips.jobs.images",
-    "load": "eechips.dataset.frame",
+    "load": "eechips.training.geodataframe",
     "mosaic": "eechips.jobs.mosaic",
     "open_catalog": "eechips.catalogs.catalog",
     "open_run": "eechips.manifest.run",
-    "pack": "eechips.dataset.pack",
+    "pack": "eechips.training.sharding",
     "plot": "eechips.reports.figure",
     "points": "eechips.jobs.points",
-    "preview": "eechips.reports.preview",
+    "preview": "eechips.reports.contact_sheet",
     "report": "eechips.reports.page",
     "run": "eechips.jobs.scripts",
     "sample": "eechips.jobs.chips",
     "scenes": "eechips.jobs.scenes",
-    "split": "eechips.dataset.split",
-    "stack": "eechips.dataset.stack",
+    "split": "eechips.training.splitting",
+    "stack": "eechips.training.stack",
     "timeseries": "eechips.jobs.timeseries",
 }
 

@@ -37,12 +37,12 @@ from typing import Any, TypeAlias, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from eechips.dataset.formats import format_of
-from eechips.dataset.pixels import Pixels, decode
-from eechips.dataset.samples import Samples, fields_of, read_samples, values_of
-from eechips.dataset.shards import Content, Entry, Shard, read_index
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
+from eechips.training.chip_pixels import ChipPixels, decode
+from eechips.training.formats import format_of
+from eechips.training.samples import Samples, fields_of, read_samples, values_of
+from eechips.training.shard_index import FileContent, PackEntry, Shard, read_index
 
 try:
     import torch
@@ -228,15 +228,15 @@ class ShardDataset(IterableDataset[Any]):
             items = _mixed(items, self._buffer, np.random.default_rng([self._seed, epoch, self._rank, worker]))
         return (self._make(entry) for entry in items)
 
-    def _read(self, shards: Sequence[Shard]) -> Iterator[Entry]:
+    def _read(self, shards: Sequence[Shard]) -> Iterator[PackEntry]:
         module = format_of(self._module)
         for shard in shards:
             yield from module.read(self._folder, shard)
 
-    def _make(self, entry: Entry) -> Any:
+    def _make(self, entry: PackEntry) -> Any:
         metadata = json.loads(entry.metadata)
         wanted = {layer: entry.layers[layer] for layer in self._items.layers if layer in entry.layers}
-        pixels = {name: each.pixels() if isinstance(each, Content) else each for name, each in wanted.items()}
+        pixels = {name: each.pixels() if isinstance(each, FileContent) else each for name, each in wanted.items()}
         facts = metadata["layers"]
         grids = {layer: (facts[layer].get("crs"), facts[layer].get("transform")) for layer in pixels}
         target = None
@@ -259,7 +259,7 @@ class _Items:
     def make(
         self,
         identifier: str,
-        pixels: Mapping[str, Pixels],
+        pixels: Mapping[str, ChipPixels],
         grids: Mapping[str, tuple[str | None, Sequence[float] | None]],
         target: torch.Tensor | None,
     ) -> Any:
@@ -300,7 +300,7 @@ class _Items:
             raise UsageError(f"'{self.label}' is {others[0]!r} in a sample, which is none of the classes")
         return torch.tensor([numbers[value] for value in values], dtype=torch.int64)
 
-    def _tensor(self, layer: str, pixels: Pixels) -> torch.Tensor:
+    def _tensor(self, layer: str, pixels: ChipPixels) -> torch.Tensor:
         values = pixels.values
         if self.fill is not None:
             values = np.where(pixels.valid, values, np.asarray(self.fill, dtype=values.dtype))

@@ -16,10 +16,10 @@ from eechips.catalogs.merge import Outcome
 from eechips.catalogs.options import CatalogOptions
 from eechips.catalogs.schema import Schema
 from eechips.catalogs.update import collection_path, folder_of, progress, update
-from eechips.dataset.samples import read_samples
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.signature import filled, takes
+from eechips.training.samples import read_samples
 
 FOLDER = "catalog"
 """The folder of a run's catalogue, below the run's, unless the caller says otherwise."""

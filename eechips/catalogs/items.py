@@ -19,10 +19,10 @@ from shapely.geometry.base import BaseGeometry
 from eechips import datasets
 from eechips.catalogs.extents import Extent, union
 from eechips.crs import parse_crs
-from eechips.dataset.samples import ONLY, Sample, SampleFile, Samples
 from eechips.footprints import footprints
 from eechips.grid import Grid
 from eechips.storage import ID_LENGTH
+from eechips.training.samples import ONLY, Sample, SampleFile, Samples
 
 STAC_VERSION = "1.1.0"
 EXTENSIONS = (

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eechips.cli.options import HELP, debug_option
-from eechips.dataset.card import card
+from eechips.training.dataset_card import card
 
 
 @click.command("card", context_settings=HELP)

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from eechips.cli.options import HELP, Names, debug_option
-from eechips.dataset.check import USUAL, Quality, check
-from eechips.dataset.checks import DAMAGED, FLAGS
-from eechips.dataset.quality import QUALITY_NAME
 from eechips.errors import UsageError
 from eechips.manifest.drops import drop
+from eechips.training.quality_check import USUAL, QualityReport, check
+from eechips.training.quality_flags import DAMAGED, FLAGS
+from eechips.training.quality_table import QUALITY_NAME
 
 _ALL = "all"
 _SHARE = click.FloatRange(0.0, 1.0)
@@ -110,7 +110,7 @@ def _flags(words: tuple[str, ...] | None) -> tuple[str, ...]:
     return words
 
 
-def _dropped(found: Quality, flags: tuple[str, ...]) -> list[str]:
+def _dropped(found: QualityReport, flags: tuple[str, ...]) -> list[str]:
     """Drops units with some flags; those of which only the files are wrong are planned again."""
     units, every = found.units(flags), found.units()
     again = [identifier for identifier in units if DAMAGED & set(every[identifier])]
@@ -126,7 +126,7 @@ def _dropped(found: Quality, flags: tuple[str, ...]) -> list[str]:
     return lines
 
 
-def _told(found: Quality) -> list[str]:
+def _told(found: QualityReport) -> list[str]:
     """What is wrong, a line for each flag, and what could not be looked at."""
     counts, files = found.counts, len(found.files)
     units, flagged = found.files["id"].nunique(), found.flagged["id"].nunique()

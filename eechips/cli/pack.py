@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 from eechips.cli.options import HELP, Bytes, debug_option
-from eechips.dataset.formats import FORMATS
-from eechips.dataset.pack import SHARD_BYTES, SHARD_COUNT, pack
-from eechips.dataset.shards import Index
 from eechips.human import human_bytes
+from eechips.training.formats import FORMATS
+from eechips.training.shard_index import PackIndex
+from eechips.training.sharding import SHARD_BYTES, SHARD_COUNT, pack
 
 
 @click.command("pack", context_settings=HELP)
@@ -77,7 +77,7 @@ def command(
         click.echo(line)
 
 
-def _lines(index: Index, path: Path) -> list[str]:
+def _lines(index: PackIndex, path: Path) -> list[str]:
     lines = []
     for split, count in index.splits.items():
         shards = [stored for stored in index.shards if stored.shard.split == split]

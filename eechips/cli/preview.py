@@ -8,7 +8,7 @@ import click
 
 from eechips.cli.options import HELP, debug_option
 from eechips.manifest.run import open_run
-from eechips.reports.preview import PREVIEW_NAME, layout, save
+from eechips.reports.contact_sheet import PREVIEW_NAME, layout, save
 
 
 @click.command("preview", context_settings=HELP)

@@ -9,7 +9,7 @@ import click
 from eechips.cli.options import HELP, debug_option
 from eechips.manifest.run import REPORT_NAME
 from eechips.reports.page import report
-from eechips.reports.pictures import MOST_THUMBNAILS, THUMBNAILS
+from eechips.reports.thumbnails import MOST_THUMBNAILS, THUMBNAILS
 
 
 @click.command("report", context_settings=HELP)

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from eechips.cli.options import HELP, debug_option
-from eechips.dataset.split import NEAR, WAYS, Division, check_splits, split
-from eechips.dataset.splits import NONE, SPLITS_NAME
 from eechips.distance import human_distance
 from eechips.errors import LeakageError
+from eechips.training.split_table import NONE, SPLITS_NAME
+from eechips.training.splitting import NEAR, WAYS, SplitResult, check_splits, split
 
 _ROWS = 30  # strata that are shown
 
@@ -96,7 +96,7 @@ def command(ctx: click.Context, /, folder: Path, check: bool, buffer: str | None
         click.echo(f"Written: {folder / SPLITS_NAME}")
 
 
-def _shares(done: Division) -> list[str]:
+def _shares(done: SplitResult) -> list[str]:
     """How many chips each split has, and how many it was to have."""
     frame, wanted = done.splits, dict(zip(done.ratios.names, done.ratios.shares, strict=True))
     lines = [f"{'split':<16}{'chips':>9}{'share':>9}{'wanted':>9}{'blocks':>9}"]
@@ -108,7 +108,7 @@ def _shares(done: Division) -> list[str]:
     return lines
 
 
-def _strata(done: Division) -> list[str]:
+def _strata(done: SplitResult) -> list[str]:
     """What each stratum came to: those that are farthest from what was wanted come first."""
     counts = done.counts
     if len(counts) < 2:
@@ -126,7 +126,7 @@ def _strata(done: Division) -> list[str]:
     return [*lines, ""]
 
 
-def _notes(done: Division) -> list[str]:
+def _notes(done: SplitResult) -> list[str]:
     lines = []
     if done.kept:
         lines.append(f"Blocks that stayed where an earlier command has put them: {done.kept:,}")

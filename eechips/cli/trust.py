@@ -14,7 +14,7 @@ from eechips.manifest.authorship import SIGNATURE, is_own, sealing_key
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.names import CALLS
 from eechips.manifest.run import INFO_NAME, open_run
-from eechips.scripts.calls import seal_results
+from eechips.scripts.call_folder import seal_results
 from eechips.storage import write_file
 
 _SHOWN = {"command": "Command", "directory": "typed in", "endpoint": "Endpoint", "results": "Results"}

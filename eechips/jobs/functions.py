@@ -11,7 +11,7 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.jobs.fingerprint import fingerprint, read_globals
 from eechips.recipe import RecipeErrors, Redraw
-from eechips.scripts.shipping import describe, function_name, pack, unpack
+from eechips.scripts.serialization import describe, deserialize, function_name, serialize
 
 _NOTEBOOK = "notebook"
 
@@ -65,7 +65,7 @@ class FunctionRecipe:
         self.datasets = _datasets(get_requests)
         self.imports = tuple(_packages(get_requests, get_result))
         self.needs_service = getattr(get_requests, "__globals__", {}).get("NEEDS_SERVICE") is not False
-        self._packed = pack((get_result, for_result), function_name(get_result))
+        self._packed = serialize((get_result, for_result), function_name(get_result))
         self._get_requests: Callable[[], Any] | None = functools.partial(get_requests, **for_requests)
         self._get_result: Callable[[int, Any], Any] | None = functools.partial(get_result, **for_result)
         # The parent's business, as the plan is.
@@ -106,7 +106,7 @@ class FunctionRecipe:
     def get_result(self, index: int, unit: Any) -> Any:
         """Calls the function, with the parameters that it takes; exceptions pass through."""
         if self._get_result is None:  # in a worker, whose client is connected: expressions can be unpacked
-            function, parameters = unpack(self._packed)
+            function, parameters = deserialize(self._packed)
             self._get_result = functools.partial(function, **parameters)
         return self._get_result(index, unit)
 

@@ -18,7 +18,7 @@ from eechips.manifest.run import Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe, load_recipe
 from eechips.removal import temporary_folder
-from eechips.scripts.source import is_notebook, read_source
+from eechips.scripts.script_source import is_notebook, read_source
 
 _OPTIONS = frozenset({"path", "parameters"})
 _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw", "assemble"})
@@ -47,9 +47,9 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     if options.get("project") is None and not os.environ.get("EECHIPS_PROJECT"):
         options["project"] = source.project
     _, config = split(lambda path: source, frozenset({"path"}), options, lambda made: slug(made.path.stem))
-    from eechips.scripts.script import Script
+    from eechips.scripts.script_recipe import ScriptRecipe
 
-    return Script(source, tuple(arguments), config.out.absolute(), Path.cwd()), config
+    return ScriptRecipe(source, tuple(arguments), config.out.absolute(), Path.cwd()), config
 
 
 def function_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:

@@ -13,8 +13,8 @@ import pandas as pd
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
-from eechips.reports.series import Curves, read_curves
-from eechips.reports.target import target
+from eechips.reports.output_path import output_path
+from eechips.reports.region_series import Curves, read_curves
 from eechips.storage import write_file
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def plot(
     if len(regions) > MOST_PANELS:
         raise UsageError(f"{len(regions)} regions are too many for one figure: {MOST_PANELS} at most")
     run = run if isinstance(run, Run) else open_run(run)
-    path = None if out is None else target(run, out, PLOT_NAME)
+    path = None if out is None else output_path(run, out, PLOT_NAME)
     bands = [bands] if isinstance(bands, str) else list(bands)
     curves = read_curves(run, regions, bands, most=_USUAL_PANELS)
     figure = _draw(figure_class, curves, run.info)

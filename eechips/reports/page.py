@@ -10,13 +10,13 @@ from pathlib import Path
 
 from eechips.errors import UsageError
 from eechips.manifest.run import REPORT_NAME, Run, open_run
-from eechips.reports import plots, sections
-from eechips.reports.facts import Facts, read_facts
+from eechips.reports import chart_sections, report_sections
 from eechips.reports.markup import Markup, element
-from eechips.reports.payload import as_script, payload
-from eechips.reports.pictures import MOST_THUMBNAILS, THUMBNAILS
-from eechips.reports.target import MARK, target
-from eechips.reports.units import MOST_UNITS
+from eechips.reports.output_path import MARK, output_path
+from eechips.reports.page_data import as_script, page_data
+from eechips.reports.report_data import ReportData, read_report_data
+from eechips.reports.thumbnails import MOST_THUMBNAILS, THUMBNAILS
+from eechips.reports.unit_columns import MOST_UNITS
 from eechips.storage import write_file
 
 MOST_BYTES = 15_000_000
@@ -65,47 +65,47 @@ def report(
     if not 0 <= thumbnails <= MOST_THUMBNAILS:
         raise UsageError(f"a report shows 0 to {MOST_THUMBNAILS:,} chips, not {thumbnails:,}")
     run = run if isinstance(run, Run) else open_run(run)
-    path = target(run, out, REPORT_NAME)
+    path = output_path(run, out, REPORT_NAME)
     is_beside = path.absolute().parent == run.path.absolute()
     most = MOST_UNITS
     while True:
-        facts = read_facts(run, thumbnails=thumbnails, most=most, seed=seed, is_beside=is_beside, quiet=quiet)
-        page = render(facts).encode()
+        data = read_report_data(run, thumbnails=thumbnails, most=most, seed=seed, is_beside=is_beside, quiet=quiet)
+        page = render(data).encode()
         if len(page) <= most_bytes or most <= _LEAST_UNITS:
             break
-        most, thumbnails = min(most, len(facts.places)) // 2, thumbnails // 2
+        most, thumbnails = min(most, len(data.places)) // 2, thumbnails // 2
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, page)
     return path
 
 
-def render(facts: Facts) -> str:
+def render(data: ReportData) -> str:
     """The page."""
     made = (
-        sections.asked,
-        sections.made,
-        plots.series,
-        sections.atlas,
-        sections.sheets,
-        sections.rows,
-        sections.strata,
-        plots.distributions,
-        plots.pace,
-        sections.failures,
-        sections.licences,
+        report_sections.asked,
+        report_sections.made,
+        chart_sections.series,
+        report_sections.atlas,
+        report_sections.sheets,
+        report_sections.rows,
+        report_sections.strata,
+        chart_sections.distributions,
+        chart_sections.pace,
+        report_sections.failures,
+        report_sections.licences,
     )
-    parts = [part for make in made if (part := make(facts)) is not None]
-    data = payload(facts.places, facts.pictures, roi=facts.roi) | {"beside": facts.is_beside}
+    parts = [part for make in made if (part := make(data)) is not None]
+    payload = page_data(data.places, data.pictures, roi=data.roi) | {"beside": data.is_beside}
     body = element(
         "body",
-        sections.head(facts),
+        report_sections.head(data),
         element("main", *parts),
         element("footer", element("p", "Made by eechips; this file needs no network.")),
         element("noscript", element("p", "The map and the chips need JavaScript.", class_="notice")),
-        element("script", Markup(as_script(data)), id="data", type="application/json"),
+        element("script", Markup(as_script(payload)), id="data", type="application/json"),
         element("script", Markup(_script())),
     )
-    title = element("title", f"{sections.title(facts)} · eechips")
+    title = element("title", f"{report_sections.title(data)} · eechips")
     return f"<!doctype html>\n{element('html', _head(title), body, lang='en')}\n"
 
 

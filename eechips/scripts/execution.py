@@ -14,11 +14,11 @@ from eechips.engine.files import File, Files
 from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
 from eechips.manifest.names import result_name
 from eechips.recipe import Chip, Table
-from eechips.scripts.calls import CallFolder, Changes, Program, Result
-from eechips.scripts.network import Witness
-from eechips.scripts.patience import classified, impatient, repeats_help
-from eechips.scripts.replaced import client_as_it_is
-from eechips.scripts.stage import Stage
+from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
+from eechips.scripts.network_patches import RequestObserver
+from eechips.scripts.patches import keep_client
+from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
+from eechips.scripts.sandbox import Sandbox
 from eechips.staging import scratch_name
 from eechips.writers import inspect
 
@@ -27,7 +27,7 @@ STAGING = "staging"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class CallContext:
     """Where calls run.
 
     Attributes:
@@ -49,17 +49,17 @@ class Place:
     log_level: int | None = None
 
 
-class Executor:
+class CallExecutor:
     """Runs calls, one at a time.
 
     Args:
         place: where.
-        witness: of the requests.
+        observer: of the requests.
     """
 
-    def __init__(self, place: Place, witness: Witness) -> None:
-        self._place, self._witness = place, witness
-        self._stage = Stage(
+    def __init__(self, place: CallContext, observer: RequestObserver) -> None:
+        self._place, self._observer = place, observer
+        self._sandbox = Sandbox(
             place.calls / STAGING / scratch_name(),
             (place.out, place.home),
             place.inputs,
@@ -84,21 +84,21 @@ class Executor:
             Stopped: if the run is stopping.
             EechipsError: what its exception stands for; the exception of the script's own code as it is.
         """
-        self._stage.clear()
-        self._witness.reset()
+        self._sandbox.clear()
+        self._observer.reset()
         try:
-            with client_as_it_is(), self._stage.entered(), impatient(self._may_help):
+            with keep_client(), self._sandbox.entered(), guard_retries(self._may_help):
                 result = self._call(folder, position)
             files = self._files()
-            if self._witness.is_stopped:
+            if self._observer.is_stopped:
                 raise Stopped
         except (Exception, SystemExit) as error:
-            if self._witness.is_stopped:
+            if self._observer.is_stopped:
                 raise Stopped from None
-            folder.keep(position, Result(error=error))
-            found = classified(error) if self._has_raised else internal_error(error)
-            if isinstance(found, RequestError) and self._witness.failure is not None:
-                found = self._witness.failure  # with the service's message, which libraries leave out
+            folder.keep(position, CallResult(error=error))
+            found = classify_error(error) if self._has_raised else internal_error(error)
+            if isinstance(found, RequestError) and self._observer.failure is not None:
+                found = self._observer.failure  # with the service's message, which libraries leave out
             if found is not None and found is not error:
                 raise found from error
             raise
@@ -112,35 +112,35 @@ class Executor:
             result,
             outside=self._outside(),
             appended=self._appended(),
-            peculiar=tuple(self._stage.peculiar),
+            peculiar=tuple(self._sandbox.peculiar),
             has_caught_failure=failure is not None,
-            caught=str(self._witness.failures[0]) if self._witness.failures and not files else "",
+            caught=str(self._observer.failures[0]) if self._observer.failures and not files else "",
         )
-        folder.keep(position, result, self._stage.folder, self._place.out)
+        folder.keep(position, result, self._sandbox.folder, self._place.out)
         if failure is not None:
             raise failure
         return Files(files)
 
-    def _caught(self, result: Result) -> EechipsError | None:
+    def _caught(self, result: CallResult) -> EechipsError | None:
         """The error that a call without files has caught: it got no answer at all, or has nothing to show for one."""
-        shows_nothing = result.value is None and not self._stage.appended
-        if self._stage.outside or (self._witness.has_answer and not shows_nothing):
+        shows_nothing = result.value is None and not self._sandbox.appended
+        if self._sandbox.outside or (self._observer.has_answer and not shows_nothing):
             return None
-        return self._witness.failure
+        return self._observer.failure
 
-    def _call(self, folder: CallFolder, position: int) -> Result:
+    def _call(self, folder: CallFolder, position: int) -> CallResult:
         try:
             return self._called(folder, position)
         except BaseException:  # the script's own, unlike what goes wrong with its folder
             self._has_raised = True
             raise
 
-    def _called(self, folder: CallFolder, position: int) -> Result:
+    def _called(self, folder: CallFolder, position: int) -> CallResult:
         program = self._load(folder)
         call = folder.call(program, position)
-        changes = Changes(call.function) if program.shares else None
+        changes = StateChanges(call.function) if program.shares else None
         value = call.function(*call.arguments, **call.keywords)
-        return Result(value, changes=changes.found() if changes is not None else ())
+        return CallResult(value, changes=changes.found() if changes is not None else ())
 
     def _load(self, folder: CallFolder) -> Program:
         if self._program is None or self._folder is None or self._folder.path != folder.path:
@@ -152,10 +152,10 @@ class Executor:
 
     def _may_help(self, error: BaseException) -> bool:
         """Whether a call may try again after an error: Earth Engine was asked again already."""
-        return self._witness.failure is None and repeats_help(error)
+        return self._observer.failure is None and is_transient(error)
 
     def _outside(self) -> tuple[str, ...]:
-        return tuple(n for n in self._stage.outside if self._below_out(n) is None and Path(n).is_file())
+        return tuple(n for n in self._sandbox.outside if self._below_out(n) is None and Path(n).is_file())
 
     def _below_out(self, name: str) -> str | None:
         """An absolute path as one below the run's folder, whichever links lead there; None if it is not below it."""
@@ -166,13 +166,13 @@ class Executor:
         return None
 
     def _appended(self) -> dict[str, bytes]:
-        paths = {name: self._stage.folder / name for name in self._stage.appended}
+        paths = {name: self._sandbox.folder / name for name in self._sandbox.appended}
         return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
     def _files(self) -> tuple[File, ...]:
-        stage = self._stage
-        found = {name: stage.folder / name for name in stage.files() if name not in stage.appended}
-        for name in stage.outside:
+        sandbox = self._sandbox
+        found = {name: sandbox.folder / name for name in sandbox.files() if name not in sandbox.appended}
+        for name in sandbox.outside:
             below = self._below_out(name)
             if below is not None and Path(name).is_file():
                 found[below] = Path(name)

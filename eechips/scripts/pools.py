@@ -19,7 +19,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
 
-from eechips.scripts.calls import Call, Result
+from eechips.scripts.call_folder import Call, CallResult
 
 _ORIGINALS: dict[str, Any] = {
     "Pool": multiprocessing.pool.Pool,
@@ -32,12 +32,12 @@ _BY_PROXY = frozenset({"tqdm.contrib.concurrent", "multiprocessing.context", __n
 """Modules that open pools for the script."""
 
 
-class Host(Protocol):
+class PoolHost(Protocol):
     """Who makes the calls."""
 
     def execute(
         self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
-    ) -> list[Result]:
+    ) -> list[CallResult]:
         """Makes calls; those that failed have an error.
 
         Args:
@@ -48,11 +48,11 @@ class Host(Protocol):
         """
 
 
-_HOST: ContextVar[Host | None] = ContextVar("host", default=None)
+_HOST: ContextVar[PoolHost | None] = ContextVar("host", default=None)
 
 
 @contextlib.contextmanager
-def hosted(host: Host) -> Iterator[None]:
+def use_host(host: PoolHost) -> Iterator[None]:
     """Inside the block, pools are eechips' own, and the host does their work."""
     token = _HOST.set(host)
     try:
@@ -64,12 +64,12 @@ def hosted(host: Host) -> Iterator[None]:
 class _Batch:
     """Calls that wait until somebody asks for a result."""
 
-    def __init__(self, host: Host, initializer: Any, initargs: Iterable[Any], shares: bool) -> None:
+    def __init__(self, host: PoolHost, initializer: Any, initargs: Iterable[Any], shares: bool) -> None:
         self._host, self._initializer, self._initargs = host, initializer, tuple(initargs)
         self._shares = shares
-        self._waiting: list[tuple[Call, Callable[[Result], None]]] = []
+        self._waiting: list[tuple[Call, Callable[[CallResult], None]]] = []
 
-    def add(self, call: Call, settle: Callable[[Result], None]) -> None:
+    def add(self, call: Call, settle: Callable[[CallResult], None]) -> None:
         self._waiting.append((call, settle))
 
     def flush(self) -> None:
@@ -84,15 +84,15 @@ class _Batch:
             self.flush()
         except BaseException as error:  # noqa: BLE001 - the end of a run is no Exception, and the loop drops it
             for _, settle in waiting:
-                settle(Result(error=error))
+                settle(CallResult(error=error))
 
-    def execute(self, calls: Sequence[Call]) -> list[Result]:
+    def execute(self, calls: Sequence[Call]) -> list[CallResult]:
         if not calls:
             return []
         return self._host.execute(calls, initializer=self._initializer, initargs=self._initargs, shares=self._shares)
 
 
-def _values(results: Iterable[Result]) -> Iterator[Any]:
+def _values(results: Iterable[CallResult]) -> Iterator[Any]:
     for result in results:
         if result.error is not None:
             raise result.error
@@ -115,7 +115,7 @@ class AsyncResult:
 
     def __init__(self, batch: _Batch, callback: Any, error_callback: Any, unpack: Callable[[list[Any]], Any]) -> None:
         self._batch, self._callback, self._error_callback, self._unpack = batch, callback, error_callback, unpack
-        self._results: list[Result] = []
+        self._results: list[CallResult] = []
         self._missing = 0
         self._value: Any = None
         self._error: BaseException | None = None
@@ -151,7 +151,7 @@ class AsyncResult:
         self.wait()
         return self._error is None
 
-    def _settle(self, result: Result) -> None:
+    def _settle(self, result: CallResult) -> None:
         self._results.append(result)
         self._missing -= 1
         if not self._missing:
@@ -265,7 +265,7 @@ class ThreadPool(Pool):
 class _Values:
     """An iterator of values that goes on after an error, as that of ``imap`` does."""
 
-    def __init__(self, results: Sequence[Result]) -> None:
+    def __init__(self, results: Sequence[CallResult]) -> None:
         self._results = iter(results)
         self._length = len(results)
 
@@ -288,7 +288,7 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
         super().__init__()
         self._batch = batch
 
-    def settle(self, result: Result) -> None:
+    def settle(self, result: CallResult) -> None:
         if result.error is not None:
             self.set_exception(result.error)
         else:

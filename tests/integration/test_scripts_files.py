@@ -8,7 +8,7 @@ import geopandas
 import pytest
 
 from eechips import open_run
-from eechips.scripts.stage import Stage
+from eechips.scripts.sandbox import Sandbox
 from tests.conftest import Server
 from tests.integration.test_old_scripts import files, plain, run
 
@@ -113,10 +113,10 @@ def test_what_is_no_regular_file_is_left_out_with_a_word(demo_server: Server, tm
 def test_a_link_that_a_killed_run_has_left_is_still_one_to_an_input(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "in.txt").write_text("before")
-    left = Stage(tmp_path / "run", (tmp_path / "home",), ("in.txt",))
+    left = Sandbox(tmp_path / "run", (tmp_path / "home",), ("in.txt",))
     with left.entered():
         pass
-    stage = Stage(tmp_path / "run", (tmp_path / "home",))
+    stage = Sandbox(tmp_path / "run", (tmp_path / "home",))
     with stage.entered():
         Path("in.txt").write_text("after")
     stage.remove_links()
@@ -126,7 +126,7 @@ def test_a_link_that_a_killed_run_has_left_is_still_one_to_an_input(tmp_path: Pa
 
 
 def test_links_of_the_script_itself_stay(tmp_path: Path) -> None:
-    stage = Stage(tmp_path / "run", (tmp_path,))
+    stage = Sandbox(tmp_path / "run", (tmp_path,))
     with stage.entered():
         Path("whole.txt").write_text("x")
         Path("latest.txt").symlink_to("whole.txt")
@@ -137,7 +137,7 @@ def test_links_of_the_script_itself_stay(tmp_path: Path) -> None:
 def test_an_input_that_a_library_has_written_through_is_a_result(tmp_path: Path) -> None:
     """GDAL and others do not open files by Python's open."""
     (tmp_path / "in.txt").write_text("before")
-    stage = Stage(tmp_path / "run", (tmp_path,), ("in.txt",))
+    stage = Sandbox(tmp_path / "run", (tmp_path,), ("in.txt",))
     with stage.entered():
         with (tmp_path / "in.txt").open("a") as file:
             file.write(" and after")

@@ -11,7 +11,7 @@ import pytest
 
 from eechips import open_run
 from eechips.errors import UsageError
-from eechips.scripts.source import read_source
+from eechips.scripts.script_source import read_source
 from tests.conftest import Server
 from tests.integration.test_old_scripts import run
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eechips.scripts.shipping import pack, unpack
+from eechips.scripts.serialization import deserialize, serialize
 
 SQUARE = [[[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]]
 
@@ -76,7 +76,7 @@ MADE: dict[str, Callable[[Any], Any]] = {
 
 
 def arrived(value: Any) -> Any:
-    return unpack(pack(value, "a value"))
+    return deserialize(serialize(value, "a value"))
 
 
 def are_alike(one: Any, other: Any, ee: Any) -> bool:
@@ -143,8 +143,8 @@ def test_an_expression_nested_as_deep_as_the_client_can_arrives(demo_ee: Any) ->
 
 def test_what_two_objects_share_is_not_sent_with_every_reference(demo_ee: Any) -> None:
     region = demo_ee.Geometry.Polygon([[[i / 1000, i % 7] for i in range(2000)]])
-    once = len(pack(region, "a region"))
+    once = len(serialize(region, "a region"))
     image = demo_ee.Image(0)
     for _ in range(20):
         image = image.clip(region).paint(demo_ee.FeatureCollection(region), 1)
-    assert len(pack(image, "an image")) < 2 * once
+    assert len(serialize(image, "an image")) < 2 * once

@@ -19,8 +19,8 @@ from affine import Affine
 from click.testing import CliRunner
 
 from eechips.cli import main
-from eechips.dataset import splits
 from eechips.manifest.run import Run
+from eechips.training import split_table
 from eechips.writers import geotiff
 from tests.finished_run import write_run
 
@@ -79,7 +79,7 @@ def striped(folder: Path, *, is_told: bool, count: int = 90) -> Run:
     run = write_run(folder, units)
     ids = run.units["id"].tolist()
     names = ["train"] * (count * 2 // 3) + ["validation"] * (count // 6) + ["test"] * (count // 6)
-    splits.write(run.path, pd.DataFrame({"id": ids, "split": names, "block": "b", "home": names}), {"seed": 0})
+    split_table.write(run.path, pd.DataFrame({"id": ids, "split": names, "block": "b", "home": names}), {"seed": 0})
     return run
 
 

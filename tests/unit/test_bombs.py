@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from eechips.dataset.pixels import decode
 from eechips.errors import EechipsError, StorageError, ValidationError
 from eechips.manifest.sheet import look
 from eechips.received_files import parse_json, read_frame, read_parquet
+from eechips.training.chip_pixels import decode
 from eechips.writers import inspect, validate
 from tests import bombs
 

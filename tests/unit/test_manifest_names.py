@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.dataset.croissant import CROISSANT_NAME
-from eechips.dataset.quality import QUALITY_NAME
-from eechips.dataset.splits import SPLITS_NAME
 from eechips.engine.executors.beam import LOG_NAME as BEAM_LOG_NAME
 from eechips.engine.mailbox import FOLDER
 from eechips.engine.run import _SERVER_LOG_NAME
 from eechips.errors import UsageError
 from eechips.manifest.names import RESERVED, result_name
 from eechips.staging import new_writer, temporary_name
+from eechips.training.croissant import CROISSANT_NAME
+from eechips.training.quality_table import QUALITY_NAME
+from eechips.training.split_table import SPLITS_NAME
 
 OWN = [*sorted(RESERVED), ".parts", ".calls", ".scratch-x", ".eechips"]
 

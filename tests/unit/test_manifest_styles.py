@@ -17,7 +17,7 @@ from eechips.datasets import DATASETS, find
 from eechips.manifest.sheet import look, paintings, sheet
 from eechips.manifest.styles import Style, chosen, styles_of
 from eechips.reports.page import report
-from eechips.reports.pictures import swatch
+from eechips.reports.thumbnails import swatch
 from eechips.writers import npy
 from tests.finished_run import write_run
 

@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import eechips
-from eechips.dataset.stack import stack
 from eechips.errors import RecipeError
 from eechips.jobs.chips import ChipSample
 from eechips.recipe.layers import RESERVED_LAYERS, check_layers
+from eechips.training.stack import stack
 from tests.finished_run import layered, npy_of, write_run
 
 

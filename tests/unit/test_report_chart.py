@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eechips.reports.chart import Axis, Line, bars, legend, lines, round_axis, time_axis
+from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
 
 NUMBERS = st.floats(-1e9, 1e9, allow_nan=False)
 
@@ -75,8 +75,8 @@ def test_bars_are_as_high_as_counts() -> None:
 
 def test_lines_break_where_values_are_missing() -> None:
     nan = math.nan
-    line = Line("x", [0, 1, 2, 3, 4, 5], [1, 2, nan, 3, nan, 1])
-    svg = lines("series", [line], Axis(0, 5, []), Axis(0, 4, []))
+    line = ChartLine("x", [0, 1, 2, 3, 4, 5], [1, 2, nan, 3, nan, 1])
+    svg = lines("series", [line], ChartAxis(0, 5, []), ChartAxis(0, 4, []))
     paths = [each.get("d", "") for each in shapes(svg, "path")]
     assert len(paths) == 1
     assert len(re.findall(r"[ML]", paths[0])) == 2
@@ -84,7 +84,9 @@ def test_lines_break_where_values_are_missing() -> None:
 
 
 def test_steps_hold_their_value() -> None:
-    svg = lines("pace", [Line("x", [0, 1, 2], [1, 3, 3], steps=True)], Axis(0, 2, []), Axis(0, 4, []), fills=True)
+    svg = lines(
+        "pace", [ChartLine("x", [0, 1, 2], [1, 3, 3], steps=True)], ChartAxis(0, 2, []), ChartAxis(0, 4, []), fills=True
+    )
     area, path = (each.get("d", "") for each in shapes(svg, "path"))
     points = [tuple(map(float, part.split())) for part in path[1:].split("L")]
     assert points[1] == (points[2][0], points[0][1])  # along first, then up

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.reports.markup import Markup, element, escape, join
-from eechips.reports.payload import as_script
+from eechips.reports.page_data import as_script
 
 HOSTILE = [
     "</script><script>alert(1)</script>",

@@ -12,7 +12,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.reports.regions import region_of
+from eechips.reports.region_rings import region_rings
 from eechips.storage import sha256_of
 
 
@@ -25,7 +25,7 @@ def info(folder: Path, name: str, **changed: Any) -> dict[str, Any]:
 def drawn(found: dict[str, Any]) -> Any:
     """What rings show: odd ones in each other are holes."""
     whole: Any = shapely.Polygon()
-    for ring in region_of(found):
+    for ring in region_rings(found):
         assert ring[0] == ring[-1]
         whole = shapely.symmetric_difference(whole, shapely.Polygon(ring))
     return whole
@@ -34,12 +34,12 @@ def drawn(found: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("name", ["roi", "bbox", "region"])
 @pytest.mark.parametrize("value", ["6.9,45.9,7.6,46.7", [6.9, 45.9, 7.6, 46.7]])
 def test_a_box(name: str, value: Any) -> None:
-    (ring,) = region_of({"parameters": {name: value}})
+    (ring,) = region_rings({"parameters": {name: value}})
     assert ring == [(6.9, 45.9), (7.6, 45.9), (7.6, 46.7), (6.9, 46.7), (6.9, 45.9)]
 
 
 def test_a_box_over_the_antimeridian_goes_on_beyond_it() -> None:
-    (ring,) = region_of({"parameters": {"roi": "178,-18,-179,-16"}})
+    (ring,) = region_rings({"parameters": {"roi": "178,-18,-179,-16"}})
     assert shapely.Polygon(ring).bounds == (178, -18, 181, -16)
 
 
@@ -59,7 +59,7 @@ def test_a_box_over_the_antimeridian_goes_on_beyond_it() -> None:
     ],
 )
 def test_a_region_that_is_not_on_this_side(parameters: Any, tmp_path: Path) -> None:
-    assert region_of({"parameters": parameters, "directory": str(tmp_path)}) == []
+    assert region_rings({"parameters": parameters, "directory": str(tmp_path)}) == []
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_the_polygons_of_a_file(tmp_path: Path, suffix: str, crs: str) -> None:
     frame.to_parquet(path) if suffix == "parquet" else frame.to_file(path)
     truth = shapely.union_all(shapes)
     found = drawn(info(tmp_path, path.name))
-    assert len(region_of(info(tmp_path, path.name))) == 3
+    assert len(region_rings(info(tmp_path, path.name))) == 3
     assert shapely.hausdorff_distance(found.boundary, truth.boundary, densify=0.01) < 0.004  # a thousandth of it, twice
 
 
@@ -85,9 +85,9 @@ def test_a_file_that_has_changed_is_not_what_was_asked_for(tmp_path: Path) -> No
     path = tmp_path / "area.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(7.0, 46.0, 7.5, 46.5)], crs="EPSG:4326").to_file(path)
     before = info(tmp_path, path.name)
-    assert region_of(before)
+    assert region_rings(before)
     gpd.GeoDataFrame(geometry=[shapely.box(8.0, 46.0, 8.5, 46.5)], crs="EPSG:4326").to_file(path)
-    assert region_of(before) == []
+    assert region_rings(before) == []
     assert drawn(info(tmp_path, path.name)).bounds == (8.0, 46.0, 8.5, 46.5)
     assert drawn({**info(tmp_path, path.name, roi=str(path)), "directory": "/elsewhere"}).area > 0
 

@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import Planned, Record, State
-from eechips.reports.outlines import names_of
-from eechips.reports.payload import payload, with_place
-from eechips.reports.pictures import Pictures, drawn
-from eechips.reports.tables import head_of, places_of
-from eechips.reports.units import Column, Units, read_units
+from eechips.reports.basemap import names_of
+from eechips.reports.page_data import page_data, with_place
+from eechips.reports.table_preview import read_head, read_locations
+from eechips.reports.thumbnails import Thumbnails, draw_units
+from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
 
 GRID = {"crs": "EPSG:32613", "transform": [10.0, 0.0, 500_000.0, 0.0, -10.0, 4_400_000.0], "width": 64, "height": 32}
 
@@ -48,7 +48,7 @@ def make(folder: Path, units: list[Any], records: list[dict[str, Any]] | None = 
     return folder
 
 
-def kinds(units: Units) -> dict[str, str]:
+def kinds(units: UnitColumns) -> dict[str, str]:
     return {column.name: column.kind for column in units.columns}
 
 
@@ -160,17 +160,17 @@ def test_dates_are_a_column(tmp_path: Path) -> None:
 )
 def test_a_draw_is_as_even_as_strata_allow(strata: list[str], count: int, seed: int) -> None:
     numbers = list(range(len(strata)))
-    chosen = drawn(numbers, strata, count, seed)
+    chosen = draw_units(numbers, strata, count, seed)
     assert len(chosen) == len(set(chosen)) == min(count, len(strata))
-    assert chosen == drawn(numbers, strata, count, seed)
+    assert chosen == draw_units(numbers, strata, count, seed)
     have, taken = Counter(strata), Counter(strata[number] for number in chosen)
     most = max(taken.values())
     assert all(taken[name] >= min(have[name], most - 1) for name in have)
 
 
-def units_at(shapes: list[Any]) -> Units:
+def units_at(shapes: list[Any]) -> UnitColumns:
     count = len(shapes)
-    return Units(
+    return UnitColumns(
         total=count,
         ids=[f"{i:016x}" for i in range(count)],
         states=["done"] * count,
@@ -185,7 +185,7 @@ def units_at(shapes: list[Any]) -> Units:
     )
 
 
-NOTHING = Pictures({}, 0, [])
+NOTHING = Thumbnails({}, 0, [])
 
 
 @pytest.mark.parametrize("size", [1.0, 500.0])
@@ -194,7 +194,7 @@ def test_outlines_come_back_from_the_page(size: float) -> None:
     holed = shapely.Polygon([(0, 0), (0, 3), (3, 3), (3, 0)], [[(1, 1), (2, 1), (2, 2), (1, 2)]])
     small = [shapely.box(7.0, 46.0, 7.0 + 1 / size, 46.0 + 2 / size) for _ in range(10)]
     shapes = [*small, shapely.Polygon([(5, 5), (6, 7), (8, 5)]), holed]
-    found = payload(units_at(shapes), NOTHING)["map"]
+    found = page_data(units_at(shapes), NOTHING)["map"]
     places = unpacked(found["places"]).reshape(-1, 2) / 1e6
     corners = unpacked(found["shapes"]["corners"]).reshape(-1, 2).astype(float)
     begin = 0
@@ -210,7 +210,7 @@ def test_outlines_come_back_from_the_page(size: float) -> None:
 
 def test_a_run_on_both_sides_of_the_antimeridian_is_in_one_place() -> None:
     shapes = [shapely.box(179.0, -18, 179.2, -17.8), shapely.box(-179.5, -18, -179.3, -17.8)]
-    places = unpacked(payload(units_at(shapes), NOTHING)["map"]["places"]).reshape(-1, 2) / 1e6
+    places = unpacked(page_data(units_at(shapes), NOTHING)["map"]["places"]).reshape(-1, 2) / 1e6
     assert abs(places[0, 0] - places[1, 0]) == pytest.approx(1.5)
 
 
@@ -218,7 +218,7 @@ def test_a_run_on_both_sides_of_the_antimeridian_is_in_one_place() -> None:
 def test_places_are_what_they_were_but_for_full_turns(places: list[tuple[float, float]]) -> None:
     units = units_at([shapely.Point(place).buffer(0.1) for place in places])
     units.centres[:] = places
-    found = unpacked(payload(units, NOTHING)["map"]["places"]).reshape(-1, 2) / 1e6
+    found = unpacked(page_data(units, NOTHING)["map"]["places"]).reshape(-1, 2) / 1e6
     turns = (found[:, 0] - units.centres[:, 0]) / 360.0
     np.testing.assert_allclose(turns, np.round(turns), atol=1e-6)
     np.testing.assert_allclose(found[:, 1], units.centres[:, 1], atol=1e-6)
@@ -227,7 +227,7 @@ def test_places_are_what_they_were_but_for_full_turns(places: list[tuple[float, 
 
 
 def test_files_are_patterns_of_ids() -> None:
-    found = payload(units_at([shapely.box(i, 0, i + 1, 1) for i in range(5)]), NOTHING)
+    found = page_data(units_at([shapely.box(i, 0, i + 1, 1) for i in range(5)]), NOTHING)
     assert found["files"]["values"] == ["chips/\0.png"]
     assert found["ids"][16:32] == f"{1:016x}"
 
@@ -245,18 +245,18 @@ def test_countries_and_states() -> None:
 def test_rows_of_a_table_are_places(tmp_path: Path) -> None:
     path = tmp_path / "points.csv"
     path.write_text("plot,Lon,lat,cover,B4\n" + "".join(f"{i},{7 + i},46,{'ab'[i % 2]},{i * 3}\n" for i in range(8)))
-    found = places_of(path)
+    found = read_locations(path)
     assert found is not None
     assert found.centres[:, 0].tolist() == [7.0 + i for i in range(8)]
     assert kinds(found) == {"plot": "number", "cover": "category", "B4": "number"}
-    drawn_ = places_of(path, most=3)
+    drawn_ = read_locations(path, most=3)
     assert drawn_ is not None
     assert (len(drawn_), drawn_.total) == (3, 8)
-    head = head_of(path)
+    head = read_head(path)
     assert (head.total, len(head.rows), head.columns[1]) == (8, 8, "Lon")
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
-    assert places_of(tmp_path / "other.csv") is None
+    assert read_locations(tmp_path / "other.csv") is None
 
 
 def test_categories_are_most_frequent_first() -> None:
-    assert Column("x", "category", ["b", "a", "b", None, "c", "c"]).categories() == ["b", "c", "a"]
+    assert UnitColumn("x", "category", ["b", "a", "b", None, "c", "c"]).categories() == ["b", "c", "a"]

@@ -17,11 +17,11 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 import eechips
-from eechips.dataset import formats, splits
-from eechips.dataset.samples import read_samples
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.recipe.layers import RESERVED_LAYERS, VALID
+from eechips.training import formats, split_table
+from eechips.training.samples import read_samples
 from tests.finished_run import TRANSFORM, geotiff_of, layered, npy_of, pictures, write_run
 
 torch = pytest.importorskip("torch")
@@ -43,7 +43,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = write_run(tmp_path_factory.mktemp("run"), layered(COUNT))
     ids = read_samples(run).ids
     names = [("train", "train", "test")[number % 3] for number in range(COUNT)]
-    splits.write(run.path, pd.DataFrame({"id": ids, "split": names, "block": names}), {"seed": 0})
+    split_table.write(run.path, pd.DataFrame({"id": ids, "split": names, "block": names}), {"seed": 0})
     return run
 
 

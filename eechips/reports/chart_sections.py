@@ -1,0 +1,171 @@
+"""The sections of a report that are charts; those that show nothing of a run are None."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.human import human_time
+from eechips.reports.markup import Markup, element
+from eechips.reports.report_data import ReportData
+from eechips.reports.report_sections import section
+from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
+
+_BINS = 40
+_COLUMNS = 6  # of a table of series that are drawn
+_PERCENTILES = (1.0, 99.0)
+_SECONDS_PER_DAY = 86400.0
+_EIGHT_BITS = ChartAxis(0.0, 255.0, [(value, f"{value}") for value in (0, 50, 100, 150, 200, 255)])
+_SHARES = ChartAxis(0.0, 1.0, [(n / 4, f"{n / 4:g}") for n in range(5)])
+
+
+def distributions(data: ReportData) -> Markup | None:
+    """Histograms of brightness and of valid fraction."""
+    plots = []
+    for layer, values in _brightness(data).items():
+        means = np.array([value for value in values if np.isfinite(value)])
+        if len(means) < 2:
+            continue
+        low, high = np.percentile(means, _PERCENTILES)
+        is_colour = means.min() >= 0 and means.max() <= 255 and _is_colour(data)
+        x = _EIGHT_BITS if is_colour else round_axis(float(low), float(high), 5)
+        counts, edges = np.histogram(np.clip(means, x.low, x.high), bins=_BINS, range=(x.low, x.high))
+        name = f"Brightness{f' of {layer}' if layer else ''}"
+        caption = f"{name}: mean of the bands shown, of {len(means):,} chips"
+        plots.append(_figure(caption, bars(caption, edges, [counts.tolist()], ["chips"], x)))
+    valid = data.units.valid[np.isfinite(data.units.valid)]
+    if len(valid):
+        counts, edges = np.histogram(valid, bins=_BINS, range=(0.0, 1.0))
+        whole = f"{np.count_nonzero(valid >= 1.0) / len(valid):.1%} have no masked pixel"
+        caption = f"Valid fraction of {len(valid):,} chips: {whole}"
+        plots.append(_figure(caption, bars(caption, edges, [counts.tolist()], ["chips"], _SHARES)))
+    return section("values", "Brightness and valid fraction", element("div", *plots, class_="plots")) if plots else None
+
+
+def pace(data: ReportData) -> Markup | None:
+    """Throughput, slots and errors over time."""
+    history = data.status.history
+    if len(history.rates) < 2:
+        return None
+    x = time_axis(history.duration)
+    starts = [number * history.seconds for number in range(len(history.rates))]
+    ends = [*starts[1:], history.duration]
+
+    def steps(label: str, values: Sequence[float]) -> ChartLine:
+        return ChartLine(label, [*starts, ends[-1]], [*values, values[-1]], steps=True)
+
+    caption = f"Units a second, over {human_time(history.duration)}"
+    plots = [_figure(caption, lines(caption, [steps("units a second", history.rates)], x, fills=True))]
+    if history.in_flight:
+        drawn = [steps("requests in flight", history.in_flight)]
+        if history.limits:
+            drawn.append(steps("limit", history.limits))
+        caption = "Requests in flight, and how many could be"
+        plots.append(_figure(caption, lines(caption, drawn, x, fills=True), legend([line.label for line in drawn])))
+    edges = np.array([*starts, ends[-1]])
+    failed = list(history.failed)
+    series, names = [failed], ["units failed"]
+    if any(history.rejected):
+        series, names = [failed, list(history.rejected)], ["units failed", "requests rejected"]
+    if any(map(any, series)):
+        caption = "Errors: units that failed, and requests that the service rejected"
+        plots.append(_figure(caption, bars(caption, edges, series, names, x), legend(names)))
+    else:
+        plots.append(
+            element("p", "No unit failed, and no request was rejected, as far as the log tells.", class_="note")
+        )
+    commands = f" It was made by {history.commands} commands; the pauses are left out." if history.commands > 1 else ""
+    return section(
+        "pace",
+        "How it went",
+        element("div", *plots, class_="plots"),
+        element("p", commands, class_="note") if commands else None,
+    )
+
+
+def series(data: ReportData) -> Markup | None:
+    """Time series: a small chart for each region."""
+    curves = data.curves
+    if curves is None:
+        return None
+    from eechips.reports.figure import with_gaps
+
+    values = [curve.values.to_numpy(float, na_value=np.nan) for curve in curves.curves]
+    known = np.concatenate([each[np.isfinite(each)] for each in values]) if values else np.empty(0)
+    if not known.size:
+        return None
+    columns = list(dict.fromkeys(str(column) for curve in curves.curves for column in curve.values.columns))[:_COLUMNS]
+    days = [_days(curve.values.index) for curve in curves.curves]
+    x = _date_axis(min(day.min() for day in days if len(day)), max(day.max() for day in days if len(day)))
+    y = round_axis(float(known.min()), float(known.max()))
+    plots = []
+    for curve in curves.curves:
+        drawn = []
+        for column in columns:
+            if column in curve.values:
+                broken = with_gaps(curve.values[column])
+                drawn.append(
+                    ChartLine(column, _days(broken.index).tolist(), broken.to_numpy(float, na_value=np.nan).tolist())
+                )
+        caption = f"{curves.id_column} {curve.region}"
+        plots.append(_figure(caption, lines(f"{', '.join(columns)} of {caption}", drawn, x, y)))
+    of = f"The first {len(curves.curves)} of {curves.total:,} regions." if curves.total > len(curves.curves) else ""
+    note = f"{', '.join(columns) if len(columns) == 1 else ''} {of}".strip()
+    return section(
+        "series",
+        "Series",
+        legend(columns),
+        element("div", *plots, class_="plots"),
+        element("p", note, class_="note") if note else None,
+    )
+
+
+def _brightness(data: ReportData) -> dict[str, list[float]]:
+    """Means of the bands shown, by layer."""
+    found: dict[str, list[float]] = {}
+    for pictures in data.pictures.of.values():
+        for picture in pictures:
+            known = [mean for mean in picture.means if not math.isnan(mean)]
+            found.setdefault(picture.layer, []).append(sum(known) / len(known) if known else math.nan)
+    return found
+
+
+def _is_colour(data: ReportData) -> bool:
+    return any(
+        file is not None and file.lower().endswith((".png", ".jpg", ".jpeg")) for file in data.units.files[:1000]
+    )
+
+
+def _days(index: Any) -> npt.NDArray[np.float64]:
+    """Days since 1970 of dates."""
+    days: npt.NDArray[np.float64] = index.to_numpy().astype("datetime64[s]").astype(np.int64) / _SECONDS_PER_DAY
+    return days
+
+
+def _date_axis(first: float, last: float) -> ChartAxis:
+    """An axis of days since 1970, with years or months on it."""
+    last = max(last, first + 1.0)
+    begin, end = (np.datetime64(int(day), "D") for day in (math.floor(first), math.ceil(last)))
+    years = (end.astype("datetime64[Y]") - begin.astype("datetime64[Y]")).astype(int)
+    if years >= 3:
+        every = max(1, math.ceil(years / 6))
+        moments = np.arange(begin.astype("datetime64[Y]"), end.astype("datetime64[Y]") + 1)
+        moments = moments[moments.astype(int) % every == 0]
+        marks = [(moment, str(moment)) for moment in moments]
+    elif (end - begin).astype(int) > 70:
+        every = max(1, math.ceil((end - begin).astype(int) / 30.4 / 6))
+        months = np.arange(begin.astype("datetime64[M]"), end.astype("datetime64[M]") + 1)
+        marks = [(month, str(month)) for month in months[months.astype(int) % every == 0]]
+    else:
+        every = max(1, math.ceil((end - begin).astype(int) / 5))
+        marks = [(day, str(day)[5:]) for day in np.arange(begin, end + 1)[::every]]
+    ticks = [(float(moment.astype("datetime64[D]").astype(int)), text) for moment, text in marks]
+    return ChartAxis(first, last, [(day, text) for day, text in ticks if first <= day <= last])
+
+
+def _figure(caption: str, *parts: Any) -> Markup:
+    return element("figure", element("figcaption", caption), *parts, class_="plot")

@@ -1,0 +1,147 @@
+"""A contact sheet of a run: a picture of some chips, a row for each stratum."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eechips.errors import UsageError
+from eechips.manifest.run import Run, open_run
+from eechips.manifest.sheet import Painting, look, paintings, png, sheet_of
+from eechips.manifest.styles import styles_of
+from eechips.reports.output_path import output_path
+from eechips.reports.thumbnails import draw_units, is_picture, opened
+from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
+from eechips.storage import write_file
+from eechips.writers.raster import encode_picture
+
+PREVIEW_NAME = "preview.png"
+MOST_CHIPS = 5000
+"""Of one sheet."""
+
+_COLUMNS = 8
+_ROWS = 12
+_EDGE = 128
+_QUALITY = 85  # of JPEG
+_STRATUM, _NOTHING = "stratum", "nothing"
+
+
+@dataclass(frozen=True, slots=True)
+class SheetRow:
+    """A row of a sheet.
+
+    Attributes:
+        name: of the stratum; empty if the sheet has none.
+        files: of its chips, below the run's folder.
+        total: chips that the stratum has.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    total: int
+
+
+def preview(
+    run: Run | str | Path,
+    *,
+    by: str = _STRATUM,
+    rows: int = _ROWS,
+    columns: int = _COLUMNS,
+    edge: int = _EDGE,
+    seed: int = 0,
+    out: str | Path | None = None,
+) -> Path:
+    """Makes a contact sheet of a run's chips: a PNG, or a JPEG by its name.
+
+    Args:
+        run: finished, or as far as it is; or its folder.
+        by: a column of the units, such as ``eco_name`` or ``class``: a row for each of its values. ``stratum`` is what
+            the run was stratified by, if it was; ``nothing`` fills the sheet with any chips.
+        rows: at most.
+        columns: chips of a row at most.
+        edge: of a chip, in pixels.
+        seed: of the draw; the same seed shows the same chips.
+        out: the file; None for preview.png in the run's folder.
+
+    Returns:
+        The file.
+
+    Raises:
+        UsageError: if the run has no chips, or no such column.
+        OSError, ValueError: if a chip cannot be read.
+
+    Example:
+        >>> eechips.preview("outputs/sample-naip", by="eco_name", columns=5)
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    path, _ = save(run, layout(run, by=by, rows=rows, columns=columns, seed=seed), edge, out)
+    return path
+
+
+def layout(
+    run: Run, *, by: str = _STRATUM, rows: int = _ROWS, columns: int = _COLUMNS, seed: int = 0
+) -> list[SheetRow]:
+    """Chooses the chips of a sheet; see :func:`preview`."""
+    if rows < 1 or columns < 1 or rows * columns > MOST_CHIPS:
+        raise UsageError(f"a sheet has 1 to {MOST_CHIPS:,} chips, not {rows:,} rows of {columns:,}")
+    units = read_units(run.path, seed=seed)
+    shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
+    if not shown:
+        raise UsageError(f"{run.path} has no chips that could be shown: no PNG, JPEG, GeoTIFF or NPY")
+    column = _column(units, by)
+    if column is None:
+        chosen = sorted(draw_units(shown, [], rows * columns, seed))
+        lines = [chosen[start : start + columns] for start in range(0, len(chosen), columns)]
+        return [SheetRow("", _files(units, line), len(shown)) for line in lines]
+    members: dict[str, list[int]] = defaultdict(list)
+    for number in shown:
+        value = column.values[number]
+        members["none" if value is None else str(value)].append(number)
+    names = sorted(members, key=lambda name: (name == "none", name.zfill(12) if name.isdigit() else name))
+    return [
+        SheetRow(name, _files(units, sorted(draw_units(members[name], [], columns, seed))), len(members[name]))
+        for name in names[:rows]
+    ]
+
+
+def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) -> tuple[Path, list[Painting]]:
+    """Draws a sheet and writes it under its name, whole or not at all.
+
+    Returns:
+        The file, and how its chips are painted.
+
+    Raises:
+        UsageError: if the name's suffix is neither of PNG nor of JPEG, or the file is a result of the run.
+    """
+    path = output_path(run, out, PREVIEW_NAME)
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"{path}: a sheet is png or jpg, not {suffix.lstrip('.') or 'without a suffix'}")
+    with opened(run.store) as fetched:
+        styles = styles_of(run.info)
+        try:
+            looks = [[look(file, edge, styles=styles) for file in fetched(row.files)] for row in rows]
+            picture = sheet_of(looks, edge)
+        except (OSError, ValueError) as error:
+            told = f"a chip of {run.path} cannot be shown ({error}): eechips verify {run.path} says which are damaged"
+            raise UsageError(told) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, png(picture) if suffix == ".png" else encode_picture(picture, "JPEG", QUALITY=_QUALITY))
+    return path, paintings([seen for row in looks for seen in row])
+
+
+def _column(units: UnitColumns, by: str) -> UnitColumn | None:
+    if by == _STRATUM:
+        return units.stratum
+    if by == _NOTHING:
+        return None
+    column = units.column(by)
+    if column.kind == "number":
+        raise UsageError(f"{by} is an amount and sorts nothing")
+    return column
+
+
+def _files(units: UnitColumns, numbers: Sequence[int]) -> tuple[str, ...]:
+    return tuple(file for number in numbers if (file := units.files[number]) is not None)

@@ -1,0 +1,47 @@
+"""Where a page or a picture of a run goes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eechips.errors import UsageError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.run import Run
+from eechips.manifest.sheet import PNG_MARK
+
+MARK = '<meta name="generator" content="eechips">'
+"""In the head of every page, by which eechips knows its own."""
+_HEAD = 4096  # bytes
+
+
+_MARKS = {".html": MARK.encode(), ".png": PNG_MARK}
+
+
+def output_path(run: Run, out: str | Path | None, name: str) -> Path:
+    """The file that is to be written.
+
+    Args:
+        run: of which it is.
+        out: what the caller wants; None for a file in the run's folder.
+        name: of that.
+
+    Raises:
+        UsageError: if it is a result of the run, since scripts call theirs what they like; or if it is a page or
+            a picture that eechips has not made.
+    """
+    path = run.path / name if out is None else Path(out)
+    folder = run.path.resolve()
+    if folder in path.resolve().parents:
+        inside = path.resolve().relative_to(folder).as_posix()
+        with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+            if ledger.owner(inside) is not None:
+                raise UsageError(f"{path} is a result of the run, and is not to be lost: choose another --out")
+    mark = _MARKS.get(path.suffix) if out is None else None
+    if mark is not None and path.is_file() and not path.is_symlink() and mark not in _head(path):
+        raise UsageError(f"{path} was not made by eechips, and is not replaced: move it away, or choose another --out")
+    return path
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_HEAD)

@@ -1,0 +1,159 @@
+"""What the page's scripts work with: the units as packed columns, pictures, outlines."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.reports.basemap import names_of, outlines
+from eechips.reports.region_rings import Ring
+from eechips.reports.thumbnails import Thumbnails
+from eechips.reports.unit_columns import UnitColumn, UnitColumns
+
+_MICRO = 1e6  # places are whole millionths of a degree: 0.1 m
+_PRECISION = 1e-3  # of a usual outline's size: how exact its corners are
+_TYPES = {"u1": "Uint8", "u2": "Uint16", "u4": "Uint32", "i2": "Int16", "i4": "Int32", "f4": "Float32"}
+_ID = "\0"
+_PLACE = "state or country"
+
+
+def page_data(units: UnitColumns, pictures: Thumbnails, *, roi: Sequence[Ring] = ()) -> dict[str, Any]:
+    """A JSON value for the scripts of the page.
+
+    Args:
+        units: that are told.
+        pictures: of some of them.
+        roi: rings of the run's region, if they are known.
+    """
+    centres = _joined(units.centres)
+    return {
+        "total": units.total,
+        "count": len(units),
+        "ids": "".join(f"{identifier:<16.16}" for identifier in units.ids),
+        "files": _files(units),
+        "states": _coded(units.states),
+        "errors": _coded(units.errors),
+        "bytes": _packed(units.bytes, "u4"),
+        "valid": _packed(units.valid, "f4"),
+        "columns": [_column(column) for column in with_place(units)],
+        "stratum": units.stratum.name if units.stratum is not None else None,
+        "pictures": {
+            str(number): [
+                {
+                    "layer": picture.layer,
+                    "source": picture.address,
+                    "means": [None if np.isnan(mean) else round(mean, 4) for mean in picture.means],
+                }
+                for picture in pictures.of[number]
+            ]
+            for number in sorted(pictures.of)
+        },
+        "map": _map(units, centres, roi) if units.has_places else None,
+    }
+
+
+def with_place(units: UnitColumns) -> list[UnitColumn]:
+    """Columns, and the state or country of each unit if that tells units apart."""
+    names = names_of(units.centres)
+    if len(set(names) - {None}) < 2:
+        return list(units.columns)
+    return [*units.columns, UnitColumn(_PLACE, "category", names)]
+
+
+def as_script(value: Any) -> str:
+    """JSON that can stand in a script element: nothing in it ends the element or begins a comment."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _map(units: UnitColumns, centres: npt.NDArray[np.float64], roi: Sequence[Ring]) -> dict[str, Any]:
+    whole = np.logical_and.reduce(np.isfinite(centres), axis=1)
+    places = np.where(whole[:, None], centres, 0.0)
+    return {
+        "places": _packed(np.round(places.ravel() * _MICRO), "i4"),
+        "known": _packed(whole, "u1"),
+        "shapes": _shapes(units.outlines, centres),
+        "outlines": outlines(),
+        "roi": list(roi),
+    }
+
+
+def _joined(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Longitudes turned so that the widest stretch without units lies behind the map, and not in its middle."""
+    found = centres.copy()
+    longitudes = np.sort(centres[np.isfinite(centres[:, 0]), 0] % 360.0)
+    if not longitudes.size:
+        return found
+    gaps = np.diff(np.append(longitudes, longitudes[0] + 360.0))
+    west = longitudes[(int(np.argmax(gaps)) + 1) % len(longitudes)]
+    found[:, 0] = (found[:, 0] - west) % 360.0 + west
+    if np.nanmean(found[:, 0]) > 180.0:
+        found[:, 0] -= 360.0
+    return found
+
+
+def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -> dict[str, Any]:
+    """Corners of outlines, from the centre of each, as whole numbers of ``scale`` degrees.
+
+    ``ends`` says where those of each outline end; ``gap`` stands between two rings of one.
+    """
+    import shapely
+
+    rings, owners = shapely.get_rings(shapes, return_index=True)
+    corners, ring_of = shapely.get_coordinates(rings, return_index=True)
+    if not len(corners):
+        nothing = _packed(np.zeros(len(shapes)), "u4")
+        return {"scale": 1.0, "gap": 0, "corners": _packed(np.empty(0), "i2"), "ends": nothing}
+    owner_of = owners[ring_of]
+    offsets = corners - centres[owner_of]
+    offsets[:, 0] = (offsets[:, 0] + 180.0) % 360.0 - 180.0
+    is_last = np.append(np.diff(ring_of) != 0, True)
+    kept = ~is_last  # a ring's last corner is its first
+    furthest = np.abs(offsets).max(axis=1)
+    scale = max(float(furthest.max()), 1e-6) / np.iinfo(np.int16).max
+    kind = "i2"
+    if scale > _PRECISION * float(np.median(furthest)):  # small shapes among large ones
+        scale, kind = 1e-7, "i4"
+    gap = int(np.iinfo(f"<{kind}").min)
+    numbers = np.round(offsets / scale).astype(f"<{kind}")
+    # Between two rings of one outline stands a break, in the place of the corner that is left out.
+    breaks = is_last & np.append(owner_of[1:] == owner_of[:-1], False)
+    numbers[breaks] = gap
+    kept |= breaks
+    counts = np.bincount(owner_of[kept], minlength=len(shapes))
+    packed = _packed(numbers[kept].ravel(), kind)
+    return {"scale": scale, "gap": gap, "corners": packed, "ends": _packed(np.cumsum(counts), "u4")}
+
+
+def _files(units: UnitColumns) -> dict[str, Any]:
+    """Paths, with a character that no path has in place of the unit's id: those of a folder are mostly one pattern."""
+    patterns = [
+        None if file is None else file.replace(identifier, _ID) if identifier else file
+        for file, identifier in zip(units.files, units.ids, strict=True)
+    ]
+    return _coded(patterns)
+
+
+def _column(column: UnitColumn) -> dict[str, Any]:
+    if column.kind == "number":
+        return {"name": column.name, "kind": column.kind, "numbers": _packed(np.asarray(column.values, float), "f4")}
+    return {"name": column.name, "kind": column.kind, **_coded(column.values, column.categories())}
+
+
+def _coded(values: Sequence[Any], known: Sequence[Any] | None = None) -> dict[str, Any]:
+    """Values as numbers of a list; 0 is none."""
+    names = list(dict.fromkeys(value for value in values if value is not None)) if known is None else list(known)
+    codes: Mapping[Any, int] = {name: number for number, name in enumerate(names, start=1)}
+    kind = "u1" if len(names) < 256 else "u2" if len(names) < 65536 else "u4"
+    return {"values": names, "codes": _packed([codes.get(value, 0) for value in values], kind)}
+
+
+def _packed(values: npt.ArrayLike, kind: str) -> dict[str, str]:
+    """Numbers as base64 of their bytes, the least significant first."""
+    data = np.asarray(values).astype(f"<{kind}").tobytes()
+    return {"type": _TYPES[kind], "data": base64.b64encode(data).decode()}

@@ -1,0 +1,66 @@
+"""The region that a run was asked for, as far as the map of a report can show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from eechips.storage import sha256_of
+
+Ring = list[tuple[float, float]]
+"""Longitudes and latitudes in degrees, the first place again at the end."""
+
+_PRECISION = 1e-3  # of a region's extent: how exact its corners are
+_DIGITS = 6  # of degrees: 0.1 m
+
+
+def region_rings(info: Mapping[str, Any]) -> list[Ring]:
+    """The rings of a run's region: outlines, and holes in them.
+
+    A region that is a table's on the server has none, and neither has one of a file that is gone or not what it was
+    when the run was planned.
+
+    Args:
+        info: run.json.
+    """
+    given = info.get("parameters") or {}
+    for name in ("roi", "bbox", "region"):
+        if (box := _box(given.get(name))) is not None:
+            west, south, east, north = box
+            return [[(west, south), (east, south), (east, north), (west, north), (west, south)]]
+    if not isinstance(given.get("roi"), str) or not given.get("roi_sha256"):
+        return []
+    path = Path(info.get("directory") or ".") / given["roi"]
+    if not path.is_file() or sha256_of(path) != given["roi_sha256"]:
+        return []
+    return _rings(path)
+
+
+def _box(value: Any) -> tuple[float, float, float, float] | None:
+    """West, south, east and north, if a value is four such numbers; an east beyond 180 lies over the antimeridian."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else []
+    try:
+        numbers = [float(part) for part in parts]
+    except (TypeError, ValueError):
+        return None
+    if len(numbers) != 4:
+        return None
+    west, south, east, north = numbers
+    if east < west and east >= -180 and west <= 180:
+        east += 360.0
+    is_box = -540 <= west < east <= 540 and -90 <= south < north <= 90
+    return (west, south, east, north) if is_box else None
+
+
+def _rings(path: Path) -> list[Ring]:
+    """The rings of the union of a file's polygons."""
+    import shapely
+
+    from eechips.vectors import read_vectors  # imports pandas and GDAL, which other reports do without
+
+    whole = shapely.union_all(read_vectors(path, repairs=True).geometries)
+    west, south, east, north = shapely.bounds(whole).tolist()
+    simple = shapely.simplify(whole, _PRECISION * max(east - west, north - south))
+    rings = shapely.get_rings(shapely.get_parts(simple))
+    return [[(round(x, _DIGITS), round(y, _DIGITS)) for x, y in ring.coords] for ring in rings]

@@ -1,0 +1,123 @@
+"""What a report is made of: a run, read once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.errors import UsageError
+from eechips.manifest.failures import Failure, failures_of
+from eechips.manifest.run import Run, Status
+from eechips.manifest.sheet import PICTURES
+from eechips.manifest.styles import styles_of
+from eechips.reports.region_rings import Ring, region_rings
+from eechips.reports.table_preview import TableHead, read_head, read_locations
+from eechips.reports.thumbnails import Thumbnail, Thumbnails, make_thumbnail, make_thumbnails
+from eechips.reports.unit_columns import UnitColumns, read_units
+
+if TYPE_CHECKING:
+    from eechips.reports.region_series import Curves
+
+_INTERVALS = 120  # of the charts over time
+_CURVES = 24  # regions whose series are drawn
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReportData:
+    """All that a page shows.
+
+    Attributes:
+        run: the run itself.
+        info: run.json.
+        status: counts and history.
+        units: one by one, or a draw of them.
+        places: what the map shows: the units, or the rows of a table.
+        pictures: of some units.
+        made: file and picture of what was made of all results.
+        curves: time series, if the run has any.
+        head: first rows of a table, if the run has one.
+        failures: all units that failed.
+        roi: rings of the region, as far as they are on this side.
+        is_beside: whether the page lies beside the results, so that it can name their files.
+    """
+
+    run: Run
+    info: dict[str, Any]
+    status: Status
+    units: UnitColumns
+    places: UnitColumns
+    pictures: Thumbnails
+    made: Sequence[tuple[str, Thumbnail]]
+    curves: Curves | None
+    head: TableHead | None
+    failures: Sequence[Failure]
+    roi: Sequence[Ring]
+    is_beside: bool
+
+
+def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_beside: bool, quiet: bool) -> ReportData:
+    """Reads a run.
+
+    Args:
+        run: finished, or as far as it is.
+        thumbnails: chips that are shown at most.
+        most: units that are told one by one.
+        seed: of all draws.
+        is_beside: whether the page is to lie in the run's folder.
+        quiet: no progress.
+    """
+    address = run.address
+    units = read_units(run.path, seed=seed, most=most, quiet=quiet)
+    tables = [path for path in run.assembled if path.suffix in (".csv", ".parquet") and path.is_file()]
+    has_tables = address is None and (bool(tables) or any(map(_is_table, units.files)))
+    pictures = make_thumbnails(run, units, count=thumbnails, seed=seed, quiet=quiet)
+    is_chips = units.has_places or pictures.candidates > 0
+    rows = None if is_chips or not tables else read_locations(tables[0], seed=seed, most=most)
+    return ReportData(
+        run=run,
+        info=run.info,
+        status=run.status(intervals=_INTERVALS),
+        units=units,
+        places=rows if rows is not None else units,
+        pictures=pictures,
+        made=list(_made(run)),
+        curves=_curves(run) if has_tables else None,
+        head=_head(run, tables) if has_tables else None,
+        failures=failures_of(run.path),
+        roi=region_rings(run.info),
+        is_beside=is_beside and address is None,
+    )
+
+
+def _is_table(file: str | None) -> bool:
+    return file is not None and file.endswith((".csv", ".parquet"))
+
+
+def _made(run: Run) -> Iterator[tuple[str, Thumbnail]]:
+    """Thumbnails of what was made of all results; what is gone or damaged, as ``eechips verify`` tells, has none."""
+    styles = styles_of(run.info)
+    for path in run.assembled:
+        if path.suffix.lstrip(".").lower() in PICTURES:
+            with contextlib.suppress(OSError, ValueError):
+                yield path.name, make_thumbnail(path, styles)
+
+
+def _curves(run: Run) -> Curves | None:
+    from eechips.reports.region_series import read_curves  # imports pandas, which runs of chips do without
+
+    try:
+        return read_curves(run, most=_CURVES)
+    except UsageError:  # its results are something else
+        return None
+
+
+def _head(run: Run, tables: Sequence[Path]) -> TableHead | None:
+    if tables:
+        return read_head(tables[0])
+    for path in run.some_files(1):
+        if path.suffix in (".csv", ".parquet") and path.is_file():
+            return read_head(path)
+    return None

@@ -1,0 +1,387 @@
+"""The sections of a report, one function for each; those that show nothing of a run are None."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.human import human_bytes, human_time
+from eechips.manifest.failures import kinds_of
+from eechips.reports.basemap import outlines
+from eechips.reports.markup import Markup, element, join
+from eechips.reports.report_data import ReportData
+from eechips.reports.thumbnails import Thumbnails, swatch
+from eechips.reports.unit_columns import UnitColumn
+
+_FAILURES = 200  # units that the table of failures names
+_KINDS = 12
+_STRATA = 200
+_LENGTH = 300  # characters of a message
+
+
+def title(data: ReportData) -> str:
+    """What the run fetched, in a few words."""
+    used = [dataset.get("title") or dataset.get("id") for dataset in data.info.get("datasets") or []]
+    return ": ".join(str(part) for part in (data.info.get("recipe") or "run", *used[:1]) if part)
+
+
+def head(data: ReportData) -> Markup:
+    """Title, notes, and how the run stands."""
+    status = data.status
+    results = status.counts.get("done", 0) + status.counts.get("empty", 0) - status.dropped
+    failed = sum(count for state, count in status.counts.items() if state.startswith("failed"))
+    cards: list[tuple[str, Any]] = [
+        ("results", join(f"{results:,}", element("small", f" of {status.total:,} units"))),
+        ("failed", element("span", f"{failed:,}", class_="bad" if failed else "good")),
+    ]
+    if empty := status.counts.get("empty", 0):
+        cards.append(("without data", f"{empty:,}"))
+    if left := status.counts.get("planned", 0):
+        cards.append(("still planned", f"{left:,}"))
+    cards += [("size", human_bytes(status.bytes)), ("requests", f"{status.requests:,}")]
+    if status.history.duration:
+        cards.append(("time", human_time(status.history.duration)))
+    if status.rate is not None:
+        cards.append(("pace", join(f"{status.rate:.1f}", element("small", " a second"))))
+    return element(
+        "header",
+        element("h1", title(data)),
+        element("p", element("code", data.run.address or data.run.path), class_="note"),
+        *(element("p", note, class_="notice") for note in data.info.get("notes") or ()),
+        element(
+            "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in cards), class_="cards"
+        ),
+        _state_bar(data),
+    )
+
+
+def asked(data: ReportData) -> Markup:
+    """What was asked."""
+    info = data.info
+    told = [
+        ("command", element("code", info["command"]) if info.get("command") else None),
+        ("of", info.get("source") or info.get("endpoint")),
+        ("project", info.get("project")),
+        ("seed", info.get("seed")),
+        ("begun", info.get("started")),
+        ("finished", info.get("finished") or "no: it was stopped, or goes on"),
+    ]
+    parameters = [
+        (name, value) for name, value in (info.get("parameters") or {}).items() if value not in (None, {}, [])
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in (info.get("versions") or {}).items())
+    return section(
+        "asked",
+        "What was asked",
+        element(
+            "div",
+            _facts([(name, value) for name, value in told if value not in (None, "")]),
+            _facts([(name, element("code", _plain(value))) for name, value in parameters]),
+            class_="columns",
+        ),
+        element("p", f"Made with {versions}.", class_="note") if versions else None,
+    )
+
+
+def atlas(data: ReportData) -> Markup | None:
+    """The map, which a script draws, and the panel of the unit that is chosen."""
+    if not data.places.has_places:
+        return None
+    places = data.places
+    what = "units" if places is data.units else "rows"
+    share = "" if len(places) == places.total else f"{len(places):,} of {places.total:,} {what}, drawn at random. "
+    region = "Dashed: the region that was asked for. " if data.roi else ""
+    instructions = "Drag to pan; click the map, then scroll to zoom. Keys: arrows, + and -, 0, Enter, N and P."
+    canvas = element(
+        "div",
+        element("canvas"),
+        element("canvas"),
+        element("div", id="tip", hidden=True),
+        element("div", "Click the map first, or hold Ctrl, to zoom by scrolling", id="hint", hidden=True),
+        element(
+            "div",
+            element("button", "+", type="button", id="nearer", aria_label="zoom in"),
+            element("button", "−", type="button", id="farther", aria_label="zoom out"),
+            element("button", "all", type="button", id="fit", aria_label="show all"),
+            class_="zoom",
+        ),
+        id="map",
+        class_="map",
+        tabindex="0",
+        role="application",
+        aria_label=f"Map of {len(places):,} {what}. {instructions}",
+    )
+    return section(
+        "where",
+        "Where they lie",
+        element(
+            "div",
+            element("label", "Colour by ", element("select", id="colouring")),
+            element("span", instructions, class_="note"),
+            class_="tools",
+        ),
+        element(
+            "div",
+            element("div", canvas, element("ul", id="legend", class_="legend", aria_label="classes; press to hide")),
+            _panel("Click a chip on the map." if what == "units" else "Click a place on the map."),
+            class_="atlas",
+        ),
+        element("p", f"{share}{region}Outlines: {outlines()['source']}; right to a few kilometres.", class_="note"),
+    )
+
+
+def sheets(data: ReportData) -> Markup | None:
+    """Thumbnails by stratum, which a script lays out."""
+    pictures = data.pictures
+    if not pictures.of and not pictures.unreadable:
+        return None
+    share = "" if len(pictures.of) == pictures.candidates else " drawn at random, as many of each stratum as there are"
+    if len(data.units) < data.units.total:
+        share += f", of the {len(data.units):,} units that the map shows"
+    lost = None
+    if pictures.unreadable:
+        name, reason = pictures.unreadable[0]
+        told = _cut(f"{len(pictures.unreadable):,} files cannot be read, such as {name}: {reason}")
+        lost = element("p", told, class_="notice")
+    return section(
+        "chips",
+        "Chips",
+        element(
+            "div",
+            element("label", "Group by ", element("select", id="grouping")),
+            element(
+                "span",
+                f"{len(pictures.of):,} of {pictures.candidates:,}{share}.",
+                class_="note",
+            ),
+            class_="tools",
+        ),
+        *_painted(pictures),
+        lost,
+        None if data.places.has_places else _panel("Click a chip."),
+        element("div", id="groups"),
+    )
+
+
+def _painted(pictures: Thumbnails) -> Iterator[Markup]:
+    """How the chips of each layer are painted: bands and values, or the classes with their colours."""
+    for layer, some in pictures.painted.items():
+        name = f"{layer}: " if layer else ""
+        for painting in some:
+            if painting.text:
+                yield element("p", f"{name}{painting.text}.", class_="note")
+                continue
+            shown = [
+                element(
+                    "li",
+                    element("img", src=swatch(colour), alt="", class_="class-colour"),
+                    f" {title or code}",
+                    title=str(code),
+                )
+                for code, title, colour in painting.classes
+            ]
+            yield element("ul", *([element("li", name)] if name else ()), *shown, class_="legend classes")
+
+
+def made(data: ReportData) -> Markup | None:
+    """Thumbnails of what was made of all results."""
+    if not data.made:
+        return None
+    figures = [
+        element(
+            "figure",
+            element("figcaption", element("code", name)),
+            element(
+                "img",
+                src=picture.address,
+                alt=f"{name}, made of all results",
+                class_="made",
+            ),
+            class_="plot",
+        )
+        for name, picture in data.made
+    ]
+    return section("whole", "Made of all results", *figures)
+
+
+def strata(data: ReportData) -> Markup | None:
+    """What came, by stratum."""
+    column = data.units.stratum
+    if column is None:
+        return None
+    counts = data.units.tallies[column.name]
+    names = sorted({value for value, _ in counts}, key=lambda value: (isinstance(value, str), str(value).zfill(12)))
+    states = [state for state in data.status.counts if any(counts.get((name, state)) for name in names)]
+    fractions = _mean_by(column, data.units.valid)
+    rows = [
+        [
+            str(name),
+            *(f"{counts.get((name, state), 0):,}" for state in states),
+            "" if math.isnan(fractions.get(str(name), math.nan)) else f"{fractions[str(name)]:.3f}",
+        ]
+        for name in names[:_STRATA]
+    ]
+    more = (
+        element("p", f"{len(names) - _STRATA:,} more are not shown.", class_="note") if len(names) > _STRATA else None
+    )
+    heads = [column.name, *(state.replace("_", " ") for state in states), "mean valid fraction"]
+    return section("strata", f"By {column.name}", _table(heads, rows, numbers=range(1, len(heads))), more)
+
+
+def rows(data: ReportData) -> Markup | None:
+    """First rows of a table."""
+    table = data.head
+    if table is None:
+        return None
+    more = f", {table.left_out} more columns" if table.left_out else ""
+    caption = f"{table.name}: the first of {table.total:,} rows{more}"
+    return section("rows", "Table", _table(table.columns, table.rows, caption=caption))
+
+
+def failures(data: ReportData) -> Markup | None:
+    """What failed: by kind, and one by one."""
+    if not data.failures:
+        return section("failures", "Failures", element("p", "No unit failed.", class_="good"))
+    kinds = kinds_of(data.failures)
+    summary = _table(
+        ["count", "class", "message"],
+        [[f"{kind.count:,}", kind.error_class, _cut(kind.error)] for kind in kinds[:_KINDS]],
+        numbers=(0,),
+        caption=f"{len(data.failures):,} units failed" + (f", in {len(kinds)} kinds" if len(kinds) > 1 else ""),
+    )
+    each = _table(
+        ["unit", "name", "class", "message", "attempts", "finished"],
+        [
+            [f.id[:16], f.name, f.error_class, _cut(f.error), f"{f.attempts}", (f.finished or "")[:19]]
+            for f in data.failures[:_FAILURES]
+        ],
+        numbers=(4,),
+        caption=f"The first {_FAILURES} of {len(data.failures):,}; failures.csv has all"
+        if len(data.failures) > _FAILURES
+        else None,
+    )
+    command = element("code", f"eechips retry {shlex.quote(str(data.run.path))}")
+    return section(
+        "failures",
+        "Failures",
+        summary,
+        element("details", element("summary", "One by one"), each),
+        element("p", "To try them again: ", command),
+    )
+
+
+def licences(data: ReportData) -> Markup | None:
+    """Whose the data are."""
+    datasets = data.info.get("datasets") or []
+    if not datasets:
+        return None
+    parts = []
+    for dataset in datasets:
+        source = str(dataset.get("source") or "")
+        told = [
+            ("id", element("code", dataset.get("id", ""))),
+            ("licence", dataset.get("licence") or "not known here: see the data catalog"),
+            ("citation", dataset.get("citation")),
+            ("page", element("a", source, href=source, rel="noreferrer") if source.startswith("https://") else source),
+        ]
+        parts.append(
+            element(
+                "div",
+                element("h3", dataset.get("title") or dataset.get("id", "")),
+                _facts([(n, v) for n, v in told if v]),
+            )
+        )
+    return section("licence", "Licence and citation", element("div", *parts, class_="columns"))
+
+
+def _state_bar(data: ReportData) -> Markup | None:
+    """Shares of the states as one bar."""
+    if not data.status.total:
+        return None
+    colours = {"done": "s2", "empty": "s3", "planned": "s5", "skipped": "s4"}
+    parts, at = [], 0.0
+    for state, count in data.status.counts.items():
+        share = 100.0 * count / data.status.total
+        kind = colours.get(state, "s1")
+        tip = element("title", f"{state.replace('_', ' ')}: {count:,}")
+        parts.append(element("rect", tip, x=f"{at:.3f}", y="0", width=f"{share:.3f}", height="10", class_=kind))
+        at += share
+    told = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in data.status.counts.items())
+    drawing = element("svg", *parts, viewBox="0 0 100 10", preserveAspectRatio="none", role="img", aria_label=told)
+    return join(element("div", drawing, class_="bar"), element("p", told, class_="note"))
+
+
+def _panel(text: str) -> Markup:
+    return element(
+        "aside", element("p", text, class_="note"), id="chip", class_="panel", aria_live="polite", aria_label="chosen"
+    )
+
+
+def section(identifier: str, heading: str, *parts: Any) -> Markup:
+    """A section with a heading."""
+    return element(
+        "section",
+        element("h2", heading, id=f"{identifier}-title"),
+        *parts,
+        id=identifier,
+        aria_labelledby=f"{identifier}-title",
+    )
+
+
+def _facts(pairs: Iterable[tuple[str, Any]]) -> Markup:
+    return element(
+        "dl", *(part for name, value in pairs for part in (element("dt", name), element("dd", value))), class_="facts"
+    )
+
+
+def _table(
+    heads: Sequence[str], rows: Sequence[Sequence[Any]], *, numbers: Iterable[int] = (), caption: str | None = None
+) -> Markup:
+    right = set(numbers)
+
+    def cell(name: str, column: int, value: Any) -> Markup:
+        kind = "number" if column in right else "message" if heads[column] == "message" else None
+        return element(name, value, class_=kind, scope="col" if name == "th" else None)
+
+    body = [element("tr", *(cell("td", column, value) for column, value in enumerate(row))) for row in rows]
+    top = element("tr", *(cell("th", column, name) for column, name in enumerate(heads)))
+    named = element("caption", caption) if caption else None
+    return element(
+        "div",
+        element("table", named, element("thead", top), element("tbody", *body)),
+        class_="wide",
+        tabindex="0",
+        role="region",
+        aria_label=caption or "table",
+    )
+
+
+def _mean_by(column: UnitColumn, values: npt.NDArray[np.float64]) -> dict[str, float]:
+    sums: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
+    for name, value in zip(column.values, values.tolist(), strict=True):
+        if name is not None and not math.isnan(value):
+            sums[str(name)] += value
+            counts[str(name)] += 1
+    return {name: sums[name] / counts[name] for name in counts}
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"
+
+
+def _plain(value: Any) -> str:
+    """A parameter as a reader would write it; of what is nested only what was given."""
+    if isinstance(value, dict):
+        given = [(name, each) for name, each in value.items() if each not in (None, {}, [])]
+        return _cut("; ".join(f"{name} {_plain(each)}" for name, each in given))
+    if isinstance(value, (list, tuple)):
+        separator = " / " if any(isinstance(each, dict) for each in value) else ", "
+        return _cut(separator.join(map(_plain, value)))
+    return _cut(str(value))

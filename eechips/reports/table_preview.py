@@ -1,0 +1,116 @@
+"""Results that are tables: their first rows, and the places that their rows have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eechips.received_files import opened_parquet, read_frame
+from eechips.reports.unit_columns import MOST_UNITS, UnitColumn, UnitColumns
+
+_ROWS = 8  # of the head of a table
+_COLUMNS = 16
+_COLOURING = 6  # columns of a table that colour its places
+_LONGITUDES, _LATITUDES = ("longitude", "lon", "long", "lng", "x"), ("latitude", "lat", "y")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TableHead:
+    """First rows of a table.
+
+    Attributes:
+        name: of the file.
+        columns: names, some of them if there are many.
+        rows: values as text.
+        total: how many rows there are.
+        left_out: how many columns are not shown.
+    """
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    total: int
+    left_out: int
+
+
+def read_head(path: Path) -> TableHead:
+    """First rows of a table.
+
+    Args:
+        path: of a CSV file or Parquet.
+    """
+    frame = read_frame(path, path.suffix[1:], rows=_ROWS)
+    if path.suffix == ".csv":
+        with path.open("rb") as file:
+            total = max(sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")) - 1, len(frame))
+    else:
+        with opened_parquet(path) as table:
+            total = table.metadata.num_rows
+    names = [str(name) for name in frame.columns]
+    shown = frame.iloc[:, :_COLUMNS]
+    rows = [[_text(value) for value in row] for row in shown.itertuples(index=False)]
+    return TableHead(path.name, names[:_COLUMNS], rows, total, max(len(names) - _COLUMNS, 0))
+
+
+def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> UnitColumns | None:
+    """The rows of a table as places on a map, if it has columns of longitude and latitude.
+
+    Args:
+        path: of a CSV file or Parquet.
+        seed: of the draw, if it has more rows than ``most``.
+        most: rows at most.
+    """
+    import pandas as pd
+
+    columns = list(read_frame(path, path.suffix[1:], rows=0).columns)
+    named = {str(column).lower(): str(column) for column in reversed(columns)}
+    longitude = next((named[name] for name in _LONGITUDES if name in named), None)
+    latitude = next((named[name] for name in _LATITUDES if name in named), None)
+    if longitude is None or latitude is None:
+        return None
+    others = [str(column) for column in columns if column not in (longitude, latitude)]
+    wanted = [longitude, latitude, *others[: _COLOURING // 2], *others[-_COLOURING // 2 :]]
+    wanted = list(dict.fromkeys(wanted))
+    frame = read_frame(path, path.suffix[1:], columns=wanted)
+    total = len(frame)
+    if total > most:
+        frame = frame.sample(most, random_state=seed).sort_index()
+    places = frame[[longitude, latitude]].apply(pd.to_numeric, errors="coerce").to_numpy(float, copy=True)
+    places[~((np.abs(places[:, 0]) <= 360) & (np.abs(places[:, 1]) <= 90))] = np.nan
+    count = len(frame)
+    return UnitColumns(
+        total=total,
+        ids=[""] * count,
+        states=["row"] * count,
+        files=[None] * count,
+        bytes=np.zeros(count, dtype=np.int64),
+        valid=np.full(count, np.nan),
+        errors=[None] * count,
+        centres=places,
+        outlines=np.full(count, None, dtype=object),
+        columns=[column for name in wanted[2:] if (column := _column(name, frame[name])) is not None],
+        tallies={},
+    )
+
+
+def _column(name: str, values: Any) -> UnitColumn | None:
+    import pandas as pd
+
+    known = values.dropna()
+    different = known.nunique() if len(known) else 0
+    if different < 2:
+        return None
+    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+        return UnitColumn(name, "number", values.to_numpy(float, na_value=np.nan))
+    texts = [None if pd.isna(value) else str(value) for value in values]
+    return UnitColumn(name, "category" if different <= min(200, len(known) // 2 + 1) else "text", texts)
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return ""
+    return f"{value:.6g}" if isinstance(value, (float, np.floating)) else str(value)

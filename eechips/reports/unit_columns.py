@@ -1,0 +1,333 @@
+"""What a report tells of each unit, in columns: where it lies, what became of it, which stratum it belongs to."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.crs import parse_crs
+from eechips.errors import UsageError
+from eechips.footprints import footprints
+from eechips.grid import Grid
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.received_files import read_parquet
+from eechips.reports.unit_locations import bounds_of, grid_of, location_of
+from eechips.storage import ID_LENGTH, name_fields
+
+MOST_UNITS = 100_000
+"""UnitColumns that are told one by one; of more, so many are drawn at random."""
+MOST_CATEGORIES = 1000
+"""Different values of a column that sorts units."""
+
+_FEW = 30  # different whole numbers that are classes rather than amounts
+_MOST_TEXT = 500_000  # characters of a column of labels: the page is to stay small
+_READ = (
+    "lower(hex(id)), unit, state, file, bytes, valid_fraction, width, height, crs, transform, dates, error_class, error"
+)
+# What says where a unit lies, or what it is called, and not what it is.
+_PLACES = frozenset({"lon", "lat", "longitude", "latitude", "x", "y", "column", "row", "width", "height", "scale"})
+_NAMES = frozenset({"id", "index", "kind", "name", "crs", "dtype", "mode", "date", "system:index"})
+_PATIENCE = 2.0  # seconds before a bar is shown
+_LENGTH = 200  # characters of a message
+
+T = TypeVar("T")
+Kind = Literal["category", "number", "text"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitColumn:
+    """A value of each unit.
+
+    Attributes:
+        name: what it is called.
+        kind: ``category`` sorts units, ``number`` measures them, ``text`` names them.
+        values: of each unit; None or NaN where it has none.
+    """
+
+    name: str
+    kind: Kind
+    values: Sequence[Any]
+
+    def categories(self) -> list[Any]:
+        """Its different values, the most frequent first."""
+        counted = Counter(value for value in self.values if value is not None)
+        return sorted(counted, key=lambda value: (-counted[value], str(value)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitColumns:
+    """UnitColumns of a run, in the order of the plan.
+
+    Attributes:
+        total: units in the plan; more than are told here, if it is long.
+        ids: beginning of each unit's id.
+        states: of each.
+        files: path of each below the run's folder, or None.
+        bytes: of each one's file; 0 where there is none.
+        valid: share of pixels that are not masked; NaN where nobody knows.
+        errors: class and message of each one's error, or None.
+        centres: longitude and latitude of each, (n, 2); NaN where it has no place.
+        outlines: polygon of each in longitude and latitude, or None where it has a place only.
+        columns: what else is known of each.
+        tallies: units by value and state for each column that sorts units, all units of the plan counted.
+    """
+
+    total: int
+    ids: Sequence[str]
+    states: Sequence[str]
+    files: Sequence[str | None]
+    bytes: npt.NDArray[np.int64]
+    valid: npt.NDArray[np.float64]
+    errors: Sequence[str | None]
+    centres: npt.NDArray[np.float64]
+    outlines: npt.NDArray[np.object_]
+    columns: Sequence[UnitColumn]
+    tallies: Mapping[str, Mapping[tuple[Any, str], int]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def has_places(self) -> bool:
+        """Whether any of them is to be found on a map."""
+        return bool(np.isfinite(self.centres).all(axis=1).any())
+
+    def column(self, name: str) -> UnitColumn:
+        """The column of a name.
+
+        Raises:
+            UsageError: if there is none; says which there are.
+        """
+        for column in self.columns:
+            if column.name == name:
+                return column
+        there = ", ".join(column.name for column in self.columns) or "none"
+        raise UsageError(f"units have no column {name!r}; there are: {there}")
+
+    @property
+    def stratum(self) -> UnitColumn | None:
+        """The column that sorts units best: names rather than numbers, in the order of the units' own fields."""
+        sorting = [
+            column
+            for column in self.columns
+            if column.name in self.tallies and 2 * len(column.categories()) <= len(self.ids)
+        ]
+        named = [column for column in sorting if any(isinstance(value, str) for value in column.values)]
+        return next(iter(named or sorting), None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A unit as the ledger has it."""
+
+    id: str
+    unit: Mapping[str, Any]
+    state: str
+    file: str | None
+    bytes: int | None
+    valid: float | None
+    grid: Grid | None
+    date: str | None
+    error: str | None
+    fields: Mapping[str, Any]
+
+
+class _UnitLedger(Ledger):
+    """The ledger, as far as a report reads it."""
+
+    def __enter__(self) -> _UnitLedger:
+        return self
+
+    def rows(self) -> Iterator[tuple[Any, ...]]:
+        """Of every unit what a report tells, in the order of the plan."""
+        yield from self._db.execute(f"SELECT {_READ} FROM units ORDER BY position")
+
+
+def with_progress(things: Iterable[T], total: int, unit: str, *, quiet: bool) -> Iterator[T]:
+    """Things one by one, with a bar on a terminal if it takes longer than two seconds."""
+    from tqdm import tqdm
+
+    # None: not where nobody looks.
+    disable = True if quiet else None
+    yield from tqdm(things, total=total, unit=f" {unit}", delay=_PATIENCE, leave=False, disable=disable)
+
+
+def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bool = False) -> UnitColumns:
+    """Reads a run's units.
+
+    Args:
+        folder: of the run.
+        seed: of the draw, if the run has more than ``most`` units.
+        most: units to tell one by one.
+        quiet: no progress, however long it takes.
+    """
+    with _UnitLedger(folder / LEDGER_NAME, readonly=True) as ledger:
+        total = sum(ledger.counts().values())
+        kept = _drawn(total, most, seed)
+        tally = _Tally()
+        rows = []
+        for number, raw in enumerate(with_progress(ledger.rows(), total, "units", quiet=quiet)):
+            row = _row(number, raw)
+            tally.add(row.fields, row.state)
+            if kept is None or number in kept:
+                rows.append(row)
+    splits = _splits(folder)
+    columns = _columns(rows, tally, splits)
+    outlines, centres = _places(rows)
+    sorting = {column.name for column in columns if column.kind == "category"}
+    return UnitColumns(
+        total=total,
+        ids=[row.id[:ID_LENGTH] for row in rows],
+        states=[row.state for row in rows],
+        files=[row.file for row in rows],
+        bytes=np.array([row.bytes or 0 for row in rows], dtype=np.int64),
+        valid=np.array([np.nan if row.valid is None else row.valid for row in rows], dtype=np.float64),
+        errors=[row.error for row in rows],
+        centres=centres,
+        outlines=outlines,
+        columns=columns,
+        tallies={name: counts for name, counts in tally.counts.items() if name in sorting},
+    )
+
+
+class _Tally:
+    """Counts units by the values of their fields, as long as these are few."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, Counter[tuple[Any, str]]] = {}
+        self._values: dict[str, set[Any]] = {}
+        self._left_out: set[str] = set()
+
+    def add(self, fields: Mapping[str, Any], state: str) -> None:
+        for name, value in fields.items():
+            if name in self._left_out:
+                continue
+            values = self._values.setdefault(name, set())
+            values.add(value)
+            if len(values) > MOST_CATEGORIES:
+                self._left_out.add(name)
+                self.counts.pop(name, None)
+                continue
+            self.counts.setdefault(name, Counter())[value, state] += 1
+
+
+def _drawn(total: int, most: int, seed: int) -> frozenset[int] | None:
+    """Numbers of the units that are told; None for all."""
+    if total <= most:
+        return None
+    return frozenset(np.random.default_rng(seed).choice(total, most, replace=False).tolist())
+
+
+def _row(number: int, raw: tuple[Any, ...]) -> _Row:
+    identifier, text, state, file, size, valid, width, height, crs, transform, dates, error_class, error = raw
+    unit = json.loads(text)
+    unit = unit if isinstance(unit, dict) else {"value": unit}
+    fields = {
+        name: value
+        for name, value in name_fields(unit, identifier, number).items()
+        if name not in _NAMES and name.lower() not in _PLACES and not name.startswith("_")
+    }
+    listed = json.loads(dates) if dates else []
+    message = None if error_class is None else f"{error_class}: {error}"[:_LENGTH]
+    grid = _grid(crs, transform, width, height) or grid_of(unit)
+    date = listed[0][:10] if listed else None
+    return _Row(identifier, unit, state, file, size, valid, grid, date, message, fields)
+
+
+def _grid(crs: str | None, transform: str | None, width: int | None, height: int | None) -> Grid | None:
+    if crs is None or transform is None or width is None or height is None:
+        return None
+    return Grid.from_json({"crs": crs, "transform": json.loads(transform), "width": width, "height": height})
+
+
+def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float64]]:
+    """Outlines and centres."""
+    import shapely
+
+    outlines = footprints([row.grid if row.grid is not None and _is_known(row.grid.crs) else None for row in rows])
+    for number in np.flatnonzero(outlines == None).tolist():  # noqa: E711 - element by element
+        if (bounds := bounds_of(rows[number].unit)) is not None:
+            outlines[number] = shapely.box(*bounds)
+    centres = np.full((len(rows), 2), np.nan)
+    for number, row in enumerate(rows):
+        if (place := location_of(row.unit)) is not None:
+            centres[number] = place
+    missing = ~np.isfinite(centres).all(axis=1) & (outlines != None)  # noqa: E711 - element by element
+    if missing.any():
+        # A point of the largest part: the centroid of what is cut at the antimeridian lies on the other side.
+        largest = [max(shapely.get_parts(outline), key=shapely.area) for outline in outlines[missing]]
+        centres[missing] = shapely.get_coordinates(shapely.centroid(largest))
+    return outlines, centres
+
+
+@cache
+def _is_known(crs: str) -> bool:
+    """Whether PROJ knows a coordinate reference system; recipes may name any."""
+    try:
+        parse_crs(crs)
+    except UsageError:
+        return False
+    return True
+
+
+def _columns(rows: Sequence[_Row], tally: _Tally, splits: Mapping[str, str]) -> list[UnitColumn]:
+    """What the units' own fields say, their dates, and their splits."""
+    names = dict.fromkeys(name for row in rows for name in row.fields)
+    found = [_column(name, [row.fields.get(name) for row in rows], tally) for name in names]
+    columns = _without_doubles([column for column in found if column is not None])
+    dates = [row.date for row in rows]
+    if any(dates):
+        few = len(set(dates)) <= MOST_CATEGORIES
+        columns.append(UnitColumn("date", "category" if few else "text", dates))
+    if splits and "split" not in names:
+        columns.append(UnitColumn("split", "category", [splits.get(row.id) for row in rows]))
+    return columns
+
+
+def _column(name: str, values: list[Any], tally: _Tally) -> UnitColumn | None:
+    known = [value for value in values if value is not None]
+    different = set(known)
+    if len(different) < 2:
+        return None  # it tells no unit from another
+    if any(isinstance(value, str) for value in known):
+        values = [None if value is None else str(value) for value in values]
+        if name in tally.counts and (len(different) <= max(_FEW, len(known) // 2)):
+            return UnitColumn(name, "category", values)
+        return UnitColumn(name, "text", values) if sum(map(len, map(str, different))) <= _MOST_TEXT else None
+    is_whole = all(isinstance(value, int) for value in known)
+    if is_whole and len(different) <= _FEW:
+        return UnitColumn(name, "category", values)
+    return UnitColumn(name, "number", [np.nan if value is None else float(value) for value in values])
+
+
+def _without_doubles(columns: Sequence[UnitColumn]) -> list[UnitColumn]:
+    """Columns without those that say in numbers what another says in words, such as eco_id and eco_name."""
+    named = [column for column in columns if column.kind == "category" and isinstance(column.categories()[0], str)]
+    kept = []
+    for column in columns:
+        if column.kind == "category" and column not in named:
+            pairs = [len(set(zip(column.values, other.values, strict=True))) for other in named]
+            if any(
+                count == len(set(column.values)) == len(set(other.values))
+                for count, other in zip(pairs, named, strict=True)
+            ):
+                continue
+        kept.append(column)
+    return kept
+
+
+def _splits(folder: Path) -> dict[str, str]:
+    """Split of each unit by its id, if the run was split."""
+    path = folder / "splits.parquet"
+    if not path.is_file():
+        return {}
+    table = read_parquet(path, ["id", "split"])
+    return dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True))

@@ -1,0 +1,64 @@
+"""Where a unit lies, as far as it says so itself: recipes have fields of their own choice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from eechips.grid import Grid
+
+
+def grid_of(unit: Mapping[str, Any]) -> Grid | None:
+    """Where the unit's pixels are to lie, if the plan says it: what failed has its place on the map, too."""
+    for layer in (unit, unit.get("value")):
+        if isinstance(layer, Mapping) and isinstance(layer.get("grid"), Mapping):
+            try:
+                return Grid.from_json(layer["grid"])
+            except (KeyError, TypeError, ValueError):  # a recipe's own idea of a grid
+                return None
+    return None
+
+
+def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The mappings of a unit that may say where it is."""
+    value = unit.get("value")
+    for layer in (unit, value, unit.get("properties"), unit.get("geometry")):
+        if isinstance(layer, Mapping):
+            yield layer
+    if isinstance(value, Mapping):
+        for name in ("properties", "geometry"):
+            if isinstance(value.get(name), Mapping):
+                yield value[name]
+
+
+def location_of(unit: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Longitude and latitude that a unit gives, if it does."""
+    if (place := _lonlat(unit.get("value"))) is not None:
+        return place
+    for layer in _layers(unit):
+        for candidate in (
+            layer.get("coordinates"),
+            [layer.get("lon"), layer.get("lat")],
+            [layer.get("longitude"), layer.get("latitude")],
+        ):
+            if (place := _lonlat(candidate)) is not None:
+                return place
+    return None
+
+
+def bounds_of(unit: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    """West, south, east and north that a unit gives, if it does."""
+    for layer in _layers(unit):
+        bounds = layer.get("bounds")
+        if isinstance(bounds, list) and len(bounds) == 4 and _lonlat(bounds[:2]) and _lonlat(bounds[2:]):
+            west, south, east, north = map(float, bounds)
+            return (west, south, east, north) if west <= east and south <= north else None
+    return None
+
+
+def _lonlat(value: Any) -> tuple[float, float] | None:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        return None
+    if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in value):
+        return None
+    return (float(value[0]), float(value[1])) if abs(value[0]) <= 360 and abs(value[1]) <= 90 else None

@@ -1,0 +1,321 @@
+"""What a script gives to one of its pools, on the disk between the parent and the workers, and what comes of it.
+
+A folder of its own for every use of a pool: the functions with their globals, the arguments of every call, and, call by
+call, what it returned or raised. That is what a script which is run again gets instead of calling once more. Each
+pickle is sealed (:mod:`eechips.manifest.authorship`): one that somebody has put there is refused, not unpickled.
+"""
+
+from __future__ import annotations
+
+import array
+import functools
+import pickle
+import types
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import RecipeError
+from eechips.manifest.authorship import seal, unseal, unsealed
+from eechips.removal import Reserved, remove
+from eechips.scripts.serialization import deserialize, function_name, serialize
+from eechips.storage import regular_file, write_file
+
+_PROGRAM, _ARGUMENTS, _INDEX, _PLACE = "program.pickle", "arguments.pickle", "arguments.index", "place.pickle"
+_PER_FOLDER = 1000  # results
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call.
+
+    Attributes:
+        function: what is called.
+        arguments: by position.
+        keywords: by name.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What all calls of one use of a pool share.
+
+    Attributes:
+        first: position in the plan of the first call.
+        functions: that are called.
+        initializer: called once in every process, if there is one.
+        initargs: its arguments.
+        shares: whether the calls would be threads, which see each other's changes of the script's variables.
+    """
+
+    first: int
+    functions: tuple[Callable[..., Any], ...]
+    initializer: Callable[..., Any] | None = None
+    initargs: tuple[Any, ...] = ()
+    shares: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """What a call added to a list, dict or set of the script.
+
+    Attributes:
+        name: of the variable.
+        added: items of a list or set, or pairs of a dict.
+    """
+
+    name: str
+    added: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What came of a call.
+
+    Attributes:
+        value: that it returned.
+        error: that it raised.
+        changes: of the script's variables.
+        outside: files that it wrote by absolute paths that lead out of the run's folder.
+        appended: what it added to files that several calls add to, by name.
+        has_caught_failure: whether the unit has failed with an error that the call has caught.
+        peculiar: what it left that is no regular file, by relative path.
+        caught: error of a request that the call has caught, if it has written nothing.
+    """
+
+    value: Any = None
+    error: BaseException | None = None
+    changes: tuple[StateChange, ...] = ()
+    outside: tuple[str, ...] = ()
+    appended: Mapping[str, bytes] = field(default_factory=dict)
+    has_caught_failure: bool = False
+    peculiar: tuple[str, ...] = ()
+    caught: str = ""
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether it says no more than that the call is done."""
+        says = self.changes or self.outside or self.appended or self.has_caught_failure or self.peculiar or self.caught
+        return self.value is None and self.error is None and not says
+
+
+class CallFolder:
+    """The calls of one use of a pool.
+
+    Attributes:
+        path: the folder.
+
+    Args:
+        path: the folder.
+        key: that seals its pickles.
+    """
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self.path, self._key = path, key
+
+    def store(self, program: Program, calls: Sequence[Call | None]) -> None:
+        """Stores the calls, None for those that have been made; results of earlier ones stay.
+
+        Raises:
+            RecipeError: if a function or an argument cannot be given to another process.
+            StorageError: if it cannot be written.
+        """
+        numbers = {id(function): number for number, function in enumerate(program.functions)}
+        ends = array.array("Q", [0])
+        packed: list[bytes] = []
+        for position, call in enumerate(calls, program.first):
+            if call is None:
+                ends.append(ends[-1])
+                continue
+            content = numbers[id(call.function)], call.arguments, dict(call.keywords)
+            data = serialize(content, f"an argument of {function_name(call.function)}")
+            packed.append(seal(data, self._key, self._name(f"arguments {position}")))
+            ends.append(ends[-1] + len(packed[-1]))
+        names = ", ".join(dict.fromkeys(function_name(function) for function in program.functions))
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_file(self.path / _ARGUMENTS, b"".join(packed))
+        write_file(self.path / _INDEX, ends.tobytes())
+        self._write(self.path / _PROGRAM, serialize(program, names), _PROGRAM)
+
+    def program(self) -> Program:
+        """What the calls share, as objects of this process."""
+        found: Program = deserialize(self._read(self.path / _PROGRAM, _PROGRAM))
+        return found
+
+    def store_place(self, place: Any) -> None:
+        """Store where the calls run.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        self._write(self.path / _PLACE, pickle.dumps(place), _PLACE)
+
+    def place(self) -> Any:
+        """Where the calls run."""
+        return pickle.loads(self._read(self.path / _PLACE, _PLACE))
+
+    def call(self, program: Program, position: int) -> Call:
+        """The call at a position of the plan."""
+        ends = array.array("Q")
+        with (self.path / _INDEX).open("rb") as index:
+            index.seek((position - program.first) * ends.itemsize)
+            ends.frombytes(index.read(2 * ends.itemsize))
+        with (self.path / _ARGUMENTS).open("rb") as arguments:
+            arguments.seek(ends[0])
+            data = arguments.read(ends[1] - ends[0])
+        name = self._name(f"arguments {position}")
+        number, positional, keywords = deserialize(unseal(data, self._key, name, self.path / _ARGUMENTS))
+        return Call(program.functions[number], positional, keywords)
+
+    def keep(self, position: int, result: CallResult, sandbox: Path | None = None, out: Path | None = None) -> None:
+        """Store what came of a call, if that is more than None.
+
+        Args:
+            position: of the call.
+            result: to store.
+            sandbox: folder in which the call ran.
+            out: folder to which its files go: paths below ``sandbox`` that the call returns become paths below it.
+
+        Raises:
+            RecipeError: if what it returned cannot be given to another process.
+            StorageError: if it cannot be written.
+        """
+        path = self._result(position)
+        if result.is_nothing:
+            remove(path, Reserved(self.path.parent.name))
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        packed = _packed(result, None if sandbox is None or out is None else (sandbox, out))
+        self._write(path, packed, _result_name(position))
+
+    def result(self, position: int) -> CallResult:
+        """What came of a call.
+
+        Raises:
+            UsageError: if it was not stored by a run of this user.
+        """
+        try:
+            found: CallResult = deserialize(self._read(self._result(position), _result_name(position)))
+        except FileNotFoundError:
+            return CallResult()
+        return found
+
+    def _result(self, position: int) -> Path:
+        return self.path / "results" / f"{position // _PER_FOLDER:06d}" / f"{position:09d}.pickle"
+
+    def _write(self, path: Path, data: bytes, name: str) -> None:
+        write_file(path, seal(data, self._key, self._name(name)))
+
+    def _read(self, path: Path, name: str) -> bytes:
+        regular_file(path, self.path.parent)
+        return unseal(path.read_bytes(), self._key, self._name(name), path)
+
+    def _name(self, name: str) -> str:
+        """The name that is sealed: the same for the folder wherever the run is moved to."""
+        return f"{self.path.name} {name}"
+
+
+def seal_results(folder: Path, key: bytes) -> None:
+    """Seal what calls have returned according to somebody else, whom the user trusts.
+
+    Args:
+        folder: of all calls of a run.
+        key: of this user, for the script of the run.
+
+    Raises:
+        UsageError: if one of the files is a link out of the folder, or no regular file.
+        StorageError: if one cannot be written.
+    """
+    for path in sorted(folder.glob("*/results/*/*.pickle")):
+        if not path.stem.isdecimal():
+            continue
+        regular_file(path, folder)
+        use = path.parents[2].name
+        write_file(path, seal(unsealed(path.read_bytes()), key, f"{use} {_result_name(int(path.stem))}"))
+
+
+def _result_name(position: int) -> str:
+    return f"results {position}"
+
+
+class StateChanges:
+    """What a call adds to the script's variables: for threads, which would add to the parent's own.
+
+    Args:
+        function: that is called; its globals and closure are looked at.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._variables = {
+            name: value for name, value in variables(function).items() if isinstance(value, (list, dict, set))
+        }
+        self._before = {name: _snapshot(value) for name, value in self._variables.items()}
+
+    def found(self) -> tuple[StateChange, ...]:
+        """What was added since."""
+        changes = (StateChange(name, _added(v, self._before[name])) for name, v in self._variables.items())
+        return tuple(change for change in changes if change.added)
+
+
+def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
+    """Adds to a function's variables what a call in another process has added to its copies."""
+    there = variables(function)
+    for change in changes:
+        value = there.get(change.name)
+        if isinstance(value, list):
+            value.extend(change.added)
+        elif isinstance(value, (dict, set)):
+            value.update(change.added)
+
+
+def variables(function: Callable[..., Any]) -> dict[str, Any]:
+    """The variables that a function of a script sees: globals, closure, and the fields of its object."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    fields: dict[str, Any] = {}
+    owner = getattr(function, "__self__", None)
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        fields = {f"self.{name}": value for name, value in getattr(owner, "__dict__", {}).items()}
+    code: Any = getattr(function, "__func__", function)
+    found = {n: v for n, v in getattr(code, "__globals__", {}).items() if not n.startswith("__")}
+    wrapped = getattr(code, "__wrapped__", None)
+    if wrapped is not None:
+        found |= variables(wrapped)
+    for name, cell in (
+        zip(getattr(code, "__code__", _NO_CODE).co_freevars, code.__closure__ or (), strict=True)
+        if (isinstance(code, types.FunctionType))
+        else ()
+    ):
+        found[name] = cell.cell_contents
+    return found | fields
+
+
+_NO_CODE = compile("", "", "exec")
+
+
+def _snapshot(value: Any) -> Any:
+    return len(value) if isinstance(value, list) else dict(value) if isinstance(value, dict) else set(value)
+
+
+def _added(value: Any, before: Any) -> Sequence[Any]:
+    if isinstance(value, list):
+        return value[before:]
+    if isinstance(value, set):
+        return list(value - before)
+    return [(k, v) for k, v in value.items() if k not in before or before[k] is not v]
+
+
+def _packed(result: CallResult, moved: tuple[Path, Path] | None) -> bytes:
+    if result.error is None:
+        return serialize(result, "what the call returned", moved)
+    try:
+        data = serialize(result, "what the call raised")
+        deserialize(data)  # exceptions with a constructor of their own may be packed, and never unpacked
+    except (RecipeError, TypeError, AttributeError, pickle.UnpicklingError, ImportError):
+        return serialize(CallResult(error=RecipeError(f"{type(result.error).__name__}: {result.error}")), "an error")
+    return data

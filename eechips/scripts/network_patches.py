@@ -1,0 +1,183 @@
+"""The network of a script in a worker: whatever it asks Earth Engine, by whatever library, goes through the transport.
+
+So every request passes the throttle, is repeated when that can help, and its body is whole and unzipped: a script that
+copies ``response.raw`` into a file has an image there, and not half of one, or its gzip.
+"""
+
+from __future__ import annotations
+
+import email.message
+import io
+import urllib.error
+import urllib.request
+import urllib.response
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from eechips.client.classify import classify_response, parse_error
+from eechips.client.connection import Connection, prepare
+from eechips.client.documents import Briefing, DocumentsFile
+from eechips.client.throttle import Stopped
+from eechips.client.transport import origin
+from eechips.errors import EechipsError
+from eechips.writers import inspect, sniff
+
+if TYPE_CHECKING:
+    import requests
+
+_OF_THE_BODY = frozenset({"content-encoding", "transfer-encoding", "content-length"})
+_OF_THE_CONNECTION = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent", "accept"})
+
+
+class RequestObserver:
+    """Between a script and the transport: remembers how its requests ended.
+
+    Attributes:
+        failure: of the last request; None if it went well.
+        has_answer: whether any request went well.
+        failures: of all requests.
+        is_stopped: whether a request was refused because the run stops.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._transport = connection.transport
+        self._origin = origin(connection.target.endpoint)
+        self.failure: EechipsError | None = None
+        self.failures: list[EechipsError] = []
+        self.has_answer = False
+        self.is_stopped = False
+
+    def reset(self) -> None:
+        """Forgets."""
+        self.failure, self.has_answer, self.is_stopped = None, False, False
+        self.failures = []
+
+    def concerns(self, url: str) -> bool:
+        """Whether a URL is Earth Engine's."""
+        return origin(url) == self._origin
+
+    def request(self, uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
+        """As ``httplib2.Http.request``."""
+        self.failure = None
+        try:
+            response, body = self._transport.request(uri, *args, **options)
+        except Stopped:
+            self.is_stopped = True
+            raise
+        except EechipsError as error:
+            self.failure = error
+            self.failures.append(error)
+            raise
+        status = int(response.status)
+        if status >= 400:
+            self.failure = classify_response(status, parse_error(body))
+            self.failures.append(self.failure)
+        else:
+            self.has_answer = True
+        return response, body
+
+    def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        """Sends what a library would; status, headers and body come back, the last whole and unzipped."""
+        sent = {str(k): _text(v) for k, v in headers.items() if str(k).lower() not in _OF_THE_CONNECTION}
+        with self._transport.checking(_check):
+            response, found = self.request(url, method, body=body, headers=sent)
+        kept = {k: str(v) for k, v in response.items() if k not in _OF_THE_BODY and k != "status"}
+        return int(response.status), {**kept, "content-length": str(len(found))}, found
+
+
+def attach(connection: Connection, documents: DocumentsFile) -> RequestObserver:
+    """Puts a observer between this process's libraries and the service. For worker processes only.
+
+    Args:
+        connection: of the process.
+        documents: that its client was initialised with.
+    """
+    observer = RequestObserver(connection)
+    target = connection.target
+    prepare(Briefing(target.endpoint, target.project, documents)).transport = observer  # type: ignore[assignment]
+    _attach_requests(observer)
+    _attach_urllib3(observer)
+    opener = urllib.request.build_opener(_handler(observer))
+    urllib.request.install_opener(opener)
+    return observer
+
+
+def _attach_requests(observer: RequestObserver) -> None:
+    import requests.adapters
+
+    before = requests.adapters.HTTPAdapter.send
+
+    def send(adapter: Any, request: Any, stream: bool = False, *args: Any, **options: Any) -> requests.Response:
+        if not observer.concerns(request.url):
+            return before(adapter, request, stream, *args, **options)
+        try:
+            raw = _raw(*observer.fetch(request.method, request.url, request.body, request.headers))
+        except EechipsError as error:
+            raise requests.ConnectionError(str(error), request=request) from error
+        response: requests.Response = adapter.build_response(request, raw)
+        if not stream:
+            response.content  # noqa: B018 - as requests does
+        return response
+
+    requests.adapters.HTTPAdapter.send = send  # type: ignore[method-assign,assignment]
+
+
+def _attach_urllib3(observer: RequestObserver) -> None:
+    import urllib3
+
+    before = urllib3.PoolManager.urlopen
+
+    def urlopen(manager: Any, method: str, url: str, redirect: bool = True, **options: Any) -> Any:
+        if not observer.concerns(url):
+            return before(manager, method, url, redirect, **options)
+        raw = _raw(*observer.fetch(method, url, options.get("body"), options.get("headers") or {}))
+        if options.get("preload_content", True):
+            raw.read(cache_content=True)
+        return raw
+
+    urllib3.PoolManager.urlopen = urlopen  # type: ignore[method-assign,assignment]
+
+
+def _handler(observer: RequestObserver) -> urllib.request.BaseHandler:
+    class Handler(urllib.request.BaseHandler):
+        handler_order = 100  # before those that would open a connection
+
+        def http_open(self, request: urllib.request.Request) -> Any:
+            if not observer.concerns(request.full_url):
+                return None
+            sent = dict(request.header_items())
+            try:
+                status, headers, body = observer.fetch(request.get_method(), request.full_url, request.data, sent)
+            except EechipsError as error:
+                raise urllib.error.URLError(str(error)) from error
+            message = email.message.Message()
+            for name, value in headers.items():
+                message[name] = value
+            answer = urllib.response.addinfourl(io.BytesIO(body), message, request.full_url, status)
+            answer.msg = str(status)  # type: ignore[attr-defined]
+            return answer
+
+        https_open = http_open
+
+    return Handler()
+
+
+def _raw(status: int, headers: Mapping[str, str], body: bytes) -> Any:
+    import urllib3
+
+    return urllib3.HTTPResponse(
+        body=io.BytesIO(body), headers=dict(headers), status=status, preload_content=False, reason=_REASONS.get(status)
+    )
+
+
+_REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found"}
+
+
+def _check(body: bytes) -> None:
+    """Raises ValidationError for half an image, which is not always shorter than promised."""
+    if sniff(body) != "bin":
+        inspect(body, "")
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,100 @@
+"""What stands in for parts of other packages while a script runs; all of it is put back."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from eechips.scripts import pools
+
+_POOLS: Mapping[str, Mapping[str, Any]] = {
+    "multiprocessing": {"Pool": pools.Pool},
+    "multiprocessing.pool": {"Pool": pools.Pool, "ThreadPool": pools.ThreadPool},
+    "multiprocessing.dummy": {"Pool": pools.ThreadPool},
+    "multiprocessing.context": {},
+    "concurrent.futures": {
+        "ProcessPoolExecutor": pools.ProcessPoolExecutor,
+        "ThreadPoolExecutor": pools.ThreadPoolExecutor,
+        "as_completed": pools.as_completed,
+        "wait": pools.wait,
+    },
+    "concurrent.futures.process": {"ProcessPoolExecutor": pools.ProcessPoolExecutor},
+    "concurrent.futures.thread": {"ThreadPoolExecutor": pools.ThreadPoolExecutor},
+}
+
+
+def initialize(*_: Any, **__: Any) -> None:
+    """In the place of ``ee.Initialize``: the run has initialised the client, with its own endpoint and project."""
+
+
+def authenticate(*_: Any, **__: Any) -> bool:
+    """In the place of ``ee.Authenticate``: the run has credentials, or needs none."""
+    return True
+
+
+def credentials(*_: Any, **__: Any) -> Any:
+    """In the place of what reads credentials, which the script would give to ``ee.Initialize``."""
+    from google.auth.credentials import AnonymousCredentials
+
+    return AnonymousCredentials()  # type: ignore[no-untyped-call]
+
+
+def default_credentials(*_: Any, **__: Any) -> tuple[Any, None]:
+    """In the place of ``google.auth.default``."""
+    return credentials(), None
+
+
+@contextlib.contextmanager
+def keep_client() -> Iterator[None]:
+    """Inside the block the script can initialise the client, or authenticate, without any effect."""
+    import ee
+    import google.auth
+    from google.oauth2 import service_account
+
+    kind = service_account.Credentials
+    with (
+        _set(ee, Initialize=initialize, Authenticate=authenticate, Reset=initialize),
+        _set(ee, ServiceAccountCredentials=credentials),
+        _set(google.auth, default=default_credentials),
+        _set(kind, from_service_account_file=credentials),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def replace_pools(host: pools.PoolHost) -> Iterator[None]:
+    """Inside the block the pools of the script, and of nobody else, are eechips' own.
+
+    Args:
+        host: that does their work.
+    """
+    from multiprocessing import context
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(pools.use_host(host))
+        for name, values in _POOLS.items():
+            stack.enter_context(_set(importlib.import_module(name), **values))
+        stack.enter_context(_set(context.BaseContext, Pool=pools.pool_of_context))
+        stack.enter_context(_set(sys.modules["multiprocessing"], set_start_method=initialize))
+        yield
+
+
+@contextlib.contextmanager
+def _set(thing: Any, **values: Any) -> Iterator[None]:
+    before = {name: vars(thing).get(name, _MISSING) for name in values}
+    for name, value in values.items():
+        setattr(thing, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is _MISSING:
+                delattr(thing, name)
+            else:
+                setattr(thing, name, value)
+
+
+_MISSING = object()

@@ -1,0 +1,308 @@
+"""Who does the work of a script's pools: every use of one becomes units of the run, in the order of the script."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from eechips.engine.plan import DEFAULT_TEMPLATE, plan_units
+from eechips.engine.run import Bench
+from eechips.errors import EechipsError, RecipeError, RunMismatchError
+from eechips.manifest.record import Planned, State
+from eechips.recipe import canonical_json
+from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply
+from eechips.scripts.execution import CallContext
+from eechips.scripts.sandbox import subfolders
+from eechips.scripts.serialization import describe, function_name
+from eechips.storage import NameTemplate, write_file
+
+_MOST_NAMED = 3
+_ADVICE = "If it is random, seed it; else choose another folder with --out, or remove this one"
+_NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
+
+
+class ScriptStopped(BaseException):
+    """The run has stopped: the script ends where it asks for results that are not there.
+
+    Attributes:
+        error: that stopped it; None if it was the user.
+    """
+
+    def __init__(self, error: EechipsError | None = None) -> None:
+        super().__init__()
+        self.error = error
+
+
+class ScriptHost:
+    """Makes the calls of a script's pools.
+
+    Attributes:
+        calls: made so far, or found made.
+
+    Args:
+        bench: of the run.
+        identity: of the script.
+        place: where calls run; the folders that the script makes are added.
+        key: that seals what calls are given and return.
+    """
+
+    def __init__(self, bench: Bench, identity: str, place: CallContext, key: bytes) -> None:
+        self._bench, self._identity, self._place, self._key = bench, identity, place, key
+        self._uses = 0
+        self.calls = 0
+        self._raised: list[BaseException] = []
+        self._outside: set[str] = set()
+        self._peculiar: set[str] = set()
+        self._without: dict[str, tuple[int, int]] = {}  # by function: calls without a file, and all
+
+    def execute(
+        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
+    ) -> list[CallResult]:
+        """Makes calls, but for those whose results are there.
+
+        Raises:
+            RecipeError: if something cannot be given to another process.
+            RunMismatchError: if the script asks for something else than the last time.
+            ScriptStopped: if the user stops the run.
+        """
+        first, number = self._find_use(calls)
+        folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
+        functions = tuple({id(call.function): call.function for call in calls}.values())
+        slots = self._plan(number, first, calls)
+        folder.store(Program(first, functions, initializer, initargs, shares), slots)
+        folder.store_place(self._present_place())
+        self._uses, self.calls = number, first + len(slots)
+        try:
+            is_settled = self._bench.settle(first, self.calls)
+        except EechipsError as error:  # it ends the run: the script is not asked
+            raise ScriptStopped(error) from error
+        if not is_settled:
+            raise ScriptStopped
+        results = self._results(folder, first, slots)
+        of_calls = iter(results)
+        appended = [
+            (folder.result(position) if call is None else next(of_calls)).appended
+            for position, call in enumerate(slots, first)
+        ]
+        join_appended(folder.path / "appended", self._place.out, appended)
+        return [self._delivered(result, call) for result, call in zip(results, calls, strict=True)]
+
+    def has_raised(self, error: BaseException) -> bool:
+        """Whether an exception is, or comes from, one that a call has raised."""
+        seen: list[BaseException] = []
+        cause: BaseException | None = error
+        while cause is not None and cause not in seen:
+            seen.append(cause)
+            if any(cause is raised for raised in self._raised):
+                return True
+            cause = cause.__cause__ or cause.__context__
+        return False
+
+    @property
+    def outside(self) -> list[str]:
+        """Files that calls have written outside the run's folder."""
+        return sorted(self._outside)
+
+    @property
+    def lacks_files(self) -> bool:
+        """Whether a call has raised as it did not find a file."""
+        return any(map(lacks_file, self._raised))
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said of files that are not recorded."""
+        without = (
+            f"{count} of {total} calls of {name}() wrote no file, although the others did: see the column error of the"
+            " manifest."
+            for name, (count, total) in self._without.items()
+        )
+        return [*_of_peculiar(sorted(self._peculiar)), *without]
+
+    def _present_place(self) -> CallContext:
+        made = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
+        root = logging.getLogger()
+        return replace(
+            self._place,
+            folders=tuple(dict.fromkeys((*self._place.folders, *made))),
+            log_level=root.level if root.handlers else None,
+        )
+
+    def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
+        """The place in the plan, and the number, of a use of a pool.
+
+        A use of which all is done may be left out by a script that lists only what is not there yet: then the calls are
+        those of a later one.
+        """
+        first, number = self.calls, self._uses + 1
+        while stored := list(self._stored(number, first)):
+            if {unit.id for unit in self._units(number, first, calls)} <= {identifier for _, identifier, _ in stored}:
+                return first, number
+            if not all(is_done for _, _, is_done in stored):
+                break
+            first, number = first + len(stored), number + 1
+        return self.calls, self._uses + 1
+
+    def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[Planned]:
+        """The units of the calls of a use of a pool."""
+        values = (
+            {"use": number, "function": function_name(c.function), "arguments": describe(c.arguments),
+             **({"keywords": describe(dict(c.keywords))} if c.keywords else {})}
+            for c in calls
+        )  # fmt: skip
+        return [
+            Planned(first + unit.position, unit.id, unit.unit, unit.name)
+            for unit in plan_units(values, self._identity, NameTemplate(DEFAULT_TEMPLATE))
+        ]
+
+    def _plan(self, number: int, first: int, calls: Sequence[Call]) -> list[Call | None]:
+        """Adds the calls to the ledger's plan, or finds them there.
+
+        A script that lists only what is not there yet asks for less when it is run again: what it leaves out must have
+        been done, with a file.
+
+        Returns:
+            The calls by their places in the plan, from ``first`` on; None for those that the script leaves out.
+
+        Raises:
+            RunMismatchError: if the script asks for something else than the last time.
+        """
+        units = self._units(number, first, calls)
+        stored = list(self._stored(number, first))
+        if not stored:
+            self._bench.ledger.add(units)
+            self._bench.log.write("planned", units=len(units), use=number)
+            return list(calls)
+        there = {identifier: position for position, identifier, _ in stored}
+        different = [unit for unit in units if unit.id not in there]
+        if different:
+            example = canonical_json(different[0].unit)[:120]
+            raise RunMismatchError(
+                f"the script asks for something else than the last time: {len(different)} of the {len(units)} calls of"
+                f" its pool no. {number} are new, such as {example}. {_ADVICE}"
+            )
+        by_position = {there[unit.id]: call for unit, call in zip(units, calls, strict=True)}
+        order = [there[unit.id] for unit in units]
+        undone = [position for position, _, is_done in stored if position not in by_position and not is_done]
+        if undone or order != sorted(order):
+            what = f"it leaves out {len(undone)} calls that have not been done" if undone else "their order is another"
+            raise RunMismatchError(
+                f"the script asks for something else than the last time: of the {len(stored)} calls of its pool no."
+                f" {number}, {what}. {_ADVICE}"
+            )
+        return [by_position.get(position) for position, _, _ in stored]
+
+    def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
+        """Position and id of the calls of a use of a pool in the plan, and whether they are done, with a file."""
+        for rows in self._bench.ledger.batches(("position", "lower(hex(id))", "unit", "state", "file")):
+            for position, identifier, unit, state, file in rows:
+                if position >= first and json.loads(unit)["value"]["use"] == number:
+                    yield position, identifier, State(state).has_result and file is not None
+
+    def _results(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> list[CallResult]:
+        end = first + len(calls)
+        rows = [
+            row
+            for batch in self._bench.ledger.batches(("position", "state", "error_class", "error", "file", "unit"))
+            for row in batch
+            if first <= row[0] < end
+        ]
+        self._note_without_file(folder, rows)
+        found = []
+        for (position, state, kind, message, *_), call in zip(rows, calls, strict=True):
+            if call is None:
+                continue
+            result = folder.result(position)
+            if State(state).is_failure and result.error is None and not result.has_caught_failure:
+                result = CallResult(error=RecipeError(f"{kind}: {message}"))
+            elif not State(state).is_failure and result.error is not None:
+                result = CallResult()
+            found.append(result)
+        return found
+
+    def _note_without_file(self, folder: CallFolder, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Remark the calls that went well and wrote no file, if others of their function have written one.
+
+        They may have had nothing to write, or have given up after an error that they did not pass on.
+        """
+        if all(row[4] is not None for row in rows):
+            return
+        with_file: Counter[str] = Counter()
+        without: dict[str, list[int]] = {}
+        totals: Counter[str] = Counter()
+        for position, state, _, _, file, unit in rows:
+            name = json.loads(unit)["value"]["function"]
+            totals[name] += 1
+            if file is not None:
+                with_file[name] += 1
+            elif State(state).has_result:
+                without.setdefault(name, []).append(position)
+        remarks: dict[int, str] = {}
+        for name in filter(with_file.__getitem__, without):
+            others = with_file[name]
+            for position in without[name]:
+                result = folder.result(position)
+                if result.outside or result.appended:
+                    continue
+                calls = "call" if others == 1 else "calls"
+                caught = f"; it has caught: {result.caught}" if result.caught else ""
+                remarks[position] = f"wrote no file, although {others} other {calls} of {name}() did{caught}"
+            count = sum(position in remarks for position in without[name])
+            if count:
+                before = self._without.get(name, (0, 0))
+                self._without[name] = (before[0] + count, before[1] + totals[name])
+        if remarks:
+            self._bench.ledger.remark(remarks)
+
+    def _delivered(self, result: CallResult, call: Call) -> CallResult:
+        """Lets the script have what came of a call."""
+        if result.error is not None:
+            self._raised.append(result.error)
+        if result.changes:
+            apply(result.changes, call.function)
+        self._outside.update(result.outside)
+        self._peculiar.update(result.peculiar)
+        return result
+
+
+def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes]]) -> None:
+    """Writes the files that several calls have added to: what was there, and what they added, in the plan's order.
+
+    A heading that each call has written, as none has seen what the others did, is there once.
+
+    Args:
+        before: folder that keeps what was there at first, for a script that is run again.
+        out: the run's folder.
+        appended: what each call has added, by name.
+    """
+    for name in dict.fromkeys(name for each in appended for name in each):
+        path, kept = out / name, before / name
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            write_file(kept, path.read_bytes() if path.is_file() else b"")
+        parts = [part for part in (kept.read_bytes(), *(each.get(name, b"") for each in appended)) if part]
+        heads = {part.partition(b"\n")[0] for part in parts}
+        has_headings = len(parts) > 1 and len(heads) == 1 and all(part.count(b"\n") > 1 for part in parts[1:])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        bodies = (part.partition(b"\n")[2] if has_headings and number else part for number, part in enumerate(parts))
+        write_file(path, b"".join(bodies))
+
+
+def lacks_file(error: BaseException) -> bool:
+    """Whether an exception says that a file is not there: Python's own, or one of GDAL, pyogrio, rasterio or SQLite."""
+    return isinstance(error, FileNotFoundError) or any(words in str(error) for words in _NOT_FOUND)
+
+
+def _of_peculiar(peculiar: Sequence[str]) -> Iterator[str]:
+    if peculiar:
+        yield (
+            f"Not recorded, as they are no regular files (links to other folders, pipes, sockets): {_some(peculiar)}."
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST_NAMED]) + (", …" if len(names) > _MOST_NAMED else "")

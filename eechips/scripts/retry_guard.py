@@ -1,0 +1,121 @@
+"""What keeps a script's own retries from waiting for nothing: an error that comes again is told at once."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+import urllib.error
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from eechips.client.classify import classify_exception, classify_response
+from eechips.errors import EechipsError, TransientError
+
+
+class RetryAborted(BaseException):
+    """Carries an error past the script's own handlers, which would try again.
+
+    Attributes:
+        error: what was raised.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def classify_error(error: BaseException) -> EechipsError | None:
+    """The error that an exception of a script stands for; None if it is the script's own."""
+    import requests
+
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        if isinstance(cause, requests.HTTPError) and cause.response is not None:
+            return classify_response(cause.response.status_code, cause.response.reason or "")
+        if isinstance(cause, urllib.error.HTTPError):
+            return classify_response(cause.code, str(cause.reason))
+        found = classify_exception(cause)
+        if found is not None:
+            return found
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again may help: only after a transient failure."""
+    return isinstance(classify_error(error), TransientError)
+
+
+@contextlib.contextmanager
+def guard_retries(may_help: Callable[[BaseException], bool] = is_transient) -> Iterator[None]:
+    """Inside the block, who handles an error and goes to sleep before trying again is stopped if that is in vain.
+
+    That is what retries are: those of the ``retry`` and ``backoff`` packages, and loops of the script's own. The
+    block raises the error itself. ``tenacity``, which sleeps elsewhere, is told as well.
+
+    Args:
+        may_help: whether an error may not come again.
+    """
+    original = time.sleep
+
+    def sleep(seconds: float) -> None:
+        handled = sys.exc_info()[1]
+        if isinstance(handled, Exception) and not _is_ours() and not may_help(handled):
+            raise RetryAborted(handled)
+        original(seconds)
+
+    time.sleep = sleep  # type: ignore[assignment]
+    try:
+        with _tenacity(may_help):
+            yield
+    except RetryAborted as hopeless:
+        context = hopeless.error.__context__  # says which answer of the service it was
+        try:
+            raise hopeless.error
+        finally:
+            hopeless.error.__context__ = context
+    finally:
+        time.sleep = original
+
+
+def _is_ours() -> bool:
+    """Whether a transport is waiting, which knows what it does."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__") == "eechips.client.retry":
+            return True
+        if frame.f_globals.get("__name__") == __name__:
+            return False
+        frame = frame.f_back
+    return False
+
+
+@contextlib.contextmanager
+def _tenacity(may_help: Callable[[BaseException], bool]) -> Iterator[None]:
+    tenacity = sys.modules.get("tenacity")
+    kind = getattr(tenacity, "Retrying", None)
+    if kind is None:
+        yield
+        return
+    original = kind.__call__
+
+    def call(self: Any, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        def once(*args: Any, **options: Any) -> Any:
+            try:
+                return function(*args, **options)
+            except Exception as error:  # whatever the script's own function raises; it is raised again
+                if may_help(error):
+                    raise
+                raise RetryAborted(error) from error
+
+        return original(self, once, *args, **options)
+
+    kind.__call__ = call
+    try:
+        yield
+    finally:
+        kind.__call__ = original

@@ -1,0 +1,228 @@
+"""A script as a recipe: executed once in the parent, where what it gives its pools is planned as it goes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from eechips.client.classify import classify_exception
+from eechips.client.connection import Connection
+from eechips.client.documents import DocumentsFile
+from eechips.engine.run import Bench
+from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
+from eechips.manifest.authorship import sealing_key
+from eechips.manifest.names import CALLS
+from eechips.manifest.run import OUTSIDE
+from eechips.recipe import canonical_json
+from eechips.removal import Locked, remove_tree
+from eechips.scripts import network_patches
+from eechips.scripts.call_folder import Call, CallFolder
+from eechips.scripts.execution import STAGING, CallContext, CallExecutor
+from eechips.scripts.patches import keep_client, replace_pools
+from eechips.scripts.pool_host import ScriptHost, ScriptStopped, lacks_file
+from eechips.scripts.retry_guard import guard_retries
+from eechips.scripts.sandbox import Sandbox, named_inputs
+from eechips.scripts.script_source import ScriptSource, is_notebook
+
+_SEED = 0
+
+
+class ScriptRecipe:
+    """A recipe that plans as it goes.
+
+    Attributes:
+        path: the file.
+        name: its stem.
+        identity: sha256 of its text and its arguments.
+        parameters: the arguments.
+        datasets: none are known.
+        imports: packages that the file imports.
+
+    Args:
+        source: the script.
+        arguments: for the script.
+        out: the run's folder, absolute.
+        home: the folder in which the command was typed, absolute.
+    """
+
+    datasets: Sequence[str] = ()
+
+    def __init__(self, source: ScriptSource, arguments: Sequence[str], out: Path, home: Path) -> None:
+        self.path, self.name, self.imports = source.path.absolute(), source.path.stem, source.imports
+        self._source: ScriptSource | None = source
+        self._out, self._home, self._arguments = out, home, tuple(arguments)
+        self.parameters: Mapping[str, Any] = {"arguments": list(arguments)}
+        content = {"source": source.text, "parameters": self.parameters}
+        self.identity = hashlib.sha256(canonical_json(content).encode()).hexdigest()
+        self._key = sealing_key(self.identity)
+        self._observer: network_patches.RequestObserver | None = None
+        self._executor: tuple[Path, CallExecutor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_source": None}
+
+    def get_requests(self) -> NoReturn:
+        """Refuses: it plans as it goes.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(
+            f"{self.path.name} is a script that plans as it goes: what it asks for is known when it has run"
+        )
+
+    def drive(self, bench: Bench) -> bool:
+        """Executes the script, with its pools working for the run.
+
+        Returns:
+            Whether it came to its end.
+
+        Raises:
+            RecipeError: if it raises for itself.
+            ConfigurationError: if the service refuses the project or the credentials.
+        """
+        assert self._source is not None
+        for line in self._source.ignored:
+            bench.say(f"Ignored, as it is for notebooks: {line}")
+        inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
+        imports = tuple(dict.fromkeys((str(self.path.parent), *sys.path)))
+        place = CallContext(self._out, self._out / CALLS, self._home, imports, inputs, folders)
+        host = ScriptHost(bench, self.identity, place, self._key)
+        sandbox = Sandbox(self._out, (self._home,), inputs, folders)
+        try:
+            with keep_client(), replace_pools(host), sandbox.entered(), self._as_main() as main:
+                self._execute(main, host)
+        except ScriptStopped as stop:
+            if stop.error is not None:
+                raise stop.error from None
+            return False
+        except KeyboardInterrupt:
+            return False
+        finally:
+            sandbox.remove_links()
+            remove_tree(self._out / CALLS / STAGING, Locked(self._out))
+        outside = sorted({str(Path(name).parent) for name in host.outside})
+        bench.ledger.note(OUTSIDE, {"files": len(host.outside), "folders": outside})
+        for note in host.notes:
+            bench.say(note)
+        if host.lacks_files:
+            bench.say(f"Calls have not found files. {self._hint}")
+        if not host.calls:
+            bench.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
+        return True
+
+    def settle_in(self, connection: Connection, documents: DocumentsFile) -> None:
+        """Tells a worker's copy what it is connected to."""
+        self._observer = network_patches.attach(connection, documents)
+
+    def get_result(self, index: int, unit: Any) -> Any:
+        """Makes one call, in a worker.
+
+        Args:
+            index: position in the plan.
+            unit: number of the pool's use, name of the function, description of the arguments.
+
+        Returns:
+            ``Files``: those that it has written.
+        """
+        folder = CallFolder(self._out / CALLS / f"{unit['use']:04d}", self._key)
+        if self._executor is None or self._executor[0] != folder.path:
+            assert self._observer is not None
+            place: CallContext = folder.place()
+            self._executor = folder.path, CallExecutor(place, self._observer)
+        return self._executor[1].execute(folder, index)
+
+    def _execute(self, main: ModuleType, host: ScriptHost) -> None:
+        assert self._source is not None
+        try:
+            with guard_retries():
+                exec(compile(self._source.tree, str(self.path), "exec"), main.__dict__)
+                if self._source.is_recipe:
+                    self._use_functions(main, host, *(self._source.functions or ()))
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                raise RecipeError(f"{self.path}: the script ended with status {error.code}") from None
+        except Exception as error:  # the script's own, told with the line of the script
+            if host.has_raised(error):
+                return  # the ledger has it
+            if isinstance(error, EechipsError) and not isinstance(error, TransientError):
+                raise
+            found = classify_exception(error)
+            if isinstance(found, ConfigurationError):
+                raise found from None
+            text = "".join(traceback.format_exception(error))
+            own = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == str(self.path)]
+            of_cells = " of its code cells" if is_notebook(self.path) else ""
+            where = f"{self.path}, line {own[-1]}{of_cells}" if own else str(self.path)
+            hint = f". {self._hint}" if lacks_file(error) else ""
+            raise RecipeError(f"{where}: {type(error).__name__}: {error}{hint}", traceback=text) from error
+        finally:
+            sys.stdout.flush()
+
+    @property
+    def _hint(self) -> str:
+        """Where files are looked for."""
+        return (
+            f"The script's working directory is {self._out}; files of {self._home} are found there if Python opens them"
+            " or the script names them. To run it in the folder where the command is typed: --out ."
+        )
+
+    def _use_functions(self, main: ModuleType, host: ScriptHost, requests: str, result: str) -> None:
+        """Does what the main part of such a script does, which is not executed, but with a pool."""
+        calls = [Call(getattr(main, result), item) for item in enumerate(getattr(main, requests)())]
+        if calls:
+            host.execute(calls, initializer=None, initargs=(), shares=False)
+
+    @contextlib.contextmanager
+    def _as_main(self) -> Iterator[ModuleType]:
+        """The state of the interpreter that the script would find, but for random numbers, which are the same again."""
+        assert self._source is not None
+        main = ModuleType(f"recipe_{self.name}" if self._source.is_recipe else "__main__")
+        main.__dict__.update(
+            __file__=str(self.path), __builtins__=__builtins__, get_ipython=NotebookShell, display=print
+        )
+        before, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
+        sys.modules["__main__"], sys.argv = main, [str(self.path), *self._arguments]
+        sys.path.insert(0, str(self.path.parent))
+        state = random.getstate()
+        random.seed(_SEED)
+        if "numpy" in self.imports:
+            import numpy as np
+
+            np.random.seed(_SEED)  # noqa: NPY002 - the script's own, if it does not seed it
+        try:
+            yield main
+        finally:
+            random.setstate(state)
+            sys.modules["__main__"], sys.argv, sys.path[:] = before, argv, path
+
+
+class NotebookShell:
+    """In the place of IPython's shell: sets the folder and the environment, does nothing else."""
+
+    def magic(self, line: str) -> None:
+        """Execute a magic as old versions of nbconvert write it."""
+        self.run_line_magic(*line.lstrip("%").partition(" ")[::2])
+
+    def run_line_magic(self, name: str, line: str = "") -> None:
+        """Execute a magic that changes folder or environment."""
+        words = line.strip()
+        if name == "cd":
+            os.chdir(Path(words.strip("'\"") or "~").expanduser())
+        elif name in ("env", "set_env") and words:
+            variable, _, value = words.partition("=" if "=" in words else " ")
+            os.environ[variable.strip()] = value.strip()
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_, **__: None
+
+
+__all__ = ["NotebookShell", "ScriptRecipe"]

@@ -1,0 +1,286 @@
+"""A script's text: read, rid of what only notebooks understand, and judged without being executed."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import tokenize
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.recipe import parse_script
+
+POOLS = frozenset({"Pool", "ThreadPool", "ProcessPoolExecutor", "ThreadPoolExecutor", "process_map", "thread_map"})
+"""Names under which pools are opened."""
+
+_CLIENT = frozenset({"Initialize", "Authenticate"})
+_REQUESTS, _RESULT = ("get_requests", "getRequests"), ("get_result", "getResult")
+_MAGIC = re.compile(r"^(?P<indent>\s*)(?:(?P<target>[\w.,\s]+?)\s*=\s*)?(?P<magic>(?:%[A-Za-z_]|!|\?).*|[\w.]+\?\??)$")
+_CELL_MAGIC = re.compile(r"^\s*%%\s*(\w+)")
+_OF_PYTHON = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun"})
+"""Magics of cells and lines whose text is Python."""
+_SETTING = frozenset({"cd", "env", "set_env"})
+"""Magics of lines that :class:`eechips.scripts.script_recipe.NotebookShell` executes."""
+_FLAGS = re.compile(r"^(?:-\w+(?:\s+\d+)?\s+)*")
+_CONVERTED = frozenset({"system", "getoutput", "magic", "run_line_magic", "run_cell_magic"})
+"""Methods of IPython's shell by which nbconvert writes magics and commands."""
+_CELL = re.compile(r"^#\s*(In\s?\[|%%)")
+
+
+@dataclass(frozen=True, slots=True)
+class ScriptSource:
+    """A script.
+
+    Attributes:
+        path: the file.
+        text: what Python executes; lines have the numbers that they have in the file.
+        tree: the text, parsed.
+        ignored: lines that only a notebook understands.
+    """
+
+    path: Path
+    text: str
+    tree: ast.Module
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def is_recipe(self) -> bool:
+        """Whether the file has the two functions of a recipe, and opens no pool outside them."""
+        return self.functions is not None and not self._opens_pool(
+            {node for node in self.tree.body if isinstance(node, ast.FunctionDef) and node.name in self.functions}
+        )
+
+    @property
+    def functions(self) -> tuple[str, str] | None:
+        """Names of the two functions of a recipe, if it has both."""
+        there = {node.name for node in self.tree.body if isinstance(node, ast.FunctionDef)}
+        requests, result = (next((n for n in names if n in there), None) for names in (_REQUESTS, _RESULT))
+        return (requests, result) if requests is not None and result is not None else None
+
+    @property
+    def initializes(self) -> bool:
+        """Whether it initialises Earth Engine's client itself, which recipes leave to the run."""
+        return any(isinstance(n, ast.Call) and _name(n.func) in _CLIENT for n in ast.walk(self.tree))
+
+    @property
+    def is_script(self) -> bool:
+        """Whether executing the file does anything: it opens a pool, has a main guard, calls something or loops."""
+        return self._opens_pool(set()) or any(_acts(node) for node in self.tree.body)
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """Packages that it imports when it is executed."""
+        found: dict[str, None] = {}
+        for node in self.tree.body:
+            if isinstance(node, ast.Import):
+                found.update(dict.fromkeys(alias.name.partition(".")[0] for alias in node.names))
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found[node.module.partition(".")[0]] = None
+        return tuple(found)
+
+    @property
+    def project(self) -> str | None:
+        """The project that it initialises Earth Engine with, if that is written in it."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call) and _name(node.func) == "Initialize":
+                for keyword in node.keywords:
+                    if keyword.arg == "project" and isinstance(keyword.value, ast.Constant):
+                        return str(keyword.value.value)
+        return None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Short texts that are written in it: some of them name files."""
+        found = (n.value for n in ast.walk(self.tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
+        return tuple(dict.fromkeys(text for text in found if 0 < len(text) < 250 and "\n" not in text))
+
+    def _opens_pool(self, apart: set[ast.FunctionDef]) -> bool:
+        return any(isinstance(n, (ast.Name, ast.Attribute)) and _name(n) in POOLS for n in _walk(self.tree, apart))
+
+
+def is_notebook(path: Path) -> bool:
+    """Whether a file is a notebook of Jupyter's, by its name."""
+    return path.suffix.lower() == ".ipynb"
+
+
+def read_source(path: Path) -> ScriptSource:
+    """Read a script, or the code cells of a notebook. Magics whose text is Python become that Python, others ``pass``.
+
+    Raises:
+        UsageError: if it cannot be read, or is not Python.
+    """
+    try:
+        if is_notebook(path):
+            text = _code_of_cells(path, path.read_text(encoding="utf-8"))
+        else:
+            with tokenize.open(path) as file:
+                text = file.read()
+    except (OSError, UnicodeDecodeError, SyntaxError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"cannot read the recipe {path}: {reason}") from None
+    ignored: tuple[str, ...] = ()
+    try:
+        tree = parse_script(path, text)
+    except UsageError:
+        python, ignored = _without_magics(text)
+        if not ignored and python.split() == text.split():
+            raise
+        text, tree = python, parse_script(path, python)
+    magics = _Magics(path)
+    tree = ast.fix_missing_locations(magics.visit(tree))
+    return ScriptSource(path, text, tree, (*ignored, *magics.ignored))
+
+
+def _code_of_cells(path: Path, text: str) -> str:
+    """Put the code cells of a notebook together, each below a comment with its number, as nbconvert does.
+
+    The format: https://nbformat.readthedocs.io/en/latest/format_description.html
+
+    Raises:
+        UsageError: if it is no notebook, or one of another language.
+    """
+    try:
+        notebook = json.loads(text)
+        cells = notebook["cells"] if "cells" in notebook else notebook["worksheets"][0]["cells"]  # before version 4
+        code = [cell.get("source", cell.get("input", "")) for cell in cells if cell["cell_type"] == "code"]
+        parts = [part if isinstance(part, str) else "".join(part) for part in code]
+        metadata = notebook.get("metadata", {})
+        language = metadata.get("kernelspec", {}).get("language") or metadata.get("language_info", {}).get("name")
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError):
+        raise UsageError(f"{path} is no notebook: save it again in Jupyter, or give a Python file") from None
+    if language not in (None, "python", "ipython"):
+        raise UsageError(f"{path} is a notebook of {language}, not of Python")
+    return "".join(f"# In[{number}]:\n{part}\n" for number, part in enumerate(parts, 1))
+
+
+def _without_magics(text: str) -> tuple[str, tuple[str, ...]]:
+    lines: list[str] = []
+    ignored: list[str] = []
+    is_foreign = False
+    for line in text.splitlines():
+        if _CELL.match(line):
+            is_foreign = False
+        cell, found = _CELL_MAGIC.match(line), _MAGIC.match(line)
+        if cell is not None:
+            is_foreign = cell[1] not in _OF_PYTHON
+        if is_foreign:
+            ignored.append(line.strip())
+            lines.append("")
+        elif cell is not None or found is None:
+            lines.append(line if cell is None else "pass")
+        else:
+            python = _of_magic(found["magic"])
+            if python is None:
+                ignored.append(line.strip())
+                python = "None" if found["target"] else "pass"
+            lines.append(found["indent"] + (f"{found['target']} = {python}" if found["target"] else python))
+    return "\n".join(lines) + "\n", tuple(line for line in ignored if line)
+
+
+def _of_magic(magic: str) -> str | None:
+    """The Python of a magic of a line; None if it has none."""
+    name, _, rest = magic.partition(" ")
+    if name[1:] in _OF_PYTHON and name[0] == "%":
+        return _FLAGS.sub("", rest.strip()) or "pass"
+    if name[1:] in _SETTING and name[0] == "%":
+        return f"get_ipython().run_line_magic({name[1:]!r}, {rest.strip()!r})"
+    return None
+
+
+class _Magics(ast.NodeTransformer):
+    """Puts Python in the place of what nbconvert has written for magics.
+
+    Attributes:
+        ignored: magics and commands that have none.
+
+    Args:
+        path: of the script.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.ignored: list[str] = []
+        self._path = path
+
+    def visit_Expr(self, node: ast.Expr) -> Any:
+        """Replace a statement that is a magic by statements."""
+        words = _converted(node.value)
+        if words is None:
+            return self.generic_visit(node)
+        python = self._python(*words)
+        if python is None:
+            return node if _is_setting(*words) else ast.copy_location(ast.Pass(), node)
+        found = ast.Module(self._parsed(python, node), [])
+        self.generic_visit(found)
+        return found.body
+
+    def visit_Assign(self, node: ast.Assign) -> Any:
+        """Replace a magic whose value is assigned by the value."""
+        words = _converted(node.value)
+        if words is None:
+            return self.generic_visit(node)
+        found = self._parsed(self._python(*words) or "None", node)
+        if len(found) == 1 and isinstance(found[0], ast.Expr):
+            node.value = found[0].value
+        return node
+
+    def _python(self, method: str, words: list[str]) -> str | None:
+        if _is_setting(method, words):
+            return None
+        if method == "run_cell_magic" and words[0] in _OF_PYTHON and len(words) > 2:
+            return words[2]
+        if method in ("magic", "run_line_magic"):
+            python = _of_magic("%" + " ".join(words).lstrip("%"))
+            if python is not None:
+                return python
+        sign = {"run_cell_magic": "%%", "run_line_magic": "%", "magic": ""}.get(method, "!")
+        self.ignored.append(sign + " ".join(words[:2]))
+        return None
+
+    def _parsed(self, text: str, node: ast.stmt) -> list[ast.stmt]:
+        try:
+            tree = parse_script(self._path, text)
+        except UsageError:
+            text, ignored = _without_magics(text)
+            self.ignored += ignored
+            tree = parse_script(self._path, text)
+        for found in ast.walk(tree):
+            if hasattr(found, "lineno"):
+                ast.copy_location(found, node)
+        return tree.body
+
+
+def _is_setting(method: str, words: list[str]) -> bool:
+    """Whether a magic sets the folder or the environment, which the shell's stand-in does."""
+    return method in ("magic", "run_line_magic") and words[0].lstrip("%").partition(" ")[0] in _SETTING
+
+
+def _converted(node: ast.expr) -> tuple[str, list[str]] | None:
+    """Method and words of ``get_ipython().method(words)``."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CONVERTED):
+        return None
+    shell = node.func.value
+    if not (isinstance(shell, ast.Call) and _name(shell.func) == "get_ipython"):
+        return None
+    words = [word.value for word in node.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
+    return (node.func.attr, words) if words and len(words) == len(node.args) else None
+
+
+def _name(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _walk(node: ast.AST, apart: set[ast.FunctionDef]) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if child not in apart:
+            yield child
+            yield from _walk(child, apart)
+
+
+def _acts(node: ast.stmt) -> bool:
+    if isinstance(node, ast.Expr):
+        return not isinstance(node.value, ast.Constant)
+    return isinstance(node, (ast.For, ast.While, ast.With, ast.If))

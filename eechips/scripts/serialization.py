@@ -1,0 +1,209 @@
+"""Functions and values of a script on their way to the workers and back, and how the ledger describes them."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import io
+import math
+import os
+import pickle
+import sys
+import threading
+from dataclasses import dataclass
+from multiprocessing import sharedctypes, synchronize
+from pathlib import Path, PurePath
+from typing import Any
+
+from eechips.errors import RecipeError
+from eechips.recipe import canonical_json
+
+_MOST_TEXT = 2000
+"""Characters of a description: the ledger is for small ones."""
+_LOCK = type(threading.Lock())
+_CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
+_LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
+
+
+def serialize(value: Any, what: str, moved: tuple[Path, Path] | None = None) -> bytes:
+    """Pickle a value. What the script has defined goes by value, Earth Engine's objects with all that the client keeps.
+
+    Args:
+        value: anything, functions of the script with the globals that they use among it.
+        what: named if it cannot be done.
+        moved: a folder and the one that its files go to: paths below the first become paths below the second.
+
+    Raises:
+        RecipeError: if something of it belongs to one process, like an open file.
+    """
+    import cloudpickle  # type: ignore[import-untyped]
+    import ee
+    from tqdm import tqdm
+
+    before = [] if moved is None else [str(moved[0]), os.path.realpath(moved[0])]
+
+    def path(text: str) -> str:
+        for folder in before:
+            if text == folder or text.startswith(folder + os.sep):
+                return f"{moved[1] if moved else ''}{text[len(folder) :]}"
+        return text
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def persistent_id(self, thing: Any) -> Any:
+            return there if before and type(thing) is str and (there := path(thing)) != thing else None
+
+        def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, PurePath) and str(thing) != (there := path(str(thing))):
+                return type(thing), (there,)
+            if isinstance(thing, ee.ApiFunction):  # the worker's client has the same
+                return ee.ApiFunction.lookup, (thing.getSignature()["name"],)
+            if isinstance(thing, (ee.ComputedObject, ee.Function)):
+                return _restored, (_nodes(thing),)
+            if isinstance(thing, _LOCKS):  # each call has files of its own: a lock of its own is as good
+                return (threading.Lock if isinstance(thing, _LOCK) else threading.RLock), ()
+            if isinstance(thing, _CACHED) and not _is_importable(thing):
+                return _cached, (thing.__wrapped__, thing.cache_parameters())
+            if isinstance(thing, threading.local):
+                return threading.local, ()
+            if isinstance(thing, tqdm):  # the run has a bar of its own
+                return _quiet_bar, ()
+            if isinstance(thing, sharedctypes.SynchronizedBase):  # a copy: what calls share is what they return
+                value = thing.get_obj()
+                kind = (value._type_, len(value)) if isinstance(value, ctypes.Array) else (type(value), None)
+                return _shared, (*kind, bytes(value))
+            return super().reducer_override(thing)
+
+    buffer = io.BytesIO()
+    try:
+        Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    except (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
+        raise RecipeError(
+            f"{what} cannot be given to another process, because of something that it uses: {error}"
+        ) from error
+    return buffer.getvalue()
+
+
+def deserialize(data: bytes) -> Any:
+    """What :func:`pack` has packed. Earth Engine must be initialised if objects of it are among it."""
+    return _Unpickler(io.BytesIO(data)).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def persistent_load(self, path: Any) -> Any:
+        """A path that has been moved."""
+        return path
+
+
+def describe(value: Any) -> Any:
+    """A value as JSON, for the ledger and the unit's id: as it is if it is small, else by its digest."""
+    plain = _plain(value)
+    text = canonical_json(plain)
+    return plain if len(text) <= _MOST_TEXT else {"beginning": text[:200], "sha256": _digest(text.encode())}
+
+
+def function_name(function: Any) -> str:
+    """A name for a function, a partial, or any other thing that can be called."""
+    inner = function
+    while hasattr(inner, "func"):
+        inner = inner.func
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value if type(value) in (type(None), bool, int, str) else str(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted((_plain(item) for item in value), key=canonical_json)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        return _plain(value.item())
+    of_client = getattr(value, "serialize", None) if type(value).__module__.startswith("ee.") else None
+    if of_client is not None:
+        return {"ee": type(value).__name__, "sha256": _digest(of_client().encode())}
+    return {
+        "python": type(value).__name__,
+        "sha256": _digest(serialize(value, f"an argument ({type(value).__name__})")),
+    }
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _is_importable(function: Any) -> bool:
+    module = sys.modules.get(function.__module__)
+    return function.__module__ != "__main__" and getattr(module, function.__qualname__, None) is function
+
+
+def _cached(function: Any, parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(function)
+
+
+def _quiet_bar() -> Any:
+    from tqdm import tqdm
+
+    return tqdm(disable=True)
+
+
+def _shared(kind: Any, length: int | None, data: bytes) -> Any:
+    whole = kind if length is None else kind * length
+    return sharedctypes.synchronized(whole.from_buffer_copy(data))
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """Stands for an object of the client within the attributes of another: its number in the list of all of them."""
+
+    number: int
+
+
+def _nodes(root: Any) -> list[tuple[type, dict[str, Any]]]:
+    """List an object of Earth Engine's client and those that it refers to: class and attributes of each, root first.
+
+    Attributes, not the expression: literals keep what only the client knows of them, such as a geometry's coordinates.
+    A list, as expressions may be nested deeper than pickle descends.
+    """
+    import ee
+
+    found = [root]
+    numbers = {id(root): 0}
+
+    def flat(value: Any) -> Any:
+        if isinstance(value, (ee.ComputedObject, ee.Function)) and not isinstance(value, ee.ApiFunction):
+            number = numbers.setdefault(id(value), len(found))
+            if number == len(found):
+                found.append(value)
+            return _Node(number)
+        if type(value) is dict:
+            items = {key: flat(item) for key, item in value.items()}
+            return items if any(items[key] is not value[key] for key in value) else value
+        if type(value) in (list, tuple):
+            parts = [flat(item) for item in value]
+            return type(value)(parts) if any(new is not old for new, old in zip(parts, value, strict=True)) else value
+        return value
+
+    return [(type(thing), flat(vars(thing))) for thing in found]
+
+
+def _restored(nodes: list[tuple[type, dict[str, Any]]]) -> Any:
+    """Make the objects that :func:`_nodes` has listed; the first of them."""
+    things: list[Any] = [object.__new__(kind) for kind, _ in nodes]
+
+    def nested(value: Any) -> Any:
+        if isinstance(value, _Node):
+            return things[value.number]
+        if type(value) is dict:
+            return {key: nested(item) for key, item in value.items()}
+        if type(value) in (list, tuple):
+            return type(value)(nested(item) for item in value)
+        return value
+
+    for thing, (_, attributes) in zip(things, nodes, strict=True):
+        vars(thing).update(nested(attributes))
+    return things[0]

@@ -1,0 +1,84 @@
+"""The pixels of a chip as an array, whatever its format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.errors import UsageError
+from eechips.recipe import MASK_BAND
+from eechips.writers import npy, png
+from eechips.writers.raster import decoding
+
+_DRIVERS = {"tif": "GTiff", "tiff": "GTiff", "jpg": "JPEG", "jpeg": "JPEG"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ChipPixels:
+    """The pixels of a file.
+
+    Attributes:
+        values: (bands, rows, columns), as the file has them.
+        valid: (rows, columns): false where a pixel is masked, and its values mean nothing.
+    """
+
+    values: npt.NDArray[Any]
+    valid: npt.NDArray[np.bool_]
+
+
+def decode(data: bytes, suffix: str) -> ChipPixels:
+    """The pixels of a file, value for value.
+
+    PNG: colours without alpha, which is what says where they are valid. GeoTIFF: all bands, and the file's mask. JPEG
+    has no mask: all is valid. NPY: a band for each field; the last field is the mask if it is one. Fields of different
+    types become the smallest type that holds them all. Arrays without fields are (rows, columns) or (rows, columns,
+    bands).
+
+    Args:
+        data: content of the file.
+        suffix: of its name, without the dot.
+
+    Raises:
+        ValidationError: if it does not decode.
+        UsageError: if files of this kind have no pixels.
+    """
+    if suffix == "png":
+        values, alpha = png.decode(data)
+        return ChipPixels(values, _all_valid(values) if alpha is None else alpha != 0)
+    if suffix == "npy":
+        return _of_array(npy.load(data))
+    if suffix not in _DRIVERS:
+        raise UsageError(f"files of type '{suffix}' have no pixels: chips are png, jpg, tif or npy")
+    with decoding(data, _DRIVERS[suffix]) as source:
+        values = source.read()
+        is_masked = _DRIVERS[suffix] == "GTiff"
+        return ChipPixels(values, source.dataset_mask() != 0 if is_masked else _all_valid(values))
+
+
+def _of_array(array: npt.NDArray[Any]) -> ChipPixels:
+    kinds = {array.dtype[name].kind for name in array.dtype.names} if array.dtype.names else {array.dtype.kind}
+    if not array.size or not kinds <= set("biuf"):
+        raise UsageError(f"an array of shape {array.shape} and type {array.dtype!s:.60} is no chip")
+    if array.dtype.names is not None:
+        if array.ndim != 2 or array.dtype.names == (MASK_BAND,):
+            raise UsageError(f"an array of {array.ndim} dimensions and {len(array.dtype.names)} fields is no chip")
+        *names, last = array.dtype.names
+        if array.dtype[last] == np.bool_ or last == MASK_BAND:
+            valid = array[last] != 0
+        else:
+            names.append(last)
+            valid = np.ones(array.shape, dtype=np.bool_)
+        return ChipPixels(np.stack([array[name] for name in names]), valid)
+    if array.ndim == 2:
+        array = array[..., None]
+    if array.ndim != 3:
+        raise UsageError(f"an array of {array.ndim} dimensions is no chip: those have rows, columns and bands")
+    values = np.ascontiguousarray(np.moveaxis(array, -1, 0))
+    return ChipPixels(values, _all_valid(values))
+
+
+def _all_valid(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    return np.ones(values.shape[1:], dtype=np.bool_)

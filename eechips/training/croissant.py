@@ -1,0 +1,313 @@
+"""croissant.json: what a run holds, as Croissant 1.0 has it.
+
+https://docs.mlcommons.org/croissant/docs/croissant-spec.html
+
+Its records are those of the manifest: one for each unit, and one for each file where units have several. Each says
+where its file is, with its sha256, so that the files need not be listed one by one. Pictures can be iterated as images.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
+from eechips.manifest.run import INFO_NAME, Run
+from eechips.received_files import read_frame
+from eechips.storage import regular_file, sha256_of
+from eechips.training import quality_table, split_table
+from eechips.training.summary import Summary
+
+CROISSANT_NAME = "croissant.json"
+
+CONTEXT: Mapping[str, Any] = {
+    "@language": "en",
+    "@vocab": "https://schema.org/",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "conformsTo": "dct:conformsTo",
+    "cr": "http://mlcommons.org/croissant/",
+    "rai": "http://mlcommons.org/croissant/RAI/",
+    "data": {"@id": "cr:data", "@type": "@json"},
+    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
+    "examples": {"@id": "cr:examples", "@type": "@json"},
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "path": "cr:path",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "repeated": "cr:repeated",
+    "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
+    "sc": "https://schema.org/",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+}
+"""The context of the specification, 1.0."""
+
+_FORMATS = {
+    "csv": "text/csv",
+    "jpeg": "image/jpeg",
+    "jpg": "image/jpeg",
+    "json": "application/json",
+    "npy": "application/x-npy",
+    "parquet": "application/x-parquet",
+    "png": "image/png",
+    "tif": "image/tiff",
+    "tiff": "image/tiff",
+}
+_UNKNOWN_FORMAT = "application/octet-stream"
+_TABLES = frozenset({"csv", "parquet"})
+_ROWS = "rows"
+_IMAGES = frozenset({"png", "jpg", "jpeg"})
+_LICENCES = {
+    "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
+    "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+}
+_MOST_FOLDERS = 50  # that are named
+_COLUMNS: Mapping[str, tuple[str, str, bool]] = {
+    "id": ("sc:Text", "Of the unit: sha256 of what it asks for, hexadecimal.", False),
+    "layer": ("sc:Text", "Which of the unit's files this is.", False),
+    "state": ("sc:Text", "done; empty: nothing but masked pixels; failed_…: there is no file.", False),
+    "file": ("sc:Text", "Path of the file.", False),
+    "sha256": ("sc:Text", "Of the file, hexadecimal.", False),
+    "bytes": ("sc:Integer", "Size of the file.", False),
+    "bands": ("sc:Text", "Names of the bands, or of a table's columns.", True),
+    "dtype": ("sc:Text", "Type of the pixels, as NumPy calls it.", False),
+    "width": ("sc:Integer", "Columns of pixels.", False),
+    "height": ("sc:Integer", "Rows of pixels.", False),
+    "crs": ("sc:Text", "Coordinate reference system: code, or WKT.", False),
+    "transform": (
+        "sc:Float",
+        "a, b, c, d, e, f: x = a * column + b * row + c, y = d * column + e * row + f, for pixel corners.",
+        True,
+    ),
+    "valid_fraction": ("sc:Float", "Share of pixels that are not masked, 0 to 1.", False),
+    "sources": ("sc:Text", "Ids of the assets that the pixels are from.", True),
+    "dates": ("sc:Text", "When these were taken, ISO 8601.", True),
+}
+"""Of the records of chips: type, meaning, and whether there are several."""
+
+_UNIT_ONLY = frozenset({"state"})
+_LAYER_ONLY = frozenset({"layer"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publication:
+    """What only the publisher of a data set knows.
+
+    Attributes:
+        title: its name.
+        creator: who made it; None to leave that out.
+        url: where it is published.
+        version: as in semantic versioning.
+    """
+
+    title: str
+    creator: str | None = None
+    url: str | None = None
+    version: str = "1.0.0"
+
+
+def croissant(run: Run, summary: Summary, publication: Publication, description: str) -> dict[str, Any]:
+    """The description of a finished run as Croissant JSON-LD.
+
+    Args:
+        run: finished: it has its manifest.
+        summary: of it.
+        publication: what its publisher says.
+        description: what it is, in a few sentences.
+    """
+    datasets = summary.info.get("datasets") or []
+    licences = [_LICENCES.get(each["licence"], each["licence"]) for each in datasets if each.get("licence")]
+    citations = [each["citation"] for each in datasets if each.get("citation")]
+    found: dict[str, Any] = {
+        "@context": CONTEXT,
+        "@type": "sc:Dataset",
+        "conformsTo": "http://mlcommons.org/croissant/1.0",
+        "name": publication.title,
+        "description": description,
+        "version": publication.version,
+        "datePublished": (summary.info.get("finished") or "")[:10],
+        "keywords": ["Earth observation", "remote sensing"],
+        "license": list(dict.fromkeys(licences)),
+        "citeAs": "; ".join(dict.fromkeys(citations)),
+        "url": publication.url,
+        "creator": publication.creator and {"@type": "sc:Person", "name": publication.creator},
+        "isBasedOn": [each["source"] for each in datasets if each.get("source")],
+        "distribution": _distribution(run, summary),
+        "recordSet": _record_sets(run, summary),
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def to_bytes(description: Mapping[str, Any]) -> bytes:
+    """The JSON file of a description."""
+    return (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _distribution(run: Run, summary: Summary) -> list[dict[str, Any]]:
+    """The tables beside the files, each with its checksum, and the files, by what their names are like."""
+    names = (PARQUET_NAME, LAYERS_NAME, split_table.SPLITS_NAME, quality_table.QUALITY_NAME, INFO_NAME)
+    found = [_file_object(run.path / name, name) for name in names if (run.path / name).is_file()]
+    made = [path.relative_to(run.path).as_posix() for path in run.assembled]
+    found += [_file_object(run.path / name, name) for name in made]
+    address = run.address
+    for suffix in _suffixes(summary) if not made else ():
+        encoding = _FORMATS.get(suffix, _UNKNOWN_FORMAT)
+        about = {"@type": "cr:FileSet", "@id": f"files-{suffix}", "name": f"files-{suffix}"}
+        where = _patterns(summary, suffix, f"{address}/" if address else "")
+        found.append({**about, "description": "The files.", "encodingFormat": encoding, "includes": where})
+    return found
+
+
+def _file_object(path: Path, name: str) -> dict[str, Any]:
+    regular_file(path, path.parent)
+    return {
+        "@type": "cr:FileObject",
+        "@id": name,
+        "name": name,
+        "contentUrl": name,
+        "contentSize": f"{path.stat().st_size} B",
+        "encodingFormat": _FORMATS.get(path.suffix.lstrip("."), _UNKNOWN_FORMAT),
+        "sha256": sha256_of(path),
+    }
+
+
+def _patterns(summary: Summary, suffix: str, root: str) -> list[str]:
+    """What names of files are like: directly in their folders, and below them."""
+    folders = sorted({folder for layer in summary.layers for folder in layer.folders})
+    starts = [f"{folder}/" if folder else "" for folder in folders] if len(folders) <= _MOST_FOLDERS else [""]
+    return [f"{root}{start}{middle}*.{suffix}" for start in starts for middle in ("", "**/")]
+
+
+def _suffixes(summary: Summary) -> list[str]:
+    return list(dict.fromkeys(suffix for layer in summary.layers for suffix in layer.suffixes if suffix))
+
+
+def _record_sets(run: Run, summary: Summary) -> list[dict[str, Any]]:
+    made = [path for path in run.assembled if path.suffix in (".csv", ".parquet")]
+    if made:
+        names = [_ROWS] if len(made) == 1 else [f"{_ROWS}-{number}" for number in range(1, len(made) + 1)]
+        return [_rows(name, path, _object(run, path)) for name, path in zip(names, made, strict=True)]
+    units = _records("units", PARQUET_NAME, _LAYER_ONLY)
+    if summary.stratum is not None:
+        units.append(_stratum_field("units", summary))
+    found = [_record_set("units", "A record for each unit: for each sample, with its first file.", units, ("id",))]
+    if (run.path / LAYERS_NAME).is_file():
+        files = _records("files", LAYERS_NAME, _UNIT_ONLY)
+        found.append(_record_set("files", "A record for each file of each unit.", files, ("id", "layer")))
+    if (run.path / split_table.SPLITS_NAME).is_file():
+        found.append(_splits())
+    return found if run.address else [*found, *_contents(run, summary)]
+
+
+def _records(name: str, table: str, left_out: Collection[str]) -> list[dict[str, Any]]:
+    """The fields of a table of the manifest."""
+    return [
+        _field(name, column, kind, text, _column(table, column), repeated=repeated)
+        for column, (kind, text, repeated) in _COLUMNS.items()
+        if column not in left_out
+    ]
+
+
+def _contents(run: Run, summary: Summary) -> list[dict[str, Any]]:
+    """What is in the files, where Croissant can say it: pictures, and tables of one kind."""
+    suffixes = _suffixes(summary)
+    if len(suffixes) == 1 and suffixes[0] in _TABLES and not (run.path / LAYERS_NAME).is_file():
+        first = next((path for path in run.some_files(1) if path.is_file()), None)
+        return [] if first is None else [_rows(_ROWS, first, {"fileSet": {"@id": f"files-{suffixes[0]}"}})]
+    return [_images(suffix) for suffix in suffixes if suffix in _IMAGES]
+
+
+def _splits() -> dict[str, Any]:
+    name = "splits"
+    columns = {
+        "id": "Of the unit.",
+        "split": "Which part of the data it is for; none: it lies too near to another part.",
+        "block": "What was put into one part as a whole.",
+    }
+    fields = [
+        _field(name, column, "sc:Text", text, _column(split_table.SPLITS_NAME, column))
+        for column, text in columns.items()
+    ]
+    return _record_set(name, "The split of each unit.", fields, ("id",))
+
+
+def _images(suffix: str) -> dict[str, Any]:
+    """Pictures with their paths, which are those of the records of chips."""
+    name, files = f"images-{suffix}", {"fileSet": {"@id": f"files-{suffix}"}}
+    path = _field(name, "file", "sc:Text", "Path of the file.", {**files, "extract": {"fileProperty": "fullpath"}})
+    image = _field(name, "image", "sc:ImageObject", "Its picture.", {**files, "extract": {"fileProperty": "content"}})
+    return _record_set(name, "The pictures.", [path, image], ("file",))
+
+
+def _rows(name: str, path: Path, source: Mapping[str, Any]) -> dict[str, Any]:
+    """A record for each row of a table, or of tables like it."""
+    fields = [
+        _field(name, column, kind, "A column of the table.", {**source, "extract": {"column": column}})
+        for column, kind in _kinds(path)
+    ]
+    return _record_set(name, "A record for each row.", fields, ())
+
+
+def _object(run: Run, path: Path) -> dict[str, Any]:
+    return {"fileObject": {"@id": path.relative_to(run.path).as_posix()}}
+
+
+def _kinds(path: Path) -> list[tuple[str, str]]:
+    is_text = path.suffix == ".csv"
+    frame = read_frame(path, "csv" if is_text else "parquet", rows=None if is_text else 0)
+    kinds = {"i": "sc:Integer", "u": "sc:Integer", "f": "sc:Float", "b": "sc:Boolean", "M": "sc:Date"}
+    return [(str(column), kinds.get(getattr(frame[column].dtype, "kind", "O"), "sc:Text")) for column in frame.columns]
+
+
+def _stratum_field(records: str, summary: Summary) -> dict[str, Any]:
+    """The class or the ecoregion, which the manifest has in the text of the unit."""
+    assert summary.stratum is not None
+    values = [value for value, _ in summary.strata]
+    is_text = any(isinstance(value, str) for value in values)
+    pattern = '"((?:[^"\\\\]|\\\\.)*)"' if is_text else "(-?[0-9.]+)"
+    source = {**_column(PARQUET_NAME, "unit"), "transform": {"regex": f'.*?"{summary.stratum}":{pattern}'}}
+    kind = "sc:Text" if is_text else "sc:Integer" if all(isinstance(v, int) for v in values) else "sc:Float"
+    names = ", ".join(
+        f"{value} {summary.classes[value]}" for value in dict.fromkeys(values) if value in summary.classes
+    )
+    text = f"What the unit was drawn as: its label{f' ({names})' if names else ''}."
+    return _field(records, summary.stratum, kind, text, source)
+
+
+def _column(table: str, column: str) -> dict[str, Any]:
+    return {"fileObject": {"@id": table}, "extract": {"column": column}}
+
+
+def _field(
+    records: str, name: str, kind: str, text: str, source: Mapping[str, Any], *, repeated: bool = False
+) -> dict[str, Any]:
+    found = {"@type": "cr:Field", "@id": f"{records}/{name}", "name": name, "description": text, "dataType": kind}
+    return {**found, **({"repeated": True} if repeated else {}), "source": dict(source)}
+
+
+def _record_set(name: str, text: str, fields: Sequence[Mapping[str, Any]], key: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"@type": "cr:RecordSet", "@id": name, "name": name, "description": text}
+    if key:
+        found["key"] = [{"@id": f"{name}/{column}"} for column in key]
+    return {**found, "field": list(fields)}

@@ -1,0 +1,501 @@
+"""``eechips card``: what a data set is, for whoever finds it: README.md, croissant.json, a picture of some chips."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from eechips.errors import UsageError
+from eechips.human import human_bytes
+from eechips.manifest.export import PARQUET_NAME
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.run import Run, open_run
+from eechips.manifest.styles import styles_of
+from eechips.removal import temporary_folder
+from eechips.storage import LocalStore, write_file
+from eechips.training import split_table
+from eechips.training.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
+from eechips.training.huggingface import configs, is_table, tables
+from eechips.training.samples import Samples, read_samples
+from eechips.training.summary import Summary, summarize
+
+README_NAME = "README.md"
+SHEET_NAME = "contact_sheet.png"
+
+_MARK = "<!-- Made by eechips card, which replaces it: what is added by hand is lost. -->"
+_MOST_STRATA = 60  # rows of a table
+_SHEET_ROWS = 8
+_SHEET_COLUMNS = 8
+_SHEET_EDGE = 96  # pixels of a chip
+_SHOWN = 3  # values of one kind that are told
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_MOST = "1M<n<10M"
+_SPDX = {"CC-BY-4.0": "cc-by-4.0", "CC0-1.0": "cc0-1.0"}
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_CROISSANT = "https://mlcommons.org/croissant"
+_SYNTHETIC = (
+    "**Synthetic.** Nothing here was observed: all pixels were computed by the demo planet of eechips, which answers to"
+    " the ids of real datasets. It is for trying out a pipeline, and says nothing about the Earth."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """What ``eechips card`` has written.
+
+    Attributes:
+        readme: README.md.
+        croissant: croissant.json.
+        sheet: the picture; None for runs without pictures.
+    """
+
+    readme: Path
+    croissant: Path
+    sheet: Path | None
+
+
+def card(
+    run: Run | str | Path,
+    *,
+    title: str | None = None,
+    creator: str | None = None,
+    url: str | None = None,
+    version: str = "1.0.0",
+    overwrite: bool = False,
+) -> Card:
+    """Describes a finished run as a data set: README.md, croissant.json and a picture, in its folder.
+
+    The same run gives the same bytes: nothing is told of the day, or of this machine.
+
+    Args:
+        run: finished, or its folder.
+        title: name of the data set; None for that of the folder.
+        creator: who made it.
+        url: where it is published.
+        version: of the data set, as in semantic versioning.
+        overwrite: whether to replace a README.md that somebody else has written.
+
+    Returns:
+        What was written.
+
+    Raises:
+        UsageError: if the run is not finished, has no results, or has a README.md that eechips has not made, or if a
+            result is called like one of the files.
+        StorageError: if something cannot be written.
+
+    Example:
+        >>> eechips.card("outputs/sample-naip", title="NAIP of Colorado's ecoregions").readme
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    if not (run.path / PARQUET_NAME).is_file():
+        raise UsageError(f"{run.path} is not finished: it has no {PARQUET_NAME}; run its command again")
+    readme = run.path / README_NAME
+    if readme.is_file() and not overwrite and _MARK not in readme.read_text(errors="replace"):
+        raise UsageError(f"{readme} was not made by eechips: move it away, or take --overwrite")
+    samples = read_samples(run)
+    if not len(samples):
+        raise UsageError(f"{run.path} has no results to describe")
+    described_by = tables(samples)
+    _check_names(run, described_by, overwrite=overwrite)
+    summary = summarize(samples)
+    publication = Publication(title=title or run.path.resolve().name, creator=creator, url=url, version=version)
+    picture = _sheet(samples, summary)
+    if picture is not None:
+        write_file(run.path / SHEET_NAME, picture)
+    described = to_bytes(croissant(run, summary, publication, _plain(_opening(summary))))
+    write_file(run.path / CROISSANT_NAME, described)
+    for name, content in described_by.items():
+        write_file(run.path / name, content)
+    loading = configs(samples, described_by)
+    write_file(readme, _markdown(run, summary, publication, loading, has_sheet=picture is not None).encode())
+    return Card(readme, run.path / CROISSANT_NAME, run.path / SHEET_NAME if picture is not None else None)
+
+
+def _check_names(run: Run, tables: Iterable[str], *, overwrite: bool) -> None:
+    """Raises UsageError if a result of the run has a name that the card needs: scripts call theirs what they like."""
+    for name in () if overwrite else tables:
+        if (run.path / name).exists() and not is_table(run.path / name):
+            raise UsageError(f"{run.path / name} was not made by eechips: move it away, or take --overwrite")
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        names = (README_NAME, CROISSANT_NAME, SHEET_NAME, *tables)
+        taken = [name for name in names if ledger.owner(name) is not None]
+    if taken:
+        raise UsageError(f"{run.path / taken[0]} is a result of the run, and is not to be lost: there is no card of it")
+    for name in () if overwrite or (run.path / README_NAME).exists() else (CROISSANT_NAME, SHEET_NAME):
+        if (run.path / name).exists():  # a card has its README beside it
+            raise UsageError(f"{run.path / name} was not made by eechips: move it away, or take --overwrite")
+
+
+def _markdown(run: Run, summary: Summary, publication: Publication, loading: Sequence[str], *, has_sheet: bool) -> str:
+    sections = [
+        _front_matter(summary, publication, loading),
+        _MARK,
+        f"# {_text(publication.title)}",
+        _opening(summary),
+        *([f"> {_SYNTHETIC}"] if summary.is_synthetic else []),
+        *([_picture(summary)] if has_sheet else []),
+        "## What is in it",
+        _facts(run, summary),
+        _layers(summary),
+        *_strata(summary),
+        *_splits(summary),
+        *_quality(summary),
+        "## Sources and licence",
+        *_sources(summary),
+        "## Using it",
+        _using(run, summary),
+        "## How it was made",
+        _making(run, summary),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _front_matter(summary: Summary, publication: Publication, loading: Sequence[str]) -> str:
+    """What the Hugging Face Hub reads (https://huggingface.co/docs/hub/datasets-cards), and ``load_dataset``."""
+    licences = {each.get("licence") for each in _datasets(summary)}
+    licence = _SPDX.get(next(iter(licences)) or "", "other") if len(licences) == 1 else "other"
+    size = next((name for limit, name in _SIZES if summary.samples < limit), _MOST)
+    tags = ["earth-observation", "remote-sensing", *(["synthetic"] if summary.is_synthetic else [])]
+    lines = [f"pretty_name: {json.dumps(publication.title, ensure_ascii=False)}", f"license: {licence}"]
+    lines += [f"size_categories: [{size}]", f"tags: [{', '.join(tags)}]", *loading]
+    return "\n".join(["---", *lines, "---"])
+
+
+def _opening(summary: Summary) -> str:
+    """What it is, in two sentences."""
+    titles = [_text(each.get("title") or each["id"]) for each in _shown(summary)]
+    of = f" of {_list(titles)}" if titles else ""
+    if _has_pixels(summary):
+        each = f" of {len(summary.layers)} files each" if len(summary.layers) > 1 else ""
+        what = f"{_count(summary.samples, 'sample')}{each}"
+    else:
+        rows = sum(layer.rows for layer in summary.layers)
+        what = f"Tables of {_count(rows, 'row')}" if rows else _count(summary.files, "file")
+    return f"{what}{of}, {_origin(summary)}; {human_bytes(summary.bytes)}."
+
+
+def _origin(summary: Summary) -> str:
+    if summary.is_synthetic:
+        return "from the demo planet and not from the Earth"
+    if str(summary.info.get("source") or "").startswith("local:"):
+        return "by a local Earth Engine over files"
+    host = urlsplit(str(summary.info.get("endpoint") or "")).hostname or ""
+    if host in _LOOPBACK:
+        return "by a local Earth Engine that was running already, which may have served the synthetic demo planet"
+    return "by Google Earth Engine" if host.endswith(".googleapis.com") else f"by the service at {_text(host)}"
+
+
+def _picture(summary: Summary) -> str:
+    name = f"a row for each {_label(summary.stratum)}" if summary.stratum else "some of the samples"
+    return f"![{name}]({SHEET_NAME})"
+
+
+def _facts(run: Run, summary: Summary) -> str:
+    states = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in summary.states.items())
+    lines = sum(layer.rows for layer in summary.layers)
+    first = ("rows", f"{lines:,}") if lines and not _has_pixels(summary) else ("samples", f"{summary.samples:,}")
+    rows = [first, ("files", f"{summary.files:,}, {human_bytes(summary.bytes)}"), ("units of the plan", states)]
+    made = [path for path in run.assembled if path.is_file()]
+    if made:
+        told = (f"{_code(path.relative_to(run.path).as_posix())} ({human_bytes(path.stat().st_size)})" for path in made)
+        rows.append(("made of all of them", ", ".join(told)))
+    if summary.bounds is not None:
+        west, south, east, north = (f"{degrees:.4f}" for degrees in summary.bounds)
+        over = " (across the antimeridian)" if summary.bounds[0] > summary.bounds[2] else ""
+        rows.append(("bounds", f"{west}, {south}, {east}, {north}: west, south, east, north in degrees{over}"))
+    period = summary.dates or _asked_for(summary)
+    if period is not None:
+        note = "" if summary.dates else " asked for"
+        rows.append(("dates", " to ".join(dict.fromkeys(date[:10] for date in period)) + note))
+    return _table(("", ""), rows)
+
+
+def _layers(summary: Summary) -> str:
+    """A row for each layer of files."""
+    header = ("files", "what", "format", "bands", "values", "pixels", "resolution", "CRS", "valid")
+    rows = []
+    for layer in summary.layers:
+        dataset = _dataset(summary, layer.dataset)
+        columns = (
+            f"{layer.files:,}{f' `{layer.name}`' if layer.name else ''}",
+            _text((dataset.get("title") or dataset["id"]) if dataset else layer.dataset or ""),
+            _most(layer.suffixes, str),
+            _most(layer.bands, ", ".join),
+            _most(layer.dtypes, str),
+            _most(layer.sizes, lambda size: f"{size[0]} x {size[1]}"),
+            _most(layer.resolutions, lambda metres: f"{metres:g} m"),
+            _most(layer.systems, _system),
+            "" if layer.valid is None else "all" if not layer.partial else f"{layer.partial:,} not wholly",
+        )
+        rows.append(columns)
+    kept = [i for i in range(len(header)) if any(row[i] for row in rows)]
+    return _table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
+
+
+def _strata(summary: Summary) -> Iterator[str]:
+    """Samples by stratum and split."""
+    if summary.stratum is None:
+        return
+    names = list(summary.splits) or [""]
+    counts: dict[Any, Counter[str]] = {}
+    for (stratum, split), count in summary.strata.items():
+        counts.setdefault(stratum, Counter())[split] += count
+    label = _label(summary.stratum)
+    yield f"### By {label}"
+    header = [label, "samples", *(name or "no split" for name in names if summary.splits)]
+    rows = [
+        [
+            _stratum_text(summary, stratum),
+            f"{sum(own.values()):,}",
+            *(f"{own[name]:,}" for name in names if summary.splits),
+        ]
+        for stratum, own in list(counts.items())[:_MOST_STRATA]
+    ]
+    yield _table(header, rows)
+    if len(counts) > _MOST_STRATA:
+        yield f"And {len(counts) - _MOST_STRATA:,} more."
+
+
+def _stratum_text(summary: Summary, stratum: Any) -> str:
+    name = summary.classes.get(stratum) if isinstance(stratum, int) else None
+    return _text(stratum) if name is None else f"{stratum} {_text(name)}"
+
+
+def _splits(summary: Summary) -> Iterator[str]:
+    if summary.split_options is None:
+        return
+    yield "### Splits"
+    rows = [
+        (_text(name or "no split"), f"{count:,}", f"{100 * count / summary.samples:.1f} %")
+        for name, count in summary.splits.items()
+    ]
+    yield _table(("split", "samples", "share"), rows)
+    left = (
+        f" Samples of `{split_table.NONE}` lie too near to another split." if split_table.NONE in summary.splits else ""
+    )
+    options = ", ".join(f"{name} {_value(value)}" for name, value in summary.split_options.items() if value is not None)
+    yield (
+        f"Made by `eechips split` with: {_text(options)}."
+        f" `{split_table.SPLITS_NAME}` has the split of every sample.{left}"
+    )
+
+
+def _quality(summary: Summary) -> Iterator[str]:
+    if summary.checked is None:
+        return
+    yield "### Quality"
+    said = f"`eechips check` has looked at {_count(summary.checked, 'sample')}"
+    if not summary.flags:
+        yield f"{said}, and flagged none."
+        return
+    yield f"{said}; `quality.parquet` says what it measured. A sample may have several flags:"
+    yield _table(("flag", "samples"), [(f"`{name}`", f"{count:,}") for name, count in summary.flags.items()])
+
+
+def _sources(summary: Summary) -> Iterator[str]:
+    datasets = _datasets(summary)
+    if not datasets:
+        yield "The recipe names no dataset: see its code."
+        return
+    rows = [
+        (
+            _link(each),
+            _code(each["id"]),
+            _text(each.get("licence") or "not known to eechips: see its page"),
+            _text(each.get("citation") or ""),
+        )
+        for each in datasets
+    ]
+    yield _table(("dataset", "id", "licence", "citation"), rows)
+    if summary.is_synthetic:
+        yield "These are the terms of the real datasets; the pixels here are not theirs."
+
+
+def _using(run: Run, summary: Summary) -> str:
+    has_pixels = _has_pixels(summary)
+    lines = ["import eechips", "", 'table = eechips.load(".")  # a row for each of the units, or the rows of its table']
+    if has_pixels:
+        lines = ["import eechips", "", 'samples = eechips.load(".")  # a row for each, with its outline']
+        lines.append('cube = eechips.stack(".")  # its pixels, as (sample, band, y, x)')
+        if summary.splits:
+            lines.append('train = eechips.stack(samples[samples.split == "train"])')
+    lines += ["", "import datasets  # of Hugging Face, 4 or later", "", 'splits = datasets.load_dataset(".")']
+    where = f"The files are at {_code(run.address)}. " if run.address else ""
+    records = f"`{PARQUET_NAME}` has a row for each unit: file, sha256, size, bands, crs, transform, source images."
+    machines = f"[{CROISSANT_NAME}]({CROISSANT_NAME}) says the same to readers of [Croissant]({_CROISSANT})."
+    pixels = "Pixels without data are masked: by alpha (PNG), the file's mask (GeoTIFF) or the field `mask` (NPY)."
+    text = f"{where}{records} {machines}{f' {pixels}' if has_pixels else ''}"
+    return f"{_block('python', lines)}\n\n{text}"
+
+
+def _making(run: Run, summary: Summary) -> str:
+    info = summary.info
+    command = str(info.get("command") or "")
+    versions = ", ".join(f"{name} {number}" for name, number in (info.get("versions") or {}).items())
+    identity = str(info.get("identity") or "")
+    rows = [
+        ("seed", _value(info.get("seed")) if info.get("seed") is not None else "none"),
+        ("service", _service(info)),
+        ("begun, finished", f"{str(info.get('started'))[:19]}Z, {str(info.get('finished'))[:19]}Z"),
+        ("versions", _text(versions)),
+        ("recipe", f"{_code(info.get('recipe'))}, sha256 of what changes its results: `{identity[:16]}`"),
+    ]
+    lines = [command] if command.startswith("eechips ") else [f"# {line}" for line in command.splitlines()]
+    again = "The same command, seed and version ask for the same places and pixels"
+    changes = "." if summary.is_synthetic else ", as long as the datasets are what they were."
+    rest = "`run.json` has all parameters; `eechips verify` says whether every file is whole."
+    return "\n\n".join([_block("sh", lines), _table(("", ""), rows), f"{again}{changes} {rest}"])
+
+
+def _sheet(samples: Samples, summary: Summary) -> bytes | None:
+    """A picture with a row for each stratum: its first samples; None if there is nothing to show."""
+    from eechips.manifest.sheet import PICTURES, png, sheet
+
+    chosen: dict[Any, list[str]] = {}
+    rows = list(dict.fromkeys(stratum for stratum, _ in summary.strata))[:_SHEET_ROWS]
+    wanted = _SHEET_COLUMNS if len(rows) > 1 else _SHEET_COLUMNS * _SHEET_ROWS
+    for sample in samples:
+        stratum = "" if summary.stratum is None or sample.stratum is None else sample.stratum
+        own = chosen.setdefault(stratum, [])
+        file = next((file.name for file in sample.files if file.suffix in PICTURES), None)
+        if stratum in rows and len(own) < wanted and file is not None and sample.state == "done":
+            own.append(file)
+    names = [chosen[stratum] for stratum in rows if chosen.get(stratum)]
+    if not names:
+        return None
+    if len(names) == 1:
+        names = [names[0][start : start + _SHEET_COLUMNS] for start in range(0, len(names[0]), _SHEET_COLUMNS)]
+    with _at_hand(samples, [name for row in names for name in row]) as paths, _readable(samples.run):
+        return png(sheet([[paths[name] for name in row] for row in names], _SHEET_EDGE, styles_of(samples.run.info)))
+
+
+@contextlib.contextmanager
+def _readable(run: Run) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        told = f"a chip of {run.path} cannot be shown ({error}): eechips verify {run.path} says which are damaged"
+        raise UsageError(told) from error
+
+
+@contextlib.contextmanager
+def _at_hand(samples: Samples, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Files where they are, or copies of those in an object store."""
+    store = samples.store
+    if isinstance(store, LocalStore):
+        yield {name: store.file(name) for name in names}
+        return
+    with temporary_folder() as folder:
+        paths = {name: Path(folder) / f"{number}-{Path(name).name}" for number, name in enumerate(names)}
+        for name, path in paths.items():
+            path.write_bytes(store.read(name))
+        yield paths
+
+
+def _has_pixels(summary: Summary) -> bool:
+    return any(layer.sizes for layer in summary.layers)
+
+
+def _datasets(summary: Summary) -> list[Mapping[str, Any]]:
+    return list(summary.info.get("datasets") or ())
+
+
+def _shown(summary: Summary) -> list[Mapping[str, Any]]:
+    """The datasets that files show, and not those that places were chosen by."""
+    shown = [layer.dataset for layer in summary.layers if layer.dataset is not None]
+    datasets = _datasets(summary)
+    return [each for each in datasets if each["id"] in shown] or datasets[:1]
+
+
+def _dataset(summary: Summary, identifier: str | None) -> Mapping[str, Any] | None:
+    return next((each for each in _datasets(summary) if each["id"] == identifier), None)
+
+
+def _link(dataset: Mapping[str, Any]) -> str:
+    title = _text(dataset.get("title") or dataset["id"])
+    return f"[{title}]({dataset['source']})" if dataset.get("source") else title
+
+
+def _asked_for(summary: Summary) -> tuple[str, ...] | None:
+    """The period that was asked for."""
+    given = summary.info.get("parameters") or {}
+    found = tuple(str(given[name]) for name in ("start", "end") if given.get(name))
+    return found or None
+
+
+def _service(info: Mapping[str, Any]) -> str:
+    source = str(info.get("source") or "")
+    if source == "local:demo":
+        return "the local Earth Engine's demo planet"
+    return "a local Earth Engine" if source.startswith("local:") else _code(info.get("endpoint"))
+
+
+def _label(stratum: str | None) -> str:
+    return {"eco_name": "ecoregion", "eco_id": "ecoregion"}.get(stratum or "", stratum or "")
+
+
+def _system(crs: str) -> str:
+    """A code; of WKT only its name."""
+    return crs if len(crs) < 40 else crs.partition('"')[2].partition('"')[0]
+
+
+def _most(values: Counter[Any], text: Any) -> str:
+    """The most frequent values."""
+    shown = [text(value) for value, _ in values.most_common(_SHOWN)]
+    more = f" and {len(values) - _SHOWN:,} more" if len(values) > _SHOWN else ""
+    return _text("; ".join(dict.fromkeys(shown)) + more)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_value(each)}" for key, each in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_value, value))
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return str(value)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _list(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _plain(markdown: str) -> str:
+    """Markdown of our own as plain text."""
+    return html.unescape(markdown.replace("\\", ""))
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value: Any) -> str:
+    """A value as text that Markdown takes for nothing else: names are other people's."""
+    flat = " ".join(str(value).split())
+    escaped = html.escape(flat, quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#~" else c for c in escaped)
+
+
+def _code(value: Any) -> str:
+    return f"`{' '.join(str(value).split()).replace('`', '').replace('|', '/')}`"
+
+
+def _block(language: str, lines: Sequence[str]) -> str:
+    """A block of code, between fences that are longer than any in it."""
+    fence = "```"
+    while any(fence in line for line in lines):
+        fence += "`"
+    return "\n".join([fence + language, *lines, fence])

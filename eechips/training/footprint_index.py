@@ -1,0 +1,285 @@
+"""Find chips that overlap or lie near each other on the ellipsoid.
+
+Footprints are rings of normal vectors of the WGS84 ellipsoid, which have no antimeridian and no pole. Near
+pairs are found in two steps. A search that can only find too many: a geodesic of s metres turns the normal by
+s / ``_LEAST_CURVE`` radians at most, for no normal section of the ellipsoid is bent more than the meridian at the
+equator, whose radius of curvature is a(1 - e²); so chips that are nearer than that have caps, around their normals,
+that meet, and boxes of longitude and latitude around these caps that meet as well. Then a measurement: the nearest two
+points of both outlines in a conformal plane around them, and the geodesic between these two.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from pyproj import Geod
+
+from eechips.crs import unproject
+from eechips.errors import UsageError
+from eechips.grid import Grid
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+_A, _F = 6_378_137.0, 1 / 298.257223563  # of WGS84
+_E2 = _F * (2 - _F)
+_LEAST_CURVE = _A * (1 - _E2)
+_GEOD = Geod(ellps="WGS84")
+
+_INSET = 1e-6  # pixels: chips that share an edge do not overlap, whatever the last digits of their transforms
+_BEND = 0.01  # metres that an edge may bend between two corners of its ring, …
+_BEND_PIXELS = 0.01  # … or pixels, whichever is more
+_MOST_PIECES = 256  # of an edge
+_LONG = 0.1  # radians: edges that are longer are cut into the most pieces, as an edge may bend there and back
+_NEAR_RIM = np.radians(1.0)  # of the antimeridian and the poles, where one plane may show a place twice
+_SLACK = 1e-9  # radians: of rounding
+_PASSES = 2
+_AT_ONCE = 2_000  # outlines whose neighbours are looked for at a time
+_PAIRS_AT_ONCE = 20_000
+
+
+class FootprintIndex:
+    """The outlines of grids, each different one once.
+
+    Attributes:
+        numbers: of the outline of every grid that was given, (n,).
+        centres: longitude and latitude in degrees of the middle of every outline, (m, 2).
+
+    Args:
+        grids: of the chips.
+
+    Raises:
+        UsageError: if a CRS is unknown, or a grid reaches beyond what it can show.
+    """
+
+    def __init__(self, grids: Sequence[Grid]) -> None:
+        known: dict[Grid, int] = {}
+        self.numbers: Indices = np.array([known.setdefault(grid, len(known)) for grid in grids], dtype=np.int64)
+        self._grids = list(known)
+        crs_numbers: dict[str, int] = {}
+        self._crs = np.array([crs_numbers.setdefault(grid.crs, len(crs_numbers)) for grid in known], dtype=np.int64)
+        self._flat = np.empty(len(known), dtype=object)  # in the plane of their CRS
+        rings: list[Floats] = [np.empty((0, 3))] * len(known)
+        by_crs: dict[str, list[int]] = defaultdict(list)
+        for index, grid in enumerate(known):
+            by_crs[grid.crs].append(index)
+        for crs, indices in by_crs.items():
+            places = np.array(indices)
+            corners = _corners([self._grids[index] for index in indices])
+            self._flat[places] = shapely.polygons(corners)
+            sizes = np.array([max(self._grids[index].shape) for index in indices])
+            for index, ring in zip(indices, _rings(crs, corners, sizes), strict=True):
+                rings[index] = ring
+        self._starts = np.concatenate([[0], np.cumsum([len(ring) for ring in rings], dtype=np.int64)])
+        self._vertices = np.concatenate(rings) if rings else np.empty((0, 3))
+        self._middles = np.array([_unit(ring.sum(axis=0)) for ring in rings]).reshape(-1, 3)
+        self._radii = self._reach()
+        self.centres: Floats = _lonlat(self._middles)
+
+    def __len__(self) -> int:
+        return len(self._grids)
+
+    def near(self, some: Indices, others: Indices, metres: float) -> Iterator[tuple[Indices, Indices, Floats]]:
+        """Pairs of outlines that overlap, or lie nearer to each other than a distance.
+
+        Args:
+            some: numbers of outlines, without repeats.
+            others: numbers of outlines, without repeats; may have some of the same.
+            metres: the distance; 0 for those that overlap. A common edge is no overlap.
+
+        Yields:
+            Numbers of ``some``, numbers of ``others``, and metres between each two, 0 where they overlap; in portions.
+        """
+        if not len(some) or not len(others):
+            return
+        turn = metres / _LEAST_CURVE / 2 + _SLACK
+        boxes, owners = _boxes(self._middles[others], self._radii[others] + turn)
+        tree = shapely.STRtree(boxes)
+        for start in range(0, len(some), _AT_ONCE):
+            asking = some[start : start + _AT_ONCE]
+            asked, asked_by = _boxes(self._middles[asking], self._radii[asking] + turn)
+            one, other = tree.query(asked)
+            pairs = np.unique(np.stack([asking[asked_by[one]], others[owners[other]]]), axis=1)
+            chords = np.linalg.norm(self._middles[pairs[0]] - self._middles[pairs[1]], axis=1)
+            angles = 2 * np.arcsin(np.minimum(chords / 2, 1.0))
+            pairs = pairs[:, angles <= self._radii[pairs].sum(axis=0) + 2 * turn]
+            for first in range(0, pairs.shape[1], _PAIRS_AT_ONCE):
+                one, other = pairs[:, first : first + _PAIRS_AT_ONCE]
+                yield self._measured(one, other, metres)
+
+    def distances(self, some: Indices, others: Indices) -> Floats:
+        """Metres between pairs of outlines, along the geodesic; 0 where they overlap.
+
+        Right to a centimetre or a hundredth of a pixel, whichever is more; for chips of hundreds of kilometres to some
+        thousandths of the distance.
+        """
+        best = np.full(len(some), np.inf)
+        middles = _unit(self._middles[some] + self._middles[others])
+        for _ in range(_PASSES):
+            plane = _Plane(middles)
+            one, other = self._shown(some, plane), self._shown(others, plane)
+            ends = shapely.get_coordinates(shapely.shortest_line(one, other)).reshape(-1, 2, 2)
+            points = plane.back(ends)
+            lonlat = _lonlat(points)
+            metres = np.asarray(_GEOD.inv(*lonlat[:, 0].T, *lonlat[:, 1].T)[2], dtype=np.float64)
+            metres[shapely.intersects(one, other)] = 0.0
+            best = np.minimum(best, metres)
+            middles = _unit(points.sum(axis=1))
+        return best
+
+    def _measured(self, some: Indices, others: Indices, limit: float) -> tuple[Indices, Indices, Floats]:
+        metres = np.full(len(some), np.inf)
+        is_flat = self._crs[some] == self._crs[others]
+        touching = np.zeros(len(some), dtype=bool)
+        touching[is_flat] = shapely.intersects(self._flat[some[is_flat]], self._flat[others[is_flat]])
+        metres[touching] = 0.0
+        rest = ~touching
+        if limit == 0.0:  # what the plane of a common CRS says is exact, and the last word away from its rim
+            rest &= ~is_flat | self._is_at_rim[some] | self._is_at_rim[others]
+        if rest.any():
+            metres[rest] = self.distances(some[rest], others[rest])
+        found = (metres < limit) | (metres == 0.0)
+        return some[found], others[found], metres[found]
+
+    @property
+    def _is_at_rim(self) -> npt.NDArray[np.bool_]:
+        lon, lat = np.radians(self.centres).T
+        reach = self._radii + _NEAR_RIM
+        to_antimeridian = np.arcsin(np.clip(np.cos(lat) * np.sin(np.pi - np.abs(lon)), -1.0, 1.0))
+        at_antimeridian = (np.abs(lon) > np.pi / 2) & (to_antimeridian < reach)
+        found: npt.NDArray[np.bool_] = at_antimeridian | (np.pi / 2 - np.abs(lat) < reach)
+        return found
+
+    def _reach(self) -> Floats:
+        """The greatest angle between an outline's middle and any of its points."""
+        owners = np.repeat(np.arange(len(self)), np.diff(self._starts))
+        chords = np.linalg.norm(self._vertices - self._middles[owners], axis=1)
+        angles = np.zeros(len(self))
+        np.maximum.at(angles, owners, 2 * np.arcsin(np.minimum(chords / 2, 1.0)))
+        # Edges bend between the corners of a ring by ``_BEND``, or by a share of an edge, which is two radii at most.
+        found: Floats = angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / _A + _SLACK
+        return found
+
+    def _shown(self, numbers: Indices, plane: _Plane) -> Any:
+        """FootprintIndex as polygons, each in its own plane."""
+        counts = np.diff(self._starts)[numbers]
+        owners = np.repeat(np.arange(len(numbers)), counts)
+        offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        vertices = self._vertices[self._starts[numbers][owners] + offsets]
+        return shapely.polygons(shapely.linearrings(plane.shown(vertices, owners), indices=owners))
+
+
+class _Plane:
+    """Stereographic planes around many places, each in metres of the ellipsoid's two radii of curvature there.
+
+    Args:
+        middles: unit normals, (n, 3).
+    """
+
+    def __init__(self, middles: Floats) -> None:
+        lon, lat = np.radians(_lonlat(middles)).T
+        self._up = middles
+        self._east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], axis=-1)
+        self._north = np.cross(middles, self._east)
+        root = np.sqrt(1 - _E2 * np.sin(lat) ** 2)
+        self._metres = np.stack([_A / root, _A * (1 - _E2) / root**3], axis=-1)  # prime vertical, meridian
+
+    def shown(self, normals: Floats, owners: Indices) -> Floats:
+        """Normals (k, 3) in the planes with the given numbers (k,): x, y (k, 2)."""
+        up, east, north = self._up[owners], self._east[owners], self._north[owners]
+        factor = 2 / (1 + (normals * up).sum(axis=-1))
+        xy = np.stack([(normals * east).sum(axis=-1), (normals * north).sum(axis=-1)], axis=-1)
+        found: Floats = xy * factor[:, None] * self._metres[owners]
+        return found
+
+    def back(self, xy: Floats) -> Floats:
+        """Points (n, k, 2) of each plane as unit normals (n, k, 3)."""
+        x, y = np.moveaxis(xy / self._metres[:, None], -1, 0)
+        square = (x**2 + y**2) / 4
+        sideways = x[..., None] * self._east[:, None] + y[..., None] * self._north[:, None]
+        found: Floats = (sideways + (1 - square)[..., None] * self._up[:, None]) / (1 + square)[..., None]
+        return found
+
+
+def _corners(grids: Sequence[Grid]) -> Floats:
+    """x and y of each grid's corners, (n, 4, 2), drawn in by next to nothing."""
+    numbers = np.array([(*grid.transform, grid.width, grid.height) for grid in grids])
+    a, b, c, d, e, f, width, height = numbers.T[..., None]
+    columns = np.where([False, False, True, True], width - _INSET, _INSET)
+    rows = np.where([False, True, True, False], height - _INSET, _INSET)
+    return np.stack([a * columns + b * rows + c, d * columns + e * rows + f], axis=-1)
+
+
+def _rings(crs: str, corners: Floats, sizes: npt.NDArray[np.int_]) -> Iterator[Floats]:
+    """Rings of normals (k, 3), as many as it takes to be right, in the order of the corners (n, 4, 2)."""
+    coarse = _normals(crs, _pieces(corners, 4)).reshape(-1, 4, 4, 3)  # of each edge, its beginning and three quarters
+    ends = coarse[:, :, 0]
+    following = np.roll(ends, -1, axis=1)
+    planes = _unit(np.cross(ends, following))  # of the great circles between corners
+    bends = np.abs((coarse * planes[:, :, None]).sum(axis=-1)).max(axis=(1, 2))
+    lengths = np.linalg.norm(following - ends, axis=-1).max(axis=1)
+    allowed = np.maximum(_BEND / _A, _BEND_PIXELS * lengths / sizes)
+    powers = np.ceil(np.log2(np.clip(np.sqrt(bends / allowed), 1, _MOST_PIECES)))
+    counts = np.where(lengths > _LONG, _MOST_PIECES, 2 ** powers.astype(np.int64))
+    found: dict[int, Floats] = {}
+    for count in np.unique(counts):
+        chosen = np.flatnonzero(counts == count)
+        rings = _normals(crs, _pieces(corners[chosen], int(count))).reshape(len(chosen), -1, 3)
+        found.update(zip(chosen.tolist(), rings, strict=True))
+    return (found[index] for index in range(len(corners)))
+
+
+def _pieces(corners: Floats, count: int) -> Floats:
+    """Corners (n, 4, 2) as rings (n, 4 * count, 2), not closed, each edge in so many pieces."""
+    shares = (np.arange(count) / count)[:, None]
+    starts, ends = corners[:, :, None], np.roll(corners, -1, axis=1)[:, :, None]
+    found: Floats = (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
+    return found
+
+
+def _normals(crs: str, xy: Floats) -> Floats:
+    """Unit normals of the ellipsoid at places (…, 2) of a CRS."""
+    lonlat = unproject(crs, xy.reshape(-1, 2))
+    if not np.isfinite(lonlat).all():
+        raise UsageError(f"a chip reaches beyond what {crs} can show: where it lies cannot be told")
+    lon, lat = np.radians(lonlat).T
+    found: Floats = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+    return found
+
+
+def _lonlat(normals: Floats) -> Floats:
+    """Longitude and latitude in degrees of unit normals (…, 3)."""
+    x, y, z = np.moveaxis(normals, -1, 0)
+    found: Floats = np.degrees(np.stack([np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))], axis=-1))
+    return found
+
+
+def _unit(vectors: Floats) -> Floats:
+    found: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return found
+
+
+def _boxes(middles: Floats, radii: Floats) -> tuple[Any, Indices]:
+    """Boxes of longitude and latitude in radians around caps, two where one crosses the antimeridian.
+
+    A cap of radius r around latitude p that holds no pole reaches asin(sin r / cos p) to the east and west.
+
+    Returns:
+        The boxes, and the number of the cap of each.
+    """
+    lon, lat = np.radians(_lonlat(middles)).T
+    has_pole = np.abs(lat) + radii >= np.pi / 2
+    ratio = np.sin(np.minimum(radii, np.pi / 2)) / np.maximum(np.cos(lat), 1e-12)
+    across = np.where(has_pole, np.pi, np.arcsin(np.minimum(ratio, 1.0)) + _SLACK)
+    west, east = np.where(has_pole, -np.pi, lon - across), np.where(has_pole, np.pi, lon + across)
+    south, north = lat - radii, lat + radii
+    boxes, owners = [shapely.box(west, south, east, north)], [np.arange(len(lon))]
+    for turn, beyond in ((2 * np.pi, west < -np.pi), (-2 * np.pi, east > np.pi)):
+        boxes.append(shapely.box(west[beyond] + turn, south[beyond], east[beyond] + turn, north[beyond]))
+        owners.append(np.flatnonzero(beyond))
+    return np.concatenate(boxes), np.concatenate(owners)

@@ -1,0 +1,64 @@
+"""What the formats of arrays, Zarr and HDF5, have in common."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from eechips.errors import UsageError
+from eechips.recipe.layers import VALID
+from eechips.training.chip_pixels import ChipPixels
+from eechips.training.shard_index import PackEntry, PackLayer, PackLayout
+
+ID, METADATA = "id", "metadata"
+
+READ_AT_ONCE = 16
+"""Samples: each time costs something, and their pixels are held meanwhile."""
+
+_OF_SAMPLE = 4_000  # id, and what is kept around chunks
+
+
+def check_layout(layout: PackLayout) -> None:
+    """Raises UsageError if two arrays would have one name."""
+    names = [ID, METADATA, *layout, *(layer + VALID for layer in layout)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"a layer cannot be called {twice[0]} here: that is another array's name")
+    for layer in layout:
+        if "/" in layer or layer.startswith((".", "__")):
+            raise UsageError(f"a layer cannot be called {layer} here: that is no name of an array")
+
+
+def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels:
+    """The pixels of a layer, which must be as those of the other samples.
+
+    Raises:
+        UsageError: if they are not.
+    """
+    pixels = entry.layers[name]
+    assert isinstance(pixels, ChipPixels)
+    if pixels.values.shape != layer.shape or pixels.values.dtype.name != layer.dtype:
+        found = f"{pixels.values.shape} of {pixels.values.dtype.name}"
+        file = json.loads(entry.metadata)["layers"][name]["file"]
+        raise UsageError(
+            f"{file} has {found} where others have {layer.shape} of {layer.dtype}: arrays cannot hold both"
+        )
+    return pixels
+
+
+def entries_of(arrays: Mapping[str, Any], layers: Sequence[str]) -> Iterator[PackEntry]:
+    """The samples of some rows of all arrays."""
+    for number, (identifier, text) in enumerate(zip(arrays[ID], arrays[METADATA], strict=True)):
+        pixels = {name: ChipPixels(arrays[name][number], arrays[name + VALID][number]) for name in layers}
+        yield PackEntry(str(identifier), str(text), pixels)
+
+
+def weight(sizes: Sequence[int], metadata: int) -> int:
+    """Bytes of a sample at most, before compression."""
+    return sum(sizes) + metadata + _OF_SAMPLE
+
+
+def attributes(layer: PackLayer) -> dict[str, Any]:
+    """What is noted with the array of a layer."""
+    return {"bands": list(layer.bands)} if layer.bands is not None else {}

@@ -1,0 +1,167 @@
+"""TFRecord: records of ``tf.train.Example``, which TensorFlow and JAX's loaders read.
+
+A record is a length, its checksum, the content, its checksum; checksums are CRC-32C, masked
+(https://www.tensorflow.org/tutorials/load_data/tfrecord#tfrecords_format_details). The content is a protocol buffer:
+a map of names to features, each a list of bytes, floats or integers
+(https://github.com/tensorflow/tensorflow/blob/master/tensorflow/core/example/example.proto). It is written here field
+by field, because what serializes maps of protocol buffers may write them in another order each time; the same samples
+are to make the same bytes.
+
+Features: ``id``, ``split``, ``metadata`` (JSON), and of each layer ``<layer>/encoded`` (the file as it is) and
+``<layer>/format`` (its suffix).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from eechips.errors import StorageError, UsageError
+from eechips.training.shard_index import FileContent, PackEntry, PackLayout, Shard
+
+SUFFIX = ".tfrecord"
+IS_DECODED = False
+CLOSING = frozenset[str]()
+
+_LENGTH, _CHECKSUM = struct.Struct("<Q"), struct.Struct("<I")
+_MASK_DELTA = 0xA282EAD8
+_AROUND = _LENGTH.size + 2 * _CHECKSUM.size
+_OF_FEATURE = 400  # bytes at most of what a layer has around its file: names, format, lengths
+_OF_SAMPLE = 800  # likewise, of id, split and metadata
+
+
+def weight(sizes: Sequence[int], metadata: int) -> int:
+    """Bytes of a sample at most."""
+    return _AROUND + _OF_SAMPLE + metadata + sum(_OF_FEATURE + size for size in sizes)
+
+
+def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[PackEntry]) -> None:
+    """Writes a shard.
+
+    Raises:
+        UsageError: if google-crc32c is missing.
+    """
+    checksum = _masked()
+    with (folder / f"{shard.stem}{SUFFIX}").open("wb") as file:
+        for entry in entries:
+            record = example(_features(entry, shard.split))
+            length = _LENGTH.pack(len(record))
+            file.write(length + _CHECKSUM.pack(checksum(length)))
+            file.write(record)
+            file.write(_CHECKSUM.pack(checksum(record)))
+
+
+def ids(folder: Path, shard: Shard) -> list[str]:
+    """The ids of the samples in a shard, whose checksums are compared."""
+    return [features["id"].decode() for features in _records(folder / f"{shard.stem}{SUFFIX}")]
+
+
+def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
+    """The samples of a shard."""
+    for features in _records(folder / f"{shard.stem}{SUFFIX}"):
+        metadata = features["metadata"].decode()
+        layers = {
+            layer: FileContent(features[f"{layer}/format"].decode(), features[f"{layer}/encoded"])
+            for layer in json.loads(metadata)["layers"]
+        }
+        yield PackEntry(features["id"].decode(), metadata, layers)
+
+
+def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
+    """There is nothing to add."""
+
+
+def _features(entry: PackEntry, split: str) -> dict[str, bytes]:
+    features = {"id": entry.id.encode(), "metadata": entry.metadata.encode(), "split": split.encode()}
+    for layer, content in entry.layers.items():
+        assert isinstance(content, FileContent)
+        features |= {f"{layer}/encoded": content.data, f"{layer}/format": content.suffix.encode()}
+    return features
+
+
+def example(features: dict[str, bytes]) -> bytes:
+    """A tf.train.Example of features that each have one value of bytes, serialized."""
+    entries = []
+    for name in sorted(features):
+        feature = _field(1, _field(1, features[name]))  # Feature.bytes_list, BytesList.value
+        entries.append(_field(1, _field(1, name.encode()) + _field(2, feature)))  # Features.feature: key, value
+    return _field(1, b"".join(entries))  # Example.features
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of a message whose value has a length (https://protobuf.dev/programming-guides/encoding/)."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    groups = []
+    while value > 0x7F:
+        groups.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*groups, value])
+
+
+def _records(path: Path) -> Iterator[dict[str, bytes]]:
+    checksum = _masked()
+    with path.open("rb") as file:
+        while head := file.read(_LENGTH.size):
+            if len(head) < _LENGTH.size:
+                raise StorageError(f"{path} is cut off inside a record")
+            _check(path, file, head, checksum)
+            record = file.read(_LENGTH.unpack(head)[0])
+            _check(path, file, record, checksum)
+            yield features_of(memoryview(record))
+
+
+def _check(path: Path, file: BinaryIO, content: bytes, checksum: Callable[[bytes], int]) -> None:
+    found = file.read(_CHECKSUM.size)
+    if len(found) < _CHECKSUM.size or _CHECKSUM.unpack(found)[0] != checksum(content):
+        raise StorageError(f"{path} is damaged: the checksum of a record is wrong")
+
+
+def features_of(message: memoryview) -> dict[str, bytes]:
+    """The features of an Example that each have one value of bytes; others are left out."""
+    features = {}
+    for _, body in _fields(message):
+        for _, entry in _fields(body):
+            parts = dict(_fields(entry))
+            for kind, values in _fields(parts[2]):
+                if kind == 1:
+                    features[bytes(parts[1]).decode()] = b"".join(bytes(value) for _, value in _fields(values))
+    return features
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    position = 0
+    while position < len(message):
+        tag, position = _number(message, position)
+        length, position = _number(message, position)
+        yield tag >> 3, message[position : position + length]
+        position += length
+
+
+def _number(message: memoryview, position: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+        shift += 7
+
+
+def _masked() -> Callable[[bytes], int]:
+    try:
+        import google_crc32c
+    except ImportError as error:
+        raise UsageError("TFRecord needs google-crc32c: pip install 'eechips[pack]'") from error
+
+    def masked(data: bytes) -> int:
+        found: int = google_crc32c.value(data)
+        return ((found >> 15 | found << 17) + _MASK_DELTA) & 0xFFFFFFFF
+
+    return masked

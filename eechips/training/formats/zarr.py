@@ -1,0 +1,123 @@
+"""Zarr 3 with sharding: a group for each split, with an array for each layer.
+
+Arrays of ``<split>.zarr``: ``<layer>`` (samples, bands, rows, columns), ``<layer>_valid`` (samples, rows, columns), a
+chunk for each sample; ``id`` and ``metadata`` (JSON). A shard of samples is a file of each array
+(https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html). What says that the arrays are
+there, ``zarr.json``, comes when all shards are: a pack that is not whole has no array with holes. That of the group has
+what those of its arrays say (consolidated metadata), so that a store is opened by one request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eechips.errors import UsageError
+from eechips.recipe.layers import VALID
+from eechips.training.formats.arrays import (
+    ID,
+    METADATA,
+    READ_AT_ONCE,
+    attributes,
+    check_layout,
+    decoded,
+    entries_of,
+    weight,
+)
+from eechips.training.shard_index import PackEntry, PackLayout, Shard
+from eechips.warning_filters import ignore
+
+SUFFIX = ".zarr"
+IS_DECODED = True
+CLOSING = frozenset({"zarr.json"})
+
+
+def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[PackEntry]) -> None:
+    """Writes a shard; what is in ``zarr.json`` is :func:`finish`'s to write, and no part of it.
+
+    Raises:
+        UsageError: if samples differ in shape or type, or zarr is missing.
+    """
+    zarr = _zarr()
+    check_layout(layout)
+    arrays: dict[str, Any] = {name: np.empty(shard.count, dtype=object) for name in (ID, METADATA)}
+    for name, layer in layout.items():
+        assert layer.shape is not None
+        arrays[name] = np.empty((shard.count, *layer.shape), dtype=layer.dtype)
+        arrays[name + VALID] = np.empty((shard.count, *layer.shape[1:]), dtype=np.bool_)
+    for number, entry in enumerate(entries):
+        arrays[ID][number], arrays[METADATA][number] = entry.id, entry.metadata
+        for name, layer in layout.items():
+            pixels = decoded(entry, name, layer)
+            arrays[name][number], arrays[name + VALID][number] = pixels.values, pixels.valid
+    with zarr.config.set({"array.write_empty_chunks": True}):  # a chip of zeros is a chip
+        group = _create(zarr, folder, shard, layout)
+        for name, array in arrays.items():
+            group[name][shard.first : shard.first + shard.count] = array
+
+
+def ids(folder: Path, shard: Shard) -> list[str]:
+    """The ids of the samples in a shard."""
+    group = _zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
+    found: list[str] = group[ID][shard.first : shard.first + shard.count].tolist()
+    return found
+
+
+def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
+    """The samples of a shard."""
+    group = _zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
+    layers = sorted(name for name in group.array_keys() if name + VALID in group)
+    end = shard.first + shard.count
+    for first in range(shard.first, end, READ_AT_ONCE):
+        part = {name: group[name][first : min(first + READ_AT_ONCE, end)] for name in group.array_keys()}
+        yield from entries_of(part, layers)
+
+
+def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
+    """Writes the groups and arrays, which have no shards here."""
+    zarr = _zarr()
+    for split in dict.fromkeys(shard.split for shard in shards):
+        group = _create(zarr, folder, next(shard for shard in shards if shard.split == split), layout)
+        ignore(zarr.errors.ZarrUserWarning)  # the specification of Zarr 3 does not have it yet
+        zarr.consolidate_metadata(group.store)
+
+
+def _create(zarr: Any, folder: Path, shard: Shard, layout: PackLayout) -> Any:
+    """The group of a shard's split, with all of its arrays and nothing in them."""
+    group = zarr.create_group(folder / f"{shard.group}{SUFFIX}", zarr_format=3)
+    for name, layer in layout.items():
+        assert layer.shape is not None
+        _, height, width = layer.shape
+        for array, shape, dtype, axes in (
+            (name, layer.shape, layer.dtype, ("sample", "band", "y", "x")),
+            (name + VALID, (height, width), "bool", ("sample", "y", "x")),
+        ):
+            group.create_array(
+                array,
+                shape=(shard.total, *shape),
+                chunks=(1, *shape),
+                shards=(shard.stride, *shape),
+                dtype=dtype,
+                dimension_names=axes,
+                attributes=attributes(layer) if array == name else {},
+            )
+    for name in (ID, METADATA):
+        group.create_array(name, shape=(shard.total,), chunks=(shard.stride,), dtype=str, dimension_names=("sample",))
+    return group
+
+
+def _zarr() -> Any:
+    needed = "Zarr needs zarr 3.1, which needs Python 3.11: pip install 'eechips[pack]'"
+    try:
+        import zarr
+    except ImportError as error:
+        raise UsageError(needed) from error
+    if tuple(int(part) for part in zarr.__version__.split(".")[:2]) < (3, 1):
+        raise UsageError(f"{needed}; here is {zarr.__version__}")
+    return zarr
+
+
+__all__ = ["CLOSING", "IS_DECODED", "SUFFIX", "finish", "ids", "read", "weight", "write"]

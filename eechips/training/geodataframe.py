@@ -1,0 +1,223 @@
+"""``eechips.load``: a run as a table, with a polygon for every chip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from eechips.crs import LAT_NAMES, LON_NAMES
+from eechips.errors import UsageError
+from eechips.footprints import footprints
+from eechips.grid import Grid
+from eechips.manifest.run import Run, open_run
+from eechips.objects import ObjectStore
+from eechips.received_files import read_frame, reading
+from eechips.storage import LocalStore, Store
+from eechips.training import quality_table, split_table
+from eechips.training.samples import Sample, SampleFile, fields_of, read_samples
+
+if TYPE_CHECKING:
+    import geopandas
+    import pandas as pd
+
+Rows = Literal["units", "files", "table"]
+
+DATE = "date"
+"""The column of a table that says when."""
+
+_TABLES = frozenset({"csv", "parquet"})
+_LOOKED_AT = 20  # files, to see whether results are tables
+_WGS84 = "EPSG:4326"
+
+
+def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | geopandas.GeoDataFrame:
+    """A run as a table; no chip is opened. Works while the run goes on, too.
+
+    Args:
+        run: the run, or its folder.
+        rows: ``units``: a row for each unit of the plan, whatever became of it. ``files``: a row for each file, several
+            for units with layers. ``table``: the rows of the table that ``timeseries`` or ``points`` has made, or of
+            the tables of all units if none is made of them. None for the table where there is one, else the units.
+
+    Returns:
+        For units and files, a GeoDataFrame in EPSG:4326 in the order of the plan. Its geometry is the outline of the
+        chip's pixels, cut at the antimeridian; None for what has no grid. Its index is the position in the plan, with
+        the layer for files. Its columns are those of the manifest (``id``, ``unit``, ``state``, ``file``, ``crs``,
+        ``transform``, ``valid_fraction``, …) and:
+
+        - ``path``, the whole path or address of the file;
+        - ``split`` and ``flags``, once ``eechips split`` and ``eechips check`` have made them;
+        - whatever the unit says of itself, such as ``class``, ``eco_name``, ``lon``, ``lat``, or the columns of your
+          file of points. Names that the manifest has too begin with ``unit_``.
+
+        For a table, what it holds, ``date`` as dates (UTC); a GeoDataFrame of points if it has coordinates.
+
+    Raises:
+        UsageError: if the folder holds no run, it has no table, or geopandas is missing.
+
+    Example:
+        >>> chips = eechips.load("outputs/sample-naip")
+        >>> chips[chips.split == "train"].plot("eco_name")
+    """
+    _geopandas()
+    run = run if isinstance(run, Run) else open_run(run)
+    if rows is None:
+        rows = "table" if has_tables(run) else "units"
+    if rows == "table":
+        return _table(run)
+    if rows == "units":
+        return _units(run)
+    if rows == "files":
+        return _files(run)
+    raise UsageError(f"rows are units, files or table, not {rows!r}")
+
+
+def has_tables(run: Run) -> bool:
+    """Whether the results of a run are tables and no chips."""
+    looked = run.assembled or run.some_files(_LOOKED_AT)
+    return bool(looked) and all(_suffix(path.name) in _TABLES for path in looked)
+
+
+def _geopandas() -> Any:
+    try:
+        import geopandas
+    except ImportError as error:
+        raise UsageError("loading a run needs geopandas: pip install 'eechips[ml]'") from error
+    return geopandas
+
+
+def _units(run: Run) -> geopandas.GeoDataFrame:
+    frame = run.units
+    _join(frame, [unit if isinstance(unit, dict) else {} for unit in frame["unit"]])
+    frame.insert(1, "path", _paths(run, frame["file"]))
+    if (run.path / quality_table.QUALITY_NAME).is_file():
+        found = dict(quality_table.flags(run.path))
+        frame.insert(1, "flags", [found.get(identifier) for identifier in frame["id"]])
+    _insert_splits(frame, run)
+    columns = zip(*(frame[name] for name in ("unit", "crs", "transform", "width", "height")), strict=True)
+    return _with_outlines(frame, [_grid(*row) for row in columns])
+
+
+def _files(run: Run) -> geopandas.GeoDataFrame:
+    import pandas as pd
+
+    samples = read_samples(run)
+    owned = [(sample, file) for sample in samples for file in sample.files]
+    frame = pd.DataFrame([_file_row(sample, file) for sample, file in owned], columns=[*_FILE_COLUMNS])
+    _join(frame, [sample.unit for sample, _ in owned])
+    frame.insert(3, "path", _paths(run, frame["file"]))
+    if (run.path / quality_table.QUALITY_NAME).is_file():
+        table = quality_table.read(run.path)
+        found = dict(zip(table["file"], table["flags"], strict=True))
+        frame.insert(3, "flags", [None if (own := found.get(name)) is None else list(own) for name in frame["file"]])
+    _insert_splits(frame, run)
+    grids = [_grid(None, file.crs, file.transform, file.width, file.height) for _, file in owned]
+    return _with_outlines(frame.set_index(["position", "layer"]), grids)
+
+
+_FILE_COLUMNS = (
+    *("position", "layer", "id", "unit", "state", "file", "bytes", "sha256", "bands", "dtype", "width", "height"),
+    *("crs", "transform", "valid_fraction", "rows", "sources", "dates"),
+)
+
+
+def _file_row(sample: Sample, file: SampleFile) -> tuple[Any, ...]:
+    facts = [getattr(file, name) for name in _FILE_COLUMNS[6:]]
+    lists = [list(value) if isinstance(value, tuple) else value for value in facts]
+    return sample.position, file.layer, sample.id, sample.unit, sample.state, file.name, *lists
+
+
+def _join(frame: pd.DataFrame, units: Sequence[Mapping[str, Any]]) -> None:
+    """Adds what units say of themselves, after the columns that there are."""
+    import pandas as pd
+
+    said = pd.DataFrame([_said(unit) for unit in units], index=frame.index)
+    for name in said.columns:
+        frame[f"unit_{name}" if name in frame.columns else name] = said[name]
+
+
+def _said(unit: Mapping[str, Any]) -> dict[str, Any]:
+    fields = fields_of(unit)
+    place = unit.get("coordinates")
+    if isinstance(place, list) and len(place) == 2:
+        fields = {"lon": place[0], "lat": place[1]} | fields
+    return fields
+
+
+def _insert_splits(frame: pd.DataFrame, run: Run) -> None:
+    if (run.path / split_table.SPLITS_NAME).is_file():
+        frame.insert(1 + ("layer" in frame.columns) * 2, "split", frame["id"].map(split_table.read(run.path)))
+
+
+def _grid(unit: Any, crs: Any, transform: Any, width: Any, height: Any) -> Grid | None:
+    """The grid that a file has, else the one that was planned for it."""
+    if not (_is_missing(crs) or _is_missing(width)) and isinstance(transform, (list, tuple)):
+        a, b, c, d, e, f = transform
+        return Grid(crs, (a, b, c, d, e, f), int(width), int(height))
+    if isinstance(unit, dict) and isinstance(unit.get("grid"), dict):
+        return Grid.from_json(unit["grid"])
+    return None
+
+
+def _with_outlines(frame: pd.DataFrame, grids: Sequence[Grid | None]) -> geopandas.GeoDataFrame:
+    geopandas = _geopandas()
+    outlines = geopandas.GeoSeries(footprints(grids), index=frame.index, crs=_WGS84)
+    return geopandas.GeoDataFrame(frame, geometry=outlines)
+
+
+def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
+    import pandas as pd
+
+    made = [path.relative_to(run.path).as_posix() for path in run.assembled]
+    store: Store = LocalStore(run.path)
+    if not made:
+        made, store = [file for file in run.units["file"] if not _is_missing(file)], run.store
+    parts = [_read(store, name) for name in made if _suffix(name) in _TABLES]
+    if not parts:
+        raise UsageError(f"{run.path} has no table: none of its results is one")
+    table = pd.concat(parts, ignore_index=True)
+    if DATE in table.columns and not pd.api.types.is_numeric_dtype(table[DATE]):
+        with reading(run.path):
+            moments = pd.to_datetime(table[DATE], utc=True, format="ISO8601")
+        table[DATE] = moments.dt.tz_localize(None)
+    return _with_points(table, run)
+
+
+def _with_points(table: pd.DataFrame, run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
+    """The table with a geometry, if it has columns of coordinates; those that the run was told of, if it was."""
+    given = run.info.get("parameters", {})
+    columns = {str(name).lower(): name for name in reversed(table.columns)}
+    lon, lat = (
+        next((columns[name.lower()] for name in names if name and name.lower() in columns), None)
+        for names in ((given.get("lon_field"), *LON_NAMES), (given.get("lat_field"), *LAT_NAMES))
+    )
+    if lon is None or lat is None or "geometry" in columns:
+        return table
+    geopandas = _geopandas()
+    return geopandas.GeoDataFrame(table, geometry=geopandas.points_from_xy(table[lon], table[lat], crs=_WGS84))
+
+
+def _read(store: Store, name: str) -> pd.DataFrame:
+    try:
+        data = store.read(name)
+    except FileNotFoundError as error:
+        raise UsageError(f"{name} is missing: eechips verify lists what is wrong with the run") from error
+    return read_frame(data, _suffix(name), name=name)
+
+
+def _paths(run: Run, files: Iterable[str | None]) -> list[str | None]:
+    """The whole paths or addresses of files."""
+    store = run.store
+    if isinstance(store, ObjectStore):
+        return [None if _is_missing(file) else f"{store.url}/{file}" for file in files]
+    assert isinstance(store, LocalStore)
+    return [None if file is None or _is_missing(file) else str(store.file(file)) for file in files]
+
+
+def _suffix(name: str) -> str:
+    return name.rpartition(".")[2].lower()
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value

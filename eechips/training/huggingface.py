@@ -1,0 +1,163 @@
+"""What Hugging Face's ``datasets`` reads: types of columns in the schema of Parquet, and a run as a folder of images.
+
+A run's folder becomes a data set by the ``configs`` of its README.md
+(https://huggingface.co/docs/hub/datasets-manual-configuration) and a table for each split, which names the pictures of
+each sample (https://huggingface.co/docs/datasets/image_dataset, "ImageFolder").
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from eechips.received_files import has_metadata
+from eechips.storage import LocalStore
+from eechips.training import split_table
+from eechips.training.samples import Sample, SampleFile, Samples
+
+PICTURES = frozenset({"png", "jpg", "jpeg"})
+"""Suffixes of files that every reader of pictures decodes."""
+
+_TEXT: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
+_WHOLE = "train"
+"""What ``datasets`` calls the only split."""
+_STEM = "metadata"
+_MARK = b"eechips"
+_OURS = ("id", "state", "stratum", "valid_fraction", "sources", "dates", "image", "images")
+
+
+def schema_metadata(columns: Mapping[str, Iterable[str] | None]) -> dict[str, str]:
+    """Metadata of an Arrow schema that tell ``datasets`` which structs of ``bytes`` and ``path`` are images.
+
+    Args:
+        columns: suffixes of the files of each column; None for a column of text.
+    """
+    file = {"bytes": {"dtype": "binary", "_type": "Value"}, "path": _TEXT}
+    features = {
+        name: _TEXT if suffixes is None else {"_type": "Image"} if PICTURES.issuperset(suffixes) else file
+        for name, suffixes in columns.items()
+    }
+    return {"huggingface": json.dumps({"info": {"features": features}})}
+
+
+def tables(samples: Samples) -> dict[str, bytes]:
+    """A table of Parquet for each split, by its name in the folder of the run.
+
+    Columns: ``file_name`` or ``<layer>_file_name`` for pictures, which ``datasets`` shows as images, ``file`` or
+    ``<layer>_file`` for other files; id, state, stratum, valid_fraction, sources, dates, and the unit's own values.
+
+    Args:
+        samples: of the run.
+    """
+    files = list(dict.fromkeys(_column_of(samples, file) for sample in samples for file in sample.files))
+    rows: dict[str, list[dict[str, Any]]] = {}
+    own = _own_columns(samples, files)
+    for sample in samples:
+        if sample.split != split_table.NONE:
+            rows.setdefault(sample.split or "", []).append(_row(samples, sample, own))
+    schema = pa.schema(
+        [
+            *((name, pa.string()) for name in files),
+            *((name, pa.string()) for name in ("id", "state", "stratum")),
+            ("valid_fraction", pa.float64()),
+            *((name, pa.list_(pa.string())) for name in ("sources", "dates")),
+            *own.items(),
+        ],
+        {_MARK: b"card"},
+    )
+    found: dict[str, bytes] = {}
+    for split, listed in sorted(rows.items(), key=lambda each: (each[0] != _WHOLE, each[0])):
+        name = _table_name(split)
+        while name in found:
+            name = name.replace(".parquet", "_.parquet")
+        sink = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(listed, schema), sink, compression="zstd")
+        found[name] = sink.getvalue()
+    return found
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file is a table that :func:`tables` has made."""
+    return has_metadata(path, _MARK)
+
+
+def configs(samples: Samples, names: Iterable[str]) -> list[str]:
+    """Lines of YAML that say to ``datasets`` what there is to read.
+
+    Args:
+        samples: of the run.
+        names: of the tables.
+    """
+    names = list(names)
+    suffixes = sorted({file.suffix for sample in samples for file in sample.files if _is_image(samples, file)})
+    lines = ["configs:", "- config_name: default", "  data_files:"]
+    for name in names:
+        paths = [name, *(f"**/*.{suffix}" for suffix in suffixes)]
+        lines += [f"  - split: {_split_of(name)}", "    path:", *(f"    - {json.dumps(path)}" for path in paths)]
+    if suffixes:
+        lines += ["  drop_labels: true"]
+    if suffixes and names != [f"{_STEM}.parquet"]:
+        lines += ["  metadata_filenames:", *(f"  - {json.dumps(name)}" for name in names)]
+    return lines
+
+
+def _table_name(split: str) -> str:
+    """The name of the table of a split; empty for a run that was not split."""
+    return f"{_STEM}-{re.sub(r'[^A-Za-z0-9_]', '_', split)}.parquet" if split else f"{_STEM}.parquet"
+
+
+def _split_of(name: str) -> str:
+    return name.removeprefix(_STEM).removesuffix(".parquet").removeprefix("-") or _WHOLE
+
+
+def _is_image(samples: Samples, file: SampleFile) -> bool:
+    """Whether ``datasets`` can show a file: a picture below the folder of the run."""
+    return file.suffix in PICTURES and isinstance(samples.store, LocalStore)
+
+
+def _column_of(samples: Samples, file: SampleFile) -> str:
+    end = "file_name" if _is_image(samples, file) else "file"
+    return f"{file.layer}_{end}" if file.layer else end
+
+
+def _own_columns(samples: Samples, taken: Iterable[str]) -> dict[str, pa.DataType]:
+    """The units' own values that are flat, and their types: text where they differ."""
+    kinds: dict[str, set[type]] = {}
+    for sample in samples:
+        for name, value in sample.fields.items():
+            if value is not None:
+                kinds.setdefault(name, set()).add(type(value))
+    others = {*_OURS, *taken, *(name.removesuffix("_file_name") for name in taken)}
+    # `datasets` takes columns that end like this for names of files.
+    return {
+        name: _type_of(found)
+        for name, found in kinds.items()
+        if name not in others and not name.endswith(("file_name", "file_names"))
+    }
+
+
+def _type_of(kinds: set[type]) -> pa.DataType:
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    return pa.float64() if kinds <= {int, float} else pa.string()
+
+
+def _row(samples: Samples, sample: Sample, own: Mapping[str, pa.DataType]) -> dict[str, Any]:
+    row: dict[str, Any] = {_column_of(samples, file): file.name for file in sample.files}
+    row |= {"id": sample.id, "state": sample.state, "valid_fraction": sample.valid_fraction}
+    row |= {"stratum": None if sample.stratum is None else str(sample.stratum)}
+    row |= {"sources": list(sample.sources), "dates": list(sample.dates)}
+    fields = sample.fields
+    for name, kind in own.items():
+        value = fields.get(name)
+        row[name] = str(value) if value is not None and pa.types.is_string(kind) else value
+    return row

@@ -1,0 +1,164 @@
+"""Leakage: chips of different splits that show the same ground, or ground too near to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.grid import Grid
+from eechips.training.footprint_index import FootprintIndex
+from eechips.training.ratios import Ratios
+from eechips.training.split_table import NONE
+
+MOST_SHOWN = 20
+"""Pairs that are told one by one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """Two chips of different splits that are too near to each other.
+
+    Attributes:
+        first: id of one unit.
+        second: id of the other.
+        splits: of both.
+        metres: between their outlines, along the geodesic; 0 if they overlap.
+    """
+
+    first: str
+    second: str
+    splits: tuple[str, str]
+    metres: float
+
+
+@dataclass(frozen=True, slots=True)
+class Leakage:
+    """What the check of a division has found.
+
+    Attributes:
+        chips: how many are too near to a chip of another split.
+        pairs: of outlines of which two chips are too near; chips in one place count once.
+        nearest: the nearest pairs, at most ``MOST_SHOWN``, by distance and then by id.
+        unmeasured: chips whose place nobody knows: they have no crs and transform.
+    """
+
+    chips: int
+    pairs: int
+    nearest: tuple[Leak, ...]
+    unmeasured: int
+
+    def __bool__(self) -> bool:
+        return self.chips > 0
+
+
+class FootprintMap:
+    """Where all chips lie.
+
+    Args:
+        ids: of the units.
+        grids: of every unit, those of its files; none if nobody knows where it lies.
+
+    Raises:
+        UsageError: if a CRS is unknown, or a grid reaches beyond what it can show.
+    """
+
+    def __init__(self, ids: Sequence[str], grids: Sequence[Sequence[Grid]]) -> None:
+        self._ids = ids
+        self._outlines = FootprintIndex([grid for own in grids for grid in own])
+        # A row for every outline of a unit, by unit; most units have one.
+        units = np.repeat(np.arange(len(ids)), [len(own) for own in grids])
+        rows = np.unique(np.stack([units, self._outlines.numbers]), axis=1) if len(units) else np.empty((2, 0), int)
+        self._units, self._numbers = rows
+        self._first = np.full(len(ids), -1)
+        self._first[units[::-1]] = self._outlines.numbers[::-1]
+
+    @property
+    def has_place(self) -> npt.NDArray[np.bool_]:
+        """Of every unit, whether its place is known."""
+        return self._first >= 0
+
+    @property
+    def centres(self) -> npt.NDArray[np.float64]:
+        """Longitude and latitude in degrees of the middle of every unit's first file, (n, 2); NaN if unknown."""
+        found = np.full((len(self._ids), 2), np.nan)
+        found[self.has_place] = self._outlines.centres[self._first[self.has_place]]
+        return found
+
+    def check(self, splits: Sequence[str], metres: float) -> Leakage:
+        """Looks for chips of different splits that overlap, or lie nearer to each other than a distance.
+
+        Args:
+            splits: of every unit; ``none`` is no split.
+            metres: the distance; 0 for chips that overlap.
+        """
+        of_unit = np.asarray(splits, dtype=object)
+        names = sorted(set(splits) - {NONE})
+        is_near, pairs, nearest = np.zeros(len(self._ids), dtype=bool), 0, list[Leak]()
+        for index, name in enumerate(names):
+            mine = of_unit == name
+            for other in names[index + 1 :]:
+                theirs = of_unit == other
+                for some, others, apart in self._outlines.near(self._of(mine), self._of(theirs), metres):
+                    pairs += len(some)
+                    is_near |= (mine & self._having(some)) | (theirs & self._having(others))
+                    nearest += self._leaks(some, others, apart, mine, theirs, (name, other))
+                    nearest = sorted(nearest, key=lambda leak: (leak.metres, leak.first, leak.second))[:MOST_SHOWN]
+        used = of_unit != NONE
+        return Leakage(int(is_near.sum()), pairs, tuple(nearest), int((used & ~self.has_place).sum()))
+
+    def thinned(self, splits: Sequence[str], ratios: Ratios, metres: float) -> list[str]:
+        """Leaves out chips until no two of different splits are too near to each other.
+
+        Of two that are, the one goes whose split has the larger share; with equal shares, the split that was named
+        first. A chip that goes takes no other with it.
+
+        Args:
+            splits: of every unit.
+            ratios: of the splits.
+            metres: see :meth:`check`.
+
+        Returns:
+            The splits, ``none`` for what was left out.
+        """
+        of_unit = np.asarray(splits, dtype=object)
+        kept = np.zeros(len(self._ids), dtype=bool)
+        for name in ratios.smallest_first:
+            mine = of_unit == name
+            for some, _, _ in self._outlines.near(self._of(mine), self._of(kept), metres):
+                of_unit[mine & self._having(some)] = NONE
+            kept |= of_unit == name
+        found: list[str] = of_unit.tolist()
+        return found
+
+    def _of(self, units: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Numbers of the outlines of some units."""
+        return np.unique(self._numbers[units[self._units]])
+
+    def _having(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """The units that have any of some outlines."""
+        found = np.zeros(len(self._ids), dtype=bool)
+        found[self._units[np.isin(self._numbers, numbers)]] = True
+        return found
+
+    def _leaks(
+        self,
+        some: npt.NDArray[np.int64],
+        others: npt.NDArray[np.int64],
+        apart: npt.NDArray[np.float64],
+        mine: npt.NDArray[np.bool_],
+        theirs: npt.NDArray[np.bool_],
+        names: tuple[str, str],
+    ) -> list[Leak]:
+        """The nearest pairs of outlines, each told by the first unit in either place."""
+        found = []
+        for index in np.lexsort((others, some, apart))[:MOST_SHOWN]:
+            first, second = self._first_of(some[index], mine), self._first_of(others[index], theirs)
+            found.append(Leak(self._ids[first], self._ids[second], names, float(apart[index])))
+        return found
+
+    def _first_of(self, number: int, among: npt.NDArray[np.bool_]) -> int:
+        units = self._units[self._numbers == number]
+        return int(units[among[units]][0])

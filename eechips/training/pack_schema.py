@@ -1,0 +1,139 @@
+"""What the samples of a pack have in common: layers, shapes, values of their fields."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.errors import UsageError
+from eechips.training.chip_pixels import decode
+from eechips.training.samples import PIXELS, SampleFile, Samples, values_of
+from eechips.training.shard_index import MOST_VALUES, PackLayer, PackLayout, metadata_of
+from eechips.training.shard_writer import progress
+
+
+class PackSchema:
+    """What samples have in common, and how large each is.
+
+    Args:
+        samples: at least one.
+        is_decoded: whether they become arrays.
+        quiet: no progress.
+
+    Attributes:
+        layout: the layers.
+        fields: the values that fields of the units have, as far as they are few.
+        digests: of all that is packed of each sample.
+
+    Raises:
+        UsageError: if they are to become arrays, and cannot.
+    """
+
+    def __init__(self, samples: Samples, *, is_decoded: bool, quiet: bool) -> None:
+        self.samples = samples
+        self.digests: list[bytes] = []
+        kinds: dict[str, Counter[_Kind]] = {}
+        suffixes: dict[str, set[str]] = {}
+        values: dict[str, set[Any] | None] = {}
+        sizes: list[tuple[int, ...]] = []
+        with progress("listing", len(samples), quiet=quiet) as bar:
+            for sample in samples:
+                text = metadata_of(sample).encode()
+                self.digests.append(hashlib.sha256(text).digest())
+                sizes.append((len(text), *(file.bytes for file in sample.files)))
+                for file in sample.files:
+                    kinds.setdefault(file.label, Counter())[_kind(file)] += 1
+                    suffixes.setdefault(file.label, set()).add(file.suffix)
+                _add(values, sample.fields)
+                bar.update(1)
+        layout = {label: PackLayer(tuple(sorted(suffixes[label])), **_common(kinds[label])) for label in sorted(kinds)}
+        if is_decoded:
+            self._check_alike(layout, kinds)
+            layout = {label: self._shaped(label, layer) for label, layer in layout.items()}
+            sizes = [(metadata, *_array_bytes(layout)) for metadata, *_ in sizes]
+        self.layout: PackLayout = layout
+        self.fields = {name: values_of(known) for name, known in sorted(values.items()) if known is not None}
+        self._sizes = sizes
+
+    def weigh(self, weight: Callable[[Sequence[int], int], int]) -> npt.NDArray[np.int64]:
+        """Bytes of every sample in a shard.
+
+        Args:
+            weight: gives them for the sizes of files or arrays, and of metadata.
+        """
+        return np.array([weight(sizes, metadata) for metadata, *sizes in self._sizes], dtype=np.int64)
+
+    def _check_alike(self, layout: PackLayout, kinds: Mapping[str, Counter[_Kind]]) -> None:
+        for label, counts in kinds.items():
+            if counts.total() != len(self.samples):
+                missing = len(self.samples) - counts.total()
+                of = f"{missing:,} of {len(self.samples):,} samples"
+                raise UsageError(f"{of} have no {label}: arrays cannot leave them out; {_ELSE}")
+            if len(counts) > 1:
+                most = [f"{count:,} of {kind.words}" for kind, count in counts.most_common(3)]
+                what = ", ".join([*most, "…"] if len(counts) > len(most) else most)
+                raise UsageError(f"chips of {label} differ, and one array cannot hold them: {what}; {_ELSE}")
+        for label, layer in layout.items():
+            others = [suffix for suffix in layer.suffixes if suffix not in PIXELS]
+            if others:
+                raise UsageError(f"{label} is {others[0]}, which has no pixels: an array cannot hold it; {_ELSE}")
+
+    def _shaped(self, label: str, layer: PackLayer) -> PackLayer:
+        """A layer with the shape that its first file has: what is known of files does not always say how many bands."""
+        [file] = (file for file in self.samples[0].files if file.label == label)
+        pixels = decode(self.samples.read(file), file.suffix)
+        bands, height, width = pixels.values.shape
+        return replace(layer, dtype=pixels.values.dtype.name, shape=(bands, height, width))
+
+
+def _add(values: dict[str, set[Any] | None], fields: Mapping[str, Any]) -> None:
+    """Adds the fields of a unit to the values that are known of each; None of those that are too many."""
+    for name, value in fields.items():
+        known = values.setdefault(name, set())
+        if known is not None:
+            known.add(value)
+            if len(known) > MOST_VALUES:
+                values[name] = None
+
+
+def _array_bytes(layout: PackLayout) -> tuple[int, ...]:
+    """Bytes of the pixels of a sample, and of where they are valid, for each layer."""
+    found = []
+    for layer in layout.values():
+        assert layer.shape is not None
+        bands, height, width = layer.shape
+        found += [bands * height * width * np.dtype(layer.dtype).itemsize, height * width]
+    return tuple(found)
+
+
+_ELSE = "--to webdataset, tfrecord or parquet hold files as they are"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """What makes files of a layer alike: types and sizes."""
+
+    bands: tuple[str, ...] | None
+    dtype: str | None
+    width: int | None
+    height: int | None
+
+    @property
+    def words(self) -> str:
+        count = f"{len(self.bands)}x" if self.bands is not None else ""
+        return f"{count}{self.height}x{self.width} {self.dtype}"
+
+
+def _kind(file: SampleFile) -> _Kind:
+    return _Kind(file.bands, file.dtype, file.width, file.height)
+
+
+def _common(kinds: Mapping[_Kind, int]) -> dict[str, Any]:
+    bands, dtypes = {kind.bands for kind in kinds}, {kind.dtype for kind in kinds}
+    return {"bands": bands.pop() if len(bands) == 1 else None, "dtype": dtypes.pop() if len(dtypes) == 1 else None}

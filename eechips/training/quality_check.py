@@ -1,0 +1,291 @@
+"""``eechips check``: what is wrong with the chips of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rasterio.errors import NotGeoreferencedWarning
+
+from eechips.errors import UsageError, ValidationError
+from eechips.manifest.export import annotate
+from eechips.manifest.run import Run
+from eechips.objects.crew import in_order
+from eechips.storage import LocalStore, Store
+from eechips.training import quality_table
+from eechips.training.chip_statistics import ChipStatistics, compute_statistics
+from eechips.training.quality_flags import FLAGS, CheckedFile, Thresholds, set_flags
+from eechips.training.run_region import requested_region
+from eechips.training.samples import SampleFile, Samples, read_samples
+from eechips.warning_filters import ignore
+from eechips.writers import validate
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+USUAL = Thresholds()
+"""How much is too much, unless the user says otherwise."""
+
+_SUFFIXES = frozenset({"png", "jpg", "jpeg", "tif", "tiff", "npy"})
+_USUAL_SUFFIX = {"jpeg": "jpg", "tiff": "tif"}
+_MOST_THREADS = 8
+_REMOTE_THREADS = 16  # which wait most of the time
+_AT_ONCE = 500_000_000  # bytes of decoded pixels that are in memory, but for one file that has more
+_WORKING = 4  # times the size of a file's pixels that measuring takes
+_PATIENCE = 2.0  # seconds before there is a bar
+
+
+@dataclass(frozen=True, slots=True)
+class QualityReport:
+    """What a check has found.
+
+    Attributes:
+        run: that was checked.
+        files: a row for every file; see :func:`eechips.training.quality_table.read`.
+        read: files that were read; the others had been measured before.
+        unchecked: questions that could not be asked, and why not.
+    """
+
+    run: Run
+    files: pd.DataFrame
+    read: int
+    unchecked: Mapping[str, str]
+
+    @property
+    def flagged(self) -> pd.DataFrame:
+        """The rows with a flag."""
+        return self.files[self.files["flags"].map(len) > 0]
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """How many files have each flag: rows flag, columns layer (``""`` for units of one file)."""
+        import pandas as pd
+
+        found = self.flagged.explode("flags")
+        table: pd.DataFrame = pd.crosstab(found["flags"], found["layer"].fillna(""))
+        return table.reindex([name for name in FLAGS if name in table.index])
+
+    def units(self, flags: Collection[str] = tuple(FLAGS)) -> dict[str, list[str]]:
+        """Units with any of some flags, in the order of the plan: which, by id."""
+        found: dict[str, set[str]] = {}
+        flagged = self.flagged
+        for identifier, own in zip(flagged["id"], flagged["flags"], strict=True):
+            names = set(own) & set(flags)
+            if names:
+                found.setdefault(identifier, set()).update(names)
+        return {identifier: [name for name in FLAGS if name in names] for identifier, names in found.items()}
+
+
+def check(
+    run: Run | str | Path,
+    *,
+    least_valid: float = USUAL.least_valid,
+    most_black: float = USUAL.most_black,
+    most_saturated: float = USUAL.most_saturated,
+    most_clouds: float = USUAL.most_clouds,
+    bits: int | None = USUAL.bits,
+    roi: str | Path | None = None,
+    ignore: str | Sequence[str] = (),
+    again: bool = False,
+    quiet: bool = False,
+) -> QualityReport:
+    """Looks at every chip of a run, and writes ``quality.parquet`` beside the manifest.
+
+    Files that an earlier check has measured, and whose sha256 and size are the same, are not read again; what is
+    wrong is judged anew every time.
+
+    Args:
+        run: the run, finished or going on; or its folder.
+        least_valid: share of pixels that must be valid, else ``masked``.
+        most_black: share of valid pixels that may be 0 in every band, else ``black``.
+        most_saturated: share of valid pixels that may have the greatest value of their type, else ``saturated``.
+        most_clouds: share of valid pixels that may be cloud, else ``cloudy``; where quality bands are among a file's.
+        bits: of 128 of their perceptual hashes in which ``near_duplicate`` chips differ at most; None to look for none.
+        roi: ``W,S,E,N`` or a vector file: what lies elsewhere is ``outside``. None for the run's own region.
+        ignore: flags that do not count, "constant,black"; of one layer, "constant:WORLDCOVER".
+        again: reads all files again.
+        quiet: no progress.
+
+    Returns:
+        What was found, as it was written.
+
+    Raises:
+        UsageError: if the run has no chips, or an option is out of range.
+        StorageError: if it cannot be written.
+
+    Example:
+        >>> eechips.check("outputs/sample-naip").flagged[["file", "flags"]]
+    """
+    thresholds = Thresholds(
+        least_valid=least_valid,
+        most_black=most_black,
+        most_saturated=most_saturated,
+        most_clouds=most_clouds,
+        bits=bits,
+    )
+    samples = read_samples(run)
+    info = samples.run.info
+    region = requested_region(roi, info)
+    ignored = _ignored(ignore, samples)
+    if not any(file.suffix in _SUFFIXES for sample in samples for file in sample.files):
+        raise UsageError(f"{samples.run.path} has no chips: there is nothing to check")
+    files, count = _measured(samples, info, again=again, quiet=quiet)
+    set_flags(files, thresholds, info, region, ignored)
+    found = QualityReport(samples.run, _frame(files), count, _unchecked(files, region is not None, info, bits))
+    options = asdict(thresholds) | {"roi": None if roi is None else str(roi)}
+    options["ignore"] = sorted(f"{flag}:{layer}" if layer is not None else flag for flag, layer in ignored)
+    quality_table.write(samples.run.path, found.files, options)
+    flags = quality_table.flags(samples.run.path)
+    annotate(samples.run.path, "flags", dict(zip(map(str, flags.index), flags, strict=True)))
+    return found
+
+
+def _ignored(ignore: str | Sequence[str], samples: Samples) -> frozenset[tuple[str, str | None]]:
+    words = ignore.split(",") if isinstance(ignore, str) else [part for text in ignore for part in text.split(",")]
+    found = set()
+    for word in filter(None, (word.strip() for word in words)):
+        flag, colon, layer = word.partition(":")
+        if flag not in FLAGS:
+            raise UsageError(f"--ignore {word}: there is no flag '{flag}': there are {', '.join(FLAGS)}")
+        if colon and layer not in samples.layers:
+            there = ", ".join(name for name in samples.layers if name) or "none"
+            raise UsageError(f"--ignore {word}: there is no layer '{layer}': there are {there}")
+        found.add((flag, layer if colon else None))
+    return frozenset(found)
+
+
+def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: bool) -> tuple[list[CheckedFile], int]:
+    """Every file with pixels and what was measured of it, and how many of them were read for that."""
+    earlier = {} if again else quality_table.measured(samples.run.path)
+    reader = _Reader(samples.store, [each["id"] for each in info.get("datasets") or ()])
+    work = [(sample, file) for sample in samples for file in sample.files if file.suffix in _SUFFIXES]
+    sizes = _sizes(samples.store, {file.name.rpartition("/")[0] for _, file in work}) if earlier else {}
+    known = {
+        index: earlier[file.name, file.sha256]
+        for index, (_, file) in enumerate(work)
+        if (file.name, file.sha256) in earlier and sizes.get(file.name) == file.bytes
+    }
+    threads = min(_MOST_THREADS, os.cpu_count() or 1) if isinstance(samples.store, LocalStore) else _REMOTE_THREADS
+    unread = (file for index, (_, file) in enumerate(work) if index not in known)
+    fresh = in_order(reader.read, unread, threads)
+    found = []
+    ignore(NotGeoreferencedWarning)
+    with _bar(len(work) - len(known), quiet=quiet) as bar, quality_table.Journal(samples.run.path) as journal:
+        for index, (sample, file) in enumerate(work):
+            digest: str | None = file.sha256
+            measures: ChipStatistics | None = known.get(index)
+            if measures is None:
+                digest, measures = next(fresh)
+                bar.update(1)
+                if digest is not None and measures is not None:
+                    journal.add(file.name, digest, measures)
+            found.append(CheckedFile(sample.id, sample.unit, file, digest, measures))
+    return found, len(work) - len(known)
+
+
+class _Reader:
+    """Reads and measures files, several at a time, in bounded memory.
+
+    Args:
+        store: where the files are.
+        datasets: ids of the run's datasets.
+    """
+
+    def __init__(self, store: Store, datasets: Sequence[str]) -> None:
+        self._store, self._datasets = store, datasets
+        self._used, self._freed = 0, threading.Condition()
+
+    def read(self, file: SampleFile) -> tuple[str | None, ChipStatistics | None]:
+        """Sha256 and measures of a file; None where it is missing, or does not decode."""
+        with self._room(file):
+            try:
+                data = self._store.read(file.name)
+            except OSError:
+                return None, None
+            digest = hashlib.sha256(data).hexdigest()
+            try:
+                if digest != file.sha256:
+                    validate(data, _USUAL_SUFFIX.get(file.suffix, file.suffix))  # to the last byte
+                return digest, compute_statistics(data, file, self._datasets)
+            except (ValidationError, UsageError, ValueError):  # an array of objects, or of other dimensions
+                return digest, None
+
+    @contextmanager
+    def _room(self, file: SampleFile) -> Iterator[None]:
+        """Waits until there is memory for a file, or no other is being measured."""
+        size = _WORKING * (file.width or 0) * (file.height or 0) * len(file.bands or "RGB") * _bytes_of(file.dtype)
+        with self._freed:
+            self._freed.wait_for(lambda: not self._used or self._used + size <= _AT_ONCE)
+            self._used += size
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._used -= size
+                self._freed.notify_all()
+
+
+def _bytes_of(dtype: str | None) -> int:
+    try:
+        return int(np.dtype(dtype or "uint8").itemsize)
+    except TypeError:  # of several types
+        return 8
+
+
+def _sizes(store: Store, folders: Collection[str]) -> dict[str, int]:
+    return dict(store.sizes(sorted(folders)))
+
+
+def _bar(total: int, *, quiet: bool) -> Any:
+    from tqdm import tqdm
+
+    hidden = True if quiet else None  # None: where there is no terminal
+    return tqdm(total=total, unit=" files", dynamic_ncols=True, delay=_PATIENCE, disable=hidden)
+
+
+def _frame(files: Sequence[CheckedFile]) -> pd.DataFrame:
+    import pandas as pd
+
+    nothing = asdict(ChipStatistics())
+    rows = [
+        {
+            "id": checked.id,
+            "layer": checked.file.layer or None,
+            "file": checked.file.name,
+            "bytes": checked.file.bytes,
+            "sha256": checked.sha256,
+            "flags": checked.flags,
+            "duplicate_of": checked.duplicate_of,
+            **(nothing if checked.measures is None else asdict(checked.measures)),
+        }
+        for checked in files
+    ]
+    return pd.DataFrame(rows)
+
+
+def _unchecked(
+    files: Sequence[CheckedFile], has_region: bool, info: Mapping[str, Any], bits: int | None
+) -> dict[str, str]:
+    """Flags that no file could have, and why."""
+    found = {}
+    measures = [checked.measures for checked in files if checked.measures is not None]
+    if all(each.cloud_fraction is None for each in measures):
+        found["cloudy"] = "no file has a quality band that tells of clouds, such as SCL or QA_PIXEL"
+    if not has_region:
+        roi = (info.get("parameters") or {}).get("roi")
+        what = f"only Earth Engine knows {roi}" if roi else "the run has no region"
+        found["outside"] = f"{what}: --roi W,S,E,N or a file names one"
+    elif not any(checked.file.transform for checked in files):
+        found["outside"] = "nobody knows where the files lie: they have no crs and transform"
+    if all(each.offset is None for each in measures):
+        found["shifted"] = "files of this kind say nothing of their place: only the manifest was compared"
+    if bits is not None and all(each.dhash is None for each in measures):
+        found["near_duplicate"] = "there is too little to see in the chips, or they are smaller than 9x9 pixels"
+    return found

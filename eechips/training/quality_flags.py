@@ -1,0 +1,295 @@
+"""What may be wrong with a chip: each flag is one question, answered from what was measured."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import UsageError
+from eechips.footprints import footprints
+from eechips.grid import Grid
+from eechips.training import duplicate_chips
+from eechips.training.chip_statistics import ChipStatistics, offset
+from eechips.training.samples import SampleFile
+
+FLAGS: Mapping[str, str] = {
+    "unreadable": "the file is missing, or does not decode",
+    "changed": "the file is not the one that was recorded: its sha256 is another",
+    "size": "not as many pixels as were asked for, or as the manifest says",
+    "shifted": "the pixels lie elsewhere than the manifest, the request or the run's grid says",
+    "outside": "no part of it lies in the region",
+    "masked": "too few pixels are valid",
+    "constant": "every band has one value",
+    "black": "too many pixels are 0 in every band",
+    "saturated": "too many pixels have the greatest value there is",
+    "cloudy": "too many pixels are cloud, as its own quality bands say",
+    "duplicate": "another chip has the same pixels",
+    "near_duplicate": "another chip looks the same",
+}
+"""What can be wrong, in the order in which it is told."""
+
+DAMAGED = frozenset({"unreadable", "changed"})
+"""Flags of files that were right once: to fetch them again mends them."""
+
+_OF_VALUES = ("constant", "black", "saturated")  # of images: in a map of classes they mean nothing
+_MOST_CLASSES = 40
+_OFFSET = 0.01  # pixels: more than rounding
+_PLACED = frozenset({"sample", "images", "composites", "mosaic"})  # recipes whose parameters say how pixels lie
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """How much is too much.
+
+    Attributes:
+        least_valid: share of pixels that must be valid.
+        most_black: share of valid pixels that may be 0 in every band.
+        most_saturated: share of valid pixels that may have their type's greatest value.
+        most_clouds: share of valid pixels that may be cloud.
+        bits: of 128 of a perceptual hash in which near duplicates differ at most; None to look for none.
+
+    Raises:
+        UsageError: if a value is out of range.
+    """
+
+    least_valid: float = 0.5
+    most_black: float = 0.5
+    most_saturated: float = 0.5
+    most_clouds: float = 0.2
+    bits: int | None = 4
+
+    def __post_init__(self) -> None:
+        for name in ("least_valid", "most_black", "most_saturated", "most_clouds"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise UsageError(f"--{name.replace('_', '-')} is a share from 0 to 1, not {getattr(self, name)}")
+        if self.bits is not None and not 0 <= self.bits <= 32:
+            raise UsageError(f"--bits is 0 to 32 of 128, not {self.bits}")
+
+
+@dataclass(slots=True)
+class CheckedFile:
+    """A file with what was measured of it.
+
+    Attributes:
+        id: of the unit.
+        unit: as it was planned.
+        file: what the manifest says.
+        sha256: of the content that was read; None if there was none.
+        measures: of the content; None if it did not decode.
+        flags: what is wrong, in the order of ``FLAGS``.
+        duplicate_of: id of the unit that shows the same.
+    """
+
+    id: str
+    unit: Mapping[str, Any]
+    file: SampleFile
+    sha256: str | None
+    measures: ChipStatistics | None
+    flags: list[str] = field(default_factory=list)
+    duplicate_of: str | None = None
+
+
+def set_flags(
+    files: Sequence[CheckedFile],
+    thresholds: Thresholds,
+    info: Mapping[str, Any],
+    region: BaseGeometry | None,
+    ignored: frozenset[tuple[str, str | None]],
+) -> None:
+    """Sets the flags of all files of a run.
+
+    Args:
+        files: in the order of the plan; those of a unit together.
+        thresholds: how much is too much.
+        info: run.json.
+        region: polygons in longitude and latitude; None if nobody knows.
+        ignored: flags that are not set, of one layer, or of all (None).
+    """
+    outside = _outside(files, region)
+    maps = class_maps(files)
+    is_on_lattice = lattice_of(info)
+    for index, checked in enumerate(files):
+        found = _of_one(checked, thresholds, info, is_on_lattice)
+        if checked.file.layer in maps:
+            found -= set(_OF_VALUES)
+        if outside[index]:
+            found.add("outside")
+        checked.flags = [name for name in FLAGS if name in found]
+    _set_duplicates(files, thresholds.bits, maps)
+    for checked in files:
+        layer = checked.file.layer
+        checked.flags = [name for name in checked.flags if not {(name, None), (name, layer)} & ignored]
+        if not {"duplicate", "near_duplicate"} & set(checked.flags):
+            checked.duplicate_of = None
+
+
+def class_maps(files: Sequence[CheckedFile]) -> frozenset[str]:
+    """Layers that are maps of classes beside an image: one band of integers, at most 40 different ones in any chip.
+
+    A chip of one class is right there, and so is one of class 0, or 255.
+    """
+    kinds: dict[str, list[int | None]] = defaultdict(list)
+    for checked in files:
+        if checked.measures is not None and checked.measures.min is not None:
+            kinds[checked.file.layer].append(checked.measures.kinds)
+    if len(kinds) < 2:
+        return frozenset()
+    found = [layer for layer, counts in kinds.items() if all(n is not None and n <= _MOST_CLASSES for n in counts)]
+    return frozenset(found) if len(found) < len(kinds) else frozenset()
+
+
+def lattice_of(info: Mapping[str, Any]) -> Callable[[Grid], bool] | None:
+    """Whether a grid has its pixels where the options of a run put them; None if they leave that to the source.
+
+    Args:
+        info: run.json.
+    """
+    parameters = info.get("parameters") or {}
+    crs, transform = parameters.get("crs"), parameters.get("transform")
+    if info.get("recipe") not in _PLACED or not isinstance(crs, str) or crs == "native":
+        return None
+    if transform is not None:
+        a, b, c, d, e, f = map(float, transform)
+        lattice = Grid(crs, (a, b, c, d, e, f), 1, 1)
+        return lambda grid: grid.crs == crs and _is_whole(lattice, grid)
+
+    def is_at_multiples(grid: Grid) -> bool:
+        a, b, _, d, e, _ = grid.transform
+        return (crs == "utm" or grid.crs == crs) and _is_whole(Grid(grid.crs, (a, b, 0.0, d, e, 0.0), 1, 1), grid)
+
+    return is_at_multiples
+
+
+def grid_of(file: SampleFile) -> Grid | None:
+    """The grid of a file by the manifest, if that says."""
+    if file.crs is None or file.transform is None or not file.width or not file.height:
+        return None
+    a, b, c, d, e, f = file.transform
+    return Grid(file.crs, (a, b, c, d, e, f), file.width, file.height)
+
+
+def _of_one(
+    checked: CheckedFile,
+    thresholds: Thresholds,
+    info: Mapping[str, Any],
+    is_on_lattice: Callable[[Grid], bool] | None,
+) -> set[str]:
+    """What is wrong with a file by itself."""
+    file, measures = checked.file, checked.measures
+    if measures is None:
+        return {"unreadable"}
+    asked, grid = _asked(checked.unit), grid_of(file)
+    size = (measures.width, measures.height)
+    sizes = [(file.width, file.height)] if file.width is not None else []
+    sizes += [(asked.width, asked.height)] if asked is not None else _size(info)
+    valid = measures.valid_fraction if file.valid_fraction is None else file.valid_fraction
+    answers = {
+        "changed": checked.sha256 != file.sha256,
+        "size": any(size != each for each in sizes),
+        "shifted": (measures.offset or 0.0) > _OFFSET
+        or (asked is not None and grid is not None and _is_shifted(asked, grid))
+        or (is_on_lattice is not None and grid is not None and not is_on_lattice(grid)),
+        "masked": valid is not None and valid < thresholds.least_valid,
+        "constant": bool(measures.is_constant) and measures.min is not None,
+        "black": _exceeds(measures.black, thresholds.most_black),
+        "saturated": _exceeds(measures.saturated, thresholds.most_saturated),
+        "cloudy": _exceeds(measures.cloud_fraction, thresholds.most_clouds),
+    }
+    return {name for name, is_wrong in answers.items() if is_wrong}
+
+
+def _exceeds(share: float | None, most: float) -> bool:
+    return share is not None and share > most
+
+
+def _asked(unit: Mapping[str, Any]) -> Grid | None:
+    """The grid that a unit asks for, if it has one."""
+    value = unit.get("grid")
+    try:
+        return Grid.from_json(value) if isinstance(value, Mapping) else None
+    except (KeyError, TypeError, ValueError):  # a recipe's own grid, which is something else
+        return None
+
+
+def _size(info: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """The size that the options of ``eechips sample`` ask for."""
+    size = (info.get("parameters") or {}).get("size") if info.get("recipe") == "sample" else None
+    return [(size[0], size[1])] if isinstance(size, list) and len(size) == 2 else []
+
+
+def _is_shifted(asked: Grid, grid: Grid) -> bool:
+    if asked.crs != grid.crs:
+        return True
+    return offset(asked.transform, grid.transform, asked.width, asked.height) > _OFFSET
+
+
+def _is_whole(lattice: Grid, grid: Grid) -> bool:
+    """Whether a grid is a window of a lattice."""
+    a, b, c, d, e, f = lattice.transform
+    first = Grid(lattice.crs, (a, b, 0.0, d, e, 0.0), 1, 1)
+    own = grid.transform
+    if offset(first.transform, (own[0], own[1], 0.0, own[3], own[4], 0.0), grid.width, grid.height) > _OFFSET:
+        return False
+    places = Grid(lattice.crs, (a, b, c, d, e, f), 1, 1).pixel(own[2], own[5])
+    return all(abs(place - round(place)) <= Fraction(_OFFSET) for place in places)
+
+
+def _outside(files: Sequence[CheckedFile], region: BaseGeometry | None) -> npt.NDArray[np.bool_]:
+    if region is None:
+        return np.zeros(len(files), dtype=bool)
+    outlines = footprints([grid_of(checked.file) for checked in files])
+    shapely.prepare(region)
+    is_known = np.array([outline is not None for outline in outlines], dtype=bool)
+    found: npt.NDArray[np.bool_] = is_known & ~shapely.intersects(region, outlines)
+    return found
+
+
+def _set_duplicates(files: Sequence[CheckedFile], bits: int | None, maps: frozenset[str]) -> None:
+    """Flags units all of whose files show what those of an earlier unit show; the flag stands at the first file."""
+    units: dict[str, list[CheckedFile]] = defaultdict(list)
+    for checked in files:
+        units[checked.id].append(checked)
+    ids = list(units)
+    keys = [_key(own) for own in units.values()]
+    same = duplicate_chips.equals(keys)
+    for index, original in same.items():
+        _flag(units[ids[index]][0], "duplicate", ids[original])
+    if bits is None:
+        return
+    layers = [{c.file.layer: c.measures.dhash for c in own if c.measures is not None} for own in units.values()]
+    shown = list(dict.fromkeys(checked.file.layer for checked in files if checked.file.layer not in maps))
+    first = next((layer for layer in shown if any(own.get(layer) for own in layers)), None)
+    if first is None:
+        return
+
+    def agree(one: int, other: int) -> bool:
+        pairs = [(layers[one].get(layer), layers[other].get(layer)) for layer in shown]
+        return all(a == b or (a is not None and b is not None and _differing(a, b) <= bits) for a, b in pairs)
+
+    hashes = [None if index in same else own.get(first) for index, own in enumerate(layers)]
+    for index, original in duplicate_chips.alike(hashes, bits, agree).items():
+        _flag(units[ids[index]][0], "near_duplicate", ids[original])
+
+
+def _key(own: Sequence[CheckedFile]) -> str | None:
+    """What is the same for units that show the same; None for one that shows nothing."""
+    if any(checked.measures is None for checked in own) or all(c.measures and c.measures.is_constant for c in own):
+        return None
+    return "\n".join(f"{c.file.layer}={c.measures.pixels}" for c in own if c.measures is not None)
+
+
+def _flag(checked: CheckedFile, name: str, original: str) -> None:
+    checked.flags.append(name)
+    checked.duplicate_of = original
+
+
+def _differing(one: str, other: str) -> int:
+    return bin(int(one, 16) ^ int(other, 16)).count("1")

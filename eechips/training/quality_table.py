@@ -1,0 +1,197 @@
+"""quality.parquet: what was measured of every file of a run, and what is wrong with it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.errors import StorageError, UsageError
+from eechips.received_files import opened_parquet, parse_json, read_parquet, reading
+from eechips.removal import Named, remove
+from eechips.staging import Writer, is_abandoned, is_temporary, new_writer, temporary_name, writer_of
+from eechips.storage import regular_file, write_file
+from eechips.training.chip_statistics import ChipStatistics
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+QUALITY_NAME = "quality.parquet"
+
+_VERSION = 1
+"""Of what is measured, and how: files that another version has measured are read again."""
+
+_METADATA = b"eechips.check"
+_JOURNAL_NAME = f"{QUALITY_NAME}.journal"
+_open: set[str] = set()  # names of the journals of checks that are running in this process
+_writers: set[Writer] = set()  # of all journals of this process
+_TEXTS = ("id", "layer", "file", "sha256", "duplicate_of", "pixels", "dhash")
+_INTEGERS = ("bytes", "width", "height", "kinds")
+_COLUMNS = ("id", "layer", "file", "bytes", "sha256", "flags", "duplicate_of")
+
+
+def read(folder: str | Path) -> pd.DataFrame:
+    """quality.parquet: a row for every file with pixels, in the order of the plan.
+
+    Args:
+        folder: of the run.
+
+    Returns:
+        Columns id (of the unit), layer (None where a unit has one file), file, bytes, sha256 (of the content that was
+        read), flags (list of names, empty if nothing is wrong), duplicate_of (id of the unit that shows the same), and
+        those of :class:`~eechips.training.chip_statistics.ChipStatistics`.
+
+    Raises:
+        UsageError: if the run was not checked.
+    """
+    path = _path(folder)
+    with reading(path):
+        frame: pd.DataFrame = read_parquet(path).to_pandas()
+        lacking = [name for name in _COLUMNS if name not in frame.columns]
+        if lacking:
+            raise ValueError(f"it has no column {lacking[0]}")
+        frame["flags"] = [list(names) for names in frame["flags"]]
+        return frame
+
+
+def flags(folder: str | Path) -> pd.Series[list[str]]:
+    """What is wrong with every unit that was checked: names of flags, of all its files, sorted; by id of the unit.
+
+    Raises:
+        UsageError: if the run was not checked.
+    """
+    frame = read(folder)
+    grouped = frame.groupby("id", sort=False)["flags"]
+    return grouped.agg(lambda lists: sorted({flag for each in lists for flag in each}))
+
+
+def options(folder: str | Path) -> dict[str, Any]:
+    """How the run was checked: the options of ``eechips check``.
+
+    Raises:
+        UsageError: if the run was not checked.
+    """
+    return dict(_metadata(folder)["options"])
+
+
+def measured(folder: str | Path) -> dict[tuple[str, str], ChipStatistics]:
+    """What earlier checks have measured, by file and sha256 of its content, one that was interrupted included."""
+    found = {}
+    if (Path(folder) / QUALITY_NAME).is_file() and _metadata(folder)["version"] == _VERSION:
+        names = [field.name for field in fields(ChipStatistics)]
+        for row in read_parquet(_path(folder), ("file", "sha256", *names)).to_pylist():
+            if row["pixels"] is not None:
+                found[row["file"], row["sha256"]] = ChipStatistics(**{name: row[name] for name in names})
+    for path, line in _noted(Path(folder)):
+        try:
+            version, file, digest, values = parse_json(line)
+        except (ValueError, TypeError):  # it was cut off
+            continue
+        if version == _VERSION:
+            with reading(path):
+                found[file, digest] = ChipStatistics(**values)
+    return found
+
+
+def _journals(folder: Path) -> list[Path]:
+    """The journals of checks that are running, or were interrupted."""
+    found = []
+    for path in sorted(folder.glob(f".{_JOURNAL_NAME}.*")):
+        if is_temporary(path.name) and path.is_file():
+            found.append(path)
+    return found
+
+
+def _noted(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """The lines of all journals, and where they are; another check may be removing one."""
+    for path in _journals(folder):
+        with contextlib.suppress(FileNotFoundError):
+            for line in regular_file(path, folder).read_bytes().splitlines():
+                yield path, line
+
+
+class Journal:
+    """What a check measures, file by file, so that one that is interrupted goes on where it was.
+
+    Use it in a ``with`` block; it is gone once the block has come to its end, with those of checks that were
+    interrupted. Several checks may run at once: each has a journal of its own.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._writer = new_writer()
+        self._path = folder / temporary_name(_JOURNAL_NAME, str(self._writer))
+        _open.add(self._path.name)
+        _writers.add(self._writer)
+        try:
+            self._file = self._path.open("a")
+        except OSError as error:
+            raise StorageError(f"could not write {self._path}: {error.strerror or error}") from error
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._file.close()
+        _open.discard(self._path.name)
+        if kind is None:
+            for path in _journals(self._path.parent):
+                is_own = writer_of(path.name) in _writers and path.name not in _open
+                if is_own or is_abandoned(path.name, self._writer):
+                    remove(path, Named())
+
+    def add(self, file: str, sha256: str, measures: ChipStatistics) -> None:
+        """Notes what was measured of a file."""
+        self._file.write(json.dumps([_VERSION, file, sha256, asdict(measures)]) + "\n")
+
+
+def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
+    """Writes quality.parquet, whole or not at all.
+
+    Args:
+        folder: of the run.
+        frame: as :func:`read` gives it.
+        options: how the files were checked: JSON values.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    measures = [field.name for field in fields(ChipStatistics)]
+    types = dict.fromkeys(measures, pa.float64()) | dict.fromkeys(_TEXTS, pa.string())
+    types |= dict.fromkeys(_INTEGERS, pa.int64()) | {"is_constant": pa.bool_(), "flags": pa.list_(pa.string())}
+    schema = pa.schema([(name, types[name]) for name in (*_COLUMNS, *measures)])
+    content = json.dumps({"version": _VERSION, "options": dict(options)}).encode()
+    columns = [pa.array(frame[name].tolist(), type=types[name], from_pandas=True) for name in schema.names]
+    table = pa.table(columns, schema=schema).replace_schema_metadata({_METADATA: content})
+    buffer = pa.BufferOutputStream()
+    pyarrow.parquet.write_table(table, buffer, compression="zstd")
+    path = folder / QUALITY_NAME
+    write_file(path, buffer.getvalue().to_pybytes())
+    return path
+
+
+def _metadata(folder: str | Path) -> dict[str, Any]:
+    path = _path(folder)
+    with opened_parquet(path) as file:
+        found: dict[str, Any] = parse_json((file.schema_arrow.metadata or {})[_METADATA])
+        if not isinstance(found, dict) or not isinstance(found["options"], dict) or "version" not in found:
+            raise ValueError("its metadata are not those of a check")
+    return found
+
+
+def _path(folder: str | Path) -> Path:
+    path = Path(folder) / QUALITY_NAME
+    if not path.is_file():
+        raise UsageError(f"{folder} was not checked yet: eechips check {folder}")
+    return path

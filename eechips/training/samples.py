@@ -1,0 +1,402 @@
+"""The samples of a run: what each unit has brought, with its files, its split and what is known of it.
+
+One reader for whoever makes something of a run. It holds a run's rows as Arrow tables, some 100 MB for 100,000 chips,
+so that processes that are forked share them and those that are spawned get them quickly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby, islice
+from operator import itemgetter
+from pathlib import Path, PurePosixPath
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.errors import UsageError
+from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, State
+from eechips.manifest.run import Run, open_run
+from eechips.storage import Store, name_fields
+from eechips.training import split_table
+
+ONLY = ""
+"""The layer of a unit that has one file."""
+
+PIXELS = frozenset({"png", "jpg", "jpeg", "tif", "tiff", "npy"})
+"""Suffixes of files that have pixels."""
+
+UNNAMED = ("image", "file")
+"""What the layer is called, where it needs a name, of a sample that has one file: with pixels, or without."""
+
+STRATA = ("class", "eco_name", "eco_id")
+"""Fields of a unit that say which stratum it was drawn in: the first that it has."""
+
+_BATCH = 1000  # samples that are made at a time
+_UNITS = ("position", "lower(hex(id))", "unit", "state", "valid_fraction", "sources", "dates", "finished")
+_UNIT_NAMES = ("position", "id", *_UNITS[2:])
+_OWN = ("file", "bytes", "sha256")
+_FACTS = LAYER_COLUMNS
+_FILE_NAMES = ("layer", *_OWN, "facts")
+_WITHOUT: Mapping[str, Any] = {"bands": None, "transform": None, "sources": (), "dates": ()}
+_NOT_OF_THE_UNIT = frozenset({"id", "index", "kind"})
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFile:
+    """A file of a sample.
+
+    Attributes:
+        layer: which of the sample's files it is; empty if it has one.
+        name: path below where the results are, with forward slashes.
+        bytes: size.
+        sha256: of the content, hexadecimal.
+        bands: names of bands (of columns, in a table); None if nobody knows.
+        dtype: numpy name of the pixels' type.
+        width: columns of pixels.
+        height: rows of pixels.
+        crs: code, or WKT.
+        transform: pixel corners to coordinates, (a, b, c, d, e, f).
+        valid_fraction: share of pixels that are not masked, 0 to 1.
+        rows: of a table.
+        sources: ids of assets.
+        dates: ISO 8601.
+    """
+
+    layer: str
+    name: str
+    bytes: int
+    sha256: str
+    bands: tuple[str, ...] | None = None
+    dtype: str | None = None
+    width: int | None = None
+    height: int | None = None
+    crs: str | None = None
+    transform: tuple[float, ...] | None = None
+    valid_fraction: float | None = None
+    rows: int | None = None
+    sources: tuple[str, ...] = ()
+    dates: tuple[str, ...] = ()
+
+    @property
+    def suffix(self) -> str:
+        """Of its name, in lower case and without the dot; empty if it has none."""
+        return suffix_of(self.name)
+
+    @property
+    def label(self) -> str:
+        """What its layer is called where it needs a name: see ``UNNAMED``."""
+        return label_of(self.layer, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A unit with its results.
+
+    Attributes:
+        id: of the unit, hexadecimal.
+        position: in the plan; never its identity.
+        unit: as the recipe planned it.
+        state: ``done``, or ``empty`` if it has masked pixels only.
+        valid_fraction: of its least valid file; None if nobody knows.
+        sources: ids of the assets of all its files.
+        dates: of all its files, ISO 8601.
+        split: its split; None if the run was not split, or had not this unit then.
+        flags: what ``eechips check`` has found wrong with it; None if it was not checked.
+        files: in the order in which the recipe made them.
+        finished: when it was settled, ISO 8601, UTC.
+    """
+
+    id: str
+    position: int
+    unit: dict[str, Any]
+    state: str
+    valid_fraction: float | None
+    sources: tuple[str, ...]
+    dates: tuple[str, ...]
+    split: str | None
+    flags: tuple[str, ...] | None
+    files: tuple[SampleFile, ...]
+    finished: str | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What the unit says of itself, flat: texts and numbers of the unit and of its properties."""
+        return fields_of(self.unit)
+
+    @property
+    def stratum(self) -> str | int | float | None:
+        """The class, or else the ecoregion, that it was drawn in; None if in neither."""
+        fields = self.fields
+        return next((fields[name] for name in STRATA if name in fields), None)
+
+
+class Samples(Sequence[Sample]):
+    """The units of a run that have files, in the order of the plan.
+
+    Attributes:
+        run: the run.
+    """
+
+    def __init__(self, run: Run, units: Any, files: Any, starts: npt.NDArray[np.int64]) -> None:
+        self.run = run
+        self._units, self._files, self._starts = units, files, starts  # sample i has files starts[i] to starts[i + 1]
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Samples: ...
+    def __getitem__(self, index: int | slice) -> Sample | Samples:
+        if isinstance(index, slice):
+            return self.take(range(*index.indices(len(self))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"there are {len(self)} samples: none has the number {index}")
+        return next(self._made(range(index % len(self), index % len(self) + 1)))
+
+    def __len__(self) -> int:
+        return len(self._starts) - 1
+
+    def __iter__(self) -> Iterator[Sample]:
+        for start in range(0, len(self), _BATCH):
+            yield from self._made(range(start, min(start + _BATCH, len(self))))
+
+    def take(self, indices: Iterable[int]) -> Samples:
+        """Some of the samples, in the order given."""
+        chosen = np.fromiter(indices, dtype=np.int64)
+        counts = self._starts[chosen + 1] - self._starts[chosen]
+        starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        files = np.repeat(self._starts[chosen] - starts[:-1], counts) + np.arange(starts[-1])
+        return Samples(self.run, self._units.take(chosen), self._files.take(files), starts)
+
+    def of_split(self, *names: str) -> Samples:
+        """Those of some splits.
+
+        Raises:
+            UsageError: if the run was not split, or has no such split.
+        """
+        found = np.array([name or "" for name in self.splits], dtype=object)
+        there = sorted({name for name in found if name} - {split_table.NONE})
+        if not there:
+            raise UsageError(f"{self.run.path} has no splits yet: eechips split {self.run.path}")
+        for name in names:
+            if name not in there:
+                raise UsageError(f"there is no split '{name}': there are {', '.join(there)}")
+        return self.take(np.flatnonzero(np.isin(found, names)))
+
+    @property
+    def ids(self) -> list[str]:
+        """Of every sample."""
+        found: list[str] = self._units["id"].to_pylist()
+        return found
+
+    @property
+    def splits(self) -> list[str | None]:
+        """Of every sample: see :attr:`Sample.split`."""
+        found: list[str | None] = self._units["split"].to_pylist()
+        return found
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers that samples have, in the order in which they come up; one that is empty if each has one file."""
+        return tuple(dict.fromkeys(self._files["layer"].to_pylist()))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What the layers are called where they need names: see :attr:`SampleFile.label`."""
+        names = zip(self._files["layer"].to_pylist(), self._files["file"].to_pylist(), strict=True)
+        return tuple(dict.fromkeys(label_of(layer, name) for layer, name in names))
+
+    def field(self, name: str) -> list[Any]:
+        """A field of every sample's unit, see :attr:`Sample.fields`; None where a unit has no such field.
+
+        Raises:
+            UsageError: if none has it; the message lists what there is.
+        """
+        found = [fields_of(json.loads(text)) for text in self._units["unit"].to_pylist()]
+        if found and not any(name in fields for fields in found):
+            there = ", ".join(dict.fromkeys(key for fields in found for key in fields))
+            raise UsageError(f"no sample has a field '{name}'; there are: {there or 'none'}")
+        return [fields.get(name) for fields in found]
+
+    @cached_property
+    def store(self) -> Store:
+        """Where the files are."""
+        return self.run.store
+
+    def read(self, file: SampleFile) -> bytes:
+        """The content of a file, compared with what was recorded. Threads may call it.
+
+        Raises:
+            UsageError: if it is missing, cannot be read, or has changed.
+        """
+        try:
+            data = self.store.read(file.name)
+        except OSError as error:
+            reason = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            raise UsageError(f"{file.name} {reason}: eechips verify {self.run.path} lists what is wrong") from error
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise UsageError(
+                f"{file.name} has changed since it was fetched: eechips verify {self.run.path} lists such files"
+            )
+        return data
+
+    def _made(self, numbers: range) -> Iterator[Sample]:
+        first, end = self._starts[numbers.start], self._starts[numbers.stop]
+        files = [_file(row) for row in self._files.slice(first, end - first).to_pylist()]
+        rows = self._units.slice(numbers.start, len(numbers)).to_pylist()
+        for number, row in zip(numbers, rows, strict=True):
+            own = files[self._starts[number] - first : self._starts[number + 1] - first]
+            yield Sample(
+                id=row["id"],
+                position=row["position"],
+                unit=json.loads(row["unit"]),
+                state=row["state"],
+                valid_fraction=row["valid_fraction"],
+                sources=_texts(row["sources"]),
+                dates=_texts(row["dates"]),
+                split=row["split"],
+                flags=None if row["flags"] is None else tuple(row["flags"]),
+                files=tuple(own),
+                finished=row["finished"],
+            )
+
+
+def read_samples(run: Run | str | Path) -> Samples:
+    """The samples of a run, finished or going on.
+
+    Args:
+        run: the run, or its folder.
+
+    Returns:
+        Every unit that has files, in the order of the plan; those that failed, are still to come, or whose empty file
+        was not kept have none.
+
+    Raises:
+        UsageError: if the folder holds no run.
+    """
+    run = run if isinstance(run, Run) else open_run(run)
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        units, files, starts = _tables(_rows(ledger))
+    return Samples(run, _with_findings(run.path, units), files, starts)
+
+
+def label_of(layer: str, name: str) -> str:
+    """What the layer of a file of that name is called: see ``UNNAMED``."""
+    return layer or UNNAMED[suffix_of(name) not in PIXELS]
+
+
+def values_of(values: Iterable[Any]) -> tuple[Any, ...]:
+    """The values that a field has, each once, in their order: numbers before texts; None left out."""
+    return tuple(sorted({v for v in values if v is not None}, key=lambda value: (isinstance(value, str), value)))
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a file's name, in lower case and without the dot; empty if it has none."""
+    return PurePosixPath(name).suffix.lstrip(".").lower()
+
+
+def fields_of(unit: Mapping[str, Any]) -> dict[str, Any]:
+    """What a unit says of itself, flat: its texts and numbers, and those of its properties."""
+    return {name: value for name, value in name_fields(unit, "", 0).items() if name not in _NOT_OF_THE_UNIT}
+
+
+def _rows(ledger: Ledger) -> Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]:
+    """A row for every unit with files, and rows for its files."""
+    layers = _by_position((row[0], row[2:]) for row in ledger.layers())
+    further = _by_position(_further(ledger))
+    for batch in ledger.batches((*_UNITS, *_OWN, *_FACTS)):
+        for row in batch:
+            unit, (file, size, digest, *facts) = row[: len(_UNITS)], row[len(_UNITS) :]
+            if file is None or not State(unit[3]).has_result:
+                continue
+            own = [(ONLY, file, size, digest, _facts(facts))]
+            yield unit, layers(unit[0]) or own + further(unit[0])
+
+
+def _by_position(rows: Iterable[tuple[int, tuple[Any, ...]]]) -> Callable[[int], list[tuple[Any, ...]]]:
+    """What rows, which are in the order of positions, have for each; to be asked in that order."""
+    groups = groupby(rows, key=itemgetter(0))
+    waiting: tuple[int, list[tuple[Any, ...]]] | None = None
+
+    def at(position: int) -> list[tuple[Any, ...]]:
+        nonlocal waiting
+        while waiting is None or waiting[0] < position:
+            group = next(groups, None)
+            if group is None:
+                return []
+            waiting = (group[0], [row for _, row in group[1]])
+        return waiting[1] if waiting[0] == position else []
+
+    return at
+
+
+def _further(ledger: Ledger) -> Iterator[tuple[int, tuple[Any, ...]]]:
+    """The files that a script's unit has beyond its first, by number from 2: scripts give files no layers."""
+    digests = {file: digest for _, file, digest in ledger.further_files()}
+    if not digests:
+        return
+    for position, rows in groupby(ledger.files(), key=itemgetter(0)):
+        others = sorted((file, size) for _, file, size in rows if file in digests)
+        for number, (file, size) in enumerate(others, start=2):
+            yield position, (str(number), file, size, digests[file], "{}")
+
+
+def _facts(values: Sequence[Any]) -> str:
+    found = zip(_FACTS, values, strict=True)
+    return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in found if v is not None})
+
+
+def _tables(rows: Iterator[tuple[tuple[Any, ...], list[tuple[Any, ...]]]]) -> tuple[Any, Any, npt.NDArray[np.int64]]:
+    import pyarrow as pa
+
+    texts, number = pa.large_string(), pa.int64()  # large: of all samples together
+    of_unit = (number, texts, texts, texts, pa.float64(), texts, texts, texts)
+    of_file = (pa.dictionary(pa.int32(), pa.string()), texts, number, texts, texts)
+    unit_schema = pa.schema(list(zip(_UNIT_NAMES, of_unit, strict=True)))
+    file_schema = pa.schema(list(zip(_FILE_NAMES, of_file, strict=True)))
+    units, files, counts = [unit_schema.empty_table()], [file_schema.empty_table()], [0]
+    while block := list(islice(rows, _BATCH * 10)):
+        units.append(_table([unit for unit, _ in block], unit_schema))
+        files.append(_table([file for _, own in block for file in own], file_schema))
+        counts += [len(own) for _, own in block]
+    whole = (pa.concat_tables(parts).unify_dictionaries().combine_chunks() for parts in (units, files))
+    return *whole, np.cumsum(counts, dtype=np.int64)
+
+
+def _table(rows: list[tuple[Any, ...]], schema: Any) -> Any:
+    import pyarrow as pa
+
+    columns = zip(*rows, strict=True)
+    return pa.table(
+        [pa.array(column, type=field.type) for field, column in zip(schema, columns, strict=True)], schema=schema
+    )
+
+
+def _with_findings(folder: Path, units: Any) -> Any:
+    """The units with their splits and flags, if somebody has split or checked the run."""
+    import pyarrow as pa
+
+    from eechips.training import quality_table  # which checks files, and so reads samples
+
+    ids = units["id"].to_pylist()
+    split = dict(split_table.read(folder)) if (folder / split_table.SPLITS_NAME).is_file() else {}
+    flags = dict(quality_table.flags(folder)) if (folder / quality_table.QUALITY_NAME).is_file() else {}
+    units = units.append_column("split", pa.array([split.get(i) for i in ids], type=pa.string()))
+    return units.append_column("flags", pa.array([flags.get(i) for i in ids], type=pa.list_(pa.string())))
+
+
+def _file(row: Mapping[str, Any]) -> SampleFile:
+    facts = json.loads(row["facts"])
+    for name in LISTS:
+        facts[name] = tuple(facts[name]) if facts.get(name) is not None else _WITHOUT[name]
+    return SampleFile(row["layer"], row["file"], row["bytes"], row["sha256"], **facts)
+
+
+def _texts(text: str | None) -> tuple[str, ...]:
+    return tuple(json.loads(text)) if text else ()

@@ -1,0 +1,316 @@
+"""Shards: which samples go into which, what a packed sample is, and the index of a pack."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eechips.errors import UsageError
+from eechips.recipe import canonical_json
+from eechips.storage import safe_component, write_file
+from eechips.training.chip_pixels import ChipPixels, decode
+from eechips.training.samples import Sample
+
+INDEX_NAME = "shards.json"
+"""The index of a pack: there when the pack is whole."""
+
+WHOLE = "all"
+"""The split of samples of a run that was not split."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileContent:
+    """A file as it is.
+
+    Attributes:
+        suffix: of its name, without the dot.
+        data: the content.
+    """
+
+    suffix: str
+    data: bytes
+
+    def pixels(self) -> ChipPixels:
+        """What it shows; see :func:`eechips.training.chip_pixels.decode`."""
+        return decode(self.data, self.suffix)
+
+
+@dataclass(frozen=True, slots=True)
+class PackEntry:
+    """A sample in a shard.
+
+    Attributes:
+        id: of the unit.
+        metadata: JSON text: what is known of the sample, see :func:`metadata_of`.
+        layers: its files, or their pixels, by name of the layer.
+    """
+
+    id: str
+    metadata: str
+    layers: Mapping[str, FileContent | ChipPixels]
+
+
+@dataclass(frozen=True, slots=True)
+class PackLayer:
+    """What a layer of all samples has in common.
+
+    Attributes:
+        suffixes: of its files.
+        bands: names of its bands; None if nobody knows, or samples differ.
+        dtype: numpy name of the type of its values; None if samples differ.
+        shape: bands, rows and columns; None if samples differ or it was not decoded.
+    """
+
+    suffixes: tuple[str, ...]
+    bands: tuple[str, ...] | None = None
+    dtype: str | None = None
+    shape: tuple[int, int, int] | None = None
+
+
+PackLayout = Mapping[str, PackLayer]
+"""The layers of a pack by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Samples that are packed together.
+
+    Attributes:
+        split: of all of them.
+        number: among the shards of the split, from 0.
+        count: how many samples.
+        first: number of the first of them among those of the split.
+        total: samples of the split.
+        stride: samples of every shard of the split but the last; 0 if shards differ.
+    """
+
+    split: str
+    number: int
+    count: int
+    first: int
+    total: int
+    stride: int = 0
+
+    @property
+    def group(self) -> str:
+        """Its split as a part of file names."""
+        return safe_component(self.split)
+
+    @property
+    def stem(self) -> str:
+        """Its name without suffix: ``train-000012``."""
+        return f"{self.group}-{self.number:06d}"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of a pack.
+
+    Attributes:
+        name: path below the pack's folder, with forward slashes.
+        bytes: size.
+        sha256: of the content, hexadecimal.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredShard:
+    """A shard that is complete.
+
+    Attributes:
+        shard: what it is.
+        files: what it consists of: one file, or in Zarr one for every array.
+    """
+
+    shard: Shard
+    files: tuple[StoredFile, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON value."""
+        return {**asdict(self.shard), "files": [asdict(file) for file in self.files]}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> StoredShard:
+        """Of what :meth:`to_json` made."""
+        own = dict(value)
+        files = tuple(StoredFile(**file) for file in own.pop("files"))
+        return StoredShard(Shard(**own), files)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackIndex:
+    """What a pack holds.
+
+    Attributes:
+        format: one of :data:`eechips.training.formats.FORMATS`.
+        seed: of the order of the samples.
+        shard_count: samples of a shard at most.
+        shard_bytes: bytes of a shard at most.
+        selected: splits that were asked for; none for all.
+        identity: sha256 of what is in which shard.
+        samples: how many.
+        left_out: samples of the run that are in no shard, by their split.
+        layers: what each has.
+        fields: values of the units' fields, sorted; of those that have :data:`MOST_VALUES` at most.
+        run: recipe, command, datasets with licence and citation, and notes of the run.
+        shards: all of them, by split and number.
+        files: beside the shards.
+    """
+
+    format: str
+    seed: int
+    shard_count: int
+    shard_bytes: int
+    selected: tuple[str, ...]
+    identity: str
+    samples: int
+    left_out: Mapping[str, int]
+    layers: PackLayout
+    fields: Mapping[str, tuple[Any, ...]]
+    run: Mapping[str, Any]
+    shards: tuple[StoredShard, ...] = ()
+    files: tuple[StoredFile, ...] = ()
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Samples of each split."""
+        counts: dict[str, int] = {}
+        for stored in self.shards:
+            counts[stored.shard.split] = counts.get(stored.shard.split, 0) + stored.shard.count
+        return counts
+
+    @property
+    def bytes(self) -> int:
+        """Of all files."""
+        return sum(file.bytes for file in self.files) + sum(f.bytes for stored in self.shards for f in stored.files)
+
+    def write(self, folder: Path) -> None:
+        """Writes shards.json, whole or not at all.
+
+        Raises:
+            StorageError: if it cannot be written.
+        """
+        value = {
+            **{name: getattr(self, name) for name in self.__slots__},
+            "layers": {name: asdict(layer) for name, layer in self.layers.items()},
+            "shards": [stored.to_json() for stored in self.shards],
+            "files": [asdict(file) for file in self.files],
+        }
+        write_file(folder / INDEX_NAME, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def read_index(folder: str | Path) -> PackIndex:
+    """The index of a pack.
+
+    Raises:
+        UsageError: if the folder holds none that is whole.
+    """
+    path = Path(folder) / INDEX_NAME
+    try:
+        value = json.loads(path.read_bytes())
+        value["layers"] = {
+            name: PackLayer(
+                tuple(layer["suffixes"]),
+                tuple(layer["bands"]) if layer["bands"] is not None else None,
+                layer["dtype"],
+                tuple(layer["shape"]) if layer["shape"] is not None else None,
+            )
+            for name, layer in value["layers"].items()
+        }
+        value["selected"] = tuple(value["selected"])
+        value["fields"] = {name: tuple(values) for name, values in value["fields"].items()}
+        value["shards"] = tuple(StoredShard.from_json(shard) for shard in value["shards"])
+        value["files"] = tuple(StoredFile(**file) for file in value["files"])
+        return PackIndex(**value)
+    except FileNotFoundError:
+        raise UsageError(f"{folder} holds no whole pack: there is no {INDEX_NAME} (eechips pack makes it)") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} is no index of a pack: {error}") from None
+
+
+MOST_VALUES = 1000
+"""Values of a field that are listed in the index."""
+
+
+def metadata_of(sample: Sample) -> str:
+    """What is known of a sample, as one JSON text, the same wherever the run lies.
+
+    Keys: id, split, stratum, state, valid_fraction, sources, dates, flags, unit (as the recipe planned it), and
+    ``layers`` with file, bytes, sha256, bands, dtype, width, height, crs, transform, valid_fraction, rows, sources and
+    dates of each. What nobody knows is left out.
+    """
+    layers = {}
+    for file in sample.files:
+        facts = {name: getattr(file, name) for name in file.__slots__ if name not in ("layer", "name")}
+        layers[file.label] = _known({"file": file.name, **facts})
+    values = {
+        "id": sample.id,
+        "split": sample.split,
+        "stratum": sample.stratum,
+        "state": sample.state,
+        "valid_fraction": sample.valid_fraction,
+        "sources": sample.sources,
+        "dates": sample.dates,
+        "flags": sample.flags,
+        "unit": sample.unit,
+        "layers": layers,
+    }
+    return canonical_json(_known(values))
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None and value != ()}
+
+
+def shuffled_order(ids: Sequence[str], seed: int) -> npt.NDArray[np.int64]:
+    """The numbers of samples in an order that looks random and is the same everywhere.
+
+    It sorts by the sha256 of seed and id, so that further samples come between those that were there.
+    """
+    keys = [hashlib.sha256(f"{seed}:{identifier}".encode()).digest() for identifier in ids]
+    return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+
+def shard_sizes(weights: npt.NDArray[np.int64], most_count: int, most_bytes: int) -> list[int]:
+    """How many samples each shard gets: as alike as the bounds allow.
+
+    Args:
+        weights: bytes of every sample, in order.
+        most_count: samples of a shard.
+        most_bytes: bytes of a shard; a sample that has more is alone.
+
+    Returns:
+        Counts, all positive; together they are all samples.
+    """
+    filled = _filled(weights, most_count, most_bytes)
+    if not filled:
+        return []
+    ends = np.linspace(0, len(weights), len(filled) + 1).round().astype(np.int64)
+    sums = np.concatenate([[0], np.cumsum(weights)])
+    counts = np.diff(ends)
+    is_within = counts.max() <= most_count and (sums[ends[1:]] - sums[ends[:-1]]).max() <= most_bytes
+    return [int(count) for count in counts] if is_within else filled
+
+
+def _filled(weights: npt.NDArray[np.int64], most_count: int, most_bytes: int) -> list[int]:
+    """Shards that are as full as can be."""
+    counts: list[int] = []
+    size = most_bytes
+    for weight in weights.tolist():
+        if not counts or counts[-1] == most_count or size + weight > most_bytes:
+            counts.append(0)
+            size = 0
+        counts[-1] += 1
+        size += weight
+    return counts

@@ -1,0 +1,296 @@
+"""How a pack is made: shard by shard, each of them whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import json
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import StorageError, UsageError
+from eechips.removal import Locked, remove, remove_tree, replace
+from eechips.staging import SCRATCH_PREFIX
+from eechips.storage import sha256_of, write_file
+from eechips.training.chip_pixels import ChipPixels
+from eechips.training.formats import format_of
+from eechips.training.samples import Sample, Samples
+from eechips.training.shard_index import (
+    INDEX_NAME,
+    FileContent,
+    PackEntry,
+    PackIndex,
+    Shard,
+    StoredFile,
+    StoredShard,
+    metadata_of,
+    read_index,
+)
+
+JOURNAL_NAME = "shards.jsonl"
+"""What is complete of a pack that is not: what it is, and a line for each shard."""
+
+_TELL_APART = ("format", "seed", "shard_count", "shard_bytes", "selected", "identity")
+"""What makes a pack this pack and no other."""
+
+_READERS = 8  # threads that read files: object stores answer slowly
+_AHEAD = 32  # samples that are read before they are needed
+
+
+class ShardWriter:
+    """A pack that is made, gone on with, or found to be there.
+
+    Args:
+        samples: in the order in which they are packed.
+        shards: one after the other, they take up the samples.
+        index: of the pack, but for what is known of shards when they are there.
+        folder: of the pack; held by this process.
+        quiet: no progress.
+    """
+
+    def __init__(
+        self, samples: Samples, shards: Sequence[Shard], index: PackIndex, folder: Path, *, quiet: bool
+    ) -> None:
+        self._samples, self._shards, self._index = samples, shards, index
+        self._folder, self._quiet = folder, quiet
+        self._scratch = folder / f"{SCRATCH_PREFIX}pack"
+        self._right = Locked(folder)
+        self._journal = folder / JOURNAL_NAME
+        self._module = format_of(index.format)
+        self._names: set[str] = set()  # of files that are the pack's, whatever is in them now
+
+    def run(self) -> PackIndex:
+        """Makes what is missing.
+
+        Raises:
+            UsageError: if the folder holds something else, or a file is not as the manifest has it.
+            StorageError: if a shard cannot be written, or does not read back with every sample.
+        """
+        known, whole = self._known()
+        self._names.update(file.name for stored in known for file in stored.files)
+        kept = self._kept(known)
+        if whole is not None and len(kept) == len(self._shards) and self._is_there(whole.files):
+            return whole
+        with _failures(self._folder):
+            self._begin(kept)
+            with progress("packing", self._index.samples, quiet=self._quiet) as bar:
+                first = 0
+                for shard in self._shards:
+                    if shard in kept:
+                        bar.update(shard.count)
+                    else:
+                        kept[shard] = self._make(shard, self._samples[first : first + shard.count], bar)
+                    first += shard.count
+            files = self._finish()
+            index = dataclasses.replace(self._index, shards=tuple(kept[shard] for shard in self._shards), files=files)
+            index.write(self._folder)
+            remove(self._journal, self._right)
+        return index
+
+    @property
+    def _identity(self) -> dict[str, Any]:
+        return {name: getattr(self._index, name) for name in _TELL_APART}
+
+    def _known(self) -> tuple[Sequence[StoredShard], PackIndex | None]:
+        """The shards of this pack that were complete once, and its index if it has one.
+
+        Raises:
+            UsageError: if the folder holds another pack, or files that are none of ours.
+        """
+        if (self._folder / INDEX_NAME).exists():
+            index = read_index(self._folder)
+            self._check_same({name: getattr(index, name) for name in _TELL_APART})
+            return index.shards, index
+        if self._journal.exists():
+            head, *lines = _lines(self._journal) or [self._identity]
+            self._check_same(head)
+            return [StoredShard.from_json(line) for line in lines], None
+        names = {shard.group + self._module.SUFFIX for shard in self._shards}
+        names |= {shard.stem + self._module.SUFFIX for shard in self._shards}
+        there = sorted(name for name in names if (self._folder / name).exists())
+        if there:
+            raise UsageError(f"{self._folder / there[0]} is there already, and no pack of ours: choose another --out")
+        return [], None
+
+    def _check_same(self, other: Mapping[str, Any]) -> None:
+        differing = [name for name, value in self._identity.items() if _plain(other.get(name)) != _plain(value)]
+        if not differing:
+            return
+        words = [_words(name, other.get(name)) for name in differing if name != "identity"]
+        what = (
+            f"made with {', '.join(words)}" if words else "made of other samples: the run, splits or flags have changed"
+        )
+        raise UsageError(f"{self._folder} holds a pack that was {what}; remove it, or choose another --out")
+
+    def _kept(self, known: Sequence[StoredShard]) -> dict[Shard, StoredShard]:
+        """The shards that are as they were when they were complete."""
+        kept = {}
+        with progress("comparing", sum(stored.shard.count for stored in known), quiet=self._quiet) as bar:
+            for stored in known:
+                if self._is_there(stored.files):
+                    kept[stored.shard] = stored
+                bar.update(stored.shard.count)
+        return kept
+
+    def _is_there(self, files: Iterable[StoredFile]) -> bool:
+        """Whether files are as they were when they were complete."""
+        for file in files:
+            path = self._folder / file.name
+            if not path.is_file() or path.stat().st_size != file.bytes or sha256_of(path) != file.sha256:
+                return False
+        return True
+
+    def _begin(self, kept: Mapping[Shard, StoredShard]) -> None:
+        """Notes what is complete, and that the whole is not."""
+        remove_tree(self._scratch, self._right)
+        lines = [self._identity, *(stored.to_json() for stored in kept.values())]
+        write_file(self._journal, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        remove(self._folder / INDEX_NAME, self._right)
+
+    def _note(self, stored: StoredShard) -> None:
+        with self._journal.open("a") as file:
+            file.write(json.dumps(stored.to_json()) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _make(self, shard: Shard, samples: Samples, bar: Any) -> StoredShard:
+        """Writes a shard, reads back what is in it, and gives it its name."""
+        with self._scratching():
+            self._module.write(self._scratch, shard, self._index.layers, self._entries(samples, bar))
+            found = self._module.ids(self._scratch, shard)
+            if found != samples.ids:
+                raise StorageError(
+                    f"{shard.stem} reads back with {len(found):,} samples, or others than the {shard.count:,} that were"
+                    f" written: the disk of {self._folder} may be failing"
+                )
+            stored = StoredShard(shard, self._describe(is_closing=False))
+            self._check_free(stored.files)
+            self._note(stored)  # before it has its name: what is not noted is somebody else's
+            self._place(stored.files)
+            return stored
+
+    def _finish(self) -> tuple[StoredFile, ...]:
+        with self._scratching():
+            self._module.finish(self._scratch, self._shards, self._index.layers)
+            files = self._describe(is_closing=True)
+            self._check_free(files)
+            self._place(files)
+            return files
+
+    def _describe(self, *, is_closing: bool) -> tuple[StoredFile, ...]:
+        """The files of the scratch folder, on the disk: those that say that others are there, or those others."""
+        paths = [path for path in self._scratch.rglob("*") if path.is_file()]
+        chosen = sorted(path for path in paths if (path.name in self._module.CLOSING) == is_closing)
+        stored = []
+        for path in sorted(chosen, key=lambda path: -len(path.parts)):  # a group after its arrays
+            name = path.relative_to(self._scratch)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            stored.append(StoredFile(name.as_posix(), path.stat().st_size, sha256_of(path)))
+        return tuple(stored)
+
+    def _check_free(self, files: Iterable[StoredFile]) -> None:
+        """Refuse to replace a file that was never one of the pack.
+
+        Raises:
+            UsageError: if there is one.
+        """
+        groups = {name.partition("/")[0] for name in self._names if "/" in name}
+        for file in files:
+            is_own = file.name in self._names or file.name.partition("/")[0] in groups
+            if not is_own and os.path.lexists(self._folder / file.name) and not self._is_there([file]):
+                raise UsageError(
+                    f"{self._folder / file.name} is there already, and not of this pack: move it away, or choose"
+                    " another --out"
+                )
+
+    def _place(self, files: Iterable[StoredFile]) -> None:
+        """Give files of the scratch folder their names."""
+        for file in files:
+            target = self._folder / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            replace(self._scratch / file.name, target)
+            self._names.add(file.name)
+
+    @contextlib.contextmanager
+    def _scratching(self) -> Iterator[None]:
+        self._scratch.mkdir()
+        try:
+            yield
+        finally:
+            remove_tree(self._scratch, self._right)
+
+    def _entries(self, samples: Samples, bar: Any) -> Iterator[PackEntry]:
+        for sample, contents in _read_ahead(samples):
+            layers: dict[str, FileContent | ChipPixels] = dict(contents)
+            if self._module.IS_DECODED:
+                layers = {layer: content.pixels() for layer, content in contents.items()}
+            yield PackEntry(sample.id, metadata_of(sample), layers)
+            bar.update(1)
+
+
+def progress(what: str, total: int, *, quiet: bool) -> Any:
+    """A bar on a terminal, for what takes long."""
+    from tqdm import tqdm
+
+    hidden = True if quiet else None  # None: where there is no terminal
+    return tqdm(total=total, desc=what, unit=" samples", dynamic_ncols=True, delay=1.0, leave=False, disable=hidden)
+
+
+def _read_ahead(samples: Samples) -> Iterator[tuple[Sample, dict[str, FileContent]]]:
+    """Samples and their files, some of which are being read while the first ones are used."""
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="pack") as pool:
+        waiting: deque[tuple[Sample, Future[dict[str, FileContent]]]] = deque()
+        try:
+            for sample in samples:
+                waiting.append((sample, pool.submit(_contents, samples, sample)))
+                if len(waiting) > _AHEAD:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            for first, future in waiting:
+                yield first, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _contents(samples: Samples, sample: Sample) -> dict[str, FileContent]:
+    """The files of a sample by layer."""
+    return {file.label: FileContent(file.suffix, samples.read(file)) for file in sample.files}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The values of a file of JSON lines, up to one that was cut off."""
+    values = []
+    for line in path.read_text().splitlines():
+        try:
+            values.append(json.loads(line))
+        except ValueError:
+            break
+    return values
+
+
+def _words(name: str, value: Any) -> str:
+    """What makes a pack this one, as the command line has it."""
+    if name == "selected":
+        return " ".join(f"--split {split}" for split in value) or "all splits"
+    return f"--{'to' if name == 'format' else name.replace('_', '-')} {value}"
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+@contextlib.contextmanager
+def _failures(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StorageError(f"the disk is full: could not write into {folder}") from error
+        raise StorageError(f"could not write into {folder}: {error.strerror or error}") from error

@@ -1,0 +1,182 @@
+"""Shards of a run, for training: ``eechips pack``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eechips.errors import UsageError
+from eechips.manifest.lock import locked
+from eechips.manifest.run import Run
+from eechips.storage import make_folder, safe_component
+from eechips.training import split_table as splits_of_runs
+from eechips.training.formats import FORMATS, format_of
+from eechips.training.pack_schema import PackSchema
+from eechips.training.samples import Samples, read_samples
+from eechips.training.shard_index import WHOLE, PackIndex, Shard, shard_sizes, shuffled_order
+from eechips.training.shard_writer import ShardWriter
+
+SHARD_COUNT = 1000
+SHARD_BYTES = 250_000_000
+
+_OF_RUN = ("recipe", "identity", "command", "datasets", "notes")
+"""What is noted of the run: where the data come from, and under which licence."""
+
+
+def pack(
+    run: Run | str | Path,
+    to: str,
+    *,
+    out: str | Path | None = None,
+    splits: Sequence[str] | str = (),
+    shard_count: int = SHARD_COUNT,
+    shard_bytes: int = SHARD_BYTES,
+    seed: int = 0,
+    quiet: bool = False,
+) -> PackIndex:
+    """Packs the samples of a run into shards: each sample once, with all its files and what is known of it.
+
+    Shards hold samples of one split, in an order that the seed makes. A shard appears under its name when it is
+    complete and was read back; the same call goes on where one was killed, and does nothing if all is there.
+
+    Args:
+        run: the run, or its folder.
+        to: ``webdataset``, ``tfrecord`` and ``parquet`` hold files as they are; ``zarr`` and ``hdf5`` hold arrays, so
+            that all samples must have the same layers, sizes and types.
+        out: folder of the pack; by default ``packs/<to>`` in the run's.
+        splits: those that are wanted; all if none is named, but for samples that ``eechips split`` left out.
+        shard_count: samples of a shard at most.
+        shard_bytes: bytes of a shard at most, before compression; a sample that has more is alone.
+        seed: of the order of samples.
+        quiet: no progress.
+
+    Returns:
+        What the pack holds: shards, counts, layers.
+
+    Raises:
+        UsageError: if the run has no samples, no such split, or samples without split; if a file is not as the manifest
+            has it; if samples cannot be put into one array; or if ``out`` holds another pack.
+        RunLockedError: if another process packs into ``out``.
+        StorageError: if a shard cannot be written, or does not read back with every sample.
+
+    Example:
+        >>> eechips.pack("outputs/naip", "webdataset", shard_count=500).splits
+        {'test': 812, 'train': 3188}
+    """
+    if to not in FORMATS:
+        raise UsageError(f"--to {to}: there are {', '.join(FORMATS)}")
+    if shard_count < 1 or shard_bytes < 1:
+        raise UsageError("--shard-count and --shard-bytes must be at least 1")
+    samples = read_samples(run)
+    folder = Path(out) if out is not None else samples.run.path / "packs" / to
+    wanted = (splits,) if isinstance(splits, str) else tuple(splits)
+    plan = _plan(samples, to, wanted, shard_count, shard_bytes, seed, quiet)
+    make_folder(folder)
+    with locked(folder):
+        return ShardWriter(plan.samples, plan.shards, plan.index, folder, quiet=quiet).run()
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What goes where.
+
+    Attributes:
+        samples: in the order in which they are packed.
+        shards: one after the other, they take up the samples.
+        index: of the pack, without what is known of shards when they are there.
+    """
+
+    samples: Samples
+    shards: tuple[Shard, ...]
+    index: PackIndex
+
+
+def _plan(
+    samples: Samples, to: str, wanted: tuple[str, ...], shard_count: int, shard_bytes: int, seed: int, quiet: bool
+) -> _Plan:
+    splits = _splits(samples, wanted)
+    names = sorted({name for name in splits if name in wanted or not wanted} - {splits_of_runs.NONE})
+    _check_names(names)
+    order = shuffled_order(samples.ids, seed)
+    of_each = np.array(splits, dtype=object)[order]
+    packed = samples.take(np.concatenate([order[of_each == name] for name in names]) if names else ())
+    if not packed:
+        raise UsageError(f"{samples.run.path} has no samples to pack")
+    module = format_of(to)
+    survey = PackSchema(packed, is_decoded=module.IS_DECODED, quiet=quiet)
+    weights = survey.weigh(module.weight)
+    if module.IS_DECODED:  # samples are alike but for their metadata, and the shards of an array are to be too
+        weights = np.full_like(weights, weights.max())
+    shards: list[Shard] = []
+    first = 0
+    for name in names:
+        total = splits.count(name)
+        counts = shard_sizes(weights[first : first + total], shard_count, shard_bytes)
+        if module.IS_DECODED:
+            counts = _alike(total, len(counts))
+        shards += _shards(name, counts)
+        first += total
+    index = PackIndex(
+        format=to,
+        seed=seed,
+        shard_count=shard_count,
+        shard_bytes=shard_bytes,
+        selected=tuple(sorted(wanted)),
+        identity=_identity(shards, survey.digests),
+        samples=len(packed),
+        left_out=dict(sorted(Counter(name for name in splits if name not in names).items())),
+        layers=survey.layout,
+        fields=survey.fields,
+        run={name: samples.run.info.get(name) for name in _OF_RUN},
+    )
+    return _Plan(packed, tuple(shards), index)
+
+
+def _splits(samples: Samples, wanted: tuple[str, ...]) -> list[str]:
+    """The split of every sample."""
+    if wanted:
+        samples.of_split(*wanted)
+    found = samples.splits
+    missing = found.count(None)
+    if missing == len(found):
+        return [WHOLE] * len(found)
+    if missing:
+        path = samples.run.path
+        raise UsageError(f"{missing:,} of {len(found):,} samples came after the run was split: eechips split {path}")
+    return [name for name in found if name is not None]
+
+
+def _check_names(splits: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for split in splits:
+        other = seen.setdefault(safe_component(split).casefold(), split)
+        if other != split:
+            raise UsageError(f"the shards of the splits '{other}' and '{split}' would have the same names")
+
+
+def _alike(total: int, shards: int) -> list[int]:
+    """Counts that are the same but for the last, which may be smaller."""
+    each = -(-total // shards)
+    return [min(each, total - first) for first in range(0, total, each)]
+
+
+def _shards(split: str, counts: Sequence[int]) -> Iterator[Shard]:
+    first = 0
+    for number, count in enumerate(counts):
+        yield Shard(split, number, count, first, total=sum(counts), stride=counts[0])
+        first += count
+
+
+def _identity(shards: Iterable[Shard], digests: Sequence[bytes]) -> str:
+    whole = hashlib.sha256()
+    first = 0
+    for shard in shards:
+        whole.update(f"{shard.stem}:{shard.count}".encode())
+        whole.update(b"".join(digests[first : first + shard.count]))
+        first += shard.count
+    return whole.hexdigest()

@@ -1,0 +1,345 @@
+"""``eechips split``: the chips of a run as training, validation and test set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eechips.distance import human_distance, parse_distance
+from eechips.errors import LeakageError, UsageError
+from eechips.grid import Grid
+from eechips.manifest.export import annotate
+from eechips.manifest.run import Run
+from eechips.training import quality_table, spatial_split, split_table
+from eechips.training.leakage import FootprintMap, Leakage
+from eechips.training.ratios import Ratios, assign
+from eechips.training.samples import Sample, Samples, read_samples
+from eechips.training.split_table import NONE
+from eechips.training.temporal_split import cuts_of, dates_of, parse_cuts, split_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+WAYS = ("blocks", "h3", "time", "random")
+"""Ways to split, beside ``column:NAME``."""
+
+NEAR = ("refuse", "drop")
+"""What becomes of chips of different splits that are too near to each other."""
+
+_COLUMN = "column:"
+_USUAL_RATIOS = "0.7,0.15,0.15"
+_USUAL_SIZE = "10km"
+_USUAL_RESOLUTION = 5
+_PATIENCE = 2.0  # seconds before there is a bar
+_KEPT = ("by", "block_size", "resolution", "ratios", "stratum", "seed")
+"""Options under which blocks stay where an earlier division has put them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitResult:
+    """A run that is divided into splits.
+
+    Attributes:
+        splits: id, split, block, home and stratum of every chip, in the order of the plan. ``home`` is the split of the
+            block; ``split`` is that or, for what was left out, ``none``.
+        ratios: that were wanted.
+        options: how it was made.
+        leakage: what the check has found; None if distances do not count.
+        doubled: chips that show the same as one of another split, or look alike, as ``eechips check`` has found.
+        kept: blocks that stayed where an earlier division had put them.
+    """
+
+    splits: pd.DataFrame
+    ratios: Ratios
+    options: Mapping[str, Any]
+    leakage: Leakage | None
+    doubled: int = 0
+    kept: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the splits, and ``none`` if something was left out."""
+        return self.ratios.names + ((NONE,) if (self.splits["split"] == NONE).any() else ())
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """Chips of every stratum (rows, in order) in every split (columns)."""
+        import pandas as pd
+
+        frame = self.splits
+        strata = frame["stratum"].map(lambda value: "" if value is None else str(value))
+        found: pd.DataFrame = pd.crosstab(strata, frame["split"]).reindex(columns=list(self.names), fill_value=0)
+        return found
+
+
+def split(
+    run: Run | str | Path,
+    *,
+    by: str = "blocks",
+    ratios: str | Sequence[float] | Mapping[str, float] = _USUAL_RATIOS,
+    block_size: str = _USUAL_SIZE,
+    resolution: int = _USUAL_RESOLUTION,
+    cuts: str | Sequence[str] | None = None,
+    date_field: str | None = None,
+    stratum: str | None = "auto",
+    seed: int = 0,
+    buffer: str | None = None,
+    near: str = "refuse",
+    fresh: bool = False,
+    quiet: bool = False,
+) -> SplitResult:
+    """Divides the chips of a run into splits, and writes ``splits.parquet`` beside the manifest.
+
+    Whole blocks go into one split. The order in which they are dealt out depends on the seed and their names; where an
+    earlier division with the same options has put a block, it stays, so that chips that come later move no others.
+
+    Args:
+        run: the run, finished or going on; or its folder.
+        by: ``blocks`` for equal-area squares, ``h3`` for cells of H3, ``time``, ``random`` for single places, or
+            ``column:NAME`` for the values of a field of the units.
+        ratios: shares, ``"0.7,0.15,0.15"`` for train, validation and test, or with names, ``"a=0.8,b=0.2"``.
+        block_size: edge of the squares, "10km".
+        resolution: of the cells of H3.
+        cuts: with ``time``: days on which the second and the further splits begin; None for those that keep the ratios.
+        date_field: with ``time``: the unit's field with the date; None for the dates of what the chip shows.
+        stratum: field of the units whose values are to keep the ratios each; ``auto`` for the class or ecoregion that
+            chips were drawn in, ``none`` for no strata.
+        seed: of the order of the blocks.
+        buffer: least distance, "1km", of chips of different splits; None for chips that may not overlap, or, with
+            ``time``, for no check: the same places in other times are what that is for.
+        near: ``refuse`` if chips are nearer, or ``drop`` some of them.
+        fresh: forgets an earlier division.
+        quiet: no progress.
+
+    Returns:
+        The division, as it was written.
+
+    Raises:
+        UsageError: if the run has no chips, or an option does not fit.
+        LeakageError: if chips of different splits are too near to each other; nothing is written then.
+        StorageError: if it cannot be written.
+
+    Example:
+        >>> eechips.split("outputs/sample-naip", block_size="20km", buffer="1km", near="drop").counts
+    """
+    wanted, metres = Ratios.parse(ratios), _buffer(buffer, by)
+    options = _options(by, wanted, block_size, resolution, date_field, stratum, seed)
+    if near not in NEAR:
+        raise UsageError(f"--near is {' or '.join(NEAR)}, not {near!r}")
+    if cuts is not None and by != "time":
+        raise UsageError("--cuts needs --by time")
+    samples = read_samples(run)
+    if not len(samples):
+        raise UsageError(f"{samples.run.path} has no files yet: there is nothing to split")
+    with _steps(4, quiet=quiet) as step:
+        every = list(samples)
+        strata = _strata(samples, every, stratum)
+        step()
+        where = FootprintMap(samples.ids, [grids_of(sample) for sample in every])
+        step()
+        kept: dict[str, str] = {}
+        if by == "time":
+            names, homes, options["cuts"] = _by_time(every, wanted, cuts, date_field)
+        else:
+            names = _blocks(samples, where, by, block_size, resolution)
+            known = {} if fresh else _earlier(samples.run.path, options)
+            home_of = assign(names, strata, wanted, seed, known)
+            homes = [home_of[name] for name in names]
+            kept = {block: home for block, home in known.items() if block in home_of}
+        step()
+        placed, leakage = homes, None
+        if metres is not None:
+            placed = where.thinned(homes, wanted, metres) if near == "drop" else homes
+            leakage = where.check(placed, metres)
+        step()
+    if leakage is not None and metres is not None:
+        _refuse(leakage, metres, buffer)
+    options |= {"buffer": metres, "near": near}
+    frame = _frame(samples.ids, placed, names, homes, strata)
+    found = SplitResult(frame, wanted, options, leakage, _doubled(samples.run.path, frame), len(kept))
+    _refuse_empty(found)
+    split_table.write(samples.run.path, frame.drop(columns="stratum"), options)
+    annotate(samples.run.path, "split", dict(zip(frame["id"], frame["split"], strict=True)))
+    return found
+
+
+def check_splits(run: Run | str | Path, *, buffer: str | None = None) -> SplitResult:
+    """Looks whether the splits of a run are apart, as they are in ``splits.parquet``, whoever wrote it.
+
+    Args:
+        run: the run, or its folder.
+        buffer: least distance, "1km", of chips of different splits; None for that of the division.
+
+    Returns:
+        The division.
+
+    Raises:
+        UsageError: if the run was not split.
+        LeakageError: if chips of different splits are too near to each other.
+    """
+    samples = read_samples(run)
+    options = split_table.options(samples.run.path)
+    metres = options.get("buffer") if buffer is None else parse_distance("--buffer", buffer, may_be_zero=True)
+    table = split_table.table(samples.run.path)
+    known = dict(table["split"])
+    every = [sample for sample in samples if sample.id in known]
+    placed = [known[sample.id] for sample in every]
+    ids = [sample.id for sample in every]
+    where = FootprintMap(ids, [grids_of(sample) for sample in every])
+    leakage = where.check(placed, metres or 0.0)
+    strata = [sample.stratum for sample in every]
+    found = table["split"][table["split"] != NONE].value_counts(normalize=True, sort=False)
+    shares: dict[str, float] = options.get("ratios") or dict(zip(map(str, found.index), found, strict=True))
+    ratios = Ratios(tuple(shares), tuple(shares.values()))
+    _refuse(leakage, metres or 0.0, "")
+    table = table.reindex(ids)
+    frame = _frame(ids, placed, list(table["block"]), list(table["home"]), strata)
+    return SplitResult(frame, ratios, options, leakage, _doubled(samples.run.path, frame))
+
+
+def grids_of(sample: Sample) -> list[Grid]:
+    """The grids of a sample's files; none of a file that has no crs and transform."""
+    found = []
+    for file in sample.files:
+        if file.crs and file.transform and file.width and file.height:
+            a, b, c, d, e, f = file.transform
+            found.append(Grid(file.crs, (a, b, c, d, e, f), file.width, file.height))
+    return found
+
+
+def _options(
+    by: str, ratios: Ratios, size: str, resolution: int, date_field: str | None, stratum: str | None, seed: int
+) -> dict[str, Any]:
+    options: dict[str, Any] = {"by": by, "ratios": dict(zip(ratios.names, ratios.shares, strict=True))}
+    if by == "blocks":
+        options["block_size"] = parse_distance("--block-size", size)
+    if by == "h3":
+        options["resolution"] = resolution
+    if date_field is not None:
+        if by != "time":
+            raise UsageError("--date-field needs --by time")
+        options["date_field"] = date_field
+    return {**options, "stratum": stratum or "none", "seed": seed}
+
+
+def _buffer(text: str | None, by: str) -> float | None:
+    if text is None:
+        return None if by == "time" else 0.0
+    return parse_distance("--buffer", text, may_be_zero=True)
+
+
+def _strata(samples: Samples, every: Sequence[Sample], name: str | None) -> list[Hashable]:
+    if name in (None, "none"):
+        return [None] * len(every)
+    if name == "auto":
+        return [sample.stratum for sample in every]
+    assert name is not None
+    return samples.field(name)
+
+
+def _blocks(samples: Samples, where: FootprintMap, by: str, size: str, resolution: int) -> list[str]:
+    """The block of every sample."""
+    if by.startswith(_COLUMN):
+        values = samples.field(by.removeprefix(_COLUMN))
+        missing = sum(value is None for value in values)
+        if missing:
+            raise UsageError(f"--by {by}: {missing:,} of {len(values):,} chips have no such field")
+        return [str(value) for value in values]
+    if by not in WAYS:
+        raise UsageError(f"--by is {', '.join(WAYS)} or {_COLUMN}NAME, not {by!r}")
+    has_place = where.has_place
+    if by == "random":
+        names = spatial_split.places(where.centres)
+        return [name if known else own for name, known, own in zip(names, has_place, samples.ids, strict=True)]
+    if not has_place.all():
+        raise UsageError(
+            f"{int((~has_place).sum()):,} of {len(has_place):,} results have no crs and transform, so that nobody knows"
+            f" where they lie: take --by random, time or {_COLUMN}NAME"
+        )
+    if by == "h3":
+        return spatial_split.hexagons(where.centres, resolution)
+    return spatial_split.squares(where.centres, parse_distance("--block-size", size))
+
+
+def _by_time(
+    every: Sequence[Sample], ratios: Ratios, cuts: str | Sequence[str] | None, field: str | None
+) -> tuple[list[str], list[str], list[str]]:
+    """The days of every sample, its split, and the days at which splits begin."""
+    found = [dates_of(sample, field) for sample in every]
+    spans = [span for span in found if span is not None]
+    if len(spans) < len(found):
+        raise UsageError(
+            f"--by time: {len(found) - len(spans):,} of {len(found):,} chips have no date: name the field of the units"
+            " that has it with --date-field, or run with --provenance"
+        )
+    chosen = cuts_of(spans, ratios) if cuts is None else parse_cuts(cuts)
+    if len(chosen) != len(ratios.names) - 1:
+        raise UsageError(
+            f"{len(ratios.names)} splits have {len(ratios.names) - 1} cuts between them, not {len(chosen)}"
+        )
+    names = [first.isoformat() if first == last else f"{first}/{last}" for first, last in spans]
+    return names, [split_of(span, chosen, ratios.names) for span in spans], [day.isoformat() for day in chosen]
+
+
+def _earlier(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
+    """Blocks and their splits of an earlier division with the same options."""
+    if not (folder / split_table.SPLITS_NAME).is_file():
+        return {}
+    before = split_table.options(folder)
+    if any(before.get(name) != options.get(name) for name in _KEPT):
+        return {}
+    table = split_table.table(folder)
+    return dict(zip(table["block"], table["home"], strict=True))
+
+
+def _doubled(folder: Path, frame: pd.DataFrame) -> int:
+    """How many chips repeat one of another split."""
+    if not (folder / quality_table.QUALITY_NAME).is_file():
+        return 0
+    found = quality_table.read(folder)[["id", "duplicate_of"]].dropna()
+    placed = dict(zip(frame["id"], frame["split"], strict=True))
+    pairs = {(placed.get(one, NONE), placed.get(other, NONE), one) for one, other in found.itertuples(index=False)}
+    return sum(first != second and NONE not in (first, second) for first, second, _ in pairs)
+
+
+@contextmanager
+def _steps(count: int, *, quiet: bool) -> Iterator[Callable[[], object]]:
+    """A bar for the steps of a division, where there is a terminal and it takes long."""
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit=" steps", delay=_PATIENCE, disable=True if quiet else None) as bar:
+        yield bar.update
+
+
+def _refuse(leakage: Leakage, metres: float, buffer: str | None) -> None:
+    if buffer and leakage.unmeasured:
+        raise UsageError(
+            f"--buffer: {leakage.unmeasured:,} results have no crs and transform, so that nobody knows where they lie"
+        )
+    if leakage:
+        how = f"lie nearer than {human_distance(metres)} to" if metres else "overlap"
+        pairs = tuple((*leak.splits, leak.first, leak.second, leak.metres) for leak in leakage.nearest)
+        raise LeakageError(f"{leakage.chips:,} chips {how} chips of another split", pairs=pairs)
+
+
+def _refuse_empty(division: SplitResult) -> None:
+    there = set(division.splits["split"])
+    for name in division.ratios.names:
+        if name not in there:
+            raise UsageError(f"nothing is left of {name}: take smaller blocks, other cuts or a smaller --buffer")
+
+
+def _frame(
+    ids: Sequence[str],
+    placed: Sequence[str],
+    names: Sequence[str],
+    homes: Sequence[str],
+    strata: Sequence[Hashable],
+) -> pd.DataFrame:
+    import pandas as pd
+
+    columns = {"id": ids, "split": placed, "block": names, "home": homes}
+    return pd.DataFrame({**columns, "stratum": pd.Series(list(strata), dtype=object)})

@@ -1,0 +1,231 @@
+"""``eechips.stack``: the chips or the series of a run as an xarray Dataset."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from eechips.errors import UsageError
+from eechips.manifest.run import Run, open_run
+from eechips.objects import ObjectStore, is_address
+from eechips.training.chip_pixels import decode
+from eechips.training.geodataframe import DATE, has_tables, load
+
+if TYPE_CHECKING:
+    import xarray
+
+ONLY = "chips"
+"""The variable of chips that have no layers."""
+
+_PATIENCE = 2.0  # seconds without a bar
+_CHUNK = 16_000_000  # bytes that are read at a time
+_COEFFICIENTS = ("a", "b", "c", "d", "e", "f")
+_ABOUT_FILES = frozenset(
+    {
+        *(
+            "position",
+            "layer",
+            "id",
+            "path",
+            "unit",
+            "name",
+            "replaces",
+            "attempts",
+            "requests",
+            "error_class",
+            "error",
+        ),
+        *("traceback", "file", "bytes", "sha256", "width", "height", "bands", "dtype", "crs", "transform", "rows"),
+        *("sources", "dates", "seconds", "finished", "flags", "geometry"),
+    }
+)
+
+
+def stack(
+    source: Run | str | Path | pd.DataFrame,
+    *,
+    layer: str | None = None,
+    masked: bool = False,
+    lazy: bool | None = None,
+) -> xarray.Dataset:
+    """The chips of a run as (sample, band, y, x), or its series as (region, time).
+
+    Args:
+        source: the run, its folder, or what :func:`eechips.load` gave of it, perhaps only some of its rows.
+        layer: of units with several files, the one to take; None for all of them that have pixels.
+        masked: whether masked pixels become NaN, and numbers floats; else the values are as in the files.
+        lazy: whether chips are read when they are computed, by Dask; None for that if Dask is there.
+
+    Returns:
+        Chips: a variable ``chips``, or one for each layer, whose bands are then called ``<layer>_band``. ``sample`` is
+        the id of the unit; ``crs`` and ``transform`` (a to f: x = a * column + b * row + c, y = d * column + e * row +
+        f, for pixel corners) say where its pixels lie, empty and NaN if nobody knows. What else is known of it, such
+        as ``split``, ``class``, ``lon`` and ``lat``, stands beside. Chips are of many places: y and x have no
+        coordinates.
+
+        Series: a variable for each column of numbers, NaN where there is no value. Of several images of a moment the
+        mean.
+
+    Raises:
+        UsageError: if there are no chips and no series, chips differ in size, bands or type, or xarray is missing.
+
+    Example:
+        >>> chips = eechips.load("outputs/sample-naip")
+        >>> eechips.stack(chips[chips.split == "train"]).chips.mean(("sample", "y", "x")).compute()
+    """
+    _xarray()
+    if not isinstance(source, pd.DataFrame):
+        run = source if isinstance(source, Run) else open_run(source)
+        source = load(run, rows="table" if has_tables(run) else "files")
+    if "path" in source.columns:
+        return _chips(_by_layer(source, layer), masked=masked, lazy=_has_dask() if lazy is None else lazy)
+    return _series(source)
+
+
+def _xarray() -> Any:
+    try:
+        import xarray
+    except ImportError as error:
+        raise UsageError("stacks need xarray: pip install 'eechips[ml]'") from error
+    return xarray
+
+
+def _has_dask() -> bool:
+    try:
+        import dask.array  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+def _by_layer(frame: pd.DataFrame, layer: str | None) -> dict[str, pd.DataFrame]:
+    """Rows with pixels by layer, in the order in which layers come up; every layer has the same samples."""
+    rows = frame.reset_index()
+    rows = rows[rows["path"].notna() & rows["width"].notna()]
+    names = rows["layer"] if "layer" in rows.columns else pd.Series("", index=rows.index)
+    found = {str(name): part for name, part in rows.groupby(names, sort=False)}
+    if layer is not None:
+        if layer not in found:
+            raise UsageError(f"there is no layer '{layer}'; there are: {', '.join(filter(None, found)) or 'none'}")
+        found = {layer: found[layer]}
+    if not found:
+        raise UsageError("there are no chips: no file has pixels")
+    first = next(iter(found.values()))["id"].tolist()
+    for name, part in found.items():
+        if part["id"].tolist() != first:
+            raise UsageError(f"layer '{name}' has other samples than '{next(iter(found))}': choose one with layer=")
+    return found
+
+
+def _chips(layers: Mapping[str, pd.DataFrame], *, masked: bool, lazy: bool) -> xarray.Dataset:
+    first = next(iter(layers.values()))
+    is_one = len(layers) == 1
+    variables, coordinates = {}, _about(first)
+    sizes = {_same(rows, ("height", "width"), name) for name, rows in layers.items()}
+    if len(sizes) > 1:
+        raise UsageError(f"layers have chips of different sizes: choose one with layer={' or '.join(layers)}")
+    ((height, width),) = sizes
+    for name, rows in layers.items():
+        shape = (len(rows), len(_same(rows, ("bands",), name)[0]), int(height), int(width))
+        (dtype,) = _same(rows, ("dtype",), name)
+        band = "band" if is_one else f"{name}_band"
+        values = _values(rows["path"].tolist(), shape, np.dtype(dtype), masked=masked, lazy=lazy)
+        variables[name or ONLY] = (("sample", band, "y", "x"), values)
+        coordinates[band] = ((band,), list(_same(rows, ("bands",), name)[0]))
+    for name in variables.keys() & coordinates.keys():  # a field of the units is called like a layer
+        coordinates[f"unit_{name}"] = coordinates.pop(name)
+    found: xarray.Dataset = _xarray().Dataset(variables, coordinates)
+    return found
+
+
+def _same(rows: pd.DataFrame, columns: Sequence[str], layer: str) -> tuple[Any, ...]:
+    """The values of some columns, if they are the same in all rows."""
+    values = zip(*(rows[name] for name in columns), strict=True)
+    counts = Counter(tuple(tuple(v) if isinstance(v, (list, np.ndarray)) else v for v in row) for row in values)
+    if len(counts) > 1:
+        what = " and ".join(columns)
+        told = "; ".join(f"{', '.join(map(str, value))} of {count:,}" for value, count in counts.most_common(4))
+        hint = f"frame[frame.{columns[0]} == …]" if columns != ("bands",) else "those of one dataset"
+        raise UsageError(f"chips{f' of {layer}' if layer else ''} differ in {what} ({told}): choose some, as {hint}")
+    return next(iter(counts))
+
+
+def _about(rows: pd.DataFrame) -> dict[str, Any]:
+    """What is known of the samples, as coordinates."""
+    nowhere = [np.nan] * len(_COEFFICIENTS)
+    transforms = [nowhere if transform is None else list(transform) for transform in rows["transform"]]
+    found: dict[str, Any] = {
+        "sample": rows["id"].to_numpy(dtype=str),
+        "crs": ("sample", rows["crs"].fillna("").to_numpy(dtype=str)),
+        "transform": (("sample", "coefficient"), np.array(transforms, dtype=np.float64)),
+        "coefficient": list(_COEFFICIENTS),
+    }
+    for name in rows.columns:
+        if name in _ABOUT_FILES or name in found:
+            continue
+        column = rows[name]
+        is_number = pd.api.types.is_numeric_dtype(column) or pd.api.types.is_bool_dtype(column)
+        found[str(name)] = ("sample", column.to_numpy() if is_number else column.to_numpy(dtype=object))
+    return found
+
+
+def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, masked: bool, lazy: bool) -> Any:
+    """The pixels of files, (samples, bands, rows, columns)."""
+    final = np.result_type(dtype, np.float32) if masked else dtype
+    files = np.array(paths, dtype=object)
+    if not lazy:
+        return _read(files, shape[1:], final, masked, is_shown=True)
+    try:
+        import dask.array as da
+    except ImportError as error:
+        raise UsageError("stacks that are lazy need Dask: pip install 'eechips[dask]', or take lazy=False") from error
+    size = max(1, _CHUNK // (int(np.prod(shape[1:])) * final.itemsize))
+    blocks = da.from_array(files, chunks=size)
+    chunks = (blocks.chunks[0], *((length,) for length in shape[1:]))
+    options = {"dtype": final, "meta": np.empty(0, final), "shape": shape[1:], "final": final, "masked": masked}
+    return da.map_blocks(_read, blocks, new_axis=[1, 2, 3], chunks=chunks, **options)
+
+
+def _read(
+    paths: npt.NDArray[np.object_], shape: tuple[int, ...], final: np.dtype[Any], masked: bool, is_shown: bool = False
+) -> npt.NDArray[Any]:
+    found = np.empty((len(paths), *shape), dtype=final)
+    hidden = None if is_shown else True  # None: on terminals alone
+    for number, path in enumerate(tqdm(paths.tolist(), unit=" chips", delay=_PATIENCE, disable=hidden, leave=False)):
+        pixels = decode(_content(path), path.rpartition(".")[2].lower())
+        if pixels.values.shape != shape:
+            there, told = "x".join(map(str, pixels.values.shape)), "x".join(map(str, shape))
+            raise UsageError(f"{path} has {there} values, and the manifest says {told}: it was changed")
+        found[number] = pixels.values
+        if masked:
+            found[number][:, ~pixels.valid] = np.nan
+    return found
+
+
+def _content(path: str) -> bytes:
+    try:
+        if is_address(path):
+            root, _, name = path.rpartition("/")
+            return ObjectStore(root).read(name)
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def _series(table: pd.DataFrame) -> xarray.Dataset:
+    columns = [str(name) for name in table.columns if name != "geometry"]
+    others = [name for name in columns if name != DATE]
+    if DATE not in columns or len(others) < 2:
+        there = ", ".join(columns)
+        raise UsageError(f"no time series: a table needs a column of regions, one called date, and values: {there}")
+    region, *values = others
+    numbers = [name for name in values if pd.api.types.is_numeric_dtype(table[name])]
+    found: xarray.Dataset = table.groupby([region, DATE], sort=True)[numbers].mean().to_xarray()
+    return found.rename({region: "region", DATE: "time"})

@@ -1,0 +1,254 @@
+"""What a run holds, in numbers: what a card tells."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import shapely
+from tqdm import tqdm
+
+from eechips import datasets
+from eechips.crs import parse_crs
+from eechips.footprints import footprints
+from eechips.grid import Grid
+from eechips.manifest.run import Run
+from eechips.training import quality_table, split_table
+from eechips.training.samples import ONLY, STRATA, Sample, SampleFile, Samples
+
+Bounds = tuple[float, float, float, float]
+"""West, south, east, north in degrees; west is greater than east across the antimeridian."""
+
+_PATIENCE = 2.0  # seconds without a bar
+_A, _E2 = 6_378_137.0, 0.006_694_379_990_14  # of WGS84
+
+
+@dataclass(slots=True)
+class LayerSummary:
+    """The files of a layer.
+
+    Attributes:
+        name: of the layer; empty if samples have one file.
+        dataset: id of the asset that it shows; None if nobody knows.
+        files: how many.
+        bytes: of all of them.
+        suffixes: of their names, with how many there are of each, as in what follows.
+        folders: first parts of their names.
+        bands: names.
+        dtypes: numpy names.
+        sizes: width and height in pixels.
+        resolutions: edges of a pixel in metres, to three digits; of degrees along the meridian, to two.
+        systems: coordinate reference systems.
+        partial: files with masked pixels.
+        valid: least share of valid pixels; None if nobody knows.
+        rows: of tables, all together.
+    """
+
+    name: str
+    dataset: str | None
+    files: int = 0
+    bytes: int = 0
+    suffixes: Counter[str] = field(default_factory=Counter)
+    folders: Counter[str] = field(default_factory=Counter)
+    bands: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    dtypes: Counter[str] = field(default_factory=Counter)
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    resolutions: Counter[float] = field(default_factory=Counter)
+    systems: Counter[str] = field(default_factory=Counter)
+    partial: int = 0
+    valid: float | None = None
+    rows: int = 0
+
+    def add(self, file: SampleFile) -> None:
+        """Counts a file."""
+        self.files += 1
+        self.bytes += file.bytes
+        self.suffixes[file.suffix] += 1
+        self.folders[file.name.rpartition("/")[0].partition("/")[0]] += 1
+        self.rows += file.rows or 0
+        if file.bands is not None:
+            self.bands[file.bands] += 1
+        if file.dtype is not None:
+            self.dtypes[file.dtype] += 1
+        if file.valid_fraction is not None:
+            self.partial += file.valid_fraction < 1.0
+            self.valid = file.valid_fraction if self.valid is None else min(self.valid, file.valid_fraction)
+        grid = grid_of(file)
+        if grid is not None:
+            self.sizes[grid.width, grid.height] += 1
+            self.systems[grid.crs] += 1
+            self.resolutions[_metres(grid)] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A run in numbers.
+
+    Attributes:
+        info: run.json.
+        states: units by state.
+        samples: units with files.
+        layers: in the order in which they come up.
+        classes: names of the values of ``class``, of maps that eechips knows.
+        stratum: the field of a unit that says which stratum it was drawn in; None if there is none.
+        strata: samples by stratum and split, in order; the stratum is empty without one, the split without splits.
+        bounds: of all outlines; None if nothing has one.
+        dates: the first and the last, ISO 8601; None if there are none.
+        split_options: how the splits were made; None if they were not.
+        checked: samples that were checked; None if none were.
+        flags: samples by what is wrong with them.
+    """
+
+    info: Mapping[str, Any]
+    states: Mapping[str, int]
+    samples: int
+    layers: tuple[LayerSummary, ...]
+    classes: Mapping[int, str]
+    stratum: str | None
+    strata: Mapping[tuple[Any, str], int]
+    bounds: Bounds | None
+    dates: tuple[str, str] | None
+    split_options: Mapping[str, Any] | None
+    checked: int | None
+    flags: Mapping[str, int]
+
+    @property
+    def files(self) -> int:
+        """How many files samples have."""
+        return sum(layer.files for layer in self.layers)
+
+    @property
+    def bytes(self) -> int:
+        """Of all files of samples."""
+        return sum(layer.bytes for layer in self.layers)
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Samples by split, in the order in which they come up; empty without splits."""
+        found: Counter[str] = Counter()
+        for (_, split), count in self.strata.items():
+            found[split] += count
+        return dict(found) if self.split_options is not None else {}
+
+    @property
+    def is_synthetic(self) -> bool:
+        """Whether nothing of it was observed, as it is of the demo planet."""
+        return self.info.get("source") == "local:demo"
+
+
+def summarize(samples: Samples) -> Summary:
+    """Counts what a run holds; opens no file of it."""
+    run = samples.run
+    layers: dict[str, LayerSummary] = {}
+    strata: Counter[tuple[Any, str]] = Counter()
+    flags: Counter[str] = Counter()
+    names: Counter[str] = Counter()
+    first, last, checked = None, None, 0
+    sources, grids = _sources(run), []
+    for sample in tqdm(samples, unit=" samples", delay=_PATIENCE, disable=None, leave=False):
+        for file in sample.files:
+            if file.layer not in layers:
+                layers[file.layer] = LayerSummary(file.layer, sources.get(file.layer))
+            layers[file.layer].add(file)
+        grid = grid_of(sample.files[0])
+        if grid is not None:
+            grids.append(grid)
+        name, value = _stratum(sample)
+        names[name] += 1
+        strata[value, sample.split or ""] += 1
+        flags.update(sample.flags or ())
+        checked += sample.flags is not None
+        for date in sample.dates:
+            first, last = min(first or date, date), max(last or date, date)
+    stratum = names.most_common(1)[0][0] if names else ""
+    order = _order_of_splits(run, samples)
+    return Summary(
+        info=run.info,
+        states=run.counts,
+        samples=len(samples),
+        layers=tuple(layers.values()),
+        classes=_classes(run) if stratum == "class" else {},
+        stratum=stratum or None,
+        strata=dict(sorted(strata.items(), key=lambda item: (_key(item[0][0]), order.index(item[0][1])))),
+        bounds=bounds_of(grids),
+        dates=None if first is None or last is None else (first, last),
+        split_options=split_table.options(run.path) if (run.path / split_table.SPLITS_NAME).is_file() else None,
+        checked=checked if (run.path / quality_table.QUALITY_NAME).is_file() else None,
+        flags=dict(sorted(flags.items())),
+    )
+
+
+def grid_of(file: SampleFile) -> Grid | None:
+    """The pixels of a file; None if it has none, or nobody knows where they lie."""
+    if file.crs is None or file.transform is None or file.width is None or file.height is None:
+        return None
+    a, b, c, d, e, f = file.transform
+    return Grid(file.crs, (a, b, c, d, e, f), file.width, file.height)
+
+
+def bounds_of(grids: Sequence[Grid]) -> Bounds | None:
+    """The least box of longitude and latitude around grids; it may reach over the antimeridian."""
+    outlines = footprints(grids)
+    found = shapely.bounds(shapely.get_parts(outlines[[outline is not None for outline in outlines]])).reshape(-1, 4)
+    if not len(found):
+        return None
+    west, east = _around(found[:, 0], found[:, 2])
+    return west, float(found[:, 1].min()), east, float(found[:, 3].max())
+
+
+def _around(wests: Any, easts: Any) -> tuple[float, float]:
+    """The least range of longitudes that holds some ranges: what is left of the circle without the widest gap."""
+    order = np.argsort(wests, kind="stable")
+    wests, reach = wests[order], np.maximum.accumulate(easts[order])
+    gaps = np.append(wests[1:] - reach[:-1], wests[0] + 360.0 - reach[-1])
+    widest = len(gaps) - 1 if gaps[-1] >= gaps.max() else int(gaps.argmax())
+    return float(wests[(widest + 1) % len(gaps)]), float(reach[widest])
+
+
+def _sources(run: Run) -> dict[str, str]:
+    """The dataset that each layer shows, as far as run.json says it."""
+    given = run.info.get("parameters") or {}
+    layers = given.get("layers")
+    if isinstance(layers, list):
+        return {each["layer"]: each["dataset"] for each in layers if isinstance(each, dict) and "layer" in each}
+    dataset = given.get("dataset")
+    return {ONLY: dataset} if isinstance(dataset, str) else {}
+
+
+def _classes(run: Run) -> Mapping[int, str]:
+    """What the classes are called that places were drawn in."""
+    image = (run.info.get("parameters") or {}).get("class_image")
+    known = datasets.find(str(image).partition(":")[0]) if image else None
+    return known.classes if known is not None else {}
+
+
+def _stratum(sample: Sample) -> tuple[str, Any]:
+    fields = sample.fields
+    return next(((name, fields[name]) for name in STRATA if name in fields), ("", ""))
+
+
+def _order_of_splits(run: Run, samples: Samples) -> list[str]:
+    """Train before test, if that is how they were asked for; what was left out comes last."""
+    usual = ["train", "validation", "test"]
+    there = {name or "" for name in samples.splits}
+    return [*(n for n in usual if n in there), *sorted(there - {*usual, split_table.NONE, ""}), split_table.NONE, ""]
+
+
+def _key(value: Any) -> tuple[bool, Any]:
+    """Numbers before texts."""
+    return (True, value) if isinstance(value, str) else (False, value)
+
+
+def _metres(grid: Grid) -> float:
+    """The edge of a pixel."""
+    crs = parse_crs(grid.crs)
+    _, down = grid.resolution
+    if not crs.is_geographic:
+        return float(f"{down * float(crs.axis_info[0].unit_conversion_factor):.3g}")
+    _, latitude = grid.xy(grid.width / 2, grid.height / 2)
+    radius = _A * (1 - _E2) / (1 - _E2 * math.sin(math.radians(latitude)) ** 2) ** 1.5  # of the meridian's curve
+    return float(f"{math.radians(down) * radius:.2g}")
