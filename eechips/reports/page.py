@@ -60,7 +60,7 @@ def report(
         StorageError: if the file cannot be written.
 
     Example:
-        >>> eechips.reports("outputs/sample-naip")
+        >>> eechips.report("outputs/sample-naip")
     """
     if not 0 <= thumbnails <= MOST_THUMBNAILS:
         raise UsageError(f"a report shows 0 to {MOST_THUMBNAILS:,} chips, not {thumbnails:,}")
