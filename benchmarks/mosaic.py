@@ -22,7 +22,7 @@ from rasterio.crs import CRS
 
 from eechips.emulator.assets import ingest
 from eechips.grid import Grid
-from eechips.planning.windows import tile
+from eechips.planning.tiling import tile
 from eechips.writers import geotiff
 from eechips.writers.cog import Mosaic, Tile
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from eechips.jobs.mosaic import mosaic as mosaic
     from eechips.jobs.points import points as points
     from eechips.jobs.scenes import scenes as scenes
-    from eechips.jobs.scripts import run as run
     from eechips.jobs.timeseries import timeseries as timeseries
+    from eechips.jobs.user_recipes import run as run
     from eechips.manifest.run import Run as Run
     from eechips.manifest.run import open_run as open_run
     from eechips.recipe import Chip as Chip
@@ -74,7 +74,7 @@ _MODULES = {
     "points": "eechips.jobs.points",
     "preview": "eechips.reports.contact_sheet",
     "report": "eechips.reports.page",
-    "run": "eechips.jobs.scripts",
+    "run": "eechips.jobs.user_recipes",
     "sample": "eechips.jobs.chips",
     "scenes": "eechips.jobs.scenes",
     "split": "eechips.training.splitting",

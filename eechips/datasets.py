@@ -2,7 +2,7 @@
 
 Everything here is from the Earth Engine data catalog (https://github.com/google/earthengine-catalog holds its
 sources); each record names its page and the day it was read. Any other Earth Engine id works as well: its
-facts are then asked from the server (``eechips.planning.facts``).
+facts are then asked from the server (``eechips.planning.asset_metadata``).
 """
 
 from __future__ import annotations

@@ -11,11 +11,11 @@ import ee
 import shapely
 
 from eechips import Chip, Grid
-from eechips.planning.classes import ClassPool
-from eechips.planning.draws import Draws
-from eechips.planning.grids import snap
-from eechips.planning.lattice import lattice_of, utm_of
+from eechips.planning.chip_grids import snap
+from eechips.planning.class_pool import ClassPool
+from eechips.planning.grid_alignment import lattice_of, utm_of
 from eechips.planning.maps import MapName, find_map
+from eechips.planning.stratified_draw import Draws
 
 DATASETS = ["COPERNICUS/S2_SR_HARMONIZED", "USGS/SRTMGL1_003", "ESA/WorldCover/v200"]
 

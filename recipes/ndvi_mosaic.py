@@ -10,8 +10,8 @@ import shapely
 
 from eechips import Chip, Grid
 from eechips.grid import Window
-from eechips.planning.lattice import cover, lattice_of, utm_of
-from eechips.planning.windows import tile
+from eechips.planning.grid_alignment import cover, lattice_of, utm_of
+from eechips.planning.tiling import tile
 from eechips.writers.cog import Mosaic, Tile
 
 DATASETS = ["USDA/NAIP/DOQQ"]  # for licence and citation in run.json

@@ -9,8 +9,8 @@ change: another index, another mask, another way to reduce.
 import ee
 
 from eechips import Chip, Grid, Template
-from eechips.planning.lattice import cover, lattice_of, utm_of
-from eechips.planning.masks import parse_mask
+from eechips.planning.cloud_masks import parse_mask
+from eechips.planning.grid_alignment import cover, lattice_of, utm_of
 from eechips.planning.periods import parse_day, parse_step
 from eechips.planning.regions import parse_box
 

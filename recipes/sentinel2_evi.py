@@ -17,9 +17,9 @@ import ee
 import shapely
 
 from eechips import Chip, Grid, Template
-from eechips.planning.facts import describe
-from eechips.planning.lattice import cover, lattice_of, rescaled
-from eechips.planning.masks import parse_mask
+from eechips.planning.asset_metadata import describe
+from eechips.planning.cloud_masks import parse_mask
+from eechips.planning.grid_alignment import cover, lattice_of, rescaled
 from eechips.planning.regions import parse_box
 
 DATASETS = ["COPERNICUS/S2_SR_HARMONIZED"]  # for licence and citation in run.json

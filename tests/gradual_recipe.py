@@ -12,7 +12,7 @@ import ee
 
 from eechips.engine import RunConfig, run
 from eechips.manifest import Run
-from eechips.planning.service import ask_each
+from eechips.planning.planning_requests import ask_each
 
 SIZE = 100
 

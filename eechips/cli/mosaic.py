@@ -19,7 +19,7 @@ from eechips.cli.options import (
     where_option,
 )
 from eechips.jobs.mosaic import mosaic_recipe
-from eechips.jobs.tiles import REDUCERS
+from eechips.jobs.mosaic_tiles import REDUCERS
 from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS
 
 

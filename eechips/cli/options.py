@@ -191,7 +191,7 @@ def date_options(function: FunctionT) -> FunctionT:
 
 
 def where_option(function: FunctionT) -> FunctionT:
-    """Adds ``--where``, conditions on properties: what :func:`eechips.planning.conditions.parse_condition` takes."""
+    """Adds ``--where``, conditions on properties: what :func:`eechips.planning.image_filters.parse_condition` takes."""
     return click.option(
         "--where",
         multiple=True,
@@ -202,7 +202,7 @@ def where_option(function: FunctionT) -> FunctionT:
 
 
 def mask_option(function: FunctionT) -> FunctionT:
-    """Adds ``--mask``, which removes clouds from every image: what :func:`eechips.planning.masks.parse_mask` takes."""
+    """Add ``--mask``, which removes clouds from every image; see :func:`eechips.planning.cloud_masks.parse_mask`."""
     return click.option(
         "--mask",
         is_flag=False,

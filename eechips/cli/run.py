@@ -9,7 +9,7 @@ import click
 
 from eechips.cli.finish import FAILURES, finish
 from eechips.cli.options import HELP, Assignment, chip_options, given, run_options
-from eechips.jobs.scripts import checked, script_recipe
+from eechips.jobs.user_recipes import checked, script_recipe
 
 
 @click.command("run", context_settings=HELP)

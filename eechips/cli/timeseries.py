@@ -18,7 +18,7 @@ from eechips.cli.options import (
     repair_option,
     run_options,
 )
-from eechips.jobs.collation import OUTPUTS
+from eechips.jobs.region_tables import OUTPUTS
 from eechips.jobs.timeseries import timeseries_recipe
 from eechips.planning.statistics import REDUCERS
 from eechips.recipe import TABLE_FORMATS

@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eechips.planning.conditions import Condition, Word
+from eechips.planning.image_filters import Condition, Word
 
 _OPERATIONS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {

@@ -23,7 +23,7 @@ from eechips.downloads.static import joined, static_items
 from eechips.downloads.tables import is_table, table_items
 from eechips.downloads.times import parse_moment
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
-from eechips.planning.conditions import Condition
+from eechips.planning.image_filters import Condition
 
 _TOPS = ("catalog.json", "collection.json")
 """What a folder of a static catalogue begins with."""

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import RegionError
 from eechips.grid import Grid
 from eechips.jobs.layers import Layer
-from eechips.jobs.siting import Siting, tell
+from eechips.jobs.sampling import Siting, tell
 from eechips.moment import utc
-from eechips.planning import facts, grids
-from eechips.planning.lattice import Placement
+from eechips.planning import asset_metadata, chip_grids
+from eechips.planning.grid_alignment import Placement
 from eechips.planning.provenance import Shown, contributors
 from eechips.planning.strategies import Site, Strategy
 from eechips.recipe import Unit
@@ -36,8 +36,8 @@ class Seen:
         bands: to take.
     """
 
-    about: facts.Facts
-    bands: tuple[facts.Band, ...]
+    about: asset_metadata.Facts
+    bands: tuple[asset_metadata.Band, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class ChipPlan:
         region = recipe.region.geometry() if recipe.region is not None else None
         seen = []
         for layer in recipe.layers:
-            about = facts.describe(layer.dataset_id, layer.known_kind, region, *recipe.dates.of(layer))
+            about = asset_metadata.describe(layer.dataset_id, layer.known_kind, region, *recipe.dates.of(layer))
             bands = about.select(layer.usual_bands) if layer.usual_bands else about.bands
             recipe.look.check_found(bands, layer.known)
             if layer.mask is not None:
@@ -134,24 +134,24 @@ class ChipPlan:
         about, band = self.seen[0].about, self.seen[0].bands[0]
         if about.kind == "image" and recipe.grid_mode == "native":
             for point in points:
-                yield {"grid": grids.placed(self.placement, band.grid, point, recipe.dimensions).to_json()}
+                yield {"grid": chip_grids.placed(self.placement, band.grid, point, recipe.dimensions).to_json()}
             return
         collection = moments = None
         if about.kind != "image":
             _log.info("Finding the image under each of %s points", f"{len(points):,}")
-            collection = facts.images(about.id, about.kind, recipe.start, recipe.end)
+            collection = asset_metadata.images(about.id, about.kind, recipe.start, recipe.end)
             if recipe.date_field is not None:
                 moments = [recipe.dates.moments(site.fields["label_date"]) for site in sites]
         if recipe.grid_mode == "thumb":
             reach = _thumb_reach(recipe, band)
-            for bounds in grids.around(points, reach, recipe.dimensions, collection, moments):
+            for bounds in chip_grids.around(points, reach, recipe.dimensions, collection, moments):
                 found = {} if bounds.index is None else {"latest": bounds.index}
                 yield {"grid": bounds.grid.to_json(), **found, **_date(bounds.time)}
             return
         assert collection is not None
-        for point, source in zip(points, grids.sources(collection, band.name, points, moments), strict=True):
-            native = grids.utm_grid(point, facts.scale(band)) if source is None else source.grid
-            grid = grids.placed(self.placement, native, point, recipe.dimensions)
+        for point, source in zip(points, chip_grids.sources(collection, band.name, points, moments), strict=True):
+            native = chip_grids.utm_grid(point, asset_metadata.scale(band)) if source is None else source.grid
+            grid = chip_grids.placed(self.placement, native, point, recipe.dimensions)
             found = {} if source is None else {"image": source.index, **_date(source.time)}
             yield {"grid": grid.to_json(), **found}
 
@@ -186,10 +186,10 @@ class ChipPlan:
         ]
 
 
-def _thumb_reach(recipe: ChipSample, band: facts.Band) -> float:
+def _thumb_reach(recipe: ChipSample, band: asset_metadata.Band) -> float:
     """Metres of the buffer whose bounds a thumb chip is."""
     known = recipe.first.known
-    scale = recipe.scale or (known.scale if known else facts.scale(band))
+    scale = recipe.scale or (known.scale if known else asset_metadata.scale(band))
     return (recipe.dimensions[0] / 2 - 1) * scale
 
 

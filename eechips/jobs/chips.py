@@ -15,16 +15,16 @@ from eechips.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan
 from eechips.jobs.dates import Dates
 from eechips.jobs.layers import Bands, Layer, layers_of
-from eechips.jobs.options import fetch, field_names, names_of, slug, split, takes
-from eechips.jobs.pictures import Look
-from eechips.jobs.refusals import check, check_name_fields, check_places, parse_classes
+from eechips.jobs.recipe_options import fetch, field_names, names_of, slug, split, takes
+from eechips.jobs.render_style import Look
+from eechips.jobs.sample_validation import check, check_name_fields, check_places, parse_classes
 from eechips.manifest.run import Run
 from eechips.planning import samplers
-from eechips.planning.lattice import Placement
+from eechips.planning.expressions import Images, view
+from eechips.planning.grid_alignment import Placement
 from eechips.planning.maps import parse_map
 from eechips.planning.places import Places, read_places
 from eechips.planning.regions import Region, parse_region
-from eechips.planning.views import Images, view
 from eechips.recipe import Chip, ChipFormat, Unit, identity_of
 from eechips.storage import NameTemplate
 
@@ -66,9 +66,9 @@ class ChipSample:
         end: last day, exclusive; None for no bound. With several datasets the dates choose of each, but for maps of
             one time, such as WORLDCOVER, after the first.
         mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks (``scl``,
-            ``qa_pixel:cloud,shadow``, ``cs:0.7``; see :mod:`eechips.planning.masks`), applied to every image: where one
-            is masked a chip shows the next below it, and where all are it has no data. Of several datasets those have
-            it that have such a mask.
+            ``qa_pixel:cloud,shadow``, ``cs:0.7``; see :mod:`eechips.planning.cloud_masks`). It is applied to every
+            image: where one is masked, the chip shows the next one below it; where all are, it has no data. With
+            several datasets it is applied to those that have such a mask.
         format: ``png`` and ``jpg`` are pictures of 1 or 3 bands in 8 bits, ``tif`` and ``npy`` are the data; None for
             ``png``, and for ``tif`` with several datasets.
         grid: ``native`` puts the pixels on the grid of the latest image that contains the point. ``thumb`` takes

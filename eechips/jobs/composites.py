@@ -17,12 +17,12 @@ from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.grid import Grid
 from eechips.jobs.imagery import Imagery, Survey, Treatment, check_empty
-from eechips.jobs.options import fetch, field_names, slug, split, takes
+from eechips.jobs.recipe_options import fetch, field_names, slug, split, takes
 from eechips.manifest.run import Run
-from eechips.planning import facts, inventory
-from eechips.planning.conditions import Test
+from eechips.planning import asset_metadata, inventory
+from eechips.planning.grid_alignment import cover
+from eechips.planning.image_filters import Test
 from eechips.planning.inventory import Scene
-from eechips.planning.lattice import cover
 from eechips.planning.outlines import middle
 from eechips.planning.periods import Step, parse_day, parse_step
 from eechips.planning.regions import choices
@@ -204,7 +204,7 @@ class _Composite:
 
 
 def _composite(composite: _Composite, start: str, end: str) -> ee.Image:
-    images = facts.images(composite.dataset, "collection", start, end).filterBounds(_rectangle(composite.grid))
+    images = asset_metadata.images(composite.dataset, "collection", start, end).filterBounds(_rectangle(composite.grid))
     for test in composite.tests:
         images = images.filter(test.filter())
     return composite.treatment.finish(composite.reduce(images))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eechips.jobs.layers import Layer
-from eechips.planning.grids import Moments
-from eechips.planning.pairing import Pairing, iso, milliseconds, parse_window
+from eechips.planning.chip_grids import Moments
+from eechips.planning.date_matching import Pairing, iso, milliseconds, parse_window
 from eechips.recipe import Unit
 
 

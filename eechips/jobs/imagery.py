@@ -16,12 +16,12 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine import RunConfig
 from eechips.errors import UsageError
 from eechips.grid import Transform
-from eechips.jobs.options import OfDataset, check_bands, check_dataset, check_dates, check_format, names_of
-from eechips.jobs.pictures import Look
-from eechips.planning import facts
-from eechips.planning.conditions import Condition, Test, parse_condition, settle
-from eechips.planning.lattice import Placement
-from eechips.planning.masks import Mask, parse_mask
+from eechips.jobs.recipe_options import OfDataset, check_bands, check_dataset, check_dates, check_format, names_of
+from eechips.jobs.render_style import Look
+from eechips.planning import asset_metadata
+from eechips.planning.cloud_masks import Mask, parse_mask
+from eechips.planning.grid_alignment import Placement
+from eechips.planning.image_filters import Condition, Test, parse_condition, settle
 from eechips.planning.outlines import polygon_of
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar
 from eechips.recipe import CHIP_FORMATS, Chip, ChipFormat, NoData, Unit, identity_of
@@ -41,7 +41,7 @@ class Survey:
         collection: the images between the dates that meet the conditions, wherever they are.
     """
 
-    bands: tuple[facts.Band, ...]
+    bands: tuple[asset_metadata.Band, ...]
     region: ee.Geometry
     polygon: BaseGeometry
     tests: tuple[Test, ...]
@@ -126,14 +126,14 @@ class Imagery(OfDataset):
         end: last day, exclusive; None for no bound.
         where: conditions on properties, all of which an image must meet: ``"CLOUDY_PIXEL_PERCENTAGE < 20"``.
         mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks: ``scl``,
-            ``qa_pixel:cloud,shadow``, ``cs:0.7``; see :mod:`eechips.planning.masks`.
+            ``qa_pixel:cloud,shadow``, ``cs:0.7``; see :mod:`eechips.planning.cloud_masks`.
         bands: names, in order, or ``"B4,B3,B2"``; None for the dataset's default. Pixels are those of the first.
         format: ``tif`` and ``npy`` are the data, ``png`` and ``jpg`` pictures of 1 or 3 bands in 8 bits.
         clip: mask pixels outside the region; else the whole window around it is kept.
         minimum: value that becomes black in a picture; None for the dataset's default.
         maximum: value that becomes white.
         palette: colours (hexadecimal, from ``minimum`` to ``maximum``) for a picture of one band.
-        crs: ``native``, ``utm``, or a code; see :class:`eechips.planning.lattice.Placement`.
+        crs: ``native``, ``utm``, or a code; see :class:`eechips.planning.grid_alignment.Placement`.
         scale: edge of a pixel in metres; None for the first band's.
         align: id of an image on whose pixels everything is to lie.
         transform: of the grid, with a crs.
@@ -244,14 +244,14 @@ class Imagery(OfDataset):
             UsageError: if the dataset is no collection, has no image there and then, or none has a property.
         """
         region = self.region.geometry()
-        about = facts.describe(self.dataset_id, self.known_kind, region, self.start, self.end)
+        about = asset_metadata.describe(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind != "collection":
             raise self.single_image()
         named = self.bands or self.known_bands
         bands = about.select(named) if named else about.bands
         self.look.check_found(bands, self.known)
         about.select(self.further_bands([band.name for band in bands]))
-        collection = facts.images(self.dataset_id, about.kind, self.start, self.end)
+        collection = asset_metadata.images(self.dataset_id, about.kind, self.start, self.end)
         tests = settle(self.conditions, collection.filterBounds(region))
         for test in tests:
             collection = collection.filter(test.filter())

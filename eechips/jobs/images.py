@@ -14,7 +14,7 @@ from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.grid import Grid
 from eechips.jobs.imagery import Imagery, Treatment, check_empty
-from eechips.jobs.options import fetch, field_names, slug, split, takes
+from eechips.jobs.recipe_options import fetch, field_names, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.planning import inventory
 from eechips.planning.overlaps import Overlap

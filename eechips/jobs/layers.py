@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from eechips.datasets import find
 from eechips.errors import UsageError
-from eechips.jobs.options import OfDataset, check_dataset, names_of
-from eechips.planning.masks import Mask, parse_masks
+from eechips.jobs.recipe_options import OfDataset, check_dataset, names_of
+from eechips.planning.cloud_masks import Mask, parse_masks
 from eechips.recipe.layers import RESERVED_LAYERS
 from eechips.storage import safe_component
 

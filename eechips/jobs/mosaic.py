@@ -20,7 +20,19 @@ from eechips.engine.disk import refuse_small_disk
 from eechips.errors import RegionError, UsageError
 from eechips.grid import Grid
 from eechips.human import human_bytes
-from eechips.jobs.options import (
+from eechips.jobs.mosaic_parts import SMALL_DISK, Piece, need_of, put_together
+from eechips.jobs.mosaic_tiles import (
+    REDUCERS,
+    Composite,
+    Layout,
+    clipped,
+    collection,
+    composed_image,
+    dtype_of,
+    stored_image,
+    that_meet,
+)
+from eechips.jobs.recipe_options import (
     OfDataset,
     check_bands,
     check_dataset,
@@ -32,26 +44,15 @@ from eechips.jobs.options import (
     split,
     takes,
 )
-from eechips.jobs.pieces import SMALL_DISK, Piece, need_of, put_together
-from eechips.jobs.tiles import (
-    REDUCERS,
-    Composite,
-    Layout,
-    clipped,
-    collection,
-    composed_image,
-    dtype_of,
-    stored_image,
-    that_meet,
-)
 from eechips.manifest.run import Run
-from eechips.planning import facts, grids, windows
-from eechips.planning.conditions import Condition, parse_condition, settle
-from eechips.planning.lattice import Placement, cover, joined_at_antimeridian
-from eechips.planning.masks import Mask, parse_mask
+from eechips.planning import asset_metadata, chip_grids
+from eechips.planning.cloud_masks import Mask, parse_mask
+from eechips.planning.grid_alignment import Placement, cover, joined_at_antimeridian
+from eechips.planning.image_filters import Condition, parse_condition, settle
 from eechips.planning.outlines import middle, outline, polygon_of
 from eechips.planning.overlaps import Overlap
 from eechips.planning.regions import Region, choices, parse_region
+from eechips.planning.tiling import Tiling, on_earth, tile, within
 from eechips.recipe import Chip, Unit, canonical_json, identity_of
 from eechips.template import Template
 from eechips.writers import cog
@@ -81,8 +82,8 @@ class MosaicRecipe(OfDataset):
         end: last day, exclusive; None for no bound.
         where: conditions on the images' properties, all of which hold: ``CLOUDY_PIXEL_PERCENTAGE < 20``.
         mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks, applied to every image before
-            they are put together; see :mod:`eechips.planning.masks`.
-        reducer: what makes one image of a collection, one of ``eechips.jobs.tiles.REDUCERS``.
+            they are put together; see :mod:`eechips.planning.cloud_masks`.
+        reducer: what makes one image of a collection, one of ``eechips.jobs.mosaic_tiles.REDUCERS``.
         bands: names, in order, or ``"R,G,B"``; None for the dataset's default, or all.
         crs: ``native``, ``utm``, or a code; see ``planning.lattice.Placement``. The native grid of a collection is that
             of its latest image in the middle of the region, by its first band.
@@ -212,7 +213,7 @@ class MosaicRecipe(OfDataset):
         dtype = self.dtype or dtype_of(self.reducer, about.kind, [band.dtype for band in bands])
         cog.check_nodata(self.nodata, dtype)
         layout = Layout(grid, about.kind, tuple(band.name for band in bands), dtype, tests)
-        tiling = windows.tile(grid, lattice, len(bands), dtype, self.window)
+        tiling = tile(grid, lattice, len(bands), dtype, self.window)
         self._announce(layout, tiling)
         if self.folder is not None:
             refuse_small_disk(self.folder, need_of(layout, self.compress), SMALL_DISK)
@@ -221,7 +222,7 @@ class MosaicRecipe(OfDataset):
     def get_result(self, index: int, unit: Unit) -> Chip:
         """The pixels of a window: one request, or more where the service finds that too much."""
         layout = Layout.from_json(unit["mosaic"])
-        place = windows.on_earth(layout.grid.window(unit["column"], unit["row"], unit["width"], unit["height"]))
+        place = on_earth(layout.grid.window(unit["column"], unit["row"], unit["width"], unit["height"]))
         image = self._image(layout, place)
         return Chip(
             image=clipped(image.image(), place, unit["clip"]) if "clip" in unit else image,
@@ -274,10 +275,10 @@ class MosaicRecipe(OfDataset):
             tags={name: value for name, value in said.items() if value is not None},
         )
 
-    def _describe(self) -> facts.Facts:
+    def _describe(self) -> asset_metadata.Facts:
         """What the server says of the dataset there and then."""
         region = None if self.region is None else self.region.geometry()
-        about = facts.describe(self.dataset_id, self.known_kind, region, self.start, self.end)
+        about = asset_metadata.describe(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind == "collection":
             if region is None:
                 raise UsageError(f"{self.dataset_id} is a collection: say with --roi which region is meant")
@@ -301,16 +302,20 @@ class MosaicRecipe(OfDataset):
         return tests
 
     def _native(
-        self, about: facts.Facts, band: facts.Band, polygon: BaseGeometry | None, tests: tuple[str, ...]
+        self,
+        about: asset_metadata.Facts,
+        band: asset_metadata.Band,
+        polygon: BaseGeometry | None,
+        tests: tuple[str, ...],
     ) -> Grid:
         """The source's own grid: of an image, or of the latest image in the middle of the region."""
         if about.kind == "image" or not self.placement.is_native or polygon is None:
             return band.grid
         images = collection(self.dataset_id, self.start, self.end, tests)
-        found = next(iter(grids.sources(images, band.name, [middle(polygon)])))
+        found = next(iter(chip_grids.sources(images, band.name, [middle(polygon)])))
         return band.grid if found is None else found.grid
 
-    def _place(self, about: facts.Facts, native: Grid, polygon: BaseGeometry | None) -> tuple[Grid, Grid]:
+    def _place(self, about: asset_metadata.Facts, native: Grid, polygon: BaseGeometry | None) -> tuple[Grid, Grid]:
         """The lattice, and its window that is the mosaic."""
         placement = self.placement.resolved()
         has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: the server does not say
@@ -328,9 +333,9 @@ class MosaicRecipe(OfDataset):
             raise RegionError(f"the region does not meet {self.dataset_id}")
         return lattice, grid
 
-    def _units(self, layout: Layout, tiling: windows.Tiling, polygon: BaseGeometry | None) -> Iterator[Unit]:
+    def _units(self, layout: Layout, tiling: Tiling, polygon: BaseGeometry | None) -> Iterator[Unit]:
         shared = layout.to_json()
-        clip = None if polygon is None else windows.within(layout.grid, polygon)
+        clip = None if polygon is None else within(layout.grid, polygon)
         if clip is not None:
             shapely.prepare(clip)
         for window in tiling:
@@ -344,7 +349,7 @@ class MosaicRecipe(OfDataset):
             if clip.contains(box):
                 yield unit
             elif clip.intersects(box):
-                east = windows.on_earth(whole).transform[2] - whole.transform[2]
+                east = on_earth(whole).transform[2] - whole.transform[2]
                 yield {**unit, "clip": _coordinates(shapely.intersection(clip, box), east)}
 
     def _image(self, layout: Layout, place: Grid) -> Template:
@@ -356,7 +361,7 @@ class MosaicRecipe(OfDataset):
         )
         return composed_image(composite, place)
 
-    def _announce(self, layout: Layout, tiling: windows.Tiling) -> None:
+    def _announce(self, layout: Layout, tiling: Tiling) -> None:
         width, height = tiling.largest
         pixels = f"{layout.grid.width:,}x{layout.grid.height:,} pixels"
         _log.info("Mosaic: %s, %s x %s, %s", pixels, len(layout.bands), layout.dtype, layout.grid.crs[:60])

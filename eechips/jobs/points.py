@@ -15,8 +15,10 @@ import shapely
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.harvest import Harvest
-from eechips.jobs.options import (
+from eechips.jobs.point_queries import Question, columns_of
+from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
+from eechips.jobs.point_table import Harvest
+from eechips.jobs.recipe_options import (
     OfDataset,
     check_bands,
     check_dataset,
@@ -30,14 +32,12 @@ from eechips.jobs.options import (
     split,
     takes,
 )
-from eechips.jobs.pairs import IMAGE, IMAGE_DATE, Pairs
-from eechips.jobs.questions import Question, columns_of
-from eechips.jobs.survey import DAY, Mode, Survey, count_images, day_of, survey
+from eechips.jobs.source_summary import DAY, Mode, Survey, count_images, day_of, survey
 from eechips.manifest.run import Run
-from eechips.planning import cells, facts
+from eechips.planning import asset_metadata, point_cells
+from eechips.planning.cloud_masks import Mask, parse_mask
+from eechips.planning.date_matching import parse_window
 from eechips.planning.duplicates import merge
-from eechips.planning.masks import Mask, parse_mask
-from eechips.planning.pairing import parse_window
 from eechips.planning.places import Places, read_places
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
@@ -62,7 +62,7 @@ _log = logging.getLogger(__name__)
 class PointValues(OfDataset):
     """The recipe of ``eechips points``.
 
-    The places are divided into cells (``eechips.planning.cells``); each cell is a unit, and is asked for by one
+    The places are divided into cells (``eechips.planning.point_cells``); each cell is a unit, and is asked for by one
     request: ``Image.reduceRegions`` of the cell's places, mapped over the images that meet them. When all cells are
     there, one table is made: the caller's columns and rows in their order, and the values.
 
@@ -89,7 +89,7 @@ class PointValues(OfDataset):
         window: how far from it at most, before and after, as ``30d``, ``12h`` or ``2w``. A date without a time of day
             stands for its noon (UTC), and half a day is added.
         mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks; see
-            :mod:`eechips.planning.masks`.
+            :mod:`eechips.planning.cloud_masks`.
         scale: edge of a pixel in metres; None for the images' own pixels.
         reducer: over polygons: one or more of Earth Engine's reducers, or p0 to p100, ``"mean,p90"``; the counts of
             pixels come with them. ``mean`` if None.
@@ -221,7 +221,7 @@ class PointValues(OfDataset):
             ``{"kind": "cell", …}`` with ``at`` (longitude and latitude of each place) or ``geometries`` (GeoJSON),
             ``rows`` (for each place the number of its row, or of its rows), ``moments`` (milliseconds, for each place,
             where rows have dates), ``start`` and ``end`` where the images are too many for one request, and what the
-            :class:`~eechips.jobs.survey.Survey` has found.
+            :class:`~eechips.jobs.source_summary.Survey` has found.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -338,7 +338,7 @@ class PointValues(OfDataset):
                 day_of(float(np.nanmax(moments)) + self.reach + DAY),
             )
             days = max(self.start or around[0], around[0]), min(self.end or around[1], around[1])
-        about = facts.describe(self.dataset_id, self.known_kind, start=days[0], end=days[1])
+        about = asset_metadata.describe(self.dataset_id, self.known_kind, start=days[0], end=days[1])
         mode: Mode = "each" if self.each_image else "paired" if self.date_field else "composite"
         if about.kind == "image":
             mode = "image"
@@ -359,9 +359,9 @@ class PointValues(OfDataset):
     ) -> Iterator[npt.NDArray[np.int64]]:
         centres = shapely.get_coordinates(shapely.centroid(shapes))
         if self.is_points:
-            return cells.cut(centres, found.cost, moments=times)
+            return point_cells.cut(centres, found.cost, moments=times)
         sizes = _VERTEX * shapely.get_num_coordinates(shapes)
-        return cells.cut(centres, found.cost, sizes=sizes, areas=_bounds_area(shapes))
+        return point_cells.cut(centres, found.cost, sizes=sizes, areas=_bounds_area(shapes))
 
     def _check_columns(self, found: Survey) -> None:
         """Refuses names of added columns that the file has already."""

@@ -28,13 +28,13 @@ from eechips.engine.log import RunLog
 from eechips.engine.site import Site
 from eechips.errors import StorageError, UsageError
 from eechips.jobs.asset_store import Put, check_store, open_store
-from eechips.jobs.options import check_dates, fetch, field_names, names_of, slug, split, takes
+from eechips.jobs.recipe_options import check_dates, fetch, field_names, names_of, slug, split, takes
 from eechips.jobs.scene_assembly import assemble_scenes
 from eechips.jobs.scene_catalogue import SceneCatalogue
 from eechips.jobs.scene_refresh import refresh_scenes
 from eechips.jobs.scene_transfer import SceneDesk, remove_if_empty
 from eechips.manifest.run import Run
-from eechips.planning.conditions import Condition, parse_condition
+from eechips.planning.image_filters import Condition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.recipe import Unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, LocalStore

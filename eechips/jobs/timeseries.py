@@ -16,8 +16,7 @@ from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.grid import Grid, Transform
-from eechips.jobs.collation import OUTPUTS, Layout, Output, collate
-from eechips.jobs.options import (
+from eechips.jobs.recipe_options import (
     OfDataset,
     check_bands,
     check_dataset,
@@ -30,16 +29,17 @@ from eechips.jobs.options import (
     split,
     takes,
 )
-from eechips.jobs.zonal import Elements, Reduction, alone, composites, together
+from eechips.jobs.region_tables import OUTPUTS, Layout, Output, collate
+from eechips.jobs.zonal_statistics import Elements, Reduction, alone, composites, together
 from eechips.manifest.run import Run
-from eechips.planning import facts, grids
-from eechips.planning.batches import batches, look_at
-from eechips.planning.cells import TILE, Cost
-from eechips.planning.facts import Facts
-from eechips.planning.lattice import Placement
-from eechips.planning.masks import Mask, parse_mask
+from eechips.planning import asset_metadata, chip_grids
+from eechips.planning.asset_metadata import Facts
+from eechips.planning.cloud_masks import Mask, parse_mask
+from eechips.planning.grid_alignment import Placement
 from eechips.planning.periods import Period, Step, parse_day, parse_step
+from eechips.planning.point_cells import TILE, Cost
 from eechips.planning.projection import nominal_scale
+from eechips.planning.region_batches import batches, look_at
 from eechips.planning.regions import BoxRegion, parse_box, planar
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.planning.zones import Shapes, Zones, file_shapes, file_zones, table_shapes, table_zones
@@ -77,7 +77,7 @@ class TimeSeries(OfDataset):
         composite: with ``every``: what makes one image of a period's images, pixel by pixel: ``mean``, ``median``,
             ``min``, ``max``, ``sum``, ``mode``, ``count``, a percentile, or ``mosaic``, the latest on top.
         mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks; see
-            :mod:`eechips.planning.masks`.
+            :mod:`eechips.planning.cloud_masks`.
         bbox: ``W,S,E,N``: only regions that meet it.
         repair: make valid polygons of those of the file that are not, and say so; else they are refused.
         start: first day, inclusive, YYYY-MM-DD; None for no bound.
@@ -247,7 +247,7 @@ class TimeSeries(OfDataset):
             UnknownDatasetError: if the dataset or a band does not exist.
             RegionError: if the table of regions or its column does not, or no region is left.
         """
-        about = facts.describe(self.dataset_id, self.known_kind, start=self.start, end=self.end)
+        about = asset_metadata.describe(self.dataset_id, self.known_kind, start=self.start, end=self.end)
         if about.kind != "collection":
             raise _single_image(self)
         if self.bands or self.known:
@@ -285,7 +285,7 @@ class TimeSeries(OfDataset):
             transform=tuple(unit["transform"]) if "transform" in unit else None,
             scale=self.scale if "crs" not in unit else None,
         )
-        images = facts.images(self.dataset_id, "collection", self.start, self.end)
+        images = asset_metadata.images(self.dataset_id, "collection", self.start, self.end)
         if "region" in unit:
             geometry = self._geometry(unit)
             chosen = self._elements(images.filterBounds(geometry), bands)
@@ -351,15 +351,15 @@ class TimeSeries(OfDataset):
         places = [(float(x), float(y)) for x, y in shapes.points]
         if not placement.is_native:
             return [placement.lattice(own, place) for place in places]
-        images = facts.images(self.dataset_id, "collection", self.start, self.end)
-        found = grids.sources(images, about.bands[0].name, places)
+        images = asset_metadata.images(self.dataset_id, "collection", self.start, self.end)
+        found = chip_grids.sources(images, about.bands[0].name, places)
         return [
             placement.lattice(own if source is None else source.grid, place)
             for source, place in zip(found, places, strict=True)
         ]
 
     def _batches(self, about: Facts, shapes: Shapes, lattices: Sequence[Grid | None]) -> Iterator[Any]:
-        imagery = look_at(facts.images(self.dataset_id, "collection", self.start, self.end), shapes)
+        imagery = look_at(asset_metadata.images(self.dataset_id, "collection", self.start, self.end), shapes)
         rows = len(self.periods) if self.step is not None else imagery.images
         names = self.statistics.columns([band.name for band in about.bands])
         scale = self.scale or nominal_scale(lattices[0] or about.bands[0].grid)

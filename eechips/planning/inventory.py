@@ -11,7 +11,7 @@ import ee
 
 from eechips.grid import Grid
 from eechips.moment import utc
-from eechips.planning import service
+from eechips.planning import planning_requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def first(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | No
 
 
 def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[str, Any]]:
-    return service.features(ee.FeatureCollection(collection.map(describe)), noun="images")
+    return planning_requests.features(ee.FeatureCollection(collection.map(describe)), noun="images")
 
 
 def _scene(about: dict[str, Any], dataset: str) -> Scene:

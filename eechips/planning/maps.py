@@ -15,7 +15,7 @@ import numpy.typing as npt
 from eechips import datasets
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.grid import Grid
-from eechips.planning import facts, service
+from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.projection import project, unproject
 
 POINTS_PER_REQUEST = 2_000
@@ -82,7 +82,7 @@ class Map:
         if self.kind == "image":
             selected: ee.Image = ee.Image(self.name.id).select([self.name.band])
         else:
-            images = facts.images(self.name.id, self.kind).select([self.name.band])
+            images = asset_metadata.images(self.name.id, self.kind).select([self.name.band])
             selected = images.sort("system:time_start").mosaic()
         return selected if self.within is None else selected.updateMask(self.within.image().neq(0))
 
@@ -103,7 +103,7 @@ class Map:
 
     def values(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
         """What the pixels under some points hold; None where they are masked or there is nothing."""
-        return list(service.ask_each(points, self._ask, size=POINTS_PER_REQUEST))
+        return list(planning_requests.ask_each(points, self._ask, size=POINTS_PER_REQUEST))
 
     def counts(self, points: Sequence[tuple[float, float]]) -> list[bool]:
         """Whether the pixels under some points hold anything but zero."""
@@ -143,7 +143,7 @@ def find_map(option: str, name: MapName, region: ee.Geometry | None) -> Map:
         UsageError: if it has several bands and none is named, or no image in the region.
     """
     known = datasets.find(name.id)
-    about = facts.describe(name.id, known.kind if known else None, region)
+    about = asset_metadata.describe(name.id, known.kind if known else None, region)
     if name.band is None and len(about.bands) > 1:
         there = ", ".join(band.name for band in about.bands[:12])
         raise UsageError(f"{option} {name.id}: say which band, as {name.id}:{about.bands[0].name}; there are {there}")

@@ -9,7 +9,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.grid import Grid
 from eechips.planning import sphere
-from eechips.planning.lattice import joined_at_antimeridian
+from eechips.planning.grid_alignment import joined_at_antimeridian
 from eechips.planning.projection import unproject
 from eechips.planning.regions import BoxRegion, FileRegion, Region
 

@@ -7,7 +7,7 @@ import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
 from eechips.grid import Grid
-from eechips.planning.lattice import Placement, cover, joined_at_antimeridian, span
+from eechips.planning.grid_alignment import Placement, cover, joined_at_antimeridian, span
 from eechips.planning.outlines import middle, outline
 
 _ZONE = 6.0  # degrees: a region that is wider has no UTM zone of its own

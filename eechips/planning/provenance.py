@@ -10,9 +10,9 @@ from typing import Any
 import ee
 
 from eechips.grid import Grid
-from eechips.planning import service
-from eechips.planning.pairing import Pairing
-from eechips.planning.views import Images, around, reach_of
+from eechips.planning import planning_requests
+from eechips.planning.date_matching import Pairing
+from eechips.planning.expressions import Images, around, reach_of
 
 _PIXELS = 1 << 22  # of the chips that are asked about in one request
 _MOST_CHIPS = 500
@@ -62,7 +62,7 @@ def contributors(images: Images, chips: Sequence[Shown]) -> Iterator[tuple[Contr
     """
     size = max((chip.grid.width * chip.grid.height for chip in chips), default=1)
     step = max(1, min(_MOST_CHIPS, _PIXELS // size))
-    return service.ask_each(chips, partial(_ask, images), size=step, noun="chips")
+    return planning_requests.ask_each(chips, partial(_ask, images), size=step, noun="chips")
 
 
 def _ask(images: Images, chips: Sequence[Shown]) -> list[tuple[Contributor, ...]]:

@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.planning import service
+from eechips.planning import planning_requests
 from eechips.storage import sha256_of
 from eechips.vectors import read_vectors
 
@@ -217,8 +217,8 @@ def table_fields(asset: str) -> list[str]:
     try:
         names = ee.FeatureCollection(asset).first().propertyNames().getInfo()
     except ee.EEException as error:
-        if service.is_not_found(error):
-            reason = service.local_hint(error) or "it does not exist, or you may not read it"
+        if planning_requests.is_not_found(error):
+            reason = planning_requests.local_hint(error) or "it does not exist, or you may not read it"
             raise RegionError(f"there is no table {asset!r} to take regions from: {reason}") from error
         raise
     return sorted(name for name in names if not name.startswith("system:"))

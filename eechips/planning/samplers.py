@@ -16,7 +16,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.planning import service, sphere
+from eechips.planning import planning_requests, sphere
 from eechips.planning.regions import choices, table_fields
 
 ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
@@ -86,7 +86,7 @@ def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str
     inside = inside.select(list(dict.fromkeys([id_field, name_field])))
     parts: dict[int | float | str, list[BaseGeometry]] = {}
     names: dict[int | float | str, str] = {}
-    for feature in service.features(inside):
+    for feature in planning_requests.features(inside):
         properties = feature["properties"]
         if properties.get(id_field) is None or feature.get("geometry") is None:
             continue

@@ -12,10 +12,10 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.planning.draws import Draws, Keep, Key, Point
-from eechips.planning.pairing import iso
+from eechips.planning.date_matching import iso
+from eechips.planning.min_distance import Apart, regular_points
 from eechips.planning.places import Places
-from eechips.planning.spacing import Apart, regular_points
+from eechips.planning.stratified_draw import Draws, Keep, Key, Point
 
 
 @dataclass(frozen=True, slots=True)

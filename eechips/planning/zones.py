@@ -16,7 +16,7 @@ import shapely
 
 from eechips import vectors
 from eechips.errors import RegionError, UsageError
-from eechips.planning import service
+from eechips.planning import planning_requests
 from eechips.planning.regions import BoxRegion, choices, table_fields
 
 Floats = npt.NDArray[np.float64]
@@ -176,7 +176,7 @@ def table_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool) -> 
     index = {region: number for number, region in enumerate(zones.ids)}
     bounds = np.tile([np.inf, np.inf, -np.inf, -np.inf], (len(zones), 1))
     areas = np.zeros(len(zones))
-    pages = (service.features(ee.FeatureCollection(part.map(describe))) for part in tables or [table])
+    pages = (planning_requests.features(ee.FeatureCollection(part.map(describe))) for part in tables or [table])
     for feature in chain.from_iterable(pages):
         found = feature["properties"]
         number = index.get(found.get("id"))

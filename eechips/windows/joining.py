@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from eechips.engine.assembly import Results, Settled
 from eechips.errors import RecipeError, StorageError
 from eechips.grid import Grid, Window
-from eechips.jobs.pieces import Piece, put_together
-from eechips.jobs.tiles import Layout
+from eechips.jobs.mosaic_parts import Piece, put_together
+from eechips.jobs.mosaic_tiles import Layout
 from eechips.storage import sha256_of
 from eechips.writers import cog
 

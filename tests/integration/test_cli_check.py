@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
-from eechips.jobs.check import spread
+from eechips.jobs.recipe_check import spread
 from tests.conftest import Server
 
 RECIPE = """

@@ -13,7 +13,7 @@ import pytest
 
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest import Run, open_run
-from eechips.planning.service import PARALLEL_REQUESTS
+from eechips.planning.planning_requests import PARALLEL_REQUESTS
 from tests.engine_service import Service, serving
 from tests.gradual_recipe import SIZE, Gradual, run_gradual, wait_for
 

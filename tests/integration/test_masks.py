@@ -15,7 +15,7 @@ from affine import Affine
 import eechips
 from eechips.emulator.assets import ingest
 from eechips.errors import UnknownDatasetError, UsageError
-from eechips.planning.masks import parse_mask
+from eechips.planning.cloud_masks import parse_mask
 from tests.conftest import Server, initialize
 
 EDGE = 256  # pixels: 65,536 of them hold every number of 16 bits

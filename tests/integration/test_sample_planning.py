@@ -12,7 +12,7 @@ import pytest
 
 import eechips
 from eechips.errors import UnknownDatasetError
-from eechips.planning.service import ask_each, features
+from eechips.planning.planning_requests import ask_each, features
 from tests.conftest import Server
 
 
@@ -71,7 +71,7 @@ def test_another_refusal_of_a_planning_request_is_raised() -> None:
 
 def test_a_long_plan_logs_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
     times = iter(range(0, 1000, 10))
-    with caplog.at_level("INFO", logger="eechips.planning.service"):
+    with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
         list(ask_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: float(next(times))))
     assert caplog.messages[0] == "Planning: 1 of 4 chips, about 30 s left"
 
@@ -79,7 +79,7 @@ def test_a_long_plan_logs_how_far_it_is(caplog: pytest.LogCaptureFixture) -> Non
 def test_a_long_list_logs_how_many_there_are_so_far(demo_ee: Any, caplog: pytest.LogCaptureFixture) -> None:
     times = iter(range(0, 1000, 10))
     table = demo_ee.FeatureCollection([demo_ee.Feature(None, {"n": n}) for n in range(5)])
-    with caplog.at_level("INFO", logger="eechips.planning.service"):
+    with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
         found = list(features(table, page_size=2, noun="images", clock=lambda: float(next(times))))
     assert [feature["properties"]["n"] for feature in found] == list(range(5))
     assert caplog.messages == ["Planning: 2 images so far", "Planning: 4 images so far"]

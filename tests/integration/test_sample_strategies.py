@@ -20,11 +20,11 @@ import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.grid import Grid
 from eechips.jobs.chips import ChipSample
-from eechips.planning.classes import ClassPool
-from eechips.planning.draws import Draws
+from eechips.planning.class_pool import ClassPool
 from eechips.planning.maps import MapName, find_map
+from eechips.planning.min_distance import great_circle
 from eechips.planning.projection import project, unproject
-from eechips.planning.spacing import great_circle
+from eechips.planning.stratified_draw import Draws
 from tests.conftest import Server, initialize
 from tests.integration import coded_store
 from tests.integration.coded_store import (

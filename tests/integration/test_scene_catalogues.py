@@ -30,7 +30,7 @@ from eechips.downloads.search import Search, items
 from eechips.downloads.secret import Secrets
 from eechips.downloads.signing import Auth, signer_of
 from eechips.errors import ConfigurationError, StorageError, UsageError
-from eechips.planning.conditions import parse_condition
+from eechips.planning.image_filters import parse_condition
 from tests.answering import Answer, answering
 from tests.integration.test_scenes import TIFF, catalogue, write
 from tests.scene_servers import FileServer, item

@@ -21,7 +21,7 @@ from exactextract.raster import NumPyRasterSource
 import eechips
 from eechips.engine.assembly import Results
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.collation import Layout, collate
+from eechips.jobs.region_tables import Layout, collate
 from eechips.jobs.timeseries import TimeSeries
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from tests.conftest import Server, initialize

@@ -13,9 +13,9 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.jobs.chips import ChipSample, sample_recipe
-from eechips.jobs.options import slug
-from eechips.jobs.scripts import script_recipe
+from eechips.jobs.recipe_options import slug
 from eechips.jobs.timeseries import TimeSeries, timeseries_recipe
+from eechips.jobs.user_recipes import script_recipe
 
 
 def chips(**options: Any) -> ChipSample:

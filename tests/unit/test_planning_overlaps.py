@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eechips.errors import RegionError
 from eechips.grid import Grid
-from eechips.planning.lattice import Placement
+from eechips.planning.grid_alignment import Placement
 from eechips.planning.outlines import middle, outline
 from eechips.planning.overlaps import Overlap
 from eechips.planning.regions import parse_box

@@ -11,8 +11,8 @@ from pyproj import Transformer
 
 from eechips.errors import UsageError
 from eechips.grid import Grid
-from eechips.planning.grids import snap, utm_grid
-from eechips.planning.lattice import rescaled
+from eechips.planning.chip_grids import snap, utm_grid
+from eechips.planning.grid_alignment import rescaled
 from eechips.planning.projection import nominal_scale, parse_crs, project, utm_crs
 
 NAIP = Grid("EPSG:26913", (0.6, 0.0, 500000.4, 0.0, -0.6, 4400000.2), 10000, 12000)

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.errors import RegionError
-from eechips.planning.draws import Draws, StrataPool
 from eechips.planning.samplers import Stratum, draw_points, interleave
 from eechips.planning.sphere import area
+from eechips.planning.stratified_draw import Draws, StrataPool
 
 COLORADO = shapely.box(-109.06, 36.99, -102.04, 41.0)
 HOLED = shapely.Polygon(shapely.box(0, 0, 10, 10).exterior, [shapely.box(2, 2, 8, 8).exterior])

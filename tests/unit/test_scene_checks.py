@@ -30,7 +30,7 @@ from eechips.downloads.search import Search, items
 from eechips.downloads.secret import Secrets
 from eechips.downloads.signing import Auth, signer_of
 from eechips.errors import ValidationError
-from eechips.planning.conditions import parse_condition
+from eechips.planning.image_filters import parse_condition
 
 TIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
 HDF5 = b"\x89HDF\r\n\x1a\n\x02\x08\x08" + bytes(17) + b"\x30" + bytes(19)  # 48 bytes, as it says of itself

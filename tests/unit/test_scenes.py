@@ -37,7 +37,7 @@ from eechips.downloads.secret import Secrets, read_secrets
 from eechips.downloads.signing import Auth, Signer, belongs, signer_of
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
 from eechips.jobs.scene_transfer import remove_if_empty
-from eechips.planning.conditions import parse_condition
+from eechips.planning.image_filters import parse_condition
 from eechips.staging import new_writer
 from eechips.windows.addresses import Place
 from eechips.windows.versions import version_of

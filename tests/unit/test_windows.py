@@ -17,7 +17,7 @@ from rasterio.io import MemoryFile
 
 from eechips.client.transport import Timeouts
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError, ValidationError
-from eechips.jobs.functions import FunctionRecipe
+from eechips.jobs.function_recipe import FunctionRecipe
 from eechips.recipe import load_recipe
 from eechips.windows import Blocks, Budget, parse_memory, tile, window_file
 from eechips.windows.addresses import Place

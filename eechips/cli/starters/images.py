@@ -10,7 +10,7 @@ import ee
 import shapely
 
 from eechips import Chip, Grid
-from eechips.planning.lattice import cover
+from eechips.planning.grid_alignment import cover
 
 COLLECTION = "LANDSAT/LC08/C02/T1_L2"
 DATASETS = [COLLECTION]  # run.json gets their licence and citation

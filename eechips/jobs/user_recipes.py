@@ -11,9 +11,9 @@ from typing import Any, Literal, overload
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
-from eechips.jobs.check import Check, check
-from eechips.jobs.functions import FunctionRecipe, parameter_names
-from eechips.jobs.options import RUN_OPTIONS, fetch, slug, split, takes
+from eechips.jobs.function_recipe import FunctionRecipe, parameter_names
+from eechips.jobs.recipe_check import Check, check
+from eechips.jobs.recipe_options import RUN_OPTIONS, fetch, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe, load_recipe

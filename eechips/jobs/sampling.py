@@ -14,15 +14,15 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.grid import Grid
 from eechips.human import human_extent
-from eechips.jobs.refusals import parse_classes
-from eechips.planning import grids, samplers
-from eechips.planning.classes import MOST_PIXELS, ClassPool
-from eechips.planning.draws import Draws, Keep, StrataPool
-from eechips.planning.lattice import Placement
+from eechips.jobs.sample_validation import parse_classes
+from eechips.planning import chip_grids, samplers
+from eechips.planning.class_pool import MOST_PIXELS, ClassPool
+from eechips.planning.grid_alignment import Placement
 from eechips.planning.maps import Map, find_map, parse_map
+from eechips.planning.min_distance import Apart, parse_distance
 from eechips.planning.outlines import polygon_of
-from eechips.planning.spacing import Apart, parse_distance
 from eechips.planning.strategies import Drawn, Given, Site, Strategy, in_rows, inside, listed
+from eechips.planning.stratified_draw import Draws, Keep, StrataPool
 
 if TYPE_CHECKING:
     from eechips.jobs.chips import ChipSample
@@ -127,7 +127,7 @@ class Siting:
             return Apart.of_distance(parse_distance("--min-distance", recipe.min_distance))
         if recipe.grid_mode == "thumb":
             return Apart.of_distance(2.0 * math.sqrt(2.0) * self.thumb_reach * _THUMB_MARGIN)
-        return Apart(lambda points: grids.reaches(self.placement, self.native, points, recipe.dimensions))
+        return Apart(lambda points: chip_grids.reaches(self.placement, self.native, points, recipe.dimensions))
 
 
 def tell(recipe: ChipSample, strategy: Strategy, sites: Sequence[Site]) -> None:

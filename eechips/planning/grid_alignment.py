@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.grid import Grid, Transform
-from eechips.planning.facts import describe
+from eechips.planning.asset_metadata import describe
 from eechips.planning.projection import metres_per_unit, nominal_scale, parse_crs, project, utm_crs
 
 UTM_NORTH, UTM_SOUTH = 84.0, -80.0

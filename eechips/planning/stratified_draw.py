@@ -10,8 +10,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from eechips.errors import RegionError
+from eechips.planning.min_distance import Apart
 from eechips.planning.samplers import Stratum, Stream
-from eechips.planning.spacing import Apart
 
 Key: TypeAlias = "int | float | str"
 Point = tuple[float, float]

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.planning import cells
-from eechips.planning.batches import SLOTS, Imagery, batches
-from eechips.planning.cells import Cost
+from eechips.planning import point_cells
+from eechips.planning.point_cells import Cost
+from eechips.planning.region_batches import SLOTS, Imagery, batches
 from eechips.planning.zones import Shapes
 
 EVERYWHERE = Imagery(100, 360.0, 180.0)
@@ -43,10 +43,10 @@ def test_there_are_enough_to_keep_every_slot_busy() -> None:
 
 def test_large_geometries_and_long_answers_make_small_batches() -> None:
     sizes = [len(batch) for batch in batches(squares(100, vertices=5000), CHEAP, EVERYWHERE, most=100)]
-    assert max(sizes) * 5000 * 40 <= cells.MOST_BYTES
+    assert max(sizes) * 5000 * 40 <= point_cells.MOST_BYTES
     cost = Cost(values=20_000.0, images=1.0, tile=256_000.0)
     sizes = [len(batch) for batch in batches(squares(100), cost, EVERYWHERE, most=100)]
-    assert max(sizes) * 20_000 <= cells.MOST_VALUES
+    assert max(sizes) * 20_000 <= point_cells.MOST_VALUES
 
 
 def test_batches_are_compact() -> None:

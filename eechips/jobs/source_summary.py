@@ -13,7 +13,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.grid import Grid
-from eechips.planning import cells, facts, inventory
+from eechips.planning import asset_metadata, inventory, point_cells
 
 Mode = Literal["image", "each", "paired", "composite"]
 """What a row's values are of: the one image; each image; the image nearest to the row's date; a composite."""
@@ -22,7 +22,7 @@ DAY = 86_400_000.0
 """Milliseconds."""
 
 _PROBES = 8  # places at which the images are counted
-_MOST_SCENES = 5 * cells.MOST_IMAGES  # images whose grids are looked at
+_MOST_SCENES = 5 * point_cells.MOST_IMAGES  # images whose grids are looked at
 _CLOSE = 1e-6  # of a pixel
 
 
@@ -59,16 +59,16 @@ class Survey:
     per_place: float = 0.0
 
     @property
-    def cost(self) -> cells.Cost:
+    def cost(self) -> point_cells.Cost:
         """Of a place in a request."""
         images = {
             "image": 1.0,
             "composite": float(self.images),
-            "each": float(min(self.images, cells.MOST_IMAGES)),
+            "each": float(min(self.images, point_cells.MOST_IMAGES)),
             "paired": max(1.0, self.per_day * self.per_place),
         }[self.mode]
         values = len(self.bands) * (images if self.mode in ("each", "paired") else 1.0)
-        return cells.Cost(values=values, images=images, tile=cells.TILE * self.pixel, per_day=self.per_day)
+        return point_cells.Cost(values=values, images=images, tile=point_cells.TILE * self.pixel, per_day=self.per_day)
 
     @property
     def shared(self) -> Grid | None:
@@ -76,7 +76,7 @@ class Survey:
         return self.grid if self.is_aligned and len(self.groups) == 1 else None
 
 
-def survey(about: facts.Facts, names: Sequence[str], mode: Mode) -> Survey:
+def survey(about: asset_metadata.Facts, names: Sequence[str], mode: Mode) -> Survey:
     """What is known of a dataset without another request.
 
     Args:
@@ -93,7 +93,7 @@ def survey(about: facts.Facts, names: Sequence[str], mode: Mode) -> Survey:
         bands=tuple(band.name for band in bands),
         dtypes=tuple(band.dtype for band in bands),
         groups=_groups(bands),
-        pixel=min(facts.scale(band) for band in bands),
+        pixel=min(asset_metadata.scale(band) for band in bands),
         grid=bands[0].grid,
         is_aligned=mode == "image",
     )
@@ -117,7 +117,7 @@ def count_images(
     """
     probes = places[np.unique(np.linspace(0, len(places) - 1, _PROBES).astype(int))]
     at = shapely.get_coordinates(shapely.centroid(probes)).tolist()
-    images = facts.images(dataset, "collection", *days)
+    images = asset_metadata.images(dataset, "collection", *days)
     nearby = images.filterBounds(ee.Geometry.MultiPoint(at))
     asked = [
         *(images.filterBounds(ee.Geometry.Point(xy)).size() for xy in at),
@@ -131,7 +131,7 @@ def count_images(
     if earliest is not None and found.mode == "paired":
         covered = max(1.0, (latest - earliest) / DAY)
         found = replace(found, per_day=max(counts) / covered, per_place=2 * reach / DAY)
-    if earliest is not None and found.mode == "each" and found.images > cells.MOST_IMAGES:
+    if earliest is not None and found.mode == "each" and found.images > point_cells.MOST_IMAGES:
         found = replace(found, ranges=_ranges(found.images, earliest, latest, days))
     if union > _MOST_SCENES:
         return found
@@ -162,7 +162,7 @@ def day_of(moment: float) -> str:
     return str(np.datetime64(int(moment), "ms").astype("datetime64[D]"))
 
 
-def _groups(bands: Sequence[facts.Band]) -> tuple[tuple[str, ...], ...]:
+def _groups(bands: Sequence[asset_metadata.Band]) -> tuple[tuple[str, ...], ...]:
     """Names of bands, those of one lattice together."""
     groups: list[tuple[Grid, list[str]]] = []
     for band in bands:
@@ -180,8 +180,8 @@ def _ranges(
 ) -> tuple[tuple[str | None, str | None], ...]:
     """Ranges of days with about as many images each as a request may have rows."""
     start, end = days
-    moments = np.linspace(earliest, latest + DAY, math.ceil(images / cells.MOST_IMAGES) + 1)[1:-1]
-    inside = (start or facts.FIRST_DAY), (end or facts.LAST_DAY)
+    moments = np.linspace(earliest, latest + DAY, math.ceil(images / point_cells.MOST_IMAGES) + 1)[1:-1]
+    inside = (start or asset_metadata.FIRST_DAY), (end or asset_metadata.LAST_DAY)
     edges = sorted({edge for edge in map(day_of, moments) if inside[0] < edge < inside[1]})
     return tuple(zip([start, *edges], [*edges, end], strict=True))
 

@@ -9,8 +9,8 @@ from typing import Any
 import ee
 import numpy as np
 
-from eechips.planning import cells
-from eechips.planning.cells import Cost, Indices
+from eechips.planning import point_cells
+from eechips.planning.point_cells import Cost, Indices
 from eechips.planning.zones import Shapes
 
 SLOTS = 40
@@ -91,5 +91,5 @@ def batches(
         together.setdefault(key, []).append(index)
     for indices in together.values():
         some = np.array(indices)
-        parts = cells.cut(shapes.points[some], cost, sizes=sizes[some], areas=shapes.areas[some], most=usual)
+        parts = point_cells.cut(shapes.points[some], cost, sizes=sizes[some], areas=shapes.areas[some], most=usual)
         yield from (some[part] for part in parts)

@@ -8,9 +8,9 @@ from typing import Any
 
 import ee
 
-from eechips.jobs.survey import day_of
-from eechips.planning import facts
-from eechips.planning.masks import Mask
+from eechips.jobs.source_summary import day_of
+from eechips.planning import asset_metadata
+from eechips.planning.cloud_masks import Mask
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics
 from eechips.recipe import Unit
@@ -117,9 +117,9 @@ class Question:
         start, end = self.unit["start"] or self.start, self.unit["end"] or self.end
         if mode == "paired":
             moments = self.unit["moments"][first:last]
-            start = max(start or facts.FIRST_DAY, day_of(min(moments) - self.reach))
-            end = min(end or facts.LAST_DAY, day_of(max(moments) + self.reach + _DAY))
-        images = facts.images(self.dataset, "collection", start, end).filterBounds(places.geometry())
+            start = max(start or asset_metadata.FIRST_DAY, day_of(min(moments) - self.reach))
+            end = min(end or asset_metadata.LAST_DAY, day_of(max(moments) + self.reach + _DAY))
+        images = asset_metadata.images(self.dataset, "collection", start, end).filterBounds(places.geometry())
         return self._composed(images, places) if mode == "composite" else Series(images, self._row(places))
 
     def _row(self, places: Any) -> Callable[[Any], Any]:

@@ -13,9 +13,9 @@ import ee
 
 from eechips.datasets import Kind
 from eechips.grid import Grid
-from eechips.planning import facts
-from eechips.planning.masks import Mask
-from eechips.planning.pairing import Pairing
+from eechips.planning import asset_metadata
+from eechips.planning.cloud_masks import Mask
+from eechips.planning.date_matching import Pairing
 from eechips.planning.projection import nominal_scale
 from eechips.template import Template
 
@@ -56,7 +56,7 @@ class Images:
 
     def over(self, box: ee.Geometry) -> ee.ImageCollection:
         """The images that meet a box, in order of time."""
-        found = facts.images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
+        found = asset_metadata.images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
         ordered: ee.ImageCollection = found.sort("system:time_start")
         return ordered
 

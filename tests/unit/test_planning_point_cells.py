@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from eechips.planning import cells
-from eechips.planning.cells import Cost, cut
+from eechips.planning import point_cells
+from eechips.planning.point_cells import Cost, cut
 
 LONLAT = arrays(np.float64, st.tuples(st.integers(1, 300), st.just(2)), elements=st.floats(-1, 1)).map(
     lambda found: found * (180, 90)
@@ -30,8 +30,8 @@ def test_every_place_is_in_one_cell_and_cells_keep_their_limits(lonlat: np.ndarr
     for some in found:
         assert (np.diff(some) > 0).all()
         if len(some) > 1:
-            assert len(some) * cost.values <= cells.MOST_VALUES
-            assert cells.tiles(lonlat[some], cost.tile) * cost.images <= cells.MOST_TILES
+            assert len(some) * cost.values <= point_cells.MOST_VALUES
+            assert point_cells.tiles(lonlat[some], cost.tile) * cost.images <= point_cells.MOST_TILES
     again = list(cut(lonlat, cost))
     assert all((one == other).all() for one, other in zip(found, again, strict=True))
 
@@ -40,7 +40,7 @@ def test_a_cell_is_as_full_as_halving_allows() -> None:
     lonlat = np.random.default_rng(1).uniform((8, 45), (9, 46), (100_000, 2))
     found = list(cut(lonlat, Cost(values=811, images=811, tile=237_000)))
     sizes = [len(some) for some in found]
-    most = cells.MOST_VALUES // 811
+    most = point_cells.MOST_VALUES // 811
     assert max(sizes) <= most
     assert min(sizes) > most // 2 - 1
     assert max(sizes) - min(sizes) <= 1
@@ -55,7 +55,7 @@ def test_lonely_places_go_with_others_until_their_tiles_are_too_many() -> None:
     assert len(cheap) == 1
     dear = list(cut(lonlat, Cost(values=811, images=811, tile=2_560)))
     assert {len(some) for some in dear} <= {125, 250}
-    assert max(cells.tiles(lonlat[some], 2_560) for some in dear) <= cells.MOST_TILES / 811
+    assert max(point_cells.tiles(lonlat[some], 2_560) for some in dear) <= point_cells.MOST_TILES / 811
 
 
 def test_there_is_no_seam_at_the_antimeridian() -> None:

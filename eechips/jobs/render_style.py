@@ -8,7 +8,7 @@ from typing import Any
 
 from eechips.datasets import Dataset
 from eechips.errors import UsageError
-from eechips.planning.facts import Band
+from eechips.planning.asset_metadata import Band
 from eechips.recipe import PICTURE_FORMATS, ChipFormat
 
 _COUNTS = (1, 3)  # bands of a picture: grey or a palette's colours, or red, green and blue

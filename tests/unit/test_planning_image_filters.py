@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
-from eechips.planning.conditions import Condition, Test, Word, parse_condition
+from eechips.planning.image_filters import Condition, Test, Word, parse_condition
 
 
 @pytest.mark.parametrize(

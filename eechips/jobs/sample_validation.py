@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.options import check_bands, check_dates, check_format, check_positive
+from eechips.jobs.recipe_options import check_bands, check_dates, check_format, check_positive
+from eechips.planning.date_matching import parse_window
 from eechips.planning.maps import parse_map
-from eechips.planning.pairing import parse_window
+from eechips.planning.min_distance import parse_distance
 from eechips.planning.regions import choices
-from eechips.planning.spacing import parse_distance
 from eechips.recipe import CHIP_FORMATS
 from eechips.storage import NameTemplate
 

@@ -8,7 +8,7 @@ import pytest
 
 from eechips.datasets import DATASETS
 from eechips.errors import UsageError
-from eechips.planning.masks import parse_mask, parse_masks
+from eechips.planning.cloud_masks import parse_mask, parse_masks
 from eechips.quality_bands import SOURCES, masks_of
 
 S2, L8, LST = "COPERNICUS/S2_SR_HARMONIZED", "LANDSAT/LC08/C02/T1_L2", "MODIS/061/MOD11A2"

@@ -12,7 +12,7 @@ import numpy as np
 from eechips import datasets
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.grid import Grid
-from eechips.planning import service
+from eechips.planning import planning_requests
 from eechips.planning.projection import nominal_scale
 from eechips.planning.regions import choices
 
@@ -74,7 +74,7 @@ def kind_of(asset_id: str) -> datasets.Kind:
     try:
         kind = ee.data.getAsset(asset_id)["type"]
     except ee.EEException as error:
-        if not service.is_not_found(error):
+        if not planning_requests.is_not_found(error):
             raise
         raise _unknown(asset_id, error) from error
     if kind == "IMAGE":
@@ -85,7 +85,7 @@ def kind_of(asset_id: str) -> datasets.Kind:
 
 
 def _unknown(asset_id: str, error: ee.EEException) -> UnknownDatasetError:
-    local = service.local_hint(error)
+    local = planning_requests.local_hint(error)
     if asset_id in local:
         return UnknownDatasetError(local)
     hint = datasets.suggestion(asset_id)
@@ -137,7 +137,7 @@ def describe(
     try:
         image = first.getInfo()
     except ee.EEException as error:
-        if service.is_not_found(error):
+        if planning_requests.is_not_found(error):
             raise _unknown(asset_id, error) from error
         raise
     if image is None:

@@ -14,11 +14,11 @@ import shapely
 
 from eechips.errors import RegionError
 from eechips.grid import Grid
-from eechips.planning import service
-from eechips.planning.lattice import Placement, cover, lattice_of
+from eechips.planning import planning_requests
+from eechips.planning.expressions import nearest_first
+from eechips.planning.grid_alignment import Placement, cover, lattice_of
+from eechips.planning.min_distance import great_circle
 from eechips.planning.projection import nominal_scale, parse_crs, project, unproject, utm_crs
-from eechips.planning.spacing import great_circle
-from eechips.planning.views import nearest_first
 
 POINTS_PER_REQUEST = 500
 """Points that are asked about in one request."""
@@ -153,7 +153,7 @@ def _each(rows: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
         answers: Any = ee.List([list(row) for row in some]).map(function).getInfo()
         return list(answers)
 
-    return service.ask_each(rows, ask, size=POINTS_PER_REQUEST)
+    return planning_requests.ask_each(rows, ask, size=POINTS_PER_REQUEST)
 
 
 def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.jobs.pairs import IMAGE, IMAGE_DATE, PLACE
+from eechips.jobs.point_results import IMAGE, IMAGE_DATE, PLACE
 from eechips.planning.places import Places
 from eechips.recipe import TableFormat
 from eechips.writers.appender import MOMENT, Appender

@@ -11,9 +11,9 @@ import ee
 
 from eechips.datasets import Kind
 from eechips.grid import Grid
-from eechips.planning import facts, windows
-from eechips.planning.conditions import Test
-from eechips.planning.masks import Mask
+from eechips.planning import asset_metadata, tiling
+from eechips.planning.cloud_masks import Mask
+from eechips.planning.image_filters import Test
 from eechips.template import Template
 from eechips.writers import cog
 
@@ -97,7 +97,7 @@ class Composite:
 
 def collection(dataset: str, start: str | None, end: str | None, tests: tuple[str, ...]) -> ee.ImageCollection:
     """The images of a collection between two days that meet conditions."""
-    return that_meet(facts.images(dataset, "collection", start, end), tests)
+    return that_meet(asset_metadata.images(dataset, "collection", start, end), tests)
 
 
 def that_meet(images: ee.ImageCollection, tests: tuple[str, ...]) -> ee.ImageCollection:
@@ -125,7 +125,7 @@ def composed_image(composite: Composite, place: Grid) -> Template:
         composite: what is the same for all windows.
         place: of the window.
     """
-    return Template(_composed, (composite,), {"box": list(windows.box_of(place))})
+    return Template(_composed, (composite,), {"box": list(tiling.box_of(place))})
 
 
 def _stored(dataset: str, bands: tuple[str, ...], dtype: str, mask: Mask | None) -> ee.Image:

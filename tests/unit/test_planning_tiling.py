@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from eechips.client.split import LIMITS
 from eechips.grid import Grid
-from eechips.planning.lattice import cover, joined_at_antimeridian, lattice_of
+from eechips.planning.grid_alignment import cover, joined_at_antimeridian, lattice_of
 from eechips.planning.regions import parse_box
-from eechips.planning.windows import BLOCK, SLOTS, USUAL_BYTES, Tiling, box_of, edges_for, on_earth, tile, within
+from eechips.planning.tiling import BLOCK, SLOTS, USUAL_BYTES, Tiling, box_of, edges_for, on_earth, tile, within
 
 DTYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")
 UTM = Grid("EPSG:32613", (10.0, 0.0, 399_960.3, 0.0, -10.0, 4_400_040.7), 1, 1)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from eechips.errors import RegionError, UsageError
-from eechips.planning.draws import Draws, Key, Point, StrataPool
+from eechips.planning.min_distance import Apart, great_circle, parse_distance, regular_points
 from eechips.planning.samplers import Stratum, interleave
-from eechips.planning.spacing import Apart, great_circle, parse_distance, regular_points
 from eechips.planning.sphere import RADIUS, area
+from eechips.planning.stratified_draw import Draws, Key, Point, StrataPool
 
 BOX = shapely.box(-106, 39, -104, 41)
 STRATA = [Stratum("a", "A", BOX), Stratum("b", "B", shapely.box(-104, 39, -103, 41))]

@@ -16,11 +16,11 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.grid import Grid, Window
-from eechips.planning.draws import Key, Point
-from eechips.planning.lattice import cover
+from eechips.planning.grid_alignment import cover
 from eechips.planning.maps import Map, is_class
 from eechips.planning.projection import parse_crs, unproject
 from eechips.planning.samplers import DIGITS, Stream
+from eechips.planning.stratified_draw import Key, Point
 
 MOST_CLASSES = 256
 """Classes that are taken for such where they are not named."""
@@ -113,7 +113,7 @@ class ClassPool:
         return self.classes
 
     def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
-        """Further candidates; see ``eechips.planning.draws.Pool``."""
+        """Further candidates; see ``eechips.planning.stratified_draw.Pool``."""
         lacking = self._lacking(wanted)
         while lacking and not self.is_complete and self._is_worth_drawing(lacking):
             self._draw(max(_FIRST, min(self._effort(lacking), self._drawn)))

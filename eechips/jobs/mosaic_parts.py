@@ -17,7 +17,7 @@ from eechips.engine.progress import Progress
 from eechips.errors import StorageError
 from eechips.grid import Window
 from eechips.human import human_bytes
-from eechips.jobs.tiles import Layout
+from eechips.jobs.mosaic_tiles import Layout
 from eechips.recipe import canonical_json
 from eechips.storage import sha256_of
 from eechips.writers import cog

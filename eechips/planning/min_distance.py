@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.distance import parse_distance as parse_distance
 from eechips.errors import RegionError
-from eechips.planning.lattice import joined_at_antimeridian
+from eechips.planning.grid_alignment import joined_at_antimeridian
 from eechips.planning.sphere import RADIUS
 
 Array = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eechips.planning.facts import _dtype
+from eechips.planning.asset_metadata import _dtype
 
 
 @pytest.mark.parametrize(

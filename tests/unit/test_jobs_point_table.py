@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from eechips.jobs import harvest
-from eechips.jobs.harvest import Harvest
-from eechips.jobs.pairs import Pairs
+from eechips.jobs import point_table
+from eechips.jobs.point_results import Pairs
+from eechips.jobs.point_table import Harvest
 from eechips.planning.places import read_places
 from eechips.writers.parquet import encode
 
@@ -38,7 +38,7 @@ def feature(day: int | None, values: list[list[Any]], name: str | None = None) -
 def test_rows_are_in_the_callers_order_in_one_part_or_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int, is_csv: bool
 ) -> None:
-    monkeypatch.setattr(harvest, "_TOGETHER", together)
+    monkeypatch.setattr(point_table, "_TOGETHER", together)
     random = np.random.default_rng(1)
     count = 60
     frame = pd.DataFrame({"id": [f"{i:03d}" for i in range(count)], "lon": 1.0, "lat": 2.0, "n": np.arange(count)})
