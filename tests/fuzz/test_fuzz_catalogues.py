@@ -34,6 +34,7 @@ from eechips.jobs.asset_store import open_store
 from eechips.planning.places import read_places
 from tests.catalog_items import item, put
 from tests.fuzz.budget import Budget
+from tests.fuzz.damage import change_some_bytes
 from tests.scene_servers import item as scene_item
 from tests.watched import Outside, watched
 
@@ -125,11 +126,7 @@ def change_value(draw: random.Random, path: Path, outside: Path) -> None:
 
 
 def change_bytes(draw: random.Random, path: Path, _: Path) -> None:
-    data = bytearray(path.read_bytes())
-    for _ in range(draw.choice((1, 4, 64))):
-        if data:
-            data[draw.randrange(len(data))] = draw.randrange(256)
-    path.write_bytes(data[: draw.randrange(len(data) + 1)] if draw.random() < 0.3 else data)
+    change_some_bytes(draw, path)
 
 
 def change_text(draw: random.Random, path: Path, outside: Path) -> None:

@@ -31,6 +31,7 @@ from eechips.manifest.run import INFO_NAME
 from tests import bombs
 from tests.finished_run import layered, pictures, write_run
 from tests.fuzz.budget import Budget
+from tests.fuzz.damage import change_some_bytes
 from tests.watched import Outside, watched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
@@ -269,12 +270,7 @@ def files_of(run: Path) -> list[Path]:
 
 
 def change_bytes(draw: random.Random, run: Path, _: Path) -> None:
-    path = draw.choice(files_of(run))
-    data = bytearray(path.read_bytes())
-    for _ in range(draw.choice((1, 4, 64))):
-        if data:
-            data[draw.randrange(len(data))] = draw.randrange(256)
-    path.write_bytes(data[: draw.randrange(len(data) + 1)] if draw.random() < 0.3 else data)
+    change_some_bytes(draw, draw.choice(files_of(run)))
 
 
 def replace(draw: random.Random, run: Path, outside: Path) -> None:
