@@ -38,14 +38,14 @@ from eechips.catalogs.items import Left, Source, items
 from eechips.catalogs.layout import Layout
 from eechips.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME
 from eechips.training.samples import read_samples
 
 SCENES = 200  # one chip of so many is 600 km wide
 
 
-def chips(count: int) -> Iterator[tuple[Planned, Record]]:
+def chips(count: int) -> Iterator[tuple[WorkUnit, Record]]:
     """Chips of 256 pixels anywhere in Colorado, at any day of three years, by a seed."""
     random = np.random.default_rng(0)
     x, y = random.uniform(160_000, 770_000, count), random.uniform(4_100_000, 4_540_000, count)
@@ -56,7 +56,7 @@ def chips(count: int) -> Iterator[tuple[Planned, Record]]:
         unit = {"coordinates": [x[position], y[position]], "date": date, "eco_name": f"zone {position % 7}"}
         identifier = hashlib.sha256(f"{position}".encode()).hexdigest()
         yield (
-            Planned(position, identifier, json.dumps(unit), f"chips/{identifier[:16]}"),
+            WorkUnit(position, identifier, json.dumps(unit), f"chips/{identifier[:16]}"),
             Record(
                 position=position, state=State.DONE, file=f"chips/{identifier[:16]}.tif",
                 bytes=105_000 + position % 999, sha256=identifier[::-1], width=256, height=256,

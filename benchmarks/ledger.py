@@ -26,7 +26,7 @@ from points import points, square
 from eechips.engine.plan import plan_units
 from eechips.manifest.export import export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.storage import NameTemplate
 
 _BATCH = 50  # outcomes that are recorded at a time; a run has fewer if its parent is idle
@@ -40,7 +40,7 @@ def units(count: int) -> Iterator[dict[str, Any]]:
         yield {"kind": "point", "coordinates": point, "eco_id": 353, "eco_name": _REGION, "grid": grid}
 
 
-def outcomes(planned: Iterator[Planned], grids: Iterator[dict[str, Any]]) -> Iterator[Record]:
+def outcomes(planned: Iterator[WorkUnit], grids: Iterator[dict[str, Any]]) -> Iterator[Record]:
     """What became of them."""
     draws = random.Random(0)
     began = datetime(2026, 1, 1, tzinfo=timezone.utc)

@@ -16,7 +16,7 @@ from eechips.catalogs.layout import Layout
 from eechips.catalogs.merge import Outcome
 from eechips.catalogs.update import update
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import LAYER_COLUMNS, Planned, Record, State
+from eechips.manifest.record import LAYER_COLUMNS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.recipe import canonical_json, unit_id
 
@@ -108,7 +108,7 @@ def write_run(folder: Path, chips: Iterable[Mapping[str, Any]], **info: Any) -> 
     planned, records, further, layers = [], [], [], []
     for position, chip in enumerate(chips):
         identifier = unit_id(dict(chip["unit"]), "identity")
-        planned.append(Planned(position, identifier, canonical_json(chip["unit"]), f"chips/{identifier[:16]}"))
+        planned.append(WorkUnit(position, identifier, canonical_json(chip["unit"]), f"chips/{identifier[:16]}"))
         columns = {name: value for name, value in chip.items() if name not in ("unit", "layers")}
         own = {"file": f"chips/{identifier[:16]}.tif", "bytes": 1000 + position, "sha256": "ab" * 32}
         records.append(Record(position=position, **{"state": State.DONE, **own, **_texts(columns)}))

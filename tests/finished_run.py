@@ -16,7 +16,7 @@ from affine import Affine
 
 from eechips.engine.info import encoded
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import write_file
@@ -41,7 +41,7 @@ def write_run(folder: Path, units: Iterable[tuple[Mapping[str, Any], Files | Non
     for position, (unit, files) in enumerate(units):
         identifier = unit_id(dict(unit), "identity")
         name = f"chips/{identifier[:16]}"
-        planned.append(Planned(position, identifier, canonical_json(unit), name))
+        planned.append(WorkUnit(position, identifier, canonical_json(unit), name))
         if files is None:
             records.append(Record(position=position, state=State.FAILED_PERMANENT, error_class="PermanentError"))
             continue

@@ -59,6 +59,6 @@ def pipeline_kinds(pid: int) -> dict[str, list[int]]:
     Args:
         pid: of the command.
     """
-    runners = named(pid, "eechips.engine.executors.pipeline")
+    runners = named(pid, "eechips.engine.executors.beam_pipeline")
     shells = [shell for runner in runners for shell in named(runner, "sdk_worker_main")]
     return {"runner": runners, "shells": shells, "workers": [each for shell in shells for each in children(shell)]}

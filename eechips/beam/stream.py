@@ -16,7 +16,7 @@ from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWa
 
 from eechips.beam.fetched import Fetched
 from eechips.beam.transform import FetchUnits
-from eechips.engine.tickets import Ticket
+from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.record import State
 from eechips.moment import utc_now
@@ -98,12 +98,10 @@ def _unit(message: bytes, identity: str) -> Any:
     if not (isinstance(value, dict) and {"job", "identity", "unit"} <= value.keys()):
         unit_id(as_unit(value), identity)  # refuses NaN, which JSON has not
         return value
-    ticket = Ticket.from_json(message.decode())
-    if ticket.identity != identity:
-        raise RunMismatchError(
-            f"unit {ticket.planned.id[:16]} was planned by another version of the recipe: plan again"
-        )
-    return unit_value(json.loads(ticket.planned.unit))
+    item = WorkItem.from_json(message.decode())
+    if item.identity != identity:
+        raise RunMismatchError(f"unit {item.planned.id[:16]} was planned by another version of the recipe: plan again")
+    return unit_value(json.loads(item.planned.unit))
 
 
 def message_of(found: Fetched) -> PubsubMessage:

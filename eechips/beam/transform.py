@@ -21,13 +21,13 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from eechips.beam.fetched import Fetched, fetched
 from eechips.client.transport import is_loopback
+from eechips.engine.beam_worker import BeamWorker, ImmediateStore, Posting
 from eechips.engine.config import RunConfig
-from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.plan import name_template
-from eechips.engine.station import Posting, PromptStore, Station
+from eechips.engine.worker_spec import Duty
 from eechips.errors import ConfigurationError, RecipeError, UsageError
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.objects import ObjectStore, is_address
 from eechips.recipe import Recipe, as_unit, canonical_json, load_recipe, unit_id
 from eechips.staging import new_writer
@@ -48,9 +48,9 @@ class FetchUnits(PTransform[Any, Any]):
     of the id is appended to each name, also to one that ``get_result`` gives. What is delivered or tried twice gives
     the same file again.
 
-    The units are keyed into as many lanes as there are slots, and who works at a lane has its slot: all workers
-    together never have more than ``in_flight`` requests in flight. A worker is at the units of all lanes of its bundle
-    at once.
+    The units are keyed into as many partitions as there are slots. A worker owns the slots of the partitions that it
+    processes: all workers together never have more than ``in_flight`` requests in flight. A worker processes all
+    partitions of a bundle concurrently.
 
     Credentials are not in the graph: workers find those that are where they run, or read ``credentials`` there.
 
@@ -122,7 +122,7 @@ class FetchUnits(PTransform[Any, Any]):
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
-            store=ObjectStore(self._place) if is_remote else PromptStore(Path(self._place)),
+            store=ObjectStore(self._place) if is_remote else ImmediateStore(Path(self._place)),
             token=str(new_writer()),
             keeps_empty=on_empty == "keep",
             names_apart=True,
@@ -138,12 +138,12 @@ class FetchUnits(PTransform[Any, Any]):
         )
 
     def expand(self, units: PCollection[Any]) -> PCollection[Fetched]:
-        """Keys the units into lanes, and fetches them."""
-        laned = beam.Map(_lane, self.recipe.identity, self._slots).with_output_types(KV[int, str])
+        """Keys the units into partitions, and fetches them."""
+        keyed = beam.Map(_partition_of, self.recipe.identity, self._slots).with_output_types(KV[int, str])
         fetch = _Fetch(self._posting, self._template, self._place)
         found: PCollection[Fetched] = (
             units
-            | "Lanes" >> laned
+            | "Partitions" >> keyed
             | "Spread" >> ReshufflePerKey()
             | "Fetch" >> beam.ParDo(fetch).with_output_types(Fetched)
         )
@@ -178,17 +178,17 @@ class _Fetch(beam.DoFn):
         self._names, self._place, self._shared = template, place, Shared()
 
     def setup(self) -> None:
-        """Joins the station of the process."""
-        self._station: Station = self._shared.acquire(lambda: Station(pickle.loads(self._posting)))
-        self._station.enter()
+        """Joins the worker of the process."""
+        self._worker: BeamWorker = self._shared.acquire(lambda: BeamWorker(pickle.loads(self._posting)))
+        self._worker.enter()
 
     def teardown(self) -> None:
-        """Leaves the station."""
-        self._station.leave()
+        """Leaves the worker."""
+        self._worker.leave()
 
     def start_bundle(self) -> None:
         """Begins a bundle."""
-        self._lanes: set[int] = set()
+        self._partitions: set[int] = set()
         self._places: dict[str, list[tuple[Any, Any]]] = {}
         self._values: dict[str, Any] = {}
 
@@ -199,10 +199,10 @@ class _Fetch(beam.DoFn):
         window: Any = beam.DoFn.WindowParam,
     ) -> None:
         """Takes note of a unit; what is there twice is fetched once."""
-        lane, text = element
+        partition, text = element
         value = json.loads(text)
         identifier = unit_id(as_unit(value), self._identity)
-        self._lanes.add(lane)
+        self._partitions.add(partition)
         self._values[identifier] = value
         self._places.setdefault(identifier, []).append((timestamp, window))
 
@@ -213,7 +213,7 @@ class _Fetch(beam.DoFn):
             EechipsError: what keeps every unit from being fetched.
         """
         events: list[Finished | Lost] = []
-        self._station.work(len(self._lanes), self._tasks(), events.append)
+        self._worker.work(len(self._partitions), self._tasks(), events.append)
         for event in events:
             if isinstance(event, Finished) and event.outcome.fatal is not None:
                 raise event.outcome.fatal
@@ -229,13 +229,13 @@ class _Fetch(beam.DoFn):
             for timestamp, window in self._places[found.id]:
                 yield WindowedValue(found, timestamp, (window,))
 
-    def _tasks(self) -> Iterator[Planned]:
+    def _tasks(self) -> Iterator[WorkUnit]:
         for identifier, value in self._values.items():
             unit = as_unit(value)
             name = self._names.render(unit, identifier, 0)
             if not self._names.is_unique_for(unit):  # units of a collection cannot be compared
                 name = f"{name}-{identifier[:ID_LENGTH]}"
-            yield Planned(self._station.number(), identifier, canonical_json(unit), name)
+            yield WorkUnit(self._worker.number(), identifier, canonical_json(unit), name)
 
 
 def _count(found: Fetched) -> None:
@@ -245,8 +245,8 @@ def _count(found: Fetched) -> None:
     Metrics.distribution(_NAMESPACE, "milliseconds").update(round(1000 * found.seconds))
 
 
-def _lane(value: Any, identity: str, slots: int) -> tuple[int, str]:
-    """The lane of a unit, and the unit as JSON."""
+def _partition_of(value: Any, identity: str, slots: int) -> tuple[int, str]:
+    """The partition of a unit, and the unit as JSON."""
     return int(unit_id(as_unit(value), identity)[:8], 16) % slots, canonical_json(value)
 
 

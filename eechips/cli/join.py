@@ -13,8 +13,8 @@ import click
 from eechips.cli.finish import FAILURES, finish, recipe_of, show_log
 from eechips.cli.jobs import check_job, trust_option
 from eechips.cli.options import HELP, OUTPUT, debug_option, written
-from eechips.engine.gathering import Gathered, gather
-from eechips.engine.tickets import read_tickets
+from eechips.engine.join import JoinResult, join_results
+from eechips.engine.work_items import read_work_items
 from eechips.errors import UsageError
 from eechips.received_files import parse_json
 
@@ -52,22 +52,22 @@ def command(
       eechips join --units units.jsonl --outcomes outcomes.jsonl --out outputs/ndvi
       eechips plan run recipe.py -p href=s3://bucket/scene.tif | eechips join --units - --out s3://bucket/ndvi
     """
-    tickets = list(read_tickets(units))
-    jobs = {ticket.job for ticket in tickets}
+    items = list(read_work_items(units))
+    jobs = {item.job for item in items}
     if len(jobs) != 1:
         raise UsageError(f"the lines are of {len(jobs)} commands: give all those of one `eechips plan`, and no others")
     (job,) = jobs
     if not trust:
-        check_job(job, tickets[0].signature)
+        check_job(job, items[0].signature)
     made = (*job, "--out", out, *words)
     recipe, config = recipe_of(context, made)
     command = shlex.join(["eechips", *made])
     config = dataclasses.replace(config, command=command)
     show_log(config)
-    found = gather(recipe, config, tickets, () if outcomes is None else _lines(outcomes))
+    found = join_results(recipe, config, items, () if outcomes is None else _lines(outcomes))
     if missing is not None:
         with written(missing) as lines:
-            lines.writelines(f"{ticket.to_json()}\n" for ticket in found.missing)
+            lines.writelines(f"{item.to_json()}\n" for item in found.missing)
     if found.missing:
         for line in _lacking(found, command):
             click.echo(line, err=True)
@@ -84,7 +84,7 @@ def _lines(file: IO[str]) -> Iterator[Mapping[str, Any]]:
                 raise UsageError(f"line {number} of --outcomes is no JSON ({error}): {line:.120}") from None
 
 
-def _lacking(found: Gathered, command: str) -> Iterator[str]:
+def _lacking(found: JoinResult, command: str) -> Iterator[str]:
     """What is not there, and what to do."""
     yield f"{len(found.missing):,} of {found.total:,} results are not there; nothing was put together"
     for _, reason in found.damaged[:_SHOWN]:

@@ -8,7 +8,7 @@ import click
 
 from eechips.cli.finish import finish, recipe_of, show_log
 from eechips.cli.options import HELP, OUTPUT, written
-from eechips.engine import tickets
+from eechips.engine import work_items
 
 
 @click.command("plan", context_settings={**HELP, "ignore_unknown_options": True})
@@ -34,5 +34,5 @@ def command(context: click.Context, verb: str, words: tuple[str, ...], emit: str
         return
     show_log(config)
     with written(file) as lines:
-        for ticket in tickets.emit(recipe, config, job):
-            lines.write(ticket.to_json() + "\n")
+        for item in work_items.plan_items(recipe, config, job):
+            lines.write(item.to_json() + "\n")

@@ -13,7 +13,7 @@ import click
 from eechips.cli.finish import FAILURES, recipe_of
 from eechips.cli.jobs import check_job, trust_option
 from eechips.cli.options import HELP, OUTPUT, debug_option, written
-from eechips.engine.tickets import read_tickets, work
+from eechips.engine.work_items import fetch_items, read_work_items
 from eechips.errors import UsageError
 from eechips.manifest.record import State
 
@@ -47,14 +47,14 @@ def command(
     """
     failed = False
     with written(outcomes, keeps=True) as lines:
-        for (job, signature), tickets in itertools.groupby(read_tickets(units), key=lambda t: (t.job, t.signature)):
+        for (job, signature), items in itertools.groupby(read_work_items(units), key=lambda t: (t.job, t.signature)):
             if not trust:
                 check_job(job, signature)
             try:
                 recipe, config = recipe_of(context, (*job, *words))
             except click.exceptions.Exit:  # of --help, with status 0, as if all were there
                 raise UsageError(f"eechips {shlex.join(job)} fetches nothing: it has no units") from None
-            for outcome in work(recipe, config, list(tickets), out):
+            for outcome in fetch_items(recipe, config, list(items), out):
                 failed = failed or State(outcome["state"]).is_failure
                 lines.write(json.dumps(outcome, ensure_ascii=False) + "\n")
             lines.flush()

@@ -36,7 +36,7 @@ _MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class CompletedUnit:
     """A settled unit.
 
     Attributes:
@@ -96,13 +96,13 @@ class Results:
     def __len__(self) -> int:
         return sum(self.counts.values())
 
-    def __iter__(self) -> Iterator[Settled]:
+    def __iter__(self) -> Iterator[CompletedUnit]:
         columns = Record.__slots__
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
             for rows in self._ledger.batches(("unit", "name", *columns)):
                 for unit, name, record in self._brought([(row[0], row[1], _record(row[2:])) for row in rows]):
                     path = None if record.file is None else self._parts.path(record.file)
-                    yield Settled(unit_value(json.loads(unit)), name, record, path)
+                    yield CompletedUnit(unit_value(json.loads(unit)), name, record, path)
                     progress.settle(failed=False)
                     progress.show(0, 0)
 

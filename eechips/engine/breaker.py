@@ -17,7 +17,7 @@ from eechips.errors import (
     TransientError,
     UnknownServiceError,
 )
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 
 ALIKE_LIMIT = 20
 """Units that fail alike, one after the other, before the run stops."""
@@ -57,7 +57,7 @@ class Breaker:
         self._since = clock()
         self.reopened: list[Record] = []
 
-    def note(self, task: Planned, outcome: Outcome) -> EechipsError | None:
+    def note(self, task: WorkUnit, outcome: Outcome) -> EechipsError | None:
         """Takes note of an outcome.
 
         Args:
@@ -92,7 +92,7 @@ class Breaker:
         message = f"the first {ALIKE_LIMIT} units all failed alike: {record.error}"
         return RecipeError(message, traceback=record.traceback or "")
 
-    def _note_service(self, task: Planned, record: Record, refused: tuple[int, str] | None) -> EechipsError | None:
+    def _note_service(self, task: WorkUnit, record: Record, refused: tuple[int, str] | None) -> EechipsError | None:
         if not record.state.is_failure:
             self._has_succeeded, self._since = True, self._clock()
         if refused is None:

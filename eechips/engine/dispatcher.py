@@ -18,20 +18,20 @@ from typing import Any
 from eechips.engine.breaker import Breaker
 from eechips.engine.estimate import Meter
 from eechips.engine.executors.executor import Executor, Finished, Lost
-from eechips.engine.log import RunLog
 from eechips.engine.notebook import way_to_stop
 from eechips.engine.outcome import Outcome
 from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
 from eechips.engine.records import unit_failure
-from eechips.engine.redraw import Redraws
+from eechips.engine.replacement import Replacements
+from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits
 from eechips.errors import EechipsError, InternalError, ProjectUnavailableError, UsageError, WorkerLostError
 from eechips.human import human_time
 from eechips.manifest.drops import COMMITTING
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.names import FOREIGN
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.manifest.run import AS_IT_GOES
 from eechips.storage import Store
 
@@ -105,7 +105,7 @@ class Dispatcher:
         log: told about what is out of the ordinary.
         check: called now and then; raises if the run cannot go on.
         deadline: when to begin nothing new any more, on the clock.
-        redraws: replaces such results; None to leave it at them.
+        replacements: replaces such results; None to leave it at them.
         planner: makes the rest of the plan; None if it is whole.
         meter: told what every unit has cost, if that is wanted.
         verbose: whether failures are shown, and requests logged, as well.
@@ -123,7 +123,7 @@ class Dispatcher:
         *,
         check: Callable[[], None],
         deadline: float = math.inf,
-        redraws: Redraws | None = None,
+        replacements: Replacements | None = None,
         planner: Planner | None = None,
         meter: Meter | None = None,
         verbose: bool = False,
@@ -132,11 +132,11 @@ class Dispatcher:
     ) -> None:
         self._ledger, self._store, self._executor = ledger, store, executor
         self._progress, self._log, self._check, self._verbose = progress, log, check, verbose
-        self._redraws, self._meter, self._slow = redraws, meter, slow
+        self._replacements, self._meter, self._slow = replacements, meter, slow
         self._planner = planner
         self._clock, self._end = clock, deadline
-        self._again: deque[Planned] = deque()
-        self._suspects: deque[Planned] = deque()
+        self._again: deque[WorkUnit] = deque()
+        self._suspects: deque[WorkUnit] = deque()
         self._doubtful: set[int] = set()  # positions of units with the executor whose results are not to be believed
         self._outstanding: set[int] = set()  # positions of the units that are with the executor
         self._losses: Counter[int] = Counter()
@@ -153,7 +153,7 @@ class Dispatcher:
         self._noticed: str | None = None
         self._paced = clock()
 
-    def run(self, units: Iterator[Planned | None], count: int, interrupt: Interrupt) -> bool:
+    def run(self, units: Iterator[WorkUnit | None], count: int, interrupt: Interrupt) -> bool:
         """Works until every unit is settled, and what replaces empty ones, or the user asks to stop.
 
         Args:
@@ -180,13 +180,13 @@ class Dispatcher:
             self._log.write("killed")
             return False
 
-    def _loop(self, units: Iterator[Planned | None], interrupt: Interrupt) -> bool:
+    def _loop(self, units: Iterator[WorkUnit | None], interrupt: Interrupt) -> bool:
         while True:
             self._take_plan()
             draining, is_starting = self._drain_if(interrupt), False
             self._redraw(draining=draining)
             if not draining:
-                is_starting = self._staff()
+                is_starting = self._scale()
                 self._feed(units)
             if not self._executor.is_busy and not self._is_asking and (draining or self._is_through):
                 if self._stop is not None:
@@ -196,28 +196,30 @@ class Dispatcher:
             self._watch()
             self._check()
 
-    def _staff(self) -> bool:
+    def _scale(self) -> bool:
         """Sees to it that enough units can be under way to use every slot; whether workers are being started."""
         slots = math.ceil(_SPARE * self._executor.throttle.limit)
-        return self._executor.staff(slots, self._count - self._settled, exclusive=self._is_exclusive)
+        return self._executor.scale(slots, self._count - self._settled, exclusive=self._is_exclusive)
 
     @property
     def _is_through(self) -> bool:
-        is_redrawing = self._redraws is not None and self._redraws.is_busy
+        is_redrawing = self._replacements is not None and self._replacements.is_busy
         is_dry = self._is_dry or self._settled == self._count
         return is_dry and not self._is_planning and not self._again and not self._suspects and not is_redrawing
 
     @property
     def _is_settled(self) -> bool:
         """Whether nothing is left to do, once nothing is under way."""
-        if self._redraws is not None:
-            self._redraws.check()
+        if self._replacements is not None:
+            self._replacements.check()
         is_whole = self._planner is None or self._planner.is_whole
-        return is_whole and self._settled == self._count and (self._redraws is None or self._redraws.is_settled)
+        return (
+            is_whole and self._settled == self._count and (self._replacements is None or self._replacements.is_settled)
+        )
 
     @property
     def _is_asking(self) -> bool:
-        return self._redraws is not None and self._redraws.is_asking
+        return self._replacements is not None and self._replacements.is_asking
 
     @property
     def _tick(self) -> float:
@@ -244,11 +246,11 @@ class Dispatcher:
 
     def _redraw(self, *, draining: bool) -> None:
         """Goes on with what replaces empty units. They are fetched before the rest of the plan."""
-        if self._redraws is None:
+        if self._replacements is None:
             return
         # Not before the plan is whole: its units have the first positions.
         asks = not draining and not self._is_planning and len(self._again) < _MOST_AGAIN
-        added = self._redraws.advance(asks=asks)
+        added = self._replacements.advance(asks=asks)
         if added:
             self._count += len(added)
             self._again.extend(added)
@@ -281,7 +283,7 @@ class Dispatcher:
         self._log.write(reason)
         return True
 
-    def _feed(self, units: Iterator[Planned | None]) -> None:
+    def _feed(self, units: Iterator[WorkUnit | None]) -> None:
         """Hands out units; those that a worker may have died of get one for themselves."""
         while self._suspects and self._executor.has_idle:
             self._submit(self._suspects.popleft(), alone=True)
@@ -293,7 +295,7 @@ class Dispatcher:
                 return
             self._submit(task)
 
-    def _submit(self, task: Planned, *, alone: bool = False) -> None:
+    def _submit(self, task: WorkUnit, *, alone: bool = False) -> None:
         self._outstanding.add(task.position)
         self._executor.submit(task, alone=alone)
         if self._slow is not None:
@@ -417,9 +419,9 @@ class Dispatcher:
                 [row for row in further if row[0] in kept],
                 [row for row in layers if row[0] in kept],
             )
-        if self._redraws is not None:
+        if self._replacements is not None:
             for position in dropped:
-                self._redraws.want(position)
+                self._replacements.want(position)
         for record in records:
             self._report(record)
         if failure is not None and (self._stop is None or not isinstance(failure, _FINISHING)):
@@ -435,7 +437,7 @@ class Dispatcher:
             in_flight = self._outstanding.intersection(doubt.positions)
             settled = [position for position in doubt.positions if position not in in_flight]
             # In the place of those that were empty, others are drawn already.
-            done = self._ledger.with_results(settled, or_empty=self._redraws is None)
+            done = self._ledger.with_results(settled, or_empty=self._replacements is None)
             self._doubtful |= in_flight
             self._ledger.reopen(done)
             self._again.extend(map(self._ledger.unit, done))
@@ -487,7 +489,7 @@ class Dispatcher:
             self._ledger.note(COMMITTING, [(each.name, each.size, each.sha256) for each in files])
 
     def _commit(
-        self, task: Planned, outcome: Outcome, files: dict[str, int], revoked: dict[int, Record]
+        self, task: WorkUnit, outcome: Outcome, files: dict[str, int], revoked: dict[int, Record]
     ) -> Record | None:
         record, staged = outcome.record, outcome.staged
         if record is None:

@@ -13,7 +13,7 @@ from eechips.client.split import LIMITS, count_requests
 from eechips.client.transport import Exchange
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
-from eechips.engine.redraw import MOST_REDRAWS
+from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.manifest.ledger import Totals
 from eechips.recipe import Chip, NoData, Recipe, SupportsPreview, SupportsSize, Table, Unit, unit_value
 
@@ -57,7 +57,7 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
 
     read_inputs(recipe)
     with connect(config, recipe=recipe):
-        own: Callable[[Iterable[Unit]], Estimate] | None = getattr(recipe, "foresee", None)
+        own: Callable[[Iterable[Unit]], Estimate] | None = getattr(recipe, "forecast_rest", None)
         if own is not None:  # its units are no requests to Earth Engine
             return own(_unit(planned.unit) for planned in units_of(recipe, name_template(recipe, config)))
         plan = _survey(recipe, config)
@@ -197,7 +197,7 @@ class Meter:
         return (last - first) / elapsed if elapsed > 0 else None
 
 
-def foresee(totals: Totals, left: int, meter: Meter, slots: int, config: RunConfig) -> Forecast:
+def forecast_rest(totals: Totals, left: int, meter: Meter, slots: int, config: RunConfig) -> Forecast:
     """What the units that are left will take.
 
     Args:
@@ -208,7 +208,7 @@ def foresee(totals: Totals, left: int, meter: Meter, slots: int, config: RunConf
         config: of the run.
     """
     if config.on_empty == "redraw":  # each draw is empty as often as those before
-        found = max(totals.units - totals.dropped, totals.units / (MOST_REDRAWS + 1))
+        found = max(totals.units - totals.dropped, totals.units / (MOST_REPLACEMENTS + 1))
         left = round(left * totals.units / found)
     requests = left * totals.requests / totals.units
     # A unit's own time, which the ledger has, includes waiting for a slot: it is more, but better than nothing.

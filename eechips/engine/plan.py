@@ -14,7 +14,7 @@ from eechips.client.throttle import Stopped
 from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.manifest.run import AS_THEY_CAME
 from eechips.recipe import Recipe, SupportsInputs, Unit, as_unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate, folded
@@ -63,7 +63,7 @@ def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
     }
 
 
-def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[Planned]:
+def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[WorkUnit]:
     """The recipe's plan, as a stream.
 
     Raises:
@@ -71,7 +71,7 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[Planned]:
         RecipeError: if the planner raises for itself.
         UsageError: see :func:`plan_units`; or if the run may send no more requests.
     """
-    delivered: Iterable[Planned] | None = getattr(recipe, "planned", None)
+    delivered: Iterable[WorkUnit] | None = getattr(recipe, "planned", None)
     if delivered is not None:  # planned elsewhere
         yield from delivered
         return
@@ -111,7 +111,7 @@ def _stops(error: EechipsError) -> bool:
     return isinstance(error, (ConfigurationError, TransientError))
 
 
-def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> Iterator[Planned]:
+def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> Iterator[WorkUnit]:
     """Units with ids and names, as a stream.
 
     A value that comes again gets an id of its own, made from how often it came before. A name that another
@@ -145,7 +145,7 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
                 taken.append(name)
                 name = f"{name}-{identifier[:ID_LENGTH]}"
             names.add(hash(folded(name)))
-        yield Planned(position, identifier, canonical_json(unit), name)
+        yield WorkUnit(position, identifier, canonical_json(unit), name)
     if taken and template.prefers_values:
         _log.warning(
             "%s of the names by %r were taken, as %s: the id of the unit is appended to these",
@@ -155,7 +155,7 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
         )
 
 
-def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: int, replaces: int) -> Planned:
+def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: int, replaces: int) -> WorkUnit:
     """A unit that is added to a plan in the place of another. Its name has its id: it may not be another's.
 
     Args:
@@ -171,7 +171,7 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
     name = template.render(unit, identifier, position)
     if not template.is_unique_for(unit):
         name = f"{name}-{identifier[:ID_LENGTH]}"
-    return Planned(position, identifier, canonical_json(unit), name, replaces=replaces)
+    return WorkUnit(position, identifier, canonical_json(unit), name, replaces=replaces)
 
 
 def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> bool:

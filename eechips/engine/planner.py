@@ -15,7 +15,7 @@ from eechips.client.throttle import Stopped
 from eechips.engine.plan import SPENT, explained, plan_units
 from eechips.errors import EechipsError, RunMismatchError, UsageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.recipe import Recipe
 from eechips.removal import Locked, remove
 from eechips.storage import NameTemplate
@@ -60,7 +60,7 @@ class Planner:
         self._known = 0 if meta is not None else ledger.end
         self._stored = self._known
         self._answers = Answers(self._path)
-        self._batches: SimpleQueue[Sequence[Planned] | BaseException | None] = SimpleQueue()
+        self._batches: SimpleQueue[Sequence[WorkUnit] | BaseException | None] = SimpleQueue()
         self.failure: Exception | None = None
         self._is_closed = False
         self.is_done = self.is_whole = False
@@ -97,7 +97,7 @@ class Planner:
             self._take(self._batches.get())
         return self._stored - before
 
-    def open_units(self) -> Iterator[Planned | None]:
+    def open_units(self) -> Iterator[WorkUnit | None]:
         """Units that are to be fetched, in the order of the plan; None whenever more are planned, but not there yet."""
         position = 0
         while True:
@@ -129,7 +129,7 @@ class Planner:
         except BaseException as error:  # noqa: BLE001 - raised again by check(), in the thread that runs the run
             self._batches.put(error)
 
-    def _take(self, planned: Sequence[Planned] | BaseException | None) -> None:
+    def _take(self, planned: Sequence[WorkUnit] | BaseException | None) -> None:
         if self.is_done:  # it has failed
             return
         if planned is None:
@@ -153,7 +153,7 @@ class Planner:
         except EechipsError as error:
             self.failure = error
 
-    def _store(self, units: Sequence[Planned]) -> None:
+    def _store(self, units: Sequence[WorkUnit]) -> None:
         known = [unit for unit in units if unit.position < self._known]
         if known and self._ledger.ids(known[0].position, known[-1].position + 1) != [unit.id for unit in known]:
             self.is_done = True

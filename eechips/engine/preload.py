@@ -22,7 +22,7 @@ _SHARED = (
     "numpy",
     "rasterio",
     "retry.api",
-    "eechips.engine.child",
+    "eechips.engine.worker_process",
     *(f"eechips.writers.{name}" for name in ("png", "jpeg", "geotiff", "npy", "csv", "table")),
 )
 # What scripts often import, takes long to import, and starts no threads by being imported.

@@ -22,7 +22,7 @@ from eechips.errors import (
     UsageError,
 )
 from eechips.human import printable
-from eechips.manifest.record import LAYER_COLUMNS, LISTS, Planned, Record, State
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
 from eechips.moment import utc_now
 from eechips.recipe import Chip
 from eechips.storage import Staged
@@ -41,7 +41,7 @@ def is_empty(facts: Facts) -> bool:
     return facts.valid_fraction == 0.0
 
 
-def record_of(task: Planned, facts: Facts, staged: Staged | None, result: Any) -> Record:
+def record_of(task: WorkUnit, facts: Facts, staged: Staged | None, result: Any) -> Record:
     """What is recorded of a file.
 
     Args:
@@ -98,7 +98,7 @@ def layer_facts(record: Record) -> str:
     return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in values.items()})
 
 
-def failed(task: Planned, error: BaseException, secrets: Collection[str] = ()) -> Outcome:
+def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) -> Outcome:
     """What became of a unit that ended with an exception.
 
     Args:
@@ -133,7 +133,7 @@ def _scrubbed(error: EechipsError, secrets: Collection[str]) -> EechipsError:
     return scrubbed
 
 
-def unit_failure(task: Planned, error: Exception, attempts: int, requests: int) -> Record:
+def unit_failure(task: WorkUnit, error: Exception, attempts: int, requests: int) -> Record:
     """What is recorded of a unit that has failed for good, for a reason that is not its recipe's."""
     return Record(
         position=task.position,

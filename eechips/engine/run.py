@@ -28,18 +28,18 @@ from eechips.client.surroundings import surrounded
 from eechips.client.throttle import Limits, Stopped, Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.assembly import assemble, assembly_of, is_assembled
+from eechips.engine.beam_worker import ImmediateStore, Posting
 from eechips.engine.config import RunConfig
+from eechips.engine.context import RunContext
 from eechips.engine.disk import left_bytes, refuse_small_disk
 from eechips.engine.dispatcher import Interrupt
-from eechips.engine.duty import Duty
+from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
+from eechips.engine.executors.dask_worker import Orders
 from eechips.engine.executors.executor import Executor
-from eechips.engine.executors.host import LOG_NAME as DASK_LOG
-from eechips.engine.executors.host import Orders
 from eechips.engine.executors.processes import Processes, start_fork_server, track_semaphores, worker_context
 from eechips.engine.executors.threads import Threads
 from eechips.engine.info import encoded, info_of, scrubbed
-from eechips.engine.local import LocalServer, serve
-from eechips.engine.log import LOG_NAME, RunLog
+from eechips.engine.local_server import LocalServer, serve
 from eechips.engine.plan import (
     SPENT,
     check_same,
@@ -52,12 +52,12 @@ from eechips.engine.plan import (
 )
 from eechips.engine.planner import ANSWERS_NAME, Planner
 from eechips.engine.progress import Progress
-from eechips.engine.redraw import is_refilling, redraw_of
-from eechips.engine.salvage import MAILBOXES, note_mailbox, salvage
-from eechips.engine.settlement import Settlement, stopped
-from eechips.engine.site import Site
-from eechips.engine.station import Posting, PromptStore
+from eechips.engine.recovery import FILE_QUEUES, note_queue, recover
+from eechips.engine.replacement import is_refilling, replacement_of
+from eechips.engine.run_log import LOG_NAME, RunLog
+from eechips.engine.scheduler import Scheduler, stopped
 from eechips.engine.worker import WorkerSetup
+from eechips.engine.worker_spec import Duty
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
 from eechips.manifest.authorship import is_own
 from eechips.manifest.drops import DROPPED, SETTLED, remove_dropped, remove_unrecorded
@@ -116,7 +116,7 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class RecipeContext:
     """What a recipe with a ``drive`` works with: it plans as it goes, while its run is connected.
 
     Attributes:
@@ -242,7 +242,7 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
         StorageError: if results cannot be written.
     """
     if config.on_empty == "redraw":
-        redraw_of(recipe)  # refused before anything is made
+        replacement_of(recipe)  # refused before anything is made
     is_made = make_folder(config.out)
     with locked(config.out), Interrupt() as interrupt:
         is_new = is_made and not (config.out / LEDGER_NAME).exists()  # another run may have been quicker
@@ -282,7 +282,7 @@ def store_of(config: RunConfig) -> Store:
     if config.results and is_address(config.results):
         return ObjectStore(config.results)
     folder = Path(config.results or config.out).absolute()
-    return PromptStore(folder) if config.executor == "beam" else LocalStore(folder)
+    return ImmediateStore(folder) if config.executor == "beam" else LocalStore(folder)
 
 
 class _Run:
@@ -296,7 +296,7 @@ class _Run:
         self._described = describe(recipe, config)
         self._command = scrub(config.command, secrets_of(dict(recipe.parameters)))
         self._is_paused = False
-        self._drive: Callable[[Bench], bool] | None = getattr(recipe, "drive", None)
+        self._drive: Callable[[RecipeContext], bool] | None = getattr(recipe, "drive", None)
 
     def execute(self) -> Run:
         folder = self._config.out
@@ -310,7 +310,7 @@ class _Run:
             remove_unrecorded(self._ledger, self._store)
         is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
         is_done = is_done and not self._ledger.is_partial
-        is_done = is_done and not self._ledger.meta().get(MAILBOXES)
+        is_done = is_done and not self._ledger.meta().get(FILE_QUEUES)
         is_whole = is_done and is_assembled(self._recipe, self._ledger, self._store)
         if is_whole and self._is_exported:
             return Run(folder, results=self._config.results)
@@ -427,15 +427,15 @@ class _Run:
             keeps_empty=config.on_empty == "keep",
         )
         setup = WorkerSetup(duty, target, documents)
-        attend: Callable[[Site], contextlib.AbstractContextManager[None]] | None
+        attend: Callable[[RunContext], contextlib.AbstractContextManager[None]] | None
         if (attend := getattr(self._recipe, "attend", None)) is not None:
             transport = session.connection.transport
             others = (self._store, log, config.quiet, str(self._writer))
-            stack.enter_context(attend(Site(transport, config.timeouts, config.unit_timeout, *others)))
+            stack.enter_context(attend(RunContext(transport, config.timeouts, config.unit_timeout, *others)))
         executor = stack.enter_context(self._executor(setup, session, scratch))
         planner = self._planner(stack, session.throttle, log, is_planned=is_planned)
         if is_planned:
-            salvage(self._ledger, self._store, session.throttle, log, self._interrupt)
+            recover(self._ledger, self._store, session.throttle, log, self._interrupt)
         elif planner is not None:
             planner.begin()
         else:
@@ -447,16 +447,16 @@ class _Run:
 
         def settle(first: int, end: int | None) -> bool:
             settled = (self._recipe, config, self._ledger, self._store)
-            settlement = Settlement(*settled, session, executor, log, self._interrupt, deadline, first, end, planner)
-            is_settled = settlement.run()
-            self._is_paused = settlement.is_paused
+            scheduler = Scheduler(*settled, session, executor, log, self._interrupt, deadline, first, end, planner)
+            is_settled = scheduler.run()
+            self._is_paused = scheduler.is_paused
             self._remember(session)
             return is_settled
 
         if self._drive is None:
             return settle(0, None)
         try:
-            return self._drive(Bench(config, self._ledger, log, settle))
+            return self._drive(RecipeContext(config, self._ledger, log, settle))
         except EechipsError:
             self._export(finished=False)
             raise
@@ -501,7 +501,7 @@ class _Run:
         posting = self._posting(setup, None if rate is None else rate / slots)
 
         def note(token: str, is_begun: bool) -> None:
-            note_mailbox(self._ledger, token, is_begun)
+            note_queue(self._ledger, token, is_begun)
 
         options, log = tuple(config.pipeline_options), config.out.absolute() / LOG_NAME
         return Beam(posting, throttle, config.processes, slots, options, scratch, log, note, config.unit_timeout)

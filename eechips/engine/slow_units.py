@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from eechips.human import human_time
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.recipe import Recipe
 
 SILENCE = 60.0
@@ -33,7 +33,7 @@ class SlowUnits:
         self._quiet_since = clock()
         self._pause = SILENCE
 
-    def begin(self, task: Planned) -> None:
+    def begin(self, task: WorkUnit) -> None:
         """Notes that a unit is under way."""
         if not self._began:
             self._quiet_since = self._clock()

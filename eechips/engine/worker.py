@@ -23,14 +23,14 @@ from eechips.client.sessions import throttle_others
 from eechips.client.surroundings import surrounded
 from eechips.client.throttle import Seat, Stopped
 from eechips.client.transport import Transport, Usage
-from eechips.engine.content import content
-from eechips.engine.duty import Duty
-from eechips.engine.files import File, Files, Placed
+from eechips.engine.fetch_result import content
 from eechips.engine.outcome import Outcome
+from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.records import completed, failed, is_empty, layer_facts, record_of, together
+from eechips.engine.worker_spec import Duty
 from eechips.errors import InternalError, RecipeError
 from eechips.manifest.names import result_name
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.recipe import Chip, NoData, Table, unit_value
 from eechips.recipe.layers import check_layers
 from eechips.storage import ID_LENGTH, Stage, Staged, folded, safe_component
@@ -56,7 +56,7 @@ class WorkerSetup:
     documents: DocumentsFile
 
 
-def enlist(setup: WorkerSetup, seat: Seat, stage: Stage | None = None) -> Worker:
+def start_worker(setup: WorkerSetup, seat: Seat, stage: Stage | None = None) -> Worker:
     """Makes this process a worker: for good, as what it sends by ``requests`` passes the throttle as well.
 
     Args:
@@ -95,7 +95,7 @@ class Worker:
         self._recipe_code = contextlib.nullcontext if getattr(duty.recipe, "is_builtin", False) else recipe_code
         self._fetcher = Fetcher(connection, duty.method, self._recipe_code)
 
-    def execute(self, task: Planned) -> Outcome:
+    def execute(self, task: WorkUnit) -> Outcome:
         """Fetches one unit. Whatever goes wrong becomes part of the outcome."""
         began = time.monotonic()
         with self._transport.metered(logs=self._duty.logs) as usage:
@@ -108,7 +108,7 @@ class Worker:
         doubts = self._fetcher.requests.take_doubts()
         return replace(outcome, doubts=doubts) if doubts else outcome
 
-    def _attempt(self, task: Planned, usage: Usage) -> Outcome:
+    def _attempt(self, task: WorkUnit, usage: Usage) -> Outcome:
         """Fetches one unit; a few times if eechips itself fails, as that may be for want of memory, for example."""
         left = min(_INTERNAL_REPEATS, self._duty.policy.retries)
         while True:
@@ -123,7 +123,7 @@ class Worker:
             usage.repeats += 1
             self._transport.pause(self._duty.policy.delay)
 
-    def _fetch(self, task: Planned) -> Outcome:
+    def _fetch(self, task: WorkUnit) -> Outcome:
         unit = unit_value(json.loads(task.unit))
         with self._recipe_turn, surrounded(self._transport), self._recipe_code():
             result = self._recipe.get_result(task.position, unit)
@@ -131,9 +131,9 @@ class Worker:
         if result is None or isinstance(result, NoData):
             record = Record(position=task.position, state=State.DONE if result is None else State.EMPTY)
             return Outcome(task.position, record, is_exclusive=is_exclusive)
-        if isinstance(result, Files):
+        if isinstance(result, RecipeFiles):
             return self._stage(task, result.files)
-        if isinstance(result, Placed):
+        if isinstance(result, ExistingFile):
             name = result_name(f"{task.name}.{result.suffix}" if result.suffix else task.name)
             placed = Staged(name, result.temporary, result.size, result.sha256)
             return Outcome(task.position, record_of(task, result.facts, placed, result), placed)
@@ -147,7 +147,7 @@ class Worker:
         record = record_of(task, written.facts, staged, result)
         return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
 
-    def _fetch_layers(self, task: Planned, results: Mapping[str, Any]) -> Outcome:
+    def _fetch_layers(self, task: WorkUnit, results: Mapping[str, Any]) -> Outcome:
         """Fetches all layers of a unit before the first is written: there are all of them, or none."""
         if not results:
             raise RecipeError("get_result returned a mapping without a single result")
@@ -172,7 +172,7 @@ class Worker:
         )
         return Outcome(task.position, together(records), staged[0], further=tuple(staged[1:]), layers=layers)
 
-    def _stage(self, task: Planned, files: tuple[File, ...]) -> Outcome:
+    def _stage(self, task: WorkUnit, files: tuple[RecipeFile, ...]) -> Outcome:
         if not files:
             return Outcome(task.position, Record(position=task.position, state=State.DONE), is_exclusive=True)
         if self._is_unwanted(files[0].facts):
@@ -194,7 +194,7 @@ class Worker:
         """Whether results, of which one has no valid pixel, are to have no files."""
         return not self._duty.keeps_empty and any(is_empty(each) for each in facts)
 
-    def _put(self, task: Planned, files: Sequence[tuple[str, bytes]]) -> list[Staged]:
+    def _put(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[Staged]:
         """Stage all files of a unit, or none.
 
         Raises:
@@ -215,7 +215,7 @@ class Worker:
             raise
         return staged
 
-    def _own_name(self, task: Planned, result: Any) -> str | None:
+    def _own_name(self, task: WorkUnit, result: Any) -> str | None:
         """The name that a recipe has given to a result, if it has."""
         name = result.name if isinstance(result, (Chip, Table)) else None
         return f"{name}-{task.id[:ID_LENGTH]}" if name is not None and self._duty.names_apart else name

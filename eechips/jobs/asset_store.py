@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from eechips.engine.local import last_words
+from eechips.engine.local_server import last_words
 from eechips.errors import StorageError, UsageError
 
 Put = Callable[[Path, str, Sequence[str]], object]

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.engine.assembly import Results, Settled
+from eechips.engine.assembly import CompletedUnit, Results
 from eechips.engine.disk import refuse_small_disk
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
@@ -53,7 +53,7 @@ class Piece:
     valid_fraction: float
 
     @classmethod
-    def of(cls, settled: Settled) -> Piece:
+    def of(cls, settled: CompletedUnit) -> Piece:
         """Looks whether the file is still the one that was checked when it came.
 
         Raises:

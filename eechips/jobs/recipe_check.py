@@ -15,9 +15,9 @@ from typing import Any
 from eechips.client.connection import Connection
 from eechips.client.documents import DocumentsFile
 from eechips.engine import Forecast, RunConfig, run
-from eechips.engine.estimate import USUAL_IN_FLIGHT, Meter, foresee
+from eechips.engine.estimate import USUAL_IN_FLIGHT, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
-from eechips.engine.run import Bench
+from eechips.engine.run import RecipeContext
 from eechips.errors import UsageError
 from eechips.human import human_bytes, human_time
 from eechips.manifest.record import Record, State
@@ -222,7 +222,7 @@ class Checked:
         """The recipe's result of a unit."""
         return self._recipe.get_result(index, unit)
 
-    def drive(self, bench: Bench) -> bool:
+    def drive(self, bench: RecipeContext) -> bool:
         """Plans, and settles three units; of a script: as many of what it gives its first pools.
 
         Returns:
@@ -246,11 +246,11 @@ class Checked:
         if seconds:
             each = statistics.median(seconds)  # the first is often slow
             usual = dataclasses.replace(totals, seconds=each * totals.units)
-            self.forecast = foresee(usual, self.units, Meter(), self._slots, self._config)
+            self.forecast = forecast_rest(usual, self.units, Meter(), self._slots, self._config)
         self.is_through = not self._is_stopped
         return False
 
-    def _try(self, bench: Bench, first: int, end: int) -> bool:
+    def _try(self, bench: RecipeContext, first: int, end: int) -> bool:
         """Settles some units between two positions; whether these were all, so that a script can go on."""
         wanted = spread(first, end, _TRIED - len(self.tried))
         for position in wanted:
@@ -278,7 +278,7 @@ def spread(first: int, end: int, count: int) -> list[int]:
     return [first + round(i * (there - 1) / (count - 1)) for i in range(count)]
 
 
-def _tried(bench: Bench, positions: Sequence[int]) -> Iterator[Tried]:
+def _tried(bench: RecipeContext, positions: Sequence[int]) -> Iterator[Tried]:
     files: dict[int, list[str]] = {}
     for position, _, layer, file, size, *_ in bench.ledger.unit_files():
         words = file if layer is None else f"{file} ({layer})"

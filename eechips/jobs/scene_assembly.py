@@ -10,8 +10,8 @@ from typing import Any
 
 from eechips.downloads.checks import Promise
 from eechips.downloads.partial import forget
-from eechips.engine.assembly import Results, Settled
-from eechips.engine.log import RunLog
+from eechips.engine.assembly import CompletedUnit, Results
+from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.jobs.asset_store import Put
 from eechips.jobs.scene_items import local_item, scene_names
@@ -50,7 +50,7 @@ def assemble_scenes(
     """
     writer = results.writer
     answer = {(item.get("collection"), item["id"]): item for item in items}
-    scenes: dict[tuple[str | None, str], list[Settled]] = {}
+    scenes: dict[tuple[str | None, str], list[CompletedUnit]] = {}
     for settled in results:
         key = settled.unit["collection"], settled.unit["item"]
         scenes.setdefault(key, []).append(settled)

@@ -17,7 +17,7 @@ from eechips.downloads.checks import Promise
 from eechips.downloads.given import AssetKey
 from eechips.downloads.reader import Reader, Unread, told_unread
 from eechips.downloads.search import Search, answered, chosen, items
-from eechips.engine.log import RunLog
+from eechips.engine.run_log import RunLog
 from eechips.errors import ConfigurationError, UsageError
 from eechips.human import human_bytes
 from eechips.jobs.scene_lists import is_list, listed_items

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from eechips.engine.assembly import Settled
+from eechips.engine.assembly import CompletedUnit
 from eechips.recipe import canonical_json
 from eechips.storage import ID_LENGTH, safe_component
 
@@ -27,7 +27,7 @@ def scene_names(scenes: Iterable[tuple[str | None, str]]) -> dict[tuple[str | No
     return names
 
 
-def local_item(item: Mapping[str, Any], parts: Sequence[Settled], name: str) -> dict[str, Any]:
+def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: str) -> dict[str, Any]:
     """A STAC item whose assets are the files that are here, with their sizes and checksums.
 
     Args:

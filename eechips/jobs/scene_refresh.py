@@ -11,12 +11,12 @@ from eechips.downloads.partial import forget
 from eechips.downloads.quarantine import release
 from eechips.downloads.rate import Room
 from eechips.engine import RunConfig
-from eechips.engine.log import RunLog
 from eechips.engine.plan import check_same, describe, name_template
+from eechips.engine.run_log import RunLog
 from eechips.jobs.scene_transfer import on_its_way, told_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
 from eechips.staging import new_writer
 from eechips.storage import ID_LENGTH, NameTemplate, folded
@@ -90,7 +90,7 @@ class _Further:
         self._keys: set[int] = set()
         self._names: set[int] = set()
         self.changed: list[Unit] = []
-        self.amended: dict[str, Planned] = {}
+        self.amended: dict[str, WorkUnit] = {}
         self._without: dict[int, tuple[int, str, str]] = {}
         for rows in ledger.batches(("position", "lower(hex(id))", "unit", "name", "file")):
             for position, identifier, unit, name, file in rows:
@@ -101,7 +101,7 @@ class _Further:
                 if file is None:
                     self._without[key] = position, identifier, name
 
-    def of(self, unit: Unit) -> Planned | None:
+    def of(self, unit: Unit) -> WorkUnit | None:
         """What is to be added to the plan for a unit; None if its asset is in there."""
         identifier = unit_id(unit, self._identity)
         if identifier in self._ids:
@@ -109,7 +109,7 @@ class _Further:
         self._ids.add(identifier)
         if (without := self._without.get(_key(unit))) is not None:
             position, before, name = without
-            self.amended[before] = Planned(position, identifier, canonical_json(unit), name)
+            self.amended[before] = WorkUnit(position, identifier, canonical_json(unit), name)
             return None
         if _key(unit) in self._keys:
             self.changed.append(unit)
@@ -121,7 +121,7 @@ class _Further:
             name = f"{name}-{identifier[:ID_LENGTH]}"
         self._names.add(hash(folded(name)))
         self._end += 1
-        return Planned(self._end - 1, identifier, canonical_json(unit), name)
+        return WorkUnit(self._end - 1, identifier, canonical_json(unit), name)
 
 
 def _key(unit: Mapping[str, Any]) -> int:

@@ -14,8 +14,8 @@ from eechips.downloads.quarantine import QUARANTINE, quarantine, release
 from eechips.downloads.rate import Room
 from eechips.downloads.reader import Reader
 from eechips.downloads.transfer import Courier, Order
-from eechips.engine.files import Placed
-from eechips.engine.site import Site
+from eechips.engine.context import RunContext
+from eechips.engine.recipe_files import ExistingFile
 from eechips.errors import PermanentError, QuarantinedError
 from eechips.recipe import Unit
 from eechips.removal import remove_empty
@@ -34,13 +34,13 @@ class SceneDesk:
         room: on the disk.
     """
 
-    site: Site
+    site: RunContext
     folder: Path
     reader: Reader
     courier: Courier
     room: Room
 
-    def fetch(self, unit: Unit, identifier: str) -> Placed:
+    def fetch(self, unit: Unit, identifier: str) -> ExistingFile:
         """Transfers the file of a unit.
 
         Args:
@@ -55,7 +55,7 @@ class SceneDesk:
         with claimed(on_its_way(self.folder, identifier), Writer.parse(self.site.token)) as path:
             return self._fetch(unit, identifier, path)
 
-    def _fetch(self, unit: Unit, identifier: str, path: Path) -> Placed:
+    def _fetch(self, unit: Unit, identifier: str, path: Path) -> ExistingFile:
         """Transfers the file of a unit to a path that nobody else writes to."""
         promise = Promise.from_json(unit["promise"])
         asset = unit["collection"], unit["item"], unit["asset"]
@@ -76,7 +76,7 @@ class SceneDesk:
             discard(path)
             raise
         release(self.folder, identifier)
-        return Placed(
+        return ExistingFile(
             temporary=offer(path, self.site.token).relative_to(self.folder).as_posix(),
             suffix=promise.named,
             size=arrived.size,

@@ -24,8 +24,8 @@ from eechips.downloads.signing import Auth, AuthName, Signer, belongs, signer_of
 from eechips.downloads.transfer import Courier
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
-from eechips.engine.log import RunLog
-from eechips.engine.site import Site
+from eechips.engine.context import RunContext
+from eechips.engine.run_log import RunLog
 from eechips.errors import StorageError, UsageError
 from eechips.jobs.asset_store import Put, check_store, open_store
 from eechips.jobs.recipe_options import check_dates, fetch, field_names, names_of, slug, split, takes
@@ -221,7 +221,7 @@ class Scenes:
         return where | ({"refused": len(self.refused)} if self.refused else {})
 
     @contextlib.contextmanager
-    def attend(self, site: Site) -> Iterator[None]:
+    def attend(self, site: RunContext) -> Iterator[None]:
         """Opens what the threads of the run share, for the duration of the block.
 
         Raises:
@@ -278,7 +278,7 @@ class Scenes:
         desk.room.check(total)
 
     def get_result(self, index: int, unit: Unit) -> Any:
-        """Transfers the file of a unit: an :class:`eechips.engine.files.Placed`.
+        """Transfers the file of a unit: an :class:`eechips.engine.recipe_files.ExistingFile`.
 
         Raises:
             QuarantinedError: if it came whole three times, and was wrong each time.

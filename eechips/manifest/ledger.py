@@ -18,7 +18,7 @@ from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
 from eechips.manifest.database import connect
-from eechips.manifest.record import RECORD_COLUMNS, Planned, Record, State
+from eechips.manifest.record import RECORD_COLUMNS, Record, State, WorkUnit
 
 LEDGER_NAME = "manifest.sqlite"
 SCHEMA_VERSION = 2
@@ -174,7 +174,7 @@ class Ledger:
     def _has_table(self, name: str) -> bool:
         return self._db.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone() is not None
 
-    def store_plan(self, meta: Mapping[str, Any], units: Iterable[Planned]) -> None:
+    def store_plan(self, meta: Mapping[str, Any], units: Iterable[WorkUnit]) -> None:
         """Stores the plan and what it was made from, or nothing at all; replaces an earlier plan.
 
         Args:
@@ -227,7 +227,7 @@ class Ledger:
         query = "SELECT lower(hex(id)) FROM units WHERE position >= ? AND position < ? ORDER BY position"
         return [identifier for (identifier,) in self._db.execute(query, (first, end))]
 
-    def add(self, units: Iterable[Planned]) -> None:
+    def add(self, units: Iterable[WorkUnit]) -> None:
         """Adds units to the end of the plan, all or none; they may replace others. A unit is replaced once.
 
         Raises:
@@ -237,7 +237,7 @@ class Ledger:
         with self._transaction():
             self._db.executemany("INSERT INTO units (position, id, unit, name, replaces) VALUES (?, ?, ?, ?, ?)", rows)
 
-    def amend(self, units: Iterable[Planned]) -> None:
+    def amend(self, units: Iterable[WorkUnit]) -> None:
         """Puts other units into the places of some that have no result, all or none; they are planned again."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c not in ("state", "attempts", "requests"))
         with self._transaction():
@@ -312,7 +312,7 @@ class Ledger:
             ).fetchall()
         return [unit for (unit,) in found]
 
-    def open_units(self, first: int = 0, end: int | None = None) -> Iterator[Planned]:
+    def open_units(self, first: int = 0, end: int | None = None) -> Iterator[WorkUnit]:
         """Units that are to be fetched, in the order of the plan, but for those that are added from now on.
 
         The ledger may be changed meanwhile.
@@ -323,7 +323,7 @@ class Ledger:
         """
         return self._open_units(first, self.end if end is None else end)
 
-    def _open_units(self, first: int, end: int) -> Iterator[Planned]:
+    def _open_units(self, first: int, end: int) -> Iterator[WorkUnit]:
         states = [state.value for state in State if state.is_open]
         marks = ", ".join("?" * len(states))
         last = first - 1
@@ -366,7 +366,7 @@ class Ledger:
         query = "SELECT count(*) FROM units WHERE rows = 0 AND file IS NOT NULL"
         return int(self._db.execute(query).fetchone()[0])
 
-    def unit(self, position: int) -> Planned:
+    def unit(self, position: int) -> WorkUnit:
         """The unit at a position of the plan."""
         return _planned(self._db.execute(f"SELECT {_PLANNED} FROM units WHERE position = ?", (position,)).fetchone())
 
@@ -567,9 +567,9 @@ class Ledger:
         self._db.execute("COMMIT")
 
 
-def _planned(row: tuple[Any, ...]) -> Planned:
+def _planned(row: tuple[Any, ...]) -> WorkUnit:
     position, identifier, unit, name, attempts, replaces = row
-    return Planned(position, identifier.hex(), unit, name, attempts, replaces)
+    return WorkUnit(position, identifier.hex(), unit, name, attempts, replaces)
 
 
 def _value(value: Any) -> Any:

@@ -37,7 +37,7 @@ class State(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class WorkUnit:
     """A unit that is to be fetched.
 
     Attributes:

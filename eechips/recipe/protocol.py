@@ -28,7 +28,8 @@ class Recipe(Protocol):
 
     A recipe whose units are not Earth Engine's has ``needs_service``, False: its run neither asks for credentials nor
     initialises the client. Then it may have ``attend(site)``, a context manager: entered in the parent with an
-    ``eechips.engine.site.Site`` before it plans, left after its last unit; for what threads of the parent share.
+    ``eechips.engine.context.RunContext`` before it plans, left after its last unit; for what threads of the parent
+    share.
     ``plans_gradually`` says that ``get_requests`` asks the service for as long as it gives units, and may be called in
     a thread of its own, while the first units are fetched.
     ``is_builtin`` says that its code is eechips' own: what that raises unexpectedly is an InternalError.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eechips.client.classify import internal_error
 from eechips.client.throttle import Stopped
-from eechips.engine.files import File, Files
+from eechips.engine.recipe_files import RecipeFile, RecipeFiles
 from eechips.errors import EechipsError, RequestError, UsageError, ValidationError
 from eechips.manifest.names import result_name
 from eechips.recipe import Chip, Table
@@ -73,7 +73,7 @@ class CallExecutor:
             logging.basicConfig(level=place.log_level)
         sys.path[:0] = [folder for folder in place.imports if folder not in sys.path]
 
-    def execute(self, folder: CallFolder, position: int) -> Files | Chip | Table:
+    def execute(self, folder: CallFolder, position: int) -> RecipeFiles | Chip | Table:
         """Runs a call.
 
         Returns:
@@ -119,7 +119,7 @@ class CallExecutor:
         folder.keep(position, result, self._sandbox.folder, self._place.out)
         if failure is not None:
             raise failure
-        return Files(files)
+        return RecipeFiles(files)
 
     def _caught(self, result: CallResult) -> EechipsError | None:
         """The error that a call without files has caught: it got no answer at all, or has nothing to show for one."""
@@ -169,7 +169,7 @@ class CallExecutor:
         paths = {name: self._sandbox.folder / name for name in self._sandbox.appended}
         return {name: path.read_bytes() for name, path in paths.items() if path.is_file()}
 
-    def _files(self) -> tuple[File, ...]:
+    def _files(self) -> tuple[RecipeFile, ...]:
         sandbox = self._sandbox
         found = {name: sandbox.folder / name for name in sandbox.files() if name not in sandbox.appended}
         for name in sandbox.outside:
@@ -179,7 +179,7 @@ class CallExecutor:
         return tuple(_checked(path, name) for name, path in found.items())
 
 
-def _checked(path: Path, name: str) -> File:
+def _checked(path: Path, name: str) -> RecipeFile:
     """A file that a script has written, and what it holds.
 
     Raises:
@@ -196,6 +196,6 @@ def _checked(path: Path, name: str) -> File:
         raise UsageError(f"the script writes {name}: {error}, or run the script in another folder") from None
     data = path.read_bytes()
     try:
-        return File(name, data, inspect(data, path.suffix.lstrip(".")))
+        return RecipeFile(name, data, inspect(data, path.suffix.lstrip(".")))
     except ValidationError as error:
         raise ValidationError(f"{name}: {error}") from None

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.engine.plan import DEFAULT_TEMPLATE, plan_units
-from eechips.engine.run import Bench
+from eechips.engine.run import RecipeContext
 from eechips.errors import EechipsError, RecipeError, RunMismatchError
-from eechips.manifest.record import Planned, State
+from eechips.manifest.record import State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.scripts.call_folder import Call, CallFolder, CallResult, Program, apply
 from eechips.scripts.execution import CallContext
@@ -51,7 +51,7 @@ class ScriptHost:
         key: that seals what calls are given and return.
     """
 
-    def __init__(self, bench: Bench, identity: str, place: CallContext, key: bytes) -> None:
+    def __init__(self, bench: RecipeContext, identity: str, place: CallContext, key: bytes) -> None:
         self._bench, self._identity, self._place, self._key = bench, identity, place, key
         self._uses = 0
         self.calls = 0
@@ -147,7 +147,7 @@ class ScriptHost:
             first, number = first + len(stored), number + 1
         return self.calls, self._uses + 1
 
-    def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[Planned]:
+    def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[WorkUnit]:
         """The units of the calls of a use of a pool."""
         values = (
             {"use": number, "function": function_name(c.function), "arguments": describe(c.arguments),
@@ -155,7 +155,7 @@ class ScriptHost:
             for c in calls
         )  # fmt: skip
         return [
-            Planned(first + unit.position, unit.id, unit.unit, unit.name)
+            WorkUnit(first + unit.position, unit.id, unit.unit, unit.name)
             for unit in plan_units(values, self._identity, NameTemplate(DEFAULT_TEMPLATE))
         ]
 

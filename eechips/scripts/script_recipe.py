@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from eechips.client.classify import classify_exception
 from eechips.client.connection import Connection
 from eechips.client.documents import DocumentsFile
-from eechips.engine.run import Bench
+from eechips.engine.run import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.manifest.authorship import sealing_key
 from eechips.manifest.names import CALLS
@@ -79,7 +79,7 @@ class ScriptRecipe:
             f"{self.path.name} is a script that plans as it goes: what it asks for is known when it has run"
         )
 
-    def drive(self, bench: Bench) -> bool:
+    def drive(self, bench: RecipeContext) -> bool:
         """Executes the script, with its pools working for the run.
 
         Returns:

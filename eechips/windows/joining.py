@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from eechips.engine.assembly import Results, Settled
+from eechips.engine.assembly import CompletedUnit, Results
 from eechips.errors import RecipeError, StorageError
 from eechips.grid import Grid, Window
 from eechips.jobs.mosaic_parts import Piece, put_together
@@ -54,7 +54,7 @@ def _shown(piece: Piece) -> str:
     return f"that at column {piece.window.column}, row {piece.window.row} has {bands} of {piece.layout.dtype}"
 
 
-def _piece(settled: Settled) -> Piece:
+def _piece(settled: CompletedUnit) -> Piece:
     """A window that was made, and is what it was then."""
     record, path, unit = settled.record, settled.path, settled.unit
     assert path is not None

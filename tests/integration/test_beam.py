@@ -20,13 +20,13 @@ pytest.importorskip("apache_beam")
 
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
-from eechips.engine.duty import Duty
+from eechips.engine.beam_worker import BeamWorker, ImmediateStore, Posting
 from eechips.engine.executors.executor import Finished, Lost
-from eechips.engine.lanes import work_lanes
-from eechips.engine.mailbox import Mailbox
+from eechips.engine.file_queue import FileQueue
+from eechips.engine.partitions import process_partitions
 from eechips.engine.plan import plan_units
-from eechips.engine.salvage import MAILBOXES
-from eechips.engine.station import Posting, PromptStore, Station
+from eechips.engine.recovery import FILE_QUEUES
+from eechips.engine.worker_spec import Duty
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
@@ -45,8 +45,8 @@ BUCKET = "beams"
 def is_tidy(run: Run) -> bool:
     """Whether nothing is left of what a pipeline needs."""
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        mailboxes = ledger.meta().get(MAILBOXES)
-    return not mailboxes and not (run.path / "beam").exists() and list(run.path.rglob("*.part")) == []
+        file_queues = ledger.meta().get(FILE_QUEUES)
+    return not file_queues and not (run.path / "beam").exists() and list(run.path.rglob("*.part")) == []
 
 
 def test_a_pipeline_in_one_process(service: Service, tmp_path: Path) -> None:
@@ -122,12 +122,12 @@ def test_a_unit_that_hangs_is_given_up_and_the_others_are_not(service: Service, 
 def test_a_unit_that_hangs_does_not_take_the_others_with_it(service: Service, tmp_path: Path) -> None:
     """They wait for it, as recipes are called one at a time; they are given to a new worker."""
     recipe = script(tmp_path, ODD, what="hangs", count=30)
-    station = Station(replace(posting(tmp_path, service.url, recipe), unit_timeout=1.0))
+    worker = BeamWorker(replace(posting(tmp_path, service.url, recipe), unit_timeout=1.0))
     units = plan_units(recipe.get_requests(), recipe.identity, NameTemplate("{id}"))
     events: list[Finished | Lost] = []
-    station.enter()
-    station.work(10, units, events.append)
-    station.leave()
+    worker.enter()
+    worker.work(10, units, events.append)
+    worker.leave()
     (lost,) = (event for event in events if isinstance(event, Lost))
     assert (lost.task.position, lost.blame) == (1, True)
     done = sorted(event.task.position for event in events if isinstance(event, Finished))
@@ -149,7 +149,7 @@ def test_bundles_that_are_done_twice_count_once(service: Service, tmp_path: Path
 def posting(folder: Path, url: str, recipe: Any) -> Posting:
     duty = Duty(
         recipe=recipe, policy=RetryPolicy(retries=2, delay=0.05), timeouts=Timeouts(), method="pixels",
-        store=PromptStore(folder), token="t",
+        store=ImmediateStore(folder), token="t",
     )  # fmt: skip
     return Posting(
         duty=duty, endpoint=url, project="local", key_file=None, send_credentials=False, rate=None, unit_timeout=60.0
@@ -157,16 +157,16 @@ def posting(folder: Path, url: str, recipe: Any) -> Posting:
 
 
 @pytest.fixture
-def left(service: Service, tmp_path: Path) -> tuple[Run, Mailbox]:
-    """A run that was stopped before its first unit, with a mailbox that holds its units."""
+def left(service: Service, tmp_path: Path) -> tuple[Run, FileQueue]:
+    """A run that was stopped before its first unit, with a queue that holds its units."""
     run = run_chips(tmp_path, service.url, max_minutes=1e-9, processes=1, method="pixels")
     assert run.interrupted
     service.forget()
     with Ledger(run.path / LEDGER_NAME) as ledger:
-        mailbox = Mailbox(PromptStore(run.path), f"{new_writer()}-1")
-        assert mailbox.deal(list(ledger.open_units()), 3) == [0, 1, 2]
-        ledger.note(MAILBOXES, [mailbox.token])
-    return run, mailbox
+        queue = FileQueue(ImmediateStore(run.path), f"{new_writer()}-1")
+        assert queue.write_partitions(list(ledger.open_units()), 3) == [0, 1, 2]
+        ledger.note(FILE_QUEUES, [queue.token])
+    return run, queue
 
 
 def resume(tmp_path: Path, service: Service, **options: Any) -> Run:
@@ -174,19 +174,19 @@ def resume(tmp_path: Path, service: Service, **options: Any) -> Run:
 
 
 def test_outcomes_that_nobody_has_read_are_in_the_manifest_of_the_next_run(
-    left: tuple[Run, Mailbox], service: Service, tmp_path: Path
+    left: tuple[Run, FileQueue], service: Service, tmp_path: Path
 ) -> None:
-    """The parent was killed: its workers have told of lanes 0 and 1, twice of lane 1, and not of lane 2."""
-    run, mailbox = left
+    """The parent was killed: its workers reported partition 0 once, partition 1 twice and partition 2 never."""
+    run, queue = left
     service.plan(2, "400")
-    station = Station(posting(run.path, service.url, script(tmp_path, CHIPS)))
-    station.enter()
-    for lanes in ([0, 1], [1]):
-        work_lanes(station, mailbox, lanes)
-    station.leave()
+    worker = BeamWorker(posting(run.path, service.url, script(tmp_path, CHIPS)))
+    worker.enter()
+    for partitions in ([0, 1], [1]):
+        process_partitions(worker, queue, partitions)
+    worker.leave()
     assert service.count("compute") == 8
-    (name, *_) = [name for name in mailbox.told() if mailbox.read(name).events]
-    mailbox.tell([1], mailbox.read(name))  # a bundle that was done by two at a time
+    (name, *_) = [name for name in queue.batch_names() if queue.read_batch(name).events]
+    queue.write_batch([1], queue.read_batch(name))  # a bundle that was done by two at a time
     done = resume(tmp_path, service)
     assert done.counts == {"done": 11, "failed_permanent": 1}
     assert done.units["attempts"].tolist() == [1] * 12
@@ -196,19 +196,19 @@ def test_outcomes_that_nobody_has_read_are_in_the_manifest_of_the_next_run(
 
 
 def test_a_bundle_that_two_workers_do_at_once_counts_once(
-    left: tuple[Run, Mailbox], service: Service, tmp_path: Path
+    left: tuple[Run, FileQueue], service: Service, tmp_path: Path
 ) -> None:
     """The runner took one for dead, which was not."""
-    run, mailbox = left
+    run, queue = left
     service.latency = 0.05
-    station = Station(posting(run.path, service.url, script(tmp_path, CHIPS)))
-    station.enter()
-    both = [threading.Thread(target=work_lanes, args=(station, mailbox, [0, 1, 2])) for _ in range(2)]
+    worker = BeamWorker(posting(run.path, service.url, script(tmp_path, CHIPS)))
+    worker.enter()
+    both = [threading.Thread(target=process_partitions, args=(worker, queue, [0, 1, 2])) for _ in range(2)]
     for thread in both:
         thread.start()
     for thread in both:
         thread.join()
-    station.leave()
+    worker.leave()
     assert 12 < service.count("compute") <= 24
     done = resume(tmp_path, service, executor="threads")
     assert done.counts == {"done": 12}
@@ -217,12 +217,12 @@ def test_a_bundle_that_two_workers_do_at_once_counts_once(
     assert is_tidy(done)
 
 
-def test_a_mailbox_of_another_plan_is_not_believed(left: tuple[Run, Mailbox], service: Service, tmp_path: Path) -> None:
-    run, mailbox = left
-    station = Station(posting(run.path, service.url, script(tmp_path, CHIPS)))
-    station.enter()
-    work_lanes(station, mailbox, [0, 1, 2])
-    station.leave()
+def test_a_queue_of_another_plan_is_ignored(left: tuple[Run, FileQueue], service: Service, tmp_path: Path) -> None:
+    run, queue = left
+    worker = BeamWorker(posting(run.path, service.url, script(tmp_path, CHIPS)))
+    worker.enter()
+    process_partitions(worker, queue, [0, 1, 2])
+    worker.leave()
     with Ledger(run.path / LEDGER_NAME) as ledger:
         units = list(ledger.open_units())
         turned = [replace(unit, position=len(units) - 1 - unit.position) for unit in reversed(units)]
@@ -292,7 +292,7 @@ def test_ctrl_c_finishes_what_is_in_flight(service: Service, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_results_and_the_mailbox_may_lie_in_an_object_store(service: Service, tmp_path: Path) -> None:
+def test_results_and_queue_may_be_in_an_object_store(service: Service, tmp_path: Path) -> None:
     if reason := lacking("s3"):
         pytest.skip(reason)
     place = ("--out", f"s3://{BUCKET}/run", "--ledger", str(tmp_path / "ledger"))
@@ -311,14 +311,14 @@ def test_the_results_and_the_mailbox_may_lie_in_an_object_store(service: Service
 @pytest.mark.parametrize(
     ("option", "told"), [("--runner=NoSuchRunner", "NoSuchRunner"), ("--direct_num_workers=x", "invalid int value")]
 )
-def test_options_that_beam_does_not_take_are_told(service: Service, tmp_path: Path, option: str, told: str) -> None:
+def test_options_that_beam_rejects_are_reported(service: Service, tmp_path: Path, option: str, told: str) -> None:
     with pytest.raises(UsageError, match=f"(?s)Beam does not take these options: .*{told}"):
         run_chips(tmp_path, service.url, executor="beam", pipeline_options=(option,))
     assert service.count("pixels") == 0
 
 
 @pytest.mark.slow
-def test_a_pipeline_that_does_not_work_is_told(service: Service, tmp_path: Path) -> None:
+def test_a_pipeline_that_fails_is_reported(service: Service, tmp_path: Path) -> None:
     options = ("--runner=PortableRunner", "--job_endpoint=127.0.0.1:1", "--job_server_timeout=1")
     with pytest.raises(ConfigurationError, match=r"(?s)the pipeline does not work: .*beam\.log"):
         run_chips(tmp_path, service.url, executor="beam", pipeline_options=options)
@@ -376,7 +376,7 @@ def test_beam_is_an_extra(service: Service, tmp_path: Path, monkeypatch: pytest.
 def test_workers_of_another_version_do_nothing(service: Service, tmp_path: Path) -> None:
     told = replace(posting(tmp_path, service.url, script(tmp_path, CHIPS)), version="0.0.1")
     with pytest.raises(ConfigurationError, match=r"workers have eechips .*, this is 0\.0\.1: install the same"):
-        Station(told).enter()
+        BeamWorker(told).enter()
 
 
 def test_options_of_beam_are_for_beam(tmp_path: Path) -> None:
@@ -396,13 +396,13 @@ def test_no_credentials_are_among_what_workers_are_told(tmp_path: Path) -> None:
     assert b"5ecre7" not in cloudpickle.dumps(replace(told, key_file=key))
 
 
-def test_a_mailbox_tells_how_to_stop_and_vanishes(left: tuple[Run, Mailbox]) -> None:
-    run, mailbox = left
-    assert mailbox.stopped is None
-    mailbox.stop("finish")
-    assert mailbox.stopped == "finish"
-    mailbox.stop("now")
-    assert mailbox.stopped == "now"
-    mailbox.clear()
-    assert mailbox.told() == []
+def test_a_queue_has_the_stop_mode_and_can_be_cleared(left: tuple[Run, FileQueue]) -> None:
+    run, queue = left
+    assert queue.stop_mode is None
+    queue.stop("finish")
+    assert queue.stop_mode == "finish"
+    queue.stop("now")
+    assert queue.stop_mode == "now"
+    queue.clear()
+    assert queue.batch_names() == []
     assert not (run.path / "beam").exists()

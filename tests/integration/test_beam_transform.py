@@ -32,7 +32,7 @@ from eechips.beam import Fetched, FetchUnits
 from eechips.beam.broker import is_failure
 from eechips.beam.stream import FetchMessages
 from eechips.engine.config import RunConfig
-from eechips.engine.tickets import emit
+from eechips.engine.work_items import plan_items
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import load_recipe
 from tests.engine_recipes import run_chips
@@ -113,7 +113,7 @@ def test_a_collection_of_units_becomes_one_of_outcomes(service: Service, recipe:
     assert run.is_complete
     plan = load_recipe(recipe)
     config = RunConfig(out=tmp_path / "plan", endpoint=service.url)
-    planned = {ticket.planned.id: ticket.planned.name for ticket in emit(plan, config, ())}
+    planned = {item.planned.id: item.planned.name for item in plan_items(plan, config, ())}
     for found in told:
         if found.unit in ("1", "2", "3"):
             assert str(found.path).endswith(f"{planned[found.id]}.png")
@@ -155,12 +155,12 @@ def test_wrong_options_are_refused_where_the_pipeline_is_made(
 def test_a_stream_is_answered_in_windows(service: Service, recipe: Path) -> None:
     """Messages of three windows: one comes late, one is delivered twice, some are no units."""
     service.plan(4, "400")
-    ticket = next(iter(emit(load_recipe(recipe), RunConfig(out=recipe.parent, endpoint=service.url), ("run",))))
-    stale = json.loads(ticket.to_json()) | {"identity": "0" * 64}
+    item = next(iter(plan_items(load_recipe(recipe), RunConfig(out=recipe.parent, endpoint=service.url), ("run",))))
+    stale = json.loads(item.to_json()) | {"identity": "0" * 64}
     stream = (
         Stream(coder=beam.coders.BytesCoder())
         .advance_watermark_to(0)
-        .add_elements([b"2", b"4", b"2", b"{", ticket.to_json().encode()])
+        .add_elements([b"2", b"4", b"2", b"{", item.to_json().encode()])
         .advance_watermark_to(60)
         .add_elements([beam.window.TimestampedValue(b"3", 65), beam.window.TimestampedValue(b"5", 10)])
         .add_elements([beam.window.TimestampedValue(json.dumps(stale).encode(), 70)])

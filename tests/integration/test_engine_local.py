@@ -13,7 +13,7 @@ import pytest
 import rasterio
 
 from eechips.engine import RunConfig, connect, run
-from eechips.engine.local import serve
+from eechips.engine.local_server import serve
 from eechips.errors import ConfigurationError
 from eechips.manifest import Run
 from tests.engine_recipes import script

@@ -18,13 +18,13 @@ from eechips.client.connection import Target, connect
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import Limits, Throttle
 from eechips.client.transport import Timeouts
+from eechips.engine.beam_worker import Posting
 from eechips.engine.config import RunConfig
-from eechips.engine.duty import Duty
+from eechips.engine.executors.dask_worker import Orders
 from eechips.engine.executors.executor import Lost
-from eechips.engine.executors.host import Orders
 from eechips.engine.executors.processes import worker_context
 from eechips.engine.plan import name_template, plan_units
-from eechips.engine.station import Posting
+from eechips.engine.worker_spec import Duty
 from eechips.errors import ConfigurationError
 from eechips.manifest.run import Run
 from eechips.storage import LocalStore
@@ -174,10 +174,10 @@ def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_pat
         orders = Orders(posting, connection.documents, out / "documents.json", None)
         tasks = list(plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, RunConfig(out=out))))
         with Dask(orders, throttle, cluster.scheduler_address, 2, 600.0, out / "dask.log") as executor:
-            executor.staff(2, 2, exclusive=False)
+            executor.scale(2, 2, exclusive=False)
             for task in tasks:
                 executor.submit(task)
-            done = {desk.address: future for desk in executor._desks for future in desk.futures.values()}
+            done = {handle.address: future for handle in executor._handles for future in handle.futures.values()}
             assert len(done) == 2
             while not all(future.done() for future in done.values()):
                 time.sleep(0.01)

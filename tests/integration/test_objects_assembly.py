@@ -12,7 +12,7 @@ from eechips.engine.assembly import Results
 from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.objects import ObjectStore
 
 COUNT = 30
@@ -29,7 +29,7 @@ def ledger(tmp_path: Path, store: ObjectStore) -> Iterator[Ledger]:
     planned, records = [], []
     for position in range(COUNT):
         name = f"parts/{position}"
-        planned.append(Planned(position, f"{position:064x}", '{"kind":"cell"}', name))
+        planned.append(WorkUnit(position, f"{position:064x}", '{"kind":"cell"}', name))
         if position == 5:
             records.append(Record(position=position, state=State.EMPTY))
             continue

@@ -23,7 +23,7 @@ import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from tests import finished_run
 from tests.conftest import Server
 
@@ -260,7 +260,7 @@ def test_results_in_an_object_store_are_fetched_to_be_shown(tmp_path: Path) -> N
 
 def test_a_run_that_is_not_done_yet(tmp_path: Path) -> None:
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
-        ledger.store_plan({}, [Planned(i, f"{i:064x}", '{"kind":"call","value":1}', f"a/{i}") for i in range(5)])
+        ledger.store_plan({}, [WorkUnit(i, f"{i:064x}", '{"kind":"call","value":1}', f"a/{i}") for i in range(5)])
         ledger.record([Record(position=0, state=State.EMPTY)])
     page = Page(eechips.report(tmp_path))
     assert page.data["map"] is None
@@ -331,7 +331,7 @@ def test_a_large_run_makes_a_page_of_bounded_size(tmp_path: Path) -> None:
         folder.mkdir()
         with Ledger(folder / LEDGER_NAME) as ledger:
             units = [
-                Planned(i, hashlib.sha256(bytes([i % 256, i // 256])).hexdigest(), unit, f"chips/{i}")
+                WorkUnit(i, hashlib.sha256(bytes([i % 256, i // 256])).hexdigest(), unit, f"chips/{i}")
                 for i in range(count)
                 for unit in [json.dumps({"kind": "point", "coordinates": [i % 100, i / 100], "zone": i % 7})]
             ]
@@ -350,7 +350,7 @@ def test_a_page_that_would_be_too_large_tells_of_fewer(tmp_path: Path) -> None:
             json.dumps({"kind": "point", "coordinates": [i % 100, 1], "plot": name}) for i, name in enumerate(names)
         ]
         ledger.store_plan(
-            {}, [Planned(i, hashlib.sha256(u.encode()).hexdigest(), u, f"{i}") for i, u in enumerate(units)]
+            {}, [WorkUnit(i, hashlib.sha256(u.encode()).hexdigest(), u, f"{i}") for i, u in enumerate(units)]
         )
     whole = eechips.report(tmp_path)
     assert Page(whole).data["count"] == 2000
@@ -402,6 +402,6 @@ class TestPreview:
 
     def test_a_run_without_chips(self, tmp_path: Path) -> None:
         with Ledger(tmp_path / LEDGER_NAME) as ledger:
-            ledger.store_plan({}, [Planned(0, "0" * 64, '{"kind":"call","value":1}', "a")])
+            ledger.store_plan({}, [WorkUnit(0, "0" * 64, '{"kind":"call","value":1}', "a")])
         with pytest.raises(UsageError, match="has no chips that could be shown"):
             eechips.preview(tmp_path)

@@ -19,8 +19,8 @@ import pytest
 
 import eechips
 from eechips.engine import RunConfig, run
-from eechips.engine.gathering import gather
-from eechips.engine.tickets import emit, work
+from eechips.engine.join import join_results
+from eechips.engine.work_items import fetch_items, plan_items
 from eechips.manifest.names import result_name
 from eechips.manifest.run import Run
 from eechips.recipe import load_recipe
@@ -126,12 +126,12 @@ def by_object_store(folder: Path, service: Service) -> Run:
 def by_queue(folder: Path, service: Service) -> Run:
     """Workers that know nothing of each other have a part of the plan each, and one line is delivered twice."""
     made, settings = recipe(folder), config(folder, service, executor="threads", command="eechips run …")
-    tickets = list(emit(made, settings, ("run",)))
+    items = list(plan_items(made, settings, ("run",)))
     outcomes: list[Any] = []
-    for part in (tickets[:4], tickets[4:10], tickets[9:]):
-        told = work(made, dataclasses.replace(settings, out=folder / "none"), part, str(settings.out))
+    for part in (items[:4], items[4:10], items[9:]):
+        told = fetch_items(made, dataclasses.replace(settings, out=folder / "none"), part, str(settings.out))
         outcomes += json.loads(json.dumps(told))
-    found = gather(made, settings, tickets, outcomes)
+    found = join_results(made, settings, items, outcomes)
     assert {t.planned.id for t in found.missing} == {each["id"] for each in outcomes if "failed" in each["state"]}
     assert found.damaged == ()
     return run(made, settings)  # makes here what is missing

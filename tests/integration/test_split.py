@@ -19,7 +19,7 @@ import eechips
 from eechips.client.fetch import Fetcher
 from eechips.client.pixels import Method
 from eechips.engine import RunConfig, run
-from eechips.engine.content import fetch_chip
+from eechips.engine.fetch_result import fetch_chip
 from eechips.engine.run import connect
 from eechips.errors import TooLargeError
 from eechips.grid import Grid

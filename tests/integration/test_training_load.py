@@ -18,7 +18,7 @@ import xarray as xr
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.training import split_table
 from eechips.training.chip_pixels import decode
 from tests.conftest import Server
@@ -139,7 +139,7 @@ def test_a_run_that_goes_on_has_outlines_of_what_was_planned(tmp_path: Path) -> 
         {"kind": "call", "value": 3},
     ]
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
-        plan = [Planned(n, f"{n:064x}", pd.io.json.ujson_dumps(unit), f"chips/{n}") for n, unit in enumerate(units)]
+        plan = [WorkUnit(n, f"{n:064x}", pd.io.json.ujson_dumps(unit), f"chips/{n}") for n, unit in enumerate(units)]
         ledger.store_plan({"recipe": "sample", "parameters": {}}, plan)
         frame = eechips.load(tmp_path)
         assert frame["state"].tolist() == ["planned", "planned"]

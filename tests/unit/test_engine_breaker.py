@@ -17,11 +17,11 @@ from eechips.errors import (
     TransientError,
     UnknownServiceError,
 )
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 
 
-def unit(position: int, attempts: int = 0) -> Planned:
-    return Planned(position, f"{position:064x}", "{}", f"chips/{position}", attempts=attempts)
+def unit(position: int, attempts: int = 0) -> WorkUnit:
+    return WorkUnit(position, f"{position:064x}", "{}", f"chips/{position}", attempts=attempts)
 
 
 def failing(breaker: Breaker, error: Exception, count: int, first: int = 0, attempts: int = 0) -> EechipsError | None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from eechips.client.throttle import Limits, Throttle
 from eechips.engine.dispatcher import Dispatcher, Interrupt
-from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
-from eechips.engine.log import RunLog
+from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
 from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.run_log import RunLog
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.staging import new_writer
 from eechips.storage import LocalStore
 
@@ -26,38 +26,38 @@ _DESKS, _DEPTH = 3, 2
 _TOKEN = str(new_writer())
 
 
-def planned(position: int) -> Planned:
-    return Planned(position, f"{position:064x}", "{}", f"chips/{position}")
+def planned(position: int) -> WorkUnit:
+    return WorkUnit(position, f"{position:064x}", "{}", f"chips/{position}")
 
 
-class Unreliable(Executor[Desk]):
-    """Loses desks, and reports results late, twice, or of tasks that it has called lost."""
+class Unreliable(Executor[WorkerHandle]):
+    """Loses handles, and reports results late, twice, or of tasks that it has called lost."""
 
     def __init__(self, throttle: Throttle, store: LocalStore, draw: st.DataObject) -> None:
         super().__init__(throttle, float("inf"))
         self._store, self._draw = store, draw
-        self._desks += [Desk(is_ready=True) for _ in range(_DESKS)]
+        self._handles += [WorkerHandle(is_ready=True) for _ in range(_DESKS)]
         self._troubles = 25
-        self._sent: list[Planned] = []
+        self._sent: list[WorkUnit] = []
         self._reported: list[Finished | Lost] = []
 
-    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
-        for desk in self._desks:
+        for handle in self._handles:
             self._troubles -= 1
             what = "finish" if self._troubles < 0 else self._draw.draw(st.sampled_from(_WHAT))
             if what == "finish":
-                found = (self._finish(desk, self._outcome(task)) for task, _ in list(desk.tasks.values()))
+                found = (self._finish(handle, self._outcome(task)) for task, _ in list(handle.tasks.values()))
                 events += [each for each in found if each is not None]
             elif what == "lose":
-                events += lost(desk, "it died", set())
-                desk.is_alone = False
+                events += lost(handle, "it died", set())
+                handle.is_alone = False
             elif what == "lose one":  # the guilty one is known
-                events += lost(desk, "it was late", set(list(desk.tasks)[:1]))
-                desk.is_alone = False
+                events += lost(handle, "it was late", set(list(handle.tasks)[:1]))
+                handle.is_alone = False
             elif what == "late" and self._sent:
                 task = self._draw.draw(st.sampled_from(self._sent))
                 events.append(Finished(task, self._outcome(task)))
@@ -69,16 +69,16 @@ class Unreliable(Executor[Desk]):
         return events
 
     def kill(self) -> None:
-        for desk in self._desks:
-            desk.tasks.clear()
+        for handle in self._handles:
+            handle.tasks.clear()
 
-    def _send(self, desk: Desk, task: Planned) -> None:
+    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
         self._sent.append(task)
 
-    def _depth(self, desk: Desk) -> int:
+    def _capacity(self, handle: WorkerHandle) -> int:
         return _DEPTH
 
-    def _outcome(self, task: Planned) -> Outcome:
+    def _outcome(self, task: WorkUnit) -> Outcome:
         staged = self._store.stage(f"{task.name}.txt", str(task.position).encode(), f"{_TOKEN}-{next(_NUMBERS)}")
         record = Record(
             position=task.position, state=State.DONE, attempts=1, requests=2, file=staged.name, bytes=staged.size

@@ -9,20 +9,20 @@ import pytest
 
 from eechips.client.throttle import Limits, Throttle
 from eechips.engine.dispatcher import Dispatcher, Interrupt
-from eechips.engine.executors.executor import Desk, Executor, Finished, Lost
-from eechips.engine.log import LOG_NAME, RunLog
+from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle
 from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.jobs.chips import ChipSample
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.recipe import load_recipe
 from eechips.storage import LocalStore
 
 
-def planned(position: int, unit: str = '{"kind":"call","value":7}') -> Planned:
-    return Planned(position, f"{position:064x}", unit, f"chips/{position}")
+def planned(position: int, unit: str = '{"kind":"call","value":7}') -> WorkUnit:
+    return WorkUnit(position, f"{position:064x}", unit, f"chips/{position}")
 
 
 def test_after_a_minute_without_a_unit_the_longest_is_named() -> None:
@@ -101,15 +101,15 @@ def test_the_cure_of_a_verb_names_its_options() -> None:
     assert "--scale" in advice_for(ChipSample(dataset="NAIP", total=1, roi="0,0,1,1"))
 
 
-class Slow(Executor[Desk]):
+class Slow(Executor[WorkerHandle]):
     """Has its unit finished when the clock has come to two minutes."""
 
     def __init__(self, throttle: Throttle, now: list[float]) -> None:
         super().__init__(throttle, float("inf"))
         self._now = now
-        self._desks += [Desk(is_ready=True)]
+        self._handles += [WorkerHandle(is_ready=True)]
 
-    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
@@ -117,18 +117,18 @@ class Slow(Executor[Desk]):
         if self._now[0] < 120.0:
             return []
         done = (
-            self._finish(desk, Outcome(task.position, Record(position=task.position, state=State.DONE)))
-            for desk in self._desks
-            for task, _ in list(desk.tasks.values())
+            self._finish(handle, Outcome(task.position, Record(position=task.position, state=State.DONE)))
+            for handle in self._handles
+            for task, _ in list(handle.tasks.values())
         )
         return [each for each in done if each is not None]
 
     def kill(self) -> None:
-        self._desks.clear()
+        self._handles.clear()
 
-    def _send(self, desk: Desk, task: Planned) -> None: ...
+    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None: ...
 
-    def _depth(self, desk: Desk) -> int:
+    def _capacity(self, handle: WorkerHandle) -> int:
         return 1
 
 

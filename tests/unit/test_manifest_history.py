@@ -19,7 +19,7 @@ from eechips.manifest import Record, State, open_run
 from eechips.manifest.history import history_of
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import is_held, locked
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 
 BEGAN = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
@@ -34,7 +34,7 @@ def make(folder: Path, finished: Sequence[float], *, planned: int = 0, log: Sequ
     folder.mkdir(exist_ok=True)
     ids = [hashlib.sha256(str(n).encode()).hexdigest() for n in range(len(finished) + planned)]
     with Ledger(folder / LEDGER_NAME) as ledger:
-        ledger.store_plan({}, [Planned(n, identifier, "{}", f"c/{n}") for n, identifier in enumerate(ids)])
+        ledger.store_plan({}, [WorkUnit(n, identifier, "{}", f"c/{n}") for n, identifier in enumerate(ids)])
         ledger.record(
             [Record(position=n, state=State.FAILED_PERMANENT, finished=iso(t)) for n, t in enumerate(finished)]
         )

@@ -17,16 +17,16 @@ from eechips.manifest import Record, State, open_run
 from eechips.manifest.export import export_failures, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 
 META = {"recipe": "sample", "parameters": {"seed": 1}}
 
 
-def planned(count: int) -> Iterator[Planned]:
+def planned(count: int) -> Iterator[WorkUnit]:
     for position in range(count):
         identifier = hashlib.sha256(str(position).encode()).hexdigest()
         unit = f'{{"coordinates":[{position / 7},40.0],"kind":"point"}}'
-        yield Planned(position, identifier, unit, f"chips/{identifier[:16]}")
+        yield WorkUnit(position, identifier, unit, f"chips/{identifier[:16]}")
 
 
 def done(position: int, **more: object) -> Record:
@@ -50,7 +50,7 @@ def test_a_plan_comes_back(ledger: Ledger) -> None:
 
 
 def test_a_plan_that_breaks_off_is_not_there(tmp_path: Path) -> None:
-    def broken() -> Iterator[Planned]:
+    def broken() -> Iterator[WorkUnit]:
         yield from planned(3)
         raise KeyboardInterrupt
 
@@ -108,9 +108,9 @@ def test_open_units_are_read_while_others_are_recorded(tmp_path: Path) -> None:
 
 
 def test_units_that_replace_others_come_after_the_last_and_each_replaces_one(tmp_path: Path, ledger: Ledger) -> None:
-    def added(position: int, replaces: int) -> Planned:
+    def added(position: int, replaces: int) -> WorkUnit:
         identifier = hashlib.sha256(str(position).encode()).hexdigest()
-        return Planned(position, identifier, "{}", f"chips/{position}", replaces=replaces)
+        return WorkUnit(position, identifier, "{}", f"chips/{position}", replaces=replaces)
 
     empty = [Record(position=n, state=State.EMPTY, valid_fraction=0.0) for n in (1, 3)]
     ledger.record([*empty, done(0), Record(**{**_fields(done(2)), "state": State.EMPTY})])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eechips.engine.executors.beam import LOG_NAME as BEAM_LOG_NAME
-from eechips.engine.mailbox import FOLDER
+from eechips.engine.file_queue import FOLDER
 from eechips.engine.run import _SERVER_LOG_NAME
 from eechips.errors import UsageError
 from eechips.manifest.names import RESERVED, result_name

@@ -17,7 +17,7 @@ from PIL import Image
 
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.preview import MOST_BYTES, contact_sheet
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.manifest.run import Run
 from eechips.manifest.sheet import GAP, look, picture, png, sheet
 from eechips.writers import npy
@@ -178,7 +178,7 @@ def large(tmp_path: Path) -> Run:
     folder = tmp_path / "run"
     (folder / "chips").mkdir(parents=True)
     with Ledger(folder / LEDGER_NAME) as ledger:
-        planned = [Planned(i, f"{i:064x}", '{"kind":"call","value":1}', f"chips/{i}") for i in range(units)]
+        planned = [WorkUnit(i, f"{i:064x}", '{"kind":"call","value":1}', f"chips/{i}") for i in range(units)]
         ledger.store_plan({}, planned)
         ledger.record([Record(position=i, state=State.DONE, file=f"chips/{i}.png", bytes=1) for i in range(units)])
     return Run(folder)
@@ -208,7 +208,7 @@ def test_tables_show_their_head(tmp_path: Path) -> None:
     (tmp_path / "chips").mkdir()
     frame.to_parquet(tmp_path / "chips" / "a.parquet")
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
-        ledger.store_plan({}, [Planned(0, "0" * 64, '{"kind":"call","value":1}', "a")])
+        ledger.store_plan({}, [WorkUnit(0, "0" * 64, '{"kind":"call","value":1}', "a")])
         ledger.record([Record(position=0, state=State.DONE, file="chips/a.parquet", bytes=1, rows=20)])
     shown = Run(tmp_path)._repr_html_()
     assert "&lt;b&gt;" in shown

@@ -16,7 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 import eechips
-from eechips.engine.salvage import MAILBOXES, salvage
+from eechips.engine.recovery import FILE_QUEUES, recover
 from eechips.errors import StorageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import LOCK_NAME, locked
@@ -168,9 +168,9 @@ def test_a_ledger_of_somebody_else_removes_no_folder(tmp_path: Path, token: obje
     (out / "beam").mkdir(parents=True)
     with Ledger(out / LEDGER_NAME) as ledger:
         ledger.store_plan({}, ())
-        ledger.note(MAILBOXES, [token])
+        ledger.note(FILE_QUEUES, [token])
         with pytest.raises(StorageError, match="damaged or was made by somebody else"):
-            salvage(ledger, LocalStore(out), None, None, None)  # type: ignore[arg-type]
+            recover(ledger, LocalStore(out), None, None, None)  # type: ignore[arg-type]
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
 
 
@@ -232,8 +232,8 @@ WRITTEN = {
     "training/quality_table.py": "journal, to which lines are added",
     "downloads/partial.py": "second name of a file on its way",
     "engine/executors/beam.py": "log, to which lines are added",
-    "engine/local.py": "log of the server of this run, whose lock is held",
-    "engine/log.py": "log, to which lines are added",
+    "engine/local_server.py": "log of the server of this run, whose lock is held",
+    "engine/run_log.py": "log, to which lines are added",
     "jobs/scene_assembly.py": "temporary name, of Results.make",
     "jobs/scene_lists.py": "scratch folder",
     "manifest/lock.py": "the note of the holder in the lock file",

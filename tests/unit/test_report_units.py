@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from eechips.errors import UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.reports.basemap import names_of
 from eechips.reports.page_data import page_data, with_place
 from eechips.reports.table_preview import read_head, read_locations
@@ -38,7 +38,9 @@ def make(folder: Path, units: list[Any], records: list[dict[str, Any]] | None = 
     """A ledger of units, all done unless told otherwise."""
     records = records or [{} for _ in units]
     with Ledger(folder / LEDGER_NAME) as ledger:
-        ledger.store_plan({}, [Planned(i, identity(i), json.dumps(unit), f"chips/{i}") for i, unit in enumerate(units)])
+        ledger.store_plan(
+            {}, [WorkUnit(i, identity(i), json.dumps(unit), f"chips/{i}") for i, unit in enumerate(units)]
+        )
         ledger.record(
             [
                 Record(**{"position": i, "state": State.DONE, "file": f"chips/{i}.png", **r})

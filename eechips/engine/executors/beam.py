@@ -1,12 +1,12 @@
-"""Workers of a Beam pipeline, wherever its runner has them.
+"""Execute units in the workers of Apache Beam pipelines, wherever the runner starts them.
 
-Nobody can talk to them: they are told by a folder of files (:mod:`eechips.engine.mailbox`), which lies where the
-results go, and tell by it. Units are dealt into as many lanes as the run has slots. Whoever works at a lane has its
-slot, so that all workers together never have more requests in flight than the quota, however many they are and whatever
-the runner does with them. A worker is at the units of all its lanes at once, so that a slow one holds up no other.
+Parent and workers communicate through files (:mod:`eechips.engine.file_queue`) in the place of the results. The units
+are distributed over as many partitions as the run has slots, and a worker owns the slots of the partitions that it
+processes: all workers together never exceed the quota, however many they are. A worker processes all its partitions
+concurrently, so a slow unit does not delay the others.
 
-A runner may do work again. Results and outcomes are then there twice, and count once. What a pipeline that failed has
-left undone is given to another.
+A runner may repeat work. Duplicate results and outcomes count once. Units that a failed pipeline did not complete are
+given to the next one.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from pathlib import Path
 
 from eechips.client.scrub import scrub
 from eechips.client.throttle import Throttle
-from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
-from eechips.engine.executors.submission import LOST, WRONG, Submission
-from eechips.engine.mailbox import Mailbox, Shard, Stop
+from eechips.engine.beam_worker import Posting
+from eechips.engine.executors.beam_submission import LOST, WRONG, PipelineJob
+from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
+from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
 from eechips.engine.outcome import Outcome
-from eechips.engine.station import Posting
 from eechips.errors import ConfigurationError, UsageError
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.objects import ObjectStore
 
 LOG_NAME = "beam.log"
 """What Beam and its workers have to say, in the folder of the ledger."""
-_MODULE = "eechips.engine.executors.pipeline"
+_MODULE = "eechips.engine.executors.beam_pipeline"
 _MOST_TASKS = 250_000
 """Units of one pipeline: they are held in memory here."""
 _LOOK, _LOOK_FAR = 0.5, 3.0  # seconds between two looks into a folder, and into an object store
@@ -47,7 +47,7 @@ _TELLING = frozenset({"--runner", "--direct_running_mode", "--direct_num_workers
 _CANCEL_TIMEOUT = 10.0  # seconds that it gets to be cancelled
 
 
-class Beam(Executor[Desk]):
+class Beam(Executor[WorkerHandle]):
     """Beam pipelines, one after the other: all units that there are to do at a time are one's.
 
     Args:
@@ -59,7 +59,7 @@ class Beam(Executor[Desk]):
         options: of Beam, as on a command line.
         scratch: folder for what is needed while this lasts.
         log: file for what Beam says.
-        begun: told the token of every mailbox that holds something, and again when it does not: ``begun(token, True)``.
+        begun: told the token of every queue that holds something, and again when it does not: ``begun(token, True)``.
         task_timeout: seconds after which a worker gives a task up.
         clock: seconds, monotonic.
     """
@@ -81,10 +81,10 @@ class Beam(Executor[Desk]):
         self._posting, self._seats, self._slots = posting, size + 1, slots
         self._options = _with_defaults(options, size)
         self._scratch, self._log, self._begun = scratch, log, begun
-        self._desks.append(Desk(is_ready=True))
+        self._handles.append(WorkerHandle(is_ready=True))
         self._numbers = itertools.count()
         self._running: _Pipeline | None = None
-        self._settled: list[Mailbox] = []
+        self._settled: list[FileQueue] = []
         self._barren = 0
 
     def __enter__(self) -> Beam:
@@ -95,14 +95,14 @@ class Beam(Executor[Desk]):
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None and self._running is not None and not self.is_busy:
             self._running.has_ended(_END_TIMEOUT)  # all is told: it only has to find that out
-            self._settled.append(self._running.mailbox)
+            self._settled.append(self._running.queue)
             self._running.kill()
             self._running = None
         self.kill()
         if kind is None:
             self._clear()
 
-    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
         """Workers are the runner's business."""
         return False
 
@@ -113,10 +113,10 @@ class Beam(Executor[Desk]):
             ConfigurationError: if pipelines do not work at all.
         """
         self._clear()
-        (desk,) = self._desks
+        (handle,) = self._handles
         if self._running is None:
-            if desk.tasks:
-                self._begin(desk)
+            if handle.tasks:
+                self._begin(handle)
             return []
         running = self._running
         if self.throttle.is_stopped:
@@ -125,8 +125,8 @@ class Beam(Executor[Desk]):
         is_lost = running.has_lost_worker
         if has_ended or is_lost:
             running.kill()  # workers may be left, and tell more
-        events = self._collect(desk, running, is_over=has_ended or is_lost)
-        return events + self._end(desk, running, is_lost=is_lost) if has_ended or is_lost else events
+        events = self._collect(handle, running, is_over=has_ended or is_lost)
+        return events + self._end(handle, running, is_lost=is_lost) if has_ended or is_lost else events
 
     def kill(self) -> None:
         """Ends the pipeline. What its workers have told is there for the next run."""
@@ -134,39 +134,39 @@ class Beam(Executor[Desk]):
             self._running.stop("now")
             self._running.kill()
             self._running = None
-        self._desks[0].tasks.clear()
+        self._handles[0].tasks.clear()
 
-    def _send(self, desk: Desk, task: Planned) -> None:
+    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
         """It waits until no further task comes."""
 
-    def _depth(self, desk: Desk) -> int:
+    def _capacity(self, handle: WorkerHandle) -> int:
         return 0 if self._running is not None else _MOST_TASKS
 
-    def _begin(self, desk: Desk) -> None:
-        mailbox = Mailbox(self._posting.duty.store, f"{self._posting.duty.token}-{next(self._numbers)}")
-        self._begun(mailbox.token, True)
-        lanes = mailbox.deal([task for task, _ in desk.tasks.values()], self._slots)
-        failure = self._scratch / f"{mailbox.token}.txt"
-        submission = Submission(self._posting, mailbox, tuple(lanes), self._options, failure)
-        submission.save(self._scratch / f"{mailbox.token}.pickle")
+    def _begin(self, handle: WorkerHandle) -> None:
+        queue = FileQueue(self._posting.duty.store, f"{self._posting.duty.token}-{next(self._numbers)}")
+        self._begun(queue.token, True)
+        partitions = queue.write_partitions([task for task, _ in handle.tasks.values()], self._slots)
+        failure = self._scratch / f"{queue.token}.txt"
+        job = PipelineJob(self._posting, queue, tuple(partitions), self._options, failure)
+        job.save(self._scratch / f"{queue.token}.pickle")
         look = _LOOK_FAR if isinstance(self._posting.duty.store, ObjectStore) else _LOOK
-        self._running = _Pipeline(submission, self._scratch / f"{mailbox.token}.pickle", self._log, look, self._clock)
+        self._running = _Pipeline(job, self._scratch / f"{queue.token}.pickle", self._log, look, self._clock)
 
-    def _collect(self, desk: Desk, running: _Pipeline, *, is_over: bool) -> list[Finished | Lost]:
+    def _collect(self, handle: WorkerHandle, running: _Pipeline, *, is_over: bool) -> list[Finished | Lost]:
         """What was told since the last time."""
         events: list[Finished | Lost] = []
-        for shard in running.shards(is_over=is_over):
-            if shard.tally is not None:
-                seat = 1 + running.number_of(shard.worker) % (self._seats - 1)
-                self.throttle.absorb(seat, shard.tally, min(len(desk.tasks), self._slots))
-            for event in shard.events:
-                if desk.tasks.pop(event.task.position, None) is not None:  # else it was done twice
+        for batch in running.batches(is_over=is_over):
+            if batch.tally is not None:
+                seat = 1 + running.number_of(batch.worker) % (self._seats - 1)
+                self.throttle.absorb(seat, batch.tally, min(len(handle.tasks), self._slots))
+            for event in batch.events:
+                if handle.tasks.pop(event.task.position, None) is not None:  # else it was done twice
                     events.append(event)
         if events:
             self._barren = 0
         return events
 
-    def _end(self, desk: Desk, running: _Pipeline, *, is_lost: bool) -> list[Finished | Lost]:
+    def _end(self, handle: WorkerHandle, running: _Pipeline, *, is_lost: bool) -> list[Finished | Lost]:
         """What becomes of the tasks that a pipeline has not done.
 
         Raises:
@@ -174,17 +174,17 @@ class Beam(Executor[Desk]):
             ConfigurationError: if one pipeline after the other does nothing.
         """
         self._running = None
-        self._settled.append(running.mailbox)
+        self._settled.append(running.queue)
         for seat in range(1, self._seats):
             self.throttle.reclaim(seat)
         if running.is_wrong:
             raise UsageError(f"Beam does not take these options: {running.failure}")
-        left = [task for task, _ in desk.tasks.values()]
+        left = [task for task, _ in handle.tasks.values()]
         if not left:
             return []
-        desk.is_alone = False
+        handle.is_alone = False
         if self.throttle.is_stopped:
-            desk.tasks.clear()
+            handle.tasks.clear()
             return [Finished(task, Outcome(task.position, None)) for task in left]
         self._barren += 1
         reason = "its worker died" if is_lost else running.failure or "the pipeline ended without it"
@@ -192,36 +192,36 @@ class Beam(Executor[Desk]):
             raise ConfigurationError(f"the pipeline does not work: {reason}; {self._log} has what Beam says")
         # Those that may have done it get a pipeline each; while others are being done, nobody is blamed.
         is_suspect = (self._barren > 1 or len(left) == 1) and len(left) <= self._slots
-        suspects = lost(desk, reason, set()) if is_suspect else []
-        desk.tasks.clear()
+        suspects = lost(handle, reason, set()) if is_suspect else []
+        handle.tasks.clear()
         return suspects or [Lost(task, reason, blame=False) for task in left]
 
     def _clear(self) -> None:
-        """Removes mailboxes of which everything is in the ledger by now."""
+        """Removes file_queues of which everything is in the ledger by now."""
         while self._settled:
-            mailbox = self._settled.pop()
-            mailbox.clear()
-            self._begun(mailbox.token, False)
+            queue = self._settled.pop()
+            queue.clear()
+            self._begun(queue.token, False)
 
 
 class _Pipeline:
     """A pipeline that was submitted.
 
     Args:
-        submission: what it is.
+        job: what it is.
         path: where it was saved.
         log: file for what Beam says.
-        look: seconds between two looks into the mailbox.
+        look: seconds between two looks into the queue.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, submission: Submission, path: Path, log: Path, look: float, clock: Callable[[], float]) -> None:
-        self.mailbox = submission.mailbox
-        self._submission, self._look, self._clock = submission, look, clock
+    def __init__(self, job: PipelineJob, path: Path, log: Path, look: float, clock: Callable[[], float]) -> None:
+        self.queue = job.queue
+        self._submission, self._look, self._clock = job, look, clock
         self._looked = clock()
         self._read: set[str] = set()
         self._workers: dict[str, tuple[str, int] | None] = {}
-        self._told: Stop | None = None
+        self._told: StopMode | None = None
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", _MODULE, str(path)],
@@ -270,7 +270,7 @@ class _Pipeline:
             self._process.wait(timeout)
         return self._process.returncode is not None
 
-    def shards(self, *, is_over: bool) -> list[Shard]:
+    def batches(self, *, is_over: bool) -> list[OutcomeBatch]:
         """What was told since the last time, if it is time to look.
 
         Args:
@@ -280,19 +280,19 @@ class _Pipeline:
             return []
         self._looked = self._clock()
         found = []
-        for name in self.mailbox.told():
+        for name in self.queue.batch_names():
             if name not in self._read:
                 self._read.add(name)
-                shard = self.mailbox.read(name)
-                found.append(shard)
-                self._workers[shard.worker] = shard.host or self._workers.get(shard.worker)
+                batch = self.queue.read_batch(name)
+                found.append(batch)
+                self._workers[batch.worker] = batch.host or self._workers.get(batch.worker)
         return found
 
-    def stop(self, how: Stop) -> None:
+    def stop(self, how: StopMode) -> None:
         """Tells the workers to stop, once."""
         if self._told != how:
             self._told = how
-            self.mailbox.stop(how)
+            self.queue.stop(how)
 
     def kill(self) -> None:
         """Cancels it; ends what of it runs here."""

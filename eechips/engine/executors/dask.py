@@ -33,12 +33,12 @@ from eechips import library_log
 from eechips.client.scrub import secrets_of
 from eechips.client.throttle import Share, Tally, Throttle
 from eechips.client.transport import is_loopback
-from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
-from eechips.engine.executors.host import Host, Orders
+from eechips.engine.executors.dask_worker import DaskWorker, Orders
+from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
 from eechips.engine.outcome import Outcome
 from eechips.errors import ClusterLostError, ConfigurationError
 from eechips.human import human_time
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 
 _GLANCE = 1.0  # seconds between two looks at who is in the cluster
 _MAX_BROKEN = 3
@@ -55,14 +55,14 @@ _LOCAL_WORKERS = 4
 
 
 @dataclass(slots=True, eq=False)
-class _Seat(Desk):
+class _DaskHandle(WorkerHandle):
     address: str
     number: int
     """Of the seat at the throttle that stands for it."""
     futures: dict[int, Any] = field(default_factory=dict)
 
 
-class Dask(Executor[_Seat]):
+class Dask(Executor[_DaskHandle]):
     """A Dask cluster. Use it in a ``with`` block.
 
     Args:
@@ -92,7 +92,7 @@ class Dask(Executor[_Seat]):
         self._orders, self._scheduler, self._size, self._log = orders, scheduler, size, log
         self._stack = contextlib.ExitStack()
         self._client: Any = None
-        self._done: queue.SimpleQueue[tuple[_Seat, int, Any]] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[tuple[_DaskHandle, int, Any]] = queue.SimpleQueue()
         self._numbers = itertools.count()
         self._free_seats = list(range(size, 0, -1))
         self._slots = 0
@@ -130,7 +130,7 @@ class Dask(Executor[_Seat]):
         self.kill()
         self._stack.close()
 
-    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
         """Divides the slots; workers come and go by themselves."""
         self._slots, self._is_exclusive = slots, exclusive
         return False
@@ -142,7 +142,7 @@ class Dask(Executor[_Seat]):
             ConfigurationError: if no worker can begin.
             ClusterLostError: if the scheduler is gone, or all workers have been for long.
         """
-        found: list[tuple[_Seat, int, Any]] = []
+        found: list[tuple[_DaskHandle, int, Any]] = []
         with contextlib.suppress(queue.Empty):
             found.append(self._done.get(timeout=timeout))
             while True:
@@ -155,49 +155,49 @@ class Dask(Executor[_Seat]):
 
     def kill(self) -> None:
         """Cancels what is under way."""
-        self._cancel([future for seat in self._desks for future in seat.futures.values()])
-        for seat in self._desks:
+        self._cancel([future for seat in self._handles for future in seat.futures.values()])
+        for seat in self._handles:
             seat.tasks.clear()
             seat.futures.clear()
 
-    def _send(self, desk: _Seat, task: Planned) -> None:
+    def _dispatch(self, handle: _DaskHandle, task: WorkUnit) -> None:
         try:
             future = self._client.submit(
                 execute,
                 self._plugin_name,
                 task,
-                self._share(desk),
+                self._share(handle),
                 key=f"{self._plugin_name}-{task.position}-{next(self._numbers)}",
-                workers=[desk.address],
+                workers=[handle.address],
                 pure=False,
             )
         except distributed.client.ClosedClientError:
             return  # wait() notices
-        desk.futures[task.position] = future
+        handle.futures[task.position] = future
         position = task.position
-        future.add_done_callback(lambda done: self._done.put((desk, position, done)))
+        future.add_done_callback(lambda done: self._done.put((handle, position, done)))
 
-    def _depth(self, desk: _Seat) -> int:
+    def _capacity(self, handle: _DaskHandle) -> int:
         if self._is_exclusive:
             return 1
-        return math.ceil(self._slots * self._share(desk).slots / max(1, self.throttle.limit))
+        return math.ceil(self._slots * self._share(handle).slots / max(1, self.throttle.limit))
 
-    def _share(self, desk: _Seat) -> Share:
+    def _share(self, handle: _DaskHandle) -> Share:
         """The share of a worker: as many slots as every other's, or one more, and its part of the rate."""
-        whole, rest = divmod(self.throttle.limit, len(self._desks))
-        rate = None if self._orders.rate is None else self._orders.rate / len(self._desks)
-        return Share(whole + (self._desks.index(desk) < rest), rate, self.throttle.rejected_of(desk.number))
+        whole, rest = divmod(self.throttle.limit, len(self._handles))
+        rate = None if self._orders.rate is None else self._orders.rate / len(self._handles)
+        return Share(whole + (self._handles.index(handle) < rest), rate, self.throttle.rejected_of(handle.number))
 
     @property
     def _plugin_name(self) -> str:
         return Membership.name_of(self._orders)
 
-    def _collect(self, found: list[tuple[_Seat, int, Any]]) -> list[Finished | Lost]:
+    def _collect(self, found: list[tuple[_DaskHandle, int, Any]]) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
         present = [each for each in found if each[0].futures.get(each[1]) is each[2]]
         good = [(seat, future) for seat, _, future in present if future.status == "finished"]
         results = {outcome.position: (outcome, tally) for outcome, tally in self._gathered(good)}
-        under_way = sum(len(seat.tasks) for seat in self._desks)
+        under_way = sum(len(seat.tasks) for seat in self._handles)
         for seat, position, future in present:
             del seat.futures[position]
             if position in results:
@@ -212,7 +212,7 @@ class Dask(Executor[_Seat]):
                 events.append(Lost(task, self._reason(future), blame=None))
         return events
 
-    def _gathered(self, good: list[tuple[_Seat, Any]]) -> list[tuple[Outcome, Tally]]:
+    def _gathered(self, good: list[tuple[_DaskHandle, Any]]) -> list[tuple[Outcome, Tally]]:
         """The results of tasks that are done. One that was lost with its worker is left out: each says whose it is.
 
         Dask waits for such a result until it has been computed again: for ever, as no other worker may do that.
@@ -223,7 +223,7 @@ class Dask(Executor[_Seat]):
         if not good:
             return []
         gathering = asyncio.run_coroutine_threadsafe(
-            self._client.gather([future for _, future in good], errors="skip", asynchronous=True),
+            self._client.join_results([future for _, future in good], errors="skip", asynchronous=True),
             self._client.loop.asyncio_loop,
         )
         while not concurrent.futures.wait([gathering], _GLANCE).done:
@@ -324,11 +324,11 @@ class Dask(Executor[_Seat]):
             return self._disconnect()
         there = set(known["workers"])
         events: list[Finished | Lost] = []
-        for seat in [seat for seat in self._desks if seat.address not in there]:
-            events += self._bury(seat, "its worker has left the cluster", set())
-        for address in sorted(there - {seat.address for seat in self._desks}):
+        for seat in [seat for seat in self._handles if seat.address not in there]:
+            events += self._remove(seat, "its worker has left the cluster", set())
+        for address in sorted(there - {seat.address for seat in self._handles}):
             if self._free_seats:
-                self._desks.append(_Seat(address, self._free_seats.pop(), is_ready=True))
+                self._handles.append(_DaskHandle(address, self._free_seats.pop(), is_ready=True))
         if there:
             self._staffed, self.notice = self._looked, None
             return events
@@ -341,18 +341,18 @@ class Dask(Executor[_Seat]):
 
     def _disconnect(self) -> list[Finished | Lost]:
         """Takes back what every worker has: with its connection the scheduler has forgotten our tasks."""
-        tasks = [task for seat in self._desks for task, _ in seat.tasks.values()]
-        for seat in list(self._desks):
-            self._bury(seat, "", set())
+        tasks = [task for seat in self._handles for task, _ in seat.tasks.values()]
+        for seat in list(self._handles):
+            self._remove(seat, "", set())
         return [Lost(task, "the connection to the Dask scheduler broke", blame=False) for task in tasks]
 
     def _overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
-        for seat in list(self._desks):
+        for seat in list(self._handles):
             late = self._late(seat)
             if late:
                 address = seat.address
-                events += self._bury(seat, f"it was not done after {self._timeout:g} s", late)
+                events += self._remove(seat, f"it was not done after {self._timeout:g} s", late)
                 self._ask(
                     "restart_workers",
                     _RESTART + _REPLY,
@@ -363,8 +363,8 @@ class Dask(Executor[_Seat]):
                 )
         return events
 
-    def _bury(self, seat: _Seat, reason: str, late: set[int]) -> list[Finished | Lost]:
-        self._desks.remove(seat)
+    def _remove(self, seat: _DaskHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
+        self._handles.remove(seat)
         self._free_seats.append(seat.number)
         self.throttle.reclaim(seat.number)
         futures = list(seat.futures.values())
@@ -378,7 +378,7 @@ class Dask(Executor[_Seat]):
                 self._ask("unregister_worker_plugin", self._reply, name=self._plugin_name)
 
 
-def execute(plugin: str, task: Planned, share: Share) -> tuple[Outcome, Tally]:
+def execute(plugin: str, task: WorkUnit, share: Share) -> tuple[Outcome, Tally]:
     """Executes a task in a worker of the cluster.
 
     Args:
@@ -403,7 +403,7 @@ class Membership(distributed.WorkerPlugin):
     def __init__(self, orders: Orders) -> None:
         self.name = self.name_of(orders)
         self._orders = orders
-        self._host: Host | None = None
+        self._host: DaskWorker | None = None
 
     @staticmethod
     def name_of(orders: Orders) -> str:
@@ -420,7 +420,7 @@ class Membership(distributed.WorkerPlugin):
         if self._host is not None:
             self._host.close()
 
-    def host(self) -> Host:
+    def host(self) -> DaskWorker:
         """What works, made when it is needed first.
 
         Raises:
@@ -430,7 +430,7 @@ class Membership(distributed.WorkerPlugin):
             if self._host is None:
                 if any(other._host is not None for other in self._others):
                     raise ConfigurationError("the cluster works for another run: wait for its end")
-                self._host = Host(self._orders)
+                self._host = DaskWorker(self._orders)
             return self._host
 
 

@@ -22,12 +22,12 @@ from pathlib import Path
 from types import ModuleType
 
 from eechips.client.throttle import Throttle
-from eechips.engine import child, preload
-from eechips.engine.child import Broken, Ready
-from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
+from eechips.engine import preload, worker_process
+from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
 from eechips.engine.worker import WorkerSetup
+from eechips.engine.worker_process import Broken, Ready
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 
 _STOP_TIMEOUT = 5.0  # seconds that idle workers get to leave by themselves
 _MAX_BROKEN_STARTS = 3
@@ -46,7 +46,7 @@ _WORKERS_PER_CORE = 4
 
 
 @dataclass(slots=True, eq=False)
-class _Worker(Desk):
+class _ProcessHandle(WorkerHandle):
     process: BaseProcess
     pipe: Pipe
     seat: int
@@ -63,7 +63,7 @@ def worker_context() -> BaseContext:
     return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
 
 
-class Processes(Executor[_Worker]):
+class Processes(Executor[_ProcessHandle]):
     """Worker processes on this machine.
 
     Args:
@@ -100,7 +100,7 @@ class Processes(Executor[_Worker]):
             self._dismiss()
         self._selector.close()
 
-    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
         """Starts a few workers, if fewer are there than are needed."""
         wanted = min(self._size, tasks)
         if exclusive:
@@ -109,7 +109,7 @@ class Processes(Executor[_Worker]):
             wanted = min(wanted, math.ceil(slots / _TASKS_PER_WORKER), _WORKERS_PER_CORE * (os.cpu_count() or 1))
             self._tasks_each = math.ceil(slots / max(1, wanted))
         for _ in range(_STARTS_AT_ONCE):
-            if not self._free_seats or len(self._desks) >= wanted:
+            if not self._free_seats or len(self._handles) >= wanted:
                 return False
             if not self._start():
                 return False
@@ -123,27 +123,27 @@ class Processes(Executor[_Worker]):
         """
         happened = {key.data.seat for key, _ in self._selector.select(timeout)}
         events: list[Finished | Lost] = []
-        for each in list(self._desks):
+        for each in list(self._handles):
             if each.seat in happened:
                 events += self._receive(each)
         return events + self._overdue()
 
     def kill(self) -> None:
         """Ends every worker at once."""
-        for each in self._desks:
+        for each in self._handles:
             _kill(each)
-        for each in list(self._desks):
-            self._bury(each)
+        for each in list(self._handles):
+            self._remove(each)
 
-    def _send(self, desk: _Worker, task: Planned) -> None:
+    def _dispatch(self, handle: _ProcessHandle, task: WorkUnit) -> None:
         # A worker that died meanwhile is noticed by wait(), which reports the task as lost.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            desk.pipe.send(task)
+            handle.pipe.send(task)
 
-    def _depth(self, desk: _Worker) -> int:
+    def _capacity(self, handle: _ProcessHandle) -> int:
         return self._tasks_each
 
-    def _receive(self, each: _Worker) -> list[Finished | Lost]:
+    def _receive(self, each: _ProcessHandle) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
         has_ended = False
         try:
@@ -168,16 +168,16 @@ class Processes(Executor[_Worker]):
 
     def _overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
-        for each in list(self._desks):
+        for each in list(self._handles):
             late = self._late(each)
             if late:
                 _kill(each)
                 events += self._lose(each, f"it was not done after {self._timeout:g} s", late)
         return events
 
-    def _lose(self, each: _Worker, reason: str, late: set[int]) -> list[Finished | Lost]:
+    def _lose(self, each: _ProcessHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
         """Buries a worker; ``late`` are the positions of the tasks it was ended for."""
-        self._bury(each)
+        self._remove(each)
         if not each.is_ready and each.attempt == self._broken_starts:
             self._broken(reason)
         return lost(each, reason, late)
@@ -195,7 +195,7 @@ class Processes(Executor[_Worker]):
             start_fork_server(self._context, self._setup.duty.recipe, self._briefing)
             with _without_main(self._setup.duty.recipe):
                 process = self._context.Process(  # type: ignore[attr-defined]
-                    target=child.main,
+                    target=worker_process.main,
                     args=(self._setup, self.throttle, seat, theirs, dict(os.environ)),
                     daemon=True,
                     name=f"eechips-worker-{seat}",
@@ -208,14 +208,14 @@ class Processes(Executor[_Worker]):
         finally:
             theirs.close()
         self._free_seats.pop()
-        started = _Worker(process, ours, seat, process.pid, self._broken_starts)
-        self._desks.append(started)
+        started = _ProcessHandle(process, ours, seat, process.pid, self._broken_starts)
+        self._handles.append(started)
         self._selector.register(ours, selectors.EVENT_READ, started)
         self._selector.register(process.sentinel, selectors.EVENT_READ, started)
         return True
 
-    def _bury(self, each: _Worker) -> None:
-        self._desks.remove(each)
+    def _remove(self, each: _ProcessHandle) -> None:
+        self._handles.remove(each)
         self._selector.unregister(each.pipe)
         if each.is_orphan:
             _await_end(each.pipe)
@@ -228,16 +228,16 @@ class Processes(Executor[_Worker]):
         self._free_seats.append(each.seat)
 
     def _dismiss(self) -> None:
-        for each in self._desks:
+        for each in self._handles:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 each.pipe.send(None)
         deadline = self._clock() + _STOP_TIMEOUT
-        for each in self._desks:
+        for each in self._handles:
             each.process.join(max(0.0, deadline - self._clock()))
         self.kill()
 
 
-def _kill(worker: _Worker) -> None:
+def _kill(worker: _ProcessHandle) -> None:
     """Kills a worker; ``Process.kill`` does nothing once the fork server has died."""
     worker.process.kill()
     if worker.process.exitcode == _UNKNOWN_STATUS:

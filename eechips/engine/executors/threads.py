@@ -10,15 +10,15 @@ from collections.abc import Callable
 from eechips.client.connection import Connection
 from eechips.client.sessions import throttle_others
 from eechips.client.throttle import Throttle
-from eechips.engine.crew import Crew
-from eechips.engine.executors.executor import Desk, Executor, Finished, Lost, lost
+from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
 from eechips.engine.outcome import Outcome
+from eechips.engine.thread_pool import Crew
 from eechips.engine.worker import Worker, WorkerSetup
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 
 
-class Threads(Executor[Desk]):
-    """One desk, at which the threads of this process work. What hangs cannot be ended, only be given up.
+class Threads(Executor[WorkerHandle]):
+    """One handle, at which the threads of this process work. What hangs cannot be ended, only be given up.
 
     Args:
         setup: what to do.
@@ -40,7 +40,7 @@ class Threads(Executor[Desk]):
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         self._worker, self._connection = Worker(setup, connection), connection
         self._crew = self._hire()
-        self._desks.append(Desk(is_ready=True))
+        self._handles.append(WorkerHandle(is_ready=True))
         self._tasks_at_once = 1
         self._restore: Callable[[], None] | None = None
 
@@ -53,41 +53,41 @@ class Threads(Executor[Desk]):
         if self._restore is not None:
             self._restore()
 
-    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
         """Sets how many threads there may be; one begins when there is a task for it."""
         self._tasks_at_once = 1 if exclusive else min(slots, tasks)
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
         """Waits until a task is done, or for so many seconds."""
-        (desk,) = self._desks
+        (handle,) = self._handles
         events: list[Finished | Lost] = []
         with contextlib.suppress(queue.Empty):
-            self._receive(desk, self._outcomes.get(timeout=timeout), events)
+            self._receive(handle, self._outcomes.get(timeout=timeout), events)
             while True:
-                self._receive(desk, self._outcomes.get_nowait(), events)
-        for position in self._late(desk):
-            task, _ = desk.tasks.pop(position)
+                self._receive(handle, self._outcomes.get_nowait(), events)
+        for position in self._late(handle):
+            task, _ = handle.tasks.pop(position)
             events.append(Lost(task, f"it was not done after {self._timeout:g} s", blame=True))
         return events
 
     def kill(self) -> None:
         """Has nothing more begun, and forgets what is under way: nobody can end a thread."""
         self.throttle.stop()
-        self._desks[0].tasks.clear()
+        self._handles[0].tasks.clear()
 
-    def _send(self, desk: Desk, task: Planned) -> None:
+    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
         self._crew.take(task)
 
-    def _depth(self, desk: Desk) -> int:
+    def _capacity(self, handle: WorkerHandle) -> int:
         return self._tasks_at_once
 
     def _hire(self) -> Crew:
         return Crew(self._worker, self._outcomes.put, lambda: self._outcomes.put(None))
 
-    def _receive(self, desk: Desk, outcome: Outcome | None, events: list[Finished | Lost]) -> None:
+    def _receive(self, handle: WorkerHandle, outcome: Outcome | None, events: list[Finished | Lost]) -> None:
         if outcome is None:  # a thread broke, and nobody knows at which task
-            events += lost(desk, "its thread broke", set())
+            events += lost(handle, "its thread broke", set())
             self._crew = self._hire()
-        elif (finished := self._finish(desk, outcome)) is not None:
+        elif (finished := self._finish(handle, outcome)) is not None:
             events.append(finished)

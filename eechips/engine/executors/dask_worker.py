@@ -10,11 +10,11 @@ from pathlib import Path
 from eechips.client.connection import Target
 from eechips.client.documents import Documents
 from eechips.client.throttle import Limits, Share, Tally, Throttle
+from eechips.engine.beam_worker import Posting
 from eechips.engine.outcome import Outcome
-from eechips.engine.station import Posting
-from eechips.engine.worker import WorkerSetup, enlist
+from eechips.engine.worker import WorkerSetup, start_worker
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.removal import Named, remove_tree, temporary_folder_of
 from eechips.storage import LocalStore, RemoteStore
 
@@ -39,7 +39,7 @@ class Orders:
     rate: float | None
 
 
-class Host:
+class DaskWorker:
     """A worker process of a cluster. Several threads may use it.
 
     Args:
@@ -58,11 +58,11 @@ class Host:
         self._throttle = Throttle(None, Limits(in_flight=1, start=1, learns=False), seats=1)
         is_elsewhere = isinstance(duty.store, LocalStore) and not orders.probe.exists()
         setup = WorkerSetup(duty, target, documents)
-        self._worker = enlist(setup, self._throttle.seat(0), RemoteStore() if is_elsewhere else None)
+        self._worker = start_worker(setup, self._throttle.seat(0), RemoteStore() if is_elsewhere else None)
         self._telling = threading.Lock()
         self._told = (0, 0, 0)
 
-    def execute(self, task: Planned, share: Share) -> tuple[Outcome, Tally]:
+    def execute(self, task: WorkUnit, share: Share) -> tuple[Outcome, Tally]:
         """Executes a task.
 
         Args:

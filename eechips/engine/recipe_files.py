@@ -1,4 +1,4 @@
-"""Files that a recipe has written and checked itself: results that leave a worker nothing to fetch."""
+"""RecipeFiles that a recipe has written and checked itself: results that leave a worker nothing to fetch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from eechips.writers import Facts
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class RecipeFile:
     """A file that a recipe has written and checked itself.
 
     Attributes:
@@ -23,18 +23,18 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class RecipeFiles:
     """A result: files that a recipe has written itself; perhaps none.
 
     Attributes:
         files: the first is the one whose facts are recorded.
     """
 
-    files: tuple[File, ...]
+    files: tuple[RecipeFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class ExistingFile:
     """A result: a file that a recipe has written and checked itself, in the folder of the results, however large.
 
     Attributes:

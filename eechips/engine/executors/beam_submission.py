@@ -8,13 +8,13 @@ from pathlib import Path
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from eechips.engine.mailbox import Mailbox
-from eechips.engine.station import Posting
+from eechips.engine.beam_worker import Posting
+from eechips.engine.file_queue import FileQueue
 from eechips.storage import write_file
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
 FAILED = 1
-"""Exit status after a pipeline that failed; the submission's file of failure says why."""
+"""Exit status after a pipeline that failed; the job's file of failure says why."""
 WRONG = 2
 """Exit status where there is no pipeline, because of its options; likewise."""
 
@@ -24,20 +24,20 @@ LOST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
+class PipelineJob:
     """A pipeline.
 
     Attributes:
         posting: what every worker is told.
-        mailbox: where units are, and outcomes go.
-        lanes: numbers of the lanes.
+        queue: where units are, and outcomes go.
+        partitions: numbers of the partitions.
         options: of Beam, as on a command line.
         failure: file for the reason if the pipeline fails.
     """
 
     posting: Posting
-    mailbox: Mailbox
-    lanes: tuple[int, ...]
+    queue: FileQueue
+    partitions: tuple[int, ...]
     options: tuple[str, ...]
     failure: Path
 

@@ -1,9 +1,9 @@
-"""A folder through which a parent and workers that cannot talk to each other tell what is to be done, and what was.
+"""Exchange units and outcomes between a parent and workers through files, where they cannot send messages.
 
-The parent deals the units into lanes, a file each, of which there are as many as the run has slots: who works at a
-lane has its slot. Workers tell what became of units in shards, files of JSON lines that have names of their own and
-appear whole: two shards may tell of the same unit, none of half a unit. The folder lies where the results go, on a disk
-or in an object store, until everything in it stands in the ledger.
+The parent writes the units into partitions, one file each, as many as the run has slots: a worker that processes a
+partition owns its slot. Workers write outcomes in batches, JSON Lines files with unique names that appear atomically.
+Two batches may contain the same unit. The folder is in the place of the results, on a disk or in an object store, until
+the ledger has recorded everything in it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eechips.client.transport import Exchange
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.outcome import Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.objects import ObjectStore
 from eechips.recipe import canonical_json
 from eechips.removal import Noted, remove_empty, remove_tree
@@ -30,16 +30,16 @@ from eechips.staging import new_writer
 from eechips.storage import LocalStore, Staged, Store
 
 FOLDER = "beam"
-"""Of all mailboxes, below the output folder."""
-_MARKS = 64  # bits in the names of shards that say of which lanes they are
+"""Of all file_queues, below the output folder."""
+_MARKS = 64  # bits in the names of batches that say of which partitions they are
 _UNITS, _OUTCOMES, _STOP = "units", "outcomes", "stop"
 
-Stop = Literal["finish", "now"]
+StopMode = Literal["finish", "now"]
 """How to stop: after what is in flight, or at once."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class OutcomeBatch:
     """What a worker has told at once.
 
     Attributes:
@@ -56,7 +56,7 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Mailbox:
+class FileQueue:
     """One such folder. Picklable; every process reads and writes for itself.
 
     Attributes:
@@ -77,59 +77,59 @@ class Mailbox:
             box = LocalStore(self.store.root / place)
         object.__setattr__(self, "_box", box)
 
-    def deal(self, tasks: Sequence[Planned], lanes: int) -> list[int]:
-        """Deals units into lanes, in turns, so that all lanes are as long and the first units come first.
+    def write_partitions(self, tasks: Sequence[WorkUnit], partitions: int) -> list[int]:
+        """Deals units into partitions, in turns, so that all partitions are as long and the first units come first.
 
         Returns:
-            The numbers of the lanes: one for each slot, at most one for each unit.
+            The numbers of the partitions: one for each slot, at most one for each unit.
         """
-        dealt = list(range(min(lanes, len(tasks))))
-        for lane in dealt:
-            self._put(_lane_name(lane), map(_of_task, tasks[lane :: len(dealt)]))
+        dealt = list(range(min(partitions, len(tasks))))
+        for partition in dealt:
+            self._put(_partition_name(partition), map(_encode_unit, tasks[partition :: len(dealt)]))
         return dealt
 
-    def units(self, lane: int) -> list[Planned]:
-        """The units of a lane.
+    def read_units(self, partition: int) -> list[WorkUnit]:
+        """The units of a partition.
 
         Raises:
             FileNotFoundError: if the folder is not to be seen from here.
         """
-        return [_task(line) for line in self._lines(_lane_name(lane))]
+        return [_decode_unit(line) for line in self._lines(_partition_name(partition))]
 
-    def tell(self, lanes: Iterable[int], shard: Shard) -> None:
-        """Writes a shard.
+    def write_batch(self, partitions: Iterable[int], batch: OutcomeBatch) -> None:
+        """Writes a batch.
 
         Args:
-            lanes: at which the worker works.
-            shard: what it has to tell.
+            partitions: at which the worker works.
+            batch: what it has to tell.
         """
-        about = {"worker": shard.worker, "host": shard.host, "tally": shard.tally and dataclasses.asdict(shard.tally)}
-        name = f"{_OUTCOMES}-{_marks(lanes):0{_MARKS // 4}x}-{uuid.uuid4().hex}.jsonl"
-        self._put(name, (about, *map(_of_event, shard.events)))
+        about = {"worker": batch.worker, "host": batch.host, "tally": batch.tally and dataclasses.asdict(batch.tally)}
+        name = f"{_OUTCOMES}-{_marks(partitions):0{_MARKS // 4}x}-{uuid.uuid4().hex}.jsonl"
+        self._put(name, (about, *map(_encode_event, batch.events)))
 
-    def told(self, lanes: Iterable[int] | None = None) -> list[str]:
-        """Names of the shards: of some lanes, and perhaps of a few others; or of all."""
+    def batch_names(self, partitions: Iterable[int] | None = None) -> list[str]:
+        """Names of the batches: of some partitions, and perhaps of a few others; or of all."""
         names = (name for name, _ in self._box.sizes(["."]) if name.startswith(f"{_OUTCOMES}-"))
-        wanted = None if lanes is None else _marks(lanes)
+        wanted = None if partitions is None else _marks(partitions)
         return sorted(name for name in names if wanted is None or int(name.split("-")[1], 16) & wanted)
 
-    def read(self, name: str) -> Shard:
-        """A shard."""
+    def read_batch(self, name: str) -> OutcomeBatch:
+        """A batch."""
         about, *lines = self._lines(name)
         tally = None if about["tally"] is None else Tally(**about["tally"])
         host = None if about["host"] is None else (str(about["host"][0]), int(about["host"][1]))
-        return Shard(about["worker"], tuple(map(_event, lines)), tally, host)
+        return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), tally, host)
 
-    def settled(self, lanes: Iterable[int]) -> set[str]:
-        """Ids of the units of which workers of these lanes have told already."""
-        return {event.task.id for name in self.told(lanes) for event in self.read(name).events}
+    def completed_ids(self, partitions: Iterable[int]) -> set[str]:
+        """Ids of the units of which workers of these partitions have told already."""
+        return {event.task.id for name in self.batch_names(partitions) for event in self.read_batch(name).events}
 
-    def stop(self, how: Stop) -> None:
+    def stop(self, how: StopMode) -> None:
         """Tells every worker to stop."""
         self._put(_STOP, ({"how": how},))
 
     @property
-    def stopped(self) -> Stop | None:
+    def stop_mode(self) -> StopMode | None:
         """How workers are to stop, if they are."""
         try:
             (found,) = self._lines(_STOP)
@@ -155,47 +155,47 @@ class Mailbox:
         return map(json.loads, self._box.read(name).decode().rstrip("\n").split("\n"))
 
 
-def _marks(lanes: Iterable[int]) -> int:
-    """A number that has a bit in common with that of lanes of which some are the same, and rarely with others'."""
+def _marks(partitions: Iterable[int]) -> int:
+    """A number that has a bit in common with that of partitions of which some are the same, and rarely with others'."""
     marks = 0
-    for lane in lanes:
-        marks |= 1 << lane % _MARKS
+    for partition in partitions:
+        marks |= 1 << partition % _MARKS
     return marks
 
 
-def _lane_name(lane: int) -> str:
-    return f"{_UNITS}-{lane:05d}.jsonl"
+def _partition_name(partition: int) -> str:
+    return f"{_UNITS}-{partition:05d}.jsonl"
 
 
-def _of_task(task: Planned) -> dict[str, Any]:
+def _encode_unit(task: WorkUnit) -> dict[str, Any]:
     return {**dataclasses.asdict(task), "unit": json.loads(task.unit)}
 
 
-def _task(line: dict[str, Any]) -> Planned:
-    return Planned(**{**line, "unit": canonical_json(line["unit"])})
+def _decode_unit(line: dict[str, Any]) -> WorkUnit:
+    return WorkUnit(**{**line, "unit": canonical_json(line["unit"])})
 
 
-def _of_event(event: Finished | Lost) -> dict[str, Any]:
+def _encode_event(event: Finished | Lost) -> dict[str, Any]:
     if isinstance(event, Lost):
-        return {"task": _of_task(event.task), "lost": event.reason, "blame": event.blame}
+        return {"task": _encode_unit(event.task), "lost": event.reason, "blame": event.blame}
     outcome = event.outcome
     staged = () if outcome.staged is None else (outcome.staged, *outcome.further)
     told = {
-        "record": None if outcome.record is None else _given(dataclasses.asdict(outcome.record)),
+        "record": None if outcome.record is None else _without_none(dataclasses.asdict(outcome.record)),
         "files": [[each.name, each.size, each.sha256] for each in staged],
         "layers": list(outcome.layers),
-        "fatal": None if outcome.fatal is None else _of_error(outcome.fatal),
+        "fatal": None if outcome.fatal is None else _encode_error(outcome.fatal),
         "alike": outcome.alike,
         "refused": outcome.refused,
         "exchanges": [dataclasses.asdict(each) for each in outcome.exchanges],
         "is_exclusive": outcome.is_exclusive,
         "doubts": [dataclasses.asdict(each) for each in outcome.doubts],
     }
-    return {"task": _of_task(event.task), **{name: value for name, value in told.items() if value}}
+    return {"task": _encode_unit(event.task), **{name: value for name, value in told.items() if value}}
 
 
-def _event(line: dict[str, Any]) -> Finished | Lost:
-    task = _task(line["task"])
+def _decode_event(line: dict[str, Any]) -> Finished | Lost:
+    task = _decode_unit(line["task"])
     if "lost" in line:
         return Lost(task, line["lost"], line["blame"])
     record = line.get("record")
@@ -204,7 +204,7 @@ def _event(line: dict[str, Any]) -> Finished | Lost:
         task.position,
         None if record is None else Record(**{**record, "state": State(record["state"])}),
         staged[0] if staged else None,
-        fatal=_error(*line["fatal"]) if "fatal" in line else None,
+        fatal=_decode_error(*line["fatal"]) if "fatal" in line else None,
         alike=line.get("alike"),
         refused=(int(line["refused"][0]), str(line["refused"][1])) if "refused" in line else None,
         exchanges=tuple(Exchange(**each) for each in line.get("exchanges", ())),
@@ -216,15 +216,15 @@ def _event(line: dict[str, Any]) -> Finished | Lost:
     return Finished(task, outcome)
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _of_error(error: EechipsError) -> list[str]:
+def _encode_error(error: EechipsError) -> list[str]:
     until = error.until if isinstance(error, ProjectUnavailableError) else None
     return [type(error).__name__, str(error), *([until] if until else [])]
 
 
-def _error(name: str, text: str, until: str | None = None) -> EechipsError:
+def _decode_error(name: str, text: str, until: str | None = None) -> EechipsError:
     kind: type[EechipsError] = getattr(errors, name)
     return ProjectUnavailableError(text, until=until) if kind is ProjectUnavailableError else kind(text)

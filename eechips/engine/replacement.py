@@ -15,11 +15,11 @@ from eechips.engine.plan import added_unit, explained
 from eechips.errors import UsageError
 from eechips.manifest.drops import DROPPED, OPEN
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.recipe import Recipe, Redraw, Unit, as_unit, unit_id, unit_value
 from eechips.storage import NameTemplate
 
-MOST_REDRAWS = 10
+MOST_REPLACEMENTS = 10
 """Units that are drawn, one after the other, in the place of one: a region may have no data at all."""
 _BATCH = 500  # units that are drawn at a time
 
@@ -29,7 +29,7 @@ def is_refilling(recipe: Recipe, ledger: Ledger) -> bool:
     return ledger.meta().get(DROPPED) == OPEN and getattr(recipe, "redraw", None) is not None
 
 
-def redraw_of(recipe: Recipe) -> Redraw:
+def replacement_of(recipe: Recipe) -> Redraw:
     """The recipe's way to draw other units.
 
     Raises:
@@ -55,11 +55,11 @@ class _Wanted:
     """
 
     empty: int
-    original: Planned
+    original: WorkUnit
     number: int
 
 
-class Redraws:
+class Replacements:
     """Has other units drawn in the background, while the workers go on, and adds them to the plan.
 
     What it knows is in the ledger: which units are empty, and which replace them. So a run that was stopped goes on
@@ -79,7 +79,7 @@ class Redraws:
     """
 
     def __init__(self, recipe: Recipe, ledger: Ledger, template: NameTemplate, *, of_empty: bool = True) -> None:
-        self._draw, self._identity = redraw_of(recipe), recipe.identity
+        self._draw, self._identity = replacement_of(recipe), recipe.identity
         self._ledger, self._template, self._is_of_empty = ledger, template, of_empty
         self._wanted = deque(ledger.dropped(empty=of_empty))  # positions: there may be many
         self._asked: list[_Wanted] = []
@@ -112,7 +112,7 @@ class Redraws:
         if self._is_of_empty:
             self._wanted.append(position)
 
-    def advance(self, *, asks: bool) -> list[Planned]:
+    def advance(self, *, asks: bool) -> list[WorkUnit]:
         """Takes what was drawn meanwhile.
 
         Args:
@@ -136,7 +136,7 @@ class Redraws:
             original, number = self._ledger.unit(position), 1
             while original.replaces is not None:
                 original, number = self._ledger.unit(original.replaces), number + 1
-            if number > MOST_REDRAWS:
+            if number > MOST_REPLACEMENTS:
                 self.unfilled += 1
             else:
                 found.append(_Wanted(position, original, number))
@@ -154,7 +154,7 @@ class Redraws:
         except BaseException as error:  # noqa: BLE001 - raised again by check(), in the thread that runs the run
             self._answers.put(error)
 
-    def _take(self, answer: Sequence[Unit | None] | BaseException) -> list[Planned]:
+    def _take(self, answer: Sequence[Unit | None] | BaseException) -> list[WorkUnit]:
         asked, self._asked = self._asked, []
         if isinstance(answer, BaseException):
             self._wanted.extend(each.empty for each in asked)  # the next command asks again
@@ -166,7 +166,7 @@ class Redraws:
         ids = [None if unit is None else unit_id(unit, self._identity) for unit in answer]
         known: set[str | None] = {None, *self._ledger.known([identifier for identifier in ids if identifier])}
         end = self._ledger.end
-        added: list[Planned] = []
+        added: list[WorkUnit] = []
         for wanted, unit, identifier in zip(asked, answer, ids, strict=True):
             if unit is None or identifier is None or identifier in known:  # a unit of the plan is no replacement
                 self.unfilled += 1

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from eechips.client.transport import Timeouts, Transport
-from eechips.engine.log import RunLog
 from eechips.engine.progress import Progress
+from eechips.engine.run_log import RunLog
 from eechips.storage import Store
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class RunContext:
     """Where units are worked at.
 
     Attributes:

@@ -27,50 +27,50 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
-from eechips.engine.executors.submission import FAILED, LOST, WRONG, Submission
-from eechips.engine.lanes import work_lanes
-from eechips.engine.mailbox import Mailbox
-from eechips.engine.station import Station
+from eechips.engine.beam_worker import BeamWorker
+from eechips.engine.executors.beam_submission import FAILED, LOST, WRONG, PipelineJob
+from eechips.engine.file_queue import FileQueue
+from eechips.engine.partitions import process_partitions
 from eechips.storage import write_file
 
 _MOST_REASON = 2000  # characters
 _WORKER_THREAD = "run_worker"  # Beam's name for the threads that each wait for the end of a worker process
 
 
-class Lanes(beam.DoFn):
-    """Works at the lanes of a bundle, all at once, when it has seen all of them.
+class Partitions(beam.DoFn):
+    """Works at the partitions of a bundle, all at once, when it has seen all of them.
 
     Args:
         posting: pickled.
-        mailbox: of the run.
+        queue: of the run.
         parent: pipe that ends with the parent, of worker processes that end with it; see :func:`pipe_of_parent`.
     """
 
-    def __init__(self, posting: bytes, mailbox: Mailbox, parent: tuple[int, int] | None) -> None:
-        self._posting, self._mailbox, self._parent, self._shared = posting, mailbox, parent, Shared()
+    def __init__(self, posting: bytes, queue: FileQueue, parent: tuple[int, int] | None) -> None:
+        self._posting, self._queue, self._parent, self._shared = posting, queue, parent, Shared()
 
     def setup(self) -> None:
-        """Joins the station of the process."""
+        """Joins the worker of the process."""
         if self._parent is not None:
             _end_with_parent(self._parent)
-        self._station: Station = self._shared.acquire(lambda: Station(pickle.loads(self._posting)))
-        self._station.enter()
+        self._worker: BeamWorker = self._shared.acquire(lambda: BeamWorker(pickle.loads(self._posting)))
+        self._worker.enter()
 
     def teardown(self) -> None:
-        """Leaves the station."""
-        self._station.leave()
+        """Leaves the worker."""
+        self._worker.leave()
 
     def start_bundle(self) -> None:
         """Begins a bundle."""
-        self._lanes: list[int] = []
+        self._partitions: list[int] = []
 
-    def process(self, lane: int) -> None:
-        """Takes note of a lane."""
-        self._lanes.append(lane)
+    def process(self, partition: int) -> None:
+        """Takes note of a partition."""
+        self._partitions.append(partition)
 
     def finish_bundle(self) -> None:
         """Works."""
-        work_lanes(self._station, self._mailbox, self._lanes)
+        process_partitions(self._worker, self._queue, self._partitions)
 
 
 def parse(options: Sequence[str]) -> PipelineOptions:
@@ -94,17 +94,17 @@ def parse(options: Sequence[str]) -> PipelineOptions:
     return parsed
 
 
-def build(submission: Submission, options: PipelineOptions) -> beam.Pipeline:
+def build(job: PipelineJob, options: PipelineOptions) -> beam.Pipeline:
     """Makes the pipeline."""
     # DirectRunner would look for another runner on the network first.
-    runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if submission.is_local else None
-    parent = pipe_of_parent() if submission.is_local else None
+    runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if job.is_local else None
+    parent = pipe_of_parent() if job.is_local else None
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = (
         pipeline
-        | "Lanes" >> beam.Create(submission.lanes)
+        | "Partitions" >> beam.Create(job.partitions)
         | "Spread" >> beam.Reshuffle()
-        | "Fetch" >> beam.ParDo(Lanes(cloudpickle.dumps(submission.posting), submission.mailbox, parent))
+        | "Fetch" >> beam.ParDo(Partitions(cloudpickle.dumps(job.posting), job.queue, parent))
     )
     return pipeline
 
@@ -183,28 +183,28 @@ def main(path: Path) -> int:
     Returns:
         The exit status.
     """
-    submission: Submission = pickle.loads(path.read_bytes())
+    job: PipelineJob = pickle.loads(path.read_bytes())
     status = WRONG
     try:
         with _ending() as ends:
-            pipeline = build(submission, parse(submission.options))
+            pipeline = build(job, parse(job.options))
             status = FAILED
             with _ending_with_workers():
                 ends.result = pipeline.run()
                 state = ends.result.wait_until_finish()
     except Exception as error:  # noqa: BLE001 - told to the parent
-        write_file(submission.failure, f"{type(error).__name__}: {error}"[-_MOST_REASON:].encode())
+        write_file(job.failure, f"{type(error).__name__}: {error}"[-_MOST_REASON:].encode())
         return status
     if state not in (None, PipelineState.DONE):
-        write_file(submission.failure, f"the runner says {state}".encode())
+        write_file(job.failure, f"the runner says {state}".encode())
         return FAILED
     return 0
 
 
 if __name__ == "__main__":
     # Pickled by their names in this module, not in __main__, so that workers find them.
-    from eechips.engine.executors import pipeline
+    from eechips.engine.executors import beam_pipeline
 
-    status = pipeline.main(Path(sys.argv[1]))
+    status = beam_pipeline.main(Path(sys.argv[1]))
     sys.stderr.flush()
     os._exit(status)  # threads of a runner that has failed would keep it from ending

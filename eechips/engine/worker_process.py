@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection as Pipe
 
 from eechips.client.scrub import scrub
 from eechips.client.throttle import Throttle
-from eechips.engine.crew import Crew
-from eechips.engine.worker import WorkerSetup, enlist
+from eechips.engine.thread_pool import Crew
+from eechips.engine.worker import WorkerSetup, start_worker
 
 _SWITCH_INTERVAL = 0.0002
 """Seconds after which a thread that computes lets another of its process go on. One that has got the lock of the
@@ -55,7 +55,7 @@ def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe, environm
     _die_with_parent()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
-        worker = enlist(setup, throttle.seat(seat))
+        worker = start_worker(setup, throttle.seat(seat))
     except Exception as error:  # noqa: BLE001 - told to the parent, which gives up when no worker starts
         pipe.send(Broken(scrub(f"{type(error).__name__}: {error}")))
         return

@@ -7,7 +7,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING
 
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +27,13 @@ class Crew:
     """
 
     def __init__(self, worker: Worker, send: Callable[[Outcome], None], fail: Callable[[], None]) -> None:
-        self._worker, self._send, self._fail = worker, send, fail
-        self._tasks: queue.SimpleQueue[Planned] = queue.SimpleQueue()
+        self._worker, self._dispatch, self._fail = worker, send, fail
+        self._tasks: queue.SimpleQueue[WorkUnit] = queue.SimpleQueue()
         self._sending = threading.Lock()
         self._counting = threading.Lock()
         self._idle = 0
 
-    def take(self, task: Planned) -> None:
+    def take(self, task: WorkUnit) -> None:
         """Has a thread execute a task and send its outcome."""
         with self._counting:
             needs_thread = self._idle == 0
@@ -49,7 +49,7 @@ class Crew:
                 with self._counting:  # before the other side hears of it and sends the next
                     self._idle += 1
                 with self._sending:
-                    self._send(outcome)
+                    self._dispatch(outcome)
         except BaseException:  # noqa: BLE001 - whatever it is, it is told
             traceback.print_exc()
             self._fail()

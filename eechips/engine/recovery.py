@@ -6,31 +6,31 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from eechips.client.throttle import Throttle
+from eechips.engine.beam_worker import ImmediateStore
 from eechips.engine.dispatcher import Dispatcher, Interrupt
-from eechips.engine.executors.executor import Desk, Executor, Finished, Lost
-from eechips.engine.log import RunLog
-from eechips.engine.mailbox import Mailbox
+from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle
+from eechips.engine.file_queue import FileQueue
 from eechips.engine.outcome import Outcome
 from eechips.engine.progress import Progress
-from eechips.engine.station import PromptStore
+from eechips.engine.run_log import RunLog
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.staging import is_numbered_token
 from eechips.storage import LocalStore, Store
 
-MAILBOXES = "mailboxes"
-"""Key in the ledger of the tokens of mailboxes that may hold what the ledger does not."""
+FILE_QUEUES = "file_queues"
+"""Key in the ledger of the tokens of file_queues that may hold what the ledger does not."""
 
 
-def note_mailbox(ledger: Ledger, token: str, is_begun: bool) -> None:
-    """Keeps in mind that a mailbox holds something, or that it does not any more."""
-    known = [each for each in ledger.meta().get(MAILBOXES, []) if each != token]
-    ledger.note(MAILBOXES, [*known, token] if is_begun else known)
+def note_queue(ledger: Ledger, token: str, is_begun: bool) -> None:
+    """Keeps in mind that a queue holds something, or that it does not any more."""
+    known = [each for each in ledger.meta().get(FILE_QUEUES, []) if each != token]
+    ledger.note(FILE_QUEUES, [*known, token] if is_begun else known)
 
 
-def salvage(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, interrupt: Interrupt) -> int:
-    """Records what mailboxes of earlier pipelines hold, and removes them.
+def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, interrupt: Interrupt) -> int:
+    """Records what file_queues of earlier pipelines hold, and removes them.
 
     Args:
         ledger: of the run; has a plan.
@@ -43,49 +43,49 @@ def salvage(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
         How many units were settled.
     """
     settled = 0
-    prompt = PromptStore(store.root) if isinstance(store, LocalStore) else store
-    for token in ledger.meta().get(MAILBOXES, []):
+    prompt = ImmediateStore(store.root) if isinstance(store, LocalStore) else store
+    for token in ledger.meta().get(FILE_QUEUES, []):
         if not isinstance(token, str) or not is_numbered_token(token):
             raise StorageError(
                 f"the ledger of this run names {token!r} as a folder of its queue, which it is not: the ledger is"
                 " damaged or was made by somebody else; choose another folder with --out"
             )
-        mailbox = Mailbox(prompt, token)
-        names = list(mailbox.told())
+        queue = FileQueue(prompt, token)
+        names = list(queue.batch_names())
         doubtful = {
             position
             for name in names
-            for event in _finished(mailbox, name)
+            for event in _finished(queue, name)
             for doubt in event.outcome.doubts
             for position in doubt.positions
         }
         ledger.reopen(ledger.with_results(doubtful, or_empty=True))
         for name in names:
-            found = {e.task.position: replace(e.outcome, doubts=()) for e in _finished(mailbox, name)}
-            open_units = [unit for unit in _still_open(ledger, mailbox, name) if unit.position not in doubtful]
+            found = {e.task.position: replace(e.outcome, doubts=()) for e in _finished(queue, name)}
+            open_units = [unit for unit in _still_open(ledger, queue, name) if unit.position not in doubtful]
             if open_units:
                 settled += len(open_units)
                 progress = Progress(len(open_units), 0, None, quiet=True)
                 replay = _Replay(throttle, found)
                 dispatcher = Dispatcher(ledger, prompt, replay, progress, log, check=lambda: None)
                 dispatcher.run(iter(open_units), len(open_units), interrupt)
-        mailbox.clear()
-        note_mailbox(ledger, token, False)
+        queue.clear()
+        note_queue(ledger, token, False)
     if settled:
-        log.write("salvaged", units=settled)
+        log.write("recovered", units=settled)
     return settled
 
 
-def _finished(mailbox: Mailbox, name: str) -> Iterator[Finished]:
-    for event in mailbox.read(name).events:
+def _finished(queue: FileQueue, name: str) -> Iterator[Finished]:
+    for event in queue.read_batch(name).events:
         if isinstance(event, Finished) and event.outcome.record is not None:
             yield event
 
 
-def _still_open(ledger: Ledger, mailbox: Mailbox, name: str) -> Iterator[Planned]:
-    """The units of a shard that are those of the plan, and open."""
+def _still_open(ledger: Ledger, queue: FileQueue, name: str) -> Iterator[WorkUnit]:
+    """The units of a batch that are those of the plan, and open."""
     seen: set[int] = set()
-    for event in _finished(mailbox, name):
+    for event in _finished(queue, name):
         position = event.task.position
         unit = next(ledger.open_units(position, position + 1), None)
         if unit is not None and unit.id == event.task.id and position not in seen:
@@ -93,7 +93,7 @@ def _still_open(ledger: Ledger, mailbox: Mailbox, name: str) -> Iterator[Planned
             yield unit
 
 
-class _Replay(Executor[Desk]):
+class _Replay(Executor[WorkerHandle]):
     """Has done every task already.
 
     Args:
@@ -104,24 +104,24 @@ class _Replay(Executor[Desk]):
     def __init__(self, throttle: Throttle, outcomes: dict[int, Outcome]) -> None:
         super().__init__(throttle, float("inf"))
         self._outcomes = outcomes
-        self._desks.append(Desk(is_ready=True))
+        self._handles.append(WorkerHandle(is_ready=True))
 
-    def staff(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
+    def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
         """There is nothing to do."""
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
         """What became of all that was submitted."""
-        (desk,) = self._desks
-        outcomes = [self._outcomes[position] for position in desk.tasks]
-        return [event for outcome in outcomes if (event := self._finish(desk, outcome)) is not None]
+        (handle,) = self._handles
+        outcomes = [self._outcomes[position] for position in handle.tasks]
+        return [event for outcome in outcomes if (event := self._finish(handle, outcome)) is not None]
 
     def kill(self) -> None:
         """Forgets what was submitted."""
-        self._desks[0].tasks.clear()
+        self._handles[0].tasks.clear()
 
-    def _send(self, desk: Desk, task: Planned) -> None:
+    def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
         """It is done."""
 
-    def _depth(self, desk: Desk) -> int:
+    def _capacity(self, handle: WorkerHandle) -> int:
         return len(self._outcomes)

@@ -1,4 +1,4 @@
-"""What goes through a mailbox comes out as it was, once, and in order."""
+"""What goes through a queue comes out as it was, once, and in order."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from eechips.client.requests import Doubt
 from eechips.client.throttle import Tally
 from eechips.client.transport import Exchange
+from eechips.engine.beam_worker import ImmediateStore
 from eechips.engine.executors.executor import Finished, Lost
-from eechips.engine.mailbox import Mailbox, Shard
+from eechips.engine.file_queue import FileQueue, OutcomeBatch
 from eechips.engine.outcome import Outcome
-from eechips.engine.station import PromptStore
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import Planned, Record, State
+from eechips.manifest.record import Record, State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.staging import new_writer
 from eechips.storage import Staged
@@ -24,7 +24,7 @@ from eechips.storage import Staged
 TOKEN = f"{new_writer()}-0"
 TEXT = st.text(max_size=20)
 TASKS = st.builds(
-    Planned,
+    WorkUnit,
     position=st.integers(0, 10**9),
     id=st.text("0123456789abcdef", min_size=64, max_size=64),
     unit=st.dictionaries(TEXT, TEXT | st.integers() | st.none()).map(lambda value: canonical_json({"value": value})),
@@ -72,28 +72,28 @@ def events(draw: st.DrawFn) -> Finished | Lost:
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(events(), max_size=4))
-def test_what_is_told_is_read(told: list[Finished | Lost]) -> None:
+def test_batches_are_read_as_they_were_written(told: list[Finished | Lost]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        mailbox = Mailbox(PromptStore(Path(folder)), TOKEN)
-        shard = Shard("worker", tuple(told), Tally(5, 1, 99, 2, 4, False), ("host", 7))
-        mailbox.tell([3], shard)
-        (name,) = mailbox.told()
-        assert mailbox.read(name) == shard
-        assert mailbox.settled([3]) == {event.task.id for event in told}
+        queue = FileQueue(ImmediateStore(Path(folder)), TOKEN)
+        batch = OutcomeBatch("worker", tuple(told), Tally(5, 1, 99, 2, 4, False), ("host", 7))
+        queue.write_batch([3], batch)
+        (name,) = queue.batch_names()
+        assert queue.read_batch(name) == batch
+        assert queue.completed_ids([3]) == {event.task.id for event in told}
 
 
-def test_what_concerns_every_unit_is_told_as_the_error_that_it_is(tmp_path: Path) -> None:
-    mailbox = Mailbox(PromptStore(tmp_path), TOKEN)
+def test_fatal_errors_keep_their_class(tmp_path: Path) -> None:
+    queue = FileQueue(ImmediateStore(tmp_path), TOKEN)
     fatal = Outcome(0, None, fatal=ConfigurationError("no credentials"))
-    mailbox.tell([0], Shard("worker", (Finished(task(0), fatal),)))
-    (event,) = mailbox.read(mailbox.told()[0]).events
+    queue.write_batch([0], OutcomeBatch("worker", (Finished(task(0), fatal),)))
+    (event,) = queue.read_batch(queue.batch_names()[0]).events
     assert isinstance(event, Finished)
     assert type(event.outcome.fatal) is ConfigurationError
     assert str(event.outcome.fatal) == "no credentials"
 
 
-def task(position: int) -> Planned:
-    return Planned(position, f"{position:064x}", '{"kind":"call","value":1}', f"chips/{position}")
+def task(position: int) -> WorkUnit:
+    return WorkUnit(position, f"{position:064x}", '{"kind":"call","value":1}', f"chips/{position}")
 
 
 @settings(max_examples=40, deadline=None)
@@ -101,34 +101,36 @@ def task(position: int) -> Planned:
 def test_every_unit_is_in_one_lane_and_all_lanes_are_as_long(count: int, slots: int) -> None:
     tasks = [task(position) for position in range(count)]
     with tempfile.TemporaryDirectory() as folder:
-        mailbox = Mailbox(PromptStore(Path(folder)), TOKEN)
-        lanes = mailbox.deal(tasks, slots)
-        dealt = [mailbox.units(lane) for lane in lanes]
-    assert len(lanes) == min(count, slots)
-    assert sorted((unit for lane in dealt for unit in lane), key=lambda unit: unit.position) == tasks
+        queue = FileQueue(ImmediateStore(Path(folder)), TOKEN)
+        partitions = queue.write_partitions(tasks, slots)
+        dealt = [queue.read_units(partition) for partition in partitions]
+    assert len(partitions) == min(count, slots)
+    assert sorted((unit for partition in dealt for unit in partition), key=lambda unit: unit.position) == tasks
     assert max(map(len, dealt)) - min(map(len, dealt)) <= 1
-    assert {lane[0].position for lane in dealt} == set(range(len(lanes)))  # the first units are begun first
+    assert {partition[0].position for partition in dealt} == set(
+        range(len(partitions))
+    )  # the first units are begun first
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.sets(st.integers(0, 1000), min_size=1, max_size=50), st.sets(st.integers(0, 1000), min_size=1, max_size=50))
-def test_what_was_told_of_a_lane_is_found_whatever_lanes_it_was_told_with(told: set[int], asked: set[int]) -> None:
+def test_batches_are_found_by_any_of_their_partitions(told: set[int], asked: set[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        mailbox = Mailbox(PromptStore(Path(folder)), TOKEN)
-        mailbox.tell(told, Shard("worker"))
+        queue = FileQueue(ImmediateStore(Path(folder)), TOKEN)
+        queue.write_batch(told, OutcomeBatch("worker"))
         if told & asked:
-            assert mailbox.told(asked) == mailbox.told()
+            assert queue.batch_names(asked) == queue.batch_names()
 
 
-def test_a_mailbox_is_not_disturbed_by_another_nor_by_results(tmp_path: Path) -> None:
-    one, other = (Mailbox(PromptStore(tmp_path), token) for token in (TOKEN, f"{new_writer()}-1"))
-    one.tell([0], Shard("worker"))
-    other.tell([0], Shard("worker"))
-    result = PromptStore(tmp_path).stage("chips/a.png", b"pixels", "t")
+def test_a_queue_is_independent_of_other_queues_and_results(tmp_path: Path) -> None:
+    one, other = (FileQueue(ImmediateStore(tmp_path), token) for token in (TOKEN, f"{new_writer()}-1"))
+    one.write_batch([0], OutcomeBatch("worker"))
+    other.write_batch([0], OutcomeBatch("worker"))
+    result = ImmediateStore(tmp_path).stage("chips/a.png", b"pixels", "t")
     assert result.temporary == "chips/a.png"
-    assert len(one.told()) == len(other.told()) == 1
+    assert len(one.batch_names()) == len(other.batch_names()) == 1
     one.clear()
-    assert (one.told(), len(other.told())) == ([], 1)
+    assert (one.batch_names(), len(other.batch_names())) == ([], 1)
     other.clear()
     assert [path.name for path in tmp_path.iterdir()] == ["chips"]
     assert (tmp_path / "chips/a.png").read_bytes() == b"pixels"

@@ -1,7 +1,7 @@
 """Units on their way through a queue: what a worker somewhere needs to fetch one, as a line of JSON.
 
-A plan is written as tickets; whoever gets some of them, from a file, a pipe or a message, fetches these units and tells
-what became of each. Nobody keeps a ledger, so that a ticket may be delivered more than once: the same unit gives the
+A plan is written as items; whoever gets some of them, from a file, a pipe or a message, fetches these units and tells
+what became of each. Nobody keeps a ledger, so that a item may be delivered more than once: the same unit gives the
 same result under the same name.
 """
 
@@ -20,7 +20,7 @@ from eechips.engine.run import connect, run
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.authorship import sign_job
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.record import LISTS, RECORD_COLUMNS, Planned
+from eechips.manifest.record import LISTS, RECORD_COLUMNS, WorkUnit
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, canonical_json
 from eechips.removal import temporary_folder
@@ -30,7 +30,7 @@ _TOLD = ("id", "name", *RECORD_COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
+class WorkItem:
     """A unit, and whose it is.
 
     Attributes:
@@ -42,7 +42,7 @@ class Ticket:
 
     job: tuple[str, ...]
     identity: str
-    planned: Planned
+    planned: WorkUnit
     signature: str | None = None
 
     def to_json(self) -> str:
@@ -60,7 +60,7 @@ class Ticket:
         return json.dumps(content, ensure_ascii=False)
 
     @classmethod
-    def from_json(cls, line: str) -> Ticket:
+    def from_json(cls, line: str) -> WorkItem:
         """What :meth:`to_json` wrote.
 
         Raises:
@@ -71,7 +71,7 @@ class Ticket:
             job, identity, position, identifier, unit, name = (content[key] for key in _REQUIRED)
             if not job:
                 raise ValueError("job is empty")
-            planned = Planned(int(position), str(identifier), canonical_json(unit), str(name))
+            planned = WorkUnit(int(position), str(identifier), canonical_json(unit), str(name))
             signature = content.get("signature")
             return cls(tuple(map(str, job)), str(identity), planned, None if signature is None else str(signature))
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
@@ -88,23 +88,23 @@ class Delivered:
 
     Args:
         recipe: the whole one.
-        tickets: that were delivered.
+        items: that were delivered.
 
     Raises:
-        RunMismatchError: if a ticket is another recipe's, such as that of an older version.
+        RunMismatchError: if a item is another recipe's, such as that of an older version.
     """
 
     assemble = None
     redraw = None
 
-    def __init__(self, recipe: Recipe, tickets: Sequence[Ticket]) -> None:
+    def __init__(self, recipe: Recipe, items: Sequence[WorkItem]) -> None:
         self._recipe = recipe
-        for ticket in tickets:
-            if ticket.identity != recipe.identity:
+        for item in items:
+            if item.identity != recipe.identity:
                 raise RunMismatchError(
-                    f"unit {ticket.planned.id[:16]} was planned by another version of {recipe.name}: plan again"
+                    f"unit {item.planned.id[:16]} was planned by another version of {recipe.name}: plan again"
                 )
-        different = {ticket.planned.id: ticket.planned for ticket in tickets}  # delivered twice, fetched once
+        different = {item.planned.id: item.planned for item in items}  # delivered twice, fetched once
         self.planned = [dataclasses.replace(p, position=position) for position, p in enumerate(different.values())]
 
     def __getattr__(self, name: str) -> Any:
@@ -113,8 +113,8 @@ class Delivered:
         return getattr(self._recipe, name)
 
 
-def emit(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[Ticket]:
-    """Plans, and gives the plan as tickets.
+def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[WorkItem]:
+    """Plans, and gives the plan as items.
 
     Args:
         recipe: what to plan.
@@ -131,16 +131,16 @@ def emit(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[Tick
     read_inputs(recipe)
     with connect(config, recipe=recipe):
         for planned in units_of(recipe, name_template(recipe, config)):
-            yield Ticket(tuple(job), recipe.identity, planned, signature)
+            yield WorkItem(tuple(job), recipe.identity, planned, signature)
 
 
-def work(recipe: Recipe, config: RunConfig, tickets: Sequence[Ticket], place: str) -> list[dict[str, Any]]:
+def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], place: str) -> list[dict[str, Any]]:
     """Fetches what was delivered.
 
     Args:
         recipe: that planned it.
         config: how; its folder is not used.
-        tickets: what was delivered.
+        items: what was delivered.
         place: folder, or address of an object store, for the results.
 
     Returns:
@@ -150,7 +150,7 @@ def work(recipe: Recipe, config: RunConfig, tickets: Sequence[Ticket], place: st
     Raises:
         EechipsError: as a run does; then nothing is known of the units, and all are to be delivered again.
     """
-    delivered = Delivered(recipe, tickets)
+    delivered = Delivered(recipe, items)
     with temporary_folder() as folder:
         done = run(delivered, dataclasses.replace(config, out=folder, results=place))
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
@@ -176,7 +176,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def read_tickets(lines: Iterable[str]) -> Iterator[Ticket]:
+def read_work_items(lines: Iterable[str]) -> Iterator[WorkItem]:
     """Tickets, a line each; empty lines are skipped.
 
     Raises:
@@ -185,6 +185,6 @@ def read_tickets(lines: Iterable[str]) -> Iterator[Ticket]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield Ticket.from_json(line)
+                yield WorkItem.from_json(line)
             except UsageError as error:
                 raise UsageError(f"line {number}: {error}") from None

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.engine.config import RunConfig
 from eechips.engine.dispatcher import Dispatcher, Interrupt
-from eechips.engine.estimate import Meter, foresee
+from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
-from eechips.engine.log import RunLog
 from eechips.engine.notebook import same_again
 from eechips.engine.plan import name_template, needs_service
 from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
-from eechips.engine.redraw import Redraws, is_refilling
+from eechips.engine.replacement import Replacements, is_refilling
+from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.manifest.ledger import Ledger
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.recipe import Recipe
 from eechips.storage import Store
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from eechips.engine.run import Session
 
 
-class Settlement:
+class Scheduler:
     """Settles what the ledger has open.
 
     Attributes:
@@ -67,14 +67,14 @@ class Settlement:
         self._first, self._end, self._recipe = first, end, recipe
         self._config, self._ledger, self._store, self._session = config, ledger, store, session
         self._executor, self._log, self._interrupt = executor, log, interrupt
-        self._units: Iterator[Planned | None] = (
+        self._units: Iterator[WorkUnit | None] = (
             ledger.open_units(first, end) if planner is None else planner.open_units()
         )
         self._left = self._count(is_open=True)
-        self._redraws: Redraws | None = None
+        self._replacements: Replacements | None = None
         of_empty = config.on_empty == "redraw"
         if of_empty or is_refilling(recipe, ledger):
-            self._redraws = Redraws(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
+            self._replacements = Replacements(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
         self._deadline = deadline
         self.is_paused = False
 
@@ -87,7 +87,7 @@ class Settlement:
         if self._config.estimate_first is not None and not self._try_first(self._config.estimate_first):
             return False
         is_planned = self._planner is None or self._planner.is_whole
-        if not self._left and is_planned and (self._redraws is None or self._redraws.is_settled):
+        if not self._left and is_planned and (self._replacements is None or self._replacements.is_settled):
             return True
         return self._dispatch(self._left, None)
 
@@ -100,16 +100,16 @@ class Settlement:
         if not self._left:
             return True
         totals, throttle = self._ledger.totals(), self._session.throttle
-        forecast = foresee(totals, self._left, meter, throttle.limit, self._config)
+        forecast = forecast_rest(totals, self._left, meter, throttle.limit, self._config)
         self._log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
         return not self.is_paused
 
     def _dispatch(self, count: int, meter: Meter | None) -> bool:
         """Settles the next units; returns whether that was all that happened."""
-        config, throttle, redraws = self._config, self._session.throttle, self._redraws
+        config, throttle, replacements = self._config, self._session.throttle, self._replacements
         planner = None if self._planner is None or self._planner.is_whole else self._planner
-        some: Iterator[Planned | None] = self._units if planner is not None else islice(self._units, count)
+        some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
         with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
             for note in self._session.notes if not self._first else ():
                 progress.say(note)
@@ -121,7 +121,7 @@ class Settlement:
                 self._log,
                 check=self._session.check,
                 deadline=self._deadline,
-                redraws=redraws,
+                replacements=replacements,
                 planner=planner,
                 meter=meter,
                 verbose=config.verbose,
@@ -131,9 +131,11 @@ class Settlement:
             self._left -= count
             if not is_settled:
                 progress.say(stopped(config))
-            elif not self._left and redraws is not None and redraws.unfilled:
+            elif not self._left and replacements is not None and replacements.unfilled:
                 what = "stay empty" if config.on_empty == "redraw" else "were dropped"
-                progress.say(f"Units that {what}, as none with data was found in their place: {redraws.unfilled:,}")
+                progress.say(
+                    f"Units that {what}, as none with data was found in their place: {replacements.unfilled:,}"
+                )
         return is_settled
 
     @property

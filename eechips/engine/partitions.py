@@ -1,4 +1,4 @@
-"""What a worker does with the lanes of a bundle: their units, and telling what became of them."""
+"""What a worker does with the partitions of a bundle: their units, and telling what became of them."""
 
 from __future__ import annotations
 
@@ -8,42 +8,42 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 
+from eechips.engine.beam_worker import BeamWorker
 from eechips.engine.executors.executor import Finished, Lost
-from eechips.engine.mailbox import Mailbox, Shard, Stop
-from eechips.engine.station import Station
+from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
 from eechips.errors import ConfigurationError
 
 _TELL = 2.0  # seconds after which a worker tells what it has done
 _MOST_TOLD = 1000  # events that are told at once
 
 
-def work_lanes(
-    station: Station, mailbox: Mailbox, lanes: Sequence[int], clock: Callable[[], float] = time.monotonic
+def process_partitions(
+    worker: BeamWorker, queue: FileQueue, partitions: Sequence[int], clock: Callable[[], float] = time.monotonic
 ) -> None:
-    """Executes the units of some lanes, of which nothing was told yet, and tells what became of them.
+    """Executes the units of some partitions, of which nothing was told yet, and tells what became of them.
 
     Args:
-        station: that executes.
-        mailbox: of the run.
-        lanes: their numbers.
+        worker: that executes.
+        queue: of the run.
+        partitions: their numbers.
         clock: seconds, monotonic.
 
     Raises:
-        ConfigurationError: if the mailbox is not to be seen from here.
+        ConfigurationError: if the queue is not to be seen from here.
     """
     try:
-        every = [mailbox.units(lane) for lane in lanes]
+        every = [queue.read_units(partition) for partition in partitions]
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"a worker on {platform.node()} does not see the folder of the results ({error}): give --out a folder"
             " that all machines share, or the address of an object store, such as s3://bucket/folder"
         ) from None
-    settled = mailbox.settled(lanes)  # by one that was lost before it had done with these lanes
+    settled = queue.completed_ids(partitions)  # by one that was lost before it had done with these partitions
     tasks = [task for task in heapq.merge(*every, key=lambda task: task.position) if task.id not in settled]
-    report = _Report(station, mailbox, lanes, clock)
+    report = _Report(worker, queue, partitions, clock)
     report.begin()
     try:
-        station.work(len(lanes), tasks, report.add, report.pulse)
+        worker.work(len(partitions), tasks, report.add, report.pulse)
     finally:
         report.tell()
 
@@ -51,15 +51,17 @@ def work_lanes(
 class _Report:
     """Collects what became of units, and tells it every few seconds."""
 
-    def __init__(self, station: Station, mailbox: Mailbox, lanes: Sequence[int], clock: Callable[[], float]) -> None:
-        self._station, self._mailbox, self._lanes, self._clock = station, mailbox, lanes, clock
+    def __init__(
+        self, worker: BeamWorker, queue: FileQueue, partitions: Sequence[int], clock: Callable[[], float]
+    ) -> None:
+        self._worker, self._queue, self._partitions, self._clock = worker, queue, partitions, clock
         self._events: list[Finished | Lost] = []
         self._told = clock()
-        self._stop: Stop | None = None
+        self._stop: StopMode | None = None
 
     def begin(self) -> None:
         """Tells who works here."""
-        self._mailbox.tell(self._lanes, Shard(self._station.name, host=(platform.node(), os.getpid())))
+        self._queue.write_batch(self._partitions, OutcomeBatch(self._worker.name, host=(platform.node(), os.getpid())))
 
     def add(self, event: Finished | Lost) -> None:
         """Takes note of an event; what concerns every unit is told at once, and nothing begun after it."""
@@ -69,17 +71,17 @@ class _Report:
         if len(self._events) >= _MOST_TOLD:
             self.tell()
 
-    def pulse(self) -> Stop | None:
+    def pulse(self) -> StopMode | None:
         """Tells what there is to tell, if it is time; returns whether to stop."""
         if self._clock() - self._told >= _TELL:
             self.tell()
-            self._stop = self._mailbox.stopped or self._stop
+            self._stop = self._queue.stop_mode or self._stop
         return self._stop
 
     def tell(self) -> None:
         """Tells what there is to tell."""
         self._told = self._clock()
         events, self._events = self._events, []
-        tally = self._station.tally()
+        tally = self._worker.tally()
         if events or (tally is not None and tally.sent):
-            self._mailbox.tell(self._lanes, Shard(self._station.name, tuple(events), tally))
+            self._queue.write_batch(self._partitions, OutcomeBatch(self._worker.name, tuple(events), tally))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.client.throttle import Limits, Throttle
-from eechips.engine.allowance import Allowance
+from eechips.engine.beam_worker import LocalQuota
 
 
 class Clock:
@@ -45,19 +45,19 @@ def ask(throttle: Throttle, *, rejected: bool = False, restricted: bool = False)
 
 def test_slots_are_lent_and_given_back(clock: Clock) -> None:
     throttle = throttle_of(clock)
-    allowance = Allowance(throttle, None)
-    with allowance.lent(3):
+    quota = LocalQuota(throttle, None)
+    with quota.reserve(3):
         assert throttle.limit == 3
-        with allowance.lent(5):
+        with quota.reserve(5):
             assert throttle.limit == 8
-            assert allowance.part(5) == 5.0
+            assert quota.limit_of(5) == 5.0
         assert throttle.limit == 3
-    with allowance.lent(2):
+    with quota.reserve(2):
         assert throttle.limit == 2
     for slots in range(1, 60):
-        with allowance.lent(slots):
+        with quota.reserve(slots):
             assert throttle.limit == slots
-            with allowance.lent(7):
+            with quota.reserve(7):
                 assert throttle.limit == slots + 7
 
 
@@ -66,10 +66,10 @@ def test_slots_are_lent_and_given_back(clock: Clock) -> None:
 def test_there_are_never_more_slots_than_were_lent(rounds: list[tuple[int, list[bool]]]) -> None:
     clock = Clock()
     throttle = throttle_of(clock)
-    allowance = Allowance(throttle, None)
-    with allowance.lent(4):
+    quota = LocalQuota(throttle, None)
+    with quota.reserve(4):
         for slots, answers in rounds:
-            with allowance.lent(slots):
+            with quota.reserve(slots):
                 for rejected in answers:
                     clock.now += 0.3
                     ask(throttle, rejected=rejected)
@@ -79,7 +79,7 @@ def test_there_are_never_more_slots_than_were_lent(rounds: list[tuple[int, list[
 
 def test_rejections_lower_the_share_and_answers_raise_it_again(clock: Clock) -> None:
     throttle = throttle_of(clock)
-    with Allowance(throttle, None).lent(20):
+    with LocalQuota(throttle, None).reserve(20):
         for _ in range(60):
             clock.now += 0.1
             ask(throttle, rejected=True)
@@ -93,8 +93,8 @@ def test_rejections_lower_the_share_and_answers_raise_it_again(clock: Clock) -> 
 
 def test_the_restricted_mode_is_believed_after_three_announcements_whoever_lends_slots(clock: Clock) -> None:
     throttle = throttle_of(clock)
-    allowance = Allowance(throttle, None)
-    with allowance.lent(16):
+    quota = LocalQuota(throttle, None)
+    with quota.reserve(16):
         for _ in range(3):
             assert not throttle.is_restricted
             assert throttle.limit == 16
@@ -102,7 +102,7 @@ def test_the_restricted_mode_is_believed_after_three_announcements_whoever_lends
             ask(throttle, restricted=True)
         assert throttle.is_restricted
         assert throttle.limit == 8
-        with allowance.lent(16):
+        with quota.reserve(16):
             assert throttle.limit == 16
             assert throttle.is_restricted
         for _ in range(3):

@@ -1,11 +1,11 @@
-"""Results that others have made of a plan, through a queue, as one run: found, checked, recorded, and put together.
+"""Join results that separate queue workers produced into one run.
 
-Workers of a queue do not know of each other. :func:`gather` reads every file of every unit: it must decode, and have
-the sha256 that its worker reported, where the outcomes were kept. The ledger is then the one that a single machine
-would have written, and files that a recipe makes of all results can be made.
+Workers of a queue do not know of each other. :func:`join_results` reads every file of every unit: each must decode, and
+match the SHA-256 that its worker reported, if the outcomes were kept. The ledger then equals that of a run on a single
+machine, and the recipe can assemble its results.
 
-The plan knows the name of a unit, not how many files it has. Without outcomes, a unit must have exactly one file, under
-the planned name; anything else is refused.
+The plan has the name of a unit, not the number of its files. Without outcomes, a unit must have exactly one file, under
+the planned name; anything else is an error.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from eechips.engine.plan import check_same, describe
 from eechips.engine.progress import Progress
 from eechips.engine.records import record_of, unit_failure
 from eechips.engine.run import store_of
-from eechips.engine.tickets import Ticket
+from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.manifest.authorship import is_own
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.names import OVERWRITTEN, result_name
 from eechips.manifest.received import check_new, check_paths, check_values, read_info
-from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Planned, Record, State
+from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME
 from eechips.moment import utc_now
 from eechips.objects import ObjectStore, in_order
@@ -49,7 +49,7 @@ _BATCH = 500  # units that are recorded at once
 
 
 @dataclass(frozen=True, slots=True)
-class Gathered:
+class JoinResult:
     """What was found.
 
     Attributes:
@@ -60,20 +60,20 @@ class Gathered:
     """
 
     total: int
-    missing: tuple[Ticket, ...]
+    missing: tuple[WorkItem, ...]
     damaged: tuple[tuple[str, str], ...]
     failed: Mapping[str, str]
 
 
-def gather(
-    recipe: Recipe, config: RunConfig, tickets: Iterable[Ticket], outcomes: Iterable[Mapping[str, Any]] = ()
-) -> Gathered:
+def join_results(
+    recipe: Recipe, config: RunConfig, items: Iterable[WorkItem], outcomes: Iterable[Mapping[str, Any]] = ()
+) -> JoinResult:
     """Records what there is of the results of a plan; units that are recorded already are not looked at again.
 
     Args:
         recipe: that planned it.
         config: of the run that it becomes: its folder, and where the results are.
-        tickets: all of the plan.
+        items: all of the plan.
         outcomes: what workers have told, as far as that was kept; of several of a unit, the last with a result counts.
 
     Returns:
@@ -84,7 +84,7 @@ def gather(
         RunMismatchError: if a line is of another plan, or the folder holds another run.
         ConfigurationError: if the store cannot be read.
     """
-    plan = _whole(recipe, tickets)
+    plan = _whole(recipe, items)
     told, failed = _told(outcomes)
     make_folder(config.out)
     store = store_of(config)
@@ -101,16 +101,16 @@ def gather(
         is_planned = ledger.has_plan and check_same(ledger, described, config.out)
         if not is_planned:
             meta = {**described, "eechips": version("eechips"), "planned": utc_now()}
-            ledger.store_plan(meta, (ticket.planned for ticket in plan))
+            ledger.store_plan(meta, (item.planned for item in plan))
         elif [row[0] for rows in ledger.batches(("lower(hex(id))",)) for row in rows] != [t.planned.id for t in plan]:
             raise RunMismatchError(f"{config.out} holds another plan, of the same command: choose another folder")
         if not (is_planned and (config.out / INFO_NAME).exists()):
             write_file(config.out / INFO_NAME, encoded(info_of(recipe, config, described, "", "", ())))
         missing, damaged = _record_all(recipe, config, ledger, store, told)
         store.sweep(new_writer(ledger.run_identity))  # leftovers of workers that were killed: none of them sweeps
-    by_position = {ticket.planned.position: ticket for ticket in plan}
+    by_position = {item.planned.position: item for item in plan}
     absent = {planned.id for planned in missing}
-    return Gathered(
+    return JoinResult(
         total=len(plan),
         missing=tuple(by_position[planned.position] for planned in missing),
         damaged=tuple(damaged),
@@ -118,18 +118,18 @@ def gather(
     )
 
 
-def _whole(recipe: Recipe, tickets: Iterable[Ticket]) -> list[Ticket]:
+def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
     """The lines of one plan, each once, in its order."""
-    found: dict[int, Ticket] = {}
-    for ticket in tickets:
-        if ticket.identity != recipe.identity:
+    found: dict[int, WorkItem] = {}
+    for item in items:
+        if item.identity != recipe.identity:
             raise RunMismatchError(
-                f"unit {ticket.planned.id[:16]} was planned by another version of {recipe.name}: plan again"
+                f"unit {item.planned.id[:16]} was planned by another version of {recipe.name}: plan again"
             )
-        known = found.setdefault(ticket.planned.position, ticket)
-        if known.planned.id != ticket.planned.id:
+        known = found.setdefault(item.planned.position, item)
+        if known.planned.id != item.planned.id:
             raise RunMismatchError(
-                f"there are lines of two plans: {known.planned.id[:16]} and {ticket.planned.id[:16]} have one place"
+                f"there are lines of two plans: {known.planned.id[:16]} and {item.planned.id[:16]} have one place"
             )
     if not found:
         raise UsageError("there is no line of a plan: give those that `eechips plan` has written, all of them")
@@ -232,16 +232,16 @@ def _outcome(told: Mapping[str, Any]) -> _Outcome:
 
 def _record_all(
     recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, told: Mapping[str, _Outcome]
-) -> tuple[list[Planned], list[tuple[str, str]]]:
+) -> tuple[list[WorkUnit], list[tuple[str, str]]]:
     """Records results that are not recorded yet; returns the units without one, and what is wrong with some."""
     planned = list(ledger.open_units())
     files = _files(store, [task for task in planned if task.id not in told])
     shared = _shared(ledger, planned, told)
-    missing: list[Planned] = []
+    missing: list[WorkUnit] = []
     damaged: list[tuple[str, str]] = []
     batch: list[_Found] = []
 
-    def look(task: Planned) -> tuple[Planned, _Found | str | None]:
+    def look(task: WorkUnit) -> tuple[WorkUnit, _Found | str | None]:
         outcome = told.get(task.id)
         if outcome is None:
             return task, _look_planned(recipe, config, store, task, files.get(task.name, ()))
@@ -274,7 +274,7 @@ def _record_all(
     return missing, damaged
 
 
-def _shared(ledger: Ledger, planned: Sequence[Planned], told: Mapping[str, _Outcome]) -> set[str]:
+def _shared(ledger: Ledger, planned: Sequence[WorkUnit], told: Mapping[str, _Outcome]) -> set[str]:
     """The names that several units have given a file; a unit that an earlier join has recorded fails now.
 
     Workers of a queue write over each other's results, so that nobody knows whose file has the name.
@@ -291,12 +291,12 @@ def _shared(ledger: Ledger, planned: Sequence[Planned], told: Mapping[str, _Outc
     return shared
 
 
-def _two_of_one_name(task: Planned, name: str) -> Record:
+def _two_of_one_name(task: WorkUnit, name: str) -> Record:
     error = UsageError(f"two units have the same name, {name}: results must be named apart")
     return unit_failure(task, error, 1, 0)
 
 
-def _files(store: Store, planned: Sequence[Planned]) -> dict[str, list[str]]:
+def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
     """The files of units, by the names that the plan has for them, by one listing; those of layers included."""
     wanted = {task.name for task in planned}
     found: dict[str, list[str]] = {}
@@ -311,7 +311,7 @@ def _files(store: Store, planned: Sequence[Planned]) -> dict[str, list[str]]:
 
 
 def _look_planned(
-    recipe: Recipe, config: RunConfig, store: Store, task: Planned, files: Sequence[str]
+    recipe: Recipe, config: RunConfig, store: Store, task: WorkUnit, files: Sequence[str]
 ) -> _Found | str | None:
     """What is recorded of a unit of which no outcome is known; a text if its file is damaged, None if there is none.
 
@@ -342,7 +342,7 @@ def _look_planned(
 
 
 def _look_told(
-    recipe: Recipe, config: RunConfig, store: Store, task: Planned, outcome: _Outcome
+    recipe: Recipe, config: RunConfig, store: Store, task: WorkUnit, outcome: _Outcome
 ) -> _Found | str | None:
     """What is recorded of a unit whose worker has reported; a text if a file is damaged, None if one is missing."""
     record = replace(outcome.record, position=task.position)

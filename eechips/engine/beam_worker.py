@@ -1,8 +1,8 @@
-"""A worker process of a pipeline, which nobody can talk to: it has a share of the quota, and keeps to it by itself.
+"""Process units in a worker process of a Beam pipeline, within a share of the quota.
 
-A share is slots, lent to the process by the bundles that it works at, one for each lane. Within its share a process
-does what the throttle of a run does within the quota: it has fewer requests in flight while the service rejects some,
-and as many as it may as soon as it can. All shares together are never more than the quota.
+The parent cannot send messages to these workers. Each bundle that a worker processes adds its partitions to the slots
+of the worker, so the slots of all workers together never exceed the quota. Within its slots a worker uses a throttle of
+its own: it sends fewer requests at once while the service rejects some.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -26,14 +26,13 @@ from eechips.client.connection import NOBODY, Connection, Target, connect
 from eechips.client.credentials import find_credentials
 from eechips.client.sessions import throttle_others
 from eechips.client.throttle import Limits, Tally, Throttle
-from eechips.engine.allowance import Allowance
-from eechips.engine.duty import Duty
 from eechips.engine.executors.executor import Finished, Lost
-from eechips.engine.mailbox import Stop
+from eechips.engine.file_queue import StopMode
 from eechips.engine.outcome import Outcome
 from eechips.engine.worker import Worker, WorkerSetup
+from eechips.engine.worker_spec import Duty
 from eechips.errors import ConfigurationError
-from eechips.manifest.record import Planned
+from eechips.manifest.record import WorkUnit
 from eechips.recipe import Recipe
 from eechips.removal import temporary_folder
 from eechips.staging import new_writer
@@ -45,7 +44,7 @@ _SPARE = 1.3
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 
 
-class PromptStore(LocalStore):
+class ImmediateStore(LocalStore):
     """A folder in which a result has its name as soon as it is whole, as in an object store: nobody commits it later.
 
     Two that write the same result at the same time do not meet: each has a temporary file of its own.
@@ -62,6 +61,39 @@ class PromptStore(LocalStore):
 
     def commit(self, staged: Staged) -> None:
         """It is there already."""
+
+
+class LocalQuota:
+    """The slots of a process: as many as the work that it is at has at the moment. One lock guards it.
+
+    Args:
+        throttle: of the process; it learns how many of the slots the service bears.
+        rate: requests a second, for each slot; None for no limit.
+    """
+
+    def __init__(self, throttle: Throttle, rate: float | None) -> None:
+        self._throttle, self._rate = throttle, rate
+        self._lock = threading.Lock()
+        self._reserved = 0
+
+    @contextlib.contextmanager
+    def reserve(self, slots: int) -> Iterator[None]:
+        """Has so many slots more for the duration of the block."""
+        self._resize(slots)
+        try:
+            yield
+        finally:
+            self._resize(-slots)
+
+    def limit_of(self, slots: int) -> float:
+        """The limit_of of the throttle's limit that so many of the slots are."""
+        return self._throttle.limit * slots / max(1, self._reserved)
+
+    def _resize(self, slots: int) -> None:
+        with self._lock:
+            self._reserved += slots
+            most = max(1, self._reserved)
+            self._throttle.resize(most, None if self._rate is None else self._rate * most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +145,7 @@ class _Desk:
     setup: WorkerSetup
     connection: Connection
     throttle: Throttle
-    allowance: Allowance
+    quota: LocalQuota
     bench: _Bench
 
 
@@ -158,7 +190,7 @@ class _Bench:
         return cls(Worker(replace(setup, duty=duty), connection), recipe)
 
 
-class Station:
+class BeamWorker:
     """A worker process. Several bundles may use it at once; it is connected from the first to the last.
 
     Args:
@@ -201,9 +233,9 @@ class Station:
     def work(
         self,
         slots: int,
-        tasks: Iterable[Planned],
+        tasks: Iterable[WorkUnit],
         take: Callable[[Finished | Lost], object],
-        pulse: Callable[[], Stop | None] = lambda: None,
+        pulse: Callable[[], StopMode | None] = lambda: None,
     ) -> None:
         """Executes units, several at once, with further slots for as long.
 
@@ -214,20 +246,20 @@ class Station:
                 are not told of.
             pulse: called now and then; says whether to stop.
         """
-        desk = self._desk
-        assert desk is not None, "enter() comes first"
+        handle = self._desk
+        assert handle is not None, "enter() comes first"
         left = iter(tasks)
-        under_way: dict[int, tuple[Planned, float]] = {}
+        under_way: dict[int, tuple[WorkUnit, float]] = {}
         is_exclusive = is_dry = is_stopping = False
-        with desk.allowance.lent(slots), contextlib.ExitStack() as stack:
-            bench = desk.bench
+        with handle.quota.reserve(slots), contextlib.ExitStack() as stack:
+            bench = handle.bench
             hands = stack.enter_context(_Hands(bench.worker.execute))
             while True:
                 how = pulse()
                 if how is not None and not is_stopping:
                     is_stopping = is_dry = True
-                    desk.throttle.stop()
-                depth = 1 if is_exclusive else math.ceil(_SPARE * desk.allowance.part(slots))
+                    handle.throttle.stop()
+                depth = 1 if is_exclusive else math.ceil(_SPARE * handle.quota.limit_of(slots))
                 while not is_dry and len(under_way) < depth:
                     task = next(left, None)
                     is_dry = task is None
@@ -247,7 +279,7 @@ class Station:
                     for lost in late:
                         take(lost)
                     # The others may wait for what it holds: they are given to a new worker.
-                    bench = self._renewed(desk, bench)
+                    bench = self._renewed(handle, bench)
                     hands = stack.enter_context(_Hands(bench.worker.execute))
                     for position, (task, _) in under_way.items():
                         under_way[position] = task, self._clock()
@@ -268,14 +300,14 @@ class Station:
             self._tallied = now
             return Tally(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
 
-    def _renewed(self, desk: _Desk, bench: _Bench) -> _Bench:
+    def _renewed(self, handle: _Desk, bench: _Bench) -> _Bench:
         """What is in the place of a bench at which a unit hangs."""
         with self._lock:
-            if desk.bench is bench:  # else another bundle has had it replaced
-                desk.bench = _Bench.of(desk.setup, desk.connection)
-            return desk.bench
+            if handle.bench is bench:  # else another bundle has had it replaced
+                handle.bench = _Bench.of(handle.setup, handle.connection)
+            return handle.bench
 
-    def _overdue(self, under_way: dict[int, tuple[Planned, float]], recipe: _Watched) -> list[Lost]:
+    def _overdue(self, under_way: dict[int, tuple[WorkUnit, float]], recipe: _Watched) -> list[Lost]:
         """Gives up what takes too long: what the recipe is at, else all that does. What hangs cannot be ended."""
         limit = self._posting.unit_timeout
         late = {position for position, (_, since) in under_way.items() if self._clock() - since > limit}
@@ -294,8 +326,8 @@ class Station:
         folder = stack.enter_context(temporary_folder())
         duty = replace(posting.duty, token=str(new_writer()))  # of this process, which commits what it stages
         setup = WorkerSetup(duty, target, connection.documents.save(folder / "documents.json"))
-        allowance = Allowance(throttle, posting.rate)
-        return _Desk(setup, connection, throttle, allowance, _Bench.of(setup, connection))
+        quota = LocalQuota(throttle, posting.rate)
+        return _Desk(setup, connection, throttle, quota, _Bench.of(setup, connection))
 
 
 class _Hands:
@@ -305,9 +337,9 @@ class _Hands:
         execute: what they do.
     """
 
-    def __init__(self, execute: Callable[[Planned], Outcome]) -> None:
+    def __init__(self, execute: Callable[[WorkUnit], Outcome]) -> None:
         self._execute = execute
-        self._tasks: queue.SimpleQueue[Planned | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
         self._threads = 0
         self._busy = 0
@@ -319,7 +351,7 @@ class _Hands:
         for _thread in range(self._threads):
             self._tasks.put(None)
 
-    def take(self, task: Planned) -> None:
+    def take(self, task: WorkUnit) -> None:
         """Has a thread execute a unit."""
         self._busy += 1
         if self._busy > self._threads:
