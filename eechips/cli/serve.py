@@ -96,6 +96,7 @@ def command(
 
 
 def _serve(port: int, store: StoreConfig, given: dict[str, str | None]) -> None:
+    from eechips.emulator.functions.registry import RegistrationError
     from eechips.emulator.server import ServerConfig, serve
     from eechips.emulator.stores import StoreError
 
@@ -104,6 +105,8 @@ def _serve(port: int, store: StoreConfig, given: dict[str, str | None]) -> None:
         serve(config, announce=_announce)
     except (OptionError, StoreError) as error:
         raise click.UsageError(str(error)) from error
+    except RegistrationError as error:
+        raise OneSentence(str(error)) from error
     except OSError as error:
         raise OneSentence(f"cannot listen on port {port}: {error.strerror or error}") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from eechips.emulator.functions.registry import RegistrationError
 from eechips.emulator.options import OPTIONS, OptionError, configured
 from eechips.emulator.server import ServerConfig, serve
 from eechips.emulator.stores import StoreConfig, StoreError
@@ -41,7 +42,7 @@ def main() -> None:
         )
         config = configured(base, {option.name: given[option.name] for option in OPTIONS})
         serve(config)
-    except (OptionError, StoreError) as error:
+    except (OptionError, RegistrationError, StoreError) as error:
         parser.error(str(error))
 
 

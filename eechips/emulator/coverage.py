@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from eechips.emulator.functions import registry
-from eechips.emulator.signatures import signatures
+from eechips.emulator.functions import load_functions
+from eechips.emulator.signatures import load_signatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class ClassCoverage:
 def coverage() -> Sequence[ClassCoverage]:
     """What there is of each class, in the order of their names."""
     classes: dict[str, tuple[list[str], list[str]]] = {}
-    for name in sorted(signatures()):
+    for name in sorted(load_signatures()):
         # Constructors ("Date") stand with the methods of their class ("Date.format").
         owner, dot, method = name.partition(".")
         present, missing = classes.setdefault(owner, ([], []))
-        (present if name in registry() else missing).append(method if dot else owner)
+        (present if name in load_functions() else missing).append(method if dot else owner)
     return [ClassCoverage(name, tuple(p), tuple(m)) for name, (p, m) in sorted(classes.items())]
 
 
@@ -82,7 +82,7 @@ def document(classes: Sequence[ClassCoverage]) -> str:
 
 def unknown() -> Mapping[str, str]:
     """Functions that the local Earth Engine has and the installed client does not list, by the module they are in."""
-    return {name: entry.call.__module__ for name, entry in registry().items() if name not in signatures()}
+    return {name: entry.call.__module__ for name, entry in load_functions().items() if name not in load_signatures()}
 
 
 def main() -> None:

@@ -19,10 +19,10 @@ from eechips.emulator.errors import (
     TypeMismatchError,
     UnknownFunctionError,
 )
-from eechips.emulator.functions import registry
+from eechips.emulator.functions import load_functions
 from eechips.emulator.functions.registry import Implementation
 from eechips.emulator.promotion import promote
-from eechips.emulator.signatures import Signature, signatures
+from eechips.emulator.signatures import Signature, load_signatures
 from eechips.emulator.values import Value
 
 Node = Mapping[str, Any]
@@ -323,10 +323,10 @@ class Evaluator:
         return function.by_name({name: self._node(node, scope) for name, node in given.items()})
 
     def _builtin(self, name: str, given: Mapping[str, Any], scope: _Scope) -> Value:
-        signature = signatures().get(name)
+        signature = load_signatures().get(name)
         if signature is None:
             raise _complete(UnknownFunctionError(f"Unknown function: {name[:100]}."))
-        implementation = registry().get(name)
+        implementation = load_functions().get(name)
         if implementation is None:
             raise _complete(UnknownFunctionError(f"The local Earth Engine does not have the function {name}."))
         arguments = self._arguments(signature, implementation, given, scope)

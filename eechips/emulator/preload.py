@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from eechips.emulator import evaluation
-from eechips.emulator.functions import registry
-from eechips.emulator.signatures import signatures
+from eechips.emulator.functions import load_functions
+from eechips.emulator.signatures import load_signatures
 
 __all__ = ["evaluation"]
 
-registry()
-signatures()
+load_functions()
+load_signatures()

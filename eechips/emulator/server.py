@@ -16,6 +16,8 @@ from starlette.types import ASGIApp
 
 from eechips.emulator.context import Limits
 from eechips.emulator.faults import FaultPlan
+from eechips.emulator.functions import load_functions
+from eechips.emulator.functions.registry import has_packages
 from eechips.emulator.protocol.access import ShortConnections
 from eechips.emulator.protocol.app import create_app
 from eechips.emulator.protocol.disturbance import Protocol
@@ -67,9 +69,12 @@ def serve(config: ServerConfig, announce: Callable[[str], None] = announce_json)
 
     Raises:
         StoreError: if what is to be served cannot be.
+        RegistrationError: if functions of other packages cannot be used.
         OSError: if the port is taken.
     """
     check(config.store)
+    if has_packages():  # else the server does without the libraries of pixels
+        load_functions()
     with listening(config.port) as listener:
         workers = Workers(config.workers or os.cpu_count() or 1, config.store, config.limits)
         try:

@@ -62,7 +62,7 @@ def client_file(name: str) -> bytes:
 
 
 @cache
-def signatures() -> Mapping[str, Signature]:
+def load_signatures() -> Mapping[str, Signature]:
     """All signatures by function name."""
     listed = json.loads(client_file("algorithms.json"))["algorithms"]
     return MappingProxyType({s.name: s for s in map(_signature, listed)})

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from eechips.cli import main
 from eechips.emulator import coverage
 from eechips.emulator.protocol.discovery import described
-from eechips.emulator.signatures import client_file, signatures
+from eechips.emulator.signatures import client_file, load_signatures
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "coverage.md"
 
@@ -40,7 +40,7 @@ def test_a_file_that_the_client_has_not_is_named() -> None:
 
 
 def test_the_signatures_are_understood() -> None:
-    known = signatures()
+    known = load_signatures()
     assert len(known) > 900, DROPPED
     clip = known["Image.clipToBoundsAndScale"]
     assert [a.name for a in clip.arguments] == ["input", "geometry", "width", "height", "maxDimension", "scale"]
@@ -63,7 +63,7 @@ def test_no_function_is_made_up() -> None:
 
 def test_every_function_is_counted_once() -> None:
     classes = coverage.coverage()
-    assert sum(c.total for c in classes) == len(signatures())
+    assert sum(c.total for c in classes) == len(load_signatures())
     assert [c.name for c in classes] == sorted(c.name for c in classes)
     numbers = next(c for c in classes if c.name == "Number")
     assert "add" in numbers.present
@@ -84,7 +84,7 @@ def test_the_command_line_prints_the_counts() -> None:
     result = CliRunner().invoke(main, ["serve", "--coverage"])
     assert result.exit_code == 0
     assert result.output == coverage.summary(coverage.coverage())
-    assert result.output.splitlines()[-1].split()[-1] == str(len(signatures()))
+    assert result.output.splitlines()[-1].split()[-1] == str(len(load_signatures()))
 
 
 def test_the_module_writes_the_document(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from eechips.emulator.context import Context, Limits
 from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError, UnknownFunctionError
 from eechips.emulator.expression import Evaluator
-from eechips.emulator.functions import registry
-from eechips.emulator.signatures import signatures
+from eechips.emulator.functions import load_functions
+from eechips.emulator.signatures import load_signatures
 from tests.graph import EmptyStore, Graph, call, evaluate, invoke, node
 
 OPERATORS = {"Number.add": operator.add, "Number.subtract": operator.sub, "Number.multiply": operator.mul}
@@ -294,7 +294,7 @@ def test_a_value_that_is_no_function():
 def test_unknown_functions_are_named():
     with pytest.raises(UnknownFunctionError, match=r"Unknown function: Number\.nothing"):
         call("Number.nothing")
-    missing = min(signatures().keys() - registry().keys())
+    missing = min(load_signatures().keys() - load_functions().keys())
     with pytest.raises(UnknownFunctionError, match=f"does not have the function {missing}"):
         call(missing)
 

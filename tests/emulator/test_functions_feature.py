@@ -14,7 +14,7 @@ from eechips.emulator.functions import feature as features
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.image import Band, Image
 from eechips.emulator.projection import WGS84
-from eechips.emulator.signatures import signatures
+from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Collection, Date, Feature, Geometry
 from tests.graph import Ready, call, evaluate, invoke
 
@@ -195,7 +195,7 @@ def test_dates_may_be_properties() -> None:
 
 
 def test_all_signatures_of_features_are_there_but_one() -> None:
-    from eechips.emulator.functions import registry
+    from eechips.emulator.functions import load_functions
 
-    missing = {n for n in signatures() if n.split(".")[0] in ("Feature", "Element") and n not in registry()}
+    missing = {n for n in load_signatures() if n.split(".")[0] in ("Feature", "Element") and n not in load_functions()}
     assert missing == {"Feature.hersDescriptor", "Element.replaceProperties"}

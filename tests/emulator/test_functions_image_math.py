@@ -15,7 +15,7 @@ from eechips.emulator.errors import InvalidError
 from eechips.emulator.model import PixelType
 from eechips.emulator.pixels.encode import filled
 from eechips.emulator.pixels.types import cast_values, dtype_of, union_type
-from eechips.emulator.signatures import signatures
+from eechips.emulator.signatures import load_signatures
 from tests.graph import Ready, invoke
 from tests.images import ONE, UTM, asset, constant, evaluate, pixel, read, stored, values_of
 
@@ -287,7 +287,7 @@ def test_pixels_of_an_image_against_numpy() -> None:
 def test_every_operation_has_a_signature() -> None:
     from eechips.emulator.functions import image_math
 
-    assert set(image_math.FUNCTIONS) <= set(signatures())
+    assert set(image_math.FUNCTIONS) <= set(load_signatures())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.emulator.errors import EarthEngineError, InvalidError
-from eechips.emulator.signatures import signatures
+from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Kernel, Weights
 from tests.graph import call, invoke
 
@@ -229,6 +229,6 @@ def test_a_kernel_too_large_to_hold_is_refused() -> None:
 
 
 def test_all_kernels_are_there() -> None:
-    from eechips.emulator.functions import registry
+    from eechips.emulator.functions import load_functions
 
-    assert {n for n in signatures() if n.startswith("Kernel.")} <= set(registry())
+    assert {n for n in load_signatures() if n.startswith("Kernel.")} <= set(load_functions())

@@ -18,7 +18,7 @@ from eechips.emulator import reducers as r
 from eechips.emulator.errors import InvalidError, LimitError
 from eechips.emulator.reducers import Reducer, Sample, reduce_values, sample_of
 from eechips.emulator.reducers.student import two_sided
-from eechips.emulator.signatures import signatures
+from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Array, Collection
 from tests.graph import Ready, evaluate, invoke
 
@@ -130,10 +130,10 @@ class TestNames:
         assert r.LINEAR_FIT.output_names(["x", "y"], short=True) == ["scale", "offset"]
 
     def test_every_reducer_of_the_client_is_there_but_for_what_is_not_documented(self) -> None:
-        from eechips.emulator.functions import registry
+        from eechips.emulator.functions import load_functions
 
-        named = {name for name in signatures() if name.startswith("Reducer.")}
-        assert sorted(named - registry().keys()) == [
+        named = {name for name in load_signatures() if name.startswith("Reducer.")}
+        assert sorted(named - load_functions().keys()) == [
             "Reducer.fixed2DHistogram", "Reducer.histogramCombiner",
             "Reducer.ridgeRegression",
         ]  # fmt: skip

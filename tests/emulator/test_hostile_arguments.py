@@ -16,11 +16,11 @@ from affine import Affine
 from eechips.emulator.context import Context, Limits
 from eechips.emulator.errors import EarthEngineError
 from eechips.emulator.expression import Evaluator
-from eechips.emulator.functions import registry
+from eechips.emulator.functions import load_functions
 from eechips.emulator.info import Encoder
 from eechips.emulator.pixels.grid import Grid
 from eechips.emulator.pixels.image import Image, Render
-from eechips.emulator.signatures import signatures
+from eechips.emulator.signatures import load_signatures
 from eechips.emulator.values import Collection
 from tests.graph import EmptyStore, Graph, Ready, invoke
 
@@ -76,7 +76,7 @@ FITTING = {
 
 def calls(name: str) -> Iterator[tuple[str, Ready]]:
     """A call with every value in the place of each argument; the others fit."""
-    arguments = signatures()[name].arguments
+    arguments = load_signatures()[name].arguments
     fitting = {a.name: VALUES[FITTING.get(a.type.split("<")[0], "text")] for a in arguments if not a.optional}
     for argument in arguments:
         for kind, value in VALUES.items():
@@ -116,7 +116,7 @@ def check(name: str, every: int) -> int:
     return count
 
 
-CLASSES = sorted({name.split(".")[0] for name in registry()})
+CLASSES = sorted({name.split(".")[0] for name in load_functions()})
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ CLASSES = sorted({name.split(".")[0] for name in registry()})
 def test_a_sample_of_all_calls(kind: str) -> None:
     """Each eleventh value: over the arguments of all functions every value has its turn."""
     with warnings.catch_warnings(), np.errstate(all="warn"):
-        for name in sorted(registry()):
+        for name in sorted(load_functions()):
             if name.split(".")[0] == kind:
                 check(name, 11)
 
@@ -132,4 +132,4 @@ def test_a_sample_of_all_calls(kind: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", CLASSES)
 def test_all_calls(kind: str) -> None:
-    assert sum(check(name, 1) for name in registry() if name.split(".")[0] == kind) or kind
+    assert sum(check(name, 1) for name in load_functions() if name.split(".")[0] == kind) or kind

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from eechips.emulator.context import Limits
 from eechips.emulator.evaluation import Evaluation
-from eechips.emulator.functions import registry
-from eechips.emulator.signatures import signatures
+from eechips.emulator.functions import load_functions
+from eechips.emulator.signatures import load_signatures
 from eechips.emulator.stores import StoreConfig
 from eechips.emulator.workers import Answer, Job
 from tests.graph import Graph, Ready, invoke
@@ -115,7 +115,7 @@ NODES = st.sampled_from([
     *({"constantValue": value} for value in CONSTANTS), {"integerValue": "-9223372036854775808"},
     {"arrayValue": {}}, {"dictionaryValue": {"values": {"": {}}}}, {}, None, 5, "a",
 ])  # fmt: skip
-NAMES = st.sampled_from([*sorted(registry()), "", "nothing", "functionName", "arguments", "constantValue"])
+NAMES = st.sampled_from([*sorted(load_functions()), "", "nothing", "functionName", "arguments", "constantValue"])
 
 
 @st.composite
@@ -181,8 +181,8 @@ ODD = {
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ODD)
 def test_every_function_on_one_thing_for_all_its_arguments(answer: Callable[..., Answer], kind: str) -> None:
-    for name in sorted(registry()):
-        signature = signatures()[name]
+    for name in sorted(load_functions()):
+        signature = load_signatures()[name]
         for optional in (False, True):
             arguments = {a.name: ODD[kind] for a in signature.arguments if optional or not a.optional}
             start = time.monotonic()
@@ -257,7 +257,7 @@ def test_a_table_with_an_image_among_its_features_is_refused(answer: Callable[..
 def test_special_functions_take_infinity(answer: Callable[..., Answer], name: str) -> None:
     for operand in (-1, 1):
         infinity = invoke("Number.divide", left=operand, right=0)
-        argument = signatures()[name].arguments[0].name
+        argument = load_signatures()[name].arguments[0].name
         assert (
             answer("value:compute", {"expression": Graph().expression(invoke(name, **{argument: infinity}))}).status
             == 200

@@ -15,8 +15,8 @@ import pytest
 import requests
 
 from eechips.client.sessions import KEEP_ALIVE_HEADER
-from eechips.emulator.functions import registry
-from eechips.emulator.signatures import Argument, signatures
+from eechips.emulator.functions import load_functions
+from eechips.emulator.signatures import Argument, load_signatures
 from tests.conftest import Server
 from tests.fuzz.budget import Budget
 from tests.graph import Ready, invoke
@@ -87,12 +87,12 @@ _CUT_SHORT = ("Computation timed out.", "User memory limit exceeded.")
 def _by_type(names: Iterable[str]) -> Mapping[str, Sequence[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        found[signatures()[name].returns.split("<")[0]].append(name)
+        found[load_signatures()[name].returns.split("<")[0]].append(name)
     return found
 
 
-HERE = _by_type(sorted(registry()))
-MISSING = _by_type(sorted(signatures().keys() - registry().keys()))
+HERE = _by_type(sorted(load_functions()))
+MISSING = _by_type(sorted(load_signatures().keys() - load_functions().keys()))
 """Names of the functions that return each type: those that the local Earth Engine has, and the others."""
 
 
@@ -118,7 +118,7 @@ class Drawn:
         chance = self._random.random
         arguments = {
             argument.name: self._argument(argument, depth)
-            for argument in signatures()[name].arguments
+            for argument in load_signatures()[name].arguments
             if not argument.optional or chance() < 0.4
         }
         if chance() < 0.01:
@@ -225,7 +225,7 @@ def test_every_expression_is_answered_in_the_same_way_twice(server: Server, budg
     for random in budget.draws():
         name = random.choice(functions)
         expression = Drawn(random).expression(name)
-        kind = signatures()[name].returns.split("<")[0]
+        kind = load_signatures()[name].returns.split("<")[0]
         methods = [("value:compute", {}), *([METHODS[kind]] if kind in METHODS else [])]
         for method, more in methods:
             body = {"expression": expression, **more}

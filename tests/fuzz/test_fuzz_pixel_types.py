@@ -10,9 +10,9 @@ import math
 from random import Random
 
 from eechips.emulator.errors import EarthEngineError
-from eechips.emulator.functions import registry
+from eechips.emulator.functions import load_functions
 from eechips.emulator.pixels.encode import filled
-from eechips.emulator.signatures import signatures
+from eechips.emulator.signatures import load_signatures
 from tests.fuzz.budget import Budget
 from tests.graph import Ready, invoke
 from tests.images import ONE, constant, evaluate, read
@@ -28,9 +28,11 @@ _IMAGE = "Image<unknown bands>"
 
 def _taking(images: int) -> list[str]:
     """Functions that give an image and need so many images, and nothing else."""
-    needed = {name: [a.type for a in signatures()[name].arguments if not a.optional] for name in registry()}
+    needed = {name: [a.type for a in load_signatures()[name].arguments if not a.optional] for name in load_functions()}
     return sorted(
-        name for name, kinds in needed.items() if kinds == [_IMAGE] * images and signatures()[name].returns == _IMAGE
+        name
+        for name, kinds in needed.items()
+        if kinds == [_IMAGE] * images and load_signatures()[name].returns == _IMAGE
     )
 
 
@@ -48,9 +50,9 @@ def drawn(random: Random) -> Ready:
     both = invoke("Image.addBands", dstImg=a, srcImg=b)
     collection = invoke("ImageCollection.fromImages", images=[a, b, c])
     one, two = random.choice(ONE_IMAGE), random.choice(TWO_IMAGES)
-    names = [argument.name for argument in signatures()[two].arguments]
+    names = [argument.name for argument in load_signatures()[two].arguments]
     return random.choice([
-        invoke(one, **{signatures()[one].arguments[0].name: a}),
+        invoke(one, **{load_signatures()[one].arguments[0].name: a}),
         *[invoke(two, **{names[0]: a, names[1]: b})] * 3,
         invoke("Image.reduce", image=both, reducer=reducer),
         invoke("ImageCollection.reduce", collection=collection, reducer=reducer),

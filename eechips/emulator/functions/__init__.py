@@ -8,22 +8,30 @@ from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
 
-from eechips.emulator.functions.registry import Implementation, implementations
+from eechips.emulator.functions.registry import (
+    Implementation,
+    RegistrationError,
+    load_packages,
+    module_functions,
+)
 
 
 @cache
-def registry() -> Mapping[str, Implementation]:
-    """Every function that the local Earth Engine has, by name.
+def load_functions() -> Mapping[str, Implementation]:
+    """Return every function of the local Earth Engine by name: its own, and those of installed packages.
 
     Raises:
-        RuntimeError: if two modules claim the same name.
+        RegistrationError: if two modules define the same name, or a package cannot be imported.
     """
+    names = sorted(info.name for info in pkgutil.iter_modules(__path__))
+    own = [importlib.import_module(f"{__name__}.{name}") for name in names]
     found: dict[str, Implementation] = {}
-    for info in sorted(pkgutil.iter_modules(__path__), key=lambda i: i.name):
-        module = importlib.import_module(f"{__name__}.{info.name}")
-        table = dict(getattr(module, "FUNCTIONS", {}))
-        for name, implementation in (*implementations(module), *table.items()):
+    for module in (*own, *load_packages()):
+        for name, implementation in module_functions(module):
             if name in found:
-                raise RuntimeError(f"Two functions are called {name}.")
+                raise RegistrationError(
+                    f"the function {name} of {module.__name__} exists already, in {found[name].call.__module__}: "
+                    "rename or remove one of them"
+                )
             found[name] = implementation
     return MappingProxyType(found)

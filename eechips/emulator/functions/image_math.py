@@ -334,25 +334,6 @@ def _table() -> Mapping[str, Implementation]:
 FUNCTIONS: Mapping[str, Implementation] = _table()
 
 
-@function("Image.normalizedDifference")
-def normalized_difference(input: Image, bandNames: list[str] | None) -> Image:
-    """(first - second) / (first + second); masked where either is negative."""
-    from eechips.emulator.functions.image import choose
-
-    chosen = choose(input, bandNames) if bandNames is not None else list(input.bands[:2])
-    if len(chosen) != 2:
-        raise InvalidError(f"Two bands are needed, found {len(chosen)}.")
-    first, second = chosen
-
-    def pixel(pixels: Sequence[Pixels]) -> Pixels:
-        a, b = (p.values.astype(np.float64) for p in pixels)
-        ratio = BINARY["divide"](a - b, a + b).astype(np.float32)
-        return Pixels(ratio, both(both(pixels[0].mask, pixels[1].mask), (a >= 0) & (b >= 0)))
-
-    raster = PerPixel(((first, second),), (pixel,))
-    return input.computed([replace(first, name="nd", type=PixelType("float", -1, 1), raster=raster, index=0)])
-
-
 @function("Image.clamp")
 def clamp(input: Image, low: float, high: float) -> Image:
     """Values kept between two limits, in the type of the band, which is widened for limits that it does not hold."""

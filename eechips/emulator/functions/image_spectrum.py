@@ -1,4 +1,4 @@
-"""``ee.Image``: spectra of pixels: distances between them, and mixtures."""
+"""``ee.Image``: spectra of pixels: distances, mixtures and indices."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from eechips.emulator.elementwise import BINARY
 from eechips.emulator.errors import InvalidError
+from eechips.emulator.functions.image import choose
 from eechips.emulator.functions.registry import function
-from eechips.emulator.pixels.compute import Joint, all_of, both
+from eechips.emulator.model import PixelType
+from eechips.emulator.pixels.compute import Joint, PerPixel, all_of, both
 from eechips.emulator.pixels.image import Image, Pixels
 from eechips.emulator.pixels.types import DOUBLE
 
@@ -132,3 +135,20 @@ def _least(spectra: Spectra, seen: Spectra, *, sum_to_one: bool) -> Spectra:
         best[:, better] = 0.0
         best[np.ix_(np.array(members), np.flatnonzero(better))] = shares[:, better]
     return best
+
+
+@function("Image.normalizedDifference")
+def normalized_difference(input: Image, bandNames: list[str] | None) -> Image:
+    """(first - second) / (first + second); masked where either is negative."""
+    chosen = choose(input, bandNames) if bandNames is not None else list(input.bands[:2])
+    if len(chosen) != 2:
+        raise InvalidError(f"Two bands are needed, found {len(chosen)}.")
+    first, second = chosen
+
+    def pixel(pixels: Sequence[Pixels]) -> Pixels:
+        a, b = (p.values.astype(np.float64) for p in pixels)
+        ratio = BINARY["divide"](a - b, a + b).astype(np.float32)
+        return Pixels(ratio, both(both(pixels[0].mask, pixels[1].mask), (a >= 0) & (b >= 0)))
+
+    raster = PerPixel(((first, second),), (pixel,))
+    return input.computed([replace(first, name="nd", type=PixelType("float", -1, 1), raster=raster, index=0)])
