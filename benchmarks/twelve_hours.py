@@ -61,7 +61,7 @@ _SPENT = (
 )
 _RECIPE = """
 import ee
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.recipe import Chip
 
 

@@ -11,7 +11,7 @@ from eechips.recipe import ScriptRecipe, load_recipe
 
 CHIPS = """
 import ee
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.recipe import Chip
 
 

@@ -11,7 +11,7 @@ from apache_beam.coders.typecoders import registry
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.errors import WorkerLostError
 from eechips.manifest.record import LISTS, State
-from eechips.moment import utc_now
+from eechips.timestamps import utc_now
 
 
 # Beam makes a schema of it, so that Optional has to stand where `str | None` would.

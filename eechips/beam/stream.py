@@ -19,8 +19,8 @@ from eechips.beam.transform import FetchUnits
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.record import State
-from eechips.moment import utc_now
 from eechips.recipe import as_unit, unit_id, unit_value
+from eechips.timestamps import utc_now
 
 _REFUSED = "refused"
 _LATENESS = 7 * 86400  # seconds: as long as Pub/Sub keeps a message that nobody takes

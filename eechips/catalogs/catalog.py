@@ -15,10 +15,10 @@ from eechips.catalogs.extents import Extent
 from eechips.catalogs.layout import name_in_path
 from eechips.catalogs.schema import Partition, Schema
 from eechips.errors import RunLockedError, StorageError, UsageError
-from eechips.human import human_bytes
 from eechips.manifest.lock import is_held
 from eechips.objects import ObjectStore, is_address
 from eechips.storage import LocalStore
+from eechips.text import format_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Catalog:
     @property
     def summary(self) -> str:
         """For people: how much there is, and where."""
-        size = human_bytes(sum(partition.bytes for partition in self.schema.partitions.values()))
+        size = format_bytes(sum(partition.bytes for partition in self.schema.partitions.values()))
         count = len(self.schema.partitions)
         return f"{len(self):,} items in {count:,} partition{'' if count == 1 else 's'}, {size}, in {self._where}"
 

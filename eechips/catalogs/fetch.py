@@ -25,9 +25,9 @@ from urllib.parse import urlsplit
 from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, is_web, told
 from eechips.catalogs.hosts import Host
 from eechips.errors import UsageError
-from eechips.moment import parse_retry_after
 from eechips.network import is_host_off_limits, is_host_private, is_host_public, is_off_limits, is_private
 from eechips.objects.refusal import is_final
+from eechips.timestamps import parse_retry_after
 
 
 class Maker(Protocol):

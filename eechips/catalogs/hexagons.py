@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.catalogs.areas import square_metres, stepped
 from eechips.errors import UsageError
-from eechips.footprints import polygons
+from eechips.geo.polygons import list_polygons
 
 _SPREAD = 2.0  # the largest cells have less than twice the mean area (https://h3geo.org/docs/core-library/restable)
 _SHRINK = 0.65  # and no edge is as short as this times the mean edge
@@ -86,12 +86,12 @@ def _pieces(part: BaseGeometry) -> list[Any]:
     """A polygon in pieces of which H3 does not think that they go the other way round the Earth."""
     west, south, east, north = part.bounds
     if east - west <= _WIDEST:
-        return polygons(part)
+        return list_polygons(part)
     edges = np.linspace(west, east, int((east - west) // _WIDEST) + 2)
     return [
         piece
         for left, right in pairwise(edges.tolist())
-        for piece in polygons(shapely.intersection(part, shapely.box(left, south, right, north)))
+        for piece in list_polygons(shapely.intersection(part, shapely.box(left, south, right, north)))
     ]
 
 

@@ -8,7 +8,7 @@ import shapely
 import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
-from eechips.footprints import wrap
+from eechips.geo.polygons import wrap_at_antimeridian
 
 _HALF = 180.0
 _TALL = 60.0  # degrees of latitude that no footprint of a scene has
@@ -48,7 +48,7 @@ def within(shape: BaseGeometry, box: Box | None) -> BaseGeometry:
     if kinds == {"Polygon"}:
         whole = shapely.union_all([_whole(part) for part in parts])
         if not whole.is_empty:
-            return wrap(whole)
+            return wrap_at_antimeridian(whole)
         parts = [shapely.LineString(part.exterior) for part in parts]  # without an area
     pieces = [piece for part in parts for piece in _simple(_cut(part))]
     if len(pieces) == 1:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from shapely.geometry.base import BaseGeometry
 
 from eechips.catalogs.areas import meets_more, stepped
-from eechips.crs import project
+from eechips.geo.crs import project
 
 _SOUTH, _NORTH = -80.0, 84.0  # latitudes between which there are zones
 _REACH = 5_000.0  # metres: what is smaller meets six cells at most, where zones meet

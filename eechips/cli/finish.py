@@ -17,12 +17,12 @@ from eechips.cli.options import fetches
 from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
 from eechips.engine.disk import free_bytes
 from eechips.errors import UsageError
-from eechips.human import human_bytes, human_time
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.failures import failures_of, kinds_of
 from eechips.manifest.run import REPORT_NAME, Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe
+from eechips.text import format_bytes, format_duration
 
 FAILURES = 1
 """Exit status of a run some of whose units failed."""
@@ -112,23 +112,23 @@ def show_log(config: RunConfig) -> None:
 
 
 def _foreseen(foreseen: Estimate, config: RunConfig) -> list[str]:
-    size = "unknown" if foreseen.bytes is None else f"about {human_bytes(foreseen.bytes)}"
+    size = "unknown" if foreseen.bytes is None else f"about {format_bytes(foreseen.bytes)}"
     lines = [f"units     {foreseen.units:,}", f"requests  {foreseen.requests:,}", f"bytes     {size}"]
     if foreseen.seconds is not None:
         lines.append(f"time      {_time(foreseen.seconds, foreseen, is_local=config.local)}")
     place = config.results or str(config.out)
     if foreseen.bytes and not is_address(place) and foreseen.bytes > (free := free_bytes(Path(place))):
-        lines.append(f"disk      {human_bytes(free)} free where {place} is: too little")
+        lines.append(f"disk      {format_bytes(free)} free where {place} is: too little")
     return lines
 
 
 def _time(seconds: float, foreseen: Estimate, *, is_local: bool) -> str:
     """How long a run takes: as long as the service computes, or as long as the results travel."""
-    service = f"{human_time(seconds)} on Earth Engine" if foreseen.requests else human_time(seconds)
+    service = f"{format_duration(seconds)} on Earth Engine" if foreseen.requests else format_duration(seconds)
     transfer = 0.0 if foreseen.bytes is None or is_local else foreseen.bytes / _BYTES_PER_SECOND
     if transfer <= seconds:
         return f"about {service}"
-    return f"about {human_time(transfer)} for the transfer at 100 Mbit/s; {service}"
+    return f"about {format_duration(transfer)} for the transfer at 100 Mbit/s; {service}"
 
 
 def _confirm(foreseen: Forecast) -> bool:
@@ -151,9 +151,9 @@ def _expected(foreseen: Forecast) -> list[str]:
         f"tried     {foreseen.tried:,} units",
         f"left      {foreseen.left:,} units",
         f"requests  about {foreseen.requests:,}",
-        f"bytes     about {human_bytes(foreseen.bytes)}",
-        f"time      about {human_time(foreseen.seconds)}, with {foreseen.slots:,} requests in flight",
-        f"compute   {human_time(foreseen.request_seconds)} of requests, added up; Earth Engine does not tell EECU",
+        f"bytes     about {format_bytes(foreseen.bytes)}",
+        f"time      about {format_duration(foreseen.seconds)}, with {foreseen.slots:,} requests in flight",
+        f"compute   {format_duration(foreseen.request_seconds)} of requests, added up; Earth Engine does not tell EECU",
     ]
 
 
@@ -181,7 +181,7 @@ def _achieved(done: Run) -> str:
             f" run the script again with --out {shlex.quote(os.path.commonpath(folders))}, or let it write by relative"
             " paths."
         )
-    size = human_bytes(status.bytes)
+    size = format_bytes(status.bytes)
     return f"{whole:,} of {wanted:,} results{blank}{rowless}{fileless}{dropped}{unwanted}, {size}, in {place}{outside}"
 
 

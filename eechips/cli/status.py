@@ -14,8 +14,8 @@ import click
 
 from eechips.cli.chart import bars, width_for
 from eechips.cli.options import HELP, debug_option
-from eechips.human import human_bytes, human_time
 from eechips.manifest.run import Run, Status, open_run
+from eechips.text import format_bytes, format_duration
 
 _EVERY = 2.0  # seconds between two looks
 _PATIENCE = 10.0  # a look may take this share of the time: what is watched is not to be slowed down by it
@@ -83,13 +83,13 @@ def _facts(folder: Path, status: Status) -> list[str]:
     facts = [("run", str(folder)), ("units", f"{status.total:,}")]
     facts += [(state, f"{count:,}") for state, count in status.counts.items()]
     facts += [("", f"{count:,} {error}") for error, count in status.failures.items()]
-    facts += [("bytes", f"{status.bytes:,} ({human_bytes(status.bytes)})"), ("requests", f"{status.requests:,}")]
+    facts += [("bytes", f"{status.bytes:,} ({format_bytes(status.bytes)})"), ("requests", f"{status.requests:,}")]
     if status.rate is not None:
         recent = status.history.recent
         now = f", {recent:.1f} in the last minute" if recent is not None else ""
         facts.append(("rate", f"{status.rate:.1f} a second{now}"))
     if status.seconds_left is not None:
-        facts.append(("time left", f"about {human_time(status.seconds_left)}"))
+        facts.append(("time left", f"about {format_duration(status.seconds_left)}"))
     if status.started:
         facts.append(("started", status.started))
         facts.append(("finished", status.finished or ("not yet" if status.is_running else "no: it was stopped")))
@@ -105,7 +105,7 @@ def _charts(status: Status) -> list[str]:
     limit = f", of {history.limits[-1]:,.0f} at last" if history.limits else ""
     for title, values in (("units a second", history.rates), (f"requests in flight{limit}", history.in_flight)):
         if len(values) > 1:
-            end = human_time(history.duration)
+            end = format_duration(history.duration)
             drawn = bars(values, height=_HEIGHT, top=_rounded_up(values), end=end, is_plain=is_plain)
             lines += ["", title, *drawn]
     return lines

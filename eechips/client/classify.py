@@ -28,8 +28,8 @@ from eechips.errors import (
     UnknownServiceError,
     ValidationError,
 )
-from eechips.human import printable
-from eechips.moment import parse_retry_after
+from eechips.text import replace_control_characters
+from eechips.timestamps import parse_retry_after
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
 _AUTHENTICATE = "run `earthengine authenticate`, give a key with --credentials, or try without an account: --local"
@@ -50,7 +50,7 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
         if no row of :mod:`eechips.client.service_errors` matches; a ValidationError if the body was cut off as well.
     """
     if isinstance(body, str):
-        body = ErrorBody(printable(body))
+        body = ErrorBody(replace_control_characters(body))
     text = scrub(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
     row = find(status, body)
     if row is None and not body.is_whole:
@@ -227,15 +227,15 @@ def parse_error(body: bytes) -> ErrorBody:
     except (ValueError, RecursionError):
         text = re.sub(r"<[^>]*>|\s+", " ", body[:2000].decode("utf-8", "replace"))
         is_whole = not body.lstrip().startswith(b"{")
-        return ErrorBody(printable(re.sub(r" +", " ", text).strip()[:200]), is_whole=is_whole)
+        return ErrorBody(replace_control_characters(re.sub(r" +", " ", text).strip()[:200]), is_whole=is_whole)
     if isinstance(document, list) and document:
         document = document[0]
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
-        return ErrorBody(printable(str(error)))
+        return ErrorBody(replace_control_characters(str(error)))
     details = [entry for name in ("errors", "details") for entry in _dicts(error.get(name))]
     return ErrorBody(
-        message=printable(str(error.get("message") or error.get("status", ""))),
+        message=replace_control_characters(str(error.get("message") or error.get("status", ""))),
         reasons=tuple(str(entry["reason"]) for entry in details if entry.get("reason")),
         window=_window(details),
     )
@@ -318,5 +318,5 @@ def _name(error: BaseException) -> str:
     if isinstance(nested, BaseException):
         reason = nested
     text = re.sub(r"<[^>]*>:? ?|HTTPS?ConnectionPool\([^)]*\):? ?", "", scrub(str(reason)))
-    text = printable(" ".join(text.split()))
+    text = replace_control_characters(" ".join(text.split()))
     return f"{type(reason).__name__}: {text}"[:300] if text else type(reason).__name__

@@ -27,8 +27,8 @@ from eechips.client.split import (
     part_of,
 )
 from eechips.errors import PermanentError, TooLargeError, ValidationError
-from eechips.grid import Grid, Part, Window
-from eechips.series import Divisible, Series
+from eechips.geo.grid import Grid, Part, Window
+from eechips.recipe.series import Divisible, Series
 
 if TYPE_CHECKING:
     import ee

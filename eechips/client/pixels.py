@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from eechips.recipe import MASK_BAND
-from eechips.template import Template
+from eechips.recipe.template import Template
 
 if TYPE_CHECKING:
     import ee
 
-    from eechips.grid import Grid
+    from eechips.geo.grid import Grid
     from eechips.recipe import Chip
 
 Method = Literal["url", "pixels"]

@@ -14,8 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.transport import Request
-from eechips.grid import Grid
-from eechips.template import Template
+from eechips.geo.grid import Grid
+from eechips.recipe.template import Template
 
 if TYPE_CHECKING:
     from eechips.recipe import Chip

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from eechips.client.classify import unavailable_until
 from eechips.errors import TransientError, UnreachableError
-from eechips.human import human_time
+from eechips.text import format_duration
 
 T = TypeVar("T")
 
@@ -145,7 +145,7 @@ class _Patience:
         self._waited += asked if asked > self._policy.max_delay else 0.0  # shorter ones count towards the total
         if self._waited > self._policy.longest_wait:
             moment = datetime.now(timezone.utc) + timedelta(seconds=min(asked, _MOST_ASKED))
-            what = f"Earth Engine asks to wait {human_time(asked)} ({str(error).rstrip('.')})"
+            what = f"Earth Engine asks to wait {format_duration(asked)} ({str(error).rstrip('.')})"
             raise unavailable_until(what, moment) from error
         return asked
 

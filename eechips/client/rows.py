@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client.classify import can_split, raising_too_large
 from eechips.client.split import Sizes, hopeless
 from eechips.errors import TooLargeError, ValidationError
-from eechips.series import Divisible, Series
+from eechips.recipe.series import Divisible, Series
 
 if TYPE_CHECKING:
     import ee

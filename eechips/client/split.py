@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from eechips.client.pixels import Method
 from eechips.errors import TooLargeError
-from eechips.grid import Grid, Window
+from eechips.geo.grid import Grid, Window
 
 if TYPE_CHECKING:
     from eechips.recipe import Chip
@@ -35,7 +35,7 @@ class Limits:
     """The most that one request for pixels may ask for.
 
     Attributes:
-        bytes: uncompressed; see :meth:`eechips.grid.Window.estimate_bytes`.
+        bytes: uncompressed; see :meth:`eechips.geo.grid.Window.estimate_bytes`.
         side: pixels.
         bands: the mask band included; None where no limit is documented.
     """

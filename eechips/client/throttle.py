@@ -29,7 +29,7 @@ from typing import Any
 from eechips.client.congestion import START, USUAL, Cell, Controller
 from eechips.client.nameless_memory import nameless_memory
 from eechips.errors import ConfigurationError
-from eechips.moment import parse_retry_after
+from eechips.timestamps import parse_retry_after
 
 # Cells of the shared page: doubles, all times on the monotonic clock, which processes of one machine share.
 # The controller's come first, then those of the run, then some for every seat.

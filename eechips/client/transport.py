@@ -26,7 +26,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
 from eechips.client.throttle import Seat, Slot
 from eechips.errors import EechipsError, TooLargeError, TransientError, UnreachableError, ValidationError
-from eechips.moment import parse_retry_after, utc_now
+from eechips.timestamps import parse_retry_after, utc_now
 
 if TYPE_CHECKING:
     import httplib2

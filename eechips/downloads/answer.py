@@ -19,9 +19,9 @@ from eechips.downloads.assets import is_whole, preferred
 from eechips.downloads.given import AssetKey
 from eechips.downloads.reader import Unread
 from eechips.errors import StorageError
-from eechips.human import human_time
 from eechips.removal import Named, remove, replace
 from eechips.staging import new_writer, temporary_name
+from eechips.text import format_duration
 
 ANSWER_NAME = "items.parquet"
 """In the folder of the run: a row per item, and then one for each thing that could not be read."""
@@ -81,7 +81,7 @@ class Answer:
     def age(self) -> str:
         """How old it is, in words."""
         asked = self.asked
-        return "" if asked is None else human_time(max(0.0, (self._now() - asked).total_seconds()))
+        return "" if asked is None else format_duration(max(0.0, (self._now() - asked).total_seconds()))
 
     @property
     def unread(self) -> int:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.crs import parse_crs
 from eechips.downloads.ends import check_end
 from eechips.errors import UsageError, ValidationError
+from eechips.geo.crs import parse_crs
 from eechips.warning_filters import ignore
 from eechips.writers import Facts
 

@@ -16,8 +16,8 @@ from eechips.client.classify import classify_exception, is_passing
 from eechips.client.sessions import open_session
 from eechips.downloads.address import host_of, shown
 from eechips.errors import PermanentError, TransientError
-from eechips.human import human_bytes
 from eechips.network import is_host_public
+from eechips.text import format_bytes
 
 _REDIRECTIONS = 10
 _MOVED = (301, 302, 303, 307, 308)
@@ -221,7 +221,7 @@ def read_body(response: requests.Response, address: str, most: int) -> bytes:
             if is_error:
                 break
             raise PermanentError(
-                f"{shown(address)} sends more than {human_bytes(most)}, which nothing of this kind has: it is not read"
+                f"{shown(address)} sends more than {format_bytes(most)}, which nothing of this kind has: it is not read"
             )
     return b"".join(pieces)[:most]
 

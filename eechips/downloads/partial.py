@@ -16,11 +16,11 @@ from typing import Any
 
 from eechips.downloads.digest import new_digest
 from eechips.errors import StorageError
-from eechips.moment import parse_http_date
 from eechips.removal import Reserved, remove, remove_empty
 from eechips.removal import replace as rename
 from eechips.staging import Writer, boot_id, has_ended, new_writer, temporary_name
 from eechips.storage import write_file
+from eechips.timestamps import parse_http_date
 
 _BLOCK = 1 << 20
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from eechips.moment import utc_now
 from eechips.removal import Reserved, remove, replace
 from eechips.storage import write_file
+from eechips.timestamps import utc_now
 
 QUARANTINE = "quarantine"
 """In the folder of the run: ``<id>.<suffix>`` is the file, ``<id>.json`` says what is wrong with it."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from eechips.errors import StorageError, TransientError
-from eechips.human import human_bytes
+from eechips.text import format_bytes
 
 _BURST = 0.25  # seconds of the rate that may come at once
 _STEP = 1 << 22  # bytes of a file that are written before all others learn of it
@@ -137,5 +137,5 @@ class Room:
         """Raises StorageError unless so many bytes fit on the disk."""
         free = self._free(self._folder)
         if count + _SPARE > free:
-            needed = f"{human_bytes(count)} are needed, and {human_bytes(_SPARE)} to spare"
-            raise StorageError(f"the disk of {self._folder} has {human_bytes(free)} left: {needed}")
+            needed = f"{format_bytes(count)} are needed, and {format_bytes(_SPARE)} to spare"
+            raise StorageError(f"the disk of {self._folder} has {format_bytes(free)} left: {needed}")

@@ -23,8 +23,8 @@ from eechips.downloads.partial import range_of
 from eechips.downloads.refusal import region_of
 from eechips.downloads.signing import Signer
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
-from eechips.human import human_bytes
-from eechips.moment import parse_retry_after
+from eechips.text import format_bytes
+from eechips.timestamps import parse_retry_after
 
 T = TypeVar("T")
 
@@ -267,7 +267,7 @@ def _text(address: str) -> str:
         with open_remote(address) if path is None else path.open("rb") as file:
             content = bytes(file.read(LARGEST_DOCUMENT + 1))
         if len(content) > LARGEST_DOCUMENT:
-            raise PermanentError(f"{shown(address)} has more than {human_bytes(LARGEST_DOCUMENT)}, as no document has")
+            raise PermanentError(f"{shown(address)} has more than {format_bytes(LARGEST_DOCUMENT)}, as no document has")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise PermanentError(f"{shown(address)} is no text") from None

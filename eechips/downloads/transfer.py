@@ -26,7 +26,7 @@ from eechips.downloads.partial import Partial, Version, range_of, unsatisfied_of
 from eechips.downloads.rate import Rate, Room, paced
 from eechips.downloads.refusal import Refusal, refusal_of
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
-from eechips.moment import parse_retry_after
+from eechips.timestamps import parse_retry_after
 from eechips.writers import Facts
 
 if TYPE_CHECKING:

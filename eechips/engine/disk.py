@@ -10,9 +10,9 @@ from typing import Any
 
 from eechips.engine.estimate import chip_bytes, resized, size_of
 from eechips.errors import StorageError
-from eechips.human import human_bytes
 from eechips.manifest.ledger import Ledger
 from eechips.recipe import Chip, SupportsSize, Unit, unit_value
+from eechips.text import format_bytes
 
 _LOOKED_AT = 1000
 """Open units, spread over the plan, whose sizes stand for those of all."""
@@ -35,7 +35,7 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
     free = free_bytes(folder)
     if free < need:
         raise StorageError(
-            f"the disk of {folder} has {human_bytes(free)} free, and this takes about {human_bytes(need)}: {advice}"
+            f"the disk of {folder} has {format_bytes(free)} free, and this takes about {format_bytes(need)}: {advice}"
         )
 
 

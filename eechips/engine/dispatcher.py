@@ -27,13 +27,13 @@ from eechips.engine.replacement import Replacements
 from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits
 from eechips.errors import EechipsError, InternalError, ProjectUnavailableError, UsageError, WorkerLostError
-from eechips.human import human_time
 from eechips.manifest.drops import COMMITTING
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.names import FOREIGN
 from eechips.manifest.record import Record, State, WorkUnit
 from eechips.manifest.run import AS_IT_GOES
 from eechips.storage import Store
+from eechips.text import format_duration
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _SHORT_TICK = 0.05  # while units are drawn, of which nobody tells when they are there
@@ -275,7 +275,8 @@ class Dispatcher:
         elif self._clock() + throttle.asked_left > self._end:
             reason = "time over"
             self._progress.say(
-                f"Stopping: Earth Engine asks to wait {human_time(throttle.asked_left)}, longer than the run may take."
+                f"Stopping: Earth Engine asks to wait {format_duration(throttle.asked_left)}, longer than the run may"
+                " take."
             )
         if reason is None:
             return False
@@ -372,8 +373,8 @@ class Dispatcher:
             self._waiting_told = now
             self._log.write("waiting", seconds=round(left))
             self._progress.say(
-                f"Earth Engine asks to wait: the run resumes in {human_time(left)}, at {until:%H:%M} UTC. Nothing is"
-                " lost; Ctrl-C stops."
+                f"Earth Engine asks to wait: the run resumes in {format_duration(left)}, at {until:%H:%M} UTC."
+                " Nothing is lost; Ctrl-C stops."
             )
         elif left <= 0.0 and told is not None:
             self._waiting_told = None

@@ -33,10 +33,10 @@ from eechips.engine.disk import existing_folder, free_bytes
 from eechips.engine.local_server import serve
 from eechips.engine.run import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
-from eechips.human import human_time
-from eechips.moment import parse_http_date, parse_retry_after
 from eechips.objects import ObjectStore, is_address
 from eechips.staging import new_writer
+from eechips.text import format_duration
+from eechips.timestamps import parse_http_date, parse_retry_after
 
 State = Literal["ok", "warning", "failed", "skipped"]
 """``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: it cannot be told."""
@@ -313,7 +313,7 @@ def check_endpoint(endpoint: str, answers: Sequence[Answer]) -> Finding:
     if last.error is not None and not isinstance(last.error, ConfigurationError):
         asked = last.error.retry_after if isinstance(last.error, TransientError) else None
         if asked is not None and asked > RetryPolicy().longest_wait:
-            detail = f"{endpoint} asks to wait {human_time(asked)} ({last.error})"
+            detail = f"{endpoint} asks to wait {format_duration(asked)} ({last.error})"
             return Finding("endpoint", "failed", detail, "run the command after that")
         again = "try again later; https://status.earthengine.app says whether the service has trouble"
         return Finding("endpoint", "warning", f"{endpoint} answers: {last.error}", again)

@@ -14,7 +14,7 @@ from eechips.writers import Expectation, Written, sniff, validate, writer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eechips.grid import Part
+    from eechips.geo.grid import Part
 
 
 def content(fetcher: Fetcher, result: Any) -> Written:

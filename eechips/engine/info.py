@@ -14,8 +14,8 @@ from eechips.client.scrub import scrub, secrets_of
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import needs_service
 from eechips.manifest.authorship import SIGNATURE, sign
-from eechips.moment import utc_now
 from eechips.recipe import Recipe
+from eechips.timestamps import utc_now
 
 
 def info_of(

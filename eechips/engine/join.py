@@ -37,11 +37,11 @@ from eechips.manifest.names import OVERWRITTEN, result_name
 from eechips.manifest.received import check_new, check_paths, check_values, read_info
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME
-from eechips.moment import utc_now
 from eechips.objects import ObjectStore, in_order
 from eechips.recipe import Recipe
 from eechips.staging import new_writer
 from eechips.storage import Staged, Store, make_folder, write_file
+from eechips.timestamps import utc_now
 from eechips.writers import validate
 
 _AT_ONCE = 8  # results that are read at once

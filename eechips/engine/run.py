@@ -76,13 +76,13 @@ from eechips.manifest.names import CALLS, FOREIGN, OVERWRITTEN, files_before
 from eechips.manifest.received import check_new, check_paths, check_values
 from eechips.manifest.record import State
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
-from eechips.moment import utc_now
 from eechips.objects import ObjectStore, is_address
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsSize
 from eechips.removal import Locked, remove, remove_empty, scratch_folder
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, Store, make_folder, write_file
+from eechips.timestamps import utc_now
 
 _PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _SERVER_LOG_NAME = "local.log"

@@ -10,8 +10,8 @@ from typing import Any
 
 from eechips.client.scrub import scrub
 from eechips.errors import StorageError
-from eechips.moment import utc_now
 from eechips.storage import regular_file
+from eechips.timestamps import utc_now
 
 LOG_NAME = "run.log"
 

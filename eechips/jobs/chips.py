@@ -11,7 +11,7 @@ import numpy as np
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan
 from eechips.jobs.dates import Dates
 from eechips.jobs.layers import Bands, Layer, layers_of

@@ -15,7 +15,7 @@ import numpy as np
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, Survey, Treatment, check_empty
 from eechips.jobs.recipe_options import fetch, field_names, slug, split, takes
 from eechips.manifest.run import Run
@@ -27,7 +27,7 @@ from eechips.planning.outlines import middle
 from eechips.planning.periods import Step, parse_day, parse_step
 from eechips.planning.regions import choices
 from eechips.recipe import Chip, NoData, Unit
-from eechips.template import Template
+from eechips.recipe.template import Template
 
 REDUCERS = ("mean", "median", "min", "max", "mode", "stdDev", "count", "mosaic")
 """What makes one value of a pixel's values in a period; beside them there are pNN and qualityMosaic:BAND."""

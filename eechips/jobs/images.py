@@ -12,14 +12,14 @@ import ee
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, Treatment, check_empty
 from eechips.jobs.recipe_options import fetch, field_names, slug, split, takes
 from eechips.manifest.run import Run
 from eechips.planning import inventory
 from eechips.planning.overlaps import Overlap
 from eechips.recipe import Chip, Unit
-from eechips.template import Template
+from eechips.recipe.template import Template
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from eechips.planning.cloud_masks import Mask
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics
 from eechips.recipe import Unit
-from eechips.series import Divisible, Series
+from eechips.recipe.series import Divisible, Series
 
 _FOOTPRINT_SLACK = 10_000.0  # metres; what comes back is looked at more closely, see pairs
 _DAY = 86_400_000.0  # milliseconds

@@ -19,10 +19,10 @@ from eechips.engine.estimate import USUAL_IN_FLIGHT, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
 from eechips.engine.run import RecipeContext
 from eechips.errors import UsageError
-from eechips.human import human_bytes, human_time
 from eechips.manifest.record import Record, State
 from eechips.recipe import Recipe, canonical_json, unit_value
 from eechips.storage import write_file
+from eechips.text import format_bytes, format_duration
 
 FOLDER = "check"
 """Where the files are kept, below the run's folder."""
@@ -54,7 +54,7 @@ class Tried:
         text = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
         record, requests = self.record, "request" if self.record.requests == 1 else "requests"
         cost = f"{record.seconds or 0:.2f} s, {record.requests} {requests}"
-        size = "" if record.bytes is None else f", {human_bytes(record.bytes)}"
+        size = "" if record.bytes is None else f", {format_bytes(record.bytes)}"
         lines = [f"unit {record.position:,}  {text}", f"  {record.state.value.replace('_', ' ')}: {cost}{size}"]
         lines += [f"  file: {file}" for file in self.files]
         if not self.files and not record.state.is_failure:
@@ -124,8 +124,8 @@ class Check:
 
 
 def _foreseen(forecast: Forecast) -> str:
-    time = f"{human_time(forecast.seconds)} with {forecast.slots} requests at once"
-    return f"about {forecast.requests:,} requests, {human_bytes(forecast.bytes)}, {time}"
+    time = f"{format_duration(forecast.seconds)} with {forecast.slots} requests at once"
+    return f"about {forecast.requests:,} requests, {format_bytes(forecast.bytes)}, {time}"
 
 
 def _own_frames(traceback: str) -> Iterator[str]:
@@ -282,7 +282,7 @@ def _tried(bench: RecipeContext, positions: Sequence[int]) -> Iterator[Tried]:
     files: dict[int, list[str]] = {}
     for position, _, layer, file, size, *_ in bench.ledger.unit_files():
         words = file if layer is None else f"{file} ({layer})"
-        files.setdefault(position, []).append(f"{words}, {human_bytes(size)}")
+        files.setdefault(position, []).append(f"{words}, {format_bytes(size)}")
     for rows in bench.ledger.batches(("unit", *_COLUMNS)):
         for unit, *values in rows:
             given = dict(zip(_COLUMNS, values, strict=True))

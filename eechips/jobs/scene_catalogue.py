@@ -19,9 +19,9 @@ from eechips.downloads.reader import Reader, Unread, told_unread
 from eechips.downloads.search import Search, answered, chosen, items
 from eechips.engine.run_log import RunLog
 from eechips.errors import ConfigurationError, UsageError
-from eechips.human import human_bytes
 from eechips.jobs.scene_lists import is_list, listed_items
 from eechips.recipe import Unit
+from eechips.text import format_bytes
 
 _log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class SceneCatalogue:
         if without == count:
             raise UsageError(f"no item has the assets that were asked for; there are {', '.join(there) or 'none'}")
         lacking = f"; {without:,} more have none of the assets" if without else ""
-        sizes = f", {human_bytes(size)}" if size else ""
+        sizes = f", {format_bytes(size)}" if size else ""
         many = "1 item" if count - without == 1 else f"{count - without:,} items"
         _log.info("%s of %s%s%s", many, shown(self.search.stac), sizes, lacking)
         if unknown:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
 _LARGEST = 1 << 63
@@ -106,7 +106,7 @@ def geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[Any, ..
 
 
 def _outlines(grids: Sequence[Grid | None]) -> Sequence[Any]:
-    from eechips.footprints import footprints  # which loads pyproj: workers of queues write no manifest
+    from eechips.geo.footprints import footprints  # which loads pyproj: workers of queues write no manifest
 
     try:
         return list(footprints(grids))
@@ -115,7 +115,7 @@ def _outlines(grids: Sequence[Grid | None]) -> Sequence[Any]:
 
 
 def _is_known(grid: Grid | None) -> bool:
-    from eechips.footprints import footprints
+    from eechips.geo.footprints import footprints
 
     try:
         footprints([grid])

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eechips.human import human_bytes
 from eechips.manifest.styles import Style, styles_of
 from eechips.received_files import read_frame
 from eechips.removal import temporary_folder
+from eechips.text import format_bytes
 
 if TYPE_CHECKING:
     from eechips.manifest.run import Run
@@ -98,7 +98,7 @@ def _summary(run: Run) -> str:
     status = run.status(intervals=1)
     counts = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in status.counts.items())
     text = f"<b>{html.escape(run.info.get('recipe') or 'run')}</b>: {counts or 'not planned yet'}"
-    text += f"; {human_bytes(status.bytes)} in <code>{html.escape(run.address or str(run.path))}</code>"
+    text += f"; {format_bytes(status.bytes)} in <code>{html.escape(run.address or str(run.path))}</code>"
     if run.interrupted:
         text += "; interrupted: run the cell again to go on"
     elif status.failures:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning.projection import project
 
 _CLOSE = 1e-6  # of a pixel: a point so near to an edge is not taken to be on either side of it

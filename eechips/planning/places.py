@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import shapely
 
-from eechips.crs import LAT_NAMES, LON_NAMES
 from eechips.errors import RegionError
+from eechips.geo.crs import LAT_NAMES, LON_NAMES
+from eechips.geo.vectors import read_features, repair
 from eechips.planning.regions import choices
-from eechips.vectors import read_features, repair
 
 Kind = Literal["points", "polygons"]
 

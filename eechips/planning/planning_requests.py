@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client.congestion import USUAL
-from eechips.human import human_time
 from eechips.objects import in_order
+from eechips.text import format_duration
 
 if TYPE_CHECKING:
     import ee
@@ -115,7 +115,9 @@ def ask_each(
         if count < len(items) and now - noticed >= _NOTICE_SECONDS:
             noticed = now
             left = (now - began) / count * (len(items) - count)
-            _log.info("Planning: %s of %s %s, about %s left", f"{count:,}", f"{len(items):,}", noun, human_time(left))
+            _log.info(
+                "Planning: %s of %s %s, about %s left", f"{count:,}", f"{len(items):,}", noun, format_duration(left)
+            )
         yield from answers
 
 

@@ -6,10 +6,10 @@ import math
 
 from pyproj import CRS
 
-from eechips.crs import parse_crs as parse_crs
-from eechips.crs import project as project
-from eechips.crs import unproject as unproject
-from eechips.grid import Grid
+from eechips.geo.crs import parse_crs as parse_crs
+from eechips.geo.crs import project as project
+from eechips.geo.crs import unproject as unproject
+from eechips.geo.grid import Grid
 
 # Earth Engine counts a degree as a degree of the WGS84 equator: ee.Projection("EPSG:4326").nominalScale().
 METRES_PER_DEGREE = 6_378_137.0 * math.pi / 180.0

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.grid import Grid, Window
+from eechips.geo.grid import Grid, Window
 from eechips.planning.projection import parse_crs, project, unproject
 
 BLOCK = 256

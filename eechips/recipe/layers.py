@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from eechips.errors import RecipeError
-from eechips.human import printable
+from eechips.text import replace_control_characters
 
 RESERVED_LAYERS = (
     *("id", "label", "split", "stratum", "metadata"),  # of items of a training set, and of the columns of packs
@@ -36,8 +36,8 @@ def check_layers(names: Collection[str]) -> None:
                 f"a layer cannot be called '{name}' beside '{name.removesuffix(VALID)}': that is what says where the"
                 " latter has valid pixels"
             )
-        if not name or "/" in name or name.startswith((".", "__")) or printable(name) != name:
+        if not name or "/" in name or name.startswith((".", "__")) or replace_control_characters(name) != name:
             raise RecipeError(
-                f"a layer cannot be called '{printable(name)}': names are not empty, without /, control characters and"
-                " leading . or __"
+                f"a layer cannot be called '{replace_control_characters(name)}': names are not empty, without /, control"
+                " characters and leading . or __"
             )

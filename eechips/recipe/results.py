@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from eechips.grid import Grid
-    from eechips.series import Divisible, Series
-    from eechips.template import Template
+    from eechips.geo.grid import Grid
+    from eechips.recipe.series import Divisible, Series
+    from eechips.recipe.template import Template
 
 ChipFormat = Literal["png", "jpg", "tif", "npy"]
 TableFormat = Literal["csv", "parquet"]

@@ -57,7 +57,7 @@ def _rings(path: Path) -> list[Ring]:
     """The rings of the union of a file's polygons."""
     import shapely
 
-    from eechips.vectors import read_vectors  # imports pandas and GDAL, which other reports do without
+    from eechips.geo.vectors import read_vectors  # imports pandas and GDAL, which other reports do without
 
     whole = shapely.union_all(read_vectors(path, repairs=True).geometries)
     west, south, east, north = shapely.bounds(whole).tolist()

@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from eechips.crs import parse_crs
 from eechips.errors import UsageError
-from eechips.footprints import footprints
-from eechips.grid import Grid
+from eechips.geo.crs import parse_crs
+from eechips.geo.footprints import footprints
+from eechips.geo.grid import Grid
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.received_files import read_parquet
 from eechips.reports.unit_locations import bounds_of, grid_of, location_of

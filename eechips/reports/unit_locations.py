@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 
 
 def grid_of(unit: Mapping[str, Any]) -> Grid | None:

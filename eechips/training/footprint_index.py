@@ -19,9 +19,9 @@ import numpy.typing as npt
 import shapely
 from pyproj import Geod
 
-from eechips.crs import unproject
 from eechips.errors import UsageError
-from eechips.grid import Grid
+from eechips.geo.crs import unproject
+from eechips.geo.grid import Grid
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

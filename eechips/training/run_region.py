@@ -10,8 +10,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.footprints import wrap
-from eechips.vectors import read_vectors
+from eechips.geo.polygons import wrap_at_antimeridian
+from eechips.geo.vectors import read_vectors
 
 
 def requested_region(roi: str | Path | None, info: Mapping[str, Any]) -> BaseGeometry | None:
@@ -45,4 +45,4 @@ def _polygon(roi: str | Path, folder: Path) -> BaseGeometry | None:
         return shapely.union_all(read_vectors(path, repairs=True).geometries) if path.is_file() else None
     if not (south < north and west != east):
         raise RegionError(f"{str(roi)!r} is not W,S,E,N in degrees")
-    return wrap(shapely.box(west, south, east + 360.0 if east < west else east, north))
+    return wrap_at_antimeridian(shapely.box(west, south, east + 360.0 if east < west else east, north))

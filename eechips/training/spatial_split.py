@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from eechips.crs import project
 from eechips.errors import ConfigurationError, UsageError
+from eechips.geo.crs import project
 
 EQUAL_AREA = "EPSG:6933"
 """The plane of square blocks: WGS 84 / NSIDC EASE-Grid 2.0 Global, cylindrical and equal-area."""

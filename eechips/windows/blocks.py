@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eechips.grid import Window
+from eechips.geo.grid import Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from eechips.client.surroundings import surroundings
 from eechips.client.throttle import Slot
 from eechips.client.transport import Timeouts
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.recipe import Unit
 from eechips.warning_filters import ignore
 from eechips.windows import traffic

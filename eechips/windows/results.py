@@ -10,7 +10,7 @@ from rasterio.crs import CRS
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.errors import RecipeError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.recipe import Unit
 from eechips.warning_filters import ignore
 from eechips.writers import cog, geotiff

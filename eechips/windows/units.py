@@ -9,8 +9,8 @@ from typing import Any
 
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, RequestError, TransientError, UsageError
-from eechips.human import human_bytes
 from eechips.recipe import Unit
+from eechips.text import format_bytes
 from eechips.windows.blocks import least, tile
 from eechips.windows.budget import Budget, parse_memory
 from eechips.windows.raster import Raster, describe
@@ -66,7 +66,7 @@ def plan_windows(
     if most < least(raster.blocks, halo):
         size = f"{raster.blocks.block_width:,}x{raster.blocks.block_height:,}"
         around = f" with {halo:,} pixels around it" if halo else ""
-        need = human_bytes(budget.least(least(raster.blocks, halo)))
+        need = format_bytes(budget.least(least(raster.blocks, halo)))
         raise UsageError(
             f"max_memory {max_memory} is too little for one block of {href}, {size} pixels{around}, which cannot be"
             f" read in parts: that takes {need}. Allow as much, or make tiles of it first (gdal_translate -of COG)"

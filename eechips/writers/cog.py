@@ -29,7 +29,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from eechips.errors import StorageError, UsageError, ValidationError
-from eechips.grid import Grid, Window
+from eechips.geo.grid import Grid, Window
 from eechips.removal import scratch_folder
 from eechips.writers.raster import check_crs, check_transform
 

@@ -18,7 +18,7 @@ import rasterio
 from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
-from eechips.grid import Part
+from eechips.geo.grid import Part
 from eechips.writers.facts import Expectation, Facts, Written
 from eechips.writers.parts import paste
 from eechips.writers.raster import check_crs, check_transform, decoding

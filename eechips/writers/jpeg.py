@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import ValidationError
-from eechips.grid import Part
+from eechips.geo.grid import Part
 from eechips.writers import png
 from eechips.writers.facts import Expectation, Facts, Written
 from eechips.writers.raster import decoding, encode_picture

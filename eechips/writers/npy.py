@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import ValidationError
-from eechips.grid import Part
+from eechips.geo.grid import Part
 from eechips.recipe import MASK_BAND
 from eechips.writers.facts import Expectation, Facts, Written
 from eechips.writers.parts import paste

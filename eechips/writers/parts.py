@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import ValidationError
-from eechips.grid import Part
+from eechips.geo.grid import Part
 
 
 def paste(parts: Sequence[Part[Any]]) -> Any:

@@ -12,7 +12,7 @@ from rasterio.enums import ColorInterp
 from zlib_ng import zlib_ng as zlib  # inflating is most of what checking a picture costs
 
 from eechips.errors import ValidationError
-from eechips.grid import Part
+from eechips.geo.grid import Part
 from eechips.writers.facts import MOST_DECODED, Expectation, Facts, Written
 from eechips.writers.parts import paste
 from eechips.writers.raster import decoding, encode_picture

@@ -11,7 +11,7 @@ from typing import Any
 from eechips.client.classify import classify_response, parse_error
 from eechips.client.service_errors import TABLE
 from eechips.errors import EechipsError
-from eechips.moment import parse_retry_after
+from eechips.timestamps import parse_retry_after
 from tests.fuzz.budget import Budget
 
 STATUSES = [

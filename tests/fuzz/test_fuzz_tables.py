@@ -13,7 +13,7 @@ import pytest
 import shapely
 
 from eechips.errors import EechipsError, RegionError
-from eechips.vectors import read_features
+from eechips.geo.vectors import read_features
 from tests.fuzz.budget import Budget
 from tests.watched import watched
 

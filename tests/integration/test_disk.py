@@ -13,7 +13,7 @@ from eechips.cli import finish
 from eechips.client.split import LIMITS, count_requests
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import StorageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.images import Images
 from eechips.recipe import Chip
 from tests.conftest import Server, initialize

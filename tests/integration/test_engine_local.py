@@ -20,7 +20,7 @@ from tests.engine_recipes import script
 
 RECIPE = """
 import ee
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.recipe import Chip
 
 SIZE = 48

@@ -21,7 +21,7 @@ from eechips.client.pixels import rendered
 from eechips.client.requests import Requests
 from eechips.client.transport import Request
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.composites import Composites
 from eechips.jobs.images import Images
 from eechips.recipe import Chip

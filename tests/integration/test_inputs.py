@@ -16,9 +16,9 @@ from click.testing import CliRunner
 import eechips
 from eechips.cli import main
 from eechips.errors import RegionError
+from eechips.geo.vectors import read_vectors
 from eechips.planning.places import read_places
 from eechips.planning.regions import parse_region
-from eechips.vectors import read_vectors
 from tests.conftest import Server
 
 SQUARE = [[-105.1, 39.9], [-105.09, 39.9], [-105.09, 39.91], [-105.1, 39.91], [-105.1, 39.9]]

@@ -16,7 +16,7 @@ from tests.engine_service import Service
 SCRIPT = """
 import ee
 from eechips import Chip, Table
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 
 GRID = Grid("EPSG:32613", (10.0, 0.0, 5e5, 0.0, -10.0, 44e5), 8, 8)
 

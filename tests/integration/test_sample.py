@@ -16,7 +16,7 @@ from PIL import Image
 
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
 from tests.conftest import Server, initialize
 

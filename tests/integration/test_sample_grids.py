@@ -18,7 +18,7 @@ from pyproj import Transformer
 import eechips
 from eechips.emulator.assets import ingest
 from eechips.errors import EechipsError, RegionError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
 from tests.conftest import SHARED_DATA, Server, initialize
 from tests.integration import coded_store

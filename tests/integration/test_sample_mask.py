@@ -15,7 +15,7 @@ from affine import Affine
 import eechips
 from eechips.emulator.assets import ingest
 from eechips.errors import UnknownDatasetError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
 from tests.conftest import Server, initialize
 from tests.integration.coded_store import write

@@ -12,7 +12,7 @@ from affine import Affine
 
 import eechips
 from eechips.emulator.assets import ingest
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from tests.conftest import Server
 from tests.integration.coded_store import write
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
 from eechips.planning.class_pool import ClassPool
 from eechips.planning.maps import MapName, find_map

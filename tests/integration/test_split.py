@@ -22,9 +22,9 @@ from eechips.engine import RunConfig, run
 from eechips.engine.fetch_result import fetch_chip
 from eechips.engine.run import connect
 from eechips.errors import TooLargeError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.recipe import Chip, load_recipe
-from eechips.series import Series
+from eechips.recipe.series import Series
 from eechips.writers import Written
 from eechips.writers.raster import decoding
 from tests.conftest import Server
@@ -301,7 +301,7 @@ def test_a_series_whose_rows_are_too_large_is_an_error(small_server: Server) -> 
 RECIPE = f'''
 import ee
 from eechips import Chip
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 
 
 def get_requests():

@@ -25,7 +25,7 @@ from click.testing import CliRunner, Result
 import eechips
 from eechips.cli import main
 from eechips.errors import RegionError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
 from eechips.manifest.drops import drop, has_dropped
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

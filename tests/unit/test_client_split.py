@@ -25,7 +25,7 @@ from eechips.client.split import (
     part_of,
 )
 from eechips.errors import TooLargeError
-from eechips.grid import Grid, Window
+from eechips.geo.grid import Grid, Window
 from eechips.recipe import Chip
 
 GRID = Grid("EPSG:32613", (10.0, 0.0, 5e5, 0.0, -10.0, 4.4e6), 256, 256)

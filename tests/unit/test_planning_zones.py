@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips.errors import RegionError
+from eechips.geo.vectors import within_180
 from eechips.planning.regions import parse_box
 from eechips.planning.zones import file_shapes, file_zones
-from eechips.vectors import within_180
 
 SQUARE = shapely.box(10, 50, 11, 51)
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import RecipeError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.recipe import (
     Chip,
     Table,

@@ -10,8 +10,8 @@ import pytest
 import shapely
 
 from eechips.errors import RegionError
+from eechips.geo.vectors import read_vectors
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, choices, parse_box, parse_region
-from eechips.vectors import read_vectors
 
 SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)
 BOWTIE = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])

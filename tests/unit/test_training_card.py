@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 import eechips
 from eechips.cli import main
 from eechips.errors import StorageError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run

@@ -17,7 +17,7 @@ from rasterio.enums import ColorInterp
 from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
-from eechips.grid import Grid, Part, Window
+from eechips.geo.grid import Grid, Part, Window
 from eechips.writers import Expectation, Written, writer
 from eechips.writers.parts import paste
 from eechips.writers.raster import decoding

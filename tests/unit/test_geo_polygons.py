@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips.planning import sphere
+from eechips.geo.polygons import EARTH_RADIUS, mean_width, spherical_area, wrap_at_antimeridian
 
-GEOD = Geod(a=sphere.RADIUS, b=sphere.RADIUS)
+GEOD = Geod(a=EARTH_RADIUS, b=EARTH_RADIUS)
 
 
 def oracle(polygon: shapely.Polygon) -> float:
@@ -34,7 +34,7 @@ def oracle(polygon: shapely.Polygon) -> float:
     ],
 )
 def test_area_is_the_geodesic_one(polygon: shapely.Polygon) -> None:
-    assert sphere.area(polygon) == pytest.approx(oracle(polygon), rel=1e-6)
+    assert spherical_area(polygon) == pytest.approx(oracle(polygon), rel=1e-6)
 
 
 @given(st.floats(-179, 178), st.floats(-89, 88), st.floats(1e-6, 1), st.floats(1e-6, 1))
@@ -42,32 +42,32 @@ def test_area_of_boxes_is_exact_however_small(west: float, south: float, width: 
     box = shapely.box(west, south, west + width, south + height)
     west, south, east, north = map(math.radians, box.bounds)
     # sin(n) - sin(s) without cancellation
-    expected = sphere.RADIUS**2 * (east - west) * 2 * math.cos((north + south) / 2) * math.sin((north - south) / 2)
-    assert sphere.area(box) == pytest.approx(expected, rel=1e-6)
+    expected = EARTH_RADIUS**2 * (east - west) * 2 * math.cos((north + south) / 2) * math.sin((north - south) / 2)
+    assert spherical_area(box) == pytest.approx(expected, rel=1e-6)
 
 
 def test_area_of_the_whole_sphere() -> None:
-    assert sphere.area(shapely.box(-180, -90, 180, 90)) == pytest.approx(4 * math.pi * sphere.RADIUS**2)
+    assert spherical_area(shapely.box(-180, -90, 180, 90)) == pytest.approx(4 * math.pi * EARTH_RADIUS**2)
 
 
 def test_lines_and_points_have_no_area() -> None:
     mixed = shapely.GeometryCollection([shapely.LineString([(0, 0), (1, 1)]), shapely.box(0, 0, 1, 1)])
-    assert sphere.area(mixed) == sphere.area(shapely.box(0, 0, 1, 1))
-    assert sphere.mean_width(shapely.LineString([(0, 0), (1, 1)])) == 0
+    assert spherical_area(mixed) == spherical_area(shapely.box(0, 0, 1, 1))
+    assert mean_width(shapely.LineString([(0, 0), (1, 1)])) == 0
 
 
 def test_mean_width_of_a_sliver() -> None:
-    metres = math.radians(1) * sphere.RADIUS
+    metres = math.radians(1) * EARTH_RADIUS
     sliver = shapely.box(0, 0, 1, 0.5 / metres)  # 1 degree by half a metre
-    assert sphere.mean_width(sliver) == pytest.approx(0.5, rel=1e-4)
+    assert mean_width(sliver) == pytest.approx(0.5, rel=1e-4)
 
 
 def test_longitudes_are_wrapped_without_losing_area() -> None:
     across = shapely.box(170, -20, 195, -10)
-    wrapped = sphere.wrap(across)
+    wrapped = wrap_at_antimeridian(across)
     assert wrapped.bounds[0] >= -180
     assert wrapped.bounds[2] <= 180
-    assert sphere.area(wrapped) == pytest.approx(sphere.area(across))
+    assert spherical_area(wrapped) == pytest.approx(spherical_area(across))
     assert wrapped.contains(shapely.Point(-170, -15))
     assert not wrapped.intersects(shapely.Point(0, -15))
-    assert sphere.wrap(shapely.box(-200, 0, -190, 1)).bounds == (160, 0, 170, 1)
+    assert wrap_at_antimeridian(shapely.box(-200, 0, -190, 1)).bounds == (160, 0, 170, 1)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
-from eechips.footprints import footprints
-from eechips.grid import Grid
+from eechips.geo.footprints import footprints
+from eechips.geo.grid import Grid
 
 
 def lonlat(grid: Grid, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:

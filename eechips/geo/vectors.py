@@ -13,12 +13,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
-import shapely.affinity
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
+from eechips.geo.polygons import wrap_at_antimeridian
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -229,21 +229,8 @@ def _to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str | None) 
         bounds = shapely.bounds(moved)
         # Edges are short now: what is so wide has vertices on both sides of the antimeridian.
         for index in np.flatnonzero(bounds[:, 2] - bounds[:, 0] > 180.0):
-            moved[index] = within_180(_unwrapped(path, int(index), moved[index]))
+            moved[index] = wrap_at_antimeridian(_unwrapped(path, int(index), moved[index]))
     return np.asarray(moved)
-
-
-def within_180(region: BaseGeometry) -> BaseGeometry:
-    """Polygons in degrees, with what lies beyond 180 in the east or the west on the other side."""
-    west, south, east, north = region.bounds
-    if west >= -180.0 and east <= 180.0:
-        return region
-    parts = []
-    for turn in range(int((west + 180.0) // 360.0), int((east + 180.0) // 360.0) + 1):
-        strip = shapely.box(360.0 * turn - 180.0, south, 360.0 * turn + 180.0, north)
-        cut = shapely.get_parts(shapely.intersection(region, strip))
-        parts += [shapely.affinity.translate(part, -360.0 * turn) for part in cut if part.area > 0]
-    return shapely.union_all(parts)
 
 
 def _unwrapped(path: Path, index: int, geometry: BaseGeometry) -> BaseGeometry:

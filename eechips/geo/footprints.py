@@ -1,7 +1,7 @@
-"""Where grids of pixels lie on the Earth: polygons in longitude and latitude (EPSG:4326).
+"""Compute the outlines of pixel grids as polygons in longitude and latitude (EPSG:4326).
 
-They are what GeoJSON has: edges are straight in the plane of longitude and latitude, longitudes lie within -180 to 180,
-and what crosses the antimeridian is cut there (RFC 7946, 3.1.9).
+The polygons are those of GeoJSON: edges are straight in the plane of longitude and latitude, longitudes lie within -180
+to 180, and polygons that cross the antimeridian are cut there (RFC 7946, 3.1.9).
 """
 
 from __future__ import annotations
@@ -13,32 +13,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-import shapely.affinity
-from shapely.geometry.base import BaseGeometry
 
-from eechips.crs import parse_crs, project, unproject
-from eechips.grid import Grid
+from eechips.geo.crs import parse_crs, project, unproject
+from eechips.geo.grid import Grid
+from eechips.geo.polygons import wrap_at_antimeridian
 
-_TOLERANCE = 0.1  # of a pixel: so much may an edge bend between two corners of its polygon
-_MOST_PIECES = 64  # of an edge
-_LONG = 5.0  # degrees: edges that are longer are cut into the most pieces, as an edge may bend there and back
+_TOLERANCE = 0.1  # of a pixel: largest deviation of an edge from the straight line between two vertices
+_MAX_PIECES = 64  # of an edge
+_LONG_EDGE = 5.0  # degrees: longer edges are cut into _MAX_PIECES, as the middle of an S-shaped edge shows no bend
 _METRES_PER_DEGREE = 111_195.0
-_HALF_TURN = 179.0  # degrees: a step that is longer passes a pole, if the edge is not longer than it may be
-_INSET = 1e-6  # share of a grid's size that its outline is drawn in where it passes exactly through a pole
+_HALF_TURN = 179.0  # degrees of longitude: a longer step between two vertices passes a pole
+_INSET = 1e-6  # share of a grid's size by which an outline that passes exactly through a pole is shrunk
 
 
 def footprints(grids: Sequence[Grid | None]) -> npt.NDArray[np.object_]:
-    """The outlines of grids, as polygons in degrees of WGS84; of many grids at a time.
+    """Compute the outlines of many grids at once, in degrees of WGS84.
 
-    Edges have as many corners between their ends as it takes to be right to a tenth of a pixel, 63 at most. A grid over
-    the antimeridian is a MultiPolygon; one around a pole reaches to it. Pixels beyond the rim of a projection such as
-    MODIS's count as on the other side of it.
+    Edges get as many vertices between their ends as an accuracy of a tenth of a pixel takes, at most 63. The outline of
+    a grid across the antimeridian is a MultiPolygon. The outline of a grid around a pole reaches to the pole. Pixels
+    beyond the edge of a projection such as MODIS's sinusoidal one are placed on its other side.
 
     Args:
-        grids: the grids; None for what has none.
+        grids: the grids; None for units without one.
 
     Returns:
-        shape (n,): a Polygon or a MultiPolygon, or None without a grid, and where the projection has no place for a
+        Shape (n,): a Polygon or a MultiPolygon each; None for a missing grid, and where the projection cannot place a
         corner.
 
     Raises:
@@ -60,27 +59,8 @@ def footprints(grids: Sequence[Grid | None]) -> npt.NDArray[np.object_]:
     return found
 
 
-def polygons(geometry: BaseGeometry) -> list[Any]:
-    """The polygons among a geometry's parts; lines and points, which have no area, are left out."""
-    parts = shapely.get_parts(shapely.get_parts(geometry))
-    return [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]
-
-
-def wrap(geometry: BaseGeometry) -> BaseGeometry:
-    """The same polygons with every longitude within -180 to 180, cut at the antimeridian where needed."""
-    west, _, east, _ = geometry.bounds
-    if west >= -180.0 and east <= 180.0:
-        return geometry
-    parts = []
-    for turn in range(int(np.floor((west + 180.0) / 360.0)), int(np.ceil((east + 180.0) / 360.0))):
-        offset = 360.0 * turn
-        part = geometry.intersection(shapely.box(offset - 180.0, -90.0, offset + 180.0, 90.0))
-        parts += [shapely.affinity.translate(polygon, xoff=-offset) for polygon in polygons(part)]
-    return shapely.union_all(parts)
-
-
 def _corners(grids: Sequence[Grid]) -> npt.NDArray[np.float64]:
-    """x and y of each grid's corners, (n, 4, 2), anticlockwise where north is up; shapes other than boxes too."""
+    """Return x and y of the corners of grids, (n, 4, 2), anticlockwise if north is up; grids may be rotated."""
     numbers = np.array([(*grid.transform, grid.width, grid.height) for grid in grids])
     a, b, c, d, e, f, width, height = numbers.T[..., None]
     columns, rows = width * [0, 0, 1, 1], height * [0, 1, 1, 0]
@@ -88,9 +68,9 @@ def _corners(grids: Sequence[Grid]) -> npt.NDArray[np.float64]:
 
 
 def _pieces(crs: str, corners: npt.NDArray[np.float64], sizes: npt.NDArray[np.int_]) -> npt.NDArray[np.int_]:
-    """Into how many pieces edges are cut, powers of two: an edge of n pieces bends n² times less between corners."""
+    """Return the number of pieces of each grid's edges, a power of two: n pieces reduce the deviation by n²."""
     edges = np.hypot(*np.moveaxis(np.roll(corners, -1, axis=1) - corners, -1, 0)).max(axis=1)
-    is_long = edges > _LONG * (1.0 if parse_crs(crs).is_geographic else _METRES_PER_DEGREE)
+    is_long = edges > _LONG_EDGE * (1.0 if parse_crs(crs).is_geographic else _METRES_PER_DEGREE)
     lonlat = _unwrapped(crs, _ring(corners, 2))
     ends, middles = lonlat[:, ::2], lonlat[:, 1::2]
     bends = middles - (ends[:, 1:] + ends[:, :-1]) / 2
@@ -100,12 +80,12 @@ def _pieces(crs: str, corners: npt.NDArray[np.float64], sizes: npt.NDArray[np.in
         bend = np.hypot(bends[..., 0] * shrink, bends[..., 1]).max(axis=1)
         pixel = np.hypot(steps[..., 0] * shrink, steps[..., 1]).max(axis=1) / sizes
         wanted = np.sqrt(bend / (_TOLERANCE * pixel))
-        powers = np.ceil(np.log2(np.clip(np.nan_to_num(wanted, nan=_MOST_PIECES), 1, _MOST_PIECES)))
-    return np.where(is_long, _MOST_PIECES, 2 ** powers.astype(int))
+        powers = np.ceil(np.log2(np.clip(np.nan_to_num(wanted, nan=_MAX_PIECES), 1, _MAX_PIECES)))
+    return np.where(is_long, _MAX_PIECES, 2 ** powers.astype(int))
 
 
 def _ring(corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[np.float64]:
-    """Corners (n, 4, 2) as closed rings (n, 4 * pieces + 1, 2), each edge in so many pieces."""
+    """Cut the edges between corners (n, 4, 2) into pieces; return closed rings (n, 4 * pieces + 1, 2)."""
     shares = (np.arange(pieces) / pieces)[:, None]
     starts, ends = corners[:, :, None], np.roll(corners, -1, axis=1)[:, :, None]
     points = (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
@@ -113,7 +93,7 @@ def _ring(corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[np.float
 
 
 def _unwrapped(crs: str, rings: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Rings in longitude and latitude, whose longitudes go on at the antimeridian; infinite where there is no place."""
+    """Convert rings to longitude and latitude with continuous longitudes; NaN for rings that cannot be projected."""
     lonlat = unproject(crs, rings.reshape(-1, 2)).reshape(rings.shape)
     whole = np.isfinite(lonlat).all(axis=(1, 2))
     lonlat[whole, :, 0] = np.unwrap(lonlat[whole, :, 0], period=360.0, axis=1)
@@ -139,13 +119,13 @@ def _outlines(crs: str, corners: npt.NDArray[np.float64], pieces: int) -> npt.ND
     found[odd] = shapely.make_valid(found[odd])
     outside = whole & ((lonlat[..., 0].min(axis=1) < -180.0) | (lonlat[..., 0].max(axis=1) > 180.0))
     for index in np.flatnonzero(outside):
-        found[index] = wrap(found[index])
+        found[index] = wrap_at_antimeridian(found[index])
     return found
 
 
 def _around_pole(crs: str, ring: npt.NDArray[np.float64], corners: npt.NDArray[np.float64]) -> Any:
-    """The polygon between a ring that goes once around the Earth and the pole that lies inside it."""
-    # Bounded by the box of the corners: a pole of the other side, if the projection shows it, is far outside.
+    """Return the polygon between a ring that goes once around the Earth and the pole inside it."""
+    # The other pole, if the projection can place it, lies far outside the box of the corners.
     north = project(crs, [(0.0, 90.0)])[0]
     is_north = bool(np.isfinite(north).all()) and shapely.Polygon(corners).intersects(shapely.Point(north))
     latitude = 90.0 if is_north else -90.0

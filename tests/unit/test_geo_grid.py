@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
-from eechips.grid import Grid, Window
+from eechips.geo.grid import Grid, Window
 
 sizes = st.integers(1, 4000)
 coordinates = st.floats(-2e7, 2e7)

@@ -1,0 +1,5 @@
+"""Coordinate reference systems, pixel grids, and polygons in longitude and latitude.
+
+Everything here is computed on this machine and sends no request. Planning of chips and tiles belongs into
+:mod:`eechips.planning`.
+"""
