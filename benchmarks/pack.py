@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 import eechips
-from eechips.human import human_bytes
+from eechips.text import format_bytes
 from eechips.training.formats import FORMATS
 from tests.finished_run import png_of, write_run
 
@@ -75,7 +75,7 @@ def main() -> None:
     folder = options.into / "run"
     write_run(folder, chips(options.chips))
     size = sum(path.stat().st_size for path in (folder / "chips").iterdir())
-    print(f"{options.chips:,} chips, {human_bytes(size)}")
+    print(f"{options.chips:,} chips, {format_bytes(size)}")
     print(f"{'':12}{'seconds':>9}{'CPU s':>9}{'chips/s':>9}{'MB/s':>8}{'again':>9}")
 
     def show(name: str, seconds: float, used: float, again: float | None = None) -> None:

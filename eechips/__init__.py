@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from eechips.errors import ConfigurationError as ConfigurationError
     from eechips.errors import EechipsError as EechipsError
     from eechips.errors import UsageError as UsageError
-    from eechips.grid import Grid as Grid
+    from eechips.geo.grid import Grid as Grid
     from eechips.jobs.chips import sample as sample
     from eechips.jobs.composites import composites as composites
     from eechips.jobs.images import images as images
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from eechips.manifest.run import open_run as open_run
     from eechips.recipe import Chip as Chip
     from eechips.recipe import Table as Table
+    from eechips.recipe.series import Series as Series
+    from eechips.recipe.template import Template as Template
     from eechips.reports.contact_sheet import preview as preview
     from eechips.reports.figure import plot as plot
     from eechips.reports.page import report as report
     from eechips.scripts.pools import Pool as Pool
-    from eechips.series import Series as Series
-    from eechips.template import Template as Template
     from eechips.training.dataset_card import card as card
     from eechips.training.geodataframe import load as load
     from eechips.training.quality_check import check as check
@@ -52,13 +52,13 @@ _MODULES = {
     "Chip": "eechips.recipe",
     "ConfigurationError": "eechips.errors",
     "EechipsError": "eechips.errors",
-    "Grid": "eechips.grid",
+    "Grid": "eechips.geo.grid",
     "Pool": "eechips.scripts.pools",
     "Run": "eechips.manifest.run",
     "RunConfig": "eechips.engine",
-    "Series": "eechips.series",
+    "Series": "eechips.recipe.series",
     "Table": "eechips.recipe",
-    "Template": "eechips.template",
+    "Template": "eechips.recipe.template",
     "UsageError": "eechips.errors",
     "card": "eechips.training.dataset_card",
     "catalog": "eechips.catalogs.build",

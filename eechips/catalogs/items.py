@@ -18,9 +18,9 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips import datasets
 from eechips.catalogs.extents import Extent, union
-from eechips.crs import parse_crs
-from eechips.footprints import footprints
-from eechips.grid import Grid
+from eechips.geo.crs import parse_crs
+from eechips.geo.footprints import footprints
+from eechips.geo.grid import Grid
 from eechips.storage import ID_LENGTH
 from eechips.training.samples import ONLY, Sample, SampleFile, Samples
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from eechips.cli.options import HELP, Bytes, debug_option
-from eechips.human import human_bytes
+from eechips.text import format_bytes
 from eechips.training.formats import FORMATS
 from eechips.training.shard_index import PackIndex
 from eechips.training.sharding import SHARD_BYTES, SHARD_COUNT, pack
@@ -83,9 +83,9 @@ def _lines(index: PackIndex, path: Path) -> list[str]:
         shards = [stored for stored in index.shards if stored.shard.split == split]
         size = sum(file.bytes for stored in shards for file in stored.files)
         what = f"{_counted(count, 'sample')} in {_counted(len(shards), 'shard')}"
-        lines.append(f"{split}: {what}, {human_bytes(size)}")
+        lines.append(f"{split}: {what}, {format_bytes(size)}")
     lines += [f"left out: {_counted(count, 'sample')} of split {name}" for name, count in index.left_out.items()]
-    return [*lines, f"{_counted(index.samples, 'sample')}, {human_bytes(index.bytes)}, in {path}"]
+    return [*lines, f"{_counted(index.samples, 'sample')}, {format_bytes(index.bytes)}, in {path}"]
 
 
 def _counted(count: int, noun: str) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from eechips.cli.options import HELP, debug_option
-from eechips.distance import human_distance
 from eechips.errors import LeakageError
+from eechips.text import format_distance
 from eechips.training.split_table import NONE, SPLITS_NAME
 from eechips.training.splitting import NEAR, WAYS, SplitResult, check_splits, split
 
@@ -142,7 +142,7 @@ def _notes(done: SplitResult) -> list[str]:
         lines.append("Not measured: how near chips of different splits are (--buffer 0m does)")
     else:
         metres = float(done.options.get("buffer") or 0.0)
-        how = f"lie nearer than {human_distance(metres)} to each other" if metres else "overlap"
+        how = f"lie nearer than {format_distance(metres)} to each other" if metres else "overlap"
         lines.append(f"No two chips of different splits {how}")
         if done.leakage.unmeasured:
             lines.append(f"Not measured: {done.leakage.unmeasured:,} results that have no crs and transform")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.human import human_time
 from eechips.reports.markup import Markup, element
 from eechips.reports.report_data import ReportData
 from eechips.reports.report_sections import section
 from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
+from eechips.text import format_duration
 
 _BINS = 40
 _COLUMNS = 6  # of a table of series that are drawn
@@ -58,7 +58,7 @@ def pace(data: ReportData) -> Markup | None:
     def steps(label: str, values: Sequence[float]) -> ChartLine:
         return ChartLine(label, [*starts, ends[-1]], [*values, values[-1]], steps=True)
 
-    caption = f"Units a second, over {human_time(history.duration)}"
+    caption = f"Units a second, over {format_duration(history.duration)}"
     plots = [_figure(caption, lines(caption, [steps("units a second", history.rates)], x, fills=True))]
     if history.in_flight:
         drawn = [steps("requests in flight", history.in_flight)]

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.human import human_bytes, human_time
 from eechips.manifest.failures import kinds_of
 from eechips.reports.basemap import outlines
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.report_data import ReportData
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
+from eechips.text import format_bytes, format_duration
 
 _FAILURES = 200  # units that the table of failures names
 _KINDS = 12
@@ -44,9 +44,9 @@ def head(data: ReportData) -> Markup:
         cards.append(("without data", f"{empty:,}"))
     if left := status.counts.get("planned", 0):
         cards.append(("still planned", f"{left:,}"))
-    cards += [("size", human_bytes(status.bytes)), ("requests", f"{status.requests:,}")]
+    cards += [("size", format_bytes(status.bytes)), ("requests", f"{status.requests:,}")]
     if status.history.duration:
-        cards.append(("time", human_time(status.history.duration)))
+        cards.append(("time", format_duration(status.history.duration)))
     if status.rate is not None:
         cards.append(("pace", join(f"{status.rate:.1f}", element("small", " a second"))))
     return element(

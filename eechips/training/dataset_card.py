@@ -14,13 +14,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eechips.errors import UsageError
-from eechips.human import human_bytes
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.styles import styles_of
 from eechips.removal import temporary_folder
 from eechips.storage import LocalStore, write_file
+from eechips.text import format_bytes
 from eechips.training import split_table
 from eechips.training.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
 from eechips.training.huggingface import configs, is_table, tables
@@ -179,7 +179,7 @@ def _opening(summary: Summary) -> str:
     else:
         rows = sum(layer.rows for layer in summary.layers)
         what = f"Tables of {_count(rows, 'row')}" if rows else _count(summary.files, "file")
-    return f"{what}{of}, {_origin(summary)}; {human_bytes(summary.bytes)}."
+    return f"{what}{of}, {_origin(summary)}; {format_bytes(summary.bytes)}."
 
 
 def _origin(summary: Summary) -> str:
@@ -202,10 +202,12 @@ def _facts(run: Run, summary: Summary) -> str:
     states = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in summary.states.items())
     lines = sum(layer.rows for layer in summary.layers)
     first = ("rows", f"{lines:,}") if lines and not _has_pixels(summary) else ("samples", f"{summary.samples:,}")
-    rows = [first, ("files", f"{summary.files:,}, {human_bytes(summary.bytes)}"), ("units of the plan", states)]
+    rows = [first, ("files", f"{summary.files:,}, {format_bytes(summary.bytes)}"), ("units of the plan", states)]
     made = [path for path in run.assembled if path.is_file()]
     if made:
-        told = (f"{_code(path.relative_to(run.path).as_posix())} ({human_bytes(path.stat().st_size)})" for path in made)
+        told = (
+            f"{_code(path.relative_to(run.path).as_posix())} ({format_bytes(path.stat().st_size)})" for path in made
+        )
         rows.append(("made of all of them", ", ".join(told)))
     if summary.bounds is not None:
         west, south, east, north = (f"{degrees:.4f}" for degrees in summary.bounds)

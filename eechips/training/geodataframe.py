@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from eechips.crs import LAT_NAMES, LON_NAMES
 from eechips.errors import UsageError
-from eechips.footprints import footprints
-from eechips.grid import Grid
+from eechips.geo.crs import LAT_NAMES, LON_NAMES
+from eechips.geo.footprints import footprints
+from eechips.geo.grid import Grid
 from eechips.manifest.run import Run, open_run
 from eechips.objects import ObjectStore
 from eechips.received_files import read_frame, reading

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.training.footprint_index import FootprintIndex
 from eechips.training.ratios import Ratios
 from eechips.training.split_table import NONE

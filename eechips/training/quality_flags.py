@@ -14,8 +14,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import UsageError
-from eechips.footprints import footprints
-from eechips.grid import Grid
+from eechips.geo.footprints import footprints
+from eechips.geo.grid import Grid
 from eechips.training import duplicate_chips
 from eechips.training.chip_statistics import ChipStatistics, offset
 from eechips.training.samples import SampleFile

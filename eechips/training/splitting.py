@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips.distance import human_distance, parse_distance
 from eechips.errors import LeakageError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
+from eechips.text import format_distance, parse_distance
 from eechips.training import quality_table, spatial_split, split_table
 from eechips.training.leakage import FootprintMap, Leakage
 from eechips.training.ratios import Ratios, assign
@@ -320,7 +320,7 @@ def _refuse(leakage: Leakage, metres: float, buffer: str | None) -> None:
             f"--buffer: {leakage.unmeasured:,} results have no crs and transform, so that nobody knows where they lie"
         )
     if leakage:
-        how = f"lie nearer than {human_distance(metres)} to" if metres else "overlap"
+        how = f"lie nearer than {format_distance(metres)} to" if metres else "overlap"
         pairs = tuple((*leak.splits, leak.first, leak.second, leak.metres) for leak in leakage.nearest)
         raise LeakageError(f"{leakage.chips:,} chips {how} chips of another split", pairs=pairs)
 

@@ -13,9 +13,9 @@ import shapely
 from tqdm import tqdm
 
 from eechips import datasets
-from eechips.crs import parse_crs
-from eechips.footprints import footprints
-from eechips.grid import Grid
+from eechips.geo.crs import parse_crs
+from eechips.geo.footprints import footprints
+from eechips.geo.grid import Grid
 from eechips.manifest.run import Run
 from eechips.training import quality_table, split_table
 from eechips.training.samples import ONLY, STRATA, Sample, SampleFile, Samples

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips.errors import RegionError
-from eechips.geo.vectors import within_180
+from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.planning.regions import parse_box
 from eechips.planning.zones import file_shapes, file_zones
 
@@ -60,7 +60,7 @@ def test_what_lies_beyond_180_degrees_is_on_the_other_side(tmp_path: Path) -> No
 @given(st.floats(-400, 400), st.floats(0.1, 300), st.floats(-80, 70))
 def test_nothing_is_lost_at_the_antimeridian(west: float, width: float, south: float) -> None:
     region = shapely.box(west, south, west + width, south + 5)
-    moved = within_180(region)
+    moved = wrap_at_antimeridian(region)
     assert moved.bounds[0] >= -180
     assert moved.bounds[2] <= 180
     assert moved.area == pytest.approx(region.area)

@@ -11,7 +11,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.training.leakage import MOST_SHOWN, FootprintMap
 from eechips.training.ratios import Ratios
 
