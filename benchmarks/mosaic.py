@@ -21,7 +21,7 @@ from harness import Command, adopt_orphans, serving
 from rasterio.crs import CRS
 
 from eechips.emulator.assets import ingest
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning.tiling import tile
 from eechips.writers import geotiff
 from eechips.writers.cog import Mosaic, Tile

@@ -9,7 +9,7 @@ import ee
 import shapely
 
 from eechips import Chip, Grid
-from eechips.grid import Window
+from eechips.geo.grid import Window
 from eechips.planning.grid_alignment import cover, lattice_of, utm_of
 from eechips.planning.tiling import tile
 from eechips.writers.cog import Mosaic, Tile

@@ -21,11 +21,11 @@ from eechips.errors import (
     TransientError,
     UsageError,
 )
-from eechips.human import printable
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, Record, State, WorkUnit
-from eechips.moment import utc_now
 from eechips.recipe import Chip
 from eechips.storage import Staged
+from eechips.text import replace_control_characters
+from eechips.timestamps import utc_now
 from eechips.writers import Facts
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
         position=task.position,
         state=State.FAILED_TRANSIENT if isinstance(found, _PASSING) else State.FAILED_PERMANENT,
         error_class=type(found).__name__,
-        error=printable(scrub(str(found), secrets)),
-        traceback=printable(scrub(trace, secrets)[-_MAX_TRACEBACK:]) if trace else None,
+        error=replace_control_characters(scrub(str(found), secrets)),
+        traceback=replace_control_characters(scrub(trace, secrets)[-_MAX_TRACEBACK:]) if trace else None,
     )
     return Outcome(task.position, record, alike=alike, refused=refusal_of(found))
 
@@ -141,7 +141,7 @@ def unit_failure(task: WorkUnit, error: Exception, attempts: int, requests: int)
         attempts=attempts,
         requests=requests,
         error_class=type(error).__name__,
-        error=printable(str(error)),
+        error=replace_control_characters(str(error)),
         finished=utc_now(),
     )
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from eechips.human import human_time
 from eechips.manifest.record import WorkUnit
 from eechips.recipe import Recipe
+from eechips.text import format_duration
 
 SILENCE = 60.0
 """Seconds in which no unit finishes before the user is told; then twice as many, and so on."""
@@ -58,8 +58,8 @@ class SlowUnits:
         shown = unit if len(unit) <= _LONGEST else f"{unit[: _LONGEST - 1]}…"
         count = f"{len(self._began):,} units are" if len(self._began) > 1 else "1 unit is"
         text = (
-            f"No unit has finished for {human_time(now - self._quiet_since)}: {count} under way, the longest for"
-            f" {human_time(now - began)}, unit {position}: {shown}"
+            f"No unit has finished for {format_duration(now - self._quiet_since)}: {count} under way, the longest for"
+            f" {format_duration(now - began)}, unit {position}: {shown}"
         )
         return f"{text}\n{self._advice()}" if is_first else text
 

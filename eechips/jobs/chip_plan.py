@@ -9,15 +9,15 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import RegionError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.jobs.layers import Layer
 from eechips.jobs.sampling import Siting, tell
-from eechips.moment import utc
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.grid_alignment import Placement
 from eechips.planning.provenance import Shown, contributors
 from eechips.planning.strategies import Site, Strategy
 from eechips.recipe import Unit
+from eechips.timestamps import utc
 
 if TYPE_CHECKING:
     from eechips.jobs.chips import ChipSample

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.engine import RunConfig
 from eechips.errors import UsageError
-from eechips.grid import Transform
+from eechips.geo.grid import Transform
 from eechips.jobs.recipe_options import OfDataset, check_bands, check_dataset, check_dates, check_format, names_of
 from eechips.jobs.render_style import Look
 from eechips.planning import asset_metadata

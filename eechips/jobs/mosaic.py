@@ -18,8 +18,7 @@ from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
 from eechips.engine.disk import refuse_small_disk
 from eechips.errors import RegionError, UsageError
-from eechips.grid import Grid
-from eechips.human import human_bytes
+from eechips.geo.grid import Grid
 from eechips.jobs.mosaic_parts import SMALL_DISK, Piece, need_of, put_together
 from eechips.jobs.mosaic_tiles import (
     REDUCERS,
@@ -54,7 +53,8 @@ from eechips.planning.overlaps import Overlap
 from eechips.planning.regions import Region, choices, parse_region
 from eechips.planning.tiling import Tiling, on_earth, tile, within
 from eechips.recipe import Chip, Unit, canonical_json, identity_of
-from eechips.template import Template
+from eechips.recipe.template import Template
+from eechips.text import format_bytes
 from eechips.writers import cog
 
 _LEAST_WINDOW = 16
@@ -367,7 +367,7 @@ class MosaicRecipe(OfDataset):
         _log.info("Mosaic: %s, %s x %s, %s", pixels, len(layout.bands), layout.dtype, layout.grid.crs[:60])
         count = f"{'up to ' if self.clip else ''}{len(tiling):,}"
         _log.info("Windows: %s of %sx%s pixels at most", count, f"{width:,}", f"{height:,}")
-        need = human_bytes(need_of(layout, self.compress))
+        need = format_bytes(need_of(layout, self.compress))
         _log.info("Disk: about %s, of windows, mosaic and overviews", need)
 
 

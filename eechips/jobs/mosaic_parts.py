@@ -15,11 +15,11 @@ from eechips.engine.assembly import CompletedUnit, Results
 from eechips.engine.disk import refuse_small_disk
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
-from eechips.grid import Window
-from eechips.human import human_bytes
+from eechips.geo.grid import Window
 from eechips.jobs.mosaic_tiles import Layout
 from eechips.recipe import canonical_json
 from eechips.storage import sha256_of
+from eechips.text import format_bytes
 from eechips.writers import cog
 
 MOSAIC_NAME = "mosaic.tif"
@@ -99,7 +99,7 @@ def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic, 
     with results.make(f"{name.removesuffix('.tif')}.windows.parquet") as path:
         _list(pieces, digests, path, name)
     what = f"{mosaic.grid.width:,}x{mosaic.grid.height:,} pixels, {', '.join(mosaic.bands[:8])} of {mosaic.dtype}"
-    results.say(f"{name}: {what}, {human_bytes(size)}, of {len(pieces):,} windows")
+    results.say(f"{name}: {what}, {format_bytes(size)}, of {len(pieces):,} windows")
 
 
 def need_of(layout: Layout, compress: str) -> int:

@@ -10,11 +10,11 @@ from typing import Any
 import ee
 
 from eechips.datasets import Kind
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, tiling
 from eechips.planning.cloud_masks import Mask
 from eechips.planning.image_filters import Test
-from eechips.template import Template
+from eechips.recipe.template import Template
 from eechips.writers import cog
 
 REDUCERS = ("mosaic", "median", "mean", "min", "max", "mode", "first", "count", "sum", "stdDev")

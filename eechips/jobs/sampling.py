@@ -12,8 +12,7 @@ import ee
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.grid import Grid
-from eechips.human import human_extent
+from eechips.geo.grid import Grid
 from eechips.jobs.sample_validation import parse_classes
 from eechips.planning import chip_grids, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
@@ -23,6 +22,7 @@ from eechips.planning.min_distance import Apart, parse_distance
 from eechips.planning.outlines import polygon_of
 from eechips.planning.strategies import Drawn, Given, Site, Strategy, in_rows, inside, listed
 from eechips.planning.stratified_draw import Draws, Keep, StrataPool
+from eechips.text import format_extent
 
 if TYPE_CHECKING:
     from eechips.jobs.chips import ChipSample
@@ -132,7 +132,7 @@ class Siting:
 
 def tell(recipe: ChipSample, strategy: Strategy, sites: Sequence[Site]) -> None:
     """Log what was planned, the extent of it, and what could not be planned."""
-    _log.info("Extent: %s", human_extent(*shapely.MultiPoint([site.point for site in sites]).bounds))
+    _log.info("Extent: %s", format_extent(*shapely.MultiPoint([site.point for site in sites]).bounds))
     if not isinstance(strategy, Drawn):
         _log.info("Places: %s", f"{len(sites):,}")
         return

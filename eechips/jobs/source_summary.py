@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, inventory, point_cells
 
 Mode = Literal["image", "each", "paired", "composite"]

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
 from eechips.errors import RegionError, UsageError
-from eechips.grid import Grid, Transform
+from eechips.geo.grid import Grid, Transform
 from eechips.jobs.recipe_options import (
     OfDataset,
     check_bands,

@@ -11,7 +11,7 @@ import numpy as np
 
 from eechips import datasets
 from eechips.errors import UnknownDatasetError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.projection import nominal_scale
 from eechips.planning.regions import choices

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.errors import RegionError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.expressions import nearest_first
 from eechips.planning.grid_alignment import Placement, cover, lattice_of

@@ -15,7 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.grid import Grid, Window
+from eechips.geo.grid import Grid, Window
 from eechips.planning.grid_alignment import cover
 from eechips.planning.maps import Map, is_class
 from eechips.planning.projection import parse_crs, unproject

@@ -1,6 +1,7 @@
 """What a chip shows: the images of a dataset around a place, on top of each other, as templates.
 
-Numbers and texts that differ from chip to chip are values of the template; see :class:`eechips.template.Template`.
+Numbers and texts that differ from chip to chip are values of the template; see
+:class:`eechips.recipe.template.Template`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Any
 import ee
 
 from eechips.datasets import Kind
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata
 from eechips.planning.cloud_masks import Mask
 from eechips.planning.date_matching import Pairing
 from eechips.planning.projection import nominal_scale
-from eechips.template import Template
+from eechips.recipe.template import Template
 
 _GAP = "eechips_gap"  # a property that images have while they are sorted
 

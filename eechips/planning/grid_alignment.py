@@ -1,6 +1,6 @@
 """Lattices: the endless grids of pixels of which chips, scenes and mosaics are windows.
 
-A lattice is a :class:`~eechips.grid.Grid` whose size does not matter: its CRS says what the coordinates mean, its
+A lattice is a :class:`~eechips.geo.grid.Grid` whose size does not matter: its CRS says what the coordinates mean, its
 transform where pixel corners lie. Two rasters on one lattice have their pixels exactly above each other.
 """
 
@@ -18,7 +18,7 @@ from pyproj import CRS
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.grid import Grid, Transform
+from eechips.geo.grid import Grid, Transform
 from eechips.planning.asset_metadata import describe
 from eechips.planning.projection import metres_per_unit, nominal_scale, parse_crs, project, utm_crs
 
@@ -186,8 +186,8 @@ def span(places: Sequence[Fraction]) -> tuple[int, int]:
     """The pixels along an axis that cover some places.
 
     Args:
-        places: in pixels, as :meth:`eechips.grid.Grid.pixel` has them. What is nearer to a corner than a millionth of
-            a pixel counts as on it.
+        places: in pixels, as :meth:`eechips.geo.grid.Grid.pixel` has them. What is nearer to a corner than a millionth
+            of a pixel counts as on it.
 
     Returns:
         The first, and the one after the last; they are the same if all places are one corner.

@@ -9,9 +9,9 @@ from typing import Any
 
 import ee
 
-from eechips.grid import Grid
-from eechips.moment import utc
+from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
+from eechips.timestamps import utc
 
 
 @dataclass(frozen=True, slots=True)

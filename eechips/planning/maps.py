@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from eechips import datasets
 from eechips.errors import UnknownDatasetError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, planning_requests
 from eechips.planning.projection import project, unproject
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.distance import parse_distance as parse_distance
 from eechips.errors import RegionError
+from eechips.geo.polygons import EARTH_RADIUS
 from eechips.planning.grid_alignment import joined_at_antimeridian
-from eechips.planning.sphere import RADIUS
+from eechips.text import parse_distance as parse_distance
 
 Array = npt.NDArray[np.float64]
 Radii = Callable[[Array], Array]
@@ -27,7 +27,7 @@ _MOST_PLACES = 10_000_000  # of regular rows
 def great_circle(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
     """Metres between places (…, 2) in degrees, on the sphere that has the Earth's area."""
     chords = np.linalg.norm(_vectors(first) - _vectors(second), axis=-1)
-    metres: Array = 2.0 * RADIUS * np.arcsin(np.minimum(chords / 2.0, 1.0))
+    metres: Array = 2.0 * EARTH_RADIUS * np.arcsin(np.minimum(chords / 2.0, 1.0))
     return metres
 
 
@@ -59,14 +59,14 @@ class Apart:
             point: longitude and latitude in degrees.
             radius: of its circle, in metres: what ``radii`` says of it.
         """
-        x, y, z = (RADIUS * _vectors(point)).tolist()
+        x, y, z = (EARTH_RADIUS * _vectors(point)).tolist()
         if 2.0 * radius > self._edge:
             self._resize(2.0 * radius)
         cell = self._cell(x, y, z)
         for shift in _NEIGHBOURS:
             for ox, oy, oz, other in self._cells.get((cell[0] + shift[0], cell[1] + shift[1], cell[2] + shift[2]), ()):
                 chord = math.sqrt((x - ox) ** 2 + (y - oy) ** 2 + (z - oz) ** 2)
-                if 2.0 * RADIUS * math.asin(min(chord / (2.0 * RADIUS), 1.0)) < radius + other:
+                if 2.0 * EARTH_RADIUS * math.asin(min(chord / (2.0 * EARTH_RADIUS), 1.0)) < radius + other:
                     return False
         self._cells.setdefault(cell, []).append((x, y, z, radius))
         return True
@@ -104,7 +104,7 @@ def regular_points(region: BaseGeometry, spacing: float) -> tuple[Array, npt.NDA
     """
     joined = joined_at_antimeridian(region)
     west, south, east, north = shapely.bounds(joined).tolist()
-    step = math.degrees(spacing / RADIUS)
+    step = math.degrees(spacing / EARTH_RADIUS)
     middle, centre = (west + east) / 2.0, (south + north) / 2.0
     rows = np.arange(math.ceil((centre - north) / step), math.floor((centre - south) / step) + 1)
     latitudes = centre - rows * step

@@ -7,8 +7,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.grid import Grid
-from eechips.planning import sphere
+from eechips.geo.grid import Grid
+from eechips.geo.polygons import list_polygons, wrap_at_antimeridian
 from eechips.planning.grid_alignment import joined_at_antimeridian
 from eechips.planning.projection import unproject
 from eechips.planning.regions import BoxRegion, FileRegion, Region
@@ -35,10 +35,10 @@ def polygon_of(region: Region) -> BaseGeometry:
         return region.polygon
     # Edges of a table's polygons are geodesics.
     found = shapely.geometry.shape(region.geometry().transform("EPSG:4326", _STRAIGHT).getInfo())
-    polygons = sphere.polygons(found if found.is_valid else shapely.make_valid(found))
+    polygons = list_polygons(found if found.is_valid else shapely.make_valid(found))
     if not polygons:
         raise RegionError("the region has no polygons")
-    return sphere.wrap(shapely.union_all(polygons))
+    return wrap_at_antimeridian(shapely.union_all(polygons))
 
 
 def outline(grid: Grid) -> BaseGeometry | None:

@@ -6,7 +6,7 @@ import shapely
 import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning.grid_alignment import Placement, cover, joined_at_antimeridian, span
 from eechips.planning.outlines import middle, outline
 

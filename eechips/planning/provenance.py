@@ -9,7 +9,7 @@ from typing import Any
 
 import ee
 
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.date_matching import Pairing
 from eechips.planning.expressions import Images, around, reach_of

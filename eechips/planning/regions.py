@@ -13,9 +13,9 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
+from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.storage import sha256_of
-from eechips.vectors import read_vectors
 
 if TYPE_CHECKING:
     import ee

@@ -16,7 +16,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.planning import planning_requests, sphere
+from eechips.geo.polygons import EARTH_RADIUS, list_polygons, mean_width, spherical_area, wrap_at_antimeridian
+from eechips.planning import planning_requests
 from eechips.planning.regions import choices, table_fields
 
 ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
@@ -25,7 +26,7 @@ ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
 DIGITS = 7
 """Decimals of a point's longitude and latitude: 1e-7 degrees is about a centimetre."""
 
-_CELL = (np.radians(10.0**-DIGITS) * sphere.RADIUS) ** 2  # square metres that rounding makes one point
+_CELL = (np.radians(10.0**-DIGITS) * EARTH_RADIUS) ** 2  # square metres that rounding makes one point
 
 # Earth Engine compares geometries to within 0.1 m unless told otherwise (Filter.intersects, maxError): where a
 # stratum overlaps the region by less, on average, the two only touch.
@@ -94,7 +95,7 @@ def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str
         names.setdefault(key, str(properties.get(name_field, key)))
         parts.setdefault(key, []).append(polygons_of(shapely.geometry.shape(feature["geometry"])))
     strata = [Stratum(key, names[key], shapely.union_all(parts[key])) for key in sorted(parts, key=_order)]
-    kept = [stratum for stratum in strata if sphere.mean_width(stratum.geometry) >= _LEAST_WIDTH]
+    kept = [stratum for stratum in strata if mean_width(stratum.geometry) >= _LEAST_WIDTH]
     for stratum in strata:
         if stratum not in kept:
             _log.warning("%s (%s) only touches the region: no points are drawn there", stratum.name, stratum.id)
@@ -135,7 +136,7 @@ class Stream:
 
     def __init__(self, geometry: BaseGeometry, seed: int, key: int | float | str) -> None:
         self._geometry, self._key = geometry, key
-        self._room = sphere.area(geometry) / (4 * _CELL)
+        self._room = spherical_area(geometry) / (4 * _CELL)
         self._boxes = _cover(geometry)
         self._uniforms = _Uniforms(seed, key)
         self._known: set[tuple[float, float]] = set()
@@ -196,7 +197,7 @@ def _cover(geometry: BaseGeometry) -> npt.NDArray[np.float64]:
     Returns:
         West, south, east, north in degrees, (n, 4).
     """
-    wanted = sphere.area(geometry) / _FILL
+    wanted = spherical_area(geometry) / _FILL
     shapely.prepare(geometry)
     whole: list[npt.NDArray[np.float64]] = []
     mixed = np.array([[-180.0, -90.0, 180.0, 90.0]])
@@ -224,13 +225,13 @@ def _quarter(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _box_area(boxes: npt.NDArray[np.float64]) -> float:
     west, south, east, north = np.radians(boxes.T)
-    return float(((east - west) * (np.sin(north) - np.sin(south))).sum()) * sphere.RADIUS**2
+    return float(((east - west) * (np.sin(north) - np.sin(south))).sum()) * EARTH_RADIUS**2
 
 
 def polygons_of(geometry: BaseGeometry) -> BaseGeometry:
     """The polygons of what the server returned, or of a file: valid, and within -180 to 180."""
     valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
-    return sphere.wrap(shapely.union_all(sphere.polygons(valid)))
+    return wrap_at_antimeridian(shapely.union_all(list_polygons(valid)))
 
 
 def _whole(value: float | str) -> int | float | str:

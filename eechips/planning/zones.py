@@ -14,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips import vectors
 from eechips.errors import RegionError, UsageError
+from eechips.geo.polygons import wrap_at_antimeridian
+from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.planning.regions import BoxRegion, choices, table_fields
 
@@ -81,7 +82,7 @@ def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     Raises:
         RegionError: if the file or the column cannot be used, or no region is left.
     """
-    read = vectors.read_vectors(path, repairs=repairs)
+    read = read_vectors(path, repairs=repairs)
     if read.repaired:
         _log.warning("%s", read.repaired)
     fields = [str(column) for column in read.attributes.columns]
@@ -101,7 +102,7 @@ def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     if nameless:
         _log.warning("%s: %s without %s are left out", path, _regions(nameless), id_field)
     geometries = [
-        vectors.within_180(
+        wrap_at_antimeridian(
             read.geometries[indices[0]] if len(indices) == 1 else shapely.union_all(read.geometries[indices])
         )
         for indices in parts.values()

@@ -38,6 +38,6 @@ def check_layers(names: Collection[str]) -> None:
             )
         if not name or "/" in name or name.startswith((".", "__")) or replace_control_characters(name) != name:
             raise RecipeError(
-                f"a layer cannot be called '{replace_control_characters(name)}': names are not empty, have neither / nor"
-                " control characters, and do not begin with . or __"
+                f"a layer cannot be called '{replace_control_characters(name)}': names are not empty, have neither /"
+                " nor control characters, and do not begin with . or __"
             )

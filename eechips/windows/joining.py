@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from eechips.engine.assembly import CompletedUnit, Results
 from eechips.errors import RecipeError, StorageError
-from eechips.grid import Grid, Window
+from eechips.geo.grid import Grid, Window
 from eechips.jobs.mosaic_parts import Piece, put_together
 from eechips.jobs.mosaic_tiles import Layout
 from eechips.storage import sha256_of

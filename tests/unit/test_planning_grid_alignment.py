@@ -13,7 +13,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from eechips.errors import EechipsError, RegionError, UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning.grid_alignment import Placement, cover, joined_at_antimeridian, lattice_of, rescaled, utm_of
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.regions import parse_box

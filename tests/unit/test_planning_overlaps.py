@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import RegionError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning.grid_alignment import Placement
 from eechips.planning.outlines import middle, outline
 from eechips.planning.overlaps import Overlap

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pyproj import Transformer
 
 from eechips.errors import UsageError
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning.chip_grids import snap, utm_grid
 from eechips.planning.grid_alignment import rescaled
 from eechips.planning.projection import nominal_scale, parse_crs, project, utm_crs

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.errors import RegionError
+from eechips.geo.polygons import spherical_area
 from eechips.planning.samplers import Stratum, draw_points, interleave
-from eechips.planning.sphere import area
 from eechips.planning.stratified_draw import Draws, StrataPool
 
 COLORADO = shapely.box(-109.06, 36.99, -102.04, 41.0)
@@ -76,7 +76,7 @@ def test_points_are_uniform_on_the_sphere(polygon: shapely.Geometry) -> None:
     lat, lon = edges
     expected = np.array(
         [
-            [area(polygon & shapely.box(lon[c], lat[r], lon[c + 1], lat[r + 1])) for c in range(columns)]
+            [spherical_area(polygon & shapely.box(lon[c], lat[r], lon[c + 1], lat[r + 1])) for c in range(columns)]
             for r in range(rows)
         ]
     )

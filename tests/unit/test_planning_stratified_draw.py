@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from eechips.errors import RegionError, UsageError
+from eechips.geo.polygons import RADIUS, spherical_area
 from eechips.planning.min_distance import Apart, great_circle, parse_distance, regular_points
 from eechips.planning.samplers import Stratum, interleave
-from eechips.planning.sphere import RADIUS, area
 from eechips.planning.stratified_draw import Draws, Key, Point, StrataPool
 
 BOX = shapely.box(-106, 39, -104, 41)
@@ -170,10 +170,10 @@ def test_circles_never_overlap_and_none_is_refused_without_need(places: list[tup
     ids=["box", "world", "antimeridian", "north", "triangle"],
 )
 def test_regular_places_are_as_far_apart_as_told_and_stand_for_the_same_area(region: shapely.Geometry) -> None:
-    spacing = math.sqrt(area(region) / 3000)
+    spacing = math.sqrt(spherical_area(region) / 3000)
     points, places = regular_points(region, spacing)
     assert shapely.intersects_xy(region, points[:, 0], points[:, 1]).all()
-    assert len(points) * spacing**2 == pytest.approx(area(region), rel=0.08)
+    assert len(points) * spacing**2 == pytest.approx(spherical_area(region), rel=0.08)
     assert len({tuple(place) for place in places.tolist()}) == len(points)
     by_place = {tuple(place): point for place, point in zip(places.tolist(), points, strict=True)}
     geod = Geod(ellps="sphere", a=RADIUS, b=RADIUS)

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.client.split import LIMITS
-from eechips.grid import Grid
+from eechips.geo.grid import Grid
 from eechips.planning.grid_alignment import cover, joined_at_antimeridian, lattice_of
 from eechips.planning.regions import parse_box
 from eechips.planning.tiling import BLOCK, SLOTS, USUAL_BYTES, Tiling, box_of, edges_for, on_earth, tile, within

@@ -18,7 +18,7 @@ from rasterio.enums import MaskFlags
 from rio_cogeo import cog_validate
 
 from eechips.errors import StorageError, UsageError, ValidationError
-from eechips.grid import Grid, Window
+from eechips.geo.grid import Grid, Window
 from eechips.planning.tiling import tile
 from eechips.writers import geotiff
 from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS, Mosaic, Tile, check_nodata, common_dtype

@@ -37,8 +37,8 @@ from eechips.engine.executors.dask_worker import DaskWorker, Orders
 from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
 from eechips.engine.outcome import Outcome
 from eechips.errors import ClusterLostError, ConfigurationError
-from eechips.human import human_time
 from eechips.manifest.record import WorkUnit
+from eechips.text import format_duration
 
 _GLANCE = 1.0  # seconds between two looks at who is in the cluster
 _MAX_BROKEN = 3
@@ -334,9 +334,9 @@ class Dask(Executor[_DaskHandle]):
             return events
         patience = min(_WORKERLESS, self._timeout)
         if self._looked - self._staffed > patience:
-            gone = f"the Dask cluster{self._place} has had no workers for {human_time(patience)}"
+            gone = f"the Dask cluster{self._place} has had no workers for {format_duration(patience)}"
             raise ClusterLostError(f"{gone}{_RESUMABLE}")
-        self.notice = f"The Dask cluster{self._place} has no workers: waiting {human_time(patience)} for one."
+        self.notice = f"The Dask cluster{self._place} has no workers: waiting {format_duration(patience)} for one."
         return events
 
     def _disconnect(self) -> list[Finished | Lost]:
