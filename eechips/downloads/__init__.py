@@ -1,7 +1,6 @@
-"""Whole scenes by STAC search: asked for, signed for, transferred, checked.
+"""Search STAC catalogues and download whole files: search, sign, transfer, check.
 
-A catalogue's answer (:mod:`~eechips.downloads.search`) is kept (:mod:`~eechips.downloads.answer`); each asset of it is
-a unit of an ordinary run. A transfer (:mod:`~eechips.downloads.transfer`) gets its address
-(:mod:`~eechips.downloads.signing`) just before it begins, goes on where it was cut
-(:mod:`~eechips.downloads.partial`), and counts when the file is what was promised (:mod:`~eechips.downloads.checks`).
+This package holds everything between a STAC catalogue and a checked file on the disk, without a run around it. Recipes,
+manifests and the assembly of results belong to :mod:`eechips.jobs`; windows of remote rasters to
+:mod:`eechips.windows`.
 """

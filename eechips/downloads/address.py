@@ -29,7 +29,7 @@ ALL = "*"
 """Among names of parameters: all of them."""
 
 
-def bare(address: str, kept: Collection[str] = ()) -> str:
+def strip_signature(address: str, kept: Collection[str] = ()) -> str:
     """An address as it is stored: without user, password, fragment and query, which may be a signature of any name.
 
     Args:
@@ -43,8 +43,8 @@ def bare(address: str, kept: Collection[str] = ()) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, query, ""))
 
 
-def identified(address: str, kept: Collection[str] = ()) -> str:
-    """An address as it is stored where its query tells it from others: as ``bare``, with digests of unknown values.
+def identity_url(address: str, kept: Collection[str] = ()) -> str:
+    """Return an address for storage whose query identifies it, with digests instead of unknown values.
 
     Parameters whose names are those of signatures are left out: with others, it is the same address.
 
@@ -53,14 +53,14 @@ def identified(address: str, kept: Collection[str] = ()) -> str:
         kept: names of parameters that stay as they are; ``*`` for all.
     """
     if ALL in kept:
-        return bare(address, kept)
+        return strip_signature(address, kept)
     is_secret = is_signed(address)
     left = [
         (name, value if name in kept else f"sha256-{hashlib.sha256(value.encode()).hexdigest()[:16]}")
         for name, value in parse_qsl(urlsplit(address).query, keep_blank_values=True)
         if name in kept or not (is_secret and _SECRETS.match(name))
     ]
-    return bare(address) + (f"?{_joined(left)}" if left else "")
+    return strip_signature(address) + (f"?{_joined(left)}" if left else "")
 
 
 def without_signature(address: str) -> str:
@@ -75,7 +75,7 @@ def is_signed(address: str) -> bool:
     return _SIGNED.search(address) is not None
 
 
-def shown(address: str) -> str:
+def display_url(address: str) -> str:
     """An address for messages: without its whole query, which may be a secret."""
     parts = urlsplit(address)
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
@@ -86,7 +86,7 @@ def host_of(address: str) -> str:
     return urlsplit(address).netloc.rpartition("@")[2].lower()
 
 
-def file_of(address: str) -> Path | None:
+def local_path(address: str) -> Path | None:
     """The file of this machine that an address is, if it is one."""
     parts = urlsplit(address)
     if parts.scheme == "file":
@@ -94,7 +94,7 @@ def file_of(address: str) -> Path | None:
     return Path(address) if not parts.scheme else None
 
 
-def suffix_of(address: str) -> str:
+def file_suffix(address: str) -> str:
     """The suffix of an address's file, without the dot, in lower case; empty if it has none that looks like one."""
     name = PurePosixPath(unquote(urlsplit(address).path)).name
     suffix = name.rpartition(".")[2] if "." in name else ""

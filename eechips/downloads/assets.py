@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from eechips.downloads.address import bare, suffix_of
-from eechips.downloads.checks import Promise
+from eechips.downloads.address import file_suffix, strip_signature
+from eechips.downloads.expected_file import ExpectedFile
 from eechips.recipe import Unit
 
 _PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
 
 
-def chosen_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Iterator[str]:
+def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Iterator[str]:
     """Keys of an item's assets that are asked for: by key, or by the name of their one band.
 
     Args:
@@ -52,10 +52,10 @@ def _bands(asset: Mapping[str, Any]) -> list[str]:
     return []
 
 
-def unit_of(
+def make_unit(
     item: Mapping[str, Any], key: str, prefers: Callable[[str], bool] = lambda href: False, kept: Collection[str] = ()
 ) -> Unit:
-    """The unit of an asset: ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "promise"}``.
+    """The unit of an asset: ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "expected"}``.
 
     Args:
         item: in STAC.
@@ -63,8 +63,8 @@ def unit_of(
         prefers: whether an address is taken rather than others of the same asset.
         kept: names of an address's parameters that are stored.
     """
-    asset, properties = preferred(item["assets"][key], prefers), item.get("properties") or {}
-    href = bare(asset["href"], kept)
+    asset, properties = select_alternative(item["assets"][key], prefers), item.get("properties") or {}
+    href = strip_signature(asset["href"], kept)
     moment = properties.get("datetime") or properties.get("start_datetime")
     return {
         "kind": "scene",
@@ -73,23 +73,23 @@ def unit_of(
         "asset": key,
         "href": href,
         **({"datetime": moment} if moment else {}),
-        "promise": Promise.of(asset, properties, suffix_of(href)).to_json(),
+        "expected": ExpectedFile.of(asset, properties, file_suffix(href)).to_json(),
     }
 
 
-def preferred(asset: Mapping[str, Any], prefers: Callable[[str], bool]) -> Mapping[str, Any]:
+def select_alternative(asset: Mapping[str, Any], prefers: Callable[[str], bool]) -> Mapping[str, Any]:
     """An asset at its first address that is preferred (https://github.com/stac-extensions/alternate-assets)."""
     listed = asset.get("alternate")
     if prefers(asset["href"]) or not isinstance(listed, dict):
         return asset
     for other in listed.values():
         href = other.get("href") if isinstance(other, dict) else None
-        if isinstance(href, str) and is_whole(href) and prefers(href):
+        if isinstance(href, str) and is_absolute(href) and prefers(href):
             return {**asset, **other}
     return asset
 
 
-def is_whole(href: str) -> bool:
+def is_absolute(href: str) -> bool:
     """Whether an address is absolute, and one at all."""
     try:
         return bool(urlsplit(href).netloc)

@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any
 
-from eechips.downloads.digest import new_digest
+from eechips.downloads.integrity import create_digest
 from eechips.errors import StorageError
 from eechips.removal import Reserved, remove, remove_empty
 from eechips.removal import replace as rename
@@ -35,7 +35,7 @@ _turn = Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class FileVersion:
     """Which version of a file a server sends.
 
     Attributes:
@@ -53,7 +53,7 @@ class Version:
     md5: str | None = None
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], total: int | None, md5: str | None = None) -> Version:
+    def of(cls, headers: Mapping[str, str], total: int | None, md5: str | None = None) -> FileVersion:
         """The version that an answer tells of.
 
         Args:
@@ -71,13 +71,13 @@ class Version:
             return self.etag
         return self.modified if self.is_dated and self.etag is None else None
 
-    def is_same(self, other: Version) -> bool:
+    def is_same(self, other: FileVersion) -> bool:
         """Whether a part of another version is one of this: nothing that both tell is different."""
         pairs = ((self.total, other.total), (self.etag, other.etag), (self.modified, other.modified))
         return all(a is None or b is None or a == b for a, b in pairs)
 
 
-def range_of(header: str | None) -> tuple[int, int, int | None] | None:
+def parse_content_range(header: str | None) -> tuple[int, int, int | None] | None:
     """First byte, byte after the last, and size of the whole of a ``Content-Range``; None if it is none."""
     found = _CONTENT_RANGE.fullmatch((header or "").strip())
     if found is None:
@@ -85,13 +85,13 @@ def range_of(header: str | None) -> tuple[int, int, int | None] | None:
     return int(found[1]), int(found[2]) + 1, None if found[3] == "*" else int(found[3])
 
 
-def unsatisfied_of(header: str | None) -> int | None:
+def parse_unsatisfied_range(header: str | None) -> int | None:
     """Size of the whole of a ``Content-Range`` that says that nothing of it lies where it was asked for."""
     found = _UNSATISFIED.fullmatch((header or "").strip())
     return None if found is None else int(found[1])
 
 
-class Partial:
+class PartialFile:
     """A file on its way, and beside it a note of its version. One thread uses it at a time.
 
     What a process that was killed has left is hashed once, and goes on. After the machine went down, nobody knows
@@ -103,14 +103,14 @@ class Partial:
 
     Args:
         path: of the file.
-        algorithms: beside sha256, as :func:`eechips.downloads.digest.new_digest` knows them.
+        algorithms: beside sha256, as :func:`eechips.downloads.integrity.create_digest` knows them.
     """
 
     def __init__(self, path: Path, algorithms: Iterable[str] = ()) -> None:
         self.path, self._note = path, _note_of(path)
         self._wanted = tuple(dict.fromkeys((SHA256, *algorithms)))
         self.failures = 0
-        self.version: Version | None = None
+        self.version: FileVersion | None = None
         self._hashes: dict[str, Any] = {}
         self._size = 0
         self._file: FileIO | None = None
@@ -123,7 +123,7 @@ class Partial:
         return self._size
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether as many bytes are here as the server has promised."""
         return self.version is not None and self.version.total == self._size
 
@@ -131,7 +131,7 @@ class Partial:
         """Of what is here, hexadecimal."""
         return str(self._hashes[algorithm].hexdigest())
 
-    def begin(self, version: Version, algorithms: Iterable[str] = ()) -> None:
+    def begin(self, version: FileVersion, algorithms: Iterable[str] = ()) -> None:
         """Begins anew.
 
         Args:
@@ -149,7 +149,7 @@ class Partial:
         with self._failing():
             self._file = FileIO(self.path, "wb")
         self.version, self._size = version, 0
-        self._hashes = {name: new_digest(name) for name in self._wanted}
+        self._hashes = {name: create_digest(name) for name in self._wanted}
 
     def write(self, piece: bytes) -> None:
         """Adds what has come.
@@ -198,7 +198,7 @@ class Partial:
             self._file.close()
             self._file = None
 
-    def _save(self, version: Version | None) -> None:
+    def _save(self, version: FileVersion | None) -> None:
         self.version = version
         content = {
             "version": None if version is None else asdict(version),
@@ -220,12 +220,12 @@ class Partial:
             return
         if self._boot is None or content["boot"] != self._boot:  # unknown is not the same
             return
-        version = Version(**content["version"])
+        version = FileVersion(**content["version"])
         is_usable = version.validator is not None or version.total is not None
         if not is_usable or not self.path.is_file():
             return
         self._wanted, self.version = wanted, version
-        self._hashes = {name: new_digest(name) for name in wanted}
+        self._hashes = {name: create_digest(name) for name in wanted}
         with self.path.open("rb") as file:
             while block := file.read(_BLOCK):
                 for digest in self._hashes.values():
@@ -245,7 +245,7 @@ class Partial:
 
 
 @contextlib.contextmanager
-def claimed(folder: Path, writer: Writer) -> Iterator[Path]:
+def claim_partial(folder: Path, writer: Writer) -> Iterator[Path]:
     """A file on its way that nobody else writes to for the duration of the block.
 
     Any number of commands may transfer the same file at once: each has one of its own. What a writer that has ended

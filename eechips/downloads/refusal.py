@@ -19,7 +19,7 @@ _EXPIRED = re.compile(rb"(?i)expired|no longer valid")
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class AccessDenial:
     """A host does not accept a signature, or the lack of one.
 
     Attributes:
@@ -36,7 +36,7 @@ class Refusal:
         return f"HTTP {self.status}" + (f" ({self.code})" if self.code else "")
 
 
-def refusal_of(response: requests.Response, *, may_expire: bool = False) -> Refusal | None:
+def parse_access_denial(response: requests.Response, *, may_expire: bool = False) -> AccessDenial | None:
     """What an answer says of why it is none, if it does not accept who asks; its body may be read from.
 
     Args:
@@ -48,13 +48,13 @@ def refusal_of(response: requests.Response, *, may_expire: bool = False) -> Refu
         return None
     body = response.raw.read(_LONGEST, decode_content=True)
     code = _CODE.search(body)
-    found = Refusal(status, code[1].decode() if code else "", region_of(response.headers, body))
+    found = AccessDenial(status, code[1].decode() if code else "", parse_region_hint(response.headers, body))
     is_refusal = status in (401, 403, *_GONE) or found.code in _RUN_OUT or found.region is not None
     is_refusal = is_refusal or (status == 400 and may_expire and _EXPIRED.search(body) is not None)
     return found if is_refusal else None
 
 
-def region_of(headers: Mapping[str, str], body: bytes = b"") -> str | None:
+def parse_region_hint(headers: Mapping[str, str], body: bytes = b"") -> str | None:
     """The region of a bucket, where S3 says that it was asked for in another.
 
     https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html: ``AuthorizationHeaderMalformed`` and

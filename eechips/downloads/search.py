@@ -15,12 +15,12 @@ from shapely.errors import ShapelyError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
-from eechips.downloads.address import file_of, shown
-from eechips.downloads.api import api_items, is_api
-from eechips.downloads.conditions import meets
-from eechips.downloads.reader import Reader, Unread
-from eechips.downloads.static import joined, static_items
-from eechips.downloads.tables import is_table, table_items
+from eechips.downloads.address import display_url, local_path
+from eechips.downloads.cql2 import meets
+from eechips.downloads.document_reader import DocumentReader, UnreadDocument
+from eechips.downloads.geoparquet import is_table, table_items
+from eechips.downloads.stac_api import api_items, is_api
+from eechips.downloads.static_catalog import joined, static_items
 from eechips.downloads.times import parse_moment
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
 from eechips.planning.image_filters import Condition
@@ -53,7 +53,7 @@ class Search:
     most: int | None = None
 
 
-def items(search: Search, reader: Reader) -> Iterator[dict[str, Any]]:
+def items(search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
     """The items that a catalogue has, each once, in its order. Addresses of assets are absolute.
 
     What the catalogue names, and what cannot be read or is no item, is noted in ``reader.unread``.
@@ -69,7 +69,7 @@ def items(search: Search, reader: Reader) -> Iterator[dict[str, Any]]:
     yield from answered(_found(search, reader), search, reader)
 
 
-def answered(found: Iterable[tuple[Any, str]], search: Search, reader: Reader) -> Iterator[dict[str, Any]]:
+def answered(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
     """Those of some items that are asked for; what goes wrong meanwhile is an error of the catalogue.
 
     Args:
@@ -84,15 +84,15 @@ def answered(found: Iterable[tuple[Any, str]], search: Search, reader: Reader) -
     try:
         yield from chosen(found, search, reader)
     except PermanentError as error:
-        if error.status == 404 and file_of(search.stac) is not None:
+        if error.status == 404 and local_path(search.stac) is not None:
             raise UsageError(f"there is no catalogue: {error}") from None
         raise ConfigurationError(f"the catalogue does not answer like one: {error}") from None
     except TransientError as error:
-        told = f"the catalogue {shown(search.stac)} does not answer: {error}"
+        told = f"the catalogue {display_url(search.stac)} does not answer: {error}"
         raise ConfigurationError(f"{told.rstrip('.')}. The same command asks again") from None
 
 
-def chosen(found: Iterable[tuple[Any, str]], search: Search, reader: Reader) -> Iterator[dict[str, Any]]:
+def chosen(found: Iterable[tuple[Any, str]], search: Search, reader: DocumentReader) -> Iterator[dict[str, Any]]:
     """Those of some items that are asked for, each once, with absolute addresses.
 
     Args:
@@ -111,7 +111,7 @@ def chosen(found: Iterable[tuple[Any, str]], search: Search, reader: Reader) -> 
                 continue
         except _MalformedError as error:
             name = f": item {item['id']!s:.80}" if isinstance(item, dict) and "id" in item else ""
-            reader.unread.append(Unread(f"{shown(home)}{name}", str(error)))
+            reader.unread.append(UnreadDocument(f"{display_url(home)}{name}", str(error)))
             continue
         seen.add(key)
         yield whole
@@ -123,9 +123,9 @@ class _MalformedError(Exception):
     """Something is no item, or one of which nobody knows whether it is asked for."""
 
 
-def _found(search: Search, reader: Reader) -> Iterator[tuple[Any, str]]:
+def _found(search: Search, reader: DocumentReader) -> Iterator[tuple[Any, str]]:
     address = search.stac
-    folder = file_of(address)
+    folder = local_path(address)
     if folder is not None and folder.is_dir():
         address = next((str(folder / name) for name in _TOPS if (folder / name).is_file()), address)
     if is_table(address):

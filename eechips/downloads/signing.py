@@ -17,8 +17,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import is_loopback
-from eechips.downloads.address import host_of, shown
-from eechips.downloads.hosts import Hosts
+from eechips.downloads.address import display_url, host_of
+from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.secret import Secrets
 from eechips.downloads.times import parse_moment
 from eechips.errors import ConfigurationError, PermanentError, UsageError
@@ -39,7 +39,7 @@ _POLICY = RetryPolicy(retries=5, delay=0.5, max_delay=8.0, total=60.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class SignedUrl:
     """Where to ask for a file at present.
 
     Attributes:
@@ -59,7 +59,7 @@ class Signer(Protocol):
             PermanentError: if the host may, and is not asked by https.
         """
 
-    def sign(self, href: str, collection: str) -> Address:
+    def sign(self, href: str, collection: str) -> SignedUrl:
         """The present address of an asset.
 
         Raises:
@@ -109,10 +109,10 @@ class Auth:
         if self.kind in ("bearer", "basic", "oauth") and not self.hosts:
             raise UsageError(f"--auth {self.kind} needs --auth-host: the host that may see the secret")
         if self.token_url and not _is_encrypted(self.token_url):
-            raise ConfigurationError(f"{shown(self.token_url)} is not https: secrets are not sent there")
+            raise ConfigurationError(f"{display_url(self.token_url)} is not https: secrets are not sent there")
 
 
-def signer_of(auth: Auth, secrets: Secrets, hosts: Hosts, clock: Callable[[], float] = time.time) -> Signer:
+def make_signer(auth: Auth, secrets: Secrets, hosts: HostSessions, clock: Callable[[], float] = time.time) -> Signer:
     """The signer for what the user has said.
 
     Args:
@@ -126,22 +126,22 @@ def signer_of(auth: Auth, secrets: Secrets, hosts: Hosts, clock: Callable[[], fl
     """
     inner: Signer
     if auth.kind == "bearer":
-        inner = _Shown(auth.hosts, f"Bearer {secrets.need('token', '--auth bearer')}")
+        inner = _FixedHeader(auth.hosts, f"Bearer {secrets.need('token', '--auth bearer')}")
     elif auth.kind == "basic":
         use = "--auth basic"
-        inner = _Shown(auth.hosts, _basic(secrets.need("username", use), secrets.need("password", use)))
+        inner = _FixedHeader(auth.hosts, _basic(secrets.need("username", use), secrets.need("password", use)))
     elif auth.kind == "netrc":
         inner = _Netrc()
     elif auth.kind == "oauth":
-        inner = _OAuth(auth, secrets, hosts, clock)
+        inner = _OAuthToken(auth, secrets, hosts, clock)
     elif auth.kind == "sas":
-        inner = _Sas(auth, hosts, clock)
+        inner = _SasSigner(auth, hosts, clock)
     else:
-        inner = _Shown((), "")
-    return _WithS3(inner, auth.requester_pays)
+        inner = _FixedHeader((), "")
+    return _S3Signer(inner, auth.requester_pays)
 
 
-def belongs(url: str, hosts: Sequence[str]) -> bool:
+def matches_host(url: str, hosts: Sequence[str]) -> bool:
     """Whether a URL's host is one of some: ``host``, ``host:port`` or ``*.domain``."""
     whole, name = host_of(url), (urlsplit(url).hostname or "").lower()
     for pattern in (each.lower() for each in hosts):
@@ -152,20 +152,20 @@ def belongs(url: str, hosts: Sequence[str]) -> bool:
     return False
 
 
-class _Shown:
+class _FixedHeader:
     """Shows the same to all hosts that may see it."""
 
     def __init__(self, hosts: Sequence[str], secret: str) -> None:
         self._hosts, self._secret = hosts, secret
 
     def headers(self, url: str) -> Mapping[str, str]:
-        if not belongs(url, self._hosts):
+        if not matches_host(url, self._hosts):
             return {}
         _refuse_unencrypted(url)
         return {"Authorization": self._secret}
 
-    def sign(self, href: str, collection: str) -> Address:
-        return Address(href)
+    def sign(self, href: str, collection: str) -> SignedUrl:
+        return SignedUrl(href)
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         return False
@@ -191,8 +191,8 @@ class _Netrc:
             return {}
         return {"Authorization": _basic(found[0], found[2] or "")}
 
-    def sign(self, href: str, collection: str) -> Address:
-        return Address(href)
+    def sign(self, href: str, collection: str) -> SignedUrl:
+        return SignedUrl(href)
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         return False
@@ -219,13 +219,13 @@ class _Last(threading.local):
     value: str | None = None
 
 
-class _OAuth:
+class _OAuthToken:
     """Shows a token that is fetched, and again when it runs out.
 
     RFC 6749, client credentials (4.4) or a resource owner's password (4.3), and refreshing (6).
     """
 
-    def __init__(self, auth: Auth, secrets: Secrets, hosts: Hosts, clock: Callable[[], float]) -> None:
+    def __init__(self, auth: Auth, secrets: Secrets, hosts: HostSessions, clock: Callable[[], float]) -> None:
         self._url, self._names, self._hosts, self._clock = auth.token_url or "", auth.hosts, hosts, clock
         self._form = {"client_id": secrets.need("client_id", "--auth oauth")}
         if secrets.get("client_secret"):
@@ -241,7 +241,7 @@ class _OAuth:
         self._last = _Last()
 
     def headers(self, url: str) -> Mapping[str, str]:
-        if not belongs(url, self._names):
+        if not matches_host(url, self._names):
             return {}
         _refuse_unencrypted(url)
         with self._asking:
@@ -250,8 +250,8 @@ class _OAuth:
             self._last.value = self._token.value
             return {"Authorization": f"Bearer {self._token.value}"}
 
-    def sign(self, href: str, collection: str) -> Address:
-        return Address(href)
+    def sign(self, href: str, collection: str) -> SignedUrl:
+        return SignedUrl(href)
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         with self._asking:
@@ -271,21 +271,21 @@ class _OAuth:
             raise ConfigurationError(f"no token is to be had: {error}") from None
 
     def _ask(self, grant: Mapping[str, str]) -> _Token:
-        found = retry.call(lambda: self._hosts.ask("POST", self._url, {}, {**self._form, **grant}), _POLICY)
+        found = retry.call(lambda: self._hosts.request_json("POST", self._url, {}, {**self._form, **grant}), _POLICY)
         if not isinstance(found, dict) or not isinstance(found.get("access_token"), str):
-            raise PermanentError(f"{shown(self._url)} gave no access_token")
+            raise PermanentError(f"{display_url(self._url)} gave no access_token")
         until = self._clock() + _use(_seconds(found.get("expires_in")))
         return _Token(found["access_token"], until, found.get("refresh_token"))
 
 
-class _Sas:
+class _SasSigner:
     """Signed addresses of an endpoint, or tokens that sign all addresses of a collection.
 
     As the Planetary Computer has both (https://planetarycomputer.microsoft.com/docs/concepts/sas/):
     ``GET /sign?href=…`` answers ``{"href", "msft:expiry"}``, ``GET /token/{collection}`` ``{"token", "msft:expiry"}``.
     """
 
-    def __init__(self, auth: Auth, hosts: Hosts, clock: Callable[[], float]) -> None:
+    def __init__(self, auth: Auth, hosts: HostSessions, clock: Callable[[], float]) -> None:
         self._url, self._hosts, self._clock = auth.token_url or "", hosts, clock
         self._is_token = "{collection}" in self._url
         self._names = auth.hosts or (_BLOBS if self._is_token else ())
@@ -297,9 +297,9 @@ class _Sas:
     def headers(self, url: str) -> Mapping[str, str]:
         return {}
 
-    def sign(self, href: str, collection: str) -> Address:
-        if self._names and not belongs(href, self._names):
-            return Address(href)
+    def sign(self, href: str, collection: str) -> SignedUrl:
+        if self._names and not matches_host(href, self._names):
+            return SignedUrl(href)
         key = collection if self._is_token else href
         with self._lock(key):
             known = self._known.get(key)
@@ -307,8 +307,8 @@ class _Sas:
                 known = self._known[key] = self._fetch(href, collection)
         self._last.value = known.value
         if not self._is_token:
-            return Address(known.value)
-        return Address(f"{href}{'&' if '?' in href else '?'}{known.value.lstrip('?')}")
+            return SignedUrl(known.value)
+        return SignedUrl(f"{href}{'&' if '?' in href else '?'}{known.value.lstrip('?')}")
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         key = collection if self._is_token else href
@@ -316,16 +316,16 @@ class _Sas:
             known = self._known.get(key)
             if known is not None and known.value == self._last.value:  # else another thread was faster
                 del self._known[key]
-        return not self._names or belongs(href, self._names)
+        return not self._names or matches_host(href, self._names)
 
     def _fetch(self, href: str, collection: str) -> _Token:
         if self._is_token:
             url, name = self._url.replace("{collection}", quote(collection, safe="")), "token"
         else:
             url, name = f"{self._url}{'&' if '?' in self._url else '?'}href={quote(href, safe='')}", "href"
-        found = retry.call(lambda: self._hosts.ask("GET", url, {}), _POLICY)
+        found = retry.call(lambda: self._hosts.request_json("GET", url, {}), _POLICY)
         if not isinstance(found, dict) or not isinstance(found.get(name), str):
-            raise PermanentError(f"{shown(url)} gave no {name}")
+            raise PermanentError(f"{display_url(url)} gave no {name}")
         return _Token(found[name], _expiry(found, self._clock()))
 
     def _lock(self, key: str) -> threading.Lock:
@@ -333,7 +333,7 @@ class _Sas:
             return self._locks.setdefault(key, threading.Lock())
 
 
-class _WithS3:
+class _S3Signer:
     """Signs addresses of S3 as the AWS client does, with its credentials; leaves all others to another signer."""
 
     def __init__(self, inner: Signer, requester_pays: bool) -> None:
@@ -350,7 +350,7 @@ class _WithS3:
             return {_PAYER: "requester"}  # signed with the address, and missed without it
         return self._inner.headers(url)
 
-    def sign(self, href: str, collection: str) -> Address:
+    def sign(self, href: str, collection: str) -> SignedUrl:
         parts = urlsplit(href)
         if parts.scheme == "gs":
             return self._inner.sign(f"{_GOOGLE}/{parts.netloc}{parts.path}", collection)
@@ -361,7 +361,7 @@ class _WithS3:
             wanted["RequestPayer"] = "requester"
         client = self._s3(parts.netloc)
         self._last.value = client.meta.region_name
-        return Address(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
+        return SignedUrl(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         parts = urlsplit(href)
@@ -462,4 +462,4 @@ def _is_encrypted(url: str) -> bool:
 
 def _refuse_unencrypted(url: str) -> None:
     if not _is_encrypted(url):
-        raise PermanentError(f"{shown(url)} is not https: secrets are not sent there")
+        raise PermanentError(f"{display_url(url)} is not https: secrets are not sent there")

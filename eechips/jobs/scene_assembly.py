@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eechips.downloads.checks import Promise
+from eechips.downloads.expected_file import ExpectedFile
 from eechips.downloads.partial import forget
 from eechips.engine.assembly import CompletedUnit, Results
 from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.jobs.asset_store import Put
 from eechips.jobs.scene_items import local_item, scene_names
-from eechips.jobs.scene_transfer import on_its_way, remove_if_empty
+from eechips.jobs.scene_transfer import partial_folder, remove_if_empty
 from eechips.manifest.record import State
 from eechips.recipe import unit_id
 from eechips.storage import ID_LENGTH, safe_component
@@ -55,7 +55,7 @@ def assemble_scenes(
         key = settled.unit["collection"], settled.unit["item"]
         scenes.setdefault(key, []).append(settled)
         if settled.record.state is not State.FAILED_TRANSIENT:  # which goes on where it was, if it is tried again
-            forget(on_its_way(results.folder, unit_id(settled.unit, identity)[:ID_LENGTH]), writer)
+            forget(partial_folder(results.folder, unit_id(settled.unit, identity)[:ID_LENGTH]), writer)
     remove_if_empty(results.folder)
     names = scene_names(scenes)
     ingested: list[str] = []
@@ -73,7 +73,9 @@ def assemble_scenes(
             if put is None or len(here) < len(parts):
                 continue
             fields = {"ids": [unit_id(p.unit, identity)[:ID_LENGTH] for p in here], "step": "ingest"}
-            images = tuple(part.unit["asset"] for part in here if Promise.from_json(part.unit["promise"]).is_image)
+            images = tuple(
+                part.unit["asset"] for part in here if ExpectedFile.from_json(part.unit["expected"]).is_image
+            )
             if not images:
                 without.append(str(here[0].record.file))
                 log.write("scene", **fields, error="it has neither GeoTIFF nor JPEG 2000")

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from eechips.catalogs.commit import SCHEMA_NAME
-from eechips.downloads.address import file_of, shown
-from eechips.downloads.answer import ANSWER_NAME, Answer, noting, with_others
-from eechips.downloads.assets import chosen_assets, unit_of
-from eechips.downloads.checks import Promise
-from eechips.downloads.given import AssetKey
-from eechips.downloads.reader import Reader, Unread, told_unread
+from eechips.downloads.address import display_url, local_path
+from eechips.downloads.assets import make_unit, select_assets
+from eechips.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread
+from eechips.downloads.expected_file import ExpectedFile
+from eechips.downloads.presigned import AssetKey
 from eechips.downloads.search import Search, answered, chosen, items
+from eechips.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache, append_missing, record_signed_urls
 from eechips.engine.run_log import RunLog
 from eechips.errors import ConfigurationError, UsageError
 from eechips.jobs.scene_lists import is_list, listed_items
@@ -29,7 +29,7 @@ _LINE_SECONDS = 10.0  # between two lines that say how far a search is
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SceneCatalogue:
+class SceneSearch:
     """A catalogue, and what it is asked.
 
     Attributes:
@@ -52,41 +52,43 @@ class SceneCatalogue:
     keep_query: tuple[str, ...] = ()
     signed: dict[AssetKey, str] = field(default_factory=dict, repr=False)
 
-    def kept(self, folder: Path) -> Answer | None:
+    def kept(self, folder: Path) -> SearchCache | None:
         """The answer of an earlier command, if the folder of a run has it."""
-        answer = Answer(folder / ANSWER_NAME, self.identity)
+        answer = SearchCache(folder / SEARCH_CACHE_NAME, self.identity)
         return None if answer.asked is None else answer
 
-    def answer(self, folder: Path, reader: Reader, log: RunLog) -> Iterable[dict[str, Any]]:
+    def answer(self, folder: Path, reader: DocumentReader, log: RunLog) -> Iterable[dict[str, Any]]:
         """The answer that is kept; if there is none, the catalogue's, which is kept if it has items."""
         kept = self.kept(folder)
         return self.ask(folder, reader, log) if kept is None else kept
 
-    def ask(self, folder: Path, reader: Reader, log: RunLog) -> Iterable[dict[str, Any]]:
+    def ask(self, folder: Path, reader: DocumentReader, log: RunLog) -> Iterable[dict[str, Any]]:
         """Asks, and keeps the answer, with the items of an earlier one that the catalogue has not any more."""
-        answer = Answer(folder / ANSWER_NAME, self.identity, kept=self.keep_query)
+        answer = SearchCache(folder / SEARCH_CACHE_NAME, self.identity, kept=self.keep_query)
         before = answer if answer.asked is not None else ()
-        count = answer.keep(with_others(noting(self.items(reader), self.signed, self.prefers), before), reader.unread)
-        log.write("asked", stac=shown(self.search.stac), items=count, unread=len(reader.unread))
+        count = answer.keep(
+            append_missing(record_signed_urls(self.items(reader), self.signed, self.prefers), before), reader.unread
+        )
+        log.write("asked", stac=display_url(self.search.stac), items=count, unread=len(reader.unread))
         for each in reader.unread:
             log.write("unread", address=each.address, error=each.reason)
         return answer if count else ()
 
-    def sign_again(self, reader: Reader, log: RunLog) -> str | None:
+    def sign_again(self, reader: DocumentReader, log: RunLog) -> str | None:
         """Asks for the addresses of assets that do not open any more; returns why there is no answer, if so."""
         _log.info("addresses that the catalogue has given do not open any more: it is asked again")
         again = replace(reader, unread=[])
         try:
-            count = sum(1 for _ in noting(self.items(again), self.signed, self.prefers))
+            count = sum(1 for _ in record_signed_urls(self.items(again), self.signed, self.prefers))
         except (ConfigurationError, UsageError) as error:
-            log.write("signed", stac=shown(self.search.stac), error=str(error))
+            log.write("signed", stac=display_url(self.search.stac), error=str(error))
             return str(error)
-        log.write("signed", stac=shown(self.search.stac), items=count)
+        log.write("signed", stac=display_url(self.search.stac), items=count)
         return None
 
-    def items(self, reader: Reader) -> Iterator[dict[str, Any]]:
+    def items(self, reader: DocumentReader) -> Iterator[dict[str, Any]]:
         """The catalogue's items."""
-        folder = file_of(self.search.stac)
+        folder = local_path(self.search.stac)
         if is_list(self.search.stac):
             return _counted(answered(listed_items(self.search.stac, reader), self.search, reader))
         if folder is None or not (folder / SCHEMA_NAME).is_file():
@@ -99,7 +101,7 @@ class SceneCatalogue:
         found = catalog.items(bbox=bounds, start=self.start, end=self.end, collections=self.search.collections)
         return _counted(chosen(((item, str(folder / SCHEMA_NAME)) for item in found), self.search, reader))
 
-    def units(self, found: Iterable[Mapping[str, Any]], unread: Sequence[Unread]) -> Iterator[Unit]:
+    def units(self, found: Iterable[Mapping[str, Any]], unread: Sequence[UnreadDocument]) -> Iterator[Unit]:
         """A unit for each asset of some items.
 
         Args:
@@ -110,30 +112,30 @@ class SceneCatalogue:
             UsageError: if there is no item, or none has the assets.
         """
         count = without = unknown = 0
-        there: dict[str, None] = {}
+        available: dict[str, None] = {}
         size = 0
         for item in found:
-            keys = list(chosen_assets(item, self.assets))
-            there |= dict.fromkeys(item["assets"])
+            keys = list(select_assets(item, self.assets))
+            available |= dict.fromkeys(item["assets"])
             count += 1
             without += not keys
             for key in keys:
-                unit = unit_of(item, key, self.prefers, self.keep_query)
-                promise = Promise.from_json(unit["promise"])
-                size += promise.size or 0
-                unknown += promise.is_unknown
+                unit = make_unit(item, key, self.prefers, self.keep_query)
+                expected = ExpectedFile.from_json(unit["expected"])
+                size += expected.size or 0
+                unknown += expected.is_checksum_unknown
                 yield unit
-        lost = told_unread(unread)
+        lost = describe_unread(unread)
         if count == 0:
             raise UsageError(
-                f"{shown(self.search.stac)} has no item that was asked for" + (f"; {lost}" if lost else "")
+                f"{display_url(self.search.stac)} has no item that was asked for" + (f"; {lost}" if lost else "")
             )
         if without == count:
-            raise UsageError(f"no item has the assets that were asked for; there are {', '.join(there) or 'none'}")
+            raise UsageError(f"no item has the assets that were asked for; there are {', '.join(available) or 'none'}")
         lacking = f"; {without:,} more have none of the assets" if without else ""
         sizes = f", {format_bytes(size)}" if size else ""
         many = "1 item" if count - without == 1 else f"{count - without:,} items"
-        _log.info("%s of %s%s%s", many, shown(self.search.stac), sizes, lacking)
+        _log.info("%s of %s%s%s", many, display_url(self.search.stac), sizes, lacking)
         if unknown:
             told = f"{unknown:,} checksums are no multihashes, or of a kind that is not known here"
             _log.warning("%s: these files are checked by all else", told)

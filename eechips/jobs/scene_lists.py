@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.catalogs.lists import FORMATS, MAGIC, Entry, List, chunks, find
-from eechips.downloads.address import file_of, shown
-from eechips.downloads.reader import Reader, Unread, is_web
-from eechips.downloads.static import joined
+from eechips.downloads.address import display_url, local_path
+from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
+from eechips.downloads.static_catalog import joined
 from eechips.errors import PermanentError
 from eechips.objects.crew import in_order
 from eechips.removal import temporary_folder
@@ -32,7 +32,7 @@ def is_list(address: str) -> bool:
     known = _known(address)
     if known.format not in FORMATS:
         return False
-    path = file_of(address)
+    path = local_path(address)
     if known.format == "parquet":
         return path is not None and path.is_file() and not _has_items(path)
     if known.format not in _DOCUMENTS or known.compression is not None:
@@ -40,7 +40,7 @@ def is_list(address: str) -> bool:
     return path is not None and path.is_file() and _is_of_lines(path)
 
 
-def listed_items(address: str, reader: Reader) -> Iterator[tuple[Any, str]]:
+def listed_items(address: str, reader: DocumentReader) -> Iterator[tuple[Any, str]]:
     """The items of a list, with the address that those of their assets are relative to.
 
     What cannot be read is noted in ``reader.unread``.
@@ -61,10 +61,10 @@ def listed_items(address: str, reader: Reader) -> Iterator[tuple[Any, str]]:
 
 
 @contextlib.contextmanager
-def _found(address: str, reader: Reader) -> Iterator[list[List]]:
+def _found(address: str, reader: DocumentReader) -> Iterator[list[List]]:
     """The lists of an address; one of the web is copied, since it may have to be opened."""
     if not is_web(address):
-        path = file_of(address)
+        path = local_path(address)
         yield find([address if path is None else str(path)])
         return
     with temporary_folder() as folder:
@@ -73,24 +73,24 @@ def _found(address: str, reader: Reader) -> Iterator[list[List]]:
         is_compressed = known.compression is not None and content.startswith(MAGIC[known.compression])
         copy = Path(folder) / f"list.{known.format}{f'.{known.compression}' if is_compressed else ''}"
         copy.write_bytes(content)
-        yield [List(str(copy), copy.stat().st_size, "", is_foreign=True, label=shown(address))]
+        yield [List(str(copy), copy.stat().st_size, "", is_foreign=True, label=display_url(address))]
 
 
-def _item(entry: Entry, home: str, reader: Reader) -> tuple[Any, str] | None:
+def _item(entry: Entry, home: str, reader: DocumentReader) -> tuple[Any, str] | None:
     if entry.item is not None:
         try:
             return json.loads(entry.item), home
         except ValueError as error:
-            reader.unread.append(Unread(entry.place, f"it is no JSON: {error}"))
+            reader.unread.append(UnreadDocument(entry.place, f"it is no JSON: {error}"))
             return None
     try:
         place = joined(home, entry.address or "")
-        if is_web(home) and file_of(place) is not None:
-            reader.unread.append(Unread(entry.place, "a list of the web leads to no files of this machine"))
+        if is_web(home) and local_path(place) is not None:
+            reader.unread.append(UnreadDocument(entry.place, "a list of the web leads to no files of this machine"))
             return None
         return reader.read(place), place
     except (PermanentError, ValueError) as error:
-        reader.unread.append(Unread(entry.place, str(error)))
+        reader.unread.append(UnreadDocument(entry.place, str(error)))
         return None
 
 

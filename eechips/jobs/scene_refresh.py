@@ -7,13 +7,13 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from eechips.downloads.integrity import release
 from eechips.downloads.partial import forget
-from eechips.downloads.quarantine import release
-from eechips.downloads.rate import Room
+from eechips.downloads.transfer_limits import DiskBudget
 from eechips.engine import RunConfig
 from eechips.engine.plan import check_same, describe, name_template
 from eechips.engine.run_log import RunLog
-from eechips.jobs.scene_transfer import on_its_way, told_of
+from eechips.jobs.scene_transfer import describe_unit, partial_folder
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import WorkUnit
@@ -52,16 +52,16 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
         further = _Further(ledger, recipe.identity, name_template(recipe, config))
         added = [planned for unit in recipe.ask_again(config.out, log) if (planned := further.of(unit)) is not None]
         every = [*added, *further.amended.values()]
-        Room(config.out).check(sum(json.loads(each.unit)["promise"].get("size") or 0 for each in every))
+        DiskBudget(config.out).check_free(sum(json.loads(each.unit)["expected"].get("size") or 0 for each in every))
         ledger.add(added)
         ledger.amend(further.amended.values())
         writer = new_writer(ledger.run_identity)
         for identifier in further.amended:  # what came of it is of no use any more
             release(config.out, identifier[:ID_LENGTH])
-            forget(on_its_way(config.out, identifier[:ID_LENGTH]), writer)
+            forget(partial_folder(config.out, identifier[:ID_LENGTH]), writer)
         log.write("refreshed", added=len(added), amended=len(further.amended), changed=len(further.changed))
         for unit in further.changed:
-            log.write("changed", **told_of(unit))
+            log.write("changed", **describe_unit(unit))
     told = f"{len(added):,} new"
     if further.amended:
         told += f"; {len(further.amended):,} that have changed and are not here are tried anew"
@@ -75,7 +75,7 @@ class _Further:
     """Tells units that a plan has from those that it has not.
 
     Attributes:
-        changed: units whose asset is here, by another address or with another promise.
+        changed: units whose asset is here, by another address or with another expected.
         amended: what is planned in the place of units without a file, by the ids of these.
 
     Args:
@@ -116,7 +116,7 @@ class _Further:
             return None
         self._keys.add(_key(unit))
         name = self._template.render(unit, identifier, self._end)
-        # As in a plan that is made at once: folded, since some file systems do not tell upper from lower case.
+        # As in a plan that is made at once: folded, since some file systems do not record upper from lower case.
         if not self._template.is_unique and hash(folded(name)) in self._names:
             name = f"{name}-{identifier[:ID_LENGTH]}"
         self._names.add(hash(folded(name)))

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.downloads.address import shown
-from eechips.downloads.checks import Promise
-from eechips.downloads.partial import PARTIAL, claimed, discard, offer
-from eechips.downloads.quarantine import QUARANTINE, quarantine, release
-from eechips.downloads.rate import Room
-from eechips.downloads.reader import Reader
-from eechips.downloads.transfer import Courier, Order
+from eechips.downloads.address import display_url
+from eechips.downloads.document_reader import DocumentReader
+from eechips.downloads.downloader import Downloader, DownloadRequest
+from eechips.downloads.expected_file import ExpectedFile
+from eechips.downloads.integrity import QUARANTINE, quarantine, release
+from eechips.downloads.partial import PARTIAL, claim_partial, discard, offer
+from eechips.downloads.transfer_limits import DiskBudget
 from eechips.engine.context import RunContext
 from eechips.engine.recipe_files import ExistingFile
 from eechips.errors import PermanentError, QuarantinedError
@@ -23,22 +23,22 @@ from eechips.staging import Writer
 
 
 @dataclass(frozen=True, slots=True)
-class SceneDesk:
+class SceneContext:
     """What the threads of a run share.
 
     Attributes:
         site: of the run.
         folder: of the run.
         reader: of the catalogue's documents.
-        courier: transfers.
-        room: on the disk.
+        downloader: transfers.
+        disk: on the disk.
     """
 
     site: RunContext
     folder: Path
-    reader: Reader
-    courier: Courier
-    room: Room
+    reader: DocumentReader
+    downloader: Downloader
+    disk: DiskBudget
 
     def fetch(self, unit: Unit, identifier: str) -> ExistingFile:
         """Transfers the file of a unit.
@@ -52,25 +52,25 @@ class SceneDesk:
             RequestError: if it does not come.
             StorageError: if it cannot be written.
         """
-        with claimed(on_its_way(self.folder, identifier), Writer.parse(self.site.token)) as path:
+        with claim_partial(partial_folder(self.folder, identifier), Writer.parse(self.site.token)) as path:
             return self._fetch(unit, identifier, path)
 
     def _fetch(self, unit: Unit, identifier: str, path: Path) -> ExistingFile:
         """Transfers the file of a unit to a path that nobody else writes to."""
-        promise = Promise.from_json(unit["promise"])
+        expected = ExpectedFile.from_json(unit["expected"])
         asset = unit["collection"], unit["item"], unit["asset"]
-        order = Order(href=unit["href"], asset=asset, promise=promise, path=path)
+        request = DownloadRequest(href=unit["href"], asset=asset, expected=expected, path=path)
 
-        def tell(step: str, **fields: Any) -> None:
+        def record(step: str, **fields: Any) -> None:
             self.site.log.write("scene", id=identifier, step=step, **fields)
 
         try:
-            arrived = self.courier.fetch(order, tell)
+            downloaded = self.downloader.fetch(request, record)
         except QuarantinedError as error:
-            told = {**told_of(unit), "reason": str(error)}
-            kept = quarantine(self.folder, identifier, path, promise.named, told)
+            told = {**describe_unit(unit), "reason": str(error)}
+            kept = quarantine(self.folder, identifier, path, expected.local_suffix, told)
             discard(path)
-            tell("quarantine", file=kept.name, error=str(error))
+            record("quarantine", file=kept.name, error=str(error))
             raise
         except PermanentError:
             discard(path)
@@ -78,21 +78,21 @@ class SceneDesk:
         release(self.folder, identifier)
         return ExistingFile(
             temporary=offer(path, self.site.token).relative_to(self.folder).as_posix(),
-            suffix=promise.named,
-            size=arrived.size,
-            sha256=arrived.sha256,
-            facts=arrived.facts,
+            suffix=expected.local_suffix,
+            size=downloaded.size,
+            sha256=downloaded.sha256,
+            facts=downloaded.facts,
             sources=(f"{unit['collection']}/{unit['item']}" if unit["collection"] else unit["item"],),
             dates=(unit["datetime"],) if unit.get("datetime") else (),
         )
 
 
-def told_of(unit: Unit) -> Mapping[str, Any]:
+def describe_unit(unit: Unit) -> Mapping[str, Any]:
     """What a unit is, for people."""
-    return {name: unit[name] for name in ("collection", "item", "asset")} | {"href": shown(unit["href"])}
+    return {name: unit[name] for name in ("collection", "item", "asset")} | {"href": display_url(unit["href"])}
 
 
-def on_its_way(folder: Path, identifier: str) -> Path:
+def partial_folder(folder: Path, identifier: str) -> Path:
     """The folder of the files of a unit before one has its name, and until that is in the ledger.
 
     Args:

@@ -12,16 +12,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, overload
 
-from eechips.downloads.address import file_of, identified, shown
-from eechips.downloads.answer import ANSWER_NAME, Answer
-from eechips.downloads.given import Given
-from eechips.downloads.hosts import Hosts
-from eechips.downloads.rate import Rate, Room
-from eechips.downloads.reader import POLICY, Reader
+from eechips.downloads.address import display_url, identity_url, local_path
+from eechips.downloads.document_reader import POLICY, DocumentReader
+from eechips.downloads.downloader import Downloader
+from eechips.downloads.host_sessions import HostSessions
+from eechips.downloads.presigned import PresignedUrls
 from eechips.downloads.search import Search
+from eechips.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache
 from eechips.downloads.secret import read_secrets
-from eechips.downloads.signing import Auth, AuthName, Signer, belongs, signer_of
-from eechips.downloads.transfer import Courier
+from eechips.downloads.signing import Auth, AuthName, Signer, make_signer, matches_host
+from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget
 from eechips.engine import Estimate, RunConfig
 from eechips.engine.assembly import Results
 from eechips.engine.context import RunContext
@@ -30,9 +30,9 @@ from eechips.errors import StorageError, UsageError
 from eechips.jobs.asset_store import Put, check_store, open_store
 from eechips.jobs.recipe_options import check_dates, fetch, field_names, names_of, slug, split, takes
 from eechips.jobs.scene_assembly import assemble_scenes
-from eechips.jobs.scene_catalogue import SceneCatalogue
+from eechips.jobs.scene_catalogue import SceneSearch
 from eechips.jobs.scene_refresh import refresh_scenes
-from eechips.jobs.scene_transfer import SceneDesk, remove_if_empty
+from eechips.jobs.scene_transfer import SceneContext, remove_if_empty
 from eechips.manifest.run import Run
 from eechips.planning.image_filters import Condition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
@@ -103,7 +103,7 @@ class Scenes:
     asset_id: str | None = None
     ingester: Put | None = field(default=None, repr=False, compare=False)
     refused: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
-    _desk: list[SceneDesk] = field(default_factory=list, init=False, repr=False, compare=False)
+    _context: list[SceneContext] = field(default_factory=list, init=False, repr=False, compare=False)
 
     name = "scenes"
     is_builtin = True
@@ -185,7 +185,7 @@ class Scenes:
         """All that choose scenes, as JSON; nothing that only says how they come."""
         region = self._region
         return {
-            "stac": identified(self.stac, self._kept_names),
+            "stac": identity_url(self.stac, self._kept_names),
             "collection": list(self.collections),
             "roi": None if region is None else region.parameters,
             "start": self.start,
@@ -202,14 +202,14 @@ class Scenes:
         return hashlib.sha256(canonical_json(content).encode()).hexdigest()
 
     @cached_property
-    def catalogue(self) -> SceneCatalogue:
+    def catalogue(self) -> SceneSearch:
         """What is asked."""
-        return SceneCatalogue(
+        return SceneSearch(
             search=self.search,
             start=self.start,
             end=self.end,
             assets=self.asset_names,
-            prefers=lambda href: belongs(href, self.access.hosts),
+            prefers=lambda href: matches_host(href, self.access.hosts),
             identity=self.identity,
             keep_query=self._kept_names,
         )
@@ -234,48 +234,48 @@ class Scenes:
             raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
         folder, transport, timeouts = site.store.root, site.transport, site.timeouts
         ignore(NotGeoreferencedWarning)
-        with Hosts(self.per_host, timeouts.connect, timeouts.read, self.stac) as hosts:
+        with HostSessions(self.per_host, timeouts.connect, timeouts.read, self.stac) as hosts:
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
-            inner, room = self._signer(hosts), Room(folder)
-            reader = Reader(hosts, inner, patience, transport.pause)
+            inner, disk = self._signer(hosts), DiskBudget(folder)
+            reader = DocumentReader(hosts, inner, patience, transport.pause)
             signer = self._given(inner, reader, site.log, folder, transport.pause)
-            is_here = file_of(self.stac) is not None
-            rate = Rate(self.max_rate)
-            courier = Courier(hosts, signer, transport, rate, room, site.unit_timeout, takes_files=is_here)
-            self._desk.append(SceneDesk(site, folder, reader, courier, room))
+            is_here = local_path(self.stac) is not None
+            limiter = BandwidthLimiter(self.max_rate)
+            downloader = Downloader(hosts, signer, transport, limiter, disk, site.unit_timeout, allows_files=is_here)
+            self._context.append(SceneContext(site, folder, reader, downloader, disk))
             try:
-                with courier:
+                with downloader:
                     yield
             finally:
-                self._desk.clear()
+                self._context.clear()
                 remove_if_empty(folder)
 
     def get_requests(self) -> Iterator[Unit]:
         """Asks the catalogue, or takes the answer that is kept, and gives a unit for each asset.
 
         Yields:
-            ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "promise"}``.
+            ``{"kind": "scene", "collection", "item", "asset", "href", "datetime", "expected"}``.
 
         Raises:
             UsageError: if nothing was found, or no item has the assets.
             ConfigurationError: if the catalogue does not answer.
             StorageError: if there is no room for what was found.
         """
-        if not self._desk:  # only to see what there is
-            with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT, self.stac) as hosts:
-                reader = Reader(hosts, self._signer(hosts))
+        if not self._context:  # only to see what there is
+            with HostSessions(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT, self.stac) as hosts:
+                reader = DocumentReader(hosts, self._signer(hosts))
                 yield from self.catalogue.units(self.catalogue.items(reader), reader.unread)
             return
-        (desk,) = self._desk
-        answer = self.catalogue.answer(desk.folder, desk.reader, desk.site.log)
+        (context,) = self._context
+        answer = self.catalogue.answer(context.folder, context.reader, context.site.log)
         total = 0
-        for unit in self.catalogue.units(answer, desk.reader.unread):
+        for unit in self.catalogue.units(answer, context.reader.unread):
             identifier = unit_id(unit, self.identity)[:ID_LENGTH]
             fields = {"collection": unit["collection"], "item": unit["item"], "asset": unit["asset"]}
-            desk.site.log.write("scene", id=identifier, step="query", **fields, href=shown(unit["href"]))
-            total += unit["promise"].get("size") or 0
+            context.site.log.write("scene", id=identifier, step="query", **fields, href=display_url(unit["href"]))
+            total += unit["expected"].get("size") or 0
             yield unit
-        desk.room.check(total)
+        context.disk.check_free(total)
 
     def get_result(self, index: int, unit: Unit) -> Any:
         """Transfers the file of a unit: an :class:`eechips.engine.recipe_files.ExistingFile`.
@@ -285,8 +285,8 @@ class Scenes:
             RequestError: if it does not come.
             StorageError: if it cannot be written.
         """
-        (desk,) = self._desk
-        return desk.fetch(unit, unit_id(unit, self.identity)[:ID_LENGTH])
+        (context,) = self._context
+        return context.fetch(unit, unit_id(unit, self.identity)[:ID_LENGTH])
 
     def foresee(self, units: Iterable[Unit]) -> Estimate:
         """What a run would fetch, as far as the catalogue says."""
@@ -294,7 +294,7 @@ class Scenes:
         sizes: list[int | None] = []
         for unit in units:
             count += 1
-            sizes.append(unit["promise"].get("size"))
+            sizes.append(unit["expected"].get("size"))
         known = [size for size in sizes if size is not None]
         total = round(sum(known) * count / len(known)) if known else None
         return Estimate(units=count, requests=count, bytes=total, seconds=None)
@@ -307,7 +307,7 @@ class Scenes:
         """
         kept = self.kept(results.folder)
         if kept is None:
-            told = f"{results.folder / ANSWER_NAME} is gone, and with it what the catalogue says of the scenes"
+            told = f"{results.folder / SEARCH_CACHE_NAME} is gone, and with it what the catalogue says of the scenes"
             raise StorageError(f"{told}: put it back, or choose another --out")
         with self._open_store() as put:
             into = None if self.ingest is None else Path(self.ingest)
@@ -323,11 +323,11 @@ class Scenes:
         Raises:
             UsageError, ConfigurationError: see :meth:`get_requests`.
         """
-        with Hosts(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT, self.stac) as hosts:
-            reader = Reader(hosts, self._signer(hosts))
+        with HostSessions(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT, self.stac) as hosts:
+            reader = DocumentReader(hosts, self._signer(hosts))
             yield from self.catalogue.units(self.catalogue.ask(folder, reader, log), reader.unread)
 
-    def kept(self, folder: Path) -> Answer | None:
+    def kept(self, folder: Path) -> SearchCache | None:
         """The catalogue's answer of an earlier command, if a folder has it."""
         return self.catalogue.kept(folder)
 
@@ -337,15 +337,19 @@ class Scenes:
             return contextlib.nullcontext(self.ingester)
         return open_store(Path(self.ingest))
 
-    def _given(self, inner: Signer, reader: Reader, log: RunLog, folder: Path, pause: Callable[[float], None]) -> Given:
+    def _given(
+        self, inner: Signer, reader: DocumentReader, log: RunLog, folder: Path, pause: Callable[[float], None]
+    ) -> PresignedUrls:
         """A signer that leaves addresses as the catalogue has given them, in this command or an earlier one."""
         kept = self.kept(folder)
         before = () if kept is None else kept.signed
-        return Given(inner, self.catalogue.signed, before, lambda: self.catalogue.sign_again(reader, log), pause)
+        return PresignedUrls(
+            inner, self.catalogue.signed, before, lambda: self.catalogue.sign_again(reader, log), pause
+        )
 
-    def _signer(self, hosts: Hosts) -> Signer:
+    def _signer(self, hosts: HostSessions) -> Signer:
         file = None if self.secrets is None else Path(self.secrets)
-        return signer_of(self.access, read_secrets(file), hosts)
+        return make_signer(self.access, read_secrets(file), hosts)
 
 
 def _moment(text: str | None) -> dt.datetime | None:

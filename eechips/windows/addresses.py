@@ -114,9 +114,9 @@ def _of_path(path: str) -> Place:
 def _refuse_secrets(href: str) -> None:
     """An address stands in the ledger, in the plan and in messages: it must not open anything by itself."""
     if is_signed(href) or _PASSWORD.search(href):
-        shown = _PASSWORD.sub("://", href).partition("?")[0]
+        location = _PASSWORD.sub("://", href).partition("?")[0]
         raise UsageError(
-            f"the address of {shown} has a signature or a password in it, which would stand in the plan and the ledger:"
-            " leave it out, and give it to GDAL by the environment (AWS_…, AZURE_STORAGE_SAS_TOKEN, GDAL_HTTP_BEARER,"
-            " GDAL_HTTP_USERPWD)"
+            f"the address of {location} contains a signature or a password, which would be stored in the plan and the"
+            " ledger: remove it, and pass it to GDAL in the environment (AWS_…, AZURE_STORAGE_SAS_TOKEN,"
+            " GDAL_HTTP_BEARER, GDAL_HTTP_USERPWD)"
         )

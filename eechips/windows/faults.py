@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from eechips.client.classify import is_passing
 from eechips.client.scrub import scrub
-from eechips.downloads.address import shown as shown_address
+from eechips.downloads.address import display_url as shown_address
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
 
 _STATUS = re.compile(
@@ -65,30 +65,30 @@ def classify_gdal(
         PermanentError for everything else, such as a raster that is not there.
     """
     text = "; ".join(dict.fromkeys(_said(error)))
-    shown = scrub(text if href in text else f"{href}: {text}")[:_LONGEST]
+    location = scrub(text if href in text else f"{href}: {text}")[:_LONGEST]
     status = _status(text)
     if status is None and not _REFUSED.search(text):
         status = next(filter(None, map(_status, reversed(reports))), None)
     if status in (401, 403) or (status in (None, 400) and _REFUSED.search(text)):
         return ConfigurationError(
-            f"{shown}. The store refuses to give it: check the credentials that GDAL finds (for S3, AWS_ACCESS_KEY_ID"
-            " and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_NO_SIGN_REQUEST=YES for what is public)"
+            f"{location}. The store denies access: check the credentials that GDAL finds (for S3, AWS_ACCESS_KEY_ID and"
+            " AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_NO_SIGN_REQUEST=YES for public data)"
         )
     if status is not None:
-        return (TransientError if is_passing(status) else PermanentError)(shown, status=status)
+        return (TransientError if is_passing(status) else PermanentError)(location, status=status)
     if _NO_RANGES.search(text):
         return PermanentError(
             f"{shown_address(href)}: its server sends no parts of files (Range), which windows are: fetch it first"
         )
     if _UNKNOWN.search(text):
-        return (ValidationError if is_known else PermanentError)(shown)
+        return (ValidationError if is_known else PermanentError)(location)
     if _NETWORK.search(text):
-        return TransientError(shown)
+        return TransientError(location)
     if _ABSENT.search(text):
-        return PermanentError(shown)
+        return PermanentError(location)
     if _DECODING.search(text):
-        return ValidationError(shown)
-    return PermanentError(shown)
+        return ValidationError(location)
+    return PermanentError(location)
 
 
 def unread_of(reports: Sequence[str]) -> str:

@@ -18,8 +18,8 @@ from typing import Any
 
 from eechips.client.classify import is_passing
 from eechips.client.transport import Timeouts
-from eechips.downloads.address import host_of, shown
-from eechips.downloads.hosts import Hosts
+from eechips.downloads.address import display_url, host_of
+from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import EechipsError, PermanentError, TransientError
 from eechips.objects.refusal import is_final
 from eechips.windows.addresses import Place
@@ -169,9 +169,9 @@ def check_ranges(place: Place, environment: Mapping[str, str] = os.environ) -> N
 def _of_web(url: str, timeouts: Timeouts) -> Version | None:
     status, version = _asked(url, timeouts)
     if status in (404, 410):
-        raise PermanentError(f"{shown(url)} is not there (HTTP {status})", status=status)
+        raise PermanentError(f"{display_url(url)} is not there (HTTP {status})", status=status)
     if version is None:
-        _warn(shown(url), f"HTTP {status}")
+        _warn(display_url(url), f"HTTP {status}")
     return version
 
 
@@ -188,7 +188,7 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, Version | None]:
 
     try:
         # Sessions of our own: they take no slot of the throttle, of which the window that is being read has one.
-        with Hosts(1, timeouts.connect, timeouts.read) as hosts:
+        with HostSessions(1, timeouts.connect, timeouts.read) as hosts:
             for method, further in _WAYS:
                 with hosts.get(url, further, secrets, method=method) as answer:
                     status = answer.status_code
@@ -197,9 +197,9 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, Version | None]:
                     if status in (404, 410):
                         break
     except TransientError as error:
-        raise TransientError(f"could not ask about {shown(url)}: {error}", status=error.status) from None
+        raise TransientError(f"could not ask about {display_url(url)}: {error}", status=error.status) from None
     if is_passing(status):
-        raise TransientError(f"could not ask about {shown(url)}: HTTP {status}", status=status)
+        raise TransientError(f"could not ask about {display_url(url)}: HTTP {status}", status=status)
     return status, None
 
 

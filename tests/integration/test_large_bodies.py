@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from eechips.downloads.rate import Room
-from eechips.downloads.reader import LARGEST_DOCUMENT
+from eechips.downloads.document_reader import LARGEST_DOCUMENT
+from eechips.downloads.transfer_limits import DiskBudget
 from eechips.errors import EechipsError, StorageError
 from tests.integration.test_scene_transfers import served
 from tests.integration.test_scenes import fetch, write
@@ -24,9 +24,9 @@ WITHIN = """
 import json, resource, sys
 from eechips.catalogs.fetch import Pace, fetch
 from eechips.client.retry import RetryPolicy
-from eechips.downloads.hosts import Hosts
-from eechips.downloads.reader import Reader
-from eechips.downloads.signing import Auth, Secrets, signer_of
+from eechips.downloads.host_sessions import HostSessions
+from eechips.downloads.document_reader import DocumentReader
+from eechips.downloads.signing import Auth, Secrets, make_signer
 from eechips.errors import EechipsError
 import aiohttp
 
@@ -38,8 +38,8 @@ warm = fetch([f"{url}/small"], Pace(retries=0), advance=lambda count: None)
 assert warm.failures == [], warm.failures
 resource.setrlimit(resource.RLIMIT_AS, (used() + (400 << 20),) * 2)
 found = {}
-with Hosts(2, 5.0, 5.0) as hosts:
-    reader = Reader(hosts, signer_of(Auth(), Secrets({}), hosts), RetryPolicy(retries=0, delay=0.01))
+with HostSessions(2, 5.0, 5.0) as hosts:
+    reader = DocumentReader(hosts, make_signer(Auth(), Secrets({}), hosts), RetryPolicy(retries=0, delay=0.01))
     for name in sys.argv[3:]:
         for what, ask in (
             ("document", lambda: reader.read(f"{url}/{name}")),
@@ -87,8 +87,8 @@ def test_a_gigabyte_in_a_kilobyte_is_refused_within_400_mib(tmp_path: Path) -> N
     found = json.loads(done.stdout)
     assert found.keys() == {f"{what} {name}" for what in ("document", "token", "item") for name in names}
     for name in ("gzip", "long", "nested"):  # zstd is decoded where its package is installed
-        assert "sends more than 67.1 MB" in found[f"document {name}"], found
-        assert "sends more than 1.0 MB" in found[f"token {name}"], found
+        assert "sends more than the 67.1 MB" in found[f"document {name}"], found
+        assert "sends more than the 1.0 MB" in found[f"token {name}"], found
     assert "HTTP 404" in found["document error"]
     assert {found[f"item {name}"] for name in ("gzip", "file", "long")} == {"too large"}
     assert found["item error"] == "HTTP 404"
@@ -117,11 +117,11 @@ def test_a_file_that_is_longer_than_its_catalogue_says_is_stopped_there(tmp_path
 def test_a_file_of_unknown_size_leaves_the_disk_some_room(tmp_path: Path) -> None:
     free = 70_000_000
     written = 0
-    room = Room(tmp_path, lambda folder: free - written)
+    room = DiskBudget(tmp_path, lambda folder: free - written)
 
     def write_all() -> None:
         nonlocal written
-        with room.for_bytes(0) as tell:
+        with room.reserve(0) as tell:
             while written < free:
                 written += 1 << 20
                 tell(1 << 20)

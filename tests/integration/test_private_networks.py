@@ -16,7 +16,7 @@ from requests.adapters import HTTPAdapter
 from eechips.catalogs.fetch import Pace, fetch
 from eechips.client.sessions import open_session
 from eechips.client.transport import Timeouts
-from eechips.downloads.hosts import Hosts
+from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import PermanentError
 from eechips.network import is_host_private, is_host_public, is_private
 from eechips.windows.addresses import Place
@@ -48,7 +48,7 @@ def moved(target: str) -> Any:
 def test_no_public_host_redirects_into_a_private_network(target: str, public: RawServer) -> None:
     public.answers[f"{PUBLIC}/a.tif"] = moved(target)
     with (
-        Hosts(1, 2.0, 2.0) as hosts,
+        HostSessions(1, 2.0, 2.0) as hosts,
         pytest.raises(PermanentError, match="private network"),
         hosts.get(f"{PUBLIC}/a.tif", {}, lambda _: {}),
     ):
@@ -68,7 +68,7 @@ def test_public_hosts_redirect_to_each_other_and_private_ones_anywhere(public: R
         inner.answers["/to-private"] = moved(f"{inner.url}/b")
         inner.answers["/b"] = lambda number, headers: message(200, b"{}")
         for url in (f"{PUBLIC}/a", f"{inner.url}/to-public", f"{inner.url}/to-private"):
-            with Hosts(1, 2.0, 2.0) as hosts, hosts.get(url, {}, lambda _: {}) as response:
+            with HostSessions(1, 2.0, 2.0) as hosts, hosts.get(url, {}, lambda _: {}) as response:
                 assert response.content == b"{}"
             assert fetch([url], Pace(retries=0), advance=lambda count: None).bodies == [b"{}"]
 

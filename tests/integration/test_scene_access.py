@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from eechips.downloads.assets import unit_of
+from eechips.downloads.assets import make_unit
 from eechips.errors import UsageError
 from tests.answering import Answer, answering
 from tests.integration.test_scenes import TIFF, assert_same, catalogue, fetch, folder, items, write
@@ -140,7 +140,7 @@ def test_of_several_addresses_the_one_that_the_secret_opens(
             found.append(item(f"s{number}", {"B04": asset}))
         stac = catalogue(tmp_path, found)
         assert_same(fetch(stac, tmp_path / "out", auth="bearer", auth_host="127.0.0.1"), folder)
-    assert unit_of(found[0], "B04")["href"] == "s3://eodata/s0.tif"
+    assert make_unit(found[0], "B04")["href"] == "s3://eodata/s0.tif"
 
 
 @pytest.mark.parametrize("expiry", ["2999-01-01T00:00:00.1234567Z", "2999-01-01T00:00:00+0000", "soon", None, 7])

@@ -24,11 +24,11 @@ import eechips
 from eechips.catalogs.ingest import ingest
 from eechips.cli import main
 from eechips.client.retry import RetryPolicy
-from eechips.downloads.hosts import Hosts
-from eechips.downloads.reader import Reader
+from eechips.downloads.document_reader import DocumentReader
+from eechips.downloads.host_sessions import HostSessions
 from eechips.downloads.search import Search, items
 from eechips.downloads.secret import Secrets
-from eechips.downloads.signing import Auth, signer_of
+from eechips.downloads.signing import Auth, make_signer
 from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.planning.image_filters import parse_condition
 from tests.answering import Answer, answering
@@ -42,15 +42,15 @@ SOON = RetryPolicy(retries=4, delay=0.001, max_delay=0.002)
 
 
 def search(stac: str, *, auth: Auth | None = None, secrets: Mapping[str, str] | None = None, **wanted: Any) -> Found:
-    with Hosts(4, 5.0, 5.0) as hosts:
-        reader = Reader(hosts, signer_of(auth or Auth(), Secrets(secrets or {}), hosts), SOON)
+    with HostSessions(4, 5.0, 5.0) as hosts:
+        reader = DocumentReader(hosts, make_signer(auth or Auth(), Secrets(secrets or {}), hosts), SOON)
         return Found([each["id"] for each in items(Search(stac=stac, **wanted), reader)], reader)
 
 
 class Found:
     """Ids, and what could not be read."""
 
-    def __init__(self, ids: list[str], reader: Reader) -> None:
+    def __init__(self, ids: list[str], reader: DocumentReader) -> None:
         self.ids, self.unread = ids, [(each.address, each.reason) for each in reader.unread]
 
 

@@ -20,15 +20,15 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
-from eechips.downloads.answer import Answer
-from eechips.downloads.assets import chosen_assets, unit_of
-from eechips.downloads.checks import Checksum, Promise, inspect, md5_of, parse_multihash
-from eechips.downloads.digest import new_digest
-from eechips.downloads.hosts import Hosts
-from eechips.downloads.reader import Reader
+from eechips.downloads.assets import make_unit, select_assets
+from eechips.downloads.document_reader import DocumentReader
+from eechips.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers, parse_multihash
+from eechips.downloads.host_sessions import HostSessions
+from eechips.downloads.integrity import create_digest
 from eechips.downloads.search import Search, items
+from eechips.downloads.search_cache import SearchCache
 from eechips.downloads.secret import Secrets
-from eechips.downloads.signing import Auth, signer_of
+from eechips.downloads.signing import Auth, make_signer
 from eechips.errors import ValidationError
 from eechips.planning.image_filters import parse_condition
 
@@ -48,9 +48,9 @@ def write(path: Path, driver: str = "GTiff", **changes: Any) -> Path:
     return path
 
 
-def promise(asset: dict[str, Any], properties: dict[str, Any] | None = None, suffix: str = "tif") -> Promise:
-    made = Promise.of(asset, properties or {}, suffix)
-    assert Promise.from_json(json.loads(json.dumps(made.to_json()))) == made
+def promise(asset: dict[str, Any], properties: dict[str, Any] | None = None, suffix: str = "tif") -> ExpectedFile:
+    made = ExpectedFile.of(asset, properties or {}, suffix)
+    assert ExpectedFile.from_json(json.loads(json.dumps(made.to_json()))) == made
     return made
 
 
@@ -81,7 +81,7 @@ def test_checksums_of_every_kind(prefix: str, algorithm: str, oracle: Any, data:
     assert parse_multihash(prefix + digest) == Checksum(algorithm, digest)
     assert parse_multihash(f" {(prefix + digest).upper()}\n") == Checksum(algorithm, digest)
     assert parse_multihash(f"f{prefix}{digest}") == Checksum(algorithm, digest)  # multibase
-    found = new_digest(algorithm)
+    found = create_digest(algorithm)
     found.update(data)
     assert found.hexdigest() == digest
 
@@ -105,8 +105,8 @@ def test_the_example_of_the_file_extension() -> None:
 )
 def test_checksums_of_no_kind_are_told_and_do_no_harm(text: str, tmp_path: Path) -> None:
     made = promise({"file:checksum": text, "type": TIFF})
-    assert made.wanted is None
-    assert made.is_unknown
+    assert made.known_checksum is None
+    assert made.is_checksum_unknown
     inspect(write(tmp_path / "x.tif"), made)
 
 
@@ -132,13 +132,13 @@ def test_checksums_of_no_kind_are_told_and_do_no_harm(text: str, tmp_path: Path)
 def test_what_a_file_is_called_and_whether_it_can_be_an_asset(
     kind: str | None, suffix: str, named: str, is_image: bool
 ) -> None:
-    made = Promise(media_type=kind, suffix=suffix)
-    assert (made.named, made.is_image) == (named, is_image)
+    made = ExpectedFile(media_type=kind, suffix=suffix)
+    assert (made.local_suffix, made.is_image) == (named, is_image)
 
 
 def test_what_is_no_number_is_no_promise() -> None:
     odd = {"file:size": "12", "proj:shape": ["30", 40.0], "proj:epsg": 32613.0}
-    assert promise(odd) == Promise(size=12, shape=(30, 40), crs="EPSG:32613", suffix="tif")
+    assert promise(odd) == ExpectedFile(size=12, shape=(30, 40), crs="EPSG:32613", suffix="tif")
     for value in (None, -1, 1.5, "big", True, [], {}, float("inf")):
         none = {"file:size": value, "proj:shape": [value, 3], "file:checksum": None, "type": None, "bands": value}
         assert promise(none).size is None
@@ -153,14 +153,14 @@ def test_what_is_no_number_is_no_promise() -> None:
 def test_md5_as_an_etag() -> None:
     digest = hashlib.md5(b"x").hexdigest()
     s3 = {"x-amz-request-id": "1"}
-    assert md5_of({**s3, "ETag": f'"{digest}"'}) == digest
+    assert md5_from_headers({**s3, "ETag": f'"{digest}"'}) == digest
     for etag in (f'"{digest}-2"', f'W/"{digest}"', digest, f'"{digest.upper()}"', f'"{digest[:-1]}"', ""):
-        assert md5_of({**s3, "ETag": etag}) is None
+        assert md5_from_headers({**s3, "ETag": etag}) is None
     for name in ("x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption"):
         told = {**s3, "ETag": f'"{digest}"', "x-amz-server-side-encryption": "aws:kms", name: "aws:kms"}
-        assert md5_of(told) is None
-    assert md5_of({"Server": "AmazonS3", "ETag": f'"{digest}"'}) == digest
-    assert md5_of({"Server": "nginx", "ETag": f'"{digest}"'}) is None
+        assert md5_from_headers(told) is None
+    assert md5_from_headers({"Server": "AmazonS3", "ETag": f'"{digest}"'}) == digest
+    assert md5_from_headers({"Server": "nginx", "ETag": f'"{digest}"'}) is None
 
 
 GRID = {"proj:code": "EPSG:32613", "proj:shape": [30, 40]}
@@ -339,9 +339,9 @@ ASSETS = st.fixed_dictionaries(
 
 @given(asset=st.dictionaries(st.sampled_from(FIELDS), JSON), properties=st.dictionaries(st.sampled_from(FIELDS), JSON))
 def test_whatever_an_asset_says_is_a_promise(asset: dict[str, Any], properties: dict[str, Any]) -> None:
-    made = Promise.of(asset, properties, "tif")
-    assert Promise.from_json(json.loads(json.dumps(made.to_json()))) == made
-    assert made.is_unknown in (True, False)
+    made = ExpectedFile.of(asset, properties, "tif")
+    assert ExpectedFile.from_json(json.loads(json.dumps(made.to_json()))) == made
+    assert made.is_checksum_unknown in (True, False)
     assert made.size is None or made.size >= 0
 
 
@@ -369,8 +369,8 @@ def test_whatever_a_list_of_items_holds_is_an_item_or_is_told(
     """Nothing of it raises, and what is taken can be kept."""
     folder = tmp_path_factory.mktemp("list")
     (folder / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
-    with Hosts(1, 1.0, 1.0) as hosts:
-        plain, narrow = (Reader(hosts, signer_of(Auth(), Secrets({}), hosts)) for _ in range(2))
+    with HostSessions(1, 1.0, 1.0) as hosts:
+        plain, narrow = (DocumentReader(hosts, make_signer(Auth(), Secrets({}), hosts)) for _ in range(2))
         found = list(items(Search(stac=str(folder / "items.json")), plain))
         wanted = Search(
             stac=str(folder / "items.json"),
@@ -382,14 +382,14 @@ def test_whatever_a_list_of_items_holds_is_an_item_or_is_told(
     same = len({(str(i.get("collection")), i["id"]) for i in found})
     assert len(found) == same
     assert len(found) + len(plain.unread) <= len(features)
-    answer = Answer(folder / "items.parquet", "of the tests")
+    answer = SearchCache(folder / "items.parquet", "of the tests")
     assert answer.keep(found, plain.unread) == len(found)
     if found:
         assert [each["id"] for each in answer] == [each["id"] for each in found]
         assert answer.unread == len(plain.unread)
     for item in found:
         for key in item["assets"]:
-            unit = unit_of(item, key)
-            assert Promise.from_json(unit["promise"]).to_json() == unit["promise"]
-        list(chosen_assets(item, None))
-        list(chosen_assets(item, ["B04"]))
+            unit = make_unit(item, key)
+            assert ExpectedFile.from_json(unit["expected"]).to_json() == unit["expected"]
+        list(select_assets(item, None))
+        list(select_assets(item, ["B04"]))

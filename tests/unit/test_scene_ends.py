@@ -17,7 +17,7 @@ import rasterio.shutil
 from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 
-from eechips.downloads.checks import Promise, inspect
+from eechips.downloads.expected_file import ExpectedFile, inspect
 from eechips.errors import ValidationError
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -97,7 +97,7 @@ FILES: dict[str, tuple[Make, str, str]] = {
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_that_is_cut_is_noticed(tmp_path: Path, name: str) -> None:
     made, kind, suffix = FILES[name]
-    path, promise = made(tmp_path / f"x.{suffix}"), Promise(media_type=kind, suffix=suffix)
+    path, promise = made(tmp_path / f"x.{suffix}"), ExpectedFile(media_type=kind, suffix=suffix)
     inspect(path, promise)
     data = path.read_bytes()
     for size in (len(data) - 5, len(data) - 30, len(data) * 9 // 10, len(data) // 2, 40, 9):
@@ -109,7 +109,7 @@ def test_a_file_that_is_cut_is_noticed(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("superblock", [("earliest", "v108"), ("v110", "v110")])
 def test_hdf5_of_every_age(tmp_path: Path, superblock: tuple[str, str]) -> None:
     h5py = pytest.importorskip("h5py")
-    path, promise = tmp_path / "x.h5", Promise(media_type="application/x-hdf5", suffix="h5")
+    path, promise = tmp_path / "x.h5", ExpectedFile(media_type="application/x-hdf5", suffix="h5")
     with h5py.File(path, "w", libver=superblock) as file:
         file["a"] = np.arange(10_000)
     inspect(path, promise)

@@ -24,17 +24,25 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.client.transport import Timeouts
-from eechips.downloads.address import bare, file_of, host_of, identified, is_signed, shown, suffix_of
-from eechips.downloads.checks import Checksum, Promise, md5_of, parse_multihash
-from eechips.downloads.conditions import cql2, cql2_text, meets
-from eechips.downloads.hosts import Hosts
-from eechips.downloads.partial import Partial, Version, claimed, forget, range_of
-from eechips.downloads.quarantine import QUARANTINE, quarantine, release
-from eechips.downloads.rate import Rate, Room, paced
-from eechips.downloads.reader import Reader
+from eechips.downloads.address import (
+    display_url,
+    file_suffix,
+    host_of,
+    identity_url,
+    is_signed,
+    local_path,
+    strip_signature,
+)
+from eechips.downloads.cql2 import cql2, cql2_text, meets
+from eechips.downloads.document_reader import DocumentReader
+from eechips.downloads.expected_file import Checksum, ExpectedFile, md5_from_headers, parse_multihash
+from eechips.downloads.host_sessions import HostSessions
+from eechips.downloads.integrity import QUARANTINE, quarantine, release
+from eechips.downloads.partial import FileVersion, PartialFile, claim_partial, forget, parse_content_range
 from eechips.downloads.search import Search, items
 from eechips.downloads.secret import Secrets, read_secrets
-from eechips.downloads.signing import Auth, Signer, belongs, signer_of
+from eechips.downloads.signing import Auth, Signer, make_signer, matches_host
+from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
 from eechips.jobs.scene_transfer import remove_if_empty
 from eechips.planning.image_filters import parse_condition
@@ -59,27 +67,27 @@ SIGNED = [
 @pytest.mark.parametrize("address", SIGNED)
 def test_what_signs_an_address_is_left_out(address: str) -> None:
     assert "SECRET" in address
-    assert "SECRET" not in bare(address)
-    assert bare(address).partition("?")[0] == shown(address)
+    assert "SECRET" not in strip_signature(address)
+    assert strip_signature(address).partition("?")[0] == display_url(address)
     assert is_signed(address) or "@" in address
-    assert suffix_of(address) == "tif"
+    assert file_suffix(address) == "tif"
 
 
 def test_of_a_query_only_what_the_user_names_is_stored() -> None:
     for address in ("s3://bucket/a b/x.tif", "/data/x.tif", "https://example.com/x.tif"):
-        assert bare(address) == identified(address) == address
+        assert strip_signature(address) == identity_url(address) == address
     address = "https://x.org/y.tif?collection=a%20b&sig=1"
-    assert bare(address) == "https://x.org/y.tif"
-    assert bare(address, ("collection",)) == "https://x.org/y.tif?collection=a%20b"
-    assert bare(address, "*") == address
+    assert strip_signature(address) == "https://x.org/y.tif"
+    assert strip_signature(address, ("collection",)) == "https://x.org/y.tif?collection=a%20b"
+    assert strip_signature(address, "*") == address
 
 
 def test_addresses_that_differ_by_their_queries_stay_apart_without_them() -> None:
-    first, second = (identified(f"https://x.org/search?q={name}&md5=abc") for name in ("a", "b"))
+    first, second = (identity_url(f"https://x.org/search?q={name}&md5=abc") for name in ("a", "b"))
     assert first != second
     assert "q=a" not in first
-    assert identified("https://x.org/search?q=a&md5=def") == first
-    assert identified("https://x.org/search?q=a&md5=def", ("q",)) == "https://x.org/search?q=a"
+    assert identity_url("https://x.org/search?q=a&md5=def") == first
+    assert identity_url("https://x.org/search?q=a&md5=def", ("q",)) == "https://x.org/search?q=a"
 
 
 @pytest.mark.parametrize(
@@ -88,13 +96,13 @@ def test_addresses_that_differ_by_their_queries_stay_apart_without_them() -> Non
      ("https://x.org/v1.0/file", ""), ("https://x.org/a.b%20c", "")],
 )  # fmt: skip
 def test_suffixes(address: str, suffix: str) -> None:
-    assert suffix_of(address) == suffix
+    assert file_suffix(address) == suffix
 
 
 def test_files_and_hosts() -> None:
-    assert file_of("file:///a%20b/x.tif") == Path("/a b/x.tif")
-    assert file_of("x.tif") == Path("x.tif")
-    assert file_of("https://x.org/x.tif") is None
+    assert local_path("file:///a%20b/x.tif") == Path("/a b/x.tif")
+    assert local_path("x.tif") == Path("x.tif")
+    assert local_path("https://x.org/x.tif") is None
     assert host_of("https://u:p@X.org:8080/y") == "x.org:8080"
 
 
@@ -153,12 +161,15 @@ def test_conditions_mean_what_cql2_says(texts: list[str], properties: dict[str, 
     dotted, plain = "view.off-nadir", "view_off-nadir"
     conditions = [parse_condition(text) for text in texts]
     item = {"type": "Feature", "id": "33", "geometry": None, "properties": properties}
-    shown = {**item, "properties": {plain if name == dotted else name: value for name, value in properties.items()}}
+    renamed = {
+        **item,
+        "properties": {plain if name == dotted else name: value for name, value in properties.items()},
+    }
     asked = json.loads(json.dumps(cql2(conditions)).replace(dotted, plain))
     text = str(cql2_text(conditions)).replace(dotted, plain)
     for expression in (oracle.Expr(asked), oracle.parse_text(text)):
         try:
-            wanted = expression.matches(shown)
+            wanted = expression.matches(renamed)
         except Exception:  # noqa: BLE001 - "could not reduce expression to boolean" has no class of its own
             wanted = None
         if wanted is not None:
@@ -202,39 +213,39 @@ def test_what_is_no_multihash_is_none(text: str) -> None:
 def test_the_md5_of_s3() -> None:
     md5 = hashlib.md5(b"x").hexdigest()
     s3 = {"ETag": f'"{md5}"', "x-amz-request-id": "1"}
-    assert md5_of(s3) == md5
-    assert md5_of({**s3, "x-amz-server-side-encryption": "AES256"}) == md5
-    assert md5_of({**s3, "x-amz-server-side-encryption": "aws:kms"}) is None
-    assert md5_of({**s3, "ETag": f'"{md5}-3"'}) is None  # in parts
-    assert md5_of({"ETag": f'"{md5}"'}) is None  # of whatever
+    assert md5_from_headers(s3) == md5
+    assert md5_from_headers({**s3, "x-amz-server-side-encryption": "AES256"}) == md5
+    assert md5_from_headers({**s3, "x-amz-server-side-encryption": "aws:kms"}) is None
+    assert md5_from_headers({**s3, "ETag": f'"{md5}-3"'}) is None  # in parts
+    assert md5_from_headers({"ETag": f'"{md5}"'}) is None  # of whatever
 
 
 def test_what_a_catalogue_promises() -> None:
     asset = {"type": "image/tiff; application=geotiff; profile=cloud-optimized", "file:size": 5, "proj:shape": [3, 4]}
-    promise = Promise.of(asset | {"eo:bands": [{"name": "a"}]}, {"proj:epsg": 32613}, "tif")
+    promise = ExpectedFile.of(asset | {"eo:bands": [{"name": "a"}]}, {"proj:epsg": 32613}, "tif")
     assert (promise.driver, promise.shape, promise.bands, promise.crs) == ("GTiff", (3, 4), 1, "EPSG:32613")
-    assert Promise.from_json(json.loads(json.dumps(promise.to_json()))) == promise
-    assert not Promise.of({"type": "application/json"}, {}, "json").is_raster
-    assert Promise.of({}, {}, "tif").is_raster
+    assert ExpectedFile.from_json(json.loads(json.dumps(promise.to_json()))) == promise
+    assert not ExpectedFile.of({"type": "application/json"}, {}, "json").is_raster
+    assert ExpectedFile.of({}, {}, "tif").is_raster
 
 
 def test_content_ranges() -> None:
-    assert range_of("bytes 5-9/20") == (5, 10, 20)
-    assert range_of("bytes 5-9/*") == (5, 10, None)
-    assert range_of("bytes */20") is None
-    assert range_of(None) is None
+    assert parse_content_range("bytes 5-9/20") == (5, 10, 20)
+    assert parse_content_range("bytes 5-9/*") == (5, 10, None)
+    assert parse_content_range("bytes */20") is None
+    assert parse_content_range(None) is None
 
 
 def test_validators() -> None:
     old, new = "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:28:01 GMT"
-    assert Version.of({"ETag": '"a"', "Last-Modified": old, "Date": new}, 1).validator == '"a"'
-    assert Version.of({"ETag": 'W/"a"', "Last-Modified": old, "Date": new}, 1).validator is None
-    assert Version.of({"Last-Modified": old, "Date": new}, 1).validator == old
-    assert Version.of({"Last-Modified": old, "Date": old}, 1).validator is None  # may change within the second
-    assert Version.of({"Last-Modified": old}, 1).validator is None
-    assert not Version(5, '"a"', None).is_same(Version(6, '"a"', None))
-    assert not Version(5, '"a"', None).is_same(Version(5, '"b"', None))
-    assert Version(5, '"a"', None).is_same(Version(5, None, old))
+    assert FileVersion.of({"ETag": '"a"', "Last-Modified": old, "Date": new}, 1).validator == '"a"'
+    assert FileVersion.of({"ETag": 'W/"a"', "Last-Modified": old, "Date": new}, 1).validator is None
+    assert FileVersion.of({"Last-Modified": old, "Date": new}, 1).validator == old
+    assert FileVersion.of({"Last-Modified": old, "Date": old}, 1).validator is None  # may change within the second
+    assert FileVersion.of({"Last-Modified": old}, 1).validator is None
+    assert not FileVersion(5, '"a"', None).is_same(FileVersion(6, '"a"', None))
+    assert not FileVersion(5, '"a"', None).is_same(FileVersion(5, '"b"', None))
+    assert FileVersion(5, '"a"', None).is_same(FileVersion(5, None, old))
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=50), st.booleans()), min_size=1, max_size=8))
@@ -243,14 +254,14 @@ def test_a_part_that_was_left_goes_on(
 ) -> None:
     path = tmp_path_factory.mktemp("part") / "partial" / "x.data"
     whole = b"".join(piece for piece, _ in pieces)
-    partial = Partial(path, ["md5"])
-    partial.begin(Version(len(whole), '"a"', None))
+    partial = PartialFile(path, ["md5"])
+    partial.begin(FileVersion(len(whole), '"a"', None))
     for piece, is_killed in pieces:
         if is_killed:
             partial.close()
-            partial = Partial(path, ["md5"])
+            partial = PartialFile(path, ["md5"])
         partial.write(piece)
-    assert partial.is_whole
+    assert partial.is_complete
     partial.close()
     assert path.read_bytes() == whole
     assert partial.digest() == hashlib.sha256(whole).hexdigest()
@@ -258,36 +269,36 @@ def test_a_part_that_was_left_goes_on(
 
 
 def test_a_part_of_another_boot_or_without_its_hash_is_not_gone_on_with(tmp_path: Path) -> None:
-    partial = Partial(tmp_path / "partial" / "x.data")
-    partial.begin(Version(10, '"a"', None))
+    partial = PartialFile(tmp_path / "partial" / "x.data")
+    partial.begin(FileVersion(10, '"a"', None))
     partial.write(b"12345")
     partial.close()
-    assert Partial(tmp_path / "partial" / "x.data").size == 5
-    assert Partial(tmp_path / "partial" / "x.data", ["md5"]).size == 0
+    assert PartialFile(tmp_path / "partial" / "x.data").size == 5
+    assert PartialFile(tmp_path / "partial" / "x.data", ["md5"]).size == 0
     note = json.loads((tmp_path / "partial" / "x.json").read_text())
     (tmp_path / "partial" / "x.json").write_text(json.dumps({**note, "boot": "another"}))
-    assert Partial(tmp_path / "partial" / "x.data").size == 0
+    assert PartialFile(tmp_path / "partial" / "x.data").size == 0
     (tmp_path / "partial" / "x.json").write_text("{")
-    assert Partial(tmp_path / "partial" / "x.data").size == 0
+    assert PartialFile(tmp_path / "partial" / "x.data").size == 0
 
 
 def test_failures_are_counted_beyond_the_end_of_a_process(tmp_path: Path) -> None:
-    partial = Partial(tmp_path / "partial" / "x.data")
-    partial.begin(Version(1, None, None))
+    partial = PartialFile(tmp_path / "partial" / "x.data")
+    partial.begin(FileVersion(1, None, None))
     partial.write(b"1")
     partial.reset(failed=True)
-    assert Partial(tmp_path / "partial" / "x.data").failures == 1
+    assert PartialFile(tmp_path / "partial" / "x.data").failures == 1
     assert not (tmp_path / "partial" / "x.data").exists()
 
 
 BEGIN = """
 import sys
 from pathlib import Path
-from eechips.downloads.partial import Partial, Version, claimed
+from eechips.downloads.partial import FileVersion, PartialFile, claim_partial
 from eechips.staging import new_writer
-with claimed(Path(sys.argv[1]), new_writer()) as path:
-    partial = Partial(path)
-    partial.begin(Version(10, '"a"', None))
+with claim_partial(Path(sys.argv[1]), new_writer()) as path:
+    partial = PartialFile(path)
+    partial.begin(FileVersion(10, '"a"', None))
     partial.write(b"12345")
     print("begun", flush=True)
     sys.stdin.read()
@@ -301,17 +312,17 @@ def test_a_part_is_taken_over_once_its_writer_has_ended(tmp_path: Path) -> None:
     ) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"begun\n"
-        with claimed(folder, writer) as path:
-            assert Partial(path).size == 0
+        with claim_partial(folder, writer) as path:
+            assert PartialFile(path).size == 0
         forget(folder, writer)
         assert len(list(folder.iterdir())) == 2
         other.kill()
-    with claimed(folder, writer) as path, claimed(folder, writer) as second:
-        assert (Partial(path).size, Partial(second).size) == (5, 0)
+    with claim_partial(folder, writer) as path, claim_partial(folder, writer) as second:
+        assert (PartialFile(path).size, PartialFile(second).size) == (5, 0)
         forget(folder, writer)
         assert path.is_file()
-    with claimed(folder, new_writer()) as path:
-        assert Partial(path).size == 5  # a later run of the same process
+    with claim_partial(folder, new_writer()) as path:
+        assert PartialFile(path).size == 5  # a later run of the same process
     forget(folder, writer)
     assert not folder.exists()
 
@@ -323,18 +334,18 @@ def test_the_rate_is_kept(counts: list[int], rate: float) -> None:
     def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    bucket = Rate(rate, clock=lambda: now[0], sleep=sleep)
+    bucket = BandwidthLimiter(rate, clock=lambda: now[0], sleep=sleep)
     for count in counts:
-        bucket.pay(count)
+        bucket.consume(count)
     assert now[0] >= sum(counts) / rate - 0.25 - 1e-6
     assert now[0] <= sum(counts) / rate + 1e-6
 
 
 def test_without_a_rate_nobody_waits() -> None:
-    bucket = Rate(None, sleep=lambda seconds: pytest.fail("waited"))
-    bucket.pay(10**12)
-    assert bucket.piece(1 << 19) == 1 << 19
-    assert Rate(1e5).piece(1 << 19) == 25_000
+    bucket = BandwidthLimiter(None, sleep=lambda seconds: pytest.fail("waited"))
+    bucket.consume(10**12)
+    assert bucket.read_size(1 << 19) == 1 << 19
+    assert BandwidthLimiter(1e5).read_size(1 << 19) == 25_000
 
 
 @pytest.mark.parametrize(("piece", "is_slow"), [(1, True), (80, True), (400, False)])
@@ -349,26 +360,26 @@ def test_a_host_that_sends_a_byte_now_and_then_is_given_up(piece: int, is_slow: 
 
     came = 0
     with pytest.raises(TransientError, match="bytes came in") if is_slow else contextlib.nullcontext():
-        for data in paced(read, 60.0, 1000, lambda: now[0]):
+        for data in read_with_timeout(read, 60.0, 1000, lambda: now[0]):
             came += len(data)
             now[0] += 1000.0
     assert came == (4 * piece if is_slow else 4000)
 
 
 def test_a_disk_that_is_too_small(tmp_path: Path) -> None:
-    room = Room(tmp_path, free=lambda _: 1_000_000_000)
-    with room.for_bytes(500_000_000):
-        with pytest.raises(StorageError, match=r"1\.0 GB left"), room.for_bytes(500_000_000):
+    room = DiskBudget(tmp_path, free=lambda _: 1_000_000_000)
+    with room.reserve(500_000_000):
+        with pytest.raises(StorageError, match=r"1\.0 GB left"), room.reserve(500_000_000):
             pass
-        with room.for_bytes(400_000_000):
+        with room.reserve(400_000_000):
             pass
-    with room.for_bytes(500_000_000) as written:
+    with room.reserve(500_000_000) as written:
         written(400_000_000)
-        with room.for_bytes(500_000_000):
+        with room.reserve(500_000_000):
             pass
-    with room.for_bytes(0) as written:
+    with room.reserve(0) as written:
         written(5)
-    with room.for_bytes(930_000_000):
+    with room.reserve(930_000_000):
         pass
 
 
@@ -403,22 +414,22 @@ def test_secrets_come_from_a_file_and_the_environment(tmp_path: Path) -> None:
     ],
 )
 def test_hosts_that_secrets_belong_to(url: str, hosts: list[str], wanted: bool) -> None:
-    assert belongs(url, hosts) is wanted
+    assert matches_host(url, hosts) is wanted
 
 
 @pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    with Hosts(4, 5.0, 5.0) as found:
+def hosts() -> Iterator[HostSessions]:
+    with HostSessions(4, 5.0, 5.0) as found:
         yield found
 
 
-def get(hosts: Hosts, signer: Signer, url: str) -> tuple[int, bytes]:
+def get(hosts: HostSessions, signer: Signer, url: str) -> tuple[int, bytes]:
     with hosts.get(signer.sign(url, "c").url, {}, signer.headers) as response:
         return response.status_code, response.content
 
 
 def test_a_login_by_redirections_shows_each_host_its_own(
-    hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As NASA's Earthdata: the data's host sends to the login's, which wants a password, and that sends back."""
     seen: list[tuple[str, str | None]] = []
@@ -446,7 +457,7 @@ def test_a_login_by_redirections_shows_each_host_its_own(
         (tmp_path / "netrc").write_text(f"machine 127.0.0.1 login me password {written}\n")
         (tmp_path / "netrc").chmod(0o600)
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-        signer = signer_of(Auth(kind="netrc"), Secrets({}), hosts)
+        signer = make_signer(Auth(kind="netrc"), Secrets({}), hosts)
         assert get(hosts, signer, f"{data_url}/x.tif") == (200, b"pixels")
         assert seen == [("data", None), ("login", right), ("data", None), ("data", None)]
         assert get(hosts, signer, f"{data_url}/x.tif") == (200, b"pixels")  # the session is kept
@@ -454,35 +465,37 @@ def test_a_login_by_redirections_shows_each_host_its_own(
 
 
 @pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "cp1252"])
-def test_a_netrc_of_any_editor(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str) -> None:
+def test_a_netrc_of_any_editor(
+    hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str
+) -> None:
     password = "pässwörd" if sys.version_info >= (3, 11) else "password"  # Python 3.10 reads ASCII only
     text = f"machine URS.Earthdata.NASA.gov\r\n  login me\r\n  password {password}\r\ndefault login x password y\r\n"
     (tmp_path / "netrc").write_bytes(text.encode(coding))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    signer = signer_of(Auth(kind="netrc"), Secrets({}), hosts)
-    shown = "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
-    assert signer.headers("https://urs.earthdata.nasa.gov/oauth") == {"Authorization": shown}
+    signer = make_signer(Auth(kind="netrc"), Secrets({}), hosts)
+    expected = "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
+    assert signer.headers("https://urs.earthdata.nasa.gov/oauth") == {"Authorization": expected}
     assert signer.headers("http://urs.earthdata.nasa.gov/oauth") == {}
     assert signer.headers("https://example.com/") == {}
     assert signer.headers("https://default/") == {}
 
 
-def test_a_netrc_that_cannot_be_read(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_netrc_that_cannot_be_read(hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     for content, reason in {b"machine \xe4 " + b"#" * 5000: "not in UTF-8", b"secret": "malformed"}.items():
         (tmp_path / "netrc").write_bytes(content)
         with pytest.raises(ConfigurationError, match=reason) as raised:
-            signer_of(Auth(kind="netrc"), Secrets({}), hosts)
+            make_signer(Auth(kind="netrc"), Secrets({}), hosts)
         assert "secret" not in str(raised.value)
 
 
-def test_objects_of_google_are_asked_for_by_http(hosts: Hosts) -> None:
-    signer = signer_of(Auth(), Secrets({}), hosts)
+def test_objects_of_google_are_asked_for_by_http(hosts: HostSessions) -> None:
+    signer = make_signer(Auth(), Secrets({}), hosts)
     assert signer.sign("gs://bucket/a%20b/c.tif", "c").url == "https://storage.googleapis.com/bucket/a%20b/c.tif"
 
 
 @pytest.mark.parametrize("kind", ["bearer", "basic"])
-def test_a_secret_does_not_follow_a_redirection(hosts: Hosts, kind: Any) -> None:
+def test_a_secret_does_not_follow_a_redirection(hosts: HostSessions, kind: Any) -> None:
     seen: dict[str, str | None] = {}
 
     def elsewhere(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -496,20 +509,20 @@ def test_a_secret_does_not_follow_a_redirection(hosts: Hosts, kind: Any) -> None
     with answering(elsewhere) as address, answering(first) as url:
         other = address.replace("127.0.0.1", "localhost")
         secrets = Secrets({"token": "t", "username": "u", "password": "p"})
-        signer = signer_of(Auth(kind=kind, hosts=("127.0.0.1",)), secrets, hosts)
+        signer = make_signer(Auth(kind=kind, hosts=("127.0.0.1",)), secrets, hosts)
         assert get(hosts, signer, f"{url}/x") == (200, b"x")
     assert seen["first"] == {"bearer": "Bearer t", "basic": "Basic dTpw"}[kind]
     assert seen["elsewhere"] is None
 
 
-def test_secrets_are_not_sent_in_the_clear(hosts: Hosts) -> None:
-    signer = signer_of(Auth(kind="bearer", hosts=("example.com",)), Secrets({"token": "t"}), hosts)
+def test_secrets_are_not_sent_in_the_clear(hosts: HostSessions) -> None:
+    signer = make_signer(Auth(kind="bearer", hosts=("example.com",)), Secrets({"token": "t"}), hosts)
     with pytest.raises(PermanentError, match="not https"):
         signer.headers("http://example.com/x")
     assert signer.headers("https://example.com/x") == {"Authorization": "Bearer t"}
 
 
-def test_redirections_end(hosts: Hosts) -> None:
+def test_redirections_end(hosts: HostSessions) -> None:
     with (
         answering(lambda path, headers, body: (302, {"Location": "/again"}, b"")) as url,
         pytest.raises(PermanentError, match="redirections"),
@@ -524,14 +537,14 @@ def test_redirections_end(hosts: Hosts) -> None:
         pass
 
 
-def test_a_host_that_is_away(hosts: Hosts) -> None:
+def test_a_host_that_is_away(hosts: HostSessions) -> None:
     with pytest.raises(TransientError) as caught, hosts.get("http://127.0.0.1:9/x?sig=SECRET", {}, lambda _: {}):
         pass
     assert "SECRET" not in str(caught.value)
     assert "127.0.0.1:9" in str(caught.value)
 
 
-def test_oauth_tokens_are_refreshed(hosts: Hosts) -> None:
+def test_oauth_tokens_are_refreshed(hosts: HostSessions) -> None:
     asked: list[dict[str, str]] = []
     now = [1000.0]
 
@@ -545,7 +558,7 @@ def test_oauth_tokens_are_refreshed(hosts: Hosts) -> None:
 
     with answering(answer) as url:
         auth = Auth(kind="oauth", hosts=("data.example.com",), token_url=f"{url}/token")
-        signer = signer_of(auth, Secrets({"client_id": "i", "client_secret": "s"}), hosts, clock=lambda: now[0])
+        signer = make_signer(auth, Secrets({"client_id": "i", "client_secret": "s"}), hosts, clock=lambda: now[0])
         target = "https://data.example.com/x"
         assert signer.headers("https://other.example.com/x") == {}
         assert asked == []
@@ -560,17 +573,17 @@ def test_oauth_tokens_are_refreshed(hosts: Hosts) -> None:
     assert asked[0]["client_secret"] == "s"
 
 
-def test_oauth_that_is_refused_ends_the_run(hosts: Hosts) -> None:
+def test_oauth_that_is_refused_ends_the_run(hosts: HostSessions) -> None:
     with answering(lambda path, headers, body: (401, {}, b"{}")) as url:
         auth = Auth(kind="oauth", hosts=("127.0.0.1",), token_url=f"{url}/token")
         given = Secrets({"client_id": "cdse-public", "username": "u", "password": "very secret"})
         with pytest.raises(ConfigurationError, match="no token is to be had") as caught:
-            signer_of(auth, given, hosts).headers("http://127.0.0.1/x")
+            make_signer(auth, given, hosts).headers("http://127.0.0.1/x")
     assert "very secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("way", ["token/{collection}", "sign"])
-def test_sas(hosts: Hosts, way: str) -> None:
+def test_sas(hosts: HostSessions, way: str) -> None:
     now, asked = [time.time()], []
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
@@ -584,7 +597,7 @@ def test_sas(hosts: Hosts, way: str) -> None:
 
     with answering(answer) as url:
         auth = Auth(kind="sas", token_url=f"{url}/{way}", hosts=("*.blob.example.com",))
-        signer = signer_of(auth, Secrets({}), hosts, clock=lambda: now[0])
+        signer = make_signer(auth, Secrets({}), hosts, clock=lambda: now[0])
         href = "https://a.blob.example.com/x.tif"
         assert signer.sign("https://other.example.com/x.tif", "c").url == "https://other.example.com/x.tif"
         assert signer.sign(href, "c").url == signer.sign(href, "c").url == f"{href}?sig=1"
@@ -597,7 +610,7 @@ def test_sas(hosts: Hosts, way: str) -> None:
     assert asked == [wanted] * 3
 
 
-def test_s3_addresses_are_signed_for_the_one_who_pays(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s3_addresses_are_signed_for_the_one_who_pays(hosts: HostSessions, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("botocore")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -605,13 +618,13 @@ def test_s3_addresses_are_signed_for_the_one_who_pays(hosts: Hosts, monkeypatch:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    anonymous = signer_of(Auth(), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
+    anonymous = make_signer(Auth(), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
     assert anonymous.url == "https://bucket.s3.eu-central-1.amazonaws.com/a/x.tif"
     with pytest.raises(ConfigurationError, match="who pays"):
-        signer_of(Auth(requester_pays=True), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
+        make_signer(Auth(requester_pays=True), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "id")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
-    signer = signer_of(Auth(requester_pays=True), Secrets({}), hosts)
+    signer = make_signer(Auth(requester_pays=True), Secrets({}), hosts)
     paid = signer.sign("s3://bucket/a/x.tif", "c").url
     query = parse_qs(urlsplit(paid).query)
     assert urlsplit(paid).netloc == "bucket.s3.eu-central-1.amazonaws.com"
@@ -654,7 +667,7 @@ def test_an_api_that_knows_cql2_is_asked_by_it(tmp_path: Path) -> None:
         found = {"type": "FeatureCollection", "features": features, "links": [more] if page == 1 else []}
         return 200, {"Content-Type": "application/geo+json"}, json.dumps(found).encode()
 
-    with answering(answer) as url, Hosts(1, 5.0, 5.0) as hosts:
+    with answering(answer) as url, HostSessions(1, 5.0, 5.0) as hosts:
         conditions = (parse_condition("eo:cloud_cover < 20"), parse_condition("eo:cloud_cover >= 0"))
         search = Search(
             stac=url,
@@ -664,7 +677,7 @@ def test_an_api_that_knows_cql2_is_asked_by_it(tmp_path: Path) -> None:
             end=dt.datetime(2020, 7, 1, tzinfo=dt.timezone.utc),
             conditions=conditions,
         )
-        found = list(items(search, Reader(hosts, signer_of(Auth(), Secrets({}), hosts))))
+        found = list(items(search, DocumentReader(hosts, make_signer(Auth(), Secrets({}), hosts))))
     assert [item["id"] for item in found] == ["i0", "i1"]
     first, second = bodies
     assert first["filter"] == cql2(conditions)
@@ -676,13 +689,13 @@ def test_an_api_that_knows_cql2_is_asked_by_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("status", "page"), [(200, {"links": []}), (200, []), (404, {}), (200, "x")])
-def test_an_api_that_answers_something_else(status: int, page: Any, hosts: Hosts) -> None:
-    signer = signer_of(Auth(), Secrets({}), hosts)
+def test_an_api_that_answers_something_else(status: int, page: Any, hosts: HostSessions) -> None:
+    signer = make_signer(Auth(), Secrets({}), hosts)
     with (
         answering(lambda path, headers, body: (status, {}, json.dumps(page).encode())) as url,
         pytest.raises(ConfigurationError, match="does not answer like one"),
     ):
-        list(items(Search(stac=url), Reader(hosts, signer)))
+        list(items(Search(stac=url), DocumentReader(hosts, signer)))
 
 
 @pytest.mark.parametrize(
@@ -690,7 +703,7 @@ def test_an_api_that_answers_something_else(status: int, page: Any, hosts: Hosts
     ["http://169.254.169.254/x", "http://168.63.129.16/x", "http://[fd20:ce::254]/x", "http://[64:ff9b::a9fe:a9fe]/x",
      "http://[::ffff:169.254.169.254]/x", "https://[2002:a9fe:a9fe::1]/x", "http://2852039166/x", "http://0xa9fea9fe/x"],
 )  # fmt: skip
-def test_no_redirection_leads_to_the_metadata_service_of_a_cloud(target: str, hosts: Hosts) -> None:
+def test_no_redirection_leads_to_the_metadata_service_of_a_cloud(target: str, hosts: HostSessions) -> None:
     with answering(lambda path, headers, body: (302, {"Location": target}, b"")) as url:
         for start in (url, target):
             with pytest.raises(PermanentError, match="hand out its credentials"), hosts.get(start, {}, lambda _: {}):

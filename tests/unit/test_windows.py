@@ -167,7 +167,7 @@ def test_an_unknown_store_is_refused() -> None:
     ],
 )
 def test_secrets_are_refused(href: str) -> None:
-    with pytest.raises(UsageError, match="has a signature or a password in it") as refused:
+    with pytest.raises(UsageError, match="contains a signature or a password") as refused:
         Place.of(href)
     assert "5e" not in str(refused.value)
 

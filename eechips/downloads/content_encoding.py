@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from eechips.downloads.checks import Promise
+from eechips.downloads.expected_file import ExpectedFile
 from eechips.errors import PermanentError, TransientError
 
 _NONE = frozenset({"", "identity", "aws-chunked"})
@@ -14,21 +14,21 @@ _KNOWN = frozenset({"gzip", "x-gzip", "deflate"})
 _EITHER = zlib.MAX_WBITS | 32  # what a stream begins with says which of the two it is
 
 
-def codings_of(headers: Mapping[str, str], promise: Promise) -> tuple[str, ...]:
+def content_encodings(headers: Mapping[str, str], expected: ExpectedFile) -> tuple[str, ...]:
     """What was done to a file before it was sent (RFC 9110, 8.4), in that order.
 
     A file that is a gzip file is not what its coding would make of it: servers tell of both in the same way.
 
     Args:
         headers: of the answer.
-        promise: what the file is to be.
+        expected: what the file is to be.
 
     Raises:
         PermanentError: if nobody here can undo it.
     """
     named = (name.strip().lower() for name in headers.get("Content-Encoding", "").split(","))
     found = tuple(name for name in named if name not in _NONE)
-    if promise.is_gzip and len(found) == 1 and found[0] in ("gzip", "x-gzip"):
+    if expected.is_gzip and len(found) == 1 and found[0] in ("gzip", "x-gzip"):
         return ()
     for name in found:
         if name not in _KNOWN:
@@ -41,7 +41,7 @@ def decoded(pieces: Iterable[bytes], codings: Sequence[str], largest: int) -> It
 
     Args:
         pieces: what comes.
-        codings: see :func:`codings_of`.
+        codings: see :func:`content_encodings`.
         largest: bytes of a piece; what is small as it comes may be large.
 
     Raises:

@@ -11,8 +11,15 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import numpy.typing as npt
 
-from eechips.downloads.address import file_of, shown
-from eechips.downloads.reader import Part, Reader, is_of_store, is_web, open_remote, said
+from eechips.downloads.address import display_url, local_path
+from eechips.downloads.document_reader import (
+    DocumentReader,
+    RangeFile,
+    describe_error,
+    is_of_store,
+    is_web,
+    open_remote,
+)
 from eechips.errors import ConfigurationError, EechipsError, PermanentError
 
 if TYPE_CHECKING:
@@ -28,13 +35,13 @@ _BUFFER = 1 << 18  # bytes that are asked for at least, of a file of the web
 def is_table(address: str) -> bool:
     """Whether an address looks like one of Parquet files: one, a pattern, or a folder."""
     path = urlsplit(address).path.lower()
-    folder = file_of(address)
+    folder = local_path(address)
     if folder is not None:
         return path.endswith(_SUFFIXES) or folder.is_dir()
     return path.endswith(_SUFFIXES) or (path.endswith("/") and not urlsplit(address).scheme.startswith("http"))
 
 
-def table_items(search: Search, reader: Reader) -> Iterator[tuple[dict[str, Any], str]]:
+def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[str, Any], str]]:
     """The items of Parquet files, with the address of each one's file, in the order of files and rows.
 
     Of a folder, files below whose names, or whose folders' names, begin with ``_`` or ``.`` are left out, and those of
@@ -65,14 +72,16 @@ def table_items(search: Search, reader: Reader) -> Iterator[tuple[dict[str, Any]
                 for item in stac_table_to_items(pa.Table.from_batches([batch])):
                     yield item, address
         except FileNotFoundError:
-            raise PermanentError(f"there is no file {shown(address)}", status=404) from None
+            raise PermanentError(f"there is no file {display_url(address)}", status=404) from None
         except EechipsError:
             raise
         except Exception as error:
             if not isinstance(error, (pa.ArrowException, KeyError, ValueError)) and not is_of_store(error):
                 raise
             # Not chained: others put addresses into what they say.
-            raise ConfigurationError(f"{shown(address)} cannot be read as STAC GeoParquet: {said(error)}") from None
+            raise ConfigurationError(
+                f"{display_url(address)} cannot be read as STAC GeoParquet: {describe_error(error)}"
+            ) from None
 
 
 def _files(address: str) -> list[str]:
@@ -81,7 +90,7 @@ def _files(address: str) -> list[str]:
     Raises:
         PermanentError: if there is none.
     """
-    path = file_of(address)
+    path = local_path(address)
     if path is None and not address.endswith("/") and not any(sign in urlsplit(address).path for sign in "*["):
         return [address]
     if path is not None and path.is_dir():
@@ -92,7 +101,7 @@ def _files(address: str) -> list[str]:
     else:
         names = _listed(address)
     if not names:
-        raise PermanentError(f"{shown(address)} has no file of STAC GeoParquet", status=404)
+        raise PermanentError(f"{display_url(address)} has no file of STAC GeoParquet", status=404)
     return names
 
 
@@ -106,11 +115,11 @@ def _listed(address: str) -> list[str]:
     except Exception as error:
         if not isinstance(error, (ImportError, ValueError)) and not is_of_store(error):
             raise
-        raise ConfigurationError(f"{shown(address)} cannot be listed: {said(error)}") from None
+        raise ConfigurationError(f"{display_url(address)} cannot be listed: {describe_error(error)}") from None
     names = [name for name in sorted(found) if name.lower().endswith(_SUFFIXES)]
     root = Path(path.rstrip("/"))
     names = [name for name in names if not address.endswith("/") or not _is_hidden(name, root)]
-    return names if file_of(address) is not None else [files.unstrip_protocol(name) for name in names]
+    return names if local_path(address) is not None else [files.unstrip_protocol(name) for name in names]
 
 
 def _is_hidden(path: Path | str, root: Path) -> bool:
@@ -123,11 +132,11 @@ def _may_be_of(address: str, search: Search) -> bool:
     return not search.collections or not named or unquote(named[-1]) in search.collections
 
 
-def _batches(address: str, search: Search, reader: Reader) -> Iterator[pa.RecordBatch]:
+def _batches(address: str, search: Search, reader: DocumentReader) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    source: Any = io.BufferedReader(Part(reader, address), _BUFFER) if is_web(address) else _opened(address)
+    source: Any = io.BufferedReader(RangeFile(reader, address), _BUFFER) if is_web(address) else _opened(address)
     with source, pq.ParquetFile(source) as file:
         telling = [name for name in ("bbox", "collection") if name in file.schema_arrow.names]
         for group in range(file.num_row_groups):
@@ -141,7 +150,7 @@ def _batches(address: str, search: Search, reader: Reader) -> Iterator[pa.Record
 
 
 def _opened(address: str) -> Any:
-    path = file_of(address)
+    path = local_path(address)
     return open_remote(address) if path is None else path.open("rb")
 
 

@@ -14,16 +14,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eechips.client.scrub import HIDDEN
-from eechips.downloads.address import ALL, bare
-from eechips.downloads.assets import is_whole, preferred
-from eechips.downloads.given import AssetKey
-from eechips.downloads.reader import Unread
+from eechips.downloads.address import ALL, strip_signature
+from eechips.downloads.assets import is_absolute, select_alternative
+from eechips.downloads.document_reader import UnreadDocument
+from eechips.downloads.presigned import AssetKey
 from eechips.errors import StorageError
 from eechips.removal import Named, remove, replace
 from eechips.staging import new_writer, temporary_name
 from eechips.text import format_duration
 
-ANSWER_NAME = "items.parquet"
+SEARCH_CACHE_NAME = "items.parquet"
 """In the folder of the run: a row per item, and then one for each thing that could not be read."""
 _ROWS = 500  # items that are written at a time
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s]*$")
@@ -43,7 +43,7 @@ _SCHEMA = pa.schema(
 )
 
 
-class Answer:
+class SearchCache:
     """The items of one search, in a file.
 
     Columns: id, collection, datetime (as the item has it), bbox (degrees: W, S, E, N, or with heights), the whole item
@@ -99,7 +99,7 @@ class Answer:
                     found.update((row["collection"], row["id"], key) for key in row["signed"] or ())
         return found
 
-    def keep(self, items: Iterable[dict[str, Any]], unread: Sequence[Unread] = ()) -> int:
+    def keep(self, items: Iterable[dict[str, Any]], unread: Sequence[UnreadDocument] = ()) -> int:
         """Writes the file, whole or not at all; returns how many items it has.
 
         An answer without items is not kept: whoever asks again shall ask the catalogue.
@@ -140,7 +140,7 @@ class Answer:
                 yield from (json.loads(text) for text in batch.column(0).to_pylist() if text is not None)
 
 
-def noting(
+def record_signed_urls(
     found: Iterable[dict[str, Any]], signed: dict[AssetKey, str], prefers: Callable[[str], bool] = lambda href: False
 ) -> Iterator[dict[str, Any]]:
     """The same items; addresses of the web with a query, or a password, are noted by their assets.
@@ -152,22 +152,22 @@ def noting(
     """
     for item in found:
         for key, asset in item["assets"].items():
-            if is_lost(href := preferred(asset, prefers)["href"]):
+            if loses_query(href := select_alternative(asset, prefers)["href"]):
                 signed[item.get("collection"), item["id"], key] = href
         yield item
 
 
-def is_lost(href: str, kept: Collection[str] = ()) -> bool:
+def loses_query(href: str, kept: Collection[str] = ()) -> bool:
     """Whether an address of the web is another one as it is stored.
 
     Args:
         href: absolute.
         kept: names of parameters that are stored.
     """
-    return href.lower().startswith(("http://", "https://")) and bare(href, kept) != href.partition("#")[0]
+    return href.lower().startswith(("http://", "https://")) and strip_signature(href, kept) != href.partition("#")[0]
 
 
-def with_others(found: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def append_missing(found: Iterable[dict[str, Any]], before: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Items, and then those of another list that are not among them."""
     seen: set[tuple[str | None, str]] = set()
     for item in found:
@@ -195,7 +195,7 @@ def _has_query(asset: Mapping[str, Any], kept: Collection[str]) -> bool:
     others = asset.get("alternate")
     listed = [asset, *(others.values() if isinstance(others, dict) else ())]
     hrefs = [each.get("href") for each in listed if isinstance(each, dict)]
-    return any(is_whole(href) and is_lost(href, kept) for href in hrefs if isinstance(href, str))
+    return any(is_absolute(href) and loses_query(href, kept) for href in hrefs if isinstance(href, str))
 
 
 def _bare(value: Any, kept: Collection[str], name: str = "") -> Any:
@@ -214,7 +214,7 @@ def _bare(value: Any, kept: Collection[str], name: str = "") -> Any:
 
 def _stored(address: str, kept: Collection[str]) -> str:
     try:
-        return bare(address, kept)
+        return strip_signature(address, kept)
     except ValueError:  # it is no address; what is in it nobody knows
         return ""
 

@@ -14,9 +14,9 @@ import shapely
 from shapely.geometry import mapping
 
 from eechips.client.scrub import scrub
-from eechips.downloads.address import shown
-from eechips.downloads.conditions import cql2, cql2_text
-from eechips.downloads.reader import Reader, Unread, is_web
+from eechips.downloads.address import display_url
+from eechips.downloads.cql2 import cql2, cql2_text
+from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.errors import ConfigurationError, PermanentError
 from eechips.recipe import canonical_json
 from eechips.warning_filters import ignore
@@ -63,7 +63,9 @@ def is_api(document: Any) -> bool:
     return is_search or bool(_search_links(document))
 
 
-def api_items(document: Mapping[str, Any], address: str, search: Search, reader: Reader) -> Iterator[dict[str, Any]]:
+def api_items(
+    document: Mapping[str, Any], address: str, search: Search, reader: DocumentReader
+) -> Iterator[dict[str, Any]]:
     """The items of an API's answer; not all that it cannot choose by is chosen.
 
     Args:
@@ -93,7 +95,7 @@ def api_items(document: Mapping[str, Any], address: str, search: Search, reader:
             is_refused = refused is not None and refused.status in _MISUNDERSTOOD
             told = f"refuses the conditions ({refused})" if is_refused else "knows no conditions (CQL2)"
             told += ": all items are asked for, and those that meet --where are chosen here"
-            _log.info("%s %s", shown(search.stac), told)
+            _log.info("%s %s", display_url(search.stac), told)
         if first is not None:
             yield first
             yield from found
@@ -139,7 +141,7 @@ def _languages(document: Mapping[str, Any]) -> tuple[str, ...]:
     return () if is_old else ("cql2-json", "cql2-text")
 
 
-def pages_of_items(address: str, reader: Reader) -> Iterator[dict[str, Any]]:
+def pages_of_items(address: str, reader: DocumentReader) -> Iterator[dict[str, Any]]:
     """All items of a collection that an API serves (OGC API Features).
 
     Raises:
@@ -148,7 +150,7 @@ def pages_of_items(address: str, reader: Reader) -> Iterator[dict[str, Any]]:
     return _pages(address, "GET", {"limit": _PAGE}, reader)
 
 
-def pages_from(page: Mapping[str, Any], address: str, reader: Reader) -> Iterator[Any]:
+def pages_from(page: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterator[Any]:
     """The items of a list that is here, and those of all pages that it leads to.
 
     Args:
@@ -182,7 +184,9 @@ def _client(document: Mapping[str, Any], address: str) -> Any:
         client.add_conforms_to("ITEM_SEARCH")  # it has a link for that, if nothing else
     except (pystac.STACError, pystac.STACTypeError, KeyError, TypeError, ValueError, AttributeError) as error:
         text = scrub(" ".join(str(error).split()))[:300]
-        raise PermanentError(f"{shown(address)} answers unlike a STAC API: {text or type(error).__name__}") from None
+        raise PermanentError(
+            f"{display_url(address)} answers unlike a STAC API: {text or type(error).__name__}"
+        ) from None
     return client
 
 
@@ -219,7 +223,11 @@ def _asked(client: Any, search: Search, question: _Question) -> tuple[str, str, 
 
 
 def _pages(
-    address: str, method: str, parameters: dict[str, Any], reader: Reader, first: Mapping[str, Any] | None = None
+    address: str,
+    method: str,
+    parameters: dict[str, Any],
+    reader: DocumentReader,
+    first: Mapping[str, Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The items of a page, and of all pages that follow it.
 
@@ -242,12 +250,12 @@ def _pages(
         page, first = reader.ask(method, url, body, headers) if first is None else first, None
         features = page.get("features") if isinstance(page, dict) else None
         if not isinstance(features, list):
-            raise PermanentError(f"{shown(url)} answers unlike a STAC API: no list of items")
+            raise PermanentError(f"{display_url(url)} answers unlike a STAC API: no list of items")
         # The same question may go on where the one before has stopped; the same answer to it does not.
         ids = [each.get("id") if isinstance(each, dict) else None for each in features]
         key = hash(canonical_json([method, url, body, [str(each) for each in ids]]))
         if key in seen:
-            raise PermanentError(f"{shown(url)} leads in a circle: its next page is one that has been there")
+            raise PermanentError(f"{display_url(url)} leads in a circle: its next page is one that has been there")
         seen.add(key)
         yield from features
         link = next_of(page)
@@ -256,14 +264,16 @@ def _pages(
         empty = 0 if features else empty + 1
         if empty == _EMPTY_PAGES:
             told = f"{empty} pages in a row have no item, and name another: it was not asked for more"
-            reader.unread.append(Unread(shown(url), told))
+            reader.unread.append(UnreadDocument(display_url(url), told))
             return
         try:
             url = urljoin(url, str(link["href"]))
         except ValueError:
-            raise PermanentError(f"the next page of {shown(address)} has no address") from None
+            raise PermanentError(f"the next page of {display_url(address)} has no address") from None
         if not is_web(url):
-            raise PermanentError(f"the next page of {shown(address)} is {shown(url)}, and no address of the web")
+            raise PermanentError(
+                f"the next page of {display_url(address)} is {display_url(url)}, and no address of the web"
+            )
         method = str(link.get("method") or "GET").upper()
         own = link.get("headers")
         headers = {str(k): str(v) for k, v in own.items()} if isinstance(own, dict) else {}

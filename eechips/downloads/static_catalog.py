@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
-from eechips.downloads.address import file_of, shown
-from eechips.downloads.api import next_of, pages_from, pages_of_items
-from eechips.downloads.reader import Reader, Unread, is_web
+from eechips.downloads.address import display_url, local_path
+from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
+from eechips.downloads.stac_api import next_of, pages_from, pages_of_items
 from eechips.errors import PermanentError
 from eechips.objects.crew import in_order
 
@@ -18,7 +18,7 @@ Found = tuple[dict[str, Any], str]
 """An item, and the address that its own addresses are relative to."""
 
 
-def static_items(document: Any, address: str, collections: Sequence[str], reader: Reader) -> Iterator[Found]:
+def static_items(document: Any, address: str, collections: Sequence[str], reader: DocumentReader) -> Iterator[Found]:
     """All items that a document leads to, depth first, in its order; each document is read once.
 
     Collections that were not asked for are not entered. What a document names and what cannot be read is noted in
@@ -39,11 +39,11 @@ def static_items(document: Any, address: str, collections: Sequence[str], reader
         yield from _listed(document, address, frozenset(collections), reader)
         return
     if not _is_stac(document):
-        raise PermanentError(f"{shown(address)} is no catalogue, collection, item or list of items of STAC")
+        raise PermanentError(f"{display_url(address)} is no catalogue, collection, item or list of items of STAC")
     yield from _walk(document, address, frozenset(collections), reader, {address}, None)
 
 
-def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: Reader) -> Iterator[Found]:
+def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: DocumentReader) -> Iterator[Found]:
     """The items of an array, of arrays in it, or that addresses in it lead to."""
     seen = {address}
     for part in document:
@@ -55,7 +55,9 @@ def _listed(document: list[Any], address: str, wanted: frozenset[str], reader: R
             try:
                 place = joined(address, part)
             except ValueError:
-                reader.unread.append(Unread(shown(address), f"an address that is none: {part.partition('?')[0]:.80}"))
+                reader.unread.append(
+                    UnreadDocument(display_url(address), f"an address that is none: {part.partition('?')[0]:.80}")
+                )
                 continue
             if place in seen:
                 continue
@@ -83,7 +85,7 @@ def joined(home: str | None, href: str) -> str:
         return href
     parts = urlsplit(home)
     if parts.scheme in ("", "file"):
-        there = file_of(home)
+        there = local_path(home)
         assert there is not None
         try:
             plain = (there.parent / href).resolve()
@@ -92,15 +94,15 @@ def joined(home: str | None, href: str) -> str:
         except OSError as error:  # a name that is too long, or leads in a circle
             raise ValueError(error.strerror) from None
     # urljoin knows no s3, and a signature of the home is none of its neighbours'.
-    bare = urlunsplit(("http", parts.netloc, parts.path, "", ""))
-    return parts.scheme + urljoin(bare, href)[len("http") :]
+    strip_signature = urlunsplit(("http", parts.netloc, parts.path, "", ""))
+    return parts.scheme + urljoin(strip_signature, href)[len("http") :]
 
 
 def _walk(
     document: Mapping[str, Any],
     address: str,
     wanted: frozenset[str],
-    reader: Reader,
+    reader: DocumentReader,
     seen: set[str],
     collection: str | None,
 ) -> Iterator[Found]:
@@ -114,7 +116,7 @@ def _walk(
             features = pages_from(document, address, reader)
         elif next_of(document) is not None:
             told = "it is a page of an API's answer: the next one, which it names, is not asked for"
-            reader.unread.append(Unread(shown(address), told))
+            reader.unread.append(UnreadDocument(display_url(address), told))
         for item in features:
             yield (_with_collection(item, collection) if isinstance(item, dict) else item), address
         return
@@ -141,7 +143,7 @@ def _walk(
             yield from _walk(child, place, wanted, reader, seen, collection)
 
 
-def _links(document: Mapping[str, Any], address: str, reader: Reader) -> Iterator[tuple[str, str]]:
+def _links(document: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterator[tuple[str, str]]:
     """Relation and address of what a document leads down to."""
     listed = document.get("links")
     for link in listed if isinstance(listed, list) else ():
@@ -150,23 +152,27 @@ def _links(document: Mapping[str, Any], address: str, reader: Reader) -> Iterato
                 yield link["rel"], joined(address, str(link["href"]))
             except ValueError:
                 reader.unread.append(
-                    Unread(shown(address), f"a link that is no address: {str(link['href']).partition('?')[0]:.80}")
+                    UnreadDocument(
+                        display_url(address), f"a link that is no address: {str(link['href']).partition('?')[0]:.80}"
+                    )
                 )
 
 
-def _read(place: str, home: str, reader: Reader) -> dict[str, Any] | None:
+def _read(place: str, home: str, reader: DocumentReader) -> dict[str, Any] | None:
     """A document that another leads to; None, noted, if it cannot be read."""
-    if is_web(home) and file_of(place) is not None:
-        reader.unread.append(Unread(shown(place), "a catalogue of the web leads to no files of this machine"))
+    if is_web(home) and local_path(place) is not None:
+        reader.unread.append(
+            UnreadDocument(display_url(place), "a catalogue of the web leads to no files of this machine")
+        )
         return None
     try:
         found = reader.read(place)
     except PermanentError as error:
-        reader.unread.append(Unread(shown(place), str(error)))
+        reader.unread.append(UnreadDocument(display_url(place), str(error)))
         return None
     if _is_stac(found):
         return found  # type: ignore[no-any-return]
-    reader.unread.append(Unread(shown(place), "it is no catalogue, collection or item of STAC"))
+    reader.unread.append(UnreadDocument(display_url(place), "it is no catalogue, collection or item of STAC"))
     return None
 
 

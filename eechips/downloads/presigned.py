@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from eechips.downloads.address import is_signed, shown
-from eechips.downloads.signing import Address, Signer
+from eechips.downloads.address import display_url, is_signed
+from eechips.downloads.signing import SignedUrl, Signer
 from eechips.errors import TransientError
 
 AssetKey = tuple[str | None, str, str]
@@ -25,7 +25,7 @@ _GLANCE = 0.2  # seconds between two looks whether an answer that is on its way 
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class AssetReference:
     """An asset whose address is wanted.
 
     Attributes:
@@ -60,7 +60,7 @@ class _State(threading.local):
     asks: int = 0
 
 
-class Given:
+class PresignedUrls:
     """Leaves addresses as the catalogue has given them, if they have a query; has another signer do all others.
 
     Queries are not stored. Whoever resumes with a stored answer, or needs longer than signatures open, has the
@@ -95,7 +95,7 @@ class Given:
         """As the other signer."""
         return self._inner.headers(url)
 
-    def sign(self, wanted: Wanted) -> Address:
+    def sign(self, wanted: AssetReference) -> SignedUrl:
         """The address as the catalogue gave it, or as the other signer does.
 
         Raises:
@@ -111,9 +111,9 @@ class Given:
         state.is_new, state.is_next_new = state.is_next_new and found is not None, False
         if found is None or not is_signed(found):
             return self._inner.sign(found or wanted.href, wanted.collection)
-        return Address(found)
+        return SignedUrl(found)
 
-    def renew(self, wanted: Wanted, region: str | None = None) -> bool:
+    def renew(self, wanted: AssetReference, region: str | None = None) -> bool:
         """Whether there is another address than the one that this thread has used last, or another signature.
 
         Raises:
@@ -141,7 +141,7 @@ class Given:
             self._signed.pop(asset, None)
         return refused is not None
 
-    def _renewed(self, wanted: Wanted, refused: str | None) -> bool:
+    def _renewed(self, wanted: AssetReference, refused: str | None) -> bool:
         """Has the catalogue asked for an asset, unless another thread has; whether there is another address now."""
 
         def is_there() -> bool:
@@ -162,7 +162,7 @@ class Given:
             error = self._ask()
             self._asked = self._clock()
             if error is not None and not is_there():
-                raise TransientError(f"{shown(wanted.href)} has to be asked for again, and {error}")
+                raise TransientError(f"{display_url(wanted.href)} has to be asked for again, and {error}")
             return is_there()
         finally:
             self._asking.release()

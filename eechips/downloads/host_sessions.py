@@ -14,7 +14,7 @@ import requests
 
 from eechips.client.classify import classify_exception, is_passing
 from eechips.client.sessions import open_session
-from eechips.downloads.address import host_of, shown
+from eechips.downloads.address import display_url, host_of
 from eechips.errors import PermanentError, TransientError
 from eechips.network import is_host_public
 from eechips.text import format_bytes
@@ -30,7 +30,7 @@ _LARGEST_ERROR = 1 << 16
 _PIECE = 1 << 16
 
 
-class Hosts:
+class HostSessions:
     """Sessions by host. Threads share it; use it in a ``with`` block.
 
     A session keeps its connections. Cookies, which some logins work by, are kept together: each says itself which
@@ -53,7 +53,7 @@ class Hosts:
         self._limits: dict[str, threading.Semaphore] = {}
         self._opening = threading.Lock()
 
-    def __enter__(self) -> Hosts:
+    def __enter__(self) -> HostSessions:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -61,11 +61,11 @@ class Hosts:
             session.close()
 
     @property
-    def patience(self) -> float:
+    def read_timeout(self) -> float:
         """Seconds that a host may be silent within an answer."""
         return self._timeout[1]
 
-    def limit(self, url: str) -> threading.Semaphore:
+    def semaphore(self, url: str) -> threading.Semaphore:
         """What whoever transfers from a host has to hold."""
         with self._opening:
             return self._limits.setdefault(host_of(url), threading.Semaphore(self._per_host))
@@ -107,10 +107,12 @@ class Hosts:
             finally:
                 response.close()
             if urlsplit(url).scheme not in ("http", "https"):
-                raise PermanentError(f"{shown(url)} is where the server sends us, and nothing that HTTP leads to")
-        raise PermanentError(f"{shown(url)}: more than {_REDIRECTIONS} redirections")
+                raise PermanentError(f"{display_url(url)} is where the server sends us, and nothing that HTTP leads to")
+        raise PermanentError(f"{display_url(url)}: more than {_REDIRECTIONS} redirections")
 
-    def ask(self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None) -> Any:
+    def request_json(
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str] | None = None
+    ) -> Any:
         """A whole answer that is JSON, such as a token.
 
         Args:
@@ -125,17 +127,19 @@ class Hosts:
         """
         response = self._send(method, url, headers, form)
         try:
-            body = read_body(response, url, _LARGEST_TOKEN)
+            body = read_bounded(response, url, _LARGEST_TOKEN)
             if is_passing(response.status_code):
-                raise TransientError(f"{shown(url)} answered HTTP {response.status_code}", status=response.status_code)
+                raise TransientError(
+                    f"{display_url(url)} answered HTTP {response.status_code}", status=response.status_code
+                )
             if response.status_code != 200:
-                text = f"{shown(url)} refused with HTTP {response.status_code}"
+                text = f"{display_url(url)} refused with HTTP {response.status_code}"
                 raise PermanentError(text, status=response.status_code)
             return json.loads(body)
         except requests.RequestException as error:
-            raise TransientError(f"{shown(url)}: {classify_exception(error)}") from None
+            raise TransientError(f"{display_url(url)}: {classify_exception(error)}") from None
         except ValueError:
-            raise PermanentError(f"{shown(url)} answered something that is no JSON") from None
+            raise PermanentError(f"{display_url(url)} answered something that is no JSON") from None
         finally:
             response.close()
 
@@ -165,7 +169,7 @@ class Hosts:
                 verify=session.verify,
             )
         except (requests.exceptions.InvalidURL, requests.exceptions.MissingSchema, requests.exceptions.InvalidSchema):
-            raise PermanentError(f"{shown(url)} is no address that HTTP leads to") from None
+            raise PermanentError(f"{display_url(url)} is no address that HTTP leads to") from None
         except requests.RequestException as error:
             found = classify_exception(error)
             if found is None:
@@ -173,7 +177,7 @@ class Hosts:
             # What the exception says has the whole URL in it.
             raise type(found)(f"{host_of(url)}: {found}") from None
         except ValueError:  # requests looks at the next address, although nobody wants to be led there
-            raise PermanentError(f"{shown(url)} sends us to what is no address") from None
+            raise PermanentError(f"{display_url(url)} sends us to what is no address") from None
 
     def _session(self, url: str, is_public: bool) -> requests.Session:
         with self._opening:
@@ -195,7 +199,7 @@ def _is_public(url: str) -> bool:
         return False
 
 
-def read_body(response: requests.Response, address: str, most: int) -> bytes:
+def read_bounded(response: requests.Response, address: str, most: int) -> bytes:
     """Read the body of an answer into memory, decoded; of errors only the beginning.
 
     Pieces are decoded within bounds (urllib3 2.6), whatever their coding unpacks into.
@@ -221,7 +225,7 @@ def read_body(response: requests.Response, address: str, most: int) -> bytes:
             if is_error:
                 break
             raise PermanentError(
-                f"{shown(address)} sends more than {format_bytes(most)}, which nothing of this kind has: it is not read"
+                f"{display_url(address)} sends more than the {format_bytes(most)} allowed: the response is discarded"
             )
     return b"".join(pieces)[:most]
 
@@ -239,5 +243,5 @@ def _moved(url: str, target: str) -> str:
         found = urljoin(url, target.strip())
         _ = urlsplit(found).port
     except ValueError:
-        raise PermanentError(f"{shown(url)} sends us to what is no address") from None
+        raise PermanentError(f"{display_url(url)} sends us to what is no address") from None
     return found

@@ -1,19 +1,38 @@
-"""Whether a file has its end, as its beginning tells: who closes a connection need not say that more is to come."""
+"""Digests by the names that checksums have."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
+import json
 import struct
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import ValidationError
+from eechips.removal import Reserved, remove, replace
+from eechips.storage import write_file
+from eechips.timestamps import utc_now
+
+
+def create_digest(algorithm: str) -> Any:
+    """A digest of nothing as yet.
+
+    Args:
+        algorithm: of hashlib; of BLAKE2 with the bytes of the digest, as ``blake2b-32``.
+    """
+    name, _, size = algorithm.partition("-")
+    if size:
+        return {"blake2b": hashlib.blake2b, "blake2s": hashlib.blake2s}[name](digest_size=int(size))
+    return hashlib.new(name, usedforsecurity=False)
+
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _JP2_BOX, _JP2_END = b"jP  ", b"\xff\xd9"
@@ -188,3 +207,47 @@ def _tail(file: BinaryIO, count: int) -> bytes:
     """The last bytes of a file, which has as many."""
     file.seek(-count, io.SEEK_END)
     return file.read(count)
+
+
+QUARANTINE = "quarantine"
+"""In the folder of the run: ``<id>.<suffix>`` is the file, ``<id>.json`` says what is wrong with it."""
+
+
+def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: Mapping[str, Any]) -> Path:
+    """Puts a file there, with the reason; one of the same unit is replaced.
+
+    Args:
+        folder: of the run.
+        identifier: of the unit.
+        file: the file.
+        suffix: of its address.
+        reason: JSON.
+
+    Returns:
+        Where it is now.
+    """
+    place = folder / QUARANTINE
+    place.mkdir(parents=True, exist_ok=True)
+    kept = place / (f"{identifier}.{suffix}" if suffix else identifier)
+    release(folder, identifier)
+    told = {**reason, "file": kept.name if file.exists() else None, "quarantined": utc_now()}
+    text = json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    write_file(place / f"{identifier}.json", text.encode())  # first: a file without a note would be nobody's
+    if file.exists():
+        replace(file, kept)
+    return kept
+
+
+def release(folder: Path, identifier: str) -> None:
+    """Removes what is there of a unit that came right in the end.
+
+    The quarantine itself stays, even if nothing is in it: another thread may be about to put something there.
+    """
+    note = folder / QUARANTINE / f"{identifier}.json"
+    try:
+        kept = json.loads(note.read_bytes())["file"]
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        kept = None
+    if isinstance(kept, str) and kept.partition(".")[0] == identifier:
+        remove(note.with_name(kept), Reserved(QUARANTINE))
+    remove(note, Reserved(QUARANTINE))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.downloads.ends import check_end
+from eechips.downloads.integrity import check_end
 from eechips.errors import UsageError, ValidationError
 from eechips.geo.crs import parse_crs
 from eechips.warning_filters import ignore
@@ -108,7 +108,7 @@ class Checksum:
     """What a digest must be.
 
     Attributes:
-        algorithm: as :func:`eechips.downloads.digest.new_digest` knows it.
+        algorithm: as :func:`eechips.downloads.integrity.create_digest` knows it.
         digest: hexadecimal, lower case.
     """
 
@@ -117,7 +117,7 @@ class Checksum:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class ExpectedFile:
     """What a catalogue says of a file; None where it says nothing.
 
     Attributes:
@@ -139,7 +139,7 @@ class Promise:
     crs: str | None = None
 
     @classmethod
-    def of(cls, asset: Mapping[str, Any], properties: Mapping[str, Any], suffix: str) -> Promise:
+    def of(cls, asset: Mapping[str, Any], properties: Mapping[str, Any], suffix: str) -> ExpectedFile:
         """What an asset says, and its item where that speaks for all assets.
 
         https://github.com/stac-extensions/file, projection 1 and 2, raster, eo; STAC 1.1's ``bands``.
@@ -172,14 +172,14 @@ class Promise:
         )
 
     @property
-    def wanted(self) -> Checksum | None:
+    def known_checksum(self) -> Checksum | None:
         """The checksum, if there is one of a kind that can be computed."""
         return None if self.checksum is None else parse_multihash(self.checksum)
 
     @property
-    def is_unknown(self) -> bool:
+    def is_checksum_unknown(self) -> bool:
         """Whether there is a checksum that nobody here can compute."""
-        return self.checksum is not None and self.wanted is None
+        return self.checksum is not None and self.known_checksum is None
 
     @property
     def driver(self) -> str | None:
@@ -189,7 +189,7 @@ class Promise:
         return _DRIVERS.get(kind) or (None if is_told else _SUFFIXES.get(self.suffix))
 
     @property
-    def named(self) -> str:
+    def local_suffix(self) -> str:
         """The suffix that the file should have here: that of its address, or else one of its format; may be empty."""
         return self.suffix or next((name for name, driver in _SUFFIXES.items() if driver == self.driver), "")
 
@@ -217,7 +217,7 @@ class Promise:
         return found | ({"shape": list(self.shape)} if self.shape else {})
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Promise:
+    def from_json(cls, value: Mapping[str, Any]) -> ExpectedFile:
         """What :meth:`to_json` wrote."""
         shape = value.get("shape")
         return cls(**{**value, "shape": None if shape is None else (shape[0], shape[1])})
@@ -246,7 +246,7 @@ def parse_multihash(text: str) -> Checksum | None:
     return Checksum(known[0], digest.hex())
 
 
-def md5_of(headers: Mapping[str, str]) -> str | None:
+def md5_from_headers(headers: Mapping[str, str]) -> str | None:
     """The MD5 of a file that a store tells, hexadecimal, if its ETag is one.
 
     That is so in S3 for what was uploaded in one piece and is not encrypted with a key of KMS or of the customer
@@ -259,7 +259,7 @@ def md5_of(headers: Mapping[str, str]) -> str | None:
     return found[1] if found and is_s3 and not is_other else None
 
 
-def inspect(path: Path, promise: Promise) -> Facts:
+def inspect(path: Path, expected: ExpectedFile) -> Facts:
     """What the beginning of a file tells, compared with what was promised and with where it ends. No pixel is read.
 
     Returns:
@@ -268,22 +268,22 @@ def inspect(path: Path, promise: Promise) -> Facts:
     Raises:
         ValidationError: if it is something else.
     """
-    _check_kind(path, promise)
-    if not promise.is_raster:
+    _check_kind(path, expected)
+    if not expected.is_raster:
         return Facts()
     facts, driver, has_alpha = _header_of(path)
-    wanted = promise.driver
+    wanted = expected.driver
     if wanted is not None and not _is_format(driver, wanted):
         raise ValidationError(f"it is {driver}, and should be {wanted}")
-    if promise.shape is not None and (facts.height, facts.width) != promise.shape:
-        rows, columns = promise.shape
+    if expected.shape is not None and (facts.height, facts.width) != expected.shape:
+        rows, columns = expected.shape
         raise ValidationError(f"it has {facts.width}x{facts.height} pixels, and should have {columns}x{rows}")
     count = len(facts.bands or ())
-    if promise.bands is not None and promise.bands not in (count, count - has_alpha):
-        raise ValidationError(f"it has {count} bands, and should have {promise.bands}")
+    if expected.bands is not None and expected.bands not in (count, count - has_alpha):
+        raise ValidationError(f"it has {count} bands, and should have {expected.bands}")
     is_unplaced = facts.crs is None and driver in ("PNG", "JPEG")
-    if promise.crs is not None and not is_unplaced and not _is_crs(facts.crs, promise.crs):
-        raise ValidationError(f"its CRS is {facts.crs}, and should be {promise.crs}")
+    if expected.crs is not None and not is_unplaced and not _is_crs(facts.crs, expected.crs):
+        raise ValidationError(f"its CRS is {facts.crs}, and should be {expected.crs}")
     return facts
 
 
@@ -322,7 +322,7 @@ def _header_of(path: Path) -> tuple[Facts, str, bool]:
             return facts, str(dataset.driver), has_alpha
 
 
-def _check_kind(path: Path, promise: Promise) -> None:
+def _check_kind(path: Path, expected: ExpectedFile) -> None:
     """Sees whether a file begins as one of its kind does; servers send pages of HTML in the place of anything.
 
     Raises:
@@ -330,13 +330,13 @@ def _check_kind(path: Path, promise: Promise) -> None:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
-    if not head and promise.size != 0:
+    if not head and expected.size != 0:
         raise ValidationError("it is empty")
-    kind = _media_type(promise.media_type)
+    kind = _media_type(expected.media_type)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
-    if _PAGE.match(head) and "html" not in kind and promise.suffix not in ("html", "htm"):
+    if _PAGE.match(head) and "html" not in kind and expected.suffix not in ("html", "htm"):
         raise ValidationError("it is a page of HTML, such as one that wants a login (see --auth)")
-    name = _kind_of(kind, promise.suffix)
+    name = _kind_of(kind, expected.suffix)
     begins = _MAGIC.get(name)
     if head.startswith(_UTF16) and name in ("xml", "json"):
         return

@@ -17,7 +17,7 @@ _STEP = 1 << 22  # bytes of a file that are written before all others learn of i
 _SPARE = 64_000_000  # bytes of the disk that are left alone: the ledger and the log need some
 
 
-class Rate:
+class BandwidthLimiter:
     """A bucket of bytes that threads share. What has come is paid for afterwards: a thread that owes waits.
 
     Args:
@@ -37,11 +37,11 @@ class Rate:
         self._left, self._filled = self._full, clock()
         self._counting = threading.Lock()
 
-    def piece(self, largest: int) -> int:
+    def read_size(self, largest: int) -> int:
         """Bytes to ask for at a time: few enough for the rate to be kept smoothly."""
         return largest if self._rate is None else max(4096, min(largest, int(self._full)))
 
-    def pay(self, count: int) -> None:
+    def consume(self, count: int) -> None:
         """Takes note of so many bytes, and waits until they may have come."""
         if self._rate is None:
             return
@@ -54,14 +54,14 @@ class Rate:
             self._sleep(owed)
 
 
-def paced(
-    read: Callable[[], bytes], patience: float, least: int, clock: Callable[[], float] = time.monotonic
+def read_with_timeout(
+    read: Callable[[], bytes], timeout: float, least: int, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[bytes]:
     """What comes of a body. Only the time in which nothing is here counts, not what others do with what came.
 
     Args:
         read: waits for what comes next; empty at the end.
-        patience: seconds in which some must come.
+        timeout: seconds in which some must come.
         least: bytes that must come in that time.
         clock: seconds, monotonic.
 
@@ -78,11 +78,11 @@ def paced(
         yield piece
         if came >= least:
             waited, came = 0.0, 0
-        elif waited > patience:
+        elif waited > timeout:
             raise TransientError(f"only {came:,} bytes came in {waited:.0f} s")
 
 
-class Room:
+class DiskBudget:
     """What transfers may still write. Threads share it.
 
     Args:
@@ -96,44 +96,44 @@ class Room:
         self._counting = threading.Lock()
 
     @contextlib.contextmanager
-    def for_bytes(self, count: int) -> Iterator[Callable[[int], None]]:
+    def reserve(self, count: int) -> Iterator[Callable[[int], None]]:
         """Holds so many bytes for the duration of the block.
 
         Yields:
-            What is told how many were written. It raises StorageError if the disk becomes full by more than these.
+            What is written how many were written. It raises StorageError if the disk becomes full by more than these.
 
         Raises:
             StorageError: if there are not as many.
         """
         with self._counting:
-            self.check(self._wanted + count)
+            self.check_free(self._wanted + count)
             self._wanted += count
-        held, told = count, 0
+        held, written = count, 0
 
         def release() -> None:
-            nonlocal held, told
-            some = min(told, held)  # a server that has not told its size holds nothing
-            held, told = held - some, 0
+            nonlocal held, written
+            some = min(written, held)  # a server that has not written its size holds nothing
+            held, written = held - some, 0
             with self._counting:
                 self._wanted -= some
 
-        def written(some: int) -> None:
-            nonlocal told
-            told += some
-            if told >= _STEP:
-                is_more = told > held
+        def record(some: int) -> None:
+            nonlocal written
+            written += some
+            if written >= _STEP:
+                is_more = written > held
                 release()
                 if is_more:  # a server that tells no size may send for ever
                     with self._counting:
-                        self.check(self._wanted)
+                        self.check_free(self._wanted)
 
         try:
-            yield written
+            yield record
         finally:
-            told = held
+            written = held
             release()
 
-    def check(self, count: int) -> None:
+    def check_free(self, count: int) -> None:
         """Raises StorageError unless so many bytes fit on the disk."""
         free = self._free(self._folder)
         if count + _SPARE > free:

@@ -17,10 +17,10 @@ from eechips.client import retry
 from eechips.client.classify import classify_exception, is_passing, response_message
 from eechips.client.retry import RetryPolicy
 from eechips.client.scrub import scrub
-from eechips.downloads.address import file_of, shown
-from eechips.downloads.hosts import Hosts, read_body
-from eechips.downloads.partial import range_of
-from eechips.downloads.refusal import region_of
+from eechips.downloads.address import display_url, local_path
+from eechips.downloads.host_sessions import HostSessions, read_bounded
+from eechips.downloads.partial import parse_content_range
+from eechips.downloads.refusal import parse_region_hint
 from eechips.downloads.signing import Signer
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
 from eechips.text import format_bytes
@@ -43,7 +43,7 @@ _STORES = frozenset({"aiobotocore", "aiohttp", "azure", "botocore", "fsspec", "g
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
+class UnreadDocument:
     """What a catalogue leads to, and could not be read.
 
     Attributes:
@@ -56,7 +56,7 @@ class Unread:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class DocumentReader:
     """Reads documents. Threads may share it.
 
     Those of S3 are asked for as scenes are, by addresses that are signed, or not where there are no credentials.
@@ -69,11 +69,11 @@ class Reader:
         unread: what could not be read so far, although the catalogue names it.
     """
 
-    hosts: Hosts
+    hosts: HostSessions
     signer: Signer
     policy: RetryPolicy = POLICY
     pause: Callable[[float], None] = time.sleep
-    unread: list[Unread] = field(default_factory=list)
+    unread: list[UnreadDocument] = field(default_factory=list)
 
     def read(self, address: str) -> Any:
         """A document.
@@ -88,11 +88,11 @@ class Reader:
         try:
             return _parsed(_text(address), address)
         except FileNotFoundError:
-            raise PermanentError(f"{shown(address)} is not there", status=404) from None
+            raise PermanentError(f"{display_url(address)} is not there", status=404) from None
         except Exception as error:
             if isinstance(error, EechipsError) or not is_of_store(error):
                 raise
-            raise PermanentError(f"{shown(address)} cannot be read: {said(error)}") from None
+            raise PermanentError(f"{display_url(address)} cannot be read: {describe_error(error)}") from None
 
     def ask(self, method: str, address: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
         """What a host answers, as JSON.
@@ -117,7 +117,7 @@ class Reader:
             try:
                 return _parsed(content.decode("utf-8-sig"), address)
             except UnicodeDecodeError:
-                raise PermanentError(f"{shown(address)} answered something that is no text") from None
+                raise PermanentError(f"{display_url(address)} answered something that is no text") from None
 
         return self._patiently(once, address)
 
@@ -147,11 +147,11 @@ class Reader:
 
         def once() -> tuple[bytes, int, int]:
             content, answer = self._exchange("GET", address, wanted, None, LARGEST_LIST)
-            found = range_of(answer.get("Content-Range"))
+            found = parse_content_range(answer.get("Content-Range"))
             if found is None and not answer.get("Content-Type", "").lower().startswith("multipart/byteranges"):
                 return content, 0, len(content)
             if found is None or found[0] != begin or found[2] is None:
-                raise PermanentError(f"{shown(address)} answered another part than was asked for")
+                raise PermanentError(f"{display_url(address)} answered another part than was asked for")
             return content, begin, found[2]
 
         return self._patiently(once, address)
@@ -161,7 +161,7 @@ class Reader:
             try:
                 return once()
             except TransientError as error:
-                _log.info("%s does not answer (%s): asking again", shown(address), scrub(str(error))[:_LONGEST])
+                _log.info("%s does not answer (%s): asking again", display_url(address), scrub(str(error))[:_LONGEST])
                 raise
 
         # A host that is away at present is no network that is: an attempt like any other.
@@ -175,7 +175,7 @@ class Reader:
         while True:
             url = self.signer.sign(address, "").url if urlsplit(address).scheme == _S3 else address
             with self.hosts.get(url, headers, self.signer.headers, method=method, body=data) as response:
-                region = region_of(response.headers) if response.status_code >= 300 else None
+                region = parse_region_hint(response.headers) if response.status_code >= 300 else None
                 is_refused = response.status_code in (401, 403) or region is not None
                 if is_refused and not is_renewed and self.signer.renew(address, "", region):
                     is_renewed = True
@@ -183,7 +183,7 @@ class Reader:
                 return _content(response, address, most), response.headers
 
 
-class Part(io.RawIOBase):
+class RangeFile(io.RawIOBase):
     """A file of the web, as one that can be read anywhere; what is read is asked for.
 
     Args:
@@ -194,7 +194,7 @@ class Part(io.RawIOBase):
         PermanentError, TransientError, ConfigurationError: if it does not open.
     """
 
-    def __init__(self, reader: Reader, address: str) -> None:
+    def __init__(self, reader: DocumentReader, address: str) -> None:
         super().__init__()
         self._reader, self._address, self._place = reader, address, 0
         data, _, self._size = reader.part(address, 0, 1)
@@ -243,7 +243,7 @@ def is_of_store(error: BaseException) -> bool:
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _STORES
 
 
-def said(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """What an error says, on one line, without secrets."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
     return scrub(text)[:_LONGEST] or type(error).__name__
@@ -260,17 +260,19 @@ def _text(address: str) -> str:
     Raises:
         OSError: if it cannot be read.
     """
-    path = file_of(address)
+    path = local_path(address)
     try:
         if path is not None and path.exists() and not path.is_file():
             raise PermanentError(f"{path} is a folder, a pipe or a device, and no document")
         with open_remote(address) if path is None else path.open("rb") as file:
             content = bytes(file.read(LARGEST_DOCUMENT + 1))
         if len(content) > LARGEST_DOCUMENT:
-            raise PermanentError(f"{shown(address)} has more than {format_bytes(LARGEST_DOCUMENT)}, as no document has")
+            raise PermanentError(
+                f"{display_url(address)} has more than {format_bytes(LARGEST_DOCUMENT)}, as no document has"
+            )
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise PermanentError(f"{shown(address)} is no text") from None
+        raise PermanentError(f"{display_url(address)} is no text") from None
 
 
 def open_remote(address: str) -> Any:
@@ -285,7 +287,7 @@ def open_remote(address: str) -> Any:
     try:
         return fsspec.open(address, "rb").open()
     except (ImportError, ValueError) as error:  # the package for its scheme is missing, or there is no such scheme
-        raise ConfigurationError(f"{shown(address)} cannot be opened: {said(error)}") from None
+        raise ConfigurationError(f"{display_url(address)} cannot be opened: {describe_error(error)}") from None
 
 
 def _content(response: requests.Response, address: str, most: int) -> bytes:
@@ -302,7 +304,7 @@ def _content(response: requests.Response, address: str, most: int) -> bytes:
     """
     status = response.status_code
     try:
-        content = read_body(response, address, most)
+        content = read_bounded(response, address, most)
     except requests.RequestException as error:
         found: EechipsError | None = classify_exception(error)
         if found is None:
@@ -314,9 +316,9 @@ def _content(response: requests.Response, address: str, most: int) -> bytes:
         after = parse_retry_after({name.lower(): value for name, value in response.headers.items()})
         raise TransientError(_answered(f"HTTP {status}", content), status=status, retry_after=after)
     if status in (401, 403):
-        text = f"{shown(address)} is refused with HTTP {status}: see --auth and --auth-host"
+        text = f"{display_url(address)} is refused with HTTP {status}: see --auth and --auth-host"
         raise PermanentError(text, status=status)
-    raise PermanentError(_answered(f"{shown(address)} answered HTTP {status}", content), status=status)
+    raise PermanentError(_answered(f"{display_url(address)} answered HTTP {status}", content), status=status)
 
 
 def _answered(text: str, content: bytes) -> str:
@@ -342,10 +344,10 @@ def _parsed(text: str, address: str) -> Any:
         pass
     is_page = text.lstrip()[:64].lower().startswith(("<!doctype html", "<html"))
     what = "a page of HTML: its address may be another, or it wants a login" if is_page else "something that is no JSON"
-    raise PermanentError(f"{shown(address)} has {what}")
+    raise PermanentError(f"{display_url(address)} has {what}")
 
 
-def told_unread(unread: Sequence[Unread]) -> str:
+def describe_unread(unread: Sequence[UnreadDocument]) -> str:
     """What a catalogue names that could not be read, for people."""
     if not unread:
         return ""
