@@ -1,11 +1,14 @@
-"""Functions whose options are fields of frozen dataclasses: each option stands in one place."""
+"""Declare options once, as fields of frozen dataclasses: for signatures, documentation and the command line."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
 
 from eechips.errors import UsageError
 from eechips.suggestion import did_you_mean
@@ -13,11 +16,86 @@ from eechips.suggestion import did_you_mean
 ConfigT = TypeVar("ConfigT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
+OptionKind = Literal[
+    "text", "integer", "number", "bytes", "names", "size", "transform", "count_or_auto", "rate", "file", "folder"
+]
+
+_KEY = "option"  # of a field's metadata
+_WIDTH = 112  # of documentation
+_ARGUMENTS = re.compile(r"^( *)options: .*\n", re.MULTILINE)  # the line of a docstring that the fields replace
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """How a field of a config is documented, and how the command line reads it.
+
+    Attributes:
+        help: one or more sentences. Names of options stand in backquotes; the command line shows them as ``--names``.
+        heading: of the section of the help that lists the option.
+        metavar: placeholder of the value, such as ``DATE``.
+        kind: how text becomes a value. A field whose default is a boolean is a flag in any case.
+        choices: the values that are allowed; any if empty.
+        default: the default in words, where it is not the field's own value: "the dataset's".
+        least: lower bound of an integer.
+        is_multiple: whether the option may be repeated.
+        has_negation: whether a flag has a second form, ``--no-name``.
+        bare_value: value of the option without a value; None if it needs one.
+        is_advanced: whether only ``--help-all`` lists it.
+        is_listed: whether the command line has it.
+        flags: further names on the command line, such as ``-q``.
+        variable: environment variable that gives the value.
+    """
+
+    help: str
+    heading: str = ""
+    metavar: str | None = None
+    kind: OptionKind = "text"
+    choices: Sequence[str] = ()
+    default: str | None = None
+    least: int | None = None
+    is_multiple: bool = False
+    has_negation: bool = False
+    bare_value: str | None = None
+    is_advanced: bool = False
+    is_listed: bool = True
+    flags: tuple[str, ...] = ()
+    variable: str | None = None
+
+
+def option(help: str, heading: str = "", **details: Any) -> Mapping[str, Option]:
+    """Make the metadata of a field that is an option.
+
+    Args:
+        help: see :class:`Option`.
+        heading: see :class:`Option`.
+        details: the other attributes of :class:`Option`.
+
+    Example:
+        >>> seed: int = field(default=0, metadata=option("The same seed draws the same points."))
+    """
+    return {_KEY: Option(help=help, heading=heading, **details)}
+
+
+def options_of(config: type) -> dict[str, tuple[dataclasses.Field[Any], Option]]:
+    """Return the fields of a config that are declared as options, by name."""
+    fields = dataclasses.fields(config)
+    return {field.name: (field, field.metadata[_KEY]) for field in fields if _KEY in field.metadata}
+
+
+def documented(config: type[ConfigT]) -> type[ConfigT]:
+    """Add the section "Attributes" to the docstring of a config, from the options that it declares."""
+    fields = {name: option for name, (_, option) in options_of(config).items()}
+    lines = [line for name, option in fields.items() for line in _entry(name, option, "        ")]
+    before, raises, after = (config.__doc__ or "").partition("\n    Raises:\n")
+    config.__doc__ = f"{before.rstrip()}\n\n    Attributes:\n" + "\n".join(lines) + "\n" + raises + after
+    return config
+
 
 def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], FunctionT]:
-    """Gives a function of ``**options`` the signature that its frozen configs add up to.
+    """Give a function of ``**options`` the signature and the documentation of its configs.
 
-    So ``help``, a notebook's completion and the documentation show every option, and each stands in one place.
+    So ``help``, a notebook's completion and the documentation show every option. In the docstring the line
+    ``options: …`` is replaced by an entry for each option.
 
     Args:
         configs: dataclasses; where several have a field of a name, the first counts.
@@ -28,33 +106,38 @@ def takes(*configs: type, further: str | None = None) -> Callable[[FunctionT], F
         own = inspect.signature(function)
         parameters = [p for p in own.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         names = {parameter.name for parameter in parameters}
+        entries: dict[str, Option] = {}
         for config in configs:
             for field in dataclasses.fields(config):
                 if field.init and field.name not in names:
                     names.add(field.name)
                     parameters.append(_parameter(field))
+                    if _KEY in field.metadata:
+                        entries[field.name] = field.metadata[_KEY]
         if further is not None:
             parameters.append(inspect.Parameter(further, inspect.Parameter.VAR_KEYWORD, annotation=Any))
         function.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        if entries and function.__doc__:
+            function.__doc__ = _with_entries(function.__doc__, entries)
         return function
 
     return decorate
 
 
 def filled(config: Callable[..., ConfigT], options: Mapping[str, Any]) -> ConfigT:
-    """Makes a config of options.
+    """Make a config of options.
 
     Args:
         config: a dataclass.
-        options: what the caller gave.
+        options: values by name, as the caller gave them.
 
     Raises:
-        UsageError: if there is no such option; the message names one that looks like it.
+        UsageError: if there is no such option; the message suggests a similar name.
     """
     names = [field.name for field in dataclasses.fields(config) if field.init]  # type: ignore[arg-type]
-    for option in options:
-        if option not in names:
-            raise UsageError(f"there is no option {option!r}{did_you_mean(option, names)}")
+    for name in options:
+        if name not in names:
+            raise UsageError(f"there is no option {name!r}{did_you_mean(name, names)}")
     return config(**options)
 
 
@@ -64,3 +147,21 @@ def _parameter(field: dataclasses.Field[Any]) -> inspect.Parameter:
         factory = field.default_factory
         default = inspect.Parameter.empty if factory is dataclasses.MISSING else factory()
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=field.type)
+
+
+def _with_entries(text: str, entries: Mapping[str, Option]) -> str:
+    def fill(found: re.Match[str]) -> str:
+        lines = [line for name, option in entries.items() for line in _entry(name, option, found[1])]
+        return "\n".join(lines) + "\n"
+
+    return _ARGUMENTS.sub(fill, text, count=1)
+
+
+def _entry(name: str, option: Option, indent: str) -> Iterator[str]:
+    """Yield the lines of an option in a docstring."""
+    text = f"{name}: {option.help.replace('`', '``')}"
+    if option.choices:
+        text += f" One of: {', '.join(option.choices)}."
+    if option.default:
+        text += f" Default: {option.default}."
+    yield from textwrap.wrap(text, _WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ")

@@ -12,39 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli import main
+from eechips.cli.group import VERBS as GROUPS
 from eechips.datasets import DATASETS
 
-VERBS = [
-    "sample",
-    "images",
-    "composites",
-    "mosaic",
-    "timeseries",
-    "points",
-    "scenes",
-    "run",
-    "init",
-    "status",
-    "report",
-    "preview",
-    "plot",
-    "failures",
-    "retry",
-    "trust",
-    "verify",
-    "check",
-    "split",
-    "pack",
-    "card",
-    "catalog",
-    "plan",
-    "work",
-    "join",
-    "doctor",
-    "datasets",
-    "serve",
-    "assets",
-]
+VERBS = [name for group in GROUPS.values() for name in group]
 
 
 def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
@@ -63,7 +34,7 @@ def commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple
 ALL = commands(main)
 
 
-def test_the_verbs_are_these() -> None:
+def test_every_verb_of_the_help_has_a_command() -> None:
     assert [path[0] for path, _ in ALL if len(path) == 1] == VERBS
 
 
@@ -92,7 +63,22 @@ def test_the_group_s_help_lists_the_verbs_and_the_exit_statuses() -> None:
     for arguments in (["-h"], ["--help"]):
         output = CliRunner().invoke(main, arguments).output
         assert all(f"\n  {verb} " in output for verb in VERBS)
+        assert all(f"\n{heading}:\n" in output for heading in GROUPS)
         assert "130 interrupted" in output
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("sampel", "there is no command 'sampel'. Did you mean sample?"),
+        ("cataloge", "there is no command 'cataloge'. Did you mean catalog?"),
+        ("xyzzy", "there is no command 'xyzzy'. (see"),
+    ],
+)
+def test_a_mistyped_command_is_answered_with_similar_names(typed: str, message: str) -> None:
+    result = CliRunner().invoke(main, [typed])
+    assert result.exit_code == 2
+    assert message in result.stderr
 
 
 def test_the_version() -> None:

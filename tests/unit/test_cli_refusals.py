@@ -97,7 +97,7 @@ def test_a_dataset_without_a_default_region() -> None:
     ("arguments", "sentence"),
     [
         (["sample", "--dataset", "NAIP"], "give exactly one of --per-ecoregion, --per-class, --total,"),
-        (["sampel"], "No such command 'sampel'"),
+        (["sampel"], "there is no command 'sampel'. Did you mean sample?"),
         (["run", "nowhere.py"], "cannot read the recipe nowhere.py"),
         (["run", "nowhere.py", "-p", "novalue"], "'novalue' is not NAME=VALUE"),
         (["status", "nowhere"], "nowhere holds no run"),

@@ -1,0 +1,116 @@
+"""Commands with a short and a full help, options under headings, and suggestions for mistyped names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from eechips.errors import UsageError
+
+HELP_ALL = "help all"
+"""Key of click's ``meta``: whether the help lists the advanced options as well."""
+
+_QUOTED = re.compile(r"`([a-z]\w*)`")
+
+
+class VerbOption(click.Option):
+    """An option with its place in the help.
+
+    Attributes:
+        heading: of the section that lists it; empty for the section "Options".
+        is_advanced: whether only ``--help-all`` lists it.
+    """
+
+    def __init__(self, *args: Any, heading: str = "", is_advanced: bool = False, **attrs: Any) -> None:
+        super().__init__(*args, **attrs)
+        self.heading = heading
+        self.is_advanced = is_advanced
+
+
+class VerbCommand(click.Command):
+    """A command whose help lists its options under headings, and the advanced ones with ``--help-all`` only."""
+
+    headings: Sequence[str] = ()
+    """Headings in their order; others follow as they come."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters, with ``--help-all`` if there are advanced options."""
+        parameters = super().get_params(ctx)
+        if any(_is_advanced(parameter) for parameter in parameters):
+            parameters.insert(-1, _help_all_option())
+        return parameters
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, section by section."""
+        is_all = bool(ctx.meta.get(HELP_ALL))
+        sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in self.headings}
+        left_out = 0
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            if _is_advanced(parameter) and not is_all:
+                left_out += 1
+                continue
+            sections.setdefault(getattr(parameter, "heading", "") or "Options", []).append(record)
+        last = sections.pop("Options", [])
+        for heading, records in [*sections.items(), ("Options", last)]:
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+        if left_out:
+            formatter.write_paragraph()
+            formatter.write_text(f"{left_out} more options: {ctx.command_path} --help-all")
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; errors name options as they are typed.
+
+        Raises:
+            UsageError: with `` `per_class` `` written as ``--per-class`` where the command has such an option.
+        """
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            error.args = tuple(as_typed(text, self.params) if isinstance(text, str) else text for text in error.args)
+            raise
+
+
+def as_typed(text: str, parameters: Sequence[click.Parameter]) -> str:
+    """Return a text with the names of parameters, in backquotes, as the options that are typed for them."""
+    options = {p.name: max(p.opts, key=len) for p in parameters if isinstance(p, click.Option)}
+    return _QUOTED.sub(lambda found: options.get(found[1], found[0]), text)
+
+
+def similar_names(name: str, names: Sequence[str]) -> str:
+    """Return the end of a message that suggests names similar to a mistyped one; empty if there are none."""
+    import difflib
+
+    alike = difflib.get_close_matches(name, names, n=2, cutoff=0.55)
+    return f" Did you mean {' or '.join(alike)}?" if alike else ""
+
+
+def _is_advanced(parameter: click.Parameter) -> bool:
+    return bool(getattr(parameter, "is_advanced", False)) and not getattr(parameter, "hidden", False)
+
+
+def _help_all_option() -> click.Option:
+    def show(ctx: click.Context, parameter: click.Parameter, value: bool) -> None:
+        if value and not ctx.resilient_parsing:
+            ctx.meta[HELP_ALL] = True
+            click.echo(ctx.get_help(), color=ctx.color)
+            ctx.exit()
+
+    return click.Option(
+        ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show all options."
+    )
+
+
+def format_commands(formatter: click.HelpFormatter, groups: Mapping[str, Mapping[str, str]]) -> None:
+    """Write commands into a help, a section for each group, with the columns of all sections aligned."""
+    width = max(len(name) for group in groups.values() for name in group)
+    for heading, verbs in groups.items():
+        with formatter.section(heading):
+            formatter.write_dl([(name.ljust(width), text) for name, text in verbs.items()])
