@@ -22,13 +22,13 @@ from rasterio.crs import CRS
 
 from eechips.emulator.assets import ingest
 from eechips.geo.grid import Grid
-from eechips.planning.tiling import tile
+from eechips.planning.tiling import divide_grid
 from eechips.writers import geotiff
 from eechips.writers.cog import Mosaic, Tile
 
 BANDS = ("B2", "B3", "B4", "B8")
 EDGE = 1024
-LATTICE = Grid("EPSG:32618", (10.0, 0.0, 399_960.0, 0.0, -10.0, 4_200_000.0), 1, 1)
+BASE_GRID = Grid("EPSG:32618", (10.0, 0.0, 399_960.0, 0.0, -10.0, 4_200_000.0), 1, 1)
 IMAGE = "users/someone/scene"
 LATENCY = "lognormal:0.9,0.5"  # of computePixels at the high-volume endpoint, as users measured it
 
@@ -53,11 +53,11 @@ def scene(edge: int) -> np.ndarray:
 def assembly(gigabytes: float, folder: Path) -> None:
     """Windows of so many gigabytes, made of the same pixels; then the mosaic, in a process of its own."""
     edge = round((gigabytes * 1e9 / (2 * len(BANDS))) ** 0.5)
-    grid = LATTICE.window(100, 7, edge, edge)
+    grid = BASE_GRID.window(100, 7, edge, edge)
     pixels, mask = scene(EDGE), np.ones((EDGE, EDGE), bool)
     mask[:50, :70] = False
     pixels[:, ~mask] = 0
-    for window in tile(grid, LATTICE, len(BANDS), "uint16", EDGE):
+    for window in divide_grid(grid, BASE_GRID, len(BANDS), "uint16", EDGE):
         place = grid.window(window.column, window.row, window.width, window.height)
         part = pixels[:, : window.height, : window.width]
         data = geotiff.encode(part, mask[: window.height, : window.width], BANDS, CRS.from_epsg(32618), place.affine)
@@ -67,8 +67,8 @@ def assembly(gigabytes: float, folder: Path) -> None:
 
 def together(edge: int, folder: Path) -> None:
     """Puts the windows in a folder together, and says what that took."""
-    grid = LATTICE.window(100, 7, edge, edge)
-    windows = tile(grid, LATTICE, len(BANDS), "uint16", EDGE)
+    grid = BASE_GRID.window(100, 7, edge, edge)
+    windows = divide_grid(grid, BASE_GRID, len(BANDS), "uint16", EDGE)
     tiles = [Tile(window, folder / f"{window.row}-{window.column}.tif") for window in windows]
     mosaic = Mosaic(grid=grid, bands=BANDS, dtype="uint16", tiles=tiles)
     before = _peak()
@@ -88,7 +88,7 @@ def download(edge: int, repeats: int, folder: Path) -> None:
     """A scene by ``eechips mosaic`` and by geedim, in turns."""
     pixels = scene(edge)
     profile = {"driver": "GTiff", "width": edge, "height": edge, "count": len(BANDS), "dtype": "uint16", "tiled": True}
-    transform = Affine(*LATTICE.transform)
+    transform = Affine(*BASE_GRID.transform)
     with rasterio.open(folder / "scene.tif", "w", crs="EPSG:32618", transform=transform, **profile) as file:
         file.write(pixels)
     ingest(folder / "scene.tif", folder / "store", IMAGE, bands=list(BANDS))

@@ -11,24 +11,24 @@ import ee
 import shapely
 
 from eechips import Chip, Grid
-from eechips.planning.chip_grids import snap
+from eechips.planning.chip_grids import snap_chip
 from eechips.planning.class_pool import ClassPool
-from eechips.planning.grid_alignment import lattice_of, utm_of
-from eechips.planning.maps import MapName, find_map
-from eechips.planning.stratified_draw import Draws
+from eechips.planning.grid_alignment import aligned_grid, find_utm_crs
+from eechips.planning.maps import MapName, fetch_map
+from eechips.planning.stratified_draw import StratifiedDraw
 
 DATASETS = ["COPERNICUS/S2_SR_HARMONIZED", "USGS/SRTMGL1_003", "ESA/WorldCover/v200"]
 
 
 def get_requests(per_class=10, west=-105.3, south=39.9, east=-105.2, north=40.0, size=64, seed=0):
     """Once, in the parent: places in every class, each with the pixels of its samples."""
-    labels = find_map(
+    labels = fetch_map(
         "labels", MapName("ESA/WorldCover/v200", "Map"), ee.Geometry.Rectangle([west, south, east, north])
     )
     pool = ClassPool(labels, shapely.box(west, south, east, north), seed)
     units = []
-    for label, point in Draws(pool, pool.survey(per_class), per_class).interleaved():
-        grid = snap(lattice_of(utm_of(*point), 10), point, (size, size))
+    for label, point in StratifiedDraw(pool, pool.find_classes(per_class), per_class).interleaved():
+        grid = snap_chip(aligned_grid(find_utm_crs(*point), 10), point, (size, size))
         units.append({"kind": "point", "coordinates": list(point), "class": label, "grid": grid.to_json()})
     return units
 

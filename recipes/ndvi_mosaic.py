@@ -10,8 +10,8 @@ import shapely
 
 from eechips import Chip, Grid
 from eechips.geo.grid import Window
-from eechips.planning.grid_alignment import cover, lattice_of, utm_of
-from eechips.planning.tiling import tile
+from eechips.planning.grid_alignment import aligned_grid, cover_region, find_utm_crs
+from eechips.planning.tiling import divide_grid
 from eechips.writers.cog import Mosaic, Tile
 
 DATASETS = ["USDA/NAIP/DOQQ"]  # for licence and citation in run.json
@@ -19,11 +19,11 @@ DATASETS = ["USDA/NAIP/DOQQ"]  # for licence and citation in run.json
 
 def get_requests(west=-105.1, south=39.95, east=-105.0, north=40.0, scale=10.0):
     """Once, in the parent: windows that fit a request, of a grid that holds the region."""
-    lattice = lattice_of(utm_of((west + east) / 2, (south + north) / 2), scale)
-    grid = cover(lattice, shapely.box(west, south, east, north))
+    base_grid = aligned_grid(find_utm_crs((west + east) / 2, (south + north) / 2), scale)
+    grid = cover_region(base_grid, shapely.box(west, south, east, north))
     return [
         {"kind": "tile", "window": [window.column, window.row, window.width, window.height], "whole": grid.to_json()}
-        for window in tile(grid, lattice, bands=1, dtype="float32")
+        for window in divide_grid(grid, base_grid, bands=1, dtype="float32")
     ]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from eechips import Table
-from eechips.planning.point_cells import TILE, Cost, cut
+from eechips.planning.point_cells import TILE, Cost, divide_places
 
 DATASETS = ["USGS/SRTMGL1_003"]  # for licence and citation in run.json
 COLUMNS = ("row", "elevation", "slope")
@@ -21,7 +21,7 @@ def get_requests(plots="recipes/plots.csv"):
     """Once, in the parent: places near each other, as many as fit one request."""
     at = pd.read_csv(plots)[["lon", "lat"]].to_numpy()
     cost = Cost(values=len(COLUMNS), images=1, tile=TILE * 30)
-    return [{"kind": "cell", "rows": rows.tolist(), "at": at[rows].tolist()} for rows in cut(at, cost)]
+    return [{"kind": "cell", "rows": rows.tolist(), "at": at[rows].tolist()} for rows in divide_places(at, cost)]
 
 
 def get_result(index, cell):

@@ -10,7 +10,7 @@ import ee
 
 from eechips import Chip, Grid, Template
 from eechips.planning.cloud_masks import parse_mask
-from eechips.planning.grid_alignment import cover, lattice_of, utm_of
+from eechips.planning.grid_alignment import aligned_grid, cover_region, find_utm_crs
 from eechips.planning.periods import parse_day, parse_step
 from eechips.planning.regions import parse_box
 
@@ -21,7 +21,7 @@ BANDS = ("B4", "B3", "B2", "B8")
 def get_requests(box="-105.3,39.9,-105.28,39.92", start="2020-06-01", end="2020-09-01", every="1 month"):
     """Once, in the parent: the months, and the pixels that all of them have."""
     region = parse_box(box)
-    grid = cover(lattice_of(utm_of(region.west, region.south), 10.0), region.polygon())
+    grid = cover_region(aligned_grid(find_utm_crs(region.west, region.south), 10.0), region.polygon())
     return [
         {"kind": "dates", "start": period.start.isoformat(), "end": period.end.isoformat(), "grid": grid.to_json()}
         for period in parse_step(every).periods(parse_day(start), parse_day(end))

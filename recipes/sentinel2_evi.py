@@ -17,9 +17,9 @@ import ee
 import shapely
 
 from eechips import Chip, Grid, Template
-from eechips.planning.asset_metadata import describe
+from eechips.planning.asset_metadata import fetch_metadata
 from eechips.planning.cloud_masks import parse_mask
-from eechips.planning.grid_alignment import cover, lattice_of, rescaled
+from eechips.planning.grid_alignment import aligned_grid, cover_region, rescale_grid
 from eechips.planning.regions import parse_box
 
 DATASETS = ["COPERNICUS/S2_SR_HARMONIZED"]  # for licence and citation in run.json
@@ -48,10 +48,10 @@ def get_result(index, image, box="-105.3,39.9,-105.28,39.92", scale=10.0, mask="
     if box:
         # Corners of Sentinel-2's pixels are at multiples of their size.
         utm = f"EPSG:{326 if band >= 'N' else 327}{zone}"
-        grid = cover(lattice_of(utm, scale), parse_box(box).polygon())
+        grid = cover_region(aligned_grid(utm, scale), parse_box(box).polygon())
     else:
-        own = describe(source, "image").select([RED])[0].grid
-        coarser = rescaled(own, scale)
+        own = fetch_metadata(source, "image").select([RED])[0].grid
+        coarser = rescale_grid(own, scale)
         factor = coarser.transform[0] / own.transform[0]
         grid = Grid(own.crs, coarser.transform, round(own.width / factor), round(own.height / factor))
     return Chip(

@@ -12,7 +12,7 @@ import ee
 
 from eechips.engine import RunConfig, run
 from eechips.manifest import Run
-from eechips.planning.planning_requests import ask_each
+from eechips.planning.planning_requests import request_each
 
 SIZE = 100
 
@@ -39,7 +39,7 @@ class Gradual:
         return {**self.__dict__, "_before": None}
 
     def get_requests(self) -> Iterator[dict[str, int]]:
-        for number, answer in enumerate(ask_each(range(self._first, self._first + self._count), _ask, size=SIZE)):
+        for number, answer in enumerate(request_each(range(self._first, self._first + self._count), _ask, size=SIZE)):
             if self._before is not None:
                 self._before(number)
             yield {"number": self._first + number, "answer": answer}

@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eechips.planning.image_filters import Condition, Word
+from eechips.planning.image_filters import ConditionValue, PropertyCondition
 
 _OPERATIONS = {"=": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -31,7 +31,7 @@ _ABOVE = ("id", "collection")
 _Value = bool | int | float | str
 
 
-def cql2(conditions: Sequence[Condition]) -> dict[str, Any] | None:
+def cql2(conditions: Sequence[PropertyCondition]) -> dict[str, Any] | None:
     """What an API is asked, as CQL2 JSON; None for no condition."""
     parts = [_part(condition) for condition in conditions]
     if len(parts) > 1:
@@ -39,13 +39,13 @@ def cql2(conditions: Sequence[Condition]) -> dict[str, Any] | None:
     return parts[0] if parts else None
 
 
-def cql2_text(conditions: Sequence[Condition]) -> str | None:
+def cql2_text(conditions: Sequence[PropertyCondition]) -> str | None:
     """The same as CQL2 text; None for no condition."""
     found = cql2(conditions)
     return None if found is None else _text(found)
 
 
-def meets(item: Mapping[str, Any], conditions: Sequence[Condition]) -> bool:
+def meets(item: Mapping[str, Any], conditions: Sequence[PropertyCondition]) -> bool:
     """Whether an item meets all conditions. One without the property does not, as CQL2 has it: it is null."""
     properties = item.get("properties") or {}
     for condition in conditions:
@@ -57,7 +57,7 @@ def meets(item: Mapping[str, Any], conditions: Sequence[Condition]) -> bool:
     return True
 
 
-def _part(condition: Condition) -> dict[str, Any]:
+def _part(condition: PropertyCondition) -> dict[str, Any]:
     name = {"property": condition.property}
     sign = "=" if condition.sign == "in" else condition.sign
     values = [value for word in condition.words for value in _meanings(word, sign)]
@@ -67,7 +67,7 @@ def _part(condition: Condition) -> dict[str, Any]:
     return {"op": "and" if sign == "!=" else "or", "args": parts}
 
 
-def _meanings(word: Word, sign: str) -> list[_Value]:
+def _meanings(word: ConditionValue, sign: str) -> list[_Value]:
     """What a word can stand for: itself, and what it looks like."""
     if word.is_quoted:
         return [word.text]
@@ -79,7 +79,7 @@ def _meanings(word: Word, sign: str) -> list[_Value]:
     return [word.number, word.text] if sign in ("=", "!=") else [word.number]
 
 
-def _meets(found: Any, condition: Condition) -> bool:
+def _meets(found: Any, condition: PropertyCondition) -> bool:
     if not isinstance(found, (bool, int, float, str)):
         return False
     sign = "=" if condition.sign == "in" else condition.sign

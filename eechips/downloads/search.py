@@ -23,7 +23,7 @@ from eechips.downloads.stac_api import api_items, is_api
 from eechips.downloads.static_catalog import joined, static_items
 from eechips.downloads.times import parse_moment
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
-from eechips.planning.image_filters import Condition
+from eechips.planning.image_filters import PropertyCondition
 
 _TOPS = ("catalog.json", "collection.json")
 """What a folder of a static catalogue begins with."""
@@ -49,7 +49,7 @@ class Search:
     region: BaseGeometry | None = None
     start: dt.datetime | None = None
     end: dt.datetime | None = None
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[PropertyCondition, ...] = ()
     most: int | None = None
 
 

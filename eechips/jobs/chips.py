@@ -13,15 +13,14 @@ from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chip_plan import ChipPlan
-from eechips.jobs.dates import Dates
-from eechips.jobs.layers import Bands, Layer, layers_of
-from eechips.jobs.recipe_options import fetch, field_names, names_of, slug, split, takes
-from eechips.jobs.render_style import Look
+from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_names, split_options, takes
+from eechips.jobs.render_style import RenderStyle
+from eechips.jobs.sample_layers import Bands, SampleDates, SampleLayer, parse_layers
 from eechips.jobs.sample_validation import check, check_name_fields, check_places, parse_classes
 from eechips.manifest.run import Run
 from eechips.planning import samplers
-from eechips.planning.expressions import Images, view
-from eechips.planning.grid_alignment import Placement
+from eechips.planning.expressions import LayerImages, chip_image
+from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import parse_map
 from eechips.planning.places import Places, read_places
 from eechips.planning.regions import Region, parse_region
@@ -126,8 +125,8 @@ class ChipSample:
     minimum: float | None = None
     maximum: float | None = None
     palette: Sequence[str] | str | None = None
-    layers: tuple[Layer, ...] = field(init=False, repr=False)
-    placement: Placement = field(init=False, repr=False)
+    layers: tuple[SampleLayer, ...] = field(init=False, repr=False)
+    placement: GridAlignment = field(init=False, repr=False)
     region: Region | None = field(init=False, repr=False)
     places: Places | None = field(init=False, repr=False, compare=False, default=None)
     _plan: ChipPlan | None = field(init=False, repr=False, compare=False, default=None)
@@ -137,7 +136,7 @@ class ChipSample:
     plans_gradually = True
 
     def __post_init__(self) -> None:
-        layers = layers_of(self.dataset, self.bands, self.mask)
+        layers = parse_layers(self.dataset, self.bands, self.mask)
         self._set("layers", layers)
         if len(layers) == 1 and self.bands is not None:
             self._set("bands", layers[0].chosen)
@@ -146,8 +145,10 @@ class ChipSample:
         if self.classes is not None:
             self._set("classes", parse_classes(self.classes))
         if self.palette is not None:
-            self._set("palette", names_of(self.palette))
-        self._set("placement", Placement(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform))
+            self._set("palette", split_names(self.palette))
+        self._set(
+            "placement", GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
+        )
         check(self)
         roi = self.roi
         if roi is None and self.points is None:
@@ -163,7 +164,7 @@ class ChipSample:
         object.__setattr__(self, name, value)
 
     @property
-    def first(self) -> Layer:
+    def first(self) -> SampleLayer:
         """The dataset on whose pixels the chips lie."""
         return self.layers[0]
 
@@ -183,9 +184,9 @@ class ChipSample:
         return tuple(dict.fromkeys([*(layer.dataset_id for layer in self.layers), *scores, *strata, *maps]))
 
     @property
-    def dates(self) -> Dates:
+    def dates(self) -> SampleDates:
         """When the images were taken."""
-        return Dates(self.start, self.end, self.window)
+        return SampleDates(self.start, self.end, self.window)
 
     @property
     def dimensions(self) -> tuple[int, int]:
@@ -195,12 +196,12 @@ class ChipSample:
     @property
     def is_picture(self) -> bool:
         """Whether the chips are for looking at (PNG, JPEG), not data."""
-        return self.look.is_picture
+        return self.style.is_picture
 
     @property
-    def look(self) -> Look:
+    def style(self) -> RenderStyle:
         """What the user says of colours."""
-        return Look(self._format, self.minimum, self.maximum, tuple(self.palette or ()))
+        return RenderStyle(self._format, self.minimum, self.maximum, tuple(self.palette or ()))
 
     @property
     def grid_mode(self) -> GridMode:
@@ -226,9 +227,9 @@ class ChipSample:
         rest["transform"] = None if self.transform is None else list(self.transform)
         return found | {name: value for name, value in rest.items() if value is not None}
 
-    def _layer_results(self, layer: Layer) -> dict[str, Any]:
+    def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
         bands = list(layer.chosen) if layer.chosen else None
-        colours = self.look.visualization(layer.usual_bands, layer.known)
+        colours = self.style.visualization(layer.usual_bands, layer.known)
         found = {"dataset": layer.dataset_id, "bands": bands, "visualization": colours}
         if layer.mask is not None:
             found["mask"] = layer.mask.text
@@ -308,14 +309,14 @@ class ChipSample:
         # Workers draw no points, and what they need of a file of them is in the units.
         return {**self.__dict__, "_plan": None, "places": None}
 
-    def images(self, layer: Layer, unit: Unit) -> Images:
+    def images(self, layer: SampleLayer, unit: Unit) -> LayerImages:
         """The images of a layer that chips show."""
         if layer.known:
             kind, bands = layer.known.kind, layer.usual_bands
         else:
             source = unit["source"][layer.name] if layer.name else unit["source"]
             kind, bands = source["kind"], tuple(source["bands"])
-        return Images(layer.dataset_id, kind, *self.dates.of(layer), bands, layer.mask)
+        return LayerImages(layer.dataset_id, kind, *self.dates.of(layer), bands, layer.mask)
 
     def get_result(self, index: int, unit: Unit) -> Chip | dict[str, Chip]:
         """The chip of a point, or one of each dataset: a request for each by computePixels, two by URL."""
@@ -336,12 +337,12 @@ class ChipSample:
             return replace(found, dtype=found.dtype or next(iter(types.values())))
         return {name: replace(chip, dtype=chip.dtype or types[name]) for name, chip in found.items()}
 
-    def _chip(self, layer: Layer, unit: Unit, grid: Grid) -> Chip:
+    def _chip(self, layer: SampleLayer, unit: Unit, grid: Grid) -> Chip:
         images = self.images(layer, unit)
         image = f"{layer.dataset_id}/{unit['image']}" if "image" in unit and layer == self.first else None
         is_thumb = self.grid_mode == "thumb"
-        pairing = self.dates.pairing(layer, unit)
-        shown = view(images, grid, unit["coordinates"], source=image, pairing=pairing, is_thumb=is_thumb)
+        date_match = self.dates.pairing(layer, unit)
+        shown = chip_image(images, grid, unit["coordinates"], source=image, date_match=date_match, is_thumb=is_thumb)
         latest = unit.get("image", unit.get("latest")) if layer == self.first else None
         sources: Sequence[str] = (f"{layer.dataset_id}/{latest}",) if latest is not None else ()
         dates: Sequence[str] = (unit["date"],) if latest is not None and "date" in unit else ()
@@ -355,7 +356,7 @@ class ChipSample:
             grid=grid,
             bands=images.bands,
             format=self._format,
-            visualization=self.look.visualization(images.bands, layer.known),
+            visualization=self.style.visualization(images.bands, layer.known),
             sources=tuple(sources),
             dates=tuple(dates),
         )
@@ -366,7 +367,7 @@ class ChipSample:
         return self.format
 
 
-_OPTIONS = field_names(ChipSample)
+_OPTIONS = option_names(ChipSample)
 
 
 def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
@@ -375,13 +376,13 @@ def sample_recipe(options: Mapping[str, Any]) -> tuple[ChipSample, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split(ChipSample, _OPTIONS, options, _folder)
+    recipe, config = split_options(ChipSample, _OPTIONS, options, _folder)
     if config.on_empty == "redraw" and (recipe.spacing is not None or recipe.points is not None):
         given = "--spacing" if recipe.spacing is not None else "--points"
         raise UsageError(
             f"--on-empty redraw takes another point drawn at random, and with {given} none is: take keep or skip"
         )
-    recipe.look.check_empty(config.on_empty)
+    recipe.style.check_empty(config.on_empty)
     if config.name and recipe.places is not None:
         check_name_fields(NameTemplate(config.name), recipe.places)
     return recipe, config
@@ -423,4 +424,4 @@ def sample(
         >>> run = eechips.sample("NAIP", per_ecoregion=25, local=True)
         >>> run.units.head()
     """
-    return fetch(*sample_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*sample_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))

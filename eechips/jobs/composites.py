@@ -16,16 +16,16 @@ import numpy as np
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.imagery import Imagery, Survey, Treatment, check_empty
-from eechips.jobs.recipe_options import fetch, field_names, slug, split, takes
+from eechips.jobs.imagery import Imagery, ImageSelection, ImageTreatment, check_on_empty
+from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, inventory
-from eechips.planning.grid_alignment import cover
-from eechips.planning.image_filters import Test
+from eechips.planning.grid_alignment import cover_region
+from eechips.planning.image_filters import PropertyFilter
 from eechips.planning.inventory import Scene
-from eechips.planning.outlines import middle
 from eechips.planning.periods import Step, parse_day, parse_step
-from eechips.planning.regions import choices
+from eechips.planning.region_overlaps import region_centre
+from eechips.planning.regions import describe_choices
 from eechips.recipe import Chip, NoData, Unit
 from eechips.recipe.template import Template
 
@@ -106,16 +106,16 @@ class Composites(Imagery):
             RegionError: if the region does not, or does not fit the CRS that was asked for.
             UsageError: if no image is left, or none has a date.
         """
-        survey = self.survey()
-        grid = self._grid(survey)
-        band = survey.bands[0].name
-        found = inventory.scenes(survey.collection.filterBounds(_rectangle(grid)), self.dataset_id, band)
+        selection = self.select_images()
+        grid = self._grid(selection)
+        band = selection.bands[0].name
+        found = inventory.list_scenes(selection.collection.filterBounds(_rectangle(grid)), self.dataset_id, band)
         dated = [scene for scene in found if scene.day is not None]
         if not dated:
             raise UsageError(f"the images of {self.dataset_id} have no dates: there are no periods")
-        told = {**self.told(survey), **self._dtype(survey)}
-        if survey.tests:
-            told["where"] = [test.to_json() for test in survey.tests]
+        told = {**self.unit_fields(selection), **self._dtype(selection)}
+        if selection.tests:
+            told["where"] = [test.to_json() for test in selection.tests]
         count = used = 0
         for unit, scenes in self._periods(dated):
             count, used = count + 1, used + bool(scenes)
@@ -128,7 +128,7 @@ class Composites(Imagery):
             return NoData()
         treatment = self.treatment(unit)
         grid = Grid.from_json(unit["grid"])
-        tests = tuple(map(Test.from_json, unit.get("where", ())))
+        tests = tuple(map(PropertyFilter.from_json, unit.get("where", ())))
         composite = _Composite(self.dataset_id, treatment, self.reducer, tests, grid)
         return Chip(
             image=Template(_composite, (composite,), {"start": unit["start"], "end": unit["end"]}),
@@ -141,14 +141,16 @@ class Composites(Imagery):
             dates=tuple(unit["times"]),
         )
 
-    def _grid(self, survey: Survey) -> Grid:
+    def _grid(self, selection: ImageSelection) -> Grid:
         """The pixels of all composites."""
-        band = survey.bands[0].name
-        earliest = inventory.first(survey.collection.filterBounds(survey.region), self.dataset_id, band)
+        band = selection.bands[0].name
+        earliest = inventory.fetch_first_scene(
+            selection.collection.filterBounds(selection.region), self.dataset_id, band
+        )
         if earliest is None:
             raise self.none_found()
-        lattice = self.placement.resolved().lattice(earliest.grid, middle(survey.polygon))
-        return cover(lattice, survey.polygon)
+        base_grid = self.placement.resolved().base_grid(earliest.grid, region_centre(selection.polygon))
+        return cover_region(base_grid, selection.polygon)
 
     def _periods(self, scenes: list[Scene]) -> Iterator[tuple[dict[str, Any], list[Scene]]]:
         """Each period as a unit, and its images."""
@@ -163,12 +165,12 @@ class Composites(Imagery):
             unit = {"kind": "dates", "start": period.start.isoformat(), "end": period.end.isoformat()}
             yield unit, scenes[first:place]
 
-    def _dtype(self, survey: Survey) -> dict[str, str]:
+    def _dtype(self, selection: ImageSelection) -> dict[str, str]:
         """The type of the composites, where it is not the bands' own."""
         if self.reducer == "count":
             return {"dtype": "uint16"}
         if self.reducer in _FRACTIONAL or _PERCENTILE.fullmatch(self.reducer):
-            is_narrow = all(np.can_cast(band.dtype, np.float32) for band in survey.bands)
+            is_narrow = all(np.can_cast(band.dtype, np.float32) for band in selection.bands)
             return {"dtype": "float32" if is_narrow else "float64"}
         return {}
 
@@ -178,9 +180,9 @@ class _Composite:
     """What is the same for all composites of a run."""
 
     dataset: str
-    treatment: Treatment
+    treatment: ImageTreatment
     reducer: str
-    tests: tuple[Test, ...]
+    tests: tuple[PropertyFilter, ...]
     grid: Grid
 
     def reduce(self, images: ee.ImageCollection) -> ee.Image:
@@ -204,7 +206,9 @@ class _Composite:
 
 
 def _composite(composite: _Composite, start: str, end: str) -> ee.Image:
-    images = asset_metadata.images(composite.dataset, "collection", start, end).filterBounds(_rectangle(composite.grid))
+    images = asset_metadata.filter_images(composite.dataset, "collection", start, end).filterBounds(
+        _rectangle(composite.grid)
+    )
     for test in composite.tests:
         images = images.filter(test.filter())
     return composite.treatment.finish(composite.reduce(images))
@@ -238,11 +242,11 @@ def _check_reducer(name: str) -> None:
     if percentile and float(percentile[1]) > 100:
         raise UsageError(f"--reducer {name}: a percentile is at most 100")
     if not (percentile or name in REDUCERS or (name.startswith(_QUALITY) and name != _QUALITY)):
-        known = choices(name, [*REDUCERS, f"{_QUALITY}BAND"])
+        known = describe_choices(name, [*REDUCERS, f"{_QUALITY}BAND"])
         raise UsageError(f"unknown reducer {name!r}, nor is it a percentile such as p10; {known}")
 
 
-_OPTIONS = field_names(Composites)
+_OPTIONS = option_names(Composites)
 
 
 def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig]:
@@ -251,8 +255,8 @@ def composites_recipe(options: Mapping[str, Any]) -> tuple[Composites, RunConfig
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split(Composites, _OPTIONS, options, lambda made: f"composites-{slug(made.dataset)}")
-    check_empty(recipe, config)
+    recipe, config = split_options(Composites, _OPTIONS, options, lambda made: f"composites-{slug(made.dataset)}")
+    check_on_empty(recipe, config)
     return recipe, config
 
 
@@ -285,4 +289,4 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         ...                          every="1 month", reducer="median", mask="auto", local=True)
         >>> run.units[["file", "valid_fraction"]]
     """
-    return fetch(*composites_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*composites_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))

@@ -16,21 +16,28 @@ from shapely.geometry.base import BaseGeometry
 from eechips.engine import RunConfig
 from eechips.errors import UsageError
 from eechips.geo.grid import Transform
-from eechips.jobs.recipe_options import OfDataset, check_bands, check_dataset, check_dates, check_format, names_of
-from eechips.jobs.render_style import Look
+from eechips.jobs.recipe_options import (
+    DatasetRecipe,
+    check_bands,
+    check_dataset,
+    check_dates,
+    check_format,
+    split_names,
+)
+from eechips.jobs.render_style import RenderStyle
 from eechips.planning import asset_metadata
-from eechips.planning.cloud_masks import Mask, parse_mask
-from eechips.planning.grid_alignment import Placement
-from eechips.planning.image_filters import Condition, Test, parse_condition, settle
-from eechips.planning.outlines import polygon_of
-from eechips.planning.regions import AssetRegion, Region, parse_region, planar
+from eechips.planning.cloud_masks import CloudMask, parse_mask
+from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.image_filters import PropertyCondition, PropertyFilter, parse_condition, resolve_conditions
+from eechips.planning.region_overlaps import region_polygon
+from eechips.planning.regions import AssetRegion, Region, parse_region, planar_geometry
 from eechips.recipe import CHIP_FORMATS, Chip, ChipFormat, NoData, Unit, identity_of
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # others are called as the type: toUint16
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class ImageSelection:
     """What the server says of a dataset over a region.
 
     Attributes:
@@ -44,7 +51,7 @@ class Survey:
     bands: tuple[asset_metadata.Band, ...]
     region: ee.Geometry
     polygon: BaseGeometry
-    tests: tuple[Test, ...]
+    tests: tuple[PropertyFilter, ...]
     collection: ee.ImageCollection
 
     @property
@@ -55,7 +62,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Area:
+class ClipArea:
     """A region that is part of a template: it can be compared, and makes its geometry without a request.
 
     Attributes:
@@ -67,16 +74,16 @@ class Area:
     table: tuple[str, str, str] | None = None
 
     @classmethod
-    def of(cls, region: Region) -> Area:
+    def of(cls, region: Region) -> ClipArea:
         """The area of a region."""
         if isinstance(region, AssetRegion):
             return cls(table=(region.asset, region.field, region.value))
-        return cls(wkt=shapely.to_wkt(polygon_of(region), rounding_precision=-1))
+        return cls(wkt=shapely.to_wkt(region_polygon(region), rounding_precision=-1))
 
     def geometry(self) -> ee.Geometry:
         """For the server."""
         if self.table is None:
-            return planar(shapely.from_wkt(self.wkt))
+            return planar_geometry(shapely.from_wkt(self.wkt))
         asset, name, value = self.table
         same = [ee.Filter.eq(name, value)]
         with contextlib.suppress(ValueError):  # a column of numbers holds no text, and the other way round
@@ -86,7 +93,7 @@ class Area:
 
 
 @dataclass(frozen=True, slots=True)
-class Treatment:
+class ImageTreatment:
     """What is done to images before they are fetched, the same for all of a run: fixed in their templates.
 
     Attributes:
@@ -97,9 +104,9 @@ class Treatment:
     """
 
     bands: tuple[str, ...]
-    mask: Mask | None = None
+    mask: CloudMask | None = None
     dtype: str | None = None
-    area: Area | None = None
+    area: ClipArea | None = None
 
     def select(self, image: ee.Image, *more: str) -> ee.Image:
         """The bands of an image, masked; with some others behind them."""
@@ -115,7 +122,7 @@ class Treatment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Imagery(OfDataset):
+class Imagery(DatasetRecipe):
     """Options of verbs that fetch images of a collection over a region.
 
     Attributes:
@@ -133,7 +140,7 @@ class Imagery(OfDataset):
         minimum: value that becomes black in a picture; None for the dataset's default.
         maximum: value that becomes white.
         palette: colours (hexadecimal, from ``minimum`` to ``maximum``) for a picture of one band.
-        crs: ``native``, ``utm``, or a code; see :class:`eechips.planning.grid_alignment.Placement`.
+        crs: ``native``, ``utm``, or a code; see :class:`eechips.planning.grid_alignment.GridAlignment`.
         scale: edge of a pixel in metres; None for the first band's.
         align: id of an image on whose pixels everything is to lie.
         transform: of the grid, with a crs.
@@ -161,9 +168,9 @@ class Imagery(OfDataset):
     align: str | None = None
     transform: Transform | None = None
     region: Region = field(init=False, repr=False)
-    placement: Placement = field(init=False, repr=False)
-    conditions: tuple[Condition, ...] = field(init=False, repr=False)
-    cloud_mask: Mask | None = field(init=False, repr=False)
+    placement: GridAlignment = field(init=False, repr=False)
+    conditions: tuple[PropertyCondition, ...] = field(init=False, repr=False)
+    cloud_mask: CloudMask | None = field(init=False, repr=False)
     _stored_dtype: str | None = field(
         init=False, repr=False, compare=False, default=None
     )  # of all bands, once surveyed
@@ -173,7 +180,7 @@ class Imagery(OfDataset):
     def __post_init__(self) -> None:
         for option in ("bands", "palette"):
             given = getattr(self, option)
-            object.__setattr__(self, option, None if given is None else names_of(given))
+            object.__setattr__(self, option, None if given is None else split_names(given))
         if self.transform is not None:
             a, b, c, d, e, f = map(float, self.transform)
             object.__setattr__(self, "transform", (a, b, c, d, e, f))
@@ -183,7 +190,7 @@ class Imagery(OfDataset):
         object.__setattr__(self, "region", parse_region(self.roi, repairs=self.repair))
         object.__setattr__(self, "conditions", tuple(map(parse_condition, where)))
         object.__setattr__(self, "cloud_mask", parse_mask(self.mask, self.dataset_id))
-        placement = Placement(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
+        placement = GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
         object.__setattr__(self, "placement", placement)
 
     @property
@@ -193,14 +200,14 @@ class Imagery(OfDataset):
         return (self.dataset_id, *(self.cloud_mask.collections if self.cloud_mask else ()), *table)
 
     @property
-    def look(self) -> Look:
+    def style(self) -> RenderStyle:
         """What the user says of colours."""
-        return Look(self.format, self.minimum, self.maximum, tuple(self.palette or ()))
+        return RenderStyle(self.format, self.minimum, self.maximum, tuple(self.palette or ()))
 
     @property
     def is_picture(self) -> bool:
         """Whether the results are for looking at (PNG, JPEG), not data."""
-        return self.look.is_picture
+        return self.style.is_picture
 
     @property
     def results(self) -> dict[str, Any]:
@@ -233,9 +240,9 @@ class Imagery(OfDataset):
 
     def visualization(self, bands: Sequence[str]) -> dict[str, Any]:
         """What ``ee.Image.visualize`` is told about colours; nothing for data."""
-        return self.look.visualization(bands, self.known)
+        return self.style.visualization(bands, self.known)
 
-    def survey(self) -> Survey:
+    def select_images(self) -> ImageSelection:
         """Asks the server what there is: a few requests.
 
         Raises:
@@ -244,21 +251,21 @@ class Imagery(OfDataset):
             UsageError: if the dataset is no collection, has no image there and then, or none has a property.
         """
         region = self.region.geometry()
-        about = asset_metadata.describe(self.dataset_id, self.known_kind, region, self.start, self.end)
+        about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind != "collection":
             raise self.single_image()
         named = self.bands or self.known_bands
         bands = about.select(named) if named else about.bands
-        self.look.check_found(bands, self.known)
+        self.style.check_found(bands, self.known)
         about.select(self.further_bands([band.name for band in bands]))
-        collection = asset_metadata.images(self.dataset_id, about.kind, self.start, self.end)
-        tests = settle(self.conditions, collection.filterBounds(region))
+        collection = asset_metadata.filter_images(self.dataset_id, about.kind, self.start, self.end)
+        tests = resolve_conditions(self.conditions, collection.filterBounds(region))
         for test in tests:
             collection = collection.filter(test.filter())
         if tests and not collection.filterBounds(region).limit(1).size().getInfo():
             raise self.none_found()
         object.__setattr__(self, "_stored_dtype", str(np.result_type(*(band.dtype for band in bands))))
-        return Survey(bands, region, polygon_of(self.region), tests, collection)
+        return ImageSelection(bands, region, region_polygon(self.region), tests, collection)
 
     @abstractmethod
     def get_result(self, index: int, unit: Unit) -> Chip | NoData:
@@ -271,20 +278,20 @@ class Imagery(OfDataset):
             return found
         return replace(found, dtype=found.dtype or self._stored_dtype)
 
-    def treatment(self, unit: Unit) -> Treatment:
+    def treatment(self, unit: Unit) -> ImageTreatment:
         """What is done to the images of a unit."""
         bands = tuple(unit.get("bands") or self.bands or self.known_bands)
-        area = Area.of(self.region) if self.clip else None
-        return Treatment(bands, self.cloud_mask, unit.get("dtype"), area)
+        area = ClipArea.of(self.region) if self.clip else None
+        return ImageTreatment(bands, self.cloud_mask, unit.get("dtype"), area)
 
     def further_bands(self, bands: Sequence[str]) -> tuple[str, ...]:
         """Bands that the images must have beside those that are taken."""
         return self.cloud_mask.quality_bands(bands) if self.cloud_mask else ()
 
-    def told(self, survey: Survey) -> dict[str, Any]:
+    def unit_fields(self, selection: ImageSelection) -> dict[str, Any]:
         """What a worker must know of the dataset, beside the options: part of each unit."""
-        names = {} if self.bands or self.known else {"bands": [band.name for band in survey.bands]}
-        dtype = {"dtype": survey.dtype} if survey.dtype and self.format == "tif" else {}
+        names = {} if self.bands or self.known else {"bands": [band.name for band in selection.bands]}
+        dtype = {"dtype": selection.dtype} if selection.dtype and self.format == "tif" else {}
         return {**names, **dtype}
 
     def single_image(self) -> UsageError:
@@ -298,7 +305,7 @@ class Imagery(OfDataset):
         return UsageError(f"{self.dataset_id} has no image{where}{dates} that meets the region")
 
 
-def check_empty(recipe: Imagery, config: RunConfig) -> None:
+def check_on_empty(recipe: Imagery, config: RunConfig) -> None:
     """Refuses ways to deal with empty results that the recipe does not have.
 
     Raises:
@@ -306,7 +313,7 @@ def check_empty(recipe: Imagery, config: RunConfig) -> None:
     """
     if config.on_empty == "redraw":
         raise UsageError(f"--on-empty redraw: {recipe.name} has nothing else to draw; take keep or skip")
-    recipe.look.check_empty(config.on_empty)
+    recipe.style.check_empty(config.on_empty)
 
 
 def _check(recipe: Imagery) -> None:
@@ -317,5 +324,5 @@ def _check(recipe: Imagery) -> None:
     check_dates(recipe.start, recipe.end)
     check_format(recipe.format, CHIP_FORMATS)
     check_bands(recipe.bands)
-    recipe.look.check_chosen(recipe.bands)
-    recipe.look.check()
+    recipe.style.check_chosen(recipe.bands)
+    recipe.style.check()

@@ -13,11 +13,11 @@ import ee
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.imagery import Imagery, Treatment, check_empty
-from eechips.jobs.recipe_options import fetch, field_names, slug, split, takes
+from eechips.jobs.imagery import Imagery, ImageTreatment, check_on_empty
+from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.manifest.run import Run
 from eechips.planning import inventory
-from eechips.planning.overlaps import Overlap
+from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import Chip, Unit
 from eechips.recipe.template import Template
 
@@ -65,11 +65,11 @@ class Images(Imagery):
             RegionError: if the region does not, or does not fit the CRS that was asked for.
             UsageError: if no image is left.
         """
-        survey = self.survey()
-        there = survey.collection.filterBounds(survey.region)
-        found = inventory.scenes(there, self.dataset_id, survey.bands[0].name)
-        overlap = Overlap(survey.polygon, self.placement.resolved())
-        told = self.told(survey)
+        selection = self.select_images()
+        there = selection.collection.filterBounds(selection.region)
+        found = inventory.list_scenes(there, self.dataset_id, selection.bands[0].name)
+        overlap = Overlap(selection.polygon, self.placement.resolved())
+        told = self.unit_fields(selection)
         count = 0
         for scene in found:
             grid = overlap.window(scene.grid, is_bounded=scene.is_bounded)
@@ -117,16 +117,16 @@ class Images(Imagery):
         )
 
 
-def _stored(treatment: Treatment, source: str) -> ee.Image:
+def _stored(treatment: ImageTreatment, source: str) -> ee.Image:
     return treatment.finish(treatment.select(ee.Image(source)))
 
 
-def _found(treatment: Treatment, dataset: str, image: str) -> ee.Image:
+def _found(treatment: ImageTreatment, dataset: str, image: str) -> ee.Image:
     there = ee.ImageCollection(dataset).filter(ee.Filter.eq("system:index", image))
     return treatment.finish(treatment.select(ee.Image(there.first())))
 
 
-_OPTIONS = field_names(Images)
+_OPTIONS = option_names(Images)
 
 
 def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
@@ -135,8 +135,8 @@ def images_recipe(options: Mapping[str, Any]) -> tuple[Images, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split(Images, _OPTIONS, options, lambda made: f"images-{slug(made.dataset)}")
-    check_empty(recipe, config)
+    recipe, config = split_options(Images, _OPTIONS, options, lambda made: f"images-{slug(made.dataset)}")
+    check_on_empty(recipe, config)
     return recipe, config
 
 
@@ -167,4 +167,4 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      where="CLOUDY_PIXEL_PERCENTAGE < 20", mask="auto", local=True)
         >>> run.units[["file", "dates", "valid_fraction"]]
     """
-    return fetch(*images_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*images_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))

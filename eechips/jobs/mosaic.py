@@ -19,39 +19,38 @@ from eechips.engine.assembly import Results
 from eechips.engine.disk import refuse_small_disk
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.mosaic_parts import SMALL_DISK, Piece, need_of, put_together
+from eechips.jobs.mosaic_parts import SMALL_DISK, MosaicPart, assemble_mosaic, estimate_disk
 from eechips.jobs.mosaic_tiles import (
     REDUCERS,
-    Composite,
-    Layout,
-    clipped,
-    collection,
+    MosaicLayout,
+    TileComposite,
+    clip_image,
     composed_image,
-    dtype_of,
+    filter_collection,
+    reduced_dtype,
+    select_collection,
     stored_image,
-    that_meet,
 )
 from eechips.jobs.recipe_options import (
-    OfDataset,
+    DatasetRecipe,
     check_bands,
     check_dataset,
     check_dates,
-    fetch,
-    field_names,
-    names_of,
+    option_names,
+    run_recipe,
     slug,
-    split,
+    split_names,
+    split_options,
     takes,
 )
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, chip_grids
-from eechips.planning.cloud_masks import Mask, parse_mask
-from eechips.planning.grid_alignment import Placement, cover, joined_at_antimeridian
-from eechips.planning.image_filters import Condition, parse_condition, settle
-from eechips.planning.outlines import middle, outline, polygon_of
-from eechips.planning.overlaps import Overlap
-from eechips.planning.regions import Region, choices, parse_region
-from eechips.planning.tiling import Tiling, on_earth, tile, within
+from eechips.planning.cloud_masks import CloudMask, parse_mask
+from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian
+from eechips.planning.image_filters import PropertyCondition, parse_condition, resolve_conditions
+from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre, region_polygon
+from eechips.planning.regions import Region, describe_choices, parse_region
+from eechips.planning.tiling import Tiling, divide_grid, project_region, wrap_longitude
 from eechips.recipe import Chip, Unit, canonical_json, identity_of
 from eechips.recipe.template import Template
 from eechips.text import format_bytes
@@ -67,7 +66,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MosaicRecipe(OfDataset):
+class MosaicRecipe(DatasetRecipe):
     """The recipe of ``eechips mosaic``.
 
     The region comes in windows, each a request and a GeoTIFF, which are put together to one cloud-optimised GeoTIFF
@@ -85,7 +84,7 @@ class MosaicRecipe(OfDataset):
             they are put together; see :mod:`eechips.planning.cloud_masks`.
         reducer: what makes one image of a collection, one of ``eechips.jobs.mosaic_tiles.REDUCERS``.
         bands: names, in order, or ``"R,G,B"``; None for the dataset's default, or all.
-        crs: ``native``, ``utm``, or a code; see ``planning.lattice.Placement``. The native grid of a collection is that
+        crs: ``native``, ``utm``, or a code; see ``planning.grid_alignment``. The native grid of a collection is that
             of its latest image in the middle of the region, by its first band.
         scale: edge of a pixel in metres; None for the source's.
         align: id of an image on whose pixels the mosaic lies.
@@ -122,10 +121,10 @@ class MosaicRecipe(OfDataset):
     compress: str = "deflate"
     overview_resampling: str | None = None
     window: int | None = None
-    placement: Placement = field(init=False, repr=False)
+    placement: GridAlignment = field(init=False, repr=False)
     region: Region | None = field(init=False, repr=False)
-    conditions: tuple[Condition, ...] = field(init=False, repr=False)
-    cloud_mask: Mask | None = field(init=False, repr=False)
+    conditions: tuple[PropertyCondition, ...] = field(init=False, repr=False)
+    cloud_mask: CloudMask | None = field(init=False, repr=False)
     folder: Path | None = field(init=False, repr=False, compare=False, default=None)
 
     name = "mosaic"
@@ -137,14 +136,14 @@ class MosaicRecipe(OfDataset):
             object.__setattr__(self, name, value)
 
         if self.bands is not None:
-            put("bands", names_of(self.bands))
+            put("bands", split_names(self.bands))
         if isinstance(self.where, str):
             put("where", (self.where,))
         if self.transform is not None:
             put("transform", tuple(map(float, self.transform)))
         _check(self)
         placed: Any = {name: getattr(self, name) for name in ("crs", "scale", "align", "transform")}
-        put("placement", Placement(**placed))
+        put("placement", GridAlignment(**placed))
         put("region", None if self.roi is None else parse_region(self.roi, repairs=self.repair))
         put("conditions", tuple(map(parse_condition, self.where)))
         put("cloud_mask", parse_mask(self.mask, self.dataset_id))
@@ -206,26 +205,26 @@ class MosaicRecipe(OfDataset):
         about = self._describe()
         names = self.bands or self.known_bands
         bands = about.select(names) if names else about.bands
-        polygon = None if self.region is None else joined_at_antimeridian(polygon_of(self.region))
+        polygon = None if self.region is None else join_at_antimeridian(region_polygon(self.region))
         tests = self._settled()
         native = self._native(about, bands[0], polygon, tests)
-        lattice, grid = self._place(about, native, polygon)
-        dtype = self.dtype or dtype_of(self.reducer, about.kind, [band.dtype for band in bands])
+        base_grid, grid = self._place(about, native, polygon)
+        dtype = self.dtype or reduced_dtype(self.reducer, about.kind, [band.dtype for band in bands])
         cog.check_nodata(self.nodata, dtype)
-        layout = Layout(grid, about.kind, tuple(band.name for band in bands), dtype, tests)
-        tiling = tile(grid, lattice, len(bands), dtype, self.window)
+        layout = MosaicLayout(grid, about.kind, tuple(band.name for band in bands), dtype, tests)
+        tiling = divide_grid(grid, base_grid, len(bands), dtype, self.window)
         self._announce(layout, tiling)
         if self.folder is not None:
-            refuse_small_disk(self.folder, need_of(layout, self.compress), SMALL_DISK)
+            refuse_small_disk(self.folder, estimate_disk(layout, self.compress), SMALL_DISK)
         yield from self._units(layout, tiling, polygon if self.clip else None)
 
     def get_result(self, index: int, unit: Unit) -> Chip:
         """The pixels of a window: one request, or more where the service finds that too much."""
-        layout = Layout.from_json(unit["mosaic"])
-        place = on_earth(layout.grid.window(unit["column"], unit["row"], unit["width"], unit["height"]))
+        layout = MosaicLayout.from_json(unit["mosaic"])
+        place = wrap_longitude(layout.grid.window(unit["column"], unit["row"], unit["width"], unit["height"]))
         image = self._image(layout, place)
         return Chip(
-            image=clipped(image.image(), place, unit["clip"]) if "clip" in unit else image,
+            image=clip_image(image.image(), place, unit["clip"]) if "clip" in unit else image,
             grid=place,
             bands=layout.bands,
             dtype=layout.dtype,
@@ -250,15 +249,15 @@ class MosaicRecipe(OfDataset):
         if results.failed:
             results.say(f"No mosaic: {results.failed:,} of {len(results):,} windows failed")
             return
-        pieces = [Piece.of(settled) for settled in results if settled.path is not None]
+        pieces = [MosaicPart.of(settled) for settled in results if settled.path is not None]
         if not pieces:
             results.say("No mosaic: no window has data")
             return
         mosaic = self._mosaic(pieces)
         cog.check_nodata(self.nodata, mosaic.dtype)
-        put_together(results, pieces, mosaic)
+        assemble_mosaic(results, pieces, mosaic)
 
-    def _mosaic(self, pieces: Sequence[Piece]) -> cog.Mosaic:
+    def _mosaic(self, pieces: Sequence[MosaicPart]) -> cog.Mosaic:
         layout = pieces[0].layout
         has_classes = self.reducer == "mode" or any(_CLASSES.fullmatch(band) for band in layout.bands)
         said = {"dataset": self.dataset_id, "start": self.start, "end": self.end, "mask": self.results["mask"]}
@@ -275,10 +274,10 @@ class MosaicRecipe(OfDataset):
             tags={name: value for name, value in said.items() if value is not None},
         )
 
-    def _describe(self) -> asset_metadata.Facts:
+    def _describe(self) -> asset_metadata.AssetMetadata:
         """What the server says of the dataset there and then."""
         region = None if self.region is None else self.region.geometry()
-        about = asset_metadata.describe(self.dataset_id, self.known_kind, region, self.start, self.end)
+        about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, region, self.start, self.end)
         if about.kind == "collection":
             if region is None:
                 raise UsageError(f"{self.dataset_id} is a collection: say with --roi which region is meant")
@@ -294,16 +293,16 @@ class MosaicRecipe(OfDataset):
         """The conditions, as the images have their values; refused if no image over the region meets them."""
         if not self.conditions or self.region is None:
             return ()
-        over = collection(self.dataset_id, self.start, self.end, ()).filterBounds(self.region.geometry())
-        tests = tuple(canonical_json(test.to_json()) for test in settle(self.conditions, over))
-        if not that_meet(over, tests).limit(1).size().getInfo():
+        over = select_collection(self.dataset_id, self.start, self.end, ()).filterBounds(self.region.geometry())
+        tests = tuple(canonical_json(test.to_json()) for test in resolve_conditions(self.conditions, over))
+        if not filter_collection(over, tests).limit(1).size().getInfo():
             which = " and ".join(map(str, self.conditions))
             raise UsageError(f"{self.dataset_id} has no image with {which} that meets the region")
         return tests
 
     def _native(
         self,
-        about: asset_metadata.Facts,
+        about: asset_metadata.AssetMetadata,
         band: asset_metadata.Band,
         polygon: BaseGeometry | None,
         tests: tuple[str, ...],
@@ -311,31 +310,33 @@ class MosaicRecipe(OfDataset):
         """The source's own grid: of an image, or of the latest image in the middle of the region."""
         if about.kind == "image" or not self.placement.is_native or polygon is None:
             return band.grid
-        images = collection(self.dataset_id, self.start, self.end, tests)
-        found = next(iter(chip_grids.sources(images, band.name, [middle(polygon)])))
+        images = select_collection(self.dataset_id, self.start, self.end, tests)
+        found = next(iter(chip_grids.find_images(images, band.name, [region_centre(polygon)])))
         return band.grid if found is None else found.grid
 
-    def _place(self, about: asset_metadata.Facts, native: Grid, polygon: BaseGeometry | None) -> tuple[Grid, Grid]:
-        """The lattice, and its window that is the mosaic."""
+    def _place(
+        self, about: asset_metadata.AssetMetadata, native: Grid, polygon: BaseGeometry | None
+    ) -> tuple[Grid, Grid]:
+        """The base_grid, and its window that is the mosaic."""
         placement = self.placement.resolved()
         has_end = about.kind == "image" and native.width * native.height > 1  # one pixel: the server does not say
         if polygon is None and has_end and placement.is_native:
-            lattice = placement.lattice(native, (0.0, 0.0))  # which is the source's, whatever the place
-            return lattice, _covering(lattice, native)
-        region = polygon or (outline(native) if has_end else None)
+            base_grid = placement.base_grid(native, (0.0, 0.0))  # which is the source's, whatever the place
+            return base_grid, _covering(base_grid, native)
+        region = polygon or (grid_outline(native) if has_end else None)
         if region is None:
             raise UsageError(f"{self.dataset_id} is not bounded in longitude and latitude: say with --roi what to take")
-        lattice = placement.lattice(native, middle(region))
+        base_grid = placement.base_grid(native, region_centre(region))
         if not has_end:
-            return lattice, cover(lattice, region)
+            return base_grid, cover_region(base_grid, region)
         grid = Overlap(region, placement).window(native)
         if grid is None:
             raise RegionError(f"the region does not meet {self.dataset_id}")
-        return lattice, grid
+        return base_grid, grid
 
-    def _units(self, layout: Layout, tiling: Tiling, polygon: BaseGeometry | None) -> Iterator[Unit]:
+    def _units(self, layout: MosaicLayout, tiling: Tiling, polygon: BaseGeometry | None) -> Iterator[Unit]:
         shared = layout.to_json()
-        clip = None if polygon is None else within(layout.grid, polygon)
+        clip = None if polygon is None else project_region(layout.grid, polygon)
         if clip is not None:
             shapely.prepare(clip)
         for window in tiling:
@@ -349,33 +350,33 @@ class MosaicRecipe(OfDataset):
             if clip.contains(box):
                 yield unit
             elif clip.intersects(box):
-                east = on_earth(whole).transform[2] - whole.transform[2]
+                east = wrap_longitude(whole).transform[2] - whole.transform[2]
                 yield {**unit, "clip": _coordinates(shapely.intersection(clip, box), east)}
 
-    def _image(self, layout: Layout, place: Grid) -> Template:
+    def _image(self, layout: MosaicLayout, place: Grid) -> Template:
         if layout.kind == "image":
             return stored_image(self.dataset_id, layout, self.cloud_mask)
         dates = (self.start, self.end)
-        composite = Composite(
+        composite = TileComposite(
             self.dataset_id, *dates, layout.tests, self.cloud_mask, self.reducer, layout.bands, layout.dtype
         )
         return composed_image(composite, place)
 
-    def _announce(self, layout: Layout, tiling: Tiling) -> None:
+    def _announce(self, layout: MosaicLayout, tiling: Tiling) -> None:
         width, height = tiling.largest
         pixels = f"{layout.grid.width:,}x{layout.grid.height:,} pixels"
         _log.info("Mosaic: %s, %s x %s, %s", pixels, len(layout.bands), layout.dtype, layout.grid.crs[:60])
         count = f"{'up to ' if self.clip else ''}{len(tiling):,}"
         _log.info("Windows: %s of %sx%s pixels at most", count, f"{width:,}", f"{height:,}")
-        need = format_bytes(need_of(layout, self.compress))
+        need = format_bytes(estimate_disk(layout, self.compress))
         _log.info("Disk: about %s, of windows, mosaic and overviews", need)
 
 
-def _covering(lattice: Grid, grid: Grid) -> Grid:
+def _covering(base_grid: Grid, grid: Grid) -> Grid:
     """The window of a lattice that holds a grid with the same origin and axes."""
-    (left, top), (right, bottom) = (lattice.pixel(*grid.xy(*corner)) for corner in _corners(grid)[::2])
+    (left, top), (right, bottom) = (base_grid.pixel(*grid.xy(*corner)) for corner in _corners(grid)[::2])
     width, height = math.ceil(right - left - _CLOSE), math.ceil(bottom - top - _CLOSE)
-    return lattice.window(round(left), round(top), width, height)
+    return base_grid.window(round(left), round(top), width, height)
 
 
 def _corners(grid: Grid) -> tuple[tuple[int, int], ...]:
@@ -393,7 +394,7 @@ def _coordinates(polygons: BaseGeometry, east: float) -> list[Any]:
     return [[[[x + east, y] for x, y in ring.coords] for ring in (part.exterior, *part.interiors)] for part in parts]
 
 
-_OPTIONS = field_names(MosaicRecipe)
+_OPTIONS = option_names(MosaicRecipe)
 
 
 def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
@@ -402,7 +403,7 @@ def mosaic_recipe(options: Mapping[str, Any]) -> tuple[MosaicRecipe, RunConfig]:
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split(MosaicRecipe, _OPTIONS, options, lambda made: f"mosaic-{slug(made.dataset)}")
+    recipe, config = split_options(MosaicRecipe, _OPTIONS, options, lambda made: f"mosaic-{slug(made.dataset)}")
     object.__setattr__(recipe, "folder", config.out)
     return recipe, config
 
@@ -435,7 +436,7 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      reducer="median", mask="auto", project="my-project")
         >>> run.assembled[0]
     """
-    return fetch(*mosaic_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*mosaic_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
 
 
 def _check(recipe: MosaicRecipe) -> None:
@@ -450,7 +451,7 @@ def _check(recipe: MosaicRecipe) -> None:
     }
     for option, (value, known) in among.items():
         if value is not None and value not in known:
-            raise UsageError(f"{option} {value}: {choices(value, list(known))}")
+            raise UsageError(f"{option} {value}: {describe_choices(value, list(known))}")
     check_bands(recipe.bands)
     if recipe.bands is not None and len(set(recipe.bands)) != len(recipe.bands):
         raise UsageError("--bands names a band twice")

@@ -16,7 +16,7 @@ from eechips.engine.disk import refuse_small_disk
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
 from eechips.geo.grid import Window
-from eechips.jobs.mosaic_tiles import Layout
+from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.recipe import canonical_json
 from eechips.storage import sha256_of
 from eechips.text import format_bytes
@@ -31,7 +31,7 @@ _MEGABYTE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class MosaicPart:
     """A window that was fetched, and is what it was then.
 
     Attributes:
@@ -44,7 +44,7 @@ class Piece:
         valid_fraction: share of its pixels that are not masked.
     """
 
-    layout: Layout
+    layout: MosaicLayout
     window: Window
     path: Path
     file: str
@@ -53,7 +53,7 @@ class Piece:
     valid_fraction: float
 
     @classmethod
-    def of(cls, settled: CompletedUnit) -> Piece:
+    def of(cls, settled: CompletedUnit) -> MosaicPart:
         """Looks whether the file is still the one that was checked when it came.
 
         Raises:
@@ -67,10 +67,12 @@ class Piece:
             )
         window = Window(unit["column"], unit["row"], unit["width"], unit["height"])
         facts_of = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
-        return cls(Layout.from_json(unit["mosaic"]), window, path, *facts_of)
+        return cls(MosaicLayout.from_json(unit["mosaic"]), window, path, *facts_of)
 
 
-def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic, name: str = MOSAIC_NAME) -> None:
+def assemble_mosaic(
+    results: Results, pieces: Sequence[MosaicPart], mosaic: cog.Mosaic, name: str = MOSAIC_NAME
+) -> None:
     """Makes a mosaic, compares it with its windows, and lists them in a table beside it, ``<name>.windows.parquet``.
 
     Args:
@@ -102,7 +104,7 @@ def put_together(results: Results, pieces: Sequence[Piece], mosaic: cog.Mosaic, 
     results.say(f"{name}: {what}, {format_bytes(size)}, of {len(pieces):,} windows")
 
 
-def need_of(layout: Layout, compress: str) -> int:
+def estimate_disk(layout: MosaicLayout, compress: str) -> int:
     """Bytes of disk that a mosaic takes while it is made: windows, mosaic, and a file of overviews."""
     grid = layout.grid
     raw = grid.width * grid.height * len(layout.bands) * np.dtype(layout.dtype).itemsize
@@ -123,7 +125,7 @@ class _Gauge:
         self._progress.show(0, 0)
 
 
-def _list(pieces: Sequence[Piece], digests: Sequence[str], path: Path, name: str) -> None:
+def _list(pieces: Sequence[MosaicPart], digests: Sequence[str], path: Path, name: str) -> None:
     """Writes which windows a mosaic is made of, and their checksums."""
     columns = {
         "row": [piece.window.row for piece in pieces],

@@ -12,8 +12,8 @@ import ee
 from eechips.datasets import Kind
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata, tiling
-from eechips.planning.cloud_masks import Mask
-from eechips.planning.image_filters import Test
+from eechips.planning.cloud_masks import CloudMask
+from eechips.planning.image_filters import PropertyFilter
 from eechips.recipe.template import Template
 from eechips.writers import cog
 
@@ -25,7 +25,7 @@ _FRACTIONAL = frozenset({"median", "mean", "stdDev"})
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class MosaicLayout:
     """What the windows of a mosaic have in common.
 
     Attributes:
@@ -43,7 +43,7 @@ class Layout:
     tests: tuple[str, ...] = ()
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Layout:
+    def from_json(cls, value: Mapping[str, Any]) -> MosaicLayout:
         """What :meth:`to_json` made."""
         bands, tests = tuple(value["bands"]), tuple(value["tests"])
         return cls(Grid.from_json(value["grid"]), value["kind"], bands, value["dtype"], tests)
@@ -55,7 +55,7 @@ class Layout:
 
 
 @dataclass(frozen=True, slots=True)
-class Composite:
+class TileComposite:
     """One image of a collection's, the same for all windows: what is fixed in their templates.
 
     Attributes:
@@ -73,14 +73,14 @@ class Composite:
     start: str | None
     end: str | None
     tests: tuple[str, ...]
-    mask: Mask | None
+    mask: CloudMask | None
     reducer: str
     bands: tuple[str, ...]
     dtype: str
 
     def image(self, box: ee.Geometry) -> ee.Image:
         """Over a box."""
-        found = collection(self.dataset, self.start, self.end, self.tests).filterBounds(box)
+        found = select_collection(self.dataset, self.start, self.end, self.tests).filterBounds(box)
         found = found.sort("system:time_start", self.reducer != "first").map(self._selected)
         # Where there is no image a composite has no bands, and asking for them would be an error. With an image below
         # that has the bands, and no valid pixel, such a window is empty instead.
@@ -95,19 +95,19 @@ class Composite:
         return _masked(ee.Image(image), self.bands, self.mask)
 
 
-def collection(dataset: str, start: str | None, end: str | None, tests: tuple[str, ...]) -> ee.ImageCollection:
+def select_collection(dataset: str, start: str | None, end: str | None, tests: tuple[str, ...]) -> ee.ImageCollection:
     """The images of a collection between two days that meet conditions."""
-    return that_meet(asset_metadata.images(dataset, "collection", start, end), tests)
+    return filter_collection(asset_metadata.filter_images(dataset, "collection", start, end), tests)
 
 
-def that_meet(images: ee.ImageCollection, tests: tuple[str, ...]) -> ee.ImageCollection:
+def filter_collection(images: ee.ImageCollection, tests: tuple[str, ...]) -> ee.ImageCollection:
     """Those of some images that meet conditions, which are JSON."""
     for test in tests:
-        images = images.filter(Test.from_json(json.loads(test)).filter())
+        images = images.filter(PropertyFilter.from_json(json.loads(test)).filter())
     return images
 
 
-def stored_image(dataset: str, layout: Layout, mask: Mask | None) -> Template:
+def stored_image(dataset: str, layout: MosaicLayout, mask: CloudMask | None) -> Template:
     """A single image, for all windows.
 
     Args:
@@ -118,25 +118,25 @@ def stored_image(dataset: str, layout: Layout, mask: Mask | None) -> Template:
     return Template(_stored, (dataset, layout.bands, layout.dtype, mask))
 
 
-def composed_image(composite: Composite, place: Grid) -> Template:
+def composed_image(composite: TileComposite, place: Grid) -> Template:
     """A composite, for a window.
 
     Args:
         composite: what is the same for all windows.
         place: of the window.
     """
-    return Template(_composed, (composite,), {"box": list(tiling.box_of(place))})
+    return Template(_composed, (composite,), {"box": list(tiling.bounding_box(place))})
 
 
-def _stored(dataset: str, bands: tuple[str, ...], dtype: str, mask: Mask | None) -> ee.Image:
+def _stored(dataset: str, bands: tuple[str, ...], dtype: str, mask: CloudMask | None) -> ee.Image:
     return _cast(_masked(ee.Image(dataset), bands, mask), bands, dtype)
 
 
-def _composed(composite: Composite, box: Sequence[float]) -> ee.Image:
+def _composed(composite: TileComposite, box: Sequence[float]) -> ee.Image:
     return composite.image(ee.Geometry.Rectangle(list(box), None, False))
 
 
-def _masked(image: ee.Image, bands: tuple[str, ...], mask: Mask | None) -> ee.Image:
+def _masked(image: ee.Image, bands: tuple[str, ...], mask: CloudMask | None) -> ee.Image:
     found: ee.Image = image.select(list(bands)) if mask is None else mask.apply(image, bands)
     return found
 
@@ -148,7 +148,7 @@ def _cast(image: ee.Image, bands: tuple[str, ...], dtype: str) -> ee.Image:
     return cast
 
 
-def clipped(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Image:
+def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Image:
     """An image that is masked outside of polygons.
 
     Args:
@@ -160,7 +160,7 @@ def clipped(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Image:
     return clipped
 
 
-def dtype_of(reducer: str, kind: Kind, dtypes: Sequence[str]) -> str:
+def reduced_dtype(reducer: str, kind: Kind, dtypes: Sequence[str]) -> str:
     """The type of what a reducer makes of bands of some types."""
     if kind == "collection" and reducer in _FRACTIONAL:
         return cog.common_dtype([*dtypes, "float32"])

@@ -10,7 +10,7 @@ import ee
 
 from eechips.jobs.source_summary import day_of
 from eechips.planning import asset_metadata
-from eechips.planning.cloud_masks import Mask
+from eechips.planning.cloud_masks import CloudMask
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics
 from eechips.recipe import Unit
@@ -23,7 +23,7 @@ _SELECTING = ("first", "min", "max", "mode")  # reducers that do so over polygon
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
+class PointQuery:
     """The expressions for a cell.
 
     Each feature has ``values``, a list with a list for each place: its number, and its values in the order of
@@ -47,7 +47,7 @@ class Question:
     start: str | None
     end: str | None
     composite: str
-    mask: Mask | None
+    mask: CloudMask | None
     scale: float | None
     statistics: Statistics
     reach: float = 0.0
@@ -65,7 +65,7 @@ class Question:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of values."""
-        return columns_of(self.unit["bands"], self.statistics, is_points=self.is_points)
+        return value_columns(self.unit["bands"], self.statistics, is_points=self.is_points)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class Question:
             moments = self.unit["moments"][first:last]
             start = max(start or asset_metadata.FIRST_DAY, day_of(min(moments) - self.reach))
             end = min(end or asset_metadata.LAST_DAY, day_of(max(moments) + self.reach + _DAY))
-        images = asset_metadata.images(self.dataset, "collection", start, end).filterBounds(places.geometry())
+        images = asset_metadata.filter_images(self.dataset, "collection", start, end).filterBounds(places.geometry())
         return self._composed(images, places) if mode == "composite" else Series(images, self._row(places))
 
     def _row(self, places: Any) -> Callable[[Any], Any]:
@@ -229,7 +229,7 @@ class Question:
         return _collection(ee.List(rows).map(feature))
 
 
-def columns_of(bands: list[str] | tuple[str, ...], statistics: Statistics, *, is_points: bool) -> tuple[str, ...]:
+def value_columns(bands: list[str] | tuple[str, ...], statistics: Statistics, *, is_points: bool) -> tuple[str, ...]:
     """Names of the columns of values: a point's are called as the bands."""
     return tuple(bands) if is_points else statistics.columns(bands)
 

@@ -36,7 +36,7 @@ class _Cell:
     places: Rows
 
 
-class Harvest:
+class PointTable:
     """Collects the files of cells and writes the table.
 
     The table has the caller's rows in the caller's order, those of one place in order of time: cells, which are near

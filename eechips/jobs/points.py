@@ -15,30 +15,30 @@ import shapely
 
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.point_queries import Question, columns_of
+from eechips.jobs.point_queries import PointQuery, value_columns
 from eechips.jobs.point_results import IMAGE, IMAGE_DATE, Pairs
-from eechips.jobs.point_table import Harvest
+from eechips.jobs.point_table import PointTable
 from eechips.jobs.recipe_options import (
-    OfDataset,
+    DatasetRecipe,
     check_bands,
     check_dataset,
     check_dates,
     check_format,
     check_positive,
-    fetch,
-    field_names,
-    names_of,
+    option_names,
+    run_recipe,
     slug,
-    split,
+    split_names,
+    split_options,
     takes,
 )
-from eechips.jobs.source_summary import DAY, Mode, Survey, count_images, day_of, survey
+from eechips.jobs.source_summary import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, point_cells
-from eechips.planning.cloud_masks import Mask, parse_mask
+from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.date_matching import parse_window
-from eechips.planning.duplicates import merge
 from eechips.planning.places import Places, read_places
+from eechips.planning.point_cells import merge_duplicates
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, identity_of
@@ -59,7 +59,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class PointValues(OfDataset):
+class PointValues(DatasetRecipe):
     """The recipe of ``eechips points``.
 
     The places are divided into cells (``eechips.planning.point_cells``); each cell is a unit, and is asked for by one
@@ -127,7 +127,7 @@ class PointValues(OfDataset):
 
     def __post_init__(self) -> None:
         if self.bands is not None:
-            object.__setattr__(self, "bands", names_of(self.bands))
+            object.__setattr__(self, "bands", split_names(self.bands))
         object.__setattr__(self, "points", str(self.points))
         _check(self)
 
@@ -155,7 +155,7 @@ class PointValues(OfDataset):
         return sha256_of(Path(self.points))
 
     @cached_property
-    def cloud_mask(self) -> Mask | None:
+    def cloud_mask(self) -> CloudMask | None:
         """What removes pixels."""
         return parse_mask(self.mask, self.dataset_id)
 
@@ -221,7 +221,7 @@ class PointValues(OfDataset):
             ``{"kind": "cell", …}`` with ``at`` (longitude and latitude of each place) or ``geometries`` (GeoJSON),
             ``rows`` (for each place the number of its row, or of its rows), ``moments`` (milliseconds, for each place,
             where rows have dates), ``start`` and ``end`` where the images are too many for one request, and what the
-            :class:`~eechips.jobs.source_summary.Survey` has found.
+            :class:`~eechips.jobs.source_summary.SourceSummary` has found.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -241,7 +241,7 @@ class PointValues(OfDataset):
         shapes = places.geometries[rows]
         times = None if moments is None else moments[rows]
         is_shared = self.scale is None and self.cloud_mask is None and self.is_points
-        alike = merge(shapes, times, found.shared if is_shared else None)
+        alike = merge_duplicates(shapes, times, found.shared if is_shared else None)
         first = np.array([group[0] for group in alike])
         parts = list(self._cells(shapes[first], None if times is None else times[first], found))
         _log.info(
@@ -278,7 +278,7 @@ class PointValues(OfDataset):
         The table has the columns ``place`` (position in the unit's ``rows``), ``image`` and ``image_date`` where an
         image is named, and one for each value.
         """
-        question = Question(
+        question = PointQuery(
             unit=unit,
             dataset=self.dataset_id,
             start=self.start,
@@ -304,7 +304,7 @@ class PointValues(OfDataset):
 
     def assemble(self, results: Results) -> None:
         """Makes the table of all cells."""
-        harvest = Harvest(self.places, keep=self.id_field, prefix=self.prefix, format=self.format)
+        harvest = PointTable(self.places, keep=self.id_field, prefix=self.prefix, format=self.format)
         for settled in results:
             harvest.add(settled.unit["rows"], settled.path)
         name = f"points.{self.format}"
@@ -329,7 +329,7 @@ class PointValues(OfDataset):
         # A day stands for its middle, so that mornings and evenings of it are equally near.
         return np.where(moments % DAY == 0, moments + DAY / 2, moments)
 
-    def _survey(self, rows: npt.NDArray[np.int64], moments: npt.NDArray[np.float64] | None) -> Survey:
+    def _survey(self, rows: npt.NDArray[np.int64], moments: npt.NDArray[np.float64] | None) -> SourceSummary:
         """Looks at the dataset: what there is to ask for, and what it will cost."""
         days = self.start, self.end
         if moments is not None:
@@ -338,7 +338,7 @@ class PointValues(OfDataset):
                 day_of(float(np.nanmax(moments)) + self.reach + DAY),
             )
             days = max(self.start or around[0], around[0]), min(self.end or around[1], around[1])
-        about = asset_metadata.describe(self.dataset_id, self.known_kind, start=days[0], end=days[1])
+        about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, start=days[0], end=days[1])
         mode: Mode = "each" if self.each_image else "paired" if self.date_field else "composite"
         if about.kind == "image":
             mode = "image"
@@ -347,7 +347,7 @@ class PointValues(OfDataset):
                 if value:
                     raise UsageError(f"{self.dataset_id} is a single image: leave {option} out")
         names = self.bands or self.known_bands or [band.name for band in about.bands]
-        found = survey(about, tuple(names), mode)
+        found = summarize_source(about, tuple(names), mode)
         self._check_columns(found)
         if mode == "image":
             return found
@@ -355,17 +355,17 @@ class PointValues(OfDataset):
         return count_images(found, self.dataset_id, self.places.geometries[rows], days, reach)
 
     def _cells(
-        self, shapes: npt.NDArray[np.object_], times: npt.NDArray[np.float64] | None, found: Survey
+        self, shapes: npt.NDArray[np.object_], times: npt.NDArray[np.float64] | None, found: SourceSummary
     ) -> Iterator[npt.NDArray[np.int64]]:
         centres = shapely.get_coordinates(shapely.centroid(shapes))
         if self.is_points:
-            return point_cells.cut(centres, found.cost, moments=times)
+            return point_cells.divide_places(centres, found.cost, moments=times)
         sizes = _VERTEX * shapely.get_num_coordinates(shapes)
-        return point_cells.cut(centres, found.cost, sizes=sizes, areas=_bounds_area(shapes))
+        return point_cells.divide_places(centres, found.cost, sizes=sizes, areas=_bounds_area(shapes))
 
-    def _check_columns(self, found: Survey) -> None:
+    def _check_columns(self, found: SourceSummary) -> None:
         """Refuses names of added columns that the file has already."""
-        added = [*columns_of(found.bands, self.statistics, is_points=self.is_points)]
+        added = [*value_columns(found.bands, self.statistics, is_points=self.is_points)]
         if found.mode in ("each", "paired"):
             added += [IMAGE, IMAGE_DATE]
         kept = self.places.table.column_names if self.id_field is None else [self.id_field]
@@ -377,7 +377,7 @@ class PointValues(OfDataset):
             )
 
 
-_OPTIONS = field_names(PointValues)
+_OPTIONS = option_names(PointValues)
 
 
 def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
@@ -387,7 +387,7 @@ def points_recipe(options: Mapping[str, Any]) -> tuple[PointValues, RunConfig]:
         UsageError: if an option is unknown, out of range, or contradicts another.
         RegionError: if the file cannot be used.
     """
-    recipe, config = split(PointValues, _OPTIONS, options, lambda made: f"points-{slug(made.dataset)}")
+    recipe, config = split_options(PointValues, _OPTIONS, options, lambda made: f"points-{slug(made.dataset)}")
     if recipe.places.kind == "points" or recipe.date_field is None:
         return recipe, config
     raise UsageError("--date-field is for points; polygons can have --each-image")
@@ -434,7 +434,7 @@ def points(
     """
     given = {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
     if isinstance(points, (str, Path)):
-        return fetch(*points_recipe({**given, "points": str(points)}))
+        return run_recipe(*points_recipe({**given, "points": str(points)}))
     with temporary_folder() as folder:
         path = _stored(points, folder)
         recipe, config = points_recipe({**given, "points": str(path)})
@@ -444,7 +444,7 @@ def points(
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 write_file(kept, path.read_bytes())
             recipe = replace(recipe, points=str(kept))
-        return fetch(recipe, config)
+        return run_recipe(recipe, config)
 
 
 def _stored(frame: Any, folder: Path) -> Path:

@@ -34,7 +34,7 @@ _COLUMNS = tuple(field.name for field in dataclasses.fields(Record))
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class CheckedUnit:
     """A unit that was tried.
 
     Attributes:
@@ -80,7 +80,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class RecipeCheck:
     """What a recipe does with a few units of its plan.
 
     Attributes:
@@ -95,7 +95,7 @@ class Check:
     name: str
     units: int
     is_whole: bool
-    tried: tuple[Tried, ...]
+    tried: tuple[CheckedUnit, ...]
     forecast: Forecast | None
     kept: Path | None = None
 
@@ -143,7 +143,7 @@ def _own_frames(traceback: str) -> Iterator[str]:
             yield line
 
 
-def check(recipe: Recipe, config: RunConfig, *, keep: Path | None = None) -> Check:
+def check_recipe(recipe: Recipe, config: RunConfig, *, keep: Path | None = None) -> RecipeCheck:
     """Plans, settles three units, and tells what came of them.
 
     Args:
@@ -158,7 +158,7 @@ def check(recipe: Recipe, config: RunConfig, *, keep: Path | None = None) -> Che
     """
     if config.dry_run or config.estimate_first is not None:
         raise UsageError("--check takes neither --dry-run nor --estimate: it is an estimate itself")
-    tried = Checked(recipe, config)
+    tried = CheckedRecipe(recipe, config)
     done = run(tried, dataclasses.replace(config, quiet=True, on_empty="keep", name=None))
     if not tried.is_through:
         raise KeyboardInterrupt
@@ -169,10 +169,10 @@ def check(recipe: Recipe, config: RunConfig, *, keep: Path | None = None) -> Che
         kept = keep / FOLDER
         for file in tried.files:
             _keep(done.path, file, kept)
-    return Check(recipe.name, tried.units, not tried.is_open, tuple(tried.tried), tried.forecast, kept)
+    return RecipeCheck(recipe.name, tried.units, not tried.is_open, tuple(tried.tried), tried.forecast, kept)
 
 
-class Checked:
+class CheckedRecipe:
     """A recipe of which three units are settled: the first, one from the middle, the last.
 
     Their ids and names are those that they will have in the run.
@@ -201,7 +201,7 @@ class Checked:
         self.needs_service = bool(getattr(recipe, "needs_service", True))
         self.units, self.is_open, self.is_through = 0, hasattr(recipe, "drive"), False
         self._is_stopped = False
-        self.tried: list[Tried] = []
+        self.tried: list[CheckedUnit] = []
         self.files: list[str] = []
         self.forecast: Forecast | None = None
 
@@ -278,7 +278,7 @@ def spread(first: int, end: int, count: int) -> list[int]:
     return [first + round(i * (there - 1) / (count - 1)) for i in range(count)]
 
 
-def _tried(bench: RecipeContext, positions: Sequence[int]) -> Iterator[Tried]:
+def _tried(bench: RecipeContext, positions: Sequence[int]) -> Iterator[CheckedUnit]:
     files: dict[int, list[str]] = {}
     for position, _, layer, file, size, *_ in bench.ledger.unit_files():
         words = file if layer is None else f"{file} ({layer})"
@@ -289,7 +289,7 @@ def _tried(bench: RecipeContext, positions: Sequence[int]) -> Iterator[Tried]:
             if given["position"] in positions:
                 record = Record(**{**given, "state": State(given["state"])})
                 alone = [] if record.file is None else [record.file]
-                yield Tried(unit_value(json.loads(unit)), record, tuple(files.get(record.position, alone)))
+                yield CheckedUnit(unit_value(json.loads(unit)), record, tuple(files.get(record.position, alone)))
 
 
 def _keep(folder: Path, file: str, kept: Path) -> None:

@@ -30,7 +30,7 @@ RUN_OPTIONS = frozenset({field.name for field in dataclasses.fields(RunConfig)} 
 """Options of every run."""
 
 
-def split(
+def split_options(
     recipe: Callable[..., RecipeT], names: frozenset[str], options: Mapping[str, Any], out: Callable[[RecipeT], str]
 ) -> tuple[RecipeT, RunConfig]:
     """Makes a recipe and the config of its run out of one set of options.
@@ -62,12 +62,12 @@ def split(
     return made, RunConfig(out=Path(folder) if folder else Path("outputs") / out(made), **rest)
 
 
-def fetch(recipe: Recipe, config: RunConfig) -> Run | Estimate:
+def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:
     """Runs a recipe, or estimates it where the config says ``dry_run``."""
     return estimate(recipe, config) if config.dry_run else run(recipe, config)
 
 
-def field_names(config: type) -> frozenset[str]:
+def option_names(config: type) -> frozenset[str]:
     """Names of the options that a frozen config takes."""
     return frozenset(field.name for field in dataclasses.fields(config) if field.init)
 
@@ -77,7 +77,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
-class OfDataset:
+class DatasetRecipe:
     """What every recipe that reads one dataset knows of it."""
 
     dataset: str
@@ -103,7 +103,7 @@ class OfDataset:
         return self.known.bands if self.known else ()
 
 
-def names_of(names: str | Sequence[str]) -> tuple[str, ...]:
+def split_names(names: str | Sequence[str]) -> tuple[str, ...]:
     """Names as the command line has them, ``"R, G, B"`` (and not its letters), or in a sequence."""
     return tuple(name.strip() for name in (names.split(",") if isinstance(names, str) else names))
 

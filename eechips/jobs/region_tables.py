@@ -28,7 +28,7 @@ MOST_ROWS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class TableLayout:
     """What the table is to be.
 
     Attributes:
@@ -52,7 +52,7 @@ class Layout:
         return pa.schema([(self.id_column, ids), ("date", pa.string()), *numbers])
 
 
-def collate(results: Results, layout_for: Callable[[Unit], Layout], most_rows: int = MOST_ROWS) -> None:
+def merge_tables(results: Results, layout_for: Callable[[Unit], TableLayout], most_rows: int = MOST_ROWS) -> None:
     """Puts the parts of a run, Parquet files of some regions each, together to one table.
 
     Its rows are in the order of the regions' ids, and of each region in that of its part, whatever regions were asked
@@ -66,7 +66,7 @@ def collate(results: Results, layout_for: Callable[[Unit], Layout], most_rows: i
     """
     parts: list[Path] = []
     missing = rows = 0
-    layout: Layout | None = None
+    layout: TableLayout | None = None
     for settled in results:
         layout = layout or layout_for(settled.unit)
         if settled.path is None:
@@ -129,7 +129,7 @@ class _Files:
         schema: of the rows.
     """
 
-    def __init__(self, results: Results, layout: Layout, schema: pa.Schema) -> None:
+    def __init__(self, results: Results, layout: TableLayout, schema: pa.Schema) -> None:
         self._results, self._layout, self._schema = results, layout, schema
         self._open: dict[str, tuple[ExitStack, Appender]] = {}
 

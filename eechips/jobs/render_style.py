@@ -15,7 +15,7 @@ _COUNTS = (1, 3)  # bands of a picture: grey or a palette's colours, or red, gre
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RenderStyle:
     """What a user says of the colours of results.
 
     Attributes:
@@ -37,7 +37,7 @@ class Look:
         return self.format in PICTURE_FORMATS
 
     @property
-    def is_given(self) -> bool:
+    def is_set(self) -> bool:
         """Whether the user says anything."""
         return self.minimum is not None or self.maximum is not None or bool(self.palette)
 
@@ -65,7 +65,7 @@ class Look:
         """
         if self.minimum is not None and self.maximum is not None and self.minimum >= self.maximum:
             raise UsageError(f"--min ({self.minimum:g}) must be below --max ({self.maximum:g})")
-        if not self.is_picture and self.is_given:
+        if not self.is_picture and self.is_set:
             raise UsageError(f"--min, --max and --palette make pictures (png, jpg); {self.format} holds the values")
 
     def check_empty(self, on_empty: str) -> None:

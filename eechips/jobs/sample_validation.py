@@ -10,7 +10,7 @@ from eechips.jobs.recipe_options import check_bands, check_dates, check_format, 
 from eechips.planning.date_matching import parse_window
 from eechips.planning.maps import parse_map
 from eechips.planning.min_distance import parse_distance
-from eechips.planning.regions import choices
+from eechips.planning.regions import describe_choices
 from eechips.recipe import CHIP_FORMATS
 from eechips.storage import NameTemplate
 
@@ -52,7 +52,7 @@ def check(recipe: ChipSample) -> None:
     _check_strategy(recipe)
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"--limit must be at least 1, not {recipe.limit}")
-    check_format(recipe.look.format, CHIP_FORMATS)
+    check_format(recipe.style.format, CHIP_FORMATS)
     check_positive("--scale", recipe.scale)
     check_dates(recipe.start, recipe.end)
     _check_grid(recipe)
@@ -103,7 +103,9 @@ def check_name_fields(template: NameTemplate, places: Places) -> None:
     """
     columns = [str(name) for name in places.table.column_names]
     for name in sorted(template.fields - {*columns, *_UNIT_FIELDS}):
-        raise UsageError(f"--name '{template.text}': {places.path} has no column {name!r}; {choices(name, columns)}")
+        raise UsageError(
+            f"--name '{template.text}': {places.path} has no column {name!r}; {describe_choices(name, columns)}"
+        )
 
 
 def _check_strategy(recipe: ChipSample) -> None:
@@ -159,9 +161,9 @@ def _check_grid(recipe: ChipSample) -> None:
 def _check_bands(recipe: ChipSample) -> None:
     for layer in recipe.layers:
         check_bands(layer.chosen)
-        recipe.look.check_chosen(layer.chosen)
-    recipe.look.check()
-    if len(recipe.layers) > 1 and recipe.look.is_given:
+        recipe.style.check_chosen(layer.chosen)
+    recipe.style.check()
+    if len(recipe.layers) > 1 and recipe.style.is_set:
         raise UsageError("--min, --max and --palette are for one dataset: with several, each has its usual colours")
 
 

@@ -16,12 +16,20 @@ from eechips.geo.grid import Grid
 from eechips.jobs.sample_validation import parse_classes
 from eechips.planning import chip_grids, samplers
 from eechips.planning.class_pool import MOST_PIXELS, ClassPool
-from eechips.planning.grid_alignment import Placement
-from eechips.planning.maps import Map, find_map, parse_map
-from eechips.planning.min_distance import Apart, parse_distance
-from eechips.planning.outlines import polygon_of
-from eechips.planning.strategies import Drawn, Given, Site, Strategy, in_rows, inside, listed
-from eechips.planning.stratified_draw import Draws, Keep, StrataPool
+from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.maps import MapBand, fetch_map, parse_map
+from eechips.planning.min_distance import MinDistance, parse_distance
+from eechips.planning.region_overlaps import region_polygon
+from eechips.planning.strategies import (
+    FixedStrategy,
+    RandomStrategy,
+    SampleSite,
+    Strategy,
+    listed_sites,
+    regular_sites,
+    sites_within,
+)
+from eechips.planning.stratified_draw import PointFilter, StrataPool, StratifiedDraw
 from eechips.text import format_extent
 
 if TYPE_CHECKING:
@@ -39,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Siting:
+class StrategyBuilder:
     """Makes the strategy of a sample.
 
     Attributes:
@@ -54,7 +62,7 @@ class Siting:
     region: ee.Geometry | None
     thumb_reach: float
     native: Grid
-    placement: Placement
+    placement: GridAlignment
 
     def strategy(self) -> Strategy:
         """The way to choose places.
@@ -71,69 +79,73 @@ class Siting:
         if recipe.total is not None:
             return self._total(recipe.total)
         if recipe.spacing is not None:
-            return Given(in_rows(self._outline(), parse_distance("--spacing", recipe.spacing)), self._keep())
+            return FixedStrategy(
+                regular_sites(self._outline(), parse_distance("--spacing", recipe.spacing)), self._keep()
+            )
         assert recipe.places is not None
-        sites = listed(recipe.places, recipe.date_field)
+        sites = listed_sites(recipe.places, recipe.date_field)
         if recipe.region is not None:
-            sites = inside(sites, self._outline())
-        return Given(sites, self._keep(), self._apart())
+            sites = sites_within(sites, self._outline())
+        return FixedStrategy(sites, self._keep(), self._apart())
 
-    def _per_ecoregion(self, count: int) -> Drawn:
+    def _per_ecoregion(self, count: int) -> RandomStrategy:
         recipe, apart = self.recipe, self._apart()
         assert self.region is not None
         name_field = "ECO_NAME" if recipe.ecoregions == samplers.ECOREGIONS else recipe.ecoregion_field
         strata = samplers.fetch_strata(self.region, recipe.ecoregions, recipe.ecoregion_field, name_field)
         fields = {stratum.id: {"eco_id": stratum.id, "eco_name": stratum.name} for stratum in strata}
         pool = StrataPool(strata, recipe.seed, self._keep(), is_thinned=apart is not None)
-        return Drawn(Draws(pool, list(fields), count, apart), fields, "eco_id")
+        return RandomStrategy(StratifiedDraw(pool, list(fields), count, apart), fields, "eco_id")
 
-    def _per_class(self, count: int) -> Drawn:
+    def _per_class(self, count: int) -> RandomStrategy:
         recipe = self.recipe
         assert recipe.class_image is not None
-        layer = find_map("--class-image", parse_map("--class-image", recipe.class_image), self.region)
+        layer = fetch_map("--class-image", parse_map("--class-image", recipe.class_image), self.region)
         wanted = None if recipe.classes is None else parse_classes(recipe.classes)
         pool = ClassPool(replace(layer, within=self._mask()), self._outline(), recipe.seed, wanted)
-        classes = pool.survey(count)
-        draws = Draws(pool, list(classes), count, self._apart())
-        return Drawn(draws, {number: {"class": number} for number in classes}, "class")
+        classes = pool.find_classes(count)
+        draws = StratifiedDraw(pool, list(classes), count, self._apart())
+        return RandomStrategy(draws, {number: {"class": number} for number in classes}, "class")
 
-    def _total(self, count: int) -> Drawn:
+    def _total(self, count: int) -> RandomStrategy:
         apart = self._apart()
         stratum = samplers.Stratum("total", "the region", self._outline())
         pool = StrataPool([stratum], self.recipe.seed, self._keep(), is_thinned=apart is not None)
-        return Drawn(Draws(pool, [stratum.id], count, apart), {stratum.id: {}})
+        return RandomStrategy(StratifiedDraw(pool, [stratum.id], count, apart), {stratum.id: {}})
 
     def _outline(self) -> BaseGeometry:
         """The region in degrees; the whole world where there is none."""
         region = self.recipe.region
-        return _WORLD if region is None else samplers.polygons_of(polygon_of(region))
+        return _WORLD if region is None else samplers.valid_polygons(region_polygon(region))
 
-    def _mask(self) -> Map | None:
+    def _mask(self) -> MapBand | None:
         """The map outside of which no places are wanted."""
         text = self.recipe.mask_image
-        return None if text is None else find_map("--mask-image", parse_map("--mask-image", text), self.region)
+        return None if text is None else fetch_map("--mask-image", parse_map("--mask-image", text), self.region)
 
-    def _keep(self) -> Keep | None:
+    def _keep(self) -> PointFilter | None:
         """What tells which places the mask leaves."""
         mask = self._mask()
         return None if mask is None else mask.counts
 
-    def _apart(self) -> Apart | None:
+    def _apart(self) -> MinDistance | None:
         """What keeps places apart, if they are to be."""
         recipe = self.recipe
         if recipe.min_distance is None:
             return None
         if recipe.min_distance != "chip":
-            return Apart.of_distance(parse_distance("--min-distance", recipe.min_distance))
+            return MinDistance.of_distance(parse_distance("--min-distance", recipe.min_distance))
         if recipe.grid_mode == "thumb":
-            return Apart.of_distance(2.0 * math.sqrt(2.0) * self.thumb_reach * _THUMB_MARGIN)
-        return Apart(lambda points: chip_grids.reaches(self.placement, self.native, points, recipe.dimensions))
+            return MinDistance.of_distance(2.0 * math.sqrt(2.0) * self.thumb_reach * _THUMB_MARGIN)
+        return MinDistance(
+            lambda points: chip_grids.chip_reaches(self.placement, self.native, points, recipe.dimensions)
+        )
 
 
-def tell(recipe: ChipSample, strategy: Strategy, sites: Sequence[Site]) -> None:
+def log_sites(recipe: ChipSample, strategy: Strategy, sites: Sequence[SampleSite]) -> None:
     """Log what was planned, the extent of it, and what could not be planned."""
     _log.info("Extent: %s", format_extent(*shapely.MultiPoint([site.point for site in sites]).bounds))
-    if not isinstance(strategy, Drawn):
+    if not isinstance(strategy, RandomStrategy):
         _log.info("Places: %s", f"{len(sites):,}")
         return
     names = [str(f.get("eco_name", f.get("class", "the region"))) for f in strategy.fields.values()]

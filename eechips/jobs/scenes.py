@@ -28,13 +28,13 @@ from eechips.engine.context import RunContext
 from eechips.engine.run_log import RunLog
 from eechips.errors import StorageError, UsageError
 from eechips.jobs.asset_store import Put, check_store, open_store
-from eechips.jobs.recipe_options import check_dates, fetch, field_names, names_of, slug, split, takes
+from eechips.jobs.recipe_options import check_dates, option_names, run_recipe, slug, split_names, split_options, takes
 from eechips.jobs.scene_assembly import assemble_scenes
 from eechips.jobs.scene_catalogue import SceneSearch
 from eechips.jobs.scene_refresh import refresh_scenes
 from eechips.jobs.scene_transfer import SceneContext, remove_if_empty
 from eechips.manifest.run import Run
-from eechips.planning.image_filters import Condition, parse_condition
+from eechips.planning.image_filters import PropertyCondition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.recipe import Unit, canonical_json, unit_id
 from eechips.storage import ID_LENGTH, LocalStore
@@ -133,15 +133,15 @@ class Scenes:
     @cached_property
     def collections(self) -> tuple[str, ...]:
         """Ids of the collections."""
-        return names_of(self.collection) if self.collection else ()
+        return split_names(self.collection) if self.collection else ()
 
     @cached_property
     def asset_names(self) -> tuple[str, ...] | None:
         """Names of the assets to take."""
-        return None if self.assets is None else names_of(self.assets)
+        return None if self.assets is None else split_names(self.assets)
 
     @cached_property
-    def conditions(self) -> tuple[Condition, ...]:
+    def conditions(self) -> tuple[PropertyCondition, ...]:
         """Parsed."""
         texts = (self.where,) if isinstance(self.where, str) else self.where
         return tuple(parse_condition(text) for text in texts if text)
@@ -149,12 +149,12 @@ class Scenes:
     @cached_property
     def access(self) -> Auth:
         """How addresses are made to open."""
-        hosts = names_of(self.auth_host) if self.auth_host else ()
+        hosts = split_names(self.auth_host) if self.auth_host else ()
         return Auth(kind=self.auth, hosts=hosts, token_url=self.token_url, requester_pays=self.requester_pays)
 
     @cached_property
     def _kept_names(self) -> tuple[str, ...]:
-        return names_of(self.keep_query) if self.keep_query else ()
+        return split_names(self.keep_query) if self.keep_query else ()
 
     @cached_property
     def search(self) -> Search:
@@ -363,7 +363,7 @@ def _folder(recipe: Scenes) -> str:
     return f"scenes-{slug('-'.join(recipe.collections) or 'stac')}"
 
 
-_OPTIONS = field_names(Scenes)
+_OPTIONS = option_names(Scenes)
 
 
 def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
@@ -382,7 +382,7 @@ def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
         raise UsageError("executor must be 'threads': transfers share connections, tokens and the rate")
     for name, value in {"read_timeout": _READ_TIMEOUT, "unit_timeout": _UNIT_TIMEOUT}.items():
         chosen.setdefault(name, value)
-    recipe, config = split(Scenes, _OPTIONS, chosen, _folder)
+    recipe, config = split_options(Scenes, _OPTIONS, chosen, _folder)
     if config.results is not None:
         raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
     return recipe, dataclasses.replace(config, executor="threads")
@@ -425,4 +425,4 @@ def scenes(
     recipe, config = scenes_recipe({"stac": str(stac), "out": out, "dry_run": dry_run, **options})
     if refresh and not dry_run:
         refresh_scenes(recipe, config)
-    return fetch(recipe, config)
+    return run_recipe(recipe, config)

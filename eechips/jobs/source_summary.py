@@ -27,7 +27,7 @@ _CLOSE = 1e-6  # of a pixel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Survey:
+class SourceSummary:
     """What was found out about a dataset before places are divided into cells.
 
     Attributes:
@@ -76,7 +76,7 @@ class Survey:
         return self.grid if self.is_aligned and len(self.groups) == 1 else None
 
 
-def survey(about: asset_metadata.Facts, names: Sequence[str], mode: Mode) -> Survey:
+def summarize_source(about: asset_metadata.AssetMetadata, names: Sequence[str], mode: Mode) -> SourceSummary:
     """What is known of a dataset without another request.
 
     Args:
@@ -88,24 +88,24 @@ def survey(about: asset_metadata.Facts, names: Sequence[str], mode: Mode) -> Sur
         UnknownDatasetError: if there is no such band.
     """
     bands = about.select(names)
-    return Survey(
+    return SourceSummary(
         mode=mode,
         bands=tuple(band.name for band in bands),
         dtypes=tuple(band.dtype for band in bands),
         groups=_groups(bands),
-        pixel=min(asset_metadata.scale(band) for band in bands),
+        pixel=min(asset_metadata.band_scale(band) for band in bands),
         grid=bands[0].grid,
         is_aligned=mode == "image",
     )
 
 
 def count_images(
-    found: Survey,
+    found: SourceSummary,
     dataset: str,
     places: npt.NDArray[np.object_],
     days: tuple[str | None, str | None],
     reach: float,
-) -> Survey:
+) -> SourceSummary:
     """A survey of a collection with the number of its images, and whether their grids are one. Two requests or more.
 
     Args:
@@ -117,7 +117,7 @@ def count_images(
     """
     probes = places[np.unique(np.linspace(0, len(places) - 1, _PROBES).astype(int))]
     at = shapely.get_coordinates(shapely.centroid(probes)).tolist()
-    images = asset_metadata.images(dataset, "collection", *days)
+    images = asset_metadata.filter_images(dataset, "collection", *days)
     nearby = images.filterBounds(ee.Geometry.MultiPoint(at))
     asked = [
         *(images.filterBounds(ee.Geometry.Point(xy)).size() for xy in at),
@@ -136,12 +136,12 @@ def count_images(
     if union > _MOST_SCENES:
         return found
     there = _around(images, places).limit(_MOST_SCENES + 1)
-    scenes = [inventory.scenes(there, dataset, group[0]) for group in found.groups]
-    is_aligned = all(len(each) <= _MOST_SCENES and on_one_lattice(scene.grid for scene in each) for each in scenes)
+    scenes = [inventory.list_scenes(there, dataset, group[0]) for group in found.groups]
+    is_aligned = all(len(each) <= _MOST_SCENES and share_pixels(scene.grid for scene in each) for each in scenes)
     return replace(found, is_aligned=is_aligned and all(scenes))
 
 
-def on_one_lattice(grids: Iterable[Grid]) -> bool:
+def share_pixels(grids: Iterable[Grid]) -> bool:
     """Whether the pixels of grids lie exactly above each other, as far as the grids reach."""
     first: Grid | None = None
     for grid in grids:
@@ -167,7 +167,7 @@ def _groups(bands: Sequence[asset_metadata.Band]) -> tuple[tuple[str, ...], ...]
     groups: list[tuple[Grid, list[str]]] = []
     for band in bands:
         for grid, names in groups:
-            if on_one_lattice((grid, band.grid)):
+            if share_pixels((grid, band.grid)):
                 names.append(band.name)
                 break
         else:

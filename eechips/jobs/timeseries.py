@@ -17,32 +17,32 @@ from eechips.engine.assembly import Results
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, Transform
 from eechips.jobs.recipe_options import (
-    OfDataset,
+    DatasetRecipe,
     check_bands,
     check_dataset,
     check_dates,
     check_format,
-    fetch,
-    field_names,
-    names_of,
+    option_names,
+    run_recipe,
     slug,
-    split,
+    split_names,
+    split_options,
     takes,
 )
-from eechips.jobs.region_tables import OUTPUTS, Layout, Output, collate
-from eechips.jobs.zonal_statistics import Elements, Reduction, alone, composites, together
+from eechips.jobs.region_tables import OUTPUTS, Output, TableLayout, merge_tables
+from eechips.jobs.zonal_statistics import Elements, Reduction, composite_elements, reduce_region, reduce_regions
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, chip_grids
-from eechips.planning.asset_metadata import Facts
-from eechips.planning.cloud_masks import Mask, parse_mask
-from eechips.planning.grid_alignment import Placement
+from eechips.planning.asset_metadata import AssetMetadata
+from eechips.planning.cloud_masks import CloudMask, parse_mask
+from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.periods import Period, Step, parse_day, parse_step
 from eechips.planning.point_cells import TILE, Cost
 from eechips.planning.projection import nominal_scale
-from eechips.planning.region_batches import batches, look_at
-from eechips.planning.regions import BoxRegion, parse_box, planar
+from eechips.planning.region_batches import divide_regions, measure_images
+from eechips.planning.regions import BoxRegion, parse_box, planar_geometry
 from eechips.planning.statistics import Statistics, parse_statistics
-from eechips.planning.zones import Shapes, Zones, file_shapes, file_zones, table_shapes, table_zones
+from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, identity_of
 from eechips.storage import sha256_of
 
@@ -51,7 +51,7 @@ _MARGIN = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
-class TimeSeries(OfDataset):
+class TimeSeries(DatasetRecipe):
     """The recipe of ``eechips timeseries``.
 
     Each region has a row for each image of the dataset that meets it, in order of time, or for each period, with the
@@ -129,7 +129,7 @@ class TimeSeries(OfDataset):
 
     def __post_init__(self) -> None:
         if self.bands is not None:
-            object.__setattr__(self, "bands", names_of(self.bands))
+            object.__setattr__(self, "bands", split_names(self.bands))
         _check(self)
         object.__setattr__(self, "box", parse_box(self.bbox) if self.bbox else None)
         digest = sha256_of(Path(self.regions)) if self.is_file else None
@@ -148,7 +148,7 @@ class TimeSeries(OfDataset):
     @cached_property
     def _zones(self) -> Zones:
         """The regions of the file."""
-        return file_zones(Path(self.regions), self.id_field, self.box, repairs=self.repair)
+        return read_zones(Path(self.regions), self.id_field, self.box, repairs=self.repair)
 
     def __getstate__(self) -> dict[str, Any]:
         # Workers have the regions in their units.
@@ -177,14 +177,14 @@ class TimeSeries(OfDataset):
         return list(self.step.periods(parse_day(self.start), parse_day(self.end)))
 
     @cached_property
-    def cloud_mask(self) -> Mask | None:
+    def cloud_mask(self) -> CloudMask | None:
         """The mask, if there is one."""
         return parse_mask(self.mask, self.dataset_id)
 
     @property
-    def placement(self) -> Placement:
+    def placement(self) -> GridAlignment:
         """Where pixels lie."""
-        return Placement(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
+        return GridAlignment(crs=self.crs, scale=self.scale, align=self.align, transform=self.transform)
 
     @property
     def table_format(self) -> TableFormat:
@@ -247,7 +247,7 @@ class TimeSeries(OfDataset):
             UnknownDatasetError: if the dataset or a band does not exist.
             RegionError: if the table of regions or its column does not, or no region is left.
         """
-        about = asset_metadata.describe(self.dataset_id, self.known_kind, start=self.start, end=self.end)
+        about = asset_metadata.fetch_metadata(self.dataset_id, self.known_kind, start=self.start, end=self.end)
         if about.kind != "collection":
             raise _single_image(self)
         if self.bands or self.known:
@@ -256,21 +256,23 @@ class TimeSeries(OfDataset):
         else:
             bands = about.bands
             extra = {"bands": [band.name for band in bands]}
-        about = Facts(about.id, about.kind, bands)
-        zones = self._zones if self.is_file else table_zones(self.regions, self.id_field, self.box)
-        shapes = self._shapes(zones) if self.output != "region" or self._has_lattice else None
-        lattices = self._lattices(about, shapes) if shapes is not None and self._has_lattice else [None] * len(zones)
+        about = AssetMetadata(about.id, about.kind, bands)
+        zones = self._zones if self.is_file else fetch_zones(self.regions, self.id_field, self.box)
+        shapes = self._shapes(zones) if self.output != "region" or self._has_base_grid else None
+        base_grids = (
+            self._base_grids(about, shapes) if shapes is not None and self._has_base_grid else [None] * len(zones)
+        )
         if self.output == "region" or shapes is None:
-            for index, lattice in enumerate(lattices):
-                yield {"kind": "region", **_region(zones, index), **_placed(lattice), **extra}
+            for index, base_grid in enumerate(base_grids):
+                yield {"kind": "region", **_region(zones, index), **_placed(base_grid), **extra}
             return
-        for some in self._batches(about, shapes, lattices):
+        for some in self._batches(about, shapes, base_grids):
             bounds = shapes.bounds[some]
             yield {
                 "kind": "region",
                 "regions": [_region(zones, index) for index in some.tolist()],
                 "bounds": [*bounds[:, :2].min(axis=0).tolist(), *bounds[:, 2:].max(axis=0).tolist()],
-                **_placed(lattices[some[0]]),
+                **_placed(base_grids[some[0]]),
                 **extra,
             }
 
@@ -285,14 +287,14 @@ class TimeSeries(OfDataset):
             transform=tuple(unit["transform"]) if "transform" in unit else None,
             scale=self.scale if "crs" not in unit else None,
         )
-        images = asset_metadata.images(self.dataset_id, "collection", self.start, self.end)
+        images = asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end)
         if "region" in unit:
             geometry = self._geometry(unit)
             chosen = self._elements(images.filterBounds(geometry), bands)
-            return alone(chosen, reduction, unit["region"], geometry, self.table_format)
-        chosen = self._elements(images.filterBounds(planar(_around(*unit["bounds"]))), bands)
+            return reduce_region(chosen, reduction, unit["region"], geometry, self.table_format)
+        chosen = self._elements(images.filterBounds(planar_geometry(_around(*unit["bounds"]))), bands)
         regions = [(region["region"], self._geometry(region)) for region in unit["regions"]]
-        return together(chosen, reduction, regions)
+        return reduce_regions(chosen, reduction, regions)
 
     @property
     def assemble(self) -> Callable[[Results], None] | None:
@@ -300,11 +302,11 @@ class TimeSeries(OfDataset):
         return self._collate if self.output != "region" else None
 
     def _collate(self, results: Results) -> None:
-        collate(results, self._layout)
+        merge_tables(results, self._layout)
 
-    def _layout(self, unit: Unit) -> Layout:
+    def _layout(self, unit: Unit) -> TableLayout:
         bands = self._bands(unit)
-        return Layout(
+        return TableLayout(
             id_column=self.id_column,
             values=self.statistics.columns(bands),
             counts=self.statistics.counts(bands),
@@ -316,7 +318,7 @@ class TimeSeries(OfDataset):
         return tuple(self.bands or unit.get("bands") or self.known_bands)
 
     @property
-    def _has_lattice(self) -> bool:
+    def _has_base_grid(self) -> bool:
         """Whether the plan says which pixels are reduced. Else each image's own are, perhaps at another scale."""
         return self.step is not None or not self.placement.is_native
 
@@ -331,41 +333,43 @@ class TimeSeries(OfDataset):
 
         if self.step is None:
             return Elements(images, values)
-        return composites(Elements(images, values), bands, self.periods, self.composite)
+        return composite_elements(Elements(images, values), bands, self.periods, self.composite)
 
     def _geometry(self, region: Mapping[str, Any]) -> ee.Geometry:
         if "geometry" in region:
-            return planar(shapely.geometry.shape(region["geometry"]))
+            return planar_geometry(shapely.geometry.shape(region["geometry"]))
         table = ee.FeatureCollection(self.regions)
         geometry: ee.Geometry = table.filter(ee.Filter.eq(self.id_field, region["region"])).geometry()
         return geometry
 
-    def _shapes(self, zones: Zones) -> Shapes:
+    def _shapes(self, zones: Zones) -> ZoneShapes:
         if self.is_file:
-            return file_shapes(zones)
-        return table_shapes(self.regions, str(self.id_field), zones, is_whole=self.box is None)
+            return measure_zones(zones)
+        return fetch_zone_shapes(self.regions, str(self.id_field), zones, is_whole=self.box is None)
 
-    def _lattices(self, about: Facts, shapes: Shapes) -> list[Grid]:
+    def _base_grids(self, about: AssetMetadata, shapes: ZoneShapes) -> list[Grid]:
         """For each region the pixels that are reduced: on the latest image's grid there, unless placed elsewhere."""
         placement, own = self.placement.resolved(), about.bands[0].grid
         places = [(float(x), float(y)) for x, y in shapes.points]
         if not placement.is_native:
-            return [placement.lattice(own, place) for place in places]
-        images = asset_metadata.images(self.dataset_id, "collection", self.start, self.end)
-        found = chip_grids.sources(images, about.bands[0].name, places)
+            return [placement.base_grid(own, place) for place in places]
+        images = asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end)
+        found = chip_grids.find_images(images, about.bands[0].name, places)
         return [
-            placement.lattice(own if source is None else source.grid, place)
+            placement.base_grid(own if source is None else source.grid, place)
             for source, place in zip(found, places, strict=True)
         ]
 
-    def _batches(self, about: Facts, shapes: Shapes, lattices: Sequence[Grid | None]) -> Iterator[Any]:
-        imagery = look_at(asset_metadata.images(self.dataset_id, "collection", self.start, self.end), shapes)
+    def _batches(self, about: AssetMetadata, shapes: ZoneShapes, base_grids: Sequence[Grid | None]) -> Iterator[Any]:
+        imagery = measure_images(
+            asset_metadata.filter_images(self.dataset_id, "collection", self.start, self.end), shapes
+        )
         rows = len(self.periods) if self.step is not None else imagery.images
         names = self.statistics.columns([band.name for band in about.bands])
-        scale = self.scale or nominal_scale(lattices[0] or about.bands[0].grid)
+        scale = self.scale or nominal_scale(base_grids[0] or about.bands[0].grid)
         cost = Cost(values=rows * (1 + len(names)), images=imagery.images, tile=TILE * scale)
         most = None if self.batch == "auto" else self.batch
-        return batches(shapes, cost, imagery, groups=[_key(lattice) for lattice in lattices], most=most)
+        return divide_regions(shapes, cost, imagery, groups=[_key(base_grid) for base_grid in base_grids], most=most)
 
 
 def _around(west: float, south: float, east: float, north: float) -> BaseGeometry:
@@ -380,15 +384,15 @@ def _region(zones: Zones, index: int) -> dict[str, Any]:
     return {"region": zones.ids[index], "geometry": shapely.geometry.mapping(zones.geometries[index])}
 
 
-def _placed(lattice: Grid | None) -> dict[str, Any]:
-    return {} if lattice is None else {"crs": lattice.crs, "transform": list(lattice.transform)}
+def _placed(base_grid: Grid | None) -> dict[str, Any]:
+    return {} if base_grid is None else {"crs": base_grid.crs, "transform": list(base_grid.transform)}
 
 
-def _key(lattice: Grid | None) -> Any:
-    return None if lattice is None else (lattice.crs, lattice.transform)
+def _key(base_grid: Grid | None) -> Any:
+    return None if base_grid is None else (base_grid.crs, base_grid.transform)
 
 
-_OPTIONS = field_names(TimeSeries)
+_OPTIONS = option_names(TimeSeries)
 
 
 def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig]:
@@ -397,7 +401,7 @@ def timeseries_recipe(options: Mapping[str, Any]) -> tuple[TimeSeries, RunConfig
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
     """
-    recipe, config = split(TimeSeries, _OPTIONS, options, lambda made: f"timeseries-{slug(made.dataset)}")
+    recipe, config = split_options(TimeSeries, _OPTIONS, options, lambda made: f"timeseries-{slug(made.dataset)}")
     return recipe, config
 
 
@@ -428,7 +432,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
     Example:
         >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", id_field="geoid", reducer="max", local=True)
     """
-    return fetch(*timeseries_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return run_recipe(*timeseries_recipe({"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
 
 
 def _check(recipe: TimeSeries) -> None:

@@ -12,8 +12,8 @@ from typing import Any, Literal, overload
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import UsageError
 from eechips.jobs.function_recipe import FunctionRecipe, parameter_names
-from eechips.jobs.recipe_check import Check, check
-from eechips.jobs.recipe_options import RUN_OPTIONS, fetch, slug, split, takes
+from eechips.jobs.recipe_check import RecipeCheck, check_recipe
+from eechips.jobs.recipe_options import RUN_OPTIONS, run_recipe, slug, split_options, takes
 from eechips.manifest.run import Run
 from eechips.objects import is_address
 from eechips.recipe import Recipe, load_recipe
@@ -39,14 +39,14 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     is_old = source.initializes if source.is_recipe else source.is_script
     is_script = bool(arguments) or is_notebook(source.path) or (is_old and not options.get("parameters"))
     if not is_script:
-        return split(load_recipe, _OPTIONS, options, lambda made: slug(made.name))
+        return split_options(load_recipe, _OPTIONS, options, lambda made: slug(made.name))
     if options.pop("parameters", None):
         raise UsageError(f"-p is for recipes: {source.path} is a script, whose arguments follow after --")
     if options.get("name"):
         raise UsageError(f"--name is for recipes: {source.path} is a script, which names its files itself")
     if options.get("project") is None and not os.environ.get("EECHIPS_PROJECT"):
         options["project"] = source.project
-    _, config = split(lambda path: source, frozenset({"path"}), options, lambda made: slug(made.path.stem))
+    _, config = split_options(lambda path: source, frozenset({"path"}), options, lambda made: slug(made.path.stem))
     from eechips.scripts.script_recipe import ScriptRecipe
 
     return ScriptRecipe(source, tuple(arguments), config.out.absolute(), Path.cwd()), config
@@ -59,10 +59,10 @@ def function_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
         UsageError: if an option is unknown, or the functions are not those of a recipe.
         RecipeError: if they cannot be given to another process.
     """
-    return split(FunctionRecipe, _OF_FUNCTIONS, options, lambda made: slug(made.name))
+    return split_options(FunctionRecipe, _OF_FUNCTIONS, options, lambda made: slug(made.name))
 
 
-def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> Check:
+def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> RecipeCheck:
     """Tries three units of a recipe in a temporary folder; with a folder ``out`` their files stay, in ``out/check``.
 
     Args:
@@ -77,7 +77,7 @@ def checked(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], optio
     options = {name: value for name, value in options.items() if name != "ledger"}
     with temporary_folder() as folder:
         recipe, config = make({**options, "out": folder})
-        return check(recipe, config, keep=keep)
+        return check_recipe(recipe, config, keep=keep)
 
 
 @overload
@@ -103,7 +103,7 @@ def run(
     dry_run: Literal[False] = False,
     check: Literal[True],
     **keywords: Any,
-) -> Check: ...
+) -> RecipeCheck: ...
 @overload
 def run(
     recipe: str | Path | Callable[..., Iterable[Any]],
@@ -129,7 +129,7 @@ def run(
     redraw: Callable[..., Any] | None = None,
     assemble: Callable[[Any], None] | None = None,
     **keywords: Any,
-) -> Run | Estimate | Check:
+) -> Run | Estimate | RecipeCheck:
     """Runs a recipe: two functions, or a Python file with them; or a script that has a pool of its own.
 
     Functions may be defined in a cell of a notebook, in a program without a main guard, or at Python's prompt. They
@@ -186,7 +186,7 @@ def run(
         texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in given.items()}
         options.update(path=recipe, parameters=texts, arguments=tuple(arguments))
         make = script_recipe
-    return checked(make, options) if check else fetch(*make(options))
+    return checked(make, options) if check else run_recipe(*make(options))
 
 
 def _names_in(path: Path) -> tuple[str, ...]:

@@ -70,7 +70,7 @@ class Elements:
     is_everywhere: bool = False
 
 
-def composites(elements: Elements, bands: Sequence[str], periods: Sequence[Period], name: str) -> Elements:
+def composite_elements(elements: Elements, bands: Sequence[str], periods: Sequence[Period], name: str) -> Elements:
     """One image for each period, with the time of its first day; masked altogether where there is nothing in it.
 
     A composite has no projection of its own: reductions of it must say which pixels they mean.
@@ -99,7 +99,7 @@ def composites(elements: Elements, bands: Sequence[str], periods: Sequence[Perio
     return Elements(images, lambda image: image, is_everywhere=True)
 
 
-def alone(
+def reduce_region(
     elements: Elements, reduction: Reduction, region: Any, geometry: ee.Geometry, table_format: TableFormat
 ) -> Table:
     """The table of one region: a row for each image, in order of time.
@@ -126,7 +126,7 @@ def alone(
     return Table(Series(elements.images, row), columns=columns, format=table_format)
 
 
-def together(elements: Elements, reduction: Reduction, regions: Sequence[tuple[Any, ee.Geometry]]) -> Table:
+def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[tuple[Any, ee.Geometry]]) -> Table:
     """The table of several regions: region by region a row for each image that meets it, in order of time.
 
     Each image makes one feature, which holds the values of all regions: what an answer costs is counted by the feature,

@@ -14,7 +14,7 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.projection import nominal_scale
-from eechips.planning.regions import choices
+from eechips.planning.regions import describe_choices
 
 # Bounds of filterDate where the caller gives only one of the two: no image is older or newer than these.
 FIRST_DAY = "1800-01-01"
@@ -39,7 +39,7 @@ class Band:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class AssetMetadata:
     """An image, or the first image of a collection.
 
     Attributes:
@@ -61,11 +61,11 @@ class Facts:
         known = {band.name: band for band in self.bands}
         for name in names:
             if name not in known:
-                raise UnknownDatasetError(f"{self.id} has no band {name!r}; {choices(name, list(known))}")
+                raise UnknownDatasetError(f"{self.id} has no band {name!r}; {describe_choices(name, list(known))}")
         return tuple(known[name] for name in names)
 
 
-def kind_of(asset_id: str) -> datasets.Kind:
+def fetch_kind(asset_id: str) -> datasets.Kind:
     """Whether an asset is one image or a collection of images.
 
     Raises:
@@ -94,7 +94,9 @@ def _unknown(asset_id: str, error: ee.EEException) -> UnknownDatasetError:
     return UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it{hint}")
 
 
-def images(asset_id: str, kind: datasets.Kind, start: str | None = None, end: str | None = None) -> ee.ImageCollection:
+def filter_images(
+    asset_id: str, kind: datasets.Kind, start: str | None = None, end: str | None = None
+) -> ee.ImageCollection:
     """The images of a dataset between two dates.
 
     Args:
@@ -109,13 +111,13 @@ def images(asset_id: str, kind: datasets.Kind, start: str | None = None, end: st
     return collection
 
 
-def describe(
+def fetch_metadata(
     asset_id: str,
     kind: datasets.Kind | None = None,
     region: ee.Geometry | None = None,
     start: str | None = None,
     end: str | None = None,
-) -> Facts:
+) -> AssetMetadata:
     """The facts of a dataset, from its first image over a region between two dates.
 
     Args:
@@ -129,8 +131,8 @@ def describe(
         UnknownDatasetError: if there is no such dataset.
         UsageError: if it has no image there and then.
     """
-    kind = kind or kind_of(asset_id)
-    collection = images(asset_id, kind, start, end)
+    kind = kind or fetch_kind(asset_id)
+    collection = filter_images(asset_id, kind, start, end)
     if region is not None:
         collection = collection.filterBounds(region)
     first = ee.Image(asset_id) if kind == "image" else collection.first()
@@ -144,10 +146,10 @@ def describe(
         dates = f" between {start or 'the beginning'} and {end or 'today'}" if start or end else ""
         where = "" if region is None else " that meets the region"
         raise UsageError(f"{asset_id} has no image{dates}{where}")
-    return Facts(asset_id, kind, tuple(_band(band) for band in image["bands"]))
+    return AssetMetadata(asset_id, kind, tuple(_band(band) for band in image["bands"]))
 
 
-def scale(band: Band) -> float:
+def band_scale(band: Band) -> float:
     """Edge of a band's pixels in metres."""
     return nominal_scale(band.grid)
 

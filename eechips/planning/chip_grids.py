@@ -15,8 +15,8 @@ import shapely
 from eechips.errors import RegionError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
-from eechips.planning.expressions import nearest_first
-from eechips.planning.grid_alignment import Placement, cover, lattice_of
+from eechips.planning.expressions import sort_nearest_first
+from eechips.planning.grid_alignment import GridAlignment, aligned_grid, cover_region
 from eechips.planning.min_distance import great_circle
 from eechips.planning.projection import nominal_scale, parse_crs, project, unproject, utm_crs
 
@@ -36,7 +36,7 @@ _Rows = Sequence[tuple[float, ...]]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class PointImage:
     """The image under a point.
 
     Attributes:
@@ -50,9 +50,9 @@ class Source:
     grid: Grid
 
 
-def sources(
+def find_images(
     collection: ee.ImageCollection, band: str, points: Points, moments: Sequence[Moments] | None = None
-) -> Iterator[Source | None]:
+) -> Iterator[PointImage | None]:
     """The latest image of a collection that contains each point, or that nearest to a date; None where there is none.
 
     Args:
@@ -73,7 +73,7 @@ def sources(
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class ChipBounds:
     """The bounds of a buffer around a point, and the image under the point.
 
     Attributes:
@@ -87,13 +87,13 @@ class Bounds:
     time: int | None = None
 
 
-def around(
+def buffer_bounds(
     points: Points,
     radius: float,
     size: tuple[int, int],
     collection: ee.ImageCollection | None = None,
     moments: Sequence[Moments] | None = None,
-) -> Iterator[Bounds]:
+) -> Iterator[ChipBounds]:
     """Compute the bounds of a buffer around each point on the server, and find the image under each point.
 
     Args:
@@ -101,7 +101,7 @@ def around(
         radius: of the buffer in metres.
         size: width and height in pixels.
         collection: whose image is asked for in the same request; None to ask for none.
-        moments: as for :func:`sources`.
+        moments: as for :func:`find_images`.
     """
     latest = None if collection is None else _latest(collection, is_paired=moments is not None)
 
@@ -118,7 +118,7 @@ def around(
             west, east = east, west + 360.0
         transform = ((east - west) / width, 0.0, west, 0.0, (south - north) / height, north)
         image = found[0] if found else {}
-        yield Bounds(Grid("EPSG:4326", transform, width, height), image.get("index"), _time(image))
+        yield ChipBounds(Grid("EPSG:4326", transform, width, height), image.get("index"), _time(image))
 
 
 def _rows(points: Points, moments: Sequence[Moments] | None) -> _Rows:
@@ -137,7 +137,7 @@ def _latest(collection: ee.ImageCollection, *, is_paired: bool) -> Callable[[Any
         if not is_paired:
             return there.sort("system:time_start", False).limit(1).toList(1)
         there = there.filterDate(ee.Date(values.get(3)), ee.Date(values.get(4)))
-        return nearest_first(there, values.getNumber(2)).limit(1).toList(1)
+        return sort_nearest_first(there, values.getNumber(2)).limit(1).toList(1)
 
     return find
 
@@ -153,14 +153,14 @@ def _each(rows: _Rows, function: Callable[[Any], Any]) -> Iterator[Any]:
         answers: Any = ee.List([list(row) for row in some]).map(function).getInfo()
         return list(answers)
 
-    return planning_requests.ask_each(rows, ask, size=POINTS_PER_REQUEST)
+    return planning_requests.request_each(rows, ask, size=POINTS_PER_REQUEST)
 
 
-def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
-    """The chip of a size around a point on a lattice.
+def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
+    """The chip of a size around a point on a base_grid.
 
     Args:
-        grid: the lattice.
+        grid: the base_grid.
         point: longitude and latitude in degrees.
         size: width and height in pixels.
 
@@ -173,7 +173,7 @@ def snap(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
     return grid.snap_around(x, y, size)
 
 
-def placed(placement: Placement, native: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
+def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float], size: tuple[int, int]) -> Grid:
     """The chip of a size around a point, where a placement puts it.
 
     Args:
@@ -185,17 +185,17 @@ def placed(placement: Placement, native: Grid, point: tuple[float, float], size:
     Raises:
         RegionError: if the CRS does not reach there.
     """
-    lattice = placement.lattice(native, point)
+    base_grid = placement.base_grid(native, point)
     if not placement.is_native:
-        cover(lattice, shapely.Point(point))  # refuses what is far from a zone
+        cover_region(base_grid, shapely.Point(point))  # refuses what is far from a zone
     elif parse_crs(native.crs).is_geographic and point[0] < native.transform[2] - 180.0:
         # An image that begins so much further east and shows the place reaches over the antimeridian.
         point = (point[0] + 360.0, point[1])
-    return snap(lattice, point, size)
+    return snap_chip(base_grid, point, size)
 
 
-def reaches(
-    placement: Placement, native: Grid, points: npt.NDArray[np.float64], size: tuple[int, int]
+def chip_reaches(
+    placement: GridAlignment, native: Grid, points: npt.NDArray[np.float64], size: tuple[int, int]
 ) -> npt.NDArray[np.float64]:
     """How far the corners of chips are from the places that they are taken at, in metres on the sphere.
 
@@ -213,30 +213,30 @@ def reaches(
         scale = nominal_scale(native) if placement.scale is None else placement.scale
         metres = scale * math.hypot(size[0] + 1, size[1] + 1) / 2.0
         return np.full(len(points), metres * _ZONE_MARGIN)
-    lattice = placement.lattice(native, (float(points[0, 0]), float(points[0, 1])))
-    a, b, _, d, e, _ = lattice.transform
-    centres = project(lattice.crs, points)
+    base_grid = placement.base_grid(native, (float(points[0, 0]), float(points[0, 1])))
+    a, b, _, d, e, _ = base_grid.transform
+    centres = project(base_grid.crs, points)
     half = [
         (i * (size[0] + 1) / 2.0, j * (size[1] + 1) / 2.0) for i in (-1, 1) for j in (-1, 1)
     ]  # a pixel for snapping
-    corners = [unproject(lattice.crs, centres + np.array([a * x + b * y, d * x + e * y])) for x, y in half]
+    corners = [unproject(base_grid.crs, centres + np.array([a * x + b * y, d * x + e * y])) for x, y in half]
     far = np.max([great_circle(points, corner) for corner in corners], axis=0)
     # A corner beyond where the CRS has coordinates: as far as its pixels say.
-    nominal = nominal_scale(lattice) * math.hypot(size[0] + 1, size[1] + 1) / 2.0
+    nominal = nominal_scale(base_grid) * math.hypot(size[0] + 1, size[1] + 1) / 2.0
     reach: npt.NDArray[np.float64] = np.where(np.isfinite(far), far, nominal)
     return reach
 
 
 def utm_grid(point: tuple[float, float], scale: float) -> Grid:
     """A grid for a point that no image contains: its UTM zone, pixel corners at multiples of the scale."""
-    return lattice_of(utm_crs(*point), scale)
+    return aligned_grid(utm_crs(*point), scale)
 
 
-def _source(answer: dict[str, Any]) -> Source:
+def _source(answer: dict[str, Any]) -> PointImage:
     projection = answer["projection"]
     a, b, c, d, e, f = projection["transform"]
     crs = projection.get("crs") or projection["wkt"]
-    return Source(answer["index"], _time(answer), Grid(crs, (a, b, c, d, e, f), 1, 1))
+    return PointImage(answer["index"], _time(answer), Grid(crs, (a, b, c, d, e, f), 1, 1))
 
 
 def _time(answer: dict[str, Any]) -> int | None:

@@ -16,10 +16,10 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, Window
-from eechips.planning.grid_alignment import cover
-from eechips.planning.maps import Map, is_class
+from eechips.planning.grid_alignment import cover_region
+from eechips.planning.maps import MapBand, is_class
 from eechips.planning.projection import parse_crs, unproject
-from eechips.planning.samplers import DIGITS, Stream
+from eechips.planning.samplers import DIGITS, PointStream
 from eechips.planning.stratified_draw import Key, Point
 
 MOST_CLASSES = 256
@@ -64,7 +64,7 @@ class ClassPool:
 
     def __init__(
         self,
-        layer: Map,
+        layer: MapBand,
         region: BaseGeometry,
         seed: int,
         classes: Sequence[int] | None = None,
@@ -74,10 +74,10 @@ class ClassPool:
         self._map, self._region, self._seed = layer, region, seed
         self._wanted = tuple(classes) if classes is not None else None
         try:
-            self._window: Grid | None = cover(layer.grid, region)
+            self._window: Grid | None = cover_region(layer.grid, region)
         except RegionError:  # it is too large for the projection: only points are drawn
             self._window = None
-        self._stream = Stream(region, seed, f"classes of {layer.name}")
+        self._stream = PointStream(region, seed, f"classes of {layer.name}")
         self._few, self._drawn = few_pixels, 0
         self._found: dict[int, list[Point]] = {}
         self._given: dict[int, int] = {}
@@ -92,7 +92,7 @@ class ClassPool:
         """The classes, in their order."""
         return self._wanted if self._wanted is not None else tuple(sorted(self._found))
 
-    def survey(self, target: int) -> tuple[int, ...]:
+    def find_classes(self, target: int) -> tuple[int, ...]:
         """Finds out which classes there are, as far as the first candidates tell.
 
         Raises:
@@ -113,7 +113,7 @@ class ClassPool:
         return self.classes
 
     def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
-        """Further candidates; see ``eechips.planning.stratified_draw.Pool``."""
+        """Further candidates; see ``eechips.planning.stratified_draw.PointPool``."""
         lacking = self._lacking(wanted)
         while lacking and not self.is_complete and self._is_worth_drawing(lacking):
             self._draw(max(_FIRST, min(self._effort(lacking), self._drawn)))

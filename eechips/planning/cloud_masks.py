@@ -1,7 +1,7 @@
 """Cloud masks, made of each dataset's own quality bands.
 
-:func:`parse_mask` finds the one that ``--mask`` names for a dataset; ``Mask.apply`` selects bands of an image and masks
-them. Nothing here asks the server.
+:func:`parse_mask` finds the mask of a dataset by name; ``CloudMask.apply`` selects bands of an image and masks
+them. No request is sent here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from eechips.quality_bands import HALF, SOURCES, Bits, Source, masks_of
 
 
 @dataclass(frozen=True, slots=True)
-class Mask:
+class CloudMask:
     """A mask as the user wants it. Hashable, and travels to workers.
 
     Attributes:
@@ -79,7 +79,7 @@ class Mask:
         return tuple(bits for kind in self.source.kinds if kind.name in self.kinds for bits in kind.bits)
 
 
-def parse_mask(text: str | None, dataset: str) -> Mask | None:
+def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
     """The mask that ``--mask`` names.
 
     Args:
@@ -102,11 +102,11 @@ def parse_mask(text: str | None, dataset: str) -> Mask | None:
             f"--mask {text}: {dataset} has no such mask; it has {_listed(there)}, and auto is {there[0].name}"
         )
     if source.score is not None:
-        return Mask(source, (), _threshold(text, detail) if colon else source.score.threshold)
-    return Mask(source, _kinds(text, source, detail) if colon else source.usual)
+        return CloudMask(source, (), _threshold(text, detail) if colon else source.score.threshold)
+    return CloudMask(source, _kinds(text, source, detail) if colon else source.usual)
 
 
-def parse_masks(text: str | None, datasets: Sequence[str]) -> tuple[Mask | None, ...]:
+def parse_masks(text: str | None, datasets: Sequence[str]) -> tuple[CloudMask | None, ...]:
     """The masks that ``--mask`` names for datasets that go together: None for one that has no such mask, as a map.
 
     Args:

@@ -14,7 +14,7 @@ _UNITS = {"h": dt.timedelta(hours=1), "d": dt.timedelta(days=1), "w": dt.timedel
 
 
 @dataclass(frozen=True, slots=True)
-class Pairing:
+class DateMatch:
     """The date that a chip is paired with.
 
     Attributes:
@@ -44,7 +44,7 @@ def parse_window(text: str) -> dt.timedelta:
     return window
 
 
-def iso(milliseconds: float) -> str:
+def format_moment(milliseconds: float) -> str:
     """Milliseconds since 1970 as ISO 8601, UTC: a day where that is all, else a moment."""
     moment = dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.timezone.utc)
     if moment.time() == dt.time():
@@ -52,8 +52,8 @@ def iso(milliseconds: float) -> str:
     return utc(milliseconds)
 
 
-def milliseconds(text: str) -> int:
-    """The inverse of :func:`iso`."""
+def parse_moment(text: str) -> int:
+    """The inverse of :func:`format_moment`."""
     moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
     moment = moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
     return round(moment.timestamp() * 1000)

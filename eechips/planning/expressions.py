@@ -15,8 +15,8 @@ import ee
 from eechips.datasets import Kind
 from eechips.geo.grid import Grid
 from eechips.planning import asset_metadata
-from eechips.planning.cloud_masks import Mask
-from eechips.planning.date_matching import Pairing
+from eechips.planning.cloud_masks import CloudMask
+from eechips.planning.date_matching import DateMatch
 from eechips.planning.projection import nominal_scale
 from eechips.recipe.template import Template
 
@@ -24,7 +24,7 @@ _GAP = "eechips_gap"  # a property that images have while they are sorted
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class LayerImages:
     """The images of a dataset that chips show, the same for all of them: what is fixed in their templates.
 
     Attributes:
@@ -41,7 +41,7 @@ class Images:
     start: str | None
     end: str | None
     bands: tuple[str, ...]
-    mask: Mask | None = None
+    mask: CloudMask | None = None
 
     def mosaic(self, images: ee.ImageCollection, *others: ee.Image) -> ee.Image:
         """Images on top of each other, the last on top, and above all of them others with the same bands.
@@ -57,14 +57,14 @@ class Images:
 
     def over(self, box: ee.Geometry) -> ee.ImageCollection:
         """The images that meet a box, in order of time."""
-        found = asset_metadata.images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
+        found = asset_metadata.filter_images(self.dataset, self.kind, self.start, self.end).filterBounds(box)
         ordered: ee.ImageCollection = found.sort("system:time_start")
         return ordered
 
     def near(self, box: ee.Geometry, moment: str, first: str, last: str) -> ee.ImageCollection:
         """The images that meet a box between two moments; the last is that which is nearest to another moment."""
         found = self.over(box).filterDate(first, last)
-        ordered: ee.ImageCollection = nearest_first(found, ee.Date(moment).millis(), ascending=False)
+        ordered: ee.ImageCollection = sort_nearest_first(found, ee.Date(moment).millis(), ascending=False)
         return ordered
 
     def select(self, image: ee.Image) -> ee.Image:
@@ -83,7 +83,7 @@ class Images:
         return none
 
 
-def nearest_first(images: ee.ImageCollection, moment: Any, *, ascending: bool = True) -> ee.ImageCollection:
+def sort_nearest_first(images: ee.ImageCollection, moment: Any, *, ascending: bool = True) -> ee.ImageCollection:
     """Images by the distance of their ``system:time_start`` to a moment in milliseconds; of two, the earlier first."""
 
     def measured(image: Any) -> Any:
@@ -94,13 +94,13 @@ def nearest_first(images: ee.ImageCollection, moment: Any, *, ascending: bool = 
     return ordered
 
 
-def view(
-    images: Images,
+def chip_image(
+    images: LayerImages,
     grid: Grid,
     coordinates: Sequence[float],
     *,
     source: str | None = None,
-    pairing: Pairing | None = None,
+    date_match: DateMatch | None = None,
     is_thumb: bool = False,
 ) -> Template:
     """What a chip shows.
@@ -110,51 +110,51 @@ def view(
         grid: of the chip.
         coordinates: of its place, longitude and latitude in degrees.
         source: id of the image that is on top; None for the latest, or that which is nearest to the date.
-        pairing: the date of the images; None for all of them, the latest on top.
+        date_match: the date of the images; None for all of them, the latest on top.
         is_thumb: whether the chip is the grid's bounds, in degrees.
     """
     if images.kind == "image":
         return Template(_stored, (images,))
-    if is_thumb and pairing is None:
+    if is_thumb and date_match is None:
         return Template(_shown, (images,), {"corners": list(grid.bounds)})
-    values: dict[str, Any] = {"coordinates": list(coordinates), "reach": reach_of(grid)}
-    if pairing is not None:
-        values |= {"moment": pairing.moment, "first": pairing.first, "last": pairing.last}
+    values: dict[str, Any] = {"coordinates": list(coordinates), "reach": chip_reach(grid)}
+    if date_match is not None:
+        values |= {"moment": date_match.moment, "first": date_match.first, "last": date_match.last}
     if source is not None:
         return Template(_shown_above, (images,), {**values, "source": source})
     return Template(_shown_around, (images,), values)
 
 
-def _stored(images: Images) -> ee.Image:
+def _stored(images: LayerImages) -> ee.Image:
     """The dataset itself."""
     image: ee.Image = ee.Image(images.dataset)
     return image if images.mask is None else images.select(image)
 
 
-def _shown(images: Images, corners: Sequence[float]) -> ee.Image:
+def _shown(images: LayerImages, corners: Sequence[float]) -> ee.Image:
     """What lies over a rectangle of degrees."""
     return images.mosaic(images.over(ee.Geometry.Rectangle(list(corners), None, False)), images.nothing())
 
 
-def _shown_around(images: Images, coordinates: Sequence[float], reach: float, **near: str) -> ee.Image:
+def _shown_around(images: LayerImages, coordinates: Sequence[float], reach: float, **near: str) -> ee.Image:
     """What lies around a point."""
-    box = around(coordinates, reach)
+    box = box_around(coordinates, reach)
     return images.mosaic(images.near(box, **near) if near else images.over(box), images.nothing())
 
 
-def _shown_above(images: Images, coordinates: Sequence[float], reach: float, source: str, **near: str) -> ee.Image:
+def _shown_above(images: LayerImages, coordinates: Sequence[float], reach: float, source: str, **near: str) -> ee.Image:
     """What lies around a point; above all, the image whose grid the chip has.
 
     So a chip on a native grid shows one acquisition wherever that has pixels, untouched, and other images,
     resampled, only beyond its edge.
     """
-    box = around(coordinates, reach)
+    box = box_around(coordinates, reach)
     below = images.mosaic(images.near(box, **near) if near else images.over(box))
     image: ee.Image = ee.ImageCollection([below, images.select(ee.Image(source))]).mosaic()
     return image
 
 
-def reach_of(grid: Grid) -> float:
+def chip_reach(grid: Grid) -> float:
     """Metres around a chip's place within which all that it shows lies.
 
     The greater side, where half the diagonal is the least: a projection stretches some distances.
@@ -162,7 +162,7 @@ def reach_of(grid: Grid) -> float:
     return nominal_scale(grid) * max(grid.width, grid.height)
 
 
-def around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
+def box_around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
     """A box around a place."""
     box: ee.Geometry = ee.Geometry.Point(list(coordinates)).buffer(reach).bounds()
     return box

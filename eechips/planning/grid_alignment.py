@@ -1,6 +1,6 @@
 """Lattices: the endless grids of pixels of which chips, scenes and mosaics are windows.
 
-A lattice is a :class:`~eechips.geo.grid.Grid` whose size does not matter: its CRS says what the coordinates mean, its
+A base_grid is a :class:`~eechips.geo.grid.Grid` whose size does not matter: its CRS says what the coordinates mean, its
 transform where pixel corners lie. Two rasters on one lattice have their pixels exactly above each other.
 """
 
@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, Transform
-from eechips.planning.asset_metadata import describe
+from eechips.planning.asset_metadata import fetch_metadata
 from eechips.planning.projection import metres_per_unit, nominal_scale, parse_crs, project, utm_crs
 
 UTM_NORTH, UTM_SOUTH = 84.0, -80.0
@@ -32,7 +32,7 @@ _NEIGHBOURS = 1.0  # units of a CRS: places so near to each other are the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Placement:
+class GridAlignment:
     """How a user wants pixels to lie.
 
     Attributes:
@@ -41,7 +41,7 @@ class Placement:
         scale: edge of a pixel in metres; None for the source's. A degree counts as one of the equator, as for
             ``ee.Projection.nominalScale``.
         align: id of an image on whose pixels everything is to lie; excludes the others.
-        transform: of the lattice, exactly, in the units of ``crs``; excludes scale, and needs a crs by name.
+        transform: of the base_grid, exactly, in the units of ``crs``; excludes scale, and needs a crs by name.
 
     Raises:
         UsageError: if they contradict each other.
@@ -90,7 +90,7 @@ class Placement:
         transform = None if self.transform is None else list(self.transform)
         return {"crs": self.crs, "scale": self.scale, "align": self.align, "transform": transform}
 
-    def resolved(self) -> Placement:
+    def resolved(self) -> GridAlignment:
         """With ``align`` looked up on the server: its first band's CRS and transform. ``ee`` must be initialised.
 
         Raises:
@@ -98,10 +98,10 @@ class Placement:
         """
         if self.align is None:
             return self
-        grid = describe(self.align).bands[0].grid
+        grid = fetch_metadata(self.align).bands[0].grid
         return replace(self, align=None, crs=grid.crs, transform=grid.transform)
 
-    def lattice(self, native: Grid, place: tuple[float, float]) -> Grid:
+    def base_grid(self, native: Grid, place: tuple[float, float]) -> Grid:
         """The lattice for what lies around a place.
 
         Args:
@@ -116,12 +116,12 @@ class Placement:
         if self.transform is not None:
             return Grid(self.crs, self.transform, 1, 1)
         if self.crs == "native":
-            return rescaled(native, self.scale)
+            return rescale_grid(native, self.scale)
         scale = nominal_scale(native) if self.scale is None else self.scale
-        return lattice_of(utm_of(*place) if self.crs == "utm" else self.crs, scale)
+        return aligned_grid(find_utm_crs(*place) if self.crs == "utm" else self.crs, scale)
 
 
-def lattice_of(crs: str, scale: float) -> Grid:
+def aligned_grid(crs: str, scale: float) -> Grid:
     """North-up pixels of a CRS with corners at multiples of their edge.
 
     Args:
@@ -132,14 +132,14 @@ def lattice_of(crs: str, scale: float) -> Grid:
     return Grid(crs, (edge, 0.0, 0.0, 0.0, -edge, 0.0), 1, 1)
 
 
-def rescaled(grid: Grid, scale: float | None) -> Grid:
+def rescale_grid(grid: Grid, scale: float | None) -> Grid:
     """A grid's lattice with pixels of another size: origin and axes stay. None for its own size."""
     a, b, c, d, e, f = grid.transform
     factor = 1.0 if scale is None else scale / nominal_scale(grid)
     return Grid(grid.crs, (a * factor, b * factor, c, d * factor, e * factor, f), 1, 1)
 
 
-def utm_of(longitude: float, latitude: float) -> str:
+def find_utm_crs(longitude: float, latitude: float) -> str:
     """EPSG code of the UTM zone of a place.
 
     Raises:
@@ -151,11 +151,11 @@ def utm_of(longitude: float, latitude: float) -> str:
     return utm_crs(longitude, latitude)
 
 
-def cover(lattice: Grid, region: BaseGeometry) -> Grid:
+def cover_region(base_grid: Grid, region: BaseGeometry) -> Grid:
     """The smallest window of a lattice that holds a region.
 
     Args:
-        lattice: CRS and transform.
+        base_grid: CRS and transform.
         region: polygons or points in longitude and latitude, edges straight in that plane. Parts on both sides of the
             antimeridian, as a box across it has, are one region: where the CRS counts in degrees, the window then
             reaches beyond 180.
@@ -163,8 +163,8 @@ def cover(lattice: Grid, region: BaseGeometry) -> Grid:
     Raises:
         RegionError: if the region does not lie within the CRS's reach.
     """
-    crs = parse_crs(lattice.crs)
-    joined = joined_at_antimeridian(region)
+    crs = parse_crs(base_grid.crs)
+    joined = join_at_antimeridian(region)
     west, south, east, north = shapely.bounds(joined)
     _refuse_far_from_zone(crs, west, east)
     step = max(east - west, north - south) / _PARTS
@@ -172,17 +172,17 @@ def cover(lattice: Grid, region: BaseGeometry) -> Grid:
     turns = np.floor((points[:, 0] + 180.0) / 360.0)
     xy = points
     if crs.to_epsg() != 4326:
-        xy = project(lattice.crs, points - np.column_stack([turns * 360.0, np.zeros(len(points))]))
+        xy = project(base_grid.crs, points - np.column_stack([turns * 360.0, np.zeros(len(points))]))
         if crs.is_geographic:
             xy[:, 0] += turns * 360.0
         elif turns.any():
-            _refuse_cut(lattice.crs, (south + north) / 2.0)
+            _refuse_cut(base_grid.crs, (south + north) / 2.0)
     if not np.isfinite(xy).all():
-        raise RegionError(f"the region reaches beyond where {lattice.crs} has coordinates: choose another --crs")
-    return _window(lattice, xy)
+        raise RegionError(f"the region reaches beyond where {base_grid.crs} has coordinates: choose another --crs")
+    return _window(base_grid, xy)
 
 
-def span(places: Sequence[Fraction]) -> tuple[int, int]:
+def pixel_span(places: Sequence[Fraction]) -> tuple[int, int]:
     """The pixels along an axis that cover some places.
 
     Args:
@@ -195,7 +195,7 @@ def span(places: Sequence[Fraction]) -> tuple[int, int]:
     return math.floor(min(places) + _CLOSE), math.ceil(max(places) - _CLOSE)
 
 
-def joined_at_antimeridian(region: BaseGeometry) -> BaseGeometry:
+def join_at_antimeridian(region: BaseGeometry) -> BaseGeometry:
     """A region whose parts touch 180 degrees from both sides, with those in the west moved beyond 180."""
     west, _, east, _ = shapely.bounds(region)
     parts = shapely.get_parts(region)
@@ -230,8 +230,8 @@ def _refuse_cut(crs: str, latitude: float) -> None:
         raise RegionError(f"the region crosses the antimeridian, where {crs} ends: choose --crs utm or EPSG:4326")
 
 
-def _window(lattice: Grid, xy: npt.NDArray[np.float64]) -> Grid:
+def _window(base_grid: Grid, xy: npt.NDArray[np.float64]) -> Grid:
     (west, south), (east, north) = xy.min(axis=0).tolist(), xy.max(axis=0).tolist()
-    corners = [lattice.pixel(x, y) for x in (west, east) for y in (south, north)]
-    (column, end_column), (row, end_row) = map(span, zip(*corners, strict=True))
-    return lattice.window(column, row, max(1, end_column - column), max(1, end_row - row))
+    corners = [base_grid.pixel(x, y) for x in (west, east) for y in (south, north)]
+    (column, end_column), (row, end_row) = map(pixel_span, zip(*corners, strict=True))
+    return base_grid.window(column, row, max(1, end_column - column), max(1, end_row - row))

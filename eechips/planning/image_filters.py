@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
-from eechips.planning.regions import choices
+from eechips.planning.regions import describe_choices
 
 if TYPE_CHECKING:
     import ee
@@ -28,7 +28,7 @@ _FORM = "a condition is PROPERTY OP VALUE, where OP is = != < <= > >= or in: 'CL
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class ConditionValue:
     """A value as it was typed.
 
     Attributes:
@@ -53,7 +53,7 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class PropertyCondition:
     """What a property must be, as it was typed.
 
     Attributes:
@@ -64,13 +64,13 @@ class Condition:
 
     property: str
     sign: str
-    words: tuple[Word, ...]
+    words: tuple[ConditionValue, ...]
 
     def __str__(self) -> str:
         values = ", ".join(map(str, self.words))
         return f"{self.property} {self.sign} " + (f"({values})" if self.sign == "in" else values)
 
-    def settled(self, example: Any) -> Test:
+    def resolve(self, example: Any) -> PropertyFilter:
         """The condition with its values of the property's type.
 
         Args:
@@ -80,7 +80,7 @@ class Condition:
             UsageError: if the property is a number and a value is not, or the property is neither number nor text.
         """
         if isinstance(example, str):
-            return Test(self.property, self.sign, tuple(word.text for word in self.words))
+            return PropertyFilter(self.property, self.sign, tuple(word.text for word in self.words))
         if isinstance(example, bool) or not isinstance(example, (int, float)):
             raise UsageError(f"--where {self}: {self.property} is neither a number nor a text, but {example!r:.60}")
         numbers = tuple(word.number for word in self.words)
@@ -89,16 +89,16 @@ class Condition:
                 raise UsageError(
                     f"--where {self}: {self.property} is a number, such as {example:g}, and {word} is none"
                 )
-        return Test(self.property, self.sign, tuple(number for number in numbers if number is not None))
+        return PropertyFilter(self.property, self.sign, tuple(number for number in numbers if number is not None))
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class PropertyFilter:
     """A condition that can be asked for.
 
     Attributes:
         property: name.
-        sign: as in :class:`Condition`.
+        sign: as in :class:`PropertyCondition`.
         values: numbers or texts; several for ``in``.
     """
 
@@ -123,13 +123,13 @@ class Test:
         return [self.property, self.sign, list(self.values)]
 
     @classmethod
-    def from_json(cls, value: Sequence[Any]) -> Test:
+    def from_json(cls, value: Sequence[Any]) -> PropertyFilter:
         """What ``to_json`` wrote."""
         name, sign, values = value
         return cls(name, sign, tuple(values))
 
 
-def parse_condition(text: str) -> Condition:
+def parse_condition(text: str) -> PropertyCondition:
     """The condition that ``--where`` names. Nothing of it is evaluated as code.
 
     Args:
@@ -152,10 +152,12 @@ def parse_condition(text: str) -> Condition:
         words = _words(text, rest)
         if len(words) != 1:
             raise UsageError(f"--where {text!r}: {sign} takes one value; for several: '{found['property']} in (…)'")
-    return Condition(found["property"], sign, words)
+    return PropertyCondition(found["property"], sign, words)
 
 
-def settle(conditions: Sequence[Condition], collection: ee.ImageCollection) -> tuple[Test, ...]:
+def resolve_conditions(
+    conditions: Sequence[PropertyCondition], collection: ee.ImageCollection
+) -> tuple[PropertyFilter, ...]:
     """The conditions with their values as numbers or texts, as the images of a collection have them. One request.
 
     Args:
@@ -177,15 +179,17 @@ def settle(conditions: Sequence[Condition], collection: ee.ImageCollection) -> t
     tests = []
     for condition in conditions:
         if not values[condition.property]:
-            known = choices(condition.property, sorted(name for name in there if not name.startswith("system:")))
+            known = describe_choices(
+                condition.property, sorted(name for name in there if not name.startswith("system:"))
+            )
             raise UsageError(f"--where {condition}: no image there has a property {condition.property!r}; {known}")
-        tests.append(condition.settled(values[condition.property][0]))
+        tests.append(condition.resolve(values[condition.property][0]))
     return tuple(tests)
 
 
-def _words(whole: str, text: str) -> tuple[Word, ...]:
+def _words(whole: str, text: str) -> tuple[ConditionValue, ...]:
     """The values of a condition, separated by commas."""
-    words: list[Word] = []
+    words: list[ConditionValue] = []
     place, more = 0, True
     while more:
         found = _ITEM.match(text, place)
@@ -200,6 +204,6 @@ def _words(whole: str, text: str) -> tuple[Word, ...]:
         if bare is not None and _JOINED.search(bare):
             raise UsageError(f"--where {whole!r} is one condition at a time: repeat --where, or put {bare!r} in quotes")
         quoted = found["double"] if found["double"] is not None else found["single"]
-        words.append(Word(quoted, is_quoted=True) if bare is None else Word(bare))
+        words.append(ConditionValue(quoted, is_quoted=True) if bare is None else ConditionValue(bare))
         place, more = found.end(), found["end"] == ","
     return tuple(words)

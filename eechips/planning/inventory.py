@@ -44,7 +44,7 @@ class Scene:
         return None if self.time is None else dt.datetime.fromtimestamp(self.time / 1000, tz=dt.timezone.utc).date()
 
 
-def scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list[Scene]:
+def list_scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list[Scene]:
     """The images of a collection in order of time, those without one first, and of their indices where times are equal.
 
     One request for a thousand images, however many there are: the size and the projection of each come with its name.
@@ -76,14 +76,14 @@ def scenes(collection: ee.ImageCollection, dataset: str, band: str) -> list[Scen
     return sorted(found, key=lambda scene: (scene.time is not None, scene.time or 0, scene.index))
 
 
-def first(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | None:
+def fetch_first_scene(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | None:
     """The earliest image of a collection; None if it has none. One request."""
-    found = scenes(collection.sort("system:time_start").limit(1), dataset, band)
+    found = list_scenes(collection.sort("system:time_start").limit(1), dataset, band)
     return found[0] if found else None
 
 
 def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[str, Any]]:
-    return planning_requests.features(ee.FeatureCollection(collection.map(describe)), noun="images")
+    return planning_requests.fetch_features(ee.FeatureCollection(collection.map(describe)), noun="images")
 
 
 def _scene(about: dict[str, Any], dataset: str) -> Scene:

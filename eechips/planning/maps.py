@@ -60,7 +60,7 @@ def parse_map(option: str, text: str) -> MapName:
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
+class MapBand:
     """A band, and the pixels in which it is looked at.
 
     Attributes:
@@ -75,14 +75,14 @@ class Map:
     kind: datasets.Kind
     dtype: str
     grid: Grid
-    within: Map | None = None
+    within: MapBand | None = None
 
     def image(self) -> ee.Image:
         """The band as an image."""
         if self.kind == "image":
             selected: ee.Image = ee.Image(self.name.id).select([self.name.band])
         else:
-            images = asset_metadata.images(self.name.id, self.kind).select([self.name.band])
+            images = asset_metadata.filter_images(self.name.id, self.kind).select([self.name.band])
             selected = images.sort("system:time_start").mosaic()
         return selected if self.within is None else selected.updateMask(self.within.image().neq(0))
 
@@ -103,7 +103,7 @@ class Map:
 
     def values(self, points: Sequence[tuple[float, float]]) -> list[float | None]:
         """What the pixels under some points hold; None where they are masked or there is nothing."""
-        return list(planning_requests.ask_each(points, self._ask, size=POINTS_PER_REQUEST))
+        return list(planning_requests.request_each(points, self._ask, size=POINTS_PER_REQUEST))
 
     def counts(self, points: Sequence[tuple[float, float]]) -> list[bool]:
         """Whether the pixels under some points hold anything but zero."""
@@ -130,7 +130,7 @@ class Map:
         return values
 
 
-def find_map(option: str, name: MapName, region: ee.Geometry | None) -> Map:
+def fetch_map(option: str, name: MapName, region: ee.Geometry | None) -> MapBand:
     """A map, with what the server says of it.
 
     Args:
@@ -143,12 +143,12 @@ def find_map(option: str, name: MapName, region: ee.Geometry | None) -> Map:
         UsageError: if it has several bands and none is named, or no image in the region.
     """
     known = datasets.find(name.id)
-    about = asset_metadata.describe(name.id, known.kind if known else None, region)
+    about = asset_metadata.fetch_metadata(name.id, known.kind if known else None, region)
     if name.band is None and len(about.bands) > 1:
         there = ", ".join(band.name for band in about.bands[:12])
         raise UsageError(f"{option} {name.id}: say which band, as {name.id}:{about.bands[0].name}; there are {there}")
     band = about.select([name.band])[0] if name.band else about.bands[0]
-    return Map(MapName(about.id, band.name), about.kind, band.dtype, band.grid)
+    return MapBand(MapName(about.id, band.name), about.kind, band.dtype, band.grid)
 
 
 def is_class(value: float) -> bool:

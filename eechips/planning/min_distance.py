@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.geo.polygons import EARTH_RADIUS
-from eechips.planning.grid_alignment import joined_at_antimeridian
+from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.text import parse_distance as parse_distance
 
 Array = npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ def great_circle(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
     return metres
 
 
-class Apart:
+class MinDistance:
     """Places of which no two are too near to each other: each has a circle around it, and no circles overlap.
 
     What it takes depends on the order in which places are offered, and on nothing else. Distances are great circles
@@ -48,7 +48,7 @@ class Apart:
         self._cells: dict[tuple[int, int, int], list[tuple[float, float, float, float]]] = {}
 
     @classmethod
-    def of_distance(cls, metres: float) -> Apart:
+    def of_distance(cls, metres: float) -> MinDistance:
         """Places that are at least so many metres from each other."""
         return cls(lambda points: np.full(len(points), metres / 2.0))
 
@@ -102,7 +102,7 @@ def regular_points(region: BaseGeometry, spacing: float) -> tuple[Array, npt.NDA
     Raises:
         RegionError: if there is no place, or more than ten million.
     """
-    joined = joined_at_antimeridian(region)
+    joined = join_at_antimeridian(region)
     west, south, east, north = shapely.bounds(joined).tolist()
     step = math.degrees(spacing / EARTH_RADIUS)
     middle, centre = (west + east) / 2.0, (south + north) / 2.0

@@ -23,7 +23,7 @@ import shapely
 from eechips.errors import RegionError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.vectors import read_features, repair
-from eechips.planning.regions import choices
+from eechips.planning.regions import describe_choices
 
 Kind = Literal["points", "polygons"]
 
@@ -97,7 +97,9 @@ class Places:
             RegionError: with those there are.
         """
         if field not in self.table.column_names:
-            raise RegionError(f"{self.path} has no column {field!r}; {choices(field, self.table.column_names)}")
+            raise RegionError(
+                f"{self.path} has no column {field!r}; {describe_choices(field, self.table.column_names)}"
+            )
 
     def check_unique(self, field: str) -> None:
         """Refuses a column that does not tell rows apart.
@@ -214,7 +216,7 @@ def _coordinates(
     """A column as numbers; NaN where it is empty."""
     there = table.column_names
     if given is not None and given not in there:
-        raise RegionError(f"{path} has no column {given!r}; {choices(given, there)}")
+        raise RegionError(f"{path} has no column {given!r}; {describe_choices(given, there)}")
     by_lower = {name.strip().lower(): name for name in reversed(there)}
     name = given or next((by_lower[name] for name in names if name in by_lower), None)
     if name is None:

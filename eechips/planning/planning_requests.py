@@ -38,7 +38,7 @@ _TOO_LARGE = re.compile(r"memory limit exceeded|computation timed out|payload si
 PAGE_SIZE = 1000
 
 
-def features(
+def fetch_features(
     collection: ee.FeatureCollection,
     page_size: int = PAGE_SIZE,
     *,
@@ -76,7 +76,7 @@ def features(
         parameters["pageToken"] = token
 
 
-def ask_each(
+def request_each(
     items: Sequence[T],
     ask: Callable[[Sequence[T]], Sequence[R]],
     *,

@@ -11,9 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import shapely
+
+from eechips.geo.grid import Grid
+from eechips.planning.projection import project
 
 Indices = npt.NDArray[np.int64]
 
@@ -54,7 +59,7 @@ class Cost:
     per_day: float = 0.0
 
 
-def cut(
+def divide_places(
     lonlat: npt.NDArray[np.float64],
     cost: Cost,
     *,
@@ -118,7 +123,7 @@ def cut(
         waiting.extend(np.sort(some[half]) for half in (order[middle:], order[:middle]))
 
 
-def tiles(lonlat: npt.NDArray[np.float64], tile: float) -> int:
+def count_tiles(lonlat: npt.NDArray[np.float64], tile: float) -> int:
     """How many tiles of an edge in metres hold points, about: tiles of the service lie otherwise."""
     return len(np.unique(_tile_keys(lonlat, tile)))
 
@@ -130,3 +135,34 @@ def _tile_keys(lonlat: npt.NDArray[np.float64], tile: float) -> Indices:
     middle = np.clip((row + 0.5) * step - 90.0, -89.9, 89.9)
     column = np.floor((lonlat[:, 0] + 180.0) * np.cos(np.radians(middle)) / step)
     return np.asarray(row * 2**32 + column, dtype=np.int64)
+
+
+_CLOSE = 1e-6  # of a pixel: a point so near to an edge is not taken to be on either side of it
+
+
+def merge_duplicates(
+    shapes: npt.NDArray[np.object_], moments: npt.NDArray[np.float64] | None, base_grid: Grid | None
+) -> list[npt.NDArray[np.int64]]:
+    """Places of which one stands for all: equal ones, and points of one pixel.
+
+    Args:
+        shapes: points or polygons in longitude and latitude.
+        moments: of each, in milliseconds; those of different moments are different. None for none.
+        base_grid: under whose pixels points have equal values; None if there is none, and for polygons.
+
+    Returns:
+        Positions of the places that are one, in order of the first of each.
+    """
+    keys = np.array(shapely.to_wkb(shapes), dtype=object)
+    if base_grid is not None:
+        a, b, c, d, e, f = base_grid.transform
+        xy = project(base_grid.crs, shapely.get_coordinates(shapes)) - (c, f)
+        pixel = np.column_stack([e * xy[:, 0] - b * xy[:, 1], a * xy[:, 1] - d * xy[:, 0]]) / (a * e - b * d)
+        is_within: npt.NDArray[np.bool_] = np.isfinite(pixel) & (np.abs(pixel - np.round(pixel)) > _CLOSE)
+        inside = np.asarray(is_within.all(axis=1))
+        whole = np.floor(np.where(inside[:, None], pixel, 0)).astype(np.int64)
+        keys[inside] = [pair.tobytes() for pair in whole[inside]]
+    found: dict[Any, list[int]] = {}
+    for index, key in enumerate(keys.tolist()):
+        found.setdefault(key if moments is None else (key, moments[index]), []).append(index)
+    return [np.array(indices) for indices in found.values()]

@@ -11,8 +11,8 @@ import ee
 
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
-from eechips.planning.date_matching import Pairing
-from eechips.planning.expressions import Images, around, reach_of
+from eechips.planning.date_matching import DateMatch
+from eechips.planning.expressions import LayerImages, box_around, chip_reach
 
 _PIXELS = 1 << 22  # of the chips that are asked about in one request
 _MOST_CHIPS = 500
@@ -20,20 +20,20 @@ _INSET = 0.25  # of a pixel: so much smaller is the rectangle whose pixels are c
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ChipFootprint:
     """A chip, as far as it matters which images it shows.
 
     Attributes:
         grid: its pixels.
         coordinates: of its place, longitude and latitude in degrees.
         source: ``system:index`` of the image on top; None for the latest, or the nearest to the date.
-        pairing: its date, if it has one.
+        date_match: its date, if it has one.
     """
 
     grid: Grid
     coordinates: tuple[float, float]
     source: str | None = None
-    pairing: Pairing | None = None
+    date_match: DateMatch | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Contributor:
     time: int | None
 
 
-def contributors(images: Images, chips: Sequence[Shown]) -> Iterator[tuple[Contributor, ...]]:
+def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> Iterator[tuple[Contributor, ...]]:
     """The images of which chips have at least one pixel in one band, by time.
 
     The server puts the numbers of the images on top of each other, with their masks, as it does with the images
@@ -62,10 +62,10 @@ def contributors(images: Images, chips: Sequence[Shown]) -> Iterator[tuple[Contr
     """
     size = max((chip.grid.width * chip.grid.height for chip in chips), default=1)
     step = max(1, min(_MOST_CHIPS, _PIXELS // size))
-    return planning_requests.ask_each(chips, partial(_ask, images), size=step, noun="chips")
+    return planning_requests.request_each(chips, partial(_ask, images), size=step, noun="chips")
 
 
-def _ask(images: Images, chips: Sequence[Shown]) -> list[tuple[Contributor, ...]]:
+def _ask(images: LayerImages, chips: Sequence[ChipFootprint]) -> list[tuple[Contributor, ...]]:
     """One request."""
     answers: Any = ee.List([_contributing(images, chip) for chip in chips]).getInfo()
     found = []
@@ -75,11 +75,15 @@ def _ask(images: Images, chips: Sequence[Shown]) -> list[tuple[Contributor, ...]
     return found
 
 
-def _contributing(images: Images, chip: Shown) -> Any:
+def _contributing(images: LayerImages, chip: ChipFootprint) -> Any:
     """Names and times of the images that a chip shows, two lists."""
-    box = around(chip.coordinates, reach_of(chip.grid))
-    pairing = chip.pairing
-    there = images.over(box) if pairing is None else images.near(box, pairing.moment, pairing.first, pairing.last)
+    box = box_around(chip.coordinates, chip_reach(chip.grid))
+    date_match = chip.date_match
+    there = (
+        images.over(box)
+        if date_match is None
+        else images.near(box, date_match.moment, date_match.first, date_match.last)
+    )
     names = there.aggregate_array("system:index")
 
     def numbered(element: Any) -> Any:

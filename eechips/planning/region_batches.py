@@ -11,7 +11,7 @@ import numpy as np
 
 from eechips.planning import point_cells
 from eechips.planning.point_cells import Cost, Indices
-from eechips.planning.zones import Shapes
+from eechips.planning.zones import ZoneShapes
 
 SLOTS = 40
 """Requests that a project may have in flight: so many batches keep all of them busy."""
@@ -26,7 +26,7 @@ _MARGIN = 1000  # metres: the extent of an image is only for orientation
 
 
 @dataclass(frozen=True, slots=True)
-class Imagery:
+class ImageDensity:
     """What the images of a collection mean for regions.
 
     Attributes:
@@ -40,7 +40,7 @@ class Imagery:
     height: float
 
 
-def look_at(images: ee.ImageCollection, shapes: Shapes) -> Imagery:
+def measure_images(images: ee.ImageCollection, shapes: ZoneShapes) -> ImageDensity:
     """Asks how many images meet regions, and how large an image is. One request.
 
     Args:
@@ -58,13 +58,18 @@ def look_at(images: ee.ImageCollection, shapes: Shapes) -> Imagery:
     answer: Any = ee.List([ee.List(shapes.points[chosen].tolist()).map(meeting), ring]).getInfo()
     numbers, corners = answer
     if corners is None:
-        return Imagery(max(numbers), 360.0, 180.0)
+        return ImageDensity(max(numbers), 360.0, 180.0)
     width, height = np.ptp(np.array(corners, dtype=float), axis=0).tolist()
-    return Imagery(max(numbers), width, height)
+    return ImageDensity(max(numbers), width, height)
 
 
-def batches(
-    shapes: Shapes, cost: Cost, imagery: Imagery, *, groups: Sequence[Hashable] | None = None, most: int | None = None
+def divide_regions(
+    shapes: ZoneShapes,
+    cost: Cost,
+    imagery: ImageDensity,
+    *,
+    groups: Sequence[Hashable] | None = None,
+    most: int | None = None,
 ) -> Iterator[Indices]:
     """Divides regions into batches; every region is in one of them.
 
@@ -91,5 +96,7 @@ def batches(
         together.setdefault(key, []).append(index)
     for indices in together.values():
         some = np.array(indices)
-        parts = point_cells.cut(shapes.points[some], cost, sizes=sizes[some], areas=shapes.areas[some], most=usual)
+        parts = point_cells.divide_places(
+            shapes.points[some], cost, sizes=sizes[some], areas=shapes.areas[some], most=usual
+        )
         yield from (some[part] for part in parts)

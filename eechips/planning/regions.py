@@ -73,7 +73,7 @@ class BoxRegion:
 
     def geometry(self) -> ee.Geometry:
         """The box with edges along meridians and parallels."""
-        return planar(self.polygon())
+        return planar_geometry(self.polygon())
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class FileRegion:
 
     def geometry(self) -> ee.Geometry:
         """The union, with straight edges in longitude and latitude."""
-        return planar(self.polygon)
+        return planar_geometry(self.polygon)
 
 
 @dataclass(frozen=True)
@@ -131,13 +131,13 @@ class AssetRegion:
         import ee
 
         table = ee.FeatureCollection(self.asset)
-        fields = table_fields(self.asset)
+        fields = fetch_fields(self.asset)
         if self.field not in fields:
-            raise RegionError(f"{self.asset} has no field {self.field!r}; {choices(self.field, fields)}")
+            raise RegionError(f"{self.asset} has no field {self.field!r}; {describe_choices(self.field, fields)}")
         values = list(dict.fromkeys(table.aggregate_array(self.field).getInfo()))
         wanted = next((value for value in values if _text(value) == self.value), None)
         if wanted is None:
-            found = choices(self.value, sorted(map(_text, values)))
+            found = describe_choices(self.value, sorted(map(_text, values)))
             raise RegionError(f"{self.asset} has no feature whose {self.field} is {self.value!r}; {found}")
         geometry: ee.Geometry = table.filter(ee.Filter.eq(self.field, wanted)).geometry()
         return geometry
@@ -189,7 +189,7 @@ def parse_box(text: str) -> BoxRegion:
     return BoxRegion(west, south, east, north)
 
 
-def planar(polygon: BaseGeometry) -> ee.Geometry:
+def planar_geometry(polygon: BaseGeometry) -> ee.Geometry:
     """A polygon in longitude and latitude for the server, its edges straight in that plane, not geodesics.
 
     Raises:
@@ -206,7 +206,7 @@ def planar(polygon: BaseGeometry) -> ee.Geometry:
     return geometry
 
 
-def table_fields(asset: str) -> list[str]:
+def fetch_fields(asset: str) -> list[str]:
     """Names of the columns of a table on the server, as its first feature has them.
 
     Raises:
@@ -224,7 +224,7 @@ def table_fields(asset: str) -> list[str]:
     return sorted(name for name in names if not name.startswith("system:"))
 
 
-def choices(wanted: str, there: list[str]) -> str:
+def describe_choices(wanted: str, there: list[str]) -> str:
     """A phrase that says what there is: what looks alike, else the first few."""
     alike = difflib.get_close_matches(wanted.lower(), {name.lower(): name for name in there}, n=3, cutoff=0.6)
     if alike:

@@ -18,7 +18,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.geo.polygons import EARTH_RADIUS, list_polygons, mean_width, spherical_area, wrap_at_antimeridian
 from eechips.planning import planning_requests
-from eechips.planning.regions import choices, table_fields
+from eechips.planning.regions import describe_choices, fetch_fields
 
 ECOREGIONS = "RESOLVE/ECOREGIONS/2017"
 """RESOLVE Ecoregions 2017, CC-BY-4.0, Dinerstein et al., https://doi.org/10.1093/biosci/bix014."""
@@ -75,10 +75,10 @@ def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str
     Raises:
         RegionError: if there is no such table or field, or nothing of it lies in the region.
     """
-    fields = table_fields(table)
+    fields = fetch_fields(table)
     for field in (id_field, name_field):
         if field not in fields:
-            raise RegionError(f"{table} has no field {field!r}; {choices(field, fields)}")
+            raise RegionError(f"{table} has no field {field!r}; {describe_choices(field, fields)}")
 
     def cut(feature: Any) -> Any:
         return ee.Feature(feature).intersection(region, _MAX_ERROR)
@@ -87,13 +87,13 @@ def fetch_strata(region: ee.Geometry, table: str, id_field: str, name_field: str
     inside = inside.select(list(dict.fromkeys([id_field, name_field])))
     parts: dict[int | float | str, list[BaseGeometry]] = {}
     names: dict[int | float | str, str] = {}
-    for feature in planning_requests.features(inside):
+    for feature in planning_requests.fetch_features(inside):
         properties = feature["properties"]
         if properties.get(id_field) is None or feature.get("geometry") is None:
             continue
         key = _whole(properties[id_field])
         names.setdefault(key, str(properties.get(name_field, key)))
-        parts.setdefault(key, []).append(polygons_of(shapely.geometry.shape(feature["geometry"])))
+        parts.setdefault(key, []).append(valid_polygons(shapely.geometry.shape(feature["geometry"])))
     strata = [Stratum(key, names[key], shapely.union_all(parts[key])) for key in sorted(parts, key=_order)]
     kept = [stratum for stratum in strata if mean_width(stratum.geometry) >= _LEAST_WIDTH]
     for stratum in strata:
@@ -122,10 +122,10 @@ def draw_points(geometry: BaseGeometry, count: int, seed: int, key: int | float 
     Raises:
         RegionError: if the polygons are too small for so many points.
     """
-    return np.array(Stream(geometry, seed, key).points(0, count), dtype=np.float64).reshape(count, 2)
+    return np.array(PointStream(geometry, seed, key).points(0, count), dtype=np.float64).reshape(count, 2)
 
 
-class Stream:
+class PointStream:
     """The points that :func:`draw_points` draws, one after the other, as far as they are asked for.
 
     Args:
@@ -228,7 +228,7 @@ def _box_area(boxes: npt.NDArray[np.float64]) -> float:
     return float(((east - west) * (np.sin(north) - np.sin(south))).sum()) * EARTH_RADIUS**2
 
 
-def polygons_of(geometry: BaseGeometry) -> BaseGeometry:
+def valid_polygons(geometry: BaseGeometry) -> BaseGeometry:
     """The polygons of what the server returned, or of a file: valid, and within -180 to 180."""
     valid = geometry if geometry.is_valid else shapely.make_valid(geometry)
     return wrap_at_antimeridian(shapely.union_all(list_polygons(valid)))

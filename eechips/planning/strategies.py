@@ -12,14 +12,14 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.planning.date_matching import iso
-from eechips.planning.min_distance import Apart, regular_points
+from eechips.planning.date_matching import format_moment
+from eechips.planning.min_distance import MinDistance, regular_points
 from eechips.planning.places import Places
-from eechips.planning.stratified_draw import Draws, Keep, Key, Point
+from eechips.planning.stratified_draw import Key, Point, PointFilter, StratifiedDraw
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class SampleSite:
     """A place to take a chip at.
 
     Attributes:
@@ -34,15 +34,15 @@ class Site:
 class Strategy(Protocol):
     """Chooses places."""
 
-    def sites(self) -> list[Site]:
+    def sites(self) -> list[SampleSite]:
         """The places of the plan, in their order."""
 
-    def another(self, unit: Mapping[str, Any], number: int) -> Site | None:
+    def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
         """The n-th place instead of that of a unit of the plan; None if there is none. See ``recipe.Redraw``."""
 
 
 @dataclass(frozen=True)
-class Drawn:
+class RandomStrategy:
     """Places drawn at random in strata.
 
     Attributes:
@@ -51,69 +51,71 @@ class Drawn:
         key_field: the one of these that identifies the stratum; None if there is only one stratum.
     """
 
-    draws: Draws
+    draws: StratifiedDraw
     fields: Mapping[Key, Mapping[str, Any]]
     key_field: str | None = None
 
-    def sites(self) -> list[Site]:
+    def sites(self) -> list[SampleSite]:
         """The places, one of each stratum in turn."""
-        return [Site(point, self.fields[key]) for key, point in self.draws.interleaved()]
+        return [SampleSite(point, self.fields[key]) for key, point in self.draws.interleaved()]
 
-    def another(self, unit: Mapping[str, Any], number: int) -> Site | None:
+    def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
         """A further point of the same stratum."""
         key: Key = next(iter(self.fields)) if self.key_field is None else unit[self.key_field]
         longitude, latitude = unit["coordinates"]
         point = self.draws.replacement(key, (longitude, latitude), number)
-        return None if point is None else Site(point, self.fields[key])
+        return None if point is None else SampleSite(point, self.fields[key])
 
 
 @dataclass(frozen=True)
-class Given:
+class FixedStrategy:
     """Places that are what they are: in regular rows, or listed by the user.
 
     Attributes:
         listed: all of them.
-        keep: tells which count; None if all do.
-        apart: leaves out those too near to one before; None if they may be as near as they like.
+        point_filter: tells which count; None if all do.
+        min_distance: leaves out those too near to one before; None if they may be as near as they like.
     """
 
-    listed: Sequence[Site]
-    keep: Keep | None = None
-    apart: Apart | None = None
+    listed: Sequence[SampleSite]
+    point_filter: PointFilter | None = None
+    min_distance: MinDistance | None = None
 
-    def sites(self) -> list[Site]:
+    def sites(self) -> list[SampleSite]:
         """Those that count and are far enough from those before."""
         found = list(self.listed)
-        if self.keep is not None:
-            counts = self.keep([site.point for site in found])
+        if self.point_filter is not None:
+            counts = self.point_filter([site.point for site in found])
             found = [site for site, is_kept in zip(found, counts, strict=True) if is_kept]
-        if self.apart is not None and found:
-            radii = self.apart.radii(np.array([site.point for site in found])).tolist()
-            found = [site for site, radius in zip(found, radii, strict=True) if self.apart.add(site.point, radius)]
+        if self.min_distance is not None and found:
+            radii = self.min_distance.radii(np.array([site.point for site in found])).tolist()
+            found = [
+                site for site, radius in zip(found, radii, strict=True) if self.min_distance.add(site.point, radius)
+            ]
         return found
 
-    def another(self, unit: Mapping[str, Any], number: int) -> Site | None:
+    def replacement(self, unit: Mapping[str, Any], number: int) -> SampleSite | None:
         """None: where these are is not for us to choose."""
         return None
 
 
-def in_rows(region: BaseGeometry, spacing: float) -> list[Site]:
+def regular_sites(region: BaseGeometry, spacing: float) -> list[SampleSite]:
     """Places in regular rows; units have their ``row`` and ``column``. See ``spacing.regular_points``."""
     points, places = regular_points(region, spacing)
     return [
-        Site((lon, lat), {"row": row, "column": column})
+        SampleSite((lon, lat), {"row": row, "column": column})
         for (lon, lat), (row, column) in zip(points.round(9).tolist(), places.tolist(), strict=True)
     ]
 
 
-def inside(sites: Sequence[Site], region: BaseGeometry) -> list[Site]:
+def sites_within(sites: Sequence[SampleSite], region: BaseGeometry) -> list[SampleSite]:
     """Those of some places that lie in a region."""
     points = np.array([site.point for site in sites]).reshape(-1, 2)
     shapely.prepare(region)
     return [site for site, is_in in zip(sites, shapely.intersects_xy(region, *points.T), strict=True) if is_in]
 
 
-def listed(places: Places, date_field: str | None) -> list[Site]:
+def listed_sites(places: Places, date_field: str | None) -> list[SampleSite]:
     """The places of a file: their columns are the units' ``properties``, a date is their ``label_date``."""
     points = shapely.get_coordinates(places.geometries).tolist()
     columns = {
@@ -124,8 +126,8 @@ def listed(places: Places, date_field: str | None) -> list[Site]:
     for number, (lon, lat) in enumerate(points):
         fields: dict[str, Any] = {"properties": {name: values[number] for name, values in columns.items()}}
         if moments is not None:
-            fields["label_date"] = iso(moments[number])
-        found.append(Site((lon, lat), fields))
+            fields["label_date"] = format_moment(moments[number])
+        found.append(SampleSite((lon, lat), fields))
     return found
 
 

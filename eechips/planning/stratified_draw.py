@@ -10,12 +10,12 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from eechips.errors import RegionError
-from eechips.planning.min_distance import Apart
-from eechips.planning.samplers import Stratum, Stream
+from eechips.planning.min_distance import MinDistance
+from eechips.planning.samplers import PointStream, Stratum
 
 Key: TypeAlias = "int | float | str"
 Point = tuple[float, float]
-Keep = Callable[[Sequence[Point]], Sequence[bool]]
+PointFilter = Callable[[Sequence[Point]], Sequence[bool]]
 """Which of some points count. Points that are asked about together cost less than one by one."""
 
 _SPARE = 16  # candidates that are drawn beyond those that are likely to be needed
@@ -28,7 +28,7 @@ _FREE_TRIES = 10_000  # those that no server is asked about
 _FREE_TRIES_EACH = 100
 
 
-class Pool(Protocol):
+class PointPool(Protocol):
     """Candidates of every stratum, in an order that nothing changes."""
 
     def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
@@ -54,14 +54,14 @@ class StrataPool:
     """
 
     def __init__(
-        self, strata: Sequence[Stratum], seed: int, keep: Keep | None = None, *, is_thinned: bool = False
+        self, strata: Sequence[Stratum], seed: int, keep: PointFilter | None = None, *, is_thinned: bool = False
     ) -> None:
         self._streams: dict[Key, _Drawing] = {}
         self._strata, self._seed, self._keep = {s.id: s for s in strata}, seed, keep
         self._is_thinned = is_thinned or keep is not None
 
     def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
-        """Further candidates; see :class:`Pool`.
+        """Further candidates; see :class:`PointPool`.
 
         Raises:
             RegionError: if all points count, and a stratum is too small for the first so many.
@@ -79,7 +79,7 @@ class StrataPool:
     def _draw(self, key: Key, count: int, target: int) -> list[Point]:
         if key not in self._streams:
             stratum = self._strata[key]
-            self._streams[key] = _Drawing(Stream(stratum.geometry, self._seed, key))
+            self._streams[key] = _Drawing(PointStream(stratum.geometry, self._seed, key))
         stream = self._streams[key]
         if not self._is_thinned:
             return stream.draw(count, is_strict=stream.position == 0)
@@ -92,7 +92,7 @@ class StrataPool:
 class _Drawing:
     """A stream, and how far it was drawn."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: PointStream) -> None:
         self._stream = stream
         self.position = self.kept = 0
 
@@ -110,7 +110,7 @@ class _Drawing:
         return points
 
 
-class Draws:
+class StratifiedDraw:
     """The same number of points in every stratum, and further ones in the place of some of them.
 
     Strata take turns, so that the first so many points of a plan are spread over them. The points of a stratum are
@@ -121,11 +121,13 @@ class Draws:
         pool: of candidates.
         keys: of the strata, in the order in which they take turns.
         count: points in each.
-        apart: keeps the points of all strata apart; None if they need not be.
+        min_distance: keeps the points of all strata apart; None if they need not be.
     """
 
-    def __init__(self, pool: Pool, keys: Sequence[Key], count: int, apart: Apart | None = None) -> None:
-        self._pool, self._count, self._apart = pool, count, apart
+    def __init__(
+        self, pool: PointPool, keys: Sequence[Key], count: int, min_distance: MinDistance | None = None
+    ) -> None:
+        self._pool, self._count, self._min_distance = pool, count, min_distance
         self._queues: dict[Key, deque[tuple[Point, float]]] = {key: deque() for key in keys}
         self._chosen: dict[Key, list[Point]] = {key: [] for key in keys}
         self._offered: dict[Key, int] = dict.fromkeys(keys, 0)
@@ -184,7 +186,7 @@ class Draws:
             while queue:
                 point, radius = queue.popleft()
                 self._offered[key] += 1
-                if self._apart is None or self._apart.add(point, radius):
+                if self._min_distance is None or self._min_distance.add(point, radius):
                     return point
             if not self._refill(key, count):
                 self._over.add(key)
@@ -195,7 +197,11 @@ class Draws:
         wanted = {k: self._wanted(k, count) for k in self._chosen if k not in self._over}
         found = self._pool.more({k: number for k, number in wanted.items() if number > 0}, count)
         for k, points in found.items():
-            radii = self._apart.radii(np.array(points).reshape(-1, 2)).tolist() if self._apart else [0.0] * len(points)
+            radii = (
+                self._min_distance.radii(np.array(points).reshape(-1, 2)).tolist()
+                if self._min_distance
+                else [0.0] * len(points)
+            )
             self._queues[k].extend(zip(points, radii, strict=True))
         return key in found
 

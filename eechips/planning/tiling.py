@@ -65,21 +65,21 @@ class Tiling:
         return max(width for _, width in self.columns), max(height for _, height in self.rows)
 
 
-def tile(grid: Grid, lattice: Grid, bands: int, dtype: npt.DTypeLike, edge: int | None = None) -> Tiling:
+def divide_grid(grid: Grid, base_grid: Grid, bands: int, dtype: npt.DTypeLike, edge: int | None = None) -> Tiling:
     """Cuts a grid into windows for requests.
 
-    Their edges are at multiples of ``BLOCK`` pixels of the lattice, and where a grid in degrees crosses the
+    Their edges are at multiples of ``BLOCK`` pixels of the base_grid, and where a grid in degrees crosses the
     antimeridian. They are as large as ``USUAL_BYTES`` allow, but smaller, down to 512 pixels, where that makes less
     than ``SLOTS`` of them.
 
     Args:
-        grid: the whole; a window of the lattice.
-        lattice: of the source: its pixel 0, 0 is the corner of a block.
+        grid: the whole; a window of the base_grid.
+        base_grid: of the source: its pixel 0, 0 is the corner of a block.
         bands: of the data; the mask that travels with them counts on top.
         dtype: of the data.
         edge: pixels a side of a window at most; None to choose.
     """
-    first = [round(place) for place in lattice.pixel(grid.transform[2], grid.transform[5])]
+    first = [round(place) for place in base_grid.pixel(grid.transform[2], grid.transform[5])]
     breaks = () if (column := _antimeridian(grid)) is None else (column,)
     edges = (edge,) if edge is not None else edges_for(bands, dtype)
     for length in edges:
@@ -105,7 +105,7 @@ def edges_for(bands: int, dtype: npt.DTypeLike) -> tuple[int, ...]:
     return (edge,)
 
 
-def on_earth(grid: Grid) -> Grid:
+def wrap_longitude(grid: Grid) -> Grid:
     """A window of degrees that lies beyond the antimeridian, as the service knows it: 360 degrees further west."""
     a, b, c, d, e, f = grid.transform
     centre = grid.xy(grid.width / 2, grid.height / 2)[0]
@@ -113,7 +113,7 @@ def on_earth(grid: Grid) -> Grid:
     return Grid(grid.crs, (a, b, c - _ROUND * turns, d, e, f), grid.width, grid.height) if turns else grid
 
 
-def box_of(grid: Grid) -> tuple[float, float, float, float]:
+def bounding_box(grid: Grid) -> tuple[float, float, float, float]:
     """West, south, east, north in degrees around all pixels of a window, with some room.
 
     Around a pole, and across the antimeridian, it reaches from -180 to 180.
@@ -136,7 +136,7 @@ def box_of(grid: Grid) -> tuple[float, float, float, float]:
     return west, -90.0 if south < -_POLAR else south, east, 90.0 if north > _POLAR else north
 
 
-def within(grid: Grid, region: BaseGeometry) -> BaseGeometry:
+def project_region(grid: Grid, region: BaseGeometry) -> BaseGeometry:
     """A region in the coordinates of a grid's CRS.
 
     Args:
@@ -170,7 +170,7 @@ def _cut(length: int, first: int, edge: int, breaks: Sequence[int] = ()) -> Iter
 
     Args:
         length: pixels.
-        first: the place of the first one in the lattice, which the blocks are counted in.
+        first: the place of the first one in the base_grid, which the blocks are counted in.
         edge: pixels of a piece at most.
         breaks: pixels before which there is a cut in any case.
 

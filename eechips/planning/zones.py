@@ -18,7 +18,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
-from eechips.planning.regions import BoxRegion, choices, table_fields
+from eechips.planning.regions import BoxRegion, describe_choices, fetch_fields
 
 Floats = npt.NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class Zones:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shapes:
+class ZoneShapes:
     """Where zones lie, and how large they are, roughly where the server was asked.
 
     Attributes:
@@ -68,7 +68,7 @@ class Shapes:
     vertices: Floats
 
 
-def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *, repairs: bool = False) -> Zones:
+def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *, repairs: bool = False) -> Zones:
     """The regions of a vector file. Features of one id are one region: their union.
 
     Regions that reach beyond 180 degrees, or lie in a projection across the antimeridian, are cut there.
@@ -91,7 +91,7 @@ def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     elif id_field in fields:
         ids = _whole(read.attributes[id_field].tolist())
     else:
-        raise RegionError(f"{path} has no field {id_field!r}; {choices(id_field, fields)}")
+        raise RegionError(f"{path} has no field {id_field!r}; {describe_choices(id_field, fields)}")
     parts: dict[Any, list[int]] = {}
     nameless = 0
     for index, region in enumerate(ids):
@@ -121,7 +121,7 @@ def file_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     return found
 
 
-def table_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) -> Zones:
+def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) -> Zones:
     """The regions of a table on the server, by their ids alone. Features of one id are one region.
 
     Args:
@@ -133,11 +133,11 @@ def table_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
         UsageError: if no column is named.
         RegionError: if there is no such table or column, or no region is left.
     """
-    fields = table_fields(asset)
+    fields = fetch_fields(asset)
     if id_field is None:
         raise UsageError(f"say with --id-field which column of {asset} identifies a region: {', '.join(fields)}")
     if id_field not in fields:
-        raise RegionError(f"{asset} has no field {id_field!r}; {choices(id_field, fields)}")
+        raise RegionError(f"{asset} has no field {id_field!r}; {describe_choices(id_field, fields)}")
     table = ee.FeatureCollection(asset)
     if box is not None:
         table = table.filterBounds(box.geometry())
@@ -147,16 +147,16 @@ def table_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
     return found
 
 
-def file_shapes(zones: Zones) -> Shapes:
+def measure_zones(zones: Zones) -> ZoneShapes:
     """Where the zones of a file lie."""
     geometries = zones.geometries
     points = shapely.get_coordinates(shapely.point_on_surface(geometries))
     bounds = shapely.bounds(geometries)
     areas = shapely.area(geometries) * _METRES**2 * np.cos(np.radians(points[:, 1]))
-    return Shapes(points, bounds, areas, shapely.get_num_coordinates(geometries).astype(np.float64))
+    return ZoneShapes(points, bounds, areas, shapely.get_num_coordinates(geometries).astype(np.float64))
 
 
-def table_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool) -> Shapes:
+def fetch_zone_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool) -> ZoneShapes:
     """Where the zones of a table lie, by its pages; of zones that have several features, all around them.
 
     Args:
@@ -177,7 +177,7 @@ def table_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool) -> 
     index = {region: number for number, region in enumerate(zones.ids)}
     bounds = np.tile([np.inf, np.inf, -np.inf, -np.inf], (len(zones), 1))
     areas = np.zeros(len(zones))
-    pages = (planning_requests.features(ee.FeatureCollection(part.map(describe))) for part in tables or [table])
+    pages = (planning_requests.fetch_features(ee.FeatureCollection(part.map(describe))) for part in tables or [table])
     for feature in chain.from_iterable(pages):
         found = feature["properties"]
         number = index.get(found.get("id"))
@@ -186,7 +186,7 @@ def table_shapes(asset: str, id_field: str, zones: Zones, *, is_whole: bool) -> 
             bounds[number, :2] = np.minimum(bounds[number, :2], corners.min(axis=0))
             bounds[number, 2:] = np.maximum(bounds[number, 2:], corners.max(axis=0))
             areas[number] += found["area"]
-    return Shapes((bounds[:, :2] + bounds[:, 2:]) / 2.0, bounds, areas, np.zeros(len(zones)))
+    return ZoneShapes((bounds[:, :2] + bounds[:, 2:]) / 2.0, bounds, areas, np.zeros(len(zones)))
 
 
 def _warn_of_wide(zones: Zones) -> None:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from eechips.engine.assembly import CompletedUnit, Results
 from eechips.errors import RecipeError, StorageError
 from eechips.geo.grid import Grid, Window
-from eechips.jobs.mosaic_parts import Piece, put_together
-from eechips.jobs.mosaic_tiles import Layout
+from eechips.jobs.mosaic_parts import MosaicPart, assemble_mosaic
+from eechips.jobs.mosaic_tiles import MosaicLayout
 from eechips.storage import sha256_of
 from eechips.writers import cog
 
@@ -34,10 +34,10 @@ def join(results: Results, name: str, nodata: float | None, compress: str, resam
         compress=compress,
         resampling=resampling,
     )
-    put_together(results, pieces, mosaic, name)
+    assemble_mosaic(results, pieces, mosaic, name)
 
 
-def _layout_of(pieces: Sequence[Piece]) -> Layout:
+def _layout_of(pieces: Sequence[MosaicPart]) -> MosaicLayout:
     """What all windows have in common."""
     first = pieces[0]
     for piece in pieces:
@@ -49,19 +49,19 @@ def _layout_of(pieces: Sequence[Piece]) -> Layout:
     return first.layout
 
 
-def _shown(piece: Piece) -> str:
+def _shown(piece: MosaicPart) -> str:
     bands = ", ".join(piece.layout.bands)
     return f"that at column {piece.window.column}, row {piece.window.row} has {bands} of {piece.layout.dtype}"
 
 
-def _piece(settled: CompletedUnit) -> Piece:
+def _piece(settled: CompletedUnit) -> MosaicPart:
     """A window that was made, and is what it was then."""
     record, path, unit = settled.record, settled.path, settled.unit
     assert path is not None
     if sha256_of(path) != record.sha256:
         raise StorageError(f"{path} has changed since it was made: remove it, and the same command makes it again")
     bands = tuple(json.loads(record.bands or "[]"))
-    layout = Layout(Grid.from_json(unit["raster"]), "image", bands, str(record.dtype))
+    layout = MosaicLayout(Grid.from_json(unit["raster"]), "image", bands, str(record.dtype))
     window = Window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
     place = layout.grid.window(window.column, window.row, window.width, window.height)
     if (record.width, record.height) != (place.width, place.height) or json.loads(record.transform or "[]") != list(
@@ -69,4 +69,4 @@ def _piece(settled: CompletedUnit) -> Piece:
     ):
         raise StorageError(f"{path} lies elsewhere than its window: remove it, and the same command makes it again")
     facts = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
-    return Piece(layout, window, path, *facts)
+    return MosaicPart(layout, window, path, *facts)

@@ -12,7 +12,7 @@ import pytest
 
 import eechips
 from eechips.errors import UnknownDatasetError
-from eechips.planning.planning_requests import ask_each, features
+from eechips.planning.planning_requests import fetch_features, request_each
 from tests.conftest import Server
 
 
@@ -45,7 +45,7 @@ def test_several_planning_requests_are_in_flight_at_once() -> None:
         both.wait()  # raises BrokenBarrierError if no second request is sent meanwhile
         return [item * 10 for item in items]
 
-    assert list(ask_each(range(8), ask, size=2)) == [item * 10 for item in range(8)]
+    assert list(request_each(range(8), ask, size=2)) == [item * 10 for item in range(8)]
 
 
 def test_a_planning_request_that_is_too_large_is_sent_again_in_halves() -> None:
@@ -57,7 +57,7 @@ def test_a_planning_request_that_is_too_large_is_sent_again_in_halves() -> None:
             raise ee.EEException("User memory limit exceeded.")
         return list(items)
 
-    assert list(ask_each(range(10), ask, size=10)) == list(range(10))
+    assert list(request_each(range(10), ask, size=10)) == list(range(10))
     assert sorted(sizes) == [2, 2, 3, 3, 5, 5, 10]
 
 
@@ -66,13 +66,13 @@ def test_another_refusal_of_a_planning_request_is_raised() -> None:
         raise ee.EEException("Image.load: Image asset 'a' not found.")
 
     with pytest.raises(ee.EEException, match="not found"):
-        list(ask_each(range(10), ask, size=2))
+        list(request_each(range(10), ask, size=2))
 
 
 def test_a_long_plan_logs_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
     times = iter(range(0, 1000, 10))
     with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
-        list(ask_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: float(next(times))))
+        list(request_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: float(next(times))))
     assert caplog.messages[0] == "Planning: 1 of 4 chips, about 30 s left"
 
 
@@ -80,7 +80,7 @@ def test_a_long_list_logs_how_many_there_are_so_far(demo_ee: Any, caplog: pytest
     times = iter(range(0, 1000, 10))
     table = demo_ee.FeatureCollection([demo_ee.Feature(None, {"n": n}) for n in range(5)])
     with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
-        found = list(features(table, page_size=2, noun="images", clock=lambda: float(next(times))))
+        found = list(fetch_features(table, page_size=2, noun="images", clock=lambda: float(next(times))))
     assert [feature["properties"]["n"] for feature in found] == list(range(5))
     assert caplog.messages == ["Planning: 2 images so far", "Planning: 4 images so far"]
 

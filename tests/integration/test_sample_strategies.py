@@ -21,10 +21,10 @@ from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chips import ChipSample
 from eechips.planning.class_pool import ClassPool
-from eechips.planning.maps import MapName, find_map
+from eechips.planning.maps import MapName, fetch_map
 from eechips.planning.min_distance import great_circle
 from eechips.planning.projection import project, unproject
-from eechips.planning.stratified_draw import Draws
+from eechips.planning.stratified_draw import StratifiedDraw
 from tests.conftest import Server, initialize
 from tests.integration import coded_store
 from tests.integration.coded_store import (
@@ -111,13 +111,13 @@ def test_in_a_large_region_points_are_drawn_and_what_they_miss_is_searched(
     server: Server, classes_named: tuple[int, ...] | None
 ) -> None:
     initialize(server)
-    layer = find_map("--class-image", MapName(LARGE, "value"), None)
+    layer = fetch_map("--class-image", MapName(LARGE, "value"), None)
     box = shapely.box(*map(float, roi(3000, 3000).split(",")))
     pool = ClassPool(layer, box, 0, classes_named, few_pixels=1000)
-    found = pool.survey(20)
+    found = pool.find_classes(20)
     assert found == (classes_named or (1, 2))
     assert not pool.is_complete
-    draws = Draws(pool, list(found), 20)
+    draws = StratifiedDraw(pool, list(found), 20)
     points = draws.interleaved()
     columns, rows = pixels([{"coordinates": point} for _, point in points]).T
     assert large_classes()[rows, columns].tolist() == [key for key, _ in points]

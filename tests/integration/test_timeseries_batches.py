@@ -21,7 +21,7 @@ from exactextract.raster import NumPyRasterSource
 import eechips
 from eechips.engine.assembly import Results
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.region_tables import Layout, collate
+from eechips.jobs.region_tables import TableLayout, merge_tables
 from eechips.jobs.timeseries import TimeSeries
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from tests.conftest import Server, initialize
@@ -223,7 +223,7 @@ def test_a_table_by_years(real_server: Server, fields: Path, tmp_path: Path) -> 
 
 
 def test_what_does_not_fit_in_memory_is_sorted_on_disk(one: eechips.Run, tmp_path: Path) -> None:
-    layout = Layout(
+    layout = TableLayout(
         id_column="field",
         values=tuple(f"{BAND}_{name}" for name in ("mean", "max", "p90", "stdDev", "count")),
         counts=frozenset({f"{BAND}_count"}),
@@ -241,7 +241,7 @@ def test_what_does_not_fit_in_memory_is_sorted_on_disk(one: eechips.Run, tmp_pat
             def make(self, name: str) -> Any:
                 return Results(ledger, tmp_path, quiet=True).make(name)
 
-        collate(Elsewhere(ledger, one.path, quiet=True), lambda unit: layout, most_rows=100)
+        merge_tables(Elsewhere(ledger, one.path, quiet=True), lambda unit: layout, most_rows=100)
     found = pd.read_parquet(tmp_path / "series.parquet")
     pd.testing.assert_frame_equal(found, table_of(one))
     assert [path.name for path in tmp_path.iterdir()] == ["series.parquet"]

@@ -10,7 +10,7 @@ import pytest
 
 from eechips.errors import UsageError
 from eechips.jobs.composites import Composites
-from eechips.jobs.imagery import Area
+from eechips.jobs.imagery import ClipArea
 from eechips.jobs.images import Images
 from eechips.planning.regions import parse_region
 
@@ -113,7 +113,7 @@ def test_options_that_contradict_each_other_are_refused(recipe: Recipe) -> None:
 
 
 def test_an_area_can_be_part_of_a_template() -> None:
-    box = Area.of(parse_region("179,-17,-179,-16"))
-    assert box == Area.of(parse_region("179,-17.0,-179,-16"))
-    assert hash(box) == hash(Area.of(parse_region("179,-17,-179,-16")))
-    assert Area.of(parse_region("A/B:C=12")).table == ("A/B", "C", "12")
+    box = ClipArea.of(parse_region("179,-17,-179,-16"))
+    assert box == ClipArea.of(parse_region("179,-17.0,-179,-16"))
+    assert hash(box) == hash(ClipArea.of(parse_region("179,-17,-179,-16")))
+    assert ClipArea.of(parse_region("A/B:C=12")).table == ("A/B", "C", "12")

@@ -13,7 +13,7 @@ import shapely
 
 from eechips.jobs import point_table
 from eechips.jobs.point_results import Pairs
-from eechips.jobs.point_table import Harvest
+from eechips.jobs.point_table import PointTable
 from eechips.planning.places import read_places
 from eechips.writers.parquet import encode
 
@@ -47,7 +47,7 @@ def test_rows_are_in_the_callers_order_in_one_part_or_many(
     # Rows 50 to 54 are asked for by nobody, 55 to 59 by a cell that failed; 3 and 7 are one place.
     order = [int(row) for row in random.permutation(50) if row != 7]
     expected: dict[int, list[tuple[str, float]]] = {}
-    made = Harvest(places, keep=None, prefix="p_", format="csv" if is_csv else "parquet")
+    made = PointTable(places, keep=None, prefix="p_", format="csv" if is_csv else "parquet")
     for number, some in enumerate(np.array_split(order, 6)):
         rows: list[Any] = [[3, 7] if row == 3 else int(row) for row in some]
         features = []

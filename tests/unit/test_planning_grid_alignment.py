@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 
 from eechips.errors import EechipsError, RegionError, UsageError
 from eechips.geo.grid import Grid
-from eechips.planning.grid_alignment import Placement, cover, joined_at_antimeridian, lattice_of, rescaled, utm_of
+from eechips.planning.grid_alignment import (
+    GridAlignment,
+    aligned_grid,
+    cover_region,
+    find_utm_crs,
+    join_at_antimeridian,
+    rescale_grid,
+)
 from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.regions import parse_box
 
@@ -22,9 +29,9 @@ NATIVE = Grid("EPSG:26913", (0.6, 0.0, 500_000.3, 0.0, -0.6, 4_400_000.5), 1, 1)
 CODES = ("EPSG:4326", "EPSG:3857", "EPSG:32613", "EPSG:32733", "EPSG:5070", "EPSG:3413", "EPSG:3031", "SR-ORG:6974")
 
 
-def placed(lattice: Grid, grid: Grid) -> tuple[float, float]:
-    """How far a grid's corner is from a corner of the lattice, in pixels."""
-    column, row = lattice.pixel(grid.transform[2], grid.transform[5])
+def placed(base_grid: Grid, grid: Grid) -> tuple[float, float]:
+    """How far a grid's corner is from a corner of the base_grid, in pixels."""
+    column, row = base_grid.pixel(grid.transform[2], grid.transform[5])
     return abs(float(column) - round(column)), abs(float(row) - round(row))
 
 
@@ -40,12 +47,12 @@ def test_a_cover_holds_the_region_and_hardly_more(
     crs: str, longitude: float, latitude: float, width: float, height: float, scale: float
 ) -> None:
     region = shapely.box(longitude, latitude, longitude + width, latitude + height)
-    lattice = lattice_of(crs, scale)
+    base_grid = aligned_grid(crs, scale)
     try:
-        grid = cover(lattice, region)
+        grid = cover_region(base_grid, region)
     except RegionError:
         assume(False)
-    assert max(placed(lattice, grid)) < 1e-3
+    assert max(placed(base_grid, grid)) < 1e-3
     west, south, east, north = grid.bounds
     edge = grid.resolution[0]
     # The oracle projects many more points of the edge than are needed.
@@ -64,46 +71,46 @@ def test_a_cover_holds_the_region_and_hardly_more(
 
 
 def test_a_region_on_pixel_corners_gets_just_these() -> None:
-    lattice = Grid("EPSG:4326", (0.25, 0.0, -180.0, 0.0, -0.25, 90.0), 1, 1)
-    grid = cover(lattice, shapely.box(5.0, 45.0, 10.0, 47.5))
+    base_grid = Grid("EPSG:4326", (0.25, 0.0, -180.0, 0.0, -0.25, 90.0), 1, 1)
+    grid = cover_region(base_grid, shapely.box(5.0, 45.0, 10.0, 47.5))
     assert grid == Grid("EPSG:4326", (0.25, 0.0, 5.0, 0.0, -0.25, 47.5), 20, 10)
 
 
 def test_a_point_is_one_pixel() -> None:
-    assert cover(lattice_of("EPSG:32613", 30.0), shapely.Point(-105.0, 40.0)).shape == (1, 1)
+    assert cover_region(aligned_grid("EPSG:32613", 30.0), shapely.Point(-105.0, 40.0)).shape == (1, 1)
 
 
 def test_across_the_antimeridian_degrees_go_on() -> None:
-    grid = cover(lattice_of("EPSG:4326", METRES_PER_DEGREE / 10), parse_box("179,-17,-179,-16").polygon())
+    grid = cover_region(aligned_grid("EPSG:4326", METRES_PER_DEGREE / 10), parse_box("179,-17,-179,-16").polygon())
     assert grid.width == 20
     assert grid.height == 10
     assert grid.bounds == pytest.approx((179.0, -17.0, 181.0, -16.0))
-    nad83 = cover(lattice_of("EPSG:4269", METRES_PER_DEGREE / 10), parse_box("179,51,-179,52").polygon())
+    nad83 = cover_region(aligned_grid("EPSG:4269", METRES_PER_DEGREE / 10), parse_box("179,51,-179,52").polygon())
     assert nad83.bounds == pytest.approx((179.0, 51.0, 181.0, 52.0), abs=0.11)
 
 
 def test_across_the_antimeridian_utm_and_polar_grids_have_no_seam() -> None:
     fiji = parse_box("179,-17,-179,-16").polygon()
-    grid = cover(lattice_of(utm_of(179.0, -16.5), 1000.0), fiji)
+    grid = cover_region(aligned_grid(find_utm_crs(179.0, -16.5), 1000.0), fiji)
     assert grid.width * 1000 == pytest.approx(2 * 111_320 * np.cos(np.deg2rad(16.0)), rel=0.02)
-    polar = cover(lattice_of("EPSG:3413", 1000.0), parse_box("170,75,-170,76").polygon())
+    polar = cover_region(aligned_grid("EPSG:3413", 1000.0), parse_box("170,75,-170,76").polygon())
     assert polar.width < 800
 
 
 def test_a_projection_that_ends_at_the_antimeridian_is_refused() -> None:
     for crs in ("EPSG:3857", "SR-ORG:6974"):
         with pytest.raises(RegionError, match=r"crosses the antimeridian, where .* ends"):
-            cover(lattice_of(crs, 1000.0), parse_box("179,-17,-179,-16").polygon())
+            cover_region(aligned_grid(crs, 1000.0), parse_box("179,-17,-179,-16").polygon())
 
 
 def test_the_whole_earth_stays_as_it_is() -> None:
     whole = parse_box("-180,-90,180,90").polygon()
-    assert joined_at_antimeridian(whole).equals(whole)
-    assert cover(lattice_of("EPSG:4326", METRES_PER_DEGREE), whole).shape == (180, 360)
+    assert join_at_antimeridian(whole).equals(whole)
+    assert cover_region(aligned_grid("EPSG:4326", METRES_PER_DEGREE), whole).shape == (180, 360)
 
 
 def test_a_pole_within_a_region_lies_within_the_window() -> None:
-    grid = cover(lattice_of("EPSG:3413", 10_000.0), shapely.box(-180.0, 80.0, 180.0, 90.0))
+    grid = cover_region(aligned_grid("EPSG:3413", 10_000.0), shapely.box(-180.0, 80.0, 180.0, 90.0))
     west, south, east, north = grid.bounds
     assert west < 0 < east
     assert south < 0 < north
@@ -113,39 +120,39 @@ def test_a_pole_within_a_region_lies_within_the_window() -> None:
 
 def test_too_far_from_a_zone_is_refused() -> None:
     with pytest.raises(RegionError, match=r"12\.0 degrees from the middle of UTM zone 13N"):
-        cover(lattice_of("EPSG:32613", 10.0), shapely.box(-117.0, 40.0, -116.0, 41.0))
-    assert cover(lattice_of("EPSG:32613", 10.0), shapely.box(-109.0, 40.0, -108.9, 40.1)).width > 800
+        cover_region(aligned_grid("EPSG:32613", 10.0), shapely.box(-117.0, 40.0, -116.0, 41.0))
+    assert cover_region(aligned_grid("EPSG:32613", 10.0), shapely.box(-109.0, 40.0, -108.9, 40.1)).width > 800
 
 
 def test_utm_has_no_poles() -> None:
-    assert utm_of(5.0, 83.0) == "EPSG:32631"
+    assert find_utm_crs(5.0, 83.0) == "EPSG:32631"
     with pytest.raises(RegionError, match="EPSG:3413"):
-        utm_of(5.0, 85.0)
+        find_utm_crs(5.0, 85.0)
     with pytest.raises(RegionError, match="EPSG:3031"):
-        utm_of(5.0, -81.0)
+        find_utm_crs(5.0, -81.0)
 
 
 def test_a_region_beyond_a_projection_is_refused() -> None:
     with pytest.raises(RegionError, match="beyond where"):
-        cover(lattice_of("+proj=ortho +lat_0=0 +lon_0=0", 1000.0), shapely.box(160.0, 0.0, 170.0, 10.0))
+        cover_region(aligned_grid("+proj=ortho +lat_0=0 +lon_0=0", 1000.0), shapely.box(160.0, 0.0, 170.0, 10.0))
 
 
 def test_the_lattices_of_placements() -> None:
     place = (-105.0, 40.0)
-    assert Placement().lattice(NATIVE, place) == NATIVE
-    assert Placement(scale=6.0).lattice(NATIVE, place).transform == pytest.approx(
+    assert GridAlignment().base_grid(NATIVE, place) == NATIVE
+    assert GridAlignment(scale=6.0).base_grid(NATIVE, place).transform == pytest.approx(
         (6.0, 0.0, 500_000.3, 0.0, -6.0, 4_400_000.5)
     )
-    assert Placement(crs="utm").lattice(NATIVE, place) == lattice_of("EPSG:32613", 0.6)
-    assert Placement(crs="EPSG:3857", scale=2.0).lattice(NATIVE, place) == lattice_of("EPSG:3857", 2.0)
+    assert GridAlignment(crs="utm").base_grid(NATIVE, place) == aligned_grid("EPSG:32613", 0.6)
+    assert GridAlignment(crs="EPSG:3857", scale=2.0).base_grid(NATIVE, place) == aligned_grid("EPSG:3857", 2.0)
     transform = (10.0, 0.0, 3.0, 0.0, -10.0, 7.0)
-    assert Placement(crs="EPSG:3857", transform=transform).lattice(NATIVE, place).transform == transform
-    assert rescaled(NATIVE, None) == NATIVE
+    assert GridAlignment(crs="EPSG:3857", transform=transform).base_grid(NATIVE, place).transform == transform
+    assert rescale_grid(NATIVE, None) == NATIVE
 
 
 def test_a_scale_is_metres_in_feet_and_degrees_too() -> None:
-    assert lattice_of("EPSG:2263", 30.0).resolution[0] == pytest.approx(30.0 / 0.3048006096, rel=1e-9)
-    assert lattice_of("EPSG:4326", METRES_PER_DEGREE).resolution[0] == pytest.approx(1.0)
+    assert aligned_grid("EPSG:2263", 30.0).resolution[0] == pytest.approx(30.0 / 0.3048006096, rel=1e-9)
+    assert aligned_grid("EPSG:4326", METRES_PER_DEGREE).resolution[0] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -164,5 +171,5 @@ def test_a_scale_is_metres_in_feet_and_degrees_too() -> None:
 )
 def test_contradictions_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(EechipsError, match=said) as caught:
-        Placement(**options)
+        GridAlignment(**options)
     assert isinstance(caught.value, UsageError)

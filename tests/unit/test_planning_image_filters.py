@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
-from eechips.planning.image_filters import Condition, Test, Word, parse_condition
+from eechips.planning.image_filters import ConditionValue, PropertyCondition, PropertyFilter, parse_condition
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from eechips.planning.image_filters import Condition, Test, Word, parse_conditio
     ],
 )
 def test_numbers(text: str, name: str, sign: str, values: tuple[Any, ...]) -> None:
-    assert parse_condition(text).settled(1.0) == Test(name, sign, values)
+    assert parse_condition(text).resolve(1.0) == PropertyFilter(name, sign, values)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_numbers(text: str, name: str, sign: str, values: tuple[Any, ...]) -> No
     ],
 )
 def test_texts_stay_as_they_were_typed(text: str, values: tuple[str, ...]) -> None:
-    assert parse_condition(text).settled("some text").values == values
+    assert parse_condition(text).resolve("some text").values == values
 
 
 @pytest.mark.parametrize(
@@ -80,11 +80,11 @@ def test_what_is_no_condition_is_refused_with_a_reason(text: str, message: str) 
 
 def test_values_that_do_not_fit_the_property_are_refused() -> None:
     with pytest.raises(UsageError, match=r"CLOUD is a number, such as 12\.5, and few is none"):
-        parse_condition("CLOUD < few").settled(12.5)
+        parse_condition("CLOUD < few").resolve(12.5)
     with pytest.raises(UsageError, match='CLOUD is a number, such as 12, and "5" is none'):
-        parse_condition("CLOUD < '5'").settled(12)
+        parse_condition("CLOUD < '5'").resolve(12)
     with pytest.raises(UsageError, match="is neither a number nor a text"):
-        parse_condition("CLOUD < 5").settled([1, 2])
+        parse_condition("CLOUD < 5").resolve([1, 2])
 
 
 @given(
@@ -95,16 +95,16 @@ def test_values_that_do_not_fit_the_property_are_refused() -> None:
     ),
 )
 def test_what_is_written_is_read_back(name: str, sign: str, texts: list[str]) -> None:
-    words = tuple(Word(text, is_quoted=True) for text in (texts if sign == "in" else texts[:1]))
-    condition = Condition(name, sign, words)
+    words = tuple(ConditionValue(text, is_quoted=True) for text in (texts if sign == "in" else texts[:1]))
+    condition = PropertyCondition(name, sign, words)
     assert parse_condition(str(condition)) == condition
-    test = condition.settled("text")
-    assert Test.from_json(test.to_json()) == test
+    test = condition.resolve("text")
+    assert PropertyFilter.from_json(test.to_json()) == test
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_is_read_as_python_reads_it(value: float) -> None:
-    (found,) = parse_condition(f"A < {value!r}").settled(0.0).values
+    (found,) = parse_condition(f"A < {value!r}").resolve(0.0).values
     assert found == value
 
 

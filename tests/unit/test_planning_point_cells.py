@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from eechips.planning import point_cells
-from eechips.planning.point_cells import Cost, cut
+from eechips.planning.point_cells import Cost, divide_places
 
 LONLAT = arrays(np.float64, st.tuples(st.integers(1, 300), st.just(2)), elements=st.floats(-1, 1)).map(
     lambda found: found * (180, 90)
@@ -25,20 +25,20 @@ COSTS = st.builds(
 @settings(max_examples=40, deadline=None)
 @given(LONLAT, COSTS)
 def test_every_place_is_in_one_cell_and_cells_keep_their_limits(lonlat: np.ndarray, cost: Cost) -> None:
-    found = list(cut(lonlat, cost))
+    found = list(divide_places(lonlat, cost))
     assert sorted(np.concatenate(found)) == list(range(len(lonlat)))
     for some in found:
         assert (np.diff(some) > 0).all()
         if len(some) > 1:
             assert len(some) * cost.values <= point_cells.MOST_VALUES
-            assert point_cells.tiles(lonlat[some], cost.tile) * cost.images <= point_cells.MOST_TILES
-    again = list(cut(lonlat, cost))
+            assert point_cells.count_tiles(lonlat[some], cost.tile) * cost.images <= point_cells.MOST_TILES
+    again = list(divide_places(lonlat, cost))
     assert all((one == other).all() for one, other in zip(found, again, strict=True))
 
 
 def test_a_cell_is_as_full_as_halving_allows() -> None:
     lonlat = np.random.default_rng(1).uniform((8, 45), (9, 46), (100_000, 2))
-    found = list(cut(lonlat, Cost(values=811, images=811, tile=237_000)))
+    found = list(divide_places(lonlat, Cost(values=811, images=811, tile=237_000)))
     sizes = [len(some) for some in found]
     most = point_cells.MOST_VALUES // 811
     assert max(sizes) <= most
@@ -51,11 +51,11 @@ def test_lonely_places_go_with_others_until_their_tiles_are_too_many() -> None:
     crowd = random.uniform((8, 45), (8.1, 45.1), (400, 2))
     lonely = np.column_stack([random.uniform(-170, 170, 100), random.uniform(-60, 60, 100)])
     lonlat = np.vstack([crowd, lonely])
-    cheap = list(cut(lonlat, Cost(values=10, images=10, tile=2_560)))
+    cheap = list(divide_places(lonlat, Cost(values=10, images=10, tile=2_560)))
     assert len(cheap) == 1
-    dear = list(cut(lonlat, Cost(values=811, images=811, tile=2_560)))
+    dear = list(divide_places(lonlat, Cost(values=811, images=811, tile=2_560)))
     assert {len(some) for some in dear} <= {125, 250}
-    assert max(point_cells.tiles(lonlat[some], 2_560) for some in dear) <= point_cells.MOST_TILES / 811
+    assert max(point_cells.count_tiles(lonlat[some], 2_560) for some in dear) <= point_cells.MOST_TILES / 811
 
 
 def test_there_is_no_seam_at_the_antimeridian() -> None:
@@ -64,7 +64,7 @@ def test_there_is_no_seam_at_the_antimeridian() -> None:
     lonlat = np.column_stack([(offset + 360) % 360 - 180, random.uniform(-0.01, 0.01, 2_000)])
     there = np.column_stack([offset, lonlat[:, 1]])
     cost = Cost(values=1_000, images=1, tile=300_000)
-    across, elsewhere = list(cut(lonlat, cost)), list(cut(there, cost))
+    across, elsewhere = list(divide_places(lonlat, cost)), list(divide_places(there, cost))
     assert len(across) == len(elsewhere)
     # The same strips of a few hundredths of a degree, one of them on both sides.
     widths = [np.ptp(offset[some]) for some in across]
@@ -74,7 +74,7 @@ def test_there_is_no_seam_at_the_antimeridian() -> None:
 def test_dates_far_apart_are_not_asked_for_together() -> None:
     lonlat = np.full((1_000, 2), 8.0)
     days = np.random.default_rng(4).permutation(np.linspace(0, 3_650, 1_000)) * 86_400_000.0
-    found = list(cut(lonlat, Cost(values=12, images=12, tile=2_560, per_day=1.0), moments=days))
+    found = list(divide_places(lonlat, Cost(values=12, images=12, tile=2_560, per_day=1.0), moments=days))
     assert len(found) == 4
     assert max(np.ptp(days[some]) for some in found) <= 1_000 * 86_400_000.0
 
@@ -82,10 +82,10 @@ def test_dates_far_apart_are_not_asked_for_together() -> None:
 @pytest.mark.parametrize(("sizes", "areas"), [(np.full(8, 900_000), None), (None, np.full(8, 1e10))])
 def test_large_polygons_go_alone_or_in_small_groups(sizes: np.ndarray | None, areas: np.ndarray | None) -> None:
     lonlat = np.column_stack([np.linspace(0, 7, 8), np.zeros(8)])
-    found = list(cut(lonlat, Cost(values=1, images=20, tile=2_560), sizes=sizes, areas=areas))
+    found = list(divide_places(lonlat, Cost(values=1, images=20, tile=2_560), sizes=sizes, areas=areas))
     assert sum(map(len, found)) == 8
     assert max(map(len, found)) in (1, 2)
 
 
 def test_nothing_makes_no_cell() -> None:
-    assert list(cut(np.zeros((0, 2)), Cost(values=1, images=1, tile=1_000))) == []
+    assert list(divide_places(np.zeros((0, 2)), Cost(values=1, images=1, tile=1_000))) == []

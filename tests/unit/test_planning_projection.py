@@ -11,8 +11,8 @@ from pyproj import Transformer
 
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.planning.chip_grids import snap, utm_grid
-from eechips.planning.grid_alignment import rescaled
+from eechips.planning.chip_grids import snap_chip, utm_grid
+from eechips.planning.grid_alignment import rescale_grid
 from eechips.planning.projection import nominal_scale, parse_crs, project, utm_crs
 
 NAIP = Grid("EPSG:26913", (0.6, 0.0, 500000.4, 0.0, -0.6, 4400000.2), 10000, 12000)
@@ -41,7 +41,7 @@ def test_nominal_scale(grid: Grid, metres: float) -> None:
 
 @given(st.floats(-108, -102), st.floats(37, 41), st.integers(1, 512))
 def test_snapped_chips_are_centred_on_the_point(lon: float, lat: float, size: int) -> None:
-    chip = snap(NAIP, (lon, lat), (size, size))
+    chip = snap_chip(NAIP, (lon, lat), (size, size))
     x, y = Transformer.from_crs("EPSG:4326", "EPSG:26913", always_xy=True).transform(lon, lat)
     west, south, east, north = chip.bounds
     assert abs((west + east) / 2 - x) <= 0.3 + 1e-6
@@ -51,7 +51,7 @@ def test_snapped_chips_are_centred_on_the_point(lon: float, lat: float, size: in
 
 
 def test_another_scale_keeps_origin_and_axes() -> None:
-    chip = snap(rescaled(NAIP, 2.4), (-105.0, 39.7), (64, 64))
+    chip = snap_chip(rescale_grid(NAIP, 2.4), (-105.0, 39.7), (64, 64))
     assert chip.resolution == pytest.approx((2.4, 2.4))
     columns = (chip.transform[2] - NAIP.transform[2]) / 2.4
     assert columns == pytest.approx(round(columns), abs=1e-6)
@@ -63,6 +63,6 @@ def test_another_scale_keeps_origin_and_axes() -> None:
 )
 def test_points_without_an_image_get_a_utm_grid(point: tuple[float, float], crs: str) -> None:
     assert utm_crs(*point) == crs
-    chip = snap(utm_grid(point, 10.0), point, (8, 8))
+    chip = snap_chip(utm_grid(point, 10.0), point, (8, 8))
     assert chip.crs == crs
     assert all(value % 10 == 0 for value in (chip.transform[2], chip.transform[5]))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eechips.errors import RegionError
 from eechips.geo.polygons import spherical_area
 from eechips.planning.samplers import Stratum, draw_points, interleave
-from eechips.planning.stratified_draw import Draws, StrataPool
+from eechips.planning.stratified_draw import StrataPool, StratifiedDraw
 
 COLORADO = shapely.box(-109.06, 36.99, -102.04, 41.0)
 HOLED = shapely.Polygon(shapely.box(0, 0, 10, 10).exterior, [shapely.box(2, 2, 8, 8).exterior])
@@ -109,7 +109,7 @@ def test_replacements_are_further_points_of_the_sequence_and_nobody_else_s() -> 
     sequences = {stratum.id: list(map(tuple, draw_points(COLORADO, 110, 7, stratum.id).tolist())) for stratum in strata}
     order = [(key, place, number) for key in sequences for place in range(10) for number in range(1, 11)]
     np.random.default_rng(1).shuffle(order)
-    draws = Draws(StrataPool(strata, 7), [stratum.id for stratum in strata], 10)
+    draws = StratifiedDraw(StrataPool(strata, 7), [stratum.id for stratum in strata], 10)
     seen = {point for _, point in draws.interleaved()}
     for key, place, number in order:
         key = int(key) if str(key).isdigit() else str(key)
@@ -123,11 +123,11 @@ def test_replacements_are_further_points_of_the_sequence_and_nobody_else_s() -> 
 def test_no_replacement_where_there_is_none() -> None:
     cell = 1e-7
     tiny = shapely.box(0, 0, 10 * cell, 10 * cell)  # room for 25 points
-    draws = Draws(StrataPool([Stratum(1, "tiny", tiny), Stratum(2, "large", COLORADO)], 0), [1, 2], 10)
+    draws = StratifiedDraw(StrataPool([Stratum(1, "tiny", tiny), Stratum(2, "large", COLORADO)], 0), [1, 2], 10)
     (first, _) = draws.interleaved()[:2]
     assert draws.replacement(1, first[1], 1) is not None
     assert draws.replacement(1, first[1], 2) is None
     assert draws.replacement(2, (0.0, 0.0), 1) is None
     assert draws.replacement(3, first[1], 1) is None
-    full = Draws(StrataPool([Stratum(1, "tiny", tiny)], 0), [1], 20)
+    full = StratifiedDraw(StrataPool([Stratum(1, "tiny", tiny)], 0), [1], 20)
     assert full.replacement(1, full.interleaved()[0][1], 1) is None

@@ -15,18 +15,18 @@ from pyproj import Geod
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.polygons import RADIUS, spherical_area
-from eechips.planning.min_distance import Apart, great_circle, parse_distance, regular_points
+from eechips.planning.min_distance import MinDistance, great_circle, parse_distance, regular_points
 from eechips.planning.samplers import Stratum, interleave
-from eechips.planning.stratified_draw import Draws, Key, Point, StrataPool
+from eechips.planning.stratified_draw import Key, Point, StrataPool, StratifiedDraw
 
 BOX = shapely.box(-106, 39, -104, 41)
 STRATA = [Stratum("a", "A", BOX), Stratum("b", "B", shapely.box(-104, 39, -103, 41))]
 KEYS = [stratum.id for stratum in STRATA]
 
 
-def draws(count: int, *, keep: object = None, apart: float | None = None, seed: int = 0) -> Draws:
+def draws(count: int, *, keep: object = None, apart: float | None = None, seed: int = 0) -> StratifiedDraw:
     pool = StrataPool(STRATA, seed, keep, is_thinned=apart is not None)  # type: ignore[arg-type]
-    return Draws(pool, KEYS, count, Apart.of_distance(apart) if apart else None)
+    return StratifiedDraw(pool, KEYS, count, MinDistance.of_distance(apart) if apart else None)
 
 
 def distances(points: Sequence[Point]) -> np.ndarray:
@@ -124,14 +124,14 @@ def test_a_stratum_where_nothing_counts_is_given_up() -> None:
 def test_a_stratum_too_small_is_refused_where_all_points_count() -> None:
     pool = StrataPool([Stratum("tiny", "Tiny", shapely.box(0, 0, 1e-6, 1e-6))], 0)
     with pytest.raises(RegionError, match="tiny is too small inside the region for 900 different points"):
-        Draws(pool, ["tiny"], 900).interleaved()
+        StratifiedDraw(pool, ["tiny"], 900).interleaved()
 
 
 @pytest.mark.slow
 def test_a_hundred_thousand_points_apart_take_seconds() -> None:
     world = Stratum("world", "World", shapely.box(-180, -90, 180, 90))
     began = time.process_time()
-    found = Draws(StrataPool([world], 0, is_thinned=True), ["world"], 100_000, Apart.of_distance(20_000))
+    found = StratifiedDraw(StrataPool([world], 0, is_thinned=True), ["world"], 100_000, MinDistance.of_distance(20_000))
     points = np.array([point for _, point in found.interleaved()])
     assert time.process_time() - began < 20
     assert len(points) == 100_000
@@ -147,7 +147,7 @@ def test_a_hundred_thousand_points_apart_take_seconds() -> None:
 )
 @settings(max_examples=100, deadline=None)
 def test_circles_never_overlap_and_none_is_refused_without_need(places: list[tuple[float, float, float]]) -> None:
-    apart = Apart.of_distance(1.0)
+    apart = MinDistance.of_distance(1.0)
     taken: list[tuple[float, float, float]] = []
     for lon, lat, radius in places:
         fits = all(great_circle((lon, lat), (x, y)) >= radius + r - 1e-6 for x, y, r in taken)
@@ -223,7 +223,7 @@ class Listed:
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.integers(1, 12))
 def test_strata_take_turns_until_they_have_no_more(sizes: list[int], count: int) -> None:
     candidates = {key: [(float(key), float(n)) for n in range(size)] for key, size in enumerate(sizes)}
-    found = Draws(Listed(candidates), list(candidates), count)
+    found = StratifiedDraw(Listed(candidates), list(candidates), count)
     rounds = [(key, points[n]) for n in range(count) for key, points in candidates.items() if n < len(points)]
     assert found.interleaved() == rounds
     assert found.missing == {key: count - size for key, size in enumerate(sizes) if size < count}

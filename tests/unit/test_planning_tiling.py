@@ -13,9 +13,19 @@ from hypothesis import strategies as st
 
 from eechips.client.split import LIMITS
 from eechips.geo.grid import Grid
-from eechips.planning.grid_alignment import cover, joined_at_antimeridian, lattice_of
+from eechips.planning.grid_alignment import aligned_grid, cover_region, join_at_antimeridian
 from eechips.planning.regions import parse_box
-from eechips.planning.tiling import BLOCK, SLOTS, USUAL_BYTES, Tiling, box_of, edges_for, on_earth, tile, within
+from eechips.planning.tiling import (
+    BLOCK,
+    SLOTS,
+    USUAL_BYTES,
+    Tiling,
+    bounding_box,
+    divide_grid,
+    edges_for,
+    project_region,
+    wrap_longitude,
+)
 
 DTYPES = ("uint8", "int16", "uint16", "int32", "float32", "float64")
 UTM = Grid("EPSG:32613", (10.0, 0.0, 399_960.3, 0.0, -10.0, 4_400_040.7), 1, 1)
@@ -41,7 +51,7 @@ def test_every_pixel_is_in_one_window_that_lies_on_blocks(
     column: int, row: int, width: int, height: int, edge: int | None, bands: int, dtype: str
 ) -> None:
     grid = UTM.window(column, row, width, height)
-    tiling = tile(grid, UTM, bands, dtype, edge)
+    tiling = divide_grid(grid, UTM, bands, dtype, edge)
     windows = list(tiling)
     assert len(windows) == len(tiling)
     assert windows == sorted(windows, key=lambda window: (window.row, window.column))
@@ -58,13 +68,13 @@ def test_every_pixel_is_in_one_window_that_lies_on_blocks(
 
 def test_windows_are_about_equal_and_enough_to_fill_the_slots() -> None:
     grid = UTM.window(250, 3, 20_000, 20_000)
-    tiling = tile(grid, UTM, 3, "uint8")
+    tiling = divide_grid(grid, UTM, 3, "uint8")
     assert tiling.largest == (1280, 1280)  # 16 MB at 8 bytes a pixel
     assert min(width for _, width in tiling.columns) > 1000
-    small = tile(UTM.window(250, 3, 5000, 5000), UTM, 3, "uint8")
+    small = divide_grid(UTM.window(250, 3, 5000, 5000), UTM, 3, "uint8")
     assert len(small) >= SLOTS
     assert small.largest == (768, 768)
-    assert tile(UTM.window(250, 3, 700, 700), UTM, 3, "uint8").columns == ((0, 262), (262, 438))
+    assert divide_grid(UTM.window(250, 3, 700, 700), UTM, 3, "uint8").columns == ((0, 262), (262, 438))
 
 
 @pytest.mark.parametrize("bands", [1, 4, 12, 70, 811, 1023])
@@ -79,14 +89,14 @@ def test_windows_of_many_bands_are_parts_of_blocks(bands: int, dtype: str) -> No
 
 
 def test_a_grid_across_the_antimeridian_is_cut_there() -> None:
-    lattice = lattice_of("EPSG:4326", 1000.0)
-    grid = cover(lattice, parse_box("178,-18,-178,-16").polygon())
-    tiling = tile(grid, lattice, 1, "uint8")
+    base_grid = aligned_grid("EPSG:4326", 1000.0)
+    grid = cover_region(base_grid, parse_box("178,-18,-178,-16").polygon())
+    tiling = divide_grid(grid, base_grid, 1, "uint8")
     assert (covered(tiling, grid) == 1).all()
     (cut,) = (start for start, _ in tiling.columns if abs(grid.xy(start, 0)[0] - 180.0) < grid.resolution[0])
     assert grid.xy(cut + 0.5, 0)[0] >= 180.0 > grid.xy(cut - 0.5, 0)[0]
     for window in tiling:
-        place = on_earth(grid.window(window.column, window.row, window.width, window.height))
+        place = wrap_longitude(grid.window(window.column, window.row, window.width, window.height))
         west, east = place.xy(0.5, 0)[0], place.xy(place.width - 0.5, 0)[0]
         assert -180.0 <= west <= east < 180.0
         asked = grid.xy(window.column + 0.5, 0)[0]
@@ -95,7 +105,7 @@ def test_a_grid_across_the_antimeridian_is_cut_there() -> None:
 
 def test_what_lies_on_earth_stays_where_it_is() -> None:
     for grid in (UTM.window(3, 4, 5, 6), Grid("EPSG:4326", (0.5, 0.0, -180.0, 0.0, -0.5, 90.0), 720, 360)):
-        assert on_earth(grid) is grid
+        assert wrap_longitude(grid) is grid
 
 
 @example(crs="EPSG:4326", longitude=0.0, latitude=81.0, scale=1.0, width=1, height=1)
@@ -111,13 +121,13 @@ def test_what_lies_on_earth_stays_where_it_is() -> None:
 def test_a_box_of_degrees_holds_every_pixel(
     crs: str, longitude: float, latitude: float, scale: float, width: int, height: int
 ) -> None:
-    lattice = lattice_of(crs, scale)
+    base_grid = aligned_grid(crs, scale)
     to_crs = pyproj.Transformer.from_crs("OGC:CRS84", crs, always_xy=True)
     x, y = to_crs.transform(longitude, latitude)
     if not (math.isfinite(x) and math.isfinite(y)):
         return
-    grid = lattice.snap_around(x, y, (width, height))
-    west, south, east, north = box_of(grid)
+    grid = base_grid.snap_around(x, y, (width, height))
+    west, south, east, north = bounding_box(grid)
     assert -180.0 <= west < east <= 180.0
     assert -90.0 <= south < north <= 90.0
     random = np.random.default_rng(0)
@@ -132,23 +142,23 @@ def test_a_box_of_degrees_holds_every_pixel(
 
 
 def test_the_box_around_a_pole_reaches_it() -> None:
-    grid = lattice_of("EPSG:3413", 1000.0).snap_around(0.0, 0.0, (300, 300))
-    assert box_of(grid)[::2] == (-180.0, 180.0)
-    assert box_of(grid)[3] == 90.0
+    grid = aligned_grid("EPSG:3413", 1000.0).snap_around(0.0, 0.0, (300, 300))
+    assert bounding_box(grid)[::2] == (-180.0, 180.0)
+    assert bounding_box(grid)[3] == 90.0
 
 
 def test_a_region_in_the_coordinates_of_a_grid() -> None:
     region = parse_box("-105.2,39.9,-105.0,40.0").polygon()
-    lattice = lattice_of("EPSG:32613", 10.0)
-    grid = cover(lattice, region)
-    found = within(grid, region)
+    base_grid = aligned_grid("EPSG:32613", 10.0)
+    grid = cover_region(base_grid, region)
+    found = project_region(grid, region)
     west, south, east, north = grid.bounds
     assert shapely.box(west, south, east, north).buffer(0.01).contains(found)
     geod = pyproj.Geod(ellps="WGS84")
     area, _ = geod.geometry_area_perimeter(shapely.segmentize(region, 0.001))
     assert found.area == pytest.approx(abs(area), rel=2e-3)  # the projection's scale is 0.9996 to 1.0004
-    fiji = joined_at_antimeridian(parse_box("179,-17,-179,-16").polygon())
-    degrees = cover(lattice_of("EPSG:4326", 1000.0), fiji)
-    assert within(degrees, fiji).bounds == pytest.approx((179.0, -17.0, 181.0, -16.0))
-    utm = cover(lattice_of("EPSG:32701", 1000.0), fiji)
-    assert within(utm, fiji).bounds == pytest.approx(utm.bounds, abs=1000.0)
+    fiji = join_at_antimeridian(parse_box("179,-17,-179,-16").polygon())
+    degrees = cover_region(aligned_grid("EPSG:4326", 1000.0), fiji)
+    assert project_region(degrees, fiji).bounds == pytest.approx((179.0, -17.0, 181.0, -16.0))
+    utm = cover_region(aligned_grid("EPSG:32701", 1000.0), fiji)
+    assert project_region(utm, fiji).bounds == pytest.approx(utm.bounds, abs=1000.0)

@@ -17,7 +17,7 @@ from pyproj import Transformer
 from eechips.errors import RegionError
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.planning.regions import parse_box
-from eechips.planning.zones import file_shapes, file_zones
+from eechips.planning.zones import measure_zones, read_zones
 
 SQUARE = shapely.box(10, 50, 11, 51)
 
@@ -29,7 +29,7 @@ def write(path: Path, geometries: list[Any], **columns: list[Any]) -> Path:
 
 def test_features_of_one_id_are_one_region_at_the_place_of_the_first(tmp_path: Path) -> None:
     other, third = shapely.box(20, 50, 21, 51), shapely.box(11, 50, 12, 51)
-    zones = file_zones(write(tmp_path / "a.gpkg", [SQUARE, other, third], code=["x", "y", "x"]), "code")
+    zones = read_zones(write(tmp_path / "a.gpkg", [SQUARE, other, third], code=["x", "y", "x"]), "code")
     assert zones.ids == ["x", "y"]
     assert zones.geometries is not None
     assert zones.geometries[0].equals(shapely.box(10, 50, 12, 51))
@@ -38,20 +38,20 @@ def test_features_of_one_id_are_one_region_at_the_place_of_the_first(tmp_path: P
 def test_numbers_that_a_missing_one_made_decimal_are_whole(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.gpkg", [SQUARE, SQUARE, SQUARE], code=[7, None, 9])
     with caplog.at_level(logging.WARNING, logger="eechips"):
-        assert file_zones(path, "code").ids == [7, 9]
+        assert read_zones(path, "code").ids == [7, 9]
     assert "1 region without code are left out" in caplog.text
 
 
 def test_without_a_field_regions_are_numbered(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gpkg", [SQUARE, shapely.box(0, 0, 1, 1)], n=[1, 2])
-    assert file_zones(path, None).ids == [1, 2]
-    assert file_zones(path, None, parse_box("-1,-1,0.5,0.5")).ids == [2]
+    assert read_zones(path, None).ids == [1, 2]
+    assert read_zones(path, None, parse_box("-1,-1,0.5,0.5")).ids == [2]
     with pytest.raises(RegionError, match=r"no region of .* meets 100,0,101,1"):
-        file_zones(path, None, parse_box("100,0,101,1"))
+        read_zones(path, None, parse_box("100,0,101,1"))
 
 
 def test_what_lies_beyond_180_degrees_is_on_the_other_side(tmp_path: Path) -> None:
-    zones = file_zones(write(tmp_path / "a.geojson", [shapely.box(179, -18, 182, -16)]), None)
+    zones = read_zones(write(tmp_path / "a.geojson", [shapely.box(179, -18, 182, -16)]), None)
     assert zones.geometries is not None
     expected = shapely.union_all([shapely.box(179, -18, 180, -16), shapely.box(-180, -18, -178, -16)])
     assert zones.geometries[0].equals(expected)
@@ -69,12 +69,12 @@ def test_nothing_is_lost_at_the_antimeridian(west: float, width: float, south: f
 def test_a_region_around_the_earth_is_pointed_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.gpkg", [shapely.box(-179, -18, 179, -16)], name=["Fiji"])
     with caplog.at_level(logging.WARNING, logger="eechips"):
-        file_zones(path, "name")
+        read_zones(path, "name")
     assert "region Fiji is 358 degrees wide: if it is meant to cross the antimeridian" in caplog.text
 
 
 def test_where_regions_lie(tmp_path: Path) -> None:
-    shapes = file_shapes(file_zones(write(tmp_path / "a.gpkg", [SQUARE]), None))
+    shapes = measure_zones(read_zones(write(tmp_path / "a.gpkg", [SQUARE]), None))
     assert shapes.bounds.tolist() == [[10, 50, 11, 51]]
     assert SQUARE.contains(shapely.Point(shapes.points[0]))
     assert shapes.areas[0] == pytest.approx(7.87e9, rel=0.02)  # of the ellipsoid
@@ -93,7 +93,7 @@ def test_a_region_of_another_projection_is_cut_at_the_antimeridian(tmp_path: Pat
     to_crs = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
     there = shapely.transform(dense, lambda xy: np.column_stack(to_crs.transform(xy[:, 0], xy[:, 1])))
     gpd.GeoDataFrame(geometry=[there], crs=crs).to_file(tmp_path / "fiji.gpkg")
-    zones = file_zones(tmp_path / "fiji.gpkg", None)
+    zones = read_zones(tmp_path / "fiji.gpkg", None)
     assert zones.geometries is not None
     (found,) = zones.geometries
     assert found.is_valid
@@ -108,4 +108,4 @@ def test_a_region_of_another_projection_is_cut_at_the_antimeridian(tmp_path: Pat
 def test_a_region_around_a_pole_is_refused(tmp_path: Path) -> None:
     gpd.GeoDataFrame(geometry=[shapely.box(-1e6, -1e6, 1e6, 1e6)], crs="EPSG:3031").to_file(tmp_path / "pole.gpkg")
     with pytest.raises(RegionError, match="feature 1 goes around a pole, which is no point in degrees: divide it"):
-        file_zones(tmp_path / "pole.gpkg", None)
+        read_zones(tmp_path / "pole.gpkg", None)

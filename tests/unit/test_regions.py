@@ -11,7 +11,7 @@ import shapely
 
 from eechips.errors import RegionError
 from eechips.geo.vectors import read_vectors
-from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, choices, parse_box, parse_region
+from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, describe_choices, parse_box, parse_region
 
 SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)
 BOWTIE = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
@@ -126,9 +126,9 @@ def test_files_that_are_refused(tmp_path: Path) -> None:
 
 def test_choices_name_what_looks_alike_or_what_there_is() -> None:
     there = ["ADM1_NAME", "ADM1_CODE", "STATUS"]
-    assert choices("adm1_nam", there).startswith("did you mean 'ADM1_NAME'")
-    assert choices("qqq", there) == "there are ADM1_NAME, ADM1_CODE, STATUS"
-    assert choices("qqq", [f"x{n}" for n in range(2000)]).endswith("and 1,988 more")
+    assert describe_choices("adm1_nam", there).startswith("did you mean 'ADM1_NAME'")
+    assert describe_choices("qqq", there) == "there are ADM1_NAME, ADM1_CODE, STATUS"
+    assert describe_choices("qqq", [f"x{n}" for n in range(2000)]).endswith("and 1,988 more")
 
 
 def test_an_invalid_polygon_is_named_by_its_attributes(tmp_path: Path) -> None:

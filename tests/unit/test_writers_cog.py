@@ -19,7 +19,7 @@ from rio_cogeo import cog_validate
 
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.geo.grid import Grid, Window
-from eechips.planning.tiling import tile
+from eechips.planning.tiling import divide_grid
 from eechips.writers import geotiff
 from eechips.writers.cog import COMPRESSIONS, DTYPES, RESAMPLINGS, Mosaic, Tile, check_nodata, common_dtype
 
@@ -48,7 +48,7 @@ def cut(
     crs = CRS.from_string(SINUSOIDAL if grid.crs.startswith("SR-ORG") else grid.crs)
     names = tuple(f"b{n}" for n in range(len(pixels)))
     tiles = []
-    for number, window in enumerate(tile(grid, grid.window(-100, -7, 1, 1), len(pixels), pixels.dtype, edge)):
+    for number, window in enumerate(divide_grid(grid, grid.window(-100, -7, 1, 1), len(pixels), pixels.dtype, edge)):
         if number in skipped:
             continue
         place = grid.window(window.column, window.row, window.width, window.height)

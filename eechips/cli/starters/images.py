@@ -10,7 +10,7 @@ import ee
 import shapely
 
 from eechips import Chip, Grid
-from eechips.planning.grid_alignment import cover
+from eechips.planning.grid_alignment import cover_region
 
 COLLECTION = "LANDSAT/LC08/C02/T1_L2"
 DATASETS = [COLLECTION]  # run.json gets their licence and citation
@@ -24,7 +24,7 @@ def get_requests(bounds=(-105.12, 39.73, -105.08, 39.77), start="2020-06-01", en
     for image in images.sort("system:time_start").getInfo()["features"]:
         band = image["bands"][0]
         native = Grid(band["crs"], tuple(band["crs_transform"]), *band["dimensions"])
-        grid = cover(native, shapely.box(*bounds))  # the image's own pixels: nothing is resampled
+        grid = cover_region(native, shapely.box(*bounds))  # the image's own pixels: nothing is resampled
         date = image["properties"]["DATE_ACQUIRED"]
         name = image["properties"]["system:index"]
         units.append({"kind": "image", "image": name, "date": date, "grid": grid.to_json()})

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 
 from eechips.datasets import find
 from eechips.errors import UsageError
-from eechips.jobs.recipe_options import OfDataset, check_dataset, names_of
-from eechips.planning.cloud_masks import Mask, parse_masks
+from eechips.jobs.recipe_options import DatasetRecipe, check_dataset, split_names
+from eechips.planning.chip_grids import Moments
+from eechips.planning.cloud_masks import CloudMask, parse_masks
+from eechips.planning.date_matching import DateMatch, format_moment, parse_moment, parse_window
+from eechips.recipe import Unit
 from eechips.recipe.layers import RESERVED_LAYERS
 from eechips.storage import safe_component
 
 
 @dataclass(frozen=True)
-class Layer(OfDataset):
+class SampleLayer(DatasetRecipe):
     """A dataset of a sample.
 
     Attributes:
@@ -29,7 +32,7 @@ class Layer(OfDataset):
     name: str = ""
     chosen: tuple[str, ...] | None = None
     is_further: bool = False
-    mask: Mask | None = None
+    mask: CloudMask | None = None
 
     @property
     def is_dated(self) -> bool:
@@ -46,7 +49,7 @@ Bands = Sequence[str] | str | Mapping[str, Sequence[str] | str] | None
 """``"R,G,B"``, ``("R", "G", "B")``, and with several datasets ``("S2:B4,B3", "SRTM:elevation")`` or a mapping."""
 
 
-def layers_of(datasets: str | Sequence[str], bands: Bands, mask: str) -> tuple[Layer, ...]:
+def parse_layers(datasets: str | Sequence[str], bands: Bands, mask: str) -> tuple[SampleLayer, ...]:
     """The layers of a sample.
 
     Args:
@@ -70,7 +73,7 @@ def layers_of(datasets: str | Sequence[str], bands: Bands, mask: str) -> tuple[L
     chosen = _bands_of(names, bands)
     labels = _labels(names, ids) if len(names) > 1 else [""]
     return tuple(
-        Layer(name, label, chosen.get(name), name != names[0], cloud_mask)
+        SampleLayer(name, label, chosen.get(name), name != names[0], cloud_mask)
         for name, label, cloud_mask in zip(names, labels, parse_masks(mask, ids), strict=True)
     )
 
@@ -80,12 +83,14 @@ def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
     if bands is None:
         return {}
     if isinstance(bands, Mapping):
-        given = [(str(name), names_of(chosen)) for name, chosen in bands.items()]
+        given = [(str(name), split_names(chosen)) for name, chosen in bands.items()]
     else:
         parts = [bands] if isinstance(bands, str) else list(bands)
         prefixed = [":" in part for part in parts]
         if not any(prefixed):
-            flat = names_of(bands if isinstance(bands, str) else [band for part in parts for band in part.split(",")])
+            flat = split_names(
+                bands if isinstance(bands, str) else [band for part in parts for band in part.split(",")]
+            )
             if len(names) > 1:
                 raise UsageError(
                     f"--bands {','.join(flat)}: say of which dataset, as --bands {names[0]}:{','.join(flat)}"
@@ -93,7 +98,7 @@ def _bands_of(names: Sequence[str], bands: Bands) -> dict[str, tuple[str, ...]]:
             return {names[0]: flat}
         if not all(prefixed):
             raise UsageError("--bands names a dataset in one place and none in another: say of which all are")
-        given = [(part.rpartition(":")[0].strip(), names_of(part.rpartition(":")[2])) for part in parts]
+        given = [(part.rpartition(":")[0].strip(), split_names(part.rpartition(":")[2])) for part in parts]
     by_lower = {name.lower(): name for name in names}
     for name, _ in given:
         if name.lower() not in by_lower:
@@ -112,3 +117,36 @@ def _labels(names: Sequence[str], ids: Sequence[str]) -> list[str]:
         else safe_component(identifier.replace("/", "-"))
         for label, identifier in zip(last, ids, strict=True)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleDates:
+    """The dates of a sample.
+
+    Attributes:
+        start: first day, inclusive, YYYY-MM-DD; None for no bound.
+        end: last day, exclusive.
+        window: time, "30d", that an image may be older or younger than its place's date; None where places have none.
+    """
+
+    start: str | None
+    end: str | None
+    window: str | None
+
+    def of(self, layer: SampleLayer) -> tuple[str | None, str | None]:
+        """The first day and that after the last of a layer's images."""
+        return (self.start, self.end) if layer.is_dated else (None, None)
+
+    def pairing(self, layer: SampleLayer, unit: Unit) -> DateMatch | None:
+        """The date that a unit is paired with, if it is."""
+        if "label_date" not in unit or not layer.is_dated:
+            return None
+        _, first, last = self.moments(unit["label_date"])
+        return DateMatch(unit["label_date"], format_moment(first), format_moment(last))
+
+    def moments(self, label_date: str) -> Moments:
+        """A place's date, and the first and the last moment that is near enough (exclusive), in milliseconds."""
+        assert self.window is not None
+        moment = parse_moment(label_date)
+        window = round(parse_window(self.window).total_seconds() * 1000)
+        return moment, moment - window, moment + window + 1

@@ -14,16 +14,15 @@ from hypothesis import strategies as st
 
 from eechips.errors import RegionError
 from eechips.geo.grid import Grid
-from eechips.planning.grid_alignment import Placement
-from eechips.planning.outlines import middle, outline
-from eechips.planning.overlaps import Overlap
+from eechips.planning.grid_alignment import GridAlignment
+from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre
 from eechips.planning.regions import parse_box
 
 TILE = Grid("EPSG:32613", (10.0, 0.0, 399_960.0, 0.0, -10.0, 4_400_040.0), 10_980, 10_980)
 
 
 def native(region: shapely.Geometry, grid: Grid = TILE) -> Grid | None:
-    return Overlap(region, Placement()).window(grid)
+    return Overlap(region, GridAlignment()).window(grid)
 
 
 def offset(grid: Grid, window: Grid) -> tuple[int, int]:
@@ -99,7 +98,7 @@ def test_a_slanted_region_gets_a_window_of_what_it_shares_with_the_image_and_no_
 
 
 def test_another_scale_keeps_the_origin_and_stays_within_the_image() -> None:
-    window = Overlap(shapely.box(-110, 35, -100, 45), Placement(scale=1000.0)).window(TILE)
+    window = Overlap(shapely.box(-110, 35, -100, 45), GridAlignment(scale=1000.0)).window(TILE)
     assert window is not None
     assert window.resolution == pytest.approx((1000.0, 1000.0))
     assert (window.transform[2], window.transform[5]) == (399_960.0, 4_400_040.0)
@@ -108,7 +107,7 @@ def test_another_scale_keeps_the_origin_and_stays_within_the_image() -> None:
 
 def test_images_of_two_zones_share_one_lattice_where_utm_is_asked_for() -> None:
     other = Grid("EPSG:32612", (10.0, 0.0, 899_960.0, 0.0, -10.0, 4_500_040.0), 10_980, 20_980)
-    overlap = Overlap(shapely.box(-106.05, 39.5, -105.95, 39.6), Placement(crs="utm", scale=10.0))
+    overlap = Overlap(shapely.box(-106.05, 39.5, -105.95, 39.6), GridAlignment(crs="utm", scale=10.0))
     first, second = overlap.window(TILE), overlap.window(other)
     assert first is not None
     assert first.crs == "EPSG:32613"
@@ -118,7 +117,7 @@ def test_images_of_two_zones_share_one_lattice_where_utm_is_asked_for() -> None:
 
 
 def test_a_wide_region_has_the_zone_of_each_image() -> None:
-    overlap = Overlap(shapely.box(-125.0, 30.0, -70.0, 50.0), Placement(crs="utm", scale=10.0))
+    overlap = Overlap(shapely.box(-125.0, 30.0, -70.0, 50.0), GridAlignment(crs="utm", scale=10.0))
     window = overlap.window(TILE)
     assert window is not None
     assert window.crs == "EPSG:32613"
@@ -129,7 +128,7 @@ def test_over_the_antimeridian() -> None:
     east = Grid("EPSG:32701", (10.0, 0.0, 199_980.0, 0.0, -10.0, 8_200_000.0), 10_980, 10_980)  # 180 to 179 W
     west = Grid("EPSG:32760", (10.0, 0.0, 699_960.0, 0.0, -10.0, 8_200_000.0), 10_980, 10_980)  # 178.9 to 180 E
     across = Grid("EPSG:32760", (10.0, 0.0, 799_980.0, 0.0, -10.0, 8_200_000.0), 10_980, 10_980)
-    assert outline(across) is None
+    assert grid_outline(across) is None
     for grid in (east, west, across):
         window = native(fiji, grid)
         assert window is not None
@@ -137,7 +136,7 @@ def test_over_the_antimeridian() -> None:
         assert 0 <= column < column + window.width <= grid.width
         assert 0 <= row < row + window.height <= grid.height
         assert window.width > 4_000
-    assert middle(fiji) == pytest.approx((-180.0, -17.0))
+    assert region_centre(fiji) == pytest.approx((-180.0, -17.0))
 
 
 def test_a_global_image_that_has_no_outline() -> None:
@@ -146,7 +145,7 @@ def test_a_global_image_that_has_no_outline() -> None:
         "SR-ORG:6974", (926.625433056, 0.0, -20_015_109.354, 0.0, -926.625433055, 10_007_554.677), 43_200, 21_600
     )
     for grid in (world, sinusoidal):
-        assert outline(grid) is None
+        assert grid_outline(grid) is None
         window = native(shapely.box(-105.3, 39.9, -105.2, 40.0), grid)
         assert window is not None
         assert max(window.shape) < 30
@@ -159,11 +158,11 @@ def test_a_global_image_that_has_no_outline() -> None:
 def test_an_image_whose_size_is_not_known_shows_the_region() -> None:
     region = shapely.box(-105.3, 39.9, -105.2, 40.0)
     grid = Grid("EPSG:4326", (0.01, 0.0, -180.0, 0.0, -0.01, 90.0), 1, 1)
-    window = Overlap(region, Placement()).window(grid, is_bounded=False)
+    window = Overlap(region, GridAlignment()).window(grid, is_bounded=False)
     assert window is not None
     assert window.bounds == pytest.approx(region.bounds)
 
 
 def test_out_of_reach_is_refused() -> None:
     with pytest.raises(RegionError, match="UTM zone 33N"):
-        Overlap(shapely.box(-105.3, 39.5, -105.2, 39.6), Placement(crs="EPSG:32633")).window(TILE)
+        Overlap(shapely.box(-105.3, 39.5, -105.2, 39.6), GridAlignment(crs="EPSG:32633")).window(TILE)

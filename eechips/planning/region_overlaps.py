@@ -1,0 +1,133 @@
+"""What an image has of a region: the window of its pixels."""
+
+from __future__ import annotations
+
+import numpy as np
+import shapely
+import shapely.affinity
+from shapely.geometry.base import BaseGeometry
+
+from eechips.errors import RegionError
+from eechips.geo.grid import Grid
+from eechips.geo.polygons import list_polygons, wrap_at_antimeridian
+from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian, pixel_span
+from eechips.planning.projection import unproject
+from eechips.planning.regions import BoxRegion, FileRegion, Region
+
+_ZONE = 6.0  # degrees: a region that is wider has no UTM zone of its own
+
+
+class Overlap:
+    """The windows of images that show a region.
+
+    Args:
+        region: polygons in longitude and latitude.
+        placement: how the pixels are to lie, resolved.
+    """
+
+    def __init__(self, region: BaseGeometry, placement: GridAlignment) -> None:
+        self._region, self._placement = join_at_antimeridian(region), placement
+        west, _, east, _ = shapely.bounds(self._region).tolist()
+        # Images of one place lie on one base_grid, also where they are of two zones.
+        self._place = region_centre(self._region) if east - west <= _ZONE else None
+        self._known: dict[Grid, Grid | None] = {}
+        shapely.prepare(self._region)
+
+    def window(self, grid: Grid, *, is_bounded: bool = True) -> Grid | None:
+        """The window of an image that shows what it has of the region; None if that is nothing.
+
+        On the image's own lattice it never reaches beyond the image.
+
+        Args:
+            grid: the image's pixels.
+            is_bounded: whether they are all; else the image is taken to show the whole region.
+
+        Raises:
+            RegionError: if the CRS of the placement does not reach there.
+        """
+        if not is_bounded:
+            return self._within(grid, self._region)
+        if grid not in self._known:
+            self._known[grid] = self._shared(grid)
+        return self._known[grid]
+
+    def _shared(self, grid: Grid) -> Grid | None:
+        part = self._part(grid_outline(grid))
+        if part.area == 0.0:
+            return None
+        found = self._within(grid, part)
+        if not self._placement.is_native:
+            return found
+        return _trimmed(found, self._placement.base_grid(grid, region_centre(part)), grid)
+
+    def _part(self, shown: BaseGeometry | None) -> BaseGeometry:
+        """What an outline has of the region."""
+        if shown is None:
+            return self._region
+        turned = [shapely.affinity.translate(shown, turn) for turn in (0.0, 360.0, -360.0)]
+        if any(shapely.contains_properly(each, self._region) for each in turned):
+            return self._region
+        return shapely.union_all([shapely.intersection(self._region, each) for each in turned])
+
+    def _within(self, grid: Grid, part: BaseGeometry) -> Grid:
+        return cover_region(self._placement.base_grid(grid, self._place or region_centre(part)), part)
+
+
+def _trimmed(window: Grid, base_grid: Grid, image: Grid) -> Grid | None:
+    """What a window of a lattice has of an image whose axes are the lattice's; None if that is nothing."""
+    first = [round(place) for place in base_grid.pixel(*window.xy(0, 0))]
+    last = [first[0] + window.width, first[1] + window.height]
+    low, high = base_grid.pixel(*image.xy(0, 0)), base_grid.pixel(*image.xy(image.width, image.height))
+    firsts, ends = zip(*map(pixel_span, zip(low, high, strict=True)), strict=True)
+    column, row = map(max, first, firsts)
+    end_column, end_row = map(min, last, ends)
+    if end_column <= column or end_row <= row:
+        return None
+    return base_grid.window(column, row, end_column - column, end_row - row)
+
+
+_PIECES = 32  # of each edge of an image, which may bend in longitude and latitude
+_MARGIN = 2  # pixels: more than such a piece bends
+_STRAIGHT = 1.0  # metres that a server's geometry may be off when its edges are made straight
+
+# The edge of a rectangle, as shares of its width and height.
+_RING = shapely.get_coordinates(shapely.segmentize(shapely.box(0, 0, 1, 1), 1 / _PIECES))
+
+
+def region_polygon(region: Region) -> BaseGeometry:
+    """A region in longitude and latitude, with edges that are straight in that plane.
+
+    The server is asked if the region is a table's there; ``ee`` must be initialised then.
+
+    Raises:
+        RegionError: if the server does not know it, or it has no polygons.
+    """
+    if isinstance(region, BoxRegion):
+        return region.polygon()
+    if isinstance(region, FileRegion):
+        return region.polygon
+    # Edges of a table's polygons are geodesics.
+    found = shapely.geometry.shape(region.geometry().transform("EPSG:4326", _STRAIGHT).getInfo())
+    polygons = list_polygons(found if found.is_valid else shapely.make_valid(found))
+    if not polygons:
+        raise RegionError("the region has no polygons")
+    return wrap_at_antimeridian(shapely.union_all(polygons))
+
+
+def grid_outline(grid: Grid) -> BaseGeometry | None:
+    """The outline of a grid's pixels in longitude and latitude, a little too large; None where it has none.
+
+    A grid that holds a pole, or reaches over the antimeridian or beyond what its projection shows, has none.
+    """
+    shares = _RING * (grid.width + 2 * _MARGIN, grid.height + 2 * _MARGIN) - _MARGIN
+    lonlat = unproject(grid.crs, [grid.xy(column, row) for column, row in shares.tolist()])
+    if not np.isfinite(lonlat).all() or np.ptp(lonlat[:, 0]) > 180.0:
+        return None
+    found = shapely.Polygon(lonlat)
+    return found if found.is_valid else None
+
+
+def region_centre(region: BaseGeometry) -> tuple[float, float]:
+    """Longitude, from -180 to 180, and latitude in the middle of a region's bounds."""
+    west, south, east, north = shapely.bounds(join_at_antimeridian(region)).tolist()
+    return ((west + east) / 2 + 180.0) % 360.0 - 180.0, (south + north) / 2
