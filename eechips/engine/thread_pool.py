@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import queue
 import threading
 import traceback
@@ -32,18 +33,37 @@ class Crew:
         self._sending = threading.Lock()
         self._counting = threading.Lock()
         self._idle = 0
+        self._threads = 0
 
     def take(self, task: WorkUnit) -> None:
         """Has a thread execute a task and send its outcome."""
         with self._counting:
-            needs_thread = self._idle == 0
+            needs_thread = self._idle <= 0
             self._idle -= not needs_thread
         self._tasks.put(task)
         if needs_thread:
-            threading.Thread(target=self._work, daemon=True, name="eechips-unit").start()
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        """Start a thread. If there is no memory for one, those that run take its task when they are done with theirs.
+
+        Raises:
+            RuntimeError: if no thread runs.
+        """
+        try:
+            # threading.Thread.start() waits forever for a thread that lacks the memory to begin.
+            _thread.start_new_thread(self._work, ())
+        except (RuntimeError, MemoryError):
+            with self._counting:
+                if not self._threads:
+                    raise
+                self._idle -= 1  # the next thread that is done has a task
 
     def _work(self) -> None:
         try:
+            with self._counting:
+                self._threads += 1
+            threading.current_thread().name = "eechips-unit"
             while True:
                 outcome = self._worker.execute(self._tasks.get())
                 with self._counting:  # before the other side hears of it and sends the next

@@ -66,7 +66,7 @@ def arrays(
 
 @linux
 def test_a_unit_that_lacks_memory_for_once_is_repeated_and_done(service: Service, tmp_path: Path) -> None:
-    arrays(tmp_path, service, limited=1, count=4)
+    arrays(tmp_path, service, limited=1, count=4, in_flight=1)
     finished = open_run(tmp_path / "out")
     assert finished.counts == {"done": 4}
     assert finished.units.sort_values("position")["attempts"].tolist() == [1, 2, 1, 1]
@@ -74,7 +74,7 @@ def test_a_unit_that_lacks_memory_for_once_is_repeated_and_done(service: Service
 
 @linux
 def test_a_unit_that_always_lacks_memory_fails_for_the_time_being(service: Service, tmp_path: Path) -> None:
-    arrays(tmp_path, service, limited=1000)
+    arrays(tmp_path, service, limited=1000, in_flight=1)
     finished = open_run(tmp_path / "out")
     assert finished.counts == {"done": 7, "failed_transient": 1}
     (failure,) = finished.failures.to_dict("records")
@@ -83,7 +83,7 @@ def test_a_unit_that_always_lacks_memory_fails_for_the_time_being(service: Servi
     assert "eechips/writers" in failure["traceback"].replace(os.sep, "/")
     assert failure["attempts"] == 3
     (tmp_path / "marks" / "enough").touch()
-    arrays(tmp_path, service, limited=1000)
+    arrays(tmp_path, service, limited=1000, in_flight=1)
     assert open_run(tmp_path / "out").counts == {"done": 8}
 
 
