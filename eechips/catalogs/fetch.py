@@ -26,7 +26,7 @@ from eechips.catalogs.addresses import host_of, is_elsewhere, is_told, is_web, t
 from eechips.catalogs.hosts import Host
 from eechips.errors import UsageError
 from eechips.network import is_host_off_limits, is_host_private, is_host_public, is_off_limits, is_private
-from eechips.objects.refusal import is_final
+from eechips.objects.store_errors import is_permanent
 from eechips.timestamps import parse_retry_after
 
 
@@ -407,7 +407,7 @@ def _by_fsspec(address: str) -> bytes:
     except (ImportError, ValueError) as error:
         raise _FailedError("no address", str(error)) from error
     except Exception as error:  # every package has exceptions of its own
-        if is_final(error):
+        if is_permanent(error):
             raise _FailedError("forbidden", str(error)) from error
         raise _PassingError("connection", str(error) or type(error).__name__) from error
     if len(content) > LARGEST:

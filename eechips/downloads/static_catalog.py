@@ -10,7 +10,7 @@ from eechips.downloads.address import display_url, local_path
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.downloads.stac_api import next_of, pages_from, pages_of_items
 from eechips.errors import PermanentError
-from eechips.objects.crew import in_order
+from eechips.objects.concurrency import parallel_map
 
 _AT_ONCE = 8  # items that are asked for
 
@@ -128,7 +128,7 @@ def _walk(
     places = [place for rel, place in links if rel == "item"]
     new = [place for place in dict.fromkeys(places) if place not in seen]
     seen.update(new)
-    for place, item in in_order(lambda place: (place, _read(place, address, reader)), new, _AT_ONCE):
+    for place, item in parallel_map(lambda place: (place, _read(place, address, reader)), new, _AT_ONCE):
         if item is not None:
             yield from _walk(item, place, wanted, reader, seen, collection)
     for rel, place in links:

@@ -23,7 +23,7 @@ from eechips.manifest.ledger import Ledger
 from eechips.manifest.names import FOREIGN, result_name
 from eechips.manifest.record import Record, State
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
-from eechips.objects import ObjectStore, in_order
+from eechips.objects import ObjectStore, parallel_map
 from eechips.recipe import Recipe, unit_value
 from eechips.removal import Locked, Named, remove, remove_tree, replace
 from eechips.staging import Writer, new_writer, temporary_name
@@ -117,7 +117,7 @@ class Results:
                 self._bring(remote, row[2].file, row[2].sha256)
             return row
 
-        return in_order(brought, rows, _FETCHERS)
+        return parallel_map(brought, rows, _FETCHERS)
 
     def _bring(self, remote: ObjectStore, file: str, sha256: str | None) -> None:
         """Fetches a result back, unless it is here, and sees that it is what it was when it was recorded."""

@@ -37,7 +37,7 @@ from eechips.manifest.names import OVERWRITTEN, result_name
 from eechips.manifest.received import check_new, check_paths, check_values, read_info
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME
-from eechips.objects import ObjectStore, in_order
+from eechips.objects import ObjectStore, parallel_map
 from eechips.recipe import Recipe
 from eechips.staging import new_writer
 from eechips.storage import Staged, Store, make_folder, write_file
@@ -259,7 +259,7 @@ def _record_all(
         batch.clear()
 
     with Progress(len(planned), 0, None, quiet=config.quiet, unit="results found") as progress:
-        for task, found in in_order(look, planned, _AT_ONCE):
+        for task, found in parallel_map(look, planned, _AT_ONCE):
             if isinstance(found, _Found):
                 batch.append(found)
             else:

@@ -14,7 +14,7 @@ from eechips.downloads.address import display_url, local_path
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
 from eechips.downloads.static_catalog import joined
 from eechips.errors import PermanentError
-from eechips.objects.crew import in_order
+from eechips.objects.concurrency import parallel_map
 from eechips.removal import temporary_folder
 
 _AT_ONCE = 8  # addresses that are asked for
@@ -55,7 +55,7 @@ def listed_items(address: str, reader: DocumentReader) -> Iterator[tuple[Any, st
     """
     with _found(address, reader) as lists:
         entries = chain.from_iterable(chunks(lists, None))
-        for found in in_order(lambda entry: _item(entry, address, reader), entries, _AT_ONCE):
+        for found in parallel_map(lambda entry: _item(entry, address, reader), entries, _AT_ONCE):
             if found is not None:
                 yield found
 

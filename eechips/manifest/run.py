@@ -21,7 +21,7 @@ from eechips.manifest.lock import is_held
 from eechips.manifest.received import INFO_NAME as INFO_NAME
 from eechips.manifest.received import check_paths, check_values, read_info
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, State
-from eechips.objects import ObjectStore, in_order
+from eechips.objects import ObjectStore, parallel_map
 from eechips.storage import LocalStore, Store
 from eechips.writers import inspect, validate
 
@@ -292,7 +292,7 @@ class Run:
             made = ((ASSEMBLED, found["file"], found["sha256"]) for found in meta.get(ASSEMBLED) or ())
             files = chain((unit for unit in units if unit[1] is not None), made, ledger.further_files())
             # A store answers many at once; a disk and a processor do not.
-            found = in_order(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
+            found = parallel_map(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
             for each in found:
                 tell()
                 if each is not None:

@@ -4,7 +4,7 @@ What a store needs to know besides the address, such as an endpoint, fsspec take
 (https://filesystem-spec.readthedocs.io/en/latest/features.html#configuration) and from the store's usual variables.
 """
 
-from eechips.objects.crew import in_order
+from eechips.objects.concurrency import parallel_map
 from eechips.objects.store import ObjectStore, is_address
 
-__all__ = ["ObjectStore", "in_order", "is_address"]
+__all__ = ["ObjectStore", "is_address", "parallel_map"]

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
-from eechips.objects.dialect import Dialect, dialect_of
-from eechips.objects.refusal import explained
+from eechips.objects.backends import Backend, select_backend
+from eechips.objects.store_errors import translate_error
 from eechips.staging import Writer, choose_abandoned, new_writer, temporary_name
 from eechips.storage import Staged, check_name
 
@@ -50,7 +50,7 @@ class ObjectStore:
     @property
     def is_overwritten(self) -> bool:
         """Whether staging a result replaces what has its name."""
-        return self._dialect.is_atomic
+        return self._backend.is_atomic
 
     def check(self) -> None:
         """Asks for the first object, by one request.
@@ -59,7 +59,7 @@ class ObjectStore:
             ConfigurationError: if that fails: what to install, or what the store says.
         """
         with self._listing():
-            next(self._dialect.pages(self._files, f"{self._root}/", 1), None)
+            next(self._backend.pages(self._files, f"{self._root}/", 1), None)
 
     def stage(self, name: str, data: bytes, token: str) -> Staged:
         """Uploads an object: under its final name, if it appears there when it is complete.
@@ -75,8 +75,8 @@ class ObjectStore:
         """
         digest = hashlib.sha256(data)
         stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), token)
-        with self._doing(f"upload {self.url}/{name}"):
-            self._dialect.put(self._files, self._key(stored), data, digest.digest())
+        with self._translating(f"upload {self.url}/{name}"):
+            self._backend.put(self._files, self._key(stored), data, digest.digest())
         return Staged(name=name, temporary=stored, size=len(data), sha256=digest.hexdigest())
 
     def upload(self, name: str, path: Path, tell: Callable[[int], None] = lambda _: None) -> None:
@@ -94,8 +94,8 @@ class ObjectStore:
 
         stored = check_name(name) if self.is_overwritten else temporary_name(check_name(name), str(new_writer()))
         callback = Callback(hooks={"tell": lambda size, value, **_: tell(value)})
-        with self._doing(f"upload {self.url}/{name}"):
-            self._dialect.upload(self._files, path, self._key(stored), callback)
+        with self._translating(f"upload {self.url}/{name}"):
+            self._backend.upload(self._files, path, self._key(stored), callback)
         self._rename(stored, name)
 
     def commit(self, staged: Staged) -> None:
@@ -108,7 +108,7 @@ class ObjectStore:
 
     def _rename(self, stored: str, name: str) -> None:
         if stored != name:
-            with self._doing(f"move {self.url}/{stored} to {name}"):
+            with self._translating(f"move {self.url}/{stored} to {name}"):
                 self._files.mv(self._key(stored), self._key(name))
 
     def discard(self, staged: Staged) -> None:
@@ -117,7 +117,7 @@ class ObjectStore:
 
     def remove(self, name: str) -> None:
         """Removes an object, if there is one of that name."""
-        with self._doing(f"remove {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
+        with self._translating(f"remove {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
             self._files.rm_file(self._key(name))
 
     def flush(self) -> None:
@@ -149,12 +149,12 @@ class ObjectStore:
         common = posixpath.commonpath(given)
         prefix = f"{self._root}/{common}/" if common else f"{self._root}/"
         with self._listing():
-            for page in self._dialect.pages(self._files, prefix):
+            for page in self._backend.pages(self._files, prefix):
                 yield from ((key[len(self._root) + 1 :], size) for key, size in page)
 
     def size(self, name: str) -> int | None:
         """Bytes of an object; None if there is none."""
-        with self._doing(f"find {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
+        with self._translating(f"find {self.url}/{name}"), contextlib.suppress(FileNotFoundError):
             return int(self._files.size(self._key(name)))
         return None
 
@@ -165,8 +165,8 @@ class ObjectStore:
             FileNotFoundError: if there is none.
             TransientError, StorageError: if it cannot be read.
         """
-        with self._doing(f"read {self.url}/{name}", absent=True):
-            return self._dialect.read(self._files, self._key(name))
+        with self._translating(f"read {self.url}/{name}", absent=True):
+            return self._backend.read(self._files, self._key(name))
 
     def fetch(self, name: str, path: Path) -> None:
         """Writes the content of an object to a local file.
@@ -175,7 +175,7 @@ class ObjectStore:
             FileNotFoundError: if there is none.
             TransientError, StorageError: if it cannot be read.
         """
-        with self._doing(f"fetch {self.url}/{name}", absent=True):
+        with self._translating(f"fetch {self.url}/{name}", absent=True):
             self._files.get_file(self._key(name), str(path))
 
     def sha256(self, name: str) -> str:
@@ -187,7 +187,7 @@ class ObjectStore:
         """
         digest = hashlib.sha256()
         with (
-            self._doing(f"read {self.url}/{name}", absent=True),
+            self._translating(f"read {self.url}/{name}", absent=True),
             self._files.open(self._key(name), "rb", block_size=_BLOCK, cache_type="readahead") as file,
         ):
             while block := file.read(_BLOCK):
@@ -206,11 +206,11 @@ class ObjectStore:
         return self._opened[1]
 
     @property
-    def _dialect(self) -> Dialect:
+    def _backend(self) -> Backend:
         return self._opened[2]
 
     @cached_property
-    def _opened(self) -> tuple[Any, str, Dialect]:
+    def _opened(self) -> tuple[Any, str, Backend]:
         import fsspec
 
         try:
@@ -221,10 +221,10 @@ class ObjectStore:
             raise ConfigurationError(f"{self.url} needs a package that is not installed{how} ({error})") from None
         except ValueError as error:
             raise UsageError(f"'{self.url}' is no address of a store: {error}") from None
-        return files, root.rstrip("/"), dialect_of(files)
+        return files, root.rstrip("/"), select_backend(files)
 
     @contextlib.contextmanager
-    def _doing(self, what: str, *, absent: bool = False) -> Iterator[None]:
+    def _translating(self, what: str, *, absent: bool = False) -> Iterator[None]:
         """Explains what goes wrong in the block; that there is no such object is told as it is, if that is wanted."""
         try:
             yield
@@ -233,12 +233,12 @@ class ObjectStore:
         except Exception as error:  # every package has exceptions of its own
             if absent and isinstance(error, FileNotFoundError):
                 raise
-            raise explained(error, what) from error
+            raise translate_error(error, what) from error
 
     @contextlib.contextmanager
     def _listing(self) -> Iterator[None]:
         try:
-            with self._doing(f"list {self.url}"):
+            with self._translating(f"list {self.url}"):
                 yield
         except (TransientError, StorageError) as error:
             raise ConfigurationError(str(error)) from error

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client.congestion import USUAL
-from eechips.objects import in_order
+from eechips.objects import parallel_map
 from eechips.text import format_duration
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def request_each(
         answered = iter([_ask_in_parts(batch, ask) for batch in batches])
     else:
         context = contextvars.copy_context()  # of which each thread gets a copy: the planner's answers are known there
-        answered = in_order(lambda batch: context.copy().run(_ask_in_parts, batch, ask), batches, PARALLEL_REQUESTS)
+        answered = parallel_map(lambda batch: context.copy().run(_ask_in_parts, batch, ask), batches, PARALLEL_REQUESTS)
     began = noticed = clock()
     count = 0
     for answers in answered:

@@ -17,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.errors import UsageError, ValidationError
 from eechips.manifest.export import annotate
 from eechips.manifest.run import Run
-from eechips.objects.crew import in_order
+from eechips.objects.concurrency import parallel_map
 from eechips.storage import LocalStore, Store
 from eechips.training import quality_table
 from eechips.training.chip_statistics import ChipStatistics, compute_statistics
@@ -174,7 +174,7 @@ def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: 
     }
     threads = min(_MOST_THREADS, os.cpu_count() or 1) if isinstance(samples.store, LocalStore) else _REMOTE_THREADS
     unread = (file for index, (_, file) in enumerate(work) if index not in known)
-    fresh = in_order(reader.read, unread, threads)
+    fresh = parallel_map(reader.read, unread, threads)
     found = []
     ignore(NotGeoreferencedWarning)
     with _bar(len(work) - len(known), quiet=quiet) as bar, quality_table.Journal(samples.run.path) as journal:

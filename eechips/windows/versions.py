@@ -21,7 +21,7 @@ from eechips.client.transport import Timeouts
 from eechips.downloads.address import display_url, host_of
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import EechipsError, PermanentError, TransientError
-from eechips.objects.refusal import is_final
+from eechips.objects.store_errors import is_permanent
 from eechips.windows.addresses import Place
 from eechips.windows.settings import store_options
 
@@ -156,7 +156,7 @@ def check_ranges(place: Place, environment: Mapping[str, str] = os.environ) -> N
     except ImportError:
         return  # which is told where the version is asked for
     except Exception as error:  # noqa: BLE001 - every package has exceptions of its own
-        if is_final(error):
+        if is_permanent(error):
             return  # whoever opens it is told why
         raise TransientError(f"could not ask about {href}: {str(error) or type(error).__name__}") from None
     if answer["ResponseMetadata"]["HTTPStatusCode"] == 200:
@@ -254,7 +254,7 @@ def _info(place: Place) -> Mapping[str, Any]:
     except FileNotFoundError:
         raise PermanentError(f"{href} is not there") from None
     except Exception as error:  # every package has exceptions of its own
-        if is_final(error):
+        if is_permanent(error):
             raise
         raise TransientError(f"could not ask about {href}: {str(error) or type(error).__name__}") from None
     return info

@@ -15,7 +15,7 @@ import fsspec
 import pytest
 
 from eechips.errors import ConfigurationError, StorageError, UsageError
-from eechips.objects import ObjectStore, in_order, is_address
+from eechips.objects import ObjectStore, is_address, parallel_map
 from eechips.staging import new_writer
 from tests.object_server import STORES, ObjectServer, lacking, serving_objects
 
@@ -190,7 +190,7 @@ def test_s3_lists_a_thousand_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) 
         for name, value in served.environment.items():
             monkeypatch.setenv(name, value)
         store = ObjectStore("s3://bucket-pages/run")
-        for _ in in_order(lambda n: put(store, f"chips/{n}.png", b"%d" % n), range(2_345), 8):
+        for _ in parallel_map(lambda n: put(store, f"chips/{n}.png", b"%d" % n), range(2_345), 8):
             pass
         served.forget()
         assert dict(store.sizes(["chips"])) == {f"chips/{n}.png": len(str(n)) for n in range(2_345)}

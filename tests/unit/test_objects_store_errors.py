@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eechips.errors import StorageError, TransientError
-from eechips.objects.refusal import explained, is_final, status_of
+from eechips.objects.store_errors import find_http_status, is_permanent, translate_error
 
 
 def botocore_error(code: str, status: int) -> Exception:
@@ -51,14 +51,14 @@ def gcs_error(status: int) -> Exception:
     ],
 )
 def test_what_s3_says(code: str, status: int, final: bool) -> None:
-    assert is_final(botocore_error(code, status)) is final
+    assert is_permanent(botocore_error(code, status)) is final
 
 
 @pytest.mark.parametrize(
     ("status", "final"), [(400, True), (401, True), (403, True), (404, True), (429, False), (500, False), (503, False)]
 )
 def test_what_google_says(status: int, final: bool) -> None:
-    assert is_final(gcs_error(status)) is final
+    assert is_permanent(gcs_error(status)) is final
 
 
 @pytest.mark.parametrize(
@@ -73,28 +73,28 @@ def test_what_google_says(status: int, final: bool) -> None:
 )
 def test_what_azure_says(name: str, status: int, final: bool) -> None:
     error = azure_error(name, status)
-    assert is_final(error) is final
-    assert status_of(error) == status
+    assert is_permanent(error) is final
+    assert find_http_status(error) == status
 
 
 def test_connections_that_fail_may_be_made_later() -> None:
     exceptions = pytest.importorskip("botocore.exceptions")
     aiohttp = pytest.importorskip("aiohttp")
-    assert not is_final(exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"))
-    assert not is_final(exceptions.ReadTimeoutError(endpoint_url="http://127.0.0.1:1"))
-    assert not is_final(aiohttp.ServerDisconnectedError())
-    assert not is_final(ConnectionResetError())
-    assert not is_final(TimeoutError())
-    assert not is_final(json.JSONDecodeError("a proxy's page", "<html>", 0))
-    assert is_final(exceptions.NoCredentialsError())
+    assert not is_permanent(exceptions.EndpointConnectionError(endpoint_url="http://127.0.0.1:1"))
+    assert not is_permanent(exceptions.ReadTimeoutError(endpoint_url="http://127.0.0.1:1"))
+    assert not is_permanent(aiohttp.ServerDisconnectedError())
+    assert not is_permanent(ConnectionResetError())
+    assert not is_permanent(TimeoutError())
+    assert not is_permanent(json.JSONDecodeError("a proxy's page", "<html>", 0))
+    assert is_permanent(exceptions.NoCredentialsError())
 
 
 def test_the_message_says_what_and_why_in_a_line() -> None:
-    found = explained(botocore_error("AccessDenied", 403), "upload s3://bucket/run/a.png")
+    found = translate_error(botocore_error("AccessDenied", 403), "upload s3://bucket/run/a.png")
     assert isinstance(found, StorageError)
     assert str(found) == "could not upload s3://bucket/run/a.png: AccessDenied it is"
-    found = explained(OSError("first\nsecond"), "list s3://bucket/run")
+    found = translate_error(OSError("first\nsecond"), "list s3://bucket/run")
     assert isinstance(found, TransientError)
     assert str(found) == "could not list s3://bucket/run: first"
-    assert explained(found, "read x") is found
-    assert str(explained(TimeoutError(), "read x")) == "could not read x: TimeoutError"
+    assert translate_error(found, "read x") is found
+    assert str(translate_error(TimeoutError(), "read x")) == "could not read x: TimeoutError"

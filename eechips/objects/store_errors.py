@@ -15,7 +15,7 @@ _DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch", "Md5Mismatch", "RequestTim
 """Codes that come with status 400 although the request was good: something happened to it on its way."""
 
 
-def explained(error: Exception, what: str) -> StorageError | TransientError:
+def translate_error(error: Exception, what: str) -> StorageError | TransientError:
     """What the error of a store's package means.
 
     Args:
@@ -31,23 +31,23 @@ def explained(error: Exception, what: str) -> StorageError | TransientError:
     text = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
     if isinstance(error, FileNotFoundError):
         text = "there is no such bucket"
-    return (StorageError if is_final(error) else TransientError)(f"could not {what}: {text.strip()}")
+    return (StorageError if is_permanent(error) else TransientError)(f"could not {what}: {text.strip()}")
 
 
-def is_final(error: Exception) -> bool:
+def is_permanent(error: Exception) -> bool:
     """Whether the same request would be refused again."""
     if isinstance(error, JSONDecodeError):  # something else than the store has answered
         return False
     if isinstance(error, _SAID_NO) or type(error).__name__ in _NO_CREDENTIALS:
         return True
-    status = status_of(error)
+    status = find_http_status(error)
     if status is None:  # gcsfs has no other way to tell of a 403
         return type(error) is OSError and str(error).startswith("Forbidden")
     is_damaged = any(code in text for text in map(str, _chain(error)) for code in _DAMAGED)
     return 400 <= status < 500 and status not in _PASSING and not is_damaged
 
 
-def status_of(error: BaseException) -> int | None:
+def find_http_status(error: BaseException) -> int | None:
     """The HTTP status that an error stands for, as the packages have it: botocore, azure, gcsfs, aiohttp."""
     for each in _chain(error):
         response = getattr(each, "response", None)

@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.objects import in_order
+from eechips.objects import parallel_map
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(), max_size=40), st.integers(1, 5))
 def test_results_come_in_the_order_of_the_items(items: list[int], threads: int) -> None:
-    assert list(in_order(lambda item: item * 2, items, threads)) == [item * 2 for item in items]
+    assert list(parallel_map(lambda item: item * 2, items, threads)) == [item * 2 for item in items]
 
 
 def test_calls_are_made_at_once() -> None:
     meeting = threading.Barrier(3, timeout=10)  # breaks unless three are there at a time
-    assert list(in_order(lambda item: meeting.wait() >= 0, range(6), 3)) == [True] * 6
+    assert list(parallel_map(lambda item: meeting.wait() >= 0, range(6), 3)) == [True] * 6
 
 
 def test_only_a_few_items_are_taken_ahead() -> None:
@@ -32,7 +32,7 @@ def test_only_a_few_items_are_taken_ahead() -> None:
             taken.append(number)
             yield number
 
-    results = in_order(str, endless(), 2)
+    results = parallel_map(str, endless(), 2)
     assert list(islice(results, 3)) == ["0", "1", "2"]
     results.close()  # type: ignore[attr-defined]
     assert len(taken) <= 3 + 2 * 2 + 1
@@ -48,5 +48,5 @@ def test_the_first_failure_ends_it() -> None:
         return item
 
     with pytest.raises(ValueError, match="two"):
-        list(in_order(call, range(1000), 2))
+        list(parallel_map(call, range(1000), 2))
     assert len(begun) < 20
