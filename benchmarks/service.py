@@ -29,12 +29,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.faults import Fault, FaultPlan
+from eechips.emulator.messages import ServiceResponse
 from eechips.emulator.options import OPTIONS, OptionError, configured
 from eechips.emulator.protocol.app import create_app
-from eechips.emulator.protocol.service import Service, as_response
+from eechips.emulator.protocol.http import http_response
+from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Quota
 from eechips.emulator.server import ServerConfig, listening, run
-from eechips.emulator.workers import Answer
 
 MISSING = "bench/missing"
 """An asset that is not there: whoever asks for it meets with a permanent failure."""
@@ -91,24 +92,24 @@ class ReadyService(Service):
         self, operation: str, content: bytes = b"", *, name: str = "", query: Mapping[str, str] | None = None
     ) -> Response:
         """Answers at once."""
-        return as_response(_answer(operation, content))
+        return http_response(_answer(operation, content))
 
 
-def _answer(operation: str, content: bytes) -> Answer:
+def _answer(operation: str, content: bytes) -> ServiceResponse:
     if operation == "thumbnails:check":
-        return Answer(200, b"{}", "application/json")
+        return ServiceResponse(b"{}")
     if operation in ("thumbnails:getPixels", "image:computePixels"):
         if MISSING.encode() in content:
             raise InvalidError(f"Image.load: Image asset '{MISSING}' not found.")
         request = asked(content)
         if request.format not in _MEDIA:
             raise InvalidError(f"The light server has no {request.format}.")
-        return Answer(200, picture(request), _MEDIA[request.format])
+        return ServiceResponse(picture(request), _MEDIA[request.format])
     if operation == "value:compute":
         expression = json.loads(content)["expression"]
         node = expression["values"][expression["result"]]
         if "constantValue" in node:
-            return Answer(200, json.dumps({"result": node["constantValue"]}).encode(), "application/json")
+            return ServiceResponse(json.dumps({"result": node["constantValue"]}).encode())
     raise InvalidError(f"The light server does not evaluate: {operation}.")
 
 

@@ -1,4 +1,4 @@
-"""What a worker process does with a request."""
+"""Process requests in a worker."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ import shapely
 from eechips.emulator import messages, operations, rendering, resources
 from eechips.emulator.context import Context, Limits
 from eechips.emulator.errors import ChangingError, EarthEngineError, InvalidError, LimitError
-from eechips.emulator.messages import Body, Request
+from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
 from eechips.emulator.stores import StoreConfig, open_store
-from eechips.emulator.workers import Answer, Job, error_answer
 
-# An answer is made anew for so many seconds, and at least so many times, while what it is made of changes.
-_PATIENCE = 10.0
+# While assets change, a request is retried for so many seconds, and at least so many times.
+_RETRY_SECONDS = 10.0
 _TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One thing that can be asked of a worker.
+    """One operation of a worker.
 
     Attributes:
-        call: does it.
-        message: kind of its body in ``messages``, None where it has none.
+        call: runs it.
+        message: kind of the request's body in ``messages``, None where it has none.
     """
 
-    call: Callable[[Request, Context], Body]
+    call: Callable[[ServiceRequest, Context], ServiceResponse]
     message: str | None = None
 
 
@@ -57,58 +56,57 @@ OPERATIONS: Mapping[str, Operation] = {
 }
 
 
-class Evaluation:
-    """Answers requests, one at a time. Assets and functions are loaded once."""
+class RequestProcessor:
+    """Processes requests, one at a time. Assets and functions are loaded once."""
 
     def __init__(self, store: StoreConfig, limits: Limits) -> None:
-        self._store = open_store(store, min(_PATIENCE, limits.seconds / 2.0))
+        self._store = open_store(store, min(_RETRY_SECONDS, limits.seconds / 2.0))
         self._limits = limits
         self._remote = store.remote
-        self._remade = 0
+        self._retries = 0
 
-    def reads(self) -> Mapping[str, int]:
-        """What was read of catalogues since this was last asked for."""
-        remade, self._remade = self._remade, 0
-        return self._store.reads() + Counter(remade=remade)
+    def take_reads(self) -> Mapping[str, int]:
+        """Return what was read of catalogues since the last call, and reset the counts."""
+        retries, self._retries = self._retries, 0
+        return self._store.take_reads() + Counter(remade=retries)
 
-    def answer(self, job: Job) -> Answer:
-        """Answers one request, whatever it is: errors become Earth Engine's.
+    def process(self, request: WorkerRequest) -> ServiceResponse:
+        """Process one request. Errors become Earth Engine's.
 
-        Where assets change meanwhile, the answer is made anew, whole, for a while: it has no effects.
+        Where assets change meanwhile, the whole request is retried for a while: requests have no side effects.
         """
         begun = time.monotonic()
         tries = 0
         while True:
             left = begun + self._limits.seconds - time.monotonic()
             limits = replace(self._limits, seconds=left)
-            answer = self._answer(job, Context(self._store, limits, self._remote, hint=self._store.hint))
-            if not isinstance(answer, ChangingError):
-                return answer
-            tries += 1
-            taken = time.monotonic() - begun
-            if (tries >= _TRIES and taken >= _PATIENCE) or taken * (tries + 1) / tries > self._limits.seconds:
-                return error_answer(answer)
-            self._remade += 1
+            try:
+                return self._attempt(request, Context(self._store, limits, self._remote, hint=self._store.hint))
+            except ChangingError as error:
+                tries += 1
+                spent = time.monotonic() - begun
+                is_over = tries >= _TRIES and spent >= _RETRY_SECONDS
+                if is_over or spent * (tries + 1) / tries > self._limits.seconds:
+                    return error_response(error)
+            self._retries += 1
 
-    def _answer(self, job: Job, context: Context) -> Answer | ChangingError:
+    def _attempt(self, request: WorkerRequest, context: Context) -> ServiceResponse:
         self._store.begin()
-        operation = OPERATIONS[job.operation]
+        operation = OPERATIONS[request.operation]
         try:
-            body = messages.check(operation.message, messages.decode(job.content)) if operation.message else {}
-            found = operation.call(Request(body, job.name, job.query), context)
-        except ChangingError as error:
-            return error
+            body = messages.check(operation.message, messages.decode(request.content)) if operation.message else {}
+            return operation.call(ServiceRequest(body, request.name, request.query), context)
+        except ChangingError:
+            raise
         except EarthEngineError as error:
-            return error_answer(error)
+            return error_response(error)
         except (MemoryError, RecursionError):
-            return error_answer(LimitError("User memory limit exceeded."))
+            return error_response(LimitError("User memory limit exceeded."))
         except shapely.errors.GEOSException as error:
-            # GEOS tells of missing memory and of shapes that it cannot handle in the same way.
-            short = "bad_alloc" in str(error)
-            return error_answer(
-                LimitError("User memory limit exceeded.") if short else InvalidError(f"Geometry: {error}")
-            )
-        except Exception:  # noqa: BLE001 - a fault of ours must reach the client as the service's own 500, and the log
+            # GEOS raises the same error for missing memory and for shapes that it cannot process.
+            if "bad_alloc" in str(error):
+                return error_response(LimitError("User memory limit exceeded."))
+            return error_response(InvalidError(f"Geometry: {error}"))
+        except Exception:  # noqa: BLE001 - a bug must reach the client as the service's own 500, and the log
             traceback.print_exc(file=sys.stderr)
-            return error_answer(EarthEngineError("An internal error has occurred."))
-        return Answer(200, found.content, found.media_type, found.filename)
+            return error_response(EarthEngineError("An internal error has occurred."))

@@ -1,7 +1,7 @@
-"""The messages that requests carry, checked field by field as the service checks them.
+"""Check the messages that requests carry, and carry requests and responses between server and workers.
 
-The fields are those of https://developers.google.com/earth-engine/reference/rest/v1; the wording of the errors is that
-of Google's JSON transcoding.
+Fields follow https://developers.google.com/earth-engine/reference/rest/v1. Error messages are those of Google's JSON
+transcoding.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eechips.emulator.errors import InvalidError
+from eechips.emulator.errors import EarthEngineError, InvalidError
 
 Check = Callable[[Any, str], None]
 """Checks a value at a path; raises InvalidError."""
@@ -221,12 +221,29 @@ def decode(content: bytes) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """What a method of the service is asked.
+class WorkerRequest:
+    """A request as the server passes it to a worker.
+
+    Attributes:
+        operation: key of ``evaluation.OPERATIONS``.
+        content: the request's body as it arrived. The worker decodes it.
+        name: the resource in the path ("projects/earthengine-public/assets/USGS/SRTMGL1_003").
+        query: the parameters after the question mark.
+    """
+
+    operation: str
+    content: bytes = b""
+    name: str = ""
+    query: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRequest:
+    """A request as a worker processes it.
 
     Attributes:
         body: the checked JSON of the request's body, without the fields that are null.
-        name: the resource in the path ("projects/earthengine-public/assets/USGS/SRTMGL1_003").
+        name: the resource in the path.
         query: the parameters after the question mark.
     """
 
@@ -236,9 +253,27 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
-    """A response body with its type, and the name that it is to be saved under, if any."""
+class ServiceResponse:
+    """A response as a worker returns it.
+
+    Attributes:
+        content: the body.
+        media_type: of the body.
+        filename: under which a browser saves the body, if any.
+        status: HTTP status.
+    """
 
     content: bytes
     media_type: str = "application/json"
     filename: str | None = None
+    status: int = 200
+
+
+def encode_json(value: Any) -> ServiceResponse:
+    """Return a value as a JSON response."""
+    return ServiceResponse(json.dumps(value, separators=(",", ":"), allow_nan=False).encode())
+
+
+def error_response(error: EarthEngineError) -> ServiceResponse:
+    """Return the response for an error."""
+    return ServiceResponse(json.dumps(error.body()).encode(), status=error.code)

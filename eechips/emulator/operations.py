@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, Literal
@@ -12,35 +11,21 @@ from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
 from eechips.emulator.expression import Evaluator
 from eechips.emulator.info import Encoder
-from eechips.emulator.messages import Body, Request
+from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.pixels.image import Image
 from eechips.emulator.promotion import type_name
-from eechips.emulator.values import Collection, Feature, Value
+from eechips.emulator.values import Collection, Feature
 
 _PAGE = 1000
 
 
-def json_body(value: Any) -> Body:
-    """A JSON response."""
-    return Body(json.dumps(value, separators=(",", ":"), allow_nan=False).encode())
-
-
-def evaluate(body: Mapping[str, Any], context: Context) -> Value:
-    """The value of a request's expression.
-
-    Raises:
-        EarthEngineError: whatever a client is to be told.
-    """
-    return Evaluator(body["expression"], context).evaluate()
-
-
-def compute_value(request: Request, context: Context) -> Body:
+def compute_value(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``value:compute``."""
-    return json_body({"result": Encoder(context).encode(evaluate(request.body, context))})
+    return encode_json({"result": Encoder(context).encode(Evaluator(request.body["expression"], context).evaluate())})
 
 
-def _collection(request: Request, element: Literal["Image", "Feature"], context: Context) -> Collection:
-    value = evaluate(request.body, context)
+def _collection(request: ServiceRequest, element: Literal["Image", "Feature"], context: Context) -> Collection:
+    value = Evaluator(request.body["expression"], context).evaluate()
     if isinstance(value, Collection) and value.element != element and next(iter(value), None) is None:
         # A map() of no images to features made none: what they would have been is known of the first only.
         return Collection.of(element, [])
@@ -87,21 +72,21 @@ def page(
     return found[:size], {"nextPageToken": str(start + size)} if len(found) > size else {}
 
 
-def compute_features(request: Request, context: Context) -> Body:
+def compute_features(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``table:computeFeatures``: one page, GeoJSON in longitude and latitude with planar edges."""
     collection = _collection(request, "Feature", context)
     features, rest = page(_timed(collection, context), *window(request.body, context.limits.elements))
     encoder = Encoder(context)
     found = [encoder.feature(tables.planar(feature)) for feature in features]
-    return json_body({"type": "FeatureCollection", "features": found, **rest})
+    return encode_json({"type": "FeatureCollection", "features": found, **rest})
 
 
-def compute_images(request: Request, context: Context) -> Body:
+def compute_images(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``imageCollection:computeImages``: one page."""
     collection = _collection(request, "Image", context)
     images, rest = page(_timed(collection, context), *window(request.body, context.limits.elements))
     encoder = Encoder(context)
-    return json_body({"images": [encoder.encode(image) for image in images], **rest})
+    return encode_json({"images": [encoder.encode(image) for image in images], **rest})
 
 
 def _timed(collection: Collection, context: Context) -> Iterator[Any]:
@@ -121,7 +106,7 @@ _TABLES = {
 }
 
 
-def table_features(request: Request, context: Context) -> Body:
+def table_features(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``tables:getFeatures``: what a table download URL gives, from the request that created it."""
     form = request.body.get("fileFormat") or "CSV"
     if form not in _TABLES:
@@ -131,4 +116,4 @@ def table_features(request: Request, context: Context) -> Body:
     content = write(_timed(collection, context), list(request.body.get("selectors") or ()) or None, context)
     if len(content) > context.limits.response:
         raise LimitError(f"Response size exceeds limit of {context.limits.response} bytes.")
-    return Body(content, media_type, f"{request.body.get('filename') or 'table'}.{ending}")
+    return ServiceResponse(content, media_type, f"{request.body.get('filename') or 'table'}.{ending}")

@@ -16,12 +16,12 @@ from shapely.geometry import shape as shape_of
 
 from eechips.emulator.context import Context
 from eechips.emulator.errors import InvalidError, LimitError, TypeMismatchError
+from eechips.emulator.expression import Evaluator
 from eechips.emulator.functions.image import choose
 from eechips.emulator.functions.image_clip import clip_to_bounds_and_scale
 from eechips.emulator.functions.image_collection import mosaic
 from eechips.emulator.functions.visualization import visualize
-from eechips.emulator.messages import Body, Request
-from eechips.emulator.operations import evaluate, json_body
+from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.pixels import encode as formats
 from eechips.emulator.pixels import gif
 from eechips.emulator.pixels.coverage import pixels_touched
@@ -63,7 +63,7 @@ def _form(body: Mapping[str, Any], allowed: Sequence[str]) -> str:
 
 
 def _image(body: Mapping[str, Any], context: Context) -> Image:
-    value = evaluate(body, context)
+    value = Evaluator(body["expression"], context).evaluate()
     if isinstance(value, Collection) and value.element == "Image":
         value = mosaic(value)
     if not isinstance(value, Image):
@@ -130,20 +130,20 @@ class _TimedRender(Render):
         return super().read(bands, grid)
 
 
-def _encoded(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid, form: str) -> Body:
+def _encoded(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid, form: str) -> ServiceResponse:
     if form == "PNG":
-        return Body(formats.png(bands, pixels), _MEDIA[form])
+        return ServiceResponse(formats.png(bands, pixels), _MEDIA[form])
     if form == "JPEG":
-        return Body(formats.jpeg(bands, pixels), _MEDIA[form])
+        return ServiceResponse(formats.jpeg(bands, pixels), _MEDIA[form])
     if form == "AUTO_JPEG_PNG":
         content = formats.auto(bands, pixels)
-        return Body(content, _MEDIA["PNG" if content.startswith(b"\x89PNG") else "JPEG"])
+        return ServiceResponse(content, _MEDIA["PNG" if content.startswith(b"\x89PNG") else "JPEG"])
     if form == "NPY":
-        return Body(formats.npy(bands, pixels), _MEDIA[form])
-    return Body(formats.geotiff(bands, pixels, grid), _MEDIA["GEO_TIFF"])
+        return ServiceResponse(formats.npy(bands, pixels), _MEDIA[form])
+    return ServiceResponse(formats.geotiff(bands, pixels, grid), _MEDIA["GEO_TIFF"])
 
 
-def _rendered(image: Image, grid: Grid, form: str, context: Context) -> Body:
+def _rendered(image: Image, grid: Grid, form: str, context: Context) -> ServiceResponse:
     return _encoded(image.bands, _pulled(image.bands, grid, context), grid, form)
 
 
@@ -167,7 +167,7 @@ def _pulled(bands: Sequence[Band], grid: Grid, context: Context) -> list[Pixels]
 # Thumbnails and downloads
 
 
-def check_thumbnail(request: Request, context: Context) -> Body:
+def check_thumbnail(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``thumbnails:create`` of a download: its size is checked at once, as Earth Engine does. Reads no pixel."""
     form = _form(request.body, (*_PICTURES, *_MEDIA, *_ZIPPED))
     if form not in _PICTURES:
@@ -175,10 +175,10 @@ def check_thumbnail(request: Request, context: Context) -> Body:
         parts = [image.with_bands([b]) for b in image.bands] if form == "ZIPPED_GEO_TIFF_PER_BAND" else [image]
         for part in parts:
             _check_download(part.bands, _thumbnail_grid(request.body, part), context)
-    return json_body({})
+    return encode_json({})
 
 
-def thumbnail_pixels(request: Request, context: Context) -> Body:
+def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``thumbnails:getPixels``: what a thumbnail or download URL gives, from the request that created it."""
     body = request.body
     form = _form(body, (*_PICTURES, *_MEDIA, *_ZIPPED))
@@ -232,7 +232,7 @@ def _plain(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
-def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context) -> Body:
+def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context) -> ServiceResponse:
     """GeoTIFFs in a ZIP archive: one of all bands, or one of each on its own grid."""
     prefix = _plain(_prefix(body, image))
     parts = {prefix: image}
@@ -243,24 +243,24 @@ def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context)
         grid = _thumbnail_grid(body, part)
         _check_download(part.bands, grid, context)
         files.append((f"{name}.tif", _rendered(part, grid, "GEO_TIFF", context).content))
-    return Body(formats.zipped(files), "application/zip", f"{prefix}.zip")
+    return ServiceResponse(formats.zipped(files), "application/zip", f"{prefix}.zip")
 
 
 # computePixels and getPixels
 
 
-def compute_pixels(request: Request, context: Context) -> Body:
+def compute_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``image:computePixels``."""
     return _pixels(request.body, _image(request.body, context), context)
 
 
-def asset_pixels(body: Mapping[str, Any], image: Image, context: Context) -> Body:
+def asset_pixels(body: Mapping[str, Any], image: Image, context: Context) -> ServiceResponse:
     """``assets:getPixels`` of a stored image."""
     wanted = body.get("bandIds")
     return _pixels(body, image.with_bands(choose(image, list(wanted))) if wanted else image, context)
 
 
-def _pixels(body: Mapping[str, Any], image: Image, context: Context) -> Body:
+def _pixels(body: Mapping[str, Any], image: Image, context: Context) -> ServiceResponse:
     form = _form(body, (*_PICTURES, *_MEDIA))
     image = _visualized(image, body.get("visualizationOptions"))
     limits = context.limits
@@ -327,14 +327,14 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
 # Maps
 
 
-def check_map(request: Request, context: Context) -> Body:
+def check_map(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``maps:create``: the image must be one that can be looked at. Reads no pixel."""
     _form(request.body, _PICTURES)
     _visualized(_image(request.body, context), request.body.get("visualizationOptions"))
-    return json_body({})
+    return encode_json({})
 
 
-def map_tile(request: Request, context: Context) -> Body:
+def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``maps.tiles:get``: 256 x 256 pixels of Web Mercator, from the request that created the map.
 
     Tiles are those of https://wiki.openstreetmap.org/wiki/Slippy_map_tilenames: (0, 0) is the north-west one.
@@ -356,13 +356,13 @@ def map_tile(request: Request, context: Context) -> Body:
 # Filmstrips and animations
 
 
-def filmstrip_pixels(request: Request, context: Context) -> Body:
+def filmstrip_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``filmstripThumbnails:getPixels``: the images of a collection in one picture, below or beside each other."""
     form = _form(request.body, _PICTURES)
     return _strip(_frames(request.body, context), form, request.body.get("orientation") == "HORIZONTAL", context)
 
 
-def video_pixels(request: Request, context: Context) -> Body:
+def video_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``videoThumbnails:getPixels``: the images of a collection as an animated GIF, one after the other.
 
     Defaults are those of https://developers.google.com/earth-engine/reference/rest/v1/projects.videoThumbnails.
@@ -386,12 +386,12 @@ def video_pixels(request: Request, context: Context) -> Body:
         picture = np.zeros((height, width, 4), dtype=np.uint8)
         picture[: grid.height, : grid.width] = formats.colours(image.bands, _pulled(image.bands, grid, context))
         pictures.append(picture)
-    return Body(gif.write(pictures, pace), "image/gif")
+    return ServiceResponse(gif.write(pictures, pace), "image/gif")
 
 
 def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Grid]]:
     """The images of a collection, and where the pixels of each lie."""
-    value = evaluate(body, context)
+    value = Evaluator(body["expression"], context).evaluate()
     if not isinstance(value, Collection) or value.element != "Image":
         raise TypeMismatchError(f"Expected an ImageCollection; the expression is of type {type_name(value)}.")
     frames: list[tuple[Image, Grid]] = []
@@ -405,7 +405,7 @@ def _frames(body: Mapping[str, Any], context: Context) -> list[tuple[Image, Grid
     return frames
 
 
-def _strip(frames: Sequence[tuple[Image, Grid]], form: str, beside: bool, context: Context) -> Body:
+def _strip(frames: Sequence[tuple[Image, Grid]], form: str, beside: bool, context: Context) -> ServiceResponse:
     across = max(grid.height if beside else grid.width for _, grid in frames)
     along = sum(grid.width if beside else grid.height for _, grid in frames)
     first, grid = frames[0]

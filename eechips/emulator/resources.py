@@ -15,9 +15,9 @@ from eechips.emulator.errors import InvalidError, LimitError, NotFoundError
 from eechips.emulator.geometry import geojson
 from eechips.emulator.info import Encoder, band_json
 from eechips.emulator.listing import ListFilter, Subject
-from eechips.emulator.messages import Body, Request
+from eechips.emulator.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips.emulator.model import Asset, FolderAsset, ImageAsset, Query, Seekable
-from eechips.emulator.operations import json_body, page, window
+from eechips.emulator.operations import page, window
 from eechips.emulator.pixels.stored import stored_image
 from eechips.emulator.rendering import asset_pixels
 from eechips.emulator.stores import LEGACY, PUBLIC, asset_id, asset_name
@@ -99,12 +99,12 @@ def _band(band: dict[str, Any]) -> dict[str, Any]:
     return {"id": band["id"], "dataType": data_type, "grid": grid}
 
 
-def get_asset(request: Request, context: Context) -> Body:
+def get_asset(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``assets.get``."""
-    return json_body(asset_json(_find(request.name, context), Encoder(context)))
+    return encode_json(asset_json(_find(request.name, context), Encoder(context)))
 
 
-def get_pixels(request: Request, context: Context) -> Body:
+def get_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``assets.getPixels``: pixels of a stored image."""
     asset = _find(request.name, context)
     if not isinstance(asset, ImageAsset):
@@ -112,24 +112,24 @@ def get_pixels(request: Request, context: Context) -> Body:
     return asset_pixels(request.body, stored_image(asset), context)
 
 
-def list_assets(request: Request, context: Context) -> Body:
+def list_assets(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``assets.listAssets`` and ``projects.listAssets``: the children of a folder, collection or project."""
     children = _images if _is_collection(request.name, context) else _folder
     return _listed("assets", children, request, context)
 
 
-def list_images(request: Request, context: Context) -> Body:
+def list_images(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``assets.listImages``: images of a collection, by time and region."""
     if not _is_collection(request.name, context):
         raise InvalidError(f"Asset '{request.name}' is not an ImageCollection.")
     return _listed("images", _images, request, context)
 
 
-Children = Callable[[Request, Context, int], Iterator[Asset]]
+Children = Callable[[ServiceRequest, Context, int], Iterator[Asset]]
 """Assets below one, from a position on."""
 
 
-def _listed(key: str, children: Children, request: Request, context: Context) -> Body:
+def _listed(key: str, children: Children, request: ServiceRequest, context: Context) -> ServiceResponse:
     view = request.query.get("view") or "FULL"
     if view == "EARTH_ENGINE_ASSET_VIEW_UNSPECIFIED":
         view = "FULL"
@@ -141,7 +141,7 @@ def _listed(key: str, children: Children, request: Request, context: Context) ->
     assets, rest = page(children(request, context, start), start, size, is_begun=True)
     encoder = Encoder(context)
     shown = [_basic(a) if view == "BASIC" else _listed_json(a, encoder) for a in assets]
-    return json_body({key: shown, **rest} if shown else {})
+    return encode_json({key: shown, **rest} if shown else {})
 
 
 def _is_collection(name: str, context: Context) -> bool:
@@ -153,11 +153,11 @@ def _is_collection(name: str, context: Context) -> bool:
     return not _PROJECT.fullmatch(name) and hasattr(_find(name, context), "images")
 
 
-def _folder(request: Request, context: Context, start: int) -> Iterator[Asset]:
+def _folder(request: ServiceRequest, context: Context, start: int) -> Iterator[Asset]:
     return islice(_all_in_folder(request, context), start, None)
 
 
-def _all_in_folder(request: Request, context: Context) -> Iterator[Asset]:
+def _all_in_folder(request: ServiceRequest, context: Context) -> Iterator[Asset]:
     project = _PROJECT.fullmatch(request.name)
     if project is None:
         parent = asset_id(request.name)
@@ -171,7 +171,7 @@ def _all_in_folder(request: Request, context: Context) -> Iterator[Asset]:
             yield asset
 
 
-def _images(request: Request, context: Context, start: int) -> Iterator[Asset]:
+def _images(request: ServiceRequest, context: Context, start: int) -> Iterator[Asset]:
     wanted = _filter(request.query)
     asset: Any = _find(request.name, context)
     if wanted.passes is listing.everything and isinstance(asset, Seekable):
@@ -198,7 +198,7 @@ def _filter(query: Mapping[str, str]) -> ListFilter:
     return found
 
 
-def list_features(request: Request, context: Context) -> Body:
+def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``assets.listFeatures``: a page of a stored table's features, by region and properties."""
     asset: Any = _find(request.name, context)
     if not hasattr(asset, "rows"):
@@ -214,9 +214,9 @@ def list_features(request: Request, context: Context) -> Body:
 
     features, rest = page(found(), *window(request.query, _PAGES["FULL"], _PAGES["FULL"]))
     encoder = Encoder(context)
-    return json_body({"type": "FeatureCollection", "features": [encoder.feature(f) for f in features], **rest})
+    return encode_json({"type": "FeatureCollection", "features": [encoder.feature(f) for f in features], **rest})
 
 
-def describe(request: Request, context: Context) -> Body:
+def describe(request: ServiceRequest, context: Context) -> ServiceResponse:
     """What the server answers for, to show a person."""
-    return json_body(dict(context.store.describe()))
+    return encode_json(dict(context.store.describe()))

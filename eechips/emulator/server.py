@@ -20,7 +20,7 @@ from eechips.emulator.functions import load_functions
 from eechips.emulator.functions.registry import has_packages
 from eechips.emulator.protocol.access import ShortConnections
 from eechips.emulator.protocol.app import create_app
-from eechips.emulator.protocol.disturbance import Protocol
+from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency, Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig, check
@@ -113,7 +113,7 @@ def run(
         uvicorn.Config(
             ShortConnections(app), log_level="warning", access_log=False, lifespan="off", timeout_keep_alive=120,
             timeout_graceful_shutdown=2, ws="none",
-            http=Protocol,
+            http=BoundedProtocol,
         ),
         lambda: announce(f"http://{HOST}:{listener.getsockname()[1]}"),
     )  # fmt: skip

@@ -161,8 +161,8 @@ class Layers:
             return "This local Earth Engine serves assets of your own, without the demo planet."
         return self._hint(asset_id(asset_id_))
 
-    def reads(self) -> Counter[str]:
-        """What was read of catalogues since this was last asked for."""
+    def take_reads(self) -> Counter[str]:
+        """Return what was read of catalogues since the last call, and reset the counts."""
         found: Counter[str] = Counter()
         for store in self._catalogs:
             found.update(store.reads.take())

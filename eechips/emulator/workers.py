@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
-import math
 import multiprocessing
 import os
 import queue
@@ -21,14 +19,14 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from eechips.emulator.context import Limits
-from eechips.emulator.errors import EarthEngineError, LimitError
+from eechips.emulator.errors import LimitError
+from eechips.emulator.messages import ServiceResponse, WorkerRequest, error_response
 from eechips.emulator.reads import KINDS
 from eechips.emulator.stores import StoreConfig
 
@@ -45,33 +43,6 @@ _MOST_RESIDENT = 1280 << 20
 _STARTS = 3  # attempts to start a process
 _UNKNOWN_STATUS = 255  # that multiprocessing makes up for the processes of a fork server that has died
 _LEAST_SHARE = 320 << 20  # a worker needs that much to begin with
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One request for a worker.
-
-    Attributes:
-        operation: which of ``evaluation.OPERATIONS``.
-        content: the request's body as it came; the worker decodes it.
-        name: the resource in the path.
-        query: the parameters after the question mark.
-    """
-
-    operation: str
-    content: bytes = b""
-    name: str = ""
-    query: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a worker gives back: a body, or the error's, and the name that it is to be saved under, if any."""
-
-    status: int
-    content: bytes
-    media_type: str
-    filename: str | None = None
 
 
 # Libraries that would start threads for small matrices, which fight over the cores with other requests'.
@@ -120,16 +91,16 @@ def _main(connection: Connection, store: StoreConfig, limits: Limits) -> None:
 
 
 def _loop(connection: Connection, store: StoreConfig, limits: Limits) -> None:
-    from eechips.emulator.evaluation import Evaluation
+    from eechips.emulator.evaluation import RequestProcessor
 
-    evaluation = Evaluation(store, limits)
+    processor = RequestProcessor(store, limits)
     while True:
         try:
-            job = connection.recv()
+            request = connection.recv()
         except (EOFError, ConnectionResetError):
             return
-        with contextlib.suppress(BrokenPipeError):  # the server was killed; the next job is the end of the pipe
-            connection.send((evaluation.answer(job), _resident(), evaluation.reads()))
+        with contextlib.suppress(BrokenPipeError):  # the server was killed: the next recv ends
+            connection.send((processor.process(request), _resident(), processor.take_reads()))
 
 
 def _resident() -> int:
@@ -182,35 +153,29 @@ class _Worker:
                 self._connection, self._process = connection, process
                 return
 
-    def answer(self, job: Job) -> Answer:
-        """Has the process answer; it is replaced if it dies, hangs or has grown too large.
+    def answer(self, request: WorkerRequest) -> ServiceResponse:
+        """Have the process answer. It is replaced if it dies, hangs or has grown too large.
 
-        A process may die for reasons of its own: a job is given up when it has seen two of them die.
+        A process may die for reasons unrelated to the request, so the request is retried once.
         """
         for _ in range(2):
-            answer, resident, reads = self._ask(job)
+            try:
+                self.start()
+                self._connection.send(request)
+                if not self._connection.poll(self._seconds):
+                    self._end()
+                    return error_response(LimitError("Computation timed out."))
+                found: tuple[ServiceResponse, int, Mapping[str, int]] = self._connection.recv()
+            except (EOFError, OSError):
+                self._end()
+                continue
+            response, resident, reads = found
             self.reads.update(reads)
             if resident > self._most_resident:
                 self._end()
-            if answer is not None:
-                return answer
-        # The system killed them, most likely for their memory.
-        return error_answer(LimitError("User memory limit exceeded."))
-
-    def _ask(self, job: Job) -> tuple[Answer | None, float, Mapping[str, int]]:
-        """The process's answer, the memory that it holds, and what it read of catalogues.
-
-        The answer is None if it died, and there is no end of the memory if it must go.
-        """
-        try:
-            self.start()
-            self._connection.send(job)
-            if self._connection.poll(self._seconds):
-                found: tuple[Answer, int, Mapping[str, int]] = self._connection.recv()
-                return found
-            return error_answer(LimitError("Computation timed out.")), math.inf, {}
-        except (EOFError, OSError):
-            return None, math.inf, {}
+            return response
+        # The system killed both processes, most likely for their memory.
+        return error_response(LimitError("User memory limit exceeded."))
 
     def _end(self) -> None:
         with self._lock:
@@ -236,16 +201,11 @@ def _kill(process: Any) -> None:
     process.join()
 
 
-def error_answer(error: EarthEngineError) -> Answer:
-    """The response for an error."""
-    return Answer(error.code, json.dumps(error.body()).encode(), "application/json")
-
-
 class Workers:
     """A fixed number of workers behind one queue."""
 
     def __init__(self, count: int, store: StoreConfig, limits: Limits) -> None:
-        self._queue: queue.SimpleQueue[tuple[Job, Future[Answer]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[WorkerRequest, Future[ServiceResponse]] | None] = queue.SimpleQueue()
         context = _context(store)
         share = max(_LEAST_SHARE, _MOST_RESIDENT // count)
         self._workers = [_Worker(context, store, limits, share) for _ in range(count)]
@@ -257,10 +217,10 @@ class Workers:
         """What all of them have read of catalogues so far, by kind."""
         return {kind: sum(worker.reads[kind] for worker in self._workers) for kind in KINDS}
 
-    def submit(self, job: Job) -> Future[Answer]:
+    def submit(self, request: WorkerRequest) -> Future[ServiceResponse]:
         """Queues a job."""
-        future: Future[Answer] = Future()
-        self._queue.put((job, future))
+        future: Future[ServiceResponse] = Future()
+        self._queue.put((request, future))
         return future
 
     def _serve(self, worker: _Worker) -> None:
@@ -268,9 +228,9 @@ class Workers:
         with contextlib.suppress(OSError, EOFError):
             worker.start()
         while (item := self._queue.get()) is not None:
-            job, future = item
+            request, future = item
             if future.set_running_or_notify_cancel():
-                future.set_result(worker.answer(job))
+                future.set_result(worker.answer(request))
 
     def stop(self) -> None:
         """Ends all workers."""

@@ -24,7 +24,7 @@ from uvicorn.server import ServerState
 
 from eechips.client.sessions import KEEP_ALIVE_HEADER
 from eechips.emulator.context import Limits
-from eechips.emulator.protocol.disturbance import Protocol
+from eechips.emulator.protocol.http import BoundedProtocol
 from eechips.emulator.protocol.service import BodyTimeoutError, Service
 from eechips.emulator.quota import Quota, QuotaConfig
 from eechips.emulator.stores import StoreConfig
@@ -216,7 +216,7 @@ def test_headers_that_do_not_end_are_refused(server: Server) -> None:
     ids=["nothing", "half of the headers", "then an empty line", "then half of another", "and half of another"],
 )
 def test_a_connection_whose_headers_do_not_end_in_time_is_closed(parts: list[bytes]) -> None:
-    class Hasty(Protocol):
+    class Hasty(BoundedProtocol):
         head_seconds = 0.05
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -35,10 +35,9 @@ from eechips.emulator.catalogs.errors import DamagedError
 from eechips.emulator.catalogs.store import CatalogCollection
 from eechips.emulator.context import Context, Limits
 from eechips.emulator.errors import ChangingError, InvalidError, UnavailableError
-from eechips.emulator.messages import Body, Request
+from eechips.emulator.messages import ServiceRequest, ServiceResponse, WorkerRequest
 from eechips.emulator.model import FolderAsset, ImageAsset, Query, Range
 from eechips.emulator.stores import StoreConfig
-from eechips.emulator.workers import Job
 from eechips.errors import UsageError
 from eechips.storage import sha256_of
 from tests.catalog_items import DAYS, item, put
@@ -494,25 +493,25 @@ def test_an_answer_is_made_anew_while_the_catalogue_changes(
 ) -> None:
     calls = 0
 
-    def count(request: Request, context: Context) -> Body:
+    def count(request: ServiceRequest, context: Context) -> ServiceResponse:
         nonlocal calls
         calls += 1
         images = context.store.get("test").images(Query())
         first = next(images)
         if calls <= changes:
             put(changing, [item(f"new{calls}", (0.1, 0.0, 0.2, 1.0))])
-        return Body(str(len([first, *images])).encode())
+        return ServiceResponse(str(len([first, *images])).encode())
 
     monkeypatch.setattr(evaluation, "OPERATIONS", {"count": evaluation.Operation(count)})
-    monkeypatch.setattr(evaluation, "_PATIENCE", 0.0)
-    own = evaluation.Evaluation(StoreConfig(demo=False, catalogs=(changing,)), Limits())
-    answer = own.answer(Job("count"))
+    monkeypatch.setattr(evaluation, "_RETRY_SECONDS", 0.0)
+    own = evaluation.RequestProcessor(StoreConfig(demo=False, catalogs=(changing,)), Limits())
+    answer = own.process(WorkerRequest("count"))
     if changes == 100:
         assert (answer.status, calls) == (503, 5)
         assert "was changed while it was read: ask again" in answer.content.decode()
     else:
         assert (answer.status, answer.content, calls) == (200, str(20 + changes).encode(), changes + 1)
-    assert own.reads()["remade"] == calls - 1
+    assert own.take_reads()["remade"] == calls - 1
 
 
 def test_a_partition_is_missing_or_damaged(changing: Path) -> None:

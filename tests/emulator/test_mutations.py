@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eechips.emulator.context import Limits
-from eechips.emulator.evaluation import Evaluation
+from eechips.emulator.evaluation import RequestProcessor
 from eechips.emulator.functions import load_functions
+from eechips.emulator.messages import ServiceResponse, WorkerRequest
 from eechips.emulator.signatures import load_signatures
 from eechips.emulator.stores import StoreConfig
-from eechips.emulator.workers import Answer, Job
 from tests.graph import Graph, Ready, invoke
 
 SECONDS = 25.0  # on a machine that is busy with other things: what has no end takes longer
@@ -77,16 +77,16 @@ GRID = {
 
 
 @pytest.fixture(scope="module")
-def answer() -> Iterator[Callable[[str, dict[str, Any]], Answer]]:
+def answer() -> Iterator[Callable[[str, dict[str, Any]], ServiceResponse]]:
     """Answers in this process as a worker does: on a deep stack, with limits of time and memory."""
-    evaluation = Evaluation(StoreConfig(), Limits(seconds=2.0, memory=256 << 20, elements=500))
+    processor = RequestProcessor(StoreConfig(), Limits(seconds=2.0, memory=256 << 20, elements=500))
     recursion, stack = sys.getrecursionlimit(), threading.stack_size(256 << 20)
     sys.setrecursionlimit(20_000)
 
     with ThreadPoolExecutor(1) as pool:
 
-        def run(operation: str, body: dict[str, Any]) -> Answer:
-            return pool.submit(evaluation.answer, Job(operation, json.dumps(body).encode())).result()
+        def run(operation: str, body: dict[str, Any]) -> ServiceResponse:
+            return pool.submit(processor.process, WorkerRequest(operation, json.dumps(body).encode())).result()
 
         yield run
     sys.setrecursionlimit(recursion)
@@ -94,7 +94,7 @@ def answer() -> Iterator[Callable[[str, dict[str, Any]], Answer]]:
 
 
 @pytest.mark.parametrize("name", REQUESTS)
-def test_the_requests_are_good_as_they_are(answer: Callable[..., Answer], name: str) -> None:
+def test_the_requests_are_good_as_they_are(answer: Callable[..., ServiceResponse], name: str) -> None:
     assert answer("value:compute", {"expression": REQUESTS[name]}).status == 200
 
 
@@ -150,7 +150,9 @@ def _at(value: Any, path: tuple[Any, ...]) -> Any:
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(mutated(), st.sampled_from(["value:compute", "image:computePixels", "table:computeFeatures"]))
-def test_whatever_is_wrong_is_said(answer: Callable[..., Answer], expression: dict[str, Any], operation: str) -> None:
+def test_whatever_is_wrong_is_said(
+    answer: Callable[..., ServiceResponse], expression: dict[str, Any], operation: str
+) -> None:
     body = {"expression": expression}
     if operation == "image:computePixels":
         body |= {"fileFormat": "NPY", "grid": GRID}
@@ -180,7 +182,7 @@ ODD = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ODD)
-def test_every_function_on_one_thing_for_all_its_arguments(answer: Callable[..., Answer], kind: str) -> None:
+def test_every_function_on_one_thing_for_all_its_arguments(answer: Callable[..., ServiceResponse], kind: str) -> None:
     for name in sorted(load_functions()):
         signature = load_signatures()[name]
         for optional in (False, True):
@@ -230,7 +232,7 @@ FOUND: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_what_fuzzing_found_is_refused_in_words(answer: Callable[..., Answer], name: str) -> None:
+def test_what_fuzzing_found_is_refused_in_words(answer: Callable[..., ServiceResponse], name: str) -> None:
     operation, value, part = FOUND[name]
     found = answer(operation, {"expression": Graph().expression(value)})
     message = json.loads(found.content)["error"]["message"]
@@ -239,7 +241,7 @@ def test_what_fuzzing_found_is_refused_in_words(answer: Callable[..., Answer], n
     assert " at 0x" not in message
 
 
-def test_a_table_with_an_image_among_its_features_is_refused(answer: Callable[..., Answer]) -> None:
+def test_a_table_with_an_image_among_its_features_is_refused(answer: Callable[..., ServiceResponse]) -> None:
     graph = Graph()
     mapped = graph.function(
         lambda x: invoke("If", condition=invoke("Element.get", object=x, property="a"), trueCase=x, falseCase=MOSAIC),
@@ -254,7 +256,7 @@ def test_a_table_with_an_image_among_its_features_is_refused(answer: Callable[..
 
 
 @pytest.mark.parametrize("name", ["Number.gamma", "Number.digamma", "Number.trigamma"])
-def test_special_functions_take_infinity(answer: Callable[..., Answer], name: str) -> None:
+def test_special_functions_take_infinity(answer: Callable[..., ServiceResponse], name: str) -> None:
     for operand in (-1, 1):
         infinity = invoke("Number.divide", left=operand, right=0)
         argument = load_signatures()[name].arguments[0].name

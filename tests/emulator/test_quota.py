@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eechips.emulator.errors import InvalidError, NotFoundError
 from eechips.emulator.faults import FaultPlan
-from eechips.emulator.protocol.service import Names
+from eechips.emulator.protocol.service import ResultNames
 from eechips.emulator.quota import Latency, Quota, QuotaConfig, TooManyRequestsError
 
 
@@ -201,7 +201,7 @@ def test_malformed_plans(wrong: object) -> None:
 
 def test_names_live_three_hours() -> None:
     clock = Clock()
-    names = Names(clock)
+    names = ResultNames(clock)
     name = names.create("projects/p", "thumbnails", b'{"a": 1}')
     assert name.startswith("projects/p/thumbnails/")
     clock.now += 3 * 3600 - 1
@@ -213,7 +213,7 @@ def test_names_live_three_hours() -> None:
 
 def test_names_take_no_more_memory_than_allowed() -> None:
     clock = Clock()
-    names = Names(clock, most=20_000)
+    names = ResultNames(clock, most=20_000)
     made = [names.create("projects/p", "tables", bytes(str(n), "ascii") * 100) for n in range(500)]
     assert names._size <= 20_000
     assert names.find(made[-1]) == b"499" * 100

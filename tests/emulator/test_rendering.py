@@ -10,7 +10,7 @@ import pytest
 
 from eechips.emulator.context import Context, Limits
 from eechips.emulator.errors import LimitError
-from eechips.emulator.messages import Request
+from eechips.emulator.messages import ServiceRequest
 from eechips.emulator.rendering import compute_pixels
 from tests.graph import EmptyStore, Graph, Ready, invoke
 
@@ -26,7 +26,7 @@ def pixels(image: Ready, memory: int = 2 << 30) -> Any:
     expression = Graph().expression(image)
     body = {"expression": expression, "fileFormat": "NPY", "grid": GRID}
     context = Context(EmptyStore(), Limits(memory=memory))
-    return np.load(io.BytesIO(compute_pixels(Request(body), context).content))
+    return np.load(io.BytesIO(compute_pixels(ServiceRequest(body), context).content))
 
 
 def coordinates() -> Ready:

@@ -8,8 +8,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from eechips.emulator.errors import EarthEngineError
-from eechips.emulator.protocol.service import as_response
-from eechips.emulator.workers import error_answer
+from eechips.emulator.messages import error_response
+from eechips.emulator.protocol.http import http_response
 
 # The names under which a client reaches the address that the server binds, which is loopback's (see server.HOST).
 _HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
@@ -52,7 +52,7 @@ class LocalOnly:
             try:
                 check_source(Headers(scope=scope))
             except ForbiddenError as error:
-                await as_response(error_answer(error))(scope, receive, send)
+                await http_response(error_response(error))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

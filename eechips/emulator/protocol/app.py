@@ -1,9 +1,12 @@
-"""The application: every route of the protocol."""
+"""Route requests to their handlers: Earth Engine's REST resources, discovery, and the server's own controls.
+
+See https://developers.google.com/earth-engine/reference/rest.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,24 +15,29 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eechips.emulator.errors import EarthEngineError, NotFoundError
-from eechips.emulator.protocol import assets, computations, control, discovery, fields, names, unavailable
+from eechips.emulator.messages import error_response
+from eechips.emulator.protocol import control, discovery
 from eechips.emulator.protocol.access import LocalOnly
-from eechips.emulator.protocol.service import Service, as_response, json_response
-from eechips.emulator.workers import error_answer
+from eechips.emulator.protocol.http import http_response, json_response
+from eechips.emulator.protocol.service import Handler, Service
 
-Handler = Callable[[Service, Request], Awaitable[Response]]
+
+class UnavailableMethodError(EarthEngineError):
+    """A method that the local Earth Engine does not offer (HTTP 400: the client would repeat a 501)."""
+
+    code = 400
+    status = "FAILED_PRECONDITION"
 
 
 def create_app(service: Service) -> Starlette:
-    """The application of a service. Clients ask for v1; the discovery document they carry says v1alpha."""
-    routes = []
-    for version in ("v1", "v1beta", "v1alpha"):  # tried in this order: most requests are for the first
-        for module in (discovery, computations, names, unavailable, assets):
-            for method, path, kind, handler in module.ROUTES:
-                routes.append(Route(f"/{version}/{path}", _bound(service, kind, handler), methods=[method]))
-    routes.append(Route("/$discovery/rest", _bound(service, None, discovery.document)))
-    for method, path, handler in control.ROUTES:
-        routes.append(Route(path, _bound(service, None, handler), methods=[method]))
+    """Create the application of a service. Clients ask for v1; the discovery document they carry says v1alpha."""
+    routes = [
+        Route(f"/{version}/{path}", partial(service.handle, kind, handler), methods=[method])
+        for version in ("v1", "v1beta", "v1alpha")  # matched in this order: most requests are for the first
+        for method, path, kind, handler in (*discovery.ROUTES, *ROUTES)
+    ]
+    for method, path, handler in (("GET", "/$discovery/rest", discovery.document), *control.ROUTES):
+        routes.append(Route(path, _without_quota(service, handler), methods=[method]))
     return Starlette(
         routes=routes,
         exception_handlers={404: _not_found, 405: _not_found},
@@ -37,25 +45,149 @@ def create_app(service: Service) -> Starlette:
     )
 
 
-def _bound(service: Service, kind: str | None, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _without_quota(service: Service, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
     async def handle(request: Request) -> Response:
-        selected = request.query_params.get("fields")
-        mask = fields.parse(selected) if selected else {}
-        response = await handler(service, request)
-        if mask and response.status_code == 200 and response.media_type == "application/json":
-            return json_response(fields.select(json.loads(bytes(response.body)), mask))
-        return response
+        try:
+            return await handler(service, request)
+        except EarthEngineError as error:
+            return http_response(error_response(error))
 
-    async def endpoint(request: Request) -> Response:
-        if kind is None:
-            try:
-                return await handler(service, request)
-            except EarthEngineError as error:
-                return as_response(error_answer(error))
-        return await service.admitted(kind, lambda: handle(request))
-
-    return endpoint
+    return handle
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    return as_response(error_answer(NotFoundError(f"Method not found: {request.method} {request.url.path[:200]}.")))
+    message = f"Method not found: {request.method} {request.url.path[:200]}."
+    return http_response(error_response(NotFoundError(message)))
+
+
+# Computations
+
+
+def _compute(method: str) -> Handler:
+    async def compute(service: Service, request: Request) -> Response:
+        return await service.run(method, await service.body(request))
+
+    return compute
+
+
+# Names for results. Whoever has a name needs no credentials.
+
+
+def _create(kind: str) -> Handler:
+    async def create(service: Service, request: Request) -> Response:
+        return await service.create_name(request, kind)
+
+    return create
+
+
+def _fetch(kind: str, operation: str) -> Handler:
+    async def fetch(service: Service, request: Request) -> Response:
+        parameters = request.path_params
+        name = f"projects/{parameters['project']}/{kind}/{parameters['id']}"
+        tile: dict[str, str] = {key: str(parameters[key]) for key in ("zoom", "x", "y") if key in parameters}
+        return await service.run(operation, service.names.find(name), query=tile)
+
+    return fetch
+
+
+# Stored assets
+
+
+def _asset_name(request: Request) -> str:
+    project, asset = request.path_params["project"], request.path_params.get("asset")
+    return f"projects/{project}" if asset is None else f"projects/{project}/assets/{asset}"
+
+
+def _read(operation: str) -> Handler:
+    async def read(service: Service, request: Request) -> Response:
+        return await service.run(operation, name=_asset_name(request), query=dict(request.query_params))
+
+    return read
+
+
+async def _get_pixels(service: Service, request: Request) -> Response:
+    return await service.run("assets:getPixels", await service.body(request), name=_asset_name(request))
+
+
+# What Earth Engine offers and the local one does not
+
+
+def _reject(what: str) -> Handler:
+    async def reject(service: Service, request: Request) -> Response:
+        raise UnavailableMethodError(f"The local Earth Engine does not {what}.")
+
+    return reject
+
+
+async def _list_operations(service: Service, request: Request) -> Response:
+    """Return an empty page: there are no exports, hence no operations."""
+    return json_response({})
+
+
+async def _get_operation(service: Service, request: Request) -> Response:
+    raise NotFoundError(f"Operation not found: {request.url.path.partition('/operations/')[2][:200]}.")
+
+
+_EXPORT = _reject("export: fetch the results by computePixels, computeFeatures or a download URL")
+_IMPORT = _reject("take assets from clients: use `eechips assets ingest`")
+_CHANGE = _reject("change assets on behalf of clients: use `eechips assets ingest`, or the files themselves")
+_POLICY = _reject("keep access policies: whoever reaches it may read everything")
+_VIEW = _reject("serve FeatureViews: use listFeatures, computeFeatures or a map of the drawn collection")
+_PROJECT = _reject("keep the configuration of projects")
+
+ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
+    *(
+        ("POST", f"projects/{{project}}/{method}", method, _compute(method))
+        for method in ("value:compute", "image:computePixels", "table:computeFeatures", "imageCollection:computeImages")
+    ),
+    *(
+        ("POST", f"projects/{{project}}/{kind}", f"{kind}:create", _create(kind))
+        for kind in ("thumbnails", "filmstripThumbnails", "videoThumbnails", "tables", "maps")
+    ),
+    *(
+        ("GET", f"projects/{{project}}/{kind}/{{id}}:{method}", f"{kind}:{method}", _fetch(kind, f"{kind}:{method}"))
+        for kind, method in (
+            ("thumbnails", "getPixels"),
+            ("filmstripThumbnails", "getPixels"),
+            ("videoThumbnails", "getPixels"),
+            ("tables", "getFeatures"),
+        )
+    ),
+    ("GET", "projects/{project}/maps/{id}/tiles/{zoom}/{x}/{y}", "maps.tiles:get", _fetch("maps", "maps.tiles:get")),
+    ("GET", "projects/{project}/operations", "operations:list", _list_operations),
+    ("GET", "projects/{project}/operations/{id}", "operations:get", _get_operation),
+    ("DELETE", "projects/{project}/operations/{id}", "operations:delete", _get_operation),
+    ("POST", "projects/{project}/operations/{id}:cancel", "operations:cancel", _get_operation),
+    ("POST", "projects/{project}/operations/{id}:wait", "operations:wait", _get_operation),
+    ("POST", "projects/{project}/featureView", "featureView:create", _VIEW),
+    *(
+        ("POST", f"projects/{{project}}/{kind}:export", f"{kind}:export", _EXPORT)
+        for kind in ("image", "table", "video", "videoMap", "map", "classifier")
+    ),
+    *(("POST", f"projects/{{project}}/{kind}:import", f"{kind}:import", _IMPORT) for kind in ("image", "table")),
+    ("POST", "projects/{project}/image:importExternal", "image:importExternal", _IMPORT),
+    ("POST", "projects/{project}/assets", "assets:create", _CHANGE),
+    *(
+        ("POST", f"projects/{{project}}/assets/{{asset:path}}:{method}", f"assets:{method}", reject)
+        for method, reject in (
+            ("copy", _CHANGE),
+            ("move", _CHANGE),
+            ("linkAssets", _CHANGE),
+            ("getIamPolicy", _POLICY),
+            ("setIamPolicy", _POLICY),
+            ("testIamPermissions", _POLICY),
+        )
+    ),
+    ("PATCH", "projects/{project}/assets/{asset:path}", "assets:patch", _CHANGE),
+    ("DELETE", "projects/{project}/assets/{asset:path}", "assets:delete", _CHANGE),
+    ("GET", "projects/{project}/assets:search", "assets:search", _reject("search: list folders and collections")),
+    ("PATCH", "projects/{project}/config", "config:update", _PROJECT),
+    ("GET", "projects/{project}:listAssets", "assets:listAssets", _read("assets:listAssets")),
+    ("GET", "projects/{project}/assets:listAssets", "assets:listAssets", _read("assets:listAssets")),
+    *(
+        ("GET", f"projects/{{project}}/assets/{{asset:path}}:{method}", f"assets:{method}", _read(f"assets:{method}"))
+        for method in ("listAssets", "listImages", "listFeatures")
+    ),
+    ("POST", "projects/{project}/assets/{asset:path}:getPixels", "assets:getPixels", _get_pixels),
+    ("GET", "projects/{project}/assets/{asset:path}", "assets:get", _read("assets:get")),
+)

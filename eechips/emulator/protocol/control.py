@@ -11,7 +11,8 @@ from starlette.responses import Response
 from eechips.emulator.errors import InvalidError
 from eechips.emulator.messages import decode
 from eechips.emulator.protocol.access import check_json
-from eechips.emulator.protocol.service import Service, json_response
+from eechips.emulator.protocol.http import json_response
+from eechips.emulator.protocol.service import Service
 from eechips.emulator.quota import Latency
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from eechips.emulator.protocol.service import Service, json_response
+from eechips.emulator.protocol.http import json_response
+from eechips.emulator.protocol.service import Service
 from eechips.emulator.signatures import client_file
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import secrets
 import time
 import zlib
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -19,10 +17,12 @@ from starlette.types import Receive, Scope, Send
 
 from eechips.emulator.errors import EarthEngineError, InvalidError, NotFoundError
 from eechips.emulator.faults import FaultPlan
-from eechips.emulator.messages import check, check_workload_tag, decode
-from eechips.emulator.protocol.disturbance import disturbed
+from eechips.emulator.messages import WorkerRequest, check, check_workload_tag, decode, error_response
+from eechips.emulator.protocol import fields
+from eechips.emulator.protocol.fault_injection import alter_response, replace_response
+from eechips.emulator.protocol.http import http_response, json_response
 from eechips.emulator.quota import RESTRICTED, Latency, Quota, TooManyRequestsError
-from eechips.emulator.workers import Answer, Job, Workers, error_answer
+from eechips.emulator.workers import Workers
 
 # "Thumbnail names live a few hours."
 _LIFE = 3 * 3600.0
@@ -32,7 +32,7 @@ _MOST_KEPT = 256 << 20
 _MOST_DRAINED = 128 << 20
 
 
-class Names:
+class ResultNames:
     """Requests by the names under which their results can be fetched, for a few hours."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = _MOST_KEPT) -> None:
@@ -69,6 +69,10 @@ _CHECKED = {"thumbnails": "thumbnails:check", "maps": "maps:check"}
 _UNCHECKED = (None, "AUTO_JPEG_PNG", "PNG", "JPEG")
 
 
+Handler = Callable[["Service", Request], Awaitable[Response]]
+"""Processes a request of one route."""
+
+
 class BodyTimeoutError(EarthEngineError):
     """The body of a request does not arrive (HTTP 408); it would hold its place in the quota for ever."""
 
@@ -102,7 +106,7 @@ class Service:
     payload: int
     latency: Latency | None = None
     faults: FaultPlan = field(default_factory=FaultPlan)
-    names: Names = field(default_factory=Names)
+    names: ResultNames = field(default_factory=ResultNames)
     body_seconds: float = 60.0
 
     async def body(self, request: Request) -> bytes:
@@ -136,11 +140,11 @@ class Service:
     async def run(
         self, operation: str, content: bytes = b"", *, name: str = "", query: Mapping[str, str] | None = None
     ) -> Response:
-        """Has a worker answer."""
-        job = Job(operation, content, name, query or {})
-        return as_response(await asyncio.wrap_future(self.workers.submit(job)))
+        """Run an operation in a worker."""
+        submitted = self.workers.submit(WorkerRequest(operation, content, name, query or {}))
+        return http_response(await asyncio.wrap_future(submitted))
 
-    async def created(self, request: Request, kind: str) -> Response:
+    async def create_name(self, request: Request, kind: str) -> Response:
         """Answers a request that makes a name for a computation: the resource, without what does not concern it.
 
         Raises:
@@ -161,39 +165,39 @@ class Service:
         alone = request.query_params.get("fields") == "name"
         return json_response({"name": name} if alone else {**resource, "name": name})
 
-    async def admitted(self, kind: str, handle: Callable[[], Awaitable[Response]]) -> Response:
-        """Handles a request under the quota and the fault plan; errors become Earth Engine's."""
-
-        async def answer() -> Response:
-            try:
-                return await handle()
-            except EarthEngineError as error:
-                return as_response(error_answer(error))
-
+    async def handle(self, kind: str, handler: Handler, request: Request) -> Response:
+        """Process a request under the quota and the fault plan. Errors become Earth Engine's."""
         try:
             self.quota.enter(kind)
         except TooManyRequestsError as error:
-            return self._counted(kind, as_response(error_answer(error)))
+            return self._count(kind, http_response(error_response(error)))
         try:
             if self.latency is not None:
                 await asyncio.sleep(self.latency.draw(kind))
             fault = self.faults.strike(kind)
-            response = await (answer() if fault is None else disturbed(fault, answer))
+            response = None if fault is None else replace_response(fault)
+            if response is None:
+                try:
+                    mask = fields.parse(request.query_params.get("fields") or "*")
+                    response = select_fields(await handler(self, request), mask)
+                except EarthEngineError as error:
+                    response = http_response(error_response(error))
+                response = response if fault is None else alter_response(fault, response)
         except BaseException:
             self.quota.leave()
             raise
-        return _Holding(self._counted(kind, response), self.quota)
+        return _InFlightResponse(self._count(kind, response), self.quota)
 
-    def _counted(self, kind: str, response: Response) -> Response:
-        """Counts an answer, and marks it in restricted mode."""
+    def _count(self, kind: str, response: Response) -> Response:
+        """Count a response, and mark it in restricted mode."""
         self.quota.statistics.answers[kind, response.status_code] += 1
         if self.quota.config.restricted:
             response.headers.update(RESTRICTED)
         return response
 
 
-class _Holding(Response):
-    """An answer whose request is in flight until its last byte has been handed over."""
+class _InFlightResponse(Response):
+    """A response whose request is in flight until its last byte is sent."""
 
     def __init__(self, response: Response, quota: Quota) -> None:
         super().__init__()
@@ -206,15 +210,8 @@ class _Holding(Response):
             self._quota.leave()
 
 
-def as_response(answer: Answer) -> Response:
-    """An answer as an HTTP response."""
-    headers = None
-    if answer.filename is not None:
-        safe = re.sub(r"[^A-Za-z0-9_.-]", "_", answer.filename)[:200]
-        headers = {"content-disposition": f"attachment; filename={safe}"}
-    return Response(answer.content, answer.status, headers, answer.media_type)
-
-
-def json_response(value: Any) -> Response:
-    """A JSON response."""
-    return Response(json.dumps(value), media_type="application/json")
+def select_fields(response: Response, mask: fields.Mask) -> Response:
+    """Return a response with the selected fields only; errors and other types than JSON as they are."""
+    if "*" in mask or response.status_code != 200 or response.media_type != "application/json":
+        return response
+    return json_response(fields.select(json.loads(bytes(response.body)), mask))
