@@ -1,0 +1,113 @@
+"""Write the generated parts of the documentation: ``python docs/generate.py``; ``--check`` only compares.
+
+A generated part stands in its page between ``<!-- generated: NAME -->`` and ``<!-- end -->``. The text around it is
+written by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+_BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MESSAGE_LENGTH = 110  # characters of an example that a table has room for
+
+
+def service_errors() -> str:
+    """Return the table of the service's errors that eechips knows."""
+    from eechips.client.service_errors import TABLE
+
+    rows = []
+    for row in TABLE:
+        example = row.example
+        message = example.message
+        if len(message) > _MESSAGE_LENGTH:
+            message = message[:_MESSAGE_LENGTH].rstrip() + "…"
+        cure = row.cure.removeprefix("or ")
+        status = f"{example.code} {example.status}".strip()
+        rows.append((row.name, status, message, row.kind.value, cure, f"[source]({row.source})"))
+    return _table(("name", "status", "message", "what eechips does", "what you can do", "documented"), rows)
+
+
+def datasets() -> str:
+    """Return the table of the datasets that have a short name, and their citations."""
+    from eechips.datasets import DATASETS
+
+    rows, citations = [], []
+    for each in DATASETS:
+        names = ", ".join(f"`{name}`" for name in (each.alias, *each.also))
+        dates = f"{each.start} to {each.end}" if each.end else f"since {each.start}"
+        bands = ", ".join(each.bands)
+        scale = f"{each.scale:,.1f}".removesuffix(".0")
+        rows.append((names, f"[`{each.id}`]({each.source})", bands, scale, each.dtype, dates, each.licence))
+        citations.append(f"- **{each.alias}** ({each.title}): {each.citation}. Page read on {each.checked}.")
+    head = ("name", "id", "default bands", "pixel, m", "dtype", "dates", "licence")
+    return _table(head, rows) + "\n\n### Citations\n\n" + "\n".join(citations)
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+
+
+def _coverage() -> str:
+    from eechips.emulator import coverage
+
+    return coverage.document(coverage.coverage())
+
+
+def _local_datasets() -> str:
+    from eechips.emulator.demo import listing
+
+    return listing.page()
+
+
+BLOCKS: Mapping[str, Callable[[], str]] = {"service-errors": service_errors, "datasets": datasets}
+PAGES: Mapping[str, Callable[[], str]] = {
+    "reference/coverage.md": _coverage,
+    "reference/local-datasets.md": _local_datasets,
+}
+
+
+def render(path: str) -> str:
+    """Return the content that a page should have.
+
+    Args:
+        path: of the page below ``docs``.
+    """
+    if path in PAGES:
+        return PAGES[path]()
+    text = (FOLDER / path).read_text(encoding="utf-8")
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{BLOCKS[found[2]]()}\n\n{found[3]}", text)
+
+
+def generated_pages() -> list[str]:
+    """Return the paths of all pages below ``docs`` that have generated parts."""
+    found = {
+        path.relative_to(FOLDER).as_posix()
+        for path in FOLDER.rglob("*.md")
+        if _BLOCK.search(path.read_text(encoding="utf-8"))
+    }
+    return sorted(found | PAGES.keys())
+
+
+def main() -> None:
+    """Write the pages, or exit with status 1 if one is out of date and ``--check`` is given."""
+    os.environ["EECHIPS_DEMO_UNTIL"] = "2025-01-01"  # or the page would change every day
+    outdated = []
+    for page in generated_pages():
+        path, text = FOLDER / page, render(page)
+        if path.read_text(encoding="utf-8") != text:
+            outdated.append(page)
+            if "--check" not in sys.argv[1:]:
+                path.write_text(text, encoding="utf-8")
+    sys.stdout.write("".join(f"{page}\n" for page in outdated))
+    sys.exit(bool(outdated) and "--check" in sys.argv[1:])
+
+
+if __name__ == "__main__":
+    main()
