@@ -152,7 +152,12 @@ class ShardDataset(IterableDataset[Any]):
     Args:
         pack: folder that ``eechips pack`` has made.
         split: of the shards; None for all.
-        layers, label, classes, dtype, fill, transform: as for :class:`ChipDataset`.
+        layers: as for :class:`ChipDataset`.
+        label: as for :class:`ChipDataset`.
+        classes: as for :class:`ChipDataset`.
+        dtype: as for :class:`ChipDataset`.
+        fill: as for :class:`ChipDataset`.
+        transform: as for :class:`ChipDataset`.
         shuffle: whether shards come in another order in every epoch, and samples are mixed among ``buffer`` others.
         buffer: samples that each worker holds for that.
         seed: of that order; the same seed, epoch and number of workers make the same order.

@@ -49,7 +49,7 @@ def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | g
         - ``path``, the whole path or address of the file;
         - ``split`` and ``flags``, once ``eechips split`` and ``eechips check`` have made them;
         - whatever the unit says of itself, such as ``class``, ``eco_name``, ``lon``, ``lat``, or the columns of your
-          file of points. Names that the manifest has too begin with ``unit_``.
+            file of points. Names that the manifest has too begin with ``unit_``.
 
         For a table, what it holds, ``date`` as dates (UTC); a GeoDataFrame of points if it has coordinates.
 
