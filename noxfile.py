@@ -1,0 +1,60 @@
+"""One word for each check: ``nox -s tests``, ``nox -l`` lists them.
+
+The checks use the environment that nox is called in, where ``pip install -e '.[dev]'`` has installed what they need.
+"""
+
+from __future__ import annotations
+
+import nox
+
+nox.options.default_venv_backend = "none"
+nox.options.error_on_external_run = False
+nox.options.sessions = ["lint", "types", "imports", "docs", "tests"]
+
+PARALLEL = ("-n", "2", "--dist", "loadfile")
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests that take seconds; arguments after ``--`` are pytest's."""
+    session.run("python", "-m", "pytest", *(session.posargs or PARALLEL))
+
+
+@nox.session
+def slow(session: nox.Session) -> None:
+    """Run the tests that take minutes: kills, fuzzers, whole runs."""
+    session.run("python", "-m", "pytest", *PARALLEL, "--no-loadscope-reorder", "-m", "slow", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check format and style; ``nox -s lint -- --fix`` corrects what can be corrected."""
+    fix = "--fix" in session.posargs
+    session.run("ruff", "format", *([] if fix else ["--check"]), ".")
+    session.run("ruff", "check", *(["--fix"] if fix else []), ".")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check types, strictly."""
+    session.run("mypy")
+
+
+@nox.session
+def imports(session: nox.Session) -> None:
+    """Check which package may import which: the contracts in pyproject.toml."""
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Compare generated pages with the code and build the site; ``nox -s docs -- --write`` updates the pages."""
+    session.run("python", "docs/generate.py", *([] if "--write" in session.posargs else ["--check"]))
+    session.run("mkdocs", "build", "--strict", "--quiet", env={"NO_MKDOCS_2_WARNING": "1"})
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Run the fuzzers for ten minutes; ``nox -s fuzz -- 3600`` for an hour."""
+    seconds = session.posargs[0] if session.posargs else "600"
+    session.run("python", "-m", "pytest", "tests/fuzz", "-m", "", env={"EECHIPS_FUZZ_SECONDS": seconds})
