@@ -15,11 +15,11 @@ import pytest
 import eechips
 from eechips import errors
 from eechips.cli.group import INTERRUPTED, WRONG
-from eechips.dataset.formats import FORMATS
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import State
 from eechips.recipe import CHIP_FORMATS, TABLE_FORMATS
+from eechips.training.formats import FORMATS
 from tests.docs.pages import DOCS, read_page, read_section, read_table, unquote
 from tests.engine_service import serving
 from tests.finished_run import layered, write_run
