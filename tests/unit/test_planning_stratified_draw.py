@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from eechips.errors import RegionError, UsageError
-from eechips.geo.polygons import RADIUS, spherical_area
+from eechips.geo.polygons import EARTH_RADIUS, spherical_area
 from eechips.planning.min_distance import MinDistance, great_circle, parse_distance, regular_points
 from eechips.planning.samplers import Stratum, interleave
 from eechips.planning.stratified_draw import Key, Point, StrataPool, StratifiedDraw
@@ -137,7 +137,7 @@ def test_a_hundred_thousand_points_apart_take_seconds() -> None:
     assert len(points) == 100_000
     lon, lat = np.radians(points).T
     flat = shapely.points(np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon))  # seen from above the pole
-    near = shapely.STRtree(flat).query(flat, predicate="dwithin", distance=20_000 / RADIUS)
+    near = shapely.STRtree(flat).query(flat, predicate="dwithin", distance=20_000 / EARTH_RADIUS)
     near = near[:, near[0] < near[1]]
     assert (great_circle(points[near[0]], points[near[1]]) >= 20_000 - 1e-6).all()
 
@@ -176,7 +176,7 @@ def test_regular_places_are_as_far_apart_as_told_and_stand_for_the_same_area(reg
     assert len(points) * spacing**2 == pytest.approx(spherical_area(region), rel=0.08)
     assert len({tuple(place) for place in places.tolist()}) == len(points)
     by_place = {tuple(place): point for place, point in zip(places.tolist(), points, strict=True)}
-    geod = Geod(ellps="sphere", a=RADIUS, b=RADIUS)
+    geod = Geod(ellps="sphere", a=EARTH_RADIUS, b=EARTH_RADIUS)
     for (row, column), (lon, lat) in list(by_place.items())[::37]:
         if (row, column + 1) in by_place and abs(lat) < 60:
             other = by_place[row, column + 1]
