@@ -45,7 +45,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from processes import command_line, descendants, fields
 
 import eechips
-from eechips.client.service_errors import TABLE, Kind, ServiceError
+from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, ServiceError
 from eechips.manifest.names import RESERVED
 from tests.dask_cluster import DaskCluster, dask_cluster
 from tests.engine_recipes import CHIPS
@@ -272,14 +272,18 @@ def refusals(site: Site, draws: random.Random) -> Iterator[Event]:
         secret = site.secret
         # Workers of Dask and Beam that start in the meantime find nothing.
         yield Event("file of the credentials away", draws.random(), lambda: _hide(secret), (2,), 3.0)
-    rows = [row for row in TABLE if row.kind in (Kind.TRANSIENT, Kind.CREDENTIALS) and row.example.code in _CODES]
+    rows = [
+        row
+        for row in SERVICE_ERRORS
+        if row.kind in (ErrorAction.TRANSIENT, ErrorAction.CREDENTIALS) and row.example.code in _CODES
+    ]
     for row in draws.sample(rows, 2):
         content = _body(row)
-        times = 1 if row.kind is Kind.CREDENTIALS else 6
+        times = 1 if row.kind is ErrorAction.CREDENTIALS else 6
         yield Event(
             f"{times} times {row.name}", draws.random(), lambda c=content, n=times: service.refusals.extend([c] * n)
         )
-    rows = [row for row in TABLE if row.kind in (Kind.UNAVAILABLE, Kind.CONFIGURATION)]
+    rows = [row for row in SERVICE_ERRORS if row.kind in (ErrorAction.UNAVAILABLE, ErrorAction.CONFIGURATION)]
     for row in draws.sample(rows, 2):
 
         def refuse(content: tuple[int, bytes] = _body(row)) -> Callable[[], object]:

@@ -217,8 +217,8 @@ class _Fetch(beam.DoFn):
         for event in events:
             if isinstance(event, Finished) and event.outcome.fatal is not None:
                 raise event.outcome.fatal
-            if isinstance(event, Finished) and event.outcome.doubts:  # of bundles that are done, perhaps
-                name = event.outcome.doubts[0].template
+            if isinstance(event, Finished) and event.outcome.mismatches:  # of bundles that are done, perhaps
+                name = event.outcome.mismatches[0].template
                 raise RecipeError(
                     f"the function {name} of a Template decides by its values, or depends on more than these: results"
                     " of this pipeline may be wrong. Give Chip the image itself, or pass what it decides by in"

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from eechips.cli.finish import TYPED
 from eechips.cli.options import HELP, debug_option
-from eechips.client.scrub import HIDDEN
+from eechips.client.redaction import REDACTED
 from eechips.errors import UsageError
 from eechips.manifest.authorship import is_own as is_own_run
 from eechips.manifest.drops import has_dropped
@@ -93,7 +93,7 @@ def _words(run: Run) -> list[str]:
         UsageError: if a program made it, or the command has a secret in it, which nobody knows any more.
     """
     command = run.info.get("command") or ""
-    if HIDDEN in command:
+    if REDACTED in command:
         raise UsageError(
             f"{run.path} was made by a command with a secret in it, which run.json does not keep ({command}): type it"
             f" again inside `with eechips.manifest.failures.reopened({str(run.path)!r}):`, or as it was for what failed"

@@ -19,8 +19,8 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.classify import classify_exception, is_passing
-from eechips.client.scrub import scrub
+from eechips.client.classification import classify_exception, is_transient_status
+from eechips.client.redaction import redact
 from eechips.client.shared_token import SharedToken, TokenState
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UnreachableError
 
@@ -181,7 +181,7 @@ class Authorizer:
         self._state, self._had_token, self._refused = state, True, None
 
     def _refresh(self) -> None:
-        from eechips.client.sessions import open_token_session
+        from eechips.client.http_sessions import open_token_session
 
         generation = self._shared.read().generation
         session = open_token_session()  # tokens last for an hour: no connection would
@@ -282,7 +282,7 @@ def _unreachable(text: str, seconds: float) -> UnreachableError:
 
 def _text(error: BaseException) -> str:
     first = error.args[0] if error.args else error
-    return " ".join(scrub(str(first)).split())[:_LONGEST]
+    return " ".join(redact(str(first)).split())[:_LONGEST]
 
 
 def _request(session: requests.Session) -> Any:
@@ -310,8 +310,8 @@ def _request(session: requests.Session) -> Any:
                 raise UnreachableError(f"could not refresh the credentials: {found or _text(error)}") from None
             self.status = response.status
             told = bytes(response.data[:_LONGEST]).decode("utf-8", "replace")
-            if is_passing(response.status) or (response.status >= 400 and _PASSING.search(told)):
-                text = " ".join(scrub(told).split())[:200]
+            if is_transient_status(response.status) or (response.status >= 400 and _PASSING.search(told)):
+                text = " ".join(redact(told).split())[:200]
                 raise UnreachableError(f"could not refresh the credentials: HTTP {response.status} {text}")
             return response
 

@@ -75,7 +75,7 @@ class Cell(IntEnum):
     SIGNS = 14
 
 
-class Controller:
+class CongestionController:
     """Raises and lowers a limit. The caller holds the lock of the cells.
 
     Args:

@@ -13,14 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from eechips.client.classify import classify_exception
+from eechips.client.classification import classify_exception
 from eechips.client.compatibility import check_client
 from eechips.client.credentials import is_google
-from eechips.client.documents import Briefing, Documents, DocumentsFile
+from eechips.client.discovery import ClientInit, Discovery, DiscoveryFile
+from eechips.client.redaction import redact
 from eechips.client.retry import RetryPolicy
-from eechips.client.scrub import scrub
 from eechips.client.shared_token import SharedToken
-from eechips.client.throttle import Seat
+from eechips.client.throttle import QuotaClient
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import ConfigurationError, EechipsError, TransientError
 
@@ -29,7 +29,7 @@ _CATALOG_TIMEOUT = 10.0  # seconds for the client's list of deprecated assets, w
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ServiceTarget:
     """Which service, as whom. Picklable: it travels to the workers, through pipes and never over a disk.
 
     Attributes:
@@ -54,20 +54,20 @@ class Connection:
         transport: through which every request goes.
     """
 
-    target: Target
+    target: ServiceTarget
     transport: Transport
 
     @property
-    def documents(self) -> Documents:
+    def discovery(self) -> Discovery:
         """What the client was told when it was initialised."""
-        documents = self.transport.documents
-        if documents is None:
+        discovery = self.transport.discovery
+        if discovery is None:
             raise ConfigurationError(f"{self.target.endpoint} described itself incompletely")
-        return documents
+        return discovery
 
 
 @contextlib.contextmanager
-def connect(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts) -> Iterator[Connection]:
+def connect(target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts) -> Iterator[Connection]:
     """Initialises the client of this process for the duration of the block.
 
     Args:
@@ -86,7 +86,7 @@ def connect(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts)
     check_client()
     transport = Transport(
         target.endpoint,
-        seat,
+        quota,
         _CONNECT_POLICY,
         timeouts,
         credentials=target.credentials,
@@ -96,7 +96,7 @@ def connect(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts)
         try:
             with _socket_timeout(_CATALOG_TIMEOUT):
                 _initialize(target, transport, offline=not is_google(target.endpoint))
-            if transport.documents is None:  # the client knew the algorithms from an earlier session
+            if transport.discovery is None:  # the client knew the algorithms from an earlier session
                 ee.data.getAlgorithms()
         except (EechipsError, ee.EEException, GoogleError, GoogleAuthError) as error:
             raise _refusal(target, error) from None
@@ -107,11 +107,11 @@ def connect(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts)
             transport.close()
 
 
-NOBODY = Target("", "", None)
+NO_SERVICE = ServiceTarget("", "", None)
 """Whom recipes ask that need no service."""
 
 
-def unconnected(seat: Seat, policy: RetryPolicy, timeouts: Timeouts) -> Connection:
+def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts) -> Connection:
     """What recipes work with that need no service: no client is initialised, and nothing can be asked through it.
 
     Args:
@@ -119,10 +119,12 @@ def unconnected(seat: Seat, policy: RetryPolicy, timeouts: Timeouts) -> Connecti
         policy: of retries.
         timeouts: of requests.
     """
-    return Connection(NOBODY, Transport("", seat, policy, timeouts, documents=Documents(b"", b"")))
+    return Connection(NO_SERVICE, Transport("", quota, policy, timeouts, discovery=Discovery(b"", b"")))
 
 
-def attach(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts, documents: DocumentsFile) -> Connection:
+def connect_worker(
+    target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts, discovery: DiscoveryFile
+) -> Connection:
     """Initialises the client of a worker, without a single request.
 
     Args:
@@ -132,23 +134,23 @@ def attach(target: Target, seat: Seat, policy: RetryPolicy, timeouts: Timeouts, 
         timeouts: of every request.
         documents: what the parent was told.
     """
-    if target == NOBODY:
-        return unconnected(seat, policy, timeouts)
-    relay = prepare(Briefing(target.endpoint, target.project, documents))
+    if target == NO_SERVICE:
+        return connect_to_nothing(quota, policy, timeouts)
+    relay = initialize_client(ClientInit(target.endpoint, target.project, discovery))
     transport = Transport(
         target.endpoint,
-        seat,
+        quota,
         policy,
         timeouts,
         credentials=target.credentials,
         shared_token=target.shared_token,
-        documents=relay.documents,
+        discovery=relay.discovery,
     )
     relay.transport = transport
     return Connection(target, transport)
 
 
-class Relay:
+class LazyTransport:
     """Between the client and the transport of its process, which may come later: after a fork.
 
     Attributes:
@@ -156,8 +158,8 @@ class Relay:
         transport: that sends all other requests.
     """
 
-    def __init__(self, documents: Documents) -> None:
-        self.documents = documents
+    def __init__(self, discovery: Discovery) -> None:
+        self.discovery = discovery
         self.transport: Transport | None = None
 
     def request(self, uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
@@ -166,12 +168,12 @@ class Relay:
             return self.transport.request(uri, *args, **options)
         import httplib2
 
-        body = self.documents.discovery if "$discovery" in uri else self.documents.algorithms
+        body = self.discovery.discovery if "$discovery" in uri else self.discovery.algorithms
         return httplib2.Response({"status": "200", "content-type": "application/json"}), body
 
 
 @functools.lru_cache(maxsize=1)
-def prepare(briefing: Briefing) -> Relay:
+def initialize_client(briefing: ClientInit) -> LazyTransport:
     """Initialises the client, but for the transport, without a request.
 
     That takes time and memory. It is done once per process for the same briefing; a forked process inherits it.
@@ -180,12 +182,12 @@ def prepare(briefing: Briefing) -> Relay:
 
     check_client()
     ee.Reset()
-    relay = Relay(briefing.documents.load())
-    _initialize(Target(briefing.endpoint, briefing.project, None), relay, offline=True)
+    relay = LazyTransport(briefing.discovery.load())
+    _initialize(ServiceTarget(briefing.endpoint, briefing.project, None), relay, offline=True)
     return relay
 
 
-def _initialize(target: Target, transport: Any, *, offline: bool) -> None:
+def _initialize(target: ServiceTarget, transport: Any, *, offline: bool) -> None:
     import ee
 
     if offline:
@@ -225,7 +227,7 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
-def _refusal(target: Target, error: Exception) -> EechipsError:
+def _refusal(target: ServiceTarget, error: Exception) -> EechipsError:
     found = classify_exception(error)
     if isinstance(found, ConfigurationError):
         return found
@@ -233,4 +235,4 @@ def _refusal(target: Target, error: Exception) -> EechipsError:
         return ConfigurationError(f"cannot reach {target.endpoint}: {found}")
     if found is not None:
         return ConfigurationError(f"{target.endpoint} refused: {found}")
-    return ConfigurationError(f"{target.endpoint} does not answer like Earth Engine: {scrub(str(error))[:200]}")
+    return ConfigurationError(f"{target.endpoint} does not answer like Earth Engine: {redact(str(error))[:200]}")

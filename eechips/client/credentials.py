@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from eechips.client.scrub import scrub
+from eechips.client.redaction import redact
 from eechips.client.transport import is_loopback
 from eechips.errors import ConfigurationError, UsageError
 from eechips.warning_filters import ignore
@@ -39,7 +39,7 @@ def check_endpoint(url: str) -> str:
     except ValueError:
         port_is_good = False
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_good:
-        raise UsageError(f"the endpoint must be an http or https address, not '{scrub(url)}'")
+        raise UsageError(f"the endpoint must be an http or https address, not '{redact(url)}'")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise UsageError("the endpoint must be a plain address, without user name, password or query")
     return url.rstrip("/")
@@ -136,9 +136,9 @@ def _load_stored() -> Any:
     except DefaultCredentialsError as error:
         named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
         if named:
-            text = scrub(str(error)).splitlines()[0][:200]
+            text = redact(str(error)).splitlines()[0][:200]
             raise ConfigurationError(f"GOOGLE_APPLICATION_CREDENTIALS ({named}) does not work: {text}") from None
         raise ConfigurationError(f"no Earth Engine credentials found: {_WAYS_OUT}") from None
     except (GoogleAuthError, ValueError, KeyError, TypeError, AttributeError) as error:
-        text = scrub(str(error))[:200]
+        text = redact(str(error))[:200]
         raise ConfigurationError(f"the stored credentials do not work ({text}): {_WAYS_OUT}") from None

@@ -2,7 +2,7 @@
 
 The service sends the same status for different matters, so a row is found by the reason of ``google.rpc.ErrorInfo``
 (or of the older ``errors[]`` list) or by the message, and only then by the status. The first row that matches counts:
-see :func:`find`. What no row matches is unknown, and recorded as such.
+see :func:`find_error`. What no row matches is unknown, and recorded as such.
 
 ``docs/reference/errors.md`` lists the same rows for readers; a test compares the two.
 """
@@ -16,11 +16,11 @@ from enum import Enum
 from typing import Literal
 
 Period = Literal["day", "month"]
-Window = Literal["", "minute", "day", "month"]
+QuotaWindow = Literal["", "minute", "day", "month"]
 """Over which a quota counts, if an error's details say it; ``minute`` for all that is shorter than a day."""
 
 
-class Kind(Enum):
+class ErrorAction(Enum):
     """What to do about an error."""
 
     TRANSIENT = "send again"
@@ -72,7 +72,7 @@ class ServiceError:
     """
 
     name: str
-    kind: Kind
+    kind: ErrorAction
     cause: str
     cure: str
     source: str
@@ -80,7 +80,7 @@ class ServiceError:
     message: str = ""
     reasons: tuple[str, ...] = ()
     codes: tuple[int, ...] = ()
-    window: Window = ""
+    window: QuotaWindow = ""
     period: Period | None = None
 
 
@@ -97,7 +97,7 @@ class ErrorBody:
 
     message: str
     reasons: tuple[str, ...] = ()
-    window: Window = ""
+    window: QuotaWindow = ""
     is_whole: bool = True
 
 
@@ -125,10 +125,10 @@ _NO_FUNCTION = r"^(?!(?:[A-Z]\w*\.)+\w+: )(?=.*(?:quota|usage|limit|eecu))(?=.*(
 _PER_DAY = rf"{_NO_FUNCTION}(?=.*(?:\bper ?day\b|\bdaily|perday|\bqpd\b))"
 _PER_MONTH = rf"{_NO_FUNCTION}(?=.*(?:\bper ?month\b|\bmonthly|permonth|\bthis month\b))"
 
-TABLE: tuple[ServiceError, ...] = (
+SERVICE_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "daily compute",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "the project's compute of the day is used up",
         _RAISE_QUOTA,
         _COST,
@@ -144,7 +144,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "monthly compute",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "the project's compute of the month is used up",
         "or choose a higher tier: https://developers.google.com/earth-engine/guides/noncommercial_tiers",
         _TIERS,
@@ -159,7 +159,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "monthly quota, by its name",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "a quota per month is used up",
         _RAISE_QUOTA,
         _REASONS,
@@ -170,7 +170,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "daily requests",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "the project's requests of the day are used up",
         _RAISE_QUOTA,
         _DAILY,
@@ -187,7 +187,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "quota per day",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "a quota per day is used up",
         _RAISE_QUOTA,
         _DAILY,
@@ -203,7 +203,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "daily quota, by its name",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "a quota per day is used up",
         _RAISE_QUOTA,
         _REASONS,
@@ -221,7 +221,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "custom quota",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "a quota that the project's administrator has set is used up",
         _RAISE_QUOTA,
         _COST,
@@ -235,7 +235,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "too many requests",
-        Kind.TRANSIENT,
+        ErrorAction.TRANSIENT,
         "more requests were in flight, or sent in a second, than the project may send",
         "nothing: eechips sends fewer at once",
         _USAGE,
@@ -249,7 +249,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "quota per minute",
-        Kind.TRANSIENT,
+        ErrorAction.TRANSIENT,
         "a quota per minute, or of requests at once, is used up",
         "nothing: eechips waits",
         "https://github.com/gee-community/qgis-earthengine-plugin/issues/202",
@@ -266,7 +266,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "resource quota",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "a quota of the project is used up",
         _RAISE_QUOTA,
         _REASONS,
@@ -275,7 +275,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "concurrent aggregations",
-        Kind.TRANSIENT,
+        ErrorAction.TRANSIENT,
         "too many aggregations ran at once",
         "nothing: eechips sends fewer at once",
         _DEBUGGING,
@@ -284,7 +284,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "capacity",
-        Kind.TRANSIENT,
+        ErrorAction.TRANSIENT,
         "Earth Engine is overloaded",
         "nothing: eechips sends the request again",
         _DEBUGGING,
@@ -293,7 +293,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "payload",
-        Kind.INDIVISIBLE,
+        ErrorAction.INDIVISIBLE,
         "the expression is longer than a request may be",
         "send less with each request, such as an asset's id instead of its geometry",
         _USAGE,
@@ -302,7 +302,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "maxPixels",
-        Kind.INDIVISIBLE,
+        ErrorAction.INDIVISIBLE,
         "a reduction in the expression covers more pixels than it may",
         "give it a coarser scale, maxPixels or bestEffort",
         _REDUCE,
@@ -315,7 +315,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "request size",
-        Kind.TOO_LARGE,
+        ErrorAction.TOO_LARGE,
         "the pixels of a request are more than it may have",
         "nothing: eechips asks for parts",
         _PIXELS,
@@ -330,7 +330,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "memory",
-        Kind.TOO_LARGE,
+        ErrorAction.TOO_LARGE,
         "a computation needs more memory than it may",
         "nothing: eechips asks for parts",
         _DEBUGGING,
@@ -339,7 +339,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "time",
-        Kind.TOO_LARGE,
+        ErrorAction.TOO_LARGE,
         "a computation took longer than it may",
         "nothing: eechips asks for parts",
         _DEBUGGING,
@@ -348,7 +348,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "elements",
-        Kind.TOO_LARGE,
+        ErrorAction.TOO_LARGE,
         "a collection has more elements than a request may ask for",
         "nothing: eechips asks for pages",
         _DEBUGGING,
@@ -357,7 +357,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "API disabled",
-        Kind.CONFIGURATION,
+        ErrorAction.CONFIGURATION,
         "the Earth Engine API is not enabled in the project",
         f"enable the API at https://console.cloud.google.com/apis/library/earthengine.googleapis.com, or {_REGISTER}",
         "https://github.com/google/earthengine-community/issues/762",
@@ -374,7 +374,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "not registered",
-        Kind.CONFIGURATION,
+        ErrorAction.CONFIGURATION,
         "the project is not registered for Earth Engine",
         _REGISTER,
         _ACCESS,
@@ -388,7 +388,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "suspended",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "the project is suspended",
         "see https://cloud.google.com/resource-manager/docs/project-suspension-guidelines, or give another project with"
         " --project",
@@ -404,7 +404,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "billing",
-        Kind.UNAVAILABLE,
+        ErrorAction.UNAVAILABLE,
         "billing is disabled for the project",
         "enable billing at https://console.cloud.google.com/billing, or give another project with --project",
         "https://github.com/GoogleCloudPlatform/java-docs-samples/issues/276",
@@ -421,7 +421,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "no use of the project",
-        Kind.CONFIGURATION,
+        ErrorAction.CONFIGURATION,
         "the account may not use the project",
         "ask the project's owner for the roles Service Usage Consumer and Earth Engine Resource Viewer, give another"
         " project with --project, or try without an account: --local",
@@ -442,7 +442,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "policy of the organisation",
-        Kind.CONFIGURATION,
+        ErrorAction.CONFIGURATION,
         "a policy of the organisation refuses the request",
         "ask the organisation's administrator, or run where VPC Service Controls allow it",
         _REASONS,
@@ -466,7 +466,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "credentials",
-        Kind.CREDENTIALS,
+        ErrorAction.CREDENTIALS,
         "the credentials are refused",
         _AUTHENTICATE,
         _REASONS,
@@ -491,7 +491,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "scopes",
-        Kind.CONFIGURATION,
+        ErrorAction.CONFIGURATION,
         "the credentials were made without the scope of Earth Engine",
         f"make them again: {_AUTHENTICATE}",
         _REASONS,
@@ -506,7 +506,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "API key",
-        Kind.CONFIGURATION,
+        ErrorAction.CONFIGURATION,
         "the API key may not be used for this",
         _AUTHENTICATE,
         _REASONS,
@@ -521,7 +521,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "asset",
-        Kind.PERMANENT,
+        ErrorAction.PERMANENT,
         "an asset does not exist, or may not be read",
         "correct its id, or have it shared",
         _DEBUGGING,
@@ -535,7 +535,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "expression",
-        Kind.PERMANENT,
+        ErrorAction.PERMANENT,
         "a function of the expression fails for the unit",
         _FIX_RECIPE,
         _DEBUGGING,
@@ -551,7 +551,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "not found",
-        Kind.PERMANENT,
+        ErrorAction.PERMANENT,
         "what was asked for does not exist, or its name has expired",
         _FIX_RECIPE,
         _CODES,
@@ -560,7 +560,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "internal",
-        Kind.TRANSIENT,
+        ErrorAction.TRANSIENT,
         "Earth Engine failed",
         "nothing: eechips sends the request again",
         _DEBUGGING,
@@ -569,7 +569,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "try again",
-        Kind.TRANSIENT,
+        ErrorAction.TRANSIENT,
         "the service asks for the request again",
         "nothing: eechips sends it again",
         "https://www.rfc-editor.org/rfc/rfc9110#name-408-request-timeout",
@@ -578,7 +578,7 @@ TABLE: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "redirection",
-        Kind.TRANSIENT,
+        ErrorAction.TRANSIENT,
         "a redirection came, which Earth Engine does not send: a login page may be in between",
         "log in to the network, or check the proxy",
         "https://www.rfc-editor.org/rfc/rfc9110#name-redirection-3xx",
@@ -588,7 +588,7 @@ TABLE: tuple[ServiceError, ...] = (
 )
 
 
-def window_of(unit: str, names: Sequence[str] = ()) -> Window:
+def quota_window(unit: str, names: Sequence[str] = ()) -> QuotaWindow:
     """Over which a quota counts.
 
     Args:
@@ -607,15 +607,15 @@ def window_of(unit: str, names: Sequence[str] = ()) -> Window:
     return ""
 
 
-_UNITS: Mapping[str, Window] = {"d": "day", "mo": "month"}
-_NAMED: Mapping[Window, str] = {
+_UNITS: Mapping[str, QuotaWindow] = {"d": "day", "mo": "month"}
+_NAMED: Mapping[QuotaWindow, str] = {
     "minute": r"per[_-]?(?:min|sec|hour|100s)|qpm|qps",
     "day": r"per[_-]?day|daily|qpd",
     "month": r"per[_-]?month|monthly",
 }
 
 
-def find(code: int, body: ErrorBody, table: Sequence[ServiceError] = TABLE) -> ServiceError | None:
+def find_error(code: int, body: ErrorBody, table: Sequence[ServiceError] = SERVICE_ERRORS) -> ServiceError | None:
     """The first row that an answer matches; None if it is unknown.
 
     Args:
@@ -631,7 +631,7 @@ def _matches(row: ServiceError, code: int, body: ErrorBody) -> bool:
     is_named = bool(set(row.reasons) & set(body.reasons))
     if row.period and body.window not in ("", row.period):
         return False  # of the words of a message, "per day" may be an advice
-    if row.kind is Kind.CREDENTIALS:
+    if row.kind is ErrorAction.CREDENTIALS:
         return is_named or code in row.codes
     if row.codes and code not in row.codes:
         return is_named

@@ -22,7 +22,7 @@ from multiprocessing.context import assert_spawning
 from multiprocessing.reduction import DupFd
 from typing import Any
 
-from eechips.client.nameless_memory import nameless_memory
+from eechips.client.anonymous_memory import allocate_anonymous_memory
 
 _SIZE = 64 << 10
 """Bytes of the state at most. The longest tokens of Google have 12 KiB, those of its Security Token Service
@@ -77,7 +77,7 @@ class SharedToken:
 
     def __init__(self, *, is_shared: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._descriptor = nameless_memory("eechips-token", _SIZE) if is_shared else None
+        self._descriptor = allocate_anonymous_memory("eechips-token", _SIZE) if is_shared else None
         self._own = TokenState()
         self._threads = threading.Lock()
 

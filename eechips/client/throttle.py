@@ -26,8 +26,8 @@ from multiprocessing.context import BaseContext
 from multiprocessing.reduction import DupFd
 from typing import Any
 
-from eechips.client.congestion import START, USUAL, Cell, Controller
-from eechips.client.nameless_memory import nameless_memory
+from eechips.client.anonymous_memory import allocate_anonymous_memory
+from eechips.client.congestion import START, USUAL, Cell, CongestionController
 from eechips.errors import ConfigurationError
 from eechips.timestamps import parse_retry_after
 
@@ -73,7 +73,7 @@ _PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QuotaLimits:
     """What a run may use.
 
     Attributes:
@@ -97,7 +97,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class QuotaShare:
     """What a process on another machine may use of a quota.
 
     Attributes:
@@ -112,7 +112,7 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class UsageDelta:
     """What a process on another machine has sent, since it told last, and how it stands.
 
     Attributes:
@@ -133,7 +133,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Slot:
+class Permit:
     """What became of a request, for the throttle to learn from. It is filled in by who holds the slot.
 
     Attributes:
@@ -152,7 +152,7 @@ class Slot:
     is_unreachable: bool = False
     is_unused: bool = False
 
-    def hear(self, status: int, headers: Mapping[str, str]) -> None:
+    def record_response(self, status: int, headers: Mapping[str, str]) -> None:
         """Takes note of an answer of the service.
 
         Args:
@@ -167,7 +167,7 @@ class Slot:
 def _shared_file(size: int) -> int:
     """The descriptor of memory without a name, or of a file of zeros without a name where the system has none."""
     try:
-        descriptor = nameless_memory("eechips-throttle", size)
+        descriptor = allocate_anonymous_memory("eechips-throttle", size)
         if descriptor is None:
             with tempfile.TemporaryFile(prefix="eechips-throttle-") as file:
                 descriptor = os.dup(file.fileno())
@@ -184,7 +184,7 @@ class Throttle:
     """Slots and tokens for the requests of a run.
 
     The parent makes it and hands it to the workers when it starts them (it can only be pickled then). Each
-    process takes a seat: the parent 0, workers 1 to ``seats - 1``.
+    process takes a seat: the parent 0, workers 1 to ``clients - 1``.
 
     Args:
         context: the multiprocessing context of the workers; None if only threads of this process take part. Semaphores
@@ -200,17 +200,17 @@ class Throttle:
     def __init__(
         self,
         context: BaseContext | None,
-        limits: Limits,
+        limits: QuotaLimits,
         *,
-        seats: int,
+        clients: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._seats = seats
+        self._clients = clients
         self._clock = clock
         self._wake = threading.Semaphore(0) if context is None else context.Semaphore(0)
         self._wake_next = threading.Semaphore(0) if context is None else context.Semaphore(0)
         self._is_shared = context is not None
-        self._attach(_shared_file(8 * (_END + seats * _SEAT_SIZE)))
+        self._attach(_shared_file(8 * (_END + clients * _SEAT_SIZE)))
         self._check_locks()
         start = limits.start if limits.start is not None else min(START, limits.in_flight)
         free = None if limits.is_known else max(USUAL, start)
@@ -225,7 +225,7 @@ class Throttle:
     def __getstate__(self) -> dict[str, Any]:
         return {
             "descriptor": DupFd(self._descriptor),
-            "seats": self._seats,
+            "seats": self._clients,
             "is_shared": self._is_shared,
             "clock": self._clock,
             "wake": self._wake,
@@ -233,14 +233,14 @@ class Throttle:
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._seats, self._clock, self._is_shared = state["seats"], state["clock"], state["is_shared"]
+        self._clients, self._clock, self._is_shared = state["seats"], state["clock"], state["is_shared"]
         self._wake, self._wake_next = state["wake"], state["wake_next"]
         self._attach(state["descriptor"].detach())
 
     def _attach(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._cells = memoryview(mmap.mmap(descriptor, 8 * (_END + self._seats * _SEAT_SIZE))).cast("d")
-        self._controller = Controller(self._cells)
+        self._cells = memoryview(mmap.mmap(descriptor, 8 * (_END + self._clients * _SEAT_SIZE))).cast("d")
+        self._controller = CongestionController(self._cells)
         self._threads = threading.Lock()
 
     @contextlib.contextmanager
@@ -281,11 +281,11 @@ class Throttle:
         rate = self._cells[_RATE]
         return max(rate * 0.5, rate - self._capacity / _MINUTE)
 
-    def seat(self, number: int) -> Seat:
+    def client(self, number: int) -> QuotaClient:
         """The seat of one process."""
-        if not 0 <= number < self._seats:
-            raise ValueError(f"seat {number} of {self._seats}")
-        return Seat(self, number)
+        if not 0 <= number < self._clients:
+            raise ValueError(f"seat {number} of {self._clients}")
+        return QuotaClient(self, number)
 
     @property
     def semaphores(self) -> list[str]:
@@ -362,7 +362,7 @@ class Throttle:
                 cells[base + cell] = 0.0
             self._wake_everybody()  # it may have died of a wake-up that was meant for others
 
-    def share(self, share: Share) -> None:
+    def share(self, share: QuotaShare) -> None:
         """Sets what may be used, of a throttle that does not learn it.
 
         A share that was made before the last rejection was known raises nothing: it would be rejected again.
@@ -389,7 +389,7 @@ class Throttle:
         """Requests of one seat that the server answered with 429."""
         return int(self._cells[_END + number * _SEAT_SIZE + _REJECTED])
 
-    def absorb(self, number: int, tally: Tally, wanted: int) -> None:
+    def absorb(self, number: int, tally: UsageDelta, wanted: int) -> None:
         """Learns from what a process on another machine has seen, as if its requests had passed here.
 
         Args:
@@ -415,7 +415,7 @@ class Throttle:
 
     def _count_waiting(self, cell: int, now: float) -> int:
         """Those who wait for a slot, without those of processes that are paused."""
-        bases = range(_END, _END + self._seats * _SEAT_SIZE, _SEAT_SIZE)
+        bases = range(_END, _END + self._clients * _SEAT_SIZE, _SEAT_SIZE)
         return int(sum(self._cells[base + cell] for base in bases if now - self._cells[base + _SEEN] <= _STALE))
 
     def _wake_everybody(self) -> None:
@@ -480,28 +480,28 @@ class Throttle:
         with self._locked() as cells:
             cells[base + _PACED] = max(0.0, cells[base + _PACED] - 1.0)
 
-    def _give_back(self, base: int, slot: Slot) -> None:
+    def _give_back(self, base: int, permit: Permit) -> None:
         with self._locked() as cells:
             now = self._clock()
-            cells[base + _RECEIVED] += slot.received
-            cells[base + _SENT] -= float(slot.is_unused)
-            if slot.status is not None:
+            cells[base + _RECEIVED] += permit.received
+            cells[base + _SENT] -= float(permit.is_unused)
+            if permit.status is not None:
                 cells[_OFFLINE] = 0.0
-            elif slot.is_unreachable and not cells[_OFFLINE]:
+            elif permit.is_unreachable and not cells[_OFFLINE]:
                 cells[_OFFLINE] = now
-            if slot.status is not None and not cells[_LEARNS]:
-                self._controller.announced(slot.is_restricted)  # who learns is told of it
-            elif slot.status is not None and slot.status != 429:
-                self._controller.answered(self.in_flight, now, restricted=slot.is_restricted)
+            if permit.status is not None and not cells[_LEARNS]:
+                self._controller.announced(permit.is_restricted)  # who learns is told of it
+            elif permit.status is not None and permit.status != 429:
+                self._controller.answered(self.in_flight, now, restricted=permit.is_restricted)
             cells[base + _HELD] = max(0.0, cells[base + _HELD] - 1.0)
-            if slot.status == 429:
+            if permit.status == 429:
                 cells[base + _REJECTED] += 1.0
                 if cells[_LEARNS]:
-                    self._controller.rejected(self.in_flight, now, restricted=slot.is_restricted)
+                    self._controller.rejected(self.in_flight, now, restricted=permit.is_restricted)
                 else:  # until a share comes that takes it into account: what waits would be turned away as well
                     cells[Cell.LIMIT] = max(1.0, min(cells[Cell.LIMIT], float(self.in_flight)))
-            if slot.retry_after:
-                self._close(now, min(slot.retry_after, _MAX_CLOSED))
+            if permit.retry_after:
+                self._close(now, min(permit.retry_after, _MAX_CLOSED))
             self._wake_some()
 
     def _close(self, now: float, seconds: float) -> None:
@@ -534,7 +534,7 @@ class Throttle:
             return True
 
 
-class Seat:
+class QuotaClient:
     """One process's share of a throttle. Threads of the process use it together."""
 
     def __init__(self, throttle: Throttle, number: int) -> None:
@@ -542,7 +542,7 @@ class Seat:
         self._base = _END + number * _SEAT_SIZE
 
     @contextlib.contextmanager
-    def slot(self, *, is_next: bool = False) -> Iterator[Slot]:
+    def permit(self, *, is_next: bool = False) -> Iterator[Permit]:
         """Holds a slot for the duration of one request, and counts it.
 
         A run that is stopping still gives slots: what has begun is to be finished, but not after a long wait.
@@ -567,14 +567,14 @@ class Seat:
                 throttle._await_slot(self._base, is_next=is_next)
             else:
                 time.sleep(min(wait, _MAX_NAP))
-        slot = Slot()
+        permit = Permit()
         try:
             if wait > 0.0:
                 time.sleep(wait)
                 throttle._depart(self._base)
-            yield slot
+            yield permit
         finally:
-            throttle._give_back(self._base, slot)
+            throttle._give_back(self._base, permit)
 
     def pause(self, seconds: float) -> None:
         """Waits, without a slot, before a request is repeated.

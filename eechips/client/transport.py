@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from eechips.client import retry
-from eechips.client.answers import ANSWERS
 from eechips.client.authorization import Authorizer
-from eechips.client.classify import classify_exception, classify_response, internal_error, parse_error
-from eechips.client.documents import Documents
+from eechips.client.classification import classify_exception, classify_response, internal_error, parse_error
+from eechips.client.discovery import Discovery
+from eechips.client.response_cache import RESPONSE_CACHE
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
-from eechips.client.throttle import Seat, Slot
+from eechips.client.throttle import Permit, QuotaClient
 from eechips.errors import EechipsError, TooLargeError, TransientError, UnreachableError, ValidationError
 from eechips.timestamps import parse_retry_after, utc_now
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import httplib2
     import urllib3
 
-    from eechips.client.sessions import Connections
+    from eechips.client.http_sessions import ConnectionPool
 
 T = TypeVar("T")
 
@@ -64,7 +64,7 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class RequestLog:
     """One request and what became of it, for the log. It has no address: that may be a secret.
 
     Attributes:
@@ -98,11 +98,11 @@ class Usage:
     requests: int = 0
     repeats: int = 0
     received: int = 0
-    exchanges: list[Exchange] | None = None
+    request_logs: list[RequestLog] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """A whole response.
 
     Attributes:
@@ -117,7 +117,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ClientRequest:
     """A request as the Earth Engine client sends it.
 
     Attributes:
@@ -153,35 +153,35 @@ class Transport:
     def __init__(
         self,
         endpoint: str,
-        seat: Seat,
+        quota: QuotaClient,
         policy: RetryPolicy,
         timeouts: Timeouts,
         *,
         credentials: Any = None,
         shared_token: SharedToken | None = None,
-        documents: Documents | None = None,
+        discovery: Discovery | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.endpoint = endpoint
         self._origin = origin(endpoint)
-        self._seat = seat
+        self._quota = quota
         self.policy = policy
         self.timeouts = timeouts
         self._clock = clock
         self._authorizer = Authorizer(credentials, shared_token, clock=clock) if credentials is not None else None
         self._known: dict[str, bytes] = {}
-        if documents is not None:
-            self._known = {"discovery": documents.discovery, "algorithms": documents.algorithms}
+        if discovery is not None:
+            self._known = {"discovery": discovery.discovery, "algorithms": discovery.algorithms}
         self._seen: dict[str, bytes] = {}
-        self._opened: Connections | None = None
+        self._opened: ConnectionPool | None = None
         self._opening = threading.Lock()
         self._local = threading.local()
 
     @property
-    def documents(self) -> Documents | None:
+    def discovery(self) -> Discovery | None:
         """What the client was told when it was initialised through this transport."""
         found = {**self._known, **self._seen}
-        return Documents(**found) if len(found) == 2 else None
+        return Discovery(**found) if len(found) == 2 else None
 
     def close(self) -> None:
         """Closes the connections."""
@@ -191,7 +191,7 @@ class Transport:
 
     def pause(self, seconds: float) -> None:
         """Waits, without a slot, before something is repeated; may raise to stop."""
-        self._seat.pause(seconds)
+        self._quota.pause(seconds)
 
     @contextlib.contextmanager
     def metered(self, *, logs: bool = False) -> Iterator[Usage]:
@@ -200,7 +200,7 @@ class Transport:
         Args:
             logs: whether every request is noted.
         """
-        usage = Usage(exchanges=[] if logs else None)
+        usage = Usage(request_logs=[] if logs else None)
         previous, self._local.usage = getattr(self._local, "usage", None), usage
         try:
             yield usage
@@ -208,7 +208,7 @@ class Transport:
             self._local.usage = previous
 
     @contextlib.contextmanager
-    def lent(self) -> Iterator[Slot]:
+    def acquire_permit(self) -> Iterator[Permit]:
         """A slot of the throttle for a request that somebody else sends; it is counted.
 
         Yields:
@@ -217,15 +217,15 @@ class Transport:
         Raises:
             Stopped: if the run is stopping.
         """
-        with self._seat.slot() as slot:
+        with self._quota.permit() as permit:
             usage = self._usage
             usage.requests += 1
             try:
-                yield slot
+                yield permit
             finally:
-                usage.received += slot.received
+                usage.received += permit.received
 
-    def lend(self, attempt: Callable[[Slot], T], policy: RetryPolicy | None = None) -> T:
+    def call_with_permit(self, attempt: Callable[[Permit], T], policy: RetryPolicy | None = None) -> T:
         """Has somebody else send requests, in a slot of the throttle; again, while that can help.
 
         Args:
@@ -240,11 +240,11 @@ class Transport:
             Stopped: if the run is stopping.
         """
 
-        def lent() -> T:
-            with self.lent() as slot:
-                return attempt(slot)
+        def permitted_attempt() -> T:
+            with self.acquire_permit() as permit:
+                return attempt(permit)
 
-        return self._repeat(lent, policy)
+        return self._repeat(permitted_attempt, policy)
 
     @contextlib.contextmanager
     def checking(self, accept: Callable[[bytes], object]) -> Iterator[None]:
@@ -282,20 +282,20 @@ class Transport:
         if captured is not None:
             text = body.decode() if isinstance(body, bytes) else body or ""
             kept = {name: value for name, value in (headers or {}).items() if name.lower() not in _OF_THE_CONNECTION}
-            captured.append(Request(uri, text, kept))
+            captured.append(ClientRequest(uri, text, kept))
             return httplib2.Response({"status": "200", "content-type": "application/json"}), _CAPTURED
         document = self._document(uri)
         if document in self._known:
             found = {"status": "200", "content-type": "application/json"}
             return httplib2.Response(found), self._known[document]
         accept = getattr(self._local, "accept", None)
-        answers, question = ANSWERS.get() if method == "POST" else None, ""
+        answers, question = RESPONSE_CACHE.get() if method == "POST" else None, ""
         if answers is not None:
             question = f"{uri}\n{body.decode() if isinstance(body, bytes) else body}"
             if (answer := answers.find(question)) is not None:
                 return httplib2.Response({"status": "200", "content-type": "application/json"}), answer
 
-        def attempt() -> Reply:
+        def attempt() -> HttpResponse:
             reply = self._send(method, uri, body, headers or {}, authorize=True)
             error = _error_of(reply)
             if isinstance(error, TransientError):
@@ -337,13 +337,13 @@ class Transport:
 
         return self._repeat(attempt)
 
-    def capture(self, send: Callable[[], object]) -> Request:
+    def capture(self, send: Callable[[], object]) -> ClientRequest:
         """What the client would send, without sending it.
 
         Args:
             send: has the client send one request.
         """
-        captured: list[Request] = []
+        captured: list[ClientRequest] = []
         self._local.captured = captured
         try:
             send()
@@ -351,7 +351,7 @@ class Transport:
             self._local.captured = None
         return captured[0]
 
-    def post(self, request: Request, accept: Callable[[bytes], T]) -> T:
+    def post(self, request: ClientRequest, accept: Callable[[bytes], T]) -> T:
         """Sends a request of the client's in its stead.
 
         Args:
@@ -390,8 +390,8 @@ class Transport:
                 counted,
                 policy or self.policy,
                 pause=self.pause,
-                await_service=self._seat.await_service,
-                clock=lambda: self._clock() - self._seat.throttle.asked_so_far,
+                await_service=self._quota.await_service,
+                clock=lambda: self._clock() - self._quota.throttle.asked_so_far,
             )
         except EechipsError:
             raise
@@ -412,7 +412,7 @@ class Transport:
         *,
         authorize: bool,
         is_next: bool = False,
-    ) -> Reply:
+    ) -> HttpResponse:
         """Sends one request once, in a slot of the throttle; again if only its token was refused."""
         sent = {"Accept-Encoding": "gzip", **headers}
         authorizer = self._authorizer if authorize and origin(url) == self._origin else None
@@ -446,50 +446,50 @@ class Transport:
         authorizer: Authorizer | None,
         *,
         is_next: bool,
-    ) -> tuple[Reply, str]:
+    ) -> tuple[HttpResponse, str]:
         """Sends one request; returns the answer, and the token it was sent with."""
-        with self._seat.slot(is_next=is_next) as slot:
+        with self._quota.permit(is_next=is_next) as permit:
             token = ""
             if authorizer is not None:  # in the slot: a token may expire while the request waits for one
-                slot.is_unused = True
+                permit.is_unused = True
                 token = authorizer.authorize(headers)
-                slot.is_unused = False
+                permit.is_unused = False
             self._usage.requests += 1
-            reply = self._exchange(method, url, body, headers, slot)
+            reply = self._exchange(method, url, body, headers, permit)
         if authorizer is not None and _proves_token(reply.status):
             authorizer.accept(token)
         return reply, token
 
     def _exchange(
-        self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], slot: Slot
-    ) -> Reply:
+        self, method: str, url: str, body: str | bytes | None, headers: Mapping[str, str], permit: Permit
+    ) -> HttpResponse:
         began = time.monotonic()
         try:
             response = self._connections.send(method, url, body, headers, (self.timeouts.connect, self.timeouts.read))
             try:
                 found = {name.lower(): value for name, value in response.headers.items()}
-                slot.hear(response.status, found)
+                permit.record_response(response.status, found)
                 raw = self._read(response, began)
-                slot.received = len(raw)
+                permit.received = len(raw)
             finally:
                 _release(response)
         except Exception as error:
-            slot.is_unreachable = _is_unreachable(error)
-            if slot.is_unreachable:
+            permit.is_unreachable = _is_unreachable(error)
+            if permit.is_unreachable:
                 raise UnreachableError(str(classify_exception(error))) from None
             raise
         finally:
-            self._note(url, slot, time.monotonic() - began)
-        return Reply(response.status, found, _decode(raw, response.status))
+            self._note(url, permit, time.monotonic() - began)
+        return HttpResponse(response.status, found, _decode(raw, response.status))
 
-    def _note(self, url: str, slot: Slot, seconds: float) -> None:
+    def _note(self, url: str, permit: Permit, seconds: float) -> None:
         usage = self._usage
-        usage.received += slot.received
-        if usage.exchanges is not None:
+        usage.received += permit.received
+        if usage.request_logs is not None:
             attempt = getattr(self._local, "attempt", 1)
             ended = utc_now()
-            exchange = Exchange(_kind(url), slot.status, round(seconds, 4), slot.received, attempt, ended)
-            usage.exchanges.append(exchange)
+            exchange = RequestLog(_kind(url), permit.status, round(seconds, 4), permit.received, attempt, ended)
+            usage.request_logs.append(exchange)
 
     def _read(self, response: urllib3.BaseHTTPResponse, began: float) -> bytes:
         """The body as it comes over the wire, all of it.
@@ -515,12 +515,12 @@ class Transport:
         return raw
 
     @property
-    def _connections(self) -> Connections:
+    def _connections(self) -> ConnectionPool:
         with self._opening:
             if self._opened is None:
-                from eechips.client.sessions import Connections
+                from eechips.client.http_sessions import ConnectionPool
 
-                self._opened = Connections(self.endpoint)
+                self._opened = ConnectionPool(self.endpoint)
             return self._opened
 
     def _document(self, uri: str) -> str:
@@ -599,14 +599,14 @@ def _too_large(status: int) -> TooLargeError:
     return TooLargeError(f"an answer of more than {_MOST_BYTES >> 20} MiB came back", status=status)
 
 
-def _refuse_page(reply: Reply) -> None:
+def _refuse_page(reply: HttpResponse) -> None:
     """Raises ValidationError for a web page, which proxies and captive portals send under status 200."""
     is_page = reply.headers.get("content-type", "").startswith("text/html")
     if is_page or reply.body[:64].lstrip().lower().startswith((b"<!doctype html", b"<html")):
         raise ValidationError("a web page came back: a proxy or a login page is in between", status=reply.status)
 
 
-def _refuse_fragment(reply: Reply) -> None:
+def _refuse_fragment(reply: HttpResponse) -> None:
     """Raises ValidationError for JSON that was cut where nothing promised its length: the client would stumble."""
     if reply.headers.get("content-type", "").startswith("application/json"):
         try:
@@ -615,7 +615,7 @@ def _refuse_fragment(reply: Reply) -> None:
             raise ValidationError("truncated or damaged JSON", status=reply.status) from None
 
 
-def _error_of(reply: Reply) -> EechipsError | None:
+def _error_of(reply: HttpResponse) -> EechipsError | None:
     if 200 <= reply.status < 300:
         return None
     return classify_response(reply.status, parse_error(reply.body), parse_retry_after(reply.headers))

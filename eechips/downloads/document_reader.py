@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import requests
 
 from eechips.client import retry
-from eechips.client.classify import classify_exception, is_passing, response_message
+from eechips.client.classification import classify_exception, is_transient_status, response_message
+from eechips.client.redaction import redact
 from eechips.client.retry import RetryPolicy
-from eechips.client.scrub import scrub
 from eechips.downloads.address import display_url, local_path
 from eechips.downloads.host_sessions import HostSessions, read_bounded
 from eechips.downloads.partial import parse_content_range
@@ -161,7 +161,7 @@ class DocumentReader:
             try:
                 return once()
             except TransientError as error:
-                _log.info("%s does not answer (%s): asking again", display_url(address), scrub(str(error))[:_LONGEST])
+                _log.info("%s does not answer (%s): asking again", display_url(address), redact(str(error))[:_LONGEST])
                 raise
 
         # A host that is away at present is no network that is: an attempt like any other.
@@ -246,7 +246,7 @@ def is_of_store(error: BaseException) -> bool:
 def describe_error(error: BaseException) -> str:
     """What an error says, on one line, without secrets."""
     text = getattr(error, "strerror", None) or " ".join(str(error).split())
-    return scrub(text)[:_LONGEST] or type(error).__name__
+    return redact(text)[:_LONGEST] or type(error).__name__
 
 
 def is_web(address: str) -> bool:
@@ -312,7 +312,7 @@ def _content(response: requests.Response, address: str, most: int) -> bytes:
         raise found from None  # what the exception says may have the whole address in it
     if 200 <= status < 300:
         return content
-    if is_passing(status):
+    if is_transient_status(status):
         after = parse_retry_after({name.lower(): value for name, value in response.headers.items()})
         raise TransientError(_answered(f"HTTP {status}", content), status=status, retry_after=after)
     if status in (401, 403):
@@ -322,7 +322,7 @@ def _content(response: requests.Response, address: str, most: int) -> bytes:
 
 
 def _answered(text: str, content: bytes) -> str:
-    message = scrub(_told_of(content) or response_message(content)).strip()[:_LONGEST]
+    message = redact(_told_of(content) or response_message(content)).strip()[:_LONGEST]
     return f"{text}: {message}" if message else text
 
 

@@ -14,8 +14,8 @@ import requests
 import urllib3
 
 from eechips.client import retry
-from eechips.client.classify import classify_exception, is_passing
-from eechips.client.throttle import Slot
+from eechips.client.classification import classify_exception, is_transient_status
+from eechips.client.throttle import Permit
 from eechips.client.transport import Transport
 from eechips.downloads.address import display_url, local_path
 from eechips.downloads.content_encoding import content_encodings, decoded
@@ -262,7 +262,7 @@ class Downloader:
         if offset and validator is not None:
             headers = {"Range": f"bytes={offset}-", "If-Range": validator}
         failure: EechipsError | None = None
-        with self._hosts.semaphore(address.url), self._transport.lent() as slot:
+        with self._hosts.semaphore(address.url), self._transport.acquire_permit() as permit:
             try:
                 with self._hosts.get(address.url, headers, self._signer.headers) as response:
                     record("transfer", status=response.status_code, offset=offset if _is_part(response) else 0)
@@ -270,14 +270,14 @@ class Downloader:
                         response, partial, request, is_part="Range" in headers, may_expire="?" in address.url
                     )
                     if is_rest:
-                        self._receive(response, partial, request.expected, slot, end)
+                        self._receive(response, partial, request.expected, permit, end)
                     return
             except (OSError, urllib3.exceptions.HTTPError) as error:
                 failure = classify_exception(error)
                 if failure is None:
                     raise
         # The original names the address, which may be a secret.
-        record("cut", bytes=slot.received, at=partial.size, error=str(failure))
+        record("cut", bytes=permit.received, at=partial.size, error=str(failure))
         raise failure from None
 
     def _copy(self, file: Path, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
@@ -287,7 +287,7 @@ class Downloader:
             PermanentError: if it cannot be read.
         """
         try:
-            with self._transport.lent() as slot, file.open("rb") as source:
+            with self._transport.acquire_permit() as permit, file.open("rb") as source:
                 found = os.fstat(source.fileno())
                 version = FileVersion(found.st_size, f'"{found.st_mtime_ns:x}"', None)
                 if partial.version != version:
@@ -296,7 +296,7 @@ class Downloader:
                 source.seek(partial.size)
                 with self._disk.reserve(max(0, found.st_size - partial.size)) as on_written:
                     while data := source.read(_CHUNK):
-                        self._write(data, partial, request.expected, slot, on_written, end)
+                        self._write(data, partial, request.expected, permit, on_written, end)
         except OSError as error:
             raise PermanentError(f"{file} cannot be read: {error.strerror or error}") from None
 
@@ -305,11 +305,11 @@ class Downloader:
         data: bytes,
         partial: PartialFile,
         expected: ExpectedFile,
-        slot: Slot,
+        permit: Permit,
         on_written: Callable[[int], None],
         end: float,
     ) -> None:
-        slot.received += len(data)
+        permit.received += len(data)
         self._limiter.consume(len(data))
         if expected.size is not None and partial.size + len(data) > 2 * expected.size + _MAX_EXCESS:
             raise _TooLargeError(f"it has more than the {expected.size:,} bytes that it should have")
@@ -319,7 +319,7 @@ class Downloader:
             raise _TimeLimitError
 
     def _receive(
-        self, response: requests.Response, partial: PartialFile, expected: ExpectedFile, slot: Slot, end: float
+        self, response: requests.Response, partial: PartialFile, expected: ExpectedFile, permit: Permit, end: float
     ) -> None:
         """Writes what an answer brings.
 
@@ -330,7 +330,7 @@ class Downloader:
         assert version is not None
         with self._disk.reserve(max(0, (version.total or 0) - partial.size)) as on_written:
             for data in self._read_chunks(response, expected):
-                self._write(data, partial, expected, slot, on_written, end)
+                self._write(data, partial, expected, permit, on_written, end)
         if version.total is not None and partial.size < version.total:
             raise urllib3.exceptions.IncompleteRead(partial.size, version.total - partial.size)
         if _is_part(response) and version.total is None:
@@ -411,7 +411,7 @@ def _prepare_partial(
     if is_part and status in _RANGE_UNSUPPORTED:
         partial.reset()
         raise TransientError(f"{text} to who asked for the rest: from its beginning", status=status)
-    if is_passing(status) or status == 202:  # 202: it is being brought from where it cannot be sent from
+    if is_transient_status(status) or status == 202:  # 202: it is being brought from where it cannot be sent from
         after = parse_retry_after({name.lower(): value for name, value in headers.items()})
         raise TransientError(text, status=status, retry_after=after)
     raise PermanentError(text, status=status)

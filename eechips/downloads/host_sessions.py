@@ -12,8 +12,8 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
-from eechips.client.classify import classify_exception, is_passing
-from eechips.client.sessions import open_session
+from eechips.client.classification import classify_exception, is_transient_status
+from eechips.client.http_sessions import open_session
 from eechips.downloads.address import display_url, host_of
 from eechips.errors import PermanentError, TransientError
 from eechips.network import is_host_public
@@ -128,7 +128,7 @@ class HostSessions:
         response = self._send(method, url, headers, form)
         try:
             body = read_bounded(response, url, _LARGEST_TOKEN)
-            if is_passing(response.status_code):
+            if is_transient_status(response.status_code):
                 raise TransientError(
                     f"{display_url(url)} answered HTTP {response.status_code}", status=response.status_code
                 )

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eechips.client.scrub import HIDDEN
+from eechips.client.redaction import REDACTED
 from eechips.downloads.address import ALL, strip_signature
 from eechips.downloads.assets import is_absolute, select_alternative
 from eechips.downloads.document_reader import UnreadDocument
@@ -204,7 +204,7 @@ def _bare(value: Any, kept: Collection[str], name: str = "") -> Any:
         return value
     if isinstance(value, Mapping):
         if name == "headers":  # of a link, that a request needs
-            return dict.fromkeys(value, HIDDEN)
+            return dict.fromkeys(value, REDACTED)
         return {key: _bare(each, kept, key) for key, each in value.items()}
     if isinstance(value, list):
         return [_bare(each, kept) for each in value]

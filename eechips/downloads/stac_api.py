@@ -13,7 +13,7 @@ import requests
 import shapely
 from shapely.geometry import mapping
 
-from eechips.client.scrub import scrub
+from eechips.client.redaction import redact
 from eechips.downloads.address import display_url
 from eechips.downloads.cql2 import cql2, cql2_text
 from eechips.downloads.document_reader import DocumentReader, UnreadDocument, is_web
@@ -183,7 +183,7 @@ def _client(document: Mapping[str, Any], address: str) -> Any:
         client.set_self_href(address)
         client.add_conforms_to("ITEM_SEARCH")  # it has a link for that, if nothing else
     except (pystac.STACError, pystac.STACTypeError, KeyError, TypeError, ValueError, AttributeError) as error:
-        text = scrub(" ".join(str(error).split()))[:300]
+        text = redact(" ".join(str(error).split()))[:300]
         raise PermanentError(
             f"{display_url(address)} answers unlike a STAC API: {text or type(error).__name__}"
         ) from None

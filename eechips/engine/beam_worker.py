@@ -22,10 +22,10 @@ from typing import Any, cast
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from eechips.client.connection import NOBODY, Connection, Target, connect
+from eechips.client.connection import NO_SERVICE, Connection, ServiceTarget, connect
 from eechips.client.credentials import find_credentials
-from eechips.client.sessions import throttle_others
-from eechips.client.throttle import Limits, Tally, Throttle
+from eechips.client.http_sessions import throttle_requests_library
+from eechips.client.throttle import QuotaLimits, Throttle, UsageDelta
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.file_queue import StopMode
 from eechips.engine.outcome import Outcome
@@ -126,16 +126,16 @@ class Posting:
             here = f"workers have eechips {version('eechips')}"
             raise ConfigurationError(f"{here}, this is {self.version}: install the same")
 
-    def find_target(self) -> Target:
+    def find_target(self) -> ServiceTarget:
         """Find the credentials of this machine, and say whom to ask with them.
 
         Raises:
             ConfigurationError: if there are none, or those there are do not work.
         """
         if not self.endpoint:
-            return NOBODY
+            return NO_SERVICE
         credentials = find_credentials(self.endpoint, self.key_file, send_anywhere=self.send_credentials)
-        return Target(self.endpoint, self.project, credentials)
+        return ServiceTarget(self.endpoint, self.project, credentials)
 
 
 @dataclass(slots=True)
@@ -289,7 +289,7 @@ class BeamWorker:
         """A position that no other unit has here, for units without a plan."""
         return next(self._numbers)
 
-    def tally(self) -> Tally | None:
+    def tally(self) -> UsageDelta | None:
         """What was sent since the last time, and how it stands."""
         with self._lock:
             if self._desk is None:
@@ -298,7 +298,7 @@ class BeamWorker:
             now = (throttle.sent, throttle.rejected, throttle.received)
             sent, rejected, received = (new - old for new, old in zip(now, self._tallied, strict=True))
             self._tallied = now
-            return Tally(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
+            return UsageDelta(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
 
     def _renewed(self, handle: _Desk, bench: _Bench) -> _Bench:
         """What is in the place of a bench at which a unit hangs."""
@@ -319,13 +319,13 @@ class BeamWorker:
         posting.check_version()
         ignore(NotGeoreferencedWarning)
         target = posting.find_target()
-        throttle = Throttle(None, Limits(in_flight=1, start=1), seats=1)
-        seat = throttle.seat(0)
+        throttle = Throttle(None, QuotaLimits(in_flight=1, start=1), clients=1)
+        seat = throttle.client(0)
         connection = stack.enter_context(connect(target, seat, posting.duty.policy, posting.duty.timeouts))
-        stack.callback(throttle_others(seat, posting.endpoint))
+        stack.callback(throttle_requests_library(seat, posting.endpoint))
         folder = stack.enter_context(temporary_folder())
         duty = replace(posting.duty, token=str(new_writer()))  # of this process, which commits what it stages
-        setup = WorkerSetup(duty, target, connection.documents.save(folder / "documents.json"))
+        setup = WorkerSetup(duty, target, connection.discovery.save(folder / "discovery.json"))
         quota = LocalQuota(throttle, posting.rate)
         return _Desk(setup, connection, throttle, quota, _Bench.of(setup, connection))
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from eechips.client.chip_parameters import Method
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
-from eechips.client.pixels import Method
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
 from eechips.errors import UsageError

@@ -434,7 +434,7 @@ class Dispatcher:
 
     def _reopen_doubtful(self, events: Iterable[Finished | Lost]) -> None:
         """Have units fetched again whose requests have turned out not to be what their recipe wants."""
-        for doubt in (doubt for e in events if isinstance(e, Finished) for doubt in e.outcome.doubts):
+        for doubt in (doubt for e in events if isinstance(e, Finished) for doubt in e.outcome.mismatches):
             in_flight = self._outstanding.intersection(doubt.positions)
             settled = [position for position in doubt.positions if position not in in_flight]
             # In the place of those that were empty, others are drawn already.
@@ -537,9 +537,9 @@ class Dispatcher:
 
     def _note_exchanges(self, event: Finished) -> None:
         if self._meter is not None and event.outcome.record is not None:
-            self._meter.note(event.outcome.exchanges)
+            self._meter.note(event.outcome.request_logs)
         if self._verbose:
-            for exchange in event.outcome.exchanges:
+            for exchange in event.outcome.request_logs:
                 self._log.write("request", id=event.task.id, **dataclasses.asdict(exchange))
 
     def _report(self, record: Record) -> None:

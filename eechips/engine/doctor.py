@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eechips.client.authorization import Authorizer
-from eechips.client.classify import classify_exception, classify_response, parse_error
-from eechips.client.connection import Target
+from eechips.client.classification import classify_exception, classify_response, parse_error
+from eechips.client.connection import ServiceTarget
 from eechips.client.credentials import find_credentials
-from eechips.client.limits import recall
+from eechips.client.learned_limits import load_learned_limit
+from eechips.client.redaction import redact
 from eechips.client.retry import RetryPolicy
-from eechips.client.scrub import scrub
 from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
 from eechips.engine.disk import existing_folder, free_bytes
@@ -130,7 +130,7 @@ def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetim
         credentials = check_token(credentials, target.credentials)
         if credentials.state == "failed":
             project, target = replace(project, state="skipped"), None
-    answers = ask(target or Target(endpoint, "", None), now)
+    answers = ask(target or ServiceTarget(endpoint, "", None), now)
     if target is not None:
         credentials, project = _as_answered(credentials, project, answers[-1])
     return [
@@ -210,11 +210,11 @@ def check_store(store: ObjectStore) -> Finding:
         store.check()
         store.discard(store.stage(_TRIAL, b"eechips doctor", str(new_writer())))
     except EechipsError as error:
-        return Finding("store", "failed", scrub(str(error)), advice)
+        return Finding("store", "failed", redact(str(error)), advice)
     return Finding("store", "ok", f"{store.url} can be listed and written")
 
 
-def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, Target | None]:
+def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, ServiceTarget | None]:
     """Credentials and project as a run would find them, before anybody is asked.
 
     Returns:
@@ -279,7 +279,7 @@ def describe(credentials: Any, endpoint: str) -> str:
     return kind + (f", of project {whose}" if whose else "")
 
 
-def ask(target: Target, now: Callable[[], datetime] = _utc_now) -> list[Answer]:
+def ask(target: ServiceTarget, now: Callable[[], datetime] = _utc_now) -> list[Answer]:
     """Sends the same small request a few times, up to the first error.
 
     Args:
@@ -350,7 +350,7 @@ def check_mode(answers: Sequence[Answer]) -> Finding:
 
 def check_quota(endpoint: str, project: str | None) -> Finding:
     """What earlier runs learned of the project's quota."""
-    learned = recall(endpoint, project) if project is not None else None
+    learned = load_learned_limit(endpoint, project) if project is not None else None
     if learned is None:
         return Finding("quota", "ok", "nothing is known yet: the first run learns it")
     detail = f"{learned.in_flight} requests in flight, learned {learned.seen}"
@@ -380,7 +380,7 @@ def _told(error: EechipsError, advice: str) -> tuple[str, str]:
     return text, advice
 
 
-def _exchange(session: Any, target: Target, now: Callable[[], datetime]) -> Answer:
+def _exchange(session: Any, target: ServiceTarget, now: Callable[[], datetime]) -> Answer:
     """Sends one request once; what goes wrong is in the answer."""
     headers: dict[str, str] = {}
     method, url, body = "GET", f"{target.endpoint}/$discovery/rest?version=v1", None
@@ -418,7 +418,7 @@ def _error_of(status: int, body: bytes, headers: Mapping[str, str], *, describes
     except ValueError:
         content = None
     if not isinstance(content, dict) or ("resources" if describes else "result") not in content:
-        return PermanentError(f"an answer it cannot have written: {scrub(body[:80].decode(errors='replace'))!r}")
+        return PermanentError(f"an answer it cannot have written: {redact(body[:80].decode(errors='replace'))!r}")
     return None
 
 

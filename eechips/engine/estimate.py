@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from eechips.client.split import LIMITS, count_requests
-from eechips.client.transport import Exchange
+from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
+from eechips.client.transport import RequestLog
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
 from eechips.engine.replacement import MOST_REPLACEMENTS
@@ -183,10 +183,10 @@ class Meter:
         """How many there were."""
         return len(self._ends)
 
-    def note(self, exchanges: Iterable[Exchange]) -> None:
+    def note(self, request_logs: Iterable[RequestLog]) -> None:
         """Counts a unit that is through now."""
         self._ends.append(self._clock())
-        self.request_seconds += sum(exchange.seconds for exchange in exchanges)
+        self.request_seconds += sum(exchange.seconds for exchange in request_logs)
 
     def pace(self) -> float | None:
         """Units a second, without the first and the last quarter, when not all slots are in use; None if unknown."""
@@ -236,7 +236,7 @@ class _Cost:
 
 def _cost(result: Any, config: RunConfig) -> _Cost:
     if isinstance(result, Chip):
-        parts = count_requests(result, LIMITS[config.pixel_method])
+        parts = count_requests(result, PIXEL_LIMITS[config.pixel_method])
         return _Cost(_SECONDS[config.pixel_method] * parts, chip_bytes(result))
     if isinstance(result, Table):
         return _Cost(_SECONDS["table"], None)

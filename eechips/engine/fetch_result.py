@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
-from eechips.client.classify import recipe_code
-from eechips.client.fetch import Fetcher
+from eechips.client.classification import raising_recipe_errors
+from eechips.client.fetcher import Fetcher
 from eechips.errors import RecipeError
 from eechips.recipe import Chip, Table
 from eechips.writers import Expectation, Written, sniff, validate, writer
@@ -63,7 +63,7 @@ def _fetch_table(fetcher: Fetcher, table: Table) -> Written:
 
 def _encoding() -> contextlib.AbstractContextManager[None]:
     """Marks the encoding of a recipe's own values: those that no format can hold are the recipe's error."""
-    return recipe_code(of_eechips=(MemoryError, OSError, Warning))
+    return raising_recipe_errors(of_eechips=(MemoryError, OSError, Warning))
 
 
 def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from eechips import errors
-from eechips.client.requests import Doubt
-from eechips.client.throttle import Tally
-from eechips.client.transport import Exchange
+from eechips.client.template_requests import TemplateMismatch
+from eechips.client.throttle import UsageDelta
+from eechips.client.transport import RequestLog
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.outcome import Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError
@@ -51,7 +51,7 @@ class OutcomeBatch:
 
     worker: str
     events: tuple[Finished | Lost, ...] = ()
-    tally: Tally | None = None
+    tally: UsageDelta | None = None
     host: tuple[str, int] | None = None
 
 
@@ -116,7 +116,7 @@ class FileQueue:
     def read_batch(self, name: str) -> OutcomeBatch:
         """A batch."""
         about, *lines = self._lines(name)
-        tally = None if about["tally"] is None else Tally(**about["tally"])
+        tally = None if about["tally"] is None else UsageDelta(**about["tally"])
         host = None if about["host"] is None else (str(about["host"][0]), int(about["host"][1]))
         return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), tally, host)
 
@@ -187,9 +187,9 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
         "fatal": None if outcome.fatal is None else _encode_error(outcome.fatal),
         "alike": outcome.alike,
         "refused": outcome.refused,
-        "exchanges": [dataclasses.asdict(each) for each in outcome.exchanges],
+        "request_logs": [dataclasses.asdict(each) for each in outcome.request_logs],
         "is_exclusive": outcome.is_exclusive,
-        "doubts": [dataclasses.asdict(each) for each in outcome.doubts],
+        "mismatches": [dataclasses.asdict(each) for each in outcome.mismatches],
     }
     return {"task": _encode_unit(event.task), **{name: value for name, value in told.items() if value}}
 
@@ -207,11 +207,13 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
         fatal=_decode_error(*line["fatal"]) if "fatal" in line else None,
         alike=line.get("alike"),
         refused=(int(line["refused"][0]), str(line["refused"][1])) if "refused" in line else None,
-        exchanges=tuple(Exchange(**each) for each in line.get("exchanges", ())),
+        request_logs=tuple(RequestLog(**each) for each in line.get("request_logs", ())),
         further=tuple(staged[1:]),
         layers=tuple((path, layer, facts) for path, layer, facts in line.get("layers", ())),
         is_exclusive=line.get("is_exclusive", False),
-        doubts=tuple(Doubt(each["template"], tuple(each["positions"])) for each in line.get("doubts", ())),
+        mismatches=tuple(
+            TemplateMismatch(each["template"], tuple(each["positions"])) for each in line.get("mismatches", ())
+        ),
     )
     return Finished(task, outcome)
 

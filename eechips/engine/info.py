@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips import datasets
-from eechips.client.scrub import scrub, secrets_of
+from eechips.client.redaction import collect_secrets, redact
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import needs_service
 from eechips.manifest.authorship import SIGNATURE, sign
@@ -33,7 +33,7 @@ def info_of(
     """
     parameters = described["parameters"]
     return {
-        "command": scrub(config.command, secrets_of(dict(recipe.parameters))),
+        "command": redact(config.command, collect_secrets(dict(recipe.parameters))),
         "directory": str(Path.cwd()),
         "recipe": recipe.name,
         "identity": recipe.identity,
@@ -63,7 +63,7 @@ def scrubbed(value: Any) -> Any:
         return {name: scrubbed(each) for name, each in value.items()}
     if isinstance(value, list):
         return [scrubbed(each) for each in value]
-    return scrub(value) if isinstance(value, str) else value
+    return redact(value) if isinstance(value, str) else value
 
 
 def _dataset(identifier: str) -> dict[str, Any]:

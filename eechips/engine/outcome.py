@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from eechips.client.requests import Doubt
-from eechips.client.transport import Exchange
+from eechips.client.template_requests import TemplateMismatch
+from eechips.client.transport import RequestLog
 from eechips.errors import EechipsError
 from eechips.manifest.record import Record
 from eechips.storage import Staged
@@ -36,12 +36,12 @@ class Outcome:
     staged: Staged | None = None
     fatal: EechipsError | None = None
     alike: str | None = None
-    exchanges: tuple[Exchange, ...] = ()
+    request_logs: tuple[RequestLog, ...] = ()
     further: tuple[Staged, ...] = ()
     layers: tuple[tuple[str, str, str], ...] = ()
     is_exclusive: bool = False
     refused: tuple[int, str] | None = None
-    doubts: tuple[Doubt, ...] = ()
+    mismatches: tuple[TemplateMismatch, ...] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from eechips.client.classify import classify_exception
-from eechips.client.scrub import hide_named
+from eechips.client.classification import classify_exception
+from eechips.client.redaction import redact_named
 from eechips.client.throttle import Stopped
 from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMismatchError, TransientError, UsageError
@@ -55,7 +55,7 @@ def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
     return {
         "recipe": recipe.name,
         "identity": recipe.identity,
-        "parameters": hide_named(json.loads(canonical_json(dict(recipe.parameters)))),  # the ledger keeps it
+        "parameters": redact_named(json.loads(canonical_json(dict(recipe.parameters)))),  # the ledger keeps it
         "name": name_template(recipe, config).text,
         "source": config.source if needs_service(recipe) else "",
         **({"results": config.results} if config.results else {}),

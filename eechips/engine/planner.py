@@ -10,7 +10,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from eechips.client.answers import ANSWERS, Answers
+from eechips.client.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.client.throttle import Stopped
 from eechips.engine.plan import SPENT, explained, plan_units
 from eechips.errors import EechipsError, RunMismatchError, UsageError
@@ -59,7 +59,7 @@ class Planner:
         self._path = folder / ANSWERS_NAME
         self._known = 0 if meta is not None else ledger.end
         self._stored = self._known
-        self._answers = Answers(self._path)
+        self._answers = ResponseCache(self._path)
         self._batches: SimpleQueue[Sequence[WorkUnit] | BaseException | None] = SimpleQueue()
         self.failure: Exception | None = None
         self._is_closed = False
@@ -118,7 +118,7 @@ class Planner:
                 remove(self._path.with_name(self._path.name + suffix), Locked(self._path.parent))
 
     def _plan(self) -> None:
-        ANSWERS.set(self._answers)
+        RESPONSE_CACHE.set(self._answers)
         try:
             units = plan_units(self._recipe.get_requests(), self._recipe.identity, self._template)
             while batch := list(islice(units, _BATCH)):

@@ -11,8 +11,8 @@ import os
 import time
 from pathlib import Path
 
-from eechips.client.connection import prepare
-from eechips.client.documents import Briefing
+from eechips.client.connection import initialize_client
+from eechips.client.discovery import ClientInit
 
 _GLANCE = 0.005  # seconds between two looks for the briefing
 VARIABLE = "EECHIPS_PRELOAD"
@@ -75,9 +75,9 @@ def _prepare(path: Path) -> None:
             return  # the parent could not connect, or is gone
         time.sleep(_GLANCE)
     with contextlib.suppress(FileNotFoundError):  # gone with a run whose plan failed meanwhile
-        briefing = Briefing.load(path)
+        briefing = ClientInit.load(path)
         if briefing.endpoint:  # else the recipe needs no service
-            prepare(briefing)
+            initialize_client(briefing)
 
 
 def _warm_up() -> None:

@@ -7,8 +7,8 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.classify import internal_error
-from eechips.client.scrub import scrub
+from eechips.client.classification import internal_error
+from eechips.client.redaction import redact
 from eechips.client.transport import Usage
 from eechips.engine.breaker import refusal_of
 from eechips.engine.outcome import Outcome
@@ -104,7 +104,7 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
     Args:
         task: the unit.
         error: the exception: an error of eechips, or an unexpected one, which is an internal error. What the recipe
-            has raised is marked as such by :func:`eechips.client.classify.recipe_code`.
+            has raised is marked as such by :func:`eechips.client.classification.raising_recipe_errors`.
         secrets: values that are hidden in what is recorded.
     """
     found = internal_error(error)
@@ -120,15 +120,15 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
         position=task.position,
         state=State.FAILED_TRANSIENT if isinstance(found, _PASSING) else State.FAILED_PERMANENT,
         error_class=type(found).__name__,
-        error=replace_control_characters(scrub(str(found), secrets)),
-        traceback=replace_control_characters(scrub(trace, secrets)[-_MAX_TRACEBACK:]) if trace else None,
+        error=replace_control_characters(redact(str(found), secrets)),
+        traceback=replace_control_characters(redact(trace, secrets)[-_MAX_TRACEBACK:]) if trace else None,
     )
     return Outcome(task.position, record, alike=alike, refused=refusal_of(found))
 
 
 def _scrubbed(error: EechipsError, secrets: Collection[str]) -> EechipsError:
     """The same error without what is secret."""
-    scrubbed = type(error)(scrub(str(error), secrets))
+    scrubbed = type(error)(redact(str(error), secrets))
     scrubbed.__dict__.update(error.__dict__)
     return scrubbed
 
@@ -155,9 +155,9 @@ def _place(error: BaseException) -> str:
 
 def completed(outcome: Outcome, usage: Usage, seconds: float) -> Outcome:
     """An outcome with what it took."""
-    exchanges = tuple(usage.exchanges or ())
+    request_logs = tuple(usage.request_logs or ())
     if outcome.record is None:
-        return replace(outcome, exchanges=exchanges)
+        return replace(outcome, request_logs=request_logs)
     record = replace(
         outcome.record,
         attempts=1 + usage.repeats,
@@ -165,7 +165,7 @@ def completed(outcome: Outcome, usage: Usage, seconds: float) -> Outcome:
         seconds=round(seconds, 3),
         finished=utc_now(),
     )
-    return replace(outcome, record=record, exchanges=exchanges)
+    return replace(outcome, record=record, request_logs=request_logs)
 
 
 def _json(value: Any) -> str | None:

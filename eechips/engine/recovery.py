@@ -56,12 +56,12 @@ def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, inter
             position
             for name in names
             for event in _finished(queue, name)
-            for doubt in event.outcome.doubts
+            for doubt in event.outcome.mismatches
             for position in doubt.positions
         }
         ledger.reopen(ledger.with_results(doubtful, or_empty=True))
         for name in names:
-            found = {e.task.position: replace(e.outcome, doubts=()) for e in _finished(queue, name)}
+            found = {e.task.position: replace(e.outcome, mismatches=()) for e in _finished(queue, name)}
             open_units = [unit for unit in _still_open(ledger, queue, name) if unit.position not in doubtful]
             if open_units:
                 settled += len(open_units)

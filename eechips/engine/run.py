@@ -16,16 +16,16 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, cast
 
-from eechips.client import limits, retry
+from eechips.client import learned_limits, retry
 from eechips.client.congestion import USUAL
-from eechips.client.connection import Connection, Target, unconnected
+from eechips.client.connection import Connection, ServiceTarget, connect_to_nothing
 from eechips.client.connection import connect as connect_client
 from eechips.client.credentials import find_credentials, project_of
-from eechips.client.documents import Briefing
-from eechips.client.scrub import scrub, secrets_of
+from eechips.client.current_transport import use_transport
+from eechips.client.discovery import ClientInit
+from eechips.client.redaction import collect_secrets, redact
 from eechips.client.shared_token import SharedToken
-from eechips.client.surroundings import surrounded
-from eechips.client.throttle import Limits, Stopped, Throttle
+from eechips.client.throttle import QuotaLimits, Stopped, Throttle
 from eechips.client.transport import is_loopback
 from eechips.engine.assembly import assemble, assembly_of, is_assembled
 from eechips.engine.beam_worker import ImmediateStore, Posting
@@ -152,9 +152,9 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         UsageError: if the run may not send as many requests.
     """
     if recipe is not None and not needs_service(recipe):
-        throttle = Throttle(_sharing_context(config), _own_limits(recipe, config), seats=config.processes + 1)
-        alone = unconnected(throttle.seat(0), config.policy, config.timeouts)
-        with surrounded(alone.transport):
+        throttle = Throttle(_sharing_context(config), _own_limits(recipe, config), clients=config.processes + 1)
+        alone = connect_to_nothing(throttle.client(0), config.policy, config.timeouts)
+        with use_transport(alone.transport):
             yield Session(alone, throttle, (), None)
         return
     with contextlib.ExitStack() as stack:
@@ -168,13 +168,13 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         target = find_target(config, server.url if server is not None else config.service)
         if target.credentials is not None and config.executor == "processes":
             target = replace(target, shared_token=SharedToken(is_shared=True))
-        throttle = Throttle(_sharing_context(config), _limits(config, target), seats=config.processes + 1)
+        throttle = Throttle(_sharing_context(config), _limits(config, target), clients=config.processes + 1)
         try:
-            connection = stack.enter_context(connect_client(target, throttle.seat(0), config.policy, config.timeouts))
+            connection = stack.enter_context(connect_client(target, throttle.client(0), config.policy, config.timeouts))
         except Stopped:  # nothing else stops a client that connects
             raise UsageError(SPENT) from None
         notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
-        with surrounded(connection.transport):
+        with use_transport(connection.transport):
             yield Session(connection, throttle, notes, server)
 
 
@@ -183,14 +183,14 @@ def _sharing_context(config: RunConfig) -> BaseContext | None:
     return worker_context() if config.executor == "processes" else None
 
 
-def _limits(config: RunConfig, target: Target) -> Limits:
+def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
     """What the run may use; it begins with what the project's last run has learned."""
-    known = limits.recall(target.endpoint, target.project) if config.in_flight == "auto" else None
+    known = learned_limits.load_learned_limit(target.endpoint, target.project) if config.in_flight == "auto" else None
     if config.executor == "beam":  # nobody can tell its workers that they may have more than they were given
         slots = known.in_flight if known is not None else int(USUAL)
         slots = slots if config.in_flight == "auto" else config.in_flight
-        return Limits(slots, slots, rate=None, requests=config.max_requests, received=config.max_bytes)
-    return Limits(
+        return QuotaLimits(slots, slots, rate=None, requests=config.max_requests, received=config.max_bytes)
+    return QuotaLimits(
         in_flight=config.most_in_flight,
         start=min(known.in_flight, config.most_in_flight) if known is not None else None,
         is_known=config.in_flight != "auto" or config.local,
@@ -200,14 +200,14 @@ def _limits(config: RunConfig, target: Target) -> Limits:
     )
 
 
-def _own_limits(recipe: Recipe, config: RunConfig) -> Limits:
+def _own_limits(recipe: Recipe, config: RunConfig) -> QuotaLimits:
     """What a run may use whose recipe needs no service: there is no quota to learn."""
     wanted: int = config.in_flight if config.in_flight != "auto" else getattr(recipe, "slots", os.cpu_count() or 1)
     rate = None if config.rate == "auto" else config.requests_per_second
-    return Limits(wanted, wanted, rate=rate, requests=config.max_requests, received=config.max_bytes, learns=False)
+    return QuotaLimits(wanted, wanted, rate=rate, requests=config.max_requests, received=config.max_bytes, learns=False)
 
 
-def find_target(config: RunConfig, endpoint: str) -> Target:
+def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
     """Whom to ask, and as whom.
 
     Raises:
@@ -222,7 +222,7 @@ def find_target(config: RunConfig, endpoint: str) -> Target:
             "no Google Cloud project: name one that is registered for Earth Engine with --project or "
             f"{_PROJECT_VARIABLE}, or run without an account: --local"
         )
-    return Target(endpoint, project, credentials)
+    return ServiceTarget(endpoint, project, credentials)
 
 
 def run(recipe: Recipe, config: RunConfig) -> Run:
@@ -294,7 +294,7 @@ class _Run:
         self._store = store_of(config)
         self._writer = new_writer(ledger.run_identity)
         self._described = describe(recipe, config)
-        self._command = scrub(config.command, secrets_of(dict(recipe.parameters)))
+        self._command = redact(config.command, collect_secrets(dict(recipe.parameters)))
         self._is_paused = False
         self._drive: Callable[[RecipeContext], bool] | None = getattr(recipe, "drive", None)
 
@@ -408,12 +408,12 @@ class _Run:
         scratch = stack.enter_context(scratch_folder(config.out.absolute(), self._writer))
         # First of all: what the workers share is loaded while this process connects and plans.
         if config.executor == "processes":
-            start_fork_server(worker_context(), self._recipe, scratch / "briefing.json")
+            start_fork_server(worker_context(), self._recipe, scratch / "client_init.json")
         session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME, recipe=self._recipe))
         stack.callback(track_semaphores, session.throttle)
         target = session.connection.target
-        documents = session.connection.documents.save(scratch / "documents.json")
-        Briefing(target.endpoint, target.project, documents).save(scratch / "briefing.json")
+        documents = session.connection.discovery.save(scratch / "discovery.json")
+        ClientInit(target.endpoint, target.project, documents).save(scratch / "client_init.json")
         self._write_info(session)
         stack.callback(self._sweep, own=True)  # after the workers: workers that were ended leave files behind
         duty = Duty(
@@ -485,12 +485,12 @@ class _Run:
             except ModuleNotFoundError as error:
                 raise ConfigurationError(f"executor 'dask' needs Dask: pip install 'eechips[dask]' ({error})") from None
             rate = config.requests_per_second
-            orders = Orders(self._posting(setup, None), session.connection.documents, scratch / "documents.json", rate)
+            orders = Orders(self._posting(setup, None), session.connection.discovery, scratch / "discovery.json", rate)
             log = config.out.absolute() / DASK_LOG
             return Dask(orders, throttle, config.scheduler, config.processes, config.unit_timeout, log)
         if config.executor == "beam":
             return self._beam(setup, throttle, scratch)
-        briefing = scratch / "briefing.json"
+        briefing = scratch / "client_init.json"
         return Processes(worker_context(), setup, throttle, config.processes, briefing, config.unit_timeout)
 
     def _beam(self, setup: WorkerSetup, throttle: Throttle, scratch: Path) -> Executor[Any]:
@@ -526,8 +526,8 @@ class _Run:
             needs_service(self._recipe) and self._config.in_flight == "auto" and self._config.executor != "beam"
         )
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
-            learned = limits.Learned(throttle.limit, throttle.is_restricted, utc_now())
-            limits.remember(target.endpoint, target.project, learned)
+            learned = learned_limits.LearnedLimit(throttle.limit, throttle.is_restricted, utc_now())
+            learned_limits.save_learned_limit(target.endpoint, target.project, learned)
 
     def _planner(
         self, stack: contextlib.ExitStack, throttle: Throttle, log: RunLog, *, is_planned: bool

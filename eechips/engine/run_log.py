@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eechips.client.scrub import scrub
+from eechips.client.redaction import redact
 from eechips.errors import StorageError
 from eechips.storage import regular_file
 from eechips.timestamps import utc_now
@@ -47,4 +47,4 @@ class RunLog:
         """Adds a line; secrets are removed from it. Threads may share a log."""
         line = json.dumps({"time": self._now(), "event": event, **fields}, ensure_ascii=False, default=str)
         with self._writing:
-            self._file.write(scrub(line) + "\n")
+            self._file.write(redact(line) + "\n")

@@ -14,14 +14,14 @@ from typing import Any
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.client import retry
-from eechips.client.classify import recipe_code
-from eechips.client.connection import Connection, Target, attach
-from eechips.client.documents import DocumentsFile
-from eechips.client.fetch import Fetcher
-from eechips.client.scrub import secrets_of
-from eechips.client.sessions import throttle_others
-from eechips.client.surroundings import surrounded
-from eechips.client.throttle import Seat, Stopped
+from eechips.client.classification import raising_recipe_errors
+from eechips.client.connection import Connection, ServiceTarget, connect_worker
+from eechips.client.current_transport import use_transport
+from eechips.client.discovery import DiscoveryFile
+from eechips.client.fetcher import Fetcher
+from eechips.client.http_sessions import throttle_requests_library
+from eechips.client.redaction import collect_secrets
+from eechips.client.throttle import QuotaClient, Stopped
 from eechips.client.transport import Transport, Usage
 from eechips.engine.fetch_result import content
 from eechips.engine.outcome import Outcome
@@ -52,11 +52,11 @@ class WorkerSetup:
     """
 
     duty: Duty
-    target: Target
-    documents: DocumentsFile
+    target: ServiceTarget
+    discovery: DiscoveryFile
 
 
-def start_worker(setup: WorkerSetup, seat: Seat, stage: Stage | None = None) -> Worker:
+def start_worker(setup: WorkerSetup, seat: QuotaClient, stage: Stage | None = None) -> Worker:
     """Makes this process a worker: for good, as what it sends by ``requests`` passes the throttle as well.
 
     Args:
@@ -65,8 +65,8 @@ def start_worker(setup: WorkerSetup, seat: Seat, stage: Stage | None = None) -> 
         stage: where results are put until they are committed, if that is not where they go.
     """
     ignore(NotGeoreferencedWarning)
-    connection = attach(setup.target, seat, setup.duty.policy, setup.duty.timeouts, setup.documents)
-    throttle_others(seat, setup.target.endpoint)
+    connection = connect_worker(setup.target, seat, setup.duty.policy, setup.duty.timeouts, setup.discovery)
+    throttle_requests_library(seat, setup.target.endpoint)
     return Worker(setup, connection, stage)
 
 
@@ -82,17 +82,19 @@ class Worker:
     def __init__(self, setup: WorkerSetup, connection: Connection, stage: Stage | None = None) -> None:
         self._duty = duty = setup.duty
         self._recipe = duty.recipe
-        self._secrets = secrets_of(dict(duty.recipe.parameters))
+        self._secrets = collect_secrets(dict(duty.recipe.parameters))
         self._store: Stage = duty.store if stage is None else stage
         settle_in = getattr(duty.recipe, "settle_in", None)
         if settle_in is not None:  # a recipe that wants to know where it is
-            settle_in(connection, setup.documents)
+            settle_in(connection, setup.discovery)
         self._transport: Transport = connection.transport
         # Recipes need not be written for threads: only the fetching happens in several at once.
         self._is_concurrent = getattr(duty.recipe, "is_concurrent", False)
         self._recipe_turn = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
         # The code of a built-in recipe is eechips' own.
-        self._recipe_code = contextlib.nullcontext if getattr(duty.recipe, "is_builtin", False) else recipe_code
+        self._recipe_code = (
+            contextlib.nullcontext if getattr(duty.recipe, "is_builtin", False) else raising_recipe_errors
+        )
         self._fetcher = Fetcher(connection, duty.method, self._recipe_code)
 
     def execute(self, task: WorkUnit) -> Outcome:
@@ -100,13 +102,13 @@ class Worker:
         began = time.monotonic()
         with self._transport.metered(logs=self._duty.logs) as usage:
             try:
-                with self._fetcher.requests.of_unit(task.position, is_repeated=task.attempts > 0):
+                with self._fetcher.requests.unit_context(task.position, is_repeated=task.attempts > 0):
                     outcome = self._attempt(task, usage)
             except Stopped:
                 outcome = Outcome(task.position, None)
         outcome = completed(outcome, usage, time.monotonic() - began)
-        doubts = self._fetcher.requests.take_doubts()
-        return replace(outcome, doubts=doubts) if doubts else outcome
+        mismatches = self._fetcher.requests.take_mismatches()
+        return replace(outcome, mismatches=mismatches) if mismatches else outcome
 
     def _attempt(self, task: WorkUnit, usage: Usage) -> Outcome:
         """Fetches one unit; a few times if eechips itself fails, as that may be for want of memory, for example."""
@@ -125,7 +127,7 @@ class Worker:
 
     def _fetch(self, task: WorkUnit) -> Outcome:
         unit = unit_value(json.loads(task.unit))
-        with self._recipe_turn, surrounded(self._transport), self._recipe_code():
+        with self._recipe_turn, use_transport(self._transport), self._recipe_code():
             result = self._recipe.get_result(task.position, unit)
         is_exclusive = self._is_exclusive(result)
         if result is None or isinstance(result, NoData):

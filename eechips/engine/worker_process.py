@@ -12,7 +12,7 @@ from multiprocessing import connection as mp_connection
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection as Pipe
 
-from eechips.client.scrub import scrub
+from eechips.client.redaction import redact
 from eechips.client.throttle import Throttle
 from eechips.engine.thread_pool import Crew
 from eechips.engine.worker import WorkerSetup, start_worker
@@ -55,9 +55,9 @@ def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe, environm
     _die_with_parent()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
-        worker = start_worker(setup, throttle.seat(seat))
+        worker = start_worker(setup, throttle.client(seat))
     except Exception as error:  # noqa: BLE001 - told to the parent, which gives up when no worker starts
-        pipe.send(Broken(scrub(f"{type(error).__name__}: {error}")))
+        pipe.send(Broken(redact(f"{type(error).__name__}: {error}")))
         return
     pipe.send(Ready())
     crew = Crew(worker, pipe.send, lambda: os._exit(_BROKEN_THREAD))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from eechips.client.pixels import Method
+from eechips.client.chip_parameters import Method
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
 from eechips.recipe import Recipe

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.client.connection import Connection
-from eechips.client.documents import DocumentsFile
+from eechips.client.discovery import DiscoveryFile
 from eechips.engine import Forecast, RunConfig, run
 from eechips.engine.estimate import USUAL_IN_FLIGHT, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
@@ -212,11 +212,11 @@ class CheckedRecipe:
         """The plan of the recipe."""
         return list(self._recipe.get_requests())
 
-    def settle_in(self, connection: Connection, documents: DocumentsFile) -> None:
+    def settle_in(self, connection: Connection, discovery: DiscoveryFile) -> None:
         """Passes on to the recipe, in a worker, what it is connected to."""
         settle_in = getattr(self._recipe, "settle_in", None)
         if settle_in is not None:
-            settle_in(connection, documents)
+            settle_in(connection, discovery)
 
     def get_result(self, index: int, unit: Any) -> Any:
         """The recipe's result of a unit."""

@@ -14,9 +14,9 @@ import urllib.response
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.classify import classify_response, parse_error
-from eechips.client.connection import Connection, prepare
-from eechips.client.documents import Briefing, DocumentsFile
+from eechips.client.classification import classify_response, parse_error
+from eechips.client.connection import Connection, initialize_client
+from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.throttle import Stopped
 from eechips.client.transport import origin
 from eechips.errors import EechipsError
@@ -85,7 +85,7 @@ class RequestObserver:
         return int(response.status), {**kept, "content-length": str(len(found))}, found
 
 
-def attach(connection: Connection, documents: DocumentsFile) -> RequestObserver:
+def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:
     """Puts a observer between this process's libraries and the service. For worker processes only.
 
     Args:
@@ -94,7 +94,7 @@ def attach(connection: Connection, documents: DocumentsFile) -> RequestObserver:
     """
     observer = RequestObserver(connection)
     target = connection.target
-    prepare(Briefing(target.endpoint, target.project, documents)).transport = observer  # type: ignore[assignment]
+    initialize_client(ClientInit(target.endpoint, target.project, discovery)).transport = observer  # type: ignore[assignment]
     _attach_requests(observer)
     _attach_urllib3(observer)
     opener = urllib.request.build_opener(_handler(observer))

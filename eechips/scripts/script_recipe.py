@@ -13,9 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from eechips.client.classify import classify_exception
+from eechips.client.classification import classify_exception
 from eechips.client.connection import Connection
-from eechips.client.documents import DocumentsFile
+from eechips.client.discovery import DiscoveryFile
 from eechips.engine.run import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.manifest.authorship import sealing_key
@@ -119,9 +119,9 @@ class ScriptRecipe:
             bench.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
         return True
 
-    def settle_in(self, connection: Connection, documents: DocumentsFile) -> None:
+    def settle_in(self, connection: Connection, discovery: DiscoveryFile) -> None:
         """Tells a worker's copy what it is connected to."""
-        self._observer = network_patches.attach(connection, documents)
+        self._observer = network_patches.attach(connection, discovery)
 
     def get_result(self, index: int, unit: Any) -> Any:
         """Makes one call, in a worker.

@@ -94,19 +94,19 @@ class FootprintMap:
             splits: of every unit; ``none`` is no split.
             metres: the distance; 0 for chips that overlap.
         """
-        of_unit = np.asarray(splits, dtype=object)
+        unit_context = np.asarray(splits, dtype=object)
         names = sorted(set(splits) - {NONE})
         is_near, pairs, nearest = np.zeros(len(self._ids), dtype=bool), 0, list[Leak]()
         for index, name in enumerate(names):
-            mine = of_unit == name
+            mine = unit_context == name
             for other in names[index + 1 :]:
-                theirs = of_unit == other
+                theirs = unit_context == other
                 for some, others, apart in self._outlines.near(self._of(mine), self._of(theirs), metres):
                     pairs += len(some)
                     is_near |= (mine & self._having(some)) | (theirs & self._having(others))
                     nearest += self._leaks(some, others, apart, mine, theirs, (name, other))
                     nearest = sorted(nearest, key=lambda leak: (leak.metres, leak.first, leak.second))[:MOST_SHOWN]
-        used = of_unit != NONE
+        used = unit_context != NONE
         return Leakage(int(is_near.sum()), pairs, tuple(nearest), int((used & ~self.has_place).sum()))
 
     def thinned(self, splits: Sequence[str], ratios: Ratios, metres: float) -> list[str]:
@@ -123,14 +123,14 @@ class FootprintMap:
         Returns:
             The splits, ``none`` for what was left out.
         """
-        of_unit = np.asarray(splits, dtype=object)
+        unit_context = np.asarray(splits, dtype=object)
         kept = np.zeros(len(self._ids), dtype=bool)
         for name in ratios.smallest_first:
-            mine = of_unit == name
+            mine = unit_context == name
             for some, _, _ in self._outlines.near(self._of(mine), self._of(kept), metres):
-                of_unit[mine & self._having(some)] = NONE
-            kept |= of_unit == name
-        found: list[str] = of_unit.tolist()
+                unit_context[mine & self._having(some)] = NONE
+            kept |= unit_context == name
+        found: list[str] = unit_context.tolist()
         return found
 
     def _of(self, units: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from eechips.client.classify import is_passing
-from eechips.client.scrub import scrub
+from eechips.client.classification import is_transient_status
+from eechips.client.redaction import redact
 from eechips.downloads.address import display_url as shown_address
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
 
@@ -65,7 +65,7 @@ def classify_gdal(
         PermanentError for everything else, such as a raster that is not there.
     """
     text = "; ".join(dict.fromkeys(_said(error)))
-    location = scrub(text if href in text else f"{href}: {text}")[:_LONGEST]
+    location = redact(text if href in text else f"{href}: {text}")[:_LONGEST]
     status = _status(text)
     if status is None and not _REFUSED.search(text):
         status = next(filter(None, map(_status, reversed(reports))), None)
@@ -75,7 +75,7 @@ def classify_gdal(
             " AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_NO_SIGN_REQUEST=YES for public data)"
         )
     if status is not None:
-        return (TransientError if is_passing(status) else PermanentError)(location, status=status)
+        return (TransientError if is_transient_status(status) else PermanentError)(location, status=status)
     if _NO_RANGES.search(text):
         return PermanentError(
             f"{shown_address(href)}: its server sends no parts of files (Range), which windows are: fetch it first"
@@ -98,8 +98,8 @@ def unread_of(reports: Sequence[str]) -> str:
         reports: of GDAL, when nothing failed.
     """
     lasting = [text for text in reports if not _AGAIN.search(text)]
-    found = [text for text in lasting if _UNREAD.search(text) or is_passing(_status(text) or 200)]
-    return scrub("; ".join(dict.fromkeys(found)))[:_LONGEST]
+    found = [text for text in lasting if _UNREAD.search(text) or is_transient_status(_status(text) or 200)]
+    return redact("; ".join(dict.fromkeys(found)))[:_LONGEST]
 
 
 def _status(text: str) -> int | None:

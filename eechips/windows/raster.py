@@ -15,9 +15,9 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from eechips.client import retry
+from eechips.client.current_transport import current_transport
 from eechips.client.retry import RetryPolicy
-from eechips.client.surroundings import surroundings
-from eechips.client.throttle import Slot
+from eechips.client.throttle import Permit
 from eechips.client.transport import Timeouts
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid
@@ -297,21 +297,21 @@ def _changed(href: str) -> PermanentError:
 
 def _persist(attempt: Callable[[], T], policy: RetryPolicy | None) -> T:
     """Has an attempt made until it succeeds, as the run that this is part of would."""
-    transport = surroundings()
+    transport = current_transport()
     if transport is None:
         return retry.call(attempt, policy or POLICY)
 
-    def counted(slot: Slot) -> T:
+    def counted(slot: Permit) -> T:
         before = traffic.fetched()
         try:
             return attempt()
         finally:
             slot.received = traffic.fetched() - before
 
-    return transport.lend(counted, policy)
+    return transport.call_with_permit(counted, policy)
 
 
 def _timeouts() -> Timeouts:
     """Bounds on what is asked, of the run that this is part of."""
-    transport = surroundings()
+    transport = current_transport()
     return Timeouts() if transport is None else transport.timeouts

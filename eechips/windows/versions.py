@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.client.classify import is_passing
+from eechips.client.classification import is_transient_status
 from eechips.client.transport import Timeouts
 from eechips.downloads.address import display_url, host_of
 from eechips.downloads.host_sessions import HostSessions
@@ -198,7 +198,7 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, Version | None]:
                         break
     except TransientError as error:
         raise TransientError(f"could not ask about {display_url(url)}: {error}", status=error.status) from None
-    if is_passing(status):
+    if is_transient_status(status):
         raise TransientError(f"could not ask about {display_url(url)}: HTTP {status}", status=status)
     return status, None
 

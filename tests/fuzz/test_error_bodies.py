@@ -8,8 +8,8 @@ import time
 import zlib
 from typing import Any
 
-from eechips.client.classify import classify_response, parse_error
-from eechips.client.service_errors import TABLE
+from eechips.client.classification import classify_response, parse_error
+from eechips.client.service_errors import SERVICE_ERRORS
 from eechips.errors import EechipsError
 from eechips.timestamps import parse_retry_after
 from tests.fuzz.budget import Budget
@@ -54,7 +54,13 @@ def value(draw: random.Random, depth: int = 0) -> Any:
     """JSON of any shape, most of it near to that of Google's errors."""
     kind = draw.random()
     if depth > 4 or kind < 0.35:
-        return draw.choice([*ODD, *(row.example.message for row in TABLE), *(r for row in TABLE for r in row.reasons)])
+        return draw.choice(
+            [
+                *ODD,
+                *(row.example.message for row in SERVICE_ERRORS),
+                *(r for row in SERVICE_ERRORS for r in row.reasons),
+            ]
+        )
     if kind < 0.55:
         return [value(draw, depth + 1) for _ in range(draw.randrange(4))]
     return {draw.choice(KEYS): value(draw, depth + 1) for _ in range(draw.randrange(6))}
@@ -62,7 +68,7 @@ def value(draw: random.Random, depth: int = 0) -> Any:
 
 def google(draw: random.Random) -> Any:
     """The shape of Google's errors with a wrong field or two."""
-    example = draw.choice(TABLE).example
+    example = draw.choice(SERVICE_ERRORS).example
     detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": example.reason}
     detail |= {"metadata": {"quota_limit": example.quota_limit}, "domain": "googleapis.com"}
     error = {"code": example.code, "message": example.message, "status": example.status, "details": [detail]}
@@ -120,7 +126,7 @@ def test_any_error_body_becomes_one_error_that_can_be_shown_and_kept(budget: Bud
 
 def test_damaged_copies_of_a_documented_error_are_still_that_error_as_far_as_they_say_it(budget: Budget) -> None:
     for draw in budget.draws():
-        row = draw.choice(TABLE)
+        row = draw.choice(SERVICE_ERRORS)
         example = row.example
         error = {"message": example.message, "code": example.code, "status": example.status, "x": draw.choice(ODD)}
         if example.reason:

@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import EechipsError, InternalError
 from tests.fuzz.budget import Budget
@@ -135,13 +135,13 @@ def head(draw: random.Random) -> tuple[bytes, bool]:
 def transport() -> Transport:
     """A transport whose clock runs ahead: what it is asked to wait for is over at once."""
     ticks = itertools.count(0.0, 1e6)
-    throttle = Throttle(None, Limits(in_flight=4, start=4), seats=1, clock=lambda: next(ticks))
-    seat = throttle.seat(0)
-    seat.pause = lambda _: None  # type: ignore[method-assign]
+    throttle = Throttle(None, QuotaLimits(in_flight=4, start=4), clients=1, clock=lambda: next(ticks))
+    quota = throttle.client(0)
+    quota.pause = lambda _: None  # type: ignore[method-assign]
     policy = RetryPolicy(retries=1, delay=0.0, total=600.0, longest_wait=float("inf"))
     seconds = itertools.count(0.0, 100.0)
     clock = lambda: next(seconds)  # noqa: E731
-    return Transport("http://127.0.0.1:9", seat, policy, Timeouts(connect=5, read=5, total=20), clock=clock)
+    return Transport("http://127.0.0.1:9", quota, policy, Timeouts(connect=5, read=5, total=20), clock=clock)
 
 
 def test_any_head_of_an_answer_gives_its_content_or_one_error(budget: Budget, transport: Transport) -> None:

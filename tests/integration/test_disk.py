@@ -10,7 +10,7 @@ import pytest
 
 import eechips
 from eechips.cli import finish
-from eechips.client.split import LIMITS, count_requests
+from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.engine import Estimate, RunConfig
 from eechips.errors import StorageError
 from eechips.geo.grid import Grid
@@ -91,7 +91,7 @@ def test_a_chip_takes_as_many_requests_as_the_limits_of_the_service_say() -> Non
         return Chip(image=None, grid=grid, bands=("a", "b"), dtype="uint16", format="tif")
 
     # 3 bands with the mask's, of 3 bytes a value: 50,331,648 / 9 pixels, which is a side of 2,364.
-    counts = [count_requests(chip(side), LIMITS["pixels"]) for side in (2364, 2366, 4728, 4732)]
+    counts = [count_requests(chip(side), PIXEL_LIMITS["pixels"]) for side in (2364, 2366, 4728, 4732)]
     assert counts == [1, 4, 4, 16]
 
 

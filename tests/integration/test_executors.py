@@ -14,9 +14,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from eechips.client.connection import Target, connect
+from eechips.client.connection import ServiceTarget, connect
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.client.transport import Timeouts
 from eechips.engine.beam_worker import Posting
 from eechips.engine.config import RunConfig
@@ -154,14 +154,14 @@ def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_pat
     from eechips.engine.executors.dask import Dask
 
     recipe = script(tmp_path, CHIPS, count=2)
-    target, policy = Target(service.url, "local", None), RetryPolicy(retries=2, delay=0.05)
-    throttle = Throttle(worker_context(), Limits(in_flight=2, start=2), seats=3)
+    target, policy = ServiceTarget(service.url, "local", None), RetryPolicy(retries=2, delay=0.05)
+    throttle = Throttle(worker_context(), QuotaLimits(in_flight=2, start=2), clients=3)
     out = tmp_path / "out"
     out.mkdir()
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         distributed.Client(cluster) as client,
-        connect(target, throttle.seat(0), policy, Timeouts()) as connection,
+        connect(target, throttle.client(0), policy, Timeouts()) as connection,
     ):
         pids = client.run(os.getpid)
         duty = Duty(
@@ -171,7 +171,7 @@ def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_pat
             duty=duty, endpoint=service.url, project="local", key_file=None, send_credentials=False, rate=None,
             unit_timeout=600.0,
         )  # fmt: skip
-        orders = Orders(posting, connection.documents, out / "documents.json", None)
+        orders = Orders(posting, connection.discovery, out / "documents.json", None)
         tasks = list(plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, RunConfig(out=out))))
         with Dask(orders, throttle, cluster.scheduler_address, 2, 600.0, out / "dask.log") as executor:
             executor.scale(2, 2, exclusive=False)

@@ -17,9 +17,9 @@ from rasterio.features import geometry_mask
 
 import eechips
 from eechips.cli import main
-from eechips.client.pixels import rendered
-from eechips.client.requests import Requests
-from eechips.client.transport import Request
+from eechips.client.chip_parameters import rendered
+from eechips.client.template_requests import TemplateRequests
+from eechips.client.transport import ClientRequest
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.composites import Composites
@@ -192,14 +192,14 @@ def test_the_expression_is_turned_to_json_once(demo_ee: Any, recipe: type[Images
     """What units differ in is written into the text: their requests are built only to be compared."""
     asked: list[Chip] = []
 
-    def capture(chip: Chip) -> Request:
+    def capture(chip: Chip) -> ClientRequest:
         asked.append(chip)
         expression = demo_ee.serializer.encode(rendered(chip), for_cloud_api=True)
         assert chip.grid is not None
-        return Request("", json.dumps({"expression": expression, "grid": chip.grid.to_pixel_grid()}), {})
+        return ClientRequest("", json.dumps({"expression": expression, "grid": chip.grid.to_pixel_grid()}), {})
 
     planned = recipe(dataset="S2", **options, **JUNE)
-    requests = Requests(capture)
+    requests = TemplateRequests(capture)
     units = list(planned.get_requests())
     assert len(units) >= 5
     for unit in units:

@@ -85,10 +85,10 @@ def test_threads_keep_a_quota_without_locks_and_processes_are_refused(without_lo
 import multiprocessing
 from eechips.client.throttle import Limits, Throttle
 from eechips.errors import ConfigurationError
-throttle = Throttle(None, Limits(in_flight=1), seats=1)
+throttle = Throttle(None, Limits(in_flight=1), clients=1)
 throttle.reclaim(0)
 try:
-    Throttle(multiprocessing.get_context("spawn"), Limits(in_flight=1), seats=2)
+    Throttle(multiprocessing.get_context("spawn"), Limits(in_flight=1), clients=2)
 except ConfigurationError as error:
     print(error)
 """
@@ -102,9 +102,9 @@ def test_what_a_run_has_learned_of_the_quota_is_given_up_without_locks(
     without_locks: dict[str, str], tmp_path: Path
 ) -> None:
     code = """
-from eechips.client import limits
-limits.remember("https://example.com", "p", limits.Learned(7, False, "2026-01-01T00:00:00Z"))
-print(limits.recall("https://example.com", "p"))
+from eechips.client import learned_limits
+learned_limits.remember("https://example.com", "p", learned_limits.Learned(7, False, "2026-01-01T00:00:00Z"))
+print(learned_limits.recall("https://example.com", "p"))
 """
     assert told({**without_locks, "EECHIPS_CACHE": str(tmp_path)}, code) == "None"
     assert "Learned(" in told({**os.environ, "EECHIPS_CACHE": str(tmp_path)}, code)

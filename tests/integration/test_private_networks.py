@@ -14,7 +14,7 @@ import pytest
 from requests.adapters import HTTPAdapter
 
 from eechips.catalogs.fetch import Pace, fetch
-from eechips.client.sessions import open_session
+from eechips.client.http_sessions import open_session
 from eechips.client.transport import Timeouts
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import PermanentError

@@ -14,7 +14,7 @@ from rasterio.windows import Window, from_bounds
 from rio_cogeo import cog_validate
 
 import eechips
-from eechips.client.split import LIMITS
+from eechips.client.chip_parts import PIXEL_LIMITS
 from eechips.emulator.assets import ingest
 from tests.conftest import Server
 from tests.integration.real_store import NAIP
@@ -70,7 +70,7 @@ def test_the_largest_raster_is_the_source_byte_for_byte(
     path = make(scenes_server, tmp_path / "out", f"{SCENE}/20230601")
     with rasterio.open(scenes[1][0]) as source, rasterio.open(path) as mosaic:
         whole = Window(0, 0, source.width, source.height)
-        assert source.width * source.height * 5 * 3 > LIMITS["pixels"].bytes
+        assert source.width * source.height * 5 * 3 > PIXEL_LIMITS["pixels"].bytes
         assert mosaic.read().tobytes() == source.read().tobytes()
         assert np.array_equal(mosaic.read_masks(), source.read_masks())
         assert (mosaic.transform, mosaic.crs, mosaic.dtypes) == (source.transform, source.crs, source.dtypes)
@@ -122,7 +122,7 @@ def test_a_composite_above_the_limit_is_that_of_numpy(
         rows, columns = slice(row, row + mosaic.height), slice(column, column + mosaic.width)
         assert min(row, column) > 0
         if reducer == "median":  # four bands and the mask, 4 + 1 bytes each
-            assert mosaic.width * mosaic.height * 5 * 5 > LIMITS["pixels"].bytes
+            assert mosaic.width * mosaic.height * 5 * 5 > PIXEL_LIMITS["pixels"].bytes
         assert np.array_equal(mosaic.read(), expected[:, rows, columns].astype(mosaic.dtypes[0]))
         assert mosaic.dataset_mask().all()
         assert mosaic.transform == transform * transform.translation(column, row)

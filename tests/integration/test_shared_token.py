@@ -24,7 +24,7 @@ import pytest
 from eechips.client.credentials import find_credentials
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import EechipsError
@@ -55,7 +55,7 @@ def work(url: str, credentials: Any, shared: SharedToken, throttle: Throttle, se
         setting._GCE_METADATA_HOST = url.partition("//")[2]
     now = 0.0
     transport = Transport(
-        url, throttle.seat(seat), IMPATIENT, Timeouts(5, 5, 10), credentials=credentials, shared_token=shared,
+        url, throttle.client(seat), IMPATIENT, Timeouts(5, 5, 10), credentials=credentials, shared_token=shared,
         clock=lambda: now,
     )  # fmt: skip
     while (moment := pipe.recv()) is not None:
@@ -73,8 +73,10 @@ class Workers:
     def __init__(self, server: TokenServer, credentials: Any, context: BaseContext, count: int) -> None:
         self._server = server
         if context.get_start_method() == "forkserver":
-            context.set_forkserver_preload([__name__, "eechips.client.sessions", "ee", "google.oauth2.credentials"])
-        self._throttle = throttle = Throttle(context, Limits(in_flight=count, start=count), seats=count)
+            context.set_forkserver_preload(
+                [__name__, "eechips.client.http_sessions", "ee", "google.oauth2.credentials"]
+            )
+        self._throttle = throttle = Throttle(context, QuotaLimits(in_flight=count, start=count), clients=count)
         shared = SharedToken(is_shared=True)
         self.pipes: list[Pipe] = []
         self.processes: list[BaseProcess] = []

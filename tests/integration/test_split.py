@@ -16,8 +16,8 @@ import pytest
 import shapely
 
 import eechips
-from eechips.client.fetch import Fetcher
-from eechips.client.pixels import Method
+from eechips.client.chip_parameters import Method
+from eechips.client.fetcher import Fetcher
 from eechips.engine import RunConfig, run
 from eechips.engine.fetch_result import fetch_chip
 from eechips.engine.run import connect

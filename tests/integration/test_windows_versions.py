@@ -24,9 +24,9 @@ from rasterio.windows import Window
 
 import eechips
 from eechips.cli import main
+from eechips.client.current_transport import use_transport
 from eechips.client.retry import RetryPolicy
-from eechips.client.surroundings import surrounded
-from eechips.client.throttle import Limits, Stopped, Throttle
+from eechips.client.throttle import QuotaLimits, Stopped, Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError
@@ -219,20 +219,20 @@ class Surroundings:
     """A transport as a run has it."""
 
     def __init__(self, policy: RetryPolicy, timeouts: Timeouts) -> None:
-        self.throttle = Throttle(worker_context(), Limits(1, 1, learns=False), seats=1)
-        self.transport = Transport("", self.throttle.seat(0), policy, timeouts)
+        self.throttle = Throttle(worker_context(), QuotaLimits(1, 1, learns=False), clients=1)
+        self.transport = Transport("", self.throttle.client(0), policy, timeouts)
 
 
 def test_a_window_is_as_patient_as_its_run(bucket: Bucket) -> None:
     unit = next(plan_windows(SCENE, max_memory=MEMORY))
     run = Surroundings(RetryPolicy(retries=3, delay=0.01), Timeouts())
     bucket.refusals[:] = [503] * 50
-    with surrounded(run.transport), run.transport.metered() as usage, pytest.raises(TransientError):
+    with use_transport(run.transport), run.transport.metered() as usage, pytest.raises(TransientError):
         read_window(unit)
     assert (usage.requests, usage.repeats) == (4, 3)
     del bucket.refusals[:]
     bucket.cuts = 2
-    with surrounded(run.transport):
+    with use_transport(run.transport):
         found = read_window(unit)
     assert bucket.cuts == 0
     assert np.array_equal(found, read_window(unit))
@@ -243,7 +243,7 @@ def test_bytes_that_gdal_reads_count(bucket: Bucket, tmp_path: Path) -> None:
     run = Surroundings(RetryPolicy(), Timeouts())
     for _ in range(2):
         del bucket.ranges[:]
-        with surrounded(run.transport), run.transport.metered() as usage:
+        with use_transport(run.transport), run.transport.metered() as usage:
             read_window(unit)
         assert usage.received == sum(end - first for _, first, end in bucket.ranges) > 100_000
     words = {"href": SCENE, "max_memory": MEMORY}
@@ -258,7 +258,7 @@ def test_silence_ends_when_the_run_s_time_out_says(bucket: Bucket) -> None:
     run = Surroundings(RetryPolicy(retries=0), Timeouts(read=1.0))
     bucket.silence = 60.0
     began = time.monotonic()
-    with surrounded(run.transport), pytest.raises(TransientError):
+    with use_transport(run.transport), pytest.raises(TransientError):
         read_window(unit)
     assert time.monotonic() - began < 20
 
@@ -271,7 +271,7 @@ def test_a_window_that_waits_ends_with_the_run(bucket: Bucket) -> None:
 
     def read() -> None:
         try:
-            with surrounded(run.transport):
+            with use_transport(run.transport):
                 read_window(unit)
         except BaseException as error:  # noqa: BLE001 - looked at below
             ended.append(error)

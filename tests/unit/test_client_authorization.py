@@ -17,7 +17,7 @@ from eechips.client.authorization import Authorizer
 from eechips.client.credentials import find_credentials
 from eechips.client.retry import RetryPolicy
 from eechips.client.shared_token import SharedToken
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import ConfigurationError, TransientError, UnreachableError
 from tests.token_server import TokenServer, token_server
@@ -42,13 +42,13 @@ class Clocked:
         shared_token: SharedToken | None = None,
     ) -> None:
         context = multiprocessing.get_context("spawn")
-        self.throttle = Throttle(context, Limits(in_flight=8, start=8), seats=1)
-        seat = self.throttle.seat(0)
-        seat.pause = server.advance  # type: ignore[method-assign]
+        self.throttle = Throttle(context, QuotaLimits(in_flight=8, start=8), clients=1)
+        quota = self.throttle.client(0)
+        quota.pause = server.advance  # type: ignore[method-assign]
         timeouts = Timeouts(connect=5, read=5, total=10)
         self.transport = Transport(
             server.url,
-            seat,
+            quota,
             policy,
             timeouts,
             credentials=credentials,
@@ -86,13 +86,13 @@ def test_a_token_that_expires_while_its_request_waits_for_a_slot_is_replaced(ser
     assert asking.ask() == 200
     answers: list[int] = []
     waiting = threading.Thread(target=lambda: answers.append(asking.ask()))
-    with ThreadPoolExecutor() as pool, asking.throttle.seat(0).slot():
-        slots = [asking.throttle.seat(0).slot() for _ in range(7)]
-        for slot in slots:
+    with ThreadPoolExecutor() as pool, asking.throttle.client(0).permit():
+        permits = [asking.throttle.client(0).permit() for _ in range(7)]
+        for slot in permits:
             slot.__enter__()
         waiting.start()
         pool.submit(server.advance, 3600).result()
-        for slot in slots:
+        for slot in permits:
             slot.__exit__(None, None, None)
         waiting.join(60)
     assert answers == [200]

@@ -13,9 +13,9 @@ import ee._state
 import pytest
 
 from eechips.client.compatibility import TESTED, check_client
-from eechips.client.connection import Target, connect
+from eechips.client.connection import ServiceTarget, connect
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.client.transport import Timeouts
 from eechips.errors import ConfigurationError
 
@@ -52,11 +52,11 @@ def test_a_client_that_has_changed_is_told_and_not_used(
     monkeypatch.delattr(sys.modules[module], name)
     with pytest.raises(ConfigurationError, match=rf"earthengine-api \d[\d.]+ differs .*{re.escape(told)}.*pip install"):
         check_client()
-    throttle = Throttle(multiprocessing.get_context("spawn"), Limits(in_flight=1), seats=1)
-    target = Target("http://127.0.0.1:1", "p", None)
+    throttle = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=1), clients=1)
+    target = ServiceTarget("http://127.0.0.1:1", "p", None)
     with (
         pytest.raises(ConfigurationError, match="differs"),
-        connect(target, throttle.seat(0), RetryPolicy(), Timeouts()),
+        connect(target, throttle.client(0), RetryPolicy(), Timeouts()),
     ):
         pass
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from eechips.client.congestion import Cell, Controller
+from eechips.client.congestion import Cell, CongestionController
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Simulation:
 
     def __post_init__(self) -> None:
         self.cells = memoryview(bytearray(8 * len(Cell))).cast("d")
-        self.controller = Controller(self.cells)
+        self.controller = CongestionController(self.cells)
         self.controller.begin(self.start, self.ceiling, 0.0, ramps=self.ramps, free=self.free)
         self._number = itertools.count()
 
@@ -149,7 +149,7 @@ def test_restricted_mode_halves_the_limit_at_once_and_ends() -> None:
 
 def test_a_stray_announcement_changes_nothing() -> None:
     cells = memoryview(bytearray(8 * len(Cell))).cast("d")
-    controller = Controller(cells)
+    controller = CongestionController(cells)
     controller.begin(40.0, 40.0, 0.0, ramps=False)
     for step in range(1000):
         controller.answered(40, step * 0.01, restricted=step % 100 == 50)
@@ -185,7 +185,7 @@ def test_a_large_quota_is_found_by_doublings_that_pay() -> None:
 
 def test_slots_that_are_not_used_do_not_grow() -> None:
     cells = memoryview(bytearray(8 * len(Cell))).cast("d")
-    controller = Controller(cells)
+    controller = CongestionController(cells)
     controller.begin(10.0, 100.0, 0.0, ramps=True)
     for step in range(100):
         controller.answered(3, step * 0.1, restricted=False)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from eechips.client.classify import classify_response, parse_error, renewal
+from eechips.client.classification import classify_response, next_renewal, parse_error
 from eechips.client.retry import RetryPolicy
-from eechips.client.service_errors import TABLE, Example, Kind, ServiceError, find
-from eechips.client.throttle import Limits, Throttle
-from eechips.client.transport import Request, Timeouts, Transport
+from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, Example, ServiceError, find_error
+from eechips.client.throttle import QuotaLimits, Throttle
+from eechips.client.transport import ClientRequest, Timeouts, Transport
 from eechips.errors import (
     ConfigurationError,
     EechipsError,
@@ -28,14 +28,14 @@ from eechips.errors import (
 from tests.answering import Answer, answering
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
-CLASSES: Mapping[Kind, type[EechipsError]] = {
-    Kind.TRANSIENT: TransientError,
-    Kind.TOO_LARGE: TooLargeError,
-    Kind.INDIVISIBLE: TooLargeError,
-    Kind.PERMANENT: PermanentError,
-    Kind.UNAVAILABLE: ProjectUnavailableError,
-    Kind.CONFIGURATION: ConfigurationError,
-    Kind.CREDENTIALS: ConfigurationError,
+CLASSES: Mapping[ErrorAction, type[EechipsError]] = {
+    ErrorAction.TRANSIENT: TransientError,
+    ErrorAction.TOO_LARGE: TooLargeError,
+    ErrorAction.INDIVISIBLE: TooLargeError,
+    ErrorAction.PERMANENT: PermanentError,
+    ErrorAction.UNAVAILABLE: ProjectUnavailableError,
+    ErrorAction.CONFIGURATION: ConfigurationError,
+    ErrorAction.CREDENTIALS: ConfigurationError,
 }
 
 
@@ -59,20 +59,20 @@ def body_of(example: Example) -> bytes:
 def asked(answer: Answer) -> EechipsError:
     """What the transport raises for an answer that a real server sends."""
     with answering(lambda *_: answer) as url:
-        seat = Throttle(multiprocessing.get_context(), Limits(in_flight=1, start=1), seats=1).seat(0)
-        transport = Transport(url, seat, RetryPolicy(retries=0, total=0.001), Timeouts())
+        quota = Throttle(multiprocessing.get_context(), QuotaLimits(in_flight=1, start=1), clients=1).client(0)
+        transport = Transport(url, quota, RetryPolicy(retries=0, total=0.001), Timeouts())
         try:
             with pytest.raises(EechipsError) as caught:
-                transport.post(Request(f"{url}/v1/projects/p/value:compute", "{}", {}), lambda body: body)
+                transport.post(ClientRequest(f"{url}/v1/projects/p/value:compute", "{}", {}), lambda body: body)
         finally:
             transport.close()
     return caught.value
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", SERVICE_ERRORS, ids=lambda row: row.name)
 def test_every_row_is_found_by_its_example_and_has_its_class_over_http(row: ServiceError) -> None:
     body = body_of(row.example)
-    assert find(row.example.code, parse_error(body)) is row
+    assert find_error(row.example.code, parse_error(body)) is row
     error = asked((row.example.code, {"Content-Type": "application/json"}, body))
     assert type(error) is CLASSES[row.kind]
     assert row.example.message.rstrip(".")[:150] in str(error)
@@ -84,7 +84,7 @@ def test_every_row_is_found_by_its_example_and_has_its_class_over_http(row: Serv
         assert row.cure.removeprefix("or ") in str(error)
 
 
-@pytest.mark.parametrize("row", [row for row in TABLE if row.example.reason], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in SERVICE_ERRORS if row.example.reason], ids=lambda row: row.name)
 def test_a_reason_counts_whatever_the_message_says(row: ServiceError) -> None:
     """Messages change; reasons do not. Rows whose message says more are found by that message alone."""
     changed = Example(row.example.code, row.example.status, "Nein.", row.example.reason, row.example.quota_limit)
@@ -93,7 +93,7 @@ def test_a_reason_counts_whatever_the_message_says(row: ServiceError) -> None:
 
 @pytest.mark.parametrize("status", [400, 403, 429])
 def test_a_quota_of_a_day_is_the_same_whatever_its_status(status: int) -> None:
-    daily = next(row for row in TABLE if row.name == "daily compute").example
+    daily = next(row for row in SERVICE_ERRORS if row.name == "daily compute").example
     assert type(classify_response(status, daily.message)) is ProjectUnavailableError
 
 
@@ -150,13 +150,13 @@ def test_an_error_that_was_cut_off_may_be_another_one_the_next_time(length: int)
 )
 def test_quotas_are_renewed_at_midnight_pacific_time(now: str, day: str, month: str) -> None:
     moment = datetime.fromisoformat(now).replace(tzinfo=timezone.utc)
-    assert renewal("day", moment).strftime("%Y-%m-%dT%H:%M") == day
-    assert renewal("month", moment).strftime("%Y-%m-%dT%H:%M") == month
+    assert next_renewal("day", moment).strftime("%Y-%m-%dT%H:%M") == day
+    assert next_renewal("month", moment).strftime("%Y-%m-%dT%H:%M") == month
 
 
 def test_the_documentation_lists_every_row() -> None:
     text = DOCS.read_text()
-    for row in TABLE:
+    for row in SERVICE_ERRORS:
         assert f"| {row.name} |" in text, f"docs/reference/errors.md lacks {row.name!r}"
         assert row.source in text
 
@@ -195,7 +195,7 @@ def test_the_details_of_an_error_say_how_long_a_quota_lasts_whatever_its_words(
 ) -> None:
     error = {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": message, "details": [detail]}
     body = parse_error(json.dumps({"error": error}).encode())
-    row = find(429, body)
+    row = find_error(429, body)
     assert row is not None
     if body.window:
         assert (row.period or "") == period

@@ -6,24 +6,24 @@ import contextlib
 import multiprocessing
 from dataclasses import dataclass, field
 
-from eechips.client.throttle import Limits, Share, Slot, Tally, Throttle
+from eechips.client.throttle import Permit, QuotaLimits, QuotaShare, Throttle, UsageDelta
 
 CONTEXT = multiprocessing.get_context("spawn")
 
 
 def host(slots: int) -> Throttle:
-    throttle = Throttle(CONTEXT, Limits(in_flight=1, start=1, learns=False), seats=1)
-    throttle.share(Share(slots, None, 0))
+    throttle = Throttle(CONTEXT, QuotaLimits(in_flight=1, start=1, learns=False), clients=1)
+    throttle.share(QuotaShare(slots, None, 0))
     return throttle
 
 
-def take(throttle: Throttle, held: contextlib.ExitStack, count: int) -> list[Slot]:
-    return [held.enter_context(throttle.seat(0).slot()) for _ in range(count)]
+def take(throttle: Throttle, held: contextlib.ExitStack, count: int) -> list[Permit]:
+    return [held.enter_context(throttle.client(0).permit()) for _ in range(count)]
 
 
 def reject(throttle: Throttle) -> None:
-    with throttle.seat(0).slot() as slot:
-        slot.status = 429
+    with throttle.client(0).permit() as permit:
+        permit.status = 429
 
 
 def test_what_was_let_in_is_the_limit_of_a_host_until_its_next_share() -> None:
@@ -32,7 +32,7 @@ def test_what_was_let_in_is_the_limit_of_a_host_until_its_next_share() -> None:
         take(throttle, held, 2)
         reject(throttle)
         assert throttle.limit == 2
-    throttle.share(Share(5, None, rejected=1))
+    throttle.share(QuotaShare(5, None, rejected=1))
     assert throttle.limit == 5
 
 
@@ -41,9 +41,9 @@ def test_a_share_from_before_the_last_rejection_raises_nothing() -> None:
     with contextlib.ExitStack() as held:
         take(throttle, held, 3)
         reject(throttle)
-    throttle.share(Share(4, None, rejected=0))
+    throttle.share(QuotaShare(4, None, rejected=0))
     assert throttle.limit == 3
-    throttle.share(Share(2, None, rejected=0))  # but it may lower
+    throttle.share(QuotaShare(2, None, rejected=0))  # but it may lower
     assert throttle.limit == 2
 
 
@@ -54,18 +54,18 @@ def test_a_host_keeps_one_slot() -> None:
 
 
 def answer(throttle: Throttle, *, restricted: bool) -> None:
-    with throttle.seat(0).slot() as slot:
-        slot.status, slot.is_restricted = 200, restricted
+    with throttle.client(0).permit() as permit:
+        permit.status, permit.is_restricted = 200, restricted
 
 
 def test_a_host_notices_the_restricted_mode_and_who_learns_heeds_it() -> None:
     throttle = host(10)
-    parent = Throttle(CONTEXT, Limits(in_flight=40, start=10, is_known=True), seats=2)
+    parent = Throttle(CONTEXT, QuotaLimits(in_flight=40, start=10, is_known=True), clients=2)
     for _ in range(5):
         answer(throttle, restricted=True)
     assert throttle.is_restricted
     assert throttle.limit == 10  # its share is the other's business
-    parent.absorb(1, Tally(5, 0, 0, 10, throttle.limit, throttle.is_restricted), wanted=100)
+    parent.absorb(1, UsageDelta(5, 0, 0, 10, throttle.limit, throttle.is_restricted), wanted=100)
     assert parent.is_restricted
     assert parent.limit == 5
     for _ in range(5):
@@ -81,7 +81,7 @@ class Fleet:
     parent: Throttle
     hosts: int
     clock: float = 0.0
-    shares: list[Share] = field(default_factory=list)
+    shares: list[QuotaShare] = field(default_factory=list)
     told: list[list[int]] = field(default_factory=list)
     rejected: int = 0
     answered: int = 0
@@ -92,9 +92,9 @@ class Fleet:
         for number, share in enumerate(self.shares):
             self.told[number][1] = share.slots
 
-    def share(self, number: int) -> Share:
+    def share(self, number: int) -> QuotaShare:
         whole, rest = divmod(self.parent.limit, self.hosts)
-        return Share(whole + (number < rest), None, self.parent.rejected_of(number + 1))
+        return QuotaShare(whole + (number < rest), None, self.parent.rejected_of(number + 1))
 
     def turn(self, number: int) -> None:
         """One request of a host is over; if all together use more than the quota, the next is rejected."""
@@ -104,7 +104,7 @@ class Fleet:
             rejections, limit = 1, max(1, limit - 1)
             self.rejected += 1
         self.answered += 1
-        tally = Tally(1 + rejections, rejections, 0, limit, limit, is_restricted=False)
+        tally = UsageDelta(1 + rejections, rejections, 0, limit, limit, is_restricted=False)
         self.parent.absorb(number + 1, tally, wanted=1000)
         share, self.shares[number] = self.shares[number], self.share(number)  # it comes with the next task
         known += rejections
@@ -113,8 +113,8 @@ class Fleet:
 
 def fleet(quota: int, start: int, hosts: int) -> tuple[Fleet, list[int]]:
     seconds = [0.0]
-    limits = Limits(in_flight=200, start=start, is_known=True)
-    parent = Throttle(CONTEXT, limits, seats=hosts + 1, clock=lambda: seconds[0])
+    limits = QuotaLimits(in_flight=200, start=start, is_known=True)
+    parent = Throttle(CONTEXT, limits, clients=hosts + 1, clock=lambda: seconds[0])
     made = Fleet(quota, parent, hosts)
     course = []
     for turn in range(6000):

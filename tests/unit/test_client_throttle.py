@@ -13,30 +13,30 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from eechips.client.throttle import Limits, Seat, Stopped, Throttle
+from eechips.client.throttle import QuotaClient, QuotaLimits, Stopped, Throttle
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
 
 
-def make(in_flight: int = 4, rate: float | None = None, seats: int = 4, method: str = METHODS[0]) -> Throttle:
-    limits = Limits(in_flight=in_flight, start=in_flight, rate=rate)
-    return Throttle(multiprocessing.get_context(method), limits, seats=seats)
+def make(in_flight: int = 4, rate: float | None = None, clients: int = 4, method: str = METHODS[0]) -> Throttle:
+    limits = QuotaLimits(in_flight=in_flight, start=in_flight, rate=rate)
+    return Throttle(multiprocessing.get_context(method), limits, clients=clients)
 
 
-def reject(seat: Seat, retry_after: float | None = None) -> None:
-    with seat.slot() as slot:
-        slot.status, slot.retry_after = 429, retry_after
+def reject(quota: QuotaClient, retry_after: float | None = None) -> None:
+    with quota.permit() as permit:
+        permit.status, permit.retry_after = 429, retry_after
 
 
-def answer(seat: Seat) -> None:
-    with seat.slot() as slot:
-        slot.status = 200
+def answer(quota: QuotaClient) -> None:
+    with quota.permit() as permit:
+        permit.status = 200
 
 
 def test_slots_are_limited_and_given_back() -> None:
     throttle = make(in_flight=2)
-    seat = throttle.seat(1)
-    with seat.slot(), seat.slot():
+    quota = throttle.client(1)
+    with quota.permit(), quota.permit():
         assert throttle.in_flight == 2
         got = threading.Event()
         threading.Thread(target=lambda: _hold(throttle, 2, got), daemon=True).start()
@@ -45,24 +45,24 @@ def test_slots_are_limited_and_given_back() -> None:
     assert throttle.sent == 3
 
 
-def _hold(throttle: Throttle, seat: int, got: threading.Event) -> None:
-    with throttle.seat(seat).slot():
+def _hold(throttle: Throttle, quota: int, got: threading.Event) -> None:
+    with throttle.client(quota).permit():
         got.set()
 
 
 def test_a_slot_is_given_back_when_the_request_fails() -> None:
     throttle = make()
-    with pytest.raises(ValueError, match="x"), throttle.seat(1).slot():
+    with pytest.raises(ValueError, match="x"), throttle.client(1).permit():
         raise ValueError("x")
     assert throttle.in_flight == 0
 
 
 def test_the_rate_is_kept() -> None:
     throttle = make(rate=100.0, in_flight=100)
-    seat = throttle.seat(1)
+    quota = throttle.client(1)
     began = time.monotonic()
     for _ in range(60):
-        with seat.slot():
+        with quota.permit():
             pass
     elapsed = time.monotonic() - began
     assert elapsed * 100 + 11 >= 60  # never more than the burst and what flowed in since
@@ -71,49 +71,49 @@ def test_the_rate_is_kept() -> None:
 def test_retry_after_closes_the_throttle_for_all() -> None:
     throttle = make()
     began = time.monotonic()
-    reject(throttle.seat(1), 0.3)
-    with throttle.seat(2).slot():
+    reject(throttle.client(1), 0.3)
+    with throttle.client(2).permit():
         assert time.monotonic() - began >= 0.29
     assert throttle.rejected == 1
 
 
 def test_a_pause_ends_when_the_run_stops() -> None:
     throttle = make()
-    seat = throttle.seat(1)
-    seat.pause(0.0)
+    quota = throttle.client(1)
+    quota.pause(0.0)
     threading.Timer(0.1, throttle.stop).start()
     began = time.monotonic()
     with pytest.raises(Stopped):
-        seat.pause(60.0)
+        quota.pause(60.0)
     assert time.monotonic() - began < 50
-    with throttle.seat(1).slot():  # what has begun may finish
+    with throttle.client(1).permit():  # what has begun may finish
         assert throttle.is_stopped
 
 
 def test_a_closed_throttle_does_not_hold_up_a_run_that_stops() -> None:
     throttle = make()
-    reject(throttle.seat(1), 3600.0)
+    reject(throttle.client(1), 3600.0)
     threading.Timer(0.1, throttle.stop).start()
     began = time.monotonic()
-    with pytest.raises(Stopped), throttle.seat(1).slot():
+    with pytest.raises(Stopped), throttle.client(1).permit():
         pass
     assert time.monotonic() - began < 50
 
 
 def test_seats_are_counted() -> None:
     with pytest.raises(ValueError, match="seat 4 of 4"):
-        make().seat(4)
+        make().client(4)
 
 
-def _child(throttle: Throttle, seat: int, pipe: Connection, die: bool) -> None:
+def _child(throttle: Throttle, quota: int, pipe: Connection, die: bool) -> None:
     if die:
-        with throttle.seat(seat).slot():
+        with throttle.client(quota).permit():
             pipe.send("held")
             pipe.recv()
     deadline = time.monotonic() + 1.0
     count = 0
     while time.monotonic() < deadline:
-        with throttle.seat(seat).slot():
+        with throttle.client(quota).permit():
             assert throttle.in_flight <= 3
             count += 1
             time.sleep(0.005)
@@ -123,11 +123,11 @@ def _child(throttle: Throttle, seat: int, pipe: Connection, die: bool) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_processes_share_the_slots(method: str) -> None:
     context = multiprocessing.get_context(method)
-    throttle = make(in_flight=3, seats=5, method=method)
+    throttle = make(in_flight=3, clients=5, method=method)
     children = []
-    for seat in range(1, 5):
+    for quota in range(1, 5):
         ours, theirs = context.Pipe()
-        child = context.Process(target=_child, args=(throttle, seat, theirs, False))
+        child = context.Process(target=_child, args=(throttle, quota, theirs, False))
         child.start()
         children.append((child, ours))
     counts = []
@@ -143,7 +143,7 @@ def test_processes_share_the_slots(method: str) -> None:
 
 def test_the_slots_of_a_killed_process_come_back() -> None:
     context = multiprocessing.get_context(METHODS[0])
-    throttle = make(in_flight=1, seats=3)
+    throttle = make(in_flight=1, clients=3)
     ours, theirs = context.Pipe()
     child = context.Process(target=_child, args=(throttle, 1, theirs, True))
     child.start()
@@ -153,7 +153,7 @@ def test_the_slots_of_a_killed_process_come_back() -> None:
     child.join()
     assert throttle.in_flight == 1
     throttle.reclaim(1)
-    with throttle.seat(2).slot():
+    with throttle.client(2).permit():
         assert throttle.in_flight == 1
 
 
@@ -162,12 +162,12 @@ def test_a_unit_under_way_goes_first() -> None:
     order: list[str] = []
 
     def take(name: str, *, is_next: bool) -> None:
-        with throttle.seat(1).slot(is_next=is_next):
+        with throttle.client(1).permit(is_next=is_next):
             order.append(name)
 
     first = [threading.Thread(target=take, args=(f"new {n}",), kwargs={"is_next": False}) for n in range(3)]
     then = threading.Thread(target=take, args=("next",), kwargs={"is_next": True})
-    with throttle.seat(2).slot():
+    with throttle.client(2).permit():
         for thread in (*first, then):
             thread.start()
         _until(lambda: throttle._sum(2) + throttle._sum(3) == 4)
@@ -186,16 +186,16 @@ def _until(condition: Callable[[], bool]) -> None:
 
 def test_the_limit_is_learned_from_rejections_and_answers() -> None:
     context = multiprocessing.get_context(METHODS[0])
-    throttle = Throttle(context, Limits(in_flight=100), seats=2)
-    seat = throttle.seat(1)
+    throttle = Throttle(context, QuotaLimits(in_flight=100), clients=2)
+    quota = throttle.client(1)
     assert throttle.limit == 10
     with contextlib.ExitStack() as stack:
-        slots = [stack.enter_context(seat.slot()) for _ in range(10)]
-        for slot in slots:
-            slot.status = 200
+        permits = [stack.enter_context(quota.permit()) for _ in range(10)]
+        for permit in permits:
+            permit.status = 200
     assert throttle.limit > 10  # every answer adds a slot, until the first rejection
     before = throttle.limit
-    reject(seat)
+    reject(quota)
     assert throttle.limit == before - 1
     assert throttle.rejected == 1
 
@@ -203,20 +203,20 @@ def test_the_limit_is_learned_from_rejections_and_answers() -> None:
 def test_the_ceiling_is_kept() -> None:
     throttle = make(in_flight=2)
     for _ in range(50):
-        with throttle.seat(1).slot() as one, throttle.seat(1).slot() as other:
+        with throttle.client(1).permit() as one, throttle.client(1).permit() as other:
             one.status = other.status = 200
     assert throttle.limit == 2
 
 
 def test_a_budget_of_requests_is_never_exceeded() -> None:
     context = multiprocessing.get_context(METHODS[0])
-    throttle = Throttle(context, Limits(in_flight=8, requests=5), seats=2)
+    throttle = Throttle(context, QuotaLimits(in_flight=8, requests=5), clients=2)
     sent = []
 
     def work() -> None:
         try:
             for _ in range(5):
-                answer(throttle.seat(1))
+                answer(throttle.client(1))
                 sent.append(1)
         except Stopped:
             return
@@ -232,35 +232,35 @@ def test_a_budget_of_requests_is_never_exceeded() -> None:
 
 def test_a_budget_of_bytes_ends_the_run() -> None:
     context = multiprocessing.get_context(METHODS[0])
-    throttle = Throttle(context, Limits(in_flight=8, received=1000), seats=2)
+    throttle = Throttle(context, QuotaLimits(in_flight=8, received=1000), clients=2)
     for _ in range(2):
-        with throttle.seat(1).slot() as slot:
-            slot.status, slot.received = 200, 600
+        with throttle.client(1).permit() as permit:
+            permit.status, permit.received = 200, 600
     assert throttle.is_spent
-    with pytest.raises(Stopped), throttle.seat(1).slot():
+    with pytest.raises(Stopped), throttle.client(1).permit():
         pass
 
 
 def test_while_the_service_is_away_one_asks_and_the_others_wait() -> None:
     throttle = make()
-    seat = throttle.seat(1)
-    assert seat.await_service(1.0)  # it is there
-    with seat.slot() as slot:
-        slot.is_unreachable = True
+    quota = throttle.client(1)
+    assert quota.await_service(1.0)  # it is there
+    with quota.permit() as permit:
+        permit.is_unreachable = True
     assert throttle.offline_since is not None
-    assert seat.await_service(60.0)  # the one that asks
+    assert quota.await_service(60.0)  # the one that asks
     began = time.monotonic()
-    assert not seat.await_service(0.0)
+    assert not quota.await_service(0.0)
     assert time.monotonic() - began < 50
-    threading.Timer(0.2, answer, [throttle.seat(2)]).start()
-    assert seat.await_service(60.0)  # the answer of another tells everybody
+    threading.Timer(0.2, answer, [throttle.client(2)]).start()
+    assert quota.await_service(60.0)  # the answer of another tells everybody
     assert throttle.offline_since is None
 
 
 def test_no_minute_has_more_than_sixty_times_the_rate() -> None:
     now = [1000.0]
     context = multiprocessing.get_context(METHODS[0])
-    throttle = Throttle(context, Limits(in_flight=10**6, rate=100.0), seats=2, clock=lambda: now[0])
+    throttle = Throttle(context, QuotaLimits(in_flight=10**6, rate=100.0), clients=2, clock=lambda: now[0])
     sent = 0
     while now[0] < 1060.0:
         sent += 1
@@ -275,9 +275,9 @@ def test_threads_share_a_throttle_without_semaphores_of_processes(monkeypatch: p
         raise OSError(38, "Function not implemented")  # as where there is no /dev/shm
 
     monkeypatch.setattr(_multiprocessing, "SemLock", missing)
-    throttle = Throttle(None, Limits(in_flight=1, start=1), seats=1)
-    seat = throttle.seat(0)
-    threads = [threading.Thread(target=answer, args=(seat,)) for _ in range(8)]
+    throttle = Throttle(None, QuotaLimits(in_flight=1, start=1), clients=1)
+    quota = throttle.client(0)
+    threads = [threading.Thread(target=answer, args=(quota,)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -287,10 +287,10 @@ def test_threads_share_a_throttle_without_semaphores_of_processes(monkeypatch: p
 
 def test_a_paused_process_that_waits_for_a_slot_does_not_starve_the_others() -> None:
     context = multiprocessing.get_context(METHODS[0])
-    throttle = make(in_flight=1, seats=3)
+    throttle = make(in_flight=1, clients=3)
     ours, theirs = context.Pipe()
     child = context.Process(target=_next, args=(throttle, 1, theirs))
-    with throttle.seat(2).slot():
+    with throttle.client(2).permit():
         child.start()
         assert ours.poll(60)
         _until(lambda: throttle._sum(3) == 1)
@@ -307,7 +307,7 @@ def test_a_paused_process_that_waits_for_a_slot_does_not_starve_the_others() -> 
     assert child.exitcode == 0
 
 
-def _next(throttle: Throttle, seat: int, pipe: Connection) -> None:
+def _next(throttle: Throttle, quota: int, pipe: Connection) -> None:
     pipe.send("waits")
-    with throttle.seat(seat).slot(is_next=True):
+    with throttle.client(quota).permit(is_next=True):
         pass

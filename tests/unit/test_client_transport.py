@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.client.transport import Timeouts, Transport
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from tests.answering import answering
@@ -37,10 +37,10 @@ def service() -> Iterator[Service]:
 
 def make(service: Service, **options: Any) -> tuple[Transport, Throttle]:
     context = multiprocessing.get_context("spawn")
-    throttle = Throttle(context, Limits(in_flight=4, start=4), seats=1)
+    throttle = Throttle(context, QuotaLimits(in_flight=4, start=4), clients=1)
     policy = options.pop("policy", RetryPolicy(retries=3, delay=0.01, max_delay=0.02))
     timeouts = options.pop("timeouts", Timeouts(connect=2, read=2, total=3))
-    return Transport(service.url, throttle.seat(0), policy, timeouts, **options), throttle
+    return Transport(service.url, throttle.client(0), policy, timeouts, **options), throttle
 
 
 def url_of(service: Service) -> str:
@@ -155,12 +155,12 @@ def test_documents_are_asked_for_once_and_then_known(service: Service) -> None:
         first.request(f"{service.url}/$discovery/rest?version=v1")
     first.request(f"{service.url}/v1/projects/p/algorithms")
     assert service.count("discovery") == 2
-    documents = first.documents
-    assert documents is not None
+    discovery = first.discovery
+    assert discovery is not None
     service.forget()
-    second, throttle = make(service, documents=documents)
-    assert second.request(f"{service.url}/$discovery/rest?version=v1")[1] == documents.discovery
-    assert second.request(f"{service.url}/v1/projects/p/algorithms")[1] == documents.algorithms
+    second, throttle = make(service, discovery=discovery)
+    assert second.request(f"{service.url}/$discovery/rest?version=v1")[1] == discovery.discovery
+    assert second.request(f"{service.url}/v1/projects/p/algorithms")[1] == discovery.algorithms
     assert service.requests == []
     assert throttle.sent == 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.client.classify import recipe_code
+from eechips.client.classification import raising_recipe_errors
 from eechips.engine.breaker import ALIKE_LIMIT, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
 from eechips.engine.records import failed
@@ -120,10 +120,10 @@ def test_internal_errors_in_a_row_stop_the_run_at_any_time() -> None:
 
 
 def test_what_the_recipe_raises_is_its_own_error_but_for_a_lack_of_memory() -> None:
-    with pytest.raises(RecipeError, match="KeyError: 'x'") as caught, recipe_code():
+    with pytest.raises(RecipeError, match="KeyError: 'x'") as caught, raising_recipe_errors():
         raise KeyError("x")
     assert "test_engine_breaker" in caught.value.traceback
-    with pytest.raises(MemoryError), recipe_code():
+    with pytest.raises(MemoryError), raising_recipe_errors():
         raise MemoryError
-    with pytest.raises(RecipeError, match="SystemExit: 3"), recipe_code():
+    with pytest.raises(RecipeError, match="SystemExit: 3"), raising_recipe_errors():
         raise SystemExit(3)

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.engine.dispatcher import Dispatcher, Interrupt
 from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
 from eechips.engine.outcome import Outcome
@@ -102,7 +102,7 @@ def test_each_unit_is_settled_once_whatever_is_reported_twice_late_or_lost(data:
     ):
         ledger.store_plan({}, map(planned, range(count)))
         store = LocalStore(Path(folder))
-        executor = Unreliable(Throttle(None, Limits(4, 4), seats=1), store, data)
+        executor = Unreliable(Throttle(None, QuotaLimits(4, 4), clients=1), store, data)
         dispatcher = Dispatcher(ledger, store, executor, progress, log, check=lambda: None)
         assert dispatcher.run(ledger.open_units(), count, Interrupt())
         counts = ledger.counts()

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import credentials as user_credentials
 
-from eechips.client.limits import Learned, remember
+from eechips.client.learned_limits import LearnedLimit, save_learned_limit
 from eechips.client.transport import is_loopback
 from eechips.engine import RunConfig
 from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, describe, examine
@@ -57,7 +57,7 @@ def test_all_is_well(service: Service, tmp_path: Path, monkeypatch: pytest.Monke
     assert found["quota"].detail == "nothing is known yet: the first run learns it"
     assert service.kinds == {"value": 3}
     assert not (tmp_path / "not").exists()
-    assert remember(service.url, "mine", Learned(17, True, "2026-01-01T00:00:00.000Z"))
+    assert save_learned_limit(service.url, "mine", LearnedLimit(17, True, "2026-01-01T00:00:00.000Z"))
     found = findings(tmp_path, service.url, project="mine")
     assert found["quota"].detail == "17 requests in flight, learned 2026-01-01T00:00:00.000Z, in restricted mode"
 

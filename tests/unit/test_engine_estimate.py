@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.transport import Exchange
+from eechips.client.transport import RequestLog
 from eechips.engine import RunConfig
 from eechips.engine.estimate import Meter, foresee
 from eechips.manifest.ledger import Totals
@@ -24,7 +24,7 @@ def metered(ends: list[float], seconds: float) -> Meter:
     moments = iter(ends)
     meter = Meter(lambda: next(moments))
     for _ in ends:
-        meter.note([Exchange("image:computePixels", 200, seconds, 100, 1, "2026-01-01T00:00:00.000Z")])
+        meter.note([RequestLog("image:computePixels", 200, seconds, 100, 1, "2026-01-01T00:00:00.000Z")])
     return meter
 
 

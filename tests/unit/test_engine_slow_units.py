@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.engine.dispatcher import Dispatcher, Interrupt
 from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle
 from eechips.engine.outcome import Outcome
@@ -144,7 +144,7 @@ def test_a_run_says_and_logs_what_takes_so_long(tmp_path: Path) -> None:
         Progress(1, 0, 4, stream=shown, clock=clock) as progress,
     ):
         ledger.store_plan({}, [planned(0)])
-        executor = Slow(Throttle(None, Limits(4, 4), seats=1), now)
+        executor = Slow(Throttle(None, QuotaLimits(4, 4), clients=1), now)
         dispatcher = Dispatcher(
             ledger, LocalStore(tmp_path), executor, progress, log, check=lambda: None,
             slow=SlowUnits(lambda: "Add .filterBounds(region).", clock), clock=clock,

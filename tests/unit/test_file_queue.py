@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.client.requests import Doubt
-from eechips.client.throttle import Tally
-from eechips.client.transport import Exchange
+from eechips.client.template_requests import TemplateMismatch
+from eechips.client.throttle import UsageDelta
+from eechips.client.transport import RequestLog
 from eechips.engine.beam_worker import ImmediateStore
 from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.file_queue import FileQueue, OutcomeBatch
@@ -44,9 +44,9 @@ RECORDS = st.builds(
     seconds=st.none() | st.floats(0, 1e6),
 )
 FILES = st.builds(lambda name, size: Staged(name, name, size, "0" * 64), TEXT, st.integers(0, 10**12))
-EXCHANGES = st.builds(
-    Exchange, kind=TEXT, status=st.none() | st.integers(100, 599), seconds=st.floats(0, 1e3), bytes=st.integers(0, 99),
-    attempt=st.integers(1, 9), ended=TEXT,
+REQUEST_LOGS = st.builds(
+    RequestLog, kind=TEXT, status=st.none() | st.integers(100, 599), seconds=st.floats(0, 1e3),
+    bytes=st.integers(0, 99), attempt=st.integers(1, 9), ended=TEXT,
 )  # fmt: skip
 
 
@@ -61,11 +61,13 @@ def events(draw: st.DrawFn) -> Finished | Lost:
         draw(RECORDS),
         files[0] if files else None,
         alike=draw(st.none() | TEXT.filter(bool)),
-        exchanges=tuple(draw(st.lists(EXCHANGES, max_size=2))),
+        request_logs=tuple(draw(st.lists(REQUEST_LOGS, max_size=2))),
         further=tuple(files[1:]),
         layers=tuple(draw(st.lists(st.tuples(TEXT, TEXT, TEXT), max_size=2))),
         is_exclusive=draw(st.booleans()),
-        doubts=tuple(draw(st.lists(st.builds(Doubt, TEXT, st.lists(st.integers(0, 2**40)).map(tuple)), max_size=2))),
+        mismatches=tuple(
+            draw(st.lists(st.builds(TemplateMismatch, TEXT, st.lists(st.integers(0, 2**40)).map(tuple)), max_size=2))
+        ),
     )
     return Finished(task, outcome)
 
@@ -75,7 +77,7 @@ def events(draw: st.DrawFn) -> Finished | Lost:
 def test_batches_are_read_as_they_were_written(told: list[Finished | Lost]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         queue = FileQueue(ImmediateStore(Path(folder)), TOKEN)
-        batch = OutcomeBatch("worker", tuple(told), Tally(5, 1, 99, 2, 4, False), ("host", 7))
+        batch = OutcomeBatch("worker", tuple(told), UsageDelta(5, 1, 99, 2, 4, False), ("host", 7))
         queue.write_batch([3], batch)
         (name,) = queue.batch_names()
         assert queue.read_batch(name) == batch

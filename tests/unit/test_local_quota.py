@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.engine.beam_worker import LocalQuota
 
 
@@ -30,17 +30,17 @@ def clock() -> Clock:
 
 def throttle_of(clock: Clock) -> Throttle:
     context = multiprocessing.get_context("spawn")
-    return Throttle(context, Limits(in_flight=1, start=1), seats=1, clock=clock)
+    return Throttle(context, QuotaLimits(in_flight=1, start=1), clients=1, clock=clock)
 
 
 def ask(throttle: Throttle, *, rejected: bool = False, restricted: bool = False) -> None:
     """One request while all other slots are in use, and its answer."""
-    seat = throttle.seat(0)
+    quota = throttle.client(0)
     with contextlib.ExitStack() as others:
         for _ in range(throttle.limit - 1):
-            others.enter_context(seat.slot())
-        with seat.slot() as slot:
-            slot.status, slot.is_restricted = 429 if rejected else 200, restricted
+            others.enter_context(quota.permit())
+        with quota.permit() as permit:
+            permit.status, permit.is_restricted = 429 if rejected else 200, restricted
 
 
 def test_slots_are_lent_and_given_back(clock: Clock) -> None:

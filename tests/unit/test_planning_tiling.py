@@ -11,7 +11,7 @@ import shapely
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eechips.client.split import LIMITS
+from eechips.client.chip_parts import PIXEL_LIMITS
 from eechips.geo.grid import Grid
 from eechips.planning.grid_alignment import aligned_grid, cover_region, join_at_antimeridian
 from eechips.planning.regions import parse_box
@@ -58,7 +58,7 @@ def test_every_pixel_is_in_one_window_that_lies_on_blocks(
     assert (covered(tiling, grid) == 1).all()
     longest = max(tiling.largest)
     assert edge is None or longest <= edge
-    for limits in LIMITS.values():  # the mask travels as one more band of the type
+    for limits in PIXEL_LIMITS.values():  # the mask travels as one more band of the type
         assert edge is not None or all(w.estimate_bytes(bands + 1, dtype) <= limits.bytes for w in windows)
         assert edge is not None or longest <= limits.side
     block = BLOCK if longest > BLOCK else 1

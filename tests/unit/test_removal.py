@@ -224,7 +224,7 @@ WRITTEN = {
     "catalogs/commit.py": "scratch folder",
     "catalogs/ingest.py": "scratch folder",
     "catalogs/update.py": "scratch folder",
-    "client/limits.py": "a lock, never written to",
+    "client/learned_limits.py": "a lock, never written to",
     "training/dataset_card.py": "scratch folder",
     "training/formats/tfrecord.py": "scratch folder of the pack",
     "training/formats/webdataset.py": "scratch folder of the pack",

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from eechips.client.scrub import scrub
+from eechips.client.redaction import redact
 from eechips.client.throttle import Throttle
 from eechips.engine.beam_worker import Posting
 from eechips.engine.executors.beam_submission import LOST, WRONG, PipelineJob
@@ -242,7 +242,7 @@ class _Pipeline:
         if self._process.returncode == 0:
             return None
         try:
-            reason = scrub(self._submission.failure.read_text())
+            reason = redact(self._submission.failure.read_text())
         except FileNotFoundError:
             return f"its process ended with status {self._process.returncode}"
         return reason

@@ -30,8 +30,8 @@ import dask.config
 import distributed
 
 from eechips import library_log
-from eechips.client.scrub import secrets_of
-from eechips.client.throttle import Share, Tally, Throttle
+from eechips.client.redaction import collect_secrets
+from eechips.client.throttle import QuotaShare, Throttle, UsageDelta
 from eechips.client.transport import is_loopback
 from eechips.engine.executors.dask_worker import DaskWorker, Orders
 from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
@@ -182,11 +182,11 @@ class Dask(Executor[_DaskHandle]):
             return 1
         return math.ceil(self._slots * self._share(handle).slots / max(1, self.throttle.limit))
 
-    def _share(self, handle: _DaskHandle) -> Share:
+    def _share(self, handle: _DaskHandle) -> QuotaShare:
         """The share of a worker: as many slots as every other's, or one more, and its part of the rate."""
         whole, rest = divmod(self.throttle.limit, len(self._handles))
         rate = None if self._orders.rate is None else self._orders.rate / len(self._handles)
-        return Share(whole + (self._handles.index(handle) < rest), rate, self.throttle.rejected_of(handle.number))
+        return QuotaShare(whole + (self._handles.index(handle) < rest), rate, self.throttle.rejected_of(handle.number))
 
     @property
     def _plugin_name(self) -> str:
@@ -212,7 +212,7 @@ class Dask(Executor[_DaskHandle]):
                 events.append(Lost(task, self._reason(future), blame=None))
         return events
 
-    def _gathered(self, good: list[tuple[_DaskHandle, Any]]) -> list[tuple[Outcome, Tally]]:
+    def _gathered(self, good: list[tuple[_DaskHandle, Any]]) -> list[tuple[Outcome, UsageDelta]]:
         """The results of tasks that are done. One that was lost with its worker is left out: each says whose it is.
 
         Dask waits for such a result until it has been computed again: for ever, as no other worker may do that.
@@ -231,7 +231,7 @@ class Dask(Executor[_DaskHandle]):
             there = set() if known is None else set(known["workers"])
             self._cancel([future for seat, future in good if seat.address not in there])
         try:
-            found: list[tuple[Outcome, Tally]] = gathering.result()
+            found: list[tuple[Outcome, UsageDelta]] = gathering.result()
         except (OSError, concurrent.futures.CancelledError, distributed.client.ClosedClientError):
             return []  # the connection broke
         return found
@@ -287,7 +287,7 @@ class Dask(Executor[_DaskHandle]):
             ConfigurationError: if there are any, and one of the addresses is of another machine and not encrypted.
         """
         parameters = self._orders.posting.duty.recipe.parameters
-        names = sorted(name for name, value in parameters.items() if secrets_of({name: value}))
+        names = sorted(name for name, value in parameters.items() if collect_secrets({name: value}))
         clear = next((address for address in addresses if not _is_private(address)), None)
         if names and clear is not None:
             raise ConfigurationError(
@@ -378,7 +378,7 @@ class Dask(Executor[_DaskHandle]):
                 self._ask("unregister_worker_plugin", self._reply, name=self._plugin_name)
 
 
-def execute(plugin: str, task: WorkUnit, share: Share) -> tuple[Outcome, Tally]:
+def execute(plugin: str, task: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
     """Executes a task in a worker of the cluster.
 
     Args:

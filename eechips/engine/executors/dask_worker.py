@@ -7,9 +7,9 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from eechips.client.connection import Target
-from eechips.client.documents import Documents
-from eechips.client.throttle import Limits, Share, Tally, Throttle
+from eechips.client.connection import ServiceTarget
+from eechips.client.discovery import Discovery
+from eechips.client.throttle import QuotaLimits, QuotaShare, Throttle, UsageDelta
 from eechips.engine.beam_worker import Posting
 from eechips.engine.outcome import Outcome
 from eechips.engine.worker import WorkerSetup, start_worker
@@ -34,7 +34,7 @@ class Orders:
     """
 
     posting: Posting
-    documents: Documents
+    discovery: Discovery
     probe: Path
     rate: float | None
 
@@ -54,15 +54,15 @@ class DaskWorker:
         orders.posting.check_version()
         target = _find_target(orders.posting)
         self._folder = temporary_folder_of(self)
-        documents = orders.documents.save(self._folder / "documents.json")
-        self._throttle = Throttle(None, Limits(in_flight=1, start=1, learns=False), seats=1)
+        discovery = orders.discovery.save(self._folder / "discovery.json")
+        self._throttle = Throttle(None, QuotaLimits(in_flight=1, start=1, learns=False), clients=1)
         is_elsewhere = isinstance(duty.store, LocalStore) and not orders.probe.exists()
-        setup = WorkerSetup(duty, target, documents)
-        self._worker = start_worker(setup, self._throttle.seat(0), RemoteStore() if is_elsewhere else None)
+        setup = WorkerSetup(duty, target, discovery)
+        self._worker = start_worker(setup, self._throttle.client(0), RemoteStore() if is_elsewhere else None)
         self._telling = threading.Lock()
         self._told = (0, 0, 0)
 
-    def execute(self, task: WorkUnit, share: Share) -> tuple[Outcome, Tally]:
+    def execute(self, task: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
         """Executes a task.
 
         Args:
@@ -81,16 +81,16 @@ class DaskWorker:
         self._throttle.stop()
         remove_tree(self._folder, Named())
 
-    def _tally(self) -> Tally:
+    def _tally(self) -> UsageDelta:
         throttle = self._throttle
         with self._telling:
             now = (throttle.sent, throttle.rejected, throttle.received)
             sent, rejected, received = (new - old for new, old in zip(now, self._told, strict=True))
             self._told = now
-            return Tally(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
+            return UsageDelta(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
 
 
-def _find_target(posting: Posting) -> Target:
+def _find_target(posting: Posting) -> ServiceTarget:
     try:
         return posting.find_target()
     except ConfigurationError as error:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from eechips.client.connection import Connection
-from eechips.client.sessions import throttle_others
+from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.throttle import Throttle
 from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
 from eechips.engine.outcome import Outcome
@@ -45,7 +45,7 @@ class Threads(Executor[WorkerHandle]):
         self._restore: Callable[[], None] | None = None
 
     def __enter__(self) -> Threads:
-        self._restore = throttle_others(self.throttle.seat(0), self._connection.target.endpoint)
+        self._restore = throttle_requests_library(self.throttle.client(0), self._connection.target.endpoint)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:

@@ -14,8 +14,16 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from eechips.client.scrub import scrub
-from eechips.client.service_errors import ErrorBody, Kind, Period, ServiceError, Window, find, window_of
+from eechips.client.redaction import redact
+from eechips.client.service_errors import (
+    ErrorAction,
+    ErrorBody,
+    Period,
+    QuotaWindow,
+    ServiceError,
+    find_error,
+    quota_window,
+)
 from eechips.errors import (
     ConfigurationError,
     EechipsError,
@@ -51,26 +59,26 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
     """
     if isinstance(body, str):
         body = ErrorBody(replace_control_characters(body))
-    text = scrub(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
-    row = find(status, body)
+    text = redact(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
+    row = find_error(status, body)
     if row is None and not body.is_whole:
         return ValidationError(f"the error was cut off on its way: {text}", status=status, retry_after=retry_after)
     if row is None:
         return UnknownServiceError(text, status=status)
-    if row.kind is Kind.TRANSIENT:
+    if row.kind is ErrorAction.TRANSIENT:
         return TransientError(text, status=status, retry_after=retry_after)
-    if row.kind in (Kind.TOO_LARGE, Kind.INDIVISIBLE):
+    if row.kind in (ErrorAction.TOO_LARGE, ErrorAction.INDIVISIBLE):
         return TooLargeError(text, status=status)
-    if row.kind is Kind.UNAVAILABLE:
+    if row.kind is ErrorAction.UNAVAILABLE:
         return _unavailable(row, text)
-    if row.kind is Kind.CREDENTIALS:
+    if row.kind is ErrorAction.CREDENTIALS:
         return ConfigurationError(f"Earth Engine refused the credentials ({text}). To go on: {row.cure}.")
-    if row.kind is Kind.CONFIGURATION:
+    if row.kind is ErrorAction.CONFIGURATION:
         return ConfigurationError(f"{text} To go on: {row.cure}.")
     return PermanentError(text, status=status)
 
 
-def renewal(period: Period, now: datetime) -> datetime:
+def next_renewal(period: Period, now: datetime) -> datetime:
     """When a quota is renewed.
 
     A quota of a day is renewed at midnight Pacific time: "the day ends at midnight Pacific time"
@@ -112,20 +120,20 @@ def _unavailable(row: ServiceError, text: str) -> ProjectUnavailableError:
     what = f"{row.cause[0].upper()}{row.cause[1:]} ({text.rstrip('.')})"
     if row.period is None:
         return ProjectUnavailableError(f"{what}. {_RESUME} when that has changed: {row.cure.removeprefix('or ')}.")
-    moment = renewal(row.period, datetime.now(timezone.utc))
+    moment = next_renewal(row.period, datetime.now(timezone.utc))
     name = "midnight Pacific time" if row.period == "day" else "the first of the month"
     return unavailable_until(f"{what}, until {name}", moment, row.cure)
 
 
-def is_passing(status: int) -> bool:
+def is_transient_status(status: int) -> bool:
     """Whether an HTTP status says that the same request may succeed later (RFC 9110, RFC 6585, RFC 8470)."""
     return status in (408, 425, 429) or status >= 500
 
 
 def can_split(error: TooLargeError) -> bool:
     """Whether a part of what was too large may be small enough."""
-    row = find(error.status or 400, ErrorBody(str(error)))
-    return row is None or row.kind is not Kind.INDIVISIBLE
+    row = find_error(error.status or 400, ErrorBody(str(error)))
+    return row is None or row.kind is not ErrorAction.INDIVISIBLE
 
 
 def classify_exception(error: BaseException) -> EechipsError | None:
@@ -167,7 +175,7 @@ def internal_error(error: BaseException) -> EechipsError:
 
 
 @contextlib.contextmanager
-def recipe_code(of_eechips: tuple[type[BaseException], ...] = (MemoryError,)) -> Iterator[None]:
+def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = (MemoryError,)) -> Iterator[None]:
     """Mark the recipe's own code: what it raises inside the block is the recipe's error.
 
     What the service answered stays what it is.
@@ -241,12 +249,12 @@ def parse_error(body: bytes) -> ErrorBody:
     )
 
 
-def _window(details: Sequence[Mapping[str, Any]]) -> Window:
+def _window(details: Sequence[Mapping[str, Any]]) -> QuotaWindow:
     """Over which the quota counts that ``google.rpc.ErrorInfo`` or ``google.rpc.QuotaFailure`` names."""
     for entry in details:
         for found in (*_dicts([entry.get("metadata")]), *_dicts(entry.get("violations"))):
             names = ("quota_limit", "quotaId", "quota_metric", "quotaMetric", "subject")
-            window = window_of(str(found.get("quota_unit", "")), [str(found[n]) for n in names if n in found])
+            window = quota_window(str(found.get("quota_unit", "")), [str(found[n]) for n in names if n in found])
             if window:
                 return window
     return ""
@@ -272,9 +280,9 @@ def _classify_auth(error: BaseException) -> EechipsError | None:
     import google.auth.exceptions
 
     if isinstance(error, google.auth.exceptions.TransportError):
-        return TransientError(f"could not refresh the credentials: {scrub(str(error))[:_MAX_MESSAGE]}")
+        return TransientError(f"could not refresh the credentials: {redact(str(error))[:_MAX_MESSAGE]}")
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
-        text = scrub(str(error.args[0] if error.args else error))[:_MAX_MESSAGE]
+        text = redact(str(error.args[0] if error.args else error))[:_MAX_MESSAGE]
         return ConfigurationError(f"the credentials do not work ({text}). To go on: {_AUTHENTICATE}.")
     return None
 
@@ -317,6 +325,6 @@ def _name(error: BaseException) -> str:
     nested = getattr(error.args[0], "reason", None) if error.args else None
     if isinstance(nested, BaseException):
         reason = nested
-    text = re.sub(r"<[^>]*>:? ?|HTTPS?ConnectionPool\([^)]*\):? ?", "", scrub(str(reason)))
+    text = re.sub(r"<[^>]*>:? ?|HTTPS?ConnectionPool\([^)]*\):? ?", "", redact(str(reason)))
     text = replace_control_characters(" ".join(text.split()))
     return f"{type(reason).__name__}: {text}"[:300] if text else type(reason).__name__

@@ -1,7 +1,7 @@
 """What is too large for one request: how it is cut, and which size worked.
 
 Nothing here talks to the service. A chip is cut into windows of its grid, a table into pages, a series into ranges of
-days; :mod:`eechips.client.fetch` asks for them.
+days; :mod:`eechips.client.fetcher` asks for them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from eechips.client.pixels import Method
+from eechips.client.chip_parameters import Method
 from eechips.errors import TooLargeError
 from eechips.geo.grid import Grid, Window
 
 if TYPE_CHECKING:
     from eechips.recipe import Chip
 
-LEAST_SIDE = 16
+MIN_SIDE = 16
 """Pixels: no side of a part is shorter, unless that of the chip is. What fails at this size fails at any."""
 
-MOST_CUTS = 6
+MAX_SPLITS = 6
 """How often a rejected part is cut into quarters. A rejection may take minutes, if the computation timed out."""
 
 _MOST_BYTES = 1 << 31  # of a chip, uncompressed: it is put together in memory, by every worker at once
@@ -31,7 +31,7 @@ _RGB = 3  # bands of what ``ee.Image.visualize`` makes
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PixelLimits:
     """The most that one request for pixels may ask for.
 
     Attributes:
@@ -45,20 +45,20 @@ class Limits:
     bands: int | None
 
 
-LIMITS: Mapping[Method, Limits] = {
-    "url": Limits(33_554_432, 10_000, None),
-    "pixels": Limits(50_331_648, 32_768, 1_024),
+PIXEL_LIMITS: Mapping[Method, PixelLimits] = {
+    "url": PixelLimits(33_554_432, 10_000, None),
+    "pixels": PixelLimits(50_331_648, 32_768, 1_024),
 }
 """By URL: https://developers.google.com/earth-engine/apidocs/ee-image-getdownloadurl. By computePixels:
 https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels. Both read 2026-11."""
 
 
-def likeness(chip: Chip) -> Hashable:
+def size_class(chip: Chip) -> Hashable:
     """What chips have in common that the service finds equally large at the same number of pixels."""
     return (chip.format, chip.bands, chip.dtype, bool(chip.visualization))
 
 
-def check_bands(chip: Chip, limits: Limits) -> None:
+def check_bands(chip: Chip, limits: PixelLimits) -> None:
     """Refuses a chip with more bands than a request may ask for: cutting its pixels does not help.
 
     Raises:
@@ -85,13 +85,13 @@ def check_memory(chip: Chip, whole: Window) -> None:
         )
 
 
-def hopeless(error: TooLargeError, what: str) -> TooLargeError:
+def unsplittable_error(error: TooLargeError, what: str) -> TooLargeError:
     """The error of what cannot be cut further, saying how small it was (``16x16 pixels are``)."""
     advice = "ask for fewer bands or a coarser scale, or simplify what is computed"
     return TooLargeError(f"{error} Even {what} too much: {advice}.", status=error.status)
 
 
-def fits(chip: Chip, window: Window, limits: Limits, most_pixels: int | None) -> bool:
+def fits(chip: Chip, window: Window, limits: PixelLimits, most_pixels: int | None) -> bool:
     """Whether a window of a chip may be asked for in one request, as far as that is known beforehand.
 
     Args:
@@ -105,25 +105,25 @@ def fits(chip: Chip, window: Window, limits: Limits, most_pixels: int | None) ->
     return most_pixels is None or window.pixels <= most_pixels
 
 
-def cut(window: Window, is_fit: Callable[[Window], bool]) -> Iterator[Window]:
+def split_window(window: Window, is_fit: Callable[[Window], bool]) -> Iterator[Window]:
     """Quarters, and quarters of them, until each fits or cannot be cut further; they tile the window."""
-    parts = (window,) if is_fit(window) else window.split(LEAST_SIDE)
+    parts = (window,) if is_fit(window) else window.split(MIN_SIDE)
     if len(parts) == 1:
         yield window
         return
     for part in parts:
-        yield from cut(part, is_fit)
+        yield from split_window(part, is_fit)
 
 
-def count_requests(chip: Chip, limits: Limits) -> int:
+def count_requests(chip: Chip, limits: PixelLimits) -> int:
     """Number of requests for pixels that a chip takes, as far as documented limits tell; 1 if its size is unknown."""
     if chip.size is None:
         return 1
     whole = Window(0, 0, *chip.size)
-    return sum(1 for _ in cut(whole, lambda window: fits(chip, window, limits, None)))
+    return sum(1 for _ in split_window(whole, lambda window: fits(chip, window, limits, None)))
 
 
-def part_of(chip: Chip, grid: Grid, window: Window) -> Chip:
+def part_request(chip: Chip, grid: Grid, window: Window) -> Chip:
     """The request for a window of a chip.
 
     Parts of a JPEG are PNGs: they lose nothing, and the picture that is put together of them is compressed once.
@@ -162,7 +162,7 @@ class _Known:
     successes: int = 0
 
 
-class Sizes:
+class RequestSizes:
     """Remembers the sizes that worked where larger ones were rejected, so that every unit need not find out anew.
 
     Units differ, so a size is not for ever: after some successes twice as much is allowed, and if that is rejected,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.client.scrub import HIDDEN, hide_named, scrub, secrets_of
+from eechips.client.redaction import REDACTED, collect_secrets, redact, redact_named
 
 SECRET = "3f2a9c-7d41e0b2"
 
@@ -36,9 +36,9 @@ SECRET = "3f2a9c-7d41e0b2"
     ],
 )
 def test_secrets_are_hidden(text: str) -> None:
-    found = scrub(text)
+    found = redact(text)
     assert SECRET not in found
-    assert scrub(found) == found
+    assert redact(found) == found
 
 
 @pytest.mark.parametrize(
@@ -54,13 +54,16 @@ def test_secrets_are_hidden(text: str) -> None:
     ],
 )
 def test_the_rest_stays(text: str) -> None:
-    assert scrub(text) == text
+    assert redact(text) == text
 
 
 def test_values_with_secret_names_are_hidden_and_found_elsewhere() -> None:
     given = {"token": SECRET, "more": [{"dbPassword": "two words"}, {"tokens": ["kept"]}], "pwd": "x1", "secret": True}
-    assert hide_named(given) == {
-        "token": HIDDEN, "more": [{"dbPassword": HIDDEN}, {"tokens": ["kept"]}], "pwd": HIDDEN, "secret": True,
+    assert redact_named(given) == {
+        "token": REDACTED, "more": [{"dbPassword": REDACTED}, {"tokens": ["kept"]}], "pwd": REDACTED, "secret": True,
     }  # fmt: skip
-    assert secrets_of(given) == {SECRET, "two words"}
-    assert scrub(f"no luck with {SECRET} nor two words", secrets_of(given)) == f"no luck with {HIDDEN} nor {HIDDEN}"
+    assert collect_secrets(given) == {SECRET, "two words"}
+    assert (
+        redact(f"no luck with {SECRET} nor two words", collect_secrets(given))
+        == f"no luck with {REDACTED} nor {REDACTED}"
+    )

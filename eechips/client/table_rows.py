@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.classify import can_split, raising_too_large
-from eechips.client.split import Sizes, hopeless
+from eechips.client.chip_parts import RequestSizes, unsplittable_error
+from eechips.client.classification import can_split, raising_too_large
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.series import Divisible, Series
 
@@ -20,14 +20,14 @@ _FEWER = 4  # what was too large is asked for by a quarter: rows a page, days a 
 _ROWS, _DAYS, _PLACES = "rows", "days", "places"  # kinds of requests whose sizes are remembered
 
 
-class Rows:
+class RowFetcher:
     """Fetches rows with the Earth Engine client of this process.
 
     Args:
         sizes: what is remembered of pages and ranges that were too large.
     """
 
-    def __init__(self, sizes: Sizes) -> None:
+    def __init__(self, sizes: RequestSizes) -> None:
         self._sizes = sizes
 
     def table(self, source: ee.FeatureCollection) -> list[dict[str, Any]]:
@@ -49,7 +49,7 @@ class Rows:
                 if not can_split(error):
                     raise
                 if size == 1:
-                    raise hopeless(error, "a page of one row is") from None
+                    raise unsplittable_error(error, "a page of one row is") from None
                 size, rejected = max(1, size // _FEWER), True
                 continue
             if rejected:
@@ -107,7 +107,7 @@ class Rows:
                     rows = self._pages(part.source, PAGE_SIZE)[0]
             except TooLargeError as error:  # also of the request's body: half of the places are half of it
                 if part.size == 1:
-                    raise hopeless(error, "one place is") from None
+                    raise unsplittable_error(error, "one place is") from None
                 pending.extend(reversed(part.halves()))
                 was_rejected = True
                 continue

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.transport import Request
+from eechips.client.transport import ClientRequest
 from eechips.geo.grid import Grid
 from eechips.recipe.template import Template
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class TemplateMismatch:
     """Units whose requests may be wrong, as a template turned out to decide by its values.
 
     Attributes:
@@ -34,23 +34,23 @@ class Doubt:
     positions: tuple[int, ...]
 
 
-class Requests:
+class TemplateRequests:
     """Fills in requests. Threads may share it.
 
     Args:
         capture: has the client prepare the request for a chip, and returns it instead of sending it.
     """
 
-    def __init__(self, capture: Callable[[Chip], Request]) -> None:
+    def __init__(self, capture: Callable[[Chip], ClientRequest]) -> None:
         self._capture = capture
         self._templates: dict[tuple[Hashable, ...], _Traced] = {}
         self._tracing = threading.Lock()
         self._filling = threading.Lock()
-        self._doubts: list[Doubt] = []
+        self._doubts: list[TemplateMismatch] = []
         self._unit = threading.local()
 
     @contextmanager
-    def of_unit(self, position: int, *, is_repeated: bool) -> Iterator[None]:
+    def unit_context(self, position: int, *, is_repeated: bool) -> Iterator[None]:
         """Inside the block this thread asks for a unit.
 
         Args:
@@ -63,7 +63,7 @@ class Requests:
         finally:
             self._unit.position, self._unit.is_repeated = None, False
 
-    def take_doubts(self) -> tuple[Doubt, ...]:
+    def take_mismatches(self) -> tuple[TemplateMismatch, ...]:
         """What has been found out since the last call."""
         if not self._doubts:
             return ()
@@ -71,7 +71,7 @@ class Requests:
             found, self._doubts = self._doubts, []
         return tuple(found)
 
-    def fill(self, chip: Chip) -> Request | None:
+    def fill(self, chip: Chip) -> ClientRequest | None:
         """The request for a chip; None if it is no template, or one that cannot be filled in.
 
         If a comparison shows that the template decides by a value, which was not noticed before, nothing is filled in
@@ -115,9 +115,9 @@ class Requests:
                 positions |= dict.fromkeys(position for _, position in traced.unchecked)
                 traced.blank, traced.unchecked = None, []
         if positions:
-            self._doubts.append(Doubt(getattr(build, "__qualname__", str(build)), tuple(positions)))
+            self._doubts.append(TemplateMismatch(getattr(build, "__qualname__", str(build)), tuple(positions)))
 
-    def _is_same(self, filled: Request, chip: Chip, template: Template) -> bool:
+    def _is_same(self, filled: ClientRequest, chip: Chip, template: Template) -> bool:
         """Whether a request that was filled in is the chip's own."""
         direct = self._capture(replace(chip, image=template.image()))
         return bool(_meaning(filled.body) == _meaning(direct.body))
@@ -175,12 +175,12 @@ _MARK = re.compile(r'"\\u0001hole (\d+)\\u0001"|\b1\.(\d{5})735194628\b')
 class _Blank:
     """A request with holes."""
 
-    def __init__(self, request: Request, pieces: list[str]) -> None:
+    def __init__(self, request: ClientRequest, pieces: list[str]) -> None:
         self._request, self._pieces = request, pieces
         self.holes = {int(number) for number in pieces[1::2]}
 
     @classmethod
-    def cut(cls, request: Request) -> _Blank:
+    def cut(cls, request: ClientRequest) -> _Blank:
         """Cuts a request at the marks in its body."""
         pieces: list[str] = []
         end = 0
@@ -189,7 +189,7 @@ class _Blank:
             end = found.end()
         return cls(request, [*pieces, request.body[end:]])
 
-    def fill(self, values: Mapping[str, Any]) -> Request:
+    def fill(self, values: Mapping[str, Any]) -> ClientRequest:
         """The request with the leaves of the values, in their order, in its holes."""
         leaves = [json.dumps(leaf) for value in values.values() for leaf in _leaves(value)]
         pieces = list(self._pieces)
@@ -260,7 +260,7 @@ def _guard(base: Any, names: tuple[str, ...]) -> Any:
     """A kind of value that refuses to be computed with, compared, looked up, formatted, or taken apart.
 
     Only what reads the memory of a value cannot be noticed, such as ``math.sin``, ``re.match`` and ``"".join``: for
-    that reason requests are compared as well, see :meth:`Requests.fill`.
+    that reason requests are compared as well, see :meth:`TemplateRequests.fill`.
 
     Args:
         base: float or str.

@@ -11,27 +11,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.limits import LIMITS_NAME, Learned, recall, remember
+from eechips.client.learned_limits import LIMITS_NAME, LearnedLimit, load_learned_limit, save_learned_limit
 from eechips.user_cache import CACHE_VARIABLE, cache_folder
 
 SERVICE = "https://earthengine-highvolume.googleapis.com"
 LOOPBACK = "http://127.0.0.1:43210"
-FORTY = Learned(40, False, "2026-01-02T03:04:05.678Z")
-FOUR = Learned(4, True, "2026-02-02T03:04:05.678Z")
+FORTY = LearnedLimit(40, False, "2026-01-02T03:04:05.678Z")
+FOUR = LearnedLimit(4, True, "2026-02-02T03:04:05.678Z")
 
 
 def test_what_was_learned_last_comes_back(tmp_path: Path) -> None:
     folder = tmp_path / "not" / "there" / "yet"
-    assert recall(SERVICE, "mine", folder) is None
-    assert remember(SERVICE, "mine", FORTY, folder)
-    assert remember(SERVICE, "other", FOUR, folder)
-    assert remember(LOOPBACK, "mine", FOUR, folder)
-    assert recall(SERVICE, "mine", folder) == FORTY
-    assert remember(SERVICE, "mine", FOUR, folder)
+    assert load_learned_limit(SERVICE, "mine", folder) is None
+    assert save_learned_limit(SERVICE, "mine", FORTY, folder)
+    assert save_learned_limit(SERVICE, "other", FOUR, folder)
+    assert save_learned_limit(LOOPBACK, "mine", FOUR, folder)
+    assert load_learned_limit(SERVICE, "mine", folder) == FORTY
+    assert save_learned_limit(SERVICE, "mine", FOUR, folder)
     assert (
-        recall(SERVICE, "mine", folder) == recall(SERVICE, "other", folder) == recall(LOOPBACK, "mine", folder) == FOUR
+        load_learned_limit(SERVICE, "mine", folder)
+        == load_learned_limit(SERVICE, "other", folder)
+        == load_learned_limit(LOOPBACK, "mine", folder)
+        == FOUR
     )
-    assert recall(LOOPBACK, "other", folder) is None
+    assert load_learned_limit(LOOPBACK, "other", folder) is None
 
 
 @pytest.mark.parametrize(
@@ -47,9 +50,9 @@ def test_what_was_learned_last_comes_back(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_damaged_memory_is_none_and_is_made_anew(tmp_path: Path, damaged: bytes) -> None:
     (tmp_path / LIMITS_NAME).write_bytes(damaged)
-    assert recall(SERVICE, "mine", tmp_path) is None
-    assert remember(SERVICE, "mine", FORTY, tmp_path)
-    assert recall(SERVICE, "mine", tmp_path) == FORTY
+    assert load_learned_limit(SERVICE, "mine", tmp_path) is None
+    assert save_learned_limit(SERVICE, "mine", FORTY, tmp_path)
+    assert load_learned_limit(SERVICE, "mine", tmp_path) == FORTY
 
 
 @given(
@@ -64,37 +67,41 @@ def test_a_damaged_memory_is_none_and_is_made_anew(tmp_path: Path, damaged: byte
 def test_any_json_is_read_without_an_error(tmp_path_factory: pytest.TempPathFactory, content: object) -> None:
     folder = tmp_path_factory.mktemp("cache")
     (folder / LIMITS_NAME).write_text(json.dumps(content))
-    found = recall("a", "a", folder)
+    found = load_learned_limit("a", "a", folder)
     assert found is None or found.in_flight >= 1
 
 
 def test_sound_entries_survive_beside_damaged_ones(tmp_path: Path) -> None:
     sound = {"in_flight": 40, "restricted": False, "seen": FORTY.seen, "of a newer version": 1}
     (tmp_path / LIMITS_NAME).write_text(json.dumps({SERVICE: {"mine": sound, "other": 7}, "x": []}))
-    assert recall(SERVICE, "mine", tmp_path) == FORTY
-    assert remember(SERVICE, "third", FOUR, tmp_path)
-    assert recall(SERVICE, "mine", tmp_path) == FORTY
+    assert load_learned_limit(SERVICE, "mine", tmp_path) == FORTY
+    assert save_learned_limit(SERVICE, "third", FOUR, tmp_path)
+    assert load_learned_limit(SERVICE, "mine", tmp_path) == FORTY
 
 
 def test_a_folder_that_cannot_be_written_is_no_reason_to_fail(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    assert not remember(SERVICE, "mine", FORTY, tmp_path / "file" / "folder")
-    assert recall(SERVICE, "mine", tmp_path / "file" / "folder") is None
+    assert not save_learned_limit(SERVICE, "mine", FORTY, tmp_path / "file" / "folder")
+    assert load_learned_limit(SERVICE, "mine", tmp_path / "file" / "folder") is None
     (tmp_path / LIMITS_NAME).mkdir()
-    assert not remember(SERVICE, "mine", FORTY, tmp_path)
+    assert not save_learned_limit(SERVICE, "mine", FORTY, tmp_path)
 
 
 def test_loopback_is_remembered_only_where_the_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(CACHE_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert not remember(LOOPBACK, "local", FORTY)
+    assert not save_learned_limit(LOOPBACK, "local", FORTY)
     assert not (tmp_path / "xdg").exists()
-    assert remember(SERVICE, "mine", FORTY)
-    assert recall(SERVICE, "mine") == recall(SERVICE, "mine", tmp_path / "xdg" / "eechips") == FORTY
+    assert save_learned_limit(SERVICE, "mine", FORTY)
+    assert (
+        load_learned_limit(SERVICE, "mine")
+        == load_learned_limit(SERVICE, "mine", tmp_path / "xdg" / "eechips")
+        == FORTY
+    )
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "named"))
-    assert recall(SERVICE, "mine") is None
-    assert remember(LOOPBACK, "local", FOUR)
-    assert recall(LOOPBACK, "local") == recall(LOOPBACK, "local", tmp_path / "named") == FOUR
+    assert load_learned_limit(SERVICE, "mine") is None
+    assert save_learned_limit(LOOPBACK, "local", FOUR)
+    assert load_learned_limit(LOOPBACK, "local") == load_learned_limit(LOOPBACK, "local", tmp_path / "named") == FOUR
 
 
 def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,7 +119,7 @@ def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_file_stays_small(tmp_path: Path) -> None:
     entries = {f"p{n}": {"in_flight": 40, "restricted": False, "seen": f"2026-01-{n:03d}"} for n in range(500)}
     (tmp_path / LIMITS_NAME).write_text(json.dumps({SERVICE: entries}))
-    assert remember(SERVICE, "mine", FOUR, tmp_path)
+    assert save_learned_limit(SERVICE, "mine", FOUR, tmp_path)
     kept = json.loads((tmp_path / LIMITS_NAME).read_text())[SERVICE]
     assert len(kept) == 200
     assert {"mine", "p499", "p301"} <= kept.keys()
@@ -121,7 +128,7 @@ def test_the_file_stays_small(tmp_path: Path) -> None:
 
 def _write_many(folder: Path, writer: int) -> None:
     for n in range(10):
-        assert remember(SERVICE, f"project-{writer}-{n}", FORTY, folder)
+        assert save_learned_limit(SERVICE, f"project-{writer}-{n}", FORTY, folder)
 
 
 def test_processes_and_threads_lose_nothing_of_each_other(tmp_path: Path) -> None:

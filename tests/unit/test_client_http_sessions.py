@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from eechips.client.sessions import KEEP_ALIVE_HEADER, Connections, throttle_others
-from eechips.client.throttle import Limits, Throttle
+from eechips.client.http_sessions import KEEP_ALIVE_HEADER, ConnectionPool, throttle_requests_library
+from eechips.client.throttle import QuotaLimits, Throttle
 from tests.loopback import LoopbackServer
 
 
@@ -55,14 +55,14 @@ def url() -> Iterator[str]:
 @pytest.fixture
 def throttle() -> Iterator[Throttle]:
     before = requests.adapters.HTTPAdapter.send
-    made = Throttle(multiprocessing.get_context("spawn"), Limits(in_flight=4, start=4), seats=2)
+    made = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=4, start=4), clients=2)
     yield made
-    throttle_others(made.seat(1), "http://127.0.0.1")()
+    throttle_requests_library(made.client(1), "http://127.0.0.1")()
     assert requests.adapters.HTTPAdapter.send is before
 
 
 def test_a_slot_is_held_until_the_body_is_there(url: str, throttle: Throttle) -> None:
-    throttle_others(throttle.seat(1), url)
+    throttle_requests_library(throttle.client(1), url)
     bodies: list[bytes] = []
     thread = threading.Thread(target=lambda: bodies.append(requests.get(f"{url}/pixels", timeout=10).content))
     thread.start()
@@ -75,7 +75,7 @@ def test_a_slot_is_held_until_the_body_is_there(url: str, throttle: Throttle) ->
 
 
 def test_who_streams_holds_a_slot_until_the_headers_are_there(url: str, throttle: Throttle) -> None:
-    throttle_others(throttle.seat(1), url)
+    throttle_requests_library(throttle.client(1), url)
     with requests.get(f"{url}/pixels", timeout=10, stream=True) as response:
         assert throttle.in_flight == 0
         Handler.second_half.set()
@@ -83,16 +83,16 @@ def test_who_streams_holds_a_slot_until_the_headers_are_there(url: str, throttle
 
 
 def test_a_rejection_closes_the_throttle_for_as_long_as_it_says(url: str, throttle: Throttle) -> None:
-    throttle_others(throttle.seat(1), url)
+    throttle_requests_library(throttle.client(1), url)
     assert requests.get(f"{url}/busy", timeout=10).status_code == 429
     assert throttle.rejected == 1
-    is_taken, wait = throttle._try_take(throttle.seat(1)._base, is_next=False)
+    is_taken, wait = throttle._try_take(throttle.client(1)._base, is_next=False)
     assert not is_taken
     assert 25 < wait <= 30
 
 
 def test_what_other_services_answer_says_nothing_of_the_quota(url: str, throttle: Throttle) -> None:
-    throttle_others(throttle.seat(1), "https://earthengine-highvolume.googleapis.com")
+    throttle_requests_library(throttle.client(1), "https://earthengine-highvolume.googleapis.com")
     assert requests.get(f"{url}/busy", timeout=10).status_code == 429
     assert (throttle.sent, throttle.rejected) == (1, 0)
 
@@ -117,7 +117,7 @@ def test_a_forked_process_opens_its_own_connections() -> None:
     with LoopbackServer(("127.0.0.1", 0), KeptAlive) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         endpoint = f"http://127.0.0.1:{server.server_port}"
-        connections = Connections(endpoint)
+        connections = ConnectionPool(endpoint)
 
         def send(path: str) -> None:
             response = connections.send("GET", f"{endpoint}/{path}", None, {}, (10.0, 10.0))

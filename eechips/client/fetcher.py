@@ -8,24 +8,24 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eechips.client.classify import can_split, raising_too_large
-from eechips.client.connection import Connection
-from eechips.client.pixels import Method, file_format, placement, rendered
-from eechips.client.requests import Requests
-from eechips.client.rows import Rows
-from eechips.client.split import (
-    LEAST_SIDE,
-    LIMITS,
-    MOST_CUTS,
-    Sizes,
+from eechips.client.chip_parameters import Method, file_format, placement, rendered
+from eechips.client.chip_parts import (
+    MAX_SPLITS,
+    MIN_SIDE,
+    PIXEL_LIMITS,
+    RequestSizes,
     check_bands,
     check_memory,
-    cut,
     fits,
-    hopeless,
-    likeness,
-    part_of,
+    part_request,
+    size_class,
+    split_window,
+    unsplittable_error,
 )
+from eechips.client.classification import can_split, raising_too_large
+from eechips.client.connection import Connection
+from eechips.client.table_rows import RowFetcher
+from eechips.client.template_requests import TemplateRequests
 from eechips.errors import PermanentError, TooLargeError, ValidationError
 from eechips.geo.grid import Grid, Part, Window
 from eechips.recipe.series import Divisible, Series
@@ -66,12 +66,12 @@ class Fetcher:
         self._recipe_code = recipe_code
         self._transport = connection.transport
         self._method = method
-        self._sizes = Sizes()
-        self._rows = Rows(self._sizes)
-        self._requests = Requests(lambda chip: self._transport.capture(lambda: self._send(chip)))
+        self._sizes = RequestSizes()
+        self._rows = RowFetcher(self._sizes)
+        self._requests = TemplateRequests(lambda chip: self._transport.capture(lambda: self._send(chip)))
 
     @property
-    def requests(self) -> Requests:
+    def requests(self) -> TemplateRequests:
         """Fills in the requests of templates."""
         return self._requests
 
@@ -95,9 +95,9 @@ class Fetcher:
             TooLargeError: if even the smallest parts are too large.
             RequestError: classified.
             ee.EEException: if the service refuses the expression; see
-                :func:`eechips.client.classify.classify_exception`.
+                :func:`eechips.client.classification.classify_exception`.
         """
-        limits, kind = LIMITS[self._method], likeness(chip)
+        limits, kind = PIXEL_LIMITS[self._method], size_class(chip)
         check_bands(chip, limits)
         most = self._sizes.most(kind)
         rejection: TooLargeError | None = None
@@ -111,10 +111,12 @@ class Fetcher:
         grid = chip.grid or self._locate(chip, rejection)
         whole = Window(0, 0, grid.width, grid.height)
         check_memory(chip, whole)
-        quarters = whole.split(LEAST_SIDE)
+        quarters = whole.split(MIN_SIDE)
         if rejection is not None and len(quarters) == 1:
-            raise hopeless(rejection, f"{whole.width}x{whole.height} pixels are") from None
-        windows = [part for quarter in quarters for part in cut(quarter, lambda w: fits(chip, w, limits, most))]
+            raise unsplittable_error(rejection, f"{whole.width}x{whole.height} pixels are") from None
+        windows = [
+            part for quarter in quarters for part in split_window(quarter, lambda w: fits(chip, w, limits, most))
+        ]
         found, was_rejected = self._collect(chip, grid, windows, accept)
         if rejection is not None or was_rejected:
             self._sizes.settle(kind, max(part.window.pixels for part in found))
@@ -152,13 +154,13 @@ class Fetcher:
         while pending:
             window, cuts = pending.pop()
             try:
-                found.append(Part(window, self._ask(part_of(chip, grid, window), accept)))
+                found.append(Part(window, self._ask(part_request(chip, grid, window), accept)))
             except TooLargeError as error:
                 if not can_split(error):
                     raise
-                quarters = window.split(LEAST_SIDE)
-                if cuts == MOST_CUTS or len(quarters) == 1:
-                    raise hopeless(error, f"{window.width}x{window.height} pixels are") from None
+                quarters = window.split(MIN_SIDE)
+                if cuts == MAX_SPLITS or len(quarters) == 1:
+                    raise unsplittable_error(error, f"{window.width}x{window.height} pixels are") from None
                 pending.extend((quarter, cuts + 1) for quarter in reversed(quarters))
                 rejected = True
         return sorted(found, key=lambda part: (part.window.row, part.window.column)), rejected

@@ -30,7 +30,7 @@ _MOST = 200  # projects that are remembered: those seen last
 
 
 @dataclass(frozen=True, slots=True)
-class Learned:
+class LearnedLimit:
     """What a run learned of a project's quota.
 
     Attributes:
@@ -45,7 +45,7 @@ class Learned:
     seen: str
 
 
-def recall(endpoint: str, project: str, folder: Path | None = None) -> Learned | None:
+def load_learned_limit(endpoint: str, project: str, folder: Path | None = None) -> LearnedLimit | None:
     """What earlier runs learned of a project's quota.
 
     Args:
@@ -60,10 +60,10 @@ def recall(endpoint: str, project: str, folder: Path | None = None) -> Learned |
     if where is None:
         return None
     entry = _read(where / LIMITS_NAME).get(endpoint, {}).get(project)
-    return None if entry is None else Learned(**entry)
+    return None if entry is None else LearnedLimit(**entry)
 
 
-def remember(endpoint: str, project: str, learned: Learned, folder: Path | None = None) -> bool:
+def save_learned_limit(endpoint: str, project: str, learned: LearnedLimit, folder: Path | None = None) -> bool:
     """Keeps what a run learned, in place of what was known before.
 
     A server on loopback is another one tomorrow, at another port: it is remembered only where the folder is
@@ -95,7 +95,7 @@ def remember(endpoint: str, project: str, learned: Learned, folder: Path | None 
 
 
 _Known = dict[str, dict[str, dict[str, Any]]]
-"""Endpoint, project, and the fields of :class:`Learned`."""
+"""Endpoint, project, and the fields of :class:`LearnedLimit`."""
 
 
 def _read(path: Path) -> _Known:
@@ -109,7 +109,9 @@ def _read(path: Path) -> _Known:
         for project, entry in _items(projects):
             fields = dict(_items(entry))
             if _is_sound(fields):
-                known.setdefault(endpoint, {})[project] = {f.name: fields[f.name] for f in dataclasses.fields(Learned)}
+                known.setdefault(endpoint, {})[project] = {
+                    f.name: fields[f.name] for f in dataclasses.fields(LearnedLimit)
+                }
     return known
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from eechips.errors import StorageError
 
 
-class Answers:
+class ResponseCache:
     """Answers to requests that compute something, in a file. Threads may share it.
 
     Args:
@@ -63,7 +63,7 @@ class Answers:
                 self._db.close()
 
 
-ANSWERS: ContextVar[Answers | None] = ContextVar("answers", default=None)
+RESPONSE_CACHE: ContextVar[ResponseCache | None] = ContextVar("answers", default=None)
 """Of the plan that is being made in this context."""
 
 

@@ -11,25 +11,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.classify import can_split, classify_response
-from eechips.client.split import (
-    LEAST_SIDE,
-    LIMITS,
-    Limits,
-    Sizes,
+from eechips.client.chip_parts import (
+    MIN_SIDE,
+    PIXEL_LIMITS,
+    PixelLimits,
+    RequestSizes,
     check_bands,
     check_memory,
-    cut,
     fits,
-    likeness,
-    part_of,
+    part_request,
+    size_class,
+    split_window,
 )
+from eechips.client.classification import can_split, classify_response
 from eechips.errors import TooLargeError
 from eechips.geo.grid import Grid, Window
 from eechips.recipe import Chip
 
 GRID = Grid("EPSG:32613", (10.0, 0.0, 5e5, 0.0, -10.0, 4.4e6), 256, 256)
-URL, PIXELS = LIMITS["url"], LIMITS["pixels"]
+URL, PIXELS = PIXEL_LIMITS["url"], PIXEL_LIMITS["pixels"]
 
 
 def chip(**options: Any) -> Chip:
@@ -41,15 +41,15 @@ def chip(**options: Any) -> Chip:
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(1, 10**6))
 def test_what_is_cut_tiles_the_window_and_fits(width: int, height: int, most: int) -> None:
     whole = Window(0, 0, width, height)
-    parts = list(cut(whole, lambda window: window.pixels <= max(most, width * height // 200)))
+    parts = list(split_window(whole, lambda window: window.pixels <= max(most, width * height // 200)))
     assert sum(part.pixels for part in parts) == whole.pixels
     covered = np.zeros((height, width), dtype="uint8")
     for part in parts:
         covered[part.slices] += 1
-        is_least = len(part.split(LEAST_SIDE)) == 1
+        is_least = len(part.split(MIN_SIDE)) == 1
         assert part.pixels <= max(most, width * height // 200) or is_least
-        assert part.width >= min(LEAST_SIDE, width)
-        assert part.height >= min(LEAST_SIDE, height)
+        assert part.width >= min(MIN_SIDE, width)
+        assert part.height >= min(MIN_SIDE, height)
     assert (covered == 1).all()
 
 
@@ -71,7 +71,7 @@ def test_what_is_cut_tiles_the_window_and_fits(width: int, height: int, most: in
     ],
 )
 def test_documented_limits(
-    options: dict[str, Any], limits: Limits, fitting: tuple[int, int], too_large: tuple[int, int]
+    options: dict[str, Any], limits: PixelLimits, fitting: tuple[int, int], too_large: tuple[int, int]
 ) -> None:
     assert fits(chip(**options), Window(0, 0, *fitting), limits, None)
     assert not fits(chip(**options), Window(0, 0, *too_large), limits, None)
@@ -98,22 +98,22 @@ def test_more_than_a_worker_should_hold_is_refused() -> None:
 
 def test_a_part_is_a_chip_on_its_own_grid() -> None:
     whole = chip(grid=None, region=object(), dimensions=(256, 256), format="jpg", bands=("a",), name="x/y")
-    part = part_of(whole, GRID, Window(128, 64, 128, 192))
+    part = part_request(whole, GRID, Window(128, 64, 128, 192))
     assert part.grid == GRID.window(128, 64, 128, 192)
     assert (part.format, part.bands, part.name, part.region, part.dimensions) == ("png", ("a",), "x/y", None, None)
-    assert part_of(chip(), GRID, Window(0, 0, 256, 256)).grid == GRID
-    assert part_of(chip(), GRID, Window(0, 0, 256, 256)).format == "tif"
+    assert part_request(chip(), GRID, Window(0, 0, 256, 256)).grid == GRID
+    assert part_request(chip(), GRID, Window(0, 0, 256, 256)).format == "tif"
 
 
 def test_chips_are_alike_by_format_bands_and_type() -> None:
     grid = GRID.window(9, 9, 10, 10)
-    assert likeness(chip(bands=("a",))) == likeness(chip(bands=("a",), grid=grid))
+    assert size_class(chip(bands=("a",))) == size_class(chip(bands=("a",), grid=grid))
     kinds = [{}, {"bands": ("a",)}, {"dtype": "uint8"}, {"format": "npy"}, {"format": "png"}]
-    assert len({likeness(chip(**kind)) for kind in kinds}) == len(kinds)
+    assert len({size_class(chip(**kind)) for kind in kinds}) == len(kinds)
 
 
 def test_nothing_is_remembered_before_something_was_too_large() -> None:
-    sizes = Sizes()
+    sizes = RequestSizes()
     sizes.succeed("x", 1000)
     assert sizes.most("x") is None
     sizes.settle("x", 100)
@@ -122,7 +122,7 @@ def test_nothing_is_remembered_before_something_was_too_large() -> None:
 
 
 def test_after_some_successes_more_is_tried_and_ever_more_rarely() -> None:
-    sizes, limit, rejections = Sizes(), 100, 0
+    sizes, limit, rejections = RequestSizes(), 100, 0
     sizes.settle("x", limit)
     for _ in range(10_000):
         most = sizes.most("x")
@@ -137,7 +137,7 @@ def test_after_some_successes_more_is_tried_and_ever_more_rarely() -> None:
 
 
 def test_many_that_tried_too_much_at_the_same_time_count_once() -> None:
-    sizes = Sizes()
+    sizes = RequestSizes()
     for _ in range(40):
         sizes.settle("x", 100)
     sizes.succeed("x", 16)
@@ -151,7 +151,7 @@ def test_many_that_tried_too_much_at_the_same_time_count_once() -> None:
 
 
 def test_sizes_grow_back_when_they_may() -> None:
-    sizes = Sizes()
+    sizes = RequestSizes()
     sizes.settle("x", 100)
     for _ in range(200):
         sizes.succeed("x")
@@ -159,7 +159,7 @@ def test_sizes_grow_back_when_they_may() -> None:
 
 
 def test_threads_share_sizes() -> None:
-    sizes = Sizes()
+    sizes = RequestSizes()
     sizes.settle("x", 1)
 
     def work() -> None:

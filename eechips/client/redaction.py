@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-HIDDEN = "[hidden]"
+REDACTED = "[hidden]"
 """What stands where a secret was."""
 
 _LEAST = 4
@@ -25,24 +25,24 @@ _VALUE = r"(?:'[^']*'|\"[^\"]*\"|[^\s&\"',}]+)"
 _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"\b((?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)/)[^\s:/'\"?)]+"),
-        rf"\1{HIDDEN}",
+        rf"\1{REDACTED}",
     ),
-    (re.compile(r"(?i)\b(bearer|basic)\s+[\w\-./+=~]{6,}"), rf"\1 {HIDDEN}"),
-    (re.compile(r"\bya29\.[\w\-.]+"), HIDDEN),
-    (re.compile(r"\b1//[\w\-]{20,}"), HIDDEN),
+    (re.compile(r"(?i)\b(bearer|basic)\s+[\w\-./+=~]{6,}"), rf"\1 {REDACTED}"),
+    (re.compile(r"\bya29\.[\w\-.]+"), REDACTED),
+    (re.compile(r"\b1//[\w\-]{20,}"), REDACTED),
     (
         re.compile(
             r"(?i)([\"']?(?:access_?token|refresh_?token|id_?token|client_?secret|private_?key(?:_id)?|assertion"
             r"|api_?key|signature|x-goog-(?:signature|credential))[\"']?\s*[=:]\s*[\"']?)[^\s&\"',}]+"
         ),
-        rf"\1{HIDDEN}",
+        rf"\1{REDACTED}",
     ),
     (
         re.compile(
             r"(?i)([?&](?:key|sig|token|jwt|password|[\w-]*(?:api|subscription)-key|x-amz-(?:credential|security-token)"
             r"|md5|hmac|hdn(?:ts|ea|tl)|auth|ticket)=)[^\s&\"']+"
         ),
-        rf"\1{HIDDEN}",
+        rf"\1{REDACTED}",
     ),
     # What expires opens something, whatever the names of its other parameters are.
     (
@@ -50,41 +50,42 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
             r"(?i)(://[^\s?\"']+\?)(?=[^\s\"']*(?:exp|expir(?:e|es|y|ation)([-_]?(?:at|on|time|date))?|valid[-_]?until)=)"
             r"[^\s\"']+"
         ),
-        rf"\1{HIDDEN}",
+        rf"\1{REDACTED}",
     ),
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), HIDDEN),
-    (re.compile(r"((?:https?|ftp)://)[^\s/@\"']+@"), rf"\1{HIDDEN}@"),
-    (re.compile(rf"(?i)(\b[\w.-]*{_NAME}=){_VALUE}"), rf"\1{HIDDEN}"),
-    (re.compile(rf"(?i)([\"'][\w.-]*{_NAME}[\"']\s*:\s*)(?![{{\[]){_VALUE}"), rf'\1"{HIDDEN}"'),
-    (re.compile(rf"(?i)(--[\w-]*{_NAME}\s+){_VALUE}"), rf"\1{HIDDEN}"),
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL), REDACTED),
+    (re.compile(r"((?:https?|ftp)://)[^\s/@\"']+@"), rf"\1{REDACTED}@"),
+    (re.compile(rf"(?i)(\b[\w.-]*{_NAME}=){_VALUE}"), rf"\1{REDACTED}"),
+    (re.compile(rf"(?i)([\"'][\w.-]*{_NAME}[\"']\s*:\s*)(?![{{\[]){_VALUE}"), rf'\1"{REDACTED}"'),
+    (re.compile(rf"(?i)(--[\w-]*{_NAME}\s+){_VALUE}"), rf"\1{REDACTED}"),
 )
 
 
-def scrub(text: str, secrets: Collection[str] = ()) -> str:
+def redact(text: str, secrets: Collection[str] = ()) -> str:
     """The text without thumbnail, table and map names, tokens, keys and passwords.
 
     Args:
         text: what is to be kept or shown.
-        secrets: further values that are hidden wherever they stand; see :func:`secrets_of`.
+        secrets: further values that are hidden wherever they stand; see :func:`collect_secrets`.
     """
     for secret in sorted(secrets, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
+        text = text.replace(secret, REDACTED)
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
 
-def hide_named(value: Any) -> Any:
+def redact_named(value: Any) -> Any:
     """JSON with every value hidden whose name says that it is a secret."""
     if isinstance(value, Mapping):
         return {
-            name: HIDDEN if _is_secret(name) and _is_value(each) else hide_named(each) for name, each in value.items()
+            name: REDACTED if _is_secret(name) and _is_value(each) else redact_named(each)
+            for name, each in value.items()
         }
-    return [hide_named(each) for each in value] if isinstance(value, (list, tuple)) else value
+    return [redact_named(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def secrets_of(value: Any) -> frozenset[str]:
-    """The texts in JSON whose names say that they are secrets, for :func:`scrub`."""
+def collect_secrets(value: Any) -> frozenset[str]:
+    """The texts in JSON whose names say that they are secrets, for :func:`redact`."""
     return frozenset(secret for secret in _secrets(value) if len(secret) >= _LEAST)
 
 

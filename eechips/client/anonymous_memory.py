@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 
-def nameless_memory(name: str, size: int) -> int | None:
+def allocate_anonymous_memory(name: str, size: int) -> int | None:
     """Allocate memory that has a descriptor.
 
     Args:

@@ -16,8 +16,8 @@ _TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
 
 
 @contextlib.contextmanager
-def surrounded(transport: Transport) -> Iterator[None]:
-    """Inside the block, :func:`surroundings` finds a transport, in this thread."""
+def use_transport(transport: Transport) -> Iterator[None]:
+    """Inside the block, :func:`current_transport` finds a transport, in this thread."""
     token = _TRANSPORT.set(transport)
     try:
         yield
@@ -25,6 +25,6 @@ def surrounded(transport: Transport) -> Iterator[None]:
         _TRANSPORT.reset(token)
 
 
-def surroundings() -> Transport | None:
+def current_transport() -> Transport | None:
     """The transport of the run that this is part of; None outside of one."""
     return _TRANSPORT.get()

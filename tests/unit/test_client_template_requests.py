@@ -17,9 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eechips import Chip, Grid, Template
-from eechips.client.fetch import Fetcher
-from eechips.client.pixels import Method
-from eechips.client.requests import Doubt, Request, Requests, _meaning
+from eechips.client.chip_parameters import Method
+from eechips.client.fetcher import Fetcher
+from eechips.client.template_requests import TemplateMismatch, TemplateRequests, _meaning
+from eechips.client.transport import ClientRequest
 from eechips.engine.config import RunConfig
 from eechips.engine.run import connect
 from eechips.jobs.chips import ChipSample
@@ -39,11 +40,11 @@ def fetchers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Fet
             yield {method: Fetcher(session.connection, method) for method in ("url", "pixels")}
 
 
-def filled(fetcher: Fetcher, chip: Chip) -> Request | None:
+def filled(fetcher: Fetcher, chip: Chip) -> ClientRequest | None:
     return fetcher._requests.fill(chip)
 
 
-def of_the_client(fetcher: Fetcher, chip: Chip) -> Request:
+def of_the_client(fetcher: Fetcher, chip: Chip) -> ClientRequest:
     assert isinstance(chip.image, Template)
     plain = replace(chip, image=chip.image.image())
     return fetcher._transport.capture(lambda: fetcher._send(plain))
@@ -158,7 +159,7 @@ UNNOTICED = ("text in a text", "match", "sine", "sign of a sine", "array", "join
 def test_requests_are_the_same_with_and_without_a_template(
     fetchers: dict[str, Fetcher], what: str, units: list[tuple[str, float]]
 ) -> None:
-    requests = Requests(fetchers["pixels"]._requests._capture)
+    requests = TemplateRequests(fetchers["pixels"]._requests._capture)
     for name, x in units[:16]:
         chip = Chip(Template(DECIDING[what], values={"name": name, "x": x}), grid=GRID)
         request = requests.fill(chip)
@@ -191,24 +192,24 @@ def doubling_large(x: float) -> ee.Image:
 def test_a_decision_that_first_shows_late_stops_the_filling_in_and_names_the_units_since_the_last_comparison(
     fetchers: dict[str, Fetcher],
 ) -> None:
-    requests = Requests(fetchers["pixels"]._requests._capture)
+    requests = TemplateRequests(fetchers["pixels"]._requests._capture)
 
-    def fill(first: int, *values: float, again: bool = False) -> list[Request | None]:
+    def fill(first: int, *values: float, again: bool = False) -> list[ClientRequest | None]:
         found = []
         for position, x in enumerate(values, first):
-            with requests.of_unit(position, is_repeated=again):
+            with requests.unit_context(position, is_repeated=again):
                 found.append(requests.fill(Chip(Template(doubling_large, values={"x": x}), grid=GRID)))
         return found
 
     assert None not in fill(0, *(number / 10 for number in range(500)))
     assert fill(500, 1.0, again=True) == [None]
-    assert not requests.take_doubts()
+    assert not requests.take_mismatches()
     found = fill(500, *(100.0 + number for number in range(100)))
     assert found.index(None) == 511 - 500  # its 512th request
     assert set(found[11:]) == {None}
-    (doubt,) = requests.take_doubts()
-    assert doubt == Doubt("doubling_large", tuple(range(448, 511)))
-    assert not requests.take_doubts()
+    (doubt,) = requests.take_mismatches()
+    assert doubt == TemplateMismatch("doubling_large", tuple(range(448, 511)))
+    assert not requests.take_mismatches()
 
 
 def constant(kind: Any, x: float) -> ee.Image:
@@ -229,7 +230,7 @@ def test_values_of_different_types_are_different_templates(fetchers: dict[str, F
 
 
 def test_functions_that_are_made_anew_for_every_chip_do_not_pile_up(fetchers: dict[str, Fetcher]) -> None:
-    requests = Requests(lambda _: Request("", '{"expression": {"result": "0", "values": {"0": {}}}}', {}))
+    requests = TemplateRequests(lambda _: ClientRequest("", '{"expression": {"result": "0", "values": {"0": {}}}}', {}))
     for _ in range(1500):
         requests.fill(Chip(Template(lambda: ee.Image(1)), grid=GRID))
     assert len(requests._templates) <= 1000

@@ -11,7 +11,7 @@ from eechips.storage import write_file
 
 
 @dataclass(frozen=True, slots=True)
-class Documents:
+class Discovery:
     """The two answers that ``ee.Initialize`` asks for.
 
     Attributes:
@@ -22,15 +22,15 @@ class Documents:
     discovery: bytes
     algorithms: bytes
 
-    def save(self, path: Path) -> DocumentsFile:
+    def save(self, path: Path) -> DiscoveryFile:
         """Writes the documents to a file for other processes of the run; it appears whole."""
         content = {"discovery": self.discovery.decode(), "algorithms": self.algorithms.decode()}
         write_file(path, json.dumps(content).encode())
-        return DocumentsFile(path, hashlib.sha256(self.discovery + self.algorithms).hexdigest())
+        return DiscoveryFile(path, hashlib.sha256(self.discovery + self.algorithms).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentsFile:
+class DiscoveryFile:
     """Documents in a file. Equal if the documents are, wherever the file is.
 
     Attributes:
@@ -41,14 +41,14 @@ class DocumentsFile:
     path: Path = field(compare=False)
     digest: str
 
-    def load(self) -> Documents:
+    def load(self) -> Discovery:
         """Reads the documents."""
         content = json.loads(self.path.read_text(encoding="utf-8"))
-        return Documents(content["discovery"].encode(), content["algorithms"].encode())
+        return Discovery(content["discovery"].encode(), content["algorithms"].encode())
 
 
 @dataclass(frozen=True, slots=True)
-class Briefing:
+class ClientInit:
     """What a process must know to initialise the client without a request.
 
     Attributes:
@@ -59,17 +59,17 @@ class Briefing:
 
     endpoint: str
     project: str
-    documents: DocumentsFile
+    discovery: DiscoveryFile
 
     def save(self, path: Path) -> None:
         """Writes it to a file; it appears whole."""
-        documents = {"path": str(self.documents.path), "digest": self.documents.digest}
-        content = {"endpoint": self.endpoint, "project": self.project, "documents": documents}
+        discovery = {"path": str(self.discovery.path), "digest": self.discovery.digest}
+        content = {"endpoint": self.endpoint, "project": self.project, "documents": discovery}
         write_file(path, json.dumps(content).encode())
 
     @classmethod
-    def load(cls, path: Path) -> Briefing:
+    def load(cls, path: Path) -> ClientInit:
         """Reads what :meth:`save` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
-        documents = content["documents"]
-        return cls(content["endpoint"], content["project"], DocumentsFile(Path(documents["path"]), documents["digest"]))
+        discovery = content["documents"]
+        return cls(content["endpoint"], content["project"], DiscoveryFile(Path(discovery["path"]), discovery["digest"]))

@@ -14,7 +14,7 @@ import requests.adapters
 import urllib3
 import urllib3.connection
 
-from eechips.client.throttle import Seat
+from eechips.client.throttle import QuotaClient
 from eechips.client.transport import is_loopback, origin
 from eechips.errors import PermanentError
 from eechips.network import is_host_off_limits, is_host_private, is_off_limits, is_private
@@ -43,7 +43,7 @@ class Adapter(requests.adapters.HTTPAdapter):
         super().init_poolmanager(*args, socket_options=_socket_options(), **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """As the original, whatever :func:`throttle_others` has made of that."""
+        """As the original, whatever :func:`throttle_requests_library` has made of that."""
         return _send_of_requests(self, *args, **kwargs)
 
 
@@ -201,7 +201,7 @@ def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class Connections:
+class ConnectionPool:
     """The connections of one process, with the settings of a session but without what it does for each request.
 
     Looking up hooks, cookies and redirections takes half of the time that ``requests`` needs for a request, and we
@@ -271,7 +271,7 @@ class Connections:
         return cast(urllib3.HTTPConnectionPool, pool)
 
 
-def throttle_others(seat: Seat, endpoint: str) -> Callable[[], None]:
+def throttle_requests_library(quota: QuotaClient, endpoint: str) -> Callable[[], None]:
     """Has every request that this process sends by ``requests``, outside our own sessions, pass the throttle.
 
     For processes in which a recipe may fetch by itself: its requests count against the same quota. A slot is held until
@@ -286,12 +286,14 @@ def throttle_others(seat: Seat, endpoint: str) -> Callable[[], None]:
     """
 
     def send(adapter: requests.adapters.HTTPAdapter, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
-        with seat.slot() as slot:
+        with quota.permit() as permit:
             response = _send_of_requests(adapter, request, *args, **kwargs)
             if origin(request.url) == origin(endpoint):
-                slot.hear(response.status_code, {name.lower(): value for name, value in response.headers.items()})
+                permit.record_response(
+                    response.status_code, {name.lower(): value for name, value in response.headers.items()}
+                )
             if not kwargs.get("stream", bool(args and args[0])):
-                slot.received = len(response.content)
+                permit.received = len(response.content)
             return response
 
     def undo() -> None:
