@@ -24,7 +24,7 @@ from eechips.manifest.names import FOREIGN, result_name
 from eechips.manifest.record import Record, State
 from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.objects import ObjectStore, parallel_map
-from eechips.recipe import Recipe, unit_value
+from eechips.recipe import Recipe, SupportsAssembly, SupportsAssemblySettings, unit_value
 from eechips.removal import Locked, Named, remove, remove_tree, replace
 from eechips.staging import Writer, new_writer, temporary_name
 from eechips.storage import LocalStore, Store, sha256_of
@@ -261,11 +261,9 @@ def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quie
 
 def assembler(recipe: Recipe) -> Callable[[Results], None] | None:
     """What a recipe makes of all results together, if it makes anything."""
-    found: Callable[[Results], None] | None = getattr(recipe, "assemble", None)
-    return found
+    return recipe.assemble if isinstance(recipe, SupportsAssembly) else None
 
 
 def assembly_of(recipe: Recipe) -> dict[str, Any] | None:
     """How a recipe makes it, as JSON: if that changes, it is made again, of the same results."""
-    found: dict[str, Any] | None = getattr(recipe, "assembly", None)
-    return found
+    return recipe.assembly if isinstance(recipe, SupportsAssemblySettings) else None

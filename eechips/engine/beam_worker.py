@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
 
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -33,7 +32,6 @@ from eechips.engine.worker import Worker, WorkerSetup
 from eechips.engine.worker_spec import Duty
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import WorkUnit
-from eechips.recipe import Recipe
 from eechips.removal import temporary_folder
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, Staged
@@ -146,48 +144,7 @@ class _Desk:
     connection: Connection
     throttle: Throttle
     quota: LocalQuota
-    bench: _Bench
-
-
-class _Watched:
-    """A recipe of which is known which units it is at.
-
-    Attributes:
-        at: their positions.
-
-    Args:
-        recipe: the recipe.
-    """
-
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-        self.at: set[int] = set()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._recipe, name)
-
-    def get_result(self, index: int, unit: Any) -> Any:
-        """As the recipe."""
-        self.at.add(index)
-        try:
-            return self._recipe.get_result(index, unit)
-        finally:
-            self.at.discard(index)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Bench:
-    """A worker, which calls a recipe that is not made for threads one unit at a time, and that recipe."""
-
     worker: Worker
-    recipe: _Watched
-
-    @classmethod
-    def of(cls, setup: WorkerSetup, connection: Connection) -> _Bench:
-        """A new one."""
-        recipe = _Watched(setup.duty.recipe)
-        duty = replace(setup.duty, recipe=cast("Recipe", recipe))
-        return cls(Worker(replace(setup, duty=duty), connection), recipe)
 
 
 class BeamWorker:
@@ -252,8 +209,8 @@ class BeamWorker:
         under_way: dict[int, tuple[WorkUnit, float]] = {}
         is_exclusive = is_dry = is_stopping = False
         with handle.quota.reserve(slots), contextlib.ExitStack() as stack:
-            bench = handle.bench
-            hands = stack.enter_context(_Hands(bench.worker.execute))
+            worker = handle.worker
+            hands = stack.enter_context(_Hands(worker.execute))
             while True:
                 how = pulse()
                 if how is not None and not is_stopping:
@@ -275,12 +232,12 @@ class BeamWorker:
                         continue
                     is_exclusive = is_exclusive or outcome.is_exclusive
                     take(Finished(found[0], outcome))
-                if late := self._overdue(under_way, bench.recipe):
+                if late := self._overdue(under_way, worker):
                     for lost in late:
                         take(lost)
                     # The others may wait for what it holds: they are given to a new worker.
-                    bench = self._renewed(handle, bench)
-                    hands = stack.enter_context(_Hands(bench.worker.execute))
+                    worker = self._renewed(handle, worker)
+                    hands = stack.enter_context(_Hands(worker.execute))
                     for position, (task, _) in under_way.items():
                         under_way[position] = task, self._clock()
                         hands.take(task)
@@ -300,18 +257,18 @@ class BeamWorker:
             self._tallied = now
             return UsageDelta(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
 
-    def _renewed(self, handle: _Desk, bench: _Bench) -> _Bench:
-        """What is in the place of a bench at which a unit hangs."""
+    def _renewed(self, handle: _Desk, worker: Worker) -> Worker:
+        """Return a worker that replaces one with a unit that hangs."""
         with self._lock:
-            if handle.bench is bench:  # else another bundle has had it replaced
-                handle.bench = _Bench.of(handle.setup, handle.connection)
-            return handle.bench
+            if handle.worker is worker:  # else another bundle has replaced it
+                handle.worker = Worker(handle.setup, handle.connection)
+            return handle.worker
 
-    def _overdue(self, under_way: dict[int, tuple[WorkUnit, float]], recipe: _Watched) -> list[Lost]:
+    def _overdue(self, under_way: dict[int, tuple[WorkUnit, float]], worker: Worker) -> list[Lost]:
         """Gives up what takes too long: what the recipe is at, else all that does. What hangs cannot be ended."""
         limit = self._posting.unit_timeout
         late = {position for position, (_, since) in under_way.items() if self._clock() - since > limit}
-        guilty = [under_way.pop(position)[0] for position in sorted(late & recipe.at or late)]
+        guilty = [under_way.pop(position)[0] for position in sorted(late & worker.in_recipe or late)]
         return [Lost(task, f"it was not done after {limit:g} s", blame=True) for task in guilty]
 
     def _set_up(self, stack: contextlib.ExitStack) -> _Desk:
@@ -327,7 +284,7 @@ class BeamWorker:
         duty = replace(posting.duty, token=str(new_writer()))  # of this process, which commits what it stages
         setup = WorkerSetup(duty, target, connection.discovery.save(folder / "discovery.json"))
         quota = LocalQuota(throttle, posting.rate)
-        return _Desk(setup, connection, throttle, quota, _Bench.of(setup, connection))
+        return _Desk(setup, connection, throttle, quota, Worker(setup, connection))
 
 
 class _Hands:

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.client.transport import RequestLog
@@ -15,7 +15,17 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
 from eechips.engine.replacement import MOST_REPLACEMENTS
 from eechips.manifest.ledger import Totals
-from eechips.recipe import Chip, NoData, Recipe, SupportsPreview, SupportsSize, Table, Unit, unit_value
+from eechips.recipe import (
+    Chip,
+    NoData,
+    Recipe,
+    SupportsEstimate,
+    SupportsPreview,
+    SupportsSize,
+    Table,
+    Unit,
+    unit_value,
+)
 
 _SAMPLE = 3
 
@@ -57,9 +67,9 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
 
     read_inputs(recipe)
     with connect(config, recipe=recipe):
-        own: Callable[[Iterable[Unit]], Estimate] | None = getattr(recipe, "forecast_rest", None)
-        if own is not None:  # its units are no requests to Earth Engine
-            return own(_unit(planned.unit) for planned in units_of(recipe, name_template(recipe, config)))
+        if isinstance(recipe, SupportsEstimate):
+            units = (_unit(planned.unit) for planned in units_of(recipe, name_template(recipe, config)))
+            return cast("Estimate", recipe.estimate(units))
         plan = _survey(recipe, config)
         results = [sized_result(recipe, position, unit) for position, unit in enumerate(plan.first)]
     costs = _costs(results, plan, config)

@@ -12,9 +12,8 @@ from typing import Any
 from eechips import datasets
 from eechips.client.redaction import collect_secrets, redact
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import needs_service
 from eechips.manifest.authorship import SIGNATURE, sign
-from eechips.recipe import Recipe
+from eechips.recipe import Recipe, traits_of
 from eechips.timestamps import utc_now
 
 
@@ -39,7 +38,7 @@ def info_of(
         "identity": recipe.identity,
         "parameters": scrubbed(parameters),
         "seed": parameters.get("seed"),
-        "source": config.source if needs_service(recipe) else "",
+        "source": config.source if traits_of(recipe).needs_service else "",
         "results": config.results,
         "endpoint": endpoint,
         "project": project,

@@ -38,7 +38,7 @@ from eechips.manifest.received import check_new, check_paths, check_values, read
 from eechips.manifest.record import LAYER_COLUMNS, LISTS, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME
 from eechips.objects import ObjectStore, parallel_map
-from eechips.recipe import Recipe
+from eechips.recipe import Recipe, traits_of
 from eechips.staging import new_writer
 from eechips.storage import Staged, Store, make_folder, write_file
 from eechips.timestamps import utc_now
@@ -353,7 +353,7 @@ def _look_told(
         if hashlib.sha256(data).hexdigest() != file.sha256:
             return f"{file.name} is not what was made: its sha256 is another"
         try:
-            if not getattr(recipe, "is_foreign", False):
+            if not traits_of(recipe).is_foreign:
                 validate(data, file.name.rpartition(".")[2])
         except ValidationError as error:
             return f"{file.name} is damaged: {error}"

@@ -16,7 +16,7 @@ from eechips.errors import ConfigurationError, EechipsError, RecipeError, RunMis
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import WorkUnit
 from eechips.manifest.run import AS_THEY_CAME
-from eechips.recipe import Recipe, SupportsInputs, Unit, as_unit, canonical_json, unit_id
+from eechips.recipe import Recipe, SupportsInputs, Unit, as_unit, canonical_json, traits_of, unit_id
 from eechips.storage import ID_LENGTH, NameTemplate, folded
 
 DEFAULT_TEMPLATE = "chips/{id}"
@@ -32,7 +32,7 @@ def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
     """
     if config.name:
         return NameTemplate(config.name, prefers_values=True)
-    return NameTemplate(getattr(recipe, "name_template", None) or DEFAULT_TEMPLATE)
+    return NameTemplate(traits_of(recipe).name_template or DEFAULT_TEMPLATE)
 
 
 def read_inputs(recipe: Recipe) -> None:
@@ -45,11 +45,6 @@ def read_inputs(recipe: Recipe) -> None:
         recipe.read_inputs()
 
 
-def needs_service(recipe: Recipe) -> bool:
-    """Whether a recipe asks Earth Engine; few do not."""
-    return getattr(recipe, "needs_service", True)
-
-
 def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
     """What makes a run this run and no other: JSON, stored with the plan."""
     return {
@@ -57,9 +52,9 @@ def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
         "identity": recipe.identity,
         "parameters": redact_named(json.loads(canonical_json(dict(recipe.parameters)))),  # the ledger keeps it
         "name": name_template(recipe, config).text,
-        "source": config.source if needs_service(recipe) else "",
+        "source": config.source if traits_of(recipe).needs_service else "",
         **({"results": config.results} if config.results else {}),
-        **({AS_THEY_CAME: True} if getattr(recipe, "is_foreign", False) else {}),
+        **({AS_THEY_CAME: True} if traits_of(recipe).is_foreign else {}),
     }
 
 
@@ -71,10 +66,6 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[WorkUnit]:
         RecipeError: if the planner raises for itself.
         UsageError: see :func:`plan_units`; or if the run may send no more requests.
     """
-    delivered: Iterable[WorkUnit] | None = getattr(recipe, "planned", None)
-    if delivered is not None:  # planned elsewhere
-        yield from delivered
-        return
     with planner_errors():
         yield from plan_units(recipe.get_requests(), recipe.identity, template)
 

@@ -11,8 +11,9 @@ import os
 import time
 from pathlib import Path
 
-from eechips.client.connection import initialize_client
-from eechips.client.discovery import ClientInit
+from eechips.client.connection import prepare
+from eechips.client.documents import Briefing
+from eechips.recipe import Recipe, traits_of
 
 _GLANCE = 0.005  # seconds between two looks for the briefing
 VARIABLE = "EECHIPS_PRELOAD"
@@ -31,14 +32,14 @@ _FORKABLE = frozenset(
 )
 
 
-def order(recipe: object, briefing: Path) -> str:
+def order(recipe: Recipe, briefing: Path) -> str:
     """What to put into the environment of the fork server.
 
     Args:
         recipe: whose code the workers will import.
         briefing: file that will appear once the parent has connected, in a folder that is there until then.
     """
-    modules = [name for name in getattr(recipe, "imports", ()) if name in _FORKABLE]
+    modules = [name for name in traits_of(recipe).imports if name in _FORKABLE]
     if type(recipe).__module__ != "__main__":
         modules.append(type(recipe).__module__)
     return json.dumps({"briefing": str(briefing), "modules": modules})

@@ -16,7 +16,7 @@ from eechips.errors import UsageError
 from eechips.manifest.drops import DROPPED, OPEN
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import WorkUnit
-from eechips.recipe import Recipe, Redraw, Unit, as_unit, unit_id, unit_value
+from eechips.recipe import Recipe, Redraw, SupportsReplacement, Unit, as_unit, traits_of, unit_id, unit_value
 from eechips.storage import NameTemplate
 
 MOST_REPLACEMENTS = 10
@@ -26,7 +26,7 @@ _BATCH = 500  # units that are drawn at a time
 
 def is_refilling(recipe: Recipe, ledger: Ledger) -> bool:
     """Whether units that somebody has dropped are to be replaced, and the recipe can do that."""
-    return ledger.meta().get(DROPPED) == OPEN and getattr(recipe, "redraw", None) is not None
+    return ledger.meta().get(DROPPED) == OPEN and _redraw_of(recipe) is not None
 
 
 def replacement_of(recipe: Recipe) -> Redraw:
@@ -35,13 +35,17 @@ def replacement_of(recipe: Recipe) -> Redraw:
     Raises:
         UsageError: if it has none.
     """
-    found: Redraw | None = getattr(recipe, "redraw", None)
+    found = _redraw_of(recipe)
     if found is None:
         raise UsageError(
             f"{recipe.name} cannot draw other units in the place of empty ones: take --on-empty keep or skip"
-            + (", or define redraw(unit, number) in the recipe" if hasattr(recipe, "path") else "")
+            + (", or define redraw(unit, number) in the recipe" if traits_of(recipe).path is not None else "")
         )
     return found
+
+
+def _redraw_of(recipe: Recipe) -> Redraw | None:
+    return recipe.redraw if isinstance(recipe, SupportsReplacement) else None
 
 
 @dataclass(frozen=True, slots=True)

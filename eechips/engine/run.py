@@ -8,7 +8,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -46,7 +46,6 @@ from eechips.engine.plan import (
     check_same_place,
     describe,
     name_template,
-    needs_service,
     read_inputs,
     units_of,
 )
@@ -74,11 +73,11 @@ from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked, remove_lock
 from eechips.manifest.names import CALLS, FOREIGN, OVERWRITTEN, files_before
 from eechips.manifest.received import check_new, check_paths, check_values
-from eechips.manifest.record import State
+from eechips.manifest.record import State, WorkUnit
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
 from eechips.objects import ObjectStore, is_address
 from eechips.received_files import parse_json
-from eechips.recipe import Recipe, SupportsSize
+from eechips.recipe import Recipe, SupportsInteractiveRun, SupportsLifespan, SupportsSize, traits_of
 from eechips.removal import Locked, remove, remove_empty, scratch_folder
 from eechips.staging import new_writer
 from eechips.storage import LocalStore, Store, make_folder, write_file
@@ -117,7 +116,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class RecipeContext:
-    """What a recipe with a ``drive`` works with: it plans as it goes, while its run is connected.
+    """What a recipe with ``run_interactively`` works with: it plans as it goes, while its run is connected.
 
     Attributes:
         config: of the run.
@@ -151,10 +150,10 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         ConfigurationError: if credentials, project or endpoint do not work; says what to do.
         UsageError: if the run may not send as many requests.
     """
-    if recipe is not None and not needs_service(recipe):
-        throttle = Throttle(_sharing_context(config), _own_limits(recipe, config), clients=config.processes + 1)
-        alone = connect_to_nothing(throttle.client(0), config.policy, config.timeouts)
-        with use_transport(alone.transport):
+    if recipe is not None and not traits_of(recipe).needs_service:
+        throttle = Throttle(_sharing_context(config), _own_limits(recipe, config), seats=config.processes + 1)
+        alone = unconnected(throttle.seat(0), config.policy, config.timeouts)
+        with surrounded(alone.transport):
             yield Session(alone, throttle, (), None)
         return
     with contextlib.ExitStack() as stack:
@@ -202,7 +201,7 @@ def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
 
 def _own_limits(recipe: Recipe, config: RunConfig) -> QuotaLimits:
     """What a run may use whose recipe needs no service: there is no quota to learn."""
-    wanted: int = config.in_flight if config.in_flight != "auto" else getattr(recipe, "slots", os.cpu_count() or 1)
+    wanted: int = config.in_flight if config.in_flight != "auto" else traits_of(recipe).slots or os.cpu_count() or 1
     rate = None if config.rate == "auto" else config.requests_per_second
     return QuotaLimits(wanted, wanted, rate=rate, requests=config.max_requests, received=config.max_bytes, learns=False)
 
@@ -225,12 +224,14 @@ def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
     return ServiceTarget(endpoint, project, credentials)
 
 
-def run(recipe: Recipe, config: RunConfig) -> Run:
+def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None = None) -> Run:
     """Runs a recipe, or goes on with it where an earlier run in the same folder stopped.
 
     Args:
         recipe: what to fetch.
         config: where to, from whom, how.
+        units: a part of the recipe's plan that was made elsewhere; None for the whole plan, made here. The results of
+            a part are neither assembled nor exported.
 
     Returns:
         The run, with its units and failures; ``interrupted`` if the user stopped it.
@@ -241,8 +242,10 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
         RecipeError: if the recipe cannot plan, or its first units all fail alike.
         StorageError: if results cannot be written.
     """
+    if config.on_empty == "redraw" and units is not None:
+        raise UsageError("on_empty='redraw' needs the whole plan: take keep or skip for a part of it")
     if config.on_empty == "redraw":
-        replacement_of(recipe)  # refused before anything is made
+        replacement_of(recipe)  # raises before anything is written
     is_made = make_folder(config.out)
     with locked(config.out), Interrupt() as interrupt:
         is_new = is_made and not (config.out / LEDGER_NAME).exists()  # another run may have been quicker
@@ -252,7 +255,7 @@ def run(recipe: Recipe, config: RunConfig) -> Run:
         try:
             with Ledger(config.out / LEDGER_NAME) as ledger:
                 try:
-                    return _Run(recipe, config, ledger, interrupt).execute()
+                    return _Run(recipe, config, units, ledger, interrupt).execute()
                 except KeyboardInterrupt:  # while it planned, or made files of all results: the next one does it again
                     Progress(0, 0, None, quiet=config.quiet).say(stopped(config))
                     return Run(config.out, interrupted=True, results=config.results)
@@ -288,19 +291,28 @@ def store_of(config: RunConfig) -> Store:
 class _Run:
     """The steps of :func:`run`, which share the ledger, the log and the store."""
 
-    def __init__(self, recipe: Recipe, config: RunConfig, ledger: Ledger, interrupt: Interrupt) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        config: RunConfig,
+        units: Sequence[WorkUnit] | None,
+        ledger: Ledger,
+        interrupt: Interrupt,
+    ) -> None:
         self._recipe, self._config, self._ledger, self._interrupt = recipe, config, ledger, interrupt
+        self._units = units
         # Scripts change the working directory.
         self._store = store_of(config)
         self._writer = new_writer(ledger.run_identity)
         self._described = describe(recipe, config)
         self._command = redact(config.command, collect_secrets(dict(recipe.parameters)))
         self._is_paused = False
-        self._drive: Callable[[RecipeContext], bool] | None = getattr(recipe, "drive", None)
+        self._is_interactive = units is None and isinstance(recipe, SupportsInteractiveRun)
+        self._traits = traits_of(recipe)
 
     def execute(self) -> Run:
         folder = self._config.out
-        if isinstance(self._store, ObjectStore) and self._drive is not None:
+        if isinstance(self._store, ObjectStore) and self._is_interactive:
             raise UsageError(f"{self._recipe.name} writes its files itself, into a folder: give --out one")
         self._check_received()
         is_planned = self._ledger.has_plan and check_same(self._ledger, self._described, folder)
@@ -308,10 +320,10 @@ class _Run:
         if self._ledger.has_plan:
             remove_dropped(self._ledger, self._store)
             remove_unrecorded(self._ledger, self._store)
-        is_done = is_planned and not self._drop_done() and self._is_redrawn and self._drive is None
+        is_done = is_planned and not self._drop_done() and self._is_redrawn and not self._is_interactive
         is_done = is_done and not self._ledger.is_partial
         is_done = is_done and not self._ledger.meta().get(FILE_QUEUES)
-        is_whole = is_done and is_assembled(self._recipe, self._ledger, self._store)
+        is_whole = is_done and (self._is_part or is_assembled(self._recipe, self._ledger, self._store))
         if is_whole and self._is_exported:
             return Run(folder, results=self._config.results)
         with RunLog(folder) as log:
@@ -324,7 +336,7 @@ class _Run:
                 self._ledger.note(_REDRAWN, True)
             if is_settled and is_refilling(self._recipe, self._ledger):
                 self._ledger.note(DROPPED, SETTLED)
-            if is_settled and not is_whole:
+            if is_settled and not is_whole and not self._is_part:
                 self._assemble()
             self._export(finished=is_settled)
             log.write("finished" if is_settled else "left", **{s.value: n for s, n in self._ledger.counts().items()})
@@ -344,7 +356,7 @@ class _Run:
             check_paths(self._ledger)
         if is_own(Run(folder).info):
             return
-        if self._drive is not None and (folder / CALLS).exists():
+        if self._is_interactive and (folder / CALLS).exists():
             raise UsageError(
                 f"{folder} was made by somebody else, and going on with a script there may execute their code: choose"
                 f" another folder with --out, or trust it: eechips trust {folder}"
@@ -427,11 +439,11 @@ class _Run:
             keeps_empty=config.on_empty == "keep",
         )
         setup = WorkerSetup(duty, target, documents)
-        attend: Callable[[RunContext], contextlib.AbstractContextManager[None]] | None
-        if (attend := getattr(self._recipe, "attend", None)) is not None:
+        if isinstance(self._recipe, SupportsLifespan):
             transport = session.connection.transport
             others = (self._store, log, config.quiet, str(self._writer))
-            stack.enter_context(attend(RunContext(transport, config.timeouts, config.unit_timeout, *others)))
+            context = RunContext(transport, config.timeouts, config.unit_timeout, *others)
+            stack.enter_context(self._recipe.lifespan(context))
         executor = stack.enter_context(self._executor(setup, session, scratch))
         planner = self._planner(stack, session.throttle, log, is_planned=is_planned)
         if is_planned:
@@ -453,10 +465,10 @@ class _Run:
             self._remember(session)
             return is_settled
 
-        if self._drive is None:
+        if not self._is_interactive or not isinstance(self._recipe, SupportsInteractiveRun):
             return settle(0, None)
         try:
-            return self._drive(RecipeContext(config, self._ledger, log, settle))
+            return self._recipe.run_interactively(RecipeContext(config, self._ledger, log, settle))
         except EechipsError:
             self._export(finished=False)
             raise
@@ -467,7 +479,7 @@ class _Run:
         Parts of a plan that somebody else has do not sweep: others write to the same place, and the listing would take
         as long as the whole plan is large. Whoever joins the results sweeps.
         """
-        if self._is_delivered:
+        if self._is_part:
             return
         self._store.sweep(self._writer, own=own)
         if not (isinstance(self._store, LocalStore) and self._store.root == self._config.out.absolute()):
@@ -477,7 +489,9 @@ class _Run:
         """What carries units out, as the config says."""
         config, throttle = self._config, session.throttle
         if config.executor == "threads":
-            timeout = math.inf if hasattr(self._recipe, "attend") else config.unit_timeout  # that ends by itself
+            timeout = (
+                math.inf if isinstance(self._recipe, SupportsLifespan) else config.unit_timeout
+            )  # that ends by itself
             return Threads(setup, session.connection, throttle, timeout)
         if config.executor == "dask":
             try:
@@ -522,9 +536,7 @@ class _Run:
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""
         throttle, target = session.throttle, session.connection.target
-        is_learned = (
-            needs_service(self._recipe) and self._config.in_flight == "auto" and self._config.executor != "beam"
-        )
+        is_learned = self._traits.needs_service and self._config.in_flight == "auto" and self._config.executor != "beam"
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
             learned = learned_limits.LearnedLimit(throttle.limit, throttle.is_restricted, utc_now())
             learned_limits.save_learned_limit(target.endpoint, target.project, learned)
@@ -533,7 +545,7 @@ class _Run:
         self, stack: contextlib.ExitStack, throttle: Throttle, log: RunLog, *, is_planned: bool
     ) -> Planner | None:
         """What plans while units are fetched already; None if the whole plan is there, or has to be made first."""
-        is_gradual = getattr(self._recipe, "plans_gradually", False) and not self._is_delivered
+        is_gradual = self._traits.plans_gradually and not self._is_part
         if not is_gradual or (is_planned and not self._ledger.is_partial):
             return None
         template = name_template(self._recipe, self._config)
@@ -560,11 +572,14 @@ class _Run:
 
     def _plan(self, log: RunLog) -> None:
         meta = self._meta
-        if self._drive is not None:
+        if self._is_interactive:
             self._ledger.store_plan({**meta, AS_IT_GOES: True}, ())
             return
-        self._ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
-        if isinstance(self._store, LocalStore) and not self._store.is_overwritten and not self._is_delivered:
+        if self._units is not None:
+            self._ledger.store_plan(meta, self._units)
+        else:
+            self._ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
+        if isinstance(self._store, LocalStore) and not self._store.is_overwritten and not self._is_part:
             self._ledger.note(FOREIGN, files_before(self._store.root))
         total = sum(self._ledger.counts().values())
         log.write("planned", units=total)
@@ -574,7 +589,7 @@ class _Run:
     def _check_disk(self) -> None:
         """Refuse a run of which it is known that its results do not fit on the disk."""
         recipe, store = self._recipe, self._store
-        if self._is_delivered or not isinstance(store, LocalStore) or not isinstance(recipe, SupportsSize):
+        if self._is_part or not isinstance(store, LocalStore) or not isinstance(recipe, SupportsSize):
             return
         if self._config.estimate_first is not None:  # which goes by real sizes, and asks
             return
@@ -598,7 +613,7 @@ class _Run:
         export_failures(self._ledger, folder)
         if finished:
             self._store.flush()
-        if finished and not self._is_delivered:  # of which nobody reads a manifest, and which has little memory
+        if finished and not self._is_part:  # of which nobody reads a manifest, and which has little memory
             if self._is_copying:
                 self._ledger.note(COPIED, False)
             export_parquet(self._ledger, folder)
@@ -609,12 +624,12 @@ class _Run:
     @property
     def _is_copying(self) -> bool:
         """Whether the manifest is to be put beside the results: they are elsewhere, and all of them."""
-        return isinstance(self._store, ObjectStore) and not self._is_delivered
+        return isinstance(self._store, ObjectStore) and not self._is_part
 
     @property
-    def _is_delivered(self) -> bool:
-        """Whether this is a part of a plan that somebody else has, of which only the outcomes are told."""
-        return hasattr(self._recipe, "planned")
+    def _is_part(self) -> bool:
+        """Whether this run executes a part of a plan that was made elsewhere."""
+        return self._units is not None
 
     @property
     def _is_exported(self) -> bool:

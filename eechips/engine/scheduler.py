@@ -12,7 +12,7 @@ from eechips.engine.dispatcher import Dispatcher, Interrupt
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
 from eechips.engine.notebook import same_again
-from eechips.engine.plan import name_template, needs_service
+from eechips.engine.plan import name_template
 from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
 from eechips.engine.replacement import Replacements, is_refilling
@@ -20,7 +20,7 @@ from eechips.engine.run_log import RunLog
 from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import WorkUnit
-from eechips.recipe import Recipe
+from eechips.recipe import Recipe, traits_of
 from eechips.storage import Store
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class Scheduler:
                 planner=planner,
                 meter=meter,
                 verbose=config.verbose,
-                slow=SlowUnits(lambda: advice_for(self._recipe)) if needs_service(self._recipe) else None,
+                slow=SlowUnits(lambda: advice_for(self._recipe)) if traits_of(self._recipe).needs_service else None,
             )
             is_settled = dispatcher.run(some, count, self._interrupt)
             self._left -= count

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from eechips.manifest.record import WorkUnit
-from eechips.recipe import Recipe
+from eechips.recipe import Recipe, traits_of
 from eechips.text import format_duration
 
 SILENCE = 60.0
@@ -66,17 +65,18 @@ class SlowUnits:
 
 def advice_for(recipe: Recipe) -> str:
     """What usually makes the units of a recipe quicker, by what its file says."""
-    path = getattr(recipe, "path", None)
+    traits = traits_of(recipe)
+    path = traits.path
     try:
-        text = path.read_text(encoding="utf-8") if isinstance(path, Path) else ""
+        text = path.read_text(encoding="utf-8") if path is not None else ""
     except (OSError, UnicodeDecodeError):
         text = ""
-    if _COLLECTION.search(text) and not _BY_PLACE.search(text) and isinstance(path, Path):
+    if _COLLECTION.search(text) and not _BY_PLACE.search(text) and path is not None:
         return (
             f"{path.name} reads an ImageCollection without filterBounds: each unit may read all of its images, the"
             " whole world over. Add .filterBounds(region) and .filterDate(start, end) right after it."
         )
-    if getattr(recipe, "is_builtin", False):
+    if traits.is_builtin:
         return (
             "Large requests take minutes: an earlier --end or later --start, a coarser --scale, and fewer pixels or"
             " regions in a request make them quicker. Ctrl-C stops; the same command resumes the run."

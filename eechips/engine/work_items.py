@@ -22,7 +22,7 @@ from eechips.manifest.authorship import sign_job
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.record import LISTS, RECORD_COLUMNS, WorkUnit
 from eechips.received_files import parse_json
-from eechips.recipe import Recipe, canonical_json
+from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.removal import temporary_folder
 
 _REQUIRED = ("job", "identity", "position", "id", "unit", "name")
@@ -78,39 +78,23 @@ class WorkItem:
             raise UsageError(f"no unit as `eechips plan` writes it ({error!r}): {line:.120}") from None
 
 
-class Delivered:
-    """A recipe of which only some units are there.
-
-    Attributes:
-        planned: these units; their positions are those in the delivery.
-        assemble: None: nobody has all results.
-        redraw: None: nobody knows what else was drawn.
+def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
+    """Return the units of items, each once, with positions in the order of the items.
 
     Args:
-        recipe: the whole one.
-        items: that were delivered.
+        recipe: that planned them.
+        items: perhaps with duplicates, as queues may deliver a message twice.
 
     Raises:
-        RunMismatchError: if a item is another recipe's, such as that of an older version.
+        RunMismatchError: if an item belongs to another recipe, such as that of an older version.
     """
-
-    assemble = None
-    redraw = None
-
-    def __init__(self, recipe: Recipe, items: Sequence[WorkItem]) -> None:
-        self._recipe = recipe
-        for item in items:
-            if item.identity != recipe.identity:
-                raise RunMismatchError(
-                    f"unit {item.planned.id[:16]} was planned by another version of {recipe.name}: plan again"
-                )
-        different = {item.planned.id: item.planned for item in items}  # delivered twice, fetched once
-        self.planned = [dataclasses.replace(p, position=position) for position, p in enumerate(different.values())]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._recipe, name)
+    for item in items:
+        if item.identity != recipe.identity:
+            raise RunMismatchError(
+                f"unit {item.planned.id[:16]} was planned by another version of {recipe.name}: plan again"
+            )
+    different = {item.planned.id: item.planned for item in items}
+    return [dataclasses.replace(unit, position=position) for position, unit in enumerate(different.values())]
 
 
 def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[WorkItem]:
@@ -125,7 +109,7 @@ def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterato
         UsageError: if the recipe plans as it goes.
         ConfigurationError, RequestError, RecipeError: as a run does.
     """
-    if getattr(recipe, "drive", None) is not None:
+    if isinstance(recipe, SupportsInteractiveRun):
         raise UsageError(f"{recipe.name} plans as it goes: its units cannot be known before it runs")
     signature = sign_job(job)
     read_inputs(recipe)
@@ -150,9 +134,9 @@ def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], pl
     Raises:
         EechipsError: as a run does; then nothing is known of the units, and all are to be delivered again.
     """
-    delivered = Delivered(recipe, items)
+    units = units_of_items(recipe, items)
     with temporary_folder() as folder:
-        done = run(delivered, dataclasses.replace(config, out=folder, results=place))
+        done = run(recipe, dataclasses.replace(config, out=folder, results=place), units=units)
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
             rows = [row for batch in ledger.batches(("lower(hex(id))", *_TOLD[1:])) for row in batch]
             files: dict[str, list[dict[str, Any]]] = defaultdict(list)

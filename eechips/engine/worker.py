@@ -31,7 +31,7 @@ from eechips.engine.worker_spec import Duty
 from eechips.errors import InternalError, RecipeError
 from eechips.manifest.names import result_name
 from eechips.manifest.record import Record, State, WorkUnit
-from eechips.recipe import Chip, NoData, Table, unit_value
+from eechips.recipe import Chip, NoData, SupportsWorkerStart, Table, traits_of, unit_value
 from eechips.recipe.layers import check_layers
 from eechips.storage import ID_LENGTH, Stage, Staged, folded, safe_component
 from eechips.warning_filters import ignore
@@ -71,7 +71,10 @@ def start_worker(setup: WorkerSetup, seat: QuotaClient, stage: Stage | None = No
 
 
 class Worker:
-    """Turns units into staged files. Several threads may use it.
+    """Turn units into staged files. Several threads may use it.
+
+    Attributes:
+        in_recipe: positions of the units whose ``get_result`` is being executed.
 
     Args:
         setup: what to do.
@@ -82,19 +85,18 @@ class Worker:
     def __init__(self, setup: WorkerSetup, connection: Connection, stage: Stage | None = None) -> None:
         self._duty = duty = setup.duty
         self._recipe = duty.recipe
-        self._secrets = collect_secrets(dict(duty.recipe.parameters))
+        self.in_recipe: set[int] = set()
+        self._secrets = secrets_of(dict(duty.recipe.parameters))
         self._store: Stage = duty.store if stage is None else stage
-        settle_in = getattr(duty.recipe, "settle_in", None)
-        if settle_in is not None:  # a recipe that wants to know where it is
-            settle_in(connection, setup.discovery)
+        traits = traits_of(duty.recipe)
+        if isinstance(duty.recipe, SupportsWorkerStart):
+            duty.recipe.on_worker_start(connection, setup.documents)
         self._transport: Transport = connection.transport
         # Recipes need not be written for threads: only the fetching happens in several at once.
-        self._is_concurrent = getattr(duty.recipe, "is_concurrent", False)
+        self._is_concurrent = traits.is_concurrent
         self._recipe_turn = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
         # The code of a built-in recipe is eechips' own.
-        self._recipe_code = (
-            contextlib.nullcontext if getattr(duty.recipe, "is_builtin", False) else raising_recipe_errors
-        )
+        self._recipe_code = contextlib.nullcontext if traits.is_builtin else recipe_code
         self._fetcher = Fetcher(connection, duty.method, self._recipe_code)
 
     def execute(self, task: WorkUnit) -> Outcome:
@@ -127,8 +129,12 @@ class Worker:
 
     def _fetch(self, task: WorkUnit) -> Outcome:
         unit = unit_value(json.loads(task.unit))
-        with self._recipe_turn, use_transport(self._transport), self._recipe_code():
-            result = self._recipe.get_result(task.position, unit)
+        with self._recipe_turn, surrounded(self._transport), self._recipe_code():
+            self.in_recipe.add(task.position)
+            try:
+                result = self._recipe.get_result(task.position, unit)
+            finally:
+                self.in_recipe.discard(task.position)
         is_exclusive = self._is_exclusive(result)
         if result is None or isinstance(result, NoData):
             record = Record(position=task.position, state=State.DONE if result is None else State.EMPTY)

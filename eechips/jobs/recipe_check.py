@@ -20,7 +20,14 @@ from eechips.engine.plan import name_template, units_of
 from eechips.engine.run import RecipeContext
 from eechips.errors import UsageError
 from eechips.manifest.record import Record, State
-from eechips.recipe import Recipe, canonical_json, unit_value
+from eechips.recipe import (
+    Recipe,
+    SupportsInteractiveRun,
+    SupportsWorkerStart,
+    canonical_json,
+    traits_of,
+    unit_value,
+)
 from eechips.storage import write_file
 from eechips.text import format_bytes, format_duration
 
@@ -195,11 +202,10 @@ class CheckedRecipe:
         self.name, self.identity = f"check-{recipe.name}", recipe.identity
         self.parameters: Mapping[str, Any] = recipe.parameters
         self.datasets: Sequence[str] = recipe.datasets
-        self.imports: Sequence[str] = getattr(recipe, "imports", ())
-        self.is_concurrent = bool(getattr(recipe, "is_concurrent", False))
-        self.is_builtin = bool(getattr(recipe, "is_builtin", False))
-        self.needs_service = bool(getattr(recipe, "needs_service", True))
-        self.units, self.is_open, self.is_through = 0, hasattr(recipe, "drive"), False
+        traits = traits_of(recipe)
+        self.imports, self.is_concurrent = traits.imports, traits.is_concurrent
+        self.is_builtin, self.needs_service = traits.is_builtin, traits.needs_service
+        self.units, self.is_open, self.is_through = 0, isinstance(recipe, SupportsInteractiveRun), False
         self._is_stopped = False
         self.tried: list[CheckedUnit] = []
         self.files: list[str] = []
@@ -212,36 +218,35 @@ class CheckedRecipe:
         """The plan of the recipe."""
         return list(self._recipe.get_requests())
 
-    def settle_in(self, connection: Connection, discovery: DiscoveryFile) -> None:
+    def on_worker_start(self, connection: Connection, documents: DocumentsFile) -> None:
         """Passes on to the recipe, in a worker, what it is connected to."""
-        settle_in = getattr(self._recipe, "settle_in", None)
-        if settle_in is not None:
-            settle_in(connection, discovery)
+        if isinstance(self._recipe, SupportsWorkerStart):
+            self._recipe.on_worker_start(connection, documents)
 
     def get_result(self, index: int, unit: Any) -> Any:
         """The recipe's result of a unit."""
         return self._recipe.get_result(index, unit)
 
-    def drive(self, bench: RecipeContext) -> bool:
+    def run_interactively(self, context: RecipeContext) -> bool:
         """Plans, and settles three units; of a script: as many of what it gives its first pools.
 
         Returns:
             False: most of the plan is left.
         """
-        drive = getattr(self._recipe, "drive", None)
 
         def settle(first: int, end: int) -> bool:
-            return self._try(bench, first, end)
+            return self._try(context, first, end)
 
-        if drive is not None:
-            self.is_open = not drive(dataclasses.replace(bench, settle=settle)) and not self._is_stopped
+        if isinstance(self._recipe, SupportsInteractiveRun):
+            has_finished = self._recipe.run_interactively(dataclasses.replace(context, settle=settle))
+            self.is_open = not has_finished and not self._is_stopped
         else:
             units = units_of(self._recipe, name_template(self._recipe, self._config))
             while some := list(islice(units, _BATCH)):
-                bench.ledger.add(some)
-            settle(0, bench.ledger.end)
-        self.units, self.files = bench.ledger.end, [file for _, file, _ in bench.ledger.files()]
-        totals = bench.ledger.totals()
+                context.ledger.add(some)
+            settle(0, context.ledger.end)
+        self.units, self.files = context.ledger.end, [file for _, file, _ in context.ledger.files()]
+        totals = context.ledger.totals()
         seconds = [tried.record.seconds or 0.0 for tried in self.tried if not tried.record.state.is_failure]
         if seconds:
             each = statistics.median(seconds)  # the first is often slow
@@ -250,14 +255,14 @@ class CheckedRecipe:
         self.is_through = not self._is_stopped
         return False
 
-    def _try(self, bench: RecipeContext, first: int, end: int) -> bool:
+    def _try(self, context: RecipeContext, first: int, end: int) -> bool:
         """Settles some units between two positions; whether these were all, so that a script can go on."""
         wanted = spread(first, end, _TRIED - len(self.tried))
         for position in wanted:
-            if not bench.settle(position, position + 1):
+            if not context.settle(position, position + 1):
                 self._is_stopped = True
                 return False
-        self.tried += _tried(bench, wanted)
+        self.tried += _tried(context, wanted)
         return len(wanted) == end - first and len(self.tried) < _TRIED
 
     @property
@@ -278,12 +283,12 @@ def spread(first: int, end: int, count: int) -> list[int]:
     return [first + round(i * (there - 1) / (count - 1)) for i in range(count)]
 
 
-def _tried(bench: RecipeContext, positions: Sequence[int]) -> Iterator[CheckedUnit]:
+def _tried(context: RecipeContext, positions: Sequence[int]) -> Iterator[CheckedUnit]:
     files: dict[int, list[str]] = {}
-    for position, _, layer, file, size, *_ in bench.ledger.unit_files():
+    for position, _, layer, file, size, *_ in context.ledger.unit_files():
         words = file if layer is None else f"{file} ({layer})"
         files.setdefault(position, []).append(f"{words}, {format_bytes(size)}")
-    for rows in bench.ledger.batches(("unit", *_COLUMNS)):
+    for rows in context.ledger.batches(("unit", *_COLUMNS)):
         for unit, *values in rows:
             given = dict(zip(_COLUMNS, values, strict=True))
             if given["position"] in positions:

@@ -221,7 +221,7 @@ class Scenes:
         return where | ({"refused": len(self.refused)} if self.refused else {})
 
     @contextlib.contextmanager
-    def attend(self, site: RunContext) -> Iterator[None]:
+    def lifespan(self, context: RunContext) -> Iterator[None]:
         """Opens what the threads of the run share, for the duration of the block.
 
         Raises:
@@ -230,19 +230,19 @@ class Scenes:
         """
         from rasterio.errors import NotGeoreferencedWarning
 
-        if not isinstance(site.store, LocalStore):
+        if not isinstance(context.store, LocalStore):
             raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
-        folder, transport, timeouts = site.store.root, site.transport, site.timeouts
+        folder, transport, timeouts = context.store.root, context.transport, context.timeouts
         ignore(NotGeoreferencedWarning)
         with HostSessions(self.per_host, timeouts.connect, timeouts.read, self.stac) as hosts:
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
             inner, disk = self._signer(hosts), DiskBudget(folder)
             reader = DocumentReader(hosts, inner, patience, transport.pause)
-            signer = self._given(inner, reader, site.log, folder, transport.pause)
+            signer = self._given(inner, reader, context.log, folder, transport.pause)
             is_here = local_path(self.stac) is not None
             limiter = BandwidthLimiter(self.max_rate)
-            downloader = Downloader(hosts, signer, transport, limiter, disk, site.unit_timeout, allows_files=is_here)
-            self._context.append(SceneContext(site, folder, reader, downloader, disk))
+            downloader = Downloader(hosts, signer, transport, limiter, disk, context.unit_timeout, allows_files=is_here)
+            self._context.append(SceneContext(context, folder, reader, downloader, disk))
             try:
                 with downloader:
                     yield
@@ -288,7 +288,7 @@ class Scenes:
         (context,) = self._context
         return context.fetch(unit, unit_id(unit, self.identity)[:ID_LENGTH])
 
-    def foresee(self, units: Iterable[Unit]) -> Estimate:
+    def estimate(self, units: Iterable[Unit]) -> Estimate:
         """What a run would fetch, as far as the catalogue says."""
         count = 0
         sizes: list[int | None] = []

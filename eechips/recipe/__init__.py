@@ -8,7 +8,22 @@ with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) 
 from __future__ import annotations
 
 from eechips.recipe.faults import RecipeErrors
-from eechips.recipe.protocol import Recipe, Redraw, SupportsInputs, SupportsPreview, SupportsSize
+from eechips.recipe.protocol import (
+    Recipe,
+    RecipeTraits,
+    Redraw,
+    SupportsAssembly,
+    SupportsAssemblySettings,
+    SupportsEstimate,
+    SupportsInputs,
+    SupportsInteractiveRun,
+    SupportsLifespan,
+    SupportsPreview,
+    SupportsReplacement,
+    SupportsSize,
+    SupportsWorkerStart,
+    traits_of,
+)
 from eechips.recipe.results import (
     CHIP_FORMATS,
     MASK_BAND,
@@ -40,13 +55,21 @@ __all__ = [
     "NoData",
     "Recipe",
     "RecipeErrors",
+    "RecipeTraits",
     "Redraw",
     "Result",
     "ScriptRecipe",
     "Single",
+    "SupportsAssembly",
+    "SupportsAssemblySettings",
+    "SupportsEstimate",
     "SupportsInputs",
+    "SupportsInteractiveRun",
+    "SupportsLifespan",
     "SupportsPreview",
+    "SupportsReplacement",
     "SupportsSize",
+    "SupportsWorkerStart",
     "Table",
     "TableFormat",
     "Unit",
@@ -56,6 +79,7 @@ __all__ = [
     "identity_of",
     "load_recipe",
     "parse_script",
+    "traits_of",
     "unit_id",
     "unit_value",
 ]

@@ -1,40 +1,33 @@
-"""What every recipe has, whoever wrote it."""
+"""Declare what a recipe must have, and what it may have, for a run to execute it.
+
+Every recipe is a :class:`Recipe`. Its optional class attributes are the fields of :class:`RecipeTraits`, and its
+optional methods are the ``Supports…`` protocols. Nothing else of a recipe is used.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from eechips.recipe.results import Result
 from eechips.recipe.units import Unit
 
 Redraw = Callable[[Sequence[tuple[Any, int]]], Sequence[Any]]
-"""Draws other units in the place of some that turned out empty.
+"""Draw units that replace empty ones.
 
-It is given pairs of a unit, as the plan has it, and a number from 1, and returns for each pair a unit, or None if there
-is none to be had. What it returns depends on the pair alone, so that a run that was stopped goes on as if it had not
-been, and no two pairs, and no unit of the plan, have the same. Called in the parent, one call at a time, in a thread of
-its own.
+The argument is pairs of a unit of the plan and the number of the draw, from 1. The function returns a unit for each
+pair, or None if there is none. The result depends on the pair alone, so that a resumed run draws the same units, and
+all returned units differ from each other and from those of the plan. Called in the parent, one call at a time, in a
+separate thread.
 """
 
 
 class Recipe(Protocol):
-    """What the engine runs. Instances are pickled: they travel to the workers.
-
-    A recipe may also have ``redraw``, a :data:`Redraw`, for runs that replace empty units, and ``assemble(results)``,
-    which makes files of all results together: called in the parent with an ``eechips.engine.assembly.Results`` when
-    every unit is settled, and again by the next run if it was stopped, a file is gone, or ``assembly``, JSON that says
-    how the files are made, has changed.
-
-    A recipe whose units are not Earth Engine's has ``needs_service``, False: its run neither asks for credentials nor
-    initialises the client. Then it may have ``attend(site)``, a context manager: entered in the parent with an
-    ``eechips.engine.context.RunContext`` before it plans, left after its last unit; for what threads of the parent
-    share.
-    ``plans_gradually`` says that ``get_requests`` asks the service for as long as it gives units, and may be called in
-    a thread of its own, while the first units are fetched.
-    ``is_builtin`` says that its code is eechips' own: what that raises unexpectedly is an InternalError.
-    ``is_foreign`` says that its files are as others made them, so that they are verified by their checksums alone.
-    """
+    """What to fetch. Instances are pickled and sent to the workers."""
 
     @property
     def name(self) -> str:
@@ -42,21 +35,21 @@ class Recipe(Protocol):
 
     @property
     def identity(self) -> str:
-        """Sha256, in hexadecimal, of everything that changes results."""
+        """SHA-256, in hexadecimal, of everything that changes results."""
 
     @property
     def parameters(self) -> Mapping[str, Any]:
-        """JSON, shown in run.json and compared when a run is resumed."""
+        """JSON, written to run.json and compared when a run is resumed."""
 
     @property
     def datasets(self) -> Sequence[str]:
         """Ids of the assets that are read, for licences and citations."""
 
     def get_requests(self) -> Iterable[Any]:
-        """The plan: units, or small JSON values. Called once, in the parent, Earth Engine initialised."""
+        """Plan: return units, or small JSON values. Called once, in the parent, with Earth Engine initialised."""
 
     def get_result(self, index: int, unit: Any) -> Result:
-        """The result of one unit. Called in a worker, perhaps more than once.
+        """Return the result of one unit. Called in a worker, perhaps more than once.
 
         A unit may have several results, ``{"S2": Chip(...), "DEM": Chip(...)}``: a file for each, with the name of the
         unit and the key (``chips/0123abcd.S2.tif``), fetched and checked together and recorded all or none. The
@@ -64,9 +57,56 @@ class Recipe(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeTraits:
+    """The optional attributes of a recipe. An attribute that a recipe does not have keeps the default.
+
+    Attributes:
+        needs_service: the run connects to Earth Engine. Without it, the run asks for no credentials and does not
+            initialise the client.
+        is_builtin: the code is part of eechips, so an unexpected exception is an ``InternalError``.
+        is_foreign: the files are copies of published ones. They are verified by their checksums alone, not decoded.
+        is_concurrent: several threads may call ``get_result`` at once.
+        plans_gradually: ``get_requests`` is a generator that sends requests between units. It may run in a separate
+            thread while the first units are fetched.
+        name_template: of the results' names, unless the user gives one; None for ``chips/{id}``.
+        imports: modules that the recipe imports, which workers can load in advance.
+        slots: concurrent units of a recipe that needs no service; None for one per core.
+        path: file of the recipe, if it has one.
+    """
+
+    needs_service: bool = True
+    is_builtin: bool = False
+    is_foreign: bool = False
+    is_concurrent: bool = False
+    plans_gradually: bool = False
+    name_template: str | None = None
+    imports: Sequence[str] = ()
+    slots: int | None = None
+    path: Path | None = None
+
+
+def traits_of(recipe: Recipe) -> RecipeTraits:
+    """Return the optional attributes of a recipe."""
+    names = [field.name for field in dataclasses.fields(RecipeTraits)]
+    return RecipeTraits(**{name: getattr(recipe, name) for name in names if hasattr(recipe, name)})
+
+
+@runtime_checkable
+class SupportsInputs(Protocol):
+    """A recipe that plans from files of the user, which can be wrong."""
+
+    def read_inputs(self) -> None:
+        """Read the files, before any process is started or request sent.
+
+        Raises:
+            EechipsError: if one cannot be used.
+        """
+
+
 @runtime_checkable
 class SupportsPreview(Protocol):
-    """A recipe that knows the size of its plan before it has asked the service about every unit."""
+    """A recipe that knows the size of its plan before it has queried the service about every unit."""
 
     def preview_units(self, count: int) -> tuple[int, Sequence[Unit]]:
         """Plan the first units only.
@@ -81,22 +121,89 @@ class SupportsPreview(Protocol):
 
 @runtime_checkable
 class SupportsSize(Protocol):
-    """A recipe whose run is refused beforehand if its results do not fit on the disk."""
+    """A recipe whose run fails at the start if its results do not fit on the disk."""
 
     def sized_result(self, index: int, unit: Any) -> Result:
-        """The same as ``get_result``, with the type of the pixels as far as the planner has seen it.
+        """Return the same as ``get_result``, with the pixel type as far as the planner knows it.
 
         Called in the parent; sends no request.
         """
 
 
 @runtime_checkable
-class SupportsInputs(Protocol):
-    """A recipe that plans from files of the user, which can be wrong."""
+class SupportsEstimate(Protocol):
+    """A recipe whose units are no requests to Earth Engine, and which estimates its cost itself."""
 
-    def read_inputs(self) -> None:
-        """Read the files, before anything is started or asked.
+    def estimate(self, units: Iterable[Unit]) -> Any:
+        """Return the ``eechips.engine.estimate.Estimate`` of a plan."""
 
-        Raises:
-            EechipsError: if one cannot be used.
+
+@runtime_checkable
+class SupportsReplacement(Protocol):
+    """A recipe that can replace empty units."""
+
+    @property
+    def redraw(self) -> Redraw | None:
+        """The function, or method, that draws other units; None if the recipe has none."""
+
+
+@runtime_checkable
+class SupportsAssembly(Protocol):
+    """A recipe that makes files from all results together."""
+
+    @property
+    def assemble(self) -> Callable[[Any], None] | None:
+        """The function, or method, that makes them, from an ``eechips.engine.assembly.Results``; None if there is none.
+
+        Called in the parent when every unit is settled. The next run calls it again if it was interrupted, if a file
+        is missing, or if the settings of the assembly have changed.
+        """
+
+
+@runtime_checkable
+class SupportsAssemblySettings(Protocol):
+    """A recipe with options that change what is assembled, but no result of a unit."""
+
+    @property
+    def assembly(self) -> dict[str, Any]:
+        """These options, as JSON."""
+
+
+@runtime_checkable
+class SupportsLifespan(Protocol):
+    """A recipe with resources that the threads of the parent share. Its units enforce the time limit themselves."""
+
+    def lifespan(self, context: Any) -> AbstractContextManager[None]:
+        """Return a context manager that is entered before planning and left after the last unit.
+
+        Args:
+            context: an ``eechips.engine.context.RunContext``.
+        """
+
+
+@runtime_checkable
+class SupportsWorkerStart(Protocol):
+    """A recipe that needs the connection of its worker."""
+
+    def on_worker_start(self, connection: Any, documents: Any) -> None:
+        """Prepare a worker's copy of the recipe, before the first unit.
+
+        Args:
+            connection: of the process, an ``eechips.client.connection.Connection``.
+            documents: file of the API description that the client was initialised with.
+        """
+
+
+@runtime_checkable
+class SupportsInteractiveRun(Protocol):
+    """A recipe that adds units to the plan while it runs, and waits for their results."""
+
+    def run_interactively(self, context: Any) -> bool:
+        """Run. Called in the parent, connected, with an empty plan.
+
+        Args:
+            context: an ``eechips.engine.context.RecipeContext``.
+
+        Returns:
+            Whether the recipe finished; False if it was stopped.
         """

@@ -79,7 +79,7 @@ class ScriptRecipe:
             f"{self.path.name} is a script that plans as it goes: what it asks for is known when it has run"
         )
 
-    def drive(self, bench: RecipeContext) -> bool:
+    def run_interactively(self, context: RecipeContext) -> bool:
         """Executes the script, with its pools working for the run.
 
         Returns:
@@ -91,11 +91,11 @@ class ScriptRecipe:
         """
         assert self._source is not None
         for line in self._source.ignored:
-            bench.say(f"Ignored, as it is for notebooks: {line}")
+            context.say(f"Ignored, as it is for notebooks: {line}")
         inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
         imports = tuple(dict.fromkeys((str(self.path.parent), *sys.path)))
         place = CallContext(self._out, self._out / CALLS, self._home, imports, inputs, folders)
-        host = ScriptHost(bench, self.identity, place, self._key)
+        host = ScriptHost(context, self.identity, place, self._key)
         sandbox = Sandbox(self._out, (self._home,), inputs, folders)
         try:
             with keep_client(), replace_pools(host), sandbox.entered(), self._as_main() as main:
@@ -110,16 +110,16 @@ class ScriptRecipe:
             sandbox.remove_links()
             remove_tree(self._out / CALLS / STAGING, Locked(self._out))
         outside = sorted({str(Path(name).parent) for name in host.outside})
-        bench.ledger.note(OUTSIDE, {"files": len(host.outside), "folders": outside})
+        context.ledger.note(OUTSIDE, {"files": len(host.outside), "folders": outside})
         for note in host.notes:
-            bench.say(note)
+            context.say(note)
         if host.lacks_files:
-            bench.say(f"Calls have not found files. {self._hint}")
+            context.say(f"Calls have not found files. {self._hint}")
         if not host.calls:
-            bench.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
+            context.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
         return True
 
-    def settle_in(self, connection: Connection, discovery: DiscoveryFile) -> None:
+    def on_worker_start(self, connection: Connection, documents: DocumentsFile) -> None:
         """Tells a worker's copy what it is connected to."""
         self._observer = network_patches.attach(connection, discovery)
 

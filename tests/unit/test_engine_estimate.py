@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from eechips.client.transport import RequestLog
 from eechips.engine import RunConfig
-from eechips.engine.estimate import Meter, foresee
+from eechips.engine.estimate import Meter, forecast_rest
 from eechips.manifest.ledger import Totals
 
 
@@ -30,7 +30,7 @@ def metered(ends: list[float], seconds: float) -> Meter:
 
 def test_the_slots_bound_what_a_few_units_tell() -> None:
     """Ten units at once, a second each: 1,000 more take 100 s with ten slots, not none."""
-    found = foresee(Totals(10, 12, 5000, 30.0, 0), 1000, metered([1.0] * 10, 1.0), 10, config())
+    found = forecast_rest(Totals(10, 12, 5000, 30.0, 0), 1000, metered([1.0] * 10, 1.0), 10, config())
     assert (found.tried, found.left, found.requests, found.bytes) == (10, 1000, 1200, 500_000)
     assert (found.seconds, found.request_seconds, found.slots) == (100.0, 1000.0, 10)
 
@@ -38,24 +38,28 @@ def test_the_slots_bound_what_a_few_units_tell() -> None:
 def test_a_slower_pace_counts() -> None:
     """Decoding takes longer than the service: a unit every half second, whatever the slots."""
     ends = [0.5 * n for n in range(100)]
-    assert foresee(Totals(100, 100, 1, 1.0, 0), 400, metered(ends, 0.1), 40, config()).seconds == pytest.approx(200)
+    assert forecast_rest(Totals(100, 100, 1, 1.0, 0), 400, metered(ends, 0.1), 40, config()).seconds == pytest.approx(
+        200
+    )
 
 
 def test_the_rate_bounds_the_time() -> None:
     totals = Totals(100, 200, 1, 1.0, 0)
-    assert foresee(totals, 1000, metered([0.0] * 100, 0.01), 40, config(rate=100.0)).seconds == pytest.approx(20.0)
+    assert forecast_rest(totals, 1000, metered([0.0] * 100, 0.01), 40, config(rate=100.0)).seconds == pytest.approx(
+        20.0
+    )
 
 
 def test_without_units_of_this_command_the_ledger_tells() -> None:
-    found = foresee(Totals(50, 50, 1000, 100.0, 0), 100, Meter(), 4, config())
+    found = forecast_rest(Totals(50, 50, 1000, 100.0, 0), 100, Meter(), 4, config())
     assert (found.request_seconds, found.seconds) == (200.0, 50.0)
 
 
 @given(units=st.integers(1, 10_000), share=st.floats(0, 1), left=st.integers(0, 100_000))
 def test_each_empty_unit_is_replaced_at_most_ten_times(units: int, share: float, left: int) -> None:
     totals = Totals(units, units, 0, 1.0, round(share * units))
-    kept = foresee(totals, left, Meter(), 1, config(on_empty="skip")).left
-    redrawn = foresee(totals, left, Meter(), 1, config(on_empty="redraw")).left
+    kept = forecast_rest(totals, left, Meter(), 1, config(on_empty="skip")).left
+    redrawn = forecast_rest(totals, left, Meter(), 1, config(on_empty="redraw")).left
     assert kept == left <= redrawn <= 11 * left
     if totals.dropped * 2 == units:
         assert redrawn == 2 * left

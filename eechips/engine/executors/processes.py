@@ -28,6 +28,7 @@ from eechips.engine.worker import WorkerSetup
 from eechips.engine.worker_process import Broken, Ready
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import WorkUnit
+from eechips.recipe import Recipe
 
 _STOP_TIMEOUT = 5.0  # seconds that idle workers get to leave by themselves
 _MAX_BROKEN_STARTS = 3
@@ -258,7 +259,7 @@ def _ending(code: int | None) -> str:
     return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
 
 
-def start_fork_server(context: BaseContext, recipe: object, briefing: Path) -> None:
+def start_fork_server(context: BaseContext, recipe: Recipe, briefing: Path) -> None:
     """Starts the fork server, which loads everything that workers share; one that runs already stays as it is.
 
     One that has died, such as by the system when memory was short, is started again.
@@ -330,7 +331,7 @@ def _settle_sockets() -> None:
 
 
 @contextlib.contextmanager
-def _without_main(recipe: object) -> Iterator[None]:
+def _without_main(recipe: Recipe) -> Iterator[None]:
     """Keeps multiprocessing from running the user's script again in every worker.
 
     It would do so to unpickle what is defined there; that is needed only for a recipe whose class is.
