@@ -46,7 +46,7 @@ class Registry(Generic[T]):
         return (*self._own, *sorted(self._points.keys() - self._own.keys()))
 
     def __contains__(self, name: object) -> bool:
-        return name in self._points
+        return name in self._own or name in self._points
 
     def get(self, name: str) -> T:
         """Load an object.
@@ -58,7 +58,7 @@ class Registry(Generic[T]):
             UsageError: if there is none of that name.
             ConfigurationError: if the package that declares it cannot be imported.
         """
-        point = self._points.get(name)
+        point = self._own.get(name) or self._points.get(name)
         if point is None:
             hint = did_you_mean(name, self.names)
             raise UsageError(f"there is no {self.kind} {name!r}{hint} (choose one of {', '.join(self.names)})")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Optional
 from apache_beam.coders.row_coder import RowCoder
 from apache_beam.coders.typecoders import registry
 
-from eechips.engine.executors.executor import Finished, Lost
+from eechips.engine.outcome import Finished, Lost
 from eechips.errors import WorkerLostError
 from eechips.manifest.record import LISTS, State
 from eechips.timestamps import utc_now

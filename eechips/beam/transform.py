@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pickle
@@ -21,11 +22,12 @@ from apache_beam.utils.windowed_value import WindowedValue
 
 from eechips.beam.fetched import Fetched, fetched
 from eechips.client.transport import is_loopback
-from eechips.engine.beam_worker import BeamWorker, ImmediateStore, Posting
+from eechips.engine.beam_worker import BeamWorker
 from eechips.engine.config import RunConfig
-from eechips.engine.executors.executor import Finished, Lost
+from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plan import name_template
-from eechips.engine.worker_spec import Duty
+from eechips.engine.stores import ImmediateStore
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, RecipeError, UsageError
 from eechips.manifest.record import WorkUnit
 from eechips.objects import ObjectStore, is_address
@@ -117,30 +119,28 @@ class FetchUnits(PTransform[Any, Any]):
         is_remote = is_address(str(out))
         if not is_remote:
             self._place = str(Path(out).absolute())
-        duty = Duty(
+        self._rate = None if per_second is None else per_second / in_flight
+        self._spec = WorkerSpec(
             recipe=self.recipe,
+            store=ObjectStore(self._place) if is_remote else ImmediateStore(Path(self._place)),
+            token=str(new_writer()),
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
-            store=ObjectStore(self._place) if is_remote else ImmediateStore(Path(self._place)),
-            token=str(new_writer()),
-            keeps_empty=on_empty == "keep",
-            names_apart=True,
-        )
-        self._posting = Posting(
-            duty=duty,
             endpoint=config.service,
             project=_project(config),
             key_file=None if credentials is None else Path(credentials),
             send_credentials=send_credentials,
-            rate=None if per_second is None else per_second / in_flight,
             unit_timeout=unit_timeout,
+            rate=per_second,
+            keeps_empty=on_empty == "keep",
+            appends_id=True,
         )
 
     def expand(self, units: PCollection[Any]) -> PCollection[Fetched]:
         """Keys the units into partitions, and fetches them."""
         keyed = beam.Map(_partition_of, self.recipe.identity, self._slots).with_output_types(KV[int, str])
-        fetch = _Fetch(self._posting, self._template, self._place)
+        fetch = _Fetch(self._spec, self._rate, self._template, self._place)
         found: PCollection[Fetched] = (
             units
             | "Partitions" >> keyed
@@ -151,13 +151,13 @@ class FetchUnits(PTransform[Any, Any]):
 
     def display_data(self) -> dict[str, Any]:
         """What runners show."""
-        posting = self._posting
+        spec = self._spec
         shown = {
             "recipe": self.recipe.name,
             "identity": self.recipe.identity,
             "out": self._place,
-            "endpoint": posting.endpoint,
-            "project": posting.project,
+            "endpoint": spec.endpoint,
+            "project": spec.project,
             "in_flight": self._slots,
         }
         return {**super().display_data(), **shown}
@@ -167,19 +167,21 @@ class _Fetch(beam.DoFn):
     """Fetches the units of a bundle, all at once, when it has seen all of them.
 
     Args:
-        posting: what to do.
+        spec: what to do.
+        rate: requests per second for each slot; None for no limit.
         template: of names.
         place: folder or address of the results.
     """
 
-    def __init__(self, posting: Posting, template: NameTemplate, place: str) -> None:
+    def __init__(self, spec: WorkerSpec, rate: float | None, template: NameTemplate, place: str) -> None:
         # By value, whatever Beam would make of a recipe of the main program.
-        self._posting, self._identity = cloudpickle.dumps(posting), posting.duty.recipe.identity
+        self._make_worker = cloudpickle.dumps(functools.partial(BeamWorker, spec, rate))
+        self._identity = spec.recipe.identity
         self._names, self._place, self._shared = template, place, Shared()
 
     def setup(self) -> None:
         """Joins the worker of the process."""
-        self._worker: BeamWorker = self._shared.acquire(lambda: BeamWorker(pickle.loads(self._posting)))
+        self._worker: BeamWorker = self._shared.acquire(lambda: pickle.loads(self._make_worker)())
         self._worker.enter()
 
     def teardown(self) -> None:
@@ -213,7 +215,7 @@ class _Fetch(beam.DoFn):
             EechipsError: what keeps every unit from being fetched.
         """
         events: list[Finished | Lost] = []
-        self._worker.work(len(self._partitions), self._tasks(), events.append)
+        self._worker.process(len(self._partitions), self._tasks(), events.append)
         for event in events:
             if isinstance(event, Finished) and event.outcome.fatal is not None:
                 raise event.outcome.fatal
@@ -235,7 +237,7 @@ class _Fetch(beam.DoFn):
             name = self._names.render(unit, identifier, 0)
             if not self._names.is_unique_for(unit):  # units of a collection cannot be compared
                 name = f"{name}-{identifier[:ID_LENGTH]}"
-            yield WorkUnit(self._worker.number(), identifier, canonical_json(unit), name)
+            yield WorkUnit(self._worker.next_position(), identifier, canonical_json(unit), name)
 
 
 def _count(found: Fetched) -> None:

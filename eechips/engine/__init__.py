@@ -1,7 +1,9 @@
 """Running a recipe: plan, dispatch to workers, record. ``run`` is the way in."""
 
 from eechips.engine.config import RunConfig
-from eechips.engine.estimate import Estimate, Forecast, estimate
-from eechips.engine.run import connect, run
+from eechips.engine.costs import Estimate, Forecast
+from eechips.engine.estimate import estimate
+from eechips.engine.run import run
+from eechips.engine.session import connect
 
 __all__ = ["Estimate", "Forecast", "RunConfig", "connect", "estimate", "run"]

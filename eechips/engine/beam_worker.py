@@ -14,330 +14,215 @@ import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from importlib.metadata import version
-from pathlib import Path
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from eechips.client.connection import NO_SERVICE, Connection, ServiceTarget, connect
-from eechips.client.credentials import find_credentials
+from eechips.client.connection import Connection, connect
+from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.throttle import QuotaLimits, Throttle, UsageDelta
-from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.file_queue import StopMode
-from eechips.engine.outcome import Outcome
-from eechips.engine.worker import Worker, WorkerSetup
-from eechips.engine.worker_spec import Duty
-from eechips.errors import ConfigurationError
+from eechips.engine.local_quota import LocalQuota, UsageMeter
+from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.thread_pool import ThreadPool, drain
+from eechips.engine.worker import Worker
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.manifest.record import WorkUnit
 from eechips.removal import temporary_folder
 from eechips.staging import new_writer
-from eechips.storage import LocalStore, Staged
 from eechips.warning_filters import ignore
 
 _SPARE = 1.3
-"""Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
+"""Units under way for every slot: those beyond one are being decoded and written, or wait to be retried."""
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 
 
-class ImmediateStore(LocalStore):
-    """A folder in which a result has its name as soon as it is whole, as in an object store: nobody commits it later.
-
-    Two that write the same result at the same time do not meet: each has a temporary file of its own.
-    """
-
-    is_overwritten = True
-
-    def stage(self, name: str, data: bytes, token: str) -> Staged:
-        """As :meth:`LocalStore.stage`, and gives the file its name."""
-        # Of this process, not of the run: whoever goes on with the run may find this worker still writing.
-        staged = super().stage(name, data, str(new_writer()))
-        super().commit(staged)
-        return replace(staged, temporary=name)
-
-    def commit(self, staged: Staged) -> None:
-        """It is there already."""
-
-
-class LocalQuota:
-    """The slots of a process: as many as the work that it is at has at the moment. One lock guards it.
-
-    Args:
-        throttle: of the process; it learns how many of the slots the service bears.
-        rate: requests a second, for each slot; None for no limit.
-    """
-
-    def __init__(self, throttle: Throttle, rate: float | None) -> None:
-        self._throttle, self._rate = throttle, rate
-        self._lock = threading.Lock()
-        self._reserved = 0
-
-    @contextlib.contextmanager
-    def reserve(self, slots: int) -> Iterator[None]:
-        """Has so many slots more for the duration of the block."""
-        self._resize(slots)
-        try:
-            yield
-        finally:
-            self._resize(-slots)
-
-    def limit_of(self, slots: int) -> float:
-        """The limit_of of the throttle's limit that so many of the slots are."""
-        return self._throttle.limit * slots / max(1, self._reserved)
-
-    def _resize(self, slots: int) -> None:
-        with self._lock:
-            self._reserved += slots
-            most = max(1, self._reserved)
-            self._throttle.resize(most, None if self._rate is None else self._rate * most)
-
-
-@dataclass(frozen=True, slots=True)
-class Posting:
-    """What workers on other machines are told. Picklable; it holds no credentials: workers find them where they are.
-
-    Attributes:
-        duty: what to do with units; its store is one in which results have their names at once.
-        endpoint: base URL of the service.
-        project: whose quota is used.
-        key_file: key of a service account, where the workers have it; None for the credentials that the client finds.
-        send_credentials: send them to an endpoint that is not Google's.
-        rate: requests a second, for each slot; None for no limit.
-        unit_timeout: seconds after which a unit is given up.
-        version: of eechips, which workers must have as well.
-    """
-
-    duty: Duty
-    endpoint: str
-    project: str
-    key_file: Path | None
-    send_credentials: bool
-    rate: float | None
-    unit_timeout: float
-    version: str = field(default_factory=lambda: version("eechips"))
-
-    def check_version(self) -> None:
-        """Raise ConfigurationError if this process has another version of eechips."""
-        if version("eechips") != self.version:
-            here = f"workers have eechips {version('eechips')}"
-            raise ConfigurationError(f"{here}, this is {self.version}: install the same")
-
-    def find_target(self) -> ServiceTarget:
-        """Find the credentials of this machine, and say whom to ask with them.
-
-        Raises:
-            ConfigurationError: if there are none, or those there are do not work.
-        """
-        if not self.endpoint:
-            return NO_SERVICE
-        credentials = find_credentials(self.endpoint, self.key_file, send_anywhere=self.send_credentials)
-        return ServiceTarget(self.endpoint, self.project, credentials)
-
-
 @dataclass(slots=True)
-class _Desk:
-    """What a station works with while somebody uses it."""
+class _Session:
+    """What a connected worker process uses."""
 
-    setup: WorkerSetup
+    spec: WorkerSpec
+    discovery: DiscoveryFile
     connection: Connection
     throttle: Throttle
     quota: LocalQuota
+    meter: UsageMeter
     worker: Worker
 
 
 class BeamWorker:
-    """A worker process. Several bundles may use it at once; it is connected from the first to the last.
+    """A worker process. Several bundles may use it at once; it is connected from the first to the last of them.
 
     Args:
-        posting: what to do.
+        spec: of the run.
+        rate: requests per second for each slot; None for no limit.
         clock: seconds, monotonic.
     """
 
-    def __init__(self, posting: Posting, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, spec: WorkerSpec, rate: float | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.name = uuid.uuid4().hex
-        self._posting, self._clock = posting, clock
+        self._spec, self._rate, self._clock = spec, rate, clock
         self._lock = threading.Lock()
         self._users = 0
         self._numbers = itertools.count()
         self._stack = contextlib.ExitStack()
-        self._desk: _Desk | None = None
-        self._tallied = (0, 0, 0)
+        self._session: _Session | None = None
 
     def enter(self) -> None:
-        """Connects, if nobody else has.
+        """Connect, unless another bundle has done so.
 
         Raises:
             ConfigurationError: if credentials, project or endpoint do not work here.
         """
         with self._lock:
-            if self._desk is None:
+            if self._session is None:
                 with contextlib.ExitStack() as stack:
-                    self._desk = self._set_up(stack)
+                    self._session = self._connect(stack)
                     self._stack = stack.pop_all()
             self._users += 1
 
     def leave(self) -> None:
-        """Puts everything back as it was, if nobody else works here."""
+        """Disconnect and restore the process, unless another bundle is being processed."""
         with self._lock:
             self._users -= 1
             if not self._users:
-                self._desk = None
-                self._tallied = (0, 0, 0)
+                self._session = None
                 self._stack.close()
 
-    def work(
+    def process(
         self,
         slots: int,
         tasks: Iterable[WorkUnit],
-        take: Callable[[Finished | Lost], object],
-        pulse: Callable[[], StopMode | None] = lambda: None,
+        receive: Callable[[Finished | Lost], object],
+        stop_mode: Callable[[], StopMode | None] = lambda: None,
     ) -> None:
-        """Executes units, several at once, with further slots for as long.
+        """Execute units concurrently, with additional slots in the meantime.
 
         Args:
-            slots: requests that may be in flight for them, beside those of other bundles.
+            slots: requests that may be in flight for them, in addition to those of other bundles.
             tasks: the units.
-            take: told what became of each, by the calling thread. Units that are given back, because the work stops,
-                are not told of.
-            pulse: called now and then; says whether to stop.
+            receive: receives the event of each unit, in the calling thread. Units that were abandoned because the run
+                stops have none.
+            stop_mode: called at least every half second; returns whether and how to stop.
         """
-        handle = self._desk
-        assert handle is not None, "enter() comes first"
+        session = self._session
+        assert session is not None, "enter() comes first"
         left = iter(tasks)
-        under_way: dict[int, tuple[WorkUnit, float]] = {}
+        under_way = _UnderWay(self._spec.unit_timeout, self._clock)
         is_exclusive = is_dry = is_stopping = False
-        with handle.quota.reserve(slots), contextlib.ExitStack() as stack:
-            worker = handle.worker
-            hands = stack.enter_context(_Hands(worker.execute))
+        with session.quota.reserve(slots), contextlib.ExitStack() as stack:
+            threads = _Threads(session.worker, stack)
             while True:
-                how = pulse()
-                if how is not None and not is_stopping:
+                mode = stop_mode()
+                if mode is not None and not is_stopping:
                     is_stopping = is_dry = True
-                    handle.throttle.stop()
-                depth = 1 if is_exclusive else math.ceil(_SPARE * handle.quota.limit_of(slots))
-                while not is_dry and len(under_way) < depth:
+                    session.throttle.stop()
+                depth = 1 if is_exclusive else math.ceil(_SPARE * session.quota.limit_of(slots))
+                while not is_dry and len(under_way.units) < depth:
                     task = next(left, None)
                     is_dry = task is None
                     if task is not None:
-                        under_way[task.position] = task, self._clock()
-                        hands.take(task)
-                if not under_way or how == "now":
+                        under_way.begin(task)
+                        threads.pool.submit(task)
+                if not under_way.units or mode == "now":
                     return
-                done = hands.done(_TICK)
-                for outcome in done:
-                    found = under_way.pop(outcome.position, None)
+                for outcome in threads.outcomes(_TICK):
+                    found = under_way.units.pop(outcome.position, None)
                     if found is None or (outcome.record is None and outcome.fatal is None):
                         continue
                     is_exclusive = is_exclusive or outcome.is_exclusive
-                    take(Finished(found[0], outcome))
-                if late := self._overdue(under_way, worker):
+                    receive(Finished(found[0], outcome))
+                if late := under_way.take_overdue(threads.worker):
                     for lost in late:
-                        take(lost)
-                    # The others may wait for what it holds: they are given to a new worker.
-                    worker = self._renewed(handle, worker)
-                    hands = stack.enter_context(_Hands(worker.execute))
-                    for position, (task, _) in under_way.items():
-                        under_way[position] = task, self._clock()
-                        hands.take(task)
+                        receive(lost)
+                    # The other units may wait for a lock that a hanging unit holds: a new worker executes them again.
+                    threads = _Threads(self._replace(session, threads.worker), stack)
+                    for task, _ in list(under_way.units.values()):
+                        under_way.begin(task)
+                        threads.pool.submit(task)
 
-    def number(self) -> int:
-        """A position that no other unit has here, for units without a plan."""
+    def next_position(self) -> int:
+        """Return a position that is unique in this process, for units without a plan."""
         return next(self._numbers)
 
-    def tally(self) -> UsageDelta | None:
-        """What was sent since the last time, and how it stands."""
+    def usage(self) -> UsageDelta | None:
+        """Return what was sent since the previous call; None if the worker is not connected."""
         with self._lock:
-            if self._desk is None:
-                return None
-            throttle = self._desk.throttle
-            now = (throttle.sent, throttle.rejected, throttle.received)
-            sent, rejected, received = (new - old for new, old in zip(now, self._tallied, strict=True))
-            self._tallied = now
-            return UsageDelta(sent, rejected, received, throttle.in_flight, throttle.limit, throttle.is_restricted)
+            return None if self._session is None else self._session.meter.report()
 
-    def _renewed(self, handle: _Desk, worker: Worker) -> Worker:
-        """Return a worker that replaces one with a unit that hangs."""
+    def _replace(self, session: _Session, worker: Worker) -> Worker:
+        """Return a worker in the place of one with a unit that hangs."""
         with self._lock:
-            if handle.worker is worker:  # else another bundle has replaced it
-                handle.worker = Worker(handle.setup, handle.connection)
-            return handle.worker
+            if session.worker is worker:  # else another bundle has replaced it
+                session.worker = Worker(session.spec, session.connection, session.discovery)
+            return session.worker
 
-    def _overdue(self, under_way: dict[int, tuple[WorkUnit, float]], worker: Worker) -> list[Lost]:
-        """Gives up what takes too long: what the recipe is at, else all that does. What hangs cannot be ended."""
-        limit = self._posting.unit_timeout
-        late = {position for position, (_, since) in under_way.items() if self._clock() - since > limit}
-        guilty = [under_way.pop(position)[0] for position in sorted(late & worker.in_recipe or late)]
-        return [Lost(task, f"it was not done after {limit:g} s", blame=True) for task in guilty]
-
-    def _set_up(self, stack: contextlib.ExitStack) -> _Desk:
-        posting = self._posting
-        posting.check_version()
+    def _connect(self, stack: contextlib.ExitStack) -> _Session:
+        self._spec.check_version()
         ignore(NotGeoreferencedWarning)
-        target = posting.find_target()
+        target = self._spec.find_target()
         throttle = Throttle(None, QuotaLimits(in_flight=1, start=1), clients=1)
         seat = throttle.client(0)
-        connection = stack.enter_context(connect(target, seat, posting.duty.policy, posting.duty.timeouts))
-        stack.callback(throttle_requests_library(seat, posting.endpoint))
+        connection = stack.enter_context(connect(target, seat, self._spec.policy, self._spec.timeouts))
+        stack.callback(throttle_requests_library(seat, self._spec.endpoint))
         folder = stack.enter_context(temporary_folder())
-        duty = replace(posting.duty, token=str(new_writer()))  # of this process, which commits what it stages
-        setup = WorkerSetup(duty, target, connection.discovery.save(folder / "discovery.json"))
-        quota = LocalQuota(throttle, posting.rate)
-        return _Desk(setup, connection, throttle, quota, Worker(setup, connection))
+        discovery = connection.discovery.save(folder / "discovery.json")
+        spec = replace(self._spec, token=str(new_writer()))  # of this process, which commits what it stages
+        return _Session(
+            spec,
+            discovery,
+            connection,
+            throttle,
+            LocalQuota(throttle, self._rate),
+            UsageMeter(throttle),
+            Worker(spec, connection, discovery),
+        )
 
 
-class _Hands:
-    """Threads that execute units: as many as there ever were at once. Leaving the block ends those that are idle.
+@dataclass(slots=True)
+class _UnderWay:
+    """The units that are being executed.
 
-    Args:
-        execute: what they do.
+    Attributes:
+        units: by position, each with the time of its start.
     """
 
-    def __init__(self, execute: Callable[[WorkUnit], Outcome]) -> None:
-        self._execute = execute
-        self._tasks: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-        self._threads = 0
-        self._busy = 0
+    timeout: float
+    clock: Callable[[], float]
+    units: dict[int, tuple[WorkUnit, float]] = field(default_factory=dict)
 
-    def __enter__(self) -> _Hands:
-        return self
+    def begin(self, task: WorkUnit) -> None:
+        """Add a unit, or restart its time."""
+        self.units[task.position] = task, self.clock()
 
-    def __exit__(self, *_: object) -> None:
-        for _thread in range(self._threads):
-            self._tasks.put(None)
+    def take_overdue(self, worker: Worker) -> list[Lost]:
+        """Give up the units that take too long: those that the recipe executes, else all. A thread cannot be ended."""
+        late = {position for position, (_, since) in self.units.items() if self.clock() - since > self.timeout}
+        guilty = [self.units.pop(position)[0] for position in sorted(late & worker.in_recipe or late)]
+        return [Lost(task, f"it was not done after {self.timeout:g} s", blame=True) for task in guilty]
 
-    def take(self, task: WorkUnit) -> None:
-        """Has a thread execute a unit."""
-        self._busy += 1
-        if self._busy > self._threads:
-            self._threads += 1
-            threading.Thread(target=self._run, daemon=True, name="eechips-unit").start()
-        self._tasks.put(task)
 
-    def done(self, timeout: float) -> list[Outcome]:
-        """What was done meanwhile; waits for so many seconds if there is nothing.
+class _Threads:
+    """The threads of a worker, with their outcomes."""
+
+    def __init__(self, worker: Worker, stack: contextlib.ExitStack) -> None:
+        self.worker = worker
+        self._results: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+        self.pool = stack.enter_context(ThreadPool(worker.execute, self._results.put, self._results.put))
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        """Return the outcomes since the previous call; wait up to ``timeout`` seconds for the first.
 
         Raises:
-            BaseException: what a thread broke with.
+            BaseException: that ended a thread.
         """
         found: list[Outcome] = []
-        with contextlib.suppress(queue.Empty):
-            found.append(self._received(self._done.get(timeout=timeout)))
-            while True:
-                found.append(self._received(self._done.get_nowait()))
+        for each in drain(self._results, timeout):
+            if isinstance(each, BaseException):
+                raise each
+            found.append(each)
         return found
-
-    def _received(self, outcome: Outcome | BaseException) -> Outcome:
-        self._busy -= 1
-        if isinstance(outcome, BaseException):
-            raise outcome
-        return outcome
-
-    def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            try:
-                self._done.put(self._execute(task))
-            except BaseException as error:  # noqa: BLE001 - raised again where it is seen
-                self._done.put(error)

@@ -6,20 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from eechips.client.chip_parameters import Method
 from eechips.client.credentials import HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
+from eechips.engine.costs import Forecast
+from eechips.engine.executors.executor import EXECUTORS, find_executor
 from eechips.errors import UsageError
 
-if TYPE_CHECKING:
-    from eechips.engine.estimate import Forecast
-
 OnEmpty = Literal["keep", "skip", "redraw"]
-ExecutorName = Literal["processes", "threads", "dask", "beam"]
-EXECUTORS: tuple[ExecutorName, ...] = ("processes", "threads", "dask", "beam")
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
 
 SERVICE_RATE = 100.0
@@ -50,7 +47,7 @@ class RunConfig:
         credentials: key file of a service account; None for the user's stored credentials.
         send_credentials: send credentials to ``endpoint`` although it is not https at a host of Google's.
         executor: how units are processed: by ``processes`` of this machine, ``threads`` of this process, or the workers
-            of a ``dask`` cluster or of a ``beam`` pipeline.
+            of a ``dask`` cluster or of a ``beam`` pipeline; or an executor that another package adds.
         scheduler: address of a Dask scheduler; None to start a cluster on this machine.
         pipeline_options: of Beam, as on a command line, such as ``--runner=DataflowRunner``; none for processes of this
             machine.
@@ -93,7 +90,7 @@ class RunConfig:
     project: str | None = None
     credentials: Path | None = None
     send_credentials: bool = False
-    executor: ExecutorName = "processes"
+    executor: str = "processes"
     scheduler: str | None = None
     pipeline_options: tuple[str, ...] = ()
     processes: int = 25
@@ -129,7 +126,8 @@ class RunConfig:
         if self.method not in ("auto", "url", "pixels"):
             raise UsageError(f"unknown method '{self.method}': auto, url or pixels")
         if self.executor not in EXECUTORS:
-            raise UsageError(f"executor must be {', '.join(EXECUTORS[:-1])} or {EXECUTORS[-1]}, not {self.executor!r}")
+            names = EXECUTORS.names
+            raise UsageError(f"executor must be {', '.join(names[:-1])} or {names[-1]}, not {self.executor!r}")
         if self.scheduler is not None and self.executor != "dask":
             raise UsageError("scheduler is the address of a Dask scheduler and needs executor='dask'")
         self._check_pipeline()
@@ -193,7 +191,7 @@ class RunConfig:
         """How one request is repeated; a unit's time bounds the total."""
         total = min(RetryPolicy().total, self.unit_timeout)
         longest = RetryPolicy().longest_wait
-        if self.executor in ("dask", "beam"):  # on other machines nobody knows that a worker waits, and does not hang
+        if find_executor(self.executor).is_remote:  # a worker there that waits cannot be told from one that hangs
             longest = min(longest, self.unit_timeout / 2)
         return RetryPolicy(
             retries=self.retries, delay=self.retry_delay, total=total, offline=_OFFLINE, longest_wait=longest

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
-import signal
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from types import FrameType
 from typing import Any
 
 from eechips.engine.breaker import Breaker
 from eechips.engine.estimate import Meter
-from eechips.engine.executors.executor import Executor, Finished, Lost
+from eechips.engine.executors.executor import Executor
+from eechips.engine.interrupt import Interrupt
 from eechips.engine.notebook import way_to_stop
-from eechips.engine.outcome import Outcome
+from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
 from eechips.engine.records import unit_failure
@@ -48,50 +45,6 @@ _FINISHING = (ProjectUnavailableError, InternalError)
 """Errors that stop a run once what is in flight is done."""
 _SPARE = 1.3
 """Units under way for every slot: those beyond one are being decoded and written, or wait to be repeated."""
-_HANG_UP = getattr(signal, "SIGHUP", None)  # not every system has it
-_SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if number is not None)
-"""Ctrl-C, the system that shuts down, a terminal that is closed."""
-
-
-class Interrupt:
-    """Ctrl-C, in two steps where there is work in flight: the first asks to finish it, the second stops at once.
-
-    Use it in a ``with`` block. Signals reach only the main thread; elsewhere it does nothing.
-
-    Attributes:
-        requested: whether the first step was taken.
-    """
-
-    def __init__(self) -> None:
-        self.requested = False
-        self._is_patient = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> Interrupt:
-        if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
-                    continue  # nohup
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @contextlib.contextmanager
-    def patient(self) -> Iterator[None]:
-        """Inside the block the first signal only sets ``requested``."""
-        self._is_patient = True
-        try:
-            yield
-        finally:
-            self._is_patient = False
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested or not self._is_patient:
-            raise KeyboardInterrupt
-        self.requested = True
 
 
 class Dispatcher:

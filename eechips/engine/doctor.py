@@ -31,7 +31,7 @@ from eechips.client.transport import is_loopback
 from eechips.engine.config import RunConfig
 from eechips.engine.disk import existing_folder, free_bytes
 from eechips.engine.local_server import serve
-from eechips.engine.run import find_target
+from eechips.engine.session import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.objects import ObjectStore, is_address
 from eechips.staging import new_writer

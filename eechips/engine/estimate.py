@@ -12,8 +12,10 @@ from typing import Any, cast
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.client.transport import RequestLog
 from eechips.engine.config import RunConfig
+from eechips.engine.costs import Estimate, Forecast
 from eechips.engine.plan import name_template, planner_errors, read_inputs, units_of
 from eechips.engine.replacement import MOST_REPLACEMENTS
+from eechips.engine.session import connect
 from eechips.manifest.ledger import Totals
 from eechips.recipe import (
     Chip,
@@ -40,31 +42,12 @@ USUAL_IN_FLIGHT = 40
 """Requests in flight that a project usually has (https://developers.google.com/earth-engine/guides/usage)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a run would send and fetch.
-
-    Attributes:
-        units: in the plan.
-        requests: at least; repeats come on top.
-        bytes: of files, roughly; None if the recipe does not say what it fetches before it runs.
-        seconds: roughly, limited by the quota; None if there is none.
-    """
-
-    units: int
-    requests: int
-    bytes: int | None
-    seconds: float | None
-
-
 def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
     """Plans a run and estimates its cost. Sends the planner's requests and no other; writes nothing.
 
     Raises:
         UsageError, ConfigurationError, RecipeError: as :func:`eechips.engine.run` does.
     """
-    from eechips.engine.run import connect
-
     read_inputs(recipe)
     with connect(config, recipe=recipe):
         if isinstance(recipe, SupportsEstimate):
@@ -147,30 +130,6 @@ def _costs(results: Sequence[Any], plan: _Plan, config: RunConfig) -> list[tuple
     return [
         (_cost(resized(found, size), config), count / total) for size, count in plan.sizes.items() if size is not None
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """What the rest of a run takes, to judge by the units that are through.
-
-    Attributes:
-        tried: units that are through.
-        left: units that are left; with those in the place of empty ones, if they are replaced at the rate so far.
-        requests: HTTP requests, repeats included.
-        bytes: of files.
-        seconds: of time, with the slots that were learned, and no more requests a second than allowed.
-        request_seconds: that requests are with the service, added up. It stands for compute, which the service does
-            not tell: an EECU-second is one of a processor, and a request may use many processors, or wait.
-        slots: requests in flight at once.
-    """
-
-    tried: int
-    left: int
-    requests: int
-    bytes: int
-    seconds: float
-    request_seconds: float
-    slots: int
 
 
 class Meter:

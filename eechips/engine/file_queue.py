@@ -19,8 +19,7 @@ from eechips import errors
 from eechips.client.template_requests import TemplateMismatch
 from eechips.client.throttle import UsageDelta
 from eechips.client.transport import RequestLog
-from eechips.engine.executors.executor import Finished, Lost
-from eechips.engine.outcome import Outcome
+from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError
 from eechips.manifest.record import Record, State, WorkUnit
 from eechips.objects import ObjectStore

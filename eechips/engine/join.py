@@ -27,7 +27,7 @@ from eechips.engine.info import encoded, info_of
 from eechips.engine.plan import check_same, describe
 from eechips.engine.progress import Progress
 from eechips.engine.records import record_of, unit_failure
-from eechips.engine.run import store_of
+from eechips.engine.stores import store_of
 from eechips.engine.work_items import WorkItem
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.manifest.authorship import is_own

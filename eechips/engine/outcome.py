@@ -8,7 +8,7 @@ from typing import Any
 from eechips.client.template_requests import TemplateMismatch
 from eechips.client.transport import RequestLog
 from eechips.errors import EechipsError
-from eechips.manifest.record import Record
+from eechips.manifest.record import Record, WorkUnit
 from eechips.storage import Staged
 
 
@@ -24,11 +24,11 @@ class Outcome:
         alike: where the recipe raised; equal for failures of the same kind.
         refused: of a failure of the service that many units may share, its HTTP status and a key that is equal for
             failures of the same kind.
-        exchanges: the requests that were sent, if they are logged.
+        request_logs: the requests that were sent, if they are logged.
         further: more files to commit, of a unit that has several.
         layers: of a unit whose files have names of their own, each file's path, layer, and facts as JSON.
         is_exclusive: whether the recipe did the fetching itself, so that no other unit of the process could.
-        doubts: units whose results may be wrong, as this worker has found out; they are to be fetched again.
+        mismatches: units whose results may be wrong, as this worker has found out; they are to be fetched again.
     """
 
     position: int
@@ -46,3 +46,26 @@ class Outcome:
     def __reduce__(self) -> tuple[Any, ...]:
         # What a dataclass with slots does by itself looks its fields up again for every unit, on both sides.
         return type(self), tuple(getattr(self, name) for name in self.__slots__)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker has executed a task, successfully or not."""
+
+    task: WorkUnit
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A worker ended, or was killed because a task took too long.
+
+    Attributes:
+        task: that it was executing.
+        reason: how it ended.
+        blame: whether this task was the cause; False for another task of the same worker, None if unknown.
+    """
+
+    task: WorkUnit
+    reason: str
+    blame: bool | None

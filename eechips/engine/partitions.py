@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from eechips.engine.beam_worker import BeamWorker
-from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
+from eechips.engine.outcome import Finished, Lost
 from eechips.errors import ConfigurationError
 
 _TELL = 2.0  # seconds after which a worker tells what it has done
@@ -43,7 +43,7 @@ def process_partitions(
     report = _Report(worker, queue, partitions, clock)
     report.begin()
     try:
-        worker.work(len(partitions), tasks, report.add, report.pulse)
+        worker.process(len(partitions), tasks, report.add, report.pulse)
     finally:
         report.tell()
 
@@ -82,6 +82,6 @@ class _Report:
         """Tells what there is to tell."""
         self._told = self._clock()
         events, self._events = self._events, []
-        tally = self._worker.tally()
+        tally = self._worker.usage()
         if events or (tally is not None and tally.sent):
             self._queue.write_batch(self._partitions, OutcomeBatch(self._worker.name, tuple(events), tally))

@@ -11,11 +11,11 @@ import os
 import time
 from pathlib import Path
 
-from eechips.client.connection import prepare
-from eechips.client.documents import Briefing
+from eechips.client.connection import initialize_client
+from eechips.client.discovery import ClientInit
 from eechips.recipe import Recipe, traits_of
 
-_GLANCE = 0.005  # seconds between two looks for the briefing
+_GLANCE = 0.005  # seconds between two looks for the client_init
 VARIABLE = "EECHIPS_PRELOAD"
 """Tells the fork server what to load, as JSON. Its presence is what makes this module act."""
 
@@ -32,17 +32,17 @@ _FORKABLE = frozenset(
 )
 
 
-def order(recipe: Recipe, briefing: Path) -> str:
+def order(recipe: Recipe, client_init: Path) -> str:
     """What to put into the environment of the fork server.
 
     Args:
         recipe: whose code the workers will import.
-        briefing: file that will appear once the parent has connected, in a folder that is there until then.
+        client_init: file that will appear once the parent has connected, in a folder that is there until then.
     """
     modules = [name for name in traits_of(recipe).imports if name in _FORKABLE]
     if type(recipe).__module__ != "__main__":
         modules.append(type(recipe).__module__)
-    return json.dumps({"briefing": str(briefing), "modules": modules})
+    return json.dumps({"client_init": str(client_init), "modules": modules})
 
 
 # A PNG of one transparent pixel.
@@ -63,7 +63,7 @@ def preload(ordered: str) -> None:
         with contextlib.suppress(Exception):
             importlib.import_module(name)
     _warm_up()
-    _prepare(Path(wanted["briefing"]))
+    _prepare(Path(wanted["client_init"]))
     gc.collect()
     gc.freeze()  # the collector would write to the shared pages
 
@@ -76,9 +76,9 @@ def _prepare(path: Path) -> None:
             return  # the parent could not connect, or is gone
         time.sleep(_GLANCE)
     with contextlib.suppress(FileNotFoundError):  # gone with a run whose plan failed meanwhile
-        briefing = ClientInit.load(path)
-        if briefing.endpoint:  # else the recipe needs no service
-            initialize_client(briefing)
+        client_init = ClientInit.load(path)
+        if client_init.endpoint:  # else the recipe needs no service
+            initialize_client(client_init)
 
 
 def _warm_up() -> None:

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from eechips.client.throttle import Throttle
-from eechips.engine.beam_worker import ImmediateStore
-from eechips.engine.dispatcher import Dispatcher, Interrupt
-from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle
+from eechips.engine.dispatcher import Dispatcher
+from eechips.engine.executors.executor import Executor, WorkerHandle
 from eechips.engine.file_queue import FileQueue
-from eechips.engine.outcome import Outcome
+from eechips.engine.interrupt import Interrupt
+from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_log import RunLog
+from eechips.engine.stores import ImmediateStore
 from eechips.errors import StorageError
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import WorkUnit

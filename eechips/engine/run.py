@@ -4,44 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
-from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, cast
 
 from eechips.client import learned_limits, retry
-from eechips.client.congestion import USUAL
-from eechips.client.connection import Connection, ServiceTarget, connect_to_nothing
-from eechips.client.connection import connect as connect_client
-from eechips.client.credentials import find_credentials, project_of
-from eechips.client.current_transport import use_transport
-from eechips.client.discovery import ClientInit
+from eechips.client.discovery import ClientInit, DiscoveryFile
 from eechips.client.redaction import collect_secrets, redact
-from eechips.client.shared_token import SharedToken
-from eechips.client.throttle import QuotaLimits, Stopped, Throttle
-from eechips.client.transport import is_loopback
+from eechips.client.throttle import Throttle
 from eechips.engine.assembly import assemble, assembly_of, is_assembled
-from eechips.engine.beam_worker import ImmediateStore, Posting
 from eechips.engine.config import RunConfig
-from eechips.engine.context import RunContext
+from eechips.engine.context import RecipeContext, RunContext
 from eechips.engine.disk import left_bytes, refuse_small_disk
-from eechips.engine.dispatcher import Interrupt
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
-from eechips.engine.executors.dask_worker import Orders
-from eechips.engine.executors.executor import Executor
-from eechips.engine.executors.processes import Processes, start_fork_server, track_semaphores, worker_context
-from eechips.engine.executors.threads import Threads
+from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, find_executor
+from eechips.engine.executors.processes import track_semaphores
 from eechips.engine.info import encoded, info_of, scrubbed
-from eechips.engine.local_server import LocalServer, serve
+from eechips.engine.interrupt import Interrupt
 from eechips.engine.plan import (
-    SPENT,
     check_same,
     check_same_place,
     describe,
@@ -54,10 +39,11 @@ from eechips.engine.progress import Progress
 from eechips.engine.recovery import FILE_QUEUES, note_queue, recover
 from eechips.engine.replacement import is_refilling, replacement_of
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.scheduler import Scheduler, stopped
-from eechips.engine.worker import WorkerSetup
-from eechips.engine.worker_spec import Duty
-from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
+from eechips.engine.scheduler import RunParts, Scheduler, stopped
+from eechips.engine.session import Session, connect
+from eechips.engine.stores import store_of
+from eechips.engine.worker_spec import WorkerSpec
+from eechips.errors import EechipsError, StorageError, TransientError, UsageError
 from eechips.manifest.authorship import is_own
 from eechips.manifest.drops import DROPPED, SETTLED, remove_dropped, remove_unrecorded
 from eechips.manifest.export import (
@@ -75,153 +61,18 @@ from eechips.manifest.names import CALLS, FOREIGN, OVERWRITTEN, files_before
 from eechips.manifest.received import check_new, check_paths, check_values
 from eechips.manifest.record import State, WorkUnit
 from eechips.manifest.run import AS_IT_GOES, INFO_NAME, Run
-from eechips.objects import ObjectStore, is_address
+from eechips.objects import ObjectStore
 from eechips.received_files import parse_json
 from eechips.recipe import Recipe, SupportsInteractiveRun, SupportsLifespan, SupportsSize, traits_of
 from eechips.removal import Locked, remove, remove_empty, scratch_folder
 from eechips.staging import new_writer
-from eechips.storage import LocalStore, Store, make_folder, write_file
+from eechips.storage import LocalStore, make_folder, write_file
 from eechips.timestamps import utc_now
 
-_PROJECT_VARIABLE = "EECHIPS_PROJECT"
 _SERVER_LOG_NAME = "local.log"
 _REDRAWN = "redrawn"  # in the ledger: all empty units were replaced, as far as that goes
 _TELLING_REQUESTS = 200
 """Requests after which the limit of a run says something of the project's quota."""
-_log = logging.getLogger(__name__)
-_SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A connected process, and what its workers need to connect as well.
-
-    Attributes:
-        connection: of this process.
-        throttle: of all processes.
-        notes: what users of the results should know, such as that they are synthetic.
-        server: the local Earth Engine, if there is one.
-    """
-
-    connection: Connection
-    throttle: Throttle
-    notes: tuple[str, ...]
-    server: LocalServer | None
-
-    def check(self) -> None:
-        """Raises ConfigurationError if the local Earth Engine has ended."""
-        if self.server is not None:
-            self.server.check()
-
-
-@dataclass(frozen=True, slots=True)
-class RecipeContext:
-    """What a recipe with ``run_interactively`` works with: it plans as it goes, while its run is connected.
-
-    Attributes:
-        config: of the run.
-        ledger: of the run; has a plan, if only an empty one.
-        log: of the run.
-        settle: settles the open units between two positions of the plan; False if it was stopped before.
-    """
-
-    config: RunConfig
-    ledger: Ledger
-    log: RunLog
-    settle: Callable[[int, int], bool]
-
-    def say(self, text: str) -> None:
-        """Shows the user a line."""
-        Progress(0, 0, 0, quiet=self.config.quiet).say(text)
-
-
-@contextlib.contextmanager
-def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe | None = None) -> Iterator[Session]:
-    """Initialises Earth Engine in this process, as the config says, for the duration of the block.
-
-    With ``local``, the local Earth Engine runs as long. The state that the client had before is put back.
-
-    Args:
-        config: whom to ask, as whom.
-        server_log: file for the errors of the local Earth Engine.
-        recipe: that needs it; for one that needs no service, nothing is initialised.
-
-    Raises:
-        ConfigurationError: if credentials, project or endpoint do not work; says what to do.
-        UsageError: if the run may not send as many requests.
-    """
-    if recipe is not None and not traits_of(recipe).needs_service:
-        throttle = Throttle(_sharing_context(config), _own_limits(recipe, config), seats=config.processes + 1)
-        alone = unconnected(throttle.seat(0), config.policy, config.timeouts)
-        with surrounded(alone.transport):
-            yield Session(alone, throttle, (), None)
-        return
-    with contextlib.ExitStack() as stack:
-        server: LocalServer | None = None
-        if config.local:
-            bearable = config.most_in_flight + config.processes
-            _log.info("Starting the local Earth Engine…")
-            server = stack.enter_context(
-                serve(config.local_assets, remote=config.local_remote, in_flight=bearable, log=server_log)
-            )
-        target = find_target(config, server.url if server is not None else config.service)
-        if target.credentials is not None and config.executor == "processes":
-            target = replace(target, shared_token=SharedToken(is_shared=True))
-        throttle = Throttle(_sharing_context(config), _limits(config, target), clients=config.processes + 1)
-        try:
-            connection = stack.enter_context(connect_client(target, throttle.client(0), config.policy, config.timeouts))
-        except Stopped:  # nothing else stops a client that connects
-            raise UsageError(SPENT) from None
-        notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
-        with use_transport(connection.transport):
-            yield Session(connection, throttle, notes, server)
-
-
-def _sharing_context(config: RunConfig) -> BaseContext | None:
-    """The context of the processes that share the throttle; None if there are none."""
-    return worker_context() if config.executor == "processes" else None
-
-
-def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
-    """What the run may use; it begins with what the project's last run has learned."""
-    known = learned_limits.load_learned_limit(target.endpoint, target.project) if config.in_flight == "auto" else None
-    if config.executor == "beam":  # nobody can tell its workers that they may have more than they were given
-        slots = known.in_flight if known is not None else int(USUAL)
-        slots = slots if config.in_flight == "auto" else config.in_flight
-        return QuotaLimits(slots, slots, rate=None, requests=config.max_requests, received=config.max_bytes)
-    return QuotaLimits(
-        in_flight=config.most_in_flight,
-        start=min(known.in_flight, config.most_in_flight) if known is not None else None,
-        is_known=config.in_flight != "auto" or config.local,
-        rate=config.requests_per_second,
-        requests=config.max_requests,
-        received=config.max_bytes,
-    )
-
-
-def _own_limits(recipe: Recipe, config: RunConfig) -> QuotaLimits:
-    """What a run may use whose recipe needs no service: there is no quota to learn."""
-    wanted: int = config.in_flight if config.in_flight != "auto" else traits_of(recipe).slots or os.cpu_count() or 1
-    rate = None if config.rate == "auto" else config.requests_per_second
-    return QuotaLimits(wanted, wanted, rate=rate, requests=config.max_requests, received=config.max_bytes, learns=False)
-
-
-def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
-    """Whom to ask, and as whom.
-
-    Raises:
-        ConfigurationError: if there are no credentials, or no project.
-    """
-    credentials = find_credentials(endpoint, config.credentials, send_anywhere=config.send_credentials)
-    project = config.project or os.environ.get(_PROJECT_VARIABLE) or project_of(credentials)
-    if not project and is_loopback(endpoint):
-        project = "local"
-    if not project:
-        raise ConfigurationError(
-            "no Google Cloud project: name one that is registered for Earth Engine with --project or "
-            f"{_PROJECT_VARIABLE}, or run without an account: --local"
-        )
-    return ServiceTarget(endpoint, project, credentials)
 
 
 def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None = None) -> Run:
@@ -278,14 +129,6 @@ def _remove_unplanned(folder: Path) -> None:
         remove(folder / name, Locked(folder))
     remove_lock(folder)
     remove_empty(folder)
-
-
-def store_of(config: RunConfig) -> Store:
-    """Where the results of a run go."""
-    if config.results and is_address(config.results):
-        return ObjectStore(config.results)
-    folder = Path(config.results or config.out).absolute()
-    return ImmediateStore(folder) if config.executor == "beam" else LocalStore(folder)
 
 
 class _Run:
@@ -418,33 +261,42 @@ class _Run:
         # In the output folder, where the next run finds it if this one is killed.
         # Absolute: scripts change the working directory, and workers start later.
         scratch = stack.enter_context(scratch_folder(config.out.absolute(), self._writer))
-        # First of all: what the workers share is loaded while this process connects and plans.
-        if config.executor == "processes":
-            start_fork_server(worker_context(), self._recipe, scratch / "client_init.json")
+        find_executor(config.executor).prepare(self._recipe, scratch)  # takes as long as connecting and planning
         session = stack.enter_context(connect(config, config.out / _SERVER_LOG_NAME, recipe=self._recipe))
         stack.callback(track_semaphores, session.throttle)
         target = session.connection.target
-        documents = session.connection.discovery.save(scratch / "discovery.json")
-        ClientInit(target.endpoint, target.project, documents).save(scratch / "client_init.json")
+        discovery = session.connection.discovery.save(scratch / "discovery.json")
+        ClientInit(target.endpoint, target.project, discovery).save(scratch / CLIENT_INIT_NAME)
         self._write_info(session)
         stack.callback(self._sweep, own=True)  # after the workers: workers that were ended leave files behind
-        duty = Duty(
+        spec = WorkerSpec(
             recipe=self._recipe,
+            store=self._store,
+            token=str(self._writer),
             policy=config.policy,
             timeouts=config.timeouts,
             method=config.pixel_method,
-            store=self._store,
-            token=str(self._writer),
+            endpoint=target.endpoint,
+            project=target.project,
+            key_file=None if config.credentials is None else config.credentials.absolute(),
+            send_credentials=config.send_credentials,
+            unit_timeout=config.unit_timeout,
+            rate=config.requests_per_second,
             logs=config.verbose or config.estimate_first is not None,
             keeps_empty=config.on_empty == "keep",
         )
-        setup = WorkerSetup(duty, target, documents)
         if isinstance(self._recipe, SupportsLifespan):
-            transport = session.connection.transport
-            others = (self._store, log, config.quiet, str(self._writer))
-            context = RunContext(transport, config.timeouts, config.unit_timeout, *others)
+            context = RunContext(
+                session.connection.transport,
+                config.timeouts,
+                config.unit_timeout,
+                self._store,
+                log,
+                config.quiet,
+                str(self._writer),
+            )
             stack.enter_context(self._recipe.lifespan(context))
-        executor = stack.enter_context(self._executor(setup, session, scratch))
+        executor = stack.enter_context(self._executor(spec, session, discovery, scratch))
         planner = self._planner(stack, session.throttle, log, is_planned=is_planned)
         if is_planned:
             recover(self._ledger, self._store, session.throttle, log, self._interrupt)
@@ -457,9 +309,12 @@ class _Run:
         self._sweep()
         deadline = time.monotonic() + 60.0 * (math.inf if config.max_minutes is None else config.max_minutes)
 
+        parts = RunParts(
+            self._recipe, config, self._ledger, self._store, session, executor, log, self._interrupt, deadline
+        )
+
         def settle(first: int, end: int | None) -> bool:
-            settled = (self._recipe, config, self._ledger, self._store)
-            scheduler = Scheduler(*settled, session, executor, log, self._interrupt, deadline, first, end, planner)
+            scheduler = Scheduler(parts, first, end, planner)
             is_settled = scheduler.run()
             self._is_paused = scheduler.is_paused
             self._remember(session)
@@ -485,58 +340,33 @@ class _Run:
         if not (isinstance(self._store, LocalStore) and self._store.root == self._config.out.absolute()):
             LocalStore(self._config.out).sweep(self._writer)
 
-    def _executor(self, setup: WorkerSetup, session: Session, scratch: Path) -> Executor[Any]:
-        """What carries units out, as the config says."""
-        config, throttle = self._config, session.throttle
-        if config.executor == "threads":
-            timeout = (
-                math.inf if isinstance(self._recipe, SupportsLifespan) else config.unit_timeout
-            )  # that ends by itself
-            return Threads(setup, session.connection, throttle, timeout)
-        if config.executor == "dask":
-            try:
-                from eechips.engine.executors.dask import Dask
-            except ModuleNotFoundError as error:
-                raise ConfigurationError(f"executor 'dask' needs Dask: pip install 'eechips[dask]' ({error})") from None
-            rate = config.requests_per_second
-            orders = Orders(self._posting(setup, None), session.connection.discovery, scratch / "discovery.json", rate)
-            log = config.out.absolute() / DASK_LOG
-            return Dask(orders, throttle, config.scheduler, config.processes, config.unit_timeout, log)
-        if config.executor == "beam":
-            return self._beam(setup, throttle, scratch)
-        briefing = scratch / "client_init.json"
-        return Processes(worker_context(), setup, throttle, config.processes, briefing, config.unit_timeout)
-
-    def _beam(self, setup: WorkerSetup, throttle: Throttle, scratch: Path) -> Executor[Any]:
-        from eechips.engine.executors.beam import LOG_NAME, Beam
-
-        config, slots = self._config, throttle.limit
-        rate = config.requests_per_second
-        posting = self._posting(setup, None if rate is None else rate / slots)
-
-        def note(token: str, is_begun: bool) -> None:
-            note_queue(self._ledger, token, is_begun)
-
-        options, log = tuple(config.pipeline_options), config.out.absolute() / LOG_NAME
-        return Beam(posting, throttle, config.processes, slots, options, scratch, log, note, config.unit_timeout)
-
-    def _posting(self, setup: WorkerSetup, rate: float | None) -> Posting:
-        """What workers on other machines are told; without the credentials of this one."""
+    def _executor(self, spec: WorkerSpec, session: Session, discovery: DiscoveryFile, scratch: Path) -> Executor[Any]:
         config = self._config
-        return Posting(
-            duty=setup.duty,
-            endpoint=setup.target.endpoint,
-            project=setup.target.project,
-            key_file=None if config.credentials is None else config.credentials.absolute(),
-            send_credentials=config.send_credentials,
-            rate=rate,
-            unit_timeout=config.unit_timeout,
+        enforces_timeout = isinstance(self._recipe, SupportsLifespan)
+        return find_executor(config.executor).create(
+            ExecutorContext(
+                spec=spec,
+                connection=session.connection,
+                discovery=discovery,
+                throttle=session.throttle,
+                task_timeout=math.inf if enforces_timeout else config.unit_timeout,
+                processes=config.processes,
+                scheduler=config.scheduler,
+                pipeline_options=tuple(config.pipeline_options),
+                folder=config.out.absolute(),
+                scratch=scratch,
+                note_queue=partial(note_queue, self._ledger),
+            )
         )
 
     def _remember(self, session: Session) -> None:
         """Keeps the limit for the project's next run, if this one was long enough to have found it."""
         throttle, target = session.throttle, session.connection.target
-        is_learned = self._traits.needs_service and self._config.in_flight == "auto" and self._config.executor != "beam"
+        is_learned = (
+            self._traits.needs_service
+            and self._config.in_flight == "auto"
+            and not find_executor(self._config.executor).is_detached
+        )
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
             learned = learned_limits.LearnedLimit(throttle.limit, throttle.is_restricted, utc_now())
             learned_limits.save_learned_limit(target.endpoint, target.project, learned)

@@ -1,72 +1,76 @@
-"""The open units of a run: settled all at once, or the first ones, and the rest if the user wants it."""
+"""Schedule the open units of a run: all at once, or the first ones and, if the user agrees, the rest."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eechips.engine.config import RunConfig
-from eechips.engine.dispatcher import Dispatcher, Interrupt
+from eechips.engine.dispatcher import Dispatcher
 from eechips.engine.estimate import Meter, forecast_rest
 from eechips.engine.executors.executor import Executor
+from eechips.engine.interrupt import Interrupt
 from eechips.engine.notebook import same_again
 from eechips.engine.plan import name_template
 from eechips.engine.planner import Planner
 from eechips.engine.progress import Progress
 from eechips.engine.replacement import Replacements, is_refilling
 from eechips.engine.run_log import RunLog
+from eechips.engine.session import Session
 from eechips.engine.slow_units import SlowUnits, advice_for
 from eechips.manifest.ledger import Ledger
 from eechips.manifest.record import WorkUnit
 from eechips.recipe import Recipe, traits_of
 from eechips.storage import Store
 
-if TYPE_CHECKING:
-    from eechips.engine.run import Session
+
+@dataclass(frozen=True, slots=True)
+class RunParts:
+    """The parts of a connected run.
+
+    Attributes:
+        recipe: draws units that replace empty ones, if the config says so.
+        config: of the run.
+        ledger: holds the plan.
+        store: of the results.
+        session: connected.
+        executor: executes units.
+        log: of the run.
+        interrupt: says when to stop.
+        deadline: no unit starts after this time, on the monotonic clock.
+    """
+
+    recipe: Recipe
+    config: RunConfig
+    ledger: Ledger
+    store: Store
+    session: Session
+    executor: Executor[Any]
+    log: RunLog
+    interrupt: Interrupt
+    deadline: float
 
 
 class Scheduler:
-    """Settles what the ledger has open.
+    """Settle the open units of a part of the plan: all at once, or the first ones before the user confirms the rest.
 
     Attributes:
-        is_paused: whether it ended after the first units, because nobody said that it should go on.
+        is_paused: the run ended after the first units, without a confirmation.
 
     Args:
-        recipe: draws units in the place of empty ones, if the config says so.
-        config: of the run.
-        ledger: holds the plan.
-        store: where results go.
-        session: connected.
-        executor: carries units out.
-        log: of the run.
-        interrupt: tells when to stop.
-        deadline: when to begin nothing new any more, on the monotonic clock.
+        parts: of the run.
         first: position in the plan of the first unit to settle.
         end: position after the last; None for all.
         planner: makes the rest of the plan meanwhile.
     """
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        config: RunConfig,
-        ledger: Ledger,
-        store: Store,
-        session: Session,
-        executor: Executor[Any],
-        log: RunLog,
-        interrupt: Interrupt,
-        deadline: float,
-        first: int = 0,
-        end: int | None = None,
-        planner: Planner | None = None,
-    ) -> None:
-        self._planner = planner
-        self._first, self._end, self._recipe = first, end, recipe
-        self._config, self._ledger, self._store, self._session = config, ledger, store, session
-        self._executor, self._log, self._interrupt = executor, log, interrupt
+    def __init__(self, parts: RunParts, first: int = 0, end: int | None = None, planner: Planner | None = None) -> None:
+        self._parts, self._first, self._end, self._planner = parts, first, end, planner
+        self._config, self._ledger, self._recipe = parts.config, parts.ledger, parts.recipe
+        config, ledger, recipe = parts.config, parts.ledger, parts.recipe
         self._units: Iterator[WorkUnit | None] = (
             ledger.open_units(first, end) if planner is None else planner.open_units()
         )
@@ -75,7 +79,6 @@ class Scheduler:
         of_empty = config.on_empty == "redraw"
         if of_empty or is_refilling(recipe, ledger):
             self._replacements = Replacements(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
-        self._deadline = deadline
         self.is_paused = False
 
     def run(self) -> bool:
@@ -99,35 +102,35 @@ class Scheduler:
             return False
         if not self._left:
             return True
-        totals, throttle = self._ledger.totals(), self._session.throttle
+        totals, throttle = self._ledger.totals(), self._parts.session.throttle
         forecast = forecast_rest(totals, self._left, meter, throttle.limit, self._config)
-        self._log.write("estimated", **dataclasses.asdict(forecast))
+        self._parts.log.write("estimated", **dataclasses.asdict(forecast))
         self.is_paused = self._config.confirm is None or not self._config.confirm(forecast)
         return not self.is_paused
 
     def _dispatch(self, count: int, meter: Meter | None) -> bool:
         """Settles the next units; returns whether that was all that happened."""
-        config, throttle, replacements = self._config, self._session.throttle, self._replacements
+        config, throttle, replacements = self._config, self._parts.session.throttle, self._replacements
         planner = None if self._planner is None or self._planner.is_whole else self._planner
         some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
         with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
-            for note in self._session.notes if not self._first else ():
+            for note in self._parts.session.notes if not self._first else ():
                 progress.say(note)
             dispatcher = Dispatcher(
                 self._ledger,
-                self._store,
-                self._executor,
+                self._parts.store,
+                self._parts.executor,
                 progress,
-                self._log,
-                check=self._session.check,
-                deadline=self._deadline,
+                self._parts.log,
+                check=self._parts.session.check,
+                deadline=self._parts.deadline,
                 replacements=replacements,
                 planner=planner,
                 meter=meter,
                 verbose=config.verbose,
                 slow=SlowUnits(lambda: advice_for(self._recipe)) if traits_of(self._recipe).needs_service else None,
             )
-            is_settled = dispatcher.run(some, count, self._interrupt)
+            is_settled = dispatcher.run(some, count, self._parts.interrupt)
             self._left -= count
             if not is_settled:
                 progress.say(stopped(config))

@@ -16,7 +16,8 @@ from typing import Any
 
 from eechips.engine.config import RunConfig
 from eechips.engine.plan import name_template, read_inputs, units_of
-from eechips.engine.run import connect, run
+from eechips.engine.run import run
+from eechips.engine.session import connect
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.authorship import sign_job
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

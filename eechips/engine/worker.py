@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from eechips.engine.fetch_result import content
 from eechips.engine.outcome import Outcome
 from eechips.engine.recipe_files import ExistingFile, RecipeFile, RecipeFiles
 from eechips.engine.records import completed, failed, is_empty, layer_facts, record_of, together
-from eechips.engine.worker_spec import Duty
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError
 from eechips.manifest.names import result_name
 from eechips.manifest.record import Record, State, WorkUnit
@@ -41,33 +41,22 @@ _INTERNAL_REPEATS = 2
 """How often a unit is repeated at once after errors of eechips itself, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSetup:
-    """Everything a worker is told when it starts.
-
-    Attributes:
-        duty: what to do with units.
-        target: whom to ask, as whom.
-        documents: what the client is told when it is initialised.
-    """
-
-    duty: Duty
-    target: ServiceTarget
-    discovery: DiscoveryFile
-
-
-def start_worker(setup: WorkerSetup, seat: QuotaClient, stage: Stage | None = None) -> Worker:
-    """Makes this process a worker: for good, as what it sends by ``requests`` passes the throttle as well.
+def start_worker(
+    spec: WorkerSpec, target: ServiceTarget, discovery: DiscoveryFile, seat: QuotaClient, stage: Stage | None = None
+) -> Worker:
+    """Make this process a worker. It cannot be undone: all requests of the process are throttled from now on.
 
     Args:
-        setup: what to do.
+        spec: of the run.
+        target: service and credentials.
+        discovery: API description for the client.
         seat: of this process at the throttle.
-        stage: where results are put until they are committed, if that is not where they go.
+        stage: where results are staged, if that is not their store.
     """
     ignore(NotGeoreferencedWarning)
-    connection = connect_worker(setup.target, seat, setup.duty.policy, setup.duty.timeouts, setup.discovery)
-    throttle_requests_library(seat, setup.target.endpoint)
-    return Worker(setup, connection, stage)
+    connection = connect_worker(target, seat, spec.policy, spec.timeouts, discovery)
+    throttle_requests_library(seat, target.endpoint)
+    return Worker(spec, connection, discovery, stage)
 
 
 class Worker:
@@ -77,32 +66,35 @@ class Worker:
         in_recipe: positions of the units whose ``get_result`` is being executed.
 
     Args:
-        setup: what to do.
+        spec: of the run.
         connection: of this process.
-        stage: where results are put until they are committed, if that is not where they go.
+        discovery: API description that the client was initialised with.
+        stage: where results are staged, if that is not their store.
     """
 
-    def __init__(self, setup: WorkerSetup, connection: Connection, stage: Stage | None = None) -> None:
-        self._duty = duty = setup.duty
-        self._recipe = duty.recipe
+    def __init__(
+        self, spec: WorkerSpec, connection: Connection, discovery: DiscoveryFile, stage: Stage | None = None
+    ) -> None:
+        self._spec = spec
+        self._recipe = spec.recipe
         self.in_recipe: set[int] = set()
-        self._secrets = secrets_of(dict(duty.recipe.parameters))
-        self._store: Stage = duty.store if stage is None else stage
-        traits = traits_of(duty.recipe)
-        if isinstance(duty.recipe, SupportsWorkerStart):
-            duty.recipe.on_worker_start(connection, setup.documents)
+        self._secrets = collect_secrets(dict(spec.recipe.parameters))
+        self._store: Stage = spec.store if stage is None else stage
+        traits = traits_of(spec.recipe)
+        if isinstance(spec.recipe, SupportsWorkerStart):
+            spec.recipe.on_worker_start(connection, discovery)
         self._transport: Transport = connection.transport
         # Recipes need not be written for threads: only the fetching happens in several at once.
         self._is_concurrent = traits.is_concurrent
         self._recipe_turn = contextlib.nullcontext() if self._is_concurrent else threading.Lock()
         # The code of a built-in recipe is eechips' own.
-        self._recipe_code = contextlib.nullcontext if traits.is_builtin else recipe_code
-        self._fetcher = Fetcher(connection, duty.method, self._recipe_code)
+        self._recipe_code = contextlib.nullcontext if traits.is_builtin else raising_recipe_errors
+        self._fetcher = Fetcher(connection, spec.method, self._recipe_code)
 
     def execute(self, task: WorkUnit) -> Outcome:
         """Fetches one unit. Whatever goes wrong becomes part of the outcome."""
         began = time.monotonic()
-        with self._transport.metered(logs=self._duty.logs) as usage:
+        with self._transport.metered(logs=self._spec.logs) as usage:
             try:
                 with self._fetcher.requests.unit_context(task.position, is_repeated=task.attempts > 0):
                     outcome = self._attempt(task, usage)
@@ -114,7 +106,7 @@ class Worker:
 
     def _attempt(self, task: WorkUnit, usage: Usage) -> Outcome:
         """Fetches one unit; a few times if eechips itself fails, as that may be for want of memory, for example."""
-        left = min(_INTERNAL_REPEATS, self._duty.policy.retries)
+        left = min(_INTERNAL_REPEATS, self._spec.policy.retries)
         while True:
             try:
                 return self._fetch(task)
@@ -125,11 +117,11 @@ class Worker:
                 return outcome
             left -= 1
             usage.repeats += 1
-            self._transport.pause(self._duty.policy.delay)
+            self._transport.pause(self._spec.policy.delay)
 
     def _fetch(self, task: WorkUnit) -> Outcome:
         unit = unit_value(json.loads(task.unit))
-        with self._recipe_turn, surrounded(self._transport), self._recipe_code():
+        with self._recipe_turn, use_transport(self._transport), self._recipe_code():
             self.in_recipe.add(task.position)
             try:
                 result = self._recipe.get_result(task.position, unit)
@@ -200,7 +192,7 @@ class Worker:
 
     def _is_unwanted(self, *facts: Facts) -> bool:
         """Whether results, of which one has no valid pixel, are to have no files."""
-        return not self._duty.keeps_empty and any(is_empty(each) for each in facts)
+        return not self._spec.keeps_empty and any(is_empty(each) for each in facts)
 
     def _put(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[Staged]:
         """Stage all files of a unit, or none.
@@ -211,12 +203,12 @@ class Worker:
         """
         names = [result_name(name) for name, _ in files]
         # Marked with the unit: temporary files of their own, should two units share a name.
-        token = f"{self._duty.token}-{task.id[:ID_LENGTH]}"
+        token = f"{self._spec.token}-{task.id[:ID_LENGTH]}"
         staged: list[Staged] = []
         try:
             for name, (_, data) in zip(names, files, strict=True):
                 stage = partial(self._store.stage, name, data, token)
-                staged.append(retry.call(stage, self._duty.policy, pause=self._transport.pause))
+                staged.append(retry.call(stage, self._spec.policy, pause=self._transport.pause))
         except Exception:
             for each in staged:
                 self._store.discard(each)
@@ -226,7 +218,7 @@ class Worker:
     def _own_name(self, task: WorkUnit, result: Any) -> str | None:
         """The name that a recipe has given to a result, if it has."""
         name = result.name if isinstance(result, (Chip, Table)) else None
-        return f"{name}-{task.id[:ID_LENGTH]}" if name is not None and self._duty.names_apart else name
+        return f"{name}-{task.id[:ID_LENGTH]}" if name is not None and self._spec.appends_id else name
 
     def _is_exclusive(self, result: Any) -> bool:
         """Whether nothing of the work was left to do outside the recipe's turn."""

@@ -1,4 +1,4 @@
-"""The body of a worker process: receives units by a pipe, and sends what became of them."""
+"""Execute units in a worker process that is connected to its parent by a pipe."""
 
 from __future__ import annotations
 
@@ -6,61 +6,76 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from multiprocessing import connection as mp_connection
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection as Pipe
 
+from eechips.client.connection import ServiceTarget
+from eechips.client.discovery import DiscoveryFile
 from eechips.client.redaction import redact
 from eechips.client.throttle import Throttle
-from eechips.engine.thread_pool import Crew
-from eechips.engine.worker import WorkerSetup, start_worker
+from eechips.engine.thread_pool import ThreadPool
+from eechips.engine.worker import start_worker
+from eechips.engine.worker_spec import WorkerSpec
 
 _SWITCH_INTERVAL = 0.0002
-"""Seconds after which a thread that computes lets another of its process go on. One that has got the lock of the
-throttle holds up all processes until it goes on; the usual 5 ms would be most of the time between two requests."""
+"""Seconds after which a computing thread yields to other threads of its process. A thread that has acquired the lock of
+the throttle delays all processes until it runs again; Python's default of 5 ms would be most of the time between two
+requests."""
 _BROKEN_THREAD = 70  # exit status; EX_SOFTWARE of sysexits.h
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A worker can take units."""
+    """The worker has started and accepts units."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A worker could not start.
+    """The worker could not start.
 
     Attributes:
-        reason: what happened.
+        reason: the error.
     """
 
     reason: str
 
 
-def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe, environment: Mapping[str, str]) -> None:
-    """The body of a worker process: receives units, sends outcomes, until it is told None or its parent is gone.
+def main(
+    spec: WorkerSpec,
+    target: ServiceTarget,
+    discovery: DiscoveryFile,
+    throttle: Throttle,
+    seat: int,
+    pipe: Pipe,
+    environment: Mapping[str, str],
+) -> None:
+    """Receive units and send outcomes, until the parent sends None or ends.
 
     Args:
-        setup: what to do.
+        spec: of the run.
+        target: service and credentials.
+        discovery: API description for the client.
         throttle: of the run.
-        seat: of this worker at the throttle.
+        seat: number of this worker at the throttle.
         pipe: to the parent.
-        environment: of the parent: a fork server has that of the time when it was started.
+        environment: of the parent; a fork server keeps the variables of the time of its start.
     """
     os.environ.update(environment)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's business
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    _die_with_parent()
+    _end_with_parent()
     sys.setswitchinterval(_SWITCH_INTERVAL)
     try:
-        worker = start_worker(setup, throttle.client(seat))
-    except Exception as error:  # noqa: BLE001 - told to the parent, which gives up when no worker starts
+        worker = start_worker(spec, target, discovery, throttle.client(seat))
+    except Exception as error:  # noqa: BLE001 - the parent stops the run if no worker starts
         pipe.send(Broken(redact(f"{type(error).__name__}: {error}")))
         return
     pipe.send(Ready())
-    crew = Crew(worker, pipe.send, lambda: os._exit(_BROKEN_THREAD))
+    pool = ThreadPool(worker.execute, pipe.send, _exit)
     while True:
         try:
             task = pipe.recv()
@@ -68,10 +83,16 @@ def main(setup: WorkerSetup, throttle: Throttle, seat: int, pipe: Pipe, environm
             return
         if task is None:
             return
-        crew.take(task)
+        pool.submit(task)
 
 
-def _die_with_parent() -> None:
+def _exit(error: BaseException) -> None:
+    traceback.print_exception(type(error), error, error.__traceback__)
+    sys.stderr.flush()
+    os._exit(_BROKEN_THREAD)
+
+
+def _end_with_parent() -> None:
     parent = parent_process()
     if parent is None:
         return

@@ -1,39 +1,80 @@
-"""What workers do with units, wherever they are."""
+"""Describe to workers, wherever they run, what a run does with each unit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 
 from eechips.client.chip_parameters import Method
+from eechips.client.connection import NO_SERVICE, ServiceTarget
+from eechips.client.credentials import find_credentials
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
+from eechips.errors import ConfigurationError
 from eechips.recipe import Recipe
 from eechips.storage import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Duty:
-    """What is done with each unit of a run. Picklable; it holds no credentials.
+class WorkerSpec:
+    """Everything that workers need to know. Picklable, without credentials: workers on other machines find their own.
 
     Attributes:
-        recipe: what to run.
+        recipe: what to fetch.
+        store: of the results.
+        token: of the run's writer, in the names of temporary files; see :mod:`eechips.staging`.
         policy: of retries.
         timeouts: of requests.
-        method: how pixels are asked for.
-        store: where results go.
-        token: of the run's writer, in the names of temporary files; see :mod:`eechips.staging`.
-        logs: whether every request is noted.
-        keeps_empty: whether results without a valid pixel have files.
-        names_apart: whether a name that the recipe gives to a result gets the unit's id appended, as nobody compares
-            the names of units.
+        method: how pixels are requested.
+        endpoint: base URL of the service; empty if the recipe needs none.
+        project: Google Cloud project whose quota is used.
+        key_file: key of a service account, at a path that is valid for the workers; None for the credentials that the
+            client library finds.
+        send_credentials: send credentials to an endpoint that is not Google's.
+        unit_timeout: seconds that a unit may take.
+        rate: requests per second of all workers together; None for no limit.
+        logs: record every request.
+        keeps_empty: write results without a valid pixel.
+        appends_id: append the unit's id to names that the recipe gives to results, where names of units are not
+            compared with each other.
+        version: of eechips, which must be the same on all machines.
     """
 
     recipe: Recipe
+    store: Store
+    token: str
     policy: RetryPolicy
     timeouts: Timeouts
     method: Method
-    store: Store
-    token: str
+    endpoint: str
+    project: str
+    key_file: Path | None
+    send_credentials: bool
+    unit_timeout: float
+    rate: float | None
     logs: bool = False
     keeps_empty: bool = True
-    names_apart: bool = False
+    appends_id: bool = False
+    version: str = field(default_factory=lambda: version("eechips"))
+
+    def check_version(self) -> None:
+        """Compare the version of eechips with that of this process.
+
+        Raises:
+            ConfigurationError: if they differ.
+        """
+        if version("eechips") != self.version:
+            here = f"workers have eechips {version('eechips')}"
+            raise ConfigurationError(f"{here}, this is {self.version}: install the same")
+
+    def find_target(self) -> ServiceTarget:
+        """Return the service to connect to, with the credentials of this machine.
+
+        Raises:
+            ConfigurationError: if there are no credentials, or they are rejected.
+        """
+        if not self.endpoint:
+            return NO_SERVICE
+        credentials = find_credentials(self.endpoint, self.key_file, send_anywhere=self.send_credentials)
+        return ServiceTarget(self.endpoint, self.project, credentials)

@@ -15,9 +15,9 @@ from typing import Any
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
 from eechips.engine import Forecast, RunConfig, run
+from eechips.engine.context import RecipeContext
 from eechips.engine.estimate import USUAL_IN_FLIGHT, Meter, forecast_rest
 from eechips.engine.plan import name_template, units_of
-from eechips.engine.run import RecipeContext
 from eechips.errors import UsageError
 from eechips.manifest.record import Record, State
 from eechips.recipe import (
@@ -218,10 +218,10 @@ class CheckedRecipe:
         """The plan of the recipe."""
         return list(self._recipe.get_requests())
 
-    def on_worker_start(self, connection: Connection, documents: DocumentsFile) -> None:
+    def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
         """Passes on to the recipe, in a worker, what it is connected to."""
         if isinstance(self._recipe, SupportsWorkerStart):
-            self._recipe.on_worker_start(connection, documents)
+            self._recipe.on_worker_start(connection, discovery)
 
     def get_result(self, index: int, unit: Any) -> Any:
         """The recipe's result of a unit."""

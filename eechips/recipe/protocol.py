@@ -185,12 +185,12 @@ class SupportsLifespan(Protocol):
 class SupportsWorkerStart(Protocol):
     """A recipe that needs the connection of its worker."""
 
-    def on_worker_start(self, connection: Any, documents: Any) -> None:
+    def on_worker_start(self, connection: Any, discovery: Any) -> None:
         """Prepare a worker's copy of the recipe, before the first unit.
 
         Args:
             connection: of the process, an ``eechips.client.connection.Connection``.
-            documents: file of the API description that the client was initialised with.
+            discovery: file of the API description that the client was initialised with.
         """
 
 

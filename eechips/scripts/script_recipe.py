@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from eechips.client.classification import classify_exception
 from eechips.client.connection import Connection
 from eechips.client.discovery import DiscoveryFile
-from eechips.engine.run import RecipeContext
+from eechips.engine.context import RecipeContext
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.manifest.authorship import sealing_key
 from eechips.manifest.names import CALLS
@@ -119,7 +119,7 @@ class ScriptRecipe:
             context.say(f"{self.path.name} opened no pool: nothing is recorded of what it did.")
         return True
 
-    def on_worker_start(self, connection: Connection, documents: DocumentsFile) -> None:
+    def on_worker_start(self, connection: Connection, discovery: DiscoveryFile) -> None:
         """Tells a worker's copy what it is connected to."""
         self._observer = network_patches.attach(connection, discovery)
 

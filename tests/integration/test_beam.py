@@ -20,13 +20,14 @@ pytest.importorskip("apache_beam")
 
 from eechips.client.retry import RetryPolicy
 from eechips.client.transport import Timeouts
-from eechips.engine.beam_worker import BeamWorker, ImmediateStore, Posting
-from eechips.engine.executors.executor import Finished, Lost
+from eechips.engine.beam_worker import BeamWorker
 from eechips.engine.file_queue import FileQueue
+from eechips.engine.outcome import Finished, Lost
 from eechips.engine.partitions import process_partitions
 from eechips.engine.plan import plan_units
 from eechips.engine.recovery import FILE_QUEUES
-from eechips.engine.worker_spec import Duty
+from eechips.engine.stores import ImmediateStore
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
@@ -122,11 +123,11 @@ def test_a_unit_that_hangs_is_given_up_and_the_others_are_not(service: Service, 
 def test_a_unit_that_hangs_does_not_take_the_others_with_it(service: Service, tmp_path: Path) -> None:
     """They wait for it, as recipes are called one at a time; they are given to a new worker."""
     recipe = script(tmp_path, ODD, what="hangs", count=30)
-    worker = BeamWorker(replace(posting(tmp_path, service.url, recipe), unit_timeout=1.0))
+    worker = BeamWorker(replace(worker_spec(tmp_path, service.url, recipe), unit_timeout=1.0))
     units = plan_units(recipe.get_requests(), recipe.identity, NameTemplate("{id}"))
     events: list[Finished | Lost] = []
     worker.enter()
-    worker.work(10, units, events.append)
+    worker.process(10, units, events.append)
     worker.leave()
     (lost,) = (event for event in events if isinstance(event, Lost))
     assert (lost.task.position, lost.blame) == (1, True)
@@ -146,14 +147,12 @@ def test_bundles_that_are_done_twice_count_once(service: Service, tmp_path: Path
     assert "Traceback" not in (run.path / "beam.log").read_text()
 
 
-def posting(folder: Path, url: str, recipe: Any) -> Posting:
-    duty = Duty(
-        recipe=recipe, policy=RetryPolicy(retries=2, delay=0.05), timeouts=Timeouts(), method="pixels",
-        store=ImmediateStore(folder), token="t",
+def worker_spec(folder: Path, url: str, recipe: Any) -> WorkerSpec:
+    return WorkerSpec(
+        recipe=recipe, store=ImmediateStore(folder), token="t", policy=RetryPolicy(retries=2, delay=0.05),
+        timeouts=Timeouts(), method="pixels", endpoint=url, project="local", key_file=None, send_credentials=False,
+        unit_timeout=60.0, rate=None,
     )  # fmt: skip
-    return Posting(
-        duty=duty, endpoint=url, project="local", key_file=None, send_credentials=False, rate=None, unit_timeout=60.0
-    )
 
 
 @pytest.fixture
@@ -179,7 +178,7 @@ def test_outcomes_that_nobody_has_read_are_in_the_manifest_of_the_next_run(
     """The parent was killed: its workers reported partition 0 once, partition 1 twice and partition 2 never."""
     run, queue = left
     service.plan(2, "400")
-    worker = BeamWorker(posting(run.path, service.url, script(tmp_path, CHIPS)))
+    worker = BeamWorker(worker_spec(run.path, service.url, script(tmp_path, CHIPS)))
     worker.enter()
     for partitions in ([0, 1], [1]):
         process_partitions(worker, queue, partitions)
@@ -201,7 +200,7 @@ def test_a_bundle_that_two_workers_do_at_once_counts_once(
     """The runner took one for dead, which was not."""
     run, queue = left
     service.latency = 0.05
-    worker = BeamWorker(posting(run.path, service.url, script(tmp_path, CHIPS)))
+    worker = BeamWorker(worker_spec(run.path, service.url, script(tmp_path, CHIPS)))
     worker.enter()
     both = [threading.Thread(target=process_partitions, args=(worker, queue, [0, 1, 2])) for _ in range(2)]
     for thread in both:
@@ -219,7 +218,7 @@ def test_a_bundle_that_two_workers_do_at_once_counts_once(
 
 def test_a_queue_of_another_plan_is_ignored(left: tuple[Run, FileQueue], service: Service, tmp_path: Path) -> None:
     run, queue = left
-    worker = BeamWorker(posting(run.path, service.url, script(tmp_path, CHIPS)))
+    worker = BeamWorker(worker_spec(run.path, service.url, script(tmp_path, CHIPS)))
     worker.enter()
     process_partitions(worker, queue, [0, 1, 2])
     worker.leave()
@@ -374,7 +373,7 @@ def test_beam_is_an_extra(service: Service, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_workers_of_another_version_do_nothing(service: Service, tmp_path: Path) -> None:
-    told = replace(posting(tmp_path, service.url, script(tmp_path, CHIPS)), version="0.0.1")
+    told = replace(worker_spec(tmp_path, service.url, script(tmp_path, CHIPS)), version="0.0.1")
     with pytest.raises(ConfigurationError, match=r"workers have eechips .*, this is 0\.0\.1: install the same"):
         BeamWorker(told).enter()
 
@@ -392,7 +391,7 @@ def test_no_credentials_are_among_what_workers_are_told(tmp_path: Path) -> None:
 
     key = tmp_path / "key.json"
     key.write_text('{"private_key": "5ecre7"}')
-    told = posting(tmp_path, "https://earthengine-highvolume.googleapis.com", script(tmp_path, CHIPS))
+    told = worker_spec(tmp_path, "https://earthengine-highvolume.googleapis.com", script(tmp_path, CHIPS))
     assert b"5ecre7" not in cloudpickle.dumps(replace(told, key_file=key))
 
 

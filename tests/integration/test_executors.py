@@ -18,13 +18,11 @@ from eechips.client.connection import ServiceTarget, connect
 from eechips.client.retry import RetryPolicy
 from eechips.client.throttle import QuotaLimits, Throttle
 from eechips.client.transport import Timeouts
-from eechips.engine.beam_worker import Posting
 from eechips.engine.config import RunConfig
-from eechips.engine.executors.dask_worker import Orders
-from eechips.engine.executors.executor import Lost
 from eechips.engine.executors.processes import worker_context
+from eechips.engine.outcome import Lost
 from eechips.engine.plan import name_template, plan_units
-from eechips.engine.worker_spec import Duty
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.manifest.run import Run
 from eechips.storage import LocalStore
@@ -151,7 +149,7 @@ def test_a_worker_of_a_cluster_that_dies_costs_nothing(service: Service, tmp_pat
 def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_path: Path) -> None:
     """It was done, and nobody had fetched it: Dask by itself waits for it for ever."""
     distributed = pytest.importorskip("distributed")
-    from eechips.engine.executors.dask import Dask
+    from eechips.engine.executors.dask import DaskExecutor
 
     recipe = script(tmp_path, CHIPS, count=2)
     target, policy = ServiceTarget(service.url, "local", None), RetryPolicy(retries=2, delay=0.05)
@@ -164,16 +162,13 @@ def test_a_result_that_dies_with_its_worker_is_told_of(service: Service, tmp_pat
         connect(target, throttle.client(0), policy, Timeouts()) as connection,
     ):
         pids = client.run(os.getpid)
-        duty = Duty(
-            recipe=recipe, policy=policy, timeouts=Timeouts(), method="pixels", store=LocalStore(out), token="t"
+        spec = WorkerSpec(
+            recipe=recipe, store=LocalStore(out), token="t", policy=policy, timeouts=Timeouts(), method="pixels",
+            endpoint=service.url, project="local", key_file=None, send_credentials=False, unit_timeout=600.0, rate=None,
         )  # fmt: skip
-        posting = Posting(
-            duty=duty, endpoint=service.url, project="local", key_file=None, send_credentials=False, rate=None,
-            unit_timeout=600.0,
-        )  # fmt: skip
-        orders = Orders(posting, connection.discovery, out / "documents.json", None)
+        cluster_of = (throttle, cluster.scheduler_address, 2, 600.0, out / "dask.log")
         tasks = list(plan_units(recipe.get_requests(), recipe.identity, name_template(recipe, RunConfig(out=out))))
-        with Dask(orders, throttle, cluster.scheduler_address, 2, 600.0, out / "dask.log") as executor:
+        with DaskExecutor(spec, connection.discovery, out / "discovery.json", *cluster_of) as executor:
             executor.scale(2, 2, exclusive=False)
             for task in tasks:
                 executor.submit(task)

@@ -20,7 +20,7 @@ from eechips.client.chip_parameters import Method
 from eechips.client.fetcher import Fetcher
 from eechips.engine import RunConfig, run
 from eechips.engine.fetch_result import fetch_chip
-from eechips.engine.run import connect
+from eechips.engine.session import connect
 from eechips.errors import TooLargeError
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip, load_recipe

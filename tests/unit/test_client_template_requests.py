@@ -22,7 +22,7 @@ from eechips.client.fetcher import Fetcher
 from eechips.client.template_requests import TemplateMismatch, TemplateRequests, _meaning
 from eechips.client.transport import ClientRequest
 from eechips.engine.config import RunConfig
-from eechips.engine.run import connect
+from eechips.engine.session import connect
 from eechips.jobs.chips import ChipSample
 from eechips.recipe import ChipFormat
 from tests.engine_service import serving

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.client.throttle import QuotaLimits, Throttle
-from eechips.engine.dispatcher import Dispatcher, Interrupt
-from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
-from eechips.engine.outcome import Outcome
+from eechips.engine.dispatcher import Dispatcher
+from eechips.engine.executors.executor import Executor, WorkerHandle, lost
+from eechips.engine.interrupt import Interrupt
+from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_log import RunLog
 from eechips.manifest.ledger import LEDGER_NAME, Ledger

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from eechips.client.throttle import QuotaLimits, Throttle
-from eechips.engine.dispatcher import Dispatcher, Interrupt
-from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle
-from eechips.engine.outcome import Outcome
+from eechips.engine.dispatcher import Dispatcher
+from eechips.engine.executors.executor import Executor, WorkerHandle
+from eechips.engine.interrupt import Interrupt
+from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.slow_units import SlowUnits, advice_for

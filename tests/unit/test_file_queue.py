@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from eechips.client.template_requests import TemplateMismatch
 from eechips.client.throttle import UsageDelta
 from eechips.client.transport import RequestLog
-from eechips.engine.beam_worker import ImmediateStore
-from eechips.engine.executors.executor import Finished, Lost
 from eechips.engine.file_queue import FileQueue, OutcomeBatch
-from eechips.engine.outcome import Outcome
+from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.stores import ImmediateStore
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import Record, State, WorkUnit
 from eechips.recipe import canonical_json

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.client.throttle import QuotaLimits, Throttle
-from eechips.engine.beam_worker import LocalQuota
+from eechips.engine.local_quota import LocalQuota
 
 
 class Clock:

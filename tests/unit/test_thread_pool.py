@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eechips.engine.thread_pool import Crew
+from eechips.engine.thread_pool import ThreadPool
 
 
 @dataclass
@@ -32,15 +32,15 @@ def no_more_threads() -> Iterator[Any]:
 
 def test_running_threads_do_the_tasks_of_those_that_cannot_start(no_more_threads: Any) -> None:
     worker, outcomes = Worker(), queue.SimpleQueue[Any]()
-    pool = Crew(worker, outcomes.put, lambda: outcomes.put("failed"))  # type: ignore[arg-type]
-    pool.take(1)  # type: ignore[arg-type]
+    pool = ThreadPool(worker.execute, outcomes.put, outcomes.put)  # type: ignore[arg-type]
+    pool.submit(1)  # type: ignore[arg-type]
     first = worker.begun.get(timeout=60)
     no_more_threads()
     for task in (2, 3):
-        pool.take(task)  # type: ignore[arg-type]
+        pool.submit(task)  # type: ignore[arg-type]
     worker.go.set()
     assert [outcomes.get(timeout=60) for _ in range(3)] == [1, 2, 3]
-    pool.take(4)  # type: ignore[arg-type]
+    pool.submit(4)  # type: ignore[arg-type]
     assert outcomes.get(timeout=60) == 4
     assert {worker.begun.get(timeout=60) for _ in range(3)} == {first}
 
@@ -48,4 +48,4 @@ def test_running_threads_do_the_tasks_of_those_that_cannot_start(no_more_threads
 def test_without_any_thread_it_fails(no_more_threads: Any) -> None:
     no_more_threads()
     with pytest.raises(RuntimeError):
-        Crew(Worker(), print, print).take(1)  # type: ignore[arg-type]
+        ThreadPool(Worker().execute, print, print).submit(1)  # type: ignore[arg-type]

@@ -25,11 +25,11 @@ from pathlib import Path
 
 from eechips.client.redaction import redact
 from eechips.client.throttle import Throttle
-from eechips.engine.beam_worker import Posting
 from eechips.engine.executors.beam_submission import LOST, WRONG, PipelineJob
-from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
+from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.file_queue import FileQueue, OutcomeBatch, StopMode
-from eechips.engine.outcome import Outcome
+from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.record import WorkUnit
 from eechips.objects import ObjectStore
@@ -47,11 +47,11 @@ _TELLING = frozenset({"--runner", "--direct_running_mode", "--direct_num_workers
 _CANCEL_TIMEOUT = 10.0  # seconds that it gets to be cancelled
 
 
-class Beam(Executor[WorkerHandle]):
+class BeamExecutor(Executor[WorkerHandle]):
     """Beam pipelines, one after the other: all units that there are to do at a time are one's.
 
     Args:
-        posting: what every worker is told.
+        spec: of the run; its store publishes results immediately.
         throttle: of the run; it shows what the workers tell.
         size: workers, where they are processes of this machine and the options do not say how many; seats at the
             throttle for those of any other.
@@ -64,9 +64,12 @@ class Beam(Executor[WorkerHandle]):
         clock: seconds, monotonic.
     """
 
+    is_remote = True
+    is_detached = True
+
     def __init__(
         self,
-        posting: Posting,
+        spec: WorkerSpec,
         throttle: Throttle,
         size: int,
         slots: int,
@@ -78,7 +81,8 @@ class Beam(Executor[WorkerHandle]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
-        self._posting, self._seats, self._slots = posting, size + 1, slots
+        self._spec, self._seats, self._slots = spec, size + 1, slots
+        self._rate = None if spec.rate is None else spec.rate / slots
         self._options = _with_defaults(options, size)
         self._scratch, self._log, self._begun = scratch, log, begun
         self._handles.append(WorkerHandle(is_ready=True))
@@ -87,7 +91,22 @@ class Beam(Executor[WorkerHandle]):
         self._settled: list[FileQueue] = []
         self._barren = 0
 
-    def __enter__(self) -> Beam:
+    @classmethod
+    def create(cls, context: ExecutorContext) -> BeamExecutor:
+        """Make the executor of a run."""
+        return cls(
+            context.spec,
+            context.throttle,
+            context.processes,
+            context.throttle.limit,
+            context.pipeline_options,
+            context.scratch,
+            context.folder / LOG_NAME,
+            context.note_queue,
+            context.task_timeout,
+        )
+
+    def __enter__(self) -> BeamExecutor:
         if importlib.util.find_spec("apache_beam") is None:
             raise ConfigurationError("executor 'beam' needs Apache Beam: pip install 'eechips[beam]'")
         return self
@@ -143,13 +162,13 @@ class Beam(Executor[WorkerHandle]):
         return 0 if self._running is not None else _MOST_TASKS
 
     def _begin(self, handle: WorkerHandle) -> None:
-        queue = FileQueue(self._posting.duty.store, f"{self._posting.duty.token}-{next(self._numbers)}")
+        queue = FileQueue(self._spec.store, f"{self._spec.token}-{next(self._numbers)}")
         self._begun(queue.token, True)
         partitions = queue.write_partitions([task for task, _ in handle.tasks.values()], self._slots)
         failure = self._scratch / f"{queue.token}.txt"
-        job = PipelineJob(self._posting, queue, tuple(partitions), self._options, failure)
+        job = PipelineJob(self._spec, self._rate, queue, tuple(partitions), self._options, failure)
         job.save(self._scratch / f"{queue.token}.pickle")
-        look = _LOOK_FAR if isinstance(self._posting.duty.store, ObjectStore) else _LOOK
+        look = _LOOK_FAR if isinstance(self._spec.store, ObjectStore) else _LOOK
         self._running = _Pipeline(job, self._scratch / f"{queue.token}.pickle", self._log, look, self._clock)
 
     def _collect(self, handle: WorkerHandle, running: _Pipeline, *, is_over: bool) -> list[Finished | Lost]:

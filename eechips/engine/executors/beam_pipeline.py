@@ -41,19 +41,19 @@ class Partitions(beam.DoFn):
     """Works at the partitions of a bundle, all at once, when it has seen all of them.
 
     Args:
-        posting: pickled.
+        make_worker: pickled function that makes the worker of a process.
         queue: of the run.
         parent: pipe that ends with the parent, of worker processes that end with it; see :func:`pipe_of_parent`.
     """
 
-    def __init__(self, posting: bytes, queue: FileQueue, parent: tuple[int, int] | None) -> None:
-        self._posting, self._queue, self._parent, self._shared = posting, queue, parent, Shared()
+    def __init__(self, make_worker: bytes, queue: FileQueue, parent: tuple[int, int] | None) -> None:
+        self._make_worker, self._queue, self._parent, self._shared = make_worker, queue, parent, Shared()
 
     def setup(self) -> None:
         """Joins the worker of the process."""
         if self._parent is not None:
             _end_with_parent(self._parent)
-        self._worker: BeamWorker = self._shared.acquire(lambda: BeamWorker(pickle.loads(self._posting)))
+        self._worker: BeamWorker = self._shared.acquire(lambda: pickle.loads(self._make_worker)())
         self._worker.enter()
 
     def teardown(self) -> None:
@@ -99,12 +99,13 @@ def build(job: PipelineJob, options: PipelineOptions) -> beam.Pipeline:
     # DirectRunner would look for another runner on the network first.
     runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if job.is_local else None
     parent = pipe_of_parent() if job.is_local else None
+    make_worker = cloudpickle.dumps(functools.partial(BeamWorker, job.spec, job.rate))
     pipeline = beam.Pipeline(runner=runner, options=options)
     _ = (
         pipeline
         | "Partitions" >> beam.Create(job.partitions)
         | "Spread" >> beam.Reshuffle()
-        | "Fetch" >> beam.ParDo(Partitions(cloudpickle.dumps(job.posting), job.queue, parent))
+        | "Fetch" >> beam.ParDo(Partitions(make_worker, job.queue, parent))
     )
     return pipeline
 

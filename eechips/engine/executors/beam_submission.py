@@ -8,8 +8,8 @@ from pathlib import Path
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from eechips.engine.beam_worker import Posting
 from eechips.engine.file_queue import FileQueue
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.storage import write_file
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
@@ -28,14 +28,16 @@ class PipelineJob:
     """A pipeline.
 
     Attributes:
-        posting: what every worker is told.
+        spec: of the run.
+        rate: requests per second for each slot; None for no limit.
         queue: where units are, and outcomes go.
         partitions: numbers of the partitions.
         options: of Beam, as on a command line.
         failure: file for the reason if the pipeline fails.
     """
 
-    posting: Posting
+    spec: WorkerSpec
+    rate: float | None
     queue: FileQueue
     partitions: tuple[int, ...]
     options: tuple[str, ...]

@@ -30,12 +30,14 @@ import dask.config
 import distributed
 
 from eechips import library_log
+from eechips.client.discovery import Discovery
 from eechips.client.redaction import collect_secrets
 from eechips.client.throttle import QuotaShare, Throttle, UsageDelta
 from eechips.client.transport import is_loopback
-from eechips.engine.executors.dask_worker import DaskWorker, Orders
-from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
-from eechips.engine.outcome import Outcome
+from eechips.engine.executors.dask_worker import LOG_NAME, DaskWorker
+from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
+from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
 from eechips.manifest.record import WorkUnit
 from eechips.text import format_duration
@@ -62,11 +64,13 @@ class _DaskHandle(WorkerHandle):
     futures: dict[int, Any] = field(default_factory=dict)
 
 
-class Dask(Executor[_DaskHandle]):
+class DaskExecutor(Executor[_DaskHandle]):
     """A Dask cluster. Use it in a ``with`` block.
 
     Args:
-        orders: what every worker is told.
+        spec: of the run.
+        discovery: API description for the clients of the workers.
+        probe: a file that exists where the results are stored.
         throttle: of the run.
         scheduler: its address; None to start a cluster on this machine.
         size: workers of a cluster on this machine, at most; seats at the throttle for those of any other.
@@ -78,9 +82,13 @@ class Dask(Executor[_DaskHandle]):
         ConfigurationError: if the scheduler cannot be reached, or secrets of the recipe would be sent in clear.
     """
 
+    is_remote = True
+
     def __init__(
         self,
-        orders: Orders,
+        spec: WorkerSpec,
+        discovery: Discovery,
+        probe: Path,
         throttle: Throttle,
         scheduler: str | None,
         size: int,
@@ -89,7 +97,8 @@ class Dask(Executor[_DaskHandle]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
-        self._orders, self._scheduler, self._size, self._log = orders, scheduler, size, log
+        self._spec, self._discovery, self._probe = spec, discovery, probe
+        self._scheduler, self._size, self._log = scheduler, size, log
         self._stack = contextlib.ExitStack()
         self._client: Any = None
         self._done: queue.SimpleQueue[tuple[_DaskHandle, int, Any]] = queue.SimpleQueue()
@@ -102,7 +111,21 @@ class Dask(Executor[_DaskHandle]):
         self._cluster = ""  # id of the scheduler's process
         self._staffed = 0.0  # when there was a worker last
 
-    def __enter__(self) -> Dask:
+    @classmethod
+    def create(cls, context: ExecutorContext) -> DaskExecutor:
+        """Make the executor of a run."""
+        return cls(
+            context.spec,
+            context.connection.discovery,
+            context.discovery.path,
+            context.throttle,
+            context.scheduler,
+            context.processes,
+            context.task_timeout,
+            context.folder / LOG_NAME,
+        )
+
+    def __enter__(self) -> DaskExecutor:
         with contextlib.ExitStack() as stack:
             stack.enter_context(library_log.redirected(library_log.DASK, _log_file(self._log)))
             try:
@@ -110,7 +133,7 @@ class Dask(Executor[_DaskHandle]):
                 self._client.wait_for_workers(1, timeout=_CONNECT)
                 found = self._client.scheduler_info(n_workers=-1)
                 self._refuse_secrets([self._client.scheduler.address, *found["workers"]])
-                self._client.register_plugin(Membership(self._orders))
+                self._client.register_plugin(Membership(self._spec, self._discovery, self._probe))
             except (
                 OSError,
                 asyncio.TimeoutError,
@@ -185,12 +208,12 @@ class Dask(Executor[_DaskHandle]):
     def _share(self, handle: _DaskHandle) -> QuotaShare:
         """The share of a worker: as many slots as every other's, or one more, and its part of the rate."""
         whole, rest = divmod(self.throttle.limit, len(self._handles))
-        rate = None if self._orders.rate is None else self._orders.rate / len(self._handles)
+        rate = None if self._spec.rate is None else self._spec.rate / len(self._handles)
         return QuotaShare(whole + (self._handles.index(handle) < rest), rate, self.throttle.rejected_of(handle.number))
 
     @property
     def _plugin_name(self) -> str:
-        return Membership.name_of(self._orders)
+        return Membership.name_of(self._spec)
 
     def _collect(self, found: list[tuple[_DaskHandle, int, Any]]) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
@@ -286,7 +309,7 @@ class Dask(Executor[_DaskHandle]):
         Raises:
             ConfigurationError: if there are any, and one of the addresses is of another machine and not encrypted.
         """
-        parameters = self._orders.posting.duty.recipe.parameters
+        parameters = self._spec.recipe.parameters
         names = sorted(name for name, value in parameters.items() if collect_secrets({name: value}))
         clear = next((address for address in addresses if not _is_private(address)), None)
         if names and clear is not None:
@@ -395,20 +418,22 @@ class Membership(distributed.WorkerPlugin):
     """The plugin that makes a worker of a cluster one of a run.
 
     Args:
-        orders: what to do.
+        spec: of the run.
+        discovery: API description for the client.
+        probe: a file that exists where the results are stored.
     """
 
     idempotent = False
 
-    def __init__(self, orders: Orders) -> None:
-        self.name = self.name_of(orders)
-        self._orders = orders
+    def __init__(self, spec: WorkerSpec, discovery: Discovery, probe: Path) -> None:
+        self.name = self.name_of(spec)
+        self._spec, self._discovery, self._probe = spec, discovery, probe
         self._host: DaskWorker | None = None
 
     @staticmethod
-    def name_of(orders: Orders) -> str:
+    def name_of(spec: WorkerSpec) -> str:
         """The name by which workers know it."""
-        return f"eechips-{orders.posting.duty.token}"
+        return f"eechips-{spec.token}"
 
     def setup(self, worker: distributed.Worker) -> None:
         """Called by the worker."""
@@ -430,7 +455,7 @@ class Membership(distributed.WorkerPlugin):
             if self._host is None:
                 if any(other._host is not None for other in self._others):
                     raise ConfigurationError("the cluster works for another run: wait for its end")
-                self._host = DaskWorker(self._orders)
+                self._host = DaskWorker(self._spec, self._discovery, self._probe)
             return self._host
 
 

@@ -1,4 +1,17 @@
-"""What carries units out: a few at a time at every handle, whatever a handle is."""
+"""Define executors, which execute the units of a run in workers.
+
+An executor is a subclass of :class:`Executor` in a module of its own. eechips has four; a package adds another with an
+entry point in the group ``eechips.executors``::
+
+    [project.entry-points."eechips.executors"]
+    pool = "my_package.pool:PoolExecutor"
+
+and ``executor="pool"`` selects it. A subclass implements five methods: :meth:`Executor.create` takes what it needs from
+the :class:`ExecutorContext`; :meth:`Executor.scale` starts workers, as a :class:`WorkerHandle` each; the scheduler then
+sends tasks to workers (``_dispatch``), up to their ``_capacity``; :meth:`Executor.wait` returns what was finished or
+lost; :meth:`Executor.kill` ends everything. A worker executes a task with
+:meth:`eechips.engine.worker.Worker.execute`.
+"""
 
 from __future__ import annotations
 
@@ -6,48 +19,64 @@ import abc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Generic, TypeVar
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
+from eechips.client.connection import Connection
+from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
-from eechips.engine.outcome import Outcome
+from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.worker_spec import WorkerSpec
+from eechips.errors import ConfigurationError
 from eechips.manifest.record import WorkUnit
+from eechips.recipe import Recipe
+from eechips.registry import Registry
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A worker is through with a task."""
-
-    task: WorkUnit
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A worker died, or was ended because a task took too long.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorContext:
+    """The parts of a run that an executor may use.
 
     Attributes:
-        task: what it was at.
-        reason: how it ended.
-        blame: whether this task did it; False for one that happened to be with the same worker, None if nobody
-            knows which of them it was.
+        spec: what workers do; without credentials.
+        connection: of this process.
+        discovery: API description that the client was initialised with, in ``scratch``.
+        throttle: of the run.
+        task_timeout: seconds after which a task is given up; infinite if the recipe enforces its own limit.
+        processes: worker processes at most.
+        scheduler: address of a Dask scheduler, if the user named one.
+        pipeline_options: of Beam.
+        folder: of the ledger; for log files. Absolute.
+        scratch: temporary folder of the run. Absolute.
+        note_queue: records in the ledger that a file queue holds outcomes, ``note_queue(token, True)``, or that it no
+            longer does, so that the next run recovers what this one could not read.
     """
 
-    task: WorkUnit
-    reason: str
-    blame: bool | None
+    spec: WorkerSpec
+    connection: Connection
+    discovery: DiscoveryFile
+    throttle: Throttle
+    task_timeout: float
+    processes: int
+    scheduler: str | None
+    pipeline_options: tuple[str, ...]
+    folder: Path
+    scratch: Path
+    note_queue: Callable[[str, bool], None]
 
 
 @dataclass(slots=True, eq=False)
 class WorkerHandle:
-    """Where tasks are worked at: a process here, a worker of a cluster, or the threads of this process.
+    """A worker, as the parent sees it: a process, a worker of a cluster, or the threads of this process.
 
     Attributes:
-        is_ready: whether it takes tasks.
-        is_alone: whether its one task is to have it for itself.
-        tasks: those it is at, by position, with the time since when.
+        is_ready: it accepts tasks.
+        is_alone: it executes a single task, and gets no other meanwhile.
+        tasks: under way, by position, each with the time of its start.
     """
 
     is_ready: bool = field(default=False, kw_only=True)
@@ -55,29 +84,61 @@ class WorkerHandle:
     tasks: dict[int, tuple[WorkUnit, float]] = field(default_factory=dict, kw_only=True)
 
 
+CLIENT_INIT_NAME = "client_init.json"
+"""File in the scratch folder that has what the client was initialised with, once the parent is connected."""
+
 HandleT = TypeVar("HandleT", bound=WorkerHandle)
 
 
 class Executor(abc.ABC, Generic[HandleT]):
-    """Executes tasks. Use it in a ``with`` block: leaving it ends what is under way.
+    """Execute tasks. Use it in a ``with`` block: leaving it ends everything that is under way.
 
     All methods are called by one thread.
 
     Attributes:
-        held: handles, those with the least to do, that get no further tasks: they are wanted for a task alone.
-        notice: why no task is executed at present, as a sentence for the user; None if nothing is wrong.
+        is_remote: class attribute: workers may be on other machines, where a pause of the service is not seen.
+        is_detached: class attribute: the parent cannot send messages to workers once they have started. Their slots are
+            fixed, and each result gets its name before the parent hears of it.
+        held: handles, those with the fewest tasks, that get no further tasks: they are reserved for a task alone.
+        notice: why no task is executed at present, as a sentence for the user; None if all is well.
 
     Args:
         throttle: of the run.
-        task_timeout: seconds after which a task is given up, and what works at it replaced.
+        task_timeout: seconds after which a task is given up, and its worker replaced.
         clock: seconds, monotonic.
     """
+
+    is_remote: ClassVar[bool] = False
+    is_detached: ClassVar[bool] = False
 
     def __init__(self, throttle: Throttle, task_timeout: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.throttle, self._timeout, self._clock = throttle, task_timeout, clock
         self._handles: list[HandleT] = []
         self.held = 0
         self.notice: str | None = None
+
+    @classmethod
+    def create(cls, context: ExecutorContext) -> Executor[Any]:
+        """Make the executor of a run.
+
+        Raises:
+            ConfigurationError: if it cannot work here.
+        """
+        return cls(context.throttle, context.task_timeout)
+
+    @classmethod
+    def sharing_context(cls) -> BaseContext | None:
+        """Return the context of the processes that share memory with the parent; None if there are none."""
+        return None
+
+    @classmethod
+    def prepare(cls, recipe: Recipe, scratch: Path) -> None:
+        """Start whatever takes long, before the run connects.
+
+        Args:
+            recipe: of the run.
+            scratch: temporary folder of the run; a file ``CLIENT_INIT_NAME`` appears in it after connecting.
+        """
 
     def __enter__(self) -> Self:
         return self
@@ -87,36 +148,36 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     @abc.abstractmethod
     def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
-        """Sees to it that enough tasks can be under way to use every slot.
+        """Adapt the number of workers, so that every slot can be used.
 
         Args:
             slots: tasks that should be under way.
-            tasks: that are left, those under way included.
-            exclusive: whether a task keeps what works at it from all others, because it fetches by itself.
+            tasks: that are left, including those under way.
+            exclusive: a task occupies its worker alone, because the recipe fetches by itself.
 
         Returns:
-            Whether more handles are being set up: those that are there need not wait for them.
+            Whether more workers are being started, so that the caller should not block.
         """
 
     @abc.abstractmethod
     def wait(self, timeout: float) -> list[Finished | Lost]:
-        """Waits until something happens, or for so many seconds.
+        """Wait for events, for ``timeout`` seconds at most.
 
         Raises:
-            ConfigurationError: if nothing can work here at all.
+            ConfigurationError: if no worker can start.
         """
 
     @abc.abstractmethod
     def kill(self) -> None:
-        """Ends everything that is under way, at once."""
+        """End everything that is under way, at once."""
 
     @abc.abstractmethod
     def _dispatch(self, handle: HandleT, task: WorkUnit) -> None:
-        """Gives a task to a handle. What goes wrong is told by :meth:`wait`."""
+        """Send a task to a worker. Errors become events of :meth:`wait`."""
 
     @abc.abstractmethod
     def _capacity(self, handle: HandleT) -> int:
-        """Tasks at most that a handle has at once."""
+        """Return how many tasks a worker may have at once."""
 
     @property
     def is_busy(self) -> bool:
@@ -125,33 +186,33 @@ class Executor(abc.ABC, Generic[HandleT]):
 
     @property
     def has_room(self) -> bool:
-        """Whether a handle can take a further task."""
+        """Whether a worker can take a further task."""
         return self._roomy() is not None
 
     @property
     def has_idle(self) -> bool:
-        """Whether a handle has nothing to do."""
+        """Whether a worker has nothing to do."""
         return self._idle() is not None
 
     def submit(self, task: WorkUnit, *, alone: bool = False) -> None:
-        """Gives a task to the handle that has the least to do.
+        """Give a task to the worker with the fewest tasks.
 
         Args:
             task: the task.
-            alone: whether the handle gets no other before it is done with this one.
+            alone: the worker gets no other task until this one is finished.
 
         Raises:
-            ValueError: if no handle can take it; see ``has_room`` and ``has_idle``.
+            ValueError: if no worker can take it; see ``has_room`` and ``has_idle``.
         """
         chosen = self._idle() if alone else self._roomy()
         if chosen is None:
-            raise ValueError("no handle has room")
+            raise ValueError("no worker has room")
         chosen.tasks[task.position] = task, self._working_time
         chosen.is_alone = alone
         self._dispatch(chosen, task)
 
     def _finish(self, handle: HandleT, outcome: Outcome) -> Finished | None:
-        """Takes a task off a handle; None if it is not there any more."""
+        """Return the event of a finished task; None if the worker does not have it any more."""
         found = handle.tasks.pop(outcome.position, None)
         if found is None:
             return None
@@ -159,13 +220,13 @@ class Executor(abc.ABC, Generic[HandleT]):
         return Finished(found[0], outcome)
 
     def _late(self, handle: HandleT) -> set[int]:
-        """Positions of the tasks that take too long."""
+        """Return the positions of the tasks that take too long."""
         now = self._working_time
         return {position for position, (_, since) in handle.tasks.items() if now - since > self._timeout}
 
     @property
     def _working_time(self) -> float:
-        """Seconds, without the pauses that the service has asked for: they are no task's fault."""
+        """Seconds without the pauses that the service has asked for."""
         return self._clock() - self.throttle.asked_so_far
 
     def _idle(self) -> HandleT | None:
@@ -178,14 +239,42 @@ class Executor(abc.ABC, Generic[HandleT]):
 
 
 def lost(handle: WorkerHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
-    """Takes all tasks off a handle that has ended, and says what becomes of them: each task is lost once.
+    """Return the events of the tasks of a worker that has ended, and remove them from its handle.
 
     Args:
-        handle: the handle.
+        handle: of the worker.
         reason: how it ended.
-        late: positions of the tasks that it was ended for, if it was.
+        late: positions of the tasks for which it was killed, if it was.
     """
     unknown = True if len(handle.tasks) == 1 else None
     tasks = [task for task, _ in handle.tasks.values()]
     handle.tasks.clear()
     return [Lost(task, reason, task.position in late if late else unknown) for task in tasks]
+
+
+EXECUTORS: Registry[type[Executor[Any]]] = Registry(
+    "executor",
+    "eechips.executors",
+    {
+        "processes": "eechips.engine.executors.processes:ProcessExecutor",
+        "threads": "eechips.engine.executors.threads:ThreadExecutor",
+        "dask": "eechips.engine.executors.dask:DaskExecutor",
+        "beam": "eechips.engine.executors.beam:BeamExecutor",
+    },
+)
+"""All executors by name, those of other packages included."""
+
+
+def find_executor(name: str) -> type[Executor[Any]]:
+    """Return the class of an executor.
+
+    Raises:
+        UsageError: if there is none of that name.
+        ConfigurationError: if a package that it needs is not installed.
+    """
+    try:
+        return EXECUTORS.get(name)
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"executor {name!r} needs the package {error.name}: pip install 'eechips[{name}]'"
+        ) from None

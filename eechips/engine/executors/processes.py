@@ -21,11 +21,14 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
+from eechips.client.connection import ServiceTarget
+from eechips.client.discovery import DiscoveryFile
 from eechips.client.throttle import Throttle
 from eechips.engine import preload, worker_process
-from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
-from eechips.engine.worker import WorkerSetup
+from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, WorkerHandle, lost
+from eechips.engine.outcome import Finished, Lost
 from eechips.engine.worker_process import Broken, Ready
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.manifest.record import WorkUnit
 from eechips.recipe import Recipe
@@ -64,15 +67,17 @@ def worker_context() -> BaseContext:
     return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
 
 
-class Processes(Executor[_ProcessHandle]):
+class ProcessExecutor(Executor[_ProcessHandle]):
     """Worker processes on this machine.
 
     Args:
         context: of the processes; the one the throttle was made with.
-        setup: what every worker is told.
+        spec: of the run.
+        target: service and credentials.
+        discovery: API description for the client.
         throttle: of the run.
         size: workers at most; they are started when there is work for them.
-        briefing: see :func:`start_fork_server`.
+        client_init: see :func:`start_fork_server`.
         task_timeout: seconds after which a worker that is still at the same task is replaced.
         clock: seconds, monotonic.
     """
@@ -80,19 +85,46 @@ class Processes(Executor[_ProcessHandle]):
     def __init__(
         self,
         context: BaseContext,
-        setup: WorkerSetup,
+        spec: WorkerSpec,
+        target: ServiceTarget,
+        discovery: DiscoveryFile,
         throttle: Throttle,
         size: int,
-        briefing: Path,
+        client_init: Path,
         task_timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
-        self._context, self._setup, self._size, self._briefing = context, setup, size, briefing
+        self._context, self._size, self._client_init = context, size, client_init
+        self._spec, self._target, self._discovery = spec, target, discovery
         self._free_seats = list(range(size, 0, -1))  # seat 0 is the parent's
         self._selector = selectors.DefaultSelector()
         self._broken_starts = 0
         self._tasks_each = 1
+
+    @classmethod
+    def create(cls, context: ExecutorContext) -> ProcessExecutor:
+        """Make the executor of a run."""
+        return cls(
+            worker_context(),
+            context.spec,
+            context.connection.target,
+            context.discovery,
+            context.throttle,
+            context.processes,
+            context.scratch / CLIENT_INIT_NAME,
+            context.task_timeout,
+        )
+
+    @classmethod
+    def sharing_context(cls) -> BaseContext:
+        """Return the context of the worker processes."""
+        return worker_context()
+
+    @classmethod
+    def prepare(cls, recipe: Recipe, scratch: Path) -> None:
+        """Start the fork server, which loads what workers share while this process connects and plans."""
+        start_fork_server(worker_context(), recipe, scratch / CLIENT_INIT_NAME)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None or self.is_busy:
@@ -193,11 +225,11 @@ class Processes(Executor[_ProcessHandle]):
         seat = self._free_seats[-1]
         ours, theirs = self._context.Pipe()
         try:
-            start_fork_server(self._context, self._setup.duty.recipe, self._briefing)
-            with _without_main(self._setup.duty.recipe):
+            start_fork_server(self._context, self._spec.recipe, self._client_init)
+            with _without_main(self._spec.recipe):
                 process = self._context.Process(  # type: ignore[attr-defined]
                     target=worker_process.main,
-                    args=(self._setup, self.throttle, seat, theirs, dict(os.environ)),
+                    args=(self._spec, self._target, self._discovery, self.throttle, seat, theirs, dict(os.environ)),
                     daemon=True,
                     name=f"eechips-worker-{seat}",
                 )
@@ -259,7 +291,7 @@ def _ending(code: int | None) -> str:
     return f"was killed by signal {-code}" if code is not None and code < 0 else f"ended with status {code}"
 
 
-def start_fork_server(context: BaseContext, recipe: Recipe, briefing: Path) -> None:
+def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -> None:
     """Starts the fork server, which loads everything that workers share; one that runs already stays as it is.
 
     One that has died, such as by the system when memory was short, is started again.
@@ -269,14 +301,14 @@ def start_fork_server(context: BaseContext, recipe: Recipe, briefing: Path) -> N
     Args:
         context: of the processes.
         recipe: whose code the workers will import.
-        briefing: file that will appear once the parent has connected, in a folder that is there until then.
+        client_init: file that will appear once the parent has connected, in a folder that is there until then.
     """
     if context.get_start_method() != "forkserver":
         return
     from multiprocessing import forkserver
 
     added = {
-        preload.VARIABLE: preload.order(recipe, briefing),
+        preload.VARIABLE: preload.order(recipe, client_init),
         # Workers compute little; a pool of threads in each would cost more memory than all else.
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS", "1"),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),

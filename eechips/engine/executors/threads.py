@@ -1,28 +1,32 @@
-"""Threads of this process: for a debugger, for recipes that cannot be sent anywhere, and as the simplest of all."""
+"""Execute units in threads of this process: for debugging, and for recipes that cannot be pickled."""
 
 from __future__ import annotations
 
-import contextlib
 import queue
+import sys
 import time
+import traceback
 from collections.abc import Callable
 
 from eechips.client.connection import Connection
+from eechips.client.discovery import DiscoveryFile
 from eechips.client.http_sessions import throttle_requests_library
 from eechips.client.throttle import Throttle
-from eechips.engine.executors.executor import Executor, Finished, Lost, WorkerHandle, lost
-from eechips.engine.outcome import Outcome
-from eechips.engine.thread_pool import Crew
-from eechips.engine.worker import Worker, WorkerSetup
+from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
+from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.thread_pool import ThreadPool, drain
+from eechips.engine.worker import Worker
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.manifest.record import WorkUnit
 
 
-class Threads(Executor[WorkerHandle]):
-    """One handle, at which the threads of this process work. What hangs cannot be ended, only be given up.
+class ThreadExecutor(Executor[WorkerHandle]):
+    """One worker with many threads. A thread that hangs cannot be ended; its unit is given up.
 
     Args:
-        setup: what to do.
+        spec: of the run.
         connection: of this process.
+        discovery: API description that the client was initialised with.
         throttle: of the run.
         task_timeout: seconds after which a task is given up.
         clock: seconds, monotonic.
@@ -30,21 +34,27 @@ class Threads(Executor[WorkerHandle]):
 
     def __init__(
         self,
-        setup: WorkerSetup,
+        spec: WorkerSpec,
         connection: Connection,
+        discovery: DiscoveryFile,
         throttle: Throttle,
         task_timeout: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(throttle, task_timeout, clock)
         self._outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
-        self._worker, self._connection = Worker(setup, connection), connection
-        self._crew = self._hire()
+        self._worker, self._connection = Worker(spec, connection, discovery), connection
+        self._pool = self._start_pool()
         self._handles.append(WorkerHandle(is_ready=True))
         self._tasks_at_once = 1
         self._restore: Callable[[], None] | None = None
 
-    def __enter__(self) -> Threads:
+    @classmethod
+    def create(cls, context: ExecutorContext) -> ThreadExecutor:
+        """Make the executor of a run."""
+        return cls(context.spec, context.connection, context.discovery, context.throttle, context.task_timeout)
+
+    def __enter__(self) -> ThreadExecutor:
         self._restore = throttle_requests_library(self.throttle.client(0), self._connection.target.endpoint)
         return self
 
@@ -54,40 +64,39 @@ class Threads(Executor[WorkerHandle]):
             self._restore()
 
     def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
-        """Sets how many threads there may be; one begins when there is a task for it."""
+        """Set the number of threads; each starts when there is a task for it."""
         self._tasks_at_once = 1 if exclusive else min(slots, tasks)
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
-        """Waits until a task is done, or for so many seconds."""
+        """Wait until a task is finished, for ``timeout`` seconds at most."""
         (handle,) = self._handles
         events: list[Finished | Lost] = []
-        with contextlib.suppress(queue.Empty):
-            self._receive(handle, self._outcomes.get(timeout=timeout), events)
-            while True:
-                self._receive(handle, self._outcomes.get_nowait(), events)
+        for outcome in drain(self._outcomes, timeout):
+            if outcome is None:  # a thread failed, and it is unknown with which task
+                events += lost(handle, "its thread broke", set())
+                self._pool = self._start_pool()
+            elif (finished := self._finish(handle, outcome)) is not None:
+                events.append(finished)
         for position in self._late(handle):
             task, _ = handle.tasks.pop(position)
             events.append(Lost(task, f"it was not done after {self._timeout:g} s", blame=True))
         return events
 
     def kill(self) -> None:
-        """Has nothing more begun, and forgets what is under way: nobody can end a thread."""
+        """Start no further request, and forget what is under way: threads cannot be ended."""
         self.throttle.stop()
         self._handles[0].tasks.clear()
 
     def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
-        self._crew.take(task)
+        self._pool.submit(task)
 
     def _capacity(self, handle: WorkerHandle) -> int:
         return self._tasks_at_once
 
-    def _hire(self) -> Crew:
-        return Crew(self._worker, self._outcomes.put, lambda: self._outcomes.put(None))
+    def _start_pool(self) -> ThreadPool:
+        return ThreadPool(self._worker.execute, self._outcomes.put, self._fail)
 
-    def _receive(self, handle: WorkerHandle, outcome: Outcome | None, events: list[Finished | Lost]) -> None:
-        if outcome is None:  # a thread broke, and nobody knows at which task
-            events += lost(handle, "its thread broke", set())
-            self._crew = self._hire()
-        elif (finished := self._finish(handle, outcome)) is not None:
-            events.append(finished)
+    def _fail(self, error: BaseException) -> None:
+        traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+        self._outcomes.put(None)

@@ -1,0 +1,137 @@
+"""Connect this process to the service of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from eechips.client import learned_limits
+from eechips.client.congestion import USUAL
+from eechips.client.connection import Connection, ServiceTarget, connect_to_nothing
+from eechips.client.connection import connect as connect_client
+from eechips.client.credentials import find_credentials, project_of
+from eechips.client.current_transport import use_transport
+from eechips.client.shared_token import SharedToken
+from eechips.client.throttle import QuotaLimits, Stopped, Throttle
+from eechips.client.transport import is_loopback
+from eechips.engine.config import RunConfig
+from eechips.engine.executors.executor import find_executor
+from eechips.engine.local_server import LocalServer, serve
+from eechips.engine.plan import SPENT
+from eechips.errors import ConfigurationError, UsageError
+from eechips.recipe import Recipe, traits_of
+
+_PROJECT_VARIABLE = "EECHIPS_PROJECT"
+_log = logging.getLogger(__name__)
+_SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A connected process, and what its workers need to connect as well.
+
+    Attributes:
+        connection: of this process.
+        throttle: of all processes.
+        notes: what users of the results should know, such as that they are synthetic.
+        server: the local Earth Engine, if there is one.
+    """
+
+    connection: Connection
+    throttle: Throttle
+    notes: tuple[str, ...]
+    server: LocalServer | None
+
+    def check(self) -> None:
+        """Raises ConfigurationError if the local Earth Engine has ended."""
+        if self.server is not None:
+            self.server.check()
+
+
+@contextlib.contextmanager
+def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe | None = None) -> Iterator[Session]:
+    """Initialises Earth Engine in this process, as the config says, for the duration of the block.
+
+    With ``local``, the local Earth Engine runs as long. The state that the client had before is put back.
+
+    Args:
+        config: whom to ask, as whom.
+        server_log: file for the errors of the local Earth Engine.
+        recipe: that needs it; for one that needs no service, nothing is initialised.
+
+    Raises:
+        ConfigurationError: if credentials, project or endpoint do not work; says what to do.
+        UsageError: if the run may not send as many requests.
+    """
+    executor = find_executor(config.executor)
+    if recipe is not None and not traits_of(recipe).needs_service:
+        throttle = Throttle(executor.sharing_context(), _own_limits(recipe, config), clients=config.processes + 1)
+        alone = connect_to_nothing(throttle.client(0), config.policy, config.timeouts)
+        with use_transport(alone.transport):
+            yield Session(alone, throttle, (), None)
+        return
+    with contextlib.ExitStack() as stack:
+        server: LocalServer | None = None
+        if config.local:
+            bearable = config.most_in_flight + config.processes
+            _log.info("Starting the local Earth Engine…")
+            server = stack.enter_context(
+                serve(config.local_assets, remote=config.local_remote, in_flight=bearable, log=server_log)
+            )
+        target = find_target(config, server.url if server is not None else config.service)
+        if target.credentials is not None and executor.sharing_context() is not None:
+            target = replace(target, shared_token=SharedToken(is_shared=True))
+        throttle = Throttle(executor.sharing_context(), _limits(config, target), clients=config.processes + 1)
+        try:
+            connection = stack.enter_context(connect_client(target, throttle.client(0), config.policy, config.timeouts))
+        except Stopped:  # nothing else stops a client that connects
+            raise UsageError(SPENT) from None
+        notes = (_SYNTHETIC,) if config.local and config.local_assets is None else ()
+        with use_transport(connection.transport):
+            yield Session(connection, throttle, notes, server)
+
+
+def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
+    """What the run may use; it begins with what the project's last run has learned."""
+    known = learned_limits.load_learned_limit(target.endpoint, target.project) if config.in_flight == "auto" else None
+    if find_executor(config.executor).is_detached:  # the slots of such workers cannot grow
+        slots = known.in_flight if known is not None else int(USUAL)
+        slots = slots if config.in_flight == "auto" else config.in_flight
+        return QuotaLimits(slots, slots, rate=None, requests=config.max_requests, received=config.max_bytes)
+    return QuotaLimits(
+        in_flight=config.most_in_flight,
+        start=min(known.in_flight, config.most_in_flight) if known is not None else None,
+        is_known=config.in_flight != "auto" or config.local,
+        rate=config.requests_per_second,
+        requests=config.max_requests,
+        received=config.max_bytes,
+    )
+
+
+def _own_limits(recipe: Recipe, config: RunConfig) -> QuotaLimits:
+    """What a run may use whose recipe needs no service: there is no quota to learn."""
+    wanted: int = config.in_flight if config.in_flight != "auto" else traits_of(recipe).slots or os.cpu_count() or 1
+    rate = None if config.rate == "auto" else config.requests_per_second
+    return QuotaLimits(wanted, wanted, rate=rate, requests=config.max_requests, received=config.max_bytes, learns=False)
+
+
+def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
+    """Whom to ask, and as whom.
+
+    Raises:
+        ConfigurationError: if there are no credentials, or no project.
+    """
+    credentials = find_credentials(endpoint, config.credentials, send_anywhere=config.send_credentials)
+    project = config.project or os.environ.get(_PROJECT_VARIABLE) or project_of(credentials)
+    if not project and is_loopback(endpoint):
+        project = "local"
+    if not project:
+        raise ConfigurationError(
+            "no Google Cloud project: name one that is registered for Earth Engine with --project or "
+            f"{_PROJECT_VARIABLE}, or run without an account: --local"
+        )
+    return ServiceTarget(endpoint, project, credentials)
