@@ -24,7 +24,7 @@ from eechips.engine.worker import Worker
 class PoolExecutor(Executor[WorkerHandle]):
     def __init__(self, context):
         super().__init__(context.throttle, context.task_timeout)
-        self._worker = Worker(context.spec, context.connection, context.documents)
+        self._worker = Worker(context.spec, context.connection, context.discovery)
         self._pool, self._futures = ThreadPoolExecutor(8), set()
         self._handles.append(WorkerHandle(is_ready=True))
 
