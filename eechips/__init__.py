@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from eechips.jobs.images import images as images
     from eechips.jobs.mosaic import mosaic as mosaic
     from eechips.jobs.points import points as points
-    from eechips.jobs.scenes import scenes as scenes
+    from eechips.jobs.scenes.api import scenes as scenes
     from eechips.jobs.timeseries import timeseries as timeseries
     from eechips.jobs.user_recipes import run as run
     from eechips.manifest.run import Run as Run
@@ -76,7 +76,7 @@ _MODULES = {
     "report": "eechips.reports.page",
     "run": "eechips.jobs.user_recipes",
     "sample": "eechips.jobs.chips",
-    "scenes": "eechips.jobs.scenes",
+    "scenes": "eechips.jobs.scenes.api",
     "split": "eechips.training.splitting",
     "stack": "eechips.training.stack",
     "timeseries": "eechips.jobs.timeseries",

@@ -10,8 +10,8 @@ from click.core import ParameterSource
 
 from eechips.cli.finish import FAILURES, finish, show_log
 from eechips.cli.options import HELP, Bytes, Names, date_options, given, repair_option, run_options
-from eechips.jobs.scene_refresh import refresh_scenes
-from eechips.jobs.scenes import scenes_recipe
+from eechips.jobs.scenes.api import scenes_recipe
+from eechips.jobs.scenes.refresh import refresh_scenes
 
 _LEFT_OUT = ("endpoint", "project")
 """Options that may be in the environment, for other verbs."""

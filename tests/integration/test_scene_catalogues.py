@@ -125,7 +125,7 @@ def test_what_is_no_item_in_a_list_is_told(tmp_path: Path, caplog: pytest.LogCap
 
 def planned(stac: str | Path, **options: Any) -> list[dict[str, Any]]:
     """Units of a search."""
-    from eechips.jobs.scenes import Scenes
+    from eechips.jobs.scenes.recipe import Scenes
 
     return [dict(unit) for unit in Scenes(stac=str(stac), **options).get_requests()]
 

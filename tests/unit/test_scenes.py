@@ -44,7 +44,7 @@ from eechips.downloads.secret import Secrets, read_secrets
 from eechips.downloads.signing import Auth, Signer, make_signer, matches_host
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.errors import ConfigurationError, PermanentError, StorageError, TransientError, UsageError
-from eechips.jobs.scene_transfer import remove_if_empty
+from eechips.jobs.scenes.download import remove_if_empty
 from eechips.planning.image_filters import parse_condition
 from eechips.staging import new_writer
 from eechips.windows.addresses import Place

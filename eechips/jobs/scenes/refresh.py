@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eechips.downloads.integrity import release
 from eechips.downloads.partial import forget
@@ -13,16 +13,14 @@ from eechips.downloads.transfer_limits import DiskBudget
 from eechips.engine import RunConfig
 from eechips.engine.plan import check_same, describe, name_template
 from eechips.engine.run_log import RunLog
-from eechips.jobs.scene_transfer import describe_unit, partial_folder
+from eechips.jobs.scenes.download import describe_unit, partial_folder
+from eechips.jobs.scenes.recipe import Scenes
 from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.lock import locked
 from eechips.manifest.record import WorkUnit
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
 from eechips.staging import new_writer
 from eechips.storage import ID_LENGTH, NameTemplate, folded
-
-if TYPE_CHECKING:
-    from eechips.jobs.scenes import Scenes
 
 _log = logging.getLogger(__name__)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eechips.downloads.expected_file import ExpectedFile
@@ -14,10 +15,9 @@ from eechips.engine.assembly import CompletedUnit, Results
 from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.jobs.asset_store import Put
-from eechips.jobs.scene_items import local_item, scene_names
-from eechips.jobs.scene_transfer import partial_folder, remove_if_empty
+from eechips.jobs.scenes.download import partial_folder, remove_if_empty
 from eechips.manifest.record import State
-from eechips.recipe import unit_id
+from eechips.recipe import canonical_json, unit_id
 from eechips.storage import ID_LENGTH, safe_component
 
 _log = logging.getLogger(__name__)
@@ -105,3 +105,42 @@ def _told(without: Sequence[str]) -> str:
     told = f"{many} neither GeoTIFF nor JPEG 2000, and no asset was made, as of {without[0]}"
     how = "`eechips assets ingest` takes netCDF; archives have to be unpacked, others translated (gdal_translate)"
     return f"{told}. {how}"
+
+
+_SHA256 = "1220"  # how a multihash of 32 bytes of sha2-256 begins (https://multiformats.io/multihash/)
+
+
+def scene_names(scenes: Iterable[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+    """A name for each scene that no other of its collection has, also where upper and lower case are the same."""
+    names: dict[tuple[str | None, str], str] = {}
+    taken: set[tuple[str, str]] = set()
+    for collection, item in scenes:
+        folder, name = safe_component(collection or "items"), safe_component(item)
+        if (folder.casefold(), name.casefold()) in taken:
+            name += "-" + hashlib.sha256(canonical_json([collection, item]).encode()).hexdigest()[:ID_LENGTH]
+        taken.add((folder.casefold(), name.casefold()))
+        names[collection, item] = name
+    return names
+
+
+def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: str) -> dict[str, Any]:
+    """A STAC item whose assets are the files that are here, with their sizes and checksums.
+
+    Args:
+        item: as the catalogue has it.
+        parts: what became of its assets, all of which have a file.
+        name: of the item's own file, below the folder of the run, with forward slashes.
+    """
+    up = "../" * (len(PurePosixPath(name).parts) - 1)
+    assets = {
+        part.unit["asset"]: {
+            **item["assets"][part.unit["asset"]],
+            "href": up + str(part.record.file),
+            "file:size": part.record.bytes,
+            "file:checksum": _SHA256 + str(part.record.sha256),
+        }
+        for part in parts
+    }
+    # Those of its own are to where it came from: relative ones lead nowhere from here.
+    links = [link for link in item.get("links") or () if str(link.get("href", "")).startswith(("http:", "https:"))]
+    return {**item, "assets": assets, "links": links}

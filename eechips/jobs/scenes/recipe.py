@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 
 from eechips.downloads.address import display_url, identity_url, local_path
 from eechips.downloads.document_reader import POLICY, DocumentReader
@@ -22,18 +22,16 @@ from eechips.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache
 from eechips.downloads.secret import read_secrets
 from eechips.downloads.signing import Auth, AuthName, Signer, make_signer, matches_host
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget
-from eechips.engine import Estimate, RunConfig
+from eechips.engine import Estimate
 from eechips.engine.assembly import Results
 from eechips.engine.context import RunContext
 from eechips.engine.run_log import RunLog
 from eechips.errors import StorageError, UsageError
 from eechips.jobs.asset_store import Put, check_store, open_store
-from eechips.jobs.recipe_options import check_dates, option_names, run_recipe, slug, split_names, split_options, takes
-from eechips.jobs.scene_assembly import assemble_scenes
-from eechips.jobs.scene_catalogue import SceneSearch
-from eechips.jobs.scene_refresh import refresh_scenes
-from eechips.jobs.scene_transfer import SceneContext, remove_if_empty
-from eechips.manifest.run import Run
+from eechips.jobs.recipe_options import check_dates, split_names
+from eechips.jobs.scenes.assembly import assemble_scenes
+from eechips.jobs.scenes.download import SceneContext, remove_if_empty
+from eechips.jobs.scenes.search import SceneSearch
 from eechips.planning.image_filters import PropertyCondition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.recipe import Unit, canonical_json, unit_id
@@ -41,12 +39,8 @@ from eechips.storage import ID_LENGTH, LocalStore
 from eechips.warning_filters import ignore
 
 _VERSION = 1  # of what the units mean: changed when old ones would be transferred otherwise
-_READ_TIMEOUT, _UNIT_TIMEOUT = 60.0, 86400.0
-"""Seconds: silence ends a request, and a large file may take a day."""
-_OF_EARTH_ENGINE = (
-    "local", "local_assets", "local_remote", "endpoint", "project", "credentials", "send_credentials", "scheduler",
-    "pipeline_options",
-)  # fmt: skip
+READ_TIMEOUT = 60.0
+"""Seconds without a byte after which a request ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +256,7 @@ class Scenes:
             StorageError: if there is no room for what was found.
         """
         if not self._context:  # only to see what there is
-            with HostSessions(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT, self.stac) as hosts:
+            with HostSessions(self.per_host, READ_TIMEOUT, READ_TIMEOUT, self.stac) as hosts:
                 reader = DocumentReader(hosts, self._signer(hosts))
                 yield from self.catalogue.units(self.catalogue.items(reader), reader.unread)
             return
@@ -323,7 +317,7 @@ class Scenes:
         Raises:
             UsageError, ConfigurationError: see :meth:`get_requests`.
         """
-        with HostSessions(self.per_host, _READ_TIMEOUT, _READ_TIMEOUT, self.stac) as hosts:
+        with HostSessions(self.per_host, READ_TIMEOUT, READ_TIMEOUT, self.stac) as hosts:
             reader = DocumentReader(hosts, self._signer(hosts))
             yield from self.catalogue.units(self.catalogue.ask(folder, reader, log), reader.unread)
 
@@ -357,72 +351,3 @@ def _moment(text: str | None) -> dt.datetime | None:
         return None
     moment = dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.timezone.utc)
-
-
-def _folder(recipe: Scenes) -> str:
-    return f"scenes-{slug('-'.join(recipe.collections) or 'stac')}"
-
-
-_OPTIONS = option_names(Scenes)
-
-
-def scenes_recipe(options: Mapping[str, Any]) -> tuple[Scenes, RunConfig]:
-    """The recipe and the run's config for the options of ``scenes``.
-
-    Raises:
-        UsageError: if an option is unknown, out of range, or contradicts another.
-    """
-    chosen = dict(options)
-    for option in _OF_EARTH_ENGINE:
-        if chosen.pop(option, None):
-            raise UsageError(
-                f"--{option.replace('_', '-')} is for Earth Engine and its workers: scenes asks a catalogue"
-            )
-    if chosen.pop("executor", "threads") not in ("threads", "processes"):
-        raise UsageError("executor must be 'threads': transfers share connections, tokens and the rate")
-    for name, value in {"read_timeout": _READ_TIMEOUT, "unit_timeout": _UNIT_TIMEOUT}.items():
-        chosen.setdefault(name, value)
-    recipe, config = split_options(Scenes, _OPTIONS, chosen, _folder)
-    if config.results is not None:
-        raise UsageError("scenes come into a folder, where what was cut goes on: --out DIR")
-    return recipe, dataclasses.replace(config, executor="threads")
-
-
-@overload
-def scenes(
-    stac: str, *, out: str | Path | None = None, refresh: bool = False, dry_run: Literal[True], **options: Any
-) -> Estimate: ...
-@overload
-def scenes(
-    stac: str, *, out: str | Path | None = None, refresh: bool = False, dry_run: Literal[False] = False, **options: Any
-) -> Run: ...
-@takes(Scenes, RunConfig)
-def scenes(
-    stac: str, *, out: str | Path | None = None, refresh: bool = False, dry_run: bool = False, **options: Any
-) -> Run | Estimate:
-    """Fetches whole scenes that a STAC search finds, one file for each asset, each checked.
-
-    Args:
-        stac: address of a STAC API or a static catalogue, or path or address of STAC GeoParquet.
-        out: folder of the results; None for ``outputs/scenes-<collection>``.
-        refresh: ask the catalogue again, and add what is new to the run that is there.
-        dry_run: ask the catalogue only.
-        options: those of ``Scenes`` and ``RunConfig``, but for those of Earth Engine.
-
-    Returns:
-        The finished run; its failures, if any, are in ``failures``. With ``dry_run``, the estimate.
-
-    Raises:
-        UsageError: if an option is wrong, or nothing was found.
-        ConfigurationError: if the catalogue does not answer, or a secret is missing.
-
-    Example:
-        >>> run = eechips.scenes("https://earth-search.aws.element84.com/v1", collection="sentinel-2-l2a",
-        ...                      roi="-105.3,39.8,-105.2,40.0", start="2023-06-01", end="2023-07-01",
-        ...                      where="eo:cloud_cover < 20", assets="red,nir", max_items=4)
-        >>> run.units[["file", "bytes", "crs"]]
-    """
-    recipe, config = scenes_recipe({"stac": str(stac), "out": out, "dry_run": dry_run, **options})
-    if refresh and not dry_run:
-        refresh_scenes(recipe, config)
-    return run_recipe(recipe, config)
