@@ -1,4 +1,4 @@
-"""Units in Beam pipelines: a transform that fetches them, and a pipeline that takes them from a stream.
+"""Fetch units in Apache Beam pipelines: a transform, and a streaming pipeline.
 
 ``eechips … --executor beam`` runs a whole plan; this is for pipelines of your own::
 

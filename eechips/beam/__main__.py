@@ -1,4 +1,4 @@
-"""``python -m eechips.beam``: fetches units that arrive through Pub/Sub, and publishes what became of them."""
+"""``python -m eechips.beam``: fetch units that arrive through Pub/Sub, and publish their outcomes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def main(
     max_minutes: float | None,
     **options: Any,
 ) -> None:
-    """Fetch units that arrive through Pub/Sub, as long as it runs, and publish what became of each.
+    """Fetch units that arrive through Pub/Sub until the pipeline is stopped, and publish their outcomes.
 
     \b
     Examples:

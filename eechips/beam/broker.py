@@ -1,4 +1,4 @@
-"""The pipeline between topics of Pub/Sub."""
+"""Connect a pipeline to topics of Pub/Sub."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FAILURES = frozenset(state.value for state in State if state.is_failure)
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """Where messages come from and go to, as Pub/Sub names them.
+    """The topics and subscriptions of the messages, as Pub/Sub names them.
 
     Attributes:
         input: topic of the units; None for a subscription.
@@ -42,7 +42,7 @@ class Topics:
 
 
 def connected(pipeline: beam.Pipeline, fetch: FetchUnits, topics: Topics, window: float) -> None:
-    """Puts the steps into a pipeline.
+    """Return a pipeline with the steps between the topics.
 
     Args:
         pipeline: a streaming one.
@@ -60,7 +60,7 @@ def connected(pipeline: beam.Pipeline, fetch: FetchUnits, topics: Topics, window
 
 
 def is_failure(message: PubsubMessage) -> bool:
-    """Whether a message says that a unit has failed."""
+    """Return whether a message reports a failed unit."""
     return message.attributes.get("state") in _FAILURES
 
 
@@ -73,7 +73,7 @@ def stream(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Runs the pipeline: for ever, or for so many minutes.
+    """Run the pipeline, forever or for some minutes.
 
     Args:
         fetch: what fetches the units.

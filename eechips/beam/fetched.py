@@ -1,4 +1,4 @@
-"""What became of a unit, as an element of a collection."""
+"""Describe the outcome of a unit as an element of a collection."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eechips.timestamps import utc_now
 
 # Beam makes a schema of it, so that Optional has to stand where `str | None` would.
 class Fetched(NamedTuple):
-    """What became of a unit.
+    """The outcome of a unit.
 
     Attributes:
         id: of the unit: sha256 of it and the recipe.
@@ -58,7 +58,7 @@ registry.register_coder(Fetched, RowCoder)
 
 
 def fetched(event: Finished | Lost, unit: Any, place: str) -> Fetched:
-    """The element for what became of a unit.
+    """Return the element for an outcome.
 
     Args:
         event: what became of it; has a record, if it is finished.

@@ -1,4 +1,4 @@
-"""Units that arrive as messages, and what became of them as messages: a stream that need not end."""
+"""Fetch units that arrive as messages of an unbounded stream, and report their outcomes as messages."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LATENESS = 7 * 86400  # seconds: as long as Pub/Sub keeps a message that nobody
 
 
 class FetchMessages(PTransform[Any, Any]):
-    """From messages that are units to messages that say what became of them.
+    """Turn messages with units into messages with their outcomes.
 
     A message is the JSON of a unit, or a line of ``eechips plan``. What comes out, as ``PubsubMessage``:
 
@@ -51,7 +51,7 @@ class FetchMessages(PTransform[Any, Any]):
         self._fetch, self._seconds = fetch, seconds
 
     def expand(self, messages: PCollection[bytes]) -> PCollection[PubsubMessage]:
-        """Reads, fetches, tells and counts."""
+        """Read the messages, fetch the units, report and count the outcomes."""
         windows = beam.WindowInto(
             window.FixedWindows(self._seconds),
             trigger=AfterWatermark(late=AfterCount(1)),
@@ -76,7 +76,7 @@ class FetchMessages(PTransform[Any, Any]):
 
 
 def read_message(message: bytes, identity: str) -> Iterator[Any]:
-    """The unit of a message, or what is to be told of one that has none.
+    """Yield the unit of a message, or the outcome of a message without a valid unit.
 
     Args:
         message: its data.
@@ -105,7 +105,7 @@ def _unit(message: bytes, identity: str) -> Any:
 
 
 def message_of(found: Fetched) -> PubsubMessage:
-    """The message that says what became of a unit."""
+    """Return the message that reports an outcome."""
     content = {name: value for name, value in found._asdict().items() if value is not None}
     for name in ("unit", "facts", "layers"):
         content[name] = json.loads(content[name])
@@ -123,20 +123,20 @@ def _summary(counts: dict[str, int], between: Any = beam.DoFn.WindowParam) -> Pu
 
 
 class _Count(beam.CombineFn):
-    """Counts values."""
+    """Count values."""
 
     def create_accumulator(self) -> dict[str, int]:
-        """Nothing yet."""
+        """Return an empty count."""
         return {}
 
     def add_input(self, counts: dict[str, int], value: str) -> dict[str, int]:
-        """One more."""
+        """Add a value."""
         return {**counts, value: counts.get(value, 0) + 1}
 
     def merge_accumulators(self, several: Iterable[dict[str, int]]) -> dict[str, int]:
-        """All together."""
+        """Add counts."""
         return dict(sum((Counter(counts) for counts in several), Counter()))
 
     def extract_output(self, counts: dict[str, int]) -> dict[str, int]:
-        """In the order of the names."""
+        """Return the counts, sorted by name."""
         return dict(sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""The transform that fetches units: from a collection of JSON values to one of what became of them."""
+"""Fetch the units of a collection: a transform from JSON values to outcomes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _NAMESPACE = "eechips"
 
 
 class FetchUnits(PTransform[Any, Any]):
-    """Fetches units: a collection of JSON values becomes one of :class:`~eechips.beam.fetched.Fetched`.
+    """Fetch units: turn a collection of JSON values into one of :class:`~eechips.beam.fetched.Fetched`.
 
     A value is what ``get_requests`` of the recipe would have given. Every unit has one element in the output, in its
     own window, whether it was fetched or failed; only what concerns all of them, such as credentials that do not work,
@@ -138,7 +138,7 @@ class FetchUnits(PTransform[Any, Any]):
         )
 
     def expand(self, units: PCollection[Any]) -> PCollection[Fetched]:
-        """Keys the units into partitions, and fetches them."""
+        """Key the units into partitions, and fetch them."""
         keyed = beam.Map(_partition_of, self.recipe.identity, self._slots).with_output_types(KV[int, str])
         fetch = _Fetch(self._spec, self._rate, self._template, self._place)
         found: PCollection[Fetched] = (
@@ -150,7 +150,7 @@ class FetchUnits(PTransform[Any, Any]):
         return found
 
     def display_data(self) -> dict[str, Any]:
-        """What runners show."""
+        """Return the data that runners display."""
         spec = self._spec
         shown = {
             "recipe": self.recipe.name,
@@ -164,7 +164,7 @@ class FetchUnits(PTransform[Any, Any]):
 
 
 class _Fetch(beam.DoFn):
-    """Fetches the units of a bundle, all at once, when it has seen all of them.
+    """Fetch the units of a bundle concurrently, once all are known.
 
     Args:
         spec: what to do.
@@ -180,16 +180,16 @@ class _Fetch(beam.DoFn):
         self._names, self._place, self._shared = template, place, Shared()
 
     def setup(self) -> None:
-        """Joins the worker of the process."""
+        """Connect the worker of this process."""
         self._worker: BeamWorker = self._shared.acquire(lambda: pickle.loads(self._make_worker)())
         self._worker.enter()
 
     def teardown(self) -> None:
-        """Leaves the worker."""
+        """Disconnect the worker of this process."""
         self._worker.leave()
 
     def start_bundle(self) -> None:
-        """Begins a bundle."""
+        """Begin a bundle."""
         self._partitions: set[int] = set()
         self._places: dict[str, list[tuple[Any, Any]]] = {}
         self._values: dict[str, Any] = {}
@@ -200,7 +200,7 @@ class _Fetch(beam.DoFn):
         timestamp: Any = beam.DoFn.TimestampParam,
         window: Any = beam.DoFn.WindowParam,
     ) -> None:
-        """Takes note of a unit; what is there twice is fetched once."""
+        """Add a unit to the bundle; a duplicate is fetched once."""
         partition, text = element
         value = json.loads(text)
         identifier = unit_id(as_unit(value), self._identity)
@@ -209,7 +209,7 @@ class _Fetch(beam.DoFn):
         self._places.setdefault(identifier, []).append((timestamp, window))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        """Fetches.
+        """Fetch the units.
 
         Raises:
             EechipsError: what keeps every unit from being fetched.
@@ -248,7 +248,7 @@ def _count(found: Fetched) -> None:
 
 
 def _partition_of(value: Any, identity: str, slots: int) -> tuple[int, str]:
-    """The partition of a unit, and the unit as JSON."""
+    """Return the partition of a unit, and the unit as JSON."""
     return int(unit_id(as_unit(value), identity)[:8], 16) % slots, canonical_json(value)
 
 

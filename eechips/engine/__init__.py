@@ -1,4 +1,4 @@
-"""Running a recipe: plan, dispatch to workers, record. ``run`` is the way in."""
+"""Run recipes: plan the units, have workers fetch them, and record the results. ``run`` is the entry point."""
 
 from eechips.engine.config import RunConfig
 from eechips.engine.costs import Estimate, Forecast

@@ -1,4 +1,4 @@
-"""What is made of all results of a run together: one table of many cells, one raster of many windows.
+"""Assemble the results of a run: one table from many cells, one raster from many windows.
 
 It is made in a local folder. Results in an object store are fetched back for that, once, and what was made of them is
 uploaded; it stays in the folder as well.
@@ -37,7 +37,7 @@ _MEGABYTE = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class CompletedUnit:
-    """A settled unit.
+    """A unit with its outcome.
 
     Attributes:
         unit: as the recipe gave it.
@@ -53,7 +53,7 @@ class CompletedUnit:
 
 
 class Results:
-    """The results of a run whose units are all settled. Iterating gives them in the order of the plan.
+    """The results of a run whose units are all settled. Iterating yields them in the order of the plan.
 
     Args:
         ledger: of the run.
@@ -70,12 +70,12 @@ class Results:
 
     @property
     def folder(self) -> Path:
-        """Where what is made of them is put."""
+        """The folder of the assembled files."""
         return self._folder
 
     @property
     def writer(self) -> Writer:
-        """A writer of this process that works for the run, whose lock is held."""
+        """A writer of this process for the run, whose lock is held."""
         return new_writer(self._ledger.run_identity)
 
     @property
@@ -85,12 +85,12 @@ class Results:
 
     @property
     def failed(self) -> int:
-        """Units that have no result because they failed."""
+        """Number of units without a result because they failed."""
         return sum(count for state, count in self.counts.items() if state.is_failure)
 
     @property
     def made(self) -> list[dict[str, Any]]:
-        """What was made so far: ``file`` (path below the output folder), ``bytes`` and ``sha256`` of each."""
+        """The files made so far: ``file`` (path below the output folder), ``bytes`` and ``sha256`` of each."""
         return list(self._made)
 
     def __len__(self) -> int:
@@ -107,7 +107,7 @@ class Results:
                     progress.show(0, 0)
 
     def _brought(self, rows: Sequence[tuple[str, str, Record]]) -> Iterator[tuple[str, str, Record]]:
-        """The same rows, each as soon as its file is here."""
+        """Yield the same rows, each as soon as its file is local."""
         remote = self._remote
         if remote is None:
             return iter(rows)
@@ -120,7 +120,7 @@ class Results:
         return parallel_map(brought, rows, _FETCHERS)
 
     def _bring(self, remote: ObjectStore, file: str, sha256: str | None) -> None:
-        """Fetches a result back, unless it is here, and sees that it is what it was when it was recorded."""
+        """Download a result, unless it is local, and verify its checksum."""
         if self._parts.size(file) is not None and self._parts.sha256(file) == sha256:
             return  # an assembly that was killed has fetched it
         try:
@@ -134,7 +134,7 @@ class Results:
         self._parts.commit(self._parts.stage(file, data, str(new_writer())))
 
     def progress(self, total: int, unit: str) -> Progress:
-        """Shows how far a part of the work is; use it in a ``with`` block.
+        """Return a progress bar for a part of the work; use it in a ``with`` block.
 
         Args:
             total: of what is counted.
@@ -143,12 +143,12 @@ class Results:
         return Progress(total, 0, None, quiet=self._quiet, unit=unit)
 
     def say(self, text: str) -> None:
-        """Shows the user a line."""
+        """Show a line to the user."""
         Progress(0, 0, None, quiet=self._quiet).say(text)
 
     @contextlib.contextmanager
     def make(self, name: str) -> Iterator[Path]:
-        """A file in the making.
+        """Write a file.
 
         Args:
             name: its path below the output folder.
@@ -202,13 +202,13 @@ class Results:
             retry.call(lambda: remote.upload(name, path, tell), RetryPolicy())
 
     def forget_parts(self) -> None:
-        """Removes what was fetched back."""
+        """Remove the downloaded results."""
         if self._remote is not None:
             remove_tree(self._parts.root, Locked(self._parts.root.parent))
 
 
 def keep_part(folder: Path, file: str, data: bytes) -> None:
-    """Keeps a result of an object store that was read anyway, so that an assembly need not fetch it back.
+    """Store a result of an object store that was downloaded anyway, so that an assembly need not download it again.
 
     Args:
         folder: of the ledger.
@@ -225,7 +225,7 @@ def _record(values: Sequence[Any]) -> Record:
 
 
 def is_assembled(recipe: Recipe, ledger: Ledger, store: Store) -> bool:
-    """Whether there is nothing to assemble, or all that was assembled is still where the results are."""
+    """Return whether there is nothing to assemble, or all assembled files still exist."""
     if assembler(recipe) is None:
         return True
     meta = ledger.meta()
@@ -236,7 +236,7 @@ def is_assembled(recipe: Recipe, ledger: Ledger, store: Store) -> bool:
 
 
 def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quiet: bool = False) -> None:
-    """Has a recipe make what it makes of all results together, and notes it in the ledger.
+    """Have a recipe assemble its results, and record the files in the ledger.
 
     Args:
         recipe: of the run.
@@ -260,10 +260,10 @@ def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quie
 
 
 def assembler(recipe: Recipe) -> Callable[[Results], None] | None:
-    """What a recipe makes of all results together, if it makes anything."""
+    """Return the function of a recipe that assembles its results; None if there is none."""
     return recipe.assemble if isinstance(recipe, SupportsAssembly) else None
 
 
 def assembly_of(recipe: Recipe) -> dict[str, Any] | None:
-    """How a recipe makes it, as JSON: if that changes, it is made again, of the same results."""
+    """Return the options of the assembly, as JSON; None if there are none. If they change, the files are made again."""
     return recipe.assembly if isinstance(recipe, SupportsAssemblySettings) else None

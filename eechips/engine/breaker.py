@@ -1,4 +1,4 @@
-"""Stops a run whose units all fail for the same reason: the rest would do the same."""
+"""Stop a run whose units all fail for the same reason."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BAD_REQUEST = 400
 
 
 class Breaker:
-    """Counts failures in a row.
+    """Count consecutive failures.
 
     Four kinds of failures stop a run: the first units all fail in the same place of the recipe; the service refuses
     units with the same unknown error; the service fails for half an hour; eechips itself fails, unit after unit. Units
@@ -58,7 +58,7 @@ class Breaker:
         self.reopened: list[Record] = []
 
     def note(self, task: WorkUnit, outcome: Outcome) -> EechipsError | None:
-        """Takes note of an outcome.
+        """Count an outcome.
 
         Args:
             task: the unit.
@@ -131,7 +131,8 @@ class Breaker:
 
 
 def refusal_of(error: EechipsError) -> tuple[int, str] | None:
-    """The status of an unknown, or lasting, failure of the service, and what is the same for others of its kind.
+    """Return the status of an unknown or lasting failure of the service, and a key that is equal for failures of its
+    kind.
 
     Args:
         error: that a unit failed with.

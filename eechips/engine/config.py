@@ -1,4 +1,4 @@
-"""How a run is made: everything that does not change its results."""
+"""Configure a run: everything that does not change its results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _OFFLINE = 7 * 86400.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """Where a run goes, whom it asks, and how hard it tries.
+    """Where the results of a run go, which service it uses, and how it retries.
 
     Attributes:
         out: output folder; made if need be.
@@ -157,12 +157,12 @@ class RunConfig:
 
     @property
     def service(self) -> str:
-        """The base URL that is asked; meaningless with ``local``, where the server tells it."""
+        """The base URL of the service; with ``local`` the server has another."""
         return check_endpoint(self.endpoint or HIGH_VOLUME_ENDPOINT)
 
     @property
     def source(self) -> str:
-        """Whose data a run holds: results of different sources never share a folder."""
+        """The source of the data. Results of different sources never share a folder."""
         if not self.local:
             return self.service
         return f"local:{self.local_assets.resolve()}" if self.local_assets else "local:demo"
@@ -176,19 +176,19 @@ class RunConfig:
 
     @property
     def pixel_method(self) -> Method:
-        """``method``, settled: one request a chip, unless two are asked for."""
+        """The pixel method: one request per chip, unless ``method`` is ``url``."""
         return "url" if self.method == "url" else "pixels"
 
     @property
     def most_in_flight(self) -> int:
-        """Requests in flight at most."""
+        """Maximum number of requests in flight."""
         if self.in_flight == "auto":
             return _LOCAL_IN_FLIGHT if self.local else _MOST_IN_FLIGHT
         return self.in_flight
 
     @property
     def policy(self) -> RetryPolicy:
-        """How one request is repeated; a unit's time bounds the total."""
+        """The retry policy of a request; the time of a unit bounds the total."""
         total = min(RetryPolicy().total, self.unit_timeout)
         longest = RetryPolicy().longest_wait
         if find_executor(self.executor).is_remote:  # a worker there that waits cannot be told from one that hangs
@@ -199,6 +199,6 @@ class RunConfig:
 
     @property
     def timeouts(self) -> Timeouts:
-        """Bounds on one request."""
+        """Time limits of a request."""
         total = max(Timeouts().total, self.read_timeout)
         return Timeouts(connect=self.connect_timeout, read=self.read_timeout, total=total)

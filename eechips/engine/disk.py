@@ -1,4 +1,4 @@
-"""Whether the results of a run fit on the disk."""
+"""Check whether the results of a run fit on the disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LEAST_DTYPE = "uint8"
 
 
 def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
-    """Refuse to write where there is too little room.
+    """Raise an error if a disk has too little free space.
 
     Args:
         folder: where; it need not be there yet.
@@ -40,17 +40,17 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
 
 
 def existing_folder(folder: Path) -> Path:
-    """The nearest folder above that is there, or the folder itself."""
+    """Return the folder, or its nearest parent that exists."""
     return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that are free on the disk of a folder, which need not be there yet."""
+    """Return the free bytes on the disk of a folder, which need not exist yet."""
     return shutil.disk_usage(existing_folder(folder)).free
 
 
 def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:
-    """Bytes that the open units of a run will take, roughly: as many as those before them, or by their pixels."""
+    """Estimate the bytes that the open units of a run will take, from completed units or from their pixels."""
     totals, left = ledger.totals(), ledger.count_open()
     if totals.bytes:
         return round(left * totals.bytes / totals.units)
@@ -64,7 +64,7 @@ def left_bytes(recipe: SupportsSize, ledger: Ledger) -> int:
 
 
 def _bytes(result: Any) -> float:
-    """Bytes of the files of a result; what cannot be known counts nothing."""
+    """Return the bytes of the files of a result; 0 for what is unknown."""
     if isinstance(result, Mapping):
         return sum(map(_bytes, result.values()))
     return (chip_bytes(result, _LEAST_DTYPE) or 0.0) if isinstance(result, Chip) else 0.0

@@ -1,4 +1,4 @@
-"""The parent's loop: units out to the workers, outcomes into the ledger."""
+"""Send units to workers, and record their outcomes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _SPARE = 1.3
 
 
 class Dispatcher:
-    """Sends open units to the workers and settles them.
+    """Send open units to the workers, commit their files and record them.
 
     Args:
         ledger: of the run; written by nobody else.
@@ -107,7 +107,7 @@ class Dispatcher:
         self._paced = clock()
 
     def run(self, units: Iterator[WorkUnit | None], count: int, interrupt: Interrupt) -> bool:
-        """Works until every unit is settled, and what replaces empty ones, or the user asks to stop.
+        """Work until every unit and its replacements are settled, or the user asks to stop.
 
         Args:
             units: to settle; None for one that is not planned yet.
@@ -150,7 +150,7 @@ class Dispatcher:
             self._check()
 
     def _scale(self) -> bool:
-        """Sees to it that enough units can be under way to use every slot; whether workers are being started."""
+        """Adapt the workers to the slots; return whether more are being started."""
         slots = math.ceil(_SPARE * self._executor.throttle.limit)
         return self._executor.scale(slots, self._count - self._settled, exclusive=self._is_exclusive)
 
@@ -184,7 +184,7 @@ class Dispatcher:
         return self._planner is not None and not self._planner.is_done
 
     def _take_plan(self) -> None:
-        """Take the units that were planned meanwhile."""
+        """Add the units that were planned meanwhile."""
         if self._planner is None or self._planner.is_done:
             return
         added = self._planner.advance()
@@ -198,7 +198,7 @@ class Dispatcher:
             self._executor.throttle.stop()
 
     def _redraw(self, *, draining: bool) -> None:
-        """Goes on with what replaces empty units. They are fetched before the rest of the plan."""
+        """Request replacements of empty units, and queue those that are ready before the rest of the plan."""
         if self._replacements is None:
             return
         # Not before the plan is whole: its units have the first positions.
@@ -211,7 +211,7 @@ class Dispatcher:
             self._log.write("redrawn", units=len(added))
 
     def _drain_if(self, interrupt: Interrupt) -> bool:
-        """Whether nothing new is begun any more."""
+        """Return whether no further unit is to be started."""
         throttle = self._executor.throttle
         if throttle.is_stopped:
             return True
@@ -238,7 +238,7 @@ class Dispatcher:
         return True
 
     def _feed(self, units: Iterator[WorkUnit | None]) -> None:
-        """Hands out units; those that a worker may have died of get one for themselves."""
+        """Submit units. A unit that may have killed its worker gets a worker of its own."""
         while self._suspects and self._executor.has_idle:
             self._submit(self._suspects.popleft(), alone=True)
         self._executor.held = min(len(self._suspects), _MAX_HELD)
@@ -256,7 +256,8 @@ class Dispatcher:
             self._slow.begin(task)
 
     def _expected(self, events: list[Finished | Lost]) -> Iterator[Finished | Lost]:
-        """The first event of each outstanding unit; others are duplicates, of units that are done or open again.
+        """Yield the first event of each outstanding unit. Others are duplicates, of units that are settled or open
+        again.
 
         A duplicate's temporary file stays until the run sweeps its own.
         """
@@ -270,7 +271,7 @@ class Dispatcher:
                 self._log.write("duplicate", id=event.task.id, kind=type(event).__name__.lower())
 
     def _watch(self) -> None:
-        """Tells the user, and the log, how it goes."""
+        """Report the state of the run to the user and the log."""
         throttle = self._executor.throttle
         self._progress.show(throttle.in_flight, throttle.limit)
         if throttle.is_restricted != self._is_restricted:
@@ -309,7 +310,7 @@ class Dispatcher:
             )
 
     def _watch_slow(self) -> None:
-        """Tells the user what takes so long, if no unit finishes."""
+        """Report slow units to the user, if no unit finishes."""
         if self._slow is None:
             return
         if self._is_offline or self._waiting_told is not None:
@@ -319,7 +320,7 @@ class Dispatcher:
             self._progress.say(text)
 
     def _watch_wait(self, left: float) -> None:
-        """Tells the user of a long Retry-After: when it begins, now and then, and when it ends."""
+        """Report a long Retry-After to the user: when it begins, every ten minutes, and when it ends."""
         now, told = self._clock(), self._waiting_told
         if left > 0.0 and (told is None or now - told >= _WAIT_SECONDS):
             until = datetime.now(timezone.utc) + timedelta(seconds=left)
@@ -335,7 +336,7 @@ class Dispatcher:
             self._progress.say("The wait that Earth Engine asked for is over: the run resumes.")
 
     def _settle(self, events: list[Finished | Lost]) -> None:
-        """Commits files and stores records: first the file, then the ledger, so that no record is a lie."""
+        """Commit files, then record their units: a record never precedes its file."""
         self._reopen_doubtful(events)
         self._note_files(events)
         records: list[Record] = []
@@ -386,7 +387,7 @@ class Dispatcher:
             self._executor.throttle.stop()
 
     def _reopen_doubtful(self, events: Iterable[Finished | Lost]) -> None:
-        """Have units fetched again whose requests have turned out not to be what their recipe wants."""
+        """Reopen units whose requests turned out to be wrong, as their template depends on more than its values."""
         for doubt in (doubt for e in events if isinstance(e, Finished) for doubt in e.outcome.mismatches):
             in_flight = self._outstanding.intersection(doubt.positions)
             settled = [position for position in doubt.positions if position not in in_flight]
@@ -405,7 +406,7 @@ class Dispatcher:
             )
 
     def _is_taken_back(self, event: Finished | Lost) -> bool:
-        """Whether a result is not to be believed; its unit is fetched again."""
+        """Return whether to discard an outcome, and to fetch its unit again."""
         if event.task.position not in self._doubtful:
             return False
         self._doubtful.discard(event.task.position)
@@ -419,7 +420,7 @@ class Dispatcher:
         return True
 
     def _check_foreign(self, name: str) -> None:
-        """Refuse to replace a file that was there before the run.
+        """Raise an error if a file of this name existed before the run.
 
         Raises:
             UsageError: if it is there still.
@@ -434,7 +435,7 @@ class Dispatcher:
             self._ledger.note(FOREIGN, sorted(self._foreign))
 
     def _note_files(self, events: Iterable[Finished | Lost]) -> None:
-        """Note the files that are about to get their names, if a script may look for them when it is run again."""
+        """Record the files that are about to be committed, as a script may look for them when it is run again."""
         if not self._notes_files:
             return
         outcomes = [event.outcome for event in events if isinstance(event, Finished)]
@@ -475,7 +476,7 @@ class Dispatcher:
         return record
 
     def _lost(self, event: Lost) -> Record | None:
-        """Gives a unit back whose worker ended; the third worker that it ends is the last."""
+        """Requeue a unit whose worker ended. A unit that ended three workers fails."""
         self._losses[event.task.position] += bool(event.blame)
         losses = self._losses[event.task.position]
         self._log.write("worker lost", id=event.task.id, reason=event.reason, losses=losses)
@@ -506,14 +507,14 @@ class Dispatcher:
 
 
 def _further(record: Record | None, outcome: Outcome) -> list[tuple[int, str, int, str]]:
-    """Position, path, size and sha256 of the files of a unit beyond the first, if they are committed."""
+    """Return position, path, size and SHA-256 of the files of a unit beyond the first, if they are committed."""
     if record is None or record.file is None:
         return []
     return [(record.position, staged.name, staged.size, staged.sha256) for staged in outcome.further]
 
 
 def _layers(record: Record | None, outcome: Outcome) -> list[tuple[int, str, str, str]]:
-    """Position, path, layer and facts of the files of a unit that has layers, if they are committed."""
+    """Return position, path, layer and facts of the files of a unit with layers, if they are committed."""
     if record is None or record.file is None:
         return []
     return [(record.position, *layer) for layer in outcome.layers]

@@ -1,4 +1,4 @@
-"""What would keep a run from working, found before it begins: one function for each check.
+"""Check what could keep a run from working, before it starts. Each check is a function.
 
 A check never raises: what it finds wrong is its result, together with what to do about it.
 """
@@ -65,7 +65,7 @@ _CHECK_NETWORK = "check the network, the proxy (HTTPS_PROXY) and the address giv
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check.
+    """The result of a check.
 
     Attributes:
         name: of the check.
@@ -82,7 +82,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back for one request.
+    """The response to a request.
 
     Attributes:
         headers: names in lower case.
@@ -103,7 +103,7 @@ def _utc_now() -> datetime:
 
 
 def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[Finding]:
-    """Does every check for a run of this config, in the order in which a run would notice.
+    """Run all checks for a configuration, in the order in which a run would fail.
 
     With ``local``, a local Earth Engine runs as long. A few small requests are sent: no pixels are computed.
 
@@ -144,7 +144,7 @@ def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetim
 
 
 def check_python() -> Finding:
-    """This Python, against the least one that eechips takes."""
+    """Compare this Python with the oldest supported version."""
     least = (metadata("eechips")["Requires-Python"] or "").removeprefix(">=")
     detail = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if _release(platform.python_version()) < _release(least):
@@ -153,7 +153,7 @@ def check_python() -> Finding:
 
 
 def check_packages(*, local: bool) -> Finding:
-    """The packages that eechips needs, against its lower bounds.
+    """Compare the installed packages with the required versions.
 
     Args:
         local: also those of the extra ``local``.
@@ -179,7 +179,7 @@ def check_packages(*, local: bool) -> Finding:
 
 
 def check_disk(out: Path) -> Finding:
-    """Room for the results, and the right to write them.
+    """Check the free space for the results, and the permission to write them.
 
     Args:
         out: output folder; need not exist.
@@ -200,7 +200,7 @@ def check_disk(out: Path) -> Finding:
 
 
 def check_store(store: ObjectStore) -> Finding:
-    """The object store for the results: whether it answers, and the right to write, by an object that is removed again.
+    """Check whether the object store answers, and the permission to write, with an object that is removed again.
 
     Args:
         store: need hold nothing.
@@ -215,7 +215,7 @@ def check_store(store: ObjectStore) -> Finding:
 
 
 def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, ServiceTarget | None]:
-    """Credentials and project as a run would find them, before anybody is asked.
+    """Check credentials and project as a run would find them, without a request.
 
     Returns:
         What was found of the credentials and of the project, and both for a request; None if there is none.
@@ -238,7 +238,7 @@ def check_account(config: RunConfig, endpoint: str) -> tuple[Finding, Finding, S
 
 
 def check_token(found: Finding, credentials: Any) -> Finding:
-    """Whether Google gives a token for the credentials.
+    """Check whether Google issues a token for the credentials.
 
     Args:
         found: what is known of them so far.
@@ -257,7 +257,7 @@ def check_token(found: Finding, credentials: Any) -> Finding:
 
 
 def describe(credentials: Any, endpoint: str) -> str:
-    """Which kind of credentials, and whose; nothing that is secret.
+    """Return the kind of credentials and their owner, without secrets.
 
     Args:
         credentials: google.auth credentials, or None.
@@ -280,7 +280,7 @@ def describe(credentials: Any, endpoint: str) -> str:
 
 
 def ask(target: ServiceTarget, now: Callable[[], datetime] = _utc_now) -> list[Answer]:
-    """Sends the same small request a few times, up to the first error.
+    """Send the same small request several times, up to the first error.
 
     Args:
         target: whom to ask, as whom; without a project, the service describes itself, which needs no account.
@@ -301,7 +301,7 @@ def ask(target: ServiceTarget, now: Callable[[], datetime] = _utc_now) -> list[A
 
 
 def check_endpoint(endpoint: str, answers: Sequence[Answer]) -> Finding:
-    """Whether the service was reached, and how long it takes to answer."""
+    """Check whether the service is reachable, and its latency."""
     last = answers[-1]
     if last.error is not None and last.status is None:
         return Finding("endpoint", "failed", f"cannot reach {endpoint}: {last.error}", _CHECK_NETWORK)
@@ -325,7 +325,7 @@ def check_endpoint(endpoint: str, answers: Sequence[Answer]) -> Finding:
 
 
 def check_clock(answers: Sequence[Answer]) -> Finding:
-    """This machine's clock, against the ``Date`` of an answer (whole seconds, RFC 9110, 6.6.1)."""
+    """Compare this machine's clock with the ``Date`` of a response (whole seconds, RFC 9110, 6.6.1)."""
     offsets = [offset for offset in map(_offset, answers) if offset is not None]
     if not offsets:
         return Finding("clock", "skipped", "no answer said what time it is")
@@ -338,7 +338,7 @@ def check_clock(answers: Sequence[Answer]) -> Finding:
 
 
 def check_mode(answers: Sequence[Answer]) -> Finding:
-    """Whether the service says that it restricts the project."""
+    """Check whether the service restricts the project."""
     if answers[-1].status is None:
         return Finding("mode", "skipped", "not told: there was no answer")
     if any("parallelism_restricted=true" in answer.headers.get(RESTRICTED_HEADER, "") for answer in answers):
@@ -349,7 +349,7 @@ def check_mode(answers: Sequence[Answer]) -> Finding:
 
 
 def check_quota(endpoint: str, project: str | None) -> Finding:
-    """What earlier runs learned of the project's quota."""
+    """Report the quota that earlier runs have learned."""
     learned = load_learned_limit(endpoint, project) if project is not None else None
     if learned is None:
         return Finding("quota", "ok", "nothing is known yet: the first run learns it")
@@ -358,7 +358,7 @@ def check_quota(endpoint: str, project: str | None) -> Finding:
 
 
 def _as_answered(credentials: Finding, project: Finding, answer: Answer) -> tuple[Finding, Finding]:
-    """Credentials and project, after a request that was made with them."""
+    """Return the findings on credentials and project, after a request with them."""
     if answer.error is None:
         return credentials, replace(project, detail=f"{project.detail}, which may use Earth Engine")
     if answer.status is None or not isinstance(answer.error, ConfigurationError):
@@ -369,7 +369,7 @@ def _as_answered(credentials: Finding, project: Finding, answer: Answer) -> tupl
 
 
 def _told(error: EechipsError, advice: str) -> tuple[str, str]:
-    """What happened, and what to do: the message's own advice, where it names an option, else the one given."""
+    """Return the error and the advice: that of the message if it names an option, else the given one."""
     text = str(error)
     for found in (
         re.match(r"(.*?)(?: The run stops; its results are kept\.)? To go on: (.*)", text),
@@ -381,7 +381,7 @@ def _told(error: EechipsError, advice: str) -> tuple[str, str]:
 
 
 def _exchange(session: Any, target: ServiceTarget, now: Callable[[], datetime]) -> Answer:
-    """Sends one request once; what goes wrong is in the answer."""
+    """Send a request once; errors are part of the answer."""
     headers: dict[str, str] = {}
     method, url, body = "GET", f"{target.endpoint}/$discovery/rest?version=v1", None
     if target.project:
@@ -423,7 +423,7 @@ def _error_of(status: int, body: bytes, headers: Mapping[str, str], *, describes
 
 
 def _offset(answer: Answer) -> float | None:
-    """Seconds by which this machine's clock is ahead of the server's."""
+    """Return the seconds by which this machine's clock is ahead of the server's."""
     date = parse_http_date(answer.headers.get("date", ""))
     if date is None:
         return None
@@ -432,7 +432,7 @@ def _offset(answer: Answer) -> float | None:
 
 
 def _origin(credentials: Any) -> str:
-    """Where a user's credentials come from: the client's own file, or the application-default ones."""
+    """Return the source of a user's credentials: the client's own file, or the application-default ones."""
     import ee.oauth
 
     try:
@@ -444,12 +444,12 @@ def _origin(credentials: Any) -> str:
 
 
 def _applies(marker: str | None, *, local: bool) -> bool:
-    """Whether a requirement is one of those that are needed."""
+    """Return whether a requirement belongs to those that are needed."""
     return marker is None or (local and re.fullmatch(r"extra == ['\"]local['\"]", marker.strip()) is not None)
 
 
 def _release(text: str) -> tuple[int, ...]:
-    """The numbers of a version, without zeros at the end: 2.0 is 2."""
+    """Return the numbers of a version, without trailing zeros: 2.0 is 2."""
     numbers = [int(number) for number in re.findall(r"\d+", (re.match(r"[\d.]*", text) or [""])[0])]
     while numbers and numbers[-1] == 0:
         numbers.pop()

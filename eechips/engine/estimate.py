@@ -1,4 +1,4 @@
-"""What a run would cost: guessed before it is started, or foreseen from its first units."""
+"""Estimate the cost of a run before it starts, or from its first units."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ USUAL_IN_FLIGHT = 40
 
 
 def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
-    """Plans a run and estimates its cost. Sends the planner's requests and no other; writes nothing.
+    """Plan a run and estimate its cost. Send the planner's requests only; write nothing.
 
     Raises:
         UsageError, ConfigurationError, RecipeError: as :func:`eechips.engine.run` does.
@@ -70,7 +70,7 @@ def estimate(recipe: Recipe, config: RunConfig) -> Estimate:
 
 
 def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
-    """The result of a unit, with the type of its pixels if the recipe knows it; see :class:`SupportsSize`."""
+    """Return the result of a unit, with the type of its pixels if the recipe knows it; see :class:`SupportsSize`."""
     if isinstance(recipe, SupportsSize):
         return recipe.sized_result(position, unit_value(unit))
     return recipe.get_result(position, unit_value(unit))
@@ -78,7 +78,7 @@ def sized_result(recipe: Recipe, position: int, unit: Unit) -> Any:
 
 @dataclass(slots=True)
 class _Plan:
-    """What an estimate has to know of a plan.
+    """The facts of a plan that an estimate needs.
 
     Attributes:
         units: their number.
@@ -107,13 +107,13 @@ def _survey(recipe: Recipe, config: RunConfig) -> _Plan:
 
 
 def size_of(unit: Unit) -> tuple[int, int] | None:
-    """Width and height of a unit's grid in pixels; None if it has none."""
+    """Return width and height of a unit's grid in pixels; None if it has none."""
     grid = unit.get("grid")
     return (grid["width"], grid["height"]) if isinstance(grid, Mapping) and {"width", "height"} <= grid.keys() else None
 
 
 def resized(result: Any, size: tuple[int, int]) -> Any:
-    """A result of which every chip with a grid has another size."""
+    """Return a result of which every chip with a grid has another size."""
     if isinstance(result, Mapping):
         return {name: resized(each, size) for name, each in result.items()}
     if isinstance(result, Chip) and result.grid is not None:
@@ -122,7 +122,7 @@ def resized(result: Any, size: tuple[int, int]) -> Any:
 
 
 def _costs(results: Sequence[Any], plan: _Plan, config: RunConfig) -> list[tuple[_Cost, float]]:
-    """What units cost, and the share of all units for which that holds."""
+    """Return the cost of units, each with the share of all units that it holds for."""
     if None in plan.sizes or len(plan.sizes) == 1:
         return [(_cost(result, config), 1 / len(results)) for result in results]
     found = next((result for result in results if not isinstance(result, NoData)), NoData())
@@ -133,7 +133,7 @@ def _costs(results: Sequence[Any], plan: _Plan, config: RunConfig) -> list[tuple
 
 
 class Meter:
-    """What units take while they are fetched.
+    """Measure the cost of units while they are fetched.
 
     Attributes:
         request_seconds: that their requests were with the service, added up.
@@ -149,16 +149,18 @@ class Meter:
 
     @property
     def units(self) -> int:
-        """How many there were."""
+        """Number of units."""
         return len(self._ends)
 
     def note(self, request_logs: Iterable[RequestLog]) -> None:
-        """Counts a unit that is through now."""
+        """Count a unit that is finished."""
         self._ends.append(self._clock())
         self.request_seconds += sum(exchange.seconds for exchange in request_logs)
 
     def pace(self) -> float | None:
-        """Units a second, without the first and the last quarter, when not all slots are in use; None if unknown."""
+        """Return units per second, without the first and the last quarter, when not all slots are in use; None if
+        unknown.
+        """
         first, last = self.units // 4, 3 * self.units // 4
         if last == first:
             return None
@@ -167,7 +169,7 @@ class Meter:
 
 
 def forecast_rest(totals: Totals, left: int, meter: Meter, slots: int, config: RunConfig) -> Forecast:
-    """What the units that are left will take.
+    """Extrapolate the cost of the units that are left.
 
     Args:
         totals: of the units that were tried, by this command or earlier ones; at least one.
@@ -197,7 +199,7 @@ def forecast_rest(totals: Totals, left: int, meter: Meter, slots: int, config: R
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What one unit costs: seconds of each of its requests, and bytes of its file."""
+    """The cost of a unit: seconds of each of its requests, and bytes of its file."""
 
     latencies: tuple[float, ...]
     bytes: float | None
@@ -221,7 +223,7 @@ def _cost(result: Any, config: RunConfig) -> _Cost:
 
 
 def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
-    """Bytes of a chip's file, roughly; None if its size is unknown.
+    """Estimate the bytes of a chip's file; None if its size is unknown.
 
     Args:
         chip: of which the size is wanted.
@@ -238,7 +240,7 @@ def chip_bytes(chip: Chip, dtype: str = "float32") -> float | None:
 
 
 def _seconds(requests: int, in_requests: float, config: RunConfig) -> float:
-    """Bound by the rate, or by how many requests can be in flight."""
+    """Return the seconds of a run, which the rate or the number of slots bounds."""
     rate = config.requests_per_second
     by_rate = requests / rate if rate else 0.0
     in_flight = USUAL_IN_FLIGHT if config.in_flight == "auto" else config.in_flight

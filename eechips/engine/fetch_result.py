@@ -1,4 +1,4 @@
-"""What a result's file holds: fetched, or made of what the recipe has returned, and checked."""
+"""Fetch the result of a unit, or encode what the recipe returned, and validate it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def content(fetcher: Fetcher, result: Any) -> Written:
-    """The file of a result.
+    """Return the file of a result.
 
     Args:
         fetcher: fetches what has to be.
@@ -62,12 +62,12 @@ def _fetch_table(fetcher: Fetcher, table: Table) -> Written:
 
 
 def _encoding() -> contextlib.AbstractContextManager[None]:
-    """Marks the encoding of a recipe's own values: those that no format can hold are the recipe's error."""
+    """Mark the encoding of a recipe's own values: a value that no format can hold is an error of the recipe."""
     return raising_recipe_errors(of_eechips=(MemoryError, OSError, Warning))
 
 
 def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:
-    """Fetches a chip and checks what comes back.
+    """Fetch a chip and validate the response.
 
     Raises:
         RequestError: classified.
@@ -86,7 +86,7 @@ def fetch_chip(fetcher: Fetcher, chip: Chip) -> Written:
 
 
 def expect(chip: Chip) -> Expectation:
-    """What must come back for a chip."""
+    """Return what the response for a chip must be."""
     width, height = chip.size or (None, None)
     if chip.is_picture:
         return Expectation(width=width, height=height, bands=chip.bands)

@@ -39,7 +39,7 @@ StopMode = Literal["finish", "now"]
 
 @dataclass(frozen=True, slots=True)
 class OutcomeBatch:
-    """What a worker has told at once.
+    """Outcomes that a worker writes at once.
 
     Attributes:
         events: what became of units, in the order in which they were done.
@@ -56,7 +56,7 @@ class OutcomeBatch:
 
 @dataclass(frozen=True)
 class FileQueue:
-    """One such folder. Picklable; every process reads and writes for itself.
+    """A folder of partitions and batches. Picklable; every process reads and writes for itself.
 
     Attributes:
         store: of the results.
@@ -77,7 +77,7 @@ class FileQueue:
         object.__setattr__(self, "_box", box)
 
     def write_partitions(self, tasks: Sequence[WorkUnit], partitions: int) -> list[int]:
-        """Deals units into partitions, in turns, so that all partitions are as long and the first units come first.
+        """Distribute units over partitions of equal length, in turns, so that the first units come first.
 
         Returns:
             The numbers of the partitions: one for each slot, at most one for each unit.
@@ -88,7 +88,7 @@ class FileQueue:
         return dealt
 
     def read_units(self, partition: int) -> list[WorkUnit]:
-        """The units of a partition.
+        """Return the units of a partition.
 
         Raises:
             FileNotFoundError: if the folder is not to be seen from here.
@@ -96,7 +96,7 @@ class FileQueue:
         return [_decode_unit(line) for line in self._lines(_partition_name(partition))]
 
     def write_batch(self, partitions: Iterable[int], batch: OutcomeBatch) -> None:
-        """Writes a batch.
+        """Write a batch.
 
         Args:
             partitions: at which the worker works.
@@ -107,29 +107,29 @@ class FileQueue:
         self._put(name, (about, *map(_encode_event, batch.events)))
 
     def batch_names(self, partitions: Iterable[int] | None = None) -> list[str]:
-        """Names of the batches: of some partitions, and perhaps of a few others; or of all."""
+        """Return the names of all batches, or of those of some partitions and perhaps a few others."""
         names = (name for name, _ in self._box.sizes(["."]) if name.startswith(f"{_OUTCOMES}-"))
         wanted = None if partitions is None else _marks(partitions)
         return sorted(name for name in names if wanted is None or int(name.split("-")[1], 16) & wanted)
 
     def read_batch(self, name: str) -> OutcomeBatch:
-        """A batch."""
+        """Return a batch."""
         about, *lines = self._lines(name)
         tally = None if about["tally"] is None else UsageDelta(**about["tally"])
         host = None if about["host"] is None else (str(about["host"][0]), int(about["host"][1]))
         return OutcomeBatch(about["worker"], tuple(map(_decode_event, lines)), tally, host)
 
     def completed_ids(self, partitions: Iterable[int]) -> set[str]:
-        """Ids of the units of which workers of these partitions have told already."""
+        """Return the ids of the units that batches of these partitions contain."""
         return {event.task.id for name in self.batch_names(partitions) for event in self.read_batch(name).events}
 
     def stop(self, how: StopMode) -> None:
-        """Tells every worker to stop."""
+        """Make all workers stop."""
         self._put(_STOP, ({"how": how},))
 
     @property
     def stop_mode(self) -> StopMode | None:
-        """How workers are to stop, if they are."""
+        """How workers are to stop; None if they are not."""
         try:
             (found,) = self._lines(_STOP)
         except FileNotFoundError:
@@ -137,7 +137,7 @@ class FileQueue:
         return "now" if found["how"] == "now" else "finish"
 
     def clear(self) -> None:
-        """Removes the folder and all that is in it."""
+        """Remove the folder and its content."""
         if isinstance(self._box, LocalStore):
             remove_tree(self._box.root, Noted())  # with what writers that were killed have left
             remove_empty(self._box.root.parent)
@@ -155,7 +155,7 @@ class FileQueue:
 
 
 def _marks(partitions: Iterable[int]) -> int:
-    """A number that has a bit in common with that of partitions of which some are the same, and rarely with others'."""
+    """Return a bit mask of partitions. Masks of common partitions have a common bit; masks of others rarely do."""
     marks = 0
     for partition in partitions:
         marks |= 1 << partition % _MARKS

@@ -1,4 +1,4 @@
-"""What run.json says of a run when it begins."""
+"""Write run.json, which describes a run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eechips.timestamps import utc_now
 def info_of(
     recipe: Recipe, config: RunConfig, described: Mapping[str, Any], endpoint: str, project: str, notes: Sequence[str]
 ) -> dict[str, Any]:
-    """The content of run.json, as long as it is not finished.
+    """Return the content of run.json for a run that starts.
 
     Args:
         recipe: of the run.
@@ -51,13 +51,13 @@ def info_of(
 
 
 def encoded(info: Mapping[str, Any]) -> bytes:
-    """The file of it, signed; bytes of a path that are no UTF-8 are written as JSON escapes, and read as they were."""
+    """Return the signed file. Bytes of a path that are not UTF-8 become JSON escapes, and are read as they were."""
     signed = {**info, SIGNATURE: sign(info)}
     return (json.dumps(signed, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
 
 
 def scrubbed(value: Any) -> Any:
-    """JSON, its texts without secrets."""
+    """Return JSON without the secrets in its texts."""
     if isinstance(value, dict):
         return {name: scrubbed(each) for name, each in value.items()}
     if isinstance(value, list):

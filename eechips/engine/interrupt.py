@@ -15,7 +15,7 @@ _SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP) 
 
 
 class Interrupt:
-    """Ctrl-C, in two steps where there is work in flight: the first asks to finish it, the second stops at once.
+    """Handle Ctrl-C in two steps while requests are in flight: the first asks to finish them, the second stops at once.
 
     Use it in a ``with`` block. Signals reach only the main thread; elsewhere it does nothing.
 
@@ -42,7 +42,7 @@ class Interrupt:
 
     @contextlib.contextmanager
     def patient(self) -> Iterator[None]:
-        """Inside the block the first signal only sets ``requested``."""
+        """Let the first signal within the block only set ``requested``."""
         self._is_patient = True
         try:
             yield

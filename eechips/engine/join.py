@@ -50,7 +50,7 @@ _BATCH = 500  # units that are recorded at once
 
 @dataclass(frozen=True, slots=True)
 class JoinResult:
-    """What was found.
+    """The results that were found, and those that were not.
 
     Attributes:
         total: units of the plan.
@@ -68,7 +68,7 @@ class JoinResult:
 def join_results(
     recipe: Recipe, config: RunConfig, items: Iterable[WorkItem], outcomes: Iterable[Mapping[str, Any]] = ()
 ) -> JoinResult:
-    """Records what there is of the results of a plan; units that are recorded already are not looked at again.
+    """Record the results of a plan. Units that are recorded already are skipped.
 
     Args:
         recipe: that planned it.
@@ -119,7 +119,7 @@ def join_results(
 
 
 def _whole(recipe: Recipe, items: Iterable[WorkItem]) -> list[WorkItem]:
-    """The lines of one plan, each once, in its order."""
+    """Return the items of one plan, each once, in its order."""
     found: dict[int, WorkItem] = {}
     for item in items:
         if item.identity != recipe.identity:
@@ -160,7 +160,7 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class _Outcome:
-    """What a worker has reported of a unit that has a result.
+    """The outcome of a unit with a result, as its worker reported it.
 
     Attributes:
         record: for the ledger; its position is not known yet.
@@ -173,7 +173,7 @@ class _Outcome:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What is recorded of a unit whose files are all there.
+    """The record of a unit whose files are all present.
 
     Attributes:
         record: of the unit.
@@ -187,7 +187,7 @@ class _Found:
 
 
 def _told(outcomes: Iterable[Mapping[str, Any]]) -> tuple[dict[str, _Outcome], dict[str, str]]:
-    """What is told of units with a result, and the errors of those without, by their ids."""
+    """Return the outcomes of units with a result, and the errors of those without, by id."""
     there: dict[str, _Outcome] = {}
     failed: dict[str, str] = {}
     for outcome in outcomes:
@@ -233,7 +233,7 @@ def _outcome(told: Mapping[str, Any]) -> _Outcome:
 def _record_all(
     recipe: Recipe, config: RunConfig, ledger: Ledger, store: Store, told: Mapping[str, _Outcome]
 ) -> tuple[list[WorkUnit], list[tuple[str, str]]]:
-    """Records results that are not recorded yet; returns the units without one, and what is wrong with some."""
+    """Record results that are not recorded yet; return the units without one, and the damaged files."""
     planned = list(ledger.open_units())
     files = _files(store, [task for task in planned if task.id not in told])
     shared = _shared(ledger, planned, told)
@@ -275,7 +275,8 @@ def _record_all(
 
 
 def _shared(ledger: Ledger, planned: Sequence[WorkUnit], told: Mapping[str, _Outcome]) -> set[str]:
-    """The names that several units have given a file; a unit that an earlier join has recorded fails now.
+    """Return the names that several units gave to a file. A unit that an earlier join recorded with such a name fails
+    now.
 
     Workers of a queue write over each other's results, so that nobody knows whose file has the name.
     """
@@ -297,7 +298,7 @@ def _two_of_one_name(task: WorkUnit, name: str) -> Record:
 
 
 def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
-    """The files of units, by the names that the plan has for them, by one listing; those of layers included."""
+    """Find the files of units by their planned names, those of layers included, with one listing."""
     wanted = {task.name for task in planned}
     found: dict[str, list[str]] = {}
     for file, _ in store.sizes(sorted({posixpath.dirname(name) for name in wanted})):
@@ -313,7 +314,7 @@ def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
 def _look_planned(
     recipe: Recipe, config: RunConfig, store: Store, task: WorkUnit, files: Sequence[str]
 ) -> _Found | str | None:
-    """What is recorded of a unit of which no outcome is known; a text if its file is damaged, None if there is none.
+    """Return the record of a unit without a known outcome; a text if its file is damaged, None if there is none.
 
     Raises:
         UsageError: if it has several files: only its worker knows which they are.
@@ -344,7 +345,7 @@ def _look_planned(
 def _look_told(
     recipe: Recipe, config: RunConfig, store: Store, task: WorkUnit, outcome: _Outcome
 ) -> _Found | str | None:
-    """What is recorded of a unit whose worker has reported; a text if a file is damaged, None if one is missing."""
+    """Return the record of a unit with a known outcome; a text if a file is damaged, None if one is missing."""
     record = replace(outcome.record, position=task.position)
     for file in outcome.files:
         data = _read(config, store, file.name)
@@ -368,7 +369,7 @@ def _look_told(
 
 
 def _read(config: RunConfig, store: Store, file: str) -> bytes | None:
-    """The content of a result; None if there is none."""
+    """Return the content of a result; None if there is none."""
     try:
         data: bytes = retry.call(lambda: store.read(file), config.policy)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""A local Earth Engine for the duration of one run: a process of its own, reached over HTTP like any other."""
+"""Start a local Earth Engine for one run, as a separate process that is accessed over HTTP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CATALOG_FILE = "_schema.json"
 
 
 class LocalServer:
-    """A local Earth Engine that runs.
+    """A running local Earth Engine.
 
     Attributes:
         url: its address.
@@ -33,7 +33,7 @@ class LocalServer:
         self.url = str(_announcement(process, errors)["url"])
 
     def check(self) -> None:
-        """Raises ConfigurationError if the server has ended."""
+        """Raise ConfigurationError if the server has ended."""
         status = self._process.poll()
         if status is None:
             return
@@ -49,7 +49,7 @@ class LocalServer:
 def serve(
     assets: Path | None, *, in_flight: int, remote: bool = False, log: Path | None = None
 ) -> Iterator[LocalServer]:
-    """Runs ``python -m eechips.emulator`` for the duration of the block.
+    """Run ``python -m eechips.emulator`` for the duration of the block.
 
     Args:
         assets: folder of assets, or catalogue, to serve; None for the demo planet.
@@ -86,12 +86,12 @@ def serve(
 
 
 def _option(assets: Path) -> str:
-    """What a folder is served by: a catalogue has a schema file."""
+    """Return the option that serves a folder: a catalogue has a schema file."""
     return "--catalog" if (assets / _CATALOG_FILE).is_file() else "--assets"
 
 
 def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[str, Any]:
-    """The first line of the server's output, JSON."""
+    """Return the first line of the server's output, JSON."""
     assert process.stdout is not None
     line = _read_line(process.stdout, _START_TIMEOUT)
     try:
@@ -107,7 +107,7 @@ def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[s
 
 
 def last_words(errors: IO[bytes]) -> str:
-    """The last error, or else the last line, of what a process has written; "" if that is nothing."""
+    """Return the last error, or else the last line, that a process has written; "" if there is none."""
     errors.seek(0)
     said = [line.strip() for line in errors.read().decode(errors="replace").splitlines() if line.strip()]
     return next((line for line in reversed(said) if "Error" in line), said[-1] if said else "")
@@ -129,7 +129,7 @@ def _read_line(stream: IO[bytes], timeout: float) -> bytes:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Closes the server's input, on which it exits; kills it if it does not."""
+    """Close the server's input, which makes it exit; kill it if it does not."""
     assert process.stdin is not None
     assert process.stdout is not None
     with contextlib.suppress(BrokenPipeError):

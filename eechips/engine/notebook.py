@@ -1,4 +1,4 @@
-"""What is shown in a notebook: in Jupyter, Colab, VS Code and whatever else has an IPython kernel."""
+"""Show progress in notebooks: Jupyter, Colab, VS Code and others with an IPython kernel."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 
 def in_notebook() -> bool:
-    """Whether this process is the kernel of a notebook. Imports nothing: a kernel has IPython."""
+    """Return whether this process is the kernel of a notebook. Imports nothing: a kernel has IPython loaded."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
 
 
 def same_again() -> str:
-    """What users do to go on with a run, if they typed no command."""
+    """Return how users resume a run, if they typed no command."""
     return "run the cell again" if in_notebook() else "the same command"
 
 
 def way_to_stop() -> str:
-    """How users stop a run."""
+    """Return how users stop a run."""
     return "Interrupting the kernel" if in_notebook() else "Ctrl-C"
 
 
 class Bar:
-    """A bar with a line of text in the output of a cell, brought up to date in its place.
+    """A progress bar with a line of text in the output of a cell, updated in place.
 
     It needs no widgets, which not every notebook has, and of which a saved notebook keeps nothing.
     """
@@ -40,7 +40,7 @@ class Bar:
         return self._handle is not None
 
     def show(self, done: int, total: int, text: str) -> None:
-        """Shows a state.
+        """Show a state.
 
         Args:
             done: of the total.

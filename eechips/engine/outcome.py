@@ -1,4 +1,4 @@
-"""What became of a unit, as a worker tells it."""
+"""Describe the outcome of a unit, from its worker to the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eechips.storage import Staged
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a unit.
+    """The outcome of a unit.
 
     Attributes:
         position: of the unit in the plan.

@@ -1,4 +1,4 @@
-"""What a worker does with the partitions of a bundle: their units, and telling what became of them."""
+"""Process the partitions of a bundle in a Beam worker, and report the outcomes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MOST_TOLD = 1000  # events that are told at once
 def process_partitions(
     worker: BeamWorker, queue: FileQueue, partitions: Sequence[int], clock: Callable[[], float] = time.monotonic
 ) -> None:
-    """Executes the units of some partitions, of which nothing was told yet, and tells what became of them.
+    """Execute the units of some partitions that have no reported outcome, and report theirs.
 
     Args:
         worker: that executes.
@@ -49,7 +49,7 @@ def process_partitions(
 
 
 class _Report:
-    """Collects what became of units, and tells it every few seconds."""
+    """Collect events, and write them every few seconds."""
 
     def __init__(
         self, worker: BeamWorker, queue: FileQueue, partitions: Sequence[int], clock: Callable[[], float]
@@ -60,11 +60,11 @@ class _Report:
         self._stop: StopMode | None = None
 
     def begin(self) -> None:
-        """Tells who works here."""
+        """Report that this process works on the partitions."""
         self._queue.write_batch(self._partitions, OutcomeBatch(self._worker.name, host=(platform.node(), os.getpid())))
 
     def add(self, event: Finished | Lost) -> None:
-        """Takes note of an event; what concerns every unit is told at once, and nothing begun after it."""
+        """Add an event. One that concerns every unit stops the work."""
         self._events.append(event)
         if isinstance(event, Finished) and event.outcome.fatal is not None:
             self._stop = "finish"
@@ -72,14 +72,14 @@ class _Report:
             self.tell()
 
     def pulse(self) -> StopMode | None:
-        """Tells what there is to tell, if it is time; returns whether to stop."""
+        """Write the events, if it is time; return whether and how to stop."""
         if self._clock() - self._told >= _TELL:
             self.tell()
             self._stop = self._queue.stop_mode or self._stop
         return self._stop
 
     def tell(self) -> None:
-        """Tells what there is to tell."""
+        """Write the collected events."""
         self._told = self._clock()
         events, self._events = self._events, []
         tally = self._worker.usage()

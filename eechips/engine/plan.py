@@ -1,4 +1,4 @@
-"""From a recipe to a stored plan, and whether a stored plan is still the recipe's."""
+"""Turn a recipe into a plan, and compare a stored plan with a recipe."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPENT = "the budget of requests or bytes is spent before the first unit is asked
 
 
 def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
-    """The template of the results' names: the user's, or the recipe's ``name_template``, or ``chips/{id}``.
+    """Return the template of the results' names: the user's, or that of the recipe, or ``chips/{id}``.
 
     Raises:
         UsageError: if it is malformed.
@@ -46,7 +46,7 @@ def read_inputs(recipe: Recipe) -> None:
 
 
 def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
-    """What makes a run this run and no other: JSON, stored with the plan."""
+    """Return what identifies a run, as JSON, stored with the plan."""
     return {
         "recipe": recipe.name,
         "identity": recipe.identity,
@@ -59,7 +59,7 @@ def describe(recipe: Recipe, config: RunConfig) -> dict[str, Any]:
 
 
 def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[WorkUnit]:
-    """The recipe's plan, as a stream.
+    """Yield the units of a recipe's plan.
 
     Raises:
         ConfigurationError, RequestError: if the service refuses what the planner asks.
@@ -72,7 +72,7 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[WorkUnit]:
 
 @contextlib.contextmanager
 def planner_errors() -> Iterator[None]:
-    """Raise what a planner raises in this block as what the service answered, if the service answered.
+    """Raise an error of a planner in this block as the error of the service that caused it, if one did.
 
     Raises:
         ConfigurationError, RequestError, RecipeError, UsageError: see :func:`units_of`.
@@ -89,7 +89,7 @@ def planner_errors() -> Iterator[None]:
 
 
 def explained(error: Exception) -> Exception:
-    """What a planner has raised, as the user is told: what the service said, rather than where it was asked."""
+    """Return the error of the service that caused an error of a planner; the error itself if none did."""
     cause = error.__cause__ if isinstance(error, RecipeError) else error
     found = classify_exception(cause) if cause is not None else None
     if found is None or (isinstance(error, RecipeError) and not _stops(found)):
@@ -98,12 +98,12 @@ def explained(error: Exception) -> Exception:
 
 
 def _stops(error: EechipsError) -> bool:
-    """Whether an error says more to the user than that it came out of their script."""
+    """Return whether an error of the service says more to the user than its place in their script."""
     return isinstance(error, (ConfigurationError, TransientError))
 
 
 def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> Iterator[WorkUnit]:
-    """Units with ids and names, as a stream.
+    """Yield units with ids and names.
 
     A value that comes again gets an id of its own, made from how often it came before. A name that another
     unit has already gets the beginning of the id appended.
@@ -147,7 +147,7 @@ def plan_units(values: Iterable[Any], identity: str, template: NameTemplate) -> 
 
 
 def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: int, replaces: int) -> WorkUnit:
-    """A unit that is added to a plan in the place of another. Its name has its id: it may not be another's.
+    """Return a unit that is added to a plan to replace another. Its name includes its id, so that it is unique.
 
     Args:
         unit: the unit.
@@ -166,7 +166,7 @@ def added_unit(unit: Unit, identifier: str, template: NameTemplate, position: in
 
 
 def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> bool:
-    """Whether the ledger's plan is the one described.
+    """Compare the plan of a ledger with the one described.
 
     Returns:
         True to go on with it; False if it is another that has no results yet and may be replaced.
@@ -187,7 +187,7 @@ def check_same(ledger: Ledger, described: Mapping[str, Any], folder: object) -> 
 
 
 def check_same_place(stored: Mapping[str, Any], described: Mapping[str, Any], place: object) -> None:
-    """Refuse a place of results that holds those of another run.
+    """Raise an error if the place of the results holds those of another run.
 
     Args:
         stored: the run.json that is there.

@@ -1,4 +1,4 @@
-"""A plan that is made in the background while its first units are fetched, and goes on after an interruption."""
+"""Plan in the background while the first units are fetched, and resume the plan after an interruption."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BATCH = 500  # units that are stored at a time
 
 
 class Planner:
-    """Has a recipe plan in a thread of its own, and adds its units to the ledger in their order.
+    """Have a recipe plan in a separate thread, and add its units to the ledger in their order.
 
     The recipe plans from the beginning after an interruption. What it asks the service then is answered from a file as
     far as it was asked before, so that the plan is the same, and its first units are those that the ledger has.
@@ -68,7 +68,7 @@ class Planner:
         threading.Thread(target=context.run, args=(self._plan,), daemon=True, name="eechips-plan").start()
 
     def begin(self) -> None:
-        """Wait for the first units, so that a plan that cannot be made leaves nothing.
+        """Wait for the first units, so that a plan that fails leaves nothing behind.
 
         Raises:
             ConfigurationError, RequestError, RecipeError, UsageError: see :func:`eechips.engine.plan.units_of`.
@@ -91,14 +91,14 @@ class Planner:
         self.begin()
 
     def advance(self) -> int:
-        """Store what was planned meanwhile; returns how many units that are."""
+        """Store the units that were planned meanwhile; return their number."""
         before = self._stored
         while not self._batches.empty():
             self._take(self._batches.get())
         return self._stored - before
 
     def open_units(self) -> Iterator[WorkUnit | None]:
-        """Units that are to be fetched, in the order of the plan; None whenever more are planned, but not there yet."""
+        """Yield the units to fetch, in the order of the plan; None whenever more are planned but not ready."""
         position = 0
         while True:
             end = self._stored
@@ -110,7 +110,7 @@ class Planner:
                 yield None
 
     def close(self) -> None:
-        """End the planning, and remove what was kept for the time of it if the plan is whole."""
+        """Stop planning, and remove the cached responses if the plan is complete."""
         self._is_closed = True
         self._answers.close()
         if self.is_whole:

@@ -1,4 +1,4 @@
-"""Imported by the fork server before it forks: whatever workers share costs memory and time only once."""
+"""Load what workers share: the fork server imports this module once, before it forks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FORKABLE = frozenset(
 
 
 def order(recipe: Recipe, client_init: Path) -> str:
-    """What to put into the environment of the fork server.
+    """Return the instructions for the fork server, for its environment.
 
     Args:
         recipe: whose code the workers will import.
@@ -52,7 +52,7 @@ _TRANSPARENT_PIXEL = base64.b64decode(
 
 
 def preload(ordered: str) -> None:
-    """Loads what every worker needs, and the client with its algorithms.
+    """Load what every worker needs, and the client with its algorithms.
 
     Args:
         ordered: by :func:`order`.
@@ -69,7 +69,7 @@ def preload(ordered: str) -> None:
 
 
 def _prepare(path: Path) -> None:
-    """Initialises the client as soon as the parent, which connects meanwhile, has said how."""
+    """Initialise the client as soon as the parent, which connects meanwhile, has written how."""
     parent = os.getppid()
     while not path.exists():
         if not path.parent.exists() or os.getppid() != parent:
@@ -82,7 +82,7 @@ def _prepare(path: Path) -> None:
 
 
 def _warm_up() -> None:
-    """Has GDAL and PROJ load their drivers and tables (15 MB), which every worker would do for itself.
+    """Have GDAL and PROJ load their drivers and tables (15 MB), which every worker would load otherwise.
 
     Both know about forks (``pthread_atfork``), and no file stays open.
     """

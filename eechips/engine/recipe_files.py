@@ -1,4 +1,4 @@
-"""RecipeFiles that a recipe has written and checked itself: results that leave a worker nothing to fetch."""
+"""Represent files that a recipe has written and validated itself, so that nothing is left to fetch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from eechips.writers import Facts
 
 @dataclass(frozen=True, slots=True)
 class RecipeFile:
-    """A file that a recipe has written and checked itself.
+    """A file that a recipe has written and validated itself.
 
     Attributes:
         name: that it is to have below the output folder.
@@ -24,7 +24,7 @@ class RecipeFile:
 
 @dataclass(frozen=True, slots=True)
 class RecipeFiles:
-    """A result: files that a recipe has written itself; perhaps none.
+    """A result: files that a recipe has written itself, perhaps none.
 
     Attributes:
         files: the first is the one whose facts are recorded.
@@ -35,7 +35,7 @@ class RecipeFiles:
 
 @dataclass(frozen=True, slots=True)
 class ExistingFile:
-    """A result: a file that a recipe has written and checked itself, in the folder of the results, however large.
+    """A result of any size: a file that a recipe has written and validated itself, in the folder of the results.
 
     Attributes:
         temporary: its present path below that folder.

@@ -1,4 +1,4 @@
-"""What the ledger is told of a unit: by the facts of its files, or by what went wrong."""
+"""Make the record of a unit, from the facts of its files or from its error."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _PASSING = (TransientError, InternalError)
 
 
 def is_empty(facts: Facts) -> bool:
-    """Whether a file has no valid pixel."""
+    """Return whether a file has no valid pixel."""
     return facts.valid_fraction == 0.0
 
 
 def record_of(task: WorkUnit, facts: Facts, staged: Staged | None, result: Any) -> Record:
-    """What is recorded of a file.
+    """Return the record of a file.
 
     Args:
         task: the unit.
@@ -73,7 +73,7 @@ def record_of(task: WorkUnit, facts: Facts, staged: Staged | None, result: Any) 
 
 
 def together(records: Sequence[Record]) -> Record:
-    """What is recorded of a unit with several layers: the first, but for what concerns all of them.
+    """Combine the records of a unit's layers: the first one, except for what concerns all of them.
 
     The valid fraction is the least: a sample that lacks a layer is empty.
     """
@@ -93,13 +93,13 @@ def _union(lists: Iterable[str | None]) -> str | None:
 
 
 def layer_facts(record: Record) -> str:
-    """What a layer's file holds, as JSON."""
+    """Return the facts of a layer's file, as JSON."""
     values = {name: getattr(record, name) for name in LAYER_COLUMNS}
     return json.dumps({name: json.loads(v) if name in LISTS and v else v for name, v in values.items()})
 
 
 def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) -> Outcome:
-    """What became of a unit that ended with an exception.
+    """Return the outcome of a unit that raised an exception.
 
     Args:
         task: the unit.
@@ -127,14 +127,14 @@ def failed(task: WorkUnit, error: BaseException, secrets: Collection[str] = ()) 
 
 
 def _scrubbed(error: EechipsError, secrets: Collection[str]) -> EechipsError:
-    """The same error without what is secret."""
+    """Return the same error without secrets."""
     scrubbed = type(error)(redact(str(error), secrets))
     scrubbed.__dict__.update(error.__dict__)
     return scrubbed
 
 
 def unit_failure(task: WorkUnit, error: Exception, attempts: int, requests: int) -> Record:
-    """What is recorded of a unit that has failed for good, for a reason that is not its recipe's."""
+    """Return the record of a unit that has failed permanently, for a reason outside its recipe."""
     return Record(
         position=task.position,
         state=State.FAILED_PERMANENT,
@@ -147,14 +147,14 @@ def unit_failure(task: WorkUnit, error: Exception, attempts: int, requests: int)
 
 
 def _place(error: BaseException) -> str:
-    """Class and place of an exception: what failures of the same cause have in common."""
+    """Return class and place of an exception, which failures of the same cause have in common."""
     frames = traceback.extract_tb(error.__traceback__)
     last = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__} {last}"
 
 
 def completed(outcome: Outcome, usage: Usage, seconds: float) -> Outcome:
-    """An outcome with what it took."""
+    """Return an outcome with its cost."""
     request_logs = tuple(usage.request_logs or ())
     if outcome.record is None:
         return replace(outcome, request_logs=request_logs)

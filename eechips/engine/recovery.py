@@ -1,4 +1,4 @@
-"""What workers of a pipeline have told to a parent that was no more: it goes into the ledger before anything else."""
+"""Record what workers of a pipeline completed after its parent was killed, before the run resumes."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ FILE_QUEUES = "file_queues"
 
 
 def note_queue(ledger: Ledger, token: str, is_begun: bool) -> None:
-    """Keeps in mind that a queue holds something, or that it does not any more."""
+    """Record in the ledger whether a file queue may hold outcomes."""
     known = [each for each in ledger.meta().get(FILE_QUEUES, []) if each != token]
     ledger.note(FILE_QUEUES, [*known, token] if is_begun else known)
 
 
 def recover(ledger: Ledger, store: Store, throttle: Throttle, log: RunLog, interrupt: Interrupt) -> int:
-    """Records what file_queues of earlier pipelines hold, and removes them.
+    """Record the outcomes in the file queues of earlier pipelines, and remove the queues.
 
     Args:
         ledger: of the run; has a plan.
@@ -84,7 +84,7 @@ def _finished(queue: FileQueue, name: str) -> Iterator[Finished]:
 
 
 def _still_open(ledger: Ledger, queue: FileQueue, name: str) -> Iterator[WorkUnit]:
-    """The units of a batch that are those of the plan, and open."""
+    """Yield the units of a batch that belong to the plan and are open."""
     seen: set[int] = set()
     for event in _finished(queue, name):
         position = event.task.position
@@ -95,7 +95,7 @@ def _still_open(ledger: Ledger, queue: FileQueue, name: str) -> Iterator[WorkUni
 
 
 class _Replay(Executor[WorkerHandle]):
-    """Has done every task already.
+    """An executor that has every outcome already.
 
     Args:
         throttle: of the run.
@@ -108,21 +108,21 @@ class _Replay(Executor[WorkerHandle]):
         self._handles.append(WorkerHandle(is_ready=True))
 
     def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
-        """There is nothing to do."""
+        """Do nothing."""
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
-        """What became of all that was submitted."""
+        """Return the outcomes of all submitted units."""
         (handle,) = self._handles
         outcomes = [self._outcomes[position] for position in handle.tasks]
         return [event for outcome in outcomes if (event := self._finish(handle, outcome)) is not None]
 
     def kill(self) -> None:
-        """Forgets what was submitted."""
+        """Forget what was submitted."""
         self._handles[0].tasks.clear()
 
     def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
-        """It is done."""
+        """Do nothing: the outcome is known."""
 
     def _capacity(self, handle: WorkerHandle) -> int:
         return len(self._outcomes)

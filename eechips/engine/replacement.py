@@ -1,4 +1,4 @@
-"""Other units in the place of those that turned out empty."""
+"""Replace empty units by others that the recipe draws."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _BATCH = 500  # units that are drawn at a time
 
 
 def is_refilling(recipe: Recipe, ledger: Ledger) -> bool:
-    """Whether units that somebody has dropped are to be replaced, and the recipe can do that."""
+    """Return whether units that the user dropped are to be replaced, and the recipe can do that."""
     return ledger.meta().get(DROPPED) == OPEN and _redraw_of(recipe) is not None
 
 
 def replacement_of(recipe: Recipe) -> Redraw:
-    """The recipe's way to draw other units.
+    """Return the function of a recipe that draws replacements.
 
     Raises:
         UsageError: if it has none.
@@ -50,7 +50,7 @@ def _redraw_of(recipe: Recipe) -> Redraw | None:
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """An empty unit whose place is to be filled.
+    """An empty unit that is to be replaced.
 
     Attributes:
         empty: its position.
@@ -64,7 +64,7 @@ class _Wanted:
 
 
 class Replacements:
-    """Has other units drawn in the background, while the workers go on, and adds them to the plan.
+    """Draw replacements in the background, while workers continue, and add them to the plan.
 
     What it knows is in the ledger: which units are empty, and which replace them. So a run that was stopped goes on
     where it was.
@@ -103,21 +103,21 @@ class Replacements:
 
     @property
     def waiting(self) -> int:
-        """Empty units in whose place another is wanted."""
+        """Number of empty units that are to be replaced."""
         return len(self._wanted) + len(self._asked)
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is wanted any more."""
+        """Whether no unit is to be replaced any more."""
         return self.waiting == 0
 
     def want(self, position: int) -> None:
-        """Asks for another unit in the place of the empty one at a position, if empty ones are replaced."""
+        """Request a replacement of the empty unit at a position, if empty units are replaced."""
         if self._is_of_empty:
             self._wanted.append(position)
 
     def advance(self, *, asks: bool) -> list[WorkUnit]:
-        """Takes what was drawn meanwhile.
+        """Add the units that were drawn meanwhile to the plan.
 
         Args:
             asks: whether to have more drawn, if more is wanted.
@@ -147,7 +147,7 @@ class Replacements:
         return found
 
     def check(self) -> None:
-        """Raises what went wrong in the recipe's draw, or on the way to the service; the ledger has what is missing."""
+        """Raise the error of the recipe's draw, or of the service; the ledger has the units that lack a replacement."""
         if self._failure is not None:
             raise self._failure
 

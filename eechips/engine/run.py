@@ -1,4 +1,4 @@
-"""One run from beginning to end: plan, drop what is done, dispatch, export."""
+"""Run a recipe from beginning to end: plan, skip completed units, fetch, assemble, export."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ _TELLING_REQUESTS = 200
 
 
 def run(recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None = None) -> Run:
-    """Runs a recipe, or goes on with it where an earlier run in the same folder stopped.
+    """Run a recipe, or resume it where an earlier run in the same folder stopped.
 
     Args:
         recipe: what to fetch.
@@ -187,7 +187,7 @@ class _Run:
         return Run(folder, is_interrupted, self._is_paused, self._config.results)
 
     def _check_received(self) -> None:
-        """See whether what the folder holds can be used, if somebody else may have made it.
+        """Check whether the content of the folder is safe to use, if another user may have written it.
 
         Raises:
             UsageError: if its ledger has paths that lead out of it; or if a script goes on there: what its calls have
@@ -208,14 +208,14 @@ class _Run:
             check_values(self._ledger)
 
     def _check_store(self, *, is_planned: bool) -> None:
-        """Sees whether an object store answers, unless what it holds will be asked for anyway."""
+        """Check whether an object store answers, unless its objects are listed anyway."""
         has_results = is_planned and next(self._ledger.files(), None) is not None
         if isinstance(self._store, ObjectStore) and not has_results:
             self._store.check()
             self._check_place()
 
     def _check_place(self) -> None:
-        """See whether another run has its manifest where this one is to put its own.
+        """Raise an error if another run has its manifest in the place of this one's.
 
         Raises:
             RunMismatchError: if one has.
@@ -236,7 +236,7 @@ class _Run:
         check_same_place(stored if isinstance(stored, dict) else {}, described, store.url)
 
     def _assemble(self) -> None:
-        """Makes what the recipe makes of all results together."""
+        """Assemble the results."""
         LocalStore(self._config.out).sweep(self._writer)  # leftovers of an assembly that was killed
         try:
             assemble(self._recipe, self._ledger, self._config.out, self._store, quiet=self._config.quiet)
@@ -246,7 +246,7 @@ class _Run:
 
     @property
     def _is_redrawn(self) -> bool:
-        """Whether every unit without a file has been replaced, as far as that goes, or need not be."""
+        """Whether every unit without a file has been replaced as far as possible, or need not be."""
         if is_refilling(self._recipe, self._ledger):
             return False
         if self._config.on_empty != "redraw" or self._ledger.meta().get(_REDRAWN):
@@ -254,7 +254,7 @@ class _Run:
         return next(self._ledger.dropped(), None) is None
 
     def _fetch(self, stack: contextlib.ExitStack, log: RunLog, *, is_planned: bool) -> bool:
-        """Connects, plans if need be, and settles the open units; False if it was stopped before."""
+        """Connect, plan if necessary, and settle the open units; return False if the run was stopped before."""
         config = self._config
         if not is_planned:
             read_inputs(self._recipe)
@@ -329,7 +329,7 @@ class _Run:
             raise
 
     def _sweep(self, *, own: bool = False) -> None:
-        """Remove temporary files that killed commands have left, and with ``own`` those of workers that were ended.
+        """Remove temporary files that killed commands have left, and with ``own`` those of killed workers.
 
         Parts of a plan that somebody else has do not sweep: others write to the same place, and the listing would take
         as long as the whole plan is large. Whoever joins the results sweeps.
@@ -360,7 +360,7 @@ class _Run:
         )
 
     def _remember(self, session: Session) -> None:
-        """Keeps the limit for the project's next run, if this one was long enough to have found it."""
+        """Save the learned limit for the project's next run, if this one was long enough to learn it."""
         throttle, target = session.throttle, session.connection.target
         is_learned = (
             self._traits.needs_service
@@ -374,7 +374,7 @@ class _Run:
     def _planner(
         self, stack: contextlib.ExitStack, throttle: Throttle, log: RunLog, *, is_planned: bool
     ) -> Planner | None:
-        """What plans while units are fetched already; None if the whole plan is there, or has to be made first."""
+        """Return the planner that works while units are fetched; None if the plan is complete, or is made first."""
         is_gradual = self._traits.plans_gradually and not self._is_part
         if not is_gradual or (is_planned and not self._ledger.is_partial):
             return None
@@ -417,7 +417,7 @@ class _Run:
             raise UsageError("the plan is empty: get_requests gave no units")
 
     def _check_disk(self) -> None:
-        """Refuse a run of which it is known that its results do not fit on the disk."""
+        """Raise an error if the results are known not to fit on the disk."""
         recipe, store = self._recipe, self._store
         if self._is_part or not isinstance(store, LocalStore) or not isinstance(recipe, SupportsSize):
             return
@@ -430,7 +430,7 @@ class _Run:
         refuse_small_disk(store.root, left_bytes(recipe, self._ledger), advice)
 
     def _drop_done(self) -> int:
-        """Makes units planned again whose file is gone or has another size; returns how many units are open."""
+        """Reopen units whose file is missing or has another size; return the number of open units."""
         recorded = {file.rpartition("/")[0] for _, file, _ in self._ledger.files()}
         present = dict(self._store.sizes(sorted(recorded)))
         gone = [position for position, file, size in self._ledger.files() if present.get(file) != size]
@@ -453,7 +453,7 @@ class _Run:
 
     @property
     def _is_copying(self) -> bool:
-        """Whether the manifest is to be put beside the results: they are elsewhere, and all of them."""
+        """Whether the manifest is copied to the results: they are elsewhere, and complete."""
         return isinstance(self._store, ObjectStore) and not self._is_part
 
     @property
@@ -463,7 +463,7 @@ class _Run:
 
     @property
     def _is_exported(self) -> bool:
-        """Whether all that tells of the results has been written, and copied beside them if need be."""
+        """Whether all manifests have been written, and copied to the results if necessary."""
         is_written = (self._config.out / PARQUET_NAME).exists()
         return is_written and (not self._is_copying or bool(self._ledger.meta().get(COPIED)))
 

@@ -1,4 +1,4 @@
-"""run.log: what happened, one JSON object a line."""
+"""Write run.log: the events of a run, one JSON object per line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOG_NAME = "run.log"
 
 
 class RunLog:
-    """Appends to the log of an output folder. Use it in a ``with`` block.
+    """Append to the log of an output folder. Use it in a ``with`` block.
 
     Args:
         folder: the output folder.
@@ -44,7 +44,7 @@ class RunLog:
         self._file.close()
 
     def write(self, event: str, **fields: Any) -> None:
-        """Adds a line; secrets are removed from it. Threads may share a log."""
+        """Append a line, without secrets. Threads may share a log."""
         line = json.dumps({"time": self._now(), "event": event, **fields}, ensure_ascii=False, default=str)
         with self._writing:
             self._file.write(redact(line) + "\n")

@@ -82,7 +82,7 @@ class Scheduler:
         self.is_paused = False
 
     def run(self) -> bool:
-        """Settles the units.
+        """Settle the units.
 
         Returns:
             Whether none is left; False if the user stopped it, or the budget did.
@@ -95,7 +95,7 @@ class Scheduler:
         return self._dispatch(self._left, None)
 
     def _try_first(self, wanted: int) -> bool:
-        """Settles the first units of the plan; returns whether to go on with the others."""
+        """Settle the first units of the plan; return whether to continue with the others."""
         meter = Meter()
         first = min(wanted - self._count(is_open=False), self._left)
         if first > 0 and not self._dispatch(first, meter):
@@ -109,7 +109,7 @@ class Scheduler:
         return not self.is_paused
 
     def _dispatch(self, count: int, meter: Meter | None) -> bool:
-        """Settles the next units; returns whether that was all that happened."""
+        """Settle the next units; return False if the run was stopped before."""
         config, throttle, replacements = self._config, self._parts.session.throttle, self._replacements
         planner = None if self._planner is None or self._planner.is_whole else self._planner
         some: Iterator[WorkUnit | None] = self._units if planner is not None else islice(self._units, count)
@@ -152,5 +152,5 @@ class Scheduler:
 
 
 def stopped(config: RunConfig) -> str:
-    """What the user is told of a run that was stopped."""
+    """Return the message for a run that was stopped."""
     return f"Stopped; nothing is lost. To go on: {config.command or same_again()}"

@@ -32,7 +32,7 @@ _SYNTHETIC = "The demo planet is synthetic: it was computed, not observed."
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A connected process, and what its workers need to connect as well.
+    """A connected process.
 
     Attributes:
         connection: of this process.
@@ -47,14 +47,14 @@ class Session:
     server: LocalServer | None
 
     def check(self) -> None:
-        """Raises ConfigurationError if the local Earth Engine has ended."""
+        """Raise ConfigurationError if the local Earth Engine has ended."""
         if self.server is not None:
             self.server.check()
 
 
 @contextlib.contextmanager
 def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe | None = None) -> Iterator[Session]:
-    """Initialises Earth Engine in this process, as the config says, for the duration of the block.
+    """Initialise Earth Engine in this process for the duration of the block.
 
     With ``local``, the local Earth Engine runs as long. The state that the client had before is put back.
 
@@ -96,7 +96,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
 
 
 def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
-    """What the run may use; it begins with what the project's last run has learned."""
+    """Return the quota of a run; it starts with what the project's last run has learned."""
     known = learned_limits.load_learned_limit(target.endpoint, target.project) if config.in_flight == "auto" else None
     if find_executor(config.executor).is_detached:  # the slots of such workers cannot grow
         slots = known.in_flight if known is not None else int(USUAL)
@@ -113,14 +113,14 @@ def _limits(config: RunConfig, target: ServiceTarget) -> QuotaLimits:
 
 
 def _own_limits(recipe: Recipe, config: RunConfig) -> QuotaLimits:
-    """What a run may use whose recipe needs no service: there is no quota to learn."""
+    """Return the limits of a run whose recipe needs no service: there is no quota to learn."""
     wanted: int = config.in_flight if config.in_flight != "auto" else traits_of(recipe).slots or os.cpu_count() or 1
     rate = None if config.rate == "auto" else config.requests_per_second
     return QuotaLimits(wanted, wanted, rate=rate, requests=config.max_requests, received=config.max_bytes, learns=False)
 
 
 def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
-    """Whom to ask, and as whom.
+    """Return the service, project and credentials to connect with.
 
     Raises:
         ConfigurationError: if there are no credentials, or no project.

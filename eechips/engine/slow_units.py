@@ -1,4 +1,4 @@
-"""What the user is told when no unit finishes for a while: which are under way, and what usually helps."""
+"""Tell the user which units are under way when none finishes for a while, and what usually helps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BY_PLACE = re.compile(r"\bfilterBounds\s*\(|\bFilter\.(bounds|intersects|geomet
 
 
 class SlowUnits:
-    """Knows which units are under way, and for how long.
+    """Track which units are under way, and for how long.
 
     Args:
         advice: gives what usually helps; called when the user is told for the first time.
@@ -33,22 +33,22 @@ class SlowUnits:
         self._pause = SILENCE
 
     def begin(self, task: WorkUnit) -> None:
-        """Notes that a unit is under way."""
+        """Record that a unit is under way."""
         if not self._began:
             self._quiet_since = self._clock()
         self._began[task.position] = (self._clock(), task.unit)
 
     def end(self, position: int) -> None:
-        """Notes that a unit is not any more."""
+        """Record that a unit is finished."""
         self._began.pop(position, None)
         self._quiet_since, self._pause = self._clock(), SILENCE
 
     def wait(self) -> None:
-        """Notes that units cannot finish now, as the service asks to wait or cannot be reached."""
+        """Record that units cannot finish at present, as the service asks to wait or is unreachable."""
         self._quiet_since = self._clock()
 
     def message(self) -> str | None:
-        """What the user is to be told now, if anything."""
+        """Return the message that is due, if any."""
         now = self._clock()
         if not self._began or now - self._quiet_since < self._pause:
             return None
@@ -64,7 +64,7 @@ class SlowUnits:
 
 
 def advice_for(recipe: Recipe) -> str:
-    """What usually makes the units of a recipe quicker, by what its file says."""
+    """Return what usually makes the units of a recipe faster, judging by its file."""
     traits = traits_of(recipe)
     path = traits.path
     try:

@@ -1,4 +1,4 @@
-"""Units on their way through a queue: what a worker somewhere needs to fetch one, as a line of JSON.
+"""Send units through a queue: an item is a line of JSON with all that a worker elsewhere needs to fetch the unit.
 
 A plan is written as items; whoever gets some of them, from a file, a pipe or a message, fetches these units and tells
 what became of each. Nobody keeps a ledger, so that a item may be delivered more than once: the same unit gives the
@@ -32,7 +32,7 @@ _TOLD = ("id", "name", *RECORD_COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class WorkItem:
-    """A unit, and whose it is.
+    """A unit, and the command that planned it.
 
     Attributes:
         job: words of the command that planned it, from the verb on.
@@ -47,7 +47,7 @@ class WorkItem:
     signature: str | None = None
 
     def to_json(self) -> str:
-        """One line."""
+        """Return the item as a line."""
         planned = self.planned
         content = {
             "id": planned.id,
@@ -62,7 +62,7 @@ class WorkItem:
 
     @classmethod
     def from_json(cls, line: str) -> WorkItem:
-        """What :meth:`to_json` wrote.
+        """Parse a line of :meth:`to_json`.
 
         Raises:
             UsageError: if it is something else.
@@ -99,7 +99,7 @@ def units_of_items(recipe: Recipe, items: Sequence[WorkItem]) -> list[WorkUnit]:
 
 
 def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterator[WorkItem]:
-    """Plans, and gives the plan as items.
+    """Plan, and yield the units as items.
 
     Args:
         recipe: what to plan.
@@ -120,7 +120,7 @@ def plan_items(recipe: Recipe, config: RunConfig, job: Sequence[str]) -> Iterato
 
 
 def fetch_items(recipe: Recipe, config: RunConfig, items: Sequence[WorkItem], place: str) -> list[dict[str, Any]]:
-    """Fetches what was delivered.
+    """Fetch the units of items.
 
     Args:
         recipe: that planned it.
@@ -152,7 +152,7 @@ def _outcome(record: dict[str, Any], files: list[dict[str, Any]]) -> dict[str, A
 
 
 def _file(row: Sequence[Any]) -> dict[str, Any]:
-    """One of several files of a unit: a row of :meth:`Ledger.unit_files`, from the layer on."""
+    """Return one of several files of a unit, from a row of :meth:`Ledger.unit_files`, from the layer on."""
     layer, name, size, sha256, facts = row
     return _given({"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(facts)})
 
@@ -162,7 +162,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_work_items(lines: Iterable[str]) -> Iterator[WorkItem]:
-    """Tickets, a line each; empty lines are skipped.
+    """Yield the items in lines; empty lines are skipped.
 
     Raises:
         UsageError: naming the line.

@@ -1,4 +1,4 @@
-"""A worker: turns units into staged files and records."""
+"""Fetch units in a worker: turn them into staged files and records."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Worker:
         self._fetcher = Fetcher(connection, spec.method, self._recipe_code)
 
     def execute(self, task: WorkUnit) -> Outcome:
-        """Fetches one unit. Whatever goes wrong becomes part of the outcome."""
+        """Fetch a unit. Errors become part of the outcome."""
         began = time.monotonic()
         with self._transport.metered(logs=self._spec.logs) as usage:
             try:
@@ -105,7 +105,7 @@ class Worker:
         return replace(outcome, mismatches=mismatches) if mismatches else outcome
 
     def _attempt(self, task: WorkUnit, usage: Usage) -> Outcome:
-        """Fetches one unit; a few times if eechips itself fails, as that may be for want of memory, for example."""
+        """Fetch a unit; repeat it a few times after internal errors, which may be due to lack of memory."""
         left = min(_INTERNAL_REPEATS, self._spec.policy.retries)
         while True:
             try:
@@ -148,7 +148,7 @@ class Worker:
         return Outcome(task.position, record, staged, is_exclusive=is_exclusive)
 
     def _fetch_layers(self, task: WorkUnit, results: Mapping[str, Any]) -> Outcome:
-        """Fetches all layers of a unit before the first is written: there are all of them, or none."""
+        """Fetch all layers of a unit before the first is written, so that all exist or none."""
         if not results:
             raise RecipeError("get_result returned a mapping without a single result")
         check_layers({str(layer) for layer in results})
@@ -191,7 +191,7 @@ class Worker:
         )
 
     def _is_unwanted(self, *facts: Facts) -> bool:
-        """Whether results, of which one has no valid pixel, are to have no files."""
+        """Return whether to write no files, as a result has no valid pixel."""
         return not self._spec.keeps_empty and any(is_empty(each) for each in facts)
 
     def _put(self, task: WorkUnit, files: Sequence[tuple[str, bytes]]) -> list[Staged]:
@@ -216,12 +216,12 @@ class Worker:
         return staged
 
     def _own_name(self, task: WorkUnit, result: Any) -> str | None:
-        """The name that a recipe has given to a result, if it has."""
+        """Return the name that a recipe gave to a result, if any."""
         name = result.name if isinstance(result, (Chip, Table)) else None
         return f"{name}-{task.id[:ID_LENGTH]}" if name is not None and self._spec.appends_id else name
 
     def _is_exclusive(self, result: Any) -> bool:
-        """Whether nothing of the work was left to do outside the recipe's turn."""
+        """Return whether the recipe has done all the work itself, so that no other unit could be fetched meanwhile."""
         results = result.values() if isinstance(result, Mapping) else (result,)
         is_left = any(isinstance(each, Chip) or (isinstance(each, Table) and not each.is_made) for each in results)
         return not self._is_concurrent and not is_left

@@ -1,1 +1,1 @@
-"""What carries units out: processes of this machine, its threads, or a cluster."""
+"""Executors: processes, threads, a Dask cluster or a Beam pipeline. :mod:`.executor` defines the interface."""

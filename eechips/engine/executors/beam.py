@@ -48,7 +48,7 @@ _CANCEL_TIMEOUT = 10.0  # seconds that it gets to be cancelled
 
 
 class BeamExecutor(Executor[WorkerHandle]):
-    """Beam pipelines, one after the other: all units that there are to do at a time are one's.
+    """Execute units in Beam pipelines, one after the other. All units that are ready at a time form one pipeline.
 
     Args:
         spec: of the run; its store publishes results immediately.
@@ -122,11 +122,11 @@ class BeamExecutor(Executor[WorkerHandle]):
             self._clear()
 
     def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
-        """Workers are the runner's business."""
+        """Do nothing: the runner starts the workers."""
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
-        """Waits until something is told, or for so many seconds.
+        """Wait for outcomes, for ``timeout`` seconds at most.
 
         Raises:
             ConfigurationError: if pipelines do not work at all.
@@ -148,7 +148,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         return events + self._end(handle, running, is_lost=is_lost) if has_ended or is_lost else events
 
     def kill(self) -> None:
-        """Ends the pipeline. What its workers have told is there for the next run."""
+        """End the pipeline. The next run recovers the outcomes that its workers have written."""
         if self._running is not None:
             self._running.stop("now")
             self._running.kill()
@@ -156,7 +156,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         self._handles[0].tasks.clear()
 
     def _dispatch(self, handle: WorkerHandle, task: WorkUnit) -> None:
-        """It waits until no further task comes."""
+        """Do nothing: the pipeline starts when no further task comes."""
 
     def _capacity(self, handle: WorkerHandle) -> int:
         return 0 if self._running is not None else _MOST_TASKS
@@ -172,7 +172,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         self._running = _Pipeline(job, self._scratch / f"{queue.token}.pickle", self._log, look, self._clock)
 
     def _collect(self, handle: WorkerHandle, running: _Pipeline, *, is_over: bool) -> list[Finished | Lost]:
-        """What was told since the last time."""
+        """Return the events since the previous call."""
         events: list[Finished | Lost] = []
         for batch in running.batches(is_over=is_over):
             if batch.tally is not None:
@@ -186,7 +186,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         return events
 
     def _end(self, handle: WorkerHandle, running: _Pipeline, *, is_lost: bool) -> list[Finished | Lost]:
-        """What becomes of the tasks that a pipeline has not done.
+        """Return the events of the tasks that a pipeline has not completed.
 
         Raises:
             UsageError: if Beam does not take its options.
@@ -216,7 +216,7 @@ class BeamExecutor(Executor[WorkerHandle]):
         return suspects or [Lost(task, reason, blame=False) for task in left]
 
     def _clear(self) -> None:
-        """Removes file_queues of which everything is in the ledger by now."""
+        """Remove file queues whose outcomes are all in the ledger."""
         while self._settled:
             queue = self._settled.pop()
             queue.clear()
@@ -224,7 +224,7 @@ class BeamExecutor(Executor[WorkerHandle]):
 
 
 class _Pipeline:
-    """A pipeline that was submitted.
+    """A submitted pipeline.
 
     Args:
         job: what it is.
@@ -252,12 +252,12 @@ class _Pipeline:
 
     @property
     def is_wrong(self) -> bool:
-        """Whether there is no pipeline, because of its options."""
+        """Whether the pipeline did not start, because of its options."""
         return self._process.returncode == WRONG
 
     @property
     def failure(self) -> str | None:
-        """Why it failed, if it did."""
+        """Why it failed; None if it did not."""
         if self._process.returncode == 0:
             return None
         try:
@@ -268,7 +268,7 @@ class _Pipeline:
 
     @property
     def has_lost_worker(self) -> bool:
-        """Whether a worker process of this machine is no more. Beam's own runner would wait for it.
+        """Whether a worker process of this machine has ended. Beam's own runner would wait for it.
 
         The process that submits sees those that end with an error; others count once they have told of themselves.
         """
@@ -280,17 +280,17 @@ class _Pipeline:
         )
 
     def number_of(self, worker: str) -> int:
-        """A number for a worker: 0, 1, 2 in the order in which they were heard of."""
+        """Return the number of a worker: 0, 1, 2 in the order of their first batches."""
         return list(self._workers).index(worker)
 
     def has_ended(self, timeout: float) -> bool:
-        """Waits for its end, for so many seconds at most; whether it has come."""
+        """Wait for the end, for ``timeout`` seconds at most; return whether the pipeline has ended."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout)
         return self._process.returncode is not None
 
     def batches(self, *, is_over: bool) -> list[OutcomeBatch]:
-        """What was told since the last time, if it is time to look.
+        """Return the batches since the previous call, if it is time to list them.
 
         Args:
             is_over: whether nothing more will be told.
@@ -308,13 +308,13 @@ class _Pipeline:
         return found
 
     def stop(self, how: StopMode) -> None:
-        """Tells the workers to stop, once."""
+        """Make the workers stop, once."""
         if self._told != how:
             self._told = how
             self.queue.stop(how)
 
     def kill(self) -> None:
-        """Cancels it; ends what of it runs here."""
+        """Cancel the pipeline, and kill its processes on this machine."""
         if self._process.poll() is None:
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -327,7 +327,7 @@ class _Pipeline:
 
 
 def _with_defaults(options: tuple[str, ...], size: int) -> tuple[str, ...]:
-    """Options of Beam; those of processes of this machine, one for each core, unless they say what else."""
+    """Return the options of Beam; by default one worker process on this machine for each core."""
     if {option.partition("=")[0] for option in options} & _TELLING:
         return options
     workers = min(size, os.cpu_count() or 1)

@@ -1,4 +1,4 @@
-"""Submits a pipeline, in a process of its own, and stays until it has ended: ``python -m … FILE``.
+"""Submit a pipeline in a separate process, and wait for its end: ``python -m … FILE``.
 
 Beam starts threads, servers and processes that only its own end gets rid of. So what submits is a process with a
 session of its own: Ctrl-C in the terminal does not reach it, and whoever kills its process group leaves nothing behind.
@@ -38,7 +38,7 @@ _WORKER_THREAD = "run_worker"  # Beam's name for the threads that each wait for 
 
 
 class Partitions(beam.DoFn):
-    """Works at the partitions of a bundle, all at once, when it has seen all of them.
+    """Process the partitions of a bundle concurrently, once all are known.
 
     Args:
         make_worker: pickled function that makes the worker of a process.
@@ -50,31 +50,31 @@ class Partitions(beam.DoFn):
         self._make_worker, self._queue, self._parent, self._shared = make_worker, queue, parent, Shared()
 
     def setup(self) -> None:
-        """Joins the worker of the process."""
+        """Connect the worker of this process."""
         if self._parent is not None:
             _end_with_parent(self._parent)
         self._worker: BeamWorker = self._shared.acquire(lambda: pickle.loads(self._make_worker)())
         self._worker.enter()
 
     def teardown(self) -> None:
-        """Leaves the worker."""
+        """Disconnect the worker of this process."""
         self._worker.leave()
 
     def start_bundle(self) -> None:
-        """Begins a bundle."""
+        """Begin a bundle."""
         self._partitions: list[int] = []
 
     def process(self, partition: int) -> None:
-        """Takes note of a partition."""
+        """Add a partition to the bundle."""
         self._partitions.append(partition)
 
     def finish_bundle(self) -> None:
-        """Works."""
+        """Process the partitions."""
         process_partitions(self._worker, self._queue, self._partitions)
 
 
 def parse(options: Sequence[str]) -> PipelineOptions:
-    """Beam's options.
+    """Parse the options of Beam.
 
     Args:
         options: as on a command line.
@@ -95,7 +95,7 @@ def parse(options: Sequence[str]) -> PipelineOptions:
 
 
 def build(job: PipelineJob, options: PipelineOptions) -> beam.Pipeline:
-    """Makes the pipeline."""
+    """Build the pipeline."""
     # DirectRunner would look for another runner on the network first.
     runner = "apache_beam.runners.portability.fn_api_runner.FnApiRunner" if job.is_local else None
     parent = pipe_of_parent() if job.is_local else None
@@ -111,14 +111,14 @@ def build(job: PipelineJob, options: PipelineOptions) -> beam.Pipeline:
 
 
 def pipe_of_parent() -> tuple[int, int]:
-    """Device and inode of standard input. Worker processes inherit it, and the parent alone holds its other end."""
+    """Return device and inode of standard input. Worker processes inherit it; only the parent holds the other end."""
     about = os.fstat(sys.stdin.fileno())
     return about.st_dev, about.st_ino
 
 
 @functools.cache
 def _end_with_parent(parent: tuple[int, int]) -> None:
-    """Has this worker process, and all others of its group, end when the parent does."""
+    """Make this worker process, and all others of its group, end when the parent does."""
 
     def watch() -> None:
         while os.read(sys.stdin.fileno(), 1):
@@ -130,22 +130,22 @@ def _end_with_parent(parent: tuple[int, int]) -> None:
 
 
 class _Ends:
-    """Ends the pipeline when this process is told to, or its parent is gone."""
+    """End the pipeline on SIGTERM, or when the parent ends."""
 
     def __init__(self) -> None:
         self.result: Any = None
 
     def watch(self) -> None:
-        """Waits for the end of the parent, which holds the other end of standard input."""
+        """Wait for the end of the parent, which holds the other end of standard input."""
         sys.stdin.buffer.read()
         self.end()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Of SIGTERM."""
+        """Handle SIGTERM."""
         self.end()
 
     def end(self) -> None:
-        """Cancels what runs elsewhere; ends what runs here."""
+        """Cancel the pipeline, and end its processes on this machine."""
         if self.result is not None:
             with contextlib.suppress(Exception):  # whatever it says, this process ends
                 self.result.cancel()
@@ -162,7 +162,7 @@ def _ending() -> Iterator[_Ends]:
 
 @contextlib.contextmanager
 def _ending_with_workers() -> Iterator[None]:
-    """Ends this process when a worker process of this machine dies: the runner would wait for it for ever."""
+    """End this process when a worker process of this machine dies: the runner would wait for it forever."""
     before = threading.excepthook
 
     def handle(failure: threading.ExceptHookArgs) -> None:
@@ -179,7 +179,7 @@ def _ending_with_workers() -> Iterator[None]:
 
 
 def main(path: Path) -> int:
-    """Submits what is in a file.
+    """Submit the pipeline in a file.
 
     Returns:
         The exit status.

@@ -1,4 +1,4 @@
-"""What is given to the process that submits a pipeline."""
+"""Describe a pipeline to the process that submits it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOST = 3
 
 @dataclass(frozen=True, slots=True)
 class PipelineJob:
-    """A pipeline.
+    """A pipeline to submit.
 
     Attributes:
         spec: of the run.
@@ -45,11 +45,11 @@ class PipelineJob:
 
     @property
     def is_local(self) -> bool:
-        """Whether it is for Beam's own runner, whose workers are on this machine."""
+        """Whether Beam's own runner executes it, with workers on this machine."""
         parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         parser.add_argument("--runner", default=LOCAL_RUNNERS[0])
         return parser.parse_known_args(self.options)[0].runner in LOCAL_RUNNERS
 
     def save(self, path: Path) -> None:
-        """Writes it to a file; it appears whole."""
+        """Write the job to a file, atomically."""
         write_file(path, cloudpickle.dumps(self))

@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster, on this machine or on many.
+"""Execute units in the workers of a Dask cluster, on one machine or many.
 
 Every worker has a share of the project's slots and of its rate, which travels with each task. Together the slots are
 the limit that the parent has learned from what the workers tell with every result. Tasks are sent to a worker of our
@@ -65,7 +65,7 @@ class _DaskHandle(WorkerHandle):
 
 
 class DaskExecutor(Executor[_DaskHandle]):
-    """A Dask cluster. Use it in a ``with`` block.
+    """Execute units in a Dask cluster. Use it in a ``with`` block.
 
     Args:
         spec: of the run.
@@ -154,12 +154,12 @@ class DaskExecutor(Executor[_DaskHandle]):
         self._stack.close()
 
     def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
-        """Divides the slots; workers come and go by themselves."""
+        """Divide the slots among the workers, which come and go by themselves."""
         self._slots, self._is_exclusive = slots, exclusive
         return False
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
-        """Waits until a task is done, or for so many seconds.
+        """Wait until a task is finished, for ``timeout`` seconds at most.
 
         Raises:
             ConfigurationError: if no worker can begin.
@@ -177,7 +177,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return events + self._overdue()
 
     def kill(self) -> None:
-        """Cancels what is under way."""
+        """Cancel everything that is under way."""
         self._cancel([future for seat in self._handles for future in seat.futures.values()])
         for seat in self._handles:
             seat.tasks.clear()
@@ -206,7 +206,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return math.ceil(self._slots * self._share(handle).slots / max(1, self.throttle.limit))
 
     def _share(self, handle: _DaskHandle) -> QuotaShare:
-        """The share of a worker: as many slots as every other's, or one more, and its part of the rate."""
+        """Return the share of a worker: an equal part of the slots and of the rate."""
         whole, rest = divmod(self.throttle.limit, len(self._handles))
         rate = None if self._spec.rate is None else self._spec.rate / len(self._handles)
         return QuotaShare(whole + (self._handles.index(handle) < rest), rate, self.throttle.rejected_of(handle.number))
@@ -236,7 +236,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return events
 
     def _gathered(self, good: list[tuple[_DaskHandle, Any]]) -> list[tuple[Outcome, UsageDelta]]:
-        """The results of tasks that are done. One that was lost with its worker is left out: each says whose it is.
+        """Return the results of finished tasks, without those that were lost with their worker.
 
         Dask waits for such a result until it has been computed again: for ever, as no other worker may do that.
 
@@ -260,13 +260,13 @@ class DaskExecutor(Executor[_DaskHandle]):
         return found
 
     def _cancel(self, futures: list[Any]) -> None:
-        """Cancels futures; those of a client that was closed are cancelled already."""
+        """Cancel futures; those of a closed client are cancelled already."""
         if futures:
             with contextlib.suppress(distributed.client.ClosedClientError):
                 self._client.cancel(futures, force=True)
 
     def _identity(self) -> dict[str, Any] | None:
-        """What the scheduler says of itself and its workers; None while the connection to it is broken.
+        """Return what the scheduler reports of itself and its workers; None while the connection is broken.
 
         Raises:
             ClusterLostError: if it is gone, or another has taken its place.
@@ -279,7 +279,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return known
 
     def _ask(self, operation: str, patience: float, **arguments: Any) -> Any:
-        """Has the scheduler do something; None if the connection is broken.
+        """Send a request to the scheduler; return None if the connection is broken.
 
         Raises:
             ClusterLostError: if it is gone, or does not answer.
@@ -304,7 +304,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return f" at {self._scheduler}" if self._scheduler else ""
 
     def _refuse_secrets(self, addresses: list[str]) -> None:
-        """Refuses to send secrets that were given to the recipe, unless nobody can read along.
+        """Raise an error if secrets of the recipe would be sent over a connection without encryption.
 
         Raises:
             ConfigurationError: if there are any, and one of the addresses is of another machine and not encrypted.
@@ -319,7 +319,7 @@ class DaskExecutor(Executor[_DaskHandle]):
             )
 
     def _reason(self, future: Any) -> str:
-        """Why a task has no result.
+        """Return why a task has no result.
 
         Raises:
             ConfigurationError: if the workers are to blame, not the task.
@@ -335,7 +335,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return f"{type(error).__name__}: {error}"
 
     def _look(self) -> list[Finished | Lost]:
-        """Takes note of who has come and who has gone.
+        """Update the list of workers.
 
         Raises:
             ClusterLostError: if the scheduler is gone, or all workers have been for long.
@@ -363,7 +363,7 @@ class DaskExecutor(Executor[_DaskHandle]):
         return events
 
     def _disconnect(self) -> list[Finished | Lost]:
-        """Takes back what every worker has: with its connection the scheduler has forgotten our tasks."""
+        """Take all tasks back: without its connection the scheduler has forgotten them."""
         tasks = [task for seat in self._handles for task, _ in seat.tasks.values()]
         for seat in list(self._handles):
             self._remove(seat, "", set())
@@ -402,7 +402,7 @@ class DaskExecutor(Executor[_DaskHandle]):
 
 
 def execute(plugin: str, task: WorkUnit, share: QuotaShare) -> tuple[Outcome, UsageDelta]:
-    """Executes a task in a worker of the cluster.
+    """Execute a task in a worker of the cluster.
 
     Args:
         plugin: name of the :class:`Membership` that made it ours.
@@ -415,7 +415,7 @@ def execute(plugin: str, task: WorkUnit, share: QuotaShare) -> tuple[Outcome, Us
 
 
 class Membership(distributed.WorkerPlugin):
-    """The plugin that makes a worker of a cluster one of a run.
+    """The plugin that connects a worker of a cluster to a run.
 
     Args:
         spec: of the run.
@@ -432,21 +432,21 @@ class Membership(distributed.WorkerPlugin):
 
     @staticmethod
     def name_of(spec: WorkerSpec) -> str:
-        """The name by which workers know it."""
+        """Return the name of the plugin."""
         return f"eechips-{spec.token}"
 
     def setup(self, worker: distributed.Worker) -> None:
-        """Called by the worker."""
+        """Set the plugin up; called by the worker."""
         self._opening = threading.Lock()
         self._others = [p for p in worker.plugins.values() if isinstance(p, Membership) and p is not self]
 
     def teardown(self, worker: distributed.Worker) -> None:
-        """Called by the worker when the run is over."""
+        """Close the worker when the run is over; called by the worker."""
         if self._host is not None:
             self._host.close()
 
     def host(self) -> DaskWorker:
-        """What works, made when it is needed first.
+        """Return the worker of the run, which is started on first use.
 
         Raises:
             ConfigurationError: if it cannot work here.
@@ -471,7 +471,7 @@ async def _request(client: Any, operation: str, arguments: dict[str, Any]) -> An
 
 
 def _was_disconnected(future: Any) -> bool:
-    """Whether a future was cancelled because the client lost its connection."""
+    """Return whether a future was cancelled because the client lost its connection."""
     if future.status != "cancelled":
         return False
     try:
@@ -482,12 +482,12 @@ def _was_disconnected(future: Any) -> bool:
 
 
 def _is_private(address: str) -> bool:
-    """Whether nobody can read what is sent to an address of Dask's."""
+    """Return whether a connection to an address of Dask is encrypted or local."""
     return urlsplit(address).scheme in _ENCRYPTED or is_loopback(address)
 
 
 def _log_file(path: Path) -> logging.Handler:
-    """What writes to a file, which is made when there is something."""
+    """Return a handler that writes to a file, which is created with the first message."""
     handler = logging.FileHandler(path, delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter(_LOG_FORMAT))
     return handler
@@ -495,7 +495,7 @@ def _log_file(path: Path) -> logging.Handler:
 
 @contextlib.contextmanager
 def _connect(scheduler: str | None, size: int, log: Path) -> Iterator[distributed.Client]:
-    """A client of a scheduler, or of a cluster that is started for the duration of the block."""
+    """Yield a client of a scheduler, or of a cluster that is started for the duration of the block."""
     with contextlib.ExitStack() as stack:
         if scheduler is None:
             # Of worker processes, whose standard error is ours.
@@ -519,7 +519,7 @@ def _connect(scheduler: str | None, size: int, log: Path) -> Iterator[distribute
 
 
 def _logging_config(log: Path) -> dict[str, Any]:
-    """What logging is configured by in another process, so that it writes to the same file."""
+    """Return the configuration of logging for other processes, so that they write to the same file."""
     handler = {"class": "logging.FileHandler", "filename": str(log), "delay": True, "formatter": "plain"}
     return {
         "version": 1,

@@ -1,4 +1,4 @@
-"""Supervised worker processes on this machine, replaced when they die or hang."""
+"""Execute units in worker processes on this machine, which are replaced when they die or hang."""
 
 from __future__ import annotations
 
@@ -62,13 +62,13 @@ class _ProcessHandle(WorkerHandle):
 
 
 def worker_context() -> BaseContext:
-    """The way to start workers here: from a fork server, which shares memory; anew where there is none."""
+    """Return the start method of workers: a fork server, which shares memory, or spawn where there is none."""
     methods = multiprocessing.get_all_start_methods()
     return multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
 
 
 class ProcessExecutor(Executor[_ProcessHandle]):
-    """Worker processes on this machine.
+    """Execute units in worker processes on this machine.
 
     Args:
         context: of the processes; the one the throttle was made with.
@@ -134,7 +134,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         self._selector.close()
 
     def scale(self, slots: int, tasks: int, *, exclusive: bool) -> bool:
-        """Starts a few workers, if fewer are there than are needed."""
+        """Start a few workers, if fewer run than are needed."""
         wanted = min(self._size, tasks)
         if exclusive:
             wanted, self._tasks_each = min(wanted, slots), 1
@@ -149,7 +149,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         return True
 
     def wait(self, timeout: float) -> list[Finished | Lost]:
-        """Waits until something happens, or for so many seconds.
+        """Wait for events, for ``timeout`` seconds at most.
 
         Raises:
             ConfigurationError: if workers cannot start at all.
@@ -162,7 +162,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         return events + self._overdue()
 
     def kill(self) -> None:
-        """Ends every worker at once."""
+        """Kill every worker."""
         for each in self._handles:
             _kill(each)
         for each in list(self._handles):
@@ -209,7 +209,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
         return events
 
     def _lose(self, each: _ProcessHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
-        """Buries a worker; ``late`` are the positions of the tasks it was ended for."""
+        """Remove a worker; ``late`` are the positions of the tasks for which it was killed."""
         self._remove(each)
         if not each.is_ready and each.attempt == self._broken_starts:
             self._broken(reason)
@@ -221,7 +221,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             raise ConfigurationError(f"worker processes do not start: {reason}")
 
     def _start(self) -> bool:
-        """Starts a worker; False if the fork server died meanwhile, or the system starts no process now."""
+        """Start a worker; return False if the fork server died, or the system starts no process now."""
         seat = self._free_seats[-1]
         ours, theirs = self._context.Pipe()
         try:
@@ -271,7 +271,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
 
 
 def _kill(worker: _ProcessHandle) -> None:
-    """Kills a worker; ``Process.kill`` does nothing once the fork server has died."""
+    """Kill a worker; ``Process.kill`` does nothing once the fork server has died."""
     worker.process.kill()
     if worker.process.exitcode == _UNKNOWN_STATUS:
         with contextlib.suppress(ProcessLookupError):
@@ -279,7 +279,7 @@ def _kill(worker: _ProcessHandle) -> None:
 
 
 def _await_end(pipe: Pipe) -> None:
-    """Reads a pipe to its end, for some seconds at most: the process at the other end has ended then."""
+    """Read a pipe to its end, for some seconds at most: the process at the other end has ended then."""
     with contextlib.suppress(EOFError, OSError):
         while pipe.poll(_STOP_TIMEOUT):
             pipe.recv()
@@ -292,7 +292,7 @@ def _ending(code: int | None) -> str:
 
 
 def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -> None:
-    """Starts the fork server, which loads everything that workers share; one that runs already stays as it is.
+    """Start the fork server, which loads what workers share, unless it runs already.
 
     One that has died, such as by the system when memory was short, is started again.
 
@@ -337,7 +337,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
 
 
 def track_semaphores(throttle: Throttle) -> None:
-    """Registers a throttle's semaphores again: a resource tracker that took the place of one that died lacks them.
+    """Register a throttle's semaphores again, as a resource tracker that was restarted does not know them.
 
     It would write a traceback to the terminal for each name that it does not know when it is released.
     """
@@ -347,12 +347,12 @@ def track_semaphores(throttle: Throttle) -> None:
 
 
 def _ignore_lost_tracker() -> None:
-    """Hides the warning that multiprocessing's resource tracker was started again; nothing of ours is lost by it."""
+    """Hide the warning that multiprocessing's resource tracker was restarted, which has no consequence here."""
     warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
 
 
 def _settle_sockets() -> None:
-    """Has multiprocessing put its sockets where their paths are short enough, once for the process."""
+    """Make multiprocessing create its sockets where their paths are short enough, once per process."""
     if len(os.fsencode(tempfile.gettempdir())) <= _LONGEST_FOLDER:
         return
     before, tempfile.tempdir = tempfile.tempdir, _SHORT_FOLDER
@@ -364,7 +364,7 @@ def _settle_sockets() -> None:
 
 @contextlib.contextmanager
 def _without_main(recipe: Recipe) -> Iterator[None]:
-    """Keeps multiprocessing from running the user's script again in every worker.
+    """Keep multiprocessing from running the user's script again in every worker.
 
     It would do so to unpickle what is defined there; that is needed only for a recipe whose class is.
     """
