@@ -1,7 +1,7 @@
-"""Decoding and evaluating expression graphs.
+"""Decode and evaluate expression graphs.
 
-The form is that of https://developers.google.com/earth-engine/reference/rest/v1/Expression: a result key, and values
-by key; each value is a constant, a list, a dictionary, a call, a function definition, or a reference.
+An expression has a result key, and values by key. Each value is a constant, a list, a dictionary, a call, a function
+definition or a reference: https://developers.google.com/earth-engine/reference/rest/v1/Expression.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _KINDS = frozenset(
         "valueReference",
     )
 )
-# Asking for a dictionary first is several times as fast: that is what JSON is decoded to.
+# dict comes first: JSON is decoded to it, and the check is several times as fast.
 _OBJECT = (dict, Mapping)
 
 
-_EXACT = 2**53  # integers beyond it are not all doubles
+_EXACT = 2**53  # doubles do not hold every integer beyond it
 _INT64 = 2**63
 
 
 def _complete(error: Error) -> Error:
-    """Marks an error whose message needs no function's name before it."""
+    """Mark an error whose message needs no function name before it."""
     error.named = True  # type: ignore[attr-defined]
     return error
 
@@ -58,11 +58,11 @@ def _invalid(reason: str) -> InvalidError:
     return _complete(InvalidError(f"Invalid expression: {reason}"))
 
 
-def _constant(value: Any) -> Value:
-    """A constant as Earth Engine reads it: its numbers are doubles, and whole ones integers again.
+def _decode_constant(value: Any) -> Value:
+    """Decode a constant as Earth Engine does: numbers become doubles, whole doubles become integers again.
 
     Raises:
-        InvalidError: if it holds a number that JSON does not have.
+        InvalidError: if it holds a number that is not finite.
     """
     if isinstance(value, int) and abs(value) > _EXACT:
         value = float(value) if abs(value) < 10**308 else math.inf
@@ -71,14 +71,14 @@ def _constant(value: Any) -> Value:
             raise _invalid("constants must be finite.")
         return int(value) if value.is_integer() and -_INT64 <= value < _INT64 else value
     if isinstance(value, list):
-        return [_constant(item) for item in value]
+        return [_decode_constant(item) for item in value]
     if isinstance(value, _OBJECT):
-        return {key: _constant(item) for key, item in value.items()}
+        return {key: _decode_constant(item) for key, item in value.items()}
     return value
 
 
-def _integer(digits: Any) -> int:
-    """An ``integerValue``: the digits of a 64-bit integer."""
+def _decode_integer(digits: Any) -> int:
+    """Decode an ``integerValue``: the digits of a 64-bit integer."""
     try:
         number = int(digits) if isinstance(digits, str) and len(digits) <= 20 else None
     except ValueError:
@@ -88,8 +88,8 @@ def _integer(digits: Any) -> int:
     return number
 
 
-def _opened(node: Any) -> tuple[str, Any]:
-    """Kind and content of a node, whose form is checked.
+def _open_node(node: Any) -> tuple[str, Any]:
+    """Check the form of a node; return its kind and content.
 
     Raises:
         InvalidError: if the node is malformed.
@@ -129,7 +129,7 @@ _FORMS: Mapping[str, Callable[[Any], bool]] = {
 
 
 def _children(kind: str, content: Any) -> Iterator[Any]:
-    """The nodes inside a node."""
+    """Yield the nodes inside a node."""
     if kind == "arrayValue":
         yield from content.get("values", ())
     elif kind == "dictionaryValue":
@@ -139,16 +139,16 @@ def _children(kind: str, content: Any) -> Iterator[Any]:
 
 
 @runtime_checkable
-class _Named(Protocol):
-    """What may be called with named values: functions of the graph, and algorithms that functions return."""
+class _NamedCallable(Protocol):
+    """A value that can be called with named values: a function of the graph, or one that a function returned."""
 
     def by_name(self, values: Mapping[str, Value]) -> Value:
-        """Calls it."""
+        """Call it."""
         ...
 
 
 class _Closure:
-    """A function of the graph, with the scope that it was defined in."""
+    """A function of the graph, with the scope of its definition."""
 
     __slots__ = ("_call", "names")
 
@@ -157,11 +157,11 @@ class _Closure:
         self._call = call
 
     def __call__(self, *values: Value) -> Value:
-        """Calls the function with values in the order of its arguments; those left over are dropped."""
+        """Call the function with values in the order of its arguments. Surplus values are dropped."""
         return self._call(dict(zip(self.names, values, strict=False)))
 
     def by_name(self, values: Mapping[str, Value]) -> Value:
-        """Calls the function with named values."""
+        """Call the function with named values."""
         unknown = values.keys() - set(self.names)
         if unknown:
             raise _invalid(f"the function has no argument '{min(unknown)}'.")
@@ -169,7 +169,7 @@ class _Closure:
 
 
 class _Scope:
-    """Arguments of a function that is being called, and what was evaluated for that call."""
+    """Arguments of a function call, and the values evaluated for it."""
 
     __slots__ = ("arguments", "memo", "parent")
 
@@ -188,13 +188,13 @@ class _Scope:
 
 
 class Evaluator:
-    """Evaluates one expression. Values that several nodes refer to are evaluated once."""
+    """Evaluates one expression. A value that several nodes refer to is evaluated once."""
 
     def __init__(self, expression: Node, context: Context) -> None:
-        """Checks the outer form of an expression.
+        """Check the outer form of an expression.
 
         Raises:
-            InvalidError: if it is no expression.
+            InvalidError: if it is not an expression.
         """
         values = expression.get("values") if isinstance(expression, Mapping) else None
         result = expression.get("result") if isinstance(expression, Mapping) else None
@@ -208,10 +208,10 @@ class Evaluator:
         self._free: dict[str | int, frozenset[str]] = {}
 
     def evaluate(self) -> Value:
-        """The expression's value.
+        """Return the expression's value.
 
         Raises:
-            EarthEngineError: whatever a client is to be told.
+            EarthEngineError: with the message for the client.
         """
         return self._reference(self._result, _Scope({}, None))
 
@@ -234,16 +234,20 @@ class Evaluator:
 
     @staticmethod
     def _home(scope: _Scope, free: frozenset[str]) -> _Scope:
-        """The outermost scope in which a value with these free names is the same."""
+        """Return the outermost scope in which a value with these free names is the same."""
         while scope.parent is not None and not (free & scope.arguments.keys()):
             scope = scope.parent
         return scope
 
     def _free_names(self, key: str | int, node: Any) -> frozenset[str]:
-        """Names of arguments that a value depends on."""
+        """Return the names of the arguments that a value depends on."""
         if key not in self._free:
-            self._free[key] = frozenset()  # what a circular reference sees
-            self._free[key] = self._deep(lambda: self._free_in(node))
+            self._free[key] = frozenset()  # for circular references
+            self._descend()
+            try:
+                self._free[key] = self._free_in(node)
+            finally:
+                self._depth -= 1
         return self._free[key]
 
     def _free_under(self, key: str) -> frozenset[str]:
@@ -253,7 +257,7 @@ class Evaluator:
         names: set[str] = set()
         waiting = [node]
         while waiting:
-            kind, content = _opened(waiting.pop())
+            kind, content = _open_node(waiting.pop())
             waiting.extend(_children(kind, content))
             if kind == "argumentReference":
                 names.add(content)
@@ -265,64 +269,54 @@ class Evaluator:
                 names |= self._free_under(content["functionReference"])
         return frozenset(names)
 
-    def _deep(self, step: Callable[[], Any]) -> Any:
-        """Takes a step down the graph, unless it is nested too deeply."""
+    def _descend(self) -> None:
+        """Enter a nested node; the caller decrements ``_depth`` when it leaves.
+
+        Raises:
+            LimitError: if the graph is nested too deeply.
+        """
         self._depth += 1
         if self._depth > self._context.limits.depth:
             raise LimitError("Computation is too deeply nested.")
+
+    def _node(self, node: Any, scope: _Scope) -> Value:
+        """Evaluate a node."""
+        kind, content = _open_node(node)
+        if kind == "constantValue":
+            return _decode_constant(content)
+        if kind == "integerValue":
+            return _decode_integer(content)
+        if kind == "argumentReference":
+            return scope.look_up(content)
+        if kind == "functionDefinitionValue":
+            return self._closure(content, scope)
+        self._descend()
         try:
-            return step()
+            if kind == "valueReference":
+                return self._reference(content, scope)
+            if kind == "arrayValue":
+                return [self._node(item, scope) for item in content.get("values", ())]
+            if kind == "dictionaryValue":
+                return {key: self._node(item, scope) for key, item in content.get("values", {}).items()}
+            return self._call(node, content, scope)
         finally:
             self._depth -= 1
 
-    def _node(self, node: Any, scope: _Scope) -> Value:
-        kind, content = _opened(node)
-        if kind == "constantValue":
-            return _constant(content)
-        if kind == "integerValue":
-            return _integer(content)
-        if kind == "valueReference":
-            return self._deep(lambda: self._reference(content, scope))
-        if kind == "argumentReference":
-            return scope.look_up(content)
-        if kind == "arrayValue":
-            return self._deep(lambda: [self._node(item, scope) for item in content.get("values", ())])
-        if kind == "dictionaryValue":
-            return self._deep(lambda: {k: self._node(v, scope) for k, v in content.get("values", {}).items()})
-        if kind == "functionDefinitionValue":
-            return self._closure(content, scope)
-        return self._deep(lambda: self._call(node, content, scope))
-
     def _call(self, node: Any, call: Node, scope: _Scope) -> Value:
-        """The value of a call. One that needs no argument of the functions around it is made once for all elements:
-        the client writes a geometry into the body of every mapped function that uses it.
+        """Call a function.
+
+        A call that uses no argument of the enclosing functions is evaluated once for all elements: the client writes
+        a geometry into the body of every mapped function that uses it.
         """
         home = self._home(scope, self._free_names(id(node), node)) if scope.parent is not None else scope
-        if home is scope:
-            return self._invoke(call, scope)
-        if id(node) not in home.memo:
-            home.memo[id(node)] = self._invoke(call, home)
-        return home.memo[id(node)]
-
-    def _closure(self, definition: Node, scope: _Scope) -> _Closure:
-        body = definition["body"]
-
-        def call(values: Mapping[str, Value]) -> Value:
-            self._context.check_time()
-            return self._deep(lambda: self._reference(body, _Scope(values, scope)))
-
-        return _Closure(definition.get("argumentNames") or [], call)
-
-    def _invoke(self, call: Node, scope: _Scope) -> Value:
+        if home is not scope:
+            if id(node) not in home.memo:
+                home.memo[id(node)] = self._call(node, call, home)
+            return home.memo[id(node)]
         given = call.get("arguments") or {}
-        if "functionReference" not in call:
-            return self._builtin(call["functionName"], given, scope)
-        function = self._reference(call["functionReference"], scope)
-        if not isinstance(function, _Named):
-            raise _invalid("functionReference is not a function.")
-        return function.by_name({name: self._node(node, scope) for name, node in given.items()})
-
-    def _builtin(self, name: str, given: Mapping[str, Any], scope: _Scope) -> Value:
+        if "functionReference" in call:
+            return self._call_value(call["functionReference"], given, scope)
+        name = call["functionName"]
         signature = load_signatures().get(name)
         if signature is None:
             raise _complete(UnknownFunctionError(f"Unknown function: {name[:100]}."))
@@ -335,11 +329,32 @@ class Evaluator:
                 return implementation.call(self._context, **arguments)
             return implementation.call(**arguments)
         except EarthEngineError as error:
-            raise _named(error, name) from error
+            raise _add_name(error, name) from error
+
+    def _call_value(self, key: str, given: Mapping[str, Any], scope: _Scope) -> Value:
+        """Call a function that is a value of the graph."""
+        function = self._reference(key, scope)
+        if not isinstance(function, _NamedCallable):
+            raise _invalid("functionReference is not a function.")
+        return function.by_name({name: self._node(node, scope) for name, node in given.items()})
+
+    def _closure(self, definition: Node, scope: _Scope) -> _Closure:
+        body = definition["body"]
+
+        def call(values: Mapping[str, Value]) -> Value:
+            self._context.check_time()
+            self._descend()
+            try:
+                return self._reference(body, _Scope(values, scope))
+            finally:
+                self._depth -= 1
+
+        return _Closure(definition.get("argumentNames") or [], call)
 
     def _arguments(
         self, signature: Signature, implementation: Implementation, given: Mapping[str, Any], scope: _Scope
     ) -> dict[str, Value]:
+        """Evaluate the arguments of a call and convert them to the types of the signature."""
         unknown = given.keys() - {a.name for a in signature.arguments}
         if unknown:
             raise _complete(InvalidError(f"{signature.name}: Unrecognized argument '{min(unknown)}'."))
@@ -356,21 +371,21 @@ class Evaluator:
                     raise _complete(
                         InvalidError(f"{signature.name}: Parameter '{argument.name}' is required and may not be null.")
                     )
-                value = _constant(argument.default)
+                value = _decode_constant(argument.default)
             try:
                 arguments[name] = None if value is None else promote(value, argument.type, where)
             except TypeMismatchError as error:
                 raise _complete(error) from None
             except EarthEngineError as error:
-                raise _named(error, signature.name) from error
+                raise _add_name(error, signature.name) from error
         return arguments
 
     def _later(self, node: Any, scope: _Scope) -> Callable[[], Value]:
         return lambda: self._node(node, scope)
 
 
-def _named(error: EarthEngineError, name: str) -> EarthEngineError:
-    """Puts the function's name before a message that has none yet, as Earth Engine does."""
+def _add_name(error: EarthEngineError, name: str) -> EarthEngineError:
+    """Put the function's name before a message that has none yet, as Earth Engine does."""
     message = str(error)
     if getattr(error, "named", False) or message.startswith(("User memory", "Computation", "Collection query")):
         return error

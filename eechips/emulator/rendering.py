@@ -117,20 +117,7 @@ def _own_grid(image: Image) -> Grid:
     return grid
 
 
-class _TimedRender(Render):
-    """A pull of pixels that ends when the request's time is over."""
-
-    def __init__(self, context: Context) -> None:
-        super().__init__(context.limits.memory)
-        self._context = context
-
-    def read(self, bands: Sequence[Band], grid: Grid) -> list[Pixels]:
-        """See ``Render.read``."""
-        self._context.check_time()
-        return super().read(bands, grid)
-
-
-def _encoded(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid, form: str) -> ServiceResponse:
+def _encode(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid, form: str) -> ServiceResponse:
     if form == "PNG":
         return ServiceResponse(formats.png(bands, pixels), _MEDIA[form])
     if form == "JPEG":
@@ -143,20 +130,21 @@ def _encoded(bands: Sequence[Band], pixels: Sequence[Pixels], grid: Grid, form: 
     return ServiceResponse(formats.geotiff(bands, pixels, grid), _MEDIA["GEO_TIFF"])
 
 
-def _rendered(image: Image, grid: Grid, form: str, context: Context) -> ServiceResponse:
-    return _encoded(image.bands, _pulled(image.bands, grid, context), grid, form)
+def _render(image: Image, grid: Grid, form: str, context: Context) -> ServiceResponse:
+    return _encode(image.bands, _read(image.bands, grid, context), grid, form)
 
 
-def _pulled(bands: Sequence[Band], grid: Grid, context: Context) -> list[Pixels]:
-    """The pixels of bands; those of a large grid block by block: what is computed on the way is let go each time."""
+def _read(bands: Sequence[Band], grid: Grid, context: Context) -> list[Pixels]:
+    """Read bands on a grid, block by block where it is large: each block frees what it computed."""
+    budget = context.limits.memory
     if grid.width * grid.height <= _BLOCK * _BLOCK:
-        return _TimedRender(context).read(bands, grid)
+        return Render(budget, context.check_time).read(bands, grid)
     values = [np.zeros(grid.shape, formats.dtype_of(band.type)) for band in bands]
     masks: list[Mask] = [np.zeros(grid.shape, dtype=bool) for _ in bands]
     for row, column in product(range(0, grid.height, _BLOCK), range(0, grid.width, _BLOCK)):
         block = grid.window(column, row, min(_BLOCK, grid.width - column), min(_BLOCK, grid.height - row))
         place = (slice(row, row + block.height), slice(column, column + block.width))
-        for index, pixels in enumerate(_TimedRender(context).read(bands, block)):
+        for index, pixels in enumerate(Render(budget, context.check_time).read(bands, block)):
             values[index][place] = cast_values(pixels.values, values[index].dtype)
             if pixels.mask.dtype != bool and masks[index].dtype == bool:
                 masks[index] = masks[index].astype(np.float64)
@@ -191,7 +179,7 @@ def thumbnail_pixels(request: ServiceRequest, context: Context) -> ServiceRespon
         return _archive(body, image, form, context)
     grid = _thumbnail_grid(body, image)
     _check_download(image.bands, grid, context)
-    found = _rendered(image, grid, form, context)
+    found = _render(image, grid, form, context)
     ending = {"GEO_TIFF": "tif", "NPY": "npy"}.get(form)
     return found if ending is None else replace(found, filename=f"{_prefix(body, image)}.{ending}")
 
@@ -242,7 +230,7 @@ def _archive(body: Mapping[str, Any], image: Image, form: str, context: Context)
     for name, part in parts.items():
         grid = _thumbnail_grid(body, part)
         _check_download(part.bands, grid, context)
-        files.append((f"{name}.tif", _rendered(part, grid, "GEO_TIFF", context).content))
+        files.append((f"{name}.tif", _render(part, grid, "GEO_TIFF", context).content))
     return ServiceResponse(formats.zipped(files), "application/zip", f"{prefix}.zip")
 
 
@@ -268,7 +256,7 @@ def _pixels(body: Mapping[str, Any], image: Image, context: Context) -> ServiceR
         raise LimitError(f"The number of bands ({len(image.bands)}) must be less than or equal to {limits.bands}.")
     grid = pixel_grid(body.get("grid"), image, _region(body.get("region")))
     _check_size(image.bands, grid, limits.pixels_bytes, limits.pixels_side)
-    return _rendered(image, grid, form, context)
+    return _render(image, grid, form, context)
 
 
 def _region(geojson: Mapping[str, Any] | None) -> Geometry | None:
@@ -350,7 +338,7 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
     image = _visualized(_image(request.body, context), request.body.get("visualizationOptions"))
     edge = 2 * _HALF_WORLD / count / _TILE
     transform = Affine(edge, 0, -_HALF_WORLD + x * _TILE * edge, 0, -edge, _HALF_WORLD - y * _TILE * edge)
-    return _rendered(image, Grid(_MERCATOR, transform, _TILE, _TILE), form, context)
+    return _render(image, Grid(_MERCATOR, transform, _TILE, _TILE), form, context)
 
 
 # Filmstrips and animations
@@ -384,7 +372,7 @@ def video_pixels(request: ServiceRequest, context: Context) -> ServiceResponse:
     pictures = []
     for image, grid in frames:
         picture = np.zeros((height, width, 4), dtype=np.uint8)
-        picture[: grid.height, : grid.width] = formats.colours(image.bands, _pulled(image.bands, grid, context))
+        picture[: grid.height, : grid.width] = formats.colours(image.bands, _read(image.bands, grid, context))
         pictures.append(picture)
     return ServiceResponse(gif.write(pictures, pace), "image/gif")
 
@@ -420,7 +408,7 @@ def _strip(frames: Sequence[tuple[Image, Grid]], form: str, beside: bool, contex
             raise InvalidError("All images of a filmstrip must have the same number of bands.")
         end = start + (grid.width if beside else grid.height)
         part = (slice(0, grid.height), slice(start, end)) if beside else (slice(start, end), slice(0, grid.width))
-        for band, pixels in enumerate(_TimedRender(context).read(image.bands, grid)):
+        for band, pixels in enumerate(Render(context.limits.memory, context.check_time).read(image.bands, grid)):
             values[band][part], mask[band][part] = pixels.values, pixels.mask
         start = end
-    return _encoded(first.bands, [Pixels(v, m) for v, m in zip(values, mask, strict=True)], whole, form)
+    return _encode(first.bands, [Pixels(v, m) for v, m in zip(values, mask, strict=True)], whole, form)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -110,30 +110,33 @@ class Image:
 
 
 class Render:
-    """One pull of pixels: remembers what was read, and holds to the limits.
+    """One computation of pixels: caches what it reads and enforces the limits.
 
     Common subexpressions are read once per grid. Not shared between requests or threads.
 
     Attributes:
         budget: bytes that may be held at once.
+        check_time: called before every read; raises where the request's time is over.
     """
 
-    def __init__(self, budget: int = 2 << 30) -> None:
-        self._memory: dict[tuple[int, int, Grid], Pixels] = {}
-        self._alive: list[Raster] = []  # keeps id() of remembered rasters unique
+    def __init__(self, budget: int = 2 << 30, check_time: Callable[[], None] = lambda: None) -> None:
+        self.budget = budget
+        self.check_time = check_time
+        self._cache: dict[tuple[int, int, Grid], Pixels] = {}
+        self._alive: list[Raster] = []  # keeps id() of cached rasters unique
         self._notes: dict[tuple[Any, ...], Any] = {}
         self._held = 0
-        self.budget = budget
 
     def read(self, bands: Sequence[Band], grid: Grid) -> list[Pixels]:
-        """The pixels of bands on a grid, each raster asked once for all of its bands.
+        """Read bands on a grid. Each raster is read once for all of its bands.
 
         Raises:
             LimitError: if that would hold more memory than allowed.
         """
+        self.check_time()
         wanted: dict[int, tuple[Raster, list[int]]] = {}
         for band in bands:
-            if (id(band.raster), band.index, grid) not in self._memory:
+            if (id(band.raster), band.index, grid) not in self._cache:
                 indices = wanted.setdefault(id(band.raster), (band.raster, []))[1]
                 if band.index not in indices:
                     indices.append(band.index)
@@ -141,11 +144,11 @@ class Render:
             self._alive.append(raster)
             for index, pixels in zip(indices, raster.read(indices, grid, self), strict=True):
                 self._hold(pixels)
-                self._memory[key, index, grid] = pixels
-        return [self._memory[id(band.raster), band.index, grid] for band in bands]
+                self._cache[key, index, grid] = pixels
+        return [self._cache[id(band.raster), band.index, grid] for band in bands]
 
     def note(self, key: tuple[Any, ...], make: Any) -> Any:
-        """Remembers whatever ``make()`` gives under a key, for this pull only."""
+        """Return ``make()``, cached under a key for this computation."""
         if key not in self._notes:
             self._notes[key] = make()
         return self._notes[key]
