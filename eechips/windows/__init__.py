@@ -1,21 +1,19 @@
-"""Windows of big rasters, in object stores or anywhere else that GDAL reads: planned, read, and put together again.
+"""Plan, read and join windows of big rasters, in object stores or anywhere else that GDAL reads.
 
-A recipe plans with :func:`plan_windows`, reads each with :func:`read_window`, returns what it made of it through
-:func:`window_file`, and puts all of them together with :func:`join_windows`; ``recipes/cog_ndvi.py`` is the example.
-No Earth Engine is asked: such a recipe says ``NEEDS_SERVICE = False``.
+This package holds what a recipe needs to process rasters without Earth Engine: :func:`plan_windows`,
+:func:`read_window`, :func:`window_file` and :func:`join_windows`; ``recipes/cog_ndvi.py`` is the example. Downloads of
+whole files belong to :mod:`eechips.downloads`, chips of Earth Engine images to :mod:`eechips.jobs`.
 """
 
 from __future__ import annotations
 
-from eechips.windows.blocks import Blocks, tile
-from eechips.windows.budget import Budget, parse_memory
 from eechips.windows.raster import Raster, describe, read_window
 from eechips.windows.results import join_windows, window_file
-from eechips.windows.units import plan_windows
+from eechips.windows.window_plan import BlockLayout, MemoryBudget, parse_memory, plan_windows, tile
 
 __all__ = [
-    "Blocks",
-    "Budget",
+    "BlockLayout",
+    "MemoryBudget",
     "Raster",
     "describe",
     "join_windows",

@@ -63,10 +63,10 @@ def _piece(settled: CompletedUnit) -> MosaicPart:
     bands = tuple(json.loads(record.bands or "[]"))
     layout = MosaicLayout(Grid.from_json(unit["raster"]), "image", bands, str(record.dtype))
     window = Window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
-    place = layout.grid.window(window.column, window.row, window.width, window.height)
-    if (record.width, record.height) != (place.width, place.height) or json.loads(record.transform or "[]") != list(
-        place.transform
-    ):
+    location = layout.grid.window(window.column, window.row, window.width, window.height)
+    if (record.width, record.height) != (location.width, location.height) or json.loads(
+        record.transform or "[]"
+    ) != list(location.transform):
         raise StorageError(f"{path} lies elsewhere than its window: remove it, and the same command makes it again")
     facts = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
     return MosaicPart(layout, window, path, *facts)

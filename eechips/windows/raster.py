@@ -23,13 +23,11 @@ from eechips.errors import EechipsError, PermanentError, TransientError, UsageEr
 from eechips.geo.grid import Grid
 from eechips.recipe import Unit
 from eechips.warning_filters import ignore
-from eechips.windows import traffic
-from eechips.windows.addresses import Place
-from eechips.windows.blocks import Blocks
-from eechips.windows.faults import classify_gdal, unread_of
-from eechips.windows.reports import reported
-from eechips.windows.settings import gdal_options, settings
-from eechips.windows.versions import Version, check_ranges, is_there, version_of
+from eechips.windows.gdal_errors import capture_warnings, classify_gdal, describe_missing
+from eechips.windows.gdal_options import downloaded_bytes, enable_network_stats, gdal_options, settings
+from eechips.windows.locations import RasterLocation
+from eechips.windows.versions import RasterVersion, check_range_support, raster_exists, read_version
+from eechips.windows.window_plan import BlockLayout
 
 POLICY = RetryPolicy(retries=6, total=300.0)
 """How patiently something is read again outside of a run."""
@@ -61,11 +59,11 @@ class Raster:
 
     href: str
     grid: Grid
-    blocks: Blocks
+    blocks: BlockLayout
     dtypes: tuple[str, ...]
     is_interleaved: bool
     alpha: int | None = None
-    version: Version | None = None
+    version: RasterVersion | None = None
     others: tuple[str, ...] = ()
 
     @property
@@ -94,14 +92,14 @@ def describe(href: str, *, policy: RetryPolicy | None = None) -> Raster:
         UsageError: if it does not say where its pixels lie, or is stored in a way that has no windows.
         TransientError, PermanentError, ConfigurationError: if it cannot be read; see ``classify_gdal``.
     """
-    place = Place.of(href)
+    location = RasterLocation.of(href)
 
     def attempt() -> Raster:
-        version = version_of(place, _timeouts())
-        check_ranges(place)
+        version = read_version(location, _timeouts())
+        check_range_support(location)
         # Asked for by ourselves: GDAL, which would ask for dozens of names, holds up all threads meanwhile.
-        beside = any(is_there(other, _timeouts()) for other in place.others)
-        opening = _Opening(place, href, _LEAST_CACHE, version, beside=beside, is_known=False)
+        beside = any(raster_exists(other, _timeouts()) for other in location.others)
+        opening = _Opening(location, href, _LEAST_CACHE, version, beside=beside, is_known=False)
         with _steady(opening), _opened(opening) as source:
             return _described(opening, source)
 
@@ -129,15 +127,15 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
         ConfigurationError: if the store refuses it.
     """
     href, bands = unit["href"], list(unit["bands"])
-    place = Place.of(href)
-    version = Version.from_json(unit["version"]) if unit.get("version") else None
+    location = RasterLocation.of(href)
+    version = RasterVersion.from_json(unit["version"]) if unit.get("version") else None
     halo, raster = unit.get("halo", 0), unit["raster"]
     window = RasterWindow(
         unit["col_off"] - halo, unit["row_off"] - halo, unit["width"] + 2 * halo, unit["height"] + 2 * halo
     )
     inside = window.intersection(RasterWindow(0, 0, raster["width"], raster["height"]))
 
-    opening = _Opening(place, href, unit["cache"], version, beside=bool(unit.get("others")), is_known=True)
+    opening = _Opening(location, href, unit["cache"], version, beside=bool(unit.get("others")), is_known=True)
 
     def attempt() -> Pixels:
         with _steady(opening), _opened(opening) as source:
@@ -190,7 +188,7 @@ def _described(opening: _Opening, source: Any) -> Raster:
     return Raster(
         href=href,
         grid=_grid(source),
-        blocks=Blocks(source.width, source.height, columns, rows),
+        blocks=BlockLayout(source.width, source.height, columns, rows),
         dtypes=tuple(_COMPLEX.get(name, name) for name in map(str, source.dtypes)),
         is_interleaved=source.count > 1 and interleave == "PIXEL",
         alpha=source.colorinterp.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in source.colorinterp else None,
@@ -222,42 +220,42 @@ class _Opening:
         is_known: whether it was a raster when its windows were planned.
     """
 
-    place: Place
+    location: RasterLocation
     href: str
     cache: int
-    version: Version | None
+    version: RasterVersion | None
     beside: bool
     is_known: bool
 
     @property
     def options(self) -> dict[str, Any]:
         """Settings of GDAL."""
-        condition = None if self.version is None or self._asks_others else self.version.condition(self.place)
-        return gdal_options(self.place, self.cache, _timeouts(), condition, beside=self.beside)
+        condition = None if self.version is None or self._asks_others else self.version.condition(self.location)
+        return gdal_options(self.location, self.cache, _timeouts(), condition, beside=self.beside)
 
     @property
     def is_enforced(self) -> bool:
         """Whether no other version can have been read."""
-        return self.version is None or (self.version.is_enforced(self.place) and not self._asks_others)
+        return self.version is None or (self.version.is_enforced(self.location) and not self._asks_others)
 
     @property
     def _asks_others(self) -> bool:
-        return self.beside and bool(self.place.suffix)
+        return self.beside and bool(self.location.suffix)
 
 
 @contextlib.contextmanager
 def _opened(opening: _Opening) -> Iterator[Any]:
-    """A raster; what GDAL reports inside the block is classified. Its settings are put back."""
+    """A raster; what GDAL warnings inside the block is classified. Its settings are put back."""
     ignore(NotGeoreferencedWarning)
-    with settings(opening.options), reported() as reports:
-        if not opening.place.is_near:
-            traffic.begin()
+    with settings(opening.options), capture_warnings() as warnings:
+        if not opening.location.is_near:
+            enable_network_stats()
         try:
-            with rasterio.open(opening.place.path) as source:
+            with rasterio.open(opening.location.path) as source:
                 yield source
         except _OPENED as error:
-            raise classify_gdal(error, opening.href, reports, is_known=opening.is_known) from error
-    if unread := unread_of(reports):
+            raise classify_gdal(error, opening.href, warnings, is_known=opening.is_known) from error
+    if unread := describe_missing(warnings):
         raise ValidationError(f"not all of {opening.href} could be read: {unread}")
 
 
@@ -283,7 +281,7 @@ def _look_again(opening: _Opening) -> None:
     version = opening.version
     if version is None or opening.is_enforced:
         return
-    now = version_of(opening.place, _timeouts())
+    now = read_version(opening.location, _timeouts())
     if now is not None and not version.is_same(now):
         raise _changed(opening.href)
 
@@ -302,11 +300,11 @@ def _persist(attempt: Callable[[], T], policy: RetryPolicy | None) -> T:
         return retry.call(attempt, policy or POLICY)
 
     def counted(slot: Permit) -> T:
-        before = traffic.fetched()
+        before = downloaded_bytes()
         try:
             return attempt()
         finally:
-            slot.received = traffic.fetched() - before
+            slot.received = downloaded_bytes() - before
 
     return transport.call_with_permit(counted, policy)
 

@@ -56,10 +56,10 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
     if nodata is not None:
         _check_nodata(nodata, data.dtype.name)
         absent |= (data == np.array(nodata, dtype=data.dtype)).any(axis=0)
-    place = Grid.from_json(unit["raster"]).window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
+    location = Grid.from_json(unit["raster"]).window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
     filled = np.where(absent, data.dtype.type(0), data)  # the same file, whatever is left where there is no data
     ignore(NotGeoreferencedWarning)  # of unit pixels whose corner is the origin
-    return geotiff.encode(filled, ~absent, names, CRS.from_user_input(place.crs), place.affine)
+    return geotiff.encode(filled, ~absent, names, CRS.from_user_input(location.crs), location.affine)
 
 
 def _check_nodata(nodata: float, dtype: str) -> None:

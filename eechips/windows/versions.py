@@ -22,8 +22,8 @@ from eechips.downloads.address import display_url, host_of
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import EechipsError, PermanentError, TransientError
 from eechips.objects.store_errors import is_permanent
-from eechips.windows.addresses import Place
-from eechips.windows.settings import store_options
+from eechips.windows.gdal_options import store_options
+from eechips.windows.locations import RasterLocation
 
 _log = logging.getLogger(__name__)
 _EXTRAS = {"s3": "s3", "gs": "gcs", "az": "azure"}
@@ -33,7 +33,7 @@ _TAGS = ("ETag", "generation", "etag")  # of S3, Google and Azure, as fsspec's p
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class RasterVersion:
     """What tells one version of a raster from another; None where nothing does.
 
     Attributes:
@@ -51,29 +51,29 @@ class Version:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Version:
+    def from_json(cls, value: Mapping[str, Any]) -> RasterVersion:
         """What ``to_json`` wrote."""
         return cls(value.get("tag"), value.get("size"), value.get("modified"))
 
-    def is_same(self, other: Version) -> bool:
+    def is_same(self, other: RasterVersion) -> bool:
         """Whether nothing that both tell is different."""
         pairs = ((self.tag, other.tag), (self.size, other.size), (self.modified, other.modified))
         return all(a is None or b is None or a == b for a, b in pairs)
 
-    def condition(self, place: Place) -> str | None:
+    def condition(self, location: RasterLocation) -> str | None:
         """The header by which a server refuses another version; None where none is known to do it (RFC 9110, 13.1)."""
-        if place.scheme not in ("s3", "http"):
+        if location.scheme not in ("s3", "http"):
             return None
         if self.tag is not None:
             return f"If-Match: {self.tag}"
         return None if self.modified is None else f"If-Unmodified-Since: {self.modified}"
 
-    def is_enforced(self, place: Place) -> bool:
+    def is_enforced(self, location: RasterLocation) -> bool:
         """Whether the store itself sees to it that no other version is read."""
-        return place.scheme == "s3" and self.tag is not None
+        return location.scheme == "s3" and self.tag is not None
 
 
-def version_of(place: Place, timeouts: Timeouts) -> Version | None:
+def read_version(location: RasterLocation, timeouts: Timeouts) -> RasterVersion | None:
     """The present version of a raster.
 
     Args:
@@ -88,25 +88,25 @@ def version_of(place: Place, timeouts: Timeouts) -> Version | None:
         TransientError: if whoever has it does not answer.
         PermanentError: if it is not there.
     """
-    if place.scheme == "file":
-        return _of_file(place.address)
-    if place.path.lower().endswith(".vrt"):
+    if location.scheme == "file":
+        return _of_file(location.address)
+    if location.path.lower().endswith(".vrt"):
         return None  # a list of others, which a condition would be sent to as well
-    if place.scheme == "http":
-        return _of_web(place.address, timeouts)
-    return _of_store(place) if place.scheme else None
+    if location.scheme == "http":
+        return _of_web(location.address, timeouts)
+    return _of_store(location) if location.scheme else None
 
 
-def _of_file(path: str) -> Version | None:
+def _of_file(path: str) -> RasterVersion | None:
     try:
         found = Path(path).stat()
     except OSError:
         return None  # what GDAL calls so is no file, as NETCDF:"a.nc":b
     moment = dt.datetime.fromtimestamp(found.st_mtime_ns // 10**9, dt.timezone.utc).replace(tzinfo=None)
-    return Version(None, found.st_size, f"{moment.isoformat()}.{found.st_mtime_ns % 10**9:09d}Z")
+    return RasterVersion(None, found.st_size, f"{moment.isoformat()}.{found.st_mtime_ns % 10**9:09d}Z")
 
 
-def is_there(place: Place, timeouts: Timeouts) -> bool:
+def raster_exists(location: RasterLocation, timeouts: Timeouts) -> bool:
     """Whether there is such a file on the web or in a store; what may not be asked for is not there.
 
     Args:
@@ -117,10 +117,10 @@ def is_there(place: Place, timeouts: Timeouts) -> bool:
         TransientError: if whoever has it does not answer.
     """
     try:
-        if place.scheme == "http":
-            status, _ = _asked(place.address, timeouts)
+        if location.scheme == "http":
+            status, _ = _asked(location.address, timeouts)
             return status in (200, 206)
-        _info(place)
+        _info(location)
     except PermanentError:
         return False
     except TransientError:
@@ -130,7 +130,7 @@ def is_there(place: Place, timeouts: Timeouts) -> bool:
     return True
 
 
-def check_ranges(place: Place, environment: Mapping[str, str] = os.environ) -> None:
+def check_range_support(location: RasterLocation, environment: Mapping[str, str] = os.environ) -> None:
     """Makes sure that a store that is not Amazon's own answers requests for parts of a raster as S3 does.
 
     GDAL takes a part that comes with HTTP 200, as of ``rclone serve s3``, for the whole, and then finds no block.
@@ -145,11 +145,11 @@ def check_ranges(place: Place, environment: Mapping[str, str] = os.environ) -> N
     """
     import fsspec
 
-    options = store_options(place, environment)
-    if place.scheme != "s3" or "endpoint_url" not in options:
+    options = store_options(location, environment)
+    if location.scheme != "s3" or "endpoint_url" not in options:
         return
-    href = f"{place.scheme}://{place.address}"
-    bucket, _, key = place.address.partition("/")
+    href = f"{location.scheme}://{location.address}"
+    bucket, _, key = location.address.partition("/")
     try:
         answer = fsspec.filesystem("s3", **options).call_s3("get_object", Bucket=bucket, Key=key, Range="bytes=0-0")
         answer["Body"].close()
@@ -166,7 +166,7 @@ def check_ranges(place: Place, environment: Mapping[str, str] = os.environ) -> N
         )
 
 
-def _of_web(url: str, timeouts: Timeouts) -> Version | None:
+def _of_web(url: str, timeouts: Timeouts) -> RasterVersion | None:
     status, version = _asked(url, timeouts)
     if status in (404, 410):
         raise PermanentError(f"{display_url(url)} is not there (HTTP {status})", status=status)
@@ -175,7 +175,7 @@ def _of_web(url: str, timeouts: Timeouts) -> Version | None:
     return version
 
 
-def _asked(url: str, timeouts: Timeouts) -> tuple[int, Version | None]:
+def _asked(url: str, timeouts: Timeouts) -> tuple[int, RasterVersion | None]:
     """The status that a server of the web answers with, and the version that it tells.
 
     Raises:
@@ -203,13 +203,13 @@ def _asked(url: str, timeouts: Timeouts) -> tuple[int, Version | None]:
     return status, None
 
 
-def _told(answer: Any) -> Version:
+def _told(answer: Any) -> RasterVersion:
     size: str = answer.headers.get("Content-Length", "")
     if answer.status_code == 206:
         size = answer.headers.get("Content-Range", "").rpartition("/")[2]
     tag = answer.headers.get("ETag")
     strong = tag if tag and not tag.startswith("W/") else None
-    return Version(strong, int(size) if size.isdigit() else None, answer.headers.get("Last-Modified"))
+    return RasterVersion(strong, int(size) if size.isdigit() else None, answer.headers.get("Last-Modified"))
 
 
 def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
@@ -221,23 +221,23 @@ def _authorization(environment: Mapping[str, str]) -> dict[str, str]:
     return {}
 
 
-def _of_store(place: Place) -> Version | None:
-    href = f"{place.scheme}://{place.address}"
+def _of_store(location: RasterLocation) -> RasterVersion | None:
+    href = f"{location.scheme}://{location.address}"
     try:
-        info = _info(place)
+        info = _info(location)
     except EechipsError:
         raise
     except ImportError as error:
-        _warn(href, f"{error}: pip install 'eechips[{_EXTRAS[place.scheme]}]'")
+        _warn(href, f"{error}: pip install 'eechips[{_EXTRAS[location.scheme]}]'")
         return None
     except Exception as error:  # noqa: BLE001 - every package has exceptions of its own
         _warn(href, str(error) or type(error).__name__)
         return None
     tag = next((str(info[name]) for name in _TAGS if info.get(name)), None)
-    return Version(tag, None if info.get("size") is None else int(info["size"]))
+    return RasterVersion(tag, None if info.get("size") is None else int(info["size"]))
 
 
-def _info(place: Place) -> Mapping[str, Any]:
+def _info(location: RasterLocation) -> Mapping[str, Any]:
     """What a store says of an object; what is refused for good is raised as its package says it.
 
     Raises:
@@ -246,9 +246,9 @@ def _info(place: Place) -> Mapping[str, Any]:
     """
     import fsspec
 
-    href = f"{place.scheme}://{place.address}"
+    href = f"{location.scheme}://{location.address}"
     try:
-        info: Mapping[str, Any] = fsspec.filesystem(place.scheme, **store_options(place)).info(place.address)
+        info: Mapping[str, Any] = fsspec.filesystem(location.scheme, **store_options(location)).info(location.address)
     except ImportError:
         raise
     except FileNotFoundError:

@@ -19,8 +19,8 @@ from eechips.client.transport import Timeouts
 from eechips.downloads.host_sessions import HostSessions
 from eechips.errors import PermanentError
 from eechips.network import is_host_private, is_host_public, is_private
-from eechips.windows.addresses import Place
-from eechips.windows.versions import version_of
+from eechips.windows.locations import RasterLocation
+from eechips.windows.versions import read_version
 from tests.integration.test_scenes import fetch as fetch_scenes
 from tests.raw_server import RawServer, message, raw_server
 from tests.scene_servers import item
@@ -54,7 +54,7 @@ def test_no_public_host_redirects_into_a_private_network(target: str, public: Ra
     ):
         pass
     with pytest.raises(PermanentError, match="private network"):
-        version_of(Place(f"/vsicurl/{PUBLIC}/a.tif", "http", f"{PUBLIC}/a.tif"), Timeouts())
+        read_version(RasterLocation(f"/vsicurl/{PUBLIC}/a.tif", "http", f"{PUBLIC}/a.tif"), Timeouts())
     found = fetch([f"{PUBLIC}/a.tif"], Pace(retries=0), advance=lambda count: None)
     assert [kind for _, kind, _ in found.failures] == ["forbidden"]
     assert set(public.asked) == {f"{PUBLIC}/a.tif"}

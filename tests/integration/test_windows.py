@@ -37,10 +37,10 @@ def write_scene(path: Path, width: int = 900, height: int = 700, driver: str = "
     pixels = np.random.default_rng(8).integers(1, 60_000, (4, height, width), dtype=np.uint16)
     pixels[:, :50, :60] = 0
     pixels[:, -40:, -30:] = 65_535
-    place = rasterio.Affine(10.0, 0.0, 5e5, 0.0, -10.0, 44e5)
+    location = rasterio.Affine(10.0, 0.0, 5e5, 0.0, -10.0, 44e5)
     with rasterio.open(
         path, "w", driver=driver, width=width, height=height, count=4, dtype="uint16", crs="EPSG:32613",
-        transform=place, nodata=65_535, blocksize=128, compress="deflate",
+        transform=location, nodata=65_535, blocksize=128, compress="deflate",
     ) as target:  # fmt: skip
         target.write(pixels)
     return path
@@ -241,14 +241,14 @@ RESULTS = {
         ("int8", rasterio.Affine(8.0, 6.0, 5e5, 6.0, -8.0, 44e5)),  # rotated
     ],
 )
-def test_what_is_made_has_a_type_and_bands_of_its_own(tmp_path: Path, made: str, place: rasterio.Affine) -> None:
+def test_what_is_made_has_a_type_and_bands_of_its_own(tmp_path: Path, made: str, location: rasterio.Affine) -> None:
     scene, recipe = tmp_path / "scene.tif", tmp_path / "recipe.py"
     pixels = np.random.default_rng(9).integers(-30_000, 30_000, (2, 300, 401), dtype=np.int16)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)  # rasterio takes one of them for none
         with rasterio.open(
             scene, "w", driver="GTiff", width=401, height=300, count=2, dtype="int16", crs="EPSG:32613",
-            transform=place, nodata=-1, tiled=True, blockxsize=64, blockysize=64,
+            transform=location, nodata=-1, tiled=True, blockxsize=64, blockysize=64,
         ) as target:  # fmt: skip
             target.write(pixels)
     recipe.write_text(
@@ -264,7 +264,7 @@ def test_what_is_made_has_a_type_and_bands_of_its_own(tmp_path: Path, made: str,
     with rasterio.open(run.path / "made.tif") as source:
         found, dtypes, transform = source.read(masked=True), set(source.dtypes), source.transform
     assert dtypes == {"uint8" if made == "bool" else made}
-    assert transform == place
+    assert transform == location
     absent = np.ma.getmaskarray(expected).any(axis=0)
     assert (np.ma.getmaskarray(found) == absent).all()
     assert np.array_equal(np.ma.getdata(found)[:, ~absent], np.ma.getdata(expected)[:, ~absent])

@@ -67,9 +67,9 @@ def check_results(files: dict[str, bytes], scene: Path) -> None:
     for data in files.values():
         with rasterio.io.MemoryFile(data) as memory, memory.open() as window:
             column, row = round((window.transform.c - 5e5) / 10), round((44e5 - window.transform.f) / 10)
-            place = np.s_[row : row + window.height, column : column + window.width]
-            assert np.array_equal(window.read(1, masked=True).filled(0), expected[place].filled(0))
-            seen[place] += 1
+            location = np.s_[row : row + window.height, column : column + window.width]
+            assert np.array_equal(window.read(1, masked=True).filled(0), expected[location].filled(0))
+            seen[location] += 1
     assert (seen == 1).all()
 
 

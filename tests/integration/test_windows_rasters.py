@@ -79,12 +79,12 @@ def windowed(units: Sequence[dict[str, Any]], count: int, shape: tuple[int, int]
     """All windows, each read for itself, put together; every pixel must come once."""
     data, mask, seen = np.zeros((count, *shape), dtype), np.zeros((count, *shape), bool), np.zeros(shape, int)
     for unit in units:
-        place = np.s_[
+        location = np.s_[
             unit["row_off"] : unit["row_off"] + unit["height"], unit["col_off"] : unit["col_off"] + unit["width"]
         ]
         pixels = read_window(unit)
-        data[(slice(None), *place)], mask[(slice(None), *place)] = pixels.data, np.ma.getmaskarray(pixels)
-        seen[place] += 1
+        data[(slice(None), *location)], mask[(slice(None), *location)] = pixels.data, np.ma.getmaskarray(pixels)
+        seen[location] += 1
     assert (seen == 1).all()
     return np.ma.MaskedArray(data, mask)
 
@@ -192,10 +192,10 @@ def test_scale_and_offset_are_applied_as_the_raster_says_them(tmp_path: Path) ->
     with rasterio.open(path) as source:
         stored = source.read(masked=True)
     for unit in plan_windows(str(path), max_memory=MEMORY):
-        place = np.s_[
+        location = np.s_[
             :, unit["row_off"] : unit["row_off"] + unit["height"], unit["col_off"] : unit["col_off"] + unit["width"]
         ]
-        found, expected = read_window(unit, scaled=True), stored[place]
+        found, expected = read_window(unit, scaled=True), stored[location]
         assert found.dtype == np.float32
         assert np.array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(expected))
         assert np.allclose(found[0], expected[0] * 1e-4 - 0.1, rtol=0, atol=1e-6)
@@ -228,8 +228,8 @@ def test_a_mask_that_cannot_be_read_is_not_taken_for_none(bucket: Bucket) -> Non
     path = write(bucket.folder / "scene.tif", (1, 500, 600), mask=True, **tiles(16))
     unit = next(plan_windows("s3://bucket/scene.tif", max_memory=MEMORY))
     with rasterio.open(path) as source:
-        place = rasterio.windows.Window(0, 0, unit["width"], unit["height"])
-        expected = source.read([1], window=place, masked=True).filled(0)
+        location = rasterio.windows.Window(0, 0, unit["width"], unit["height"])
+        expected = source.read([1], window=location, masked=True).filled(0)
     ends: list[Any] = []
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
         for number in range(8):
@@ -291,8 +291,8 @@ def test_a_halo_is_read_with_a_window(tmp_path: Path, halo: int, memory: str) ->
     around.mask[:, halo:-halo, halo:-halo] = np.ma.getmaskarray(whole)
     for unit in plan_windows(str(path), halo=halo, max_memory=memory):
         height, width = unit["height"] + 2 * halo, unit["width"] + 2 * halo
-        place = np.s_[:, unit["row_off"] : unit["row_off"] + height, unit["col_off"] : unit["col_off"] + width]
-        found, expected = read_window(unit), around[place]
+        location = np.s_[:, unit["row_off"] : unit["row_off"] + height, unit["col_off"] : unit["col_off"] + width]
+        found, expected = read_window(unit), around[location]
         assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
         assert np.array_equal(np.ma.getmaskarray(found), np.ma.getmaskarray(expected))
         assert np.array_equal(found.filled(0), expected.filled(0))

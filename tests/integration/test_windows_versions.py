@@ -207,8 +207,8 @@ def test_other_stores_are_read_and_their_versions_kept(
         unit = made.units["unit"].iloc[0]
         assert unit["version"]["tag"]
         with rasterio.open(scene) as source:
-            place = Window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
-            assert np.array_equal(read_window(unit).data, source.read([1, 4], window=place))
+            location = Window(unit["col_off"], unit["row_off"], unit["width"], unit["height"])
+            assert np.array_equal(read_window(unit).data, source.read([1, 4], window=location))
         replace(scene)
         files.pipe("bucket/in/new scene.tif", scene.read_bytes())
         with pytest.raises(PermanentError, match=CHANGED):

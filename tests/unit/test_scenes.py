@@ -47,8 +47,8 @@ from eechips.errors import ConfigurationError, PermanentError, StorageError, Tra
 from eechips.jobs.scenes.download import remove_if_empty
 from eechips.planning.image_filters import parse_condition
 from eechips.staging import new_writer
-from eechips.windows.addresses import Place
-from eechips.windows.versions import version_of
+from eechips.windows.locations import RasterLocation
+from eechips.windows.versions import read_version
 from tests.answering import Answer, answering
 from tests.scene_servers import item
 
@@ -709,7 +709,7 @@ def test_no_redirection_leads_to_the_metadata_service_of_a_cloud(target: str, ho
             with pytest.raises(PermanentError, match="hand out its credentials"), hosts.get(start, {}, lambda _: {}):
                 pass
         with pytest.raises(PermanentError, match="hand out its credentials"):
-            version_of(Place(f"/vsicurl/{url}/a.tif", "http", f"{url}/a.tif"), Timeouts())
+            read_version(RasterLocation(f"/vsicurl/{url}/a.tif", "http", f"{url}/a.tif"), Timeouts())
 
 
 @pytest.mark.parametrize("region", ["eu-central-1", "us-west-2"])

@@ -19,12 +19,12 @@ from eechips.client.transport import Timeouts
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError, ValidationError
 from eechips.jobs.function_recipe import FunctionRecipe
 from eechips.recipe import load_recipe
-from eechips.windows import Blocks, Budget, parse_memory, tile, window_file
-from eechips.windows.addresses import Place
-from eechips.windows.blocks import least
-from eechips.windows.faults import classify_gdal
-from eechips.windows.settings import gdal_options, store_options
-from eechips.windows.versions import Version
+from eechips.windows import BlockLayout, MemoryBudget, parse_memory, tile, window_file
+from eechips.windows.gdal_errors import classify_gdal
+from eechips.windows.gdal_options import gdal_options, store_options
+from eechips.windows.locations import RasterLocation
+from eechips.windows.versions import RasterVersion
+from eechips.windows.window_plan import min_window_pixels
 
 UNIT = {
     "kind": "window", "href": "a.tif", "col_off": 4, "row_off": 2, "width": 3, "height": 2, "bands": [1],
@@ -35,7 +35,7 @@ UNIT = {
 
 @given(st.integers(1, 300), st.integers(1, 300), st.integers(1, 64), st.integers(1, 64), st.integers(1, 40))
 def test_every_block_is_in_one_window(width: int, height: int, across: int, down: int, most: int) -> None:
-    blocks = Blocks(width, height, across, down)
+    blocks = BlockLayout(width, height, across, down)
     count = np.zeros((height, width), dtype=int)
     windows = list(tile(blocks, most * blocks.pixels))
     for window in windows:
@@ -58,8 +58,8 @@ def test_every_block_is_in_one_window(width: int, height: int, across: int, down
 def test_windows_and_what_lies_around_them_are_within_the_bound(
     width: int, height: int, across: int, down: int, halo: int, further: int
 ) -> None:
-    blocks = Blocks(width, height, across, down)
-    most = least(blocks, halo) + further * blocks.pixels
+    blocks = BlockLayout(width, height, across, down)
+    most = min_window_pixels(blocks, halo) + further * blocks.pixels
     seen = np.zeros((height, width), dtype=int)
     for window in tile(blocks, most, halo):
         seen[window.slices] += 1
@@ -75,28 +75,28 @@ def test_windows_and_what_lies_around_them_are_within_the_bound(
 
 
 def test_less_than_the_least_window_is_refused() -> None:
-    blocks = Blocks(1000, 1000, 100, 100)
-    assert least(blocks, 1) == 9 * 100 * 100
+    blocks = BlockLayout(1000, 1000, 100, 100)
+    assert min_window_pixels(blocks, 1) == 9 * 100 * 100
     with pytest.raises(ValueError, match="at least one block, and what lies around it"):
-        next(tile(blocks, least(blocks, 1) - 1, 1))
+        next(tile(blocks, min_window_pixels(blocks, 1) - 1, 1))
 
 
 def test_windows_are_as_few_as_can_be() -> None:
-    windows = list(tile(Blocks(40_000, 40_000, 512, 512), 20 * 512 * 512))
+    windows = list(tile(BlockLayout(40_000, 40_000, 512, 512), 20 * 512 * 512))
     assert len(windows) == 316  # of the 79 x 79 blocks, 20 side by side; 313 would hold them all, but not in rows
     assert {(window.width, window.height) for window in windows[:3]} == {(10_240, 512)}
 
 
 def test_strips_stay_whole() -> None:
-    assert {window.width for window in tile(Blocks(40_000, 100, 40_000, 1), 400_000)} == {40_000}
+    assert {window.width for window in tile(BlockLayout(40_000, 100, 40_000, 1), 400_000)} == {40_000}
 
 
 def test_more_memory_is_more_pixels() -> None:
-    budget = Budget.of(stored=8, dtype="uint16", bands=2, made="float32", results=1)
-    most = budget.most(256_000_000)
-    assert budget.most(512_000_000) > 2 * most > 0
-    assert budget.least(most) <= 256_000_000
-    assert budget.most(1_000_000) == 0
+    budget = MemoryBudget.of(stored=8, dtype="uint16", bands=2, made="float32", results=1)
+    most = budget.max_pixels(256_000_000)
+    assert budget.max_pixels(512_000_000) > 2 * most > 0
+    assert budget.required_memory(most) <= 256_000_000
+    assert budget.max_pixels(1_000_000) == 0
 
 
 @pytest.mark.parametrize(
@@ -147,14 +147,14 @@ def test_what_is_no_memory_is_refused() -> None:
     ],
 )
 def test_an_address_is_a_place_for_gdal_and_for_others(href: str, path: str, scheme: str, address: str | None) -> None:
-    place = Place.of(href)
-    assert (place.path, place.scheme) == (path, scheme)
-    assert place.address == (href if address is None else address)
+    location = RasterLocation.of(href)
+    assert (location.path, location.scheme) == (path, scheme)
+    assert location.address == (href if address is None else address)
 
 
 def test_an_unknown_store_is_refused() -> None:
     with pytest.raises(UsageError, match="rasters are read from files"):
-        Place.of("magnet://a/b.tif")
+        RasterLocation.of("magnet://a/b.tif")
 
 
 @pytest.mark.parametrize(
@@ -168,12 +168,12 @@ def test_an_unknown_store_is_refused() -> None:
 )
 def test_secrets_are_refused(href: str) -> None:
     with pytest.raises(UsageError, match="contains a signature or a password") as refused:
-        Place.of(href)
+        RasterLocation.of(href)
     assert "5e" not in str(refused.value)
 
 
 def options_of(href: str, environment: dict[str, str], condition: str | None = None) -> dict[str, Any]:
-    return gdal_options(Place.of(href), 0, Timeouts(3.4, 0.2, 90.0), condition, environment)
+    return gdal_options(RasterLocation.of(href), 0, Timeouts(3.4, 0.2, 90.0), condition, environment)
 
 
 def test_gdal_is_told_of_the_store_that_others_are_told_of() -> None:
@@ -190,7 +190,7 @@ def test_gdal_is_told_of_the_store_that_others_are_told_of() -> None:
 
 def test_others_are_told_of_the_store_that_gdal_is_told_of() -> None:
     def told(href: str, **environment: str) -> dict[str, Any]:
-        found = store_options(Place.of(href), environment)
+        found = store_options(RasterLocation.of(href), environment)
         return {name: value for name, value in found.items() if name != "use_listings_cache"}
 
     assert told("s3://a/b.tif") == {}
@@ -223,17 +223,17 @@ def test_a_condition_keeps_its_quotation_marks(own: str, sent: list[str]) -> Non
 
 
 def test_versions_differ_in_what_both_tell() -> None:
-    tagged, dated = Version('"a"', 9, None), Version(None, 9, "yesterday")
+    tagged, dated = RasterVersion('"a"', 9, None), RasterVersion(None, 9, "yesterday")
     assert tagged.is_same(dated)
-    assert not tagged.is_same(Version('"b"', 9))
-    assert not dated.is_same(Version(None, 8, "yesterday"))
+    assert not tagged.is_same(RasterVersion('"b"', 9))
+    assert not dated.is_same(RasterVersion(None, 8, "yesterday"))
     for version in (tagged, dated):
-        assert Version.from_json(json.loads(json.dumps(version.to_json()))) == version
-    web, google = Place.of("https://h/a.tif"), Place.of("gs://b/a.tif")
+        assert RasterVersion.from_json(json.loads(json.dumps(version.to_json()))) == version
+    web, google = RasterLocation.of("https://h/a.tif"), RasterLocation.of("gs://b/a.tif")
     assert tagged.condition(web) == 'If-Match: "a"'
     assert dated.condition(web) == "If-Unmodified-Since: yesterday"
     assert tagged.condition(google) is None
-    assert tagged.is_enforced(Place.of("s3://b/a.tif"))
+    assert tagged.is_enforced(RasterLocation.of("s3://b/a.tif"))
     assert not tagged.is_enforced(web)
 
 

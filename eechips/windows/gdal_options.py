@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -10,11 +13,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import rasterio
+import rasterio._base
 from rasterio.session import DummySession
 
 from eechips.client.transport import Timeouts
-from eechips.windows import traffic
-from eechips.windows.addresses import Place
+from eechips.windows.locations import RasterLocation
 
 _HEADER = 32 << 10  # bytes that are read at once when a raster is opened
 _LEAST_CACHE = 8 << 20
@@ -45,7 +48,7 @@ _AZURE = {
 
 
 def gdal_options(
-    place: Place,
+    location: RasterLocation,
     cache: int,
     timeouts: Timeouts,
     condition: str | None = None,
@@ -69,11 +72,11 @@ def gdal_options(
         environment: variables of the process.
         beside: whether files beside the raster are looked for wherever it is.
     """
-    own = place.suffix if beside else ""
+    own = location.suffix if beside else ""
     options: dict[str, Any] = {
-        "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE" if own or place.is_near else "EMPTY_DIR",
+        "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE" if own or location.is_near else "EMPTY_DIR",
         **({"CPL_VSIL_CURL_ALLOWED_EXTENSIONS": ",".join((own, *_BESIDE))} if own else {}),
-        **({} if place.is_near else traffic.ENABLED),
+        **({} if location.is_near else NETWORK_STATS),
         "GDAL_INGESTED_BYTES_AT_OPEN": _HEADER,
         "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
         "GDAL_HTTP_MULTIPLEX": "YES",
@@ -82,7 +85,7 @@ def gdal_options(
         "GDAL_HTTP_TIMEOUT": _seconds(timeouts.total),
         "GDAL_HTTP_LOW_SPEED_LIMIT": _SILENCE,
         "GDAL_HTTP_LOW_SPEED_TIME": _seconds(timeouts.read),
-        "CPL_VSIL_CURL_NON_CACHED": place.path,
+        "CPL_VSIL_CURL_NON_CACHED": location.path,
         "GDAL_NUM_THREADS": 1,
         "VSI_CACHE": "FALSE",
         "GDAL_CACHEMAX": max(cache, _LEAST_CACHE),
@@ -90,7 +93,7 @@ def gdal_options(
     if condition is not None:
         options["GDAL_HTTP_HEADERS"] = _headers(environment.get("GDAL_HTTP_HEADERS", ""), condition)
     endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
-    if place.scheme == "s3" and endpoint and "AWS_S3_ENDPOINT" not in environment:
+    if location.scheme == "s3" and endpoint and "AWS_S3_ENDPOINT" not in environment:
         there = urlsplit(endpoint)
         options |= {
             "AWS_S3_ENDPOINT": there.netloc,
@@ -98,15 +101,15 @@ def gdal_options(
             "AWS_VIRTUAL_HOSTING": "FALSE",
         }
     emulator = environment.get("STORAGE_EMULATOR_HOST")
-    if place.scheme == "gs" and emulator and "CPL_GS_ENDPOINT" not in environment:
+    if location.scheme == "gs" and emulator and "CPL_GS_ENDPOINT" not in environment:
         options |= {"CPL_GS_ENDPOINT": f"{emulator.rstrip('/')}/", "GS_NO_SIGN_REQUEST": "YES"}
-    if place.scheme == "az":
+    if location.scheme == "az":
         options |= {ours: environment[other] for ours, other in _AZURE.items() if environment.get(other)}
-        options |= {"AZURE_STORAGE_ACCOUNT": place.account} if place.account else {}
+        options |= {"AZURE_STORAGE_ACCOUNT": location.account} if location.account else {}
     return options
 
 
-def store_options(place: Place, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
+def store_options(location: RasterLocation, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """What fsspec is told of a store that GDAL is told of by its own variables.
 
     Args:
@@ -118,7 +121,7 @@ def store_options(place: Place, environment: Mapping[str, str] = os.environ) -> 
         return environment.get(name, "").upper() in _YES
 
     options: dict[str, Any] = {"use_listings_cache": False}
-    if place.scheme == "s3":
+    if location.scheme == "s3":
         endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
         if own := environment.get("AWS_S3_ENDPOINT"):
             endpoint = (
@@ -129,14 +132,16 @@ def store_options(place: Place, environment: Mapping[str, str] = os.environ) -> 
         options |= {"anon": True} if says("AWS_NO_SIGN_REQUEST") else {}
         options |= {"requester_pays": True} if environment.get("AWS_REQUEST_PAYER") == "requester" else {}
         options |= {"endpoint_url": endpoint} if endpoint else {}
-    elif place.scheme == "gs":
+    elif location.scheme == "gs":
         emulator, payer = environment.get("STORAGE_EMULATOR_HOST"), environment.get("GS_USER_PROJECT")
         options |= {"endpoint_url": emulator} if emulator else {}
         options |= {"token": "anon"} if emulator or says("GS_NO_SIGN_REQUEST") else {}
         options |= {"requester_pays": payer} if payer else {}
-    elif place.scheme == "az":
+    elif location.scheme == "az":
         account = (
-            place.account or environment.get("AZURE_STORAGE_ACCOUNT_NAME") or environment.get("AZURE_STORAGE_ACCOUNT")
+            location.account
+            or environment.get("AZURE_STORAGE_ACCOUNT_NAME")
+            or environment.get("AZURE_STORAGE_ACCOUNT")
         )
         key = environment.get("AZURE_STORAGE_ACCOUNT_KEY") or environment.get("AZURE_STORAGE_ACCESS_KEY")
         told = {
@@ -177,3 +182,42 @@ def _headers(own: str, further: str) -> str:
     lines = own.split("\r\n") if "\r\n" in own else [found.replace('"', "") for found in _LISTED.findall(own)]
     kept = [line.strip() for line in lines if line.strip()]
     return "".join(f"{line}\r\n" for line in (*kept, further))
+
+
+NETWORK_STATS = {"CPL_VSIL_NETWORK_STATS_ENABLED": "YES"}
+"""The setting of GDAL with which it counts."""
+
+
+@functools.cache
+def _library() -> Any:
+    """GDAL, told to look once more whether it is to count; None if it cannot be asked."""
+    try:
+        library = ctypes.CDLL(rasterio._base.__file__)  # whose symbols are also those of what it is linked with
+        library.VSINetworkStatsGetAsSerializedJSON.restype = ctypes.c_void_p
+        library.VSINetworkStatsGetAsSerializedJSON.argtypes = [ctypes.c_void_p]
+        library.VSIFree.argtypes = [ctypes.c_void_p]
+        library.VSIFree.restype = None
+        library.VSINetworkStatsReset.restype = None
+        library.VSINetworkStatsReset()
+    except (AttributeError, OSError):
+        return None
+    return library
+
+
+def enable_network_stats() -> None:
+    """Has GDAL count from now on, for good; call it where :data:`NETWORK_STATS` is set."""
+    _library()
+
+
+def downloaded_bytes() -> int:
+    """Bytes of bodies that this process has fetched through GDAL since it counts; 0 if nobody counts."""
+    library = _library()
+    text = None if library is None else library.VSINetworkStatsGetAsSerializedJSON(None)
+    if not text:
+        return 0
+    try:
+        told = json.loads(ctypes.string_at(text))
+    finally:
+        library.VSIFree(text)
+    methods: dict[str, dict[str, int]] = told.get("methods", {})
+    return sum(method.get("downloaded_bytes", 0) for method in methods.values())

@@ -28,7 +28,7 @@ _PASSWORD = re.compile(r"://[^/@\s]+:[^/@\s]+@")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class RasterLocation:
     """Where a raster is.
 
     Attributes:
@@ -57,7 +57,7 @@ class Place:
         return "" if not self.scheme else next((each for each in _SINGLE if self.path.lower().endswith(each)), "")
 
     @property
-    def others(self) -> tuple[Place, ...]:
+    def others(self) -> tuple[RasterLocation, ...]:
         """Files beside it that would belong to it: a mask, what it says of itself, and the header of raw pixels."""
         if self.is_near or not self.suffix:
             return ()
@@ -65,10 +65,10 @@ class Place:
         headers = (f"{stem}.hdr", f"{self.address}.hdr") if self.suffix in _RAW else ()
         names = (f"{self.address}.msk", f"{self.address}.aux.xml", *headers)
         start = self.path[: len(self.path) - len(self.address)]
-        return tuple(Place(start + name, self.scheme, name, self.account) for name in names)
+        return tuple(RasterLocation(start + name, self.scheme, name, self.account) for name in names)
 
     @classmethod
-    def of(cls, href: str) -> Place:
+    def of(cls, href: str) -> RasterLocation:
         """The place that an address names.
 
         Args:
@@ -102,13 +102,13 @@ class Place:
         return cls(prefix + rest, _SCHEMES.get(prefix, ""), rest, account)
 
 
-def _of_path(path: str) -> Place:
+def _of_path(path: str) -> RasterLocation:
     for prefix, scheme in _SCHEMES.items():
         if path.startswith(prefix):
-            return Place(path, scheme, path.removeprefix(prefix))
+            return RasterLocation(path, scheme, path.removeprefix(prefix))
     if path.startswith(_CURL) and _WEB.match(path.removeprefix(_CURL)):
-        return Place(path, "http", path.removeprefix(_CURL))
-    return Place(path, "" if _INSIDE.match(path) else "file", path)
+        return RasterLocation(path, "http", path.removeprefix(_CURL))
+    return RasterLocation(path, "" if _INSIDE.match(path) else "file", path)
 
 
 def _refuse_secrets(href: str) -> None:

@@ -1,4 +1,4 @@
-"""What GDAL reports, as the errors of eechips: what may pass, what will not, and what concerns every unit.
+"""What GDAL warnings, as the errors of eechips: what may pass, what will not, and what concerns every unit.
 
 GDAL has no classes for HTTP statuses: they stand in its messages, as ``response_code=503`` or as
 ``HTTP response code: 503`` (https://github.com/OSGeo/gdal/blob/master/port/cpl_vsil_curl.cpp); errors of curl follow
@@ -7,7 +7,10 @@ GDAL has no classes for HTTP statuses: they stand in its messages, as ``response
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import re
+import threading
 from collections.abc import Iterator, Sequence
 
 from eechips.client.classification import is_transient_status
@@ -48,14 +51,14 @@ _LONGEST = 400  # characters of a message
 
 
 def classify_gdal(
-    error: BaseException, href: str, reports: Sequence[str] = (), *, is_known: bool = False
+    error: BaseException, href: str, warnings: Sequence[str] = (), *, is_known: bool = False
 ) -> EechipsError:
     """The error that something GDAL has reported stands for.
 
     Args:
         error: what rasterio raised, with what GDAL reported as its causes.
         href: what was read.
-        reports: what GDAL reported before, the last of which may have the status that the error does not say.
+        warnings: what GDAL reported before, the last of which may have the status that the error does not say.
         is_known: whether it is a raster for certain: what GDAL does not recognise then is an answer that is not its
             own, of which it says no more where it reads from a server of the web.
 
@@ -68,7 +71,7 @@ def classify_gdal(
     location = redact(text if href in text else f"{href}: {text}")[:_LONGEST]
     status = _status(text)
     if status is None and not _REFUSED.search(text):
-        status = next(filter(None, map(_status, reversed(reports))), None)
+        status = next(filter(None, map(_status, reversed(warnings))), None)
     if status in (401, 403) or (status in (None, 400) and _REFUSED.search(text)):
         return ConfigurationError(
             f"{location}. The store denies access: check the credentials that GDAL finds (for S3, AWS_ACCESS_KEY_ID and"
@@ -91,13 +94,13 @@ def classify_gdal(
     return PermanentError(location)
 
 
-def unread_of(reports: Sequence[str]) -> str:
+def describe_missing(warnings: Sequence[str]) -> str:
     """What GDAL could not read of a raster, and did without; empty if nothing is missing.
 
     Args:
-        reports: of GDAL, when nothing failed.
+        warnings: of GDAL, when nothing failed.
     """
-    lasting = [text for text in reports if not _AGAIN.search(text)]
+    lasting = [text for text in warnings if not _AGAIN.search(text)]
     found = [text for text in lasting if _UNREAD.search(text) or is_transient_status(_status(text) or 200)]
     return redact("; ".join(dict.fromkeys(found)))[:_LONGEST]
 
@@ -115,3 +118,47 @@ def _said(error: BaseException | None) -> Iterator[str]:
         yield from _said(error.__cause__ or error.__context__)
         if text := str(error).strip():
             yield text
+
+
+_LOGGERS = ("rasterio._env", "rasterio._err")
+_SIGNALLED = re.compile(r"GDAL signalled an error: err_no=\d+, msg=['\"](.*)['\"]$", re.DOTALL)
+_HTTP = re.compile(r"HTTP response code on|Request for .* failed with response_code")
+_here = threading.local()
+
+
+class _WarningFilter(logging.Filter):
+    """Takes what is reported to a thread that listens; lets through what would be shown without it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        heard: list[str] | None = getattr(_here, "heard", None)
+        text = record.getMessage()
+        if heard is not None:
+            signalled = _SIGNALLED.search(text)
+            if signalled or _HTTP.search(text):
+                heard.append(signalled[1] if signalled else text)
+                return False
+        return record.levelno >= logging.getLogger("rasterio").getEffectiveLevel()
+
+
+_FILTER = _WarningFilter()
+
+
+@contextlib.contextmanager
+def capture_warnings() -> Iterator[list[str]]:
+    """Listens, in this thread.
+
+    Yields:
+        What GDAL has reported so far inside the block: errors that were no failure, and answers of HTTP other than 2xx.
+    """
+    for name in _LOGGERS:
+        logger = logging.getLogger(name)
+        logger.addFilter(_FILTER)  # once, however often it is added
+        if logger.level in (logging.NOTSET, logging.WARNING):
+            logger.setLevel(logging.INFO)
+    before = getattr(_here, "heard", None)
+    heard: list[str] = []
+    _here.heard = heard
+    try:
+        yield heard
+    finally:
+        _here.heard = before
