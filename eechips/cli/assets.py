@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 
 from eechips.cli.group import OneSentence
-from eechips.cli.options import HELP, Names, debug_option
+from eechips.cli.options import HELP, debug_option
+from eechips.cli.parameter_types import Names
 
 
 @click.group("assets", context_settings=HELP)

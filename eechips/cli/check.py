@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from eechips.cli.options import HELP, Names, debug_option
+from eechips.cli.options import HELP, debug_option
+from eechips.cli.parameter_types import Names
 from eechips.errors import UsageError
 from eechips.manifest.drops import drop
 from eechips.training.quality_check import USUAL, QualityReport, check

@@ -14,6 +14,11 @@ HELP_ALL = "help all"
 """Key of click's ``meta``: whether the help lists the advanced options as well."""
 
 _QUOTED = re.compile(r"`([a-z]\w*)`")
+_SENTENCE = re.compile(r".+?\.(?= +[A-Za-z({-])")
+_DEFAULT = re.compile(r"\[(?:default|env var|required)[^][]*\](?:  \[[^][]*\])?$")
+_WITH_VALUE = re.compile(r"(?<![\w-])([a-z]\w*)='([^']*)'")
+_SUBJECT = re.compile(r"^([a-z]\w*)(?= (?:must|needs|excludes|is for|makes|takes|and) )")
+_UNDERSCORED = re.compile(r"(?<![\w/.-])[a-z]+(?:_[a-z]+)+(?![\w/.])")
 
 
 class VerbOption(click.Option):
@@ -49,13 +54,15 @@ class VerbCommand(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {heading: [] for heading in self.headings}
         left_out = 0
         for parameter in self.get_params(ctx):
-            record = parameter.get_help_record(ctx)
+            record = None if isinstance(parameter, click.Argument) else parameter.get_help_record(ctx)
             if record is None:
                 continue
             if _is_advanced(parameter) and not is_all:
                 left_out += 1
                 continue
-            sections.setdefault(getattr(parameter, "heading", "") or "Options", []).append(record)
+            sections.setdefault(getattr(parameter, "heading", "") or "Options", []).append(
+                record if is_all else (record[0], _first_sentence(record[1]))
+            )
         last = sections.pop("Options", [])
         for heading, records in [*sections.items(), ("Options", last)]:
             if records:
@@ -63,7 +70,7 @@ class VerbCommand(click.Command):
                     formatter.write_dl(records)
         if left_out:
             formatter.write_paragraph()
-            formatter.write_text(f"{left_out} more options: {ctx.command_path} --help-all")
+            formatter.write_text(f"{left_out} more options, and details of these: {ctx.command_path} --help-all")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; errors name options as they are typed.
@@ -78,10 +85,26 @@ class VerbCommand(click.Command):
             raise
 
 
+class FetchCommand(VerbCommand):
+    """A command that fetches: it has the options of a run, and ends with ``finish``."""
+
+
+def option_names(text: str) -> str:
+    """Return a help text with the names of options, in backquotes, as they are typed."""
+    return _QUOTED.sub(lambda found: f"--{found[1].replace('_', '-')}", text).replace("`", "")
+
+
 def as_typed(text: str, parameters: Sequence[click.Parameter]) -> str:
-    """Return a text with the names of parameters, in backquotes, as the options that are typed for them."""
+    """Return a message with the names of parameters as the options that are typed for them.
+
+    Names are recognised in backquotes, with a value (``executor='beam'``), with an underscore (``per_class``), and as
+    the subject of the message ("scale must be above 0").
+    """
     options = {p.name: max(p.opts, key=len) for p in parameters if isinstance(p, click.Option)}
-    return _QUOTED.sub(lambda found: options.get(found[1], found[0]), text)
+    text = _QUOTED.sub(lambda found: options.get(found[1], found[0]), text)
+    text = _WITH_VALUE.sub(lambda found: f"{options[found[1]]} {found[2]}" if found[1] in options else found[0], text)
+    text = _SUBJECT.sub(lambda found: options.get(found[1], found[1]), text)
+    return _UNDERSCORED.sub(lambda found: options.get(found[0], found[0]), text)
 
 
 def similar_names(name: str, names: Sequence[str]) -> str:
@@ -90,6 +113,15 @@ def similar_names(name: str, names: Sequence[str]) -> str:
 
     alike = difflib.get_close_matches(name, names, n=2, cutoff=0.55)
     return f" Did you mean {' or '.join(alike)}?" if alike else ""
+
+
+def _first_sentence(text: str) -> str:
+    """Return the first sentence of a help text, and the default if the text ends with it."""
+    sentence = _SENTENCE.match(text)
+    if sentence is None:
+        return text
+    default = _DEFAULT.search(text, sentence.end())
+    return f"{sentence[0]} {default[0]}" if default else sentence[0]
 
 
 def _is_advanced(parameter: click.Parameter) -> bool:

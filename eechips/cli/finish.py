@@ -12,8 +12,8 @@ from pathlib import Path
 
 import click
 
+from eechips.cli.command import FetchCommand
 from eechips.cli.group import INTERRUPTED
-from eechips.cli.options import fetches
 from eechips.engine import Estimate, Forecast, RunConfig, estimate, run
 from eechips.engine.disk import free_bytes
 from eechips.errors import UsageError
@@ -85,7 +85,7 @@ def recipe_of(context: click.Context, words: Sequence[str]) -> tuple[Recipe, Run
     verb = root.command.get_command(root, words[0])
     if verb is None:
         raise UsageError(f"there is no `eechips {words[0]}` in this version")
-    if not fetches(verb):
+    if not isinstance(verb, FetchCommand):
         raise UsageError(f"eechips {words[0]} fetches nothing: it has no units")
     inner = verb.make_context(words[0], list(words[1:]), parent=root)
     if inner.params.get("check"):

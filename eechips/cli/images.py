@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from eechips.cli.fetch_command import NO_REDRAW, fetch_command
+from eechips.jobs.images import Images, images_recipe
 
-import click
-
-from eechips.cli.finish import finish
-from eechips.cli.imagery import imagery_options
-from eechips.cli.options import HELP, given, run_options
-from eechips.jobs.images import images_recipe
-
-
-@click.command("images", context_settings=HELP)
-@imagery_options
-@click.option("--limit", type=int, metavar="N", help="Only the N earliest images.")
-@run_options
-def command(**options: Any) -> None:
-    """Fetch every image of a collection that meets a region, one file each.
+_HELP = """Fetch every image of a collection that meets a region, one file each.
 
     A file shows what the image has of the region, by default on the image's own pixels: byte for byte what is stored.
     Where bands have different scales (Sentinel-2), the pixels are those of the first band, and other bands are
@@ -29,5 +17,6 @@ def command(**options: Any) -> None:
           --where 'CLOUDY_PIXEL_PERCENTAGE < 20' --mask --bands B4,B3,B2,B8 --local
       eechips images --dataset L8 --roi park.gpkg --clip --mask qa_pixel:cloud,shadow,snow --crs utm
       eechips images --dataset NAIP --roi=-105.3,39.9,-105.29,39.91 --format png
-    """
-    finish(*images_recipe(given(options)))
+"""
+
+command = fetch_command("images", Images, images_recipe, _HELP, changes=NO_REDRAW)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.options import HELP, Bytes, debug_option
+from eechips.cli.options import HELP, debug_option
+from eechips.cli.parameter_types import Bytes
 from eechips.text import format_bytes
 from eechips.training.formats import FORMATS
 from eechips.training.shard_index import PackIndex

@@ -7,40 +7,43 @@ from typing import Any
 
 import click
 
+from eechips.cli.command import FetchCommand
+from eechips.cli.fetch_command import run_options
 from eechips.cli.finish import FAILURES, finish
-from eechips.cli.options import HELP, Assignment, chip_options, given, run_options
+from eechips.cli.options import HELP, given
+from eechips.cli.parameter_types import Assignment
 from eechips.jobs.user_recipes import checked, script_recipe
 
 
-@click.command("run", context_settings=HELP)
+@click.command("run", cls=FetchCommand, context_settings=HELP)
 @click.argument("recipe", type=click.Path(path_type=Path))
-@click.option("-p", "parameters", type=Assignment(), multiple=True, help="Value for a parameter of the recipe.")
+@click.option("-p", "parameters", type=Assignment(), multiple=True, help="Value of a parameter of the recipe.")
 @click.option(
     "--max-memory",
     metavar="SIZE",
-    help="What a worker may take in all, Python included, as 256MB: for recipes that make their units as large as that"
-    " allows. The same as -p max_memory=SIZE.",
+    help="Memory of a worker, Python included, as 256MB, for recipes that size their units by it. The same as"
+    " -p max_memory=SIZE.",
 )
 @click.option(
     "--check",
     is_flag=True,
-    help="Try three units of the plan only, show what comes of them, and what the whole run would take. The files are"
-    " not kept; with --out they are, in DIR/check.",
+    help="Try three units of the plan, show their results, and estimate the run. The files are deleted, unless --out is"
+    " given: then they are in DIR/check.",
 )
-@chip_options
-@run_options
+@run_options()
 def command(
     recipe: Path, parameters: tuple[tuple[str, str], ...], max_memory: str | None, check: bool, **options: Any
 ) -> None:
-    """Run a recipe: a Python file with get_requests and get_result. Or a script that has a pool of its own, as it is.
+    """Run a recipe, or an existing script that uses a pool.
 
-    get_requests returns a list of small JSON values; get_result takes the number and value of each, in one of the
-    worker processes, and returns what to fetch: a Chip or a Table; or bytes or an array.
+    A recipe is a Python file with two functions. get_requests returns a list of small JSON values, the units;
+    get_result receives the number and value of a unit in a worker process, and returns what to fetch: a Chip, a Table,
+    bytes or an array.
 
-    A script is executed with what it calls through multiprocessing.Pool, or any other pool of Python's, made units of
-    the run. What follows after -- are its arguments. Files that it writes by relative paths go into the run's folder.
+    In a script, each item passed to multiprocessing.Pool, or another pool of Python, becomes a unit. Arguments after --
+    are the script's. Files that it writes to relative paths are written to the run's folder.
 
-    With --executor beam, what follows after -- are options of Beam; those of a script stand before, with another --.
+    With --executor beam, arguments after -- are options of Beam; arguments of a script precede them, with another --.
 
     \b
     Examples:
@@ -64,9 +67,9 @@ def command(
 
 
 def _shared_out(options: dict[str, Any]) -> dict[str, Any]:
-    """The options, with what follows after ``--`` given to whom it is for: the script, or Beam."""
-    words = options.pop("pipeline_options")
-    if options["executor"] != "beam":
+    """Return the options with the arguments after ``--`` divided between the script and Beam."""
+    words = options.pop("pipeline_options", ())
+    if options.get("executor") != "beam":
         return {**options, "arguments": words}
     last = max((number for number, word in enumerate(words) if word == "--"), default=-1)
     return {**options, "arguments": words[: max(last, 0)], "pipeline_options": words[last + 1 :]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +15,14 @@ from eechips.client.transport import Timeouts
 from eechips.engine.costs import Forecast
 from eechips.engine.executors.executor import EXECUTORS, find_executor
 from eechips.errors import UsageError
+from eechips.signature import documented, option
 
 OnEmpty = Literal["keep", "skip", "redraw"]
 ON_EMPTY: tuple[OnEmpty, ...] = ("keep", "skip", "redraw")
+METHODS = ("auto", "url", "pixels")
+
+RESULTS, SERVICE, RUN, WORKERS, LIMITS = "Results", "Earth Engine", "Run", "Workers", "Limits and retries"
+"""Headings of the options in the help."""
 
 SERVICE_RATE = 100.0
 """Requests a second that a project may send: 6,000 a minute
@@ -30,89 +35,242 @@ _OFFLINE = 7 * 86400.0
 """Seconds to wait for a network that is away: whoever knows better can stop the run, and nothing is lost."""
 
 
+@documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig:
-    """Where the results of a run go, which service it uses, and how it retries.
-
-    Attributes:
-        out: output folder; made if need be.
-        results: address of an object store for the results, such as ``s3://bucket/folder``, or another folder; then
-            ``out`` has the ledger and the log only. None for ``out``.
-        endpoint: base URL of the service; None for Earth Engine's high-volume endpoint.
-        local: start a local Earth Engine for this run and ask that.
-        local_assets: with ``local``: the folder of assets, or catalogue, that it serves; None for the demo planet.
-        local_remote: with ``local_assets``: whether files that it refers to on web servers are read; those of a
-            catalogue in object stores, too.
-        project: Google Cloud project whose quota is used.
-        credentials: key file of a service account; None for the user's stored credentials.
-        send_credentials: send credentials to ``endpoint`` although it is not https at a host of Google's.
-        executor: how units are processed: by ``processes`` of this machine, ``threads`` of this process, or the workers
-            of a ``dask`` cluster or of a ``beam`` pipeline; or an executor that another package adds.
-        scheduler: address of a Dask scheduler; None to start a cluster on this machine.
-        pipeline_options: of Beam, as on a command line, such as ``--runner=DataflowRunner``; none for processes of this
-            machine.
-        processes: worker processes; of a Dask cluster, workers.
-        retries: repeats of one request after transient failures.
-        retry_delay: seconds before the first of them, at most; each further one waits twice as long.
-        method: how pixels are asked for: by URL (two requests a chip) or by computePixels (one); ``auto`` is the
-            latter.
-        rate: requests a second; None for no limit; ``auto`` for the service's own limit, none with ``local``.
-        in_flight: requests in flight at most; what the service rejects lowers the limit, and it grows again.
-            ``auto`` finds the quota by itself, whatever its size, and remembers it for the project's next run.
-        connect_timeout: seconds to reach the server.
-        read_timeout: seconds between two pieces of an answer.
-        unit_timeout: seconds that one unit may take, repeats included; then its worker is replaced.
-        max_requests: requests that the run may send, planning included; then it stops, and can be resumed.
-        max_bytes: bytes of answers after which nothing more is asked.
-        max_minutes: minutes after which nothing more is begun.
-        on_empty: what becomes of a result that has masked pixels only. ``keep``: it is a file like any other.
-            ``skip``: there is no file. ``redraw``: nor is there, and the recipe draws another unit in its place, up to
-            10 times. JPEG has no mask: nobody can tell.
-        estimate_first: units that are fetched first, those of earlier commands included; then the rest is foreseen,
-            and it goes on only if ``confirm`` says so.
-        confirm: receives what is foreseen and says whether to go on; None to stop there.
-        name: template of the results' names, such as ``{eco_name}/{id}``; None for the recipe's own.
-        quiet: no progress.
-        verbose: a line for every failed unit.
-        command: the command as typed, for run.json.
-        dry_run: for the command line: estimate only.
+    """Options of every run: where results go, which service is asked, how requests are limited and repeated.
 
     Raises:
         UsageError: if a value is out of range, or options contradict each other.
     """
 
-    out: Path
+    out: Path = field(
+        metadata=option(
+            "Folder of the results, or address of an object store: s3://bucket/folder. It is created if needed.",
+            RESULTS,
+            metavar="DIR|URL",
+            default="outputs/<command>-<dataset>",
+        )
+    )
     results: str | None = None
-    endpoint: str | None = None
-    local: bool = False
-    local_assets: Path | None = None
-    local_remote: bool = False
-    project: str | None = None
-    credentials: Path | None = None
-    send_credentials: bool = False
-    executor: str = "processes"
-    scheduler: str | None = None
-    pipeline_options: tuple[str, ...] = ()
-    processes: int = 25
-    retries: int = 10
-    retry_delay: float = 1.0
-    method: Literal["auto", "url", "pixels"] = "auto"
-    rate: float | Literal["auto"] | None = "auto"
-    in_flight: int | Literal["auto"] = "auto"
-    connect_timeout: float = 10.0
-    read_timeout: float = 330.0
-    unit_timeout: float = 1800.0
-    max_requests: int | None = None
-    max_bytes: int | None = None
-    max_minutes: float | None = None
-    on_empty: OnEmpty = "keep"
-    estimate_first: int | None = None
-    confirm: Callable[[Forecast], bool] | None = None
-    name: str | None = None
-    quiet: bool = False
-    verbose: bool = False
-    command: str = ""
-    dry_run: bool = False
+    name: str | None = field(
+        default=None,
+        metadata=option(
+            "Template of the results' names, as in '{eco_name}/{id}'. Fields are those of the units: columns of a file,"
+            " {index}, {id}. {id} is the file's column if there is one of that name.",
+            RESULTS,
+            metavar="TEMPLATE",
+        ),
+    )
+    on_empty: OnEmpty = field(
+        default="keep",
+        metadata=option(
+            "What to do with results without a single valid pixel. keep: write the file. skip: write no file. redraw:"
+            " write no file,"
+            " and take another random point of the same ecoregion or class instead, up to 10 times. Not for jpg,"
+            " which has no mask.",
+            RESULTS,
+            choices=ON_EMPTY,
+        ),
+    )
+    local: bool = field(
+        default=False, metadata=option("Start a local Earth Engine for this run; needs no account.", SERVICE)
+    )
+    local_assets: Path | None = field(
+        default=None,
+        metadata=option(
+            "With `local`: folder of assets, or catalogue, to serve instead of the demo planet.",
+            SERVICE,
+            metavar="DIR",
+            kind="folder",
+            is_advanced=True,
+        ),
+    )
+    local_remote: bool = field(
+        default=False,
+        metadata=option(
+            "With `local_assets`: also read files on web servers and, of catalogues, in object stores.",
+            SERVICE,
+            is_advanced=True,
+        ),
+    )
+    project: str | None = field(
+        default=None,
+        metadata=option(
+            "Google Cloud project whose Earth Engine quota is used.",
+            SERVICE,
+            metavar="ID",
+            variable="EECHIPS_PROJECT",
+        ),
+    )
+    credentials: Path | None = field(
+        default=None,
+        metadata=option(
+            "Key file of a service account.",
+            SERVICE,
+            metavar="FILE",
+            kind="file",
+            default="those of earthengine authenticate, else application-default ones",
+            is_advanced=True,
+        ),
+    )
+    endpoint: str | None = field(
+        default=None,
+        metadata=option(
+            "Base URL of the service.",
+            SERVICE,
+            metavar="URL",
+            default="Earth Engine's high-volume endpoint",
+            variable="EECHIPS_ENDPOINT",
+            is_advanced=True,
+        ),
+    )
+    send_credentials: bool = field(
+        default=False,
+        metadata=option(
+            "Send credentials to `endpoint` even if it is not https at a host of Google.", SERVICE, is_advanced=True
+        ),
+    )
+    method: Literal["auto", "url", "pixels"] = field(
+        default="auto",
+        metadata=option(
+            "How pixels are requested: url (two requests a chip) or pixels (one, computePixels). auto is pixels.",
+            SERVICE,
+            choices=METHODS,
+            is_advanced=True,
+        ),
+    )
+    dry_run: bool = field(default=False, metadata=option("Plan and estimate only: request no pixels.", RUN))
+    estimate: int | None = field(
+        default=None,
+        metadata=option(
+            "Fetch N results first, estimate the rest, and ask whether to continue.", RUN, metavar="N", kind="integer",
+            least=1,
+        ),
+    )  # fmt: skip
+    confirm: Callable[[Forecast], bool] | None = field(
+        default=None,
+        metadata=option(
+            "With `estimate`: function that receives the forecast and returns whether to continue; None to stop.",
+            RUN,
+            is_listed=False,
+        ),
+    )
+    quiet: bool = field(default=False, metadata=option("Show errors only, no progress.", RUN, flags=("-q",)))
+    verbose: bool = field(
+        default=False,
+        metadata=option("Print a line for every retry and failure.", RUN, flags=("-v",), is_advanced=True),
+    )
+    executor: str = field(
+        default="processes",
+        metadata=option(
+            "What carries out the work: processes of this machine, threads of this process, a Dask cluster, or a Beam"
+            " pipeline, whose own options follow after --.",
+            WORKERS,
+            choices=EXECUTORS.names,
+            is_advanced=True,
+        ),
+    )
+    processes: int = field(
+        default=25,
+        metadata=option("Worker processes.", WORKERS, metavar="N", kind="integer", least=1, is_advanced=True),
+    )
+    scheduler: str | None = field(
+        default=None,
+        metadata=option(
+            "Address of a Dask scheduler.",
+            WORKERS,
+            metavar="ADDRESS",
+            default="a cluster on this machine",
+            is_advanced=True,
+        ),
+    )
+    pipeline_options: tuple[str, ...] = field(
+        default=(),
+        metadata=option(
+            "Options of Beam, such as --runner=DataflowRunner.",
+            WORKERS,
+            default="processes of this machine",
+            is_listed=False,
+        ),
+    )
+    in_flight: int | Literal["auto"] = field(
+        default="auto",
+        metadata=option(
+            "Maximum number of requests in flight. auto: find the project's quota, and remember it for its next run.",
+            LIMITS,
+            kind="count_or_auto",
+            is_advanced=True,
+        ),
+    )
+    rate: float | Literal["auto"] | None = field(
+        default="auto",
+        metadata=option(
+            "Maximum number of requests per second. auto: 100, and no limit with `local`.",
+            LIMITS,
+            kind="rate",
+            is_advanced=True,
+        ),
+    )
+    max_requests: int | None = field(
+        default=None,
+        metadata=option(
+            "Stop after N requests, planning included; the run can be resumed.",
+            LIMITS,
+            metavar="N",
+            kind="integer",
+            least=1,
+            is_advanced=True,
+        ),
+    )
+    max_bytes: int | None = field(
+        default=None, metadata=option("Stop after this many received bytes.", LIMITS, kind="bytes", is_advanced=True)
+    )
+    max_minutes: float | None = field(
+        default=None,
+        metadata=option("Start nothing new after N minutes.", LIMITS, metavar="N", kind="number", is_advanced=True),
+    )
+    retries: int = field(
+        default=10,
+        metadata=option(
+            "Repeats of a request after transient failures.",
+            LIMITS,
+            metavar="N",
+            kind="integer",
+            least=0,
+            is_advanced=True,
+        ),
+    )
+    retry_delay: float = field(
+        default=1.0,
+        metadata=option(
+            "Maximum seconds before the first repeat; each further one waits twice as long.", LIMITS, is_listed=False
+        ),
+    )
+    connect_timeout: float = field(
+        default=10.0, metadata=option("Seconds to connect to the service.", LIMITS, is_listed=False)
+    )
+    read_timeout: float = field(
+        default=330.0,
+        metadata=option(
+            "Seconds of silence after which a request is given up and repeated.",
+            LIMITS,
+            metavar="S",
+            kind="number",
+            is_advanced=True,
+        ),
+    )
+    unit_timeout: float = field(
+        default=1800.0,
+        metadata=option(
+            "Seconds that one result may take, repeats included; then its worker is replaced.",
+            LIMITS,
+            metavar="S",
+            kind="number",
+            is_advanced=True,
+        ),
+    )
+    command: str = field(default="", metadata=option("The command as typed, for run.json.", RUN, is_listed=False))
 
     def __post_init__(self) -> None:
         if self.local and self.endpoint is not None:
@@ -133,8 +291,8 @@ class RunConfig:
         self._check_pipeline()
         if self.on_empty not in ON_EMPTY:
             raise UsageError(f"on_empty must be {', '.join(ON_EMPTY[:-1])} or {ON_EMPTY[-1]}, not {self.on_empty!r}")
-        if self.estimate_first is not None and self.estimate_first < 1:
-            raise UsageError("estimate_first must be at least 1")
+        if self.estimate is not None and self.estimate < 1:
+            raise UsageError("estimate must be at least 1")
         least = {"processes": 1, "in_flight": 1, "retries": 0, "max_requests": 1, "max_bytes": 1}
         for name, bound in least.items():
             value = getattr(self, name)

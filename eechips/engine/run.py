@@ -282,7 +282,7 @@ class _Run:
             send_credentials=config.send_credentials,
             unit_timeout=config.unit_timeout,
             rate=config.requests_per_second,
-            logs=config.verbose or config.estimate_first is not None,
+            logs=config.verbose or config.estimate is not None,
             keeps_empty=config.on_empty == "keep",
         )
         if isinstance(self._recipe, SupportsLifespan):
@@ -392,7 +392,7 @@ class _Run:
 
         planner = Planner(self._recipe, self._ledger, template, self._config.out, meta, accept)
         stack.callback(end)
-        if self._config.estimate_first is not None:  # which is told of the whole plan
+        if self._config.estimate is not None:  # which is told of the whole plan
             planner.finish()
         return planner
 
@@ -421,7 +421,7 @@ class _Run:
         recipe, store = self._recipe, self._store
         if self._is_part or not isinstance(store, LocalStore) or not isinstance(recipe, SupportsSize):
             return
-        if self._config.estimate_first is not None:  # which goes by real sizes, and asks
+        if self._config.estimate is not None:  # which goes by real sizes, and asks
             return
         advice = (
             "choose another folder with --out, fewer results, or a coarser scale. To fetch some first and go by their"

@@ -87,7 +87,7 @@ class Scheduler:
         Returns:
             Whether none is left; False if the user stopped it, or the budget did.
         """
-        if self._config.estimate_first is not None and not self._try_first(self._config.estimate_first):
+        if self._config.estimate is not None and not self._try_first(self._config.estimate):
             return False
         is_planned = self._planner is None or self._planner.is_whole
         if not self._left and is_planned and (self._replacements is None or self._replacements.is_settled):

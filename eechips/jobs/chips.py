@@ -17,6 +17,24 @@ from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_na
 from eechips.jobs.render_style import RenderStyle
 from eechips.jobs.sample_layers import Bands, SampleDates, SampleLayer, parse_layers
 from eechips.jobs.sample_validation import check, check_name_fields, check_places, parse_classes
+from eechips.jobs.shared_options import (
+    ALIGN,
+    CRS,
+    DATA,
+    END,
+    GREATEST_VALUE,
+    LAT_FIELD,
+    LEAST_VALUE,
+    LON_FIELD,
+    MASK,
+    PALETTE,
+    PIXELS,
+    PLACES,
+    REPAIR,
+    SCALE,
+    START,
+    TRANSFORM,
+)
 from eechips.manifest.run import Run
 from eechips.planning import samplers
 from eechips.planning.expressions import LayerImages, chip_image
@@ -24,12 +42,14 @@ from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.maps import parse_map
 from eechips.planning.places import Places, read_places
 from eechips.planning.regions import Region, parse_region
-from eechips.recipe import Chip, ChipFormat, Unit, identity_of
+from eechips.recipe import CHIP_FORMATS, Chip, ChipFormat, Unit, identity_of
+from eechips.signature import documented, option
 from eechips.storage import NameTemplate
 
 GridMode = Literal["native", "thumb"]
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class ChipSample:
     """The recipe of ``eechips sample``.
@@ -37,94 +57,179 @@ class ChipSample:
     A chip shows the images of a dataset between the two dates, the latest on top, at a place. Exactly one of
     ``per_ecoregion``, ``per_class``, ``total``, ``spacing`` and ``points`` says how places are chosen.
 
-    Attributes:
-        dataset: alias ("NAIP") or Earth Engine id; or several, each of which becomes a file of every chip, all on the
-            same pixels: those of the first, unless ``crs``, ``scale``, ``align`` or ``transform`` say otherwise.
-        per_ecoregion: points in each ecoregion that meets the region, at random.
-        per_class: points in each class of ``class_image``, at random; centres of its pixels.
-        total: points in the region, at random; in the whole world where neither ``roi`` nor the dataset has one.
-        spacing: distance, "10km", of places in regular rows.
-        points: CSV file, GeoParquet or vector file with places; its columns are fields of ``name``.
-        roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``; None for the dataset's own default.
-        repair: make valid polygons of those of the file of ``roi`` that are not, and say so; else they are refused.
-        class_image: ``ID:BAND`` of the map of classes.
-        classes: those wanted; None for all that are found in the region.
-        ecoregions: table whose features are the strata.
-        ecoregion_field: its column that identifies them.
-        min_distance: least distance, "500m", of two points, or "chip": so much that no two chips overlap.
-        mask_image: ``ID:BAND``: only places where it holds anything but zero.
-        lon_field: column of ``points`` with longitudes in degrees; None for one that is called like that.
-        lat_field: column with latitudes.
-        date_field: column of ``points`` with a date: the chip shows the image nearest to it, the earlier of two.
-        window: time, "30d", that an image may be older or younger than that date.
-        size: edge in pixels, or width and height (``native`` only).
-        scale: edge of a pixel in metres; None for the dataset's own.
-        bands: names, in order, or ``"R,G,B"``; of several datasets ``("S2:B4,B3", "SRTM:elevation")`` or a mapping;
-            None for the dataset's default.
-        start: first day, inclusive, YYYY-MM-DD; None for no bound.
-        end: last day, exclusive; None for no bound. With several datasets the dates choose of each, but for maps of
-            one time, such as WORLDCOVER, after the first.
-        mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks (``scl``,
-            ``qa_pixel:cloud,shadow``, ``cs:0.7``; see :mod:`eechips.planning.cloud_masks`). It is applied to every
-            image: where one is masked, the chip shows the next one below it; where all are, it has no data. With
-            several datasets it is applied to those that have such a mask.
-        format: ``png`` and ``jpg`` are pictures of 1 or 3 bands in 8 bits, ``tif`` and ``npy`` are the data; None for
-            ``png``, and for ``tif`` with several datasets.
-        grid: ``native`` puts the pixels on the grid of the latest image that contains the point. ``thumb`` takes
-            the bounds of a buffer of (size / 2 - 1) * scale metres around the point at ``size`` pixels, which for
-            256 pixels and 1 m is ``buffer(127).bounds()`` at 256x256; its pixels are resampled. None for ``thumb``
-            where the format is a picture and ``native`` where it is data or the grid is placed.
-        crs: ``native``, ``utm`` (the zone of the point), or a code.
-        align: id of an image on whose pixels all chips lie.
-        transform: of the grid, in the units of ``crs``.
-        provenance: whether the manifest is to name all images of which a chip shows a pixel, with their dates; else
-            only the one whose grid it is. It costs the service about as much as the chips.
-        seed: of the points.
-        limit: stop after so many points in all; they are spread over the strata.
-        minimum: value that becomes black in a picture; None for the dataset's default.
-        maximum: value that becomes white.
-        palette: colours (hexadecimal, from ``minimum`` to ``maximum``) for a picture of one band.
-
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the region, or the file of points, cannot be used.
     """
 
-    dataset: str | Sequence[str]
-    per_ecoregion: int | None = None
-    per_class: int | None = None
-    total: int | None = None
-    spacing: str | None = None
-    points: str | Path | None = None
-    roi: str | None = None
-    repair: bool = False
-    class_image: str | None = None
-    classes: Sequence[int] | str | None = None
-    ecoregions: str = samplers.ECOREGIONS
-    ecoregion_field: str = "ECO_ID"
-    min_distance: str | None = None
-    mask_image: str | None = None
-    lon_field: str | None = None
-    lat_field: str | None = None
-    date_field: str | None = None
-    window: str | None = None
-    size: int | tuple[int, int] = 256
-    scale: float | None = None
-    bands: Bands = None
-    start: str | None = None
-    end: str | None = None
-    mask: str = "none"
-    format: ChipFormat | None = None
-    grid: GridMode | None = None
-    crs: str = "native"
-    align: str | None = None
-    transform: tuple[float, float, float, float, float, float] | None = None
-    provenance: bool = False
-    seed: int = 0
-    limit: int | None = None
-    minimum: float | None = None
-    maximum: float | None = None
-    palette: Sequence[str] | str | None = None
+    dataset: str | Sequence[str] = field(
+        metadata=option(
+            "Short name (`eechips datasets`) or Earth Engine id; may be repeated. Then every chip has a file of each,"
+            " all"
+            " on the pixels of the first, unless `crs`, `scale`, `align` or `transform` are given. With several"
+            " datasets the dates select images of each, except for maps of one time, such as WORLDCOVER, after the"
+            " first.",
+            DATA,
+            metavar="NAME",
+            is_multiple=True,
+        )
+    )
+    per_ecoregion: int | None = field(
+        default=None,
+        metadata=option(
+            "N random points in each ecoregion that meets the region.", PLACES, metavar="N", kind="integer"
+        ),
+    )
+    per_class: int | None = field(
+        default=None,
+        metadata=option("N random points in each class of `class_image`.", PLACES, metavar="N", kind="integer"),
+    )
+    total: int | None = field(
+        default=None,
+        metadata=option("N random points in the region, uniform on the sphere.", PLACES, metavar="N", kind="integer"),
+    )
+    spacing: str | None = field(
+        default=None,
+        metadata=option("Points on a regular grid with this distance, such as 10km.", PLACES, metavar="DISTANCE"),
+    )
+    points: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Points of a CSV file, GeoParquet or vector file; its columns are fields of `name`.", PLACES, metavar="FILE"
+        ),
+    )
+    roi: str | None = field(
+        default=None,
+        metadata=option(
+            "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
+            PLACES,
+            metavar="REGION",
+            default="the dataset's (Colorado for NAIP); the world with `total`",
+        ),
+    )
+    repair: bool = field(default=False, metadata=REPAIR)
+    class_image: str | None = field(
+        default=None, metadata=option("Map of the classes, as ESA/WorldCover/v200:Map.", PLACES, metavar="ID:BAND")
+    )
+    classes: Sequence[int] | str | None = field(
+        default=None,
+        metadata=option(
+            "Classes to sample, as 10,40,50.",
+            PLACES,
+            metavar="A,B,…",
+            default="all classes in the region",
+            is_advanced=True,
+        ),
+    )
+    ecoregions: str = field(
+        default=samplers.ECOREGIONS,
+        metadata=option(
+            "Table whose features are the strata of `per_ecoregion`.", PLACES, metavar="ASSET", is_advanced=True
+        ),
+    )
+    ecoregion_field: str = field(
+        default="ECO_ID",
+        metadata=option("Column of `ecoregions` that identifies a stratum.", PLACES, metavar="FIELD", is_advanced=True),
+    )
+    min_distance: str | None = field(
+        default=None,
+        metadata=option(
+            "Minimum distance between points, such as 500m; nearer ones are left out. chip: chips never overlap.",
+            PLACES,
+            metavar="DISTANCE|chip",
+        ),
+    )
+    mask_image: str | None = field(
+        default=None,
+        metadata=option(
+            "Only points where this band is valid and not zero.", PLACES, metavar="ID:BAND", is_advanced=True
+        ),
+    )
+    lon_field: str | None = field(default=None, metadata=LON_FIELD)
+    lat_field: str | None = field(default=None, metadata=LAT_FIELD)
+    date_field: str | None = field(
+        default=None,
+        metadata=option(
+            "Column of `points` with dates: a chip shows the image nearest in time; of two equally near, the earlier.",
+            PLACES,
+            metavar="FIELD",
+            is_advanced=True,
+        ),
+    )
+    window: str | None = field(
+        default=None,
+        metadata=option(
+            "With `date_field`: maximum time between that date and the image, as 30d, 12h or 2w.",
+            PLACES,
+            metavar="TIME",
+            is_advanced=True,
+        ),
+    )
+    size: int | tuple[int, int] = field(
+        default=256,
+        metadata=option(
+            "Size of a chip in pixels: an edge, or width and height (with `grid` native).", PIXELS, kind="size"
+        ),
+    )
+    scale: float | None = field(default=None, metadata=SCALE)
+    bands: Bands = field(
+        default=None,
+        metadata=option(
+            "Bands, in order; of several datasets, S2:B4,B3 and SRTM:elevation.",
+            DATA,
+            metavar="[NAME:]A,B,…",
+            is_multiple=True,
+            default="the dataset's",
+        ),
+    )
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    mask: str = field(default="none", metadata=MASK)
+    format: ChipFormat | None = field(
+        default=None,
+        metadata=option(
+            "Format: pictures (png, jpg) or values (tif, npy). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
+            DATA,
+            choices=CHIP_FORMATS,
+            default="png; tif for several datasets",
+        ),
+    )
+    grid: GridMode | None = field(
+        default=None,
+        metadata=option(
+            "native: on the pixels of the latest image that contains the point. thumb: on a square around the point,"
+            " with sides of (`size` - 2) * `scale` metres (buffer and bounds), resampled.",
+            PIXELS,
+            metavar="native|thumb",
+            default="native for tif and npy, thumb for png and jpg",
+            is_advanced=True,
+        ),
+    )
+    crs: str = field(default="native", metadata=CRS)
+    align: str | None = field(default=None, metadata=ALIGN)
+    transform: tuple[float, float, float, float, float, float] | None = field(default=None, metadata=TRANSFORM)
+    provenance: bool = field(
+        default=False,
+        metadata=option(
+            "Record all images of which a chip shows a pixel, with their dates, in the manifest; otherwise only the"
+            " image whose grid it has. Costs about as much as the chips.",
+            DATA,
+            is_advanced=True,
+        ),
+    )
+    seed: int = field(
+        default=0,
+        metadata=option(
+            "Seed of the random points: the same seed draws the same points.", PLACES, kind="integer", is_advanced=True
+        ),
+    )
+    limit: int | None = field(
+        default=None,
+        metadata=option("Stop after N points in all, spread over the strata.", PLACES, metavar="N", kind="integer"),
+    )
+    min: float | None = field(default=None, metadata=LEAST_VALUE)
+    max: float | None = field(default=None, metadata=GREATEST_VALUE)
+    palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
     layers: tuple[SampleLayer, ...] = field(init=False, repr=False)
     placement: GridAlignment = field(init=False, repr=False)
     region: Region | None = field(init=False, repr=False)
@@ -201,7 +306,7 @@ class ChipSample:
     @property
     def style(self) -> RenderStyle:
         """What the user says of colours."""
-        return RenderStyle(self._format, self.minimum, self.maximum, tuple(self.palette or ()))
+        return RenderStyle(self._format, self.min, self.max, tuple(self.palette or ()))
 
     @property
     def grid_mode(self) -> GridMode:
@@ -413,7 +518,7 @@ def sample(
         options: those of ``ChipSample`` and ``RunConfig``.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``. With ``estimate_first``, the run may be
+        The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be
         ``paused`` after its first units. With ``dry_run``, the estimate.
 
     Raises:

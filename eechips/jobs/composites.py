@@ -18,6 +18,7 @@ from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, ImageSelection, ImageTreatment, check_on_empty
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
+from eechips.jobs.shared_options import DATA
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, inventory
 from eechips.planning.grid_alignment import cover_region
@@ -28,6 +29,7 @@ from eechips.planning.region_overlaps import region_centre
 from eechips.planning.regions import describe_choices
 from eechips.recipe import Chip, NoData, Unit
 from eechips.recipe.template import Template
+from eechips.signature import documented, option
 
 REDUCERS = ("mean", "median", "min", "max", "mode", "stdDev", "count", "mosaic")
 """What makes one value of a pixel's values in a period; beside them there are pNN and qualityMosaic:BAND."""
@@ -42,6 +44,7 @@ MOST_SOURCES = 100
 _log = logging.getLogger(__name__)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Composites(Imagery):
     """The recipe of ``eechips composites``.
@@ -50,20 +53,25 @@ class Composites(Imagery):
     the collection's earliest image over the region, since a composite has no pixels of its own. Where images lie on
     other pixels, such as those of the next UTM zone, they are resampled (nearest neighbour). A period without an image
     has no file; the manifest has it as ``empty``. The options are those of :class:`eechips.jobs.imagery.Imagery`, and
-
-    Attributes:
-        every: length of a period: ``1 month``, ``16 days``, ``season``. Periods are counted from ``start``, or where
-            that is not given, from the beginning of the month, season or year of the first image; the last one ends
-            with ``end``. See :class:`eechips.planning.periods.Step`.
-        reducer: what makes one value of a pixel's valid values in a period: one of ``REDUCERS``, a percentile
-            (``p10``), or ``qualityMosaic:BAND``, which takes all bands from the image where that band is greatest.
-            ``mosaic`` takes the latest. ``count`` is 0 where there is none. Means, medians, percentiles and standard
-            deviations are float32 (float64 where that does not hold the bands' values), counts uint16, and the others
-            of the bands' own type.
     """
 
-    every: str = "1 month"
-    reducer: str = "median"
+    every: str = field(
+        default="1 month",
+        metadata=option(
+            "Length of a period: a number of days, weeks, months, seasons or years, counted from `start`.",
+            DATA,
+            metavar="STEP",
+        ),
+    )
+    reducer: str = field(
+        default="median",
+        metadata=option(
+            f"Reducer of the values of a pixel: {', '.join(REDUCERS)} (mosaic: the latest), a percentile (p10), or"
+            " qualityMosaic:BAND, the image where that band is greatest.",
+            DATA,
+            metavar="NAME",
+        ),
+    )
     step: Step = field(init=False, repr=False)
 
     name = "composites"
@@ -277,7 +285,7 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         options: those of ``Composites`` and ``RunConfig``.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``. With ``estimate_first``, the run may be
+        The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be
         ``paused`` after its first units. With ``dry_run``, the estimate.
 
     Raises:

@@ -25,6 +25,25 @@ from eechips.jobs.recipe_options import (
     split_names,
 )
 from eechips.jobs.render_style import RenderStyle
+from eechips.jobs.shared_options import (
+    ALIGN,
+    BANDS,
+    CRS,
+    DATA,
+    DATASET,
+    END,
+    GREATEST_VALUE,
+    LEAST_VALUE,
+    MASK,
+    PALETTE,
+    PLACES,
+    REGION,
+    REPAIR,
+    SCALE,
+    START,
+    TRANSFORM,
+    WHERE,
+)
 from eechips.planning import asset_metadata
 from eechips.planning.cloud_masks import CloudMask, parse_mask
 from eechips.planning.grid_alignment import GridAlignment
@@ -32,6 +51,7 @@ from eechips.planning.image_filters import PropertyCondition, PropertyFilter, pa
 from eechips.planning.region_overlaps import region_polygon
 from eechips.planning.regions import AssetRegion, Region, parse_region, planar_geometry
 from eechips.recipe import CHIP_FORMATS, Chip, ChipFormat, NoData, Unit, identity_of
+from eechips.signature import documented, option
 
 _CASTS = {"float32": "toFloat", "float64": "toDouble"}  # others are called as the type: toUint16
 
@@ -121,52 +141,47 @@ class ImageTreatment:
         return image if self.area is None else image.clip(self.area.geometry())
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Imagery(DatasetRecipe):
     """Options of verbs that fetch images of a collection over a region.
-
-    Attributes:
-        dataset: alias ("S2") or Earth Engine id of a collection.
-        roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``.
-        repair: make valid polygons of those of the file of ``roi`` that are not, and say so; else they are refused.
-        start: first day, inclusive, YYYY-MM-DD; None for no bound.
-        end: last day, exclusive; None for no bound.
-        where: conditions on properties, all of which an image must meet: ``"CLOUDY_PIXEL_PERCENTAGE < 20"``.
-        mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks: ``scl``,
-            ``qa_pixel:cloud,shadow``, ``cs:0.7``; see :mod:`eechips.planning.cloud_masks`.
-        bands: names, in order, or ``"B4,B3,B2"``; None for the dataset's default. Pixels are those of the first.
-        format: ``tif`` and ``npy`` are the data, ``png`` and ``jpg`` pictures of 1 or 3 bands in 8 bits.
-        clip: mask pixels outside the region; else the whole window around it is kept.
-        minimum: value that becomes black in a picture; None for the dataset's default.
-        maximum: value that becomes white.
-        palette: colours (hexadecimal, from ``minimum`` to ``maximum``) for a picture of one band.
-        crs: ``native``, ``utm``, or a code; see :class:`eechips.planning.grid_alignment.GridAlignment`.
-        scale: edge of a pixel in metres; None for the first band's.
-        align: id of an image on whose pixels everything is to lie.
-        transform: of the grid, with a crs.
 
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the region cannot be used.
     """
 
-    dataset: str
-    roi: str
-    repair: bool = False
-    start: str | None = None
-    end: str | None = None
-    where: Sequence[str] | str = ()
-    mask: str = "none"
-    bands: Sequence[str] | str | None = None
-    format: ChipFormat = "tif"
-    clip: bool = False
-    minimum: float | None = None
-    maximum: float | None = None
-    palette: Sequence[str] | str | None = None
-    crs: str = "native"
-    scale: float | None = None
-    align: str | None = None
-    transform: Transform | None = None
+    dataset: str = field(metadata=DATASET)
+    roi: str = field(metadata=REGION)
+    repair: bool = field(default=False, metadata=REPAIR)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    where: Sequence[str] | str = field(default=(), metadata=WHERE)
+    mask: str = field(default="none", metadata=MASK)
+    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    format: ChipFormat = field(
+        default="tif",
+        metadata=option(
+            "Format: values (tif, npy) or pictures (png, jpg). Pictures have 1 or 3 bands of 8 bits; tif is GeoTIFF.",
+            DATA,
+            choices=CHIP_FORMATS,
+        ),
+    )
+    clip: bool = field(
+        default=False,
+        metadata=option(
+            "Mask pixels outside the region; otherwise files show the whole window around it.",
+            PLACES,
+            has_negation=True,
+        ),
+    )
+    min: float | None = field(default=None, metadata=LEAST_VALUE)
+    max: float | None = field(default=None, metadata=GREATEST_VALUE)
+    palette: Sequence[str] | str | None = field(default=None, metadata=PALETTE)
+    crs: str = field(default="native", metadata=CRS)
+    scale: float | None = field(default=None, metadata=SCALE)
+    align: str | None = field(default=None, metadata=ALIGN)
+    transform: Transform | None = field(default=None, metadata=TRANSFORM)
     region: Region = field(init=False, repr=False)
     placement: GridAlignment = field(init=False, repr=False)
     conditions: tuple[PropertyCondition, ...] = field(init=False, repr=False)
@@ -178,9 +193,9 @@ class Imagery(DatasetRecipe):
     name = "imagery"
 
     def __post_init__(self) -> None:
-        for option in ("bands", "palette"):
-            given = getattr(self, option)
-            object.__setattr__(self, option, None if given is None else split_names(given))
+        for name in ("bands", "palette"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, None if given is None else split_names(given))
         if self.transform is not None:
             a, b, c, d, e, f = map(float, self.transform)
             object.__setattr__(self, "transform", (a, b, c, d, e, f))
@@ -202,7 +217,7 @@ class Imagery(DatasetRecipe):
     @property
     def style(self) -> RenderStyle:
         """What the user says of colours."""
-        return RenderStyle(self.format, self.minimum, self.maximum, tuple(self.palette or ()))
+        return RenderStyle(self.format, self.min, self.max, tuple(self.palette or ()))
 
     @property
     def is_picture(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -15,15 +15,18 @@ from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.imagery import Imagery, ImageTreatment, check_on_empty
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
+from eechips.jobs.shared_options import DATA
 from eechips.manifest.run import Run
 from eechips.planning import inventory
 from eechips.planning.region_overlaps import Overlap
 from eechips.recipe import Chip, Unit
 from eechips.recipe.template import Template
+from eechips.signature import documented, option
 
 _log = logging.getLogger(__name__)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Images(Imagery):
     """The recipe of ``eechips images``.
@@ -31,12 +34,11 @@ class Images(Imagery):
     Each image of the collection that meets the region makes one file: what the image has of the region, on the image's
     own pixels unless the options of the grid say otherwise. Bands of other scales are resampled to those of the first
     (nearest neighbour, as Earth Engine does). The options are those of :class:`eechips.jobs.imagery.Imagery`, and
-
-    Attributes:
-        limit: only so many images, the earliest.
     """
 
-    limit: int | None = None
+    limit: int | None = field(
+        default=None, metadata=option("Only the N earliest images.", DATA, metavar="N", kind="integer")
+    )
 
     name = "images"
     is_builtin = True
@@ -155,7 +157,7 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         options: those of ``Images`` and ``RunConfig``.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``. With ``estimate_first``, the run may be
+        The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be
         ``paused`` after its first units. With ``dry_run``, the estimate.
 
     Raises:

@@ -43,6 +43,22 @@ from eechips.jobs.recipe_options import (
     split_options,
     takes,
 )
+from eechips.jobs.shared_options import (
+    ALIGN,
+    BANDS,
+    CRS,
+    DATA,
+    DATASET,
+    END,
+    MASK,
+    PIXELS,
+    PLACES,
+    REPAIR,
+    SCALE,
+    START,
+    TRANSFORM,
+    WHERE,
+)
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, chip_grids
 from eechips.planning.cloud_masks import CloudMask, parse_mask
@@ -53,6 +69,7 @@ from eechips.planning.regions import Region, describe_choices, parse_region
 from eechips.planning.tiling import Tiling, divide_grid, project_region, wrap_longitude
 from eechips.recipe import Chip, Unit, canonical_json, identity_of
 from eechips.recipe.template import Template
+from eechips.signature import documented, option
 from eechips.text import format_bytes
 from eechips.writers import cog
 
@@ -65,6 +82,7 @@ _CLASSES = re.compile(r"Map|label|cropland|landcover|SCL|QA\w*|\w*_QA\w*|QC\w*|L
 _log = logging.getLogger(__name__)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class MosaicRecipe(DatasetRecipe):
     """The recipe of ``eechips mosaic``.
@@ -72,55 +90,78 @@ class MosaicRecipe(DatasetRecipe):
     The region comes in windows, each a request and a GeoTIFF, which are put together to one cloud-optimised GeoTIFF
     when all are there.
 
-    Attributes:
-        dataset: alias ("NAIP") or Earth Engine id of an image or a collection.
-        roi: ``W,S,E,N``, a vector file, or ``ASSET:FIELD=VALUE``; None for the whole of a single image. A single image
-            gives no more than it has of the region.
-        repair: make valid polygons of those of the file of ``roi`` that are not, and say so; else they are refused.
-        start: first day, inclusive, YYYY-MM-DD; None for no bound. Collections only.
-        end: last day, exclusive; None for no bound.
-        where: conditions on the images' properties, all of which hold: ``CLOUDY_PIXEL_PERCENTAGE < 20``.
-        mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks, applied to every image before
-            they are put together; see :mod:`eechips.planning.cloud_masks`.
-        reducer: what makes one image of a collection, one of ``eechips.jobs.mosaic_tiles.REDUCERS``.
-        bands: names, in order, or ``"R,G,B"``; None for the dataset's default, or all.
-        crs: ``native``, ``utm``, or a code; see ``planning.grid_alignment``. The native grid of a collection is that
-            of its latest image in the middle of the region, by its first band.
-        scale: edge of a pixel in metres; None for the source's.
-        align: id of an image on whose pixels the mosaic lies.
-        transform: of the pixels, with a crs by name.
-        clip: whether pixels outside the region's polygon are masked; else the mosaic is the region's bounds.
-        dtype: numpy name of the pixels' type; None for the source's, or float32 of a mean or median of whole numbers.
-        nodata: value of pixels without data; None for an internal mask.
-        compress: ``deflate``, ``zstd``, ``lzw`` or ``none``.
-        overview_resampling: how overviews are made; None for ``nearest`` where the values are classes and ``average``
-            elsewhere.
-        window: edge in pixels of a window at most; None for what suits the limits.
-
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the region cannot be used.
     """
 
-    dataset: str
-    roi: str | None = None
-    repair: bool = False
-    start: str | None = None
-    end: str | None = None
-    where: Sequence[str] = ()
-    mask: str = "none"
-    reducer: str = "mosaic"
-    bands: Sequence[str] | str | None = None
-    crs: str = "native"
-    scale: float | None = None
-    align: str | None = None
-    transform: Sequence[float] | None = None
-    clip: bool = False
-    dtype: str | None = None
-    nodata: float | None = None
-    compress: str = "deflate"
-    overview_resampling: str | None = None
-    window: int | None = None
+    dataset: str = field(metadata=DATASET)
+    roi: str | None = field(
+        default=None,
+        metadata=option(
+            "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE.",
+            PLACES,
+            metavar="REGION",
+            default="the whole of a single image",
+        ),
+    )
+    repair: bool = field(default=False, metadata=REPAIR)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    where: Sequence[str] = field(default=(), metadata=WHERE)
+    mask: str = field(default="none", metadata=MASK)
+    reducer: str = field(
+        default="mosaic",
+        metadata=option(
+            "How images of a collection become one. mosaic: the latest on top; first: the earliest.",
+            DATA,
+            choices=REDUCERS,
+        ),
+    )
+    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    crs: str = field(default="native", metadata=CRS)
+    scale: float | None = field(default=None, metadata=SCALE)
+    align: str | None = field(default=None, metadata=ALIGN)
+    transform: Sequence[float] | None = field(default=None, metadata=TRANSFORM)
+    clip: bool = field(
+        default=False,
+        metadata=option("Mask pixels outside the region; otherwise the mosaic is the window around it.", PLACES),
+    )
+    dtype: str | None = field(
+        default=None,
+        metadata=option(
+            "Type of the pixels.", PIXELS, choices=cog.DTYPES, default="the source's; float32 for means and medians"
+        ),
+    )
+    nodata: float | None = field(
+        default=None,
+        metadata=option("Value of pixels without data.", PIXELS, metavar="V", kind="number", default="a mask instead"),
+    )
+    compress: str = field(
+        default="deflate",
+        metadata=option("Compression of mosaic.tif.", PIXELS, choices=cog.COMPRESSIONS, is_advanced=True),
+    )
+    overview_resampling: str | None = field(
+        default=None,
+        metadata=option(
+            "Resampling of the overviews.",
+            PIXELS,
+            choices=cog.RESAMPLINGS,
+            default="nearest for classes, otherwise average",
+            is_advanced=True,
+        ),
+    )
+    window: int | None = field(
+        default=None,
+        metadata=option(
+            "Maximum edge of a requested window in pixels.",
+            PIXELS,
+            metavar="N",
+            kind="integer",
+            default="as the limits of requests allow",
+            is_advanced=True,
+        ),
+    )
     placement: GridAlignment = field(init=False, repr=False)
     region: Region | None = field(init=False, repr=False)
     conditions: tuple[PropertyCondition, ...] = field(init=False, repr=False)
@@ -282,9 +323,9 @@ class MosaicRecipe(DatasetRecipe):
             if region is None:
                 raise UsageError(f"{self.dataset_id} is a collection: say with --roi which region is meant")
             return about
-        for option, value in (("--start", self.start), ("--end", self.end), ("--where", self.where)):
-            if value:
-                raise UsageError(f"{self.dataset_id} is a single image: {option} is for collections")
+        for name in ("start", "end", "where"):
+            if getattr(self, name):
+                raise UsageError(f"{self.dataset_id} is a single image: `{name}` is for collections")
         if self.reducer != "mosaic":
             raise UsageError(f"{self.dataset_id} is a single image: there is nothing to make a {self.reducer} of")
         return about
@@ -444,14 +485,14 @@ def _check(recipe: MosaicRecipe) -> None:
     check_dataset(recipe.dataset)
     check_dates(recipe.start, recipe.end)
     among = {
-        "--reducer": (recipe.reducer, REDUCERS),
-        "--compress": (recipe.compress, cog.COMPRESSIONS),
-        "--dtype": (recipe.dtype, cog.DTYPES),
-        "--overview-resampling": (recipe.overview_resampling, cog.RESAMPLINGS),
+        "reducer": (recipe.reducer, REDUCERS),
+        "compress": (recipe.compress, cog.COMPRESSIONS),
+        "dtype": (recipe.dtype, cog.DTYPES),
+        "overview_resampling": (recipe.overview_resampling, cog.RESAMPLINGS),
     }
-    for option, (value, known) in among.items():
+    for name, (value, known) in among.items():
         if value is not None and value not in known:
-            raise UsageError(f"{option} {value}: {describe_choices(value, list(known))}")
+            raise UsageError(f"`{name}` {value}: {describe_choices(value, list(known))}")
     check_bands(recipe.bands)
     if recipe.bands is not None and len(set(recipe.bands)) != len(recipe.bands):
         raise UsageError("--bands names a band twice")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -32,6 +32,20 @@ from eechips.jobs.recipe_options import (
     split_options,
     takes,
 )
+from eechips.jobs.shared_options import (
+    BANDS,
+    DATA,
+    DATASET,
+    END,
+    LAT_FIELD,
+    LON_FIELD,
+    MASK,
+    PLACES,
+    REPAIR,
+    SCALE,
+    START,
+    TABLE,
+)
 from eechips.jobs.source_summary import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, point_cells
@@ -43,6 +57,7 @@ from eechips.planning.projection import METRES_PER_DEGREE
 from eechips.planning.statistics import Statistics, parse_statistics
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, identity_of
 from eechips.removal import temporary_folder
+from eechips.signature import documented, option
 from eechips.storage import sha256_of, write_file
 
 if TYPE_CHECKING:
@@ -58,6 +73,7 @@ _VERTEX = 40  # bytes in a request
 _log = logging.getLogger(__name__)
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class PointValues(DatasetRecipe):
     """The recipe of ``eechips points``.
@@ -70,55 +86,80 @@ class PointValues(DatasetRecipe):
     polygon's is a reduction of the pixels it covers, weighted by how much it covers of them. Where every pixel is
     masked the value is missing. Bands of different grids are each asked for on their own.
 
-    Attributes:
-        dataset: alias ("MODIS_LST") or Earth Engine id.
-        points: a CSV or Parquet file with columns of longitude and latitude, or a vector file (GeoParquet, GeoPackage,
-            GeoJSON, …) of points or polygons.
-        lon_field: column of the longitude in degrees; None for the first of longitude, lon, long, lng, x, in any case.
-        lat_field: column of the latitude; None for the first of latitude, lat, y.
-        repair: make valid polygons of those of the file that are not, and say so; else they are refused.
-        id_field: keep only this column of the file, whose values must differ; None for all columns.
-        bands: names, in order, or ``"R,G,B"``; None for the dataset's default.
-        start: first day, inclusive, YYYY-MM-DD; None for no bound.
-        end: last day, exclusive; None for no bound.
-        each_image: a row for every image whose footprint holds the place, with its id and date, in order of time.
-        composite: of a collection without ``each_image``: what makes one value of those of all images, one of
-            ``COMPOSITES``. ``latest``, which invents no values, if None.
-        date_field: column of dates, ISO 8601: a row's values are those of the one image nearest to its date that has
-            any there; of two equally near the earlier.
-        window: how far from it at most, before and after, as ``30d``, ``12h`` or ``2w``. A date without a time of day
-            stands for its noon (UTC), and half a day is added.
-        mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks; see
-            :mod:`eechips.planning.cloud_masks`.
-        scale: edge of a pixel in metres; None for the images' own pixels.
-        reducer: over polygons: one or more of Earth Engine's reducers, or p0 to p100, ``"mean,p90"``; the counts of
-            pixels come with them. ``mean`` if None.
-        prefix: put before the names of all columns that are added.
-        format: ``parquet`` or ``csv``, of the table.
-
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if there is no such file.
     """
 
-    dataset: str
-    points: str
-    lon_field: str | None = None
-    lat_field: str | None = None
-    repair: bool = False
-    id_field: str | None = None
-    bands: Sequence[str] | str | None = None
-    start: str | None = None
-    end: str | None = None
-    each_image: bool = False
-    composite: str | None = None
-    date_field: str | None = None
-    window: str | None = None
-    mask: str = "none"
-    scale: float | None = None
-    reducer: str | None = None
-    prefix: str = ""
-    format: TableFormat = "parquet"
+    dataset: str = field(metadata=DATASET)
+    points: str = field(
+        metadata=option(
+            "CSV or Parquet file with longitude and latitude, or a vector file of points or polygons.",
+            PLACES,
+            metavar="FILE",
+        )
+    )
+    lon_field: str | None = field(default=None, metadata=LON_FIELD)
+    lat_field: str | None = field(default=None, metadata=LAT_FIELD)
+    repair: bool = field(default=False, metadata=REPAIR)
+    id_field: str | None = field(
+        default=None,
+        metadata=option(
+            "Keep only this column of the file; its values must be unique.",
+            PLACES,
+            metavar="FIELD",
+            default="all columns",
+        ),
+    )
+    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    each_image: bool = field(
+        default=False,
+        metadata=option("A row for every image that covers the place, with its id and date, in order of time.", DATA),
+    )
+    composite: str | None = field(
+        default=None,
+        metadata=option(
+            "Reducer of the values of all images at the place. latest: the last one that is not masked.",
+            DATA,
+            choices=COMPOSITES,
+            default="latest",
+        ),
+    )
+    date_field: str | None = field(
+        default=None,
+        metadata=option(
+            "Column of dates, ISO 8601: the values of the image nearest in time that has any there; of two equally"
+            " near, the earlier.",
+            DATA,
+            metavar="FIELD",
+        ),
+    )
+    window: str | None = field(
+        default=None,
+        metadata=option(
+            "With `date_field`: maximum time between that date and the image, as 30d, 12h or 2w. A date without a"
+            " time of day is noon UTC, and half a day is added.",
+            DATA,
+            metavar="TIME",
+        ),
+    )
+    mask: str = field(default="none", metadata=MASK)
+    scale: float | None = field(default=None, metadata=SCALE)
+    reducer: str | None = field(
+        default=None,
+        metadata=option(
+            "Over polygons: one or more reducers, mean,stdDev,p90; with the counts of pixels.",
+            DATA,
+            metavar="A,B,…",
+            default="mean",
+        ),
+    )
+    prefix: str = field(default="", metadata=option("Prefix of the names of added columns.", TABLE, metavar="TEXT"))
+    format: TableFormat = field(
+        default="parquet", metadata=option("Format of the table.", TABLE, choices=TABLE_FORMATS)
+    )
 
     name = "points"
     is_builtin = True

@@ -163,7 +163,7 @@ def check_recipe(recipe: Recipe, config: RunConfig, *, keep: Path | None = None)
         KeyboardInterrupt: if the user stops it.
         ConfigurationError, RecipeError, RequestError: as :func:`eechips.engine.run` does.
     """
-    if config.dry_run or config.estimate_first is not None:
+    if config.dry_run or config.estimate is not None:
         raise UsageError("--check takes neither --dry-run nor --estimate: it is an estimate itself")
     tried = CheckedRecipe(recipe, config)
     done = run(tried, dataclasses.replace(config, quiet=True, on_empty="keep", name=None))

@@ -30,6 +30,21 @@ from eechips.jobs.recipe_options import (
     takes,
 )
 from eechips.jobs.region_tables import OUTPUTS, Output, TableLayout, merge_tables
+from eechips.jobs.shared_options import (
+    ALIGN,
+    BANDS,
+    CRS,
+    DATA,
+    DATASET,
+    END,
+    MASK,
+    PLACES,
+    REPAIR,
+    SCALE,
+    START,
+    TABLE,
+    TRANSFORM,
+)
 from eechips.jobs.zonal_statistics import Elements, Reduction, composite_elements, reduce_region, reduce_regions
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata, chip_grids
@@ -41,15 +56,17 @@ from eechips.planning.point_cells import TILE, Cost
 from eechips.planning.projection import nominal_scale
 from eechips.planning.region_batches import divide_regions, measure_images
 from eechips.planning.regions import BoxRegion, parse_box, planar_geometry
-from eechips.planning.statistics import Statistics, parse_statistics
+from eechips.planning.statistics import REDUCERS, Statistics, parse_statistics
 from eechips.planning.zones import Zones, ZoneShapes, fetch_zone_shapes, fetch_zones, measure_zones, read_zones
 from eechips.recipe import TABLE_FORMATS, Table, TableFormat, Unit, identity_of
+from eechips.signature import documented, option
 from eechips.storage import sha256_of
 
 # Degrees around a batch of regions within which images are looked for: bounds from the server are not exact.
 _MARGIN = 0.01
 
 
+@documented
 @dataclass(frozen=True, kw_only=True)
 class TimeSeries(DatasetRecipe):
     """The recipe of ``eechips timeseries``.
@@ -64,63 +81,93 @@ class TimeSeries(DatasetRecipe):
     that holds none there is no value and the count is 0.
     https://developers.google.com/earth-engine/guides/reducers_weighting
 
-    Attributes:
-        dataset: alias ("MODIS_LST") or Earth Engine id of a collection.
-        regions: a vector file, or the id of a table of polygons on the server.
-        id_field: column that identifies regions; for a file it may be None: regions are then numbered from 1.
-            Features of one id are one region.
-        bands: names, in order, or ``"R,G,B"``; None for the dataset's default.
-        reducer: what makes one value of a region's pixels: one or several of ``REDUCERS`` or ``p0`` to ``p100``, in a
-            sequence or separated by commas.
-        every: a step of the calendar, such as ``"1 month"``: a row for each period from ``start`` to ``end``, also for
-            those without data. None for a row for each image.
-        composite: with ``every``: what makes one image of a period's images, pixel by pixel: ``mean``, ``median``,
-            ``min``, ``max``, ``sum``, ``mode``, ``count``, a percentile, or ``mosaic``, the latest on top.
-        mask: ``none``, ``auto`` for the dataset's usual cloud mask, or one of its masks; see
-            :mod:`eechips.planning.cloud_masks`.
-        bbox: ``W,S,E,N``: only regions that meet it.
-        repair: make valid polygons of those of the file that are not, and say so; else they are refused.
-        start: first day, inclusive, YYYY-MM-DD; None for no bound.
-        end: last day, exclusive; None for no bound.
-        crs: in which pixels are reduced: ``native`` for the images' own, ``utm``, or a code.
-        scale: edge of a pixel in metres; None for the images' own.
-        align: id of an image whose pixels are taken.
-        transform: of the pixels, with a crs.
-        multiply: factor for the values, on the server, before anything is reduced.
-        add: summand for the values, after the factor.
-        output: ``region`` for a file for each region; ``one`` for one table; ``year`` for one in a file for each year.
-            The values are those of a file for each region to rounding (the server adds up the pixels of one and of
-            several regions in different orders), and the same to the byte however regions are put together.
-        batch: regions of a request at most, ``auto`` to choose by their size. With one table only: a file for each
-            region is a request for each.
-        format: ``csv`` or ``parquet``; None for csv, and parquet for one table.
-
     Raises:
         UsageError: if an option is out of range, or contradicts another.
         RegionError: if the file of regions cannot be used.
     """
 
-    dataset: str
-    regions: str
-    id_field: str | None = None
-    bands: Sequence[str] | str | None = None
-    reducer: Sequence[str] | str = "mean"
-    every: str | None = None
-    composite: str = "mean"
-    mask: str = "none"
-    bbox: str | None = None
-    repair: bool = False
-    start: str | None = None
-    end: str | None = None
-    crs: str = "native"
-    scale: float | None = None
-    align: str | None = None
-    transform: Transform | None = None
-    multiply: float | None = None
-    add: float | None = None
-    output: Output = "region"
-    batch: int | Literal["auto"] = "auto"
-    format: TableFormat | None = None
+    dataset: str = field(metadata=DATASET)
+    regions: str = field(
+        metadata=option("Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET")
+    )
+    id_field: str | None = field(
+        default=None,
+        metadata=option(
+            "Column that identifies a region; features with the same id are one region.",
+            PLACES,
+            metavar="FIELD",
+            default="for a file, numbers from 1",
+        ),
+    )
+    bands: Sequence[str] | str | None = field(default=None, metadata=BANDS)
+    reducer: Sequence[str] | str = field(
+        default="mean",
+        metadata=option(
+            f"Reducer of the pixels of a region, or several: {', '.join(REDUCERS)}, or a percentile p0 to p100.",
+            DATA,
+            kind="names",
+        ),
+    )
+    every: str | None = field(
+        default=None,
+        metadata=option(
+            "A row for each period, as in '1 month', with or without data.",
+            DATA,
+            metavar="STEP",
+            default="a row for each image",
+        ),
+    )
+    composite: str = field(
+        default="mean",
+        metadata=option(
+            "With `every`: reducer that makes one image of the images of a period: mean, median, min, max, sum, mode,"
+            " count, a percentile, or mosaic, the latest on top.",
+            DATA,
+            metavar="REDUCER",
+        ),
+    )
+    mask: str = field(default="none", metadata=MASK)
+    bbox: str | None = field(
+        default=None,
+        metadata=option(
+            "Only regions that meet this box. A west below 0 needs =: --bbox=-80,…", PLACES, metavar="W,S,E,N"
+        ),
+    )
+    repair: bool = field(default=False, metadata=REPAIR)
+    start: str | None = field(default=None, metadata=START)
+    end: str | None = field(default=None, metadata=END)
+    crs: str = field(default="native", metadata=CRS)
+    scale: float | None = field(default=None, metadata=SCALE)
+    align: str | None = field(default=None, metadata=ALIGN)
+    transform: Transform | None = field(default=None, metadata=TRANSFORM)
+    multiply: float | None = field(
+        default=None,
+        metadata=option(
+            "Multiply the values by this number, on the server, before they are reduced.",
+            DATA,
+            metavar="X",
+            kind="number",
+        ),
+    )
+    add: float | None = field(default=None, metadata=option("Then add this number.", DATA, metavar="X", kind="number"))
+    output: Output = field(
+        default="region",
+        metadata=option(
+            "region: a file for each region. one: one table of all regions. year: one table, in a file for each year.",
+            TABLE,
+            choices=OUTPUTS,
+        ),
+    )
+    batch: int | Literal["auto"] = field(
+        default="auto",
+        metadata=option(
+            "With one table: maximum number of regions per request.", TABLE, kind="count_or_auto", is_advanced=True
+        ),
+    )
+    format: TableFormat | None = field(
+        default=None,
+        metadata=option("Format of the tables.", TABLE, choices=TABLE_FORMATS, default="csv; parquet for one table"),
+    )
     box: BoxRegion | None = field(init=False, repr=False)
     sha256: str | None = field(init=False, repr=False)
 
@@ -422,7 +469,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         options: those of ``TimeSeries`` and ``RunConfig``.
 
     Returns:
-        The finished run; its failures, if any, are in ``failures``. With ``estimate_first``, the run may be
+        The finished run; its failures, if any, are in ``failures``. With ``estimate``, the run may be
         ``paused`` after its first units. With ``dry_run``, the estimate.
 
     Raises:

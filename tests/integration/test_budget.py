@@ -131,7 +131,7 @@ def test_the_rest_is_foreseen_from_the_first_units(service: Service, tmp_path: P
         in_flight=4,
         processes=2,
         retry_delay=0.05,
-        estimate_first=40,
+        estimate=40,
         confirm=confirm,
     )
     assert finished.counts == {"done": 240}
@@ -149,7 +149,7 @@ def test_the_rest_is_foreseen_from_the_first_units(service: Service, tmp_path: P
 
 
 def test_without_an_answer_it_stops_and_goes_on_when_it_is_given(service: Service, tmp_path: Path) -> None:
-    options = {"parameters": {"count": 20}, "method": "pixels", "estimate_first": 8}
+    options = {"parameters": {"count": 20}, "method": "pixels", "estimate": 8}
     paused = run_chips(tmp_path, service.url, **options)
     assert (paused.paused, paused.interrupted) == (True, False)
     assert paused.counts == {"planned": 12, "done": 8}
@@ -161,7 +161,7 @@ def test_without_an_answer_it_stops_and_goes_on_when_it_is_given(service: Servic
     assert service.count("compute") == 0, "units that are done already count"
     assert (seen[0].tried, seen[0].left, seen[0].requests) == (8, 12, 12)
     assert seen[0].seconds > 0
-    more = run_chips(tmp_path, service.url, **{**options, "estimate_first": 15})
+    more = run_chips(tmp_path, service.url, **{**options, "estimate": 15})
     assert more.counts == {"planned": 5, "done": 15}
     assert run_chips(tmp_path, service.url, **options, confirm=lambda _: True).counts == {"done": 20}
 

@@ -55,7 +55,7 @@ def test_a_run_that_does_not_fit_on_the_disk_is_refused_with_the_figures(
 
 def test_what_is_left_is_foreseen_from_what_was_fetched(demo_server: Server, tmp_path: Path, free: list[int]) -> None:
     options = {"dataset": "NAIP", "total": 40, "size": 8}
-    run = fetch("sample", demo_server, tmp_path / "out", estimate_first=4, **options)  # which asks for itself
+    run = fetch("sample", demo_server, tmp_path / "out", estimate=4, **options)  # which asks for itself
     assert run.paused
     each = run.status().bytes / 4
     free[0] = round(each * 36) - 10

@@ -256,7 +256,7 @@ def test_chips_at_the_edges_of_the_world_are_whole_through_a_run(
     path = tmp_path / "points.csv"
     places = {"pole": ["10,89.95", "-170,89.999", "0,90"]}.get(name, ["180,10.005", "-179.9999,10.0", "179.9999,10.0"])
     path.write_text("\n".join(["lon,lat", *places]))
-    raster, looks = rasters[name], {"minimum": 0.0, "maximum": 400.0} if form == "png" else {}
+    raster, looks = rasters[name], {"min": 0.0, "max": 400.0} if form == "png" else {}
     run = eechips.sample(
         dataset, points=str(path), format=form, size=32, crs=crs, bands=raster.bands[: 2 if form == "tif" else 1],
         grid="native", endpoint=server.url, rate=None, processes=2, quiet=True, out=tmp_path / "out", **looks,

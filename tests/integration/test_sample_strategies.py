@@ -373,7 +373,7 @@ def test_a_sample_that_lacks_a_dataset_is_empty(server: Server, tmp_path: Path) 
         ({"total": 3, "dataset": [UTM, UTM]}, UsageError, "is given twice"),
         ({"total": 3, "dataset": [UTM, MAP], "bands": "row"}, UsageError, "say of which dataset"),
         ({"total": 3, "dataset": [UTM, MAP], "bands": "utm:row"}, UsageError, "utm: is none of the datasets"),
-        ({"total": 3, "dataset": [UTM, MAP], "minimum": 3.0, "format": "png"}, UsageError, "are for one dataset"),
+        ({"total": 3, "dataset": [UTM, MAP], "min": 3.0, "format": "png"}, UsageError, "are for one dataset"),
         ({"total": 3, "grid": "thumb", "crs": "utm", "format": "png"}, UsageError, "with --crs, take --grid native"),
     ],
 )

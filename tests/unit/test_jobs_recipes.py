@@ -36,7 +36,7 @@ def series(**options: Any) -> TimeSeries:
         {"end": "2020-01-01"},
         {"format": "jpg"},
         {"grid": "native"},
-        {"minimum": 10.0},
+        {"min": 10.0},
         {"dataset": "S2", "roi": "0,0,1,1"},
     ],
 )
@@ -117,7 +117,7 @@ def test_bands_may_be_written_as_on_the_command_line() -> None:
 def test_visualization_is_the_dataset_s_unless_given() -> None:
     lst = {"dataset": "MODIS_LST", "roi": "0,0,1,1"}
     assert set(chips(**lst).results["visualization"]) == {"min", "max", "palette"}
-    assert chips(**lst, minimum=0.0, maximum=1.0).results["visualization"]["max"] == 1.0
+    assert chips(**lst, min=0.0, max=1.0).results["visualization"]["max"] == 1.0
     assert "palette" not in chips(**lst, bands=("LST_Night_1km",)).results["visualization"]
     blues = chips(**lst, palette="000000, 0000ff").results["visualization"]["palette"]
     assert (

@@ -20,7 +20,7 @@ from eechips.downloads.presigned import PresignedUrls
 from eechips.downloads.search import Search
 from eechips.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache
 from eechips.downloads.secret import read_secrets
-from eechips.downloads.signing import Auth, AuthName, Signer, make_signer, matches_host
+from eechips.downloads.signing import AUTHS, Auth, AuthName, Signer, make_signer, matches_host
 from eechips.downloads.transfer_limits import BandwidthLimiter, DiskBudget
 from eechips.engine import Estimate
 from eechips.engine.assembly import Results
@@ -32,9 +32,11 @@ from eechips.jobs.recipe_options import check_dates, split_names
 from eechips.jobs.scenes.assembly import assemble_scenes
 from eechips.jobs.scenes.download import SceneContext, remove_if_empty
 from eechips.jobs.scenes.search import SceneSearch
+from eechips.jobs.shared_options import REPAIR
 from eechips.planning.image_filters import PropertyCondition, parse_condition
 from eechips.planning.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.recipe import Unit, canonical_json, unit_id
+from eechips.signature import documented, option
 from eechips.storage import ID_LENGTH, LocalStore
 from eechips.warning_filters import ignore
 
@@ -43,58 +45,141 @@ READ_TIMEOUT = 60.0
 """Seconds without a byte after which a request ends."""
 
 
+SEARCH, TRANSFER, ACCESS, INGESTION = "Search", "Transfers", "Access", "Local Earth Engine"
+"""Headings of the options in the help."""
+
+
+@documented
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
     """The recipe of ``eechips scenes``: a unit is an asset of an item, and its result is the file, as it is.
 
     The run is an ordinary one, in threads of one process: transfers wait for the network, and share connections,
     tokens and the bytes that they may use a second. Earth Engine is not asked.
-
-    Attributes:
-        stac: address of a STAC API or a static catalogue, or path or address of STAC GeoParquet: a file, a pattern, or
-            a folder, such as ``eechips catalog`` writes.
-        collection: id, or several.
-        roi: ``W,S,E,N`` in degrees, or a vector file; None for everywhere.
-        repair: make valid polygons of those of the file of ``roi`` that are not, and say so; else they are refused.
-        start: first day or moment, ISO 8601; None for no bound.
-        end: day or moment after the last.
-        where: conditions on properties, as ``eo:cloud_cover < 20``.
-        assets: keys, or names of bands, of the assets to take; those that are data if None.
-        max_items: items at most.
-        per_host: transfers from one host at a time.
-        max_rate: bytes a second of all transfers together.
-        auth: how addresses are made to open; see :class:`eechips.downloads.signing.Auth`.
-        auth_host: hosts that may see the secrets.
-        token_url: where tokens or signatures are to be had.
-        secrets: file of secrets; those of the environment count more.
-        requester_pays: whether the account pays for what S3 sends.
-        keep_query: names of parameters of the assets' addresses that are stored, ``*`` for all; queries may be secrets,
-            and are not stored otherwise.
-        ingest: folder of assets that good scenes are put into.
-        asset_id: Earth Engine id of the collection that they are put into; None for ``scenes/<collection>``.
-        ingester: puts them there; None for what fills the stores of the local Earth Engine.
-        refused: why scenes that are here could not be put there.
     """
 
-    stac: str
-    collection: str | Sequence[str] = ()
-    roi: str | Path | None = None
-    repair: bool = False
-    start: str | None = None
-    end: str | None = None
-    where: str | Sequence[str] = ()
-    assets: str | Sequence[str] | None = None
-    max_items: int | None = None
-    per_host: int = 10
-    max_rate: float | None = None
-    auth: AuthName = "none"
-    auth_host: str | Sequence[str] = ()
-    token_url: str | None = None
-    secrets: str | Path | None = None
-    requester_pays: bool = False
-    keep_query: str | Sequence[str] = ()
-    ingest: str | Path | None = None
-    asset_id: str | None = None
+    stac: str = field(
+        metadata=option(
+            "STAC API, static catalogue, or STAC GeoParquet: a file, a pattern, or a folder.",
+            SEARCH,
+            metavar="URL|PATH",
+        )
+    )
+    collection: str | Sequence[str] = field(
+        default=(), metadata=option("Ids of collections.", SEARCH, kind="names", default="all")
+    )
+    roi: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Only items that intersect this box, or the polygons of a vector file.", SEARCH, metavar="W,S,E,N|FILE"
+        ),
+    )
+    repair: bool = field(default=False, metadata=REPAIR)
+    start: str | None = field(
+        default=None,
+        metadata=option("First day or moment, ISO 8601.", SEARCH, metavar="DATE", default="the catalogue's first"),
+    )
+    end: str | None = field(
+        default=None,
+        metadata=option("Day or moment after the last.", SEARCH, metavar="DATE", default="the catalogue's last"),
+    )
+    where: str | Sequence[str] = field(
+        default=(),
+        metadata=option(
+            "Condition on properties: 'eo:cloud_cover < 20'. May be repeated.",
+            SEARCH,
+            metavar="CONDITION",
+            is_multiple=True,
+        ),
+    )
+    assets: str | Sequence[str] | None = field(
+        default=None,
+        metadata=option(
+            "Keys of assets, or names of their bands.", SEARCH, kind="names", default="those with the role data"
+        ),
+    )
+    max_items: int | None = field(
+        default=None, metadata=option("Only the first N items.", SEARCH, metavar="N", kind="integer", least=1)
+    )
+    per_host: int = field(
+        default=10,
+        metadata=option(
+            "Maximum number of transfers from one host at a time.",
+            TRANSFER,
+            metavar="N",
+            kind="integer",
+            least=1,
+            is_advanced=True,
+        ),
+    )
+    max_rate: float | None = field(
+        default=None, metadata=option("Maximum bytes per second of all transfers together.", TRANSFER, kind="bytes")
+    )
+    auth: AuthName = field(
+        default="none",
+        metadata=option(
+            "How downloads are authorised: a token (bearer), name and password (basic), .netrc, a token that is"
+            " fetched (oauth), or URLs signed by an endpoint (sas).",
+            ACCESS,
+            choices=AUTHS,
+        ),
+    )
+    auth_host: str | Sequence[str] = field(
+        default=(),
+        metadata=option(
+            "Hosts that receive the secrets; *.example.com for a domain.", ACCESS, kind="names", is_advanced=True
+        ),
+    )
+    token_url: str | None = field(
+        default=None,
+        metadata=option(
+            "With oauth: URL that issues tokens. With sas: URL that signs; it contains {collection}, or receives"
+            " ?href=.",
+            ACCESS,
+            metavar="URL",
+        ),
+    )
+    secrets: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "File with lines token=, username=, password=, client_id=, client_secret=; environment variables"
+            " EECHIPS_SCENES_TOKEN and so on take precedence.",
+            ACCESS,
+            metavar="FILE",
+            kind="file",
+        ),
+    )
+    requester_pays: bool = field(
+        default=False, metadata=option("Let your AWS account pay for transfers from S3.", ACCESS, is_advanced=True)
+    )
+    keep_query: str | Sequence[str] = field(
+        default=(),
+        metadata=option(
+            "Query parameters of the files' URLs that are stored; * for all.",
+            ACCESS,
+            kind="names",
+            default="none, as they may be secrets",
+            is_advanced=True,
+        ),
+    )
+    ingest: str | Path | None = field(
+        default=None,
+        metadata=option(
+            "Add the scenes to this folder of assets, for `eechips serve --assets DIR`.",
+            INGESTION,
+            metavar="DIR",
+            kind="folder",
+        ),
+    )
+    asset_id: str | None = field(
+        default=None,
+        metadata=option(
+            "With `ingest`: Earth Engine id of their collection.",
+            INGESTION,
+            metavar="ID",
+            default="scenes/<collection>",
+        ),
+    )
     ingester: Put | None = field(default=None, repr=False, compare=False)
     refused: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
     _context: list[SceneContext] = field(default_factory=list, init=False, repr=False, compare=False)

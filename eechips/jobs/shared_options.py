@@ -1,0 +1,81 @@
+"""Declare the options that several verbs share: dataset, dates, cloud mask, region, grid, colours."""
+
+from __future__ import annotations
+
+from eechips.signature import option
+
+DATA, PLACES, PIXELS, TABLE = "Data", "Places", "Pixels", "Table"
+"""Headings of the options in the help."""
+
+DATASET = option("Short name (`eechips datasets`) or Earth Engine id of the dataset.", DATA, metavar="NAME")
+BANDS = option("Bands, in order.", DATA, kind="names", default="the dataset's")
+START = option("First day, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's first")
+END = option("Day after the last, YYYY-MM-DD.", DATA, metavar="DATE", default="the dataset's last")
+WHERE = option(
+    "Only images whose properties meet the condition: 'CLOUD_COVER < 20', 'WRS_PATH in (33, 34)',"
+    " 'SPACECRAFT_NAME = Sentinel-2A'. May be repeated; all conditions must hold.",
+    DATA,
+    metavar="CONDITION",
+    is_multiple=True,
+)
+MASK = option(
+    "Mask clouds in every image: auto, the usual mask of the dataset, or a name. --mask alone is auto. Names: scl,"
+    " cs_cdf, qa60 (Sentinel-2), qa_pixel (Landsat), qc, summaryqa, state (MODIS), fmask (HLS);"
+    " with the classes to mask (qa_pixel:cloud,shadow,snow), or the least score (cs:0.7).",
+    DATA,
+    metavar="[NAME[:CLASSES]]",
+    bare_value="auto",
+)
+REGION = option(
+    "Region: W,S,E,N in degrees, a vector file, or ASSET:FIELD=VALUE. A negative west needs =: --roi=-105.3,…",
+    PLACES,
+    metavar="REGION",
+)
+REPAIR = option(
+    "Make invalid polygons of a vector file valid, with a note, instead of refusing them.", PLACES, is_advanced=True
+)
+LON_FIELD = option(
+    "Column of the longitude, in degrees.",
+    PLACES,
+    metavar="FIELD",
+    default="longitude, lon, long, lng or x",
+    is_advanced=True,
+)
+LAT_FIELD = option(
+    "Column of the latitude, in degrees.", PLACES, metavar="FIELD", default="latitude, lat or y", is_advanced=True
+)
+CRS = option(
+    "Coordinate reference system: native (that of the source), utm (the zone of the place), or a code.",
+    PIXELS,
+    metavar="native|utm|EPSG:N",
+)
+SCALE = option("Edge of a pixel in metres.", PIXELS, metavar="M", kind="number", default="the source's")
+ALIGN = option("Id of an image on whose pixel grid all results lie.", PIXELS, metavar="IMAGE", is_advanced=True)
+TRANSFORM = option(
+    "With `crs` EPSG:N: the grid itself; x = A*column + B*row + C, y = D*column + E*row + F.",
+    PIXELS,
+    kind="transform",
+    is_advanced=True,
+)
+LEAST_VALUE = option(
+    "Value that becomes black in a picture.",
+    PIXELS,
+    metavar="V",
+    kind="number",
+    default="the dataset's",
+    is_advanced=True,
+)
+GREATEST_VALUE = option(
+    "Value that becomes white in a picture.",
+    PIXELS,
+    metavar="V",
+    kind="number",
+    default="the dataset's",
+    is_advanced=True,
+)
+PALETTE = option(
+    "Hexadecimal colours, from `min` to `max`, for a picture of one band: 000000,ffffff.",
+    PIXELS,
+    kind="names",
+    is_advanced=True,
+)
