@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from eechips.windows.raster import Raster, describe, read_window
 from eechips.windows.results import join_windows, window_file
-from eechips.windows.window_plan import BlockLayout, MemoryBudget, parse_memory, plan_windows, tile
+from eechips.windows.window_plan import plan_windows
+from eechips.windows.window_size import BlockLayout, MemoryBudget, parse_memory, tile
 
 __all__ = [
     "BlockLayout",

@@ -27,7 +27,7 @@ from eechips.windows.gdal_errors import capture_warnings, classify_gdal, describ
 from eechips.windows.gdal_options import downloaded_bytes, enable_network_stats, gdal_options, settings
 from eechips.windows.locations import RasterLocation
 from eechips.windows.versions import RasterVersion, check_range_support, raster_exists, read_version
-from eechips.windows.window_plan import BlockLayout
+from eechips.windows.window_size import BlockLayout
 
 POLICY = RetryPolicy(retries=6, total=300.0)
 """How patiently something is read again outside of a run."""

@@ -24,7 +24,7 @@ from eechips.windows.gdal_errors import classify_gdal
 from eechips.windows.gdal_options import gdal_options, store_options
 from eechips.windows.locations import RasterLocation
 from eechips.windows.versions import RasterVersion
-from eechips.windows.window_plan import min_window_pixels
+from eechips.windows.window_size import min_window_pixels
 
 UNIT = {
     "kind": "window", "href": "a.tif", "col_off": 4, "row_off": 2, "width": 3, "height": 2, "bands": [1],
