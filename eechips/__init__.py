@@ -1,13 +1,13 @@
-"""High-volume chips and time series from Google Earth Engine, without losing any.
+"""Fetch image chips and time series from Google Earth Engine in large numbers.
 
-The verbs of the command line are functions here, with the same names and options::
+The commands of the command line are functions here, with the same names and options::
 
     import eechips
 
     run = eechips.sample("NAIP", per_ecoregion=25, local=True)
     run.units, run.failures
 
-Names are imported when they are first used, so that ``import eechips`` costs next to nothing.
+Names are imported when they are first used, so that ``import eechips`` is fast.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eechips.catalogs.build import catalog as catalog
     from eechips.catalogs.catalog import open_catalog as open_catalog
+    from eechips.catalogs.ingest import ingest as ingest
+    from eechips.cli.retry import retry as retry
     from eechips.engine import RunConfig as RunConfig
+    from eechips.engine.doctor import doctor as doctor
     from eechips.errors import ConfigurationError as ConfigurationError
     from eechips.errors import EechipsError as EechipsError
     from eechips.errors import UsageError as UsageError
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
     from eechips.recipe.template import Template as Template
     from eechips.reports.contact_sheet import preview as preview
     from eechips.reports.figure import plot as plot
+    from eechips.reports.inspection import failures as failures
+    from eechips.reports.inspection import status as status
+    from eechips.reports.inspection import verify as verify
     from eechips.reports.page import report as report
     from eechips.scripts.pools import Pool as Pool
     from eechips.training.dataset_card import card as card
@@ -64,7 +70,10 @@ _MODULES = {
     "catalog": "eechips.catalogs.build",
     "check": "eechips.training.quality_check",
     "composites": "eechips.jobs.composites",
+    "doctor": "eechips.engine.doctor",
+    "failures": "eechips.reports.inspection",
     "images": "eechips.jobs.images",
+    "ingest": "eechips.catalogs.ingest",
     "load": "eechips.training.geodataframe",
     "mosaic": "eechips.jobs.mosaic",
     "open_catalog": "eechips.catalogs.catalog",
@@ -74,12 +83,15 @@ _MODULES = {
     "points": "eechips.jobs.points",
     "preview": "eechips.reports.contact_sheet",
     "report": "eechips.reports.page",
+    "retry": "eechips.cli.retry",
     "run": "eechips.jobs.user_recipes",
     "sample": "eechips.jobs.chips",
     "scenes": "eechips.jobs.scenes.api",
     "split": "eechips.training.splitting",
     "stack": "eechips.training.stack",
+    "status": "eechips.reports.inspection",
     "timeseries": "eechips.jobs.timeseries",
+    "verify": "eechips.reports.inspection",
 }
 
 __all__ = [
@@ -99,7 +111,10 @@ __all__ = [
     "catalog",
     "check",
     "composites",
+    "doctor",
+    "failures",
     "images",
+    "ingest",
     "load",
     "mosaic",
     "open_catalog",
@@ -109,12 +124,15 @@ __all__ = [
     "points",
     "preview",
     "report",
+    "retry",
     "run",
     "sample",
     "scenes",
     "split",
     "stack",
+    "status",
     "timeseries",
+    "verify",
 ]
 
 

@@ -19,6 +19,11 @@ def format_bytes(count: float) -> str:
     return f"{count:.1f} TB"
 
 
+def format_count(count: int, noun: str) -> str:
+    """Format a number of things, with the noun in the singular or plural: 1 unit, 2,000 units."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def format_duration(seconds: float) -> str:
     """Format a duration: 40 s, 3 min, 5.5 h."""
     if seconds < 90:

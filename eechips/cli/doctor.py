@@ -14,9 +14,7 @@ import click
 
 from eechips.cli.finish import FAILURES
 from eechips.cli.options import HELP, debug_option, given
-from eechips.engine.config import RunConfig
-from eechips.engine.doctor import Finding, examine
-from eechips.objects import is_address
+from eechips.engine.doctor import Finding, doctor
 
 _INDENT = 22  # columns before the detail
 
@@ -55,8 +53,7 @@ def command(as_json: bool, out: str, **options: Any) -> None:
       eechips doctor --out s3://bucket/naip
       eechips doctor --json | jq '.findings[] | select(.state != "ok")'
     """
-    place = {"results": out, "out": Path("outputs")} if is_address(out) else {"out": Path(out)}
-    findings = examine(RunConfig(**given({**options, **place})))
+    findings = doctor(out=out, **given(options))
     would_fail = any(finding.state == "failed" for finding in findings)
     if as_json:
         document = {"ok": not would_fail, "findings": [dataclasses.asdict(finding) for finding in findings]}

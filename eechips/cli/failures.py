@@ -19,21 +19,27 @@ from eechips.manifest.failures import Failure, failures_of, kinds_of
 from eechips.manifest.run import open_run
 
 _COLUMNS = ("id", "name", "state", "error_class", "error", "attempts", "position", "unit")
-_ID = 16  # digits of an id that are shown: those that stand in the names of files
+_ID = 16  # digits of an id that are shown, as in names of files
 
 
 @click.command("failures", context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class; may be repeated.")
-@click.option("--limit", type=click.IntRange(0), default=50, show_default=True, help="Units in the table; 0 for all.")
-@click.option("--traceback", is_flag=True, help="With the recipe's traceback, where there is one.")
-@click.option("--json", "as_json", is_flag=True, help="Kinds and every unit, as JSON.")
-@click.option("--csv", "as_csv", is_flag=True, help="Every unit, as CSV.")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class. May be repeated.")
+@click.option(
+    "--limit",
+    type=click.IntRange(0),
+    default=50,
+    show_default=True,
+    help="Maximum number of units in the table; 0 for all.",
+)
+@click.option("--traceback", is_flag=True, help="Show the traceback of errors in the recipe.")
+@click.option("--json", "as_json", is_flag=True, help="Print kinds and all units as JSON.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print all units as CSV.")
 @debug_option
 def command(folder: Path, classes: tuple[str, ...], limit: int, traceback: bool, as_json: bool, as_csv: bool) -> None:
-    """List the units of a run that failed: first by kind, then one by one.
+    """List the failed units of a run: a summary by kind, then each unit.
 
-    A class is a name such as PermanentError, or permanent. `eechips retry` tries units again.
+    A class is a name such as PermanentError, or permanent. To run failed units again: eechips retry.
 
     \b
     Examples:
@@ -43,7 +49,7 @@ def command(folder: Path, classes: tuple[str, ...], limit: int, traceback: bool,
       eechips failures outputs/sample-naip --csv > failed.csv
     """
     if as_json and as_csv:
-        raise UsageError("--json and --csv exclude each other")
+        raise UsageError("choose one of --json and --csv")
     failures = failures_of(open_run(folder).path, classes)
     if as_json:
         click.echo(_json(failures, traceback=traceback))
@@ -73,9 +79,9 @@ def _fields(failure: Failure, *, traceback: bool) -> dict[str, Any]:
 
 
 def _show(folder: Path, failures: Sequence[Failure], limit: int, *, traceback: bool) -> None:
-    """Kinds, then a table of units; on a terminal, rows are cut to its width."""
+    """Print the kinds, then a table of units; on a terminal, rows are cut to its width."""
     if not failures:
-        click.echo("no unit failed")
+        click.echo("No failed units.")
         return
     for kind in kinds_of(failures):
         click.echo(f"{kind.count:>9,}  {kind.error_class}: {_line(kind.error)}")
@@ -92,7 +98,7 @@ def _show(folder: Path, failures: Sequence[Failure], limit: int, *, traceback: b
             click.echo("\n".join(f"    {line}" for line in failure.traceback.rstrip().splitlines()))
     if len(failures) > limit:
         click.echo(f"… and {len(failures) - limit:,} more (--limit 0 shows all)")
-    click.echo(f"To try them again: eechips retry {folder}", err=True)
+    click.echo(f"To retry: eechips retry {folder}", err=True)
 
 
 def _row(row: Sequence[str], widths: Sequence[int], room: int | None) -> str:

@@ -23,10 +23,17 @@ _SHOWN = 3
 
 @click.command("join", context_settings={**HELP, "ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF A RUN]...")
-@click.option("--units", type=click.File("r"), required=True, metavar="FILE|-", help="All lines of eechips plan.")
-@click.option("--out", required=True, metavar="DIR|URL", help="Where the results are, as eechips work was told.")
-@click.option("--outcomes", type=click.File("r"), metavar="FILE", help="What eechips work has told, to compare with.")
-@click.option("--missing", type=OUTPUT, metavar="FILE", help="For the lines whose results are not there.")
+@click.option(
+    "--units", type=click.File("r"), required=True, metavar="FILE|-", help="All lines written by eechips plan."
+)
+@click.option("--out", required=True, metavar="DIR|URL", help="Results: the --out of eechips work.")
+@click.option(
+    "--outcomes",
+    type=click.File("r"),
+    metavar="FILE",
+    help="Outcomes written by eechips work, to compare the results with.",
+)
+@click.option("--missing", type=OUTPUT, metavar="FILE", help="File for the lines whose results are missing.")
 @trust_option
 @debug_option
 @click.pass_context
@@ -39,12 +46,12 @@ def command(
     missing: Path | None,
     trust: bool,
 ) -> None:
-    """Make one run of the results of a queue: all must be there; they are checked, listed, and put together.
+    """Check the results of the workers of a queue, and join them into one run.
 
-    Every result is read once and must decode; with --outcomes, it must be the one that its worker has told of. Then the
-    folder is that of a run, with manifest and ledger, and what the recipe makes of all results, such as one raster of
-    all windows, is made. If some are missing nothing is made, their lines are written to --missing, to be put into the
-    queue again, and the exit status is 1. The same command goes on.
+    Every result is read once and must decode; with --outcomes, it must have the checksum that its worker wrote. Then
+    the folder becomes a run, with manifest and ledger, and the recipe assembles the results, for example windows into
+    one raster. If results are missing, their lines are written to --missing, to be queued again, and the exit status
+    is 1. To resume, repeat the command.
 
     \b
     Examples:
@@ -55,7 +62,9 @@ def command(
     items = list(read_work_items(units))
     jobs = {item.job for item in items}
     if len(jobs) != 1:
-        raise UsageError(f"the lines are of {len(jobs)} commands: give all those of one `eechips plan`, and no others")
+        raise UsageError(
+            f"the lines come from {len(jobs)} commands: give all lines of one `eechips plan`, and no others"
+        )
     (job,) = jobs
     if not trust:
         check_job(job, items[0].signature)
@@ -81,14 +90,14 @@ def _lines(file: IO[str]) -> Iterator[Mapping[str, Any]]:
             try:
                 yield parse_json(line)
             except ValueError as error:
-                raise UsageError(f"line {number} of --outcomes is no JSON ({error}): {line:.120}") from None
+                raise UsageError(f"line {number} of --outcomes is not JSON ({error}): {line:.120}") from None
 
 
 def _lacking(found: JoinResult, command: str) -> Iterator[str]:
-    """What is not there, and what to do."""
-    yield f"{len(found.missing):,} of {found.total:,} results are not there; nothing was put together"
+    """Describe missing results, and say what to do."""
+    yield f"{len(found.missing):,} of {found.total:,} results are missing; nothing was joined"
     for _, reason in found.damaged[:_SHOWN]:
         yield f"  {reason}"
     for identifier, error in [*found.failed.items()][:_SHOWN]:
         yield f"  {identifier[:16]}: {error}"
-    yield f"Deliver their lines (--missing FILE) again; or make them here: {command}"
+    yield f"Queue their lines (--missing FILE) again, or fetch them here: {command}"

@@ -13,14 +13,14 @@ from eechips.engine import work_items
 
 @click.command("plan", context_settings={**HELP, "ignore_unknown_options": True})
 @click.argument("verb")
-@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF THE VERB]...")
-@click.option("--emit", type=click.Choice(["jsonl"]), default="jsonl", show_default=True, help="How units are written.")
-@click.option("--to", "file", type=OUTPUT, default="-", metavar="FILE", help="Where to. [default: stdout]")
+@click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF THE COMMAND]...")
+@click.option("--emit", type=click.Choice(["jsonl"]), default="jsonl", show_default=True, help="Format of the units.")
+@click.option("--to", "file", type=OUTPUT, default="-", metavar="FILE", help="Output file. [default: stdout]")
 @click.pass_context
 def command(context: click.Context, verb: str, words: tuple[str, ...], emit: str, file: Path) -> None:
-    """Write the units that a verb would fetch, one JSON line each, for workers elsewhere (eechips work).
+    """Write the units of a command, one JSON line each, for a queue of workers (eechips work).
 
-    A line has all that a worker needs: put it into a queue, a batch of them into a message.
+    A line contains all that a worker needs. Put each line, or a batch of lines, into a message of the queue.
 
     \b
     Examples:

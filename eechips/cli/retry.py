@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from eechips.cli.finish import TYPED
+from eechips.cli.group import main
 from eechips.cli.options import HELP, debug_option
 from eechips.client.redaction import REDACTED
 from eechips.errors import UsageError
@@ -22,23 +23,30 @@ from eechips.manifest.drops import has_dropped
 from eechips.manifest.failures import reopened
 from eechips.manifest.record import State
 from eechips.manifest.run import Run, open_run
+from eechips.text import format_count
 
 
 @click.command("retry", context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class; may be repeated.")
-@click.option("--unit", "ids", multiple=True, metavar="ID", help="Only this unit, by its id or the beginning of it.")
-@click.option("--trust", is_flag=True, help="Execute the command of run.json although somebody else wrote it.")
+@click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class. May be repeated.")
+@click.option(
+    "--unit",
+    "ids",
+    multiple=True,
+    metavar="ID",
+    help="Only this unit, by its id or the beginning of it. May be repeated.",
+)
+@click.option("--trust", is_flag=True, help="Execute the command of run.json even if somebody else wrote it.")
 @debug_option
 def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust: bool) -> None:
-    """Try failed units of a run again: all, or those of a class, or single ones; replace those that were dropped.
+    """Run failed units again: all, those with a class of error, or single ones.
 
-    The command that made the run goes on, as run.json has it, in the folder where it was typed, with the endpoint
-    and project of then: no option is typed again. Like any run that goes on, it also fetches what is still planned,
-    or failed for a passing reason. If its recipe has changed, it is refused. The exit status is the run's.
+    The command in run.json is executed again, in the folder where it was typed, with the same endpoint and project.
+    Like every resumed run, it also fetches planned units, those that failed for a transient reason, and replacements
+    of dropped ones. A changed recipe is refused. The exit status is that of the run.
 
-    The command is executed at once if you made the run, and the folder has not moved since. Otherwise it is shown,
-    and executed if you confirm it or give --trust; credentials then go to Google's own endpoints only.
+    If you made the run and its folder has not moved, the command is executed at once. Otherwise it is shown, and
+    executed if you confirm it or give --trust; credentials are then sent to Google's own endpoints only.
 
     \b
     Examples:
@@ -50,59 +58,92 @@ def command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], trust:
     words, place = _words(run), run.path.resolve()
     has_open = any(State(s).is_failure or State(s).is_open for s in run.counts)
     if not classes and not ids and not has_open and not has_dropped(run.path):
-        click.echo("no unit failed: there is nothing to try again")
+        click.echo("No failed units: nothing to retry.")
         return
     with _as_typed(words, run) as again:
         is_own = is_own_run(run.info) and str(Path.cwd()) == run.info.get("directory")
         if not is_own:
             _ask(run, words, trust=trust)
             again.params["send_credentials"] = False
-        _go_on(again, words, reopened(place, classes, ids))
+        _resume(again, words, reopened(place, classes, ids))
 
 
-def _go_on(again: click.Context, words: Sequence[str], reopening: contextlib.AbstractContextManager[int]) -> None:
-    """Execute a command again, with failed units planned again."""
+def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence[str] = (), trust: bool = False) -> Run:
+    """Run failed units of a run again, with the command that made the run, in the folder where it was typed.
+
+    Like every resumed run, it also fetches planned units, and those that failed for a transient reason.
+
+    Args:
+        run: the run, or its folder.
+        classes: only errors of these classes: names such as ``PermanentError``, or ``permanent``. All if empty.
+        units: only these units, by their id or its beginning. All if empty.
+        trust: execute the command of run.json even if somebody else wrote it.
+
+    Returns:
+        The run; units may have failed again.
+
+    Raises:
+        UsageError: if the folder holds no run, or a program made the run (repeat its call inside
+            :func:`eechips.manifest.failures.reopened`), or the command is somebody else's.
+
+    Example:
+        >>> eechips.retry("outputs/sample-naip", classes=["permanent"]).failures
+    """
+    folder = run.path if isinstance(run, Run) else Path(run)
+    words = [str(folder), *(["--trust"] if trust else []), "--debug"]
+    words += [word for name in classes for word in ("--class", name)]
+    words += [word for name in units for word in ("--unit", name)]
+    try:
+        main.main(["retry", *words], prog_name="eechips", standalone_mode=False)
+    except click.ClickException as error:
+        raise UsageError(error.format_message()) from error
+    return open_run(folder)
+
+
+def _resume(again: click.Context, words: Sequence[str], reopening: contextlib.AbstractContextManager[int]) -> None:
+    """Execute a command again, with the state of failed units reset."""
     with reopening as count:
-        click.echo(f"Failed units planned again: {count:,}. Going on with: {shlex.join(words)}", err=True)
+        click.echo(f"Retrying {format_count(count, 'failed unit')} with: {shlex.join(words)}", err=True)
         with again:
             again.command.invoke(again)
 
 
 def _ask(run: Run, words: Sequence[str], *, trust: bool) -> None:
-    """Show a command that somebody else wrote, or that would be executed in another folder, and ask for leave.
+    """Show a command that somebody else wrote, or that would be executed in another folder, and ask for permission.
 
     Raises:
-        UsageError: if nobody says yes.
+        UsageError: if it is not given.
     """
     endpoint = run.info.get("endpoint") or "no service"
     click.echo(
-        f"This run was made by somebody else, or elsewhere. Its command, for {endpoint}, in {Path.cwd()}:", err=True
+        f"This run was made by somebody else, or in another place. Its command, for {endpoint}, in {Path.cwd()}:",
+        err=True,
     )
     click.echo(f"  {shlex.join(words)}", err=True)
     if trust:
         return
     if sys.stdin.isatty() and sys.stderr.isatty() and click.confirm("Execute it?", default=False, err=True):
         return
-    raise UsageError(f"{run.path} is not executed: read its command and recipe, then give --trust")
+    raise UsageError(f"the command of {run.path} was not executed: read it and its recipe, then give --trust")
 
 
 def _words(run: Run) -> list[str]:
-    """The words of the command that made a run.
+    """Return the words of the command that made a run.
 
     Raises:
-        UsageError: if a program made it, or the command has a secret in it, which nobody knows any more.
+        UsageError: if a program made the run, or its command contained a secret, which is not recorded.
     """
     command = run.info.get("command") or ""
     if REDACTED in command:
         raise UsageError(
-            f"{run.path} was made by a command with a secret in it, which run.json does not keep ({command}): type it"
-            f" again inside `with eechips.manifest.failures.reopened({str(run.path)!r}):`, or as it was for what failed"
-            " for a passing reason"
+            f"the command of {run.path} contained a secret, which run.json does not record ({command}): repeat the"
+            f" command to retry transient failures; to retry all, repeat it inside"
+            f" `with eechips.manifest.failures.reopened({str(run.path)!r}):`"
         )
     words = shlex.split(command)
     if len(words) < 2 or words[0] != "eechips":
         raise UsageError(
-            f"{run.path} was made by a program: let it make its call again inside"
+            f"{run.path} was made by a program: repeat its call inside"
             f" `with eechips.manifest.failures.reopened({str(run.path)!r}):`"
         )
     return words
@@ -110,15 +151,14 @@ def _words(run: Run) -> list[str]:
 
 @contextlib.contextmanager
 def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
-    """A command parsed as it was typed: in the same folder, with the same endpoint and project.
+    """Parse a command as it was typed: in the same folder, with the same endpoint and project.
 
-    These two may have come from the environment; run.json has them, and never has credentials.
-
-    Inside the block the folder is the working directory; the verb keeps the same words in run.json again.
+    These two may have come from the environment; run.json records them, but no credentials. Inside the block the
+    folder is the working directory; the verb records the same words in run.json.
 
     Args:
         words: of the command.
-        run: that it made; its folder is where the results go, whatever it is called now.
+        run: the run that it made; results go to its folder, even if that was renamed.
     """
     place, info = run.path.resolve(), run.info
     root = click.get_current_context().find_root()
@@ -139,14 +179,14 @@ def _as_typed(words: Sequence[str], run: Run) -> Iterator[click.Context]:
 
 
 def _kept(info: Mapping[str, Any], *, is_local: bool) -> tuple[str, ...]:
-    """The parameters that run.json has: none of a run that asked no service, as it records neither."""
+    """Return the parameters that run.json records: none for a run without a service."""
     if not info.get("endpoint"):
         return ()
     return ("project",) if is_local else ("endpoint", "project")  # a local server has any port
 
 
 def _directory(info: Mapping[str, Any], named: str | Path | None, place: Path) -> Path:
-    """Where a command was typed.
+    """Return the folder where a command was typed.
 
     Args:
         info: run.json.

@@ -17,21 +17,20 @@ from eechips.cli.options import HELP, debug_option
 from eechips.manifest.run import Run, Status, open_run
 from eechips.text import format_bytes, format_duration
 
-_EVERY = 2.0  # seconds between two looks
-_PATIENCE = 10.0  # a look may take this share of the time: what is watched is not to be slowed down by it
+_INTERVAL = 2.0  # seconds between two refreshes
+_COST = 10.0  # a refresh may take a tenth of the time, so that it does not slow down the run
 _HEIGHT = 5  # rows of the chart
 
 
 @click.command("status", context_settings=HELP)
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
-@click.option("--watch", is_flag=True, help="Look again every two seconds while the run goes on.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON; with --watch, an object a line.")
+@click.option("--watch", is_flag=True, help="Refresh every two seconds while the run is in progress.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one object per line.")
 @debug_option
 def command(folder: Path, watch: bool, as_json: bool) -> None:
-    """Show what a run folder holds: counts by state, failures by class, rate, time left.
+    """Show the progress of a run: counts by state, failures by class, speed, time left.
 
-    On a terminal, charts show units a second and requests in flight over the time in which the run ran. It may be
-    asked while the run is going on.
+    On a terminal, charts show units per second and requests in flight over time. The run may be in progress.
 
     \b
     Examples:
@@ -46,20 +45,20 @@ def command(folder: Path, watch: bool, as_json: bool) -> None:
         shown, is_running = _show(run, shown, as_json=as_json, watch=watch)
         if not watch or not is_running:
             return
-        time.sleep(max(_EVERY, _PATIENCE * (time.monotonic() - began)))
+        time.sleep(max(_INTERVAL, _COST * (time.monotonic() - began)))
 
 
 def _show(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[int, bool]:
-    """Shows how a run stands.
+    """Print the status of a run.
 
     Args:
-        run: to look at.
-        shown: lines of the last look, which this one replaces on a terminal.
-        as_json: as JSON.
-        watch: whether there are more looks.
+        run: the run.
+        shown: number of lines of the last refresh, which are replaced on a terminal.
+        as_json: print JSON.
+        watch: the status is refreshed later.
 
     Returns:
-        How many lines there are now, and whether the run goes on.
+        The number of lines printed, and whether the run is in progress.
     """
     columns = shutil.get_terminal_size().columns
     if as_json:
@@ -70,7 +69,7 @@ def _show(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[int, boo
     lines = _facts(run.path, status)
     if sys.stdout.isatty():
         lines += _charts(status)
-        lines = [line[:columns] for line in lines]  # a line that is broken would not be replaced
+        lines = [line[:columns] for line in lines]  # a wrapped line would not be replaced
     elif watch and status.is_running:
         lines.append("")
     back = f"\x1b[{shown}F\x1b[J" if shown and sys.stdout.isatty() else ""
@@ -79,7 +78,7 @@ def _show(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[int, boo
 
 
 def _facts(folder: Path, status: Status) -> list[str]:
-    """Names and values, one for each line."""
+    """Return names and values, one per line."""
     facts = [("run", str(folder)), ("units", f"{status.total:,}")]
     facts += [(state, f"{count:,}") for state, count in status.counts.items()]
     facts += [("", f"{count:,} {error}") for error, count in status.failures.items()]
@@ -87,23 +86,23 @@ def _facts(folder: Path, status: Status) -> list[str]:
     if status.rate is not None:
         recent = status.history.recent
         now = f", {recent:.1f} in the last minute" if recent is not None else ""
-        facts.append(("rate", f"{status.rate:.1f} a second{now}"))
+        facts.append(("speed", f"{status.rate:.1f} units per second{now}"))
     if status.seconds_left is not None:
         facts.append(("time left", f"about {format_duration(status.seconds_left)}"))
     if status.started:
         facts.append(("started", status.started))
-        facts.append(("finished", status.finished or ("not yet" if status.is_running else "no: it was stopped")))
+        facts.append(("finished", status.finished or ("not yet" if status.is_running else "no: stopped")))
     width = 2 + max(len(name) for name, _ in facts)
     return [f"{name:<{width}}{value}" for name, value in facts]
 
 
 def _charts(status: Status) -> list[str]:
-    """Units a second, and requests in flight where they are known."""
+    """Draw units per second, and requests in flight if they are known."""
     history = status.history
     is_plain = not _has_blocks(sys.stdout.encoding)
     lines: list[str] = []
-    limit = f", of {history.limits[-1]:,.0f} at last" if history.limits else ""
-    for title, values in (("units a second", history.rates), (f"requests in flight{limit}", history.in_flight)):
+    limit = f" (limit {history.limits[-1]:,.0f})" if history.limits else ""
+    for title, values in (("units per second", history.rates), (f"requests in flight{limit}", history.in_flight)):
         if len(values) > 1:
             end = format_duration(history.duration)
             drawn = bars(values, height=_HEIGHT, top=_rounded_up(values), end=end, is_plain=is_plain)
@@ -120,7 +119,7 @@ def _has_blocks(encoding: str) -> bool:
 
 
 def _rounded_up(values: Sequence[float]) -> float:
-    """A round number that is not below any value."""
+    """Return a round number that is not below any value."""
     most = max(values)
     if most <= 0:
         return 1.0

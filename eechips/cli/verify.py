@@ -9,6 +9,7 @@ import click
 from eechips.cli.options import HELP, debug_option
 from eechips.engine.progress import Progress
 from eechips.manifest.run import open_run
+from eechips.text import format_count
 
 
 @click.command("verify", context_settings=HELP)
@@ -18,7 +19,7 @@ from eechips.manifest.run import open_run
 def command(ctx: click.Context, folder: Path) -> None:
     """Check that every file of a run is present, has the recorded sha256, and decodes.
 
-    Prints what is wrong, a line for each file, and exits with status 1 if anything is.
+    Prints a line for each missing, changed or damaged file, and exits with status 1 if there is one.
 
     \b
     Examples:
@@ -36,6 +37,6 @@ def command(ctx: click.Context, folder: Path) -> None:
     for problem in problems:
         click.echo(f"{problem.file}: {problem.reason}")
     if problems:
-        click.echo(f"{len(problems):,} of {files:,} files are not as they were recorded", err=True)
+        click.echo(f"{len(problems):,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
         ctx.exit(1)
-    click.echo(f"{files:,} files: every one is present, unchanged and whole")
+    click.echo(f"{format_count(files, 'file')}: all present and intact")

@@ -20,24 +20,23 @@ from eechips.manifest.record import State
 
 @click.command("work", context_settings={**HELP, "ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF A RUN]...")
-@click.option("--units", type=click.File("r"), required=True, metavar="FILE|-", help="Lines of eechips plan.")
-@click.option("--out", required=True, metavar="DIR|URL", help="For the results: a folder, or s3://bucket/folder.")
-@click.option("--outcomes", type=OUTPUT, default="-", metavar="FILE", help="For what became of each. [default: stdout]")
+@click.option("--units", type=click.File("r"), required=True, metavar="FILE|-", help="Lines written by eechips plan.")
+@click.option("--out", required=True, metavar="DIR|URL", help="Results: a folder, or s3://bucket/folder.")
+@click.option("--outcomes", type=OUTPUT, default="-", metavar="FILE", help="File for the outcomes. [default: stdout]")
 @trust_option
 @debug_option
 @click.pass_context
 def command(
     context: click.Context, words: tuple[str, ...], units: IO[str], out: str, outcomes: Path, trust: bool
 ) -> None:
-    """Fetch units that were planned elsewhere (eechips plan), and tell what became of each, one JSON line.
+    """Fetch units of eechips plan on a worker, and write the outcome of each as a JSON line.
 
-    It keeps nothing: the same unit, delivered twice, gives the same file again. Options of a run that are added here,
+    A worker is stateless: a unit that is delivered twice gives the same file. Options of a run that are added here,
     such as --in-flight or --project, replace those of the plan. The exit status is 1 if some units failed, and 2 if
-    nothing could be done: then deliver them again.
+    no work could be done: then deliver the units again.
 
-    Every line names the command that planned it. If that executes code (eechips run), or names an endpoint or
-    credentials, it must be a line of yours: planned with the same cache folder. Give --trust if nobody but you can
-    write to the queue.
+    Every line names the command that planned it. A command that executes code (eechips run), or names an endpoint or
+    credentials, must be your own: planned with the same cache folder. Give --trust if only you can write to the queue.
 
     \b
     Examples:
@@ -52,8 +51,8 @@ def command(
                 check_job(job, signature)
             try:
                 recipe, config = recipe_of(context, (*job, *words))
-            except click.exceptions.Exit:  # of --help, with status 0, as if all were there
-                raise UsageError(f"eechips {shlex.join(job)} fetches nothing: it has no units") from None
+            except click.exceptions.Exit:  # by --help, with status 0
+                raise UsageError(f"eechips {shlex.join(job)} has no units: it fetches nothing") from None
             for outcome in fetch_items(recipe, config, list(items), out):
                 failed = failed or State(outcome["state"]).is_failure
                 lines.write(json.dumps(outcome, ensure_ascii=False) + "\n")

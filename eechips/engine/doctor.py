@@ -34,6 +34,7 @@ from eechips.engine.local_server import serve
 from eechips.engine.session import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.objects import ObjectStore, is_address
+from eechips.signature import filled
 from eechips.staging import new_writer
 from eechips.text import format_duration
 from eechips.timestamps import parse_http_date, parse_retry_after
@@ -100,6 +101,30 @@ class Answer:
 
 def _utc_now() -> datetime:
     return datetime.now(timezone.utc)
+
+
+def doctor(*, out: str | Path = "outputs", **options: Any) -> list[Finding]:
+    """Find what would keep a run from working: versions, credentials, project, endpoint, quota, disk, clock.
+
+    A few small requests are sent; no pixels are computed.
+
+    Args:
+        out: folder, or address of an object store, of the results.
+        options: further options of :class:`eechips.RunConfig`, such as ``project``, ``credentials`` or ``local``.
+
+    Returns:
+        The findings, in the order in which a run would fail.
+
+    Raises:
+        UsageError: if an option is wrong.
+
+    Example:
+        >>> [finding for finding in eechips.doctor(project="my-project") if finding.state != "ok"]
+    """
+    place: dict[str, Any] = (
+        {"results": str(out), "out": Path("outputs")} if is_address(str(out)) else {"out": Path(out)}
+    )
+    return examine(filled(RunConfig, {**options, **place}))
 
 
 def examine(config: RunConfig, now: Callable[[], datetime] = _utc_now) -> list[Finding]:

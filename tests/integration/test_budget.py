@@ -37,7 +37,7 @@ def answered(answer: str, *arguments: str, cwd: Path) -> str:
         shown = b""
         try:
             while piece := os.read(ours, 4096):
-                if b"Go on? [y/N]" in shown + piece and b"Go on? [y/N]" not in shown:
+                if b"Continue? [y/N]" in shown + piece and b"Continue? [y/N]" not in shown:
                     os.write(ours, answer.encode())
                 shown += piece
         except OSError:  # how Linux says that the other end is closed
@@ -45,7 +45,7 @@ def answered(answer: str, *arguments: str, cwd: Path) -> str:
         finally:
             os.close(ours)
     assert process.returncode == 0
-    assert shown.count(b"Go on? [y/N]") == 1
+    assert shown.count(b"Continue? [y/N]") == 1
     return shown.decode().replace("\r\n", "\n")
 
 
@@ -175,7 +175,7 @@ def test_as_it_is_typed(service: Service, home: Path) -> None:
     assert (lines["tried"], lines["left"], lines["requests"]) == ("10 units", "30 units", "about 30")
     assert lines["time"].endswith("requests in flight")
     assert "does not tell EECU" in lines["compute"]
-    assert f"To go on: eechips {' '.join(command)} --yes" in result.stderr
+    assert f"To resume: eechips {' '.join(command)} --yes" in result.stderr
     assert open_run(home / "outputs" / "recipe").counts == {"planned": 30, "done": 10}
     assert service.count("compute") == 10
     result = eechips(*command, "--yes", cwd=home)
@@ -188,7 +188,7 @@ def test_as_it_is_typed(service: Service, home: Path) -> None:
 def test_somebody_is_asked_on_a_terminal(service: Service, home: Path) -> None:
     command = ["run", "recipe.py", *FAST, "--endpoint", service.url, "--estimate", "10"]
     text = answered("n\n", *command, cwd=home)
-    assert f"To go on: eechips {' '.join(command)} --yes" in text
+    assert f"To resume: eechips {' '.join(command)} --yes" in text
     assert open_run(home / "outputs" / "recipe").counts == {"planned": 30, "done": 10}
     assert "40 of 40 results" in answered("y\n", *command, cwd=home)
     assert all_there(open_run(home / "outputs" / "recipe"))

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 
 from eechips import open_run
 from eechips.cli import main
-from eechips.errors import RunMismatchError
+from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.failures import reopened
 from tests.engine_recipes import run_chips
 from tests.engine_service import Service
@@ -150,7 +150,7 @@ def test_retry_goes_on_without_an_option_typed_again(shared_service: Service, pr
         EECHIPS_PROJECT="no",
     )
     assert result.returncode == 0, result.stderr
-    assert f"Failed units planned again: 3. Going on with: eechips {' '.join(RUN)}" in result.stderr
+    assert f"Retrying 3 failed units with: eechips {' '.join(RUN)}" in result.stderr
     run = open_run(project / "outputs" / "half")
     assert states(run.path) == ["done"] * 6
     assert run.verify() == []
@@ -164,8 +164,8 @@ def test_retry_goes_on_without_an_option_typed_again(shared_service: Service, pr
     assert run.units["attempts"].tolist() == [1, 2, 1, 2, 1, 2]
     assert not list(elsewhere.iterdir())
     again = eechips("retry", "../project/outputs/half", cwd=elsewhere)
-    assert (again.returncode, again.stdout) == (0, "no unit failed: there is nothing to try again\n")
-    assert eechips("failures", str(run.path), cwd=elsewhere).stdout == "no unit failed\n"
+    assert (again.returncode, again.stdout) == (0, "No failed units: nothing to retry.\n")
+    assert eechips("failures", str(run.path), cwd=elsewhere).stdout == "No failed units.\n"
 
 
 def test_a_class_or_a_unit_is_tried_again_alone(shared_service: Service, project: Path) -> None:
@@ -182,10 +182,10 @@ def test_what_fails_again_is_recorded_again(project: Path) -> None:
     result = typed("retry", "outputs/half", "--class", "recipe", cwd=project)
     assert result.exit_code == 1
     *_, first, second, third, last = result.stderr.splitlines()
-    assert first == f"3 failed; {project / 'outputs' / 'half' / 'failures.csv'} has them all:"
+    assert first == f"3 units failed; all are listed in {project / 'outputs' / 'half' / 'failures.csv'}:"
     assert second == "  2 x RecipeError: ValueError: unit … is not to be had"
     assert third.startswith("  1 x PermanentError: ")
-    assert last == f"To try them again: eechips retry {project / 'outputs' / 'half'}"
+    assert last == f"To retry: eechips retry {project / 'outputs' / 'half'}"
     run = open_run(project / "outputs" / "half")
     assert run.failures["error_class"].tolist() == ["RecipeError", "RecipeError", "PermanentError"]
     assert run.failures["attempts"].tolist() == [2, 2, 1]
@@ -226,7 +226,7 @@ def test_what_cannot_be_tried_again_is_refused(shared_service: Service, project:
     made = run_chips(tmp_path / "secret", shared_service.url, command="eechips run r.py -p access_token=s3cret")
     assert "s3cret" not in (made.path / "run.json").read_text() + (made.path / "run.log").read_text()
     message = refused("retry", str(made.path), cwd=tmp_path)
-    assert "a secret in it, which run.json does not keep (eechips run r.py -p access_token=[hidden])" in message
+    assert "contained a secret, which run.json does not record (eechips run r.py -p access_token=[hidden])" in message
     made = run_chips(tmp_path / "python", shared_service.url, command="")
     assert "was made by a program" in refused("retry", str(made.path), cwd=tmp_path)
 
@@ -306,7 +306,7 @@ def test_stopped_in_the_middle_it_goes_on(shared_service: Service, project: Path
     assert states(project / "outputs" / "half").count("planned") == 3
     result = eechips("retry", "outputs/half", cwd=project)
     assert result.returncode == 0, result.stderr
-    assert "Failed units planned again: 0." in result.stderr
+    assert "Retrying 0 failed units" in result.stderr
     assert states(project / "outputs" / "half") == ["done"] * 6
 
 
@@ -332,3 +332,19 @@ def test_a_recipe_that_needs_no_service_is_retried_without_an_endpoint(tmp_path:
     (tmp_path / "bad").unlink()
     result = typed("retry", "out", cwd=tmp_path)
     assert (result.exit_code, states(tmp_path / "out")) == (0, ["done"] * 3), result.output
+
+
+def test_python_inspects_and_retries_a_run(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import eechips as package
+
+    run = project / "outputs" / "half"
+    assert sum(package.status(run).counts.values()) == 6
+    assert len(package.failures(run)) == 3
+    assert package.failures(run, classes=["recipe"])["error_class"].tolist() == ["RecipeError"] * 2
+    with pytest.raises(UsageError, match="no unit failed with 'big'"):
+        package.retry(run, classes=["big"], trust=True)
+    (project / "recipes" / "bad").unlink()
+    monkeypatch.chdir(project)
+    again = package.retry(run, classes=["recipe"], trust=True)
+    assert again.failures["error_class"].tolist() == ["PermanentError"]
+    assert package.verify(again) == []

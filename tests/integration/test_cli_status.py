@@ -96,7 +96,7 @@ def test_on_a_terminal_it_draws(slow: Path) -> None:
     eechips("status", "out", "--watch", cwd=slow.parent)  # up to the end of the run
     for columns in (50, 100):
         text = on_a_terminal("status", "out", cwd=slow.parent, columns=columns)
-        assert "units a second" in text
+        assert "units per second" in text
         assert "requests in flight" in text
         assert re.search("[▁▂▃▄▅▆▇█]", text)
         assert max(map(len, text.splitlines())) <= columns

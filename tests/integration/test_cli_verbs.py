@@ -73,7 +73,7 @@ def test_status(sampled: Path) -> None:
 def test_verify_finds_a_file_that_is_missing_changed_or_cut(sampled: Path, tmp_path: Path) -> None:
     result = eechips("verify", "outputs/sample-naip", cwd=sampled)
     assert result.returncode == 0
-    assert "every one is present, unchanged and whole" in result.stdout
+    assert "all present and intact" in result.stdout
     first, second, third, *_ = sorted((sampled / "outputs").rglob("*.png"))
     whole = [path.read_bytes() for path in (first, second, third)]
     first.unlink()
@@ -159,7 +159,7 @@ def test_some_failures_end_with_status_1_and_are_listed(demo_server: Server, tmp
     result = eechips("run", str(script), "--endpoint", demo_server.url, "--processes", "2", cwd=tmp_path)
     assert result.returncode == 1
     assert result.stdout == "3 of 6 results, 225 bytes, in outputs/half\n" or "3 of 6 results" in result.stdout
-    assert "3 failed; outputs/half/failures.csv has them all:" in result.stderr
+    assert "3 units failed; all are listed in outputs/half/failures.csv:" in result.stderr
     assert "NO/SUCH/IMAGE" in result.stderr
     status = json.loads(eechips("status", "outputs/half", "--json", cwd=tmp_path).stdout)
     assert status["counts"] == {"done": 3, "failed_permanent": 3}

@@ -108,6 +108,6 @@ def test_a_dry_run_counts_the_transfer_and_looks_at_the_disk(
     tmp_path: Path, size: int, options: dict[str, Any], time: str
 ) -> None:
     lines = finish._foreseen(Estimate(2700, 2700, size, 61.0), RunConfig(out=tmp_path / "out", **options))
-    assert lines[-2:] == [f"time      {time}", f"disk      10 bytes free where {tmp_path / 'out'} is: too little"]
+    assert lines[-2:] == [f"time      {time}", f"disk      10 bytes free at {tmp_path / 'out'}: not enough"]
     stored = RunConfig(out=tmp_path / "out", results="s3://bucket/run", **options)
     assert not any("disk" in line for line in finish._foreseen(Estimate(2700, 2700, size, 61.0), stored))

@@ -148,9 +148,9 @@ def test_a_command_says_where_its_table_is_and_how_regions_are_named(
     found = CliRunner().invoke(
         main, [*["points", "--dataset", "DEM", "--points", "good.geojson", "--format", "csv", "--out", "a"], *usual]
     )
-    assert "Made of all results: a/points.csv" in found.output
+    assert "Made from all results: a/points.csv" in found.output
     days = "--start 2019-06-01 --end 2019-06-20"
     words = f"timeseries --dataset MODIS_LST --regions good.geojson {days} --output one --out b".split()
     found = CliRunner().invoke(main, [*words, *usual])
     assert "Regions are numbered from 1 in the file's order; --id-field names them by a column: plot" in found.output
-    assert "Made of all results: b/series.parquet" in found.output
+    assert "Made from all results: b/series.parquet" in found.output

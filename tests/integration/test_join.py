@@ -56,7 +56,7 @@ def test_what_is_missing_is_named_and_all_together_are_a_run(tmp_path: Path, sce
     outcomes = make(lines[:2], out)
     done = join(lines, out, "--missing", again)
     assert done.exit_code == 1
-    assert f"{len(lines) - 2} of {len(lines)} results are not there" in done.stderr
+    assert f"{len(lines) - 2} of {len(lines)} results are missing" in done.stderr
     assert again.read_text().splitlines() == lines[2:]
     assert not (out / "ndvi.tif").exists()
 
@@ -145,11 +145,11 @@ def test_what_is_no_whole_plan_is_refused(tmp_path: Path, scene: Path) -> None:
         assert done.exit_code == 2
         assert said in done.stderr
 
-    refused("the lines are of 0 commands", [])
+    refused("the lines come from 0 commands", [])
     refused("the plan is not whole: its line 1 is not among the", lines[1:])
     refused("the plan is not whole: its line 2 is not among the", [lines[0], *lines[2:]])
     other = write_scene(tmp_path / "other.tif", WIDTH, HEIGHT)
-    refused("the lines are of 2 commands", [*lines, *plan_of(other)])
+    refused("the lines come from 2 commands", [*lines, *plan_of(other)])
     shutil.copy(RECIPE, tmp_path / "recipe.py")
     of_recipe = plan_of(scene, tmp_path / "recipe.py")
     (tmp_path / "recipe.py").write_text(RECIPE.read_text() + "# another\n")

@@ -258,7 +258,7 @@ def test_without_a_window_there_is_no_mosaic(stack: Stack, serve: Callable[..., 
     assert "No mosaic: 1 of 6 windows failed" in done.stderr
     for again in (done, typed(*words)):  # what failed for good is not tried again by itself
         assert again.returncode == 1
-        assert f"To try them again: eechips retry {out}" in again.stderr
+        assert f"To retry: eechips retry {out}" in again.stderr
         assert eechips.open_run(out).assembled == []
         assert not (out / "mosaic.tif").exists()
     done = typed("retry", str(out))

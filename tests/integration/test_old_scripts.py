@@ -320,7 +320,7 @@ def test_files_outside_the_run_are_counted_and_how_to_record_them_is_said(
     ended = run(scripts / "absolute.py", demo_server, tmp_path)
     folder = (scripts / "absolute_output").resolve()
     assert "0 of 0 results, 4 done without a file, 0 bytes" in ended.stdout
-    assert f"4 files lie outside the run's folder, in {folder}: they are neither checked nor recorded." in ended.stdout
+    assert f"4 files outside the run's folder, in {folder}: not recorded and not verified." in ended.stdout
     assert f"--out {folder}" in ended.stdout
     script = scripts / "absolute.py"
     taken = run(script, demo_server, tmp_path, "--out", str(folder))

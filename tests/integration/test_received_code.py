@@ -178,7 +178,7 @@ def test_a_line_that_names_whom_to_ask_with_what_is_refused(folder: Path, words:
     line = json.dumps({"job": words, "identity": "i", "position": 0, "id": "a" * 64, "unit": {}, "name": "n"})
     refused = call("work", "--units", "-", "--out", "res", given=line)
     assert refused.exit_code == 2
-    assert "Give --trust" in refused.output or "fetches nothing" in refused.output, refused.output
+    assert "Give --trust" in refused.output or "it fetches nothing" in refused.output, refused.output
 
 
 @pytest.mark.parametrize("name", ["run.json", "manifest.parquet", "layers.parquet", "failures.csv", "report.html"])

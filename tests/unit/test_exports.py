@@ -29,7 +29,10 @@ def test_the_public_names_are_these() -> None:
         "catalog",
         "check",
         "composites",
+        "doctor",
+        "failures",
         "images",
+        "ingest",
         "load",
         "mosaic",
         "open_catalog",
@@ -39,12 +42,15 @@ def test_the_public_names_are_these() -> None:
         "points",
         "preview",
         "report",
+        "retry",
         "run",
         "sample",
         "scenes",
         "split",
         "stack",
+        "status",
         "timeseries",
+        "verify",
     ]
 
 

@@ -1,0 +1,81 @@
+"""Inspect a run from Python: its progress, its failures, its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eechips.manifest.failures import failures_of
+from eechips.manifest.run import Problem, Run, Status, open_run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COLUMNS = ("id", "name", "state", "error_class", "error", "attempts", "position", "unit", "traceback")
+
+
+def status(run: str | Path | Run) -> Status:
+    """Return the progress of a run: counts by state, failures by class, speed, time left.
+
+    Args:
+        run: the run, or its folder. The run may be in progress.
+
+    Raises:
+        UsageError: if the folder holds no run.
+
+    Example:
+        >>> eechips.status("outputs/sample-naip").counts
+        {'done': 600, 'failed_permanent': 2}
+    """
+    return _opened(run).status()
+
+
+def failures(run: str | Path | Run, *, classes: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the failed units of a run, in the order of the plan.
+
+    Args:
+        run: the run, or its folder. The run may be in progress.
+        classes: only errors of these classes: names such as ``PermanentError``, or ``permanent``. All if empty.
+
+    Returns:
+        A row for each unit: ``id``, ``name``, ``state``, ``error_class``, ``error``, ``attempts``, ``position``,
+        ``unit`` (JSON) and ``traceback`` (of errors in a recipe).
+
+    Raises:
+        UsageError: if the folder holds no run, or no unit failed with such a class.
+
+    Example:
+        >>> eechips.failures("outputs/sample-naip")["error"].value_counts()
+    """
+    import pandas as pd
+
+    found = failures_of(_opened(run).path, classes)
+    rows = [[getattr(failure, name) for name in _COLUMNS] for failure in found]
+    frame = pd.DataFrame(rows, columns=list(_COLUMNS))
+    frame["state"] = [failure.state.value for failure in found]
+    return frame
+
+
+def verify(run: str | Path | Run) -> list[Problem]:
+    """Check that every file of a run is present, has the recorded sha256, and decodes.
+
+    Args:
+        run: the run, or its folder.
+
+    Returns:
+        Damaged and missing files with the reason, in the order of the plan; empty if all files are intact.
+
+    Raises:
+        UsageError: if the folder holds no run.
+        TransientError, StorageError: if the object store of the results does not respond as it should.
+
+    Example:
+        >>> eechips.verify("outputs/sample-naip")
+        []
+    """
+    return _opened(run).verify()
+
+
+def _opened(run: str | Path | Run) -> Run:
+    return run if isinstance(run, Run) else open_run(run)
